@@ -1,0 +1,77 @@
+# Needs GNU make, git and Python >= 3.11; everything else is installed into .venv by the first target that needs it.
+# `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+# The CPU build of torch is installed first: on Linux the default build brings gigabytes of CUDA libraries.
+# With an NVIDIA GPU: make TORCH_INDEX= ...
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+OLD_PYTHON := Set PYTHON, for example: make PYTHON=python3.12 test
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test slow check lint types format assets bench clean
+
+help: ## List the targets
+	@echo "Usage: make TARGET [ARGS='more arguments'] [PYTHON=python3.12]"; echo
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -e 's/:.*## /|/' | awk -F '|' '{ printf "  %-8s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/.runtime ## Install if needed, then run the demo
+	@$(BIN)/textgym demo $(ARGS)
+
+test: $(VENV)/.dev ## Install if needed, then run the tests (make test ARGS="-k rouge")
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+slow: $(VENV)/.dev ## Run the tests of minutes that `make test` leaves out
+	$(BIN)/pytest -m slow $(ARGS)
+
+check: lint types test ## Everything the gate asks of a change: lint, format, types, doctests, tests
+
+lint: $(VENV)/.dev ## Check style and formatting with ruff
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.dev ## Check the types with mypy --strict
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+assets: $(VENV)/.dev ## Rebuild the models that ship with the package
+	$(BIN)/python -P -m textgym.build_assets $(ARGS)
+
+bench: $(VENV)/.dev ## Run every benchmark in benchmarks/
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+
+clean: ## Remove .venv, caches and build products; runs/ stays
+	rm -rf $(VENV) build dist textgym.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find textgym agents reward_models tests examples benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# Stamps: pip runs again only after pyproject.toml has changed.
+
+$(VENV)/.python:
+	@command -v $(PYTHON) >/dev/null || { echo "Expected Python >= 3.11, found no '$(PYTHON)'. $(OLD_PYTHON)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Expected Python >= 3.11, got $$($(PYTHON) --version 2>&1). $(OLD_PYTHON)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Expected Python's venv module, which '$(PYTHON)' lacks. On Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	@echo "Creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: pyproject.toml | $(VENV)/.python
+	@echo "Installing textgym and what it needs into $(VENV) (once; a few minutes)"
+	@$(PIP) install --no-deps --retries 1 $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH)
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.runtime
+	@echo "Installing the developer tools into $(VENV)"
+	@$(PIP) install --editable '.[dev]'
+	@touch $@

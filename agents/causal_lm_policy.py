@@ -1,0 +1,397 @@
+"""A causal language model as a Stable-Baselines3 actor-critic policy."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import get_device
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
+from textgym.agents.prefix_sharing import EpisodeBatch, share_prefixes
+from textgym.errors import TokenizerMismatchError
+from textgym.models.language_model import LanguageModel, Precision, load_language_model
+from textgym.models.prefix_cache import PrefixCache, last_hidden
+from textgym.models.sampling import log_prob_and_entropy, sample_tokens
+from textgym.spaces import TokenSpace
+
+Critic = Literal["shared", "separate"]
+_FORBIDDEN = -1e9  # logit of a suppressed token: probability 0, and finite, so that 0 * logit stays 0
+_KIND = "textgym.CausalLMPolicy"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PolicyOptions:
+    """How a :class:`CausalLMPolicy` is built from its model; plain data, stored with a checkpoint."""
+
+    critic: Critic = "shared"
+    temperature: float = 1.0
+    precision: Precision = "fp32"
+    lora_rank: int | None = None
+    suppress_tokens: tuple[int, ...] = ()
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.critic not in ("shared", "separate"):
+            raise ValueError(f"expected critic 'shared' or 'separate', got {self.critic!r}")
+        if not self.temperature > 0:
+            raise ValueError(
+                f"expected a temperature above 0, got {self.temperature}; use deterministic=True for greedy actions"
+            )
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f"expected precision 'fp32' or 'bf16', got {self.precision!r}")
+
+
+class CausalLMPolicy(ActorCriticPolicy):
+    """Actor-critic policy over tokens for *unmodified* ``stable_baselines3.PPO`` and ``A2C``.
+
+    The observation is the text so far (``input_ids``, ``attention_mask``), an action is the next token. Rollouts keep
+    keys and values (:class:`~textgym.models.prefix_cache.PrefixCache`), updates run one forward pass per episode
+    (:mod:`~textgym.agents.prefix_sharing`).
+
+    Actions are drawn from softmax(logits / temperature) and scored by the same distribution. Under Stable-Baselines3
+    randomness comes from the global torch generator, which it seeds.
+
+    Args:
+        observation_space: Dict space of a token-level text environment.
+        action_space: Its ``Discrete`` space; a :class:`~textgym.spaces.TokenSpace` names the tokenizer.
+        lr_schedule: Learning rate as a function of the remaining progress.
+        model: ``"tiny"``, a folder, a Hub id or a Hugging Face causal LM. Default: the model whose tokenizer the
+            environment uses.
+        critic: ``"shared"``: a linear value head on the policy's trunk. ``"separate"``: a trunk of its own, a copy of
+            the policy's at the start (memory: weights, gradients and optimizer state of a second model). The value
+            head starts at zero in both.
+        temperature: Divides the logits, in sampling and in scoring.
+        precision: ``"fp32"`` or ``"bf16"`` (autocast; losses stay in fp32).
+        lora_rank: Train low-rank adapters of this rank and the value head only (needs ``textgym[lora]``).
+        suppress_tokens: Ids that are never drawn and have probability 0 when scored.
+        gradient_checkpointing: Recompute activations in the backward pass, for memory.
+        optimizer_class, optimizer_kwargs: AdamW by default, with eps 1e-5 and no weight decay.
+        use_sde: Must be false; accepted because Stable-Baselines3 passes it.
+
+    Raises:
+        TokenizerMismatchError: If model and environment have different tokenizers.
+        ValueError: For an observation or action space of another kind, or an option out of range.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        model: str | Path | PreTrainedModel | LanguageModel | None = None,
+        *,
+        critic: Critic = "shared",
+        temperature: float = 1.0,
+        precision: Precision = "fp32",
+        lora_rank: int | None = None,
+        suppress_tokens: Sequence[int] = (),
+        gradient_checkpointing: bool = False,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        use_sde: bool = False,
+    ) -> None:
+        _check_spaces(observation_space, action_space, use_sde)
+        options = PolicyOptions(
+            critic, temperature, precision, lora_rank, tuple(map(int, suppress_tokens)), gradient_checkpointing
+        )
+        if optimizer_kwargs is None:
+            optimizer_kwargs = {"eps": 1e-5, "weight_decay": 0.0} if optimizer_class is torch.optim.AdamW else {}
+        # _build, which the parent's constructor calls, needs these; they are no modules, so they may come first.
+        self._build_arguments = (model, options)
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch=[],
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+        del self._build_arguments
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        model, self.options = self._build_arguments
+        if model is None:
+            model = self.action_space.tokenizer if isinstance(self.action_space, TokenSpace) else "tiny"
+        self.model = load_language_model(model, precision=self.options.precision)
+        self.model.precision = self.options.precision  # of a model that is a LanguageModel already, too
+        assert isinstance(self.action_space, spaces.Discrete)
+        _check_tokenizer(self.model, self.action_space)
+        self.model.restrict_vocabulary(int(self.action_space.n))
+        self.critic = copy.deepcopy(self.model) if self.options.critic == "separate" else None
+        if self.options.lora_rank is not None:
+            for network in filter(None, (self.model, self.critic)):
+                network.add_lora(self.options.lora_rank)
+        if self.options.gradient_checkpointing:
+            for network in filter(None, (self.model, self.critic)):
+                network.network.gradient_checkpointing_enable()
+        self.value_head = nn.Linear(self.model.hidden_size, 1)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+        self._actor_caches, self._critic_caches = CachePool(self.model), CachePool(self.critic or self.model)
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        self.optimizer = self.optimizer_class(trainable, **{"lr": lr_schedule(1), **self.optimizer_kwargs})
+
+    # ------------------------------------------------------------------ acting
+    def forward(self, obs: dict[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        """Choose a token for every text.
+
+        Args:
+            obs: Batched observations.
+            deterministic: Take the most likely token.
+
+        Returns:
+            Actions (B,), values (B, 1), log-probabilities (B,).
+        """
+        input_ids, lengths = read_observation(obs)
+        logits = self.action_logits(self._states(self._actor_caches, input_ids, lengths))
+        actions = self._choose(logits, deterministic)
+        log_probs = logits.gather(1, actions[:, None])[:, 0] - logits.logsumexp(1)
+        return actions, self._values(input_ids, lengths), log_probs
+
+    def predict_values(self, obs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+        """Values (B, 1) of the observed texts."""
+        return self._values(*read_observation(obs))
+
+    def get_distribution(self, obs: dict[str, Tensor]) -> Distribution:  # type: ignore[override]
+        """The categorical distribution of the next token."""
+        states = self._states(self._actor_caches, *read_observation(obs))
+        return self.action_dist.proba_distribution(action_logits=self.action_logits(states))
+
+    def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
+        states = self._states(self._actor_caches, *read_observation(observation))
+        return self._choose(self.action_logits(states), deterministic)
+
+    # ---------------------------------------------------------------- learning
+    def evaluate_actions(  # type: ignore[override]
+        self, obs: dict[str, Tensor] | EpisodeBatch, actions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Score given actions, with gradients.
+
+        Args:
+            obs: Batched observations, or an :class:`EpisodeBatch` from :class:`EpisodeRolloutBuffer`.
+            actions: (N,) or (N, 1) ids.
+
+        Returns:
+            Values (N, 1), log-probabilities (N,), entropies (N,).
+        """
+        batch = obs if isinstance(obs, EpisodeBatch) else share_prefixes(*read_observation(obs))
+        states = batch.gather(self.model.hidden(batch.input_ids))  # (N, H)
+        log_probs, entropy = log_prob_and_entropy(self.action_logits(states), actions.long().flatten())
+        if self.critic is not None:
+            states = batch.gather(self.critic.hidden(batch.input_ids))
+        return self.value_head(states), log_probs, entropy
+
+    def action_logits(self, states: Tensor, model: LanguageModel | None = None) -> Tensor:
+        """Logits (..., V) of the distribution that actions are drawn from, given hidden states (..., H).
+
+        ``model`` is the reference model where its states are given; temperature and suppressed tokens apply to it too.
+        """
+        logits = (model or self.model).logits(states)
+        if self.options.temperature != 1.0:
+            logits = logits / self.options.temperature
+        if self.options.suppress_tokens:
+            index = torch.tensor(self.options.suppress_tokens, device=logits.device)
+            logits = logits.index_fill(-1, index, _FORBIDDEN)
+        return logits
+
+    # ------------------------------------------------------------------- state
+    def set_training_mode(self, mode: bool) -> None:
+        """Switch modes; before an update (``True``) everything cached is dropped. Dropout stays off in both."""
+        super().set_training_mode(mode)
+        if mode:
+            self.drop_caches()
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load weights and drop everything cached."""
+        self.drop_caches()
+        return super().load_state_dict(*args, **kwargs)
+
+    def drop_caches(self) -> None:
+        """Forget cached keys and values."""
+        self._actor_caches.clear()
+        self._critic_caches.clear()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the language model as a Hugging Face folder that ``AutoModelForCausalLM.from_pretrained`` opens."""
+        self.model.save_pretrained(folder)
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole policy to a folder of JSON and safetensors."""
+        write_checkpoint(Path(path), unique_tensors(self.state_dict()), self.describe(), self.save_config)
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "auto") -> CausalLMPolicy:
+        """Load a folder that :meth:`save` wrote. Nothing is unpickled.
+
+        Raises:
+            CheckpointError: If the folder is damaged or holds something else.
+        """
+        tensors, record = read_checkpoint(Path(path), _KIND)
+        model = rebuild_model(record, Path(path))
+        policy = cls(*spaces_of(record), _zero_schedule, model, **record["options"])
+        policy.model.source = record["source"] or model.source
+        load_unique(policy, tensors, Path(path))
+        return policy.to(get_device(device))
+
+    def describe(self) -> dict[str, Any]:
+        """Everything but the weights, as JSON."""
+        assert isinstance(self.action_space, spaces.Discrete)
+        assert isinstance(self.observation_space, spaces.Dict)
+        shape, prompt = self.observation_space["input_ids"].shape, self.observation_space.get("prompt_length")
+        assert shape is not None
+        tokens = self.action_space
+        return {
+            "kind": _KIND,
+            "options": dataclasses.asdict(self.options),
+            "width": shape[0],
+            "longest_prompt": int(prompt.high[0]) if isinstance(prompt, spaces.Box) else shape[0],
+            "dtype": str(next(self.model.network.parameters()).dtype).removeprefix("torch."),
+            "actions": int(tokens.n),
+            "tokenizer": [tokens.tokenizer, tokens.fingerprint] if isinstance(tokens, TokenSpace) else None,
+            "source": self.model.source,
+        }
+
+    def save_config(self, folder: Path) -> None:
+        """Write the model's configuration and tokenizer, without weights, into ``folder/model``."""
+        self.model.network.config.save_pretrained(folder / "model")
+        if self.model.source is not None:
+            self.model.tokenizer.save(folder / "model")
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": _zero_schedule,
+            "model": self.model.source or self.model,
+            **dataclasses.asdict(self.options),
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
+        }
+
+    def _choose(self, logits: Tensor, deterministic: bool) -> Tensor:
+        return logits.argmax(-1) if deterministic else sample_tokens(logits)
+
+    def _values(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        caches = self._actor_caches if self.critic is None else self._critic_caches
+        values: Tensor = self.value_head(self._states(caches, input_ids, lengths))
+        return values
+
+    def _states(self, caches: CachePool, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return last_hidden(caches.model, input_ids, lengths)
+        return caches.hidden(input_ids, lengths)
+
+
+class CachePool:
+    """A few prefix caches, because training and evaluation environments take turns with one policy."""
+
+    def __init__(self, model: LanguageModel, size: int = 2) -> None:
+        self.model, self.size = model, size
+        self._caches: list[PrefixCache] = []  # least recently used first
+
+    def clear(self) -> None:
+        """Drop all caches."""
+        self._caches.clear()
+
+    def hidden(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Hidden state (B, H) of each row's last token, from the cache that knows most of the rows."""
+        known = [self._known_rows(cache, input_ids, lengths) for cache in self._caches]
+        best = max(known, default=0)
+        if best:
+            cache = self._caches.pop(known.index(best))
+        else:
+            if len(self._caches) == self.size:
+                self._caches.pop(0)
+            cache = PrefixCache(self.model, *input_ids.shape)
+        self._caches.append(cache)
+        return cache.hidden(input_ids, lengths)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CachePool:
+        return CachePool(copy.deepcopy(self.model, memo), self.size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_caches": []}
+
+    @staticmethod
+    def _known_rows(cache: PrefixCache, input_ids: Tensor, lengths: Tensor) -> int:
+        if (cache.rows, cache.width) != input_ids.shape:
+            return 0
+        extended, unchanged = cache.match(input_ids, lengths)
+        return int((extended | unchanged).sum())
+
+
+class TextBatch(NamedTuple):
+    """Right-padded ids (B, L) and their real lengths (B,)."""
+
+    input_ids: Tensor
+    lengths: Tensor
+
+
+def read_observation(obs: dict[str, Tensor]) -> TextBatch:
+    """Read ids and lengths from batched observations; lengths come from the mask, never from the ids."""
+    return TextBatch(obs["input_ids"].long(), obs["attention_mask"].sum(1, dtype=torch.long))
+
+
+def token_observation_space(width: int, vocabulary: int, longest_prompt: int) -> spaces.Dict:
+    """The observation space of token-level environments: texts of up to ``width`` tokens."""
+    return spaces.Dict(
+        {
+            "input_ids": spaces.Box(0, vocabulary - 1, (width,), np.int64),
+            "attention_mask": spaces.Box(0, 1, (width,), np.int8),
+            "prompt_length": spaces.Box(0, longest_prompt, (1,), np.int64),
+        }
+    )
+
+
+def _zero_schedule(_: float) -> float:
+    return 0.0
+
+
+def spaces_of(record: dict[str, Any]) -> tuple[spaces.Dict, spaces.Discrete]:
+    """The spaces that :meth:`CausalLMPolicy.describe` recorded."""
+    actions = record["actions"]
+    tokens = TokenSpace(actions, *record["tokenizer"]) if record["tokenizer"] else spaces.Discrete(actions)
+    return token_observation_space(record["width"], actions, record["longest_prompt"]), tokens
+
+
+def rebuild_model(record: dict[str, Any], folder: Path) -> LanguageModel:
+    """The model of a checkpoint with fresh weights, from its configuration."""
+    # The type of the weights is not always the one that their configuration names.
+    dtype = getattr(torch, record["dtype"])
+    network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder / "model"), dtype=dtype)
+    has_tokenizer = (folder / "model" / "tokenizer.json").is_file()
+    return LanguageModel(network, str(folder / "model") if has_tokenizer else None, record["options"]["precision"])
+
+
+def _check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], use_sde: bool) -> None:
+    keys: Iterable[str] = observation_space if isinstance(observation_space, spaces.Dict) else ()
+    if not {"input_ids", "attention_mask"} <= set(keys) or not isinstance(action_space, spaces.Discrete):
+        raise ValueError(
+            "expected a token-level text environment (Dict observation with input_ids and attention_mask, Discrete "
+            f"actions), got {type(observation_space).__name__} and {type(action_space).__name__}; use e.g. TextSumm-v0"
+        )
+    if use_sde:
+        raise ValueError("expected use_sde=False, got True; tokens are discrete actions")
+
+
+def _check_tokenizer(model: LanguageModel, action_space: spaces.Discrete) -> None:
+    if not isinstance(action_space, TokenSpace) or model.source is None:
+        return
+    tokenizer = model.tokenizer
+    if tokenizer.fingerprint != action_space.fingerprint:
+        raise TokenizerMismatchError(
+            f"expected a model with the environment's tokenizer {action_space.tokenizer!r}, got {model.source!r} with "
+            f"another one; make the environment with model={model.source!r}"
+        )

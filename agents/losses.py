@@ -1,0 +1,121 @@
+"""The arithmetic of policy-gradient fine-tuning as pure functions. Agents and lessons import the same ones.
+
+Shapes: ``N`` is a number of tokens; padding never reaches these functions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textgym.types import FloatArray
+
+
+def generalized_advantages(
+    rewards: FloatArray, values: FloatArray, dones: FloatArray, last_values: FloatArray, gamma: float, gae_lambda: float
+) -> FloatArray:
+    """Generalized advantage estimation (Schulman et al. 2015, arXiv:1506.02438).
+
+    delta_t = r_t + gamma V_{t+1} (1 - done_t) - V_t;  A_t = delta_t + gamma lambda (1 - done_t) A_{t+1}
+
+    Args:
+        rewards, values, dones: (T, B); ``dones[t]`` is 1 where the text ended with the action of step t.
+        last_values: (B,) value of the observation after the last step.
+        gamma: Discount.
+        gae_lambda: Bias-variance trade-off.
+
+    Returns:
+        (T, B) advantages; returns are ``advantages + values``.
+    """
+    advantages = np.zeros_like(rewards)
+    next_advantages, next_values = np.zeros_like(last_values), last_values
+    for step in reversed(range(len(rewards))):
+        going_on = 1.0 - dones[step]
+        delta = rewards[step] + gamma * next_values * going_on - values[step]
+        next_advantages = delta + gamma * gae_lambda * going_on * next_advantages
+        advantages[step], next_values = next_advantages, values[step]
+    return advantages
+
+
+def normalize_advantages(advantages: Tensor) -> Tensor:
+    """Mean 0 and standard deviation 1 over the tokens of a minibatch (N,); equal advantages become 0."""
+    if len(advantages) < 2:
+        return advantages
+    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+
+
+def clipped_policy_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
+    """PPO's clipped surrogate per token (Schulman et al. 2017, arXiv:1707.06347, eq. 7), to be minimised.
+
+    Args:
+        log_probs, old_log_probs, advantages: (N,).
+        clip_range: The ratio gains nothing outside 1 +- clip_range.
+
+    Returns:
+        (N,).
+    """
+    ratio = (log_probs - old_log_probs).exp()
+    return -torch.min(ratio * advantages, ratio.clamp(1 - clip_range, 1 + clip_range) * advantages)
+
+
+def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip_range: float | None) -> Tensor:
+    """Squared error of the values per token; with clipping, the larger of the clipped and the unclipped one.
+
+    The maximum of both branches (as in OpenAI's baselines) keeps a gradient towards the return where the clipped branch
+    alone would have none.
+
+    Args:
+        values, old_values, returns: (N,).
+        clip_range: Largest change of a value that pays; ``None``: no clipping.
+
+    Returns:
+        (N,).
+    """
+    error = (values - returns) ** 2
+    if clip_range is None:
+        return error
+    clipped = old_values + (values - old_values).clamp(-clip_range, clip_range)
+    return torch.max(error, (clipped - returns) ** 2)
+
+
+class KLEstimates(NamedTuple):
+    """Per-token estimates of KL(p || q) from tokens drawn from p (http://joschu.net/blog/kl-approx.html)."""
+
+    k1: FloatArray
+    k3: FloatArray
+
+
+def kl_estimates(log_p: FloatArray, log_q: FloatArray) -> KLEstimates:
+    """k1 = log p - log q, unbiased; k3 = q/p - 1 - log(q/p), unbiased and never negative. Any shape."""
+    log_ratio = log_q - log_p
+    return KLEstimates(-log_ratio, np.expm1(log_ratio) - log_ratio)
+
+
+def adapt_kl_coef(kl_coef: float, kl: float, target: float, episodes: int, horizon: float) -> float:
+    """Proportional control of the KL coefficient (Ziegler et al. 2019, arXiv:1909.08593, section 2.2).
+
+    Args:
+        kl_coef: Coefficient so far.
+        kl: KL of the last batch, summed per text, in nats.
+        target: KL to hold.
+        episodes: Texts in the batch.
+        horizon: Texts over which the coefficient may change by the factor e^0.2.
+
+    Returns:
+        The next coefficient.
+    """
+    error = float(np.clip(kl / target - 1.0, -0.2, 0.2))
+    return kl_coef * (1.0 + error * episodes / horizon)
+
+
+def scale_rewards(rewards: FloatArray, spread: float | None = None, clip: float | None = None) -> FloatArray:
+    """Divide terminal rewards by ``spread`` (the mean is not shifted), then clip them to +-``clip``. Any shape.
+
+    A spread of (nearly) zero says nothing about the scale; rewards are then left as they are.
+    """
+    if spread is not None and spread > 1e-6:
+        rewards = rewards / spread
+    return rewards if clip is None else np.clip(rewards, -clip, clip)

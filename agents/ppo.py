@@ -1,0 +1,393 @@
+"""Proximal policy optimization of a language model: Stable-Baselines3's PPO plus what text needs."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import stable_baselines3
+import torch
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
+from stable_baselines3.common.utils import LinearSchedule, explained_variance
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from textgym.agents.causal_lm_policy import CausalLMPolicy
+from textgym.agents.losses import (
+    adapt_kl_coef,
+    clipped_policy_loss,
+    clipped_value_loss,
+    kl_estimates,
+    normalize_advantages,
+    scale_rewards,
+)
+from textgym.agents.ppo_state import load_ppo, save_ppo
+from textgym.agents.prefix_sharing import EpisodeBatch
+from textgym.agents.rollout_buffer import EpisodeRolloutBuffer, Segment
+from textgym.models.language_model import LanguageModel
+from textgym.types import FloatArray
+
+
+class PPO(stable_baselines3.PPO):
+    """PPO with a KL penalty to the model training started from (Ziegler et al. 2019, arXiv:1909.08593).
+
+    The reward of token t is ``score_t - kl_coef * (log pi(a_t) - log ref(a_t))``, where ``score_t`` is the
+    environment's reward, which comes with the last token. Everything that is not listed here is Stable-Baselines3's.
+
+    Args:
+        policy: :class:`CausalLMPolicy` or its name.
+        env: Token-level text environment (``make_vec_env``).
+        learning_rate: A number decays linearly to 0 over the run; a schedule is used as it is.
+        n_steps: Tokens per environment and rollout.
+        batch_size: Transitions per optimizer step, about; whole episodes are kept together.
+        n_epochs: Passes over a rollout.
+        gamma, gae_lambda: 1 and 0.95, usual for text.
+        clip_range: Clipping of the probability ratio.
+        clip_range_vf: Clipping of the value change (the larger loss of both branches); ``None`` for none.
+        normalize_advantage: Normalise advantages over the tokens of a minibatch.
+        ent_coef, vf_coef, max_grad_norm: Weights of entropy and value loss, and the largest gradient norm.
+        kl_coef: Weight of the KL penalty.
+        kl_target: Hold the KL per text (nats) near this by adapting ``kl_coef``; ``None`` keeps it fixed.
+        kl_horizon: Texts over which ``kl_coef`` may change by about 20 %.
+        missing_eos_penalty: Charged to a text that the token budget cut.
+        whiten_rewards: Divide the scores of a rollout by their standard deviation (the mean is not shifted).
+        clip_reward: Clip scores to plus or minus this.
+        recompute_log_probs: Score the rollout again with the training forward before updating. Default: only in bf16,
+            where cached decoding and the training forward differ visibly.
+        micro_batch_size: Transitions per forward and backward pass, for memory; gradients are accumulated.
+        target_kl: Stop the epochs when the update moved further than 1.5 times this.
+        tensorboard_log, policy_kwargs, verbose, seed, device, stats_window_size: As in Stable-Baselines3.
+
+    Attributes:
+        history: One record (name -> number) per iteration.
+        finished: Terminal infos of the last rollout: texts, rewards by name, finish reasons.
+        seconds: Time of the last iteration by part: rollout, reference, update.
+    """
+
+    rollout_buffer: EpisodeRolloutBuffer
+    policy: CausalLMPolicy
+    policy_aliases = {"CausalLMPolicy": CausalLMPolicy}  # noqa: RUF012
+
+    def __init__(
+        self,
+        policy: str | type[CausalLMPolicy],
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule = 1e-5,
+        n_steps: int = 48,
+        batch_size: int = 768,
+        n_epochs: int = 4,
+        gamma: float = 1.0,
+        gae_lambda: float = 0.95,
+        clip_range: float | Schedule = 0.2,
+        clip_range_vf: float | Schedule | None = 0.2,
+        *,
+        normalize_advantage: bool = True,
+        ent_coef: float = 0.0,
+        vf_coef: float = 0.5,
+        max_grad_norm: float = 1.0,
+        kl_coef: float = 0.05,
+        kl_target: float | None = None,
+        kl_horizon: float = 10_000.0,
+        missing_eos_penalty: float = 0.0,
+        whiten_rewards: bool = False,
+        clip_reward: float | None = None,
+        recompute_log_probs: bool | None = None,
+        micro_batch_size: int | None = None,
+        target_kl: float | None = None,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        self.kl_coef, self.kl_target, self.kl_horizon = kl_coef, kl_target, kl_horizon
+        self.missing_eos_penalty = missing_eos_penalty
+        self.whiten_rewards, self.clip_reward = whiten_rewards, clip_reward
+        self.recompute_log_probs = recompute_log_probs
+        self.micro_batch_size = micro_batch_size
+        self.history: list[dict[str, float]] = []
+        self.finished: list[tuple[int, int, dict[str, Any]]] = []
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._reference: LanguageModel | None = None
+        self._metrics: dict[str, float] = {}
+        with warnings.catch_warnings():
+            # Minibatches hold whole episodes, so the buffer size need not be a multiple of the batch size.
+            warnings.filterwarnings("ignore", message="(?s).*mini-batch size.*")
+            super().__init__(
+                policy,
+                env,  # type: ignore[arg-type]
+                learning_rate=LinearSchedule(learning_rate, 0.0, 1.0) if not callable(learning_rate) else learning_rate,
+                n_steps=n_steps,
+                batch_size=batch_size,
+                n_epochs=n_epochs,
+                gamma=gamma,
+                gae_lambda=gae_lambda,
+                clip_range=clip_range,
+                clip_range_vf=clip_range_vf,
+                normalize_advantage=normalize_advantage,
+                ent_coef=ent_coef,
+                vf_coef=vf_coef,
+                max_grad_norm=max_grad_norm,
+                rollout_buffer_class=EpisodeRolloutBuffer,
+                target_kl=target_kl,
+                stats_window_size=stats_window_size,
+                tensorboard_log=tensorboard_log,
+                policy_kwargs=policy_kwargs,
+                verbose=verbose,
+                seed=seed,
+                device=device,
+                _init_setup_model=_init_setup_model,
+            )
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if self.policy.model.adapter is None:
+            self._reference = copy.deepcopy(self.policy.model).eval().requires_grad_(False)
+
+    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
+        # Stable-Baselines3 counts the rollout just made, so that a rate that decays to 0 wastes the last iteration.
+        super()._update_current_progress_remaining(num_timesteps - self.n_steps * self.n_envs, total_timesteps)
+
+    # ----------------------------------------------------------------- rollout
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
+        """Collect a rollout as Stable-Baselines3 does, then put the KL penalty into its rewards."""
+        self.finished, self._rollout_step = [], 0
+        self.seconds = defaultdict(float)
+        with self._timed("rollout"):
+            going_on = super().collect_rollouts(*args, **kwargs)
+        if going_on:
+            with self._timed("reference"):
+                self._shape_rewards()
+        return going_on
+
+    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: np.ndarray | None = None) -> None:
+        super()._update_info_buffer(infos, dones)
+        for env in np.flatnonzero(dones) if dones is not None else ():
+            self.finished.append((self._rollout_step, int(env), infos[env]))
+        self._rollout_step += 1
+
+    def _shape_rewards(self) -> None:
+        """Rewards <- scores - kl_coef * (log pi - log ref), then returns and advantages anew."""
+        buffer = self.rollout_buffer
+        reference = self._score_rollout(reference=True)
+        recompute = self.recompute_log_probs
+        if recompute or (recompute is None and self.policy.options.precision == "bf16"):
+            buffer.log_probs = self._score_rollout(reference=False).astype(np.float32)
+        kl = kl_estimates(buffer.log_probs.astype(np.float64), reference)
+        scores = self._scores(buffer.rewards.astype(np.float64))
+        buffer.rewards = (scores - self.kl_coef * kl.k1).astype(np.float32)
+        buffer.recompute_returns()
+        self._record_rollout(kl.k1, kl.k3)
+        if self.kl_target is not None and self.finished:
+            self.kl_coef = adapt_kl_coef(
+                self.kl_coef, self._metrics["kl"], self.kl_target, len(self.finished), self.kl_horizon
+            )
+
+    def _scores(self, rewards: FloatArray) -> FloatArray:
+        """Terminal scores (T, B), scaled and clipped, minus what a missing EOS costs."""
+        ends = [(step, env) for step, env, _ in self.finished]
+        if ends and (self.whiten_rewards or self.clip_reward is not None):
+            spread = float(np.std([rewards[end] for end in ends])) if self.whiten_rewards else None
+            rewards = scale_rewards(rewards, spread, self.clip_reward)
+        for step, env, info in self.finished:
+            if info.get("finish_reason") == "length":
+                rewards[step, env] -= self.missing_eos_penalty
+        return rewards
+
+    @torch.no_grad()
+    def _score_rollout(self, *, reference: bool) -> FloatArray:
+        """Log-probabilities (T, B) of the actions under reference or policy, by the training forward."""
+        buffer, policy = self.rollout_buffer, self.policy
+        log_probs = np.zeros(buffer.actions.shape[:2], dtype=np.float64)
+        # Texts of similar length together: less padding.
+        segments = sorted(buffer.segments(), key=lambda s: len(s.prefix) + s.stop - s.start)
+        for members in _chunks(segments, self.micro_batch_size or self.batch_size):
+            batch, index = buffer.episode_batch(members)
+            actions = torch.from_numpy(buffer.actions.reshape(-1)[index]).to(self.device)
+            if reference and self._reference is None:
+                with policy.model.without_adapter():
+                    scored = self._log_probs(policy.model, batch, actions)
+            else:
+                network = self._reference if reference and self._reference is not None else policy.model
+                scored = self._log_probs(network, batch, actions)
+            log_probs.reshape(-1)[index] = scored.cpu().numpy()
+        return log_probs
+
+    def _log_probs(self, network: LanguageModel, batch: EpisodeBatch, actions: Tensor) -> Tensor:
+        logits = self.policy.action_logits(batch.gather(network.hidden(batch.input_ids)), network)
+        return logits.gather(1, actions[:, None])[:, 0] - logits.logsumexp(1)
+
+    # ------------------------------------------------------------------ update
+    def train(self) -> None:
+        """Update the policy on the rollout."""
+        with self._timed("update"):
+            self.policy.set_training_mode(True)
+            self._update_learning_rate(self.policy.optimizer)
+            steps: list[dict[str, float]] = []
+            for _ in range(self.n_epochs):
+                going_on = self._train_epoch(steps)
+                self._n_updates += 1
+                if not going_on:
+                    break
+        self._record_update(steps)
+
+    def _train_epoch(self, steps: list[dict[str, float]]) -> bool:
+        """Pass once over the rollout; false if the policy moved too far."""
+        for members in self.rollout_buffer.minibatches(self.batch_size):
+            self.policy.optimizer.zero_grad(set_to_none=True)
+            statistics = self._accumulate_gradients(members)
+            if self.target_kl is not None and statistics["approx_kl"] > 1.5 * self.target_kl:
+                return False
+            norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+            steps.append({**statistics, "grad_norm": float(norm)})
+        return True
+
+    def _accumulate_gradients(self, members: list[Segment]) -> dict[str, float]:
+        """Forward and backward over one minibatch, in micro-batches; mean statistics over its tokens."""
+        chunks = list(_chunks(members, self.micro_batch_size)) if self.micro_batch_size else [members]
+        samples = [self.rollout_buffer.samples(chunk) for chunk in chunks]
+        advantages = torch.cat([sample.advantages for sample in samples])
+        if self.normalize_advantage:
+            advantages = normalize_advantages(advantages)
+        total: dict[str, float] = defaultdict(float)
+        for sample, part in zip(samples, advantages.split([len(sample.actions) for sample in samples]), strict=True):
+            share = len(part) / len(advantages)
+            loss, statistics = self._loss(sample, part)
+            (loss * share).backward()
+            for name, value in statistics.items():
+                total[name] = max(total[name], value) if name == "ratio_max" else total[name] + share * value
+        if not math.isfinite(total["loss"]):
+            raise FloatingPointError(f"expected a finite loss, got {total['loss']}; lower the learning rate")
+        return total
+
+    def _loss(self, sample: Any, advantages: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Policy loss + vf_coef * value loss - ent_coef * entropy, each a mean over the tokens (N,)."""
+        progress = self._current_progress_remaining
+        clip_range = self.clip_range(progress)  # type: ignore[operator]
+        clip_range_vf = self.clip_range_vf(progress) if callable(self.clip_range_vf) else self.clip_range_vf
+        values, log_probs, entropy = self.policy.evaluate_actions(sample.observations, sample.actions)
+        policy_loss = clipped_policy_loss(log_probs, sample.old_log_prob, advantages, clip_range).mean()
+        value_loss = clipped_value_loss(values.flatten(), sample.old_values, sample.returns, clip_range_vf).mean()
+        loss = policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy.mean()
+        with torch.no_grad():
+            log_ratio = log_probs - sample.old_log_prob
+            ratio = log_ratio.exp()
+            statistics = {
+                "loss": loss.detach(),
+                "policy_loss": policy_loss.detach(),
+                "value_loss": value_loss.detach(),
+                "entropy": entropy.mean(),
+                "clip_fraction": ((ratio - 1).abs() > clip_range).float().mean(),
+                "approx_kl": (log_ratio.expm1() - log_ratio).mean(),
+                "ratio_max": ratio.max(),
+            }
+        return loss, {name: float(value) for name, value in statistics.items()}
+
+    # -------------------------------------------------------------------- logs
+    def _record_rollout(self, k1: FloatArray, k3: FloatArray) -> None:
+        infos = [info for _, _, info in self.finished]
+        texts = max(1, len(infos))
+        metrics = {
+            "kl": float(k1.sum()) / texts,
+            "kl_k3": float(k3.sum()) / texts,
+            "kl_coef": self.kl_coef,
+            "texts": float(len(infos)),
+        }
+        if infos:
+            metrics["reward"] = _mean([info["rewards"]["total"] for info in infos])
+            for name in infos[0]["rewards"]:
+                metrics[f"reward/{name}"] = _mean([info["rewards"][name] for info in infos])
+            if infos[0].get("gold") is not None:
+                metrics["gold"] = _mean([info["gold"] for info in infos])
+            metrics["success"] = _mean([info["is_success"] for info in infos])
+            metrics["length"] = _mean([info["episode"]["l"] for info in infos if "episode" in info])
+            metrics["eos"] = _mean([info["finish_reason"] == "eos" for info in infos])
+        if metrics["kl"] < -1.0 and metrics["texts"] >= 16:
+            warnings.warn(
+                f"the KL to the reference is negative ({metrics['kl']:.2f} nats per text): sampled and scored "
+                "distributions differ",
+                stacklevel=2,
+            )
+        self._metrics = metrics
+
+    def _record_update(self, steps: list[dict[str, float]]) -> None:
+        buffer, metrics = self.rollout_buffer, self._metrics
+        for name in steps[0] if steps else ():
+            values = [step[name] for step in steps]
+            metrics[name] = max(values) if name == "ratio_max" else _mean(values)
+        metrics["explained_variance"] = float(explained_variance(buffer.values.flatten(), buffer.returns.flatten()))
+        metrics["learning_rate"] = self.policy.optimizer.param_groups[0]["lr"]
+        metrics["tokens_per_second"] = buffer.actions.size / max(1e-9, sum(self.seconds.values()))
+        metrics["timesteps"] = float(self.num_timesteps)
+        self.history.append(dict(metrics))
+        for name, value in metrics.items():
+            self.logger.record(f"textgym/{name}", value)
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[part] += time.perf_counter() - start
+
+    # ------------------------------------------------------------- checkpoints
+    def save(self, path: str | Path, exclude: Any = None, include: Any = None) -> None:  # type: ignore[override]
+        """Write everything a run needs to go on bit for bit, to a folder of JSON and safetensors.
+
+        Call it between iterations (as in a callback's ``_on_rollout_start``); a rollout under way is not saved.
+
+        Args:
+            path: The folder; it is replaced in one step.
+            exclude, include: Not supported; they exist for Stable-Baselines3's signature.
+        """
+        if exclude is not None or include is not None:
+            raise ValueError("expected a complete checkpoint, got exclude or include; leave them out")
+        save_ppo(self, Path(path))
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls, path: str | Path, env: VecEnv | None = None, device: torch.device | str = "auto", **changes: Any
+    ) -> PPO:
+        """Load a checkpoint that :meth:`save` wrote. Nothing is unpickled.
+
+        Args:
+            path: The folder.
+            env: Environment to go on with: one of :func:`make_vec_env`, made with the same arguments, is brought back
+                to where it was; without one, the policy can act but not learn.
+            device: Where to put the model.
+            changes: Constructor arguments to change, such as a learning-rate schedule, which is not stored.
+
+        Raises:
+            CheckpointError: If the folder is damaged or of another kind.
+        """
+        agent: PPO = load_ppo(cls, Path(path), env, device, changes)
+        return agent
+
+
+def _mean(values: list[Any]) -> float:
+    return float(np.mean(values)) if values else math.nan
+
+
+def _chunks(segments: list[Segment], size: int) -> Iterator[list[Segment]]:
+    """Split segments, in order, into runs of at most about ``size`` transitions."""
+    chunk: list[Segment] = []
+    count = 0
+    for segment in segments:
+        steps = segment.stop - segment.start
+        if chunk and count + steps > size:
+            yield chunk
+            chunk, count = [], 0
+        chunk.append(segment)
+        count += steps
+    if chunk:
+        yield chunk

@@ -1,0 +1,112 @@
+"""Three controls of the demo: ``python benchmarks/controls.py [--demo RUN] [--out FOLDER]``.
+
+1. More supervised training of the start model, for as long as PPO took: how much of the gap to the references closes?
+2. The trained model's texts dealt out to other prompts: does gold fall, or does one text fit all (mode collapse)?
+3. The same PPO run with a reward that is always 0: do the intervals of gold before and after overlap?
+
+Without ``--demo`` the demo itself runs first. Results are printed and written to ``FOLDER/controls.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textgym.metrics import mean_interval
+from textgym.pipelines.demo import DemoSettings, run_demo, train_settings
+from textgym.pipelines.setup import TaskChoice
+from textgym.pipelines.sft import SftSettings, run_sft
+from textgym.pipelines.train import run_train
+from textgym.runs import RunFolder
+from textgym.tasks import Summarization
+from textgym.types import Example, Interval
+
+
+def constant(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> list[float]:
+    """Control 3: a reward that knows nothing."""
+    return [0.0] * len(responses)
+
+
+def supervised_control(demo: RunFolder, settings: DemoSettings, out: Path) -> dict[str, Any]:
+    """Share of the gap to the references that as many seconds of supervised training close."""
+    summary = demo.summary()
+    minutes = summary["seconds"]["training"] / 60
+    run = run_sft(
+        SftSettings(
+            TaskChoice(),
+            model=settings.model,
+            minutes=minutes,
+            reward=str(demo.reward),
+            split="test",
+            eval_prompts=settings.eval_prompts,
+            seed=settings.seed,
+            out=str(out / "sft"),
+        )
+    )
+    measured = run.summary()
+    before, after = measured["before"]["gold"], measured["after"]["gold"]
+    gap = summary["references"]["gold"]["mean"] - before["mean"]
+    closed = (after["mean"] - before["mean"]) / gap
+    return {"minutes": minutes, "before": before, "after": after, "gap_closed": closed}
+
+
+def shuffled_control(demo: RunFolder) -> dict[str, Any]:
+    """Gold of the trained model's texts at their own prompts and at others'."""
+    rows = demo.read_rows("texts-after.jsonl")
+    task = Summarization("reports", split="test")
+    examples = [task.dataset.find(row["task_key"]) for row in rows]
+    texts = [row["text"] for row in rows]
+    own = task.gold(texts, examples)
+    dealt = task.gold([texts[i] for i in np.roll(np.arange(len(texts)), 1)], examples)
+    assert own is not None
+    assert dealt is not None
+    return {"own": mean_interval(own)._asdict(), "shuffled": mean_interval(dealt)._asdict()}
+
+
+def constant_control(demo: RunFolder, settings: DemoSettings, out: Path) -> dict[str, Any]:
+    """Gold before and after the same run with a constant reward."""
+    same = train_settings(demo, settings, TaskChoice())
+    run = run_train(replace(same, reward="controls:constant", out=str(out / "constant")))
+    summary = run.summary()
+    before, after = summary["before"]["gold"], summary["after"]["gold"]
+    overlap = before["low"] <= after["high"] and after["low"] <= before["high"]
+    return {"before": before, "after": after, "overlap": overlap}
+
+
+def main() -> None:
+    """Run the controls and print them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--demo", help="folder of a finished `textgym demo`")
+    parser.add_argument("--out", type=Path, default=Path("runs/controls"))
+    args = parser.parse_args()
+    demo = RunFolder.open(args.demo) if args.demo else run_demo(DemoSettings(out=str(args.out / "demo")))
+    recorded = demo.config()["settings"]
+    settings = DemoSettings(**{**recorded, "out": None})
+    results = {
+        "demo": {side: demo.summary()[side]["gold"] for side in ("before", "after", "references")},
+        "more supervised training": supervised_control(demo, settings, args.out),
+        "shuffled across prompts": shuffled_control(demo),
+        "constant reward": constant_control(demo, settings, args.out),
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "controls.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    print("\nGold, mean [95 % interval]")
+    for control, figures in results.items():
+        print(f"  {control}: " + ", ".join(f"{name} {_show(value)}" for name, value in figures.items()))
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, dict):
+        interval = Interval(**value)
+        return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

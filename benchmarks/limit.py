@@ -1,0 +1,139 @@
+"""The physical limit of one PPO iteration: the model computations nobody can avoid, and no RL library.
+
+Workload W1: GPT-2 architecture, 4 layers, width 256, 4 heads, vocabulary 4,096, random weights, fp32; 64 texts of
+64 prompt and 48 response tokens, none of which ends early; 4 epochs of minibatches of 16 texts; AdamW.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import GPT2Config, GPT2LMHeadModel
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Shape of one PPO iteration."""
+
+    vocabulary: int = 4096
+    width: int = 256
+    layers: int = 4
+    heads: int = 4
+    prompt: int = 64  # tokens
+    response: int = 48  # tokens
+    texts: int = 64
+    epochs: int = 4
+    minibatch: int = 16  # texts
+
+
+def language_model(work: Workload, seed: int) -> GPT2LMHeadModel:
+    """A GPT-2 of the workload's shape with random weights and no dropout."""
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        n_layer=work.layers,
+        n_embd=work.width,
+        n_head=work.heads,
+        vocab_size=work.vocabulary,
+        n_positions=1024,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    return GPT2LMHeadModel(config)
+
+
+class Limit:
+    """The bare computations of an iteration, one method each."""
+
+    def __init__(self, work: Workload, separate_critic: bool = False) -> None:
+        self.work = work
+        self.policy, self.reference = language_model(work, 0), language_model(work, 0).eval()
+        self.reward_trunk, self.reward_head = language_model(work, 1).transformer.eval(), nn.Linear(work.width, 1)
+        self.critic = language_model(work, 2).transformer if separate_critic else None
+        self.value_head = nn.Linear(work.width, 1)
+        modules = [self.policy, self.value_head, *([self.critic] if self.critic else [])]
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        self.optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
+        self.prompts = torch.randint(0, work.vocabulary, (work.texts, work.prompt))
+        depth, total = work.width // work.heads, work.prompt + work.response
+        shape = (work.texts, work.heads, total, depth)
+        self.keys = [torch.empty(shape) for _ in range(work.layers)]
+        self.values = [torch.empty(shape) for _ in range(work.layers)]
+
+    def iteration(self) -> None:
+        """Rollout, reference, reward and update."""
+        texts, old_log_probs = self.decode()
+        self.reference_log_probs(texts)
+        self.reward(texts)
+        if self.critic is not None:
+            with torch.inference_mode():
+                self.critic(input_ids=texts, use_cache=False)
+        self.update(texts.clone(), old_log_probs.clone())
+
+    @torch.inference_mode()
+    def decode(self) -> tuple[Tensor, Tensor]:
+        """Sample all responses over preallocated keys and values: ids (B, T) and log-probs (B, R)."""
+        work = self.work
+        texts = torch.empty(work.texts, work.prompt + work.response, dtype=torch.long)
+        log_probs = torch.empty(work.texts, work.response)
+        texts[:, : work.prompt] = self.prompts
+        logits = self._step(self.prompts, 0)
+        for t in range(work.response):
+            scores = logits.log_softmax(-1)
+            token = (scores.exp() / torch.empty_like(scores).exponential_()).argmax(-1)
+            log_probs[:, t] = scores.gather(1, token[:, None])[:, 0]
+            texts[:, work.prompt + t] = token
+            if t + 1 < work.response:
+                logits = self._step(token[:, None], work.prompt + t)
+        return texts, log_probs
+
+    @torch.inference_mode()
+    def reference_log_probs(self, texts: Tensor) -> Tensor:
+        """One forward pass: log-probs (B, R) of the responses."""
+        hidden = self.reference.transformer(input_ids=texts, use_cache=False)[0]
+        return self._log_probs(self.reference, hidden, texts)
+
+    @torch.inference_mode()
+    def reward(self, texts: Tensor) -> Tensor:
+        """One forward pass: a scalar at the last token, (B, 1)."""
+        scores: Tensor = self.reward_head(self.reward_trunk(input_ids=texts, use_cache=False)[0][:, -1])
+        return scores
+
+    def update(self, texts: Tensor, old_log_probs: Tensor) -> None:
+        """Forward, backward and AdamW over all minibatches of all epochs."""
+        work = self.work
+        advantages, returns = torch.randn(2, work.texts, work.response)
+        for _ in range(work.epochs):
+            for rows in torch.randperm(work.texts).split(work.minibatch):
+                hidden = self.policy.transformer(input_ids=texts[rows], use_cache=False)[0]
+                trunk = hidden if self.critic is None else self.critic(input_ids=texts[rows], use_cache=False)[0]
+                ratio = (self._log_probs(self.policy, hidden, texts[rows]) - old_log_probs[rows]).exp()
+                gain = torch.min(advantages[rows] * ratio, advantages[rows] * ratio.clamp(0.8, 1.2)).mean()
+                values = self.value_head(trunk[:, work.prompt - 1 : -1])[..., 0]
+                loss = 0.5 * F.mse_loss(values, returns[rows]) - gain
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                self.optimizer.step()
+
+    def _log_probs(self, model: GPT2LMHeadModel, hidden: Tensor, texts: Tensor) -> Tensor:
+        logits = model.lm_head(hidden[:, self.work.prompt - 1 : -1])  # (B, R, V)
+        chosen = logits.gather(2, texts[:, self.work.prompt :, None])[..., 0]
+        return chosen - logits.logsumexp(-1)
+
+    def _step(self, ids: Tensor, start: int) -> Tensor:
+        """Logits (B, V) after ids (B, n) at positions start..start+n-1."""
+        trunk, (batch, count), work = self.policy.transformer, ids.shape, self.work
+        stop = start + count
+        x = trunk.wte.weight[ids] + trunk.wpe.weight[start:stop]
+        for block, keys, values in zip(trunk.h, self.keys, self.values, strict=True):
+            qkv = block.attn.c_attn(block.ln_1(x)).view(batch, count, 3, work.heads, -1)
+            query, keys[:, :, start:stop], values[:, :, start:stop] = qkv.permute(2, 0, 3, 1, 4)
+            mixed = F.scaled_dot_product_attention(query, keys[:, :, :stop], values[:, :, :stop], is_causal=count > 1)
+            x = x + block.attn.c_proj(mixed.transpose(1, 2).reshape(batch, count, work.width))
+            x = x + block.mlp(block.ln_2(x))
+        return trunk.ln_f(x[:, -1]) @ self.policy.lm_head.weight.T

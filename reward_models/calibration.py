@@ -1,0 +1,160 @@
+"""How well score differences predict choices: accuracy, temperature, reliability. Plain numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from textgym.metrics import proportion_interval
+from textgym.types import FloatArray, Interval
+
+_LOG_TEMPERATURES = (float(np.log(1e-3)), float(np.log(1e3)))
+_BINS = 5
+
+
+class ReliabilityBin(NamedTuple):
+    """Comparisons whose predicted probability (of the text the model prefers) lies in ``[low, high)``."""
+
+    low: float
+    high: float
+    predicted: float
+    observed: float
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a score difference means.
+
+    Attributes:
+        temperature: ``sigmoid(raw score difference / temperature)`` is the probability of being preferred.
+        expected_calibration_error: Mean distance between predicted and observed frequency, in ``[0, 1]``; each half
+            of the held-out pairs is predicted with the temperature of the other half.
+        bins: The frequencies it is the mean of; empty bins are left out.
+    """
+
+    temperature: float
+    expected_calibration_error: float
+    bins: tuple[ReliabilityBin, ...]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Calibration:
+        """Read what ``dataclasses.asdict`` wrote."""
+        bins = tuple(ReliabilityBin(*row) for row in data["bins"])
+        return cls(float(data["temperature"]), float(data["expected_calibration_error"]), bins)
+
+
+def pairwise_accuracy(differences: FloatArray, labels: FloatArray) -> Interval:
+    """Share of choices that the sign of the score difference predicts, with its 95 % interval.
+
+    Args:
+        differences: Score of a minus score of b, shape ``(n,)``; exactly 0 counts as half right.
+        labels: 1 (a was preferred), 0 (b was) or 0.5; ties have no right answer and are left out.
+
+    Returns:
+        The interval; ``(0.5, 0, 1)`` if there is nothing but ties.
+    """
+    decided = labels != 0.5
+    agreement = np.sign(differences[decided]) * np.sign(labels[decided] - 0.5)  # 1 right, -1 wrong, 0 undecided
+    return proportion_interval(float((agreement + 1).sum() / 2), int(decided.sum()))
+
+
+def fit_temperature(differences: FloatArray, labels: FloatArray) -> float:
+    """Temperature with which ``sigmoid(differences / temperature)`` has the least log loss, in ``[0.001, 1000]``.
+
+    The log loss is convex in ``1 / temperature``, hence has one minimum along the log temperature too; golden-section
+    search finds it to 1e-6.
+
+    Args:
+        differences: Score of a minus score of b, shape ``(n,)``.
+        labels: Preference for a in ``[0, 1]``, shape ``(n,)``.
+
+    Returns:
+        The temperature; 1 without data.
+
+    References:
+        Guo et al., "On calibration of modern neural networks" (2017), arXiv:1706.04599.
+    """
+    if not len(differences):
+        return 1.0
+    low, high = _LOG_TEMPERATURES
+    golden = (np.sqrt(5) - 1) / 2
+    while high - low > 1e-6:
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        if _log_loss(differences, labels, left) <= _log_loss(differences, labels, right):
+            high = right
+        else:
+            low = left
+    return float(np.exp((low + high) / 2))
+
+
+def calibrate(differences: FloatArray, labels: FloatArray) -> Calibration | None:
+    """Fit a temperature to held-out comparisons and measure how far it can be trusted.
+
+    Args:
+        differences: Raw score of a minus raw score of b, shape ``(n,)``.
+        labels: Preference for a in ``[0, 1]``, shape ``(n,)``.
+
+    Returns:
+        The calibration, or ``None`` if nothing was held out.
+    """
+    if not len(differences):
+        return None
+    probabilities = _cross_fitted(differences, labels)
+    bins = tuple(reliability(probabilities, labels))
+    error = sum(item.pairs * abs(item.predicted - item.observed) for item in bins) / len(labels)
+    return Calibration(fit_temperature(differences, labels), float(error), bins)
+
+
+def reliability(probabilities: FloatArray, labels: FloatArray) -> Sequence[ReliabilityBin]:
+    """Compare predicted with observed frequencies in five bins of [0.5, 1].
+
+    Every comparison is read so that the text with the higher score comes first, hence nothing depends on which text was
+    called a.
+
+    Args:
+        probabilities: Predicted probability that a is preferred, shape ``(n,)``.
+        labels: Preference for a in ``[0, 1]``, shape ``(n,)``.
+
+    Returns:
+        The bins that hold something, from unsure to sure.
+    """
+    sure = np.maximum(probabilities, 1 - probabilities)
+    right = np.where(probabilities >= 0.5, labels, 1 - labels)
+    right = np.where(probabilities == 0.5, 0.5, right)
+    edges = np.linspace(0.5, 1.0, _BINS + 1)
+    places = np.clip(np.digitize(sure, edges) - 1, 0, _BINS - 1)
+    return [
+        ReliabilityBin(
+            float(edges[place]),
+            float(edges[place + 1]),
+            float(sure[places == place].mean()),
+            float(right[places == place].mean()),
+            int((places == place).sum()),
+        )
+        for place in np.unique(places)
+    ]
+
+
+def sigmoid(values: FloatArray) -> FloatArray:
+    """Logistic function without overflow."""
+    return np.asarray(0.5 + 0.5 * np.tanh(np.asarray(values, dtype=np.float64) / 2))
+
+
+def _cross_fitted(differences: FloatArray, labels: FloatArray) -> FloatArray:
+    """Probabilities of each half under the temperature of the other half, shape (n,)."""
+    if len(differences) < 4:
+        return sigmoid(differences / fit_temperature(differences, labels))
+    probabilities = np.empty(len(differences))
+    half = np.arange(len(differences)) < len(differences) // 2  # halves, not every other: one prompt stays on one side
+    for fold in (half, ~half):
+        probabilities[fold] = sigmoid(differences[fold] / fit_temperature(differences[~fold], labels[~fold]))
+    return probabilities
+
+
+def _log_loss(differences: FloatArray, labels: FloatArray, log_temperature: float) -> float:
+    logits = differences / np.exp(log_temperature)
+    return float(np.mean(np.logaddexp(0, logits) - labels * logits))

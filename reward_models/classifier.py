@@ -1,0 +1,179 @@
+"""Any Hugging Face sequence classifier (sentiment, toxicity, a published reward model) as a reward."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from textgym.errors import ModelError, RewardError, did_you_mean
+from textgym.hub import resolve_folder
+from textgym.types import Example, FloatArray
+
+Output = Literal["logit", "probability"]
+_SLOT = re.compile(r"\{(prompt|response)\}")
+
+
+class SequenceClassifierReward(nn.Module):
+    """Scores texts by one output of an ``AutoModelForSequenceClassification``, with the classifier's own tokenizer.
+
+    A text that is too long loses the end of its prompt; a response is cut only if it fills the context by itself.
+
+        happy = SequenceClassifierReward("path/or/hub-id", label="POSITIVE", output="probability")
+
+    Args:
+        model: Folder or Hub id; safetensors weights only.
+        label: Name or index of the output. May be left out if there is one output only (regression, reward models).
+        template: How prompt and response become one text; ``"{response}"`` judges the response alone. ``None`` gives
+            them to the tokenizer as a pair of texts.
+        output: ``"logit"``, or ``"probability"``: softmax over the labels (a sigmoid for single-output and multi-label
+            classifiers).
+        batch_size: Most texts per batch; batches are made of texts of about one length.
+        max_length: Most tokens; by default what the classifier can read.
+
+    Raises:
+        ModelError: If the label is missing or unknown.
+        ValueError: If a setting is out of range or the template lacks ``{response}``.
+        CheckpointError: If the model cannot be found.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        label: str | int | None = None,
+        template: str | None = "{prompt} {response}",
+        output: Output = "logit",
+        batch_size: int = 32,
+        max_length: int | None = None,
+    ) -> None:
+        super().__init__()
+        _check_settings(template, output, batch_size, max_length)
+        folder = resolve_folder(model, kind="reward")
+        self.name = Path(str(model)).name
+        self.network: Any = AutoModelForSequenceClassification.from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32
+        )
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="right", truncation_side="right")
+        self.column = _find_column(self.network.config, label)
+        self.template, self.output = template, output
+        self.max_length = _context(self.network.config, self.tokenizer, max_length)
+        self.batch_size = self._prepare_padding(batch_size)
+        self.eval()
+
+    def train(self, mode: bool = True) -> SequenceClassifierReward:
+        """Stay in evaluation mode whatever is asked: a reward has no dropout."""
+        return super().train(False)
+
+    @torch.inference_mode()
+    def forward(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example] = ()) -> FloatArray:
+        """Scores of ``n`` responses; no gradients.
+
+        Args:
+            prompts: ``n`` formatted, uncut prompt texts.
+            responses: ``n`` texts.
+            examples: Not looked at.
+
+        Returns:
+            Scores, shape ``(n,)``, float64.
+
+        Raises:
+            ValueError: If the lengths differ.
+            RewardError: If a score is not finite.
+        """
+        rows = [self._encode(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index]["input_ids"]))
+        scores = np.empty(len(rows))
+        for start in range(0, len(rows), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            scores[batch] = self._score([rows[i] for i in batch]).double().cpu().numpy()
+        if not np.isfinite(scores).all():
+            worst = responses[int(np.flatnonzero(~np.isfinite(scores))[0])]
+            raise RewardError(
+                f"expected finite scores from {self.name!r}, got another for {worst[:80]!r}; check its weights"
+            )
+        return scores
+
+    def _score(self, rows: Sequence[dict[str, list[int]]]) -> Tensor:
+        device = next(self.network.parameters()).device
+        padded = self.tokenizer.pad(rows, return_tensors="pt", verbose=False) if len(rows) > 1 else _single(rows[0])
+        logits: Tensor = self.network(**{name: tensor.to(device) for name, tensor in padded.items()}).logits.float()
+        if self.output == "logit":
+            return logits[:, self.column]
+        independent = logits.shape[1] == 1 or self.network.config.problem_type == "multi_label_classification"
+        return (logits.sigmoid() if independent else logits.softmax(-1))[:, self.column]
+
+    def _encode(self, prompt: str, response: str) -> dict[str, list[int]]:
+        limits = {"max_length": self.max_length}
+        if self.template is None:
+            return dict(self.tokenizer(prompt, response, truncation="longest_first", **limits))
+        row = self.tokenizer(_fill(self.template, prompt, response), verbose=False)
+        excess = len(row["input_ids"]) - self.max_length
+        if excess > 0:
+            shorter = self._shorten(prompt, excess)
+            row = self.tokenizer(_fill(self.template, shorter, response), truncation=True, **limits)
+        return dict(row)
+
+    def _shorten(self, prompt: str, excess: int) -> str:
+        """The prompt without its last tokens, and one more in case the new end is tokenised otherwise."""
+        ids = self.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+        return str(self.tokenizer.decode(ids[: max(0, len(ids) - excess - 1)]))
+
+    def _prepare_padding(self, batch_size: int) -> int:
+        """Batch size that can be padded: decoder classifiers find a text's last token by the pad id, and need one."""
+        pad = self.tokenizer.pad_token_id
+        if pad is None:
+            return 1
+        if self.network.config.pad_token_id is None:
+            self.network.config.pad_token_id = pad
+        return batch_size
+
+
+def _check_settings(template: str | None, output: str, batch_size: int, max_length: int | None) -> None:
+    if template is not None and "{response}" not in template:
+        raise ValueError(f"expected a template with {{response}}, got {template!r}; the response is what is judged")
+    if output not in ("logit", "probability"):
+        raise ValueError(f"expected output 'logit' or 'probability', got {output!r}; choose one of them")
+    if batch_size < 1 or (max_length is not None and max_length < 8):
+        raise ValueError(f"expected batch_size >= 1 and max_length >= 8, got {batch_size} and {max_length}; raise them")
+
+
+def _find_column(config: Any, label: str | int | None) -> int:
+    names = [str(config.id2label[index]) for index in range(config.num_labels)]
+    if label is None and len(names) == 1:
+        return 0
+    if label is None:
+        raise ModelError(
+            f"expected a label, since the classifier has {len(names)}, got none; pass label= one of {names}"
+        )
+    if isinstance(label, int):
+        if not 0 <= label < len(names):
+            raise ModelError(f"expected a label index below {len(names)}, got {label}; the labels are {names}")
+        return label
+    if label not in names:
+        raise ModelError(f"expected a label of the classifier, got {label!r}.{did_you_mean(label, names)}")
+    return names.index(label)
+
+
+def _context(config: Any, tokenizer: Any, max_length: int | None) -> int:
+    """Most tokens the classifier can read, or fewer if asked."""
+    positions = getattr(config, "max_position_embeddings", None) or 2**20
+    if config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer"):
+        positions -= (config.pad_token_id or 0) + 1  # their positions start behind the pad id
+    return min(positions, int(min(tokenizer.model_max_length, 2**20)), max_length or 2**20)
+
+
+def _fill(template: str, prompt: str, response: str) -> str:
+    """Replace both slots in one pass: a literal ``{response}`` in a document is text."""
+    texts = {"prompt": prompt, "response": response}
+    return _SLOT.sub(lambda slot: texts[slot.group(1)], template)
+
+
+def _single(row: dict[str, list[int]]) -> dict[str, Tensor]:
+    return {name: torch.tensor([values]) for name, values in row.items()}

@@ -1,0 +1,117 @@
+"""Texts as the rows of ids that a reward model reads, and batches that waste little padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+
+from textgym.errors import ModelError
+from textgym.tokenization import Tokenizer
+
+_CUE = 16
+_UNCUT = 2**31
+
+
+class EncodedText(NamedTuple):
+    """One prompt with one response, as ids."""
+
+    prompt: list[int]
+    response: list[int]
+    """Ends with EOS, where the score is read."""
+
+    @property
+    def length(self) -> int:
+        """Number of ids."""
+        return len(self.prompt) + len(self.response)
+
+
+class TextEncoder:
+    """Prompt ids + response ids + EOS, at most ``max_length`` of them.
+
+    Prompts are framed as the tokenizer does it everywhere: by its BOS, or its chat template, where it has one.
+
+    Texts that are too long are cut by these rules: a response keeps its head, and may use what the prompt leaves free,
+    but always half of ``max_length``; a prompt keeps its head and its last 16 ids (the cue, such as ``"Summary:"``,
+    behind which the response starts), and loses what lies between. The EOS is always there. White space around a
+    response does not count, as in environments. Empty prompts and responses are legal.
+
+    Args:
+        tokenizer: The trunk's own tokenizer.
+        max_length: Most ids in a row.
+
+    Raises:
+        ModelError: If the tokenizer has no EOS.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
+        if not tokenizer.eos_ids:
+            raise ModelError(
+                f"expected a tokenizer with an EOS, where the score is read, got none in {tokenizer.name!r}; "
+                "name one in its tokenizer_config.json"
+            )
+        self.max_length = max_length
+        self._tokenizer = tokenizer
+        self._eos = tokenizer.eos_ids[0]
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> list[EncodedText]:
+        """Encode ``n`` texts; equal prompts are tokenised once.
+
+        Raises:
+            ValueError: If there are not as many prompts as responses.
+        """
+        if len(prompts) != len(responses):
+            raise ValueError(f"expected one prompt per response, got {len(prompts)} for {len(responses)}; repeat it")
+        distinct = list(dict.fromkeys(prompts))
+        encoded = self._tokenizer.encode_prompts("", distinct, "", _UNCUT)
+        known = {prompt: item.ids for prompt, item in zip(distinct, encoded, strict=True)}
+        tails = self._tokenizer.encode_response_batch([response.strip() for response in responses])
+        return [self._join(known[prompt], tail) for prompt, tail in zip(prompts, tails, strict=True)]
+
+    def _join(self, prompt: list[int], response: list[int]) -> EncodedText:
+        room = max(self.max_length - len(prompt), self.max_length // 2) - 1
+        ending = [*response[:room], self._eos]
+        return EncodedText(_cut_middle(prompt, self.max_length - len(ending)), ending)
+
+
+def _cut_middle(ids: list[int], room: int) -> list[int]:
+    if len(ids) <= room:
+        return ids
+    cue = min(_CUE, room // 2)
+    return ids[: room - cue] + ids[len(ids) - cue :]
+
+
+def batches_of_like_length(lengths: Sequence[int], batch_size: int, generator: torch.Generator) -> list[list[int]]:
+    """Shuffle items into batches whose members have about one length.
+
+    The items are shuffled, sorted by length within windows of 16 batches, cut into batches, and the batches shuffled:
+    little padding, and yet another composition every epoch.
+
+    Args:
+        lengths: Length of each item.
+        batch_size: Items per batch; the last batch may be smaller.
+        generator: Source of the order.
+
+    Returns:
+        Lists of indices; every item is in exactly one.
+    """
+    order: list[int] = torch.randperm(len(lengths), generator=generator).tolist()
+    window = 16 * batch_size
+    batches: list[list[int]] = []
+    for start in range(0, len(order), window):
+        chunk = sorted(order[start : start + window], key=lengths.__getitem__)
+        batches += [chunk[i : i + batch_size] for i in range(0, len(chunk), batch_size)]
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def batches_of_tokens(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Yield indices, shortest items first, in batches of at most ``tokens`` ids with padding (or one item)."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and lengths[index] * (len(batch) + 1) > tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

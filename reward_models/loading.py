@@ -1,0 +1,52 @@
+"""Opening a reward model by name or folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from textgym.errors import CheckpointError
+from textgym.hub import resolve_folder
+from textgym.reward_models.classifier import SequenceClassifierReward
+from textgym.reward_models.preference import KIND, PreferenceRewardModel
+from textgym.reward_models.storage import CARD, read_card
+from textgym.types import RewardFn
+
+
+def load_reward(name_or_folder: str | Path = "tiny-reward") -> RewardFn:
+    """Open a reward model.
+
+    Args:
+        name_or_folder: ``"tiny-reward"`` (shipped), a folder written by `PreferenceRewardModel.save` (or a run folder
+            that holds one as ``reward/``), or a folder or Hub id of a Hugging Face sequence classifier with one output.
+            For a classifier with several outputs use `SequenceClassifierReward`, which asks for the label.
+
+    Returns:
+        The reward.
+
+    Raises:
+        CheckpointError: If there is nothing of that name, or it is no reward model.
+        ModelError: If it is a classifier with several outputs.
+    """
+    folder = resolve_folder(name_or_folder, kind="reward")
+    if (folder / CARD).is_file():
+        kind = read_card(folder).get("kind")
+        if kind == KIND:
+            return PreferenceRewardModel.load(folder)
+        raise CheckpointError(
+            f"expected a reward model of kind {KIND!r} in {str(folder)!r}, got {kind!r}; update textgym"
+        )
+    if _is_classifier(folder):
+        return SequenceClassifierReward(folder)
+    raise CheckpointError(
+        f"expected a reward model ({CARD}) or a sequence classifier in {str(folder)!r}, got neither; "
+        "fit a PreferenceRewardModel on comparisons and save it"
+    )
+
+
+def _is_classifier(folder: Path) -> bool:
+    file = folder / "config.json"
+    if not file.is_file():
+        return False
+    architectures = json.loads(file.read_text(encoding="utf-8")).get("architectures") or []
+    return any(str(name).endswith("ForSequenceClassification") for name in architectures)

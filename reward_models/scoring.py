@@ -1,0 +1,151 @@
+"""A language model trunk with a scalar head at the last token: the network of a learned reward."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from textgym.models.language_model import LanguageModel
+from textgym.reward_models.encoding import EncodedText, batches_of_tokens
+from textgym.types import FloatArray
+
+Precision = Literal["auto", "fp32", "bf16"]
+Pair = tuple[EncodedText, EncodedText]
+_TOKENS_PER_BATCH = 8192
+
+
+class PackedPairs(NamedTuple):
+    """Pairs of responses to one prompt, one row each: prompt, response a, response b, padding.
+
+    Attributes:
+        input_ids: (B, T).
+        position_ids: (B, T); both responses are numbered from the end of the prompt.
+        mask: (B, 1, T, T), added to attention scores: a response sees the prompt and itself, not the other response.
+        ends: (B, 2), where the last tokens of a and b are.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    mask: Tensor
+    ends: Tensor
+
+
+class LastTokenScorer(nn.Module):
+    """A trunk and a linear head that reads the hidden state of a text's last token.
+
+    It is always in evaluation mode: there is no dropout, in training either. The head starts at zero and has no bias,
+    because adding a constant to all scores changes no preference.
+
+    Args:
+        trunk: The language model; its vocabulary head is not used.
+    """
+
+    def __init__(self, trunk: LanguageModel) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(trunk.hidden_size, 1, bias=False, device=trunk.device)
+        nn.init.zeros_(self.head.weight)
+        self.shares_prompts = False
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode whatever is asked."""
+        return super().train(False)
+
+    @property
+    def context(self) -> int:
+        """The most positions the trunk knows."""
+        return int(getattr(self.trunk.config, "max_position_embeddings", None) or 2**31)
+
+    def score_texts(self, texts: Sequence[EncodedText]) -> Tensor:
+        """Scores of ``B`` texts, (B,) fp32.
+
+        Rows are padded on the right and ends are found by length, so neither needs a mask: no token of a causal model
+        sees what follows it.
+        """
+        rows = [[*text.prompt, *text.response] for text in texts]
+        ids = self._padded(rows)  # (B, T)
+        ends = torch.tensor([[len(row) - 1] for row in rows], device=ids.device)  # (B, 1)
+        return self._read(self.trunk.hidden(ids), ends)[:, 0]
+
+    def score_pairs(self, pairs: Sequence[Pair]) -> Tensor:
+        """Scores of the responses a and b of ``B`` pairs, (B, 2) fp32; a shared prompt is read once where possible."""
+        if self.shares_prompts and all(a.prompt == b.prompt for a, b in pairs):
+            packed = self._pack(pairs)
+            if packed.input_ids.shape[1] <= self.context:
+                return self._read(self.trunk.hidden(packed.input_ids, packed.mask, packed.position_ids), packed.ends)
+        return self.score_texts([a for a, _ in pairs] + [b for _, b in pairs]).reshape(2, -1).T
+
+    def try_sharing(self, pairs: Sequence[Pair]) -> bool:
+        """Find out, on a few pairs, whether the trunk gives the same states for packed pairs; remember and return it.
+
+        Architectures with recurrent states or a sliding window, or that derive positions from the mask, do not.
+        """
+        alike = [pair for pair in pairs if pair[0].prompt == pair[1].prompt][:2]
+        self.shares_prompts = bool(alike) and self.trunk.is_cacheable and self._packs_exactly(alike)
+        return self.shares_prompts
+
+    @torch.no_grad()
+    def _packs_exactly(self, pairs: Sequence[Pair]) -> bool:
+        packed = self._pack(pairs)
+        if packed.input_ids.shape[1] > self.context:
+            return False
+        states = self.trunk.hidden(packed.input_ids, packed.mask, packed.position_ids)
+        for row, pair in enumerate(pairs):
+            for side, text in enumerate(pair):
+                alone = self.trunk.hidden(self._padded([[*text.prompt, *text.response]]))[0, -1]
+                if not torch.allclose(states[row, packed.ends[row, side]], alone, rtol=1e-2, atol=1e-3):
+                    return False
+        return True
+
+    @torch.inference_mode()
+    def raw_scores(self, texts: Sequence[EncodedText]) -> FloatArray:
+        """Scores of ``n`` texts without gradients, shape ``(n,)``, batched by length."""
+        scores = np.empty(len(texts))
+        for batch in batches_of_tokens([text.length for text in texts], _TOKENS_PER_BATCH):
+            scores[batch] = self.score_texts([texts[i] for i in batch]).double().cpu().numpy()
+        return scores
+
+    @contextlib.contextmanager
+    def precision(self, precision: Precision) -> Iterator[None]:
+        """Run the trunk in another precision; ``"auto"`` is bf16 on GPUs that have it, else the trunk's own."""
+        before = self.trunk.precision
+        if precision == "auto":
+            on_gpu = self.trunk.device.type == "cuda" and torch.cuda.is_bf16_supported()
+            precision = "bf16" if on_gpu else before
+        self.trunk.precision = precision
+        try:
+            yield
+        finally:
+            self.trunk.precision = before
+
+    def _read(self, states: Tensor, ends: Tensor) -> Tensor:
+        """Head at the given columns: (B, T, H), (B, K) -> (B, K) in fp32, whatever the trunk computes in."""
+        rows = torch.arange(len(states), device=states.device)[:, None]  # (B, 1)
+        scores: Tensor = self.head(states[rows, ends].float())  # (B, K, 1)
+        return scores[..., 0]
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        width = max(map(len, rows))
+        filled = [[*row, *[self.trunk.fill_id] * (width - len(row))] for row in rows]
+        return torch.tensor(filled, device=self.trunk.device)
+
+    def _pack(self, pairs: Sequence[Pair]) -> PackedPairs:
+        ids = self._padded([[*a.prompt, *a.response, *b.response] for a, b in pairs])  # (B, T)
+        sizes = [(len(a.prompt), len(a.response), len(b.response)) for a, b in pairs]
+        borders = torch.tensor(sizes, device=ids.device).cumsum(1)  # (B, 3): where a, b and the padding begin
+        columns = torch.arange(ids.shape[1], device=ids.device)  # (T,)
+        segments = (columns >= borders[:, :, None]).sum(1)  # (B, T): 0 prompt, 1 a, 2 b, 3 padding
+        of_a = (borders[:, 1] - borders[:, 0])[:, None]  # (B, 1)
+        position_ids = torch.where(segments == 2, columns - of_a, columns)
+        position_ids = torch.where(segments == 3, 0, position_ids)
+        seen = (segments[:, None, :] == 0) | (segments[:, None, :] == segments[:, :, None])
+        seen &= columns[None, :] <= columns[:, None]  # (B, T, T), [row, reader, read]
+        dtype = next(self.trunk.parameters()).dtype  # attention kernels want the mask in the type of the queries
+        mask = torch.zeros(seen.shape, dtype=dtype, device=ids.device).masked_fill(~seen, torch.finfo(dtype).min)
+        return PackedPairs(ids, position_ids, mask[:, None], borders[:, 1:] - 1)

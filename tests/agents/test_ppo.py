@@ -1,0 +1,648 @@
+from __future__ import annotations
+
+import math
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from textgym.agents.causal_lm_policy import CausalLMPolicy
+from textgym.agents.checkpoint import newest_checkpoint
+from textgym.agents.losses import adapt_kl_coef, clipped_policy_loss, clipped_value_loss
+from textgym.agents.ppo import PPO
+from textgym.errors import CheckpointError, RewardError
+from textgym.models.prefix_cache import last_hidden
+
+FEW_TOKENS = tuple(range(20, 377))  # suppressed, so that EOS (1) is drawn often and texts end at different times
+
+
+def length_reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Any]) -> list[float]:
+    return [0.3 * (len(text) % 5) - 0.5 for text in responses]
+
+
+@pytest.fixture
+def make_agent(make_env: Any, make_network: Any) -> Any:
+    """``make_agent(policy={...}, env={...}, n_envs=4, **ppo_arguments)``."""
+
+    def make(policy: dict[str, Any] | None = None, env: Any = None, n_envs: int = 4, **options: Any) -> PPO:
+        settings = {"n_steps": 11, "batch_size": 16, "n_epochs": 2, "learning_rate": 1e-3, "seed": 1, **options}
+        arguments = {"reward": length_reward, **(env or {})}
+        kwargs = {"model": make_network(), "suppress_tokens": FEW_TOKENS, **(policy or {})}
+        return PPO(CausalLMPolicy, make_env(n_envs, **arguments), policy_kwargs=kwargs, **settings)
+
+    return make
+
+
+def collect(agent: PPO) -> None:
+    _, callback = agent._setup_learn(10_000, reset_num_timesteps=agent._last_obs is None)
+    agent.collect_rollouts(agent.env, callback, agent.rollout_buffer, agent.n_steps)
+
+
+def hand_made_rollout(agent: PPO, monkeypatch: pytest.MonkeyPatch) -> np.ndarray[Any, Any]:
+    """Three steps of two environments; the first text ends by EOS at step 1, the second by the budget at step 2."""
+    buffer = agent.rollout_buffer
+    buffer.reset()
+    buffer.rewards[:] = [[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]]
+    buffer.log_probs[:] = [[-1.0, -2.0], [-3.0, -1.0], [-0.5, -2.5]]
+    buffer.values[:] = 0.25
+    buffer.episode_starts[:] = [[1, 1], [0, 0], [1, 0]]
+    buffer._last = (torch.tensor([7.0, 7.0]), np.array([False, True]))
+    reference = np.array([[-1.5, -2.0], [-2.0, -1.25], [-0.5, -4.5]])
+    monkeypatch.setattr(agent, "_score_rollout", lambda *, reference_=reference, **_: reference_)
+    ended = {"rewards": {"total": 2.0}, "is_success": True, "finish_reason": "eos", "episode": {"l": 2}}
+    cut = {"rewards": {"total": 1.0}, "is_success": False, "finish_reason": "length", "episode": {"l": 3}}
+    agent.finished = [(1, 0, ended), (2, 1, cut)]
+    return reference
+
+
+# ------------------------------------------------------------------ KL
+@pytest.mark.parametrize("policy", [{}, {"lora_rank": 2}, {"critic": "separate"}, {"temperature": 0.7}], ids=str)
+def test_kl_is_zero_at_step_zero_and_not_later(policy: dict[str, Any], make_agent: Any) -> None:
+    for recompute in (True, False):
+        agent = make_agent(policy, recompute_log_probs=recompute, learning_rate=3e-2)
+        agent.learn(4 * 11 * 2)
+        first, second = agent.history[:2]
+        assert first["kl"] == first["kl_k3"] == 0.0 if recompute else abs(first["kl"]) < 1e-5
+        assert abs(second["kl"]) > 1e-3
+        assert second["kl_k3"] > 1e-3
+
+
+@pytest.mark.parametrize("policy", [{}, {"lora_rank": 2}], ids=str)
+def test_the_reference_never_changes(policy: dict[str, Any], make_agent: Any, make_network: Any) -> None:
+    agent = make_agent(policy, learning_rate=3e-2)
+    ids = torch.arange(12).reshape(2, 6)
+    with torch.no_grad():
+        before = make_network().base_model(input_ids=ids)[0]
+        agent.learn(4 * 11 * 2)
+        if agent._reference is not None:
+            after = agent._reference.hidden(ids)
+            assert not any(parameter.requires_grad for parameter in agent._reference.parameters())
+        else:
+            with agent.policy.model.without_adapter():
+                after = agent.policy.model.hidden(ids)
+        changed = agent.policy.model.hidden(ids)
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
+    assert not torch.allclose(changed, before, atol=1e-3)
+
+
+@pytest.mark.parametrize("policy", [{"temperature": 0.7}, {"temperature": 0.7, "lora_rank": 2}], ids=str)
+def test_the_penalty_is_that_of_the_bare_models(
+    policy: dict[str, Any], make_agent: Any, make_network: Any, oracle_of: Any
+) -> None:
+    """Log-probabilities under policy and reference, one unpadded text at a time; temperature and mask in both."""
+    agent = make_agent(policy, learning_rate=3e-2, kl_coef=0.3)
+    agent.learn(4 * 11)
+    collect(agent)
+    buffer, current = agent.rollout_buffer, oracle_of(agent.policy)
+    scores = np.zeros_like(buffer.rewards)
+    for step, env, info in agent.finished:
+        scores[step, env] = info["rewards"]["total"]
+    start, reference = make_network(), oracle_of(agent.policy)
+    with torch.no_grad():
+        for segment in buffer.segments()[:5]:
+            text = segment.prefix.tolist()
+            for step in range(segment.start, segment.stop):
+                action = int(buffer.actions[step, segment.env, 0])
+                new = current.logits(text).log_softmax(0)[action]
+                raw = start(input_ids=torch.tensor([text])).logits[0, -1, :377] / 0.7
+                raw[list(FEW_TOKENS)] = -1e9
+                old = raw.log_softmax(0)[action]
+                penalty = 0.3 * float(new - old)
+                assert buffer.rewards[step, segment.env] == pytest.approx(
+                    scores[step, segment.env] - penalty, abs=1e-4
+                )
+                text.append(action)
+    assert reference is not current
+
+
+def test_penalty_by_hand(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.1, gae_lambda=1.0)
+    hand_made_rollout(agent, monkeypatch)
+    agent._shape_rewards()
+    # log pi - log ref: 0.5, 0 / -1, 0.25 / 0, 2; times 0.1, taken from the scores
+    np.testing.assert_allclose(
+        agent.rollout_buffer.rewards, [[-0.05, 0.0], [2.1, -0.025], [0.0, 0.8]], atol=1e-6
+    )
+    # gamma = lambda = 1: sums to the end of the text; the last text of environment 0 goes on with value 7
+    np.testing.assert_allclose(agent.rollout_buffer.returns, [[2.05, 0.775], [2.1, 0.775], [7.0, 0.8]], atol=1e-6)
+    # per text: (0.5 + 0 - 1 + 0.25 + 0 + 2) / 2;  k3: sum of e^-k - 1 + k
+    assert agent._metrics["kl"] == pytest.approx(0.875)
+    k3 = sum(math.exp(-k) - 1 + k for k in (0.5, 0, -1, 0.25, 0, 2)) / 2
+    assert agent._metrics["kl_k3"] == pytest.approx(k3)
+
+
+def test_missing_eos_penalty_by_hand(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.0, missing_eos_penalty=0.4)
+    hand_made_rollout(agent, monkeypatch)
+    agent._shape_rewards()
+    np.testing.assert_allclose(agent.rollout_buffer.rewards, [[0, 0], [2, 0], [0, 0.6]], atol=1e-6)
+
+
+def test_whitening_never_shifts_the_mean(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.0, whiten_rewards=True)
+    hand_made_rollout(agent, monkeypatch)
+    agent._shape_rewards()
+    # scores 2 and 1: standard deviation 0.5, so they become 4 and 2: no text without a score gets one
+    np.testing.assert_allclose(agent.rollout_buffer.rewards, [[0, 0], [4, 0], [0, 2]], atol=1e-5)
+    agent.finished[1][2]["rewards"]["total"] = 2.0
+    agent.rollout_buffer.rewards[:] = [[0, 0], [2, 0], [0, 2]]
+    agent._shape_rewards()
+    np.testing.assert_allclose(agent.rollout_buffer.rewards, [[0, 0], [2, 0], [0, 2]], atol=1e-5)
+
+
+def test_clipped_rewards_by_hand(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.1, clip_reward=1.5)
+    hand_made_rollout(agent, monkeypatch)
+    agent._shape_rewards()
+    # the score is clipped, the penalty is not
+    np.testing.assert_allclose(
+        agent.rollout_buffer.rewards, [[-0.05, 0.0], [1.6, -0.025], [0.0, 0.8]], atol=1e-6
+    )
+
+
+def test_whitening_and_clipping_are_off_by_default(make_agent: Any) -> None:
+    agent = make_agent(kl_coef=0.0)
+    collect(agent)
+    for step, env, info in agent.finished:
+        assert agent.rollout_buffer.rewards[step, env] == pytest.approx(info["rewards"]["total"], abs=1e-6)
+
+
+def test_adaptive_coefficient(make_agent: Any) -> None:
+    agent = make_agent(kl_coef=0.1, kl_target=0.05, kl_horizon=50.0, learning_rate=3e-2)
+    agent.learn(4 * 11 * 3)
+    coefficient = 0.1
+    for record in agent.history:
+        assert record["kl_coef"] == coefficient
+        coefficient = adapt_kl_coef(coefficient, record["kl"], 0.05, int(record["texts"]), 50.0)
+    assert agent.kl_coef == coefficient
+    assert len({record["kl_coef"] for record in agent.history}) == 3
+
+
+def test_a_negative_kl_is_warned_about(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(n_envs=2, n_steps=3)
+    hand_made_rollout(agent, monkeypatch)
+    agent.finished = [agent.finished[0]] * 16
+    agent.rollout_buffer.log_probs -= 30.0
+    with pytest.warns(UserWarning, match="negative"):
+        agent._shape_rewards()
+
+
+# ------------------------------------------------------------------ returns and losses
+def test_no_bootstrap_past_the_end_of_a_text(make_agent: Any) -> None:
+    """Whatever the values say, the return of every token of a finished text is its score (gamma = lambda = 1)."""
+    agent = make_agent(kl_coef=0.0, gae_lambda=1.0, n_steps=30)
+    with torch.no_grad():
+        agent.policy.value_head.bias.fill_(1000.0)
+    collect(agent)
+    ends = {(step, env): info["rewards"]["total"] for step, env, info in agent.finished}
+    assert {info["finish_reason"] for _, _, info in agent.finished} == {"eos", "length"}
+    assert not any(info["TimeLimit.truncated"] for _, _, info in agent.finished)
+    checked = 0
+    for segment in agent.rollout_buffer.segments():
+        score = ends.get((segment.stop - 1, segment.env))
+        if score is not None:
+            returns = agent.rollout_buffer.returns[segment.start : segment.stop, segment.env]
+            np.testing.assert_allclose(returns, score, atol=1e-3)
+            checked += 1
+    assert checked == len(ends) > 8
+
+
+def test_defaults_are_those_of_text(make_agent: Any) -> None:
+    agent = make_agent()
+    assert (agent.gamma, agent.gae_lambda, agent.whiten_rewards, agent.clip_reward) == (1.0, 0.95, False, None)
+    assert agent.policy.optimizer.param_groups[0]["eps"] == 1e-5
+
+
+def gradients(agent: PPO, micro_batch_size: int | None, members: list[Any]) -> list[torch.Tensor | None]:
+    agent.micro_batch_size = micro_batch_size
+    agent.policy.optimizer.zero_grad(set_to_none=True)
+    agent._accumulate_gradients(members)
+    return [None if parameter.grad is None else parameter.grad.clone() for parameter in agent.policy.parameters()]
+
+
+@pytest.mark.parametrize("policy", [{}, {"critic": "separate", "lora_rank": 2}], ids=str)
+def test_micro_batches_give_the_gradients_of_the_whole(policy: dict[str, Any], make_agent: Any) -> None:
+    agent = make_agent(policy, ent_coef=0.1, learning_rate=1e-2)
+    agent.learn(4 * 11)
+    collect(agent)
+    agent.policy.double()
+    members = agent.rollout_buffer.segments()
+    whole = gradients(agent, None, members)
+    assert any(grad is not None and float(grad.abs().max()) > 1e-3 for grad in whole)
+    for size in (1, 7, 20):
+        for left, right in zip(whole, gradients(agent, size, members), strict=True):
+            assert (left is None) == (right is None)
+            if left is not None and right is not None:
+                torch.testing.assert_close(left, right, rtol=1e-6, atol=1e-6)
+
+
+def test_padding_adds_nothing_to_the_loss(make_agent: Any) -> None:
+    """A minibatch's loss is the mean over its tokens, each scored alone by the bare losses."""
+    agent = make_agent(ent_coef=0.1, vf_coef=0.7, clip_range=0.1, clip_range_vf=0.05, learning_rate=1e-2)
+    agent.learn(4 * 11)
+    collect(agent)
+    with torch.no_grad():
+        agent.policy.value_head.bias += 0.3
+    policy, buffer = agent.policy, agent.rollout_buffer
+    policy_losses, value_losses, entropies = [], [], []
+    advantages = torch.from_numpy(np.concatenate([buffer.advantages[s.start : s.stop, s.env] for s in buffer.segments()]))
+    normalized = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    tokens = [(s, step) for s in buffer.segments() for step in range(s.start, s.stop)]
+    for (segment, step), advantage in zip(tokens, normalized, strict=True):
+        text = [*segment.prefix.tolist(), *buffer.actions[segment.start : step, segment.env, 0].tolist()]
+        states = last_hidden(policy.model, torch.tensor([text]), torch.tensor([len(text)]))
+        log_probs = policy.action_logits(states).log_softmax(1)[0]
+        new = log_probs[int(buffer.actions[step, segment.env, 0])]
+        at = (step, segment.env)
+        old, value, target = (torch.tensor([a[at]]) for a in (buffer.log_probs, buffer.values, buffer.returns))
+        policy_losses.append(clipped_policy_loss(new[None], old, advantage[None], 0.1))
+        value_losses.append(clipped_value_loss(policy.value_head(states)[0], value, target, 0.05))
+        entropies.append(-(log_probs.exp() * log_probs).sum())
+    expected = (
+        torch.cat(policy_losses).mean() + 0.7 * torch.cat(value_losses).mean() - 0.1 * torch.stack(entropies).mean()
+    )
+    statistics = agent._accumulate_gradients(buffer.segments())
+    assert statistics["loss"] == pytest.approx(float(expected.detach()), abs=1e-4)
+    assert statistics["entropy"] == pytest.approx(float(torch.stack(entropies).mean().detach()), abs=1e-4)
+
+
+def test_the_first_minibatch_has_ratio_one(make_agent: Any) -> None:
+    agent = make_agent()
+    for _ in range(2):
+        collect(agent)
+        agent.policy.set_training_mode(True)
+        statistics = agent._accumulate_gradients(next(agent.rollout_buffer.minibatches(16)))
+        assert statistics["ratio_max"] == pytest.approx(1.0, abs=1e-4)
+        assert abs(statistics["approx_kl"]) < 1e-6
+        assert statistics["clip_fraction"] == 0.0
+        agent.train()
+
+
+def test_target_kl_stops_the_epochs(make_agent: Any) -> None:
+    agent = make_agent(target_kl=1e-9, learning_rate=3e-2, n_epochs=50)
+    collect(agent)
+    agent.train()
+    assert agent._n_updates == 1  # the second minibatch already is too far away
+
+
+def test_gradient_norm_is_clipped_and_logged(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(max_grad_norm=1e-3)
+    norms = []
+    original = agent.policy.optimizer.step
+
+    def spy(*arguments: Any) -> Any:
+        grads = [parameter.grad for parameter in agent.policy.parameters() if parameter.grad is not None]
+        norms.append(float(torch.cat([grad.flatten() for grad in grads]).norm()))
+        return original(*arguments)
+
+    monkeypatch.setattr(agent.policy.optimizer, "step", spy)
+    agent.learn(4 * 11)
+    assert max(norms) <= 1.001e-3
+    assert agent.history[0]["grad_norm"] > 1e-3
+
+
+def nan_reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Any]) -> list[float]:
+    return [math.nan for _ in responses]
+
+
+def short_reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Any]) -> list[float]:
+    return [1.0] * (len(responses) + 1)
+
+
+@pytest.mark.parametrize("reward", [nan_reward, short_reward])
+def test_bad_rewards_never_reach_the_buffer(reward: Any, make_agent: Any) -> None:
+    agent = make_agent(env={"reward": reward})
+    before = {name: tensor.clone() for name, tensor in agent.policy.state_dict().items()}
+    with pytest.raises(RewardError):
+        agent.learn(4 * 11)
+    assert np.isfinite(agent.rollout_buffer.rewards).all()
+    assert all(torch.equal(before[name], tensor) for name, tensor in agent.policy.state_dict().items())
+
+
+def test_an_infinite_loss_is_an_error(make_agent: Any) -> None:
+    agent = make_agent()
+    collect(agent)
+    agent.rollout_buffer.returns[0, 0] = math.inf
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        agent.train()
+
+
+# ------------------------------------------------------------------ logs
+def test_learning_rate_decays_linearly_to_zero(make_agent: Any) -> None:
+    agent = make_agent(learning_rate=1e-3)
+    agent.learn(4 * 11 * 4)
+    rates = [record["learning_rate"] for record in agent.history]
+    assert rates == pytest.approx([7.5e-4, 5e-4, 2.5e-4, 0.0])
+    agent = make_agent(learning_rate=lambda _: 1e-3)
+    agent.learn(4 * 11 * 2)
+    assert [record["learning_rate"] for record in agent.history] == [1e-3, 1e-3]
+
+
+def test_what_is_logged(make_agent: Any) -> None:
+    """Checklist 32 and 33."""
+    agent = make_agent()
+    agent.learn(4 * 11 * 2)
+    assert len(agent.history) == 2
+    for record in agent.history:
+        assert record.keys() >= {
+            "reward", "reward/total", "gold", "success", "kl", "kl_k3", "kl_coef", "entropy", "clip_fraction",
+            "ratio_max", "approx_kl", "explained_variance", "length", "eos", "tokens_per_second", "policy_loss",
+            "value_loss", "grad_norm", "learning_rate", "timesteps", "texts",
+        }  # fmt: skip
+        assert all(isinstance(value, float) for value in record.values())
+        assert record["tokens_per_second"] > 0
+    assert agent.seconds.keys() == {"rollout", "reference", "update"}
+    last, infos = agent.history[-1], [info for _, _, info in agent.finished]
+    assert last["texts"] == len(infos)
+    assert last["reward"] == pytest.approx(np.mean([info["rewards"]["total"] for info in infos]))
+    assert last["gold"] == pytest.approx(np.mean([info["gold"] for info in infos]))
+    assert last["gold"] != last["reward"]
+    assert last["eos"] == np.mean([info["finish_reason"] == "eos" for info in infos])
+    assert 0 < last["eos"] < 1
+    assert last["length"] == np.mean([info["episode"]["l"] for info in infos])
+    assert all(isinstance(info["text"], str) for info in infos)  # what a table of samples shows
+    assert agent.logger.name_to_value["textgym/kl"] == last["kl"]
+    assert last["timesteps"] == 4 * 11 * 2
+
+
+def test_a_rollout_without_a_finished_text(make_agent: Any) -> None:
+    agent = make_agent({"suppress_tokens": (1,)}, n_steps=5, batch_size=8, kl_target=1.0)
+    agent.learn(4 * 5)
+    assert agent.history[0]["texts"] == 0.0
+    assert "reward" not in agent.history[0]
+    agent.learn(4 * 5, reset_num_timesteps=False)
+    assert agent.history[1]["texts"] == 4.0
+
+
+def test_batch_size_needs_no_divisor(make_agent: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_agent(batch_size=17)
+
+
+# ------------------------------------------------------------------ seeds and checkpoints
+def state(agent: PPO) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in agent.policy.state_dict().items()}
+
+
+def same_history(left: PPO, right: PPO) -> bool:
+    drop = "tokens_per_second"
+    return [{k: v for k, v in row.items() if k != drop} for row in left.history] == [
+        {k: v for k, v in row.items() if k != drop} for row in right.history
+    ]
+
+
+def assert_same_run(left: PPO, right: PPO) -> None:
+    ours, theirs = state(left), state(right)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert same_history(left, right)
+    assert left.kl_coef == right.kl_coef
+    assert left.num_timesteps == right.num_timesteps
+    assert left._n_updates == right._n_updates
+    for a, b in zip(left.policy.optimizer.state.values(), right.policy.optimizer.state.values(), strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_seeds(make_agent: Any) -> None:
+    runs = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(99)  # what was drawn before must not matter
+        runs.append(make_agent(seed=seed))
+        runs[-1].learn(4 * 11 * 2)
+    assert_same_run(runs[0], runs[1])
+    assert not all(torch.equal(a, b) for a, b in zip(state(runs[0]).values(), state(runs[2]).values(), strict=True))
+
+
+class SaveAt(BaseCallback):
+    """Saves at the start of the rollout after ``steps`` steps."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        super().__init__()
+        self.folder, self.steps = folder, steps
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps == self.steps:
+            self.model.save(self.folder)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "shared": ({}, {}),
+    "separate": ({"critic": "separate", "temperature": 0.7}, {"kl_target": 0.05, "kl_horizon": 50.0}),
+    "lora": ({"lora_rank": 2}, {"whiten_rewards": True, "micro_batch_size": 7, "recompute_log_probs": True}),
+    "schedules": (
+        {"gradient_checkpointing": True},
+        {
+            "clip_range": LinearSchedule(0.3, 0.1, 0.5),
+            "clip_range_vf": None,
+            "learning_rate": LinearSchedule(1e-2, 1e-3, 0.8),
+            "missing_eos_penalty": 0.5,
+            "ent_coef": 0.01,
+        },
+    ),
+    "constant": ({"precision": "bf16"}, {"learning_rate": lambda _: 5e-3, "clip_range": lambda _: 0.15, "n_epochs": 1}),
+}
+
+
+@pytest.mark.parametrize(("policy", "options"), RUNS.values(), ids=RUNS.keys())
+def test_resume_goes_on_bit_for_bit(
+    policy: dict[str, Any], options: dict[str, Any], make_agent: Any, make_env: Any, tmp_path: Path
+) -> None:
+    arguments = {"learning_rate": 1e-2, **options}
+    run = make_agent(policy, **arguments)
+    run.learn(4 * 11 * 4, callback=SaveAt(tmp_path / "checkpoint", 4 * 11 * 2))
+    torch.manual_seed(123)
+    np.random.seed(123)
+    again = PPO.load(tmp_path / "checkpoint", env=make_env(4, seed=77, reward=length_reward))
+    assert again.num_timesteps == 4 * 11 * 2
+    assert not again._last_episode_starts.all()  # in the middle of texts
+    again.learn(4 * 11 * 2, reset_num_timesteps=False)
+    assert_same_run(run, again)
+    assert run.kl_coef != 0.05 or "kl_target" not in options
+
+
+def test_resume_twice(make_agent: Any, make_env: Any, tmp_path: Path) -> None:
+    run = make_agent(learning_rate=1e-2)
+    run.learn(4 * 11 * 4, callback=SaveAt(tmp_path / "a", 4 * 11))
+    second = PPO.load(tmp_path / "a", env=make_env(4, reward=length_reward))
+    second.learn(4 * 11 * 3, reset_num_timesteps=False, callback=SaveAt(tmp_path / "b", 4 * 11 * 3))
+    third = PPO.load(tmp_path / "b", env=make_env(4, reward=length_reward))
+    third.learn(4 * 11, reset_num_timesteps=False)
+    assert_same_run(run, second)
+    assert_same_run(run, third)
+
+
+def test_another_optimizer(make_agent: Any, make_env: Any, tmp_path: Path) -> None:
+    adam = {"optimizer_class": torch.optim.Adam, "optimizer_kwargs": {"betas": (0.5, 0.9)}}
+    run = make_agent(adam, learning_rate=1e-2)
+    run.learn(4 * 11 * 2, callback=SaveAt(tmp_path / "checkpoint", 4 * 11))
+    with pytest.raises(CheckpointError, match="expected optimizer Adam, got AdamW; pass the policy_kwargs"):
+        PPO.load(tmp_path / "checkpoint", env=make_env(4, reward=length_reward))
+    again = PPO.load(tmp_path / "checkpoint", env=make_env(4, reward=length_reward), policy_kwargs=adam)
+    again.learn(4 * 11, reset_num_timesteps=False)
+    assert_same_run(run, again)
+
+
+def test_curved_schedules_are_given_again(make_agent: Any, make_env: Any, tmp_path: Path) -> None:
+    def curved(progress: float) -> float:
+        return 1e-2 * progress**2
+
+    run = make_agent(learning_rate=curved)
+    run.learn(4 * 11 * 2, callback=SaveAt(tmp_path / "checkpoint", 4 * 11))
+    with pytest.raises(CheckpointError, match="pass learning_rate="):
+        PPO.load(tmp_path / "checkpoint")
+    again = PPO.load(tmp_path / "checkpoint", env=make_env(4, reward=length_reward), learning_rate=curved)
+    again.learn(4 * 11, reset_num_timesteps=False)
+    assert_same_run(run, again)
+
+
+def test_load_without_an_environment(make_agent: Any, make_env: Any, tmp_path: Path) -> None:
+    agent = make_agent()
+    agent.learn(4 * 11)
+    agent.save(tmp_path / "checkpoint")
+    again = PPO.load(tmp_path / "checkpoint")
+    obs = make_env(3).reset()
+    assert again.predict(obs, deterministic=True)[0].tolist() == agent.predict(obs, deterministic=True)[0].tolist()
+    again.set_env(make_env(2, reward=length_reward))
+    again.learn(2 * 11, reset_num_timesteps=False)
+    assert again.num_timesteps == 4 * 11 + 2 * 11
+
+
+def test_load_with_another_environment(
+    make_agent: Any, make_env: Any, foreign_folder: Path, tmp_path: Path
+) -> None:
+    agent = make_agent()
+    agent.save(tmp_path / "new")
+    agent.learn(4 * 11)
+    agent.save(tmp_path / "checkpoint")
+    for folder in (tmp_path / "new", tmp_path / "checkpoint"):
+        for other in ({"model": str(foreign_folder)}, {"max_new_tokens": 5}):
+            with pytest.raises(CheckpointError, match="expected an environment like that of the checkpoint"):
+                PPO.load(folder, env=make_env(4, **other))
+    with pytest.raises(CheckpointError, match="expected 4 environments, got 3"):
+        PPO.load(tmp_path / "checkpoint", env=make_env(3))
+
+
+def test_saving_with_an_environment_that_has_no_state(
+    env_ids: tuple[str, str], tokenizer_folder: Path, make_network: Any, tmp_path: Path
+) -> None:
+    """The weights of a long run must not be lost because its environment cannot be stored."""
+
+    def single() -> gym.Env[Any, Any]:
+        return gym.make(env_ids[0], model=str(tokenizer_folder), max_new_tokens=5)
+
+    agent = PPO(CausalLMPolicy, DummyVecEnv([single] * 2), n_steps=6, policy_kwargs={"model": make_network()})
+    agent.learn(12)
+    with pytest.warns(UserWarning, match="begins with new texts"):
+        agent.save(tmp_path / "checkpoint")
+    again = PPO.load(tmp_path / "checkpoint", env=DummyVecEnv([single] * 2))
+    again.learn(12, reset_num_timesteps=False)
+    assert again.num_timesteps == 24
+
+
+def test_partial_checkpoints_are_refused(make_agent: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="complete checkpoint"):
+        make_agent().save(tmp_path / "checkpoint", exclude=["policy"])
+
+
+@pytest.fixture
+def checkpoints(make_agent: Any, tmp_path: Path) -> Path:
+    """Two checkpoints of one run."""
+    agent = make_agent()
+    for name in ("0001", "0002"):
+        agent.learn(4 * 11, reset_num_timesteps=False)
+        agent.save(tmp_path / "checkpoints" / name)
+    return tmp_path / "checkpoints"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "flipped", "kind"])
+def test_damaged_checkpoints(damage: str, checkpoints: Path, make_policy: Any) -> None:
+    newest = checkpoints / "0002"
+    tensors = newest / "tensors.safetensors"
+    content = tensors.read_bytes()
+    if damage == "truncated":
+        tensors.write_bytes(content[: len(content) // 2])
+    elif damage == "missing":
+        (newest / "model" / "config.json").unlink()
+    elif damage == "flipped":
+        tensors.write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    else:
+        shutil.rmtree(newest)
+        make_policy().save(newest)
+    with pytest.raises(CheckpointError):
+        PPO.load(newest)
+    if damage != "kind":
+        found, problems = newest_checkpoint(checkpoints)
+        assert found == checkpoints / "0001"
+        assert len(problems) == 1
+        assert PPO.load(found).num_timesteps == 4 * 11
+
+
+def test_a_crash_while_saving_leaves_the_old_checkpoint(
+    checkpoints: Path, make_agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = make_agent()
+    agent.learn(4 * 11 * 3)
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("textgym.agents.checkpoint._digest", crash)
+    with pytest.raises(KeyboardInterrupt):
+        agent.save(checkpoints / "0002")
+    monkeypatch.undo()
+    assert PPO.load(checkpoints / "0002").num_timesteps == 4 * 11 * 2
+
+
+# ------------------------------------------------------------------ learning
+def share_of_bangs(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Any]) -> list[float]:
+    """Share of one of the twenty tokens that are allowed, of at most 8."""
+    return [text.count("!") / 8 for text in responses]
+
+
+@pytest.mark.parametrize("policy", [{}, {"critic": "separate", "temperature": 0.8}], ids=str)
+def test_solves_a_trivial_task(policy: dict[str, Any], make_agent: Any, make_network: Any) -> None:
+    agent = make_agent(
+        {"model": make_network(scale=1.0), **policy},
+        {"reward": share_of_bangs},
+        n_envs=16,
+        n_steps=16,
+        batch_size=64,
+        n_epochs=4,
+        learning_rate=5e-3,
+        kl_coef=0.0,
+    )
+    agent.learn(16 * 16 * 16)
+    rewards = [record["reward"] for record in agent.history]
+    assert np.mean(rewards[:2]) < 0.15
+    assert np.mean(rewards[-3:]) > 0.6
+
+
+def test_a_strong_penalty_keeps_the_policy_at_home(make_agent: Any, make_network: Any) -> None:
+    def train(kl_coef: float) -> float:
+        agent = make_agent(
+            {"model": make_network(scale=1.0)},
+            {"reward": share_of_bangs},
+            n_envs=16,
+            n_steps=16,
+            batch_size=64,
+            n_epochs=4,
+            learning_rate=5e-3,
+            kl_coef=kl_coef,
+        )
+        agent.learn(16 * 16 * 8)
+        return float(agent.history[-1]["kl"])
+
+    assert train(1.0) < 0.2 * train(0.0)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import data_equivalence
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from textgym.agents.vec_env import GymVecEnv, get_vec_state, make_vec_env, set_vec_state
+from textgym.spaces import TokenSpace
+
+
+def make(env_ids: tuple[str, str], folder: Path, n: int = 3, seed: int | None = 0, **kwargs: Any) -> Any:
+    return make_vec_env(env_ids[0], n, seed, model=str(folder), max_new_tokens=5, **kwargs)
+
+
+def plan(steps: int, n: int) -> np.ndarray[Any, Any]:
+    drawn = np.random.default_rng(0).integers(2, 377, (steps, n))
+    return np.where(np.random.default_rng(1).random((steps, n)) < 0.2, 1, drawn)
+
+
+def test_equals_sb3s_own_dummy_vec_env(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    def single() -> Any:
+        return gym.make(env_ids[0], model=str(tokenizer_folder), max_new_tokens=5)
+
+    ours, theirs = make(env_ids, tokenizer_folder), DummyVecEnv([single] * 3)
+    theirs.seed(0)
+    assert data_equivalence(ours.reset(), dict(theirs.reset()))
+    assert ours.reset_infos == theirs.reset_infos
+    for action in plan(50, 3):
+        observations, rewards, dones, infos = ours.step(action)
+        expected = theirs.step(action)
+        assert data_equivalence(observations, dict(expected[0]))
+        assert data_equivalence((rewards, dones), tuple(expected[1:3]))
+        assert ours.reset_infos == theirs.reset_infos
+        for info, other in zip(infos, expected[3], strict=True):
+            episode = info.pop("episode", None)
+            assert (episode is not None) == ("text" in info)
+            assert data_equivalence(info.pop("terminal_observation", None), other.pop("terminal_observation", None))
+            other.setdefault("TimeLimit.truncated", False)
+            info.setdefault("TimeLimit.truncated", False)
+            assert info == other
+
+
+def test_monitor_reports_whole_episodes(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    venv = make(env_ids, tokenizer_folder, n=1)
+    venv.reset()
+    venv.step(np.array([70]))
+    _, rewards, dones, infos = venv.step(np.array([1]))
+    assert dones.tolist() == [True]
+    assert infos[0]["episode"]["l"] == 2
+    assert infos[0]["episode"]["r"] == rewards[0] == np.float32(infos[0]["rewards"]["total"])
+    assert type(infos[0]["is_success"]) is bool
+    assert infos[0]["TimeLimit.truncated"] is False
+
+
+def test_infos_are_empty_distinct_dicts_between_ends(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    venv = make(env_ids, tokenizer_folder).unwrapped
+    venv.reset()
+    *_, infos = venv.step(np.array([70, 70, 70]))
+    assert infos == [{}, {}, {}]
+    assert len({id(info) for info in infos}) == 3
+
+
+def test_spaces_and_types(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    venv = make(env_ids, tokenizer_folder)
+    assert isinstance(venv.action_space, TokenSpace)
+    observations = venv.reset()
+    assert {key: value.shape for key, value in observations.items()} == {
+        "input_ids": (3, 45),
+        "attention_mask": (3, 45),
+        "prompt_length": (3, 1),
+    }
+    assert venv.step(np.array([3, 3, 3]))[1].dtype == np.float32
+    assert venv.get_attr("tokenizer")[2].vocab_size == venv.action_space.n
+    assert venv.env_is_wrapped(gym.Wrapper) == [False] * 3
+    assert venv.get_attr("max_new_tokens", indices=1) == [5]
+    with pytest.raises(ValueError, match="for all 3 copies"):
+        venv.env_method("observation", indices=1)
+
+
+def test_seeds_and_options_reach_the_copies(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    venv = make(env_ids, tokenizer_folder)
+    venv.reset()
+    keys = [info["task_key"] for info in venv.reset_infos]
+    venv.seed(0)
+    venv.reset()
+    assert [info["task_key"] for info in venv.reset_infos] == keys
+    venv.set_options([{"task_key": "train/5"}, {}, {"task_key": "train/1"}])
+    venv.reset()
+    named = [info["task_key"] for info in venv.reset_infos]
+    assert (named[0], named[2]) == ("train/5", "train/1")
+    venv.set_options({"task_key": "train/2"})
+    venv.reset()
+    assert {info["task_key"] for info in venv.reset_infos} == {"train/2"}
+
+
+def test_state_goes_on_as_if_never_interrupted(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    venv, steps = make(env_ids, tokenizer_folder), plan(60, 3)
+    venv.reset()
+    for action in steps[:17]:
+        last = venv.step(action)[0]
+    state = get_vec_state(venv)
+    twin = make(env_ids, tokenizer_folder, seed=None)
+    assert data_equivalence(set_vec_state(twin, state), last)
+    for action in steps[17:]:
+        left, right = venv.step(action), twin.step(action)
+        assert data_equivalence(left[:3], right[:3])
+        for info, other in zip(left[3], right[3], strict=True):
+            assert info.get("text") == other.get("text")
+            assert (info.get("episode") or {"l": 0})["l"] == (other.get("episode") or {"l": 0})["l"]
+
+
+def test_callable_reward(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    venv = make(env_ids, tokenizer_folder, reward=lambda prompts, responses, examples: [2.5] * len(responses))
+    venv.reset()
+    _, rewards, _, infos = venv.step(np.array([1, 70, 1]))
+    assert rewards.tolist() == [2.5, 0.0, 2.5]
+    assert infos[0]["rewards"] == {"custom": 2.5, "total": 2.5}
+
+
+def test_other_envs_are_refused() -> None:
+    with pytest.raises(TypeError, match="make_vec"):
+        GymVecEnv(gym.make("CartPole-v1"))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="SAME_STEP"):
+        GymVecEnv(gym.make_vec("CartPole-v1", num_envs=1, vectorization_mode="sync"))
+
+
+def test_other_vec_envs_have_no_state() -> None:
+    with pytest.raises(TypeError, match="make_vec_env"):
+        get_vec_state(DummyVecEnv([lambda: gym.make("CartPole-v1")]))

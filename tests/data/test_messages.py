@@ -1,0 +1,72 @@
+"""Chat messages become text in one documented way."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textgym.data.messages import Message, MessageError, flatten, is_chat, last_answer, parse_messages, split_chat
+
+
+def chat(*turns: tuple[str, str]) -> list[Message]:
+    return [Message(role, content) for role, content in turns]
+
+
+def test_single_user_message_is_kept_as_it_is() -> None:
+    assert flatten(chat(("user", "  Sum this up:\n\ntext \n"))) == "  Sum this up:\n\ntext \n"
+
+
+def test_several_turns_become_lines_with_the_system_first() -> None:
+    messages = chat(("user", "Hi"), ("system", "Be brief."), ("assistant", "Hello"), ("user", "Bye"))
+    assert flatten(messages) == "System: Be brief.\nUser: Hi\nAssistant: Hello\nUser: Bye"
+
+
+def test_last_assistant_turn_is_the_reference() -> None:
+    messages = chat(("user", "Hi"), ("assistant", "Hello"), ("user", "How are you?"), ("assistant", "Fine."))
+    assert split_chat(messages) == ("User: Hi\nAssistant: Hello\nUser: How are you?", "Fine.")
+
+
+def test_chat_that_ends_with_a_question_has_no_reference() -> None:
+    assert split_chat(chat(("user", "Hi"))) == ("Hi", None)
+
+
+@pytest.mark.parametrize("turns", [[], [("assistant", "Hello")], [("user", " "), ("assistant", "Hello")]])
+def test_chat_without_a_question_is_an_error(turns: list[tuple[str, str]]) -> None:
+    with pytest.raises(MessageError, match="turn with text"):
+        split_chat(chat(*turns))
+
+
+def test_completion_is_the_last_assistant_message() -> None:
+    assert last_answer(chat(("assistant", "a"), ("tool", "t"), ("assistant", "b"))) == "b"
+    with pytest.raises(MessageError, match="assistant"):
+        last_answer(chat(("user", "a")))
+
+
+def test_roles_are_compared_in_lower_case() -> None:
+    assert parse_messages([{"role": " User", "content": "Hi"}]) == [Message("user", "Hi")]
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        ("text", "list of messages, got str"),
+        (["text"], "message 1: expected an object"),
+        ([{"role": "user", "content": "a"}, {"role": "user"}], "message 2: expected a string as 'content'"),
+        ([{"content": "a"}], "message 1: expected a string as 'role', got NoneType"),
+    ],
+)
+def test_wrong_messages_say_which_and_why(value: object, what: str) -> None:
+    with pytest.raises(MessageError, match=what):
+        parse_messages(value)
+
+
+def test_only_lists_of_objects_look_like_chats() -> None:
+    assert is_chat([{"role": "user", "content": "a"}])
+    assert not any(map(is_chat, ("text", [], ["a"], None, {"role": "user"})))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "system", "tool"]), st.text()), min_size=2))
+def test_every_content_is_part_of_the_flat_text(turns: list[tuple[str, str]]) -> None:
+    flat = flatten(chat(*turns))
+    assert all(f"{role.capitalize()}: {content.strip()}" in flat for role, content in turns)

@@ -1,0 +1,375 @@
+"""Data sets by name: columns, splits, merging, and errors that say what to do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from textgym.data import DataWarning, InMemoryDataset, load_examples
+from textgym.data.dataset import LoadReport, prompt_digest, split_of
+from textgym.errors import DataError
+from textgym.types import SPLITS, Example, Split
+
+
+def write_rows(path: Path, rows: Sequence[Any]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def numbered(count: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"prompt": f"prompt {i}", "summary": f"summary {i}", **more} for i in range(count)]
+
+
+def prompts_in(split: Split, count: int) -> list[str]:
+    """Return prompts that the hash puts into ``split``."""
+    found = [text for text in (f"text {i}" for i in range(40 * count)) if split_of(prompt_digest(text)) == split]
+    return found[:count]
+
+
+def load(data: str, split: Split = "train", **columns: str) -> InMemoryDataset:
+    dataset = load_examples(data, split, **columns)
+    assert isinstance(dataset, InMemoryDataset)
+    return dataset
+
+
+# --- splits and keys
+
+
+def test_hash_and_split_of_a_prompt_never_change() -> None:
+    assert prompt_digest("prompt 0") == "1df4d9375a13909e"
+    assert [split_of(f"{i:x}") for i in (0, 7, 8, 9, 17, 18)] == [
+        *("train", "train", "validation", "test", "train", "validation")
+    ]
+
+
+def test_splits_are_80_10_10_disjoint_and_complete(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "set.jsonl", numbered(2000))
+    keys = {split: {example.key for example in load(data, split)} for split in SPLITS}
+    assert sum(map(len, keys.values())) == len(set.union(*keys.values())) == 2000
+    assert len(keys["train"]) == pytest.approx(1600, abs=60)
+    assert len(keys["test"]) == pytest.approx(200, abs=45)
+
+
+def test_file_named_test_is_still_cut_by_hash(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "test.jsonl", numbered(200))
+    assert 0 < len(load(data, "train")) < 200
+
+
+def test_keys_name_the_set_and_the_prompt_only(tmp_path: Path) -> None:
+    rows = numbered(50)
+    first = load(write_rows(tmp_path / "set.jsonl", rows))
+    again = load(write_rows(tmp_path / "set.jsonl", rows[::-1] + numbered(60)[50:]))
+    assert {example.key for example in first} <= {example.key for example in again}
+    assert all(example.key == f"set/{prompt_digest(example.prompt)}" for example in first)
+
+
+def test_tiny_file_gives_advice(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "set.jsonl", [{"prompt": prompts_in("train", 1)[0], "summary": "s"}])
+    assert len(load(data)) == 1
+    with pytest.raises(DataError, match=r"validation split of 'set', got none.*Add rows, or give a folder"):
+        load(data, "validation")
+
+
+def test_unknown_split() -> None:
+    with pytest.raises(ValueError, match="Did you mean 'validation'"):
+        load_examples("reports", "validatoin")  # type: ignore[arg-type]
+
+
+def test_folder_with_split_files(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    write_rows(tmp_path / "set" / "train-00000-of-00001.jsonl", [{"prompt": f"a{i}", "summary": "s"} for i in range(9)])
+    write_rows(tmp_path / "set" / "dev.jsonl", [{"prompt": "b", "summary": "s"}])
+    write_rows(tmp_path / "set" / "test.jsonl", [{"prompt": "c", "summary": "s"}, {"prompt": "b", "summary": "s"}])
+    folder = str(tmp_path / "set")
+    assert [example.prompt for example in load(folder, "test")] == ["c", "b"]
+    with pytest.warns(DataWarning, match="1 in another split"):
+        train = load(folder)
+    assert [example.prompt for example in train] == [f"a{i}" for i in range(9)]
+
+
+def test_prompt_of_the_test_file_is_no_training_prompt(tmp_path: Path) -> None:
+    write_rows(tmp_path / "test.jsonl", [{"prompt": "a", "summary": "s"}])
+    write_rows(tmp_path / "train.jsonl", [{"prompt": p, "summary": "s"} for p in ("a", *prompts_in("train", 3))])
+    with pytest.warns(DataWarning, match="1 in another split"):
+        train = load(str(tmp_path))
+    assert [example.prompt for example in train] == prompts_in("train", 3)
+
+
+def test_missing_split_file_is_cut_out_of_train(tmp_path: Path) -> None:
+    write_rows(tmp_path / "train.jsonl", numbered(300))
+    write_rows(tmp_path / "test.jsonl", [{"prompt": "x", "summary": "s"}])
+    folder = str(tmp_path)
+    train, validation = load(folder), load(folder, "validation")
+    assert len(train) + len(validation) == 300
+    assert {split_of(prompt_digest(example.prompt)) for example in validation} == {"validation"}
+    assert len(load(folder, "test")) == 1
+
+
+def test_folder_without_split_names_is_cut_as_one(tmp_path: Path) -> None:
+    write_rows(tmp_path / "part1.jsonl", numbered(100))
+    write_rows(tmp_path / "part2.jsonl", [{"prompt": f"other {i}", "summary": "s"} for i in range(100)])
+    assert sum(len(load(str(tmp_path), split)) for split in SPLITS) == 200
+
+
+def test_files_of_no_split_are_left_out_aloud(tmp_path: Path) -> None:
+    write_rows(tmp_path / "train.jsonl", numbered(30))
+    write_rows(tmp_path / "extra.jsonl", numbered(60))
+    with pytest.warns(DataWarning, match=r"ignored: .*extra\.jsonl"):
+        assert load(str(tmp_path)).report.rows_read == 30
+
+
+def test_folder_with_a_test_file_only_cannot_train(tmp_path: Path) -> None:
+    write_rows(tmp_path / "test.jsonl", numbered(30))
+    with pytest.raises(DataError, match=r"got test\. Add a file train\.jsonl"):
+        load(str(tmp_path))
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected files ending in \.jsonl"):
+        load(str(tmp_path))
+
+
+# --- merging and reporting
+
+
+def test_same_prompt_is_merged_and_repeated_rows_are_dropped(tmp_path: Path) -> None:
+    prompt = prompts_in("train", 1)[0]
+    rows = [{"prompt": prompt, "summary": text} for text in ("one", "two", " one ", "one")]
+    dataset = load(write_rows(tmp_path / "set.jsonl", rows))
+    assert list(dataset) == [Example(f"set/{prompt_digest(prompt)}", prompt, ("one", "two"))]
+    assert dataset.report == LoadReport(4, 2, 2)
+
+
+def test_bad_rows_are_counted_reported_and_warned_of_once(tmp_path: Path) -> None:
+    good = prompts_in("train", 2)
+    rows = [
+        {"prompt": good[0], "summary": "s"},
+        {"prompt": "a"},
+        {"prompt": 3, "summary": "s"},
+        {"prompt": " \n", "summary": "s"},
+        {"prompt": "b", "summary": []},
+        {"prompt": "\ud800", "summary": "s"},
+        ["prompt"],
+        {"prompt": good[1], "summary": "s"},
+    ]
+    path = write_rows(tmp_path / "set.jsonl", rows)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = load(path)
+    assert [example.prompt for example in dataset] == good
+    kinds = {"missing column": 1, "not a string": 1, "empty": 2, "broken encoding": 1, "not an object": 1}
+    assert dataset.report.skipped == kinds
+    assert [problem.split(": ")[0] for problem in dataset.report.problems] == [f"{path}:{n}" for n in range(2, 8)]
+    assert [warning.category for warning in caught] == [DataWarning]
+    assert "8 rows read, 2 kept, 0 duplicates, 6 skipped" in str(caught[0].message)
+
+
+def test_nothing_usable_shows_the_first_problems(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "set.jsonl", [{"prompt": "", "summary": "s"}] * 30)
+    with pytest.raises(DataError, match=r"got none \(30 rows read.*\n  .*set\.jsonl:1: empty") as caught:
+        load(data)
+    assert len(str(caught.value).splitlines()) == 6
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])
+def test_empty_file(tmp_path: Path, content: str) -> None:
+    (tmp_path / "set.jsonl").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match="got an empty data set"):
+        load(str(tmp_path / "set.jsonl"))
+
+
+# --- columns
+
+
+def test_prompt_is_kept_as_it_is_and_references_are_stripped(tmp_path: Path) -> None:
+    prompt = next(text for i in range(99) if split_of(prompt_digest(text := f"  text {i}\n")) == "train")
+    example = load(write_rows(tmp_path / "set.jsonl", [{"text": prompt, "highlights": " short\n"}]))[0]
+    assert (example.prompt, example.references) == (prompt, ("short",))
+
+
+def test_named_columns_win_over_guesses(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "set.jsonl", [{**row, "title": f"t {row['prompt']}"} for row in numbered(30)])
+    dataset = load(data, prompt_column="summary", reference_column="title")
+    assert all(example.prompt.startswith("summary") for example in dataset)
+    assert all(example.references[0].startswith("t prompt") for example in dataset)
+
+
+def test_without_a_reference_column_there_are_no_references(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "set.jsonl", [{"document": f"d {i}", "label": 3, "target": 1} for i in range(30)])
+    assert {example.references for example in load(data)} == {()}
+
+
+def test_several_references_in_a_list(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "set.jsonl", [{"article": t, "reference": ["a", "b"]} for t in prompts_in("train", 2)])
+    assert load(data)[1].references == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "what"),
+    [
+        ({"sumary": "a", "doc": "b"}, {}, r"got the columns sumary, doc\. Name the one to use with prompt_column"),
+        ({"dialog": "a"}, {}, r"Did you mean 'dialogue'"),
+        ({"text": "a", "document": "b"}, {}, "one candidate for prompt_column, got document, text"),
+        ({"text": "a", "answer": "b", "output": "c"}, {}, "one candidate for reference_column, got answer, output"),
+        ({"text": "a"}, {"prompt_column": "txt"}, "prompt_column.*got 'txt'.*Did you mean 'text'"),
+        ({"text": "a"}, {"reference_column": "abstract"}, "reference_column.*columns are: text"),
+    ],
+)
+def test_column_mistakes(tmp_path: Path, row: dict[str, str], options: dict[str, str], what: str) -> None:
+    with pytest.raises(DataError, match=what):
+        load(write_rows(tmp_path / "set.jsonl", [row] * 3), "train", **options)
+
+
+def test_chat_column(tmp_path: Path) -> None:
+    prompt = prompts_in("train", 1)[0]
+    user, answer = {"role": "user", "content": prompt}, {"role": "assistant", "content": " Fine. "}
+    example = load(write_rows(tmp_path / "set.jsonl", [{"messages": [user, answer]}]))[0]
+    assert (example.prompt, example.references) == (prompt, ("Fine.",))
+
+
+def test_prompt_and_completion_as_chats(tmp_path: Path) -> None:
+    prompt = prompts_in("train", 1)[0]
+    row = {
+        "prompt": [{"role": "user", "content": prompt}],
+        "completion": [{"role": "assistant", "content": "Fine."}],
+    }
+    example = load(write_rows(tmp_path / "set.jsonl", [row]))[0]
+    assert (example.prompt, example.references) == (prompt, ("Fine.",))
+
+
+def test_broken_chats_are_skipped(tmp_path: Path) -> None:
+    good = [{"role": "user", "content": prompts_in("train", 1)[0]}]
+    rows = [{"messages": good}, {"messages": [{"role": "user"}]}, {"messages": []}, {"messages": [{}]}]
+    with pytest.warns(DataWarning, match="2 wrong messages"):
+        dataset = load(write_rows(tmp_path / "set.jsonl", rows))
+    assert len(dataset) == 1
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        ("report", "Did you mean 'reports'"),
+        ("newsroom", "Known: docstrings, reports"),
+        ("sets/train.jsonl", "'sets' does not exist"),
+        ("/nowhere/else", "expected an existing file or folder"),
+        ("a/b/c", "expected an existing file or folder"),
+    ],
+)
+def test_unknown_names(data: str, what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=what):
+        load_examples(data)
+
+
+def test_misspelt_file_suggests_its_sibling(tmp_path: Path) -> None:
+    write_rows(tmp_path / "dialogues.jsonl", numbered(3))
+    with pytest.raises(DataError, match=r"Did you mean 'dialogues\.jsonl'"):
+        load(str(tmp_path / "dialogue.jsonl"))
+
+
+def test_built_in_sets_take_no_columns() -> None:
+    with pytest.raises(DataError, match="leave them out"):
+        load_examples("reports", prompt_column="text")
+
+
+def test_data_must_be_a_string() -> None:
+    with pytest.raises(TypeError, match="got list"):
+        load_examples(["a"])  # type: ignore[arg-type]
+
+
+def test_find_suggests_a_key(tmp_path: Path) -> None:
+    dataset = load(write_rows(tmp_path / "set.jsonl", numbered(20)))
+    assert dataset.find(dataset[3].key) is dataset[3]
+    with pytest.raises(KeyError, match=f"did you mean '{dataset[3].key}'"):
+        dataset.find(dataset[3].key[:-1])
+
+
+def test_keys_must_be_unique() -> None:
+    with pytest.raises(ValueError, match="unique keys"):
+        InMemoryDataset("set", "train", [Example("a", "p"), Example("a", "q")])
+
+
+# --- Hub
+
+
+def test_hub_set_with_config_and_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    calls: list[tuple[str, str | None]] = []
+    train = datasets.Dataset.from_list([{"dialogue": t, "summary": "s"} for t in prompts_in("train", 5)])
+    test = datasets.Dataset.from_list([{"dialogue": "d", "summary": "s"}])
+
+    def load_dataset(name: str, config: str | None) -> Any:
+        calls.append((name, config))
+        return datasets.DatasetDict({"train_sft": train, "test": test})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    dataset = load("owner/name:plain", "test")
+    assert [example.key for example in dataset] == [f"owner/name:plain/{prompt_digest('d')}"]
+    assert [example.prompt for example in load("owner/name", "train")] == prompts_in("train", 5)
+    assert calls == [("owner/name", "plain"), ("owner/name", None)]
+
+
+def test_hub_failure_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+
+    def load_dataset(name: str, config: str | None) -> Any:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(DataError, match=r"load_dataset\('owner/name', 'cfg'\) failed with ConnectionError: no route"):
+        load("owner/name:cfg")
+
+
+# --- properties
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "x"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+_ROWS = st.one_of(
+    _VALUES,
+    st.fixed_dictionaries({}, optional={"prompt": _VALUES, "summary": _VALUES, "messages": _VALUES}),
+    st.fixed_dictionaries({"prompt": st.text(max_size=5), "summary": st.text(max_size=5)}),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows=st.lists(_ROWS, max_size=12), split=st.sampled_from(SPLITS))
+def test_any_rows_load_or_raise_a_data_error_and_the_counts_add_up(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Any], split: Split
+) -> None:
+    data = write_rows(tmp_path_factory.mktemp("any") / "set.jsonl", rows)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = load(data, split)
+    except DataError:
+        return
+    report = dataset.report
+    assert report.rows_read == len(rows) == report.rows_kept + report.duplicates + sum(report.skipped.values())
+    assert len(dataset) <= report.rows_kept
+    for example in dataset:
+        assert example.prompt.strip()
+        assert all(text and text == text.strip() for text in example.references)
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, textgym.data; print([m for m in ('torch', 'datasets', 'pyarrow', 'pandas') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

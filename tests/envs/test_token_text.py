@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.error import InvalidAction, ResetNeeded
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from textgym.tokenization import Tokenizer
+
+STOPS = ("\n", " the", "e🎉")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_folder: Path) -> Tokenizer:
+    return Tokenizer.load(tokenizer_folder)
+
+
+@pytest.fixture(scope="module")
+def env(env_ids: tuple[str, str], tokenizer_folder: Path) -> gym.Env[Any, Any]:
+    return gym.make(env_ids[0], model=str(tokenizer_folder), max_new_tokens=30)
+
+
+@pytest.fixture(scope="module")
+def pairs(env_ids: tuple[str, str], tokenizer_folder: Path) -> list[tuple[gym.Env[Any, Any], gym.Env[Any, Any]]]:
+    """Token and episode environments, without and with stop strings."""
+    return [
+        (gym.make(env_ids[0], model=str(tokenizer_folder), stop=stop), gym.make(env_ids[1], stop=stop))
+        for stop in ((), STOPS)
+    ]
+
+
+def write(env: gym.Env[Any, Any], ids: list[int], key: str = "train/0") -> tuple[float, dict[str, Any]]:
+    env.reset(options={"task_key": key})
+    for id_ in ids:
+        _, reward, terminated, truncated, info = env.step(np.int64(id_))
+        assert not truncated
+        if terminated:
+            return reward, info
+    raise AssertionError("the text did not end")
+
+
+def test_the_whole_transition_by_hand(env: gym.Env[Any, Any], tokenizer: Tokenizer) -> None:
+    prompt = tokenizer.encode("Short.") + tokenizer.encode("\n\nSummary:")
+    response = [*tokenizer.encode_response("Short"), 1]
+    observation, info = env.reset(options={"task_key": "train/3"})
+    assert info == {"task_key": "train/3", "prompt_truncated": False}
+    for step, id_ in enumerate(response):
+        so_far = prompt + response[:step]
+        assert observation["input_ids"].tolist() == so_far + [0] * (70 - len(so_far))
+        assert observation["attention_mask"].tolist() == [1] * len(so_far) + [0] * (70 - len(so_far))
+        assert observation["prompt_length"].tolist() == [len(prompt)]
+        observation, reward, terminated, truncated, info = env.step(np.int64(id_))
+        assert (terminated, truncated) == (id_ == 1, False)
+    assert info == {
+        "text": "Short",
+        "finish_reason": "eos",
+        "is_success": True,
+        "rewards": {"gold": pytest.approx(-0.005), "total": pytest.approx(-0.005)},
+        "task_key": "train/3",
+        "prompt_truncated": False,
+    }
+    assert reward == pytest.approx(-0.005)
+
+
+def test_long_prompt_is_cut_and_says_so(env: gym.Env[Any, Any], tokenizer: Tokenizer) -> None:
+    observation, info = env.reset(options={"task_key": "train/6"})
+    assert info["prompt_truncated"]
+    length = int(observation["prompt_length"][0])
+    assert length <= 40
+    assert tokenizer.decode(observation["input_ids"][:length]).endswith("word\n\nSummary:")
+    env.step(np.int64(5))
+    *_, info = env.step(np.int64(1))
+    assert info["prompt_truncated"]
+
+
+def test_eos_first_is_an_empty_text(env: gym.Env[Any, Any]) -> None:
+    reward, info = write(env, [1])
+    assert (reward, info["text"], info["finish_reason"], info["is_success"]) == (0.0, "", "eos", False)
+
+
+def test_budget_terminates(env: gym.Env[Any, Any], tokenizer: Tokenizer) -> None:
+    _, info = write(env, [tokenizer.encode("a")[0]] * 30)
+    assert (info["text"], info["finish_reason"]) == ("a" * 30, "length")
+
+
+def test_pad_as_action_counts_and_adds_no_text(env: gym.Env[Any, Any], tokenizer: Tokenizer) -> None:
+    a = tokenizer.encode("a")[0]
+    assert write(env, [0, a, 0, 1])[1]["text"] == "a"
+    assert write(env, [0] * 30)[1]["finish_reason"] == "length"
+
+
+def test_every_eos_of_a_foreign_tokenizer_ends(env_ids: tuple[str, str], foreign_folder: Path) -> None:
+    env = gym.make(env_ids[0], model=str(foreign_folder))
+    for eos in (0, 1):
+        assert write(env, [70, eos])[1]["finish_reason"] == "eos"
+
+
+def test_stop_string_across_tokens_ends_and_is_cut(pairs: list[Any], tokenizer: Tokenizer) -> None:
+    env = pairs[1][0]
+    ids = [tokenizer.encode(piece)[0] for piece in ("a", "b")] + tokenizer.encode(" th") + tokenizer.encode("e") + [1]
+    _, info = write(env, ids)
+    assert (info["text"], info["finish_reason"]) == ("ab", "stop")
+
+
+@settings(deadline=None, max_examples=150)
+@given(ids=st.lists(st.integers(0, 376), min_size=8, max_size=8), which=st.integers(0, 1), key=st.integers(0, 6))
+def test_both_grains_pay_exactly_the_same(pairs: list[Any], ids: list[int], which: int, key: int) -> None:
+    token, episode = pairs[which]
+    reward, info = write(token, ids, f"train/{key}")
+    _, shown = episode.reset(options={"task_key": info["task_key"]})
+    assert shown == {"task_key": f"train/{key}"}
+    _, whole, *_, whole_info = episode.step(info["text"])
+    assert whole == reward
+    assert {key: whole_info[key] for key in ("text", "is_success", "rewards")} == {
+        key: info[key] for key in ("text", "is_success", "rewards")
+    }
+
+
+@settings(deadline=None, max_examples=100)
+@given(text=st.text("ab the\n🎉e", max_size=12))
+def test_stop_reason_agrees_with_the_text(env_ids: tuple[str, str], tokenizer_folder: Path, text: str) -> None:
+    env = gym.make(env_ids[0], model=str(tokenizer_folder), stop=STOPS, max_new_tokens=100)
+    ids = env.get_wrapper_attr("tokenizer").encode(text)
+    _, info = write(env, [*ids, 1])
+    first = min([text.find(stop) for stop in STOPS if stop in text], default=len(text))
+    assert info["text"] == text[:first].strip()
+    assert info["finish_reason"] == ("stop" if first < len(text) else "eos")
+
+
+@pytest.mark.parametrize("action", [-1, 377, 1.5, True, [3], "a", np.array([[3]])])
+def test_illegal_actions_are_named(env: gym.Env[Any, Any], action: Any) -> None:
+    base = env.unwrapped
+    base.reset(seed=0)
+    with pytest.raises(InvalidAction, match="expected"):
+        base.step(action)
+
+
+def test_steps_outside_an_episode_need_a_reset(env: gym.Env[Any, Any]) -> None:
+    write(env, [1])
+    with pytest.raises(ResetNeeded, match="reset"):
+        env.step(np.int64(3))
+    fresh = gym.make(env.spec).unwrapped if env.spec else env
+    with pytest.raises(ResetNeeded):
+        fresh.step(np.int64(3))
+
+
+def test_seeds_choose_prompts(env: gym.Env[Any, Any]) -> None:
+    def keys(seed: int) -> list[str]:
+        return [env.reset(seed=seed)[1]["task_key"], *(env.reset()[1]["task_key"] for _ in range(20))]
+
+    assert keys(1) == keys(1)
+    assert keys(1) != keys(2)
+    assert len(set(keys(1))) == 7
+
+
+def test_a_draw_is_one_number_and_a_named_reset_none(env: gym.Env[Any, Any]) -> None:
+    generator = np.random.default_rng(9)
+    expected = [f"train/{int(generator.bit_generator.random_raw() % 7)}" for _ in range(3)]
+    first = env.reset(seed=9)[1]["task_key"]
+    env.reset(options={"task_key": "train/0"})
+    assert [first, env.reset()[1]["task_key"], env.reset()[1]["task_key"]] == expected
+
+
+def test_unknown_key_and_option_are_named(env: gym.Env[Any, Any]) -> None:
+    with pytest.raises(ValueError, match="Did you mean 'train/1'"):
+        env.reset(options={"task_key": "trian/1"})
+    with pytest.raises(ValueError, match="Did you mean 'task_key'"):
+        env.reset(options={"task_kye": "train/1"})
+
+
+def test_render(env_ids: tuple[str, str], tokenizer_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    env = gym.make(env_ids[0], model=str(tokenizer_folder), render_mode="ansi")
+    env.reset(options={"task_key": "train/3"})
+    env.step(np.int64(env.get_wrapper_attr("tokenizer").encode("ab")[0]))
+    assert env.render() == "Short.\n\nSummary:\n>>> a"
+    human = gym.make(env_ids[1], render_mode="human")
+    human.reset(options={"task_key": "train/3"})
+    human.step("Brief.")
+    assert capsys.readouterr().out == "Short.\n\nSummary:\n>>> Brief.\n"

@@ -1,0 +1,67 @@
+"""ROUGE as a reward."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
+
+from textgym.errors import DataError
+from textgym.metrics import rouge1, rouge2, rougeL
+from textgym.types import Example, RewardFn
+
+
+def example(*references: str) -> Example:
+    return Example("item-1", "a document", references)
+
+
+@pytest.mark.parametrize(
+    ("metric", "shared", "of_reference", "of_response"),
+    [
+        (rouge1, 5, 6, 5),  # on, the, mat, the, cat
+        (rouge2, 3, 5, 4),  # on-the, the-mat, the-cat
+        (rougeL, 3, 6, 5),  # on the mat
+    ],
+)
+def test_f1_by_hand(metric: RewardFn, shared: int, of_reference: int, of_response: int) -> None:
+    recall, precision = shared / of_reference, shared / of_response
+    scores = metric(["p"], ["on the mat the cat"], [example("the cat sat on the mat")])
+    assert scores == pytest.approx([2 * recall * precision / (recall + precision)])
+
+
+@pytest.mark.parametrize("metric", [rouge1, rouge2, rougeL])
+def test_shape_range_and_extremes(metric: RewardFn) -> None:
+    responses = ["The council met.", "", "nothing alike here", "the COUNCIL meets"]
+    scores = np.asarray(metric(["p"] * 4, responses, [example("the council met")] * 4))
+    assert scores.shape == (4,)
+    assert scores.dtype == np.float64
+    assert (scores[0], scores[1], scores[2]) == (1.0, 0.0, 0.0)
+    assert 0 < scores[3] < 1
+
+
+def test_best_reference_counts() -> None:
+    assert rouge1(["p"], ["a b"], [example("x y", "a b")])[0] == 1.0
+
+
+def test_words_are_stemmed() -> None:
+    assert rouge1(["p"], ["voters voted"], [example("voter voting")])[0] == 1.0
+
+
+def test_other_scripts_are_compared_too() -> None:
+    assert rouge1(["p"], ["Совет закрыл мост"], [example("совет закрыл дорогу")])[0] == pytest.approx(2 / 3)
+
+
+def test_no_references_names_the_example() -> None:
+    with pytest.raises(DataError, match="'item-1'"):
+        rouge1(["p"], ["text"], [example()])
+
+
+def test_lengths_are_checked() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        rouge1(["p"], ["text", "more"], [example("text")])
+
+
+@given(st.text(st.characters(max_codepoint=127)), st.text(st.characters(max_codepoint=127), min_size=1))
+def test_ascii_scores_are_the_packages_own(response: str, reference: str) -> None:
+    packaged = RougeScorer(["rougeL"], use_stemmer=True).score(reference, response)["rougeL"].fmeasure
+    assert rougeL(["p"], [response], [example(reference)])[0] == packaged

@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from textgym.agents.causal_lm_policy import CachePool
+from textgym.models.language_model import LanguageModel
+from textgym.models.prefix_cache import KeyValueStore, PrefixCache, last_hidden
+
+Oracle = Callable[[Any, Sequence[int]], Tensor]
+CACHED = ("gpt2", "gpt_neox", "llama", "qwen2", "qwen3", "opt", "falcon", "gpt_bigcode", "granite", "cohere")
+UNCACHED = ("mistral", "gemma2", "bloom", "falcon_alibi", "openai_gpt", "mamba")
+
+
+class Texts:
+    """Rows of ids that change as environments' do: grow, start anew, repeat, branch, swap places."""
+
+    def __init__(self, rows: int, width: int, seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.width = width
+        self.rows = [self.fresh() for _ in range(rows)]
+
+    def fresh(self) -> list[int]:
+        return self.rng.integers(0, 64, self.rng.integers(1, self.width + 1)).tolist()
+
+    def grow(self) -> None:
+        for i, row in enumerate(self.rows):
+            full = len(row) == self.width
+            self.rows[i] = self.fresh() if full else [*row, int(self.rng.integers(64))]
+
+    def disturb(self) -> None:
+        """Do one of the things that a cache must notice."""
+        i, k = self.rng.integers(0, len(self.rows), 2).tolist()
+        row = self.rows[i]
+        what = self.rng.integers(6)
+        if what == 0:
+            self.rows[i] = self.fresh()
+        elif what == 1:  # a branch: the same length, one id in the middle differs
+            place = int(self.rng.integers(len(row)))
+            self.rows[i] = [*row[:place], (row[place] + 1) % 64, *row[place + 1 :]]
+        elif what == 2:  # equal rows
+            self.rows[i] = list(self.rows[k])
+        elif what == 3:
+            self.rows = [self.rows[j] for j in self.rng.permutation(len(self.rows))]
+        elif what == 4:  # a step back
+            self.rows[i] = row[: max(1, len(row) - 1)]
+        else:  # two ids at once
+            self.rows[i] = [*row, 3, 4][: self.width]
+
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        # What lies behind a text's end must not matter, so it is noise.
+        ids = torch.from_numpy(self.rng.integers(0, 64, (len(self.rows), self.width)))
+        for target, row in zip(ids, self.rows, strict=True):
+            target[: len(row)] = torch.tensor(row)
+        return ids, torch.tensor([len(row) for row in self.rows])
+
+
+def worst_error(model: LanguageModel, oracle: Oracle, states: Tensor, rows: Sequence[Sequence[int]]) -> float:
+    expected = torch.stack([oracle(model.network, row) for row in rows])
+    with torch.no_grad():
+        return float((model.logits(states) - expected).abs().max())
+
+
+def play(model: LanguageModel, oracle: Oracle, steps: int, rows: int = 4, width: int = 24, check: int = 4) -> float:
+    cache, texts = PrefixCache(model, rows, width), Texts(rows, width)
+    worst = 0.0
+    for step in range(steps):
+        if texts.rng.random() < 0.25:
+            texts.disturb()
+        elif texts.rng.random() < 0.9:
+            texts.grow()
+        states = cache.hidden(*texts.tensors())
+        if step % check == 0:
+            worst = max(worst, worst_error(model, oracle, states, texts.rows))
+    return worst
+
+
+@pytest.mark.parametrize("kind", CACHED)
+def test_equals_the_bare_model_in_float64(kind: str, make_network: Any, oracle: Oracle) -> None:
+    model = LanguageModel(make_network(kind))
+    assert model.is_cacheable
+    assert play(model, oracle, 160) < 1e-9
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_equals_the_bare_model_in_fp32(kind: str, make_network: Any, oracle: Oracle) -> None:
+    assert play(LanguageModel(make_network(kind, torch.float32)), oracle, 100) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["gpt_neox", "qwen2"])
+def test_eager_attention(kind: str, make_network: Any, oracle: Oracle) -> None:
+    model = LanguageModel(make_network(kind, attn_implementation="eager"))
+    assert model.network.config._attn_implementation == "eager"
+    assert play(model, oracle, 60) < 1e-6  # transformers computes the eager softmax in fp32
+    twin = LanguageModel(make_network(kind, attn_implementation="sdpa"))
+    ids, lengths = Texts(3, 20).tensors()
+    torch.testing.assert_close(last_hidden(model, ids, lengths), last_hidden(twin, ids, lengths), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", UNCACHED)
+def test_architectures_without_a_cache_warn_and_are_right(kind: str, make_network: Any, oracle: Oracle) -> None:
+    model = LanguageModel(make_network(kind))
+    assert not model.is_cacheable
+    with pytest.warns(UserWarning, match="re-encodes the text"):
+        cache = PrefixCache(model, 3, 20)
+    texts = Texts(3, 20)
+    for _ in range(4):
+        # Mamba's and Bloom's code computes parts in fp32 whatever the dtype.
+        assert worst_error(model, oracle, cache.hidden(*texts.tensors()), texts.rows) < 1e-5
+        texts.grow()
+
+
+def test_a_window_on_some_layers_only_is_noticed(make_network: Any) -> None:
+    window = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
+    assert not LanguageModel(make_network("qwen2", **window)).is_cacheable
+    assert LanguageModel(make_network("mistral", sliding_window=None)).is_cacheable
+
+
+def test_cached_models_do_not_warn(make_network: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PrefixCache(LanguageModel(make_network("llama")), 2, 8)
+
+
+def test_long_rollout_moves_the_store(make_network: Any, oracle: Oracle) -> None:
+    model = LanguageModel(make_network("llama"))
+    cache, texts = PrefixCache(model, 3, 30), Texts(3, 30)
+    cursors = []
+    for step in range(300):
+        states = cache.hidden(*texts.tensors())
+        assert cache._store is not None
+        cursors.append(cache._store.cursor)
+        if step % 10 == 0 or step > 290:
+            assert worst_error(model, oracle, states, texts.rows) < 1e-9
+        texts.grow()
+    assert sum(after < before for before, after in zip(cursors[:-1], cursors[1:], strict=True)) >= 3
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt"])
+def test_a_full_row_next_to_growing_ones(kind: str, make_network: Any, oracle: Oracle) -> None:
+    """The width may be all positions the model has: a finished row must not ask for one more."""
+    width = 64
+    model = LanguageModel(make_network(kind))
+    cache = PrefixCache(model, 2, width)
+    full, short = [7] * width, [1, 2, 3]
+    rows = torch.zeros(2, width, dtype=torch.long)
+    for _ in range(3):
+        short = [*short, 5]
+        rows[0], rows[1, : len(short)] = torch.tensor(full), torch.tensor(short)
+        states = cache.hidden(rows, torch.tensor([width, len(short)]))
+        assert worst_error(model, oracle, states, [full, short]) < 1e-9
+
+
+def test_one_token_costs_one_token(make_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LanguageModel(make_network("llama"))
+    cache = PrefixCache(model, 2, 20)
+    ids = torch.arange(40).reshape(2, 20)
+    computed: list[tuple[int, ...]] = []
+    original = model.hidden
+
+    def spy(input_ids: Tensor, *rest: Any, **named: Any) -> Tensor:
+        computed.append(tuple(input_ids.shape))
+        return original(input_ids, *rest, **named)
+
+    monkeypatch.setattr(model, "hidden", spy)
+    cache.hidden(ids, torch.tensor([5, 9]))
+    cache.hidden(ids, torch.tensor([6, 10]))
+    cache.hidden(ids, torch.tensor([6, 10]))
+    ids[1] += 1
+    cache.hidden(ids, torch.tensor([7, 3]))
+    assert computed == [(2, 9), (2, 1), (2, 1), (1, 3)]
+
+
+def test_equal_new_rows_are_computed_once(make_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LanguageModel(make_network("llama"))
+    store = KeyValueStore(model, 4, 10)
+    shapes: list[tuple[int, ...]] = []
+    original = model.hidden
+    monkeypatch.setattr(model, "hidden", lambda ids, *a, **k: (shapes.append(tuple(ids.shape)), original(ids, *a, **k))[1])
+    ids = torch.tensor([[1, 2, 3], [1, 2, 9], [1, 2, 3], [1, 2, 7]])
+    with torch.no_grad():
+        states = store.prefill(torch.arange(4), ids, torch.tensor([3, 2, 3, 2]))
+    assert shapes == [(2, 3)]
+    assert torch.equal(states[0], states[2])
+    assert torch.equal(states[1], states[3])
+    assert not torch.equal(states[0], states[1])
+
+
+def step_of(optimizer: type[torch.optim.Optimizer], **options: Any) -> Callable[[Any], None]:
+    def change(network: Any) -> None:
+        stepper: Any = optimizer(network.parameters(), lr=0.1, **options)  # type: ignore[call-arg]
+        for parameter in network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        stepper.step()
+
+    return change
+
+
+def hand_written_step(network: Any) -> None:
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter -= 0.1
+
+
+def copy_in_place(network: Any) -> None:
+    with torch.no_grad():
+        next(network.parameters()).copy_(next(network.parameters()) * 1.5)
+
+
+def load_other_weights(network: Any) -> None:
+    network.load_state_dict({name: tensor * 1.1 for name, tensor in network.state_dict().items()})
+
+
+def assign_other_weights(network: Any) -> None:
+    network.load_state_dict({name: tensor * 1.1 for name, tensor in network.state_dict().items()}, assign=True)
+
+
+def replace_data(network: Any) -> None:
+    for parameter in network.parameters():
+        parameter.data = parameter.data * 1.1
+
+
+CHANGES = {
+    "adamw": step_of(torch.optim.AdamW, foreach=False),
+    "adamw foreach": step_of(torch.optim.AdamW, foreach=True),
+    "adamw fused": step_of(torch.optim.AdamW, fused=True),
+    "sgd fused": step_of(torch.optim.SGD, fused=True),
+    "hand-written": hand_written_step,
+    "copy_": copy_in_place,
+    "load_state_dict": load_other_weights,
+    "load_state_dict(assign)": assign_other_weights,
+    "data replaced": replace_data,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+@pytest.mark.parametrize("grows", [True, False])
+def test_the_cache_dies_with_the_weights(change: Any, grows: bool, make_network: Any, oracle: Oracle) -> None:
+    model = LanguageModel(make_network("gpt_neox"))
+    cache, pool, texts = PrefixCache(model, 3, 16), CachePool(model), Texts(3, 12)
+    texts.width = 16
+    before = cache.hidden(*texts.tensors()).clone()
+    pool.hidden(*texts.tensors())
+    change(model.network)
+    if grows:
+        texts.rows = [[*row, 9] for row in texts.rows]
+    states = cache.hidden(*texts.tensors())
+    assert not torch.allclose(before, states)
+    assert worst_error(model, oracle, states, texts.rows) < 1e-9
+    assert worst_error(model, oracle, pool.hidden(*texts.tensors()), texts.rows) < 1e-9
+
+
+def test_the_cache_survives_calls_that_change_nothing(make_network: Any) -> None:
+    model = LanguageModel(make_network("llama"))
+    cache = PrefixCache(model, 2, 10)
+    ids = torch.arange(20).reshape(2, 10)
+    cache.hidden(ids, torch.tensor([4, 5]))
+    model.eval()
+    model.train()
+    extended, unchanged = cache.match(ids, torch.tensor([5, 5]))
+    assert extended.tolist() == [True, False]
+    assert unchanged.tolist() == [False, True]
+
+
+def test_adapters_switched_off_are_another_model(make_network: Any) -> None:
+    pytest.importorskip("peft")
+    model = LanguageModel(make_network("llama"))
+    model.add_lora(2)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    cache = PrefixCache(model, 2, 10)
+    ids, lengths = torch.arange(20).reshape(2, 10), torch.tensor([4, 5])
+    adapted = cache.hidden(ids, lengths).clone()
+    with model.without_adapter():
+        plain = cache.hidden(ids, lengths).clone()
+        torch.testing.assert_close(plain, last_hidden(model, ids, lengths), rtol=0, atol=1e-9)
+    assert not torch.allclose(plain, adapted)
+    torch.testing.assert_close(cache.hidden(ids, lengths), adapted, rtol=0, atol=1e-9)
+
+
+def test_training_and_evaluation_take_turns(make_network: Any, oracle: Oracle) -> None:
+    """Two environments of equal size and seed, one of which is a few steps behind, share one pool."""
+    model = LanguageModel(make_network("qwen2"))
+    pool = CachePool(model)
+    train, evaluation = Texts(3, 20, seed=5), Texts(3, 20, seed=5)
+    for step in range(60):
+        for texts in (train, evaluation) if step % 3 else (train,):
+            states = pool.hidden(*texts.tensors())
+            assert worst_error(model, oracle, states, texts.rows) < 1e-9
+            texts.grow()
+        if step % 7 == 0:
+            train.disturb()
+    assert len(pool._caches) <= 2
+
+
+def test_pool_takes_batches_of_any_size(make_network: Any, oracle: Oracle) -> None:
+    model = LanguageModel(make_network("gpt2"))
+    pool = CachePool(model)
+    for rows in (1, 4, 2, 1, 4):
+        texts = Texts(rows, 10 + rows, seed=rows)
+        assert worst_error(model, oracle, pool.hidden(*texts.tensors()), texts.rows) < 1e-9
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "llama", "opt", "falcon", "gpt_bigcode", "persimmon", "bloom"])
+def test_dropout_in_the_config_has_no_effect(kind: str, make_network: Any, oracle: Oracle) -> None:
+    model = LanguageModel(make_network(kind))
+    model.train()
+    ids, lengths = Texts(3, 20).tensors()
+    states = last_hidden(model, ids, lengths)
+    assert torch.equal(states, last_hidden(model, ids, lengths))
+    model.eval()
+    assert torch.equal(states, last_hidden(model, ids, lengths))

@@ -1,0 +1,138 @@
+"""Tiny random models with tokenizers, built on the spot."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+TEXT = "good bad council bridge road voted closed opened the a on in mayor Summary : document {prompt} {response}"
+WORDS = TEXT.split()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def write_tokenizer(folder: Path, pad: str | None = "<pad>") -> None:
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<pad>", "<eos>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([" ".join(WORDS)] * 3, trainer)
+    PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>", pad_token=pad).save_pretrained(folder)
+
+
+def write_neox(folder: Path, pad: str | None = "<pad>") -> Path:
+    torch.manual_seed(0)
+    config = GPTNeoXConfig(
+        vocab_size=400,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=256,
+        hidden_dropout=0.3,
+        attention_dropout=0.3,
+        eos_token_id=1,
+        bos_token_id=None,
+        pad_token_id=0 if pad == "<pad>" else 1,
+        tie_word_embeddings=True,
+    )
+    GPTNeoXForCausalLM(config).save_pretrained(folder)
+    write_tokenizer(folder, pad)
+    return folder
+
+
+def write_gpt2(folder: Path) -> Path:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"vocab_size": 400, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128}
+    GPT2LMHeadModel(GPT2Config(**sizes, eos_token_id=1, bos_token_id=1)).save_pretrained(folder)
+    write_tokenizer(folder, pad=None)
+    return folder
+
+
+def write_gpt2_classifier(folder: Path) -> Path:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"vocab_size": 400, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128}
+    config = GPT2Config(**sizes, eos_token_id=1, bos_token_id=1, num_labels=1)
+    GPT2ForSequenceClassification(config).save_pretrained(folder)
+    write_tokenizer(folder, pad=None)
+    return folder
+
+
+def write_bert(folder: Path, labels: tuple[str, ...] = ("NEGATIVE", "POSITIVE")) -> Path:
+    torch.manual_seed(0)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({word.lower() for word in WORDS})]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokens = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(
+        tokenizer_object=backend, **tokens, model_input_names=["input_ids", "token_type_ids", "attention_mask"]
+    ).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=48,
+        initializer_range=0.5,
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def neox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_neox(tmp_path_factory.mktemp("neox"))
+
+
+@pytest.fixture(scope="session")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gpt2(tmp_path_factory.mktemp("gpt2"))
+
+
+@pytest.fixture(scope="session")
+def neox_pad_is_eos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_neox(tmp_path_factory.mktemp("pad-eos"), pad="<eos>")
+    assert json.loads((folder / "tokenizer_config.json").read_text())["pad_token"] == "<eos>"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="session")
+def bert_one_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bert(tmp_path_factory.mktemp("bert-one"), ("SCORE",))
+
+
+@pytest.fixture(scope="session")
+def gpt2_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gpt2_classifier(tmp_path_factory.mktemp("gpt2-classifier"))

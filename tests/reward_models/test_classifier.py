@@ -1,0 +1,116 @@
+"""Hugging Face classifiers as rewards."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from textgym.errors import ModelError
+from textgym.reward_models import SequenceClassifierReward, load_reward
+from textgym.types import FloatArray, RewardFn
+
+PROMPTS = ["the council", "", "the mayor voted on the road", "document"]
+TEXTS = ["good", "bad bridge", "", "the mayor opened the road in the document"]
+
+
+def bare_logits(folder: Path, text: str, pair: str | None = None) -> FloatArray:
+    tokens = AutoTokenizer.from_pretrained(folder)(text, pair, return_tensors="pt")
+    with torch.no_grad():
+        logits = AutoModelForSequenceClassification.from_pretrained(folder).eval()(**tokens).logits
+    return np.asarray(logits[0].double())
+
+
+def test_logits_are_the_bare_models(bert: Path) -> None:
+    """Checklist 1: prompt and response are judged together."""
+    reward: RewardFn = SequenceClassifierReward(bert, label="POSITIVE")
+    scores = np.asarray(reward(PROMPTS, TEXTS, []))
+    expected = [bare_logits(bert, f"{p} {r}")[1] for p, r in zip(PROMPTS, TEXTS, strict=True)]
+    assert scores == pytest.approx(expected, abs=1e-5)
+    assert scores.dtype == np.float64
+    assert np.shape(reward([], [], [])) == (0,)
+
+
+def test_text_pairs(bert: Path) -> None:
+    reward = SequenceClassifierReward(bert, label=0, template=None)
+    expected = [bare_logits(bert, p, r)[0] for p, r in zip(PROMPTS, TEXTS, strict=True)]
+    assert reward(PROMPTS, TEXTS) == pytest.approx(expected, abs=1e-5)
+
+
+def test_probabilities_add_up(bert: Path) -> None:
+    columns = [SequenceClassifierReward(bert, label=i, output="probability")(PROMPTS, TEXTS) for i in (0, 1)]
+    assert columns[0] + columns[1] == pytest.approx(np.ones(4))
+    logits = bare_logits(bert, "the council good")
+    assert columns[1][0] == pytest.approx(np.exp(logits[1]) / np.exp(logits).sum(), abs=1e-5)
+
+
+def test_one_output_needs_no_label(bert_one_output: Path) -> None:
+    logit = bare_logits(bert_one_output, "the council good")[0]
+    assert SequenceClassifierReward(bert_one_output)(["the council"], ["good"])[0] == pytest.approx(logit, abs=1e-5)
+    chance = SequenceClassifierReward(bert_one_output, output="probability")(["the council"], ["good"])[0]
+    assert chance == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-5)
+
+
+@pytest.mark.parametrize("trunk", ["bert", "gpt2_classifier"])
+def test_a_batch_scores_as_one_by_one(trunk: str, request: pytest.FixtureRequest) -> None:
+    """Checklist 2 and 3: padding changes nothing, also for decoders without a pad token."""
+    folder = request.getfixturevalue(trunk)
+    reward = SequenceClassifierReward(folder, label=0, batch_size=3)
+    texts = [*TEXTS[:2], "good road", TEXTS[3]]
+    together = reward(PROMPTS, texts)
+    assert together == pytest.approx([reward([p], [r])[0] for p, r in zip(PROMPTS, texts, strict=True)], abs=1e-5)
+    assert np.ptp(together) > 0
+
+
+def test_dropout_is_off_always(bert: Path) -> None:
+    """Checklist 10."""
+    reward = SequenceClassifierReward(bert, label=0)
+    reward.train()
+    assert np.array_equal(reward(PROMPTS, TEXTS), reward(PROMPTS, TEXTS))
+
+
+def test_a_long_prompt_loses_its_end_and_the_response_stays(bert: Path) -> None:
+    """Checklist 6: the response is what is judged, so the prompt is cut."""
+    reward = SequenceClassifierReward(bert, label=0)
+    assert reward.max_length == 48
+    long = "the council " * 100
+    good, bad = reward([long, long], ["good", "bad"])
+    assert abs(good - bad) > 1e-3
+    assert reward([long + "mayor"], ["good"])[0] == pytest.approx(good, abs=1e-5)
+    assert abs(reward(["mayor " + long], ["good"])[0] - good) > 1e-3
+    assert np.isfinite(reward([long], ["good " * 100])).all()
+    pair = SequenceClassifierReward(bert, label=0, template=None)
+    assert abs(pair([long], ["good"])[0] - pair([long], ["bad"])[0]) > 1e-3
+
+
+def test_slots_inside_a_document_are_text(bert: Path) -> None:
+    reward = SequenceClassifierReward(bert, label=0)
+    expected = bare_logits(bert, "the {response} {prompt} road good")[0]
+    assert reward(["the {response} {prompt} road"], ["good"])[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_labels_are_checked(bert: Path) -> None:
+    with pytest.raises(ModelError, match=r"got none; pass label= one of \['NEGATIVE', 'POSITIVE'\]"):
+        SequenceClassifierReward(bert)
+    with pytest.raises(ModelError, match="Did you mean 'POSITIVE'"):
+        SequenceClassifierReward(bert, label="POSITIV")
+    with pytest.raises(ModelError, match="below 2, got 2"):
+        SequenceClassifierReward(bert, label=2)
+
+
+def test_settings_are_checked(bert: Path) -> None:
+    with pytest.raises(ValueError, match=r"template with .response."):
+        SequenceClassifierReward(bert, label=0, template="{prompt}")
+    with pytest.raises(ValueError, match="got 'odds'"):
+        SequenceClassifierReward(bert, label=0, output="odds")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="got 0 and None"):
+        SequenceClassifierReward(bert, label=0, batch_size=0)
+    with pytest.raises(ValueError, match="zip"):
+        SequenceClassifierReward(bert, label=0)(["p"], ["a", "b"])
+
+
+def test_a_folder_opens_by_name(bert: Path, bert_one_output: Path) -> None:
+    assert isinstance(load_reward(bert_one_output), SequenceClassifierReward)
+    with pytest.raises(ModelError, match="pass label="):
+        load_reward(bert)

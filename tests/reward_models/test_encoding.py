@@ -1,0 +1,91 @@
+"""Texts as ids, and batches."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textgym.reward_models.encoding import TextEncoder, batches_of_like_length, batches_of_tokens
+from textgym.tokenization import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(neox: Path) -> Tokenizer:
+    return Tokenizer.load(neox)
+
+
+def test_prompt_response_and_eos_are_joined(tokenizer: Tokenizer) -> None:
+    """Checklist 1 and 4: the reward model sees prompt + response, tokenised apart, with its own tokenizer."""
+    (text,) = TextEncoder(tokenizer, 64)(["the council Summary :"], ["voted good"])
+    assert text.prompt == tokenizer.encode("the council Summary :")
+    assert text.response == [*tokenizer.encode(" voted good"), tokenizer.eos_ids[0]]
+
+
+def test_a_literal_eos_is_text(tokenizer: Tokenizer) -> None:
+    (text,) = TextEncoder(tokenizer, 64)(["a <eos> b"], ["c <eos> d"])
+    assert tokenizer.eos_ids[0] not in text.prompt
+    assert text.response.index(tokenizer.eos_ids[0]) == len(text.response) - 1
+
+
+def test_white_space_around_a_response_does_not_count(tokenizer: Tokenizer) -> None:
+    first, second = TextEncoder(tokenizer, 64)(["p", "p"], [" voted\n", "voted"])
+    assert first == second
+
+
+def test_a_long_prompt_keeps_head_and_cue(tokenizer: Tokenizer) -> None:
+    """Checklist 6: too long a prompt is cut by a stated rule; the cue before the response survives."""
+    prompt = "opened " + "the council voted " * 200 + "closed Summary :"
+    (text,) = TextEncoder(tokenizer, 64)([prompt], ["good bridge"])
+    full, room = tokenizer.encode(prompt), 64 - len(text.response)
+    assert text.length == 64
+    assert text.prompt == full[: room - 16] + full[-16:]
+    assert tokenizer.decode(text.response) == "good bridge"
+
+
+def test_a_huge_response_keeps_its_head_and_its_eos(tokenizer: Tokenizer) -> None:
+    (text,) = TextEncoder(tokenizer, 64)(["the council voted on the road"], ["good bad " * 500])
+    assert text.length == 64
+    assert text.prompt == tokenizer.encode("the council voted on the road")
+    assert text.response[-1] == tokenizer.eos_ids[0]
+    (both,) = TextEncoder(tokenizer, 64)(["the council " * 500], ["good bad " * 500])
+    assert (both.length, len(both.response)) == (64, 32)
+
+
+def test_empty_texts_are_legal(tokenizer: Tokenizer) -> None:
+    """Checklist 6: an empty prompt or response is legal."""
+    encoder = TextEncoder(tokenizer, 64)
+    texts = encoder(["", "p", ""], ["", "", "r"])
+    assert [text.response[-1] for text in texts] == [tokenizer.eos_ids[0]] * 3
+    assert len(texts[0].response) == 1
+    assert encoder([], []) == []
+
+
+def test_lengths_are_checked(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ValueError, match="got 1 for 2"):
+        TextEncoder(tokenizer, 64)(["p"], ["a", "b"])
+
+
+@given(st.lists(st.integers(1, 99), max_size=80), st.integers(1, 7))
+def test_shuffled_batches_hold_every_item_once(lengths: list[int], batch_size: int) -> None:
+    batches = batches_of_like_length(lengths, batch_size, torch.Generator().manual_seed(0))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    assert all(len(batch) <= batch_size for batch in batches)
+    assert len(batches) == -(-len(lengths) // batch_size)
+
+
+def test_batches_waste_little_padding_and_differ_between_epochs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths: list[int] = torch.randint(50, 200, (1000,), generator=generator).tolist()
+    batches = batches_of_like_length(lengths, 16, generator)
+    padded = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
+    assert padded < 1.1 * sum(lengths)
+    assert batches != batches_of_like_length(lengths, 16, generator)
+
+
+@given(st.lists(st.integers(1, 99), max_size=50), st.integers(1, 300))
+def test_token_batches_respect_their_budget(lengths: list[int], tokens: int) -> None:
+    batches = list(batches_of_tokens(lengths, tokens))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= tokens for batch in batches)

@@ -1,0 +1,97 @@
+"""What an installation must hold. Tests of the checkout are skipped where there is only an installed package."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import tomllib
+from importlib import metadata, resources
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGES: list[str] = PROJECT["tool"]["setuptools"]["packages"]
+FOLDERS: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
+MAX_ASSET_BYTES = 20_000_000
+
+needs_checkout = pytest.mark.skipif(not (ROOT / "textgym").is_dir(), reason="needs the checkout")
+
+IMPORT = """
+import sys, time
+start = time.perf_counter()
+import textgym
+print(time.perf_counter() - start)
+print(*sorted({"torch", "transformers", "stable_baselines3", "datasets"} & set(sys.modules)))
+"""
+
+
+@needs_checkout
+def test_the_package_list_is_complete() -> None:
+    found = set()
+    for package, folder in FOLDERS.items():
+        for path in (ROOT / folder).rglob("__init__.py"):
+            found.add(".".join((package, *path.parent.relative_to(ROOT / folder).parts)))
+    assert sorted(PACKAGES) == sorted(found)
+
+
+@needs_checkout
+def test_every_source_file_lies_in_a_package() -> None:
+    homes = [path.parent for folder in FOLDERS.values() for path in (ROOT / folder).rglob("*.py")]
+    assert [str(home) for home in homes if not (home / "__init__.py").is_file()] == []
+
+
+@needs_checkout
+def test_paths_are_plain_ascii() -> None:
+    folders = [*FOLDERS.values(), "tests", "examples", "docs", "benchmarks"]
+    paths = [str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).rglob("*")]
+    assert [path for path in paths if not path.isascii() or " " in path] == []
+
+
+@needs_checkout
+def test_the_links_for_the_type_checker_lead_home() -> None:
+    for name in ("agents", "reward_models"):
+        assert (ROOT / ".typings" / "textgym" / name).resolve() == ROOT / name
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_listed_package_is_installed(name: str) -> None:
+    assert importlib.import_module(name).__name__ == name
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (resources.files("textgym") / "py.typed").is_file()
+
+
+def test_assets_are_installed_and_small() -> None:
+    folder = Path(str(resources.files("textgym.assets")))
+    sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    assert any(path.suffix == ".safetensors" for path in sizes)
+    assert sum(sizes.values()) < MAX_ASSET_BYTES
+
+
+@needs_checkout
+def test_every_asset_matches_a_pattern_of_the_wheel() -> None:
+    folder = ROOT / "textgym" / "assets"
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["textgym.assets"]
+    shipped = {path for pattern in patterns for path in folder.glob(pattern)}
+    files = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert files - shipped == set()
+
+
+def test_the_console_script_points_at_a_function() -> None:
+    (entry,) = metadata.entry_points(group="console_scripts", name="textgym")
+    assert callable(entry.load())
+
+
+def test_the_version_is_the_one_of_the_project() -> None:
+    assert metadata.version("textgym") == PROJECT["project"]["version"]
+
+
+def test_import_is_quick_and_light() -> None:
+    runs = [subprocess.run([sys.executable, "-P", "-c", IMPORT], capture_output=True, text=True) for _ in range(3)]
+    assert [run.stderr for run in runs if run.returncode] == []
+    assert min(float(run.stdout.split()[0]) for run in runs) < 2.0
+    assert {tuple(run.stdout.split()[1:]) for run in runs} == {()}

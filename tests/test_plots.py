@@ -1,0 +1,42 @@
+"""Pictures: they are written whatever the log holds."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textgym.plots import plot_kl, plot_learning, plot_loss, running_mean
+from textgym.types import Interval
+
+LOG: list[dict[str, Any]] = [
+    {"timesteps": 10, "reward": 0.1, "gold": None, "kl": 0.0},
+    {"timesteps": 20, "reward": 0.2, "gold": 0.3, "kl": 1.5},
+]
+
+
+def is_png(file: Path) -> bool:
+    return file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size > 1000
+
+
+def test_running_mean() -> None:
+    assert running_mean([1, 2, 3, 4], 2) == [1, 1.5, 2.5, 3.5]
+    assert running_mean([5], 10) == [5]
+    assert running_mean([], 3) == []
+
+
+@pytest.mark.parametrize("log", [LOG, LOG[:1], []])
+def test_every_log_gives_pictures(tmp_path: Path, log: list[dict[str, Any]]) -> None:
+    measures = {"reward": Interval(0.1, 0.0, 0.2), "gold": Interval(0.5, -math.inf, math.inf)}
+    plot_learning(tmp_path / "curve.png", log, measures, measures)
+    plot_learning(tmp_path / "bare.png", log)
+    plot_kl(tmp_path / "kl.png", log, target=2.0)
+    assert all(is_png(tmp_path / name) for name in ("curve.png", "bare.png", "kl.png"))
+
+
+@pytest.mark.parametrize("losses", [[], [1.0], [3.0, 2.0, 1.0] * 20])
+def test_losses(tmp_path: Path, losses: list[float]) -> None:
+    plot_loss(tmp_path / "loss.png", losses, "loss")
+    assert is_png(tmp_path / "loss.png")

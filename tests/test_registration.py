@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+import textgym
+
+PROBE = """
+import sys, time
+start = time.perf_counter()
+import gymnasium
+import textgym
+seconds = time.perf_counter() - start
+after_import = "torch" in sys.modules or "transformers" in sys.modules
+def reward(prompts, responses, examples): return [0.0] * len(responses)
+env = gymnasium.make("TextSumm-v0", reward=reward, model=sys.argv[1])
+env.reset(seed=0)
+env.step(env.action_space.sample())
+copies = gymnasium.make_vec("TextSumm-v0", num_envs=2, reward=reward, model=sys.argv[1])
+gymnasium.make("TextSummEpisode-v0", reward="learned").reset(seed=0)
+import json
+print(json.dumps([seconds, after_import, "torch" in sys.modules or "transformers" in sys.modules]))
+"""
+
+
+def test_import_is_fast_and_without_torch(tokenizer_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROBE, str(tokenizer_folder)]
+    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    seconds, torch_after_import, torch_after_make = json.loads(output.splitlines()[-1])
+    assert seconds < 5  # a busy machine; alone it is well under one
+    assert not torch_after_import
+    assert not torch_after_make
+
+
+def test_both_grains_are_registered() -> None:
+    assert {"TextSumm-v0", "TextSummEpisode-v0"} <= set(textgym.registered_ids())
+    assert gym.spec("TextSumm-v0").vector_entry_point == "textgym.envs:TokenTextVectorEnv"
+
+
+def test_registering_again_is_silent(env_ids: tuple[str, str]) -> None:
+    before = gym.spec(env_ids[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        textgym.register_task("TextSumm", "textgym.tasks.summarization:Summarization")
+        assert textgym.register_task("TestList", before.kwargs["task"]) == env_ids
+    assert gym.spec(env_ids[0]) is before
+
+
+@pytest.mark.parametrize("vector", [False, True])
+@pytest.mark.parametrize("grain", [0, 1])
+def test_unknown_arguments_are_named(env_ids: tuple[str, str], grain: int, vector: bool) -> None:
+    make = gym.make_vec if vector else gym.make
+    with pytest.raises(TypeError, match=r"got 'rewrd'\. Did you mean 'reward'"):
+        make(env_ids[grain], rewrd="gold")
+
+
+def test_wrong_values_are_named(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    folder = str(tokenizer_folder)
+    with pytest.raises(ValueError, match="Did you mean 'validation'"):
+        gym.make(env_ids[1], split="validaton")
+    with pytest.raises(ValueError, match="max_new_tokens to be at least 1, got 0"):
+        gym.make(env_ids[0], model=folder, max_new_tokens=0)
+    with pytest.raises(ValueError, match="raise max_prompt_tokens"):
+        gym.make(env_ids[0], model=folder, max_prompt_tokens=1)
+    with pytest.raises(TypeError, match="sequence of stop strings"):
+        gym.make(env_ids[1], stop="\n")
+    with pytest.raises(ValueError, match="Did you mean 'ansi'"), pytest.warns(UserWarning, match="render_mode"):
+        gym.make(env_ids[1], render_mode="anssi")
+
+
+def test_spec_goes_through_json(tokenizer_folder: Path) -> None:
+    spec = gym.spec("TextSumm-v0")
+    spec = gym.envs.registration.EnvSpec.from_json(spec.to_json())
+    start = time.perf_counter()
+    env = gym.make(spec, model=str(tokenizer_folder), reward="gold")
+    assert env.reset(seed=1)[1]["task_key"]
+    assert time.perf_counter() - start < 20

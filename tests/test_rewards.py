@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from textgym import rewards
+from textgym.errors import RewardError
+from textgym.rewards import Clip, Gate, LazyReward, WeightedSum, resolve_reward, score
+from textgym.types import Example, FloatArray
+
+EXAMPLES = [Example("a", "The council met."), Example("b", "A storm.")]
+PROMPTS = [example.prompt for example in EXAMPLES]
+TEXTS = ["abc", "x" * 200]
+
+
+def length(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> list[float]:
+    return [float(len(text)) for text in responses]
+
+
+def ones(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
+    return np.ones(len(responses))
+
+
+class Halves:
+    name = "halves"
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
+        return np.full(len(responses), 0.5)
+
+
+def short(response: str, example: Example) -> bool:
+    return len(response) < 10
+
+
+def test_leaf_scores_under_its_name() -> None:
+    scores = score(length, PROMPTS, TEXTS, EXAMPLES)
+    assert scores.total.tolist() == [3.0, 200.0]
+    assert list(scores.parts) == ["length"]
+    assert list(score(Halves(), PROMPTS, TEXTS, EXAMPLES).parts) == ["halves"]
+    assert list(score(lambda p, r, e: [1, 2], PROMPTS, TEXTS, EXAMPLES).parts) == ["custom"]
+
+
+def test_weighted_sum_known_answer() -> None:
+    scores = score(WeightedSum({"one": (2.0, ones), "len": (-0.01, length)}), PROMPTS, TEXTS, EXAMPLES)
+    assert scores.total.tolist() == pytest.approx([1.97, 0.0])
+    assert scores.parts["one"].tolist() == [1, 1]
+    assert scores.parts["len"].tolist() == [3, 200]
+
+
+def test_tree_names_its_parts() -> None:
+    inner = WeightedSum({"one": (1.0, ones), "len": (1.0, length)})
+    scores = score(Clip(WeightedSum({"in": (1.0, inner), "half": (1.0, Halves())}), 0, 10), PROMPTS, TEXTS, EXAMPLES)
+    assert scores.total.tolist() == [4.5, 10.0]
+    assert set(scores.parts) == {"in", "in/one", "in/len", "half"}
+
+
+def test_gate_pays_the_constant_where_the_test_fails() -> None:
+    scores = score(Gate(length, short, otherwise=-1.0), PROMPTS, TEXTS, EXAMPLES)
+    assert scores.total.tolist() == [3.0, -1.0]
+    assert scores.parts["gate"].tolist() == [1.0, 0.0]
+    assert Gate(length, short)(PROMPTS, TEXTS, EXAMPLES).tolist() == [3.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1.0], r"expected 2 numbers from the reward 'bad', got an array of shape \(1,\)"),
+        ([[1.0], [2.0]], r"shape \(2, 1\)"),
+        (3.0, r"shape \(\)"),
+        ([1.0, float("nan")], r"got nan for response 2 of 2: 'x{79}…'"),
+        ([float("inf"), 1.0], r"got inf for response 1 of 2: 'abc'"),
+        (["good", "bad"], "expected numbers"),
+        (None, "expected finite numbers|shape"),
+    ],
+)
+def test_seam_refuses_what_is_not_one_finite_number_each(values: Any, message: str) -> None:
+    def bad(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Any:
+        return values
+
+    with pytest.raises(RewardError, match=message):
+        score(bad, PROMPTS, TEXTS, EXAMPLES)
+    with pytest.raises(RewardError, match="part"):
+        score(WeightedSum({"part": (1.0, bad), "ok": (1.0, ones)}), PROMPTS, TEXTS, EXAMPLES)
+
+
+def test_names_resolve() -> None:
+    assert resolve_reward(length) is length
+    assert isinstance(resolve_reward("learned"), LazyReward)
+    assert resolve_reward("rouge") is resolve_reward("rougeL")
+
+
+def test_module_attribute_resolves_and_classes_are_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = """
+class R:
+    def __call__(self, p, r, e): return [7.0] * len(r)
+def f(p, r, e): return [1.0] * len(r)
+X = 3
+"""
+    (tmp_path / "my_rewards.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert score(resolve_reward("my_rewards:R"), PROMPTS, TEXTS, EXAMPLES).total.tolist() == [7, 7]
+    assert score(resolve_reward("my_rewards:f"), PROMPTS, TEXTS, EXAMPLES).total.tolist() == [1, 1]
+    with pytest.raises(ValueError, match=r"Did you mean 'f'|Known"):
+        resolve_reward("my_rewards:ff")
+    with pytest.raises(TypeError, match="callable"):
+        resolve_reward("my_rewards:X")
+
+
+@pytest.mark.parametrize("name", ["rouje", "no_such_module:x", "gold"])
+def test_unknown_names_say_what_to_do(name: str) -> None:
+    with pytest.raises(ValueError, match=r"expected .* got"):
+        resolve_reward(name)
+    with pytest.raises(TypeError, match="callable"):
+        resolve_reward(3)  # type: ignore[arg-type]
+
+
+class GoldTask:
+    """The part of a task that the gold reward asks."""
+
+    dataset = EXAMPLES
+
+    def gold(self, responses: Sequence[str], examples: Sequence[Example]) -> FloatArray | None:
+        return np.array([0.25] * len(responses))
+
+
+def test_names_inside_a_tree_are_bound_to_the_task() -> None:
+    tree = Clip(WeightedSum({"gold": (2.0, "gold"), "gated": (1.0, Gate("gold", short))}), 0.0, 1.0)
+    bound = resolve_reward(tree, GoldTask())  # type: ignore[arg-type]
+    assert score(bound, PROMPTS, TEXTS, EXAMPLES).total.tolist() == [0.75, 0.5]
+
+
+def test_learned_reward_loads_at_the_first_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[str] = []
+
+    def load(source: str) -> Any:
+        loads.append(source)
+        return ones
+
+    monkeypatch.setattr(rewards, "load_attribute", lambda path: load)
+    reward = resolve_reward("learned")
+    assert loads == []
+    for _ in range(2):
+        assert score(reward, PROMPTS, TEXTS, EXAMPLES).parts["learned"].tolist() == [1, 1]
+    assert loads == ["tiny-reward"]
+
+
+def test_mistakes_in_trees() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        WeightedSum({})
+    with pytest.raises(ValueError, match="total"):
+        WeightedSum({"total": (1.0, ones)})
+    with pytest.raises(ValueError, match="swap"):
+        Clip(ones, 2, 1)

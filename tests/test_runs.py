@@ -1,0 +1,108 @@
+"""The run folder: what is written can be read back, and nothing in use is overwritten."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from textgym.errors import CheckpointError
+from textgym.runs import RunFolder, RunFolderError, intervals_as_json, versions, write_json
+from textgym.types import Interval
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path / "run", "train", {"seed": 3, "lr": 0.1})
+
+
+def test_configuration(run: RunFolder) -> None:
+    config = RunFolder.open(run.path).config()
+    assert config["command"] == "train"
+    assert config["seed"] == 3
+    assert config["settings"] == {"seed": 3, "lr": 0.1}
+    assert config["versions"] == versions()
+    assert {"python", "torch", "textgym"} <= set(config["versions"])
+
+
+def test_a_folder_in_use_is_refused(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="in use"):
+        RunFolder.create(run.path, "train", {})
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunFolderError, match="in use"):
+        RunFolder.create(tmp_path / "file", "train", {})
+    (tmp_path / "empty").mkdir()
+    assert RunFolder.create(tmp_path / "empty", "train", {}).path.is_dir()
+
+
+def test_default_names_do_not_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = [RunFolder.create(None, "reward fit", {}).path for _ in range(3)]
+    assert len(set(paths)) == 3
+    assert all(path.parent == Path("runs") and path.name.startswith("reward-fit-") for path in paths)
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="run folder"):
+        RunFolder.open(tmp_path)
+    with pytest.raises(RunFolderError, match="run folder"):
+        RunFolder.open(tmp_path / "nothing")
+
+
+def test_logs_are_cut_back_to_a_checkpoint(run: RunFolder) -> None:
+    for step in (10, 20, 30):
+        run.append_log({"timesteps": step, "reward": np.float32(0.5), "nan": math.nan})
+        run.append_samples(step, {"key": f"text {step}"})
+    run.truncate_logs(20)
+    assert [row["timesteps"] for row in run.log()] == [10, 20]
+    assert run.log()[0] == {"timesteps": 10, "reward": 0.5, "nan": None}
+    assert [row["texts"]["key"] for row in run.samples()] == ["text 10", "text 20"]
+
+
+def test_a_line_that_was_cut_off_is_dropped(run: RunFolder) -> None:
+    run.append_log({"timesteps": 1})
+    file = run.path / "log.jsonl"
+    file.write_text(file.read_text() + '{"timesteps": 2, "rew')
+    assert run.log() == [{"timesteps": 1}]
+    file.write_text('{"timest\n{"timesteps": 2}\n')
+    with pytest.raises(CheckpointError, match=r"log.jsonl:1"):
+        run.log()
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "\u2028 separator", "\ud800 half a pair", "| pipe \\ and ütf", ""])
+def test_any_text_survives(run: RunFolder, text: str) -> None:
+    run.append_samples(0, {"key": text})
+    run.append_samples(1, {"key": text})
+    assert [row["texts"]["key"] for row in run.samples()] == [text, text]
+    run.write_samples_table({"key": text})
+    lines = (run.path / "samples.md").read_text(encoding="utf-8", errors="surrogatepass").split("\n")
+    rows = [line for line in lines if line.startswith(("| 0 |", "| 1 |"))]
+    assert len(rows) == 2
+
+
+def test_summary_is_valid_json_with_versions(run: RunFolder) -> None:
+    assert run.summary() == {}
+    measures = intervals_as_json({"gold": Interval(0.5, -math.inf, math.inf)})
+    assert measures == {"gold": {"mean": 0.5, "low": None, "high": None}}
+    run.write_summary({"before": measures, "after": measures, "seconds": {"total": 1.0}})
+    summary = json.loads((run.path / "summary.json").read_text())
+    assert set(summary) == {"before", "after", "seconds", "versions"}
+    assert "NaN" not in (run.path / "summary.json").read_text()
+
+
+def test_json_is_replaced_in_one_step(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    write_json(file, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(file, {"a": object()})
+    assert json.loads(file.read_text()) == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_damaged_configuration_is_named(run: RunFolder) -> None:
+    (run.path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        run.config()

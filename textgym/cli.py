@@ -1,0 +1,355 @@
+"""The command ``textgym``. Each sub-command imports what it needs when it runs, so that help is quick."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Annotated, Any, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+import textgym
+from textgym import cli_options as options
+from textgym import console
+from textgym.errors import TextGymError, did_you_mean
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+_DEFAULT_ID = "TextSumm-v0"
+_Settings = TypeVar("_Settings")
+
+
+class Commands(TyperGroup):
+    """A group whose errors are one line, and whose exit codes mean something.
+
+    0: done. 1: the run failed. 2: the input was wrong. 130: interrupted.
+    """
+
+    def main(  # type: ignore[override]  # typer's own arguments pass through `extra`
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
+        """Run a command and exit."""
+        extra["standalone_mode"] = False
+        debug = "--debug" in (sys.argv[1:] if args is None else args)
+        try:
+            code = super().main(args, prog_name, **extra)
+        except KeyboardInterrupt as error:
+            code = _report_interrupt(error)
+        except BrokenPipeError:  # `textgym envs | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = FAILED
+        except Exception as error:  # the one place where errors end
+            code = _report(error, debug)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; interrupts of ours pass through typer, which would swallow their message."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            return _report_interrupt(error)
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="textgym",
+    help="Reinforcement learning on text: environments, language models, learned rewards.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+reward_app = typer.Typer(
+    help="Reward models.", rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+)
+app.add_typer(reward_app, name="reward")
+
+
+def main() -> None:
+    """Entry point of the ``textgym`` script."""
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    if version:
+        console.say(f"textgym {textgym.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit
+    sys.path.insert(0, os.getcwd())  # so that module:attribute finds the user's own modules, as with `python -m`
+
+
+@app.command()
+def envs() -> None:
+    """List the environments."""
+    from textgym.pipelines.environments import run_envs
+
+    run_envs()
+
+
+@app.command()
+def demo(
+    model: options.Model = "tiny",
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    out: options.Out = None,
+) -> None:
+    """From simulated preferences to a better language model, in about four minutes."""
+    _quiet()
+    from textgym.pipelines.demo import DemoSettings, run_demo
+
+    run_demo(DemoSettings(model=model, seed=seed, device=device, out=out))
+
+
+@app.command()
+def sft(
+    context: typer.Context,
+    env_id: options.EnvId = _DEFAULT_ID,
+    data: options.Data = None,
+    prompt_column: options.PromptColumn = None,
+    reference_column: options.ReferenceColumn = None,
+    model: options.Model = "tiny",
+    steps: Annotated[int, typer.Option("--steps", help="Optimiser steps.")] = 500,
+    minutes: Annotated[float | None, typer.Option("--minutes", help="Train this long instead.")] = None,
+    learning_rate: options.LearningRate = 5e-4,
+    batch_size: options.BatchSize = 32,
+    limit: Annotated[int | None, typer.Option("--limit", help="Use at most this many examples.")] = None,
+    reward: options.Reward = None,
+    eval_prompts: options.EvalPrompts = 200,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    out: options.Out = None,
+) -> None:
+    """Supervised fine-tuning on a task's demonstrations or references."""
+    _quiet()
+    from textgym.pipelines.sft import SftSettings, run_sft
+
+    run_sft(_settings(SftSettings, context))
+
+
+@reward_app.command("fit")
+def reward_fit(
+    context: typer.Context,
+    env_id: options.EnvId = _DEFAULT_ID,
+    data: options.Data = None,
+    prompt_column: options.PromptColumn = None,
+    reference_column: options.ReferenceColumn = None,
+    model: options.Model = "tiny",
+    comparisons: Annotated[
+        str | None, typer.Option("--comparisons", help="JSON lines of comparisons, or prompt/chosen/rejected rows.")
+    ] = None,
+    annotator: Annotated[
+        str | None, typer.Option("--annotator", help="Whom to simulate without --comparisons: gold or rouge.")
+    ] = None,
+    pairs: Annotated[int, typer.Option("--pairs", help="Simulated comparisons.")] = 2000,
+    noise: Annotated[
+        float | None, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the comparisons.")] = 1,
+    learning_rate: options.LearningRate = 1e-4,
+    batch_size: options.BatchSize = 16,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    out: options.Out = None,
+) -> None:
+    """Fit a reward model to comparisons of texts."""
+    _quiet()
+    from textgym.pipelines.reward import RewardSettings, run_reward_fit
+
+    run_reward_fit(_settings(RewardSettings, context))
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    env_id: options.EnvId = _DEFAULT_ID,
+    data: options.Data = None,
+    prompt_column: options.PromptColumn = None,
+    reference_column: options.ReferenceColumn = None,
+    model: options.Model = "tiny",
+    reward: options.Reward = None,
+    steps: Annotated[int, typer.Option("--steps", help="Tokens to train on.")] = 200_000,
+    learning_rate: options.LearningRate = 1e-4,
+    kl_coef: Annotated[float, typer.Option("--kl-coef", help="Price of a nat of KL to the start model.")] = 0.05,
+    kl_target: Annotated[float | None, typer.Option("--kl-target", help="Adapt it to this KL per text.")] = None,
+    n_envs: Annotated[int, typer.Option("--n-envs", help="Texts written side by side.")] = 64,
+    n_steps: Annotated[int | None, typer.Option("--n-steps", help="Tokens each per iteration.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Tokens per optimiser step.")] = 768,
+    micro_batch_size: Annotated[
+        int | None, typer.Option("--micro-batch-size", help="Tokens at once, for memory.")
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", help="Passes over a rollout.")] = 4,
+    missing_eos_penalty: Annotated[
+        float, typer.Option("--eos-penalty", help="Charged to texts the budget cuts.")
+    ] = 0.0,
+    temperature: options.Temperature = 1.0,
+    critic: Annotated[str, typer.Option("--critic", help="shared or separate.")] = "shared",
+    lora_rank: Annotated[int | None, typer.Option("--lora-rank", help="Train adapters of this rank only.")] = None,
+    precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
+    max_prompt_tokens: options.MaxPromptTokens = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    eval_prompts: options.EvalPrompts = 300,
+    save_every: Annotated[int, typer.Option("--save-every", help="Iterations between checkpoints.")] = 10,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    out: options.Out = None,
+    resume: Annotated[str | None, typer.Option("--resume", help="Go on with this run; give no other option.")] = None,
+) -> None:
+    """Train a language model with PPO."""
+    _quiet()
+    from textgym.pipelines.train import TrainSettings, run_resume, run_train
+
+    if resume is None:
+        run_train(_settings(TrainSettings, context))
+    else:
+        _refuse_options_with_resume(context)
+        run_resume(resume)
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    env_id: options.EnvId = _DEFAULT_ID,
+    data: options.Data = None,
+    prompt_column: options.PromptColumn = None,
+    reference_column: options.ReferenceColumn = None,
+    model: options.Model = "tiny",
+    reference_model: Annotated[
+        str | None, typer.Option("--reference-model", help="Compare with this one; by default what a run started from.")
+    ] = None,
+    reward: options.Reward = None,
+    split: options.Split = "test",
+    prompts: Annotated[int, typer.Option("--prompts", help="How many prompts.")] = 300,
+    temperature: options.Temperature = 1.0,
+    max_prompt_tokens: options.MaxPromptTokens = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    out: options.Out = None,
+) -> None:
+    """Measure a model, or a model and the one it started from, on held-out prompts."""
+    _quiet()
+    from textgym.pipelines.evaluate import EvaluateSettings, run_evaluate
+
+    run_evaluate(_settings(EvaluateSettings, context))
+
+
+@app.command()
+def generate(
+    context: typer.Context,
+    what: Annotated[str | None, typer.Argument(metavar="[ENV_ID|TEXT]", help="An environment, or a document.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="The document; - reads it from stdin.")] = None,
+    data: options.Data = None,
+    prompt_column: options.PromptColumn = None,
+    reference_column: options.ReferenceColumn = None,
+    model: options.Model = "tiny",
+    split: options.Split = "test",
+    prompts: Annotated[int, typer.Option("--prompts", help="Documents to take, if none is given.")] = 1,
+    n: Annotated[int, typer.Option("--n", help="Texts per document.")] = 3,
+    temperature: options.Temperature = 1.0,
+    max_new_tokens: options.MaxNewTokens = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+) -> None:
+    """Print texts that a model writes about a document, or about documents of a task."""
+    _quiet()
+    from textgym.pipelines.generate import GenerateSettings, run_generate, split_argument
+
+    env_id, document = split_argument(what, text)
+    if document == "-" or (what is None and text is None and not sys.stdin.isatty()):
+        document = sys.stdin.read().strip()
+    run_generate(_settings(GenerateSettings, context, env_id=env_id, document=document))
+
+
+@app.command()
+def play(
+    context: typer.Context,
+    env_id: options.EnvId = "TextSummEpisode-v0",
+    data: options.Data = None,
+    prompt_column: options.PromptColumn = None,
+    reference_column: options.ReferenceColumn = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Token level: offer this model's likeliest tokens.")
+    ] = None,
+    reward: options.Reward = None,
+    split: options.Split = "train",
+    choices: Annotated[int, typer.Option("--choices", help="Tokens that are offered.")] = 8,
+    episodes: Annotated[int, typer.Option("--episodes", help="Episodes to play.")] = 1,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+) -> None:
+    """Play an episode yourself."""
+    _quiet()
+    from textgym.pipelines.play import PlaySettings, run_play
+
+    run_play(_settings(PlaySettings, context))
+
+
+def _settings(kind: Callable[..., _Settings], context: typer.Context, **changes: object) -> _Settings:
+    """Make a command's settings from its options, which are named after the fields (a test compares them)."""
+    from textgym.pipelines.setup import TaskChoice
+
+    values = context.params | changes
+    choice = TaskChoice(*(values[field.name] for field in fields(TaskChoice)))
+    known = set(inspect.signature(kind).parameters) & set(values)
+    return kind(choice=choice, **{name: values[name] for name in known})
+
+
+def _quiet() -> None:
+    from textgym.pipelines.setup import quiet_libraries
+
+    quiet_libraries()
+
+
+def _refuse_options_with_resume(context: typer.Context) -> None:
+    """A run goes on with its own settings; others given beside ``--resume`` would be silently ignored."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name != "resume" and source is not None and source.name == "COMMANDLINE":
+            option = parameter.opts[0] if parameter.param_type_name == "option" else "ENV_ID"
+            raise ValueError(f"expected --resume alone, got {option} too: a run keeps its own settings; leave it out")
+
+
+def _report_interrupt(error: KeyboardInterrupt) -> int:
+    console.error(f"interrupted. {getattr(error, 'advice', 'Nothing was saved.')}")
+    return INTERRUPTED
+
+
+def _report(error: Exception, debug: bool) -> int:
+    """Print one line about an error; return the exit code."""
+    if debug:
+        traceback.print_exception(error)
+    usage = getattr(error, "format_message", None)
+    if usage is not None:  # wrong command, option or value
+        console.error(f"{_usage_message(error, usage())} (textgym --help lists what there is)")
+        return BAD_INPUT
+    if isinstance(error, TextGymError | FileNotFoundError | IsADirectoryError) or _is_ours(error):
+        console.error(str(error))
+        return BAD_INPUT
+    hint = "" if debug else " (--debug before the command shows where)"
+    console.error(f"{type(error).__name__}: {error}{hint}")
+    return FAILED
+
+
+def _usage_message(error: Exception, message: str) -> str:
+    """Return the message of a usage error, with one suggestion instead of several."""
+    name, similar = getattr(error, "option_name", None), getattr(error, "possibilities", None)
+    return f"No such option: {name}.{did_you_mean(name, similar)}" if name and similar else message
+
+
+def _is_ours(error: Exception) -> bool:
+    """Say whether a ``ValueError`` or ``TypeError`` was raised by textgym itself, about what a user gave it."""
+    if not isinstance(error, ValueError | TypeError) or error.__traceback__ is None:
+        return False
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__", "")).startswith("textgym")

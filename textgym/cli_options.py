@@ -1,0 +1,37 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+EnvId = Annotated[str, typer.Argument(metavar="ENV_ID", help="Environment, as `textgym envs` lists them.")]
+Data = Annotated[
+    str | None, typer.Option("--data", help="reports, docstrings, a file, a folder, or a Hugging Face data set id.")
+]
+PromptColumn = Annotated[
+    str | None, typer.Option("--prompt-column", help="Column of the documents; guessed by default.")
+]
+ReferenceColumn = Annotated[
+    str | None, typer.Option("--reference-column", help="Column of the summaries; guessed by default.")
+]
+Model = Annotated[
+    str, typer.Option("--model", help="tiny (shipped), a run folder, a Hugging Face folder, or a Hub id.")
+]
+Reward = Annotated[
+    str | None,
+    typer.Option("--reward", help="learned, rouge, gold, a run with a reward model, or module:attribute."),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Out = Annotated[str | None, typer.Option("--out", help="Run folder to make; by default a new one in runs/.")]
+Split = Annotated[str, typer.Option("--split", help="train, validation or test.")]
+Temperature = Annotated[float, typer.Option("--temperature", help="Divides the logits.")]
+LearningRate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Texts per optimiser step.")]
+EvalPrompts = Annotated[int, typer.Option("--eval-prompts", help="Held-out prompts to measure on, before and after.")]
+MaxPromptTokens = Annotated[
+    int | None, typer.Option("--max-prompt-tokens", help="Longest prompt; longer documents are cut at the end.")
+]
+MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help="Longest response.")]

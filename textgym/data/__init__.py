@@ -1,0 +1,7 @@
+"""Texts to work on: built-in corpora, files, folders, Hub data sets; and how they are split and reported."""
+
+from textgym.data.dataset import InMemoryDataset, LoadReport
+from textgym.data.files import DataWarning
+from textgym.data.source import load_examples
+
+__all__ = ["DataWarning", "InMemoryDataset", "LoadReport", "load_examples"]

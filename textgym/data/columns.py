@@ -1,0 +1,142 @@
+"""Which columns of a row are the prompt and the reference, and what a row says in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from textgym.data.files import Problem, Row, is_encodable
+from textgym.data.messages import MessageError, flatten, is_chat, last_answer, parse_messages, split_chat
+from textgym.errors import DataError, did_you_mean
+
+PROMPT_COLUMNS = ("prompt", "document", "dialogue", "article", "text", "question", "input", "body", "messages")
+REFERENCE_COLUMNS = ("reference", "summary", "response", "completion", "answer", "target", "output", "highlights")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Names of the columns to read; ``reference`` is ``None`` where there are no references."""
+
+    prompt: str
+    reference: str | None
+
+
+class Pair(NamedTuple):
+    """What one row says: a prompt and any number of references."""
+
+    prompt: str
+    references: tuple[str, ...]
+
+
+class _RowError(ValueError):
+    """One row cannot be used; carries the kind of problem."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+def choose_columns(rows: Sequence[Row], prompt: str | None, reference: str | None) -> Columns:
+    """Complete the names that the user gave by the only sensible guess over the first rows.
+
+    Raises:
+        DataError: If no column or several columns could be the prompt, or several could be the reference.
+    """
+    if prompt is None:
+        others = [name for name in PROMPT_COLUMNS if name != reference]
+        prompt = _guess(rows, others, "prompt_column")
+        if prompt is None:
+            raise DataError(_no_prompt_column(column_names(rows)))
+    if reference is None:
+        others = [name for name in REFERENCE_COLUMNS if name != prompt]
+        reference = _guess(rows, others, "reference_column")
+    return Columns(prompt, reference)
+
+
+def column_names(rows: Iterable[Row]) -> list[str]:
+    """Return the names of all columns of ``rows``, in order of appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row.values))
+
+
+def missing_column(option: str, name: str, found: Iterable[str]) -> DataError:
+    """Return the error for a column that the user named and no row has."""
+    columns = sorted(found)
+    return DataError(
+        f"expected {option} to name a column of the data, got {name!r}. "
+        f"The columns are: {', '.join(columns)}.{did_you_mean(name, columns)}"
+    )
+
+
+def _no_prompt_column(columns: list[str]) -> str:
+    hints = {did_you_mean(name, PROMPT_COLUMNS) for name in columns}
+    close = sorted(hint for hint in hints if hint.startswith(" Did"))
+    return (
+        f"expected a column called {', '.join(PROMPT_COLUMNS)}, got the columns {', '.join(columns)}. "
+        f"Name the one to use with prompt_column=...{close[0] if close else ''}"
+    )
+
+
+def _guess(rows: Sequence[Row], candidates: Sequence[str], option: str) -> str | None:
+    found = [name for name in candidates if any(_holds_text(row.values.get(name)) for row in rows)]
+    if len(found) > 1:
+        raise DataError(f"expected one candidate for {option}, got {', '.join(found)}. Name one with {option}=...")
+    return found[0] if found else None
+
+
+def _holds_text(value: object) -> bool:
+    if isinstance(value, list) and value:
+        return is_chat(value) or all(isinstance(item, str) for item in value)
+    return isinstance(value, str)
+
+
+def read_pair(row: Row, columns: Columns) -> Pair | Problem:
+    """Return what ``row`` says, or the reason why it cannot be used."""
+    try:
+        prompt, references = _prompt_of(row, columns)
+        if columns.reference is not None:
+            references = _references_of(row, columns.reference)
+        return Pair(prompt, references)
+    except MessageError as error:
+        return Problem(row.where, "wrong messages", str(error))
+    except _RowError as error:
+        return Problem(row.where, error.kind, str(error))
+
+
+def _prompt_of(row: Row, columns: Columns) -> tuple[str, tuple[str, ...]]:
+    """Return the prompt, and the last assistant turn where the prompt is a chat and no other reference is asked."""
+    value = _cell(row, columns.prompt)
+    if not is_chat(value):
+        return _text(value, columns.prompt), ()
+    messages = parse_messages(value)
+    if columns.reference is not None:
+        return _text(flatten(messages), columns.prompt), ()
+    prompt, answer = split_chat(messages)
+    references = () if answer is None else (_text(answer, columns.prompt).strip(),)
+    return _text(prompt, columns.prompt), references
+
+
+def _references_of(row: Row, column: str) -> tuple[str, ...]:
+    value = _cell(row, column)
+    if is_chat(value):
+        value = last_answer(parse_messages(value))
+    texts = value if isinstance(value, list) else [value]
+    if not texts:
+        raise _RowError("empty", f"expected at least one text in column {column!r}, got an empty list")
+    return tuple(dict.fromkeys(_text(text, column).strip() for text in texts))
+
+
+def _cell(row: Row, column: str) -> Any:
+    if column not in row.values:
+        raise _RowError("missing column", f"expected a column {column!r}, got {', '.join(row.values) or 'none'}")
+    return row.values[column]
+
+
+def _text(value: object, column: str) -> str:
+    if not isinstance(value, str):
+        raise _RowError("not a string", f"expected a string in column {column!r}, got {type(value).__name__}")
+    if not value.isascii() and not is_encodable(value):
+        raise _RowError("broken encoding", f"expected Unicode text in column {column!r}, got broken characters")
+    if not value.strip():
+        raise _RowError("empty", f"expected text in column {column!r}, got none")
+    return value

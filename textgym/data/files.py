@@ -1,0 +1,278 @@
+"""Reading rows from JSON Lines, JSON, CSV and Parquet files, with the place of every row."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import itertools
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any, NamedTuple
+
+from textgym.errors import DataError, MissingExtraError
+
+TEXT_SUFFIXES = (".jsonl", ".json", ".csv")
+SUFFIXES = (*TEXT_SUFFIXES, *(f"{suffix}.gz" for suffix in TEXT_SUFFIXES), ".parquet")
+
+_LARGEST_FIELD = 2**31 - 1  # the csv module stores the limit as a C long, 32 bits wide on Windows
+_WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class DataWarning(UserWarning):
+    """Some of the data was left out; the message says how much and why."""
+
+
+class Row(NamedTuple):
+    """One usable row: where it stands (``"file:line"``) and its columns."""
+
+    where: str
+    values: dict[str, Any]
+
+
+class Problem(NamedTuple):
+    """One row that cannot be used: where it stands, the kind of problem (a counter's name), and what is wrong."""
+
+    where: str
+    kind: str
+    detail: str
+
+
+def suffix_of(path: Path) -> str:
+    """Return the ending that names the format, such as ``".jsonl"`` or ``".csv.gz"``, in lower case."""
+    name = path.name.lower()
+    return "".join(Path(name).suffixes[-2:]) if name.endswith(".gz") else Path(name).suffix
+
+
+def read_file(path: Path, label: str | None = None) -> Iterator[Row | Problem]:
+    """Yield every row of a file, and a ``Problem`` in place of each row that cannot be read.
+
+    Args:
+        path: A file ending in one of ``SUFFIXES``.
+        label: How to call the file in messages (the path, unless given).
+
+    Raises:
+        DataError: If the file as a whole cannot be read: unknown ending, damaged archive, broken JSON document.
+    """
+    label = label or str(path)
+    suffix = suffix_of(path)
+    if suffix not in SUFFIXES:
+        raise DataError(f"expected a file ending in {', '.join(SUFFIXES)}, got {label!r}. Convert or rename it.")
+    reader = _READERS[suffix.removesuffix(".gz")]
+    try:
+        yield from reader(path, label)
+    except (OSError, EOFError, zlib.error) as error:
+        advice = "The archive is damaged or cut off; make it again." if suffix.endswith(".gz") else "Check the file."
+        raise DataError(f"expected a readable {suffix} file, got {label!r}: {error}. {advice}") from error
+
+
+@contextlib.contextmanager
+def _open_text(path: Path, label: str, newline: str) -> Iterator[IO[str]]:
+    """Open a UTF-8 file, plain or gzipped; bytes that are not UTF-8 become lone surrogates, to be found per row."""
+    with gzip.open(path, "rb") if suffix_of(path).endswith(".gz") else path.open("rb") as binary:
+        if binary.peek(2)[:2] in _WIDE_BOMS:
+            raise DataError(f"expected UTF-8 text in {label!r}, got UTF-16. Save the file as UTF-8.")
+        with io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline=newline) as text:
+            yield text
+
+
+def is_encodable(text: str) -> bool:
+    """Whether ``text`` is real Unicode, without the lone surrogates that stand for broken bytes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read_jsonl(path: Path, label: str) -> Iterator[Row | Problem]:
+    with _open_text(path, label, newline="\n") as lines:
+        yield from _parse_lines(lines, label)
+
+
+def _parse_lines(lines: Iterable[str], label: str) -> Iterator[Row | Problem]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip(" \t\r\n"):
+            yield _parse_line(line, f"{label}:{number}")
+
+
+def _parse_line(line: str, where: str) -> Row | Problem:
+    # ASCII lines are most lines, and need no second look.
+    if not line.isascii() and not is_encodable(line):
+        return Problem(where, "broken encoding", "expected UTF-8, got bytes that are not")
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Problem(where, "wrong JSON", str(error) or type(error).__name__)
+    return _object_row(value, where)
+
+
+def _object_row(value: object, where: str) -> Row | Problem:
+    if not isinstance(value, dict):
+        return Problem(where, "not an object", f"expected an object with named columns, got {type(value).__name__}")
+    return Row(where, value)
+
+
+def _read_json(path: Path, label: str) -> Iterator[Row | Problem]:
+    """Read a list of objects, ``{"data": [...]}``, or JSON Lines under the name ``.json``."""
+    with _open_text(path, label, newline="\n") as file:
+        text = file.read()
+    try:
+        start = _list_start(text)
+        rows = _scan_list(text, start, label) if start is not None else _parse_lines(io.StringIO(text), label)
+        yield from rows
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        advice = 'Expected a list of objects or {"data": [...]}; mend it, or save one object per line as .jsonl.'
+        raise DataError(f"{label}: wrong JSON: {error}. {advice}") from error
+
+
+def _skip_space(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    assert match is not None
+    return match.end()
+
+
+def _list_start(text: str) -> int | None:
+    """Return where the list of rows opens, or ``None`` if the text is neither a list nor ``{"data": [...]}``."""
+    position = _skip_space(text, 0)
+    if text.startswith("[", position):
+        return position
+    if not text.startswith("{", position):
+        return None
+    try:
+        return _find_data(text, position + 1)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _find_data(text: str, position: int) -> int | None:
+    """Walk over the members of the object that opens before ``position`` until the list called ``data``."""
+    decoder = json.JSONDecoder()
+    while text.startswith('"', position := _skip_space(text, position)):
+        key, position = decoder.raw_decode(text, position)
+        position = _skip_space(text, position)
+        if not text.startswith(":", position):
+            return None
+        position = _skip_space(text, position + 1)
+        if key == "data" and text.startswith("[", position):
+            return position
+        _, position = decoder.raw_decode(text, position)
+        position = _skip_space(text, position)
+        if not text.startswith(",", position):
+            return None
+        position += 1
+    return None
+
+
+def _scan_list(text: str, position: int, label: str) -> Iterator[Row | Problem]:
+    """Yield the items of the list that opens at ``position``, each with its line number."""
+    decoder = json.JSONDecoder()
+    line, counted = 1, 0
+    position = _skip_space(text, position + 1)
+    while not text.startswith("]", position):
+        line, counted = line + text.count("\n", counted, position), position
+        value, position = decoder.raw_decode(text, position)
+        yield _object_row(value, f"{label}:{line}")
+        position = _skip_space(text, position)
+        if text.startswith(",", position):
+            position = _skip_space(text, position + 1)
+        elif not text.startswith("]", position):
+            raise json.JSONDecodeError("expected ',' or ']' after an item", text, position)
+    position = _skip_space(text, position + 1)
+    if position < len(text) and text[position] not in ",}":
+        raise json.JSONDecodeError("more text after the list", text, position)
+
+
+@contextlib.contextmanager
+def _huge_csv_fields() -> Iterator[None]:
+    before = csv.field_size_limit(_LARGEST_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _read_csv(path: Path, label: str) -> Iterator[Row | Problem]:
+    """Read a CSV file with a header; the separator is the most frequent of comma, semicolon and tab in the header."""
+    with _open_text(path, label, newline="") as file, _huge_csv_fields():
+        first = file.readline()
+        delimiter = max(",;\t", key=first.count)
+        header: list[str] = []
+        for where, fields in _csv_records(itertools.chain([first], file), delimiter, label):
+            if not header and isinstance(fields, list):
+                header = _check_header(fields, where)
+            elif not header:
+                raise DataError(f"{where}: expected a header line with the names of the columns, got {fields}")
+            else:
+                yield _csv_row(header, fields, where)
+
+
+def _csv_records(lines: Iterable[str], delimiter: str, label: str) -> Iterator[tuple[str, list[str] | csv.Error]]:
+    """Yield every record that is not blank with the place where it begins."""
+    # Strict, since otherwise a quote left open swallows the rest of the file as one field.
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        where = f"{label}:{reader.line_num + 1}"
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield where, error
+        else:
+            if fields:
+                yield where, fields
+
+
+def _check_header(fields: list[str], where: str) -> list[str]:
+    names = [name.strip() for name in fields]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise DataError(f"{where}: expected every column once, got {', '.join(twice)} twice. Rename one.")
+    return names
+
+
+def _csv_row(header: list[str], fields: list[str] | csv.Error, where: str) -> Row | Problem:
+    if isinstance(fields, csv.Error):
+        return Problem(where, "wrong CSV", str(fields))
+    if len(fields) != len(header):
+        return Problem(where, "wrong CSV", f"expected {len(header)} fields as in the header, got {len(fields)}")
+    return Row(where, dict(zip(header, fields, strict=True)))
+
+
+def _read_parquet(path: Path, label: str) -> Iterator[Row | Problem]:
+    arrow, parquet = _import_parquet()
+    try:
+        number = 0
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1000):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(f"{label}:{number}", values)
+    except (arrow.ArrowException, ValueError, ArithmeticError) as error:
+        raise DataError(f"expected a readable Parquet file, got {label!r}: {error}. Check or rewrite it.") from error
+
+
+def _import_parquet() -> tuple[ModuleType, ModuleType]:
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+        import pyarrow.parquet  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise MissingExtraError("Parquet files need pyarrow: pip install pyarrow") from error
+    return pyarrow, pyarrow.parquet
+
+
+_READERS: dict[str, Callable[[Path, str], Iterator[Row | Problem]]] = {
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}

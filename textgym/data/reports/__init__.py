@@ -1,0 +1,68 @@
+"""The built-in corpus: short invented reports, summaries and drafts of them, and a score that knows the facts."""
+
+from __future__ import annotations
+
+from textgym.data.reports.generator import Fact, Facts, make_item
+from textgym.data.reports.keys import SIZES, facts, format_key, parse_key
+from textgym.data.reports.scoring import GoldParts, gold, gold_parts, is_success
+from textgym.errors import DataError, did_you_mean
+from textgym.types import SPLITS, Example, Split
+
+__all__ = ["Fact", "Facts", "GoldParts", "Reports", "facts", "gold", "gold_parts", "is_success"]
+
+
+class Reports:
+    """Reports on councils, storms, companies, museums, races, courts and the like; none of them ever happened.
+
+    An item is a pure function of (seed, split, index) and is made when it is asked for. The three splits share no
+    combination of facts. ``references`` holds two editors' summaries; ``demonstrations`` one draft by a writer who may
+    be careful (30 %), hurried (30 %, leaves facts out), careless (25 %, gets one wrong) or chatty (15 %).
+
+    Args:
+        split: ``"train"`` (100,000 items), ``"validation"`` or ``"test"`` (2,000 each).
+        seed: Which corpus; every seed gives other documents.
+
+    Raises:
+        DataError: The split is unknown or the seed is negative.
+    """
+
+    name = "reports"
+
+    def __init__(self, split: Split = "train", seed: int = 0) -> None:
+        if split not in SPLITS:
+            raise DataError(
+                f"expected a split of the built-in corpus, got {split!r}.{did_you_mean(str(split), SPLITS)}"
+            )
+        if seed < 0:
+            raise DataError(f"expected a seed of at least 0, got {seed}; use a non-negative whole number")
+        self.split: Split = split
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Number of items of the split."""
+        return SIZES[self.split]
+
+    def __getitem__(self, index: int) -> Example:
+        """The item at ``index``; negative indices count from the end.
+
+        Raises:
+            IndexError: There is no such item.
+        """
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"expected an index below {len(self)} in split {self.split!r}, got {index}")
+        index = int(index) % len(self)
+        item = make_item(self.seed, self.split, index)
+        key = format_key(self.seed, self.split, index)
+        return Example(key, item.document, item.references, (item.draft,))
+
+    def find(self, key: str) -> Example:
+        """The item called ``key``.
+
+        Raises:
+            KeyError: The key names no item of this corpus and split.
+        """
+        place = parse_key(key)
+        if (place.seed, place.split) != (self.seed, self.split):
+            known = format_key(self.seed, self.split, place.position)
+            raise KeyError(f"expected a key of this split such as {known!r}, got {key!r}; load split {place.split!r}")
+        return self[place.position]

@@ -1,0 +1,171 @@
+"""The one door to data: built-in corpora, files, folders and data sets of the Hugging Face Hub, by name."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from textgym.data.collect import Part, build_dataset
+from textgym.data.dataset import InMemoryDataset, check_split
+from textgym.data.files import SUFFIXES, DataWarning, Problem, Row, read_file, suffix_of
+from textgym.errors import DataError, MissingExtraError, did_you_mean
+from textgym.types import SPLITS, Dataset, Split
+
+BUILT_IN = ("reports", "docstrings")
+
+_HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(:(?P<config>[^/\\:]+))?")
+_SPLIT_WORDS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+_HUB_BATCH = 1000
+_Source = TypeVar("_Source", str, Path)
+
+
+def load_examples(
+    data: str,
+    split: Split = "train",
+    prompt_column: str | None = None,
+    reference_column: str | None = None,
+) -> Dataset:
+    """Load one split of a data set.
+
+    Args:
+        data: ``"reports"`` (the built-in corpus), ``"docstrings"`` (prose found on every machine), the path of a
+            ``.jsonl``, ``.json``, ``.csv`` (each also with ``.gz``) or ``.parquet`` file, a folder of such files, or
+            a Hub id: ``"owner/name"`` or ``"owner/name:config"``.
+        split: ``"train"``, ``"validation"`` or ``"test"``. Files named after splits in a folder and the splits of a
+            Hub data set are used; a split that has none of its own is cut out of the train rows by a hash of the
+            prompt (80/10/10 where there are no splits at all).
+        prompt_column: Column of the prompt, a string or a list of chat messages; guessed if ``None``.
+        reference_column: Column of the references, a string, a list of strings or chat messages; guessed if ``None``.
+
+    Returns:
+        The examples; for files and Hub data sets with a ``report`` of how reading went.
+
+    Raises:
+        DataError: If the data cannot be found or read, or nothing usable is left.
+        ValueError: If ``split`` is unknown.
+    """
+    check_split(split)
+    if not isinstance(data, str):
+        raise TypeError(f"expected data to be a name or path as a string, got {type(data).__name__}")
+    if data in BUILT_IN:
+        return _load_built_in(data, split, prompt_column, reference_column)
+    name, parts = _find(data)
+    dataset = build_dataset(name, split, parts, prompt_column, reference_column)
+    _warn(dataset)
+    return dataset
+
+
+def _load_built_in(data: str, split: Split, prompt_column: str | None, reference_column: str | None) -> Dataset:
+    if prompt_column is not None or reference_column is not None:
+        raise DataError(f"expected no prompt_column and reference_column with the built-in {data!r}; leave them out")
+    if data == "docstrings":
+        from textgym.data.docstrings import load_docstrings
+
+        return load_docstrings(split)
+    from textgym.data.reports import Reports
+
+    return Reports(split)
+
+
+def _warn(dataset: InMemoryDataset) -> None:
+    report = dataset.report
+    if report.skipped:
+        message = f"{dataset.name}: {report}. First: {report.problems[0]}. See the report attribute of the data set."
+        warnings.warn(message, DataWarning, stacklevel=3)
+
+
+def _find(data: str) -> tuple[str, list[Part]]:
+    """Return the name and the parts of the data set that ``data`` names."""
+    path = Path(data).expanduser()
+    if path.is_dir():
+        return path.resolve().name, _folder_parts(path)
+    if path.exists():
+        return path.name[: len(path.name) - len(suffix_of(path))], [Part("train", read_file(path))]
+    hub_id = _HUB_ID.fullmatch(data)
+    if hub_id and suffix_of(path) not in SUFFIXES:
+        return data, _hub_parts(hub_id["name"], hub_id["config"])
+    raise DataError(_not_found(data, path))
+
+
+def _not_found(data: str, path: Path) -> str:
+    if path.name == data and suffix_of(path) not in SUFFIXES:
+        known = f"expected one of {', '.join(BUILT_IN)}, a file, a folder or a Hub id 'owner/name', got {data!r}."
+        return known + did_you_mean(data, BUILT_IN)
+    return f"expected an existing file or folder, got {data!r}.{_suggest_sibling(path)}"
+
+
+def _suggest_sibling(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f" The folder {str(folder)!r} does not exist either."
+    siblings = [other.name for other in folder.iterdir() if other.is_dir() or suffix_of(other) in SUFFIXES]
+    return did_you_mean(path.name, siblings) if siblings else f" {str(folder)!r} holds no data files."
+
+
+def _folder_parts(folder: Path) -> list[Part]:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and suffix_of(path) in SUFFIXES]
+    files = [path for path in files if not any(name.startswith(".") for name in path.relative_to(folder).parts)]
+    if not files:
+        raise DataError(f"expected files ending in {', '.join(SUFFIXES)} in {str(folder)!r}, got none")
+    homes = {path: _split_named(str(path.relative_to(folder))[: -len(suffix_of(path))]) for path in files}
+    return [Part(home, read_file(path)) for path, home in _keep_named(homes, str(folder))]
+
+
+def _split_named(name: str) -> Split | None:
+    """Return the split that the words of ``name`` speak of, if it is one: ``"data/train-00000-of-00002"`` is train."""
+    words = re.split(r"[^a-z]+", name.lower())
+    splits = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}
+    return splits.pop() if len(splits) == 1 else None
+
+
+def _keep_named(homes: dict[_Source, Split | None], place: str) -> list[tuple[_Source, Split]]:
+    """Drop what belongs to no split, unless nothing does: then everything is cut by hash."""
+    named = [(source, home) for source, home in homes.items() if home is not None]
+    if not named:
+        return [(source, "train") for source in homes]
+    ignored = [str(source) for source, home in homes.items() if home is None]
+    if ignored:
+        message = f"{place} has files or splits named after {', '.join(SPLITS)}; ignored: {', '.join(ignored)}"
+        warnings.warn(message, DataWarning, stacklevel=5)
+    return named
+
+
+def _hub_parts(name: str, config: str | None) -> list[Part]:
+    loaded = _load_from_hub(name, config)
+    homes = {str(key): _split_named(str(key)) for key in loaded}
+    return [Part(home, _hub_rows(loaded[key], f"{name}[{key}]")) for key, home in _keep_named(homes, name)]
+
+
+def _load_from_hub(name: str, config: str | None) -> dict[str, Any]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError("Hub data sets need the datasets library: pip install datasets") from error
+    call = f"datasets.load_dataset({name!r}{f', {config!r}' if config else ''})"
+    try:
+        return dict(datasets.load_dataset(name, config))
+    except Exception as error:  # the library lets through errors of HTTP clients, file systems and parsers
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(
+            f"expected a built-in name ({', '.join(BUILT_IN)}), an existing path or a Hub data set, got {name!r}: no "
+            f"such path exists, and {call} failed with {reason}. Check the name and the network, or give a local file."
+        ) from error
+
+
+def _hub_rows(dataset: Any, label: str) -> Iterator[Row | Problem]:
+    number = 0
+    for table in dataset.with_format("arrow").iter(batch_size=_HUB_BATCH):
+        for values in table.to_pylist():
+            number += 1
+            yield Row(f"{label}:{number}", values)

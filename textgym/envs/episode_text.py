@@ -1,0 +1,148 @@
+"""Text generation with the whole text as one action, one copy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import gymnasium as gym
+from gymnasium.error import ResetNeeded
+
+from textgym.envs.bandit import BanditCore
+from textgym.envs.prompts import draw_index, find_example, named_keys
+from textgym.envs.setup import (
+    EPISODE_ARGUMENTS,
+    RENDER_MODES,
+    TaskSource,
+    build_reward,
+    build_task,
+    check_render_mode,
+    refuse_unknown,
+    stops_of,
+)
+from textgym.spaces import Text
+from textgym.types import Example, RewardFn, Split, Task
+
+
+class EpisodeTextEnv(gym.Env[str, str]):
+    """Write a whole text as one action.
+
+    ## Description
+    A task gives a prompt as text; the agent answers with a text, which is judged; the episode is over. This is a
+    contextual bandit. The same task exists token by token under the id without `Episode`; for any text both pay the
+    same return.
+
+    ## Observation Space
+    `textgym.spaces.Text()`: the whole prompt, uncut. Gymnasium's `AsyncVectorEnv` needs `shared_memory=False` for it.
+
+    ## Action Space
+    `textgym.spaces.Text()`: any Unicode text, the empty text included. It is cut before the first string of `stop` and
+    its white space at both ends is dropped before it is judged.
+
+    ## Rewards
+    The score of the text, from `reward`.
+
+    ## Starting State
+    The prompt of a random example of the split: one 64-bit draw of `np_random`, modulo the number of examples.
+    `reset(options={"task_key": key})` starts on a named example and draws nothing.
+
+    ## Episode End
+    `terminated` after the one step; `info["finish_reason"]` is `"stop"` if a stop string was in the text, else `"eos"`.
+
+    ## Info
+    At reset: `task_key`. At the end: `task_key`, `text`, `finish_reason`, `is_success` (the task's own judgement,
+    apart from the reward) and `rewards` (each part by name, and `total`).
+
+    ## Arguments
+    * `data`: a built-in corpus or a file of the user; the task's default if `None`.
+    * `prompt_column`, `reference_column`: where prompts and references are in a file.
+    * `split`: `"train"`, `"validation"` or `"test"`.
+    * `reward`: a name (`"learned"`, `"rouge"`, `"gold"`), `"module:attribute"`, a folder with a reward model, or a
+      callable `reward(prompts, responses, examples) -> n numbers`; the task's default if `None`. Models load at the
+      first score.
+    * `stop`: strings that end a text; not part of it.
+    * `render_mode`: `"ansi"` (`render()` returns prompt and response) or `"human"` (prints them, and every episode).
+
+    There are no token budgets and there is no `model` here: this grain knows no tokens.
+
+    ## Version History
+    * v0: first release.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 30}  # type: ignore[misc]
+
+    def __init__(
+        self,
+        task: TaskSource,
+        data: str | None = None,
+        prompt_column: str | None = None,
+        reference_column: str | None = None,
+        split: Split = "train",
+        reward: RewardFn | str | None = None,
+        stop: Sequence[str] = (),
+        render_mode: str | None = None,
+        **unknown: Any,
+    ) -> None:
+        refuse_unknown(unknown, EPISODE_ARGUMENTS)
+        check_render_mode(render_mode)
+        made = build_task(task, data, prompt_column, reference_column, split)
+        self._core = BanditCore(made, build_reward(reward, made, data), stops_of(stop))
+        self._example: Example | None = None
+        self._response = ""
+        self._running = False
+        self.render_mode = render_mode
+        self.observation_space = Text()
+        self.action_space = Text()
+
+    @property
+    def task(self) -> Task:
+        """What is asked."""
+        return self._core.task
+
+    @property
+    def reward(self) -> RewardFn:
+        """What judges texts."""
+        return self._core.reward
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Strings that end a text."""
+        return self._core.stop
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Show the prompt of a random example, or of ``options["task_key"]``."""
+        super().reset(seed=seed)
+        (key,) = named_keys(options, 1)
+        dataset = self.task.dataset
+        drawn = key is None
+        self._example = (
+            dataset[draw_index(self.np_random, len(dataset))] if drawn else find_example(self.task, str(key))
+        )
+        self._response, self._running = "", True
+        return self.task.format_prompt(self._example), {"task_key": self._example.key}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Answer with a whole text; the observation stays the prompt.
+
+        Raises:
+            gymnasium.error.ResetNeeded: The episode has ended or not begun.
+            gymnasium.error.InvalidAction: ``action`` is not a text.
+        """
+        if self._example is None or not self._running:
+            raise ResetNeeded("expected a running episode, got a step before reset() or after the end; call reset()")
+        rewards, infos = self._core.judge([self._example], [action])
+        self._response, self._running = infos[0]["text"], False
+        if self.render_mode == "human":
+            self.render()
+        return self.task.format_prompt(self._example), float(rewards[0]), True, False, infos[0]
+
+    def render(self) -> str | None:
+        """Return (``"ansi"``) or print (``"human"``) the prompt and the response."""
+        if self.render_mode is None:
+            return None
+        frame = self._core.render(self._example, self._response)
+        if self.render_mode == "ansi":
+            return frame
+        sys.stdout.write(frame + "\n")
+        return None

@@ -1,0 +1,156 @@
+"""Text generation with whole texts as actions, many copies judged in one batch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from textgym.envs.bandit import BanditCore
+from textgym.envs.prompts import RowGenerators, find_example, named_keys, spread_seeds
+from textgym.envs.setup import (
+    EPISODE_ARGUMENTS,
+    RENDER_MODES,
+    TaskSource,
+    build_reward,
+    build_task,
+    check_budget,
+    check_render_mode,
+    refuse_unknown,
+    stops_of,
+)
+from textgym.spaces import Text
+from textgym.types import BoolArray, Example, FloatArray, RewardFn, Split, Task
+
+Texts = tuple[str, ...]
+
+
+class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
+    """Many copies of :class:`EpisodeTextEnv`, judged together; what ``gym.make_vec`` returns.
+
+    ## Description
+    See :class:`EpisodeTextEnv` for the task, the spaces, the rewards and the arguments. Observations and actions are
+    tuples of ``num_envs`` texts. Every step ends every copy: autoreset mode is ``SAME_STEP``, so the observations of a
+    step are the next prompts, and what was answered is in ``infos["final_obs"]`` and ``infos["final_info"]``.
+
+    ## Seeds
+    As in :class:`TokenTextVectorEnv`: with equal seeds, both grains ask the same examples in the same order.
+
+    ## Arguments
+    ``num_envs`` and those of :class:`EpisodeTextEnv`.
+
+    ## Version History
+    * v0: first release.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 30,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(
+        self,
+        task: TaskSource,
+        num_envs: int = 1,
+        data: str | None = None,
+        prompt_column: str | None = None,
+        reference_column: str | None = None,
+        split: Split = "train",
+        reward: RewardFn | str | None = None,
+        stop: Sequence[str] = (),
+        render_mode: str | None = None,
+        **unknown: Any,
+    ) -> None:
+        refuse_unknown(unknown, (*EPISODE_ARGUMENTS, "num_envs"))
+        check_render_mode(render_mode)
+        made = build_task(task, data, prompt_column, reference_column, split)
+        self._core = BanditCore(made, build_reward(reward, made, data), stops_of(stop))
+        self.num_envs = check_budget("num_envs", num_envs, 1)
+        self._random = RowGenerators(num_envs)
+        self._examples: list[Example] = []
+        self.render_mode = render_mode
+        self.single_observation_space = Text()
+        self.single_action_space = Text()
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    @property
+    def task(self) -> Task:
+        """What is asked."""
+        return self._core.task
+
+    @property
+    def reward(self) -> RewardFn:
+        """What judges texts."""
+        return self._core.reward
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Strings that end a text."""
+        return self._core.stop
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator | None, ...]:  # type: ignore[override]
+        """One generator per copy."""
+        return tuple(self._random.generators)
+
+    @property
+    def np_random_seed(self) -> tuple[int | None, ...]:  # type: ignore[override]
+        """One seed per copy."""
+        return tuple(self._random.seeds)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Texts, dict[str, Any]]:
+        """Show prompts of random examples, or of those that ``options`` names."""
+        keys = named_keys(options, self.num_envs)
+        self._random.seed(spread_seeds(seed, self.num_envs))
+        self._examples = [
+            self._draw(row) if key is None else find_example(self.task, key) for row, key in enumerate(keys)
+        ]
+        return self._prompts(), self._reset_infos({})
+
+    def step(self, actions: Sequence[str]) -> tuple[Texts, FloatArray, BoolArray, BoolArray, dict[str, Any]]:
+        """Answer all prompts, be judged with one reward call, and get the next prompts."""
+        if not self._examples:
+            raise ResetNeeded("expected a running episode, got a step before reset(); call reset()")
+        rewards, finals = self._core.judge(self._examples, actions)
+        infos: dict[str, Any] = {}
+        for row, (prompt, final) in enumerate(zip(self._prompts(), finals, strict=True)):
+            infos = self._add_info(infos, {"final_obs": prompt, "final_info": final}, row)
+        if self.render_mode == "human":
+            self._print([final["text"] for final in finals])
+        self._examples = [self._draw(row) for row in range(self.num_envs)]
+        ended, cut = np.ones(self.num_envs, dtype=np.bool_), np.zeros(self.num_envs, dtype=np.bool_)
+        return self._prompts(), rewards.copy(), ended, cut, self._reset_infos(infos)
+
+    def render(self) -> tuple[str, ...] | None:
+        """Return (``"ansi"``) the prompt of every copy; ``"human"`` prints the answered ones at each step."""
+        if self.render_mode != "ansi":
+            return None
+        return tuple(self._core.render(example, "") for example in self._examples)
+
+    def _draw(self, row: int) -> Example:
+        """Return the next random example of one copy."""
+        return self.task.dataset[self._random.draw(row, len(self.task.dataset))]
+
+    def _prompts(self) -> Texts:
+        """Return the prompts of the current examples."""
+        return tuple(self.task.format_prompt(example) for example in self._examples)
+
+    def _reset_infos(self, infos: dict[str, Any]) -> dict[str, Any]:
+        """Add what is reported at the start of every copy."""
+        for row, example in enumerate(self._examples):
+            infos = self._add_info(infos, {"task_key": example.key}, row)
+        return infos
+
+    def _print(self, responses: Sequence[str]) -> None:
+        """Print prompts and their answers."""
+        for example, response in zip(self._examples, responses, strict=True):
+            sys.stdout.write(self._core.render(example, response) + "\n")

@@ -1,0 +1,103 @@
+"""Which example comes next, and how it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.utils import seeding
+
+from textgym.errors import did_you_mean
+from textgym.types import Example, Task
+
+
+def draw_index(generator: np.random.Generator, size: int) -> int:
+    """Return the index of the next example: exactly one 64-bit draw, modulo the number of examples."""
+    return int(generator.bit_generator.random_raw() % size)
+
+
+class RowGenerators:
+    """One random generator per copy; copy ``i``'s ``k``-th prompt is a pure function of its seed and ``k``.
+
+    The state is two integers per copy: the seed and how many draws were made.
+    """
+
+    def __init__(self, n: int) -> None:
+        """Leave all ``n`` copies unseeded until the first reset."""
+        self.seeds: list[int | None] = [None] * n
+        self.draws = [0] * n
+        self.generators: list[np.random.Generator | None] = [None] * n
+
+    def seed(self, seeds: Sequence[int | None]) -> None:
+        """Restart the copies that get a seed, and give entropy to those that never had one."""
+        for row, seed in enumerate(seeds):
+            if seed is not None or self.generators[row] is None:
+                self.generators[row], self.seeds[row] = seeding.np_random(seed)
+                self.draws[row] = 0
+
+    def draw(self, row: int, size: int) -> int:
+        """Return the next index below ``size`` for one copy."""
+        generator = self.generators[row]
+        assert generator is not None
+        self.draws[row] += 1
+        return draw_index(generator, size)
+
+    def restore(self, seeds: Sequence[int], draws: Sequence[int]) -> None:
+        """Bring every copy to where it was after ``draws[row]`` draws."""
+        self.seed(seeds)
+        self.draws = [int(count) for count in draws]
+        for generator, count in zip(self.generators, self.draws, strict=True):
+            assert generator is not None
+            generator.bit_generator.advance(count)  # type: ignore[attr-defined]
+
+
+def spread_seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
+    """Return one seed per copy, as Gymnasium's vector environments read ``seed``: ``s, s + 1, ...`` or a list."""
+    if seed is None:
+        return [None] * n
+    if isinstance(seed, int | np.integer):
+        return [int(seed) + row for row in range(n)]
+    seeds = [None if item is None else int(item) for item in seed]
+    if len(seeds) != n:
+        raise ValueError(f"expected {n} seeds, one per copy, got {len(seeds)}; give as many or a single number")
+    return seeds
+
+
+def named_keys(options: Mapping[str, Any] | None, n: int) -> list[str | None]:
+    """Return the example each copy is asked for by ``options``: ``task_key`` for all, ``task_keys`` one each."""
+    options = dict(options or {})
+    key, keys = options.pop("task_key", None), options.pop("task_keys", None)
+    if options:
+        unknown = next(iter(options))
+        raise ValueError(
+            f"expected the reset options 'task_key' or 'task_keys', got {unknown!r}."
+            f"{did_you_mean(str(unknown), ['task_key', 'task_keys'])}"
+        )
+    if keys is None:
+        return [key] * n
+    if isinstance(keys, str) or len(keys) != n:
+        raise ValueError(f"expected a list of {n} task_keys, one per copy, got {keys!r}")
+    return list(keys)
+
+
+def find_example(task: Task, key: str) -> Example:
+    """Return the example called ``key``; ``ValueError`` with a suggestion if there is none."""
+    try:
+        return task.dataset.find(key)
+    except KeyError as error:
+        message = error.args[0] if error.args else f"no example is called {key!r}"
+        raise ValueError(f"expected the key of an example of {task.dataset.name!r}, got {key!r}: {message}") from error
+
+
+def prompt_pieces(task: Task, example: Example) -> tuple[str, str, str]:
+    """Return the prompt text as (before, body, after), where the body may be cut to fit a budget.
+
+    The pieces always join to ``task.format_prompt(example)``; a task whose formatter is more than its template has all
+    of its prompt in the body.
+    """
+    text = task.format_prompt(example)
+    before, found, after = task.prompt_template.partition("{prompt}")
+    if found and before + example.prompt + after == text:
+        return before, example.prompt, after
+    return "", text, ""

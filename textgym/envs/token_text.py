@@ -1,0 +1,160 @@
+"""Text generation token by token, one copy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import InvalidAction
+
+from textgym.envs.core import CoreAttributes, Observation, TokenCore
+from textgym.envs.prompts import draw_index, find_example, named_keys
+from textgym.envs.setup import (
+    RENDER_MODES,
+    TOKEN_ARGUMENTS,
+    TaskSource,
+    build_reward,
+    build_task,
+    check_render_mode,
+    refuse_unknown,
+)
+from textgym.tokenization import Tokenizer
+from textgym.types import RewardFn, Split
+
+
+class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
+    """Write a text token by token.
+
+    ## Description
+    A task gives a prompt (for `TextSumm`: a document to summarise). The agent appends one token per step until it
+    writes an end-of-sequence token, a stop string appears, or its budget is used up. The finished text is then judged
+    by a reward. This is a finite Markov decision process with a deterministic transition: the next state is the state
+    plus the token. The same task exists as `...Episode-v0`, where the whole text is one action; for any text both pay
+    the same return.
+
+    ## Observation Space
+    `Dict` with, for `L = max_prompt_tokens + max_new_tokens` and `V` = number of tokens:
+
+    | Key | Space | Meaning |
+    |---|---|---|
+    | `input_ids` | `Box(0, V - 1, (L,), int64)` | prompt ids, then the tokens written so far, then padding |
+    | `attention_mask` | `Box(0, 1, (L,), int8)` | 1 for prompt and response, 0 for padding |
+    | `prompt_length` | `Box(0, max_prompt_tokens, (1,), int64)` | how many of the ids are the prompt |
+
+    Prompt and response are tokenised apart and joined as ids. A prompt that is too long loses the end of its document
+    at a word boundary, never the instruction around it; `info["prompt_truncated"]` says so. Special tokens that are
+    spelled out in a document are plain text. Arrays are fresh copies.
+
+    ## Action Space
+    `textgym.spaces.TokenSpace(V)`, a `Discrete` that knows its tokenizer. Every token is legal at every step, padding
+    and other special tokens too (they count as a token and add no text).
+
+    ## Rewards
+    0 for every token but the last; at the last token the score of the whole text, from `reward`. The text that is
+    judged is the one a user would see: cut before EOS and before the stop string, without special tokens, with no
+    white space at its ends. The reward sees the whole prompt, not the cut one. An empty text is legal and judged.
+
+    ## Starting State
+    The prompt of a random example of the split: one 64-bit draw of `np_random`, modulo the number of examples.
+    `reset(options={"task_key": key})` starts on a named example and draws nothing.
+
+    ## Episode End
+    `terminated` (never `truncated`: the budget is part of the task) when
+    1. the token is one of the tokenizer's EOS tokens: `info["finish_reason"] == "eos"`,
+    2. the response contains a string of `stop`: `"stop"`,
+    3. it has `max_new_tokens` tokens: `"length"`.
+
+    ## Info
+    At reset: `task_key`, `prompt_truncated`. At the end: these and `text`, `finish_reason`, `is_success` (the task's
+    own judgement, apart from the reward), `rewards` (each part by name, and `total`). Nothing in between.
+
+    ## Arguments
+    * `data`: a built-in corpus or a file of the user; the task's default if `None`.
+    * `prompt_column`, `reference_column`: where prompts and references are in a file.
+    * `split`: `"train"`, `"validation"` or `"test"`.
+    * `model`: whose tokenizer it is: `"tiny"`, a folder, or an id on the Hugging Face Hub. No weights are read.
+    * `reward`: a name (`"learned"`, `"rouge"`, `"gold"`), `"module:attribute"`, a folder with a reward model, or a
+      callable `reward(prompts, responses, examples) -> n numbers`; the task's default if `None`. Models load at the
+      first score.
+    * `max_prompt_tokens`, `max_new_tokens`: the budgets; the task's if `None`.
+    * `stop`: strings that end a text; not part of it.
+    * `render_mode`: `"ansi"` (`render()` returns prompt and response so far) or `"human"` (prints them, and every
+      finished episode).
+
+    ## Version History
+    * v0: first release.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 30}  # type: ignore[misc]
+
+    def __init__(
+        self,
+        task: TaskSource,
+        data: str | None = None,
+        prompt_column: str | None = None,
+        reference_column: str | None = None,
+        split: Split = "train",
+        model: str = "tiny",
+        reward: RewardFn | str | None = None,
+        max_prompt_tokens: int | None = None,
+        max_new_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        render_mode: str | None = None,
+        **unknown: Any,
+    ) -> None:
+        refuse_unknown(unknown, TOKEN_ARGUMENTS)
+        check_render_mode(render_mode)
+        made = build_task(task, data, prompt_column, reference_column, split)
+        self._core = TokenCore(
+            made,
+            Tokenizer.load(model),
+            build_reward(reward, made, data),
+            n=1,
+            max_prompt_tokens=max_prompt_tokens,
+            max_new_tokens=max_new_tokens,
+            stop=stop,
+        )
+        self.render_mode = render_mode
+        self.observation_space: gym.spaces.Dict = self._core.observation_space()  # type: ignore[assignment]
+        self.action_space = self._core.action_space()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start a new text on a random example, or on ``options["task_key"]``."""
+        super().reset(seed=seed)
+        (key,) = named_keys(options, 1)
+        dataset = self.task.dataset
+        example = find_example(self.task, key) if key is not None else dataset[draw_index(self.np_random, len(dataset))]
+        self._core.reset([0], [example])
+        return self._core.observe_row(0), self._core.reset_info(0)
+
+    def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Append one token.
+
+        Raises:
+            gymnasium.error.ResetNeeded: The episode has ended or not begun.
+            gymnasium.error.InvalidAction: ``action`` is not an integer in ``[0, V)``.
+        """
+        if np.ndim(action) != 0:
+            raise InvalidAction(
+                f"expected one token id, got an array of shape {np.shape(action)}; pass a single integer"
+            )
+        finished = self._core.step(np.asarray(action).reshape(1))
+        if not finished.size:
+            return self._core.observe_row(0), 0.0, False, False, {}
+        rewards, infos = self._core.finish(finished)
+        if self.render_mode == "human":
+            self.render()
+        return self._core.observe_row(0), float(rewards[0]), True, False, infos[0]
+
+    def render(self) -> str | None:
+        """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far."""
+        if self.render_mode == "ansi":
+            return self._core.render(0)
+        if self.render_mode == "human":
+            sys.stdout.write(self._core.render(0) + "\n")
+        return None

@@ -1,0 +1,172 @@
+"""Text generation token by token, many copies in one numpy state."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from textgym.envs.core import CoreAttributes, Observation, TokenCore
+from textgym.envs.prompts import RowGenerators, find_example, named_keys, spread_seeds
+from textgym.envs.setup import (
+    RENDER_MODES,
+    TOKEN_ARGUMENTS,
+    TaskSource,
+    build_reward,
+    build_task,
+    check_render_mode,
+    refuse_unknown,
+)
+from textgym.tokenization import Tokenizer
+from textgym.types import BoolArray, Example, FloatArray, IntArray, RewardFn, Split
+
+VectorStep = tuple[Observation, FloatArray, BoolArray, BoolArray, dict[str, Any]]
+
+
+class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
+    """Many copies of :class:`TokenTextEnv`, stepped together in numpy; what ``gym.make_vec`` returns.
+
+    ## Description
+    See :class:`TokenTextEnv` for the task, the spaces, the rewards and the arguments. Copy ``i`` behaves like a single
+    environment with its seed: its ``k``-th prompt depends on that seed and ``k`` only. A step costs a few numpy calls;
+    texts are decoded and judged in one batch when they end.
+
+    ## Seeds
+    ``reset(seed=s)`` seeds copy ``i`` with ``s + i``; ``reset(seed=[7, 7, 7, 7])`` gives one prompt four times, now
+    and at every later reset. ``reset(options={"task_key": key})`` names the example of all copies,
+    ``reset(options={"task_keys": [...]})`` one for each (``None``: random).
+
+    ## Episode End
+    Autoreset mode is ``SAME_STEP``: a copy that ends returns the observation of its next prompt; its last observation
+    and info are ``infos["final_obs"][i]`` and ``infos["final_info"]``, with masks ``_final_obs`` and ``_final_info``.
+
+    ## Arguments
+    ``num_envs`` and those of :class:`TokenTextEnv`.
+
+    ## Version History
+    * v0: first release.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 30,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(
+        self,
+        task: TaskSource,
+        num_envs: int = 1,
+        data: str | None = None,
+        prompt_column: str | None = None,
+        reference_column: str | None = None,
+        split: Split = "train",
+        model: str = "tiny",
+        reward: RewardFn | str | None = None,
+        max_prompt_tokens: int | None = None,
+        max_new_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        render_mode: str | None = None,
+        **unknown: Any,
+    ) -> None:
+        refuse_unknown(unknown, (*TOKEN_ARGUMENTS, "num_envs"))
+        check_render_mode(render_mode)
+        made = build_task(task, data, prompt_column, reference_column, split)
+        self._core = TokenCore(
+            made,
+            Tokenizer.load(model),
+            build_reward(reward, made, data),
+            n=num_envs,
+            max_prompt_tokens=max_prompt_tokens,
+            max_new_tokens=max_new_tokens,
+            stop=stop,
+        )
+        self._random = RowGenerators(num_envs)
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.single_observation_space = self._core.observation_space()
+        self.single_action_space = self._core.action_space()
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator | None, ...]:  # type: ignore[override]
+        """One generator per copy."""
+        return tuple(self._random.generators)
+
+    @property
+    def np_random_seed(self) -> tuple[int | None, ...]:  # type: ignore[override]
+        """One seed per copy."""
+        return tuple(self._random.seeds)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start all copies on random examples, or on those that ``options`` names."""
+        keys = named_keys(options, self.num_envs)
+        self._random.seed(spread_seeds(seed, self.num_envs))
+        examples = [self._draw(row) if key is None else find_example(self.task, key) for row, key in enumerate(keys)]
+        self._core.reset(range(self.num_envs), examples)
+        infos: dict[str, Any] = {}
+        for row in range(self.num_envs):
+            infos = self._add_info(infos, self._core.reset_info(row), row)
+        return self._core.observe(), infos
+
+    def step(self, actions: IntArray) -> VectorStep:
+        """Append one token per copy; copies that end are judged together and reset.
+
+        Args:
+            actions: Token ids, shape ``(num_envs,)``.
+        """
+        finished = self._core.step(actions)
+        rewards = np.zeros(self.num_envs)
+        terminations = np.zeros(self.num_envs, dtype=np.bool_)
+        infos: dict[str, Any] = {}
+        if finished.size:
+            rewards[finished], infos = self._finish(finished)
+            terminations[finished] = True
+        return self._core.observe(), rewards, terminations, np.zeros(self.num_envs, dtype=np.bool_), infos
+
+    def observation(self) -> Observation:
+        """Return the current observations again, as the last ``reset`` or ``step`` did."""
+        return self._core.observe()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return everything that :meth:`set_state` needs to go on bit for bit: arrays, lists and numbers only."""
+        return self._core.get_state() | {"seeds": list(self._random.seeds), "draws": list(self._random.draws)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state of :meth:`get_state`, of an environment made with the same arguments."""
+        self._core.set_state(state)
+        self._random.restore(state["seeds"], state["draws"])
+
+    def render(self) -> tuple[str, ...] | None:
+        """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far of every copy."""
+        if self.render_mode is None:
+            return None
+        frames = tuple(self._core.render(row) for row in range(self.num_envs))
+        if self.render_mode == "ansi":
+            return frames
+        sys.stdout.write("\n\n".join(frames) + "\n")
+        return None
+
+    def _draw(self, row: int) -> Example:
+        """Return the next random example of one copy."""
+        return self.task.dataset[self._random.draw(row, len(self.task.dataset))]
+
+    def _finish(self, finished: IntArray) -> tuple[FloatArray, dict[str, Any]]:
+        """Judge and reset the copies that ended; returns their rewards and the infos of the step."""
+        rewards, finals = self._core.finish(finished)
+        rows = finished.tolist()
+        infos: dict[str, Any] = {}
+        for row, final in zip(rows, finals, strict=True):
+            last = {"final_obs": self._core.observe_row(row), "final_info": final}
+            infos = self._add_info(infos, last, row)
+        self._core.reset(rows, [self._draw(row) for row in rows])
+        for row in rows:
+            infos = self._add_info(infos, self._core.reset_info(row), row)
+        return rewards, infos

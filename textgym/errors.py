@@ -1,0 +1,41 @@
+"""Errors that users meet. Each says what was expected, what came, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TextGymError(Exception):
+    """Base of every error that is textgym's own."""
+
+
+class DataError(TextGymError, ValueError):
+    """The data of a task cannot be read, or nothing usable is left of it."""
+
+
+class RewardError(TextGymError, ValueError):
+    """A reward returned something that is not one finite number per text."""
+
+
+class TokenizerMismatchError(TextGymError, ValueError):
+    """A policy and an environment do not share one tokenizer."""
+
+
+class ModelError(TextGymError, ValueError):
+    """A model cannot be loaded or does not have the form that is needed."""
+
+
+class CheckpointError(TextGymError, ValueError):
+    """A checkpoint is incomplete, damaged or of another kind."""
+
+
+class MissingExtraError(TextGymError, ImportError):
+    """An optional dependency is needed; the message names the pip command that installs it."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the known name closest to ``name``, else the list of known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."

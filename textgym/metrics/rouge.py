@@ -1,0 +1,94 @@
+"""ROUGE F1 against references, as rewards: `rouge1`, `rouge2`, `rougeL`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+
+from textgym.errors import DataError
+from textgym.types import Example, FloatArray
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+def rouge1(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
+    """Overlap of single words between each response and its references.
+
+    Args:
+        prompts: ``n`` prompt texts; not looked at.
+        responses: ``n`` texts to judge.
+        examples: The ``n`` examples whose references they are judged by.
+
+    Returns:
+        F1 in ``[0, 1]``, shape ``(n,)``: the best over an example's references. Words are lower-cased and stemmed.
+
+    Raises:
+        DataError: If an example has no references.
+
+    References:
+        Lin, "ROUGE: A package for automatic evaluation of summaries" (2004), by the ``rouge-score`` package.
+        That package drops letters outside a-z; here texts that have such letters are split into Unicode words,
+        and the scores of ASCII texts are exactly the package's.
+    """
+    return _score("rouge1", responses, examples)
+
+
+def rouge2(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
+    """Overlap of word pairs; arguments, return value and errors as in `rouge1`."""
+    return _score("rouge2", responses, examples)
+
+
+def rougeL(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:  # noqa: N802 - the measure's own name
+    """Longest common subsequence of words; arguments, return value and errors as in `rouge1`."""
+    return _score("rougeL", responses, examples)
+
+
+def _score(kind: str, responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
+    pairs = zip(responses, examples, strict=True)
+    return np.fromiter((_best(kind, response, example) for response, example in pairs), np.float64, len(responses))
+
+
+def _best(kind: str, response: str, example: Example) -> float:
+    if not example.references:
+        raise DataError(
+            f"expected at least one reference for the example {example.key!r}, got none: ROUGE compares with "
+            "references; name the column that holds them, or choose a reward that needs none"
+        )
+    scorer = _scorer(kind)
+    return max(float(scorer.score(reference, response)[kind].fmeasure) for reference in example.references)
+
+
+@cache
+def _scorer(kind: str) -> Any:
+    from rouge_score.rouge_scorer import RougeScorer  # lazy: it loads nltk
+
+    return RougeScorer([kind], tokenizer=_words())
+
+
+@cache
+def _words() -> _Words:
+    return _Words()
+
+
+class _Words:
+    """The tokenizer of ``rouge-score`` for ASCII texts, Unicode words otherwise; remembers texts, as references recur.
+
+    The package's `Tokenizer` base class asks for nothing but this method, and importing it loads nltk.
+    """
+
+    def __init__(self) -> None:
+        from nltk.stem.porter import PorterStemmer  # type: ignore[import-untyped]
+        from rouge_score.tokenizers import DefaultTokenizer
+
+        self._stem = PorterStemmer().stem
+        self._ascii = DefaultTokenizer(use_stemmer=True).tokenize
+        self.tokenize = lru_cache(maxsize=4096)(self._split)
+
+    def _split(self, text: str) -> list[str]:
+        if text.isascii():
+            return list(self._ascii(text))
+        return [self._stem(word) if len(word) > 3 else word for word in _WORD.findall(text.lower())]

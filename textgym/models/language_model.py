@@ -1,0 +1,295 @@
+"""A Hugging Face causal language model, seen the way RL needs it: hidden states, logits, and a folder to save."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging as hf_logging
+
+from textgym.errors import CheckpointError, MissingExtraError, ModelError
+from textgym.hub import resolve_folder
+from textgym.tokenization import Tokenizer
+
+Precision = Literal["fp32", "bf16"]
+_UNCACHEABLE = ("mamba", "rwkv", "xlstm", "recurrent_gemma", "jamba", "zamba", "bamba", "falcon_h1", "nemotron_h")
+
+
+class LanguageModel(nn.Module):
+    """A causal language model split into its trunk (ids -> hidden states) and its head (hidden states -> logits).
+
+    Dropout is off whatever mode the module is in: a sampled token must be scored by the distribution it was drawn from.
+
+    Args:
+        network: Any Hugging Face causal LM.
+        source: Where it came from (name, folder or Hub id); its tokenizer is read from there.
+        precision: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast of the trunk and the head. Logits are fp32 in both.
+
+    Raises:
+        ModelError: If the logits of the network cannot be written as head(trunk(ids)).
+    """
+
+    def __init__(self, network: PreTrainedModel, source: str | None = None, precision: Precision = "fp32") -> None:
+        super().__init__()
+        self.network: Any = network
+        self.source = source
+        self.precision = precision
+        self._tokenizer = Tokenizer.load(source) if source is not None else None
+        self.adapter: Any = None  # PEFT wrapper around `network`, when LoRA is used
+        self.adapter_is_off = False
+        head = network.get_output_embeddings()
+        if head is None:
+            raise ModelError(
+                f"expected a causal LM with an output head, got {type(network).__name__}; load a *ForCausalLM"
+            )
+        self.vocab_size = int(head.weight.shape[0])
+        self._trunk_arguments = set(inspect.signature(self.trunk.forward).parameters)
+        # Padding must be an id other than the model's own pad id: some models warn about pads without a mask.
+        self.fill_id = 1 if getattr(self.config, "pad_token_id", None) == 0 else 0
+        self.switch_off_dropout()
+        self._verify_head()
+
+    @property
+    def trunk(self) -> Any:
+        """The network without its head."""
+        return self.network.base_model
+
+    @property
+    def config(self) -> Any:
+        """The Hugging Face configuration of the text model."""
+        return self.network.config.get_text_config()
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states."""
+        return int(self.network.get_output_embeddings().weight.shape[1])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = next(self.network.parameters()).device
+        return device
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that belongs to the model (read from :attr:`source`)."""
+        if self._tokenizer is None:
+            raise ModelError("expected a model with a tokenizer, got a bare module; load it by name, folder or Hub id")
+        return self._tokenizer
+
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether past keys and values alone continue a text, at positions that can be given explicitly.
+
+        Not so with a recurrent state, a sliding window, or attention biases that are derived from the mask (ALiBi).
+        """
+        config = self.config
+        layer_types = getattr(config, "layer_types", None)
+        sliding = (
+            any(kind != "full_attention" for kind in layer_types)
+            if layer_types
+            else getattr(config, "sliding_window", None) is not None
+        )
+        recurrent = str(config.model_type).startswith(_UNCACHEABLE) or bool(getattr(self.network, "_is_stateful", 0))
+        explicit = {"past_key_values", "position_ids"} <= self._trunk_arguments and not getattr(config, "alibi", False)
+        return explicit and not recurrent and not sliding
+
+    def switch_off_dropout(self) -> None:
+        """Set every dropout probability to zero, in modules and where modules read it from their configuration."""
+        for module in self.network.modules():
+            if isinstance(module, nn.modules.dropout._DropoutNd):
+                module.p = 0.0
+            for owner in (module, getattr(module, "config", None)):
+                for name, value in vars(owner).items() if owner is not None else ():
+                    if "drop" in name and isinstance(value, float):
+                        setattr(owner, name, 0.0)
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: Any = None,
+    ) -> Tensor:
+        """Last hidden states, after the final norm.
+
+        Rows are padded on the right; no mask is needed then, because no real token attends to what follows it.
+
+        Args:
+            input_ids: (B, T) token ids.
+            attention_mask: Optional; (B, T), or (B, 1, T, K) to be used as it is.
+            position_ids: (B, T); 0..T-1 by default.
+            cache: A Hugging Face cache that receives (and provides) keys and values.
+
+        Returns:
+            (B, T, H), fp32.
+        """
+        if position_ids is None:
+            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None].expand(len(input_ids), -1)
+        offered = {
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "past_key_values": cache,
+            "use_cache": cache is not None,
+        }
+        accepted = {name: value for name, value in offered.items() if name in self._trunk_arguments}
+        with self.autocast():
+            states: Tensor = self.trunk(input_ids=input_ids, **accepted)[0]
+        return states.float() if states.dtype in (torch.bfloat16, torch.float16) else states
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits over the first :attr:`vocab_size` ids, (..., V), at least fp32 (hidden: (..., H))."""
+        head = self.network.get_output_embeddings()
+        with self.autocast():
+            logits: Tensor = head(hidden.to(head.weight.dtype))
+        logits = logits[..., : self.vocab_size]
+        return _shape_logits(logits.float() if logits.dtype != torch.float64 else logits, self.config)
+
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Run the block in the model's precision."""
+        if self.precision == "fp32":
+            yield
+            return
+        with torch.autocast(self.device.type, torch.bfloat16):
+            yield
+
+    def restrict_vocabulary(self, size: int) -> None:
+        """Drop the logits of padding rows: keep the first ``size`` ids (the tokenizer's length)."""
+        if size > self.network.get_output_embeddings().weight.shape[0]:
+            rows = self.network.get_output_embeddings().weight.shape[0]
+            raise ModelError(
+                f"expected a model with at least {size} output rows, got {rows}; "
+                "use the model's own tokenizer in the environment"
+            )
+        self.vocab_size = size
+
+    def add_lora(self, rank: int, alpha: int | None = None) -> None:
+        """Freeze the network and train low-rank adapters of its linear layers (Hu et al. 2021, arXiv:2106.09685)."""
+        try:
+            from peft import LoraConfig, get_peft_model
+        except ImportError as error:
+            raise MissingExtraError(
+                "LoRA needs the package peft; install it with: pip install 'textgym[lora]'"
+            ) from error
+        config = LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, target_modules="all-linear", lora_dropout=0.0)
+        self.adapter = get_peft_model(self.network, config)
+
+    @contextlib.contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """Run the block as the frozen model that LoRA started from."""
+        if self.adapter is None:
+            raise ModelError("expected a model with LoRA adapters, got one without; call add_lora first")
+        self.adapter_is_off = True
+        try:
+            with self.adapter.disable_adapter():
+                yield
+        finally:
+            self.adapter_is_off = False
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a Hugging Face folder (safetensors, configs, tokenizer); LoRA adapters are merged in a copy."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        network = copy.deepcopy(self.adapter).merge_and_unload() if self.adapter is not None else self.network
+        with _quiet():
+            network.save_pretrained(folder)
+        if self._tokenizer is not None:
+            self._tokenizer.save(folder)
+
+    def _verify_head(self) -> None:
+        """Compare head(trunk(ids)) with the network's own logits on a few ids."""
+        ids = torch.arange(4, device=self.device)[None] % self.vocab_size
+        with torch.no_grad():
+            ours = self.logits(self.hidden(ids))
+            theirs = self.network(input_ids=ids).logits[..., : self.vocab_size].to(ours.dtype)
+        tolerance = 1e-3 if self.precision == "fp32" and theirs.dtype in (torch.float32, torch.float64) else 0.1
+        if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance):
+            raise ModelError(
+                f"expected logits = head(last hidden state), got another form in {type(self.network).__name__}; "
+                "this architecture is not supported"
+            )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars from transformers: a model of ours is one file."""
+    was_on = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            hf_logging.enable_progress_bar()
+
+
+def _shape_logits(logits: Tensor, config: Any) -> Tensor:
+    """Apply the scale and soft cap that some architectures (Cohere, Granite, Gemma 2) put behind the head."""
+    if (scale := getattr(config, "logit_scale", None)) is not None:
+        logits = logits * scale
+    if (divisor := getattr(config, "logits_scaling", None)) is not None:
+        logits = logits / divisor
+    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
+        logits = torch.tanh(logits / cap) * cap
+    return logits
+
+
+def load_language_model(
+    model: str | Path | PreTrainedModel | LanguageModel,
+    *,
+    precision: Precision = "fp32",
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+) -> LanguageModel:
+    """Load a causal LM by name (``"tiny"``), folder or Hub id; a module is wrapped as it is.
+
+    Only safetensors weights are read: pickled checkpoints can execute code.
+
+    Args:
+        model: What to load.
+        precision: See :class:`LanguageModel`.
+        dtype: Type the weights are held in.
+        device: Where to put it.
+
+    Raises:
+        CheckpointError: There is no such model, or its weights are missing, damaged or pickled.
+        ModelError: It is no causal LM of a kind that works here.
+    """
+    if isinstance(model, LanguageModel):
+        return model.to(device)
+    if isinstance(model, PreTrainedModel):
+        network, source = model, _folder_with_tokenizer(model.name_or_path)
+    else:
+        network, source = _read_network(resolve_folder(str(model)), dtype), str(model)
+    loaded = LanguageModel(network, source, precision).to(device)
+    if source is not None:
+        loaded.restrict_vocabulary(min(loaded.vocab_size, loaded.tokenizer.vocab_size))
+    return loaded
+
+
+def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    try:
+        with _quiet():
+            network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"expected safetensors weights in {folder}, got none that can be read ({error}); "
+            "pickled weights are not opened, because they can execute code: convert them"
+        ) from error
+    except ValueError as error:
+        raise ModelError(f"expected a causal LM in {folder}, got another kind of model: {error}") from error
+    return network
+
+
+def _folder_with_tokenizer(name: str | None) -> str | None:
+    """``name`` if it is a folder that a tokenizer can be read from."""
+    files = ("tokenizer.json", "tokenizer_config.json")
+    return name if name and any((Path(name) / file).is_file() for file in files) else None

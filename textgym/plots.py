@@ -1,0 +1,109 @@
+"""Pictures of a run, as PNG files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textgym.types import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLOURS = {"reward": "#1f77b4", "gold": "#d08700", "rougeL": "#2c8a4b", "kl": "#b5324a", "loss": "#1f77b4"}
+_LABELS = {"reward": "reward", "gold": "gold (true quality)", "rougeL": "ROUGE-L"}
+
+
+def plot_learning(
+    file: Path,
+    log: Sequence[Mapping[str, Any]],
+    before: Mapping[str, Interval] | None = None,
+    after: Mapping[str, Interval] | None = None,
+) -> None:
+    """Draw reward (and gold, where it is known) of the training texts, and of unseen prompts before and after.
+
+    Args:
+        file: Where the PNG goes.
+        log: Records with ``timesteps`` and ``reward``, one per iteration.
+        before, after: Measures on unseen prompts.
+    """
+    figure = _figure()
+    names = [name for name in ("reward", "gold") if any(record.get(name) is not None for record in log)]
+    shown = names or [name for name in ("reward", "gold") if name in (before or {})]
+    for place, name in enumerate(shown):
+        axes = figure.add_subplot(1, len(shown), place + 1)
+        _draw_line(axes, log, name, "training texts")
+        end = max((record["timesteps"] for record in log), default=1)
+        for moment, measures in ((0, before), (end, after)):
+            if measures and name in measures:
+                _draw_interval(axes, moment, measures[name], label="unseen prompts, 95 %" if not moment else None)
+        _finish(axes, "tokens", _LABELS[name])
+    _save(figure, file)
+
+
+def plot_kl(file: Path, log: Sequence[Mapping[str, Any]], target: float | None = None) -> None:
+    """Draw the KL per text to the start model (nats), against tokens."""
+    figure = _figure()
+    axes = figure.add_subplot()
+    _draw_line(axes, log, "kl", "sum of log pi - log ref per text")
+    if target is not None:
+        axes.axhline(target, color="grey", linestyle="--", linewidth=1, label="target")
+    _finish(axes, "tokens", "KL to the start model, nats per text")
+    _save(figure, file)
+
+
+def plot_loss(file: Path, losses: Sequence[float], label: str) -> None:
+    """Draw a loss, and its running mean, against optimiser steps."""
+    figure = _figure()
+    axes = figure.add_subplot()
+    steps = range(1, len(losses) + 1)
+    axes.plot(steps, losses, color=_COLOURS["loss"], alpha=0.3, linewidth=1, label="each step")
+    axes.plot(steps, running_mean(losses, max(1, len(losses) // 20)), color=_COLOURS["loss"], label="running mean")
+    _finish(axes, "steps", label)
+    _save(figure, file)
+
+
+def running_mean(values: Sequence[float], window: int) -> list[float]:
+    """Return the mean of the last ``window`` values (fewer at the start) at every place."""
+    sums = [0.0]
+    for value in values:
+        sums.append(sums[-1] + value)
+    ends = range(1, len(values) + 1)
+    return [(sums[end] - sums[max(0, end - window)]) / min(end, window) for end in ends]
+
+
+def _figure() -> Figure:
+    from matplotlib.figure import Figure  # lazy: a second to import, and only runs that end need it
+
+    return Figure(figsize=(9, 4.2), dpi=110, layout="constrained")
+
+
+def _draw_line(axes: Axes, log: Sequence[Mapping[str, Any]], name: str, label: str) -> None:
+    points = [(record["timesteps"], record[name]) for record in log if record.get(name) is not None]
+    if points:
+        axes.plot(*zip(*points, strict=True), color=_COLOURS[name], linewidth=1.6, label=label)
+
+
+def _draw_interval(axes: Axes, moment: float, interval: Interval, label: str | None) -> None:
+    widths = (interval.mean - interval.low, interval.high - interval.mean)
+    errors = [[width if math.isfinite(width) else 0.0] for width in widths]
+    style: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 4, "markersize": 5}
+    axes.errorbar([moment], [interval.mean], yerr=errors, label=label, **style)
+
+
+def _finish(axes: Axes, x_label: str, y_label: str) -> None:
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _save(figure: Figure, file: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure).print_png(str(file))

@@ -1,0 +1,48 @@
+"""Ids of text tasks in Gymnasium's registry, the only registry there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+
+from textgym.types import Task
+
+_GRAINS = (("", "TokenText"), ("Episode", "EpisodeText"))
+
+
+def register_task(name: str, task: str | Callable[..., Task], *, version: int = 0) -> tuple[str, str]:
+    """Register both grains of a task: ``{name}-v{version}`` and ``{name}Episode-v{version}``.
+
+    Registering the same task again changes nothing.
+
+    Args:
+        name: CamelCase name, such as ``"TextSumm"``.
+        task: The task's class as ``"module:attribute"`` (imported at the first ``make``) or the class itself. It is
+            called with ``split=`` and with those of ``data=``, ``prompt_column=``, ``reference_column=`` that the user
+            gave.
+        version: Raised by one whenever a behaviour changes.
+
+    Returns:
+        The two ids: token level, episode level.
+    """
+    ids = []
+    for suffix, entry in _GRAINS:
+        env_id = f"{name}{suffix}-v{version}"
+        ids.append(env_id)
+        _register(env_id, f"textgym.envs:{entry}Env", f"textgym.envs:{entry}VectorEnv", {"task": task})
+    return ids[0], ids[1]
+
+
+def registered_ids() -> list[str]:
+    """Return the ids of all text environments, built in or the user's, sorted."""
+    return sorted(env_id for env_id, spec in gym.registry.items() if str(spec.entry_point).startswith("textgym.envs:"))
+
+
+def _register(env_id: str, entry_point: str, vector_entry_point: str, kwargs: dict[str, Any]) -> None:
+    """Register one id unless it is already there, the same."""
+    present = gym.registry.get(env_id)
+    if present is not None and present.entry_point == entry_point and present.kwargs == kwargs:
+        return
+    gym.register(env_id, entry_point=entry_point, vector_entry_point=vector_entry_point, kwargs=kwargs)

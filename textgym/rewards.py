@@ -1,0 +1,320 @@
+"""Rewards: found by name, checked at the seam, combined as a tree with named parts."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from textgym.errors import RewardError, did_you_mean
+from textgym.types import Example, FloatArray, RewardFn, Task
+
+NAMED_REWARDS: Mapping[str, str] = {
+    "rouge": "textgym.metrics.rouge:rougeL",
+    "rouge1": "textgym.metrics.rouge:rouge1",
+    "rouge2": "textgym.metrics.rouge:rouge2",
+    "rougeL": "textgym.metrics.rouge:rougeL",
+}
+"""Names of rewards that need neither a task nor a model; ``"gold"`` and ``"learned"`` are names too."""
+_LEARNED = "textgym.reward_models:load_reward"
+_SHOWN_CHARS = 80
+
+
+class Scores(NamedTuple):
+    """Rewards of ``n`` texts.
+
+    Attributes:
+        total: What the agent is paid, shape ``(n,)``, finite.
+        parts: The named rewards it is made of, each of shape ``(n,)``, before any weight.
+    """
+
+    total: FloatArray
+    parts: dict[str, FloatArray]
+
+
+@runtime_checkable
+class CompositeReward(Protocol):
+    """A reward made of others: it knows its parts by name."""
+
+    def bind(self, task: Task | None) -> CompositeReward:
+        """Return a copy whose children given by name are resolved for ``task``."""
+        ...
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+        """Score ``n`` texts."""
+        ...
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
+        """Return the totals alone, shape ``(n,)``."""
+        ...
+
+
+class LazyReward:
+    """A reward that is loaded when it first scores, so that making an environment stays fast and imports no torch."""
+
+    def __init__(self, name: str, source: str) -> None:
+        """Remember ``name`` (for messages) and ``source`` (what ``load_reward`` is called with)."""
+        self.name = name
+        self.source = source
+        self._loaded: RewardFn | None = None
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> Any:
+        """Score ``n`` texts; shape ``(n,)``."""
+        if self._loaded is None:
+            self._loaded = load_attribute(_LEARNED)(self.source)
+        return self._loaded(prompts, responses, examples)
+
+
+class GoldReward:
+    """The true quality of a response, where the data of a task knows it."""
+
+    name = "gold"
+
+    def __init__(self, task: Task) -> None:
+        """Remember the task that judges."""
+        self._task = task
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
+        """Score ``n`` texts; shape ``(n,)``."""
+        scores = self._task.gold(responses, examples)
+        if scores is None:
+            raise RewardError(
+                f"expected data that knows the true quality of a response, got {self._task.dataset.name!r}, which does "
+                "not; choose another reward, such as 'rouge'"
+            )
+        return scores
+
+
+class WeightedSum:
+    """The sum of named rewards, each times a weight.
+
+    Example:
+        >>> def length(prompts, responses, examples):
+        ...     return [float(len(text)) for text in responses]
+        >>> reward = WeightedSum({"rouge": (1.0, "rouge"), "length": (-0.01, length)})
+
+    Args:
+        terms: Name of the part -> (weight, reward); a reward is a callable or a name, and may be a composite.
+    """
+
+    name = "weighted_sum"
+
+    def __init__(self, terms: Mapping[str, tuple[float, RewardFn | str]]) -> None:
+        self._terms = dict(terms)
+        if not self._terms:
+            raise ValueError("expected at least one reward in a WeightedSum, got none")
+        _refuse_reserved(self._terms)
+
+    def bind(self, task: Task | None) -> WeightedSum:
+        """Return a copy whose rewards given by name are resolved for ``task``."""
+        return WeightedSum({name: (weight, resolve_reward(fn, task)) for name, (weight, fn) in self._terms.items()})
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+        """Score ``n`` texts; parts of a composite part are called ``"name/part"``."""
+        total, parts = np.zeros(len(responses)), dict[str, FloatArray]()
+        for name, (weight, reward) in self._terms.items():
+            scores = score(resolve_reward(reward), prompts, responses, examples, name=name)
+            total = total + weight * scores.total
+            parts[name] = scores.total
+            if len(scores.parts) > 1:
+                parts |= {f"{name}/{inner}": values for inner, values in scores.parts.items()}
+        return Scores(total, parts)
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
+        """Return the totals alone, shape ``(n,)``."""
+        return self.score(prompts, responses, examples).total
+
+
+class Gate:
+    """A reward that is paid only for texts that pass a test; the others get a constant.
+
+    Args:
+        reward: A callable or a name; it still scores every text.
+        passes: ``passes(response, example) -> bool``.
+        otherwise: What a text that does not pass is paid.
+    """
+
+    name = "gate"
+
+    def __init__(self, reward: RewardFn | str, passes: Callable[[str, Example], bool], otherwise: float = 0.0) -> None:
+        self._reward, self._passes, self._otherwise = reward, passes, otherwise
+
+    def bind(self, task: Task | None) -> Gate:
+        """Return a copy whose reward, if given by name, is resolved for ``task``."""
+        return Gate(resolve_reward(self._reward, task), self._passes, self._otherwise)
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+        """Score ``n`` texts; the part ``"gate"`` is 1 where the text passed."""
+        scores = score(resolve_reward(self._reward), prompts, responses, examples)
+        passed = np.array([bool(self._passes(text, item)) for text, item in zip(responses, examples, strict=True)])
+        total = np.where(passed, scores.total, self._otherwise)
+        return Scores(total, scores.parts | {"gate": passed.astype(np.float64)})
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
+        """Return the totals alone, shape ``(n,)``."""
+        return self.score(prompts, responses, examples).total
+
+
+class Clip:
+    """A reward clipped to ``[low, high]``; its parts are reported unclipped."""
+
+    name = "clip"
+
+    def __init__(self, reward: RewardFn | str, low: float, high: float) -> None:
+        """Clip ``reward``, a callable or a name."""
+        if not low <= high:
+            raise ValueError(f"expected low <= high, got low={low}, high={high}; swap them")
+        self._reward, self._low, self._high = reward, low, high
+
+    def bind(self, task: Task | None) -> Clip:
+        """Return a copy whose reward, if given by name, is resolved for ``task``."""
+        return Clip(resolve_reward(self._reward, task), self._low, self._high)
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+        """Score ``n`` texts."""
+        scores = score(resolve_reward(self._reward), prompts, responses, examples)
+        return Scores(np.clip(scores.total, self._low, self._high), scores.parts)
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
+        """Return the totals alone, shape ``(n,)``."""
+        return self.score(prompts, responses, examples).total
+
+
+def resolve_reward(reward: RewardFn | str, task: Task | None = None) -> RewardFn:
+    """Return the reward that ``reward`` names, or ``reward`` itself if it is one.
+
+    Args:
+        reward: A callable; ``"learned"`` (the shipped reward model); ``"rouge"``, ``"rouge1"``, ``"rouge2"``,
+            ``"rougeL"``; ``"gold"`` (the data's own judgement); ``"module:attribute"`` (a reward, or a class of rewards
+            that takes no argument); or a folder with a fitted reward model. Models are loaded when they first score.
+        task: Where ``"gold"`` comes from.
+
+    Raises:
+        ValueError: No reward is called so.
+        TypeError: ``reward`` is neither a name nor callable.
+    """
+    if isinstance(reward, str):
+        return _by_name(reward, task)
+    if not callable(reward):
+        raise TypeError(f"expected a reward name or a callable, got {type(reward).__name__}")
+    return reward.bind(task) if isinstance(reward, CompositeReward) else reward
+
+
+def score(
+    reward: RewardFn,
+    prompts: Sequence[str],
+    responses: Sequence[str],
+    examples: Sequence[Example],
+    *,
+    name: str | None = None,
+) -> Scores:
+    """Score ``n`` texts and check what comes back; no number reaches an environment any other way.
+
+    Args:
+        reward: A resolved reward.
+        prompts: ``n`` formatted, uncut prompt texts.
+        responses: ``n`` texts as a user would see them.
+        examples: The ``n`` items they answer.
+        name: What to call the reward in parts and errors; its own name by default.
+
+    Raises:
+        RewardError: Not ``n`` numbers, or one of them is not finite.
+    """
+    label = name or reward_name(reward)
+    if isinstance(reward, CompositeReward):
+        scores = reward.score(prompts, responses, examples)
+    else:
+        values = _as_array(reward(prompts, responses, examples), label)
+        scores = Scores(values, {label: values})
+    _check(label, scores.total, responses)
+    return scores
+
+
+def reward_name(reward: RewardFn) -> str:
+    """Return what a reward is called in ``info["rewards"]``: its ``name``, its ``__name__`` or that of its class."""
+    name = getattr(reward, "name", None) or getattr(reward, "__name__", None) or type(reward).__name__
+    return "custom" if name in ("<lambda>", "total") else str(name)
+
+
+def load_attribute(path: str) -> Any:
+    """Return what ``"module:attribute"`` names.
+
+    Raises:
+        ValueError: There is no such module or attribute.
+    """
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise
+        raise ValueError(f"expected 'module:attribute', got {path!r}: there is no module {module_name!r}") from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError as error:
+        known = [name for name in vars(module) if not name.startswith("_")]
+        raise ValueError(f"expected 'module:attribute', got {path!r}.{did_you_mean(attribute, known)}") from error
+
+
+def _by_name(name: str, task: Task | None) -> RewardFn:
+    """Resolve a reward name."""
+    if name == "learned":
+        return LazyReward("learned", "tiny-reward")
+    if name == "gold" and task is not None:
+        return GoldReward(task)
+    if name in NAMED_REWARDS or (":" in name and not Path(name).exists()):
+        found = load_attribute(NAMED_REWARDS.get(name, name))
+        reward = found() if isinstance(found, type) else found
+        if not callable(reward):
+            raise TypeError(f"expected a callable reward at {name!r}, got {type(reward).__name__}")
+        return reward  # type: ignore[no-any-return]
+    if Path(name).expanduser().is_dir():
+        return LazyReward("learned", name)
+    known = [*NAMED_REWARDS, "learned", "gold"]
+    raise ValueError(
+        f"expected a reward name, 'module:attribute', a folder with a reward model or a callable, got {name!r}."
+        f"{did_you_mean(name, known)}"
+    )
+
+
+def _as_array(values: Any, label: str) -> FloatArray:
+    """Return whatever a reward returned as float64."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise RewardError(
+            f"expected numbers from the reward {label!r}, got {type(values).__name__}: {error}"
+        ) from error
+
+
+def _check(label: str, values: FloatArray, responses: Sequence[str]) -> None:
+    """Raise ``RewardError`` unless there is one finite number per response."""
+    if values.shape != (len(responses),):
+        raise RewardError(
+            f"expected {len(responses)} numbers from the reward {label!r}, got an array of shape {values.shape}; "
+            f"return one number per response (the first one was {_shorten(responses)})"
+        )
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        row = int(bad[0])
+        raise RewardError(
+            f"expected finite numbers from the reward {label!r}, got {values[row]} for response {row + 1} of "
+            f"{len(responses)}: {_shorten(responses[row:])}"
+        )
+
+
+def _shorten(responses: Sequence[str]) -> str:
+    """Return the first response as an error message shows it."""
+    text = responses[0] if responses else ""
+    return repr(text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…")
+
+
+def _refuse_reserved(names: Mapping[str, object]) -> None:
+    """``info["rewards"]["total"]`` is the sum itself."""
+    if "total" in names:
+        raise ValueError("expected another name for a reward than 'total', which is the sum of all; rename it")

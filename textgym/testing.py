@@ -1,0 +1,313 @@
+"""Checks that users run on their own tasks, rewards and agents; textgym's own tests run the same."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import check_env as gymnasium_check_env
+from gymnasium.utils.env_checker import data_equivalence
+
+from textgym.envs import EpisodeTextEnv, TokenTextEnv
+from textgym.envs.setup import EPISODE_ARGUMENTS, TOKEN_ARGUMENTS
+from textgym.errors import RewardError
+from textgym.rewards import resolve_reward, reward_name, score
+from textgym.spaces import TokenSpace
+from textgym.types import Example, RewardFn
+
+AWKWARD_TEXTS = (
+    "",
+    "a",
+    "The council met.",
+    "Ünïcode 東京 🎉 \u202e\x00",
+    "<eos> <pad> </s>",
+    "\n\n \t",
+    "word " * 4000,
+)
+END_KEYS = {"text", "finish_reason", "is_success", "rewards", "task_key"}
+_TOLERANCE = 1e-5
+_STEPS = 60
+
+
+class ConformanceError(AssertionError):
+    """Something breaks a promise that the rest of textgym relies on."""
+
+
+class Agent(Protocol):
+    """Whatever answers observations with actions."""
+
+    def act(self, observation: Any) -> Any:
+        """Return the action for one observation."""
+        ...
+
+
+def check_text_env(env: str | gym.Env[Any, Any], **env_kwargs: Any) -> None:
+    """Check a text environment of either grain.
+
+    Both public checkers (Gymnasium's, and on token level Stable-Baselines3's where it is installed) must pass without a
+    warning. Then: same seed, same episode; named examples; what ``info`` holds and when; awkward texts and special
+    tokens; many copies equal single ones; both grains pay the same.
+
+    Args:
+        env: An id, or an environment of ``gymnasium.make``.
+        env_kwargs: Arguments for ``gymnasium.make`` if ``env`` is an id.
+
+    Raises:
+        ConformanceError: A promise is broken; the message says which.
+    """
+    made = gym.make(env, **env_kwargs) if isinstance(env, str) else env
+    base = made.unwrapped
+    _require(made.spec is not None, "expected an environment made by gymnasium.make, got one without a spec")
+    _require(
+        isinstance(base, TokenTextEnv | EpisodeTextEnv),
+        f"expected TokenTextEnv or EpisodeTextEnv, got {type(base).__name__}; register tasks with register_task",
+    )
+    with _no_warnings("Gymnasium's check_env"):
+        gymnasium_check_env(base, skip_close_check=True, skip_render_check=base.render_mode is None)
+    _check_determinism(base)
+    _check_named_examples(base)
+    _check_episode_end(base)
+    if isinstance(base, TokenTextEnv):
+        _check_token_level(base)
+    elif isinstance(base, EpisodeTextEnv):
+        _check_awkward_answers(base)
+    _check_copies(base)
+    _check_equal_returns(base)
+
+
+def check_reward(reward: RewardFn | str, examples: Sequence[Example] = ()) -> None:
+    """Check a reward: one finite number per text, the same for a text whatever else is in the batch.
+
+    Args:
+        reward: A reward or its name.
+        examples: What to answer; a made-up example by default.
+
+    Raises:
+        ConformanceError: A promise is broken; the message says which.
+    """
+    fn = resolve_reward(reward)
+    pool = list(examples) or [Example("check/0", "The council met on Tuesday.", ("The council met.",))]
+    items = [pool[row % len(pool)] for row in range(len(AWKWARD_TEXTS))]
+    prompts, texts = [item.prompt for item in items], list(AWKWARD_TEXTS)
+    try:
+        whole = score(fn, prompts, texts, items).total
+        again = score(fn, prompts, texts, items).total
+        single = [
+            score(fn, [prompt], [text], [item]).total[0]
+            for prompt, text, item in zip(prompts, texts, items, strict=True)
+        ]
+    except RewardError as error:
+        raise ConformanceError(str(error)) from error
+    name = reward_name(fn)
+    _require(bool((whole == again).all()), f"expected the same scores twice from {name!r}, got {whole} and {again}")
+    _require(
+        bool(np.allclose(whole, single, rtol=_TOLERANCE, atol=_TOLERANCE)),
+        f"expected {name!r} to score a text alone as in a batch, got {single} and {whole}",
+    )
+
+
+def check_agent(agent: Agent, env: gym.Env[Any, Any], *, episodes: int = 2) -> None:
+    """Check that an agent plays an environment with legal actions and leaves its observations alone.
+
+    Raises:
+        ConformanceError: A promise is broken; the message says which.
+    """
+    for episode in range(episodes):
+        observation, _ = env.reset(seed=episode)
+        ended = False
+        while not ended:
+            before = copy.deepcopy(observation)
+            action = agent.act(observation)
+            _require(
+                data_equivalence(before, observation), "expected act() to leave the observation alone, got a change"
+            )
+            _require(action in env.action_space, f"expected an action in {env.action_space}, got {action!r:.80}")
+            observation, _, terminated, truncated, _ = env.step(action)
+            ended = terminated or truncated
+
+
+def _require(condition: bool, message: str) -> None:
+    """Raise ``ConformanceError`` unless ``condition``."""
+    if not condition:
+        raise ConformanceError(message)
+
+
+@contextmanager
+def _no_warnings(checker: str) -> Iterator[None]:
+    """Turn warnings and failures of a public checker into ``ConformanceError``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            yield
+        except (AssertionError, Warning) as error:
+            raise ConformanceError(f"expected {checker} to pass without a warning, got: {error}") from error
+
+
+def _actions(env: gym.Env[Any, Any], seed: int, count: int = _STEPS) -> list[Any]:
+    """Return ``count`` random actions."""
+    space = copy.deepcopy(env.action_space)
+    space.seed(seed)
+    return [space.sample() for _ in range(count)]
+
+
+def _rollout(env: gym.Env[Any, Any], seed: int, actions: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Play ``actions`` from a seeded reset, resetting at ends; returns (obs, reward, ended, info) of each step."""
+    observation, info = env.reset(seed=seed)
+    seen: list[tuple[Any, ...]] = [(observation, 0.0, False, info)]
+    for action in actions:
+        observation, reward, terminated, truncated, info = env.step(action)
+        _require(not truncated, "expected a finished text to be terminated, got truncated=True")
+        seen.append((observation, reward, terminated, info))
+        if terminated:
+            seen.append((*env.reset()[:1], 0.0, False, {}))
+    return seen
+
+
+def _check_determinism(env: gym.Env[Any, Any]) -> None:
+    """The same seed and actions give the same episodes."""
+    actions = _actions(env, 0)
+    first, second = _rollout(env, 11, actions), _rollout(env, 11, actions)
+    _require(data_equivalence(tuple(first), tuple(second)), "expected the same episodes for the same seed and actions")
+
+
+def _check_named_examples(env: gym.Env[Any, Any]) -> None:
+    """A reset can name its example."""
+    observation, info = env.reset(seed=5)
+    env.reset()
+    same, named = env.reset(options={"task_key": info["task_key"]})
+    _require(named["task_key"] == info["task_key"], f"expected example {info['task_key']!r}, got {named['task_key']!r}")
+    _require(data_equivalence(observation, same), "expected the named example to look as when it was drawn")
+    _expect(ValueError, lambda: env.reset(options={"task_key": "no such key"}), "an unknown task_key")
+
+
+def _check_episode_end(env: gym.Env[Any, Any]) -> None:
+    """Infos of steps are empty until the end, which has all keys; then a reset is needed."""
+    env.reset(seed=3)
+    for action in _actions(env, 1, getattr(env, "max_new_tokens", 1)):
+        _, reward, terminated, _, info = env.step(action)
+        if terminated:
+            break
+        _require(info == {} and reward == 0.0, f"expected no info and no reward before the end, got {info}, {reward}")
+    missing = END_KEYS - set(info)
+    _require(not missing, f"expected {sorted(END_KEYS)} in the last info, got none of {sorted(missing)}")
+    _require(type(info["is_success"]) is bool, f"expected is_success to be a bool, got {info['is_success']!r}")
+    _require(info["rewards"]["total"] == reward, f"expected rewards['total'] == {reward}, got {info['rewards']}")
+    _require(info["text"] == info["text"].strip(), f"expected a stripped text, got {info['text']!r}")
+    _expect(ResetNeeded, lambda: env.step(action), "a step after the end")
+
+
+def _expect(kind: type[Exception], call: Callable[[], Any], what: str) -> None:
+    """Check that ``call`` raises ``kind``."""
+    try:
+        call()
+    except kind:
+        return
+    raise ConformanceError(f"expected {kind.__name__} for {what}, got no error")
+
+
+def _check_token_level(env: TokenTextEnv) -> None:
+    """Stable-Baselines3 agrees, special tokens are legal, and EOS first is an empty text."""
+    if importlib.util.find_spec("stable_baselines3"):
+        from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+        with _no_warnings("Stable-Baselines3's check_env"):
+            sb3_check_env(env, warn=True, skip_render_check=True)
+    tokenizer = env.tokenizer
+    _require(isinstance(env.action_space, TokenSpace), f"expected a TokenSpace, got {env.action_space}")
+    if tokenizer.name == "tiny":
+        _require(tokenizer.pad_id not in tokenizer.eos_ids, "expected the shipped tokenizer's pad to be no EOS")
+    silent = [id_ for id_, raw in enumerate(tokenizer.token_bytes) if not raw and id_ not in tokenizer.eos_ids]
+    for id_ in dict.fromkeys([tokenizer.pad_id, *silent[:8]]):
+        env.reset(seed=1)
+        observation, *_ = env.step(np.int64(id_))
+        position = int(observation["prompt_length"][0])
+        _require(bool(observation["attention_mask"][position]), f"expected token {id_} to be attended to, got a 0 mask")
+        _require(int(observation["input_ids"][position]) == id_, f"expected token {id_} in the observation")
+    for id_ in tokenizer.eos_ids:
+        env.reset(seed=1)
+        _, reward, terminated, _, info = env.step(np.int64(id_))
+        _require(
+            terminated and info["text"] == "", f"expected EOS {id_} to end an empty text, got {info.get('text')!r}"
+        )
+        _require(bool(np.isfinite(reward)), f"expected a finite reward for the empty text, got {reward}")
+
+
+def _check_awkward_answers(env: EpisodeTextEnv) -> None:
+    """Any text can be an answer."""
+    for text in AWKWARD_TEXTS:
+        env.reset(seed=1)
+        _, reward, terminated, _, info = env.step(text)
+        _require(terminated and bool(np.isfinite(reward)), f"expected a finite reward for {text[:40]!r}, got {reward}")
+        _require(
+            info["text"] == text.strip() or bool(env.stop),
+            f"expected {text[:40]!r} to be judged, got {info['text']!r:.80}",
+        )
+
+
+def _kwargs(env: gym.Env[Any, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return those make-arguments of an environment that another one takes too."""
+    assert env.spec is not None
+    return {name: value for name, value in env.spec.kwargs.items() if name in names and name != "render_mode"}
+
+
+def _check_copies(env: gym.Env[Any, Any], n: int = 3) -> None:
+    """Copies in a vector environment live as single environments with their seeds do."""
+    assert env.spec is not None
+    tokens = isinstance(env, TokenTextEnv)
+    many = gym.make_vec(env.spec.id, num_envs=n, **_kwargs(env, TOKEN_ARGUMENTS if tokens else EPISODE_ARGUMENTS))
+    columns = [_actions(env, row) for row in range(n)]
+    _, infos = many.reset(seed=[20 + row for row in range(n)])  # type: ignore[arg-type]
+    keys = [list(infos["task_key"])]
+    totals = [[0.0] * n]
+    for step in range(_STEPS):
+        actions: Any = [column[step] for column in columns]
+        _, rewards, terminations, _, infos = many.step(np.array(actions) if tokens else actions)
+        totals.append(rewards.tolist())
+        keys.append([infos["task_key"][row] if terminations[row] else None for row in range(n)])
+    for row in range(n):
+        single = _reward_and_keys(env, 20 + row, columns[row])
+        together = [(total[row], key[row]) for total, key in zip(totals, keys, strict=True)]
+        agree = all(
+            key == other and bool(np.isclose(total, value, rtol=_TOLERANCE, atol=_TOLERANCE))
+            for (total, key), (value, other) in zip(together, single, strict=True)
+        )
+        _require(agree, f"expected copy {row} of the vector environment to equal a single one, got another course")
+
+
+def _reward_and_keys(env: gym.Env[Any, Any], seed: int, actions: Sequence[Any]) -> list[tuple[float, str | None]]:
+    """Return each step's reward, and the key of the example that starts there."""
+    _, info = env.reset(seed=seed)
+    seen: list[tuple[float, str | None]] = [(0.0, info["task_key"])]
+    for action in actions:
+        _, reward, terminated, _, _ = env.step(action)
+        seen.append((float(reward), env.reset()[1]["task_key"] if terminated else None))
+    return seen
+
+
+def _check_equal_returns(env: gym.Env[Any, Any]) -> None:
+    """A text pays the same token by token and as a whole."""
+    assert env.spec is not None
+    if not isinstance(env, TokenTextEnv):
+        return
+    sibling_id = f"{env.spec.name}Episode-v{env.spec.version}"
+    _require(
+        sibling_id in gym.registry, f"expected the other grain as {sibling_id!r}; register tasks with register_task"
+    )
+    sibling = gym.make(sibling_id, **_kwargs(env, EPISODE_ARGUMENTS))
+    for *_, info in _rollout(env, 30, _actions(env, 4, 4 * _STEPS)):
+        if "text" not in info:
+            continue
+        sibling.reset(options={"task_key": info["task_key"]})
+        _, reward, _, _, whole = sibling.step(info["text"])
+        close = bool(np.isclose(float(reward), info["rewards"]["total"], rtol=_TOLERANCE, atol=_TOLERANCE))
+        _require(
+            close and whole["text"] == info["text"],
+            f"expected both grains to pay {info['rewards']['total']} for {info['text']!r:.80}, got {reward}",
+        )
