@@ -26,7 +26,7 @@ from textgym.models.prefix_cache import PrefixCache, last_hidden
 from textgym.models.sampling import log_prob_and_entropy, sample_tokens
 from textgym.spaces import TokenSpace
 
-Critic = Literal["shared", "separate"]
+Critic = Literal["detached", "shared", "separate"]
 _FORBIDDEN = -1e9  # logit of a suppressed token: probability 0, and finite, so that 0 * logit stays 0
 _KIND = "textgym.CausalLMPolicy"
 
@@ -35,7 +35,7 @@ _KIND = "textgym.CausalLMPolicy"
 class PolicyOptions:
     """How a :class:`CausalLMPolicy` is built from its model; plain data, stored with a checkpoint."""
 
-    critic: Critic = "shared"
+    critic: Critic = "detached"
     temperature: float = 1.0
     precision: Precision = "fp32"
     lora_rank: int | None = None
@@ -43,8 +43,8 @@ class PolicyOptions:
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        if self.critic not in ("shared", "separate"):
-            raise ValueError(f"expected critic 'shared' or 'separate', got {self.critic!r}")
+        if self.critic not in ("detached", "shared", "separate"):
+            raise ValueError(f"expected critic 'detached', 'shared' or 'separate', got {self.critic!r}")
         if not self.temperature > 0:
             raise ValueError(
                 f"expected a temperature above 0, got {self.temperature}; use deterministic=True for greedy actions"
@@ -69,9 +69,10 @@ class CausalLMPolicy(ActorCriticPolicy):
         lr_schedule: Learning rate as a function of the remaining progress.
         model: ``"tiny"``, a folder, a Hub id or a Hugging Face causal LM. Default: the model whose tokenizer the
             environment uses.
-        critic: ``"shared"``: a linear value head on the policy's trunk. ``"separate"``: a trunk of its own, a copy of
-            the policy's at the start (memory: weights, gradients and optimizer state of a second model). The value
-            head starts at zero in both.
+        critic: ``"detached"``: a linear value head that reads the policy's trunk and sends no gradient into it.
+            ``"shared"``: the same with gradients, which on small data pull the trunk away from language. ``"separate"``: a
+            trunk of its own, a copy of the policy's at the start (memory: weights, gradients and optimizer state of a
+            second model). The value head starts at zero in all three.
         temperature: Divides the logits, in sampling and in scoring.
         precision: ``"fp32"`` or ``"bf16"`` (autocast; losses stay in fp32).
         lora_rank: Train low-rank adapters of this rank and the value head only (needs ``textgym[lora]``).
@@ -92,7 +93,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         lr_schedule: Schedule,
         model: str | Path | PreTrainedModel | LanguageModel | None = None,
         *,
-        critic: Critic = "shared",
+        critic: Critic = "detached",
         temperature: float = 1.0,
         precision: Precision = "fp32",
         lora_rank: int | None = None,
@@ -191,6 +192,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         log_probs, entropy = log_prob_and_entropy(self.action_logits(states), actions.long().flatten())
         if self.critic is not None:
             states = batch.gather(self.critic.hidden(batch.input_ids))
+        elif self.options.critic == "detached":
+            states = states.detach()
         return self.value_head(states), log_probs, entropy
 
     def action_logits(self, states: Tensor, model: LanguageModel | None = None) -> Tensor:

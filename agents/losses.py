@@ -41,10 +41,14 @@ def generalized_advantages(
 
 
 def normalize_advantages(advantages: Tensor) -> Tensor:
-    """Mean 0 and standard deviation 1 over the tokens of a minibatch (N,); equal advantages become 0."""
+    """Mean 0 and standard deviation 1 over the tokens of a minibatch (N,); equal advantages become 0.
+
+    Rewards are of order 1. The constant beside the deviation is large enough that rounding errors, which are all that is
+    left when every text gets the same reward, are not blown up into a gradient.
+    """
     if len(advantages) < 2:
         return advantages
-    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    return (advantages - advantages.mean()) / (advantages.std() + 1e-3)
 
 
 def clipped_policy_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float) -> Tensor:

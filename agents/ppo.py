@@ -51,7 +51,8 @@ class PPO(stable_baselines3.PPO):
         n_epochs: Passes over a rollout.
         gamma, gae_lambda: 1 and 0.95, usual for text.
         clip_range: Clipping of the probability ratio.
-        clip_range_vf: Clipping of the value change (the larger loss of both branches); ``None`` for none.
+        clip_range_vf: Clipping of the value change (the larger loss of both branches); ``None`` for none. A value can
+            then not follow returns that are far from it: use it with rewards of order 1 around 0.
         normalize_advantage: Normalise advantages over the tokens of a minibatch.
         ent_coef, vf_coef, max_grad_norm: Weights of entropy and value loss, and the largest gradient norm.
         kl_coef: Weight of the KL penalty.
@@ -87,7 +88,7 @@ class PPO(stable_baselines3.PPO):
         gamma: float = 1.0,
         gae_lambda: float = 0.95,
         clip_range: float | Schedule = 0.2,
-        clip_range_vf: float | Schedule | None = 0.2,
+        clip_range_vf: float | Schedule | None = None,
         *,
         normalize_advantage: bool = True,
         ent_coef: float = 0.0,

@@ -62,6 +62,7 @@ def save_ppo(agent: Any, folder: Path) -> None:
     record = {
         "kind": _KIND,
         "policy": agent.policy.describe(),
+        "n_envs": agent.n_envs,
         "settings": {name: getattr(agent, name) for name in _SETTINGS},
         "schedules": {
             name: _constant(getattr(agent, name)) for name in ("learning_rate", "clip_range", "clip_range_vf")
@@ -90,7 +91,11 @@ def load_ppo(cls: Any, folder: Path, env: VecEnv | None, device: torch.device | 
     model = rebuild_model(record["policy"], folder)
     settings["policy_kwargs"] = record["policy"]["options"] | changes.get("policy_kwargs", {}) | {"model": model}
     agent = cls(CausalLMPolicy, env, **settings, device=device, _init_setup_model=False)
-    _check_spaces(agent, *spaces_of(record["policy"]))
+    if agent.env is None:
+        agent.observation_space, agent.action_space = spaces_of(record["policy"])
+        agent.n_envs = record["n_envs"]
+    else:
+        _check_spaces(agent, *spaces_of(record["policy"]))
     agent._setup_model()
     agent.policy.model.source = record["policy"]["source"] or agent.policy.model.source
     load_unique(agent.policy, _part(tensors, "policy."), folder)
@@ -107,10 +112,8 @@ def load_ppo(cls: Any, folder: Path, env: VecEnv | None, device: torch.device | 
 
 
 def _check_spaces(agent: Any, observation_space: spaces.Dict, action_space: spaces.Discrete) -> None:
-    """Compare the environment, if there is one, with that of the checkpoint."""
-    if agent.env is None:
-        agent.observation_space, agent.action_space, agent.n_envs = observation_space, action_space, 1
-    elif agent.observation_space != observation_space or agent.action_space != action_space:
+    """Compare the environment with that of the checkpoint."""
+    if agent.observation_space != observation_space or agent.action_space != action_space:
         raise CheckpointError(
             f"expected an environment like that of the checkpoint, with {observation_space} and {action_space}, got "
             f"{agent.observation_space} and {agent.action_space}; make it with the same model and budgets"

@@ -41,6 +41,7 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
             np.zeros(shape, dtype=np.float32) for _ in range(6)
         )
         self._starts: list[tuple[int, int, IntArray]] = []  # (env, step, prefix) of every segment
+        self._ids = np.zeros((self.n_envs, 0), dtype=np.int64)
         self._lengths = np.zeros(self.n_envs, dtype=np.int64)
         self.pos, self.full, self.generator_ready = 0, False, False
 

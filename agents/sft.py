@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from textgym.envs.prompts import prompt_pieces
 from textgym.errors import DataError
 from textgym.models.generation import pad_rows
 from textgym.models.language_model import LanguageModel
 from textgym.tokenization import Tokenizer
-from textgym.types import Dataset, Task
+from textgym.types import Dataset, Example, Task
 
 _POOL = 64  # batches whose texts are sorted by length together, so that little padding is computed
 
@@ -33,11 +34,11 @@ def encode_pairs(task: Task, dataset: Dataset, tokenizer: Tokenizer, limit: int 
     Raises:
         DataError: If no example has either.
     """
-    examples = [dataset[i] for i in range(min(len(dataset), limit or len(dataset)))]
-    before, after = task.prompt_template.split("{prompt}")
-    prompts = tokenizer.encode_prompts(before, [example.prompt for example in examples], after, task.max_prompt_tokens)
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    examples = [dataset[i] for i in range(count)]
+    prompts = _encode_prompts(task, examples, tokenizer)
     pairs = []
-    for example, (prompt, _) in zip(examples, prompts, strict=True):
+    for example, prompt in zip(examples, prompts, strict=True):
         for text in example.demonstrations or example.references:
             pairs.append(TokenPair(prompt, [*tokenizer.encode_response(text), tokenizer.eos_ids[0]]))
     if not pairs:
@@ -45,6 +46,19 @@ def encode_pairs(task: Task, dataset: Dataset, tokenizer: Tokenizer, limit: int 
             f"expected references to imitate in {dataset.name!r}, got none; name their column with reference_column"
         )
     return pairs
+
+
+def _encode_prompts(task: Task, examples: Sequence[Example], tokenizer: Tokenizer) -> list[list[int]]:
+    """Prompt ids as the environments give them, with one tokenizer call per distinct frame."""
+    pieces = [prompt_pieces(task, example) for example in examples]
+    prompts: list[list[int]] = [[] for _ in pieces]
+    for before, after in dict.fromkeys((before, after) for before, _, after in pieces):
+        rows = [row for row, piece in enumerate(pieces) if (piece[0], piece[2]) == (before, after)]
+        bodies = [pieces[row][1] for row in rows]
+        encoded = tokenizer.encode_prompts(before, bodies, after, task.max_prompt_tokens)
+        for row, (ids, _) in zip(rows, encoded, strict=True):
+            prompts[row] = ids
+    return prompts
 
 
 def response_loss(

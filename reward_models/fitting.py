@@ -15,7 +15,7 @@ from textgym.errors import DataError, RewardError
 from textgym.reward_models.calibration import Calibration
 from textgym.reward_models.encoding import batches_of_like_length
 from textgym.reward_models.losses import bradley_terry_loss, learning_rate_share
-from textgym.reward_models.scoring import LastTokenScorer, Pair, Precision
+from textgym.reward_models.scoring import ResponseScorer, Pair, Precision
 from textgym.types import Comparison, FloatArray, Interval
 
 Progress = Callable[[int, int, float], None]
@@ -120,7 +120,7 @@ def labels_of(records: Sequence[Comparison]) -> FloatArray:
 
 
 def train_on_pairs(
-    model: LastTokenScorer,
+    model: ResponseScorer,
     pairs: Sequence[Pair],
     labels: FloatArray,
     settings: FitSettings,

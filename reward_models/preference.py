@@ -29,7 +29,7 @@ from textgym.reward_models.fitting import (
     train_on_pairs,
     usable_comparisons,
 )
-from textgym.reward_models.scoring import LastTokenScorer, Pair, Precision
+from textgym.reward_models.scoring import ResponseScorer, Pair, Precision
 from textgym.types import Comparison, Example, FloatArray
 
 KIND = "preference"
@@ -44,11 +44,11 @@ class Normalisation(NamedTuple):
     std: float = 1.0
 
 
-class PreferenceRewardModel(LastTokenScorer):
+class PreferenceRewardModel(ResponseScorer):
     """A language model with a scalar head, fitted to comparisons of texts (a `RewardFn`).
 
     It reads prompt + response + EOS with the trunk's own tokenizer; `TextEncoder` says how long texts are cut. The head
-    reads the EOS. Scores are shifted and scaled so that reference responses have mean 0 and standard deviation 1 (after
+    reads the EOS, and the likelihood of the response is added with a learned weight (`ResponseScorer`). Scores are shifted and scaled so that reference responses have mean 0 and standard deviation 1 (after
     `normalise`). Being an ``nn.Module``, it moves with ``.to("cuda")``.
 
         reward = PreferenceRewardModel("tiny")
@@ -240,7 +240,7 @@ class PreferenceRewardModel(LastTokenScorer):
             model = cls(folder, max_length=int(card["max_length"]))
             model.normalisation = Normalisation(**card["normalisation"])
             model.report = FitReport.from_json(card["report"]) if card["report"] else None
-            model.head.load_state_dict(load_file(folder / _HEAD))
+            model.load_state_dict(load_file(folder / _HEAD), strict=False)
         except (KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(
                 f"expected a complete reward model in {str(folder)!r}, got {type(error).__name__}: {error}; save again"
@@ -251,7 +251,8 @@ class PreferenceRewardModel(LastTokenScorer):
         self.trunk.save_pretrained(folder)
         if dtype != "float32":
             storage.convert_weights(folder, dtype)
-        save_file({"weight": self.head.weight.detach().cpu().contiguous()}, folder / _HEAD)
+        head = {"head.weight": self.head.weight, "likelihood_weight": self.likelihood_weight}
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in head.items()}, folder / _HEAD)
         storage.write_card(folder, self._card(dtype))
 
     def _card(self, dtype: storage.Dtype) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A language model trunk with a scalar head at the last token: the network of a learned reward."""
+"""A language model that scores texts: the network of a learned reward."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from textgym.types import FloatArray
 Precision = Literal["auto", "fp32", "bf16"]
 Pair = tuple[EncodedText, EncodedText]
 _TOKENS_PER_BATCH = 8192
+_LIKELIHOOD_SCALE = 10.0  # mean probabilities of texts differ by tenths, scores by ones
 
 
 class PackedPairs(NamedTuple):
@@ -35,14 +36,37 @@ class PackedPairs(NamedTuple):
     ends: Tensor
 
 
-class LastTokenScorer(nn.Module):
-    """A trunk and a linear head that reads the hidden state of a text's last token.
+class Readout(NamedTuple):
+    """Where the scores of ``B`` rows with ``K`` texts each are read from.
+
+    Attributes:
+        ends: (B, K) column of each text's last token.
+        rows, columns: (N,) the states that predict the tokens of the responses.
+        targets: (N,) those tokens.
+        owners: (N,) the text of each, numbered ``row * K + k``.
+    """
+
+    ends: Tensor
+    rows: Tensor
+    columns: Tensor
+    targets: Tensor
+    owners: Tensor
+
+
+class ResponseScorer(nn.Module):
+    """A language model that scores responses: ``head(last hidden state) + weight * p``.
+
+    ``p`` is the geometric mean of the probabilities of the response's tokens, given the prompt.
+
+    The head alone has to learn from comparisons what a language model knows already, how well a response fits its
+    prompt; on the built-in reports it needs many times the comparisons to do so. The weight of the likelihood is learned
+    with the rest and may become 0 or negative.
 
     It is always in evaluation mode: there is no dropout, in training either. The head starts at zero and has no bias,
     because adding a constant to all scores changes no preference.
 
     Args:
-        trunk: The language model; its vocabulary head is not used.
+        trunk: The language model.
     """
 
     def __init__(self, trunk: LanguageModel) -> None:
@@ -50,6 +74,7 @@ class LastTokenScorer(nn.Module):
         self.trunk = trunk
         self.head = nn.Linear(trunk.hidden_size, 1, bias=False, device=trunk.device)
         nn.init.zeros_(self.head.weight)
+        self.likelihood_weight = nn.Parameter(torch.ones(1, device=trunk.device))
         self.shares_prompts = False
         self.eval()
 
@@ -68,17 +93,16 @@ class LastTokenScorer(nn.Module):
         Rows are padded on the right and ends are found by length, so neither needs a mask: no token of a causal model
         sees what follows it.
         """
-        rows = [[*text.prompt, *text.response] for text in texts]
-        ids = self._padded(rows)  # (B, T)
-        ends = torch.tensor([[len(row) - 1] for row in rows], device=ids.device)  # (B, 1)
-        return self._read(self.trunk.hidden(ids), ends)[:, 0]
+        ids = self._padded([[*text.prompt, *text.response] for text in texts])  # (B, T)
+        return self._read(self.trunk.hidden(ids), self._readout([[(text, 0)] for text in texts]))[:, 0]
 
     def score_pairs(self, pairs: Sequence[Pair]) -> Tensor:
         """Scores of the responses a and b of ``B`` pairs, (B, 2) fp32; a shared prompt is read once where possible."""
         if self.shares_prompts and all(a.prompt == b.prompt for a, b in pairs):
             packed = self._pack(pairs)
             if packed.input_ids.shape[1] <= self.context:
-                return self._read(self.trunk.hidden(packed.input_ids, packed.mask, packed.position_ids), packed.ends)
+                states = self.trunk.hidden(packed.input_ids, packed.mask, packed.position_ids)
+                return self._read(states, self._readout([[(a, 0), (b, len(a.response))] for a, b in pairs]))
         return self.score_texts([a for a, _ in pairs] + [b for _, b in pairs]).reshape(2, -1).T
 
     def try_sharing(self, pairs: Sequence[Pair]) -> bool:
@@ -124,11 +148,31 @@ class LastTokenScorer(nn.Module):
         finally:
             self.trunk.precision = before
 
-    def _read(self, states: Tensor, ends: Tensor) -> Tensor:
-        """Head at the given columns: (B, T, H), (B, K) -> (B, K) in fp32, whatever the trunk computes in."""
+    def _read(self, states: Tensor, readout: Readout) -> Tensor:
+        """Scores (B, K) from hidden states (B, T, H), in fp32 whatever the trunk computes in."""
         rows = torch.arange(len(states), device=states.device)[:, None]  # (B, 1)
-        scores: Tensor = self.head(states[rows, ends].float())  # (B, K, 1)
-        return scores[..., 0]
+        scores: Tensor = self.head(states[rows, readout.ends].float())[..., 0]  # (B, K)
+        logits = self.trunk.logits(states[readout.rows, readout.columns])  # (N, V)
+        log_probs = logits.gather(1, readout.targets[:, None])[:, 0] - logits.logsumexp(1)  # (N,)
+        sums = log_probs.new_zeros(scores.numel()).index_add(0, readout.owners, log_probs)
+        counts = torch.bincount(readout.owners, minlength=scores.numel()).clamp(min=1)
+        likelihoods = (sums / counts).exp().float().reshape(scores.shape)  # (B, K)
+        return scores + _LIKELIHOOD_SCALE * self.likelihood_weight * likelihoods
+
+    def _readout(self, rows: Sequence[Sequence[tuple[EncodedText, int]]]) -> Readout:
+        """Where to read; every row is a list of texts and how far behind the prompt each response begins."""
+        ends, places = [], []
+        for row, texts in enumerate(rows):
+            ends.append([len(text.prompt) + gap + len(text.response) - 1 for text, gap in texts])
+            for k, (text, gap) in enumerate(texts):
+                begin, owner = len(text.prompt), row * len(texts) + k
+                # The first token is predicted at the end of the prompt, the others at the token before them.
+                sources = [begin - 1, *range(begin + gap, begin + gap + len(text.response) - 1)]
+                tokens = zip(sources, text.response, strict=True)
+                places += [(row, column, target, owner) for column, target in tokens if column >= 0]
+        device = self.trunk.device
+        index = torch.tensor(places, dtype=torch.long, device=device).reshape(-1, 4)
+        return Readout(torch.tensor(ends, device=device), *index.unbind(1))
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> Tensor:
         width = max(map(len, rows))

@@ -87,7 +87,7 @@ def build_model(folder: Path, steps: int, seed: int = 0) -> None:
         eos_token_id=EOS,
         pad_token_id=PAD,
     )
-    model = LanguageModel(GPTNeoXForCausalLM(config), str(folder), precision="bf16")
+    model = LanguageModel(GPTNeoXForCausalLM(config), str(folder))
     pairs = _training_pairs(Tokenizer.load(folder))
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(pairs):,} texts", flush=True)
     start = time.perf_counter()
@@ -129,7 +129,7 @@ def build_reward(folder: Path, model_folder: Path, pairs: int, epochs: int, seed
     model = load_language_model(str(model_folder))
     records = simulate_comparisons(settings, task, model)
     reward = PreferenceRewardModel(model, max_length=CONTEXT)
-    report = reward.fit(records, epochs=epochs, learning_rate=3e-4, seed=seed, progress=_print_progress)
+    report = reward.fit(records, epochs=epochs, learning_rate=1e-4, seed=seed, progress=_print_progress)
     examples = [task.dataset[i] for i in range(512)]
     reward.normalise([task.format_prompt(example) for example in examples], [e.references[0] for e in examples])
     reward.save(folder, dtype="float16")
@@ -144,8 +144,8 @@ def _print_progress(step: int, total: int, loss: float) -> None:
 def main(
     parts: Annotated[list[str] | None, typer.Argument(help="tokenizer, model, reward; all by default")] = None,
     steps: Annotated[int, typer.Option(help="Optimizer steps of the model")] = 5000,
-    pairs: Annotated[int, typer.Option(help="Comparisons of the reward model")] = 8000,
-    epochs: Annotated[int, typer.Option(help="Passes over them")] = 2,
+    pairs: Annotated[int, typer.Option(help="Comparisons of the reward model")] = 4000,
+    epochs: Annotated[int, typer.Option(help="Passes over them")] = 1,
     out: Annotated[Path, typer.Option(help="Folder to write tiny/ and tiny-reward/ into")] = ASSETS,
 ) -> None:
     """Rebuild the shipped models."""

@@ -192,8 +192,13 @@ def train(
     missing_eos_penalty: Annotated[
         float, typer.Option("--eos-penalty", help="Charged to texts the budget cuts.")
     ] = 0.0,
+    whiten_rewards: Annotated[
+        bool, typer.Option("--whiten-rewards", help="Divide the rewards of a rollout by their spread.")
+    ] = False,
+    gae_lambda: Annotated[float, typer.Option("--gae-lambda", help="Lambda of the advantages.")] = 0.95,
+    vf_coef: Annotated[float, typer.Option("--vf-coef", help="Weight of the value loss.")] = 0.1,
     temperature: options.Temperature = 1.0,
-    critic: Annotated[str, typer.Option("--critic", help="shared or separate.")] = "shared",
+    critic: Annotated[str, typer.Option("--critic", help="detached, shared or separate.")] = "detached",
     lora_rank: Annotated[int | None, typer.Option("--lora-rank", help="Train adapters of this rank only.")] = None,
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
     max_prompt_tokens: options.MaxPromptTokens = None,

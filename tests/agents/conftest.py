@@ -13,11 +13,13 @@ import transformers
 from torch import Tensor
 
 from textgym.agents.causal_lm_policy import CausalLMPolicy
+from textgym.agents.ppo import PPO
 from textgym.agents.vec_env import make_vec_env
 from textgym.spaces import TokenSpace
 from textgym.tokenization import Tokenizer
 
 ROWS = 384
+FEW_TOKENS = tuple(range(20, 377))  # suppressed, so that EOS (1) is drawn often and texts end at different times
 _NEW = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 _CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_neox": ("GPTNeoXConfig", {**_NEW, "hidden_dropout": 0.3, "attention_dropout": 0.3}),
@@ -124,3 +126,27 @@ def model_folder(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactor
     for file in tokenizer_folder.iterdir():
         shutil.copy(file, folder / file.name)
     return folder
+
+
+def length_of_text(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Any]) -> list[float]:
+    """A reward that differs between most texts."""
+    return [0.3 * (len(text) % 5) - 0.5 for text in responses]
+
+
+@pytest.fixture(scope="session")
+def length_reward() -> Callable[..., list[float]]:
+    """The reward of :func:`make_agent`."""
+    return length_of_text
+
+
+@pytest.fixture(scope="session")
+def make_agent(make_env: Any, make_network: Any) -> Any:
+    """``make_agent(policy={...}, env={...}, n_envs=4, **ppo_arguments)``."""
+
+    def make(policy: dict[str, Any] | None = None, env: Any = None, n_envs: int = 4, **options: Any) -> PPO:
+        settings = {"n_steps": 11, "batch_size": 16, "n_epochs": 2, "learning_rate": 1e-3, "seed": 1, **options}
+        arguments = {"reward": length_of_text, **(env or {})}
+        kwargs = {"model": make_network(), "suppress_tokens": FEW_TOKENS, **(policy or {})}
+        return PPO(CausalLMPolicy, make_env(n_envs, **arguments), policy_kwargs=kwargs, **settings)
+
+    return make

@@ -146,7 +146,9 @@ def test_dummy_vec_env_of_single_environments(
 def test_an_id_as_the_environment(make_network: Any) -> None:
     rows = Tokenizer.load("tiny").vocab_size
     network = make_network("gpt_neox", rows=rows + 8, max_position_embeddings=2048)
-    agent = stock_ppo("textgym:TextSumm-v0", network, n_steps=3, batch_size=3, rollout_buffer_class=EpisodeRolloutBuffer)
+    agent = stock_ppo(
+        "textgym:TextSumm-v0", network, n_steps=3, batch_size=3, rollout_buffer_class=EpisodeRolloutBuffer
+    )
     agent.learn(3)
     assert agent.policy.model.vocab_size == rows
 
@@ -191,7 +193,13 @@ def test_bf16_recomputes_with_the_training_forward(make_env: Any, make_network: 
     def first_ratios(recompute: bool | None) -> float:
         policy = {"model": make_network("llama"), "precision": "bf16"}
         agent = PPO(
-            CausalLMPolicy, venv, n_steps=11, batch_size=1000, seed=1, recompute_log_probs=recompute, policy_kwargs=policy
+            CausalLMPolicy,
+            venv,
+            n_steps=11,
+            batch_size=1000,
+            seed=1,
+            recompute_log_probs=recompute,
+            policy_kwargs=policy,
         )
         _, callback = agent._setup_learn(1000)
         agent.collect_rollouts(venv, callback, agent.rollout_buffer, agent.n_steps)

@@ -107,7 +107,7 @@ def test_a_manifest_that_is_none(manifest: str, tmp_path: Path) -> None:
 
 def test_other_kinds_and_other_folders(tmp_path: Path) -> None:
     write(tmp_path / "checkpoint")
-    with pytest.raises(CheckpointError, match="expected a checkpoint of other .* got 'test'"):
+    with pytest.raises(CheckpointError, match=r"expected a checkpoint of other .* got 'test'"):
         read_checkpoint(tmp_path / "checkpoint", "other")
     for folder in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(CheckpointError, match="got none that is complete"):

@@ -69,10 +69,16 @@ def test_gae_columns_are_independent() -> None:
 
 
 def test_normalized_advantages() -> None:
-    # mean 2, sample standard deviation sqrt(((-1)^2 + 0 + 1^2) / 2) = 1
-    assert normalize_advantages(tensor(1.0, 2.0, 3.0)).tolist() == pytest.approx([-1.0, 0.0, 1.0], abs=1e-7)
+    # mean 20, sample standard deviation sqrt(((-10)^2 + 0 + 10^2) / 2) = 10, plus 0.001
+    expected = [-10 / 10.001, 0.0, 10 / 10.001]
+    assert normalize_advantages(tensor(10.0, 20.0, 30.0)).tolist() == pytest.approx(expected, abs=1e-12)
     assert normalize_advantages(tensor(4.0, 4.0)).tolist() == [0.0, 0.0]
     assert normalize_advantages(tensor(7.0)).tolist() == [7.0]
+
+
+def test_rounding_errors_are_not_normalized_into_a_signal() -> None:
+    noise = 1e-7 * torch.randn(50, generator=torch.Generator().manual_seed(0))
+    assert float(normalize_advantages(0.5 + noise).abs().max()) < 1e-3
 
 
 def test_policy_loss_by_hand() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -139,7 +141,7 @@ def test_long_rollout_moves_the_store(make_network: Any, oracle: Oracle) -> None
         if step % 10 == 0 or step > 290:
             assert worst_error(model, oracle, states, texts.rows) < 1e-9
         texts.grow()
-    assert sum(after < before for before, after in zip(cursors[:-1], cursors[1:], strict=True)) >= 3
+    assert sum(after < before for before, after in pairwise(cursors)) >= 3
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "opt"])
@@ -155,6 +157,27 @@ def test_a_full_row_next_to_growing_ones(kind: str, make_network: Any, oracle: O
         rows[0], rows[1, : len(short)] = torch.tensor(full), torch.tensor(short)
         states = cache.hidden(rows, torch.tensor([width, len(short)]))
         assert worst_error(model, oracle, states, [full, short]) < 1e-9
+
+
+def test_memory_that_was_never_written_does_not_matter(
+    make_network: Any, oracle: Oracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A masked key has weight 0, and 0 times the NaN that fresh memory may hold is NaN."""
+    original = Tensor.new_empty
+    monkeypatch.setattr(
+        Tensor, "new_empty", lambda self, *size, **named: original(self, *size, **named).fill_(math.nan)
+    )
+    model = LanguageModel(make_network("llama"))
+    cache = PrefixCache(model, 2, 20)
+    short, long = [5, 6], [7]
+    for step in range(4):
+        rows = torch.zeros(2, 20, dtype=torch.long)
+        for target, row in zip(rows, (long, short), strict=True):
+            target[: len(row)] = torch.tensor(row)
+        states = cache.hidden(rows, torch.tensor([len(long), len(short)]))
+        assert worst_error(model, oracle, states, [long, short]) < 1e-9
+        # The second row is given a longer text than the first one ever had.
+        short, long = [*short, 4], list(range(12)) if step == 1 else [*long, 3]
 
 
 def test_one_token_costs_one_token(make_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +205,9 @@ def test_equal_new_rows_are_computed_once(make_network: Any, monkeypatch: pytest
     store = KeyValueStore(model, 4, 10)
     shapes: list[tuple[int, ...]] = []
     original = model.hidden
-    monkeypatch.setattr(model, "hidden", lambda ids, *a, **k: (shapes.append(tuple(ids.shape)), original(ids, *a, **k))[1])
+    monkeypatch.setattr(
+        model, "hidden", lambda ids, *a, **k: (shapes.append(tuple(ids.shape)), original(ids, *a, **k))[1]
+    )
     ids = torch.tensor([[1, 2, 3], [1, 2, 9], [1, 2, 3], [1, 2, 7]])
     with torch.no_grad():
         states = store.prefill(torch.arange(4), ids, torch.tensor([3, 2, 3, 2]))

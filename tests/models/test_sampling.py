@@ -90,7 +90,6 @@ def test_rows_are_independent() -> None:
     assert abs(float(torch.corrcoef(torch.stack([tokens[:-1], tokens[1:]]))[0, 1])) < 0.06
 
 
-
 @pytest.mark.parametrize("drawn", [0.0, 1 - 2**-53])
 def test_tokens_of_probability_zero_are_never_drawn(drawn: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ends of [0, 1) meet zero-probability ids at both ends of the vocabulary, and between."""

@@ -16,7 +16,7 @@ from textgym.feedback import BradleyTerryAnnotator, make_questions
 from textgym.models.language_model import load_language_model
 from textgym.reward_models import PreferenceRewardModel, load_reward
 from textgym.reward_models.calibration import sigmoid
-from textgym.reward_models.scoring import LastTokenScorer
+from textgym.reward_models.scoring import ResponseScorer
 from textgym.types import Comparison, FloatArray, RewardFn
 
 FILLER = ("council", "bridge", "road", "voted", "closed", "opened", "mayor")
@@ -59,10 +59,24 @@ def test_separable_choices_are_learnt(fitted: PreferenceRewardModel) -> None:
     assert report.accuracy.mean > 0.9
     assert 0.8 < report.accuracy.low < report.accuracy.mean <= report.accuracy.high
     assert report.train_loss < 0.3 < report.losses[0]
-    assert report.losses[0] == pytest.approx(math.log(2))  # checklist 24: the head starts at zero
     assert report.pairs + report.held_out_pairs == 400
     assert len(report.losses) == len(report.gradient_norms) == 4 * math.ceil(report.pairs / 16)
     assert report.seconds > 0
+
+
+def test_a_fresh_model_scores_by_the_likelihood_of_the_response(neox: Path) -> None:
+    """The head starts at zero (checklist 24), so all that counts is how likely the trunk finds the tokens."""
+    model = PreferenceRewardModel(neox, max_length=128)
+    assert not model.head.weight.any()
+    [text] = model.encoder([PROMPTS[0]], ["good road"])
+    ids = torch.tensor([[*text.prompt, *text.response]])
+    network = AutoModelForCausalLM.from_pretrained(neox, dtype=torch.float32).eval()
+    with torch.no_grad():
+        log_probs = network(input_ids=ids).logits[0].log_softmax(-1)
+    begin = len(text.prompt)
+    picked = [float(log_probs[begin + k - 1, token]) for k, token in enumerate(text.response)]
+    expected = 10.0 * math.exp(sum(picked) / len(picked))
+    assert model.raw([PROMPTS[0]], ["good road"])[0] == pytest.approx(expected, rel=1e-4)
 
 
 def test_fitted_scores_follow_the_quality_of_new_texts(fitted: PreferenceRewardModel) -> None:
@@ -101,6 +115,7 @@ def test_the_score_is_the_head_at_the_eos_of_the_bare_model(trunk: str, request:
     folder = request.getfixturevalue(trunk)
     model = PreferenceRewardModel(folder, max_length=128)
     torch.nn.init.normal_(model.head.weight, generator=torch.Generator().manual_seed(0))
+    model.likelihood_weight.data.zero_()
     bare = AutoModelForCausalLM.from_pretrained(folder).eval()
     tokenizer = model.trunk.tokenizer
     ids = [*tokenizer.encode(PROMPTS[0]), *tokenizer.encode(" good road"), tokenizer.eos_ids[0]]
@@ -125,7 +140,7 @@ def test_eos_counts_where_pad_is_eos(neox_pad_is_eos: Path) -> None:
 def test_shared_prompts_give_the_same_scores_and_gradients(trunk: str, request: pytest.FixtureRequest) -> None:
     """Checklist 12: sharing a prompt between two responses is exact, gradients included."""
     network = AutoModelForCausalLM.from_pretrained(request.getfixturevalue(trunk), dtype=torch.float64)
-    model = LastTokenScorer(load_language_model(network)).double()
+    model = ResponseScorer(load_language_model(network)).double()
     encoder = PreferenceRewardModel(request.getfixturevalue(trunk), max_length=64).encoder
     pairs = list(zip(encoder(PROMPTS, TEXTS), encoder(PROMPTS, TEXTS[::-1]), strict=True))[:3]
     model.head = model.head.float()  # the head reads fp32 states by contract

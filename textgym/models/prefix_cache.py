@@ -57,8 +57,8 @@ class _CursorLayer(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         rows, capacity = self.store.rows, self.store.capacity
-        self.keys = key_states.new_empty(rows, key_states.shape[1], capacity, key_states.shape[3])
-        self.values = value_states.new_empty(rows, value_states.shape[1], capacity, value_states.shape[3])
+        self.keys = key_states.new_zeros(rows, key_states.shape[1], capacity, key_states.shape[3])
+        self.values = value_states.new_zeros(rows, value_states.shape[1], capacity, value_states.shape[3])
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:

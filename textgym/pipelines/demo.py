@@ -37,13 +37,13 @@ class DemoSettings:
     """
 
     model: str = "tiny"
-    pairs: int = 1500
+    pairs: int = 1200
     reward_epochs: int = 1
-    reward_learning_rate: float = 3e-4
-    iterations: int = 20
+    reward_learning_rate: float = 1e-4
+    iterations: int = 18
     n_envs: int = 64
-    learning_rate: float = 3e-4
-    kl_coef: float = 0.05
+    learning_rate: float = 4e-4
+    kl_coef: float = 0.02
     eval_prompts: int = 320
     seed: int = 0
     device: str = "auto"
@@ -98,6 +98,9 @@ def train_settings(run: RunFolder, settings: DemoSettings, choice: TaskChoice) -
         steps=settings.iterations * tokens,
         learning_rate=settings.learning_rate,
         kl_coef=settings.kl_coef,
+        epochs=2,
+        gae_lambda=1.0,
+        whiten_rewards=True,
         n_envs=settings.n_envs,
         eval_prompts=settings.eval_prompts,
         seed=settings.seed,

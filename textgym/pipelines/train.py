@@ -73,8 +73,11 @@ class TrainSettings:
     epochs: int = 4
     micro_batch_size: int | None = None
     missing_eos_penalty: float = 0.0
+    gae_lambda: float = 0.95
+    vf_coef: float = 0.1
+    whiten_rewards: bool = False
     temperature: float = 1.0
-    critic: Critic = "shared"
+    critic: Critic = "detached"
     lora_rank: int | None = None
     precision: Precision = "fp32"
     max_prompt_tokens: int | None = None
@@ -160,6 +163,9 @@ def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
         kl_coef=settings.kl_coef,
         kl_target=settings.kl_target,
         missing_eos_penalty=settings.missing_eos_penalty,
+        gae_lambda=settings.gae_lambda,
+        vf_coef=settings.vf_coef,
+        whiten_rewards=settings.whiten_rewards,
         micro_batch_size=settings.micro_batch_size,
         policy_kwargs={
             "model": settings.model,

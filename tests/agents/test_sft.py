@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from textgym.agents.sft import TokenPair, encode_pairs, response_loss, supervised_fine_tune
+from textgym.envs.prompts import prompt_pieces
+from textgym.errors import DataError
+from textgym.models.generation import generate
+from textgym.models.language_model import LanguageModel
+from textgym.tokenization import Tokenizer
+from textgym.types import Example
+
+PAIRS = [TokenPair([5, 6, 7], [8, 9, 1]), TokenPair([3], [4, 4, 4, 4, 1]), TokenPair([0, 0, 2, 5, 5], [1])]
+
+
+@pytest.fixture
+def model(make_network: Any) -> LanguageModel:
+    return LanguageModel(make_network())
+
+
+class Documents:
+    name = "documents"
+    split = "train"
+
+    def __init__(self, examples: list[Example]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.examples[index]
+
+
+class TemplateTask:
+    prompt_template = "Read: {prompt}\n\nSummary:"
+    max_prompt_tokens = 30
+
+    def format_prompt(self, example: Example) -> str:
+        return self.prompt_template.replace("{prompt}", example.prompt)
+
+
+class KeyTask(TemplateTask):
+    """A formatter that is more than its template."""
+
+    def format_prompt(self, example: Example) -> str:
+        return f"[{example.key}] {example.prompt}\n"
+
+
+def by_hand(model: LanguageModel, pairs: list[TokenPair]) -> float:
+    """Mean negative log-likelihood of the response tokens, one text at a time by the bare model."""
+    losses = []
+    for prompt, response in pairs:
+        text = [*prompt, *response]
+        with torch.no_grad():
+            log_probs = model.network(input_ids=torch.tensor([text])).logits[0].log_softmax(-1)
+        losses += [-float(log_probs[len(prompt) + k - 1, token]) for k, token in enumerate(response)]
+    return float(np.mean(losses))
+
+
+def test_the_loss_counts_response_tokens_only(model: LanguageModel) -> None:
+    loss = response_loss(model, PAIRS)
+    assert loss.item() == pytest.approx(by_hand(model, PAIRS), abs=1e-4)
+    # 3 + 5 + 1 tokens: a mean over tokens, not over texts
+    single = [by_hand(model, [pair]) for pair in PAIRS]
+    assert loss.item() == pytest.approx((3 * single[0] + 5 * single[1] + single[2]) / 9, abs=1e-4)
+
+
+def test_the_order_of_texts_and_their_padding_do_not_matter(model: LanguageModel) -> None:
+    assert response_loss(model, PAIRS[::-1]).item() == pytest.approx(response_loss(model, PAIRS).item(), abs=1e-5)
+    long = TokenPair([7] * 30, [8])
+    both = response_loss(model, [PAIRS[1], long]).item()
+    assert both == pytest.approx((5 * by_hand(model, [PAIRS[1]]) + by_hand(model, [long])) / 6, abs=1e-4)
+
+
+def test_prompt_share(model: LanguageModel) -> None:
+    every = response_loss(model, PAIRS, 1.0, np.random.default_rng(0)).item()
+    whole = [TokenPair(pair.prompt[:1], pair.prompt[1:] + pair.response) for pair in PAIRS]
+    assert every == pytest.approx(by_hand(model, whole), abs=1e-4)
+    some = {response_loss(model, PAIRS, 0.5, np.random.default_rng(seed)).item() for seed in range(4)}
+    assert len(some) > 1
+
+
+def test_the_padded_vocabulary_takes_no_part(make_network: Any) -> None:
+    model = LanguageModel(make_network())
+    model.restrict_vocabulary(377)
+    with torch.no_grad():
+        model.network.get_output_embeddings().weight[377:] = 100.0
+    log_probs = model.network(input_ids=torch.tensor([[5, 6, 7, 8]])).logits[0, 2, :377].log_softmax(-1)
+    loss = response_loss(model, [TokenPair([5, 6, 7], [8])])
+    assert loss.item() == pytest.approx(-float(log_probs[8].detach()), abs=1e-4)
+
+
+def test_pairs(tokenizer_folder: Path) -> None:
+    tokenizer = Tokenizer.load(tokenizer_folder)
+    documents: Any = Documents(
+        [
+            Example("a", "The council met.", references=("It met.",), demonstrations=("One.", "Two.")),
+            Example("b", "A storm.", references=("Wind.",)),
+            Example("c", "No answer."),
+        ]
+    )
+    task: Any = TemplateTask()
+    pairs = encode_pairs(task, documents, tokenizer)
+    before, after = tokenizer.encode("Read: "), tokenizer.encode("\n\nSummary:")
+    prompt = [*before, *tokenizer.encode("The council met."), *after]
+    assert pairs[0] == TokenPair(prompt, [*tokenizer.encode(" One."), 1])
+    assert [tokenizer.decode(pair.response) for pair in pairs] == ["One.", "Two.", "Wind."]
+    assert [pair.response[-1] for pair in pairs] == [1, 1, 1]
+    assert len(encode_pairs(task, documents, tokenizer, limit=1)) == 2
+    with pytest.raises(DataError, match="expected references to imitate in 'documents'"):
+        encode_pairs(task, documents, tokenizer, limit=0)
+    with pytest.raises(DataError, match="reference_column"):
+        encode_pairs(task, Documents([Example("c", "No answer.")]), tokenizer)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [TemplateTask, KeyTask])
+def test_prompts_are_those_of_the_environment(kind: Any, tokenizer_folder: Path) -> None:
+    """One formatter for supervised training, RL and evaluation; too long ones are cut alike."""
+    tokenizer, task = Tokenizer.load(tokenizer_folder), kind()
+    examples = [
+        Example("k1", "The council met.", ("x",)),
+        Example("k2", "word " * 90, ("y",)),
+        Example("k3", "", ("z",)),
+    ]
+    pairs = encode_pairs(task, Documents(examples), tokenizer)  # type: ignore[arg-type]
+    for example, pair in zip(examples, pairs, strict=True):
+        pieces = prompt_pieces(task, example)
+        assert "".join(pieces) == task.format_prompt(example)
+        assert pair.prompt == tokenizer.encode_prompt(*pieces, 30).ids
+        assert len(pair.prompt) <= 30
+
+
+def test_learns_to_answer(make_network: Any) -> None:
+    model = LanguageModel(make_network(scale=1.0))
+    pairs = [TokenPair([k, 3], [k + 100, k + 101, 1]) for k in range(10, 18)]
+    steps: list[int] = []
+    losses = supervised_fine_tune(
+        model, pairs, steps=80, batch_size=8, learning_rate=1e-2, progress=lambda step, _: steps.append(step)
+    )
+    assert steps == list(range(80))
+    assert losses[0] == pytest.approx(math.log(384), abs=0.5)
+    assert losses[-1] < 0.1
+    answers = generate(model, [pair.prompt for pair in pairs], max_new_tokens=6, eos_ids=[1], temperature=0)
+    assert answers == [pair.response for pair in pairs]
+
+
+def test_seeds(make_network: Any) -> None:
+    pairs = [TokenPair([k], [k + 1, 1]) for k in range(2, 40)]
+
+    def train(seed: int) -> list[float]:
+        model = LanguageModel(make_network())
+        before = np.random.get_state()[1].copy(), torch.get_rng_state()  # type: ignore[index, union-attr]
+        losses = supervised_fine_tune(model, pairs, steps=5, batch_size=4, prompt_share=0.3, seed=seed)
+        assert (before[0] == np.random.get_state()[1]).all()  # type: ignore[index]
+        assert torch.equal(before[1], torch.get_rng_state())
+        return losses
+
+    assert train(0) == train(0)
+    assert train(0) != train(1)
+
+
+def test_every_pair_is_seen_once_per_pass(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def loss(model_: LanguageModel, batch: Any, *_: Any) -> torch.Tensor:
+        seen.extend(pair.prompt[0] for pair in batch)
+        return next(model_.parameters()).sum() * 0
+
+    monkeypatch.setattr("textgym.agents.sft.response_loss", loss)
+    pairs = [TokenPair([k], [1] * (1 + k % 7)) for k in range(50)]
+    supervised_fine_tune(model, pairs, steps=14, batch_size=8)
+    assert sorted(seen[:50]) == list(range(50))
+    assert sorted(seen[50:]) == list(range(50))
+
+
+def test_lora_trains_adapters_only(make_network: Any) -> None:
+    pytest.importorskip("peft")
+    model = LanguageModel(make_network())
+    model.add_lora(2)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    supervised_fine_tune(model, PAIRS, steps=3)
+    changed = {name for name, parameter in model.named_parameters() if not torch.equal(before[name], parameter)}
+    assert changed
+    assert all("lora" in name for name in changed)
+
+
+def test_a_loss_that_is_not_finite(model: LanguageModel) -> None:
+    with torch.no_grad():
+        model.network.get_output_embeddings().weight.fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="at step 0; lower the learning rate"):
+        supervised_fine_tune(model, PAIRS, steps=3)
