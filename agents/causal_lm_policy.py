@@ -70,9 +70,9 @@ class CausalLMPolicy(ActorCriticPolicy):
         model: ``"tiny"``, a folder, a Hub id or a Hugging Face causal LM. Default: the model whose tokenizer the
             environment uses.
         critic: ``"detached"``: a linear value head that reads the policy's trunk and sends no gradient into it.
-            ``"shared"``: the same with gradients, which on small data pull the trunk away from language. ``"separate"``: a
-            trunk of its own, a copy of the policy's at the start (memory: weights, gradients and optimizer state of a
-            second model). The value head starts at zero in all three.
+            ``"shared"``: the same with gradients, which on small data pull the trunk away from language.
+            ``"separate"``: a trunk of its own, a copy of the policy's at the start (memory: weights, gradients and
+            optimizer state of a second model). The value head starts at zero in all three.
         temperature: Divides the logits, in sampling and in scoring.
         precision: ``"fp32"`` or ``"bf16"`` (autocast; losses stay in fp32).
         lora_rank: Train low-rank adapters of this rank and the value head only (needs ``textgym[lora]``).

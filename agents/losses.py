@@ -43,8 +43,8 @@ def generalized_advantages(
 def normalize_advantages(advantages: Tensor) -> Tensor:
     """Mean 0 and standard deviation 1 over the tokens of a minibatch (N,); equal advantages become 0.
 
-    Rewards are of order 1. The constant beside the deviation is large enough that rounding errors, which are all that is
-    left when every text gets the same reward, are not blown up into a gradient.
+    Rewards are of order 1. The constant beside the deviation is large enough that rounding errors, which are all that
+    is left when every text gets the same reward, are not blown up into a gradient.
     """
     if len(advantages) < 2:
         return advantages

@@ -7,8 +7,8 @@ from textgym.agents import CausalLMPolicy, EpisodeRolloutBuffer, make_vec_env
 from textgym.metrics import mean_interval
 
 train, test = (make_vec_env("TextSumm-v0", n_envs=64, seed=0, split=split) for split in ("train", "test"))
-model = PPO(CausalLMPolicy, train, learning_rate=2e-4, n_steps=48, batch_size=768, n_epochs=2, gamma=1.0, gae_lambda=1.0,
-            seed=0, rollout_buffer_class=EpisodeRolloutBuffer, policy_kwargs={"model": "tiny"})  # fmt: skip
+model = PPO(CausalLMPolicy, train, learning_rate=2e-4, n_steps=48, batch_size=768, n_epochs=2, gamma=1.0,
+            gae_lambda=1.0, seed=0, rollout_buffer_class=EpisodeRolloutBuffer)  # fmt: skip
 for title, steps in (("before", 0), ("after", 43_000)):
     model.learn(steps, progress_bar=True)
     rewards, _ = evaluate_policy(model, test, 300, deterministic=False, return_episode_rewards=True)

@@ -15,7 +15,7 @@ from textgym.errors import DataError, RewardError
 from textgym.reward_models.calibration import Calibration
 from textgym.reward_models.encoding import batches_of_like_length
 from textgym.reward_models.losses import bradley_terry_loss, learning_rate_share
-from textgym.reward_models.scoring import ResponseScorer, Pair, Precision
+from textgym.reward_models.scoring import Pair, Precision, ResponseScorer
 from textgym.types import Comparison, FloatArray, Interval
 
 Progress = Callable[[int, int, float], None]
@@ -155,7 +155,7 @@ def train_on_pairs(
             scores = model.score_pairs([pairs[i] for i in batch])  # (B, 2)
             loss = bradley_terry_loss(scores[:, 0], scores[:, 1], targets[batch])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
             _check_finite(loss, norm, step, settings)
             optimizer.step()

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from textgym.errors import CheckpointError, DataError, RewardError
+from textgym.errors import CheckpointError, DataError, ModelError, RewardError
 from textgym.feedback.comparisons import split_comparisons
 from textgym.models.language_model import LanguageModel, load_language_model
 from textgym.reward_models import storage
@@ -29,7 +29,7 @@ from textgym.reward_models.fitting import (
     train_on_pairs,
     usable_comparisons,
 )
-from textgym.reward_models.scoring import ResponseScorer, Pair, Precision
+from textgym.reward_models.scoring import Pair, Precision, ResponseScorer
 from textgym.types import Comparison, Example, FloatArray
 
 KIND = "preference"
@@ -48,8 +48,9 @@ class PreferenceRewardModel(ResponseScorer):
     """A language model with a scalar head, fitted to comparisons of texts (a `RewardFn`).
 
     It reads prompt + response + EOS with the trunk's own tokenizer; `TextEncoder` says how long texts are cut. The head
-    reads the EOS, and the likelihood of the response is added with a learned weight (`ResponseScorer`). Scores are shifted and scaled so that reference responses have mean 0 and standard deviation 1 (after
-    `normalise`). Being an ``nn.Module``, it moves with ``.to("cuda")``.
+    reads the EOS, and the likelihood of the response is added with a learned weight (`ResponseScorer`). Scores are
+    shifted and scaled so that reference responses have mean 0 and standard deviation 1 (after `normalise`). Being an
+    ``nn.Module``, it moves with ``.to("cuda")``.
 
         reward = PreferenceRewardModel("tiny")
         report = reward.fit(comparisons)
@@ -241,7 +242,7 @@ class PreferenceRewardModel(ResponseScorer):
             model.normalisation = Normalisation(**card["normalisation"])
             model.report = FitReport.from_json(card["report"]) if card["report"] else None
             model.load_state_dict(load_file(folder / _HEAD), strict=False)
-        except (KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
+        except (KeyError, TypeError, OSError, RuntimeError, SafetensorError, ModelError) as error:
             raise CheckpointError(
                 f"expected a complete reward model in {str(folder)!r}, got {type(error).__name__}: {error}; save again"
             ) from error

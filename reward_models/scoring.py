@@ -59,8 +59,8 @@ class ResponseScorer(nn.Module):
     ``p`` is the geometric mean of the probabilities of the response's tokens, given the prompt.
 
     The head alone has to learn from comparisons what a language model knows already, how well a response fits its
-    prompt; on the built-in reports it needs many times the comparisons to do so. The weight of the likelihood is learned
-    with the rest and may become 0 or negative.
+    prompt; on the built-in reports 4,000 comparisons taught it less than the likelihood says from the start. The weight
+    of the likelihood is learned with the rest and may become 0 or negative.
 
     It is always in evaluation mode: there is no dropout, in training either. The head starts at zero and has no bias,
     because adding a constant to all scores changes no preference.

@@ -71,7 +71,7 @@ def test_wrong_values_are_named(env_ids: tuple[str, str], tokenizer_folder: Path
         gym.make(env_ids[0], model=folder, max_prompt_tokens=1)
     with pytest.raises(TypeError, match="sequence of stop strings"):
         gym.make(env_ids[1], stop="\n")
-    with pytest.raises(ValueError, match="Did you mean 'ansi'"), pytest.warns(UserWarning, match="render_mode"):
+    with pytest.raises(TypeError, match="Did you mean 'ansi'"), pytest.warns(UserWarning, match="render_mode"):
         gym.make(env_ids[1], render_mode="anssi")
 
 

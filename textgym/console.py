@@ -93,7 +93,9 @@ def print_measures(columns: Mapping[str, Mapping[str, Interval]]) -> None:
     names = list(dict.fromkeys(name for measures in columns.values() for name in measures))
     table = _table("measure", *columns)
     for name in names:
-        cells = [with_bounds(measures[name]) if name in measures else "-" for measures in columns.values()]
+        # Without the space, three columns with signs fit 80 characters.
+        texts = [with_bounds(measures[name]) if name in measures else "-" for measures in columns.values()]
+        cells = [text.replace(", ", ",") for text in texts]
         table.add_row(name, *cells)
     out().print(table)
 

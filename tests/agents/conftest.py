@@ -60,7 +60,8 @@ class Oracle:
     def value(self, ids: Sequence[int]) -> Tensor:
         network = (self.policy.critic or self.policy.model).network
         output = network(input_ids=torch.tensor([list(ids)]), use_cache=False, output_hidden_states=True)
-        value: Tensor = self.policy.value_head(output.hidden_states[-1][0, -1])
+        state = output.hidden_states[-1][0, -1]
+        value: Tensor = self.policy.value_head(state.detach() if self.options.critic == "detached" else state)
         return value
 
     def evaluate(self, texts: Sequence[Sequence[int]], actions: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:

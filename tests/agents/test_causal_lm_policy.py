@@ -142,7 +142,6 @@ def test_dummy_vec_env_of_single_environments(
         assert action in agent.action_space
 
 
-@pytest.mark.xfail(raises=ValueError, strict=True, reason="SB3 makes ids with render_mode='rgb_array'")
 def test_an_id_as_the_environment(make_network: Any) -> None:
     rows = Tokenizer.load("tiny").vocab_size
     network = make_network("gpt_neox", rows=rows + 8, max_position_embeddings=2048)
@@ -155,7 +154,8 @@ def test_an_id_as_the_environment(make_network: Any) -> None:
 
 # ------------------------------------------------------------------ probabilities
 POLICIES: dict[str, dict[str, Any]] = {
-    "shared": {},
+    "detached": {},
+    "shared": {"critic": "shared"},
     "separate": {"critic": "separate"},
     "lora": {"lora_rank": 2},
     "temperature": {"temperature": 0.7},
@@ -257,7 +257,7 @@ def test_distribution(make_policy: Any, oracle_of: Any) -> None:
 
 
 def test_the_value_head_starts_at_zero(make_policy: Any) -> None:
-    for critic in ("shared", "separate"):
+    for critic in ("detached", "shared", "separate"):
         policy = make_policy(critic=critic)
         obs = {name: torch.from_numpy(array) for name, array in observe([[5, 6, 7], [8]]).items()}
         assert policy.predict_values(obs).flatten().tolist() == [0.0, 0.0]
@@ -427,7 +427,7 @@ def test_the_model_is_that_of_the_environment_by_default(env_ids: tuple[str, str
 
 def test_options_out_of_range(make_policy: Any, make_network: Any) -> None:
     for options, message in (
-        ({"critic": "both"}, "critic 'shared' or 'separate', got 'both'"),
+        ({"critic": "both"}, "critic 'detached', 'shared' or 'separate', got 'both'"),
         ({"temperature": 0.0}, "temperature above 0, got 0.0"),
         ({"precision": "fp16"}, "precision 'fp32' or 'bf16'"),
         ({"use_sde": True}, "use_sde=False"),

@@ -70,7 +70,8 @@ class SaveAt(BaseCallback):
 
 
 RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "shared": ({}, {}),
+    "detached": ({}, {}),
+    "shared": ({"critic": "shared"}, {}),
     "separate": ({"critic": "separate", "temperature": 0.7}, {"kl_target": 0.05, "kl_horizon": 50.0}),
     "lora": ({"lora_rank": 2}, {"whiten_rewards": True, "micro_batch_size": 7, "recompute_log_probs": True}),
     "schedules": (

@@ -67,9 +67,10 @@ def test_gather() -> None:
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "shared": {},
+    "detached": {},
+    "shared": {"critic": "shared"},
     "separate": {"critic": "separate"},
-    "temperature": {"temperature": 0.7, "suppress_tokens": (3, 0)},
+    "temperature": {"critic": "shared", "temperature": 0.7, "suppress_tokens": (3, 0)},
     "checkpointing": {"gradient_checkpointing": True},
 }
 

@@ -62,6 +62,7 @@ def test_the_whole_transition_by_hand(env: gym.Env[Any, Any], tokenizer: Tokeniz
         "is_success": True,
         "rewards": {"gold": pytest.approx(-0.005), "total": pytest.approx(-0.005)},
         "task_key": "train/3",
+        "gold": pytest.approx(-0.005),
         "prompt_truncated": False,
     }
     assert reward == pytest.approx(-0.005)

@@ -45,9 +45,9 @@ def refuse_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:
 
 
 def check_render_mode(render_mode: str | None) -> None:
-    """Raise ``ValueError`` for a way of rendering that there is not."""
+    """Raise ``TypeError`` for an unknown way of rendering; Stable-Baselines3 then tries again without one."""
     if render_mode is not None and render_mode not in RENDER_MODES:
-        raise ValueError(
+        raise TypeError(
             f"expected render_mode None, 'ansi' or 'human', got {render_mode!r}."
             f"{did_you_mean(render_mode, RENDER_MODES)}"
         )

@@ -52,7 +52,7 @@ class _CursorLayer(CacheLayerMixin):
     """Keys and values of one layer, (B, heads, capacity, depth), written at the cursor of its store."""
 
     def __init__(self, store: KeyValueStore) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.store = store
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:

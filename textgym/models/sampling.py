@@ -65,5 +65,5 @@ def log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tenso
     Returns:
         Two tensors of shape (N,), in nats.
     """
-    log_probs, entropy = _LogProbEntropy.apply(logits, actions)
+    log_probs, entropy = _LogProbEntropy.apply(logits, actions)  # type: ignore[no-untyped-call]
     return log_probs, entropy
