@@ -81,6 +81,11 @@ def with_bounds(interval: Interval) -> str:
     return f"{number(interval.mean)} [{number(interval.low)}, {number(interval.high)}]"
 
 
+def printable(text: str) -> str:
+    """Replace control characters, which a terminal would obey, by a visible stand-in; line ends stay."""
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 def duration(seconds: float) -> str:
     """Return a duration as people say it."""
     if seconds < 90:
@@ -93,9 +98,7 @@ def print_measures(columns: Mapping[str, Mapping[str, Interval]]) -> None:
     names = list(dict.fromkeys(name for measures in columns.values() for name in measures))
     table = _table("measure", *columns)
     for name in names:
-        # Without the space, three columns with signs fit 80 characters.
-        texts = [with_bounds(measures[name]) if name in measures else "-" for measures in columns.values()]
-        cells = [text.replace(", ", ",") for text in texts]
+        cells = [with_bounds(measures[name]) if name in measures else "-" for measures in columns.values()]
         table.add_row(name, *cells)
     out().print(table)
 
@@ -110,11 +113,11 @@ def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_side_by_side(titles: tuple[str, str], document: str, texts: tuple[str, str], limit: int = 320) -> None:
     """Print two texts about one document beside each other, under the start of the document."""
-    shown = " ".join(document.split())
+    shown = printable(" ".join(document.split()))
     table = Table(box=box.SIMPLE_HEAD, expand=True, show_edge=False, padding=(0, 2, 0, 0))
     for title in titles:
         table.add_column(title, ratio=1, header_style="bold")
-    table.add_row(*(Text(text or "(empty)") for text in texts))
+    table.add_row(*(Text(printable(text) or "(empty)") for text in texts))
     console = out()
     console.print()
     console.print(Text(shown if len(shown) <= limit else shown[: limit - 1] + "…"), style="dim")
