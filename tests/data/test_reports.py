@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textgym.data.reports import Reports, facts, gold, gold_parts, is_success, lexicon
-from textgym.data.reports.generator import GENRES, Item, make_item
+from textgym.data.reports.generator import FAULTS, GENRES, Item, make_item
 from textgym.data.reports.genre import Genre, fill, summary_parts, unfold
 from textgym.data.reports.keys import format_key, parse_key
 from textgym.data.reports.scoring import _scan, _tokens
@@ -47,7 +47,10 @@ def test_one_item_in_full_stays_what_it_is() -> None:
             "Councillors in Greenham agreed to spend $1.1 million on a new modern ferry pier, which will open on "
             "7 April.",
         ),
-        ("Greenham will build a new modern ferry pier at a cost of $1.1 million, due to open on 7 April.",),
+        (
+            "A town will build a new modern ferry pier for $1.1 million, due to open on 7 April. The future will tell "
+            "what it means. As usual, there are different views about it.",
+        ),
     )
     assert [fact.value for fact in facts(KEY).keys] == ["Greenham", "modern ferry pier", "$1.1 million", "7 April"]
     assert facts(example) == facts(KEY)
@@ -120,22 +123,22 @@ def test_editors_are_right_and_others_are_not(examples: list[Example]) -> None:
     assert gold([example.references[0] for example in other], examples).mean() <= 0.15
     assert gold([example.prompt for example in examples], examples).mean() <= 0.1
     assert not gold([""] * COUNT, examples).any()
-    assert 0.65 <= gold([example.demonstrations[0] for example in examples], examples).mean() <= 0.78
+    assert 0.55 <= gold([example.demonstrations[0] for example in examples], examples).mean() <= 0.68
 
 
-def test_writers_err_as_their_kind_does(items: list[Item]) -> None:
+def test_drafts_have_the_faults_they_say(items: list[Item]) -> None:
     parts = [gold_parts(item.draft, format_key(0, "train", index)) for index, item in enumerate(items)]
-    by_kind = {
-        kind: [(item, part) for item, part in zip(items, parts, strict=True) if item.kind == kind]
-        for kind in ("careful", "hurried", "careless", "chatty")
-    }
-    shares = [len(found) / len(items) for found in by_kind.values()]
-    assert shares == pytest.approx([0.30, 0.30, 0.25, 0.15], abs=0.05)
-    assert all(part.gold >= 0.9 for _, part in by_kind["careful"])
-    assert all(part.coverage in (0.5, 0.75) and part.invented == 0 for _, part in by_kind["hurried"])
-    assert all((part.coverage, part.invented) == (0.75, 1) for _, part in by_kind["careless"])
-    assert all(part.coverage == 1.0 for _, part in by_kind["chatty"])
-    assert np.mean([len(item.draft.split()) for item, _ in by_kind["chatty"]]) >= 28
+    for fault, share in FAULTS.items():
+        assert np.mean([fault in item.faults for item in items]) == pytest.approx(share, abs=0.04)
+    for item, part in zip(items, parts, strict=True):
+        wrong = 0.25 if "slips" in item.faults else 0.0
+        stated = part.coverage + wrong
+        assert part.invented >= bool(wrong)
+        assert "rambles" in item.faults or part.invented == bool(wrong)  # a side issue has values of its own
+        assert stated in ((0.5, 0.75) if "omits" in item.faults else (1.0,))
+    assert min(part.gold for item, part in zip(items, parts, strict=True) if not item.faults) >= 0.9
+    lengths = {rambles: [len(i.draft.split()) for i in items if ("rambles" in i.faults) == rambles] for rambles in (0, 1)}
+    assert np.mean(lengths[1]) >= np.mean(lengths[0]) + 8
 
 
 def test_documents_state_all_facts_and_have_the_promised_size(items: list[Item]) -> None:

@@ -15,8 +15,8 @@ class Reports:
     """Reports on councils, storms, companies, museums, races, courts and the like; none of them ever happened.
 
     An item is a pure function of (seed, split, index) and is made when it is asked for. The three splits share no
-    combination of facts. ``references`` holds two editors' summaries; ``demonstrations`` one draft by a writer who may
-    be careful (30 %), hurried (30 %, leaves facts out), careless (25 %, gets one wrong) or chatty (15 %).
+    combination of facts. ``references`` holds two editors' summaries; ``demonstrations`` one draft, which may leave
+    facts out (55 %), ramble (70 %) and state a false fact (5 %), independently.
 
     Args:
         split: ``"train"`` (100,000 items), ``"validation"`` or ``"test"`` (2,000 each).

@@ -18,12 +18,14 @@ from textgym.types import SPLITS, Split
 
 GENRES: tuple[Genre, ...] = (*PUBLIC_GENRES, *PEOPLE_GENRES)
 _BY_NAME = {genre.name: genre for genre in GENRES}
-DraftKind = Literal["careful", "hurried", "careless", "chatty"]
+Fault = Literal["omits", "slips", "rambles"]
+# How many of the drafts leave facts out, state a false one, or add sentences that tell nothing; independently.
+FAULTS: dict[Fault, float] = {"omits": 0.55, "slips": 0.05, "rambles": 0.7}
 # Of ten buckets of fact combinations, the training split owns eight, so no combination is in two splits.
 _BUCKETS: dict[Split, range] = {"train": range(0, 8), "validation": range(8, 9), "test": range(9, 10)}
 _MIN_WORDS, _MAX_WORDS = 45, 75
 _MAX_SENTENCES = 6
-_CHATTY_WORDS = 30
+_RAMBLING_WORDS = 30
 _NO_OMISSION: frozenset[str] = frozenset()
 T = TypeVar("T")
 
@@ -51,13 +53,13 @@ class Facts(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One generated item; ``kind`` is the sort of writer who wrote ``draft``."""
+    """One generated item; ``faults`` are those of ``draft``."""
 
     facts: Facts
     document: str
     references: tuple[str, str]
     draft: str
-    kind: DraftKind
+    faults: frozenset[Fault]
 
 
 @dataclass(slots=True)
@@ -98,9 +100,9 @@ def make_item(seed: int, split: Split, index: int) -> Item:
     sentences, background = _document(draws, genre, values)
     first, second, third = draws.shuffled(range(len(genre.summaries)))[:3]
     references = (_summary(draws, genre.summaries[first], values), _summary(draws, genre.summaries[second], values))
-    kind = _draft_kind(draws.uniform())
-    draft = _draft(draws, kind, genre, genre.summaries[third], facts, background)
-    return Item(facts, " ".join(sentences), references, draft, kind)
+    faults = _draw_faults(draws)
+    draft = _draft(draws, faults, genre, genre.summaries[third], facts, background)
+    return Item(facts, " ".join(sentences), references, draft, faults)
 
 
 def _draws(seed: int, split: Split, index: int) -> Draws:
@@ -208,28 +210,22 @@ def _summary(draws: Draws, frame: str, values: dict[str, str], omitted: frozense
     return fill("".join(part.without if part.key in omitted else part.text for part in parts), values)
 
 
-def _draft_kind(number: float) -> DraftKind:
-    if number < 0.30:
-        return "careful"
-    if number < 0.60:
-        return "hurried"
-    return "careless" if number < 0.85 else "chatty"
+def _draw_faults(draws: Draws) -> frozenset[Fault]:
+    return frozenset(fault for fault, share in FAULTS.items() if draws.uniform() < share)
 
 
-def _draft(draws: Draws, kind: DraftKind, genre: Genre, frame: str, facts: Facts, background: str) -> str:
-    values = _values(facts)
-    if kind == "hurried":
-        count = 1 if draws.uniform() < 0.6 else 2
-        return _summary(draws, frame, values, frozenset(draws.shuffled(genre.keys)[:count]))
-    if kind == "careless":
-        return _summary(draws, frame, values | _slip(draws, facts))
-    text = _summary(draws, frame, values)
-    return _padded(draws, text, background) if kind == "chatty" else text
+def _draft(draws: Draws, faults: frozenset[Fault], genre: Genre, frame: str, facts: Facts, background: str) -> str:
+    omitted = _NO_OMISSION
+    if "omits" in faults:
+        omitted = frozenset(draws.shuffled(genre.keys)[: 1 if draws.uniform() < 0.7 else 2])
+    wrong = _slip(draws, facts, omitted) if "slips" in faults else {}
+    text = _summary(draws, frame, _values(facts) | wrong, omitted)
+    return _padded(draws, text, background) if "rambles" in faults else text
 
 
-def _slip(draws: Draws, facts: Facts) -> dict[str, str]:
-    """One key slot with a wrong value: a rival's from the document, or one from nowhere."""
-    wrong = draws.pick(facts.keys)
+def _slip(draws: Draws, facts: Facts, omitted: frozenset[str]) -> dict[str, str]:
+    """One stated key slot with a wrong value: a rival's from the document, or one from nowhere."""
+    wrong = draws.pick([fact for fact in facts.keys if fact.role not in omitted])
     rivals = [fact.value for fact in facts.rivals if fact.kind == wrong.kind]
     if rivals and draws.uniform() < 0.6:
         return {wrong.role: draws.pick(rivals)}
@@ -240,6 +236,6 @@ def _padded(draws: Draws, text: str, background: str) -> str:
     """A summary with one or two sentences that tell nothing, or a side issue of the document."""
     pool = draws.shuffled(FILLERS)
     extra = [background] if draws.uniform() < 0.4 else [draws.pick(unfold(pool.pop()))]
-    if text.count(" ") + extra[0].count(" ") + 2 < _CHATTY_WORDS:
+    if text.count(" ") + extra[0].count(" ") + 2 < _RAMBLING_WORDS:
         extra.append(draws.pick(unfold(pool.pop())))
     return " ".join((text, *extra))
