@@ -187,12 +187,25 @@ class PPO(stable_baselines3.PPO):
         kl = kl_estimates(buffer.log_probs.astype(np.float64), reference)
         scores = self._scores(buffer.rewards.astype(np.float64))
         buffer.rewards = (scores - self.kl_coef * kl.k1).astype(np.float32)
+        if self._n_updates == 0:
+            self._center_values(scores)
         buffer.recompute_returns()
         self._record_rollout(kl.k1, kl.k3)
         if self.kl_target is not None and self.finished:
             self.kl_coef = adapt_kl_coef(
                 self.kl_coef, self._metrics["kl"], self.kl_target, len(self.finished), self.kl_horizon
             )
+
+    def _center_values(self, scores: FloatArray) -> None:
+        """Start the value head at the mean score of the first rollout.
+
+        Texts that the end of the rollout cut have values for returns. At 0, far from the scores, these would praise or
+        blame them, and the first updates would follow that instead of the reward.
+        """
+        if self.finished:
+            mean = float(np.mean([scores[step, env] for step, env, _ in self.finished]))
+            self.policy.value_head.bias.data += mean
+            self.rollout_buffer.shift_values(mean)
 
     def _scores(self, rewards: FloatArray) -> FloatArray:
         """Terminal scores (T, B), scaled and clipped, minus what a missing EOS costs."""
@@ -298,10 +311,12 @@ class PPO(stable_baselines3.PPO):
     # -------------------------------------------------------------------- logs
     def _record_rollout(self, k1: FloatArray, k3: FloatArray) -> None:
         infos = [info for _, _, info in self.finished]
-        texts = max(1, len(infos))
+        lengths = [info["episode"]["l"] for info in infos if "episode" in info]
+        # Per token times tokens per text: the rollout holds pieces of texts too, which a sum over texts would miscount.
+        length = _mean(lengths) if lengths else float(self.n_steps)
         metrics = {
-            "kl": float(k1.sum()) / texts,
-            "kl_k3": float(k3.sum()) / texts,
+            "kl": float(k1.mean()) * length,
+            "kl_k3": float(k3.mean()) * length,
             "kl_coef": self.kl_coef,
             "texts": float(len(infos)),
         }
@@ -312,7 +327,7 @@ class PPO(stable_baselines3.PPO):
             if infos[0].get("gold") is not None:
                 metrics["gold"] = _mean([info["gold"] for info in infos])
             metrics["success"] = _mean([info["is_success"] for info in infos])
-            metrics["length"] = _mean([info["episode"]["l"] for info in infos if "episode" in info])
+            metrics["length"] = length
             metrics["eos"] = _mean([info["finish_reason"] == "eos" for info in infos])
         if metrics["kl"] < -1.0 and metrics["texts"] >= 16:
             warnings.warn(

@@ -79,6 +79,12 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         self._last = (last_values, dones)
         super().compute_returns_and_advantage(last_values, dones)
 
+    def shift_values(self, shift: float) -> None:
+        """Add a constant to all values, the bootstrapped ones too; :meth:`recompute_returns` then makes use of it."""
+        last_values, dones = self._last
+        self.values += np.float32(shift)
+        self._last = (last_values + shift, dones)
+
     def recompute_returns(self) -> None:
         """Compute GAE and returns again, after :attr:`rewards` or :attr:`values` were changed."""
         super().compute_returns_and_advantage(*self._last)

@@ -7,19 +7,21 @@ from pathlib import Path
 
 from textgym.errors import CheckpointError
 from textgym.hub import resolve_folder
+from textgym.models.device import pick_device
 from textgym.reward_models.classifier import SequenceClassifierReward
 from textgym.reward_models.preference import KIND, PreferenceRewardModel
 from textgym.reward_models.storage import CARD, read_card
 from textgym.types import RewardFn
 
 
-def load_reward(name_or_folder: str | Path = "tiny-reward") -> RewardFn:
+def load_reward(name_or_folder: str | Path = "tiny-reward", device: str = "auto") -> RewardFn:
     """Open a reward model.
 
     Args:
         name_or_folder: ``"tiny-reward"`` (shipped), a folder written by `PreferenceRewardModel.save` (or a run folder
             that holds one as ``reward/``), or a folder or Hub id of a Hugging Face sequence classifier with one output.
             For a classifier with several outputs use `SequenceClassifierReward`, which asks for the label.
+        device: Where it computes; ``"auto"`` is a GPU where there is one.
 
     Returns:
         The reward.
@@ -32,12 +34,12 @@ def load_reward(name_or_folder: str | Path = "tiny-reward") -> RewardFn:
     if (folder / CARD).is_file():
         kind = read_card(folder).get("kind")
         if kind == KIND:
-            return PreferenceRewardModel.load(folder)
+            return PreferenceRewardModel.load(folder).to(pick_device(device))
         raise CheckpointError(
             f"expected a reward model of kind {KIND!r} in {str(folder)!r}, got {kind!r}; update textgym"
         )
     if _is_classifier(folder):
-        return SequenceClassifierReward(folder)
+        return SequenceClassifierReward(folder).to(pick_device(device))
     raise CheckpointError(
         f"expected a reward model ({CARD}) or a sequence classifier in {str(folder)!r}, got neither; "
         "fit a PreferenceRewardModel on comparisons and save it"

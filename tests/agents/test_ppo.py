@@ -103,12 +103,23 @@ def test_penalty_by_hand(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> No
     agent._shape_rewards()
     # log pi - log ref: 0.5, 0 / -1, 0.25 / 0, 2; times 0.1, taken from the scores
     np.testing.assert_allclose(agent.rollout_buffer.rewards, [[-0.05, 0.0], [2.1, -0.025], [0.0, 0.8]], atol=1e-6)
-    # gamma = lambda = 1: sums to the end of the text; the last text of environment 0 goes on with value 7
-    np.testing.assert_allclose(agent.rollout_buffer.returns, [[2.05, 0.775], [2.1, 0.775], [7.0, 0.8]], atol=1e-6)
-    # per text: (0.5 + 0 - 1 + 0.25 + 0 + 2) / 2;  k3: sum of e^-k - 1 + k
-    assert agent._metrics["kl"] == pytest.approx(0.875)
-    k3 = sum(math.exp(-k) - 1 + k for k in (0.5, 0, -1, 0.25, 0, 2)) / 2
+    # gamma = lambda = 1: sums to the end of the text; the last text of environment 0 goes on with value 7 + 1.5
+    np.testing.assert_allclose(agent.rollout_buffer.returns, [[2.05, 0.775], [2.1, 0.775], [8.5, 0.8]], atol=1e-6)
+    # mean over 6 tokens, times 2.5 tokens per text; k3: e^-k - 1 + k
+    assert agent._metrics["kl"] == pytest.approx(sum((0.5, 0, -1, 0.25, 0, 2)) / 6 * 2.5)
+    k3 = sum(math.exp(-k) - 1 + k for k in (0.5, 0, -1, 0.25, 0, 2)) / 6 * 2.5
     assert agent._metrics["kl_k3"] == pytest.approx(k3)
+
+
+def test_values_start_at_the_mean_score(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.0)
+    hand_made_rollout(agent, monkeypatch)
+    agent._shape_rewards()  # the scores are 2 and 1
+    assert agent.policy.value_head.bias.item() == pytest.approx(1.5)
+    np.testing.assert_allclose(agent.rollout_buffer.values, 0.25 + 1.5)
+    agent._n_updates = 1
+    agent._shape_rewards()
+    assert agent.policy.value_head.bias.item() == pytest.approx(1.5)
 
 
 def test_missing_eos_penalty_by_hand(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:

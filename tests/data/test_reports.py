@@ -137,8 +137,8 @@ def test_drafts_have_the_faults_they_say(items: list[Item]) -> None:
         assert "rambles" in item.faults or part.invented == bool(wrong)  # a side issue has values of its own
         assert stated in ((0.5, 0.75) if "omits" in item.faults else (1.0,))
     assert min(part.gold for item, part in zip(items, parts, strict=True) if not item.faults) >= 0.9
-    lengths = {rambles: [len(i.draft.split()) for i in items if ("rambles" in i.faults) == rambles] for rambles in (0, 1)}
-    assert np.mean(lengths[1]) >= np.mean(lengths[0]) + 8
+    rambling = [len(item.draft.split()) for item in items if "rambles" in item.faults]
+    assert np.mean(rambling) >= np.mean([len(item.draft.split()) for item in items if "rambles" not in item.faults]) + 8
 
 
 def test_documents_state_all_facts_and_have_the_promised_size(items: list[Item]) -> None:

@@ -112,3 +112,8 @@ def test_global_generator_by_default_and_reproducible() -> None:
     torch.manual_seed(1)
     assert torch.equal(first, sample_tokens(logits))
     assert not torch.equal(first, sample_tokens(logits))
+
+
+def test_logits_that_are_no_numbers_are_an_error() -> None:
+    with pytest.raises(FloatingPointError, match="finite logits"):
+        sample_tokens(torch.tensor([[0.0, 1.0], [float("nan"), 1.0]]))

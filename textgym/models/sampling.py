@@ -19,9 +19,14 @@ def sample_tokens(logits: Tensor, generator: torch.Generator | None = None) -> T
 
     Returns:
         (B,) ids.
+
+    Raises:
+        FloatingPointError: If a row has a logit that is not a number.
     """
     weights = (logits - logits.amax(-1, keepdim=True)).exp_()
     cumulative = weights.cumsum(-1, dtype=torch.float64)  # (B, V)
+    if not bool(cumulative[:, -1].isfinite().all()):
+        raise FloatingPointError("expected finite logits, got nan; lower the learning rate, or use fp32")
     uniform = torch.rand(len(logits), 1, dtype=torch.float64, device=logits.device, generator=generator)
     threshold = uniform * cumulative[:, -1:]
     return torch.searchsorted(cumulative, threshold, right=True).clamp_(max=logits.shape[-1] - 1)[:, 0]

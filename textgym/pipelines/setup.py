@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import torch
 
 from textgym import console
 from textgym.envs.prompts import prompt_pieces
 from textgym.envs.setup import build_task
 from textgym.errors import TextGymError, did_you_mean
+from textgym.models.device import pick_device
 from textgym.models.language_model import LanguageModel, Precision, load_language_model
 from textgym.registration import registered_ids
 from textgym.tokenization import Tokenizer
@@ -109,21 +109,6 @@ def _import(module: str, env_id: str) -> None:
 def load_model(name: str, device: str, precision: Precision = "fp32") -> LanguageModel:
     """Load a language model onto a device."""
     return load_language_model(name, precision=precision, device=pick_device(device))
-
-
-def pick_device(device: str) -> torch.device:
-    """Return the device that is meant; ``"auto"`` is a GPU where there is one.
-
-    Raises:
-        ValueError: There is no such device.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"expected 'auto', 'cpu' or 'cuda' as the device, got {device!r} ({reason})") from error
 
 
 def stable_name(model: str) -> str:

@@ -19,6 +19,7 @@ from textgym.agents.ppo import PPO
 from textgym.agents.vec_env import make_vec_env
 from textgym.errors import CheckpointError, ModelError
 from textgym.evaluation import fixed_examples
+from textgym.models.device import pick_device
 from textgym.models.language_model import LanguageModel, Precision
 from textgym.pipelines.callbacks import RunCallback, SampleSheet, StopTraining
 from textgym.pipelines.estimate import guess_training
@@ -34,7 +35,7 @@ from textgym.pipelines.evaluate import (
 )
 from textgym.pipelines.interrupts import RunInterrupted, StopRequest, stop_on_request
 from textgym.pipelines.model_card import write_model_card
-from textgym.pipelines.setup import TaskChoice, describe_data, load_model, pick_device, stable_name, token_level_id
+from textgym.pipelines.setup import TaskChoice, describe_data, load_model, stable_name, token_level_id
 from textgym.plots import plot_kl, plot_learning
 from textgym.rewards import reward_name
 from textgym.runs import RunFolder, RunFolderError
