@@ -1,86 +1,55 @@
-"""The physical limit of one PPO iteration: the model computations nobody can avoid, and no RL library.
-
-Workload W1: GPT-2 architecture, 4 layers, width 256, 4 heads, vocabulary 4,096, random weights, fp32; 64 texts of
-64 prompt and 48 response tokens, none of which ends early; 4 epochs of minibatches of 16 texts; AdamW.
-"""
+"""The physical limit of one PPO iteration: the model computations nobody can avoid, and no RL library."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2LMHeadModel
 
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """Shape of one PPO iteration."""
-
-    vocabulary: int = 4096
-    width: int = 256
-    layers: int = 4
-    heads: int = 4
-    prompt: int = 64  # tokens
-    response: int = 48  # tokens
-    texts: int = 64
-    epochs: int = 4
-    minibatch: int = 16  # texts
-
-
-def language_model(work: Workload, seed: int) -> GPT2LMHeadModel:
-    """A GPT-2 of the workload's shape with random weights and no dropout."""
-    torch.manual_seed(seed)
-    config = GPT2Config(
-        n_layer=work.layers,
-        n_embd=work.width,
-        n_head=work.heads,
-        vocab_size=work.vocabulary,
-        n_positions=1024,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    return GPT2LMHeadModel(config)
+from textgym.benchmarks.harness import timed
+from textgym.benchmarks.workload import Workload
 
 
 class Limit:
     """The bare computations of an iteration, one method each."""
 
     def __init__(self, work: Workload, separate_critic: bool = False) -> None:
-        self.work = work
-        self.policy, self.reference = language_model(work, 0), language_model(work, 0).eval()
-        self.reward_trunk, self.reward_head = language_model(work, 1).transformer.eval(), nn.Linear(work.width, 1)
-        self.critic = language_model(work, 2).transformer if separate_critic else None
-        self.value_head = nn.Linear(work.width, 1)
+        self.work, self.device = work, torch.device(work.device)
+        self.policy, self.reference = work.language_model(0), work.language_model(0).eval()
+        self.reward_trunk, self.reward_head = work.language_model(1).transformer.eval(), self._head()
+        self.critic = work.language_model(2).transformer if separate_critic else None
+        self.value_head = self._head()
         modules = [self.policy, self.value_head, *([self.critic] if self.critic else [])]
         parameters = [parameter for module in modules for parameter in module.parameters()]
         self.optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
-        self.prompts = torch.randint(0, work.vocabulary, (work.texts, work.prompt))
+        self.prompts = torch.randint(0, work.vocabulary, (work.texts, work.prompt), device=work.device)
         depth, total = work.width // work.heads, work.prompt + work.response
         shape = (work.texts, work.heads, total, depth)
-        self.keys = [torch.empty(shape) for _ in range(work.layers)]
-        self.values = [torch.empty(shape) for _ in range(work.layers)]
+        self.keys = [torch.empty(shape, device=work.device) for _ in range(work.layers)]
+        self.values = [torch.empty(shape, device=work.device) for _ in range(work.layers)]
 
-    def iteration(self) -> None:
-        """Rollout, reference, reward and update."""
-        texts, old_log_probs = self.decode()
-        self.reference_log_probs(texts)
-        self.reward(texts)
-        if self.critic is not None:
-            with torch.inference_mode():
-                self.critic(input_ids=texts, use_cache=False)
-        self.update(texts.clone(), old_log_probs.clone())
+    def iteration(self, parts: dict[str, float] | None = None) -> None:
+        """Rollout, reference, reward and update; their seconds go into ``parts``."""
+        parts = {} if parts is None else parts
+        with timed(parts, "rollout", self.device):
+            texts, old_log_probs = self.decode()
+            if self.critic is not None:
+                with torch.inference_mode():
+                    self.critic(input_ids=texts, use_cache=False)
+        with timed(parts, "reference", self.device):
+            self.reference_log_probs(texts)
+        with timed(parts, "reward", self.device):
+            self.reward(texts)
+        with timed(parts, "update", self.device):
+            self.update(texts.clone(), old_log_probs.clone())
 
     @torch.inference_mode()
     def decode(self) -> tuple[Tensor, Tensor]:
         """Sample all responses over preallocated keys and values: ids (B, T) and log-probs (B, R)."""
         work = self.work
-        texts = torch.empty(work.texts, work.prompt + work.response, dtype=torch.long)
-        log_probs = torch.empty(work.texts, work.response)
+        texts = torch.empty(work.texts, work.prompt + work.response, dtype=torch.long, device=work.device)
+        log_probs = torch.empty(work.texts, work.response, device=work.device)
         texts[:, : work.prompt] = self.prompts
         logits = self._step(self.prompts, 0)
         for t in range(work.response):
@@ -107,9 +76,9 @@ class Limit:
     def update(self, texts: Tensor, old_log_probs: Tensor) -> None:
         """Forward, backward and AdamW over all minibatches of all epochs."""
         work = self.work
-        advantages, returns = torch.randn(2, work.texts, work.response)
+        advantages, returns = torch.randn(2, work.texts, work.response, device=work.device)
         for _ in range(work.epochs):
-            for rows in torch.randperm(work.texts).split(work.minibatch):
+            for rows in torch.randperm(work.texts, device=work.device).split(work.minibatch):
                 hidden = self.policy.transformer(input_ids=texts[rows], use_cache=False)[0]
                 trunk = hidden if self.critic is None else self.critic(input_ids=texts[rows], use_cache=False)[0]
                 ratio = (self._log_probs(self.policy, hidden, texts[rows]) - old_log_probs[rows]).exp()
@@ -119,6 +88,9 @@ class Limit:
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 self.optimizer.step()
+
+    def _head(self) -> nn.Linear:
+        return nn.Linear(self.work.width, 1, device=self.device)
 
     def _log_probs(self, model: GPT2LMHeadModel, hidden: Tensor, texts: Tensor) -> Tensor:
         logits = model.lm_head(hidden[:, self.work.prompt - 1 : -1])  # (B, R, V)

@@ -1,127 +1,156 @@
-"""Seconds of one PPO iteration on workload W1, against the bare model computations: ``python benchmarks/ppo.py``.
-
-Limit and product alternate in one process; medians and ratios are printed. W1 is stated in ``benchmarks/limit.py``.
-"""
+"""One PPO iteration on workload W1, against the bare model computations: ``textgym bench ppo``."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
-from pathlib import Path
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
 import stable_baselines3
 import torch
-from limit import Limit, Workload, language_model
+from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
 
-from textgym.agents import PPO, CausalLMPolicy, EpisodeRolloutBuffer, make_vec_env
+from textgym.agents import PPO, CausalLMPolicy, EpisodeRolloutBuffer
+from textgym.benchmarks.harness import Case, Options, Report, clock, measure, timed
+from textgym.benchmarks.limit import Limit
+from textgym.benchmarks.naive import NaivePolicy
+from textgym.benchmarks.workload import Workload, environment
 from textgym.models.language_model import LanguageModel
 from textgym.reward_models import PreferenceRewardModel
 from textgym.tokenization import Tokenizer
+from textgym.types import Example, FloatArray
+
+LIMIT, SEPARATE_LIMIT = "limit", "limit, separate critic"
 
 
-def write_prompts(path: Path, work: Workload, count: int = 512) -> None:
-    """A data file whose prompts are ``work.prompt`` tokens long once cut."""
-    tokenizer = Tokenizer.load("tiny")
-    words = [word for word in tokenizer.decode_batch([[i] for i in range(work.vocabulary)]) if word.isalpha()]
-    words = [word for word in words if len(tokenizer.encode_response(word)) == 1]
-    rng = np.random.default_rng(0)
-    rows = [{"prompt": " " + " ".join(rng.choice(words, work.prompt + 16)), "reference": "none"} for _ in range(count)]
-    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+def run(options: Options) -> Report:
+    """Time one iteration of every agent, split into its parts."""
+    work = Workload(device=options.device)
+    work = work.smaller() if options.smoke else work
+    with ExitStack() as stack:
+        measurements = measure(list(_cases(work, stack)), options)
+    return Report(
+        "ppo",
+        f"One PPO iteration: {work.texts} texts of {work.prompt} + {work.response} tokens, {work.epochs} epochs",
+        measurements,
+        notes=["Stock PPO has no reference model. Of the naive policy, 2 of the 48 steps of a rollout and 1 of the 16 "
+               "minibatches are timed, and multiplied."],
+    )  # fmt: skip
 
 
-def make_agent(kind: str, work: Workload, data: Path) -> Any:
-    """One of the agents that are compared."""
-    scorer = PreferenceRewardModel(LanguageModel(language_model(work, 1), "tiny"))
-    venv = make_vec_env(
-        "TextSumm-v0",
-        n_envs=work.texts,
-        seed=0,
-        data=str(data),
-        reward=scorer,
-        max_prompt_tokens=work.prompt,
-        max_new_tokens=work.response,
-    )
-    policy_kwargs: dict[str, Any] = {
-        "model": language_model(work, 0),
-        "suppress_tokens": Tokenizer.load("tiny").eos_ids,
-        "optimizer_kwargs": {"eps": 1e-5, "weight_decay": 0.0, "fused": True},
-        "critic": "separate" if "separate" in kind else "shared",
+def _cases(work: Workload, stack: ExitStack) -> Iterator[Case]:
+    for name, separate in ((LIMIT, False), (SEPARATE_LIMIT, True)):
+        limit = Limit(work, separate)
+        case = Case(name, lambda: None, work.tokens)
+        case.run = lambda case=case, limit=limit: limit.iteration(case.parts)
+        yield case
+    kinds: dict[str, tuple[str, str, type | None]] = {
+        "textgym PPO": (LIMIT, "shared", None),
+        "textgym PPO, detached critic": (LIMIT, "detached", None),
+        "textgym PPO, separate critic": (SEPARATE_LIMIT, "separate", None),
+        "stock PPO, episode buffer": (LIMIT, "shared", EpisodeRolloutBuffer),
+        "stock PPO, its default buffer": (LIMIT, "shared", None),
     }
-    settings = {
+    for name, (limit_name, critic, buffer) in kinds.items():
+        scorer = TimedReward(work)
+        agent = make_agent(work, stack.enter_context(environment(work, scorer)), name, critic, buffer)
+        yield iteration_case(name, agent, scorer, work, limit_name)
+    yield _naive_case(work, stack)
+
+
+def make_agent(work: Workload, venv: VecEnv, name: str, critic: str = "shared", buffer: type | None = None) -> Any:
+    """An agent of textgym or of Stable-Baselines3, as ``name`` says, with the settings of the workload."""
+    settings: dict[str, Any] = {
         "n_steps": work.response,
         "batch_size": work.minibatch * work.response,
         "n_epochs": work.epochs,
         "gamma": 1.0,
         "learning_rate": 1e-5,
-        "policy_kwargs": policy_kwargs,
+        "device": work.device,
+        "policy_kwargs": {
+            "model": work.language_model(0),
+            "critic": critic,
+            "suppress_tokens": Tokenizer.load("tiny").eos_ids,
+            "optimizer_kwargs": {"eps": 1e-5, "weight_decay": 0.0, "fused": True},
+        },
     }
-    if kind.startswith("textgym"):
+    if name.startswith("textgym"):
         return PPO(CausalLMPolicy, venv, **settings)
-    if "episode" in kind:
-        settings["rollout_buffer_class"] = EpisodeRolloutBuffer
+    if buffer is not None:
+        settings["rollout_buffer_class"] = buffer
     return stable_baselines3.PPO(CausalLMPolicy, venv, **settings)
 
 
-def seconds_of(function: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+def iteration_case(name: str, agent: Any, scorer: TimedReward, work: Workload, limit: str | None) -> Case:
+    """One ``learn`` of one iteration, split into rollout, reference, reward, update and other."""
+    case, device = Case(name, lambda: None, work.tokens, limit), torch.device(work.device)
+    for method, part in (("collect_rollouts", "rollout"), ("train", "update"), ("_shape_rewards", "reference")):
+        if hasattr(agent, method):
+            setattr(agent, method, _timed_method(getattr(agent, method), case, part, device))
+
+    def learn() -> None:
+        scorer.seconds, start = 0.0, clock(device)
+        agent.learn(work.tokens, reset_num_timesteps=False)
+        seconds, parts = clock(device) - start, case.parts
+        parts["reward"] = scorer.seconds
+        parts["rollout"] -= scorer.seconds + parts.get("reference", 0.0)
+        parts["other"] = seconds - sum(parts.values())
+
+    case.run = learn
+    return case
 
 
-def run(kinds: list[str], repetitions: int, work: Workload) -> dict[str, list[float]]:
-    """Alternate limits and agents; one warm-up, then ``repetitions`` timed iterations of each."""
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "prompts.jsonl"
-        write_prompts(data, work)
-        steps: dict[str, Callable[[], object]] = {"limit": Limit(work).iteration}
-        if any("separate" in kind for kind in kinds):
-            steps["limit, separate critic"] = Limit(work, separate_critic=True).iteration
-        for kind in kinds:
-            agent = make_agent(kind, work, data)
-            steps[kind] = lambda agent=agent: agent.learn(work.texts * work.response, reset_num_timesteps=False)
-        times: dict[str, list[float]] = {name: [] for name in steps}
-        for repetition in range(repetitions + 1):
-            for name, step in steps.items():
-                elapsed = seconds_of(step)
-                if repetition:
-                    times[name].append(elapsed)
-                print(f"  {name:32s} {elapsed:7.2f} s", flush=True)
-    return times
+def _timed_method(method: Callable[..., Any], case: Case, part: str, device: torch.device) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with timed(case.parts, part, device):
+            return method(*args, **kwargs)
+
+    return run
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument(
-        "--kinds",
-        nargs="*",
-        default=[
-            "textgym PPO",
-            "textgym PPO, separate critic",
-            "stock PPO, episode buffer",
-            "stock PPO, default buffer",
-        ],
+class TimedReward:
+    """A reward model of random weights that knows how long it worked."""
+
+    def __init__(self, work: Workload) -> None:
+        self.model = PreferenceRewardModel(LanguageModel(work.language_model(1), "tiny"))
+        self.device, self.seconds, self.calls = torch.device(work.device), 0.0, 0
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
+        """Score texts."""
+        start = clock(self.device)
+        scores: FloatArray = self.model(prompts, responses, examples)
+        self.seconds, self.calls = self.seconds + clock(self.device) - start, self.calls + 1
+        return scores
+
+
+def _naive_case(work: Workload, stack: ExitStack) -> Case:
+    """The usual policy; a part of an iteration is timed and multiplied."""
+    venv = stack.enter_context(environment(work))
+    agent = stable_baselines3.PPO(
+        NaivePolicy, venv, n_steps=work.response, policy_kwargs={"model": work.language_model(0)}, device=work.device
     )
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    times = run(args.kinds, args.repetitions, Workload())
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}")
-    print(f"{'':32s} {'median s':>9s} {'ratio':>7s}")
-    for name, values in times.items():
-        limit = times["limit, separate critic" if "separate" in name else "limit"]
-        ratios = [a / b for a, b in zip(values, limit, strict=True)]
-        print(f"{name:32s} {statistics.median(values):9.2f} {statistics.median(ratios):7.2f}")
-    if args.json:
-        args.json.write_text(json.dumps(times, indent=1), encoding="utf-8")
+    policy, observation, device = agent.policy, venv.reset(), torch.device(work.device)
+    steps, minibatches = min(2, work.response), work.epochs * math.ceil(work.texts / work.minibatch)
+    case = Case("usual policy (extrapolated)", lambda: None, work.tokens, LIMIT, extrapolated=True)
 
+    def some() -> None:
+        rows = obs_as_tensor(observation, device)
+        with timed(case.parts, "rollout", device), torch.no_grad():
+            for _ in range(steps):
+                policy(rows)
+        some_rows = {key: value.repeat(work.response, *[1] * (value.ndim - 1)) for key, value in rows.items()}
+        take = slice(0, work.minibatch * work.response)
+        batch = {key: value[take] for key, value in some_rows.items()}
+        with timed(case.parts, "update", device):
+            actions = torch.zeros(len(batch["input_ids"]), dtype=torch.long, device=device)
+            values, log_probs, _ = policy.evaluate_actions(batch, actions)
+            policy.optimizer.zero_grad()
+            (values.mean() - log_probs.mean()).backward()
+            policy.optimizer.step()
+        case.parts["rollout"] *= work.response / steps
+        case.parts["update"] *= minibatches
 
-if __name__ == "__main__":
-    main()
+    case.run = some
+    return case

@@ -250,6 +250,22 @@ def evaluate(
 
 
 @app.command()
+def bench(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="ppo, rollout, scaling, env, peers or gpu.")],
+    repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed runs of each case.")] = 3,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Tiny sizes, to see that it runs.")] = False,
+    device: options.Device = "cpu",
+    json_file: Annotated[str | None, typer.Option("--json", help="Write everything measured to this file.")] = None,
+    picture: Annotated[str | None, typer.Option("--picture", help="Draw it, where it can be drawn.")] = None,
+) -> None:
+    """Measure what the standard interface costs, beside what cannot be avoided."""
+    _quiet()
+    from textgym.pipelines.bench import BenchSettings, run_bench
+
+    run_bench(BenchSettings(name, repetitions, smoke, device, json_file, picture))
+
+
+@app.command()
 def generate(
     context: typer.Context,
     what: Annotated[str | None, typer.Argument(metavar="[ENV_ID|TEXT]", help="An environment, or a document.")] = None,

@@ -66,6 +66,22 @@ def plot_loss(file: Path, losses: Sequence[float], label: str) -> None:
     _save(figure, file)
 
 
+def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+    """Draw microseconds per token against sizes, one panel each, on logarithmic axes; a flat line scales.
+
+    Args:
+        file: Where the PNG goes.
+        curves: Name of the size -> (sizes, microseconds per token).
+    """
+    figure = _figure()
+    for place, (name, (sizes, times)) in enumerate(curves.items()):
+        axes = figure.add_subplot(1, len(curves), place + 1)
+        axes.loglog(sizes, times, marker="o", markersize=4, color=_COLOURS["loss"])
+        axes.set_ylim(min(times) / 4, max(times) * 4)
+        _finish(axes, name, "microseconds per token" if not place else "")
+    _save(figure, file)
+
+
 def running_mean(values: Sequence[float], window: int) -> list[float]:
     """Return the mean of the last ``window`` values (fewer at the start) at every place."""
     sums = [0.0]

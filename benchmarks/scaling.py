@@ -1,0 +1,88 @@
+"""Time and memory per token as one size grows and the rest stays: ``textgym bench scaling --picture scaling.png``.
+
+Longer responses at a constant number of tokens, more environments, larger vocabularies, and prompts that all differ or
+are all the same. What encodes every prefix anew has exponent 1 in the response length; what keeps keys and values has
+the little that attention itself costs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from textgym import plots
+from textgym.benchmarks.harness import Case, Measurement, Options, Report, measure
+from textgym.benchmarks.ppo import TimedReward, iteration_case, make_agent
+from textgym.benchmarks.rollout import stepper
+from textgym.benchmarks.workload import Workload, environment, eos_ids
+
+
+class Axis(NamedTuple):
+    """A size that grows: PPO iterations (or rollouts alone) of these shapes."""
+
+    name: str
+    sizes: Sequence[int]
+    works: Sequence[Workload]
+    rollout_only: bool = False
+
+
+def axes(options: Options) -> list[Axis]:
+    """The sizes that are tried."""
+    base = replace(Workload(device=options.device), epochs=1)
+    if options.smoke:
+        base, lengths, copies, vocabularies = base.smaller(), [2, 4], [2, 4], [4096, 5000]
+    else:
+        lengths, copies, vocabularies = [16, 32, 64, 128, 256], [8, 32, 128, 512, 1024], [4096, 16384, 65536, 131072]
+    tokens = base.tokens
+    by_length = [
+        replace(base, response=n, texts=max(1, tokens // n), minibatch=max(1, tokens // n // 4)) for n in lengths
+    ]
+    return [
+        Axis("response length", lengths, by_length),
+        Axis("environments", copies, [replace(base, texts=n) for n in copies], rollout_only=True),
+        Axis("vocabulary", vocabularies, [replace(base, vocabulary=n) for n in vocabularies]),
+        Axis("distinct prompts", [1, base.texts], [replace(base, distinct_prompts=n) for n in (1, base.texts)]),
+    ]
+
+
+def run(options: Options) -> Report:
+    """Measure one axis after the other; the cases of an axis alternate."""
+    measurements, figures = [], {}
+    curves: dict[str, tuple[Sequence[int], list[float]]] = {}
+    for axis in axes(options):
+        with ExitStack() as stack:
+            found = measure(
+                [_case(axis, size, work, stack) for size, work in zip(axis.sizes, axis.works, strict=True)], options
+            )
+        times = [_microseconds(item) for item in found]
+        curves[axis.name] = (axis.sizes, times)
+        figures[f"exponent of the time per token in {axis.name}"] = round(fitted_exponent(axis.sizes, times), 2)
+        measurements += found
+    if options.picture:
+        plots.plot_scaling(options.picture, curves)
+    return Report("scaling", "Time per token as one size grows", measurements, figures=figures)
+
+
+def fitted_exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
+    """Slope of log(time) over log(size), by least squares: time ~ size^slope."""
+    return float(np.polyfit([math.log(size) for size in sizes], [math.log(time) for time in times], 1)[0])
+
+
+def _case(axis: Axis, size: int, work: Workload, stack: ExitStack) -> Case:
+    name = f"{axis.name} {size:,}"
+    if axis.rollout_only:
+        venv = stack.enter_context(environment(work))
+        return Case(name, stepper(venv, work, work.response, eos_ids(venv)))
+    scorer = TimedReward(work)
+    agent = make_agent(work, stack.enter_context(environment(work, scorer)), "textgym PPO")
+    return iteration_case(name, agent, scorer, work, limit=None)
+
+
+def _microseconds(item: Measurement) -> float:
+    assert item.rate is not None
+    return 1e6 / item.rate

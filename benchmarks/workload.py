@@ -1,0 +1,148 @@
+"""The work that limit and product are given: random weights, prompts of one length, responses that never end.
+
+W1, the default: GPT-2 architecture, 4 layers, width 256, 4 heads, vocabulary 4,096, random weights, fp32; 64 texts of
+64 prompt and 48 response tokens; 4 epochs of minibatches of 16 texts; AdamW.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.vec_env import VecEnv
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from textgym.agents import make_vec_env
+from textgym.hub import resolve_folder
+from textgym.spaces import TokenSpace
+from textgym.tokenization import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Shape of one PPO iteration.
+
+    Attributes:
+        vocabulary, width, layers, heads: Of the model.
+        prompt, response: Tokens.
+        texts: Texts, and environments.
+        epochs: Passes over a rollout.
+        minibatch: Texts per optimizer step.
+        distinct_prompts: Different prompts among the texts; by default all differ.
+        device: Where models run.
+    """
+
+    vocabulary: int = 4096
+    width: int = 256
+    layers: int = 4
+    heads: int = 4
+    prompt: int = 64
+    response: int = 48
+    texts: int = 64
+    epochs: int = 4
+    minibatch: int = 16
+    distinct_prompts: int | None = None
+    device: str = "cpu"
+
+    @property
+    def tokens(self) -> int:
+        """Response tokens of an iteration."""
+        return self.texts * self.response
+
+    def smaller(self) -> Workload:
+        """The same in miniature, for a run that measures nothing."""
+        return replace(self, width=16, heads=2, layers=1, prompt=16, response=4, texts=4, epochs=1, minibatch=2)
+
+    def language_model(self, seed: int) -> GPT2LMHeadModel:
+        """A GPT-2 with random weights and no dropout."""
+        torch.manual_seed(seed)
+        config = GPT2Config(
+            n_layer=self.layers,
+            n_embd=self.width,
+            n_head=self.heads,
+            vocab_size=self.vocabulary,
+            n_positions=max(1024, self.prompt + self.response),
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+        return GPT2LMHeadModel(config).to(self.device)
+
+
+@contextmanager
+def environment(work: Workload, reward: Any = None, ends: int = 1, copies: int | None = None) -> Iterator[VecEnv]:
+    """Token-level summarization of random words, prompts cut to ``work.prompt`` tokens, as an SB3 ``VecEnv``.
+
+    Args:
+        work: The shape.
+        reward: Any reward; by default a constant.
+        ends: How many ids end a text: a model of random weights then ends a text with probability ends / vocabulary
+            at each token.
+        copies: Environments; by default ``work.texts``.
+    """
+    with TemporaryDirectory() as folder:
+        model = make_tokenizer(Path(folder) / "tokenizer", work.vocabulary, ends)
+        yield make_vec_env(
+            "TextSumm-v0",
+            n_envs=copies or work.texts,
+            seed=0,
+            data=str(_write_prompts(Path(folder) / "prompts.jsonl", work)),
+            model=str(model),
+            reward=reward or constant,
+            max_prompt_tokens=work.prompt,
+            max_new_tokens=work.response,
+        )
+
+
+def constant(prompts: Any, responses: Any, examples: Any) -> list[float]:
+    """A reward that costs nothing."""
+    return [0.0] * len(responses)
+
+
+def eos_ids(venv: VecEnv) -> list[int]:
+    """The ids that end a text of ``venv``."""
+    assert isinstance(venv.action_space, TokenSpace)
+    return list(Tokenizer.load(venv.action_space.tokenizer).eos_ids)
+
+
+def make_tokenizer(folder: Path, vocabulary: int, ends: int = 1) -> Path:
+    """Write the shipped tokenizer with so many entries, of which ``ends`` end a text."""
+    shipped = resolve_folder("tiny", kind="model")
+    content = json.loads((shipped / "tokenizer.json").read_text(encoding="utf-8"))
+    entries = content["model"]["vocab"]
+    for number in range(len(entries), vocabulary):
+        entries[f"<entry {number}>"] = number  # no merge makes it, so no text holds it
+    folder.mkdir(parents=True)
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text((shipped / "tokenizer_config.json").read_text(encoding="utf-8"))
+    eos = Tokenizer.load("tiny").eos_ids[0]
+    ids = [eos, *range(len(entries) - ends + 1, len(entries))] if ends > 1 else [eos]
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ids, "pad_token_id": 0}))
+    return folder
+
+
+def _write_prompts(path: Path, work: Workload, count: int = 512) -> Path:
+    """A data file whose prompts are longer than ``work.prompt`` tokens, so that all are cut to that."""
+    words, rng = _words(), np.random.default_rng(0)
+    texts = [" " + " ".join(rng.choice(words, work.prompt + 16)) for _ in range(work.distinct_prompts or count)]
+    rows = [{"prompt": text, "reference": "none"} for text in texts]
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+@lru_cache
+def _words() -> list[str]:
+    """Words of the shipped tokenizer that are one token each."""
+    tokenizer = Tokenizer.load("tiny")
+    words = [word for word in tokenizer.decode_batch([[i] for i in range(4096)]) if word.isalpha()]
+    return [word for word in words if len(tokenizer.encode_response(word)) == 1]

@@ -1,0 +1,44 @@
+"""``textgym bench``: run a benchmark by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from textgym import console
+from textgym.benchmarks import BENCHMARKS, Options, run_benchmark
+from textgym.errors import TextGymError, did_you_mean
+from textgym.models.device import pick_device
+from textgym.runs import write_json
+
+
+class UnknownBenchmarkError(TextGymError, ValueError):
+    """No benchmark has this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchSettings:
+    """Settings of ``textgym bench``; see :class:`textgym.benchmarks.Options`."""
+
+    name: str
+    repetitions: int = 3
+    smoke: bool = False
+    device: str = "cpu"
+    json_file: str | None = None
+    picture: str | None = None
+
+
+def run_bench(settings: BenchSettings) -> None:
+    """Run it, print the table, and write what was asked for."""
+    if settings.name not in BENCHMARKS:
+        known = ", ".join(BENCHMARKS)
+        raise UnknownBenchmarkError(
+            f"expected one of {known}, got {settings.name!r}{did_you_mean(settings.name, list(BENCHMARKS))}"
+        )
+    picture = Path(settings.picture) if settings.picture else None
+    options = Options(settings.repetitions, settings.smoke, str(pick_device(settings.device)), picture=picture)
+    report = run_benchmark(settings.name, options)
+    report.show()
+    if settings.json_file:
+        write_json(Path(settings.json_file), report.as_json())
+        console.remark(f"Wrote {settings.json_file}")
