@@ -46,8 +46,8 @@ format: $(VENV)/.dev ## Format the code and mend what ruff can mend
 assets: $(VENV)/.dev ## Rebuild the models that ship with the package
 	$(BIN)/python -P -m textgym.build_assets $(ARGS)
 
-bench: $(VENV)/.dev ## Run every benchmark in benchmarks/
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+bench: $(VENV)/.runtime ## Run the benchmarks that need no GPU and nothing else installed
+	@set -e; for name in ppo rollout scaling env; do $(BIN)/textgym bench $$name $(ARGS); done
 
 clean: ## Remove .venv, caches and build products; runs/ stays
 	rm -rf $(VENV) build dist textgym.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

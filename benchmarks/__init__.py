@@ -20,5 +20,9 @@ def run_benchmark(name: str, options: Options) -> Report:
     """Run one of :data:`BENCHMARKS`."""
     import importlib
 
+    import torch
+
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
     report: Report = importlib.import_module(f"textgym.benchmarks.{name}").run(options)
     return report

@@ -1,4 +1,4 @@
-"""Three controls of the demo: ``python benchmarks/controls.py [--demo RUN] [--out FOLDER]``.
+"""Three controls of the demo: ``python -P -m textgym.benchmarks.controls [--demo RUN] [--out FOLDER]``.
 
 1. More supervised training of the start model, for as long as PPO took: how much of the gap to the references closes?
 2. The trained model's texts dealt out to other prompts: does gold fall, or does one text fit all (mode collapse)?
@@ -72,19 +72,19 @@ def shuffled_control(demo: RunFolder) -> dict[str, Any]:
 def constant_control(demo: RunFolder, settings: DemoSettings, out: Path) -> dict[str, Any]:
     """Gold before and after the same run with a constant reward."""
     same = train_settings(demo, settings, TaskChoice())
-    run = run_train(replace(same, reward="controls:constant", out=str(out / "constant")))
+    run = run_train(replace(same, reward="textgym.benchmarks.controls:constant", out=str(out / "constant")))
     summary = run.summary()
     before, after = summary["before"]["gold"], summary["after"]["gold"]
     overlap = before["low"] <= after["high"] and after["low"] <= before["high"]
     return {"before": before, "after": after, "overlap": overlap}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the controls and print them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--demo", help="folder of a finished `textgym demo`")
     parser.add_argument("--out", type=Path, default=Path("runs/controls"))
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     demo = RunFolder.open(args.demo) if args.demo else run_demo(DemoSettings(out=str(args.out / "demo")))
     recorded = demo.config()["settings"]
     settings = DemoSettings(**{**recorded, "out": None})

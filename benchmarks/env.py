@@ -14,7 +14,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-import textgym  # noqa: F401
 from textgym.agents import make_vec_env
 from textgym.benchmarks.harness import Case, Options, Report, measure
 from textgym.types import Example
@@ -45,7 +44,7 @@ def run(options: Options) -> Report:
             stack.callback(env.close)
             return env
 
-        native = {"num_envs": copies, "reward": counts}
+        native: dict[str, Any] = {"num_envs": copies, "reward": counts}
         cases = [
             _case("gym.make", opened(gym.make("TextSumm-v0", reward=counts)), steps, 1),
             _case(

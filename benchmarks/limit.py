@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import GPT2LMHeadModel
 
 from textgym.benchmarks.harness import timed
 from textgym.benchmarks.workload import Workload
@@ -92,8 +93,8 @@ class Limit:
     def _head(self) -> nn.Linear:
         return nn.Linear(self.work.width, 1, device=self.device)
 
-    def _log_probs(self, model: GPT2LMHeadModel, hidden: Tensor, texts: Tensor) -> Tensor:
-        logits = model.lm_head(hidden[:, self.work.prompt - 1 : -1])  # (B, R, V)
+    def _log_probs(self, model: Any, hidden: Tensor, texts: Tensor) -> Tensor:
+        logits: Tensor = model.lm_head(hidden[:, self.work.prompt - 1 : -1])  # (B, R, V)
         chosen = logits.gather(2, texts[:, self.work.prompt :, None])[..., 0]
         return chosen - logits.logsumexp(-1)
 
@@ -108,4 +109,5 @@ class Limit:
             mixed = F.scaled_dot_product_attention(query, keys[:, :, :stop], values[:, :, :stop], is_causal=count > 1)
             x = x + block.attn.c_proj(mixed.transpose(1, 2).reshape(batch, count, work.width))
             x = x + block.mlp(block.ln_2(x))
-        return trunk.ln_f(x[:, -1]) @ self.policy.lm_head.weight.T
+        logits: Tensor = trunk.ln_f(x[:, -1]) @ self.policy.lm_head.weight.T
+        return logits

@@ -10,7 +10,6 @@ from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
-from transformers import GPT2LMHeadModel
 
 
 class NaivePolicy(ActorCriticPolicy):
@@ -21,17 +20,17 @@ class NaivePolicy(ActorCriticPolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
-        model: GPT2LMHeadModel,
+        model: Any,
         use_sde: bool = False,
     ) -> None:
         self._given = (model,)  # in a tuple: a module may not be set before the parent's constructor
-        super().__init__(observation_space, action_space, lr_schedule, net_arch=[], optimizer_class=torch.optim.AdamW)
+        super().__init__(observation_space, action_space, lr_schedule, net_arch=[])
 
     def _build(self, lr_schedule: Schedule) -> None:
         (self.model,) = self._given
         self.value_head = nn.Linear(self.model.config.n_embd, 1)
         self.action_dist = CategoricalDistribution(int(self.action_space.n))  # type: ignore[attr-defined]
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        self.optimizer = torch.optim.AdamW(self.parameters(), lr=lr_schedule(1))
 
     def forward(self, obs: dict[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         """Actions, values, log-probabilities."""

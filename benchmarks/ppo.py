@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import stable_baselines3
@@ -35,16 +35,19 @@ def run(options: Options) -> Report:
         "ppo",
         f"One PPO iteration: {work.texts} texts of {work.prompt} + {work.response} tokens, {work.epochs} epochs",
         measurements,
-        notes=["Stock PPO has no reference model. Of the naive policy, 2 of the 48 steps of a rollout and 1 of the 16 "
-               "minibatches are timed, and multiplied."],
-    )  # fmt: skip
+        notes=[
+            "Stock PPO has no reference model.",
+            f"Of the usual policy, {_naive_steps(work)} of the {work.response} steps of a rollout and 1 of the "
+            f"{work.minibatches} minibatches are timed, and multiplied.",
+        ],
+    )
 
 
 def _cases(work: Workload, stack: ExitStack) -> Iterator[Case]:
     for name, separate in ((LIMIT, False), (SEPARATE_LIMIT, True)):
         limit = Limit(work, separate)
         case = Case(name, lambda: None, work.tokens)
-        case.run = lambda case=case, limit=limit: limit.iteration(case.parts)
+        case.run = partial(limit.iteration, case.parts)
         yield case
     kinds: dict[str, tuple[str, str, type | None]] = {
         "textgym PPO": (LIMIT, "shared", None),
@@ -111,10 +114,14 @@ def _timed_method(method: Callable[..., Any], case: Case, part: str, device: tor
 
 
 class TimedReward:
-    """A reward model of random weights that knows how long it worked."""
+    """A reward model of random weights that knows how long it worked.
+
+    It reads texts, with a tokenizer of its own. They are cut to the tokens that the limit's reward pass reads.
+    """
 
     def __init__(self, work: Workload) -> None:
-        self.model = PreferenceRewardModel(LanguageModel(work.language_model(1), "tiny"))
+        trunk = LanguageModel(work.language_model(1), "tiny")
+        self.model = PreferenceRewardModel(trunk, max_length=work.prompt + work.response)
         self.device, self.seconds, self.calls = torch.device(work.device), 0.0, 0
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
@@ -129,14 +136,20 @@ def _naive_case(work: Workload, stack: ExitStack) -> Case:
     """The usual policy; a part of an iteration is timed and multiplied."""
     venv = stack.enter_context(environment(work))
     agent = stable_baselines3.PPO(
-        NaivePolicy, venv, n_steps=work.response, policy_kwargs={"model": work.language_model(0)}, device=work.device
+        NaivePolicy,
+        venv,
+        n_steps=work.response,
+        batch_size=work.minibatch * work.response,
+        policy_kwargs={"model": work.language_model(0)},
+        device=work.device,
     )
-    policy, observation, device = agent.policy, venv.reset(), torch.device(work.device)
-    steps, minibatches = min(2, work.response), work.epochs * math.ceil(work.texts / work.minibatch)
+    policy: Any = agent.policy
+    observation: Any = venv.reset()
+    device, steps = torch.device(work.device), _naive_steps(work)
     case = Case("usual policy (extrapolated)", lambda: None, work.tokens, LIMIT, extrapolated=True)
 
     def some() -> None:
-        rows = obs_as_tensor(observation, device)
+        rows: Any = obs_as_tensor(observation, device)
         with timed(case.parts, "rollout", device), torch.no_grad():
             for _ in range(steps):
                 policy(rows)
@@ -150,7 +163,11 @@ def _naive_case(work: Workload, stack: ExitStack) -> Case:
             (values.mean() - log_probs.mean()).backward()
             policy.optimizer.step()
         case.parts["rollout"] *= work.response / steps
-        case.parts["update"] *= minibatches
+        case.parts["update"] *= work.minibatches
 
     case.run = some
     return case
+
+
+def _naive_steps(work: Workload) -> int:
+    return min(2, work.response)

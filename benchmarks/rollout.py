@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
-from transformers import GPT2LMHeadModel
 
 from textgym.agents import CausalLMPolicy
 from textgym.benchmarks.harness import Case, Measurement, Options, Report, measure
@@ -81,9 +81,9 @@ def stepper(venv: VecEnv, work: Workload, steps: int, suppress: list[int]) -> Ca
     return write
 
 
-def _padded(model: GPT2LMHeadModel, prompts: Tensor, work: Workload, ends: list[int]) -> Callable[[], int]:
+def _padded(model: Any, prompts: Tensor, work: Workload, ends: list[int]) -> Callable[[], int]:
     """Hugging Face's way: a batch is done when its longest text is."""
-    settings = {"do_sample": True, "top_k": 0, "max_new_tokens": work.response, "pad_token_id": 0}
+    settings: dict[str, Any] = {"do_sample": True, "top_k": 0, "max_new_tokens": work.response, "pad_token_id": 0}
     settings |= {"eos_token_id": ends} if ends else {"min_new_tokens": work.response}
 
     @torch.inference_mode()
@@ -98,7 +98,7 @@ def _padded(model: GPT2LMHeadModel, prompts: Tensor, work: Workload, ends: list[
     return write
 
 
-def _refilled(model: GPT2LMHeadModel, prompts: Tensor, work: Workload, ends: list[int]) -> Callable[[], int]:
+def _refilled(model: Any, prompts: Tensor, work: Workload, ends: list[int]) -> Callable[[], int]:
     """Textgym's own generate, which refills rows too."""
     language_model, rows = LanguageModel(model), prompts.tolist() * _ROUNDS
 

@@ -7,6 +7,7 @@ W1, the default: GPT-2 architecture, 4 layers, width 256, 4 heads, vocabulary 4,
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -57,12 +58,17 @@ class Workload:
         """Response tokens of an iteration."""
         return self.texts * self.response
 
+    @property
+    def minibatches(self) -> int:
+        """Optimizer steps of an iteration."""
+        return self.epochs * math.ceil(self.texts / self.minibatch)
+
     def smaller(self) -> Workload:
         """The same in miniature, for a run that measures nothing."""
         return replace(self, width=16, heads=2, layers=1, prompt=16, response=4, texts=4, epochs=1, minibatch=2)
 
-    def language_model(self, seed: int) -> GPT2LMHeadModel:
-        """A GPT-2 with random weights and no dropout."""
+    def language_model(self, seed: int) -> Any:
+        """A GPT-2 (``GPT2LMHeadModel``) with random weights and no dropout."""
         torch.manual_seed(seed)
         config = GPT2Config(
             n_layer=self.layers,
@@ -76,7 +82,8 @@ class Workload:
             bos_token_id=None,
             eos_token_id=None,
         )
-        return GPT2LMHeadModel(config).to(self.device)
+        network: Any = GPT2LMHeadModel(config)
+        return network.to(self.device)
 
 
 @contextmanager

@@ -14,7 +14,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = {"textgym": "textgym", "textgym.agents": "agents", "textgym.reward_models": "reward_models"}
+SOURCES = {
+    "textgym": "textgym",
+    "textgym.agents": "agents",
+    "textgym.reward_models": "reward_models",
+    "textgym.benchmarks": "benchmarks",
+}
 
 # From the ground up; an import goes down, or stays on its floor. The longest matching name counts.
 FLOORS: tuple[tuple[str, ...], ...] = (
@@ -35,13 +40,23 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("textgym.console", "textgym.evaluation", "textgym.feedback", "textgym.plots", "textgym.runs"),
     ("textgym.models",),
     ("textgym.agents", "textgym.reward_models"),
-    ("textgym", "textgym.__main__", "textgym.cli", "textgym.cli_options", "textgym.pipelines", "textgym.build_assets"),
+    ("textgym.benchmarks",),
+    (
+        "textgym",
+        "textgym.__main__",
+        "textgym.benchmarks.controls",
+        "textgym.build_assets",
+        "textgym.cli",
+        "textgym.cli_options",
+        "textgym.pipelines",
+    ),
 )
 NEIGHBOURS_APART = {("textgym.agents", "textgym.reward_models"), ("textgym.reward_models", "textgym.agents")}
 MAY_IMPORT_TORCH = {
     "textgym.agents",
-    "textgym.models",
+    "textgym.benchmarks",
     "textgym.build_assets",
+    "textgym.models",
     "textgym.pipelines",
     "textgym.reward_models",
 }
@@ -77,8 +92,7 @@ MODULES = read_modules()
 NAMES = frozenset(module.name for module in MODULES)
 SCRIPTS = [
     Module(str(path.relative_to(ROOT)), False, path.read_text(encoding="utf-8"))
-    for folder in ("examples", "benchmarks")
-    for path in sorted((ROOT / folder).rglob("*.py"))
+    for path in sorted((ROOT / "examples").rglob("*.py"))
 ]
 
 

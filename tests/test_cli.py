@@ -16,7 +16,7 @@ import textgym
 from textgym import cli, console
 from textgym.types import Interval
 
-COMMANDS = ("envs", "demo", "sft", "train", "evaluate", "generate", "play", "reward")
+COMMANDS = ("envs", "demo", "sft", "train", "evaluate", "generate", "play", "reward", "bench")
 
 
 def run(*arguments: str, text: str | None = None) -> Result:

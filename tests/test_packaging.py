@@ -52,7 +52,7 @@ def test_paths_are_plain_ascii() -> None:
 
 @needs_checkout
 def test_the_links_for_the_type_checker_lead_home() -> None:
-    for name in ("agents", "reward_models"):
+    for name in ("agents", "benchmarks", "reward_models"):
         assert (ROOT / ".typings" / "textgym" / name).resolve() == ROOT / name
 
 

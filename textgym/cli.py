@@ -254,7 +254,10 @@ def bench(
     name: Annotated[str, typer.Argument(metavar="NAME", help="ppo, rollout, scaling, env, peers or gpu.")],
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed runs of each case.")] = 3,
     smoke: Annotated[bool, typer.Option("--smoke", help="Tiny sizes, to see that it runs.")] = False,
-    device: options.Device = "cpu",
+    device: Annotated[
+        str | None, typer.Option("--device", help="auto, cpu or cuda; cuda for gpu, else cpu by default.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
     json_file: Annotated[str | None, typer.Option("--json", help="Write everything measured to this file.")] = None,
     picture: Annotated[str | None, typer.Option("--picture", help="Draw it, where it can be drawn.")] = None,
 ) -> None:
@@ -262,7 +265,7 @@ def bench(
     _quiet()
     from textgym.pipelines.bench import BenchSettings, run_bench
 
-    run_bench(BenchSettings(name, repetitions, smoke, device, json_file, picture))
+    run_bench(BenchSettings(name, repetitions, smoke, device, threads, json_file, picture))
 
 
 @app.command()

@@ -18,12 +18,16 @@ class UnknownBenchmarkError(TextGymError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BenchSettings:
-    """Settings of ``textgym bench``; see :class:`textgym.benchmarks.Options`."""
+    """Settings of ``textgym bench``; see :class:`textgym.benchmarks.Options`.
+
+    Without ``device``, the benchmark ``gpu`` runs on a GPU and the others on the CPU.
+    """
 
     name: str
     repetitions: int = 3
     smoke: bool = False
-    device: str = "cpu"
+    device: str | None = None
+    threads: int | None = None
     json_file: str | None = None
     picture: str | None = None
 
@@ -33,12 +37,19 @@ def run_bench(settings: BenchSettings) -> None:
     if settings.name not in BENCHMARKS:
         known = ", ".join(BENCHMARKS)
         raise UnknownBenchmarkError(
-            f"expected one of {known}, got {settings.name!r}{did_you_mean(settings.name, list(BENCHMARKS))}"
+            f"expected one of {known}, got {settings.name!r}.{did_you_mean(settings.name, list(BENCHMARKS))}"
         )
     picture = Path(settings.picture) if settings.picture else None
-    options = Options(settings.repetitions, settings.smoke, str(pick_device(settings.device)), picture=picture)
+    device = str(pick_device(settings.device or _own_device(settings)))
+    options = Options(settings.repetitions, settings.smoke, device, settings.threads, picture)
     report = run_benchmark(settings.name, options)
     report.show()
     if settings.json_file:
         write_json(Path(settings.json_file), report.as_json())
         console.remark(f"Wrote {settings.json_file}")
+
+
+def _own_device(settings: BenchSettings) -> str:
+    if settings.name != "gpu":
+        return "cpu"
+    return "auto" if settings.smoke else "cuda"

@@ -1,0 +1,142 @@
+"""Every benchmark runs, in miniature, and its report has the promised form; no figure is looked at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from textgym import cli
+from textgym.benchmarks import BENCHMARKS, Options, Report, controls, run_benchmark
+from textgym.benchmarks.limit import Limit
+from textgym.benchmarks.ppo import TimedReward
+from textgym.benchmarks.workload import Workload, environment, eos_ids
+from textgym.rewards import resolve_reward
+
+HERE = ("ppo", "rollout", "scaling", "env")  # need neither a GPU nor an extra
+AGENTS = ("textgym PPO", "textgym PPO, detached critic", "textgym PPO, separate critic", "stock PPO, episode buffer")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def smoke(name: str, picture: Path | None = None) -> Report:
+    return run_benchmark(name, Options(repetitions=1, smoke=True, picture=picture))
+
+
+def check_form(report: Report) -> dict[str, Any]:
+    """Check what all reports share, and return the rows by name."""
+    read = json.loads(json.dumps(report.as_json(), allow_nan=False))
+    assert read["benchmark"] == report.name
+    assert read["machine"]["threads"] == 1
+    assert "torch" in read["versions"]
+    rows = {row["name"]: row for row in read["rows"]}
+    assert len(rows) == len(read["rows"]) > 0
+    for row in rows.values():
+        assert row["median"] > 0
+        assert len(row["seconds"]) == len(row["work"]) == 1
+        assert (row["ratio"] is None) == (row["limit"] is None)
+        assert row["limit"] is None or row["limit"] in rows
+    report.show()
+    return rows
+
+
+def test_ppo() -> None:
+    rows = check_form(smoke("ppo"))
+    assert set(AGENTS) < set(rows)
+    for name in AGENTS[:3]:
+        assert set(rows[name]["parts"]) == {"rollout", "reference", "reward", "update", "other"}
+        assert sum(part for (part,) in rows[name]["parts"].values()) == pytest.approx(rows[name]["median"], rel=0.05)
+    assert rows["textgym PPO, separate critic"]["limit"] == "limit, separate critic"
+
+
+def test_rollout() -> None:
+    report = smoke("rollout")
+    rows = check_form(report)
+    tokens = Workload().smaller().tokens
+    assert all(rows[name]["work"] == [tokens] for name in rows if name.startswith("fixed"))
+    assert 0 < rows["mixed: generate()"]["work"][0] <= 4 * tokens
+    assert rows["mixed: env.step + policy"]["work"] == [4 * tokens]
+    assert len(report.figures) == 2
+
+
+def test_scaling(tmp_path: Path) -> None:
+    report = smoke("scaling", tmp_path / "scaling.png")
+    rows = check_form(report)
+    assert {"response length 2", "environments 4", "vocabulary 5,000", "distinct prompts 1"} <= set(rows)
+    assert len(report.figures) == 4
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_env() -> None:
+    report = smoke("env")
+    rows = check_form(report)
+    assert {"gym.make", "make_vec, native", "make_vec, sync", "SB3 adapter", "SB3 adapter, learned reward"} <= set(rows)
+    assert report.unit == "steps"
+    assert report.figures["texts per reward call"] >= 1
+
+
+def test_the_decoding_loop_of_the_limit_agrees_with_a_full_forward() -> None:
+    limit = Limit(Workload().smaller())
+    texts, log_probs = limit.decode()
+    again = limit.reference_log_probs(texts)  # the reference has the weights of the policy
+    torch.testing.assert_close(log_probs, again, rtol=1e-4, atol=1e-4)
+    assert texts.shape == (4, 20)
+
+
+def test_the_work_of_the_environment_is_that_of_the_limit() -> None:
+    work = Workload().smaller()
+    with environment(work, ends=3) as venv:
+        observation: Any = venv.reset()
+        assert observation["attention_mask"].sum(1).tolist() == [work.prompt] * work.texts
+        assert len(eos_ids(venv)) == 3
+
+
+def test_the_reward_model_reads_no_more_than_the_limit_does() -> None:
+    work = Workload().smaller()
+    scorer = TimedReward(work)
+    (text,) = scorer.model.encoder(["word " * 100], ["another " * 100])
+    assert text.length == work.prompt + work.response
+
+
+def test_the_reward_of_the_controls_can_be_found_by_its_path() -> None:
+    assert resolve_reward("textgym.benchmarks.controls:constant")(["a"], ["b"], [None]) == [0.0]  # type: ignore[list-item]
+    with pytest.raises(SystemExit, match="0"):
+        controls.main(["--help"])
+
+
+# ------------------------------------------------------------------- textgym bench
+def bench(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, ["bench", *arguments])
+
+
+def test_the_command_lists_the_benchmarks() -> None:
+    assert all(name in bench("--help").stdout for name in BENCHMARKS)
+
+
+def test_the_command_writes_json(tmp_path: Path) -> None:
+    file = tmp_path / "env.json"
+    shown = bench("env", "--smoke", "--repetitions", "1", "--threads", "1", "--json", str(file))
+    assert shown.exit_code == 0, shown.output
+    assert "steps/s" in shown.stdout
+    assert json.loads(file.read_text(encoding="utf-8"))["benchmark"] == "env"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rolout"], "expected one of ppo, rollout, scaling, env, peers, gpu, got 'rolout'. Did you mean 'rollout'?"),
+        (["ppo", "--repetitions", "0"], "--repetitions"),
+        (["ppo", "--device", "gpu"], "expected 'auto', 'cpu' or 'cuda' as the device"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
+    shown = bench(*arguments)
+    assert message in shown.stderr
+    assert shown.exit_code == cli.BAD_INPUT
