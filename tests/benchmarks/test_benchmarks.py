@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from textgym.benchmarks import BENCHMARKS, Options, Report, controls, run_benchm
 from textgym.benchmarks.limit import Limit
 from textgym.benchmarks.ppo import TimedReward
 from textgym.benchmarks.workload import Workload, environment, eos_ids
+from textgym.errors import MissingExtraError
 from textgym.rewards import resolve_reward
 
 HERE = ("ppo", "rollout", "scaling", "env")  # need neither a GPU nor an extra
@@ -80,6 +82,25 @@ def test_env() -> None:
     assert {"gym.make", "make_vec, native", "make_vec, sync", "SB3 adapter", "SB3 adapter, learned reward"} <= set(rows)
     assert report.unit == "steps"
     assert report.figures["texts per reward call"] >= 1
+
+
+def test_peers() -> None:
+    pytest.importorskip("trl.experimental.ppo", reason="needs: pip install 'trl<1.13'")
+    report = smoke("peers")
+    rows = check_form(report)
+    assert {name: row["limit"] for name, row in rows.items()} == {
+        "TRL PPO": None,
+        "textgym PPO": "TRL PPO",
+        "textgym PPO, separate critic": "TRL PPO",
+    }
+    assert report.figures["TRL"].startswith("1.")
+
+
+def test_peers_without_trl_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trl", None)
+    monkeypatch.setitem(sys.modules, "trl.experimental.ppo", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'trl<1\.13'"):
+        smoke("peers")
 
 
 def test_the_decoding_loop_of_the_limit_agrees_with_a_full_forward() -> None:
