@@ -18,17 +18,15 @@ class Limit:
     def __init__(self, work: Workload, separate_critic: bool = False) -> None:
         self.work, self.device = work, torch.device(work.device)
         self.policy, self.reference = work.language_model(0), work.language_model(0).eval()
-        self.reward_trunk, self.reward_head = work.language_model(1).transformer.eval(), self._head()
-        self.critic = work.language_model(2).transformer if separate_critic else None
+        self.reward_trunk, self.reward_head = work.language_model(1).base_model.eval(), self._head()
+        self.critic = work.language_model(2).base_model if separate_critic else None
         self.value_head = self._head()
         modules = [self.policy, self.value_head, *([self.critic] if self.critic else [])]
         parameters = [parameter for module in modules for parameter in module.parameters()]
         self.optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
         self.prompts = torch.randint(0, work.vocabulary, (work.texts, work.prompt), device=work.device)
-        depth, total = work.width // work.heads, work.prompt + work.response
-        shape = (work.texts, work.heads, total, depth)
-        self.keys = [torch.empty(shape, device=work.device) for _ in range(work.layers)]
-        self.values = [torch.empty(shape, device=work.device) for _ in range(work.layers)]
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
 
     def iteration(self, parts: dict[str, float] | None = None) -> None:
         """Rollout, reference, reward and update; their seconds go into ``parts``."""
@@ -36,19 +34,28 @@ class Limit:
         with timed(parts, "rollout", self.device):
             texts, old_log_probs = self.decode()
             if self.critic is not None:
-                with torch.inference_mode():
+                with torch.inference_mode(), self._autocast():
                     self.critic(input_ids=texts, use_cache=False)
+        self.learn(texts.clone(), old_log_probs.clone(), parts)
+
+    def learn(self, texts: Tensor, old_log_probs: Tensor, parts: dict[str, float]) -> None:
+        """What follows on a rollout of texts (B, T) and log-probs (B, R): reference, reward, update."""
         with timed(parts, "reference", self.device):
             self.reference_log_probs(texts)
         with timed(parts, "reward", self.device):
             self.reward(texts)
         with timed(parts, "update", self.device):
-            self.update(texts.clone(), old_log_probs.clone())
+            self.update(texts, old_log_probs)
 
     @torch.inference_mode()
     def decode(self) -> tuple[Tensor, Tensor]:
-        """Sample all responses over preallocated keys and values: ids (B, T) and log-probs (B, R)."""
+        """Sample all responses over preallocated keys and values: ids (B, T) and log-probs (B, R).
+
+        Written out for GPT-2 in fp32 alone.
+        """
         work = self.work
+        if not self.keys:
+            self.keys, self.values = self._empty_cache(), self._empty_cache()
         texts = torch.empty(work.texts, work.prompt + work.response, dtype=torch.long, device=work.device)
         log_probs = torch.empty(work.texts, work.response, device=work.device)
         texts[:, : work.prompt] = self.prompts
@@ -65,13 +72,15 @@ class Limit:
     @torch.inference_mode()
     def reference_log_probs(self, texts: Tensor) -> Tensor:
         """One forward pass: log-probs (B, R) of the responses."""
-        hidden = self.reference.transformer(input_ids=texts, use_cache=False)[0]
-        return self._log_probs(self.reference, hidden, texts)
+        with self._autocast():
+            hidden = self.reference.base_model(input_ids=texts, use_cache=False)[0]
+            return self._log_probs(self.reference, hidden, texts)
 
     @torch.inference_mode()
     def reward(self, texts: Tensor) -> Tensor:
         """One forward pass: a scalar at the last token, (B, 1)."""
-        scores: Tensor = self.reward_head(self.reward_trunk(input_ids=texts, use_cache=False)[0][:, -1])
+        with self._autocast():
+            scores: Tensor = self.reward_head(self.reward_trunk(input_ids=texts, use_cache=False)[0][:, -1])
         return scores
 
     def update(self, texts: Tensor, old_log_probs: Tensor) -> None:
@@ -80,11 +89,13 @@ class Limit:
         advantages, returns = torch.randn(2, work.texts, work.response, device=work.device)
         for _ in range(work.epochs):
             for rows in torch.randperm(work.texts, device=work.device).split(work.minibatch):
-                hidden = self.policy.transformer(input_ids=texts[rows], use_cache=False)[0]
-                trunk = hidden if self.critic is None else self.critic(input_ids=texts[rows], use_cache=False)[0]
-                ratio = (self._log_probs(self.policy, hidden, texts[rows]) - old_log_probs[rows]).exp()
+                with self._autocast():
+                    hidden = self.policy.base_model(input_ids=texts[rows], use_cache=False)[0]
+                    trunk = hidden if self.critic is None else self.critic(input_ids=texts[rows], use_cache=False)[0]
+                    log_probs = self._log_probs(self.policy, hidden, texts[rows])
+                    values = self.value_head(trunk[:, work.prompt - 1 : -1])[..., 0].float()
+                ratio = (log_probs - old_log_probs[rows]).exp()
                 gain = torch.min(advantages[rows] * ratio, advantages[rows] * ratio.clamp(0.8, 1.2)).mean()
-                values = self.value_head(trunk[:, work.prompt - 1 : -1])[..., 0]
                 loss = 0.5 * F.mse_loss(values, returns[rows]) - gain
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -94,9 +105,18 @@ class Limit:
         return nn.Linear(self.work.width, 1, device=self.device)
 
     def _log_probs(self, model: Any, hidden: Tensor, texts: Tensor) -> Tensor:
-        logits: Tensor = model.lm_head(hidden[:, self.work.prompt - 1 : -1])  # (B, R, V)
+        logits: Tensor = model.lm_head(hidden[:, self.work.prompt - 1 : -1]).float()  # (B, R, V)
         chosen = logits.gather(2, texts[:, self.work.prompt :, None])[..., 0]
         return chosen - logits.logsumexp(-1)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.work.precision == "bf16")
+
+    def _empty_cache(self) -> list[Tensor]:
+        """Keys or values of every layer, (B, heads, T, depth)."""
+        work = self.work
+        shape = (work.texts, work.heads, work.prompt + work.response, work.width // work.heads)
+        return [torch.empty(shape, device=work.device) for _ in range(work.layers)]
 
     def _step(self, ids: Tensor, start: int) -> Tensor:
         """Logits (B, V) after ids (B, n) at positions start..start+n-1."""

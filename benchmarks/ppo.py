@@ -63,8 +63,13 @@ def _cases(work: Workload, stack: ExitStack) -> Iterator[Case]:
     yield _naive_case(work, stack)
 
 
-def make_agent(work: Workload, venv: VecEnv, name: str, critic: str = "shared", buffer: type | None = None) -> Any:
-    """An agent of textgym or of Stable-Baselines3, as ``name`` says, with the settings of the workload."""
+def make_agent(
+    work: Workload, venv: VecEnv, name: str, critic: str = "shared", buffer: type | None = None, **policy: Any
+) -> Any:
+    """An agent of textgym or of Stable-Baselines3, as ``name`` says, with the settings of the workload.
+
+    ``policy`` has further options of :class:`textgym.agents.CausalLMPolicy`.
+    """
     settings: dict[str, Any] = {
         "n_steps": work.response,
         "batch_size": work.minibatch * work.response,
@@ -75,8 +80,10 @@ def make_agent(work: Workload, venv: VecEnv, name: str, critic: str = "shared", 
         "policy_kwargs": {
             "model": work.language_model(0),
             "critic": critic,
+            "precision": work.precision,
             "suppress_tokens": Tokenizer.load("tiny").eos_ids,
             "optimizer_kwargs": {"eps": 1e-5, "weight_decay": 0.0, "fused": True},
+            **policy,
         },
     }
     if name.startswith("textgym"):
@@ -120,7 +127,7 @@ class TimedReward:
     """
 
     def __init__(self, work: Workload) -> None:
-        trunk = LanguageModel(work.language_model(1), "tiny")
+        trunk = LanguageModel(work.language_model(1), "tiny", work.precision)
         self.model = PreferenceRewardModel(trunk, max_length=work.prompt + work.response)
         self.device, self.seconds, self.calls = torch.device(work.device), 0.0, 0
 

@@ -34,14 +34,14 @@ def run(options: Options) -> Report:
         fixed, mixed = stack.enter_context(environment(work)), stack.enter_context(environment(work, ends=ends))
         limit, model = Limit(work), work.language_model(0).eval()
         eos, fixed_eos = eos_ids(mixed), eos_ids(fixed)
-        step, padded, refilled = "env.step + policy", "generate()", "textgym generate()"
+        step, plain, refilled = "env.step + policy", "generate()", "textgym generate()"
         cases = [
             Case("fixed: bare loop", lambda: _discard(limit.decode()), work.tokens),
-            Case(f"fixed: {padded}", _padded(model, limit.prompts, work, []), limit="fixed: bare loop"),
+            Case(f"fixed: {plain}", padded(model, limit.prompts, work, []), limit="fixed: bare loop"),
             Case(f"fixed: {step}", stepper(fixed, work, work.response, fixed_eos), limit="fixed: bare loop"),
-            Case(f"mixed: {padded}", _padded(model, limit.prompts, work, eos)),
-            Case(f"mixed: {refilled}", _refilled(model, limit.prompts, work, eos), limit=f"mixed: {padded}"),
-            Case(f"mixed: {step}", stepper(mixed, work, _ROUNDS * work.response, []), limit=f"mixed: {padded}"),
+            Case(f"mixed: {plain}", padded(model, limit.prompts, work, eos)),
+            Case(f"mixed: {refilled}", _refilled(model, limit.prompts, work, eos), limit=f"mixed: {plain}"),
+            Case(f"mixed: {step}", stepper(mixed, work, _ROUNDS * work.response, []), limit=f"mixed: {plain}"),
         ]
         found = {item.name: item for item in measure(cases, options)}
     return Report(
@@ -50,7 +50,7 @@ def run(options: Options) -> Report:
         list(found.values()),
         figures={
             f"{lengths} lengths, tokens/s of env.step + policy over those of generate()": round(
-                _speed_ratio(found[f"{lengths}: {step}"], found[f"{lengths}: {padded}"]), 2
+                _speed_ratio(found[f"{lengths}: {step}"], found[f"{lengths}: {plain}"]), 2
             )
             for lengths in ("fixed", "mixed")
         },
@@ -66,6 +66,7 @@ def stepper(venv: VecEnv, work: Workload, steps: int, suppress: list[int]) -> Ca
         lambda _: 0.0,
         model=LanguageModel(work.language_model(0)),
         suppress_tokens=tuple(suppress),
+        precision=work.precision,
     ).to(work.device)
     policy.set_training_mode(False)
     observation = venv.reset()
@@ -81,7 +82,7 @@ def stepper(venv: VecEnv, work: Workload, steps: int, suppress: list[int]) -> Ca
     return write
 
 
-def _padded(model: Any, prompts: Tensor, work: Workload, ends: list[int]) -> Callable[[], int]:
+def padded(model: Any, prompts: Tensor, work: Workload, ends: list[int]) -> Callable[[], int]:
     """Hugging Face's way: a batch is done when its longest text is."""
     settings: dict[str, Any] = {"do_sample": True, "top_k": 0, "max_new_tokens": work.response, "pad_token_id": 0}
     settings |= {"eos_token_id": ends} if ends else {"min_new_tokens": work.response}

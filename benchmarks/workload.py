@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from stable_baselines3.common.vec_env import VecEnv
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from textgym.agents import make_vec_env
 from textgym.hub import resolve_folder
+from textgym.models.language_model import Precision
 from textgym.spaces import TokenSpace
 from textgym.tokenization import Tokenizer
 
@@ -39,6 +40,10 @@ class Workload:
         minibatch: Texts per optimizer step.
         distinct_prompts: Different prompts among the texts; by default all differ.
         device: Where models run.
+        precision: Of everything that is computed: fp32, or bf16 by autocast.
+        architecture: Of the model.
+        kv_heads, inner: Of the model: heads of keys and values (Llama), width of the feed-forward layers; by default
+            ``heads`` and four times ``width``.
     """
 
     vocabulary: int = 4096
@@ -52,6 +57,10 @@ class Workload:
     minibatch: int = 16
     distinct_prompts: int | None = None
     device: str = "cpu"
+    precision: Precision = "fp32"
+    architecture: Literal["gpt2", "llama"] = "gpt2"
+    kv_heads: int | None = None
+    inner: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -65,15 +74,21 @@ class Workload:
 
     def smaller(self) -> Workload:
         """The same in miniature, for a run that measures nothing."""
-        return replace(self, width=16, heads=2, layers=1, prompt=16, response=4, texts=4, epochs=1, minibatch=2)
+        small = replace(self, width=16, heads=2, layers=1, prompt=16, response=4, texts=4, epochs=1, minibatch=2)
+        return replace(small, kv_heads=self.kv_heads and 1, inner=self.inner and 24)
 
     def language_model(self, seed: int) -> Any:
-        """A GPT-2 (``GPT2LMHeadModel``) with random weights and no dropout."""
+        """A Hugging Face causal LM with random weights and no dropout."""
         torch.manual_seed(seed)
-        config = GPT2Config(
+        with torch.device(self.device):  # large models are drawn there faster than they are copied
+            return GPT2LMHeadModel(self._gpt2()) if self.architecture == "gpt2" else LlamaForCausalLM(self._llama())
+
+    def _gpt2(self) -> GPT2Config:
+        return GPT2Config(
             n_layer=self.layers,
             n_embd=self.width,
             n_head=self.heads,
+            n_inner=self.inner,
             vocab_size=self.vocabulary,
             n_positions=max(1024, self.prompt + self.response),
             resid_pdrop=0.0,
@@ -82,8 +97,20 @@ class Workload:
             bos_token_id=None,
             eos_token_id=None,
         )
-        network: Any = GPT2LMHeadModel(config)
-        return network.to(self.device)
+
+    def _llama(self) -> LlamaConfig:
+        return LlamaConfig(
+            num_hidden_layers=self.layers,
+            hidden_size=self.width,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.kv_heads,
+            intermediate_size=self.inner or 4 * self.width,
+            vocab_size=self.vocabulary,
+            max_position_embeddings=max(1024, self.prompt + self.response),
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from textgym import cli
-from textgym.benchmarks import BENCHMARKS, Options, Report, controls, run_benchmark
+from textgym.benchmarks import BENCHMARKS, Options, Report, controls, gpu, run_benchmark
 from textgym.benchmarks.limit import Limit
 from textgym.benchmarks.ppo import TimedReward
 from textgym.benchmarks.workload import Workload, environment, eos_ids
@@ -101,6 +103,58 @@ def test_peers_without_trl_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "trl.experimental.ppo", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'trl<1\.13'"):
         smoke("peers")
+
+
+def test_gpu() -> None:
+    report = smoke("gpu")
+    rows = check_form(report)
+    for model in ("GPT-2 small", "Llama 1B"):
+        assert {f"{model}: textgym PPO", f"{model}: generate()", f"{model}: env.step + policy"} <= set(rows)
+        assert {f"{model}: {way}" for way in gpu.MEMORY if "LoRA" not in way} <= set(rows)
+        assert rows[f"{model}: limit"]["parts"].keys() == {"rollout", "reference", "reward", "update"}
+        assert all(value > 0 for name, value in report.figures.items() if name.startswith(model))
+
+
+def test_gpu_shapes_are_those_of_the_models_they_are_named_after() -> None:
+    sizes = {}
+    for name, work in gpu.MODELS.items():
+        weights = gpu.weights_of(replace(work, device="meta").language_model(0))
+        sizes[name] = round(sum(weights) / 1e6)
+    assert sizes == {"GPT-2 small": 124, "Llama 1B": 1236}  # 124.4 with 0.8 of positions, 1,235.8
+
+
+# A model of 10 + 5 weights, one layer of width 4; 2 texts of 3 + 2 tokens.
+TOY = Workload(width=4, layers=1, heads=2, prompt=3, response=2, texts=2, epochs=4)
+TOY_WEIGHTS = gpu.Weights(trunk=10, head=5)
+
+
+def test_the_floor_of_a_rollout_where_memory_is_slow() -> None:
+    # Prompts: 15 weights of 2 bytes. Then the same, and 2 texts of 4 tokens with 4 keys and 4 values of 2 bytes.
+    assert gpu.rollout_floor(TOY, TOY_WEIGHTS, gpu.Rates(1.0, 1e30)) == 30 + (30 + 2 * 4 * 8 * 2)
+    grouped = replace(TOY, kv_heads=1)
+    assert gpu.rollout_floor(grouped, TOY_WEIGHTS, gpu.Rates(1.0, 1e30)) == 30 + (30 + 2 * 4 * 4 * 2)
+
+
+def test_the_floor_of_a_rollout_where_arithmetic_is_slow() -> None:
+    # A product costs 2. Of each text, the trunk reads 3 tokens, the head 1, and attention, 2 products, half of 3 x 3.
+    prompts = 2 * (2 * 10 * 3 + 2 * 5 + 2 * 2 * 4 * 9 / 2)
+    token = 2 * (2 * 15 + 2 * 2 * 4 * 4)
+    assert gpu.rollout_floor(TOY, TOY_WEIGHTS, gpu.Rates(1e30, 1.0)) == prompts + token
+
+
+def test_the_operations_of_an_update() -> None:
+    forward = 2 * 10 * 5 + 2 * 5 * 2 + 2 * 2 * 4 * 25 / 2
+    assert gpu.update_flops(TOY, TOY_WEIGHTS) == 3 * 2 * 4 * forward  # forward and backward, texts, epochs
+
+
+def test_rates_are_positive() -> None:
+    assert min(gpu.measured_rates(torch.device("cpu"), smoke=True)) > 0
+
+
+def test_every_benchmark_has_a_module_and_a_test() -> None:
+    for name in BENCHMARKS:
+        assert importlib.util.find_spec(f"textgym.benchmarks.{name}") is not None
+        assert f"test_{name}" in globals()
 
 
 def test_the_decoding_loop_of_the_limit_agrees_with_a_full_forward() -> None:

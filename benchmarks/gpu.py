@@ -1,0 +1,230 @@
+"""Rollout, update, iteration and memory on one GPU: ``textgym bench gpu``.
+
+Two models of random weights in bf16 autocast, a GPT-2 small and a Llama of a billion weights. The limits come from two
+rates that are measured first, of copying memory and of multiplying matrices:
+
+- A decoding step reads all weights and all keys and values once, two bytes each, and multiplies. The longer of the two
+  is the floor of its time; no loop attains it.
+- An update has to do a certain number of multiplications. Their share of what the GPU could have multiplied in the time
+  is the utilisation. Work that an implementation does on top (recomputed activations, padding) does not count.
+- The limit of an iteration is the floor of its rollout and the measured bare reference, reward and update passes.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import statistics
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from textgym.benchmarks.harness import Case, Measurement, Options, Report, clock, measure
+from textgym.benchmarks.limit import Limit
+from textgym.benchmarks.ppo import TimedReward, iteration_case, make_agent
+from textgym.benchmarks.rollout import padded, stepper
+from textgym.benchmarks.workload import Workload, environment, eos_ids
+
+_TEXTS = Workload(prompt=256, response=128, precision="bf16")
+MODELS = {
+    "GPT-2 small": replace(_TEXTS, vocabulary=50_257, width=768, layers=12, heads=12),
+    "Llama 1B": replace(
+        _TEXTS, architecture="llama", vocabulary=128_256, width=2048, layers=16, heads=32, kv_heads=8, inner=8192
+    ),
+}
+MEMORY: dict[str, dict[str, Any]] = {
+    "full, shared": {},
+    "full, separate": {"critic": "separate"},
+    "full, shared, recomputed": {"gradient_checkpointing": True},
+    "LoRA, shared": {"lora_rank": 16},
+    "LoRA, separate": {"lora_rank": 16, "critic": "separate"},
+}
+_BYTES = 2  # of a number in bf16
+
+
+class Rates(NamedTuple):
+    """What the device does per second."""
+
+    copied: float
+    """Bytes, read and written."""
+    multiplied: float
+    """Floating-point operations of a bf16 matrix product."""
+
+
+class Weights(NamedTuple):
+    """Weights of a model that take part in a matrix product."""
+
+    trunk: int
+    head: int
+
+
+def run(options: Options) -> Report:
+    """Measure both models, then the memory of every way to train them."""
+    device = torch.device(options.device)
+    rates = measured_rates(device, options.smoke)
+    figures: dict[str, Any] = {
+        "copied, GB/s": round(rates.copied / 1e9, 1),
+        "multiplied in bf16, TFLOP/s": round(rates.multiplied / 1e12, 2),
+    }
+    measurements: list[Measurement] = []
+    for name, full in MODELS.items():
+        work = replace(full.smaller(), vocabulary=4096) if options.smoke else full
+        work = replace(work, device=options.device)
+        measurements += _speeds(name, work, rates, options, figures)
+        _free(device)
+        for way, policy in _ways_to_train().items():
+            measurements += _memory(f"{name}: {way}", work, policy, options)
+            _free(device)
+    example = next(iter(MODELS.values()))
+    return Report(
+        "gpu",
+        f"One GPU, bf16: {example.texts} texts of {example.prompt} + {example.response} tokens"
+        + (", in miniature" if options.smoke else ""),
+        measurements,
+        figures=figures,
+        notes=[
+            "The limit's rollout is computed from the two rates; no loop attains it.",
+            "full or LoRA: weights that are trained; shared or separate: the critic; recomputed: activations.",
+            "Peak memory is of one epoch with policy, reference and reward model on the GPU.",
+            *([] if importlib.util.find_spec("peft") else ["No LoRA without the package peft."]),
+        ],
+    )
+
+
+# ------------------------------------------------------------------ limits
+def measured_rates(device: torch.device, smoke: bool = False) -> Rates:
+    """Copy 1 GiB, and multiply square bf16 matrices of 8,192 rows; medians."""
+    size, rows = (2**20, 64) if smoke else (2**30, 8192)
+    source = torch.zeros(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    left, right = torch.randn(2, rows, rows, device=device, dtype=torch.bfloat16)
+    product = torch.empty_like(left)
+    copying = _seconds(lambda: target.copy_(source), device)
+    multiplying = _seconds(lambda: torch.mm(left, right, out=product), device)
+    return Rates(2 * size / copying, 2 * rows**3 / multiplying)
+
+
+def weights_of(network: Any) -> Weights:
+    """Count the weights of a Hugging Face causal LM; tables that are looked up in do not count."""
+    layers = (module for module in network.base_model.modules() if not isinstance(module, nn.Embedding))
+    trunk = sum(parameter.numel() for layer in layers for parameter in layer.parameters(recurse=False))
+    return Weights(trunk, network.get_output_embeddings().weight.numel())
+
+
+def rollout_floor(work: Workload, weights: Weights, rates: Rates) -> float:
+    """The least seconds of a rollout: of the prompts and of every later token, what memory or arithmetic takes.
+
+    Attention counts half of the square of a prompt, and everything that is cached of a later token.
+    """
+    cached = 2 * _BYTES * work.layers * work.width // work.heads * (work.kv_heads or work.heads)  # bytes per token
+    read = _BYTES * (weights.trunk + weights.head)
+    prompts = 2 * weights.trunk * work.prompt + 2 * weights.head + 2 * work.layers * work.width * work.prompt**2
+    seconds = max(read / rates.copied, work.texts * prompts / rates.multiplied)
+    for length in range(work.prompt + 1, work.prompt + work.response):
+        flops = work.texts * (2 * (weights.trunk + weights.head) + 4 * work.layers * work.width * length)
+        seconds += max((read + work.texts * length * cached) / rates.copied, flops / rates.multiplied)
+    return seconds
+
+
+def update_flops(work: Workload, weights: Weights) -> float:
+    """Operations that an update cannot do without: forward, and twice as many backward (Kaplan et al. 2020).
+
+    The head works where a token was chosen, attention looks back only.
+    """
+    length = work.prompt + work.response
+    forward = 2 * weights.trunk * length + 2 * weights.head * work.response + 2 * work.layers * work.width * length**2
+    return 3.0 * work.texts * work.epochs * forward
+
+
+def _seconds(run: Callable[[], Any], device: torch.device, times: int = 10, repetitions: int = 5) -> float:
+    """Median seconds of one of ``times`` runs in a row."""
+    found = []
+    for _ in range(repetitions + 1):
+        start = clock(device)
+        for _ in range(times):
+            run()
+        found.append((clock(device) - start) / times)
+    return statistics.median(found[1:])
+
+
+# ------------------------------------------------------------ measurements
+def _speeds(
+    name: str, work: Workload, rates: Rates, options: Options, figures: dict[str, Any]
+) -> list[Measurement]:  # fmt: skip
+    """Limit, generate(), rollout and iteration of one model in turn."""
+    with ExitStack() as stack:
+        limit = Limit(work)
+        weights = weights_of(limit.policy)
+        floor = rollout_floor(work, weights, rates)
+        venv = stack.enter_context(environment(work))
+        scorer = TimedReward(work)
+        agent = make_agent(work, stack.enter_context(environment(work, scorer)), "textgym PPO")
+        plain = work.language_model(0).to(torch.bfloat16).eval()
+        cases = [
+            _limit_case(f"{name}: limit", limit, work, floor),
+            iteration_case(f"{name}: textgym PPO", agent, scorer, work, f"{name}: limit"),
+            Case(f"{name}: generate()", padded(plain, limit.prompts, work, [])),
+            Case(
+                f"{name}: env.step + policy",
+                stepper(venv, work, work.response, eos_ids(venv)),
+                limit=f"{name}: generate()",
+            ),
+        ]
+        found = measure(cases, options)
+    for item in found:
+        item.peak_bytes = None  # all four are in memory at once
+    bare, ours, generated, rollout = found
+    flops = update_flops(work, weights)
+    figures |= {
+        f"{name}, weights in matrix products, millions": round(sum(weights) / 1e6, 1),
+        f"{name}, floor of a rollout, seconds": float(f"{floor:.3g}"),
+        f"{name}, rollout, times the floor": round(rollout.median / floor, 2),
+        f"{name}, generate(), times the floor": round(generated.median / floor, 2),
+        f"{name}, rollout, tokens/s over those of generate()": round((rollout.rate or 0) / (generated.rate or 1), 2),
+        f"{name}, update, utilisation": _utilisation(ours, flops, rates),
+        f"{name}, bare update, utilisation": _utilisation(bare, flops, rates),
+    }
+    return found
+
+
+def _limit_case(name: str, limit: Limit, work: Workload, floor: float) -> Case:
+    case = Case(name, lambda: None, work.tokens, extrapolated=True)
+    shape = (work.texts, work.prompt + work.response)
+    texts = torch.randint(0, work.vocabulary, shape, device=work.device)
+    old_log_probs = limit.reference_log_probs(texts).clone()
+
+    def learn() -> None:
+        case.parts["rollout"] = floor
+        limit.learn(texts, old_log_probs, case.parts)
+
+    case.run = learn
+    return case
+
+
+def _utilisation(item: Measurement, flops: float, rates: Rates) -> float:
+    return float(f"{flops / statistics.median(item.parts['update']) / rates.multiplied:.3g}")
+
+
+def _memory(name: str, work: Workload, policy: dict[str, Any], options: Options) -> list[Measurement]:
+    """One iteration of one epoch, alone in memory."""
+    work = replace(work, epochs=1)
+    with ExitStack() as stack:
+        scorer = TimedReward(work)
+        agent = make_agent(work, stack.enter_context(environment(work, scorer)), "textgym PPO", **policy)
+        return measure([iteration_case(name, agent, scorer, work, None)], replace(options, repetitions=1))
+
+
+def _ways_to_train() -> dict[str, dict[str, Any]]:
+    with_lora = importlib.util.find_spec("peft") is not None
+    return {way: policy for way, policy in MEMORY.items() if with_lora or "lora_rank" not in policy}
+
+
+def _free(device: torch.device) -> None:
+    """Agents hold themselves in cycles; the next measurement must not find their memory taken."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
