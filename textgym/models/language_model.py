@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging as hf_logging
 
-from textgym.errors import CheckpointError, MissingExtraError, ModelError
+from textgym.errors import MissingExtraError, ModelError
 from textgym.hub import resolve_folder
+from textgym.models.pretrained import quiet, read_pretrained
 from textgym.tokenization import Tokenizer
 
 Precision = Literal["fp32", "bf16"]
@@ -77,6 +76,24 @@ class LanguageModel(nn.Module):
         """Where the weights are."""
         device: torch.device = next(self.network.parameters()).device
         return device
+
+    @property
+    def context_length(self) -> int | None:
+        """Most tokens of one text, prompt and response together; ``None`` where positions have no end."""
+        length = getattr(self.config, "max_position_embeddings", None) or getattr(self.config, "n_positions", None)
+        return int(length) if length else None
+
+    def require_context(self, tokens: int, what: str = "prompt and response") -> None:
+        """Check that ``tokens`` tokens fit.
+
+        Raises:
+            ModelError: If the context of the model is shorter.
+        """
+        if self.context_length is not None and tokens > self.context_length:
+            raise ModelError(
+                f"expected a model with a context of at least {tokens} tokens for {what}, got {self.context_length}; "
+                "lower max_prompt_tokens or max_new_tokens"
+            )
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -200,7 +217,7 @@ class LanguageModel(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         network = copy.deepcopy(self.adapter).merge_and_unload() if self.adapter is not None else self.network
-        with _quiet():
+        with quiet():
             network.save_pretrained(folder)
         if self._tokenizer is not None:
             self._tokenizer.save(folder)
@@ -217,18 +234,6 @@ class LanguageModel(nn.Module):
                 f"expected logits = head(last hidden state), got another form in {type(self.network).__name__}; "
                 "this architecture is not supported"
             )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars from transformers: a model of ours is one file."""
-    was_on = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_on:
-            hf_logging.enable_progress_bar()
 
 
 def _shape_logits(logits: Tensor, config: Any) -> Tensor:
@@ -276,16 +281,7 @@ def load_language_model(
 
 
 def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    try:
-        with _quiet():
-            network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"expected safetensors weights in {folder}, got none that can be read ({error}); "
-            "pickled weights are not opened, because they can execute code: convert them"
-        ) from error
-    except ValueError as error:
-        raise ModelError(f"expected a causal LM in {folder}, got another kind of model: {error}") from error
+    network: PreTrainedModel = read_pretrained(AutoModelForCausalLM, "a causal LM", folder, dtype)
     return network
 
 
