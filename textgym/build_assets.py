@@ -122,9 +122,8 @@ def save_model(model: LanguageModel, folder: Path) -> None:
     network = GPTNeoXForCausalLM(model.config)
     network.load_state_dict(model.network.state_dict())
     network.tie_weights()
-    with torch.no_grad():  # the head is linear and reads the final norm
-        network.gpt_neox.final_layer_norm.weight /= TEMPERATURE
-        network.gpt_neox.final_layer_norm.bias /= TEMPERATURE
+    for parameter in network.gpt_neox.final_layer_norm.parameters():  # read by the head alone, which is linear
+        parameter.data /= TEMPERATURE
     network.half().save_pretrained(folder)
 
 
