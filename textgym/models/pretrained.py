@@ -32,7 +32,12 @@ def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype
     try:
         with quiet():
             network, report = auto_class.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+                folder,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # so that the error below can name them
             )
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
@@ -44,9 +49,8 @@ def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype
             f"expected the weights that the configuration in {folder} describes, got others ({error}); fetch it again"
         ) from error
     except (ValueError, KeyError, ImportError) as error:
-        raise ModelError(
-            f"expected {what} in {folder}, got another kind of model: {str(error).splitlines()[0]}"
-        ) from error
+        reason = str(error).partition("\n")[0]
+        raise ModelError(f"expected {what} in {folder}, got another kind of model: {reason}") from error
     if absent := sorted([*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]):
         raise CheckpointError(
             f"expected all weights of {type(network).__name__} in {folder}, got none or others for {len(absent)}: "
