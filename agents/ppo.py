@@ -111,6 +111,8 @@ class PPO(stable_baselines3.PPO):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
+        if kl_target is not None and not kl_target > 0:
+            raise ValueError(f"expected kl_target above 0, got {kl_target}; leave it out for a fixed kl_coef")
         # Plain floats, because a checkpoint holds such, and arithmetic in a numpy type would give other numbers.
         self.kl_coef, self.kl_horizon = float(kl_coef), float(kl_horizon)
         self.kl_target = None if kl_target is None else float(kl_target)

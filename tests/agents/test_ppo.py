@@ -163,6 +163,11 @@ def test_whitening_and_clipping_are_off_by_default(make_agent: Any) -> None:
         assert agent.rollout_buffer.rewards[step, env] == pytest.approx(info["rewards"]["total"], abs=1e-6)
 
 
+def test_a_kl_of_zero_is_no_target(make_agent: Any) -> None:
+    with pytest.raises(ValueError, match="expected kl_target above 0, got 0"):
+        make_agent(kl_target=0.0)
+
+
 def test_adaptive_coefficient(make_agent: Any) -> None:
     agent = make_agent(kl_coef=0.1, kl_target=0.05, kl_horizon=50.0, learning_rate=3e-2)
     agent.learn(4 * 11 * 3)

@@ -190,11 +190,11 @@ def test_sft_leaves_out_what_the_model_cannot_read(short: str) -> None:
     rows = [{"doc": f"Document {n}.", "sum": "word " * (100 if n % 2 else 5)} for n in range(40)]
     Path("long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = ["sft", *columns("long.jsonl"), "--model", short, *BUDGETS, "--steps", "1", "--eval-prompts", "1"]
-    assert re.search(r"left out \d+ of \d+ train texts", run(*arguments, "--batch-size", "2", "--out", "s").stderr)
+    assert re.search(r"left out \d+ of \d+ references", run(*arguments, "--batch-size", "2", "--out", "s").stderr)
     Path("longer.jsonl").write_text("".join(json.dumps(row | {"sum": "word " * 100}) + "\n" for row in rows))
     shown = CliRunner().invoke(cli.app, [*arguments[:2], "longer.jsonl", *arguments[3:], "--out", "t"])
     assert shown.exit_code == cli.BAD_INPUT
-    assert "expected texts that fit the context" in shown.stderr
+    assert "expected references of at most" in shown.stderr
     assert not Path("t").exists()
 
 

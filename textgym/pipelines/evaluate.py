@@ -83,7 +83,8 @@ def sit_exam(exam: Exam, model: LanguageModel, title: str, reference: LanguageMo
         model: Who writes.
         title: What the progress bar is called.
         reference: Start model that the KL is measured to; ``model`` itself (KL 0) or ``None`` (no KL) are fine. There
-            is no KL either where its tokenizer is another one.
+            is no KL either where its tokenizer is another one, or at temperature 0, where all probability is on one
+            text.
     """
     start = time.perf_counter()
     samples = sample_texts(model, exam.task, exam.examples, exam.sampling, title)
@@ -92,18 +93,20 @@ def sit_exam(exam: Exam, model: LanguageModel, title: str, reference: LanguageMo
         "length": np.array([len(ids) for ids in samples.ids], dtype=np.float64),
         "eos": np.array(samples.ended, dtype=np.float64),
     }
-    kl = _kl(model, reference, samples)
+    kl = _kl(model, reference, samples, exam.sampling.temperature)
     measures = measures.with_values(values if kl is None else {**values, "kl": kl})
     return Evaluation(samples.texts, measures, time.perf_counter() - start)
 
 
-def _kl(model: LanguageModel, reference: LanguageModel | None, samples: Samples) -> np.ndarray | None:
-    """Log pi - log ref of every text, shape (n,)."""
+def _kl(
+    model: LanguageModel, reference: LanguageModel | None, samples: Samples, temperature: float
+) -> np.ndarray | None:
+    """Log pi - log ref of every text, shape (n,), both at the temperature the texts were sampled at."""
     if reference is model:
         return np.zeros(len(samples.ids))
-    if reference is None or reference.tokenizer.fingerprint != model.tokenizer.fingerprint:
+    if reference is None or reference.tokenizer.fingerprint != model.tokenizer.fingerprint or temperature == 0:
         return None
-    return log_probs_of_texts(model, samples) - log_probs_of_texts(reference, samples)
+    return log_probs_of_texts(model, samples, temperature) - log_probs_of_texts(reference, samples, temperature)
 
 
 def write_texts(run: RunFolder, side: str, exam: Exam, evaluation: Evaluation) -> None:

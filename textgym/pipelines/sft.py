@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,6 @@ import torch
 
 from textgym import console
 from textgym.agents.sft import TokenPair, encode_pairs, response_loss, supervised_fine_tune
-from textgym.errors import DataError
 from textgym.evaluation import fixed_examples
 from textgym.models.language_model import LanguageModel
 from textgym.pipelines.evaluate import Evaluation, Exam, make_exam, show_comparison, sit_exam, summarise, write_texts
@@ -100,7 +98,7 @@ def run_sft(settings: SftSettings) -> RunFolder:
     exam = make_exam(held_out, reward, settings.eval_prompts, settings.seed)
     model = load_model(settings.model, settings.device)
     require_context(model, train)
-    pairs = _encode(model, train, settings.limit)
+    pairs = encode_pairs(train, train.dataset, model.tokenizer, settings.limit, model.context_length)
     step_seconds = _time_of_a_step(model, pairs, settings)
     steps = settings.steps if settings.minutes is None else max(1, int(settings.minutes * 60 / step_seconds))
     run = RunFolder.create(settings.out, "sft", asdict(settings))
@@ -127,26 +125,6 @@ def run_sft(settings: SftSettings) -> RunFolder:
 
 def _make_task(settings: SftSettings, split: Split) -> Task:
     return with_budgets(settings.choice.make(split), settings.max_prompt_tokens, settings.max_new_tokens)
-
-
-def _encode(model: LanguageModel, task: Task, limit: int | None) -> list[TokenPair]:
-    """Encode what is imitated, without what is longer than the context of the model.
-
-    Raises:
-        DataError: Nothing is left.
-    """
-    pairs = encode_pairs(task, task.dataset, model.tokenizer, limit)
-    longest = math.inf if model.context_length is None else model.context_length
-    fitting = [pair for pair in pairs if len(pair.prompt) + len(pair.response) <= longest]
-    if not fitting:
-        raise DataError(
-            f"expected texts that fit the context of the model with their prompts, {longest} tokens, got {len(pairs)} "
-            "longer ones; lower max_prompt_tokens or shorten the references"
-        )
-    if len(fitting) < len(pairs):
-        left_out = f"{len(pairs) - len(fitting):,} of {len(pairs):,} {task.dataset.split} texts"
-        console.warn(f"left out {left_out}: with their prompts they are longer than the model's {longest} tokens")
-    return fitting
 
 
 def _train(run: RunFolder, model: LanguageModel, pairs: Sequence[TokenPair], settings: SftSettings, steps: int) -> None:
@@ -196,7 +174,7 @@ def _held_out_loss(model: LanguageModel, task: Task) -> float | None:
     """Mean loss per text on held-out texts, nats per token; ``None`` where there is nothing to imitate."""
     if not any(example.references or example.demonstrations for example in fixed_examples(task.dataset, _LOSS_PAIRS)):
         return None
-    pairs = _encode(model, task, _LOSS_PAIRS)
+    pairs = encode_pairs(task, task.dataset, model.tokenizer, _LOSS_PAIRS, model.context_length)
     chunks = [pairs[start : start + 32] for start in range(0, len(pairs), 32)]
     with torch.no_grad():
         return float(
