@@ -53,7 +53,8 @@ class PPO(stable_baselines3.PPO):
         clip_range: Clipping of the probability ratio.
         clip_range_vf: Clipping of the value change (the larger loss of both branches); ``None`` for none. A value can
             then not follow returns that are far from it: use it with rewards of order 1 around 0.
-        normalize_advantage: Normalise advantages over the tokens of a minibatch.
+        normalize_advantage: Normalise advantages over the tokens of a minibatch: mean 0 and, unless ``whiten_rewards``
+            has set the scale, standard deviation 1.
         ent_coef, vf_coef, max_grad_norm: Weights of entropy and value loss, and the largest gradient norm.
         kl_coef: Weight of the KL penalty.
         kl_target: Hold the KL per text (nats) near this by adapting ``kl_coef``; ``None`` keeps it fixed.
@@ -278,7 +279,9 @@ class PPO(stable_baselines3.PPO):
         samples = [self.rollout_buffer.samples(chunk) for chunk in chunks]
         advantages = torch.cat([sample.advantages for sample in samples])
         if self.normalize_advantage:
-            advantages = normalize_advantages(advantages)
+            # Whitened scores are of size 1 already. Dividing again would, where all texts get the same reward, blow up
+            # what the KL penalty leaves to full-sized steps, which drift.
+            advantages = advantages - advantages.mean() if self.whiten_rewards else normalize_advantages(advantages)
         total: dict[str, float] = defaultdict(float)
         for sample, part in zip(samples, advantages.split([len(sample.actions) for sample in samples]), strict=True):
             share = len(part) / len(advantages)

@@ -148,6 +148,15 @@ def test_whitening_never_shifts_the_mean(make_agent: Any, monkeypatch: pytest.Mo
     np.testing.assert_allclose(agent.rollout_buffer.rewards, [[0, 0], [2, 0], [0, 2]], atol=1e-5)
 
 
+def test_whitening_leaves_little_to_learn_from_one_reward_for_all(make_agent: Any) -> None:
+    def gradient(**options: Any) -> float:
+        agent = make_agent(env={"reward": lambda prompts, *_: [0.0] * len(prompts)}, **options)
+        agent.learn(2 * 4 * 11)
+        return float(agent.history[-1]["grad_norm"])
+
+    assert gradient(whiten_rewards=True) < 0.1 * gradient(whiten_rewards=False)
+
+
 def test_clipped_rewards_by_hand(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.1, clip_reward=1.5)
     hand_made_rollout(agent, monkeypatch)
@@ -237,9 +246,12 @@ def test_micro_batches_give_the_gradients_of_the_whole(policy: dict[str, Any], m
                 torch.testing.assert_close(left, right, rtol=1e-6, atol=1e-6)
 
 
-def test_padding_adds_nothing_to_the_loss(make_agent: Any) -> None:
+@pytest.mark.parametrize("whiten", [False, True])
+def test_padding_adds_nothing_to_the_loss(make_agent: Any, whiten: bool) -> None:
     """A minibatch's loss is the mean over its tokens, each scored alone by the bare losses."""
-    agent = make_agent(ent_coef=0.1, vf_coef=0.7, clip_range=0.1, clip_range_vf=0.05, learning_rate=1e-2)
+    agent = make_agent(
+        ent_coef=0.1, vf_coef=0.7, clip_range=0.1, clip_range_vf=0.05, learning_rate=1e-2, whiten_rewards=whiten
+    )
     agent.learn(4 * 11)
     collect(agent)
     with torch.no_grad():
@@ -249,7 +261,7 @@ def test_padding_adds_nothing_to_the_loss(make_agent: Any) -> None:
     advantages = torch.from_numpy(
         np.concatenate([buffer.advantages[s.start : s.stop, s.env] for s in buffer.segments()])
     )
-    normalized = normalize_advantages(advantages)
+    normalized = advantages - advantages.mean() if whiten else normalize_advantages(advantages)
     tokens = [(s, step) for s in buffer.segments() for step in range(s.start, s.stop)]
     for (segment, step), advantage in zip(tokens, normalized, strict=True):
         text = [*segment.prefix.tolist(), *buffer.actions[segment.start : step, segment.env, 0].tolist()]

@@ -43,7 +43,7 @@ class DemoSettings:
     pairs: int = 1200
     reward_epochs: int = 1
     reward_learning_rate: float = 1e-4
-    iterations: int = 24
+    iterations: int = 18
     n_envs: int = 64
     learning_rate: float = 4e-4
     kl_coef: float = 0.02
