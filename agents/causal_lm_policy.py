@@ -20,9 +20,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.agents.prefix_sharing import EpisodeBatch, share_prefixes
-from textgym.errors import TokenizerMismatchError
+from textgym.errors import CheckpointError, TokenizerMismatchError
 from textgym.models.language_model import LanguageModel, Precision, load_language_model
-from textgym.models.prefix_cache import PrefixCache, last_hidden
+from textgym.models.prefix_cache import Match, PrefixCache, last_hidden
 from textgym.models.sampling import log_prob_and_entropy, sample_tokens
 from textgym.spaces import TokenSpace
 
@@ -82,6 +82,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         use_sde: Must be false; accepted because Stable-Baselines3 passes it.
 
     Raises:
+        ModelError: If the context of the model is shorter than the observations, which hold prompt and response.
         TokenizerMismatchError: If model and environment have different tokenizers.
         ValueError: For an observation or action space of another kind, or an option out of range.
     """
@@ -107,6 +108,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         options = PolicyOptions(
             critic, temperature, precision, lora_rank, tuple(map(int, suppress_tokens)), gradient_checkpointing
         )
+        assert isinstance(action_space, spaces.Discrete)
+        _check_suppressed(options.suppress_tokens, int(action_space.n))
         if optimizer_kwargs is None:
             optimizer_kwargs = {"eps": 1e-5, "weight_decay": 0.0} if optimizer_class is torch.optim.AdamW else {}
         # _build, which the parent's constructor calls, needs these; they are no modules, so they may come first.
@@ -128,7 +131,11 @@ class CausalLMPolicy(ActorCriticPolicy):
         self.model = load_language_model(model, precision=self.options.precision)
         self.model.precision = self.options.precision  # of a model that is a LanguageModel already, too
         assert isinstance(self.action_space, spaces.Discrete)
+        assert isinstance(self.observation_space, spaces.Dict)
         _check_tokenizer(self.model, self.action_space)
+        width = self.observation_space["input_ids"].shape
+        assert width is not None
+        self.model.require_context(width[0])
         self.model.restrict_vocabulary(int(self.action_space.n))
         self.critic = copy.deepcopy(self.model) if self.options.critic == "separate" else None
         if self.options.lora_rank is not None:
@@ -155,7 +162,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         Returns:
             Actions (B,), values (B, 1), log-probabilities (B,).
         """
-        input_ids, lengths = read_observation(obs)
+        input_ids, lengths = read_observation(_require_ids(obs))
         logits = self.action_logits(self._states(self._actor_caches, input_ids, lengths))
         actions = self._choose(logits, deterministic)
         log_probs = logits.gather(1, actions[:, None])[:, 0] - logits.logsumexp(1)
@@ -171,7 +178,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         return self.action_dist.proba_distribution(action_logits=self.action_logits(states))
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
-        states = self._states(self._actor_caches, *read_observation(observation))
+        states = self._states(self._actor_caches, *read_observation(_require_ids(observation)))
         return self._choose(self.action_logits(states), deterministic)
 
     # ---------------------------------------------------------------- learning
@@ -222,7 +229,10 @@ class CausalLMPolicy(ActorCriticPolicy):
         return super().load_state_dict(*args, **kwargs)
 
     def drop_caches(self) -> None:
-        """Forget cached keys and values."""
+        """Forget cached keys and values.
+
+        Needed only after a write through ``parameter.data`` into parts of parameters: other updates are noticed.
+        """
         self._actor_caches.clear()
         self._critic_caches.clear()
 
@@ -268,7 +278,8 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     def save_config(self, folder: Path) -> None:
         """Write the model's configuration and tokenizer, without weights, into ``folder/model``."""
-        self.model.network.config.save_pretrained(folder / "model")
+        with self.model.original_config():
+            self.model.network.config.save_pretrained(folder / "model")
         if self.model.source is not None:
             self.model.tokenizer.save(folder / "model")
 
@@ -310,16 +321,19 @@ class CachePool:
 
     def hidden(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Hidden state (B, H) of each row's last token, from the cache that knows most of the rows."""
-        known = [self._known_rows(cache, input_ids, lengths) for cache in self._caches]
+        matches = [self._match(cache, input_ids, lengths) for cache in self._caches]
+        known = [int((match.extended | match.unchanged).sum()) if match else 0 for match in matches]
         best = max(known, default=0)
+        match = None
         if best:
+            match = matches[known.index(best)]
             cache = self._caches.pop(known.index(best))
         else:
             if len(self._caches) == self.size:
                 self._caches.pop(0)
             cache = PrefixCache(self.model, *input_ids.shape)
         self._caches.append(cache)
-        return cache.hidden(input_ids, lengths)
+        return cache.hidden(input_ids, lengths, match)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CachePool:
         return CachePool(copy.deepcopy(self.model, memo), self.size)
@@ -328,11 +342,8 @@ class CachePool:
         return {**self.__dict__, "_caches": []}
 
     @staticmethod
-    def _known_rows(cache: PrefixCache, input_ids: Tensor, lengths: Tensor) -> int:
-        if (cache.rows, cache.width) != input_ids.shape:
-            return 0
-        extended, unchanged = cache.match(input_ids, lengths)
-        return int((extended | unchanged).sum())
+    def _match(cache: PrefixCache, input_ids: Tensor, lengths: Tensor) -> Match | None:
+        return cache.match(input_ids, lengths) if (cache.rows, cache.width) == input_ids.shape else None
 
 
 class TextBatch(NamedTuple):
@@ -345,6 +356,16 @@ class TextBatch(NamedTuple):
 def read_observation(obs: dict[str, Tensor]) -> TextBatch:
     """Read ids and lengths from batched observations; lengths come from the mask, never from the ids."""
     return TextBatch(obs["input_ids"].long(), obs["attention_mask"].sum(1, dtype=torch.long))
+
+
+def _require_ids(obs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return observations that come from an environment after a look at their type."""
+    if obs["input_ids"].is_floating_point() or obs["attention_mask"].is_floating_point():
+        raise ValueError(
+            f"expected token ids and a mask of integers, got {obs['input_ids'].dtype} and "
+            f"{obs['attention_mask'].dtype}; if the environment is in a VecNormalize, make that with norm_obs=False"
+        )
+    return obs
 
 
 def token_observation_space(width: int, vocabulary: int, longest_prompt: int) -> spaces.Dict:
@@ -370,10 +391,22 @@ def spaces_of(record: dict[str, Any]) -> tuple[spaces.Dict, spaces.Discrete]:
 
 
 def rebuild_model(record: dict[str, Any], folder: Path) -> LanguageModel:
-    """The model of a checkpoint with fresh weights, from its configuration."""
+    """The model of a checkpoint with fresh weights, from its configuration.
+
+    Raises:
+        CheckpointError: If transformers does not know its architecture.
+    """
     # The type of the weights is not always the one that their configuration names.
     dtype = getattr(torch, record["dtype"])
-    network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder / "model"), dtype=dtype)
+    try:
+        config = AutoConfig.from_pretrained(folder / "model", trust_remote_code=False)
+        network = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    except ValueError as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"expected a causal LM that transformers knows in {folder / 'model'}, got another one ({reason}); "
+            "code from a checkpoint is not run: register the classes of the model before loading"
+        ) from error
     has_tokenizer = (folder / "model" / "tokenizer.json").is_file()
     return LanguageModel(network, str(folder / "model") if has_tokenizer else None, record["options"]["precision"])
 
@@ -387,6 +420,15 @@ def _check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Spa
         )
     if use_sde:
         raise ValueError("expected use_sde=False, got True; tokens are discrete actions")
+
+
+def _check_suppressed(tokens: tuple[int, ...], actions: int) -> None:
+    if outside := sorted(token for token in tokens if not 0 <= token < actions):
+        raise ValueError(
+            f"expected suppress_tokens from 0 to {actions - 1}, got {outside[0]}; use ids of the model's tokenizer"
+        )
+    if len(set(tokens)) == actions:
+        raise ValueError(f"expected a token that is not suppressed, got all {actions} suppressed; leave some out")
 
 
 def _check_tokenizer(model: LanguageModel, action_space: spaces.Discrete) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -60,7 +61,7 @@ def write_checkpoint(
     Args:
         folder: Where it goes; replaced if it exists.
         tensors: Named tensors.
-        record: JSON; its ``"kind"`` says what the checkpoint is of.
+        record: JSON; its ``"kind"`` says what the checkpoint is of. Numpy scalars and paths are stored as plain values.
         extra: Writes further files into the folder it is given.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,7 @@ def write_checkpoint(
     try:
         aside.mkdir()
         save_file(dict(tensors), aside / _TENSORS)
-        (aside / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        (aside / _RECORD).write_text(json.dumps(record, indent=1, default=_plain), encoding="utf-8")
         if extra is not None:
             extra(aside)
         files = sorted(path for path in aside.rglob("*") if path.is_file())
@@ -88,6 +89,15 @@ def write_checkpoint(
         shutil.rmtree(aside, ignore_errors=True)
         _restore(folder)
         raise
+
+
+def _plain(value: object) -> object:
+    """Return what JSON has instead of a value that it does not know."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"expected numbers, texts, lists and dicts in a checkpoint, got {type(value).__name__}")
 
 
 def _retired(folder: Path) -> Path:

@@ -53,7 +53,8 @@ class PPO(stable_baselines3.PPO):
         clip_range: Clipping of the probability ratio.
         clip_range_vf: Clipping of the value change (the larger loss of both branches); ``None`` for none. A value can
             then not follow returns that are far from it: use it with rewards of order 1 around 0.
-        normalize_advantage: Normalise advantages over the tokens of a minibatch.
+        normalize_advantage: Normalise advantages over the tokens of a minibatch: mean 0 and, unless ``whiten_rewards``
+            has set the scale, standard deviation 1.
         ent_coef, vf_coef, max_grad_norm: Weights of entropy and value loss, and the largest gradient norm.
         kl_coef: Weight of the KL penalty.
         kl_target: Hold the KL per text (nats) near this by adapting ``kl_coef``; ``None`` keeps it fixed.
@@ -103,7 +104,7 @@ class PPO(stable_baselines3.PPO):
         recompute_log_probs: bool | None = None,
         micro_batch_size: int | None = None,
         target_kl: float | None = None,
-        tensorboard_log: str | None = None,
+        tensorboard_log: str | Path | None = None,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
         verbose: int = 0,
@@ -111,7 +112,11 @@ class PPO(stable_baselines3.PPO):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        self.kl_coef, self.kl_target, self.kl_horizon = kl_coef, kl_target, kl_horizon
+        if kl_target is not None and not kl_target > 0:
+            raise ValueError(f"expected kl_target above 0, got {kl_target}; leave it out for a fixed kl_coef")
+        # Plain floats, because a checkpoint holds such, and arithmetic in a numpy type would give other numbers.
+        self.kl_coef, self.kl_horizon = float(kl_coef), float(kl_horizon)
+        self.kl_target = None if kl_target is None else float(kl_target)
         self.missing_eos_penalty = missing_eos_penalty
         self.whiten_rewards, self.clip_reward = whiten_rewards, clip_reward
         self.recompute_log_probs = recompute_log_probs
@@ -121,6 +126,7 @@ class PPO(stable_baselines3.PPO):
         self.seconds: dict[str, float] = defaultdict(float)
         self._reference: LanguageModel | None = None
         self._metrics: dict[str, float] = {}
+        self._values_are_centered = False
         with warnings.catch_warnings():
             # Minibatches hold whole episodes, so the buffer size need not be a multiple of the batch size.
             warnings.filterwarnings("ignore", message="(?s).*mini-batch size.*")
@@ -142,7 +148,7 @@ class PPO(stable_baselines3.PPO):
                 rollout_buffer_class=EpisodeRolloutBuffer,
                 target_kl=target_kl,
                 stats_window_size=stats_window_size,
-                tensorboard_log=tensorboard_log,
+                tensorboard_log=None if tensorboard_log is None else str(tensorboard_log),
                 policy_kwargs=policy_kwargs,
                 verbose=verbose,
                 seed=seed,
@@ -187,7 +193,7 @@ class PPO(stable_baselines3.PPO):
         kl = kl_estimates(buffer.log_probs.astype(np.float64), reference)
         scores = self._scores(buffer.rewards.astype(np.float64))
         buffer.rewards = (scores - self.kl_coef * kl.k1).astype(np.float32)
-        if self._n_updates == 0:
+        if self.finished and not self._values_are_centered:
             self._center_values(scores)
         buffer.recompute_returns()
         self._record_rollout(kl.k1, kl.k3)
@@ -197,15 +203,15 @@ class PPO(stable_baselines3.PPO):
             )
 
     def _center_values(self, scores: FloatArray) -> None:
-        """Start the value head at the mean score of the first rollout.
+        """Start the value head at the mean score of the first texts that are finished.
 
         Texts that the end of the rollout cut have values for returns. At 0, far from the scores, these would praise or
         blame them, and the first updates would follow that instead of the reward.
         """
-        if self.finished:
-            mean = float(np.mean([scores[step, env] for step, env, _ in self.finished]))
-            self.policy.value_head.bias.data += mean
-            self.rollout_buffer.shift_values(mean)
+        mean = float(np.mean([scores[step, env] for step, env, _ in self.finished]))
+        self.policy.value_head.bias.data += mean
+        self.rollout_buffer.shift_values(mean)
+        self._values_are_centered = True
 
     def _scores(self, rewards: FloatArray) -> FloatArray:
         """Terminal scores (T, B), scaled and clipped, minus what a missing EOS costs."""
@@ -273,7 +279,9 @@ class PPO(stable_baselines3.PPO):
         samples = [self.rollout_buffer.samples(chunk) for chunk in chunks]
         advantages = torch.cat([sample.advantages for sample in samples])
         if self.normalize_advantage:
-            advantages = normalize_advantages(advantages)
+            # Whitened scores are of size 1 already. Dividing again would, where all texts get the same reward, blow up
+            # what the KL penalty leaves to full-sized steps, which drift.
+            advantages = advantages - advantages.mean() if self.whiten_rewards else normalize_advantages(advantages)
         total: dict[str, float] = defaultdict(float)
         for sample, part in zip(samples, advantages.split([len(sample.actions) for sample in samples]), strict=True):
             share = len(part) / len(advantages)
@@ -321,14 +329,7 @@ class PPO(stable_baselines3.PPO):
             "texts": float(len(infos)),
         }
         if infos:
-            metrics["reward"] = _mean([info["rewards"]["total"] for info in infos])
-            for name in infos[0]["rewards"]:
-                metrics[f"reward/{name}"] = _mean([info["rewards"][name] for info in infos])
-            if infos[0].get("gold") is not None:
-                metrics["gold"] = _mean([info["gold"] for info in infos])
-            metrics["success"] = _mean([info["is_success"] for info in infos])
-            metrics["length"] = length
-            metrics["eos"] = _mean([info["finish_reason"] == "eos" for info in infos])
+            metrics |= _describe_texts(infos) | {"length": length}
         if metrics["kl"] < -1.0 and metrics["texts"] >= 16:
             warnings.warn(
                 f"the KL to the reference is negative ({metrics['kl']:.2f} nats per text): sampled and scored "
@@ -376,10 +377,13 @@ class PPO(stable_baselines3.PPO):
     ) -> PPO:
         """Load a checkpoint that :meth:`save` wrote. Nothing is unpickled.
 
+        The run goes on with ``learn(n, reset_num_timesteps=False)``; by default ``learn`` starts anew, with new texts
+        and the first learning rate.
+
         Args:
             path: The folder.
-            env: Environment to go on with: one of :func:`make_vec_env`, made with the same arguments, is brought back
-                to where it was; without one, the policy can act but not learn.
+            env: Environment to go on with: one of :func:`make_vec_env`, made with the same arguments and wrapped alike,
+                is brought back to where it was; without one, the policy can act but not learn.
             device: Where to put the model.
             changes: Constructor arguments to change, such as a learning-rate schedule, which is not stored.
 
@@ -388,6 +392,27 @@ class PPO(stable_baselines3.PPO):
         """
         agent: PPO = load_ppo(cls, Path(path), env, device, changes)
         return agent
+
+
+def _describe_texts(infos: list[dict[str, Any]]) -> dict[str, float]:
+    """Means over finished texts of what their environment tells; of other environments, of the episode's return."""
+    columns: dict[str, list[Any]] = defaultdict(list)
+    for info in infos:
+        rewards = info["rewards"] if isinstance(info.get("rewards"), dict) else {}
+        for name, reward in rewards.items():
+            columns[f"reward/{name}"].append(reward)
+        total = rewards.get("total", info.get("episode", {}).get("r"))
+        reason = info.get("finish_reason")
+        told = {
+            "reward": total,
+            "gold": info.get("gold"),
+            "success": info.get("is_success"),
+            "eos": None if reason is None else reason == "eos",
+        }
+        for name, value in told.items():
+            if value is not None:
+                columns[name].append(value)
+    return {name: _mean(values) for name, values in columns.items()}
 
 
 def _mean(values: list[Any]) -> float:

@@ -7,7 +7,6 @@ random generators, of the environments, the last observation, the reference mode
 from __future__ import annotations
 
 import random
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,14 @@ _SETTINGS = [
     "seed",
     "tensorboard_log",
 ]
-_COUNTERS = ("num_timesteps", "_total_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
+_COUNTERS = (
+    "num_timesteps",
+    "_total_timesteps",
+    "_n_updates",
+    "_episode_num",
+    "_current_progress_remaining",
+    "_values_are_centered",
+)
 
 
 def save_ppo(agent: Any, folder: Path) -> None:
@@ -76,11 +82,8 @@ def save_ppo(agent: Any, folder: Path) -> None:
         "history": agent.history,
     }
     if agent._last_obs is not None and agent.env is not None:
-        try:
-            record["environment"] = _to_json(get_vec_state(agent.env))
-            tensors["episode_starts"] = torch.from_numpy(np.asarray(agent._last_episode_starts, dtype=np.uint8))
-        except TypeError as error:
-            warnings.warn(f"a run that goes on from this checkpoint begins with new texts: {error}", stacklevel=3)
+        record["environment"] = _to_json(get_vec_state(agent.env))
+        tensors["episode_starts"] = torch.from_numpy(np.asarray(agent._last_episode_starts, dtype=np.uint8))
     write_checkpoint(folder, tensors, record, agent.policy.save_config)
 
 
@@ -123,12 +126,13 @@ def _check_spaces(agent: Any, observation_space: spaces.Dict, action_space: spac
 def _restore_environment(agent: Any, state: Any, episode_starts: Tensor) -> None:
     env = agent.env
     assert env is not None
-    if env.num_envs != len(episode_starts):
+    if "env" in state and env.num_envs != len(episode_starts):
         raise CheckpointError(
             f"expected {len(episode_starts)} environments, got {env.num_envs}; make as many as before"
         )
     agent._last_obs = set_vec_state(env, _from_json(state))
-    agent._last_episode_starts = episode_starts.numpy().astype(bool)
+    if agent._last_obs is not None:
+        agent._last_episode_starts = episode_starts.numpy().astype(bool)
 
 
 def _restore_generators(record: dict[str, Any], tensors: dict[str, Tensor]) -> None:

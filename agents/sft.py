@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -28,24 +29,60 @@ class TokenPair(NamedTuple):
     response: list[int]
 
 
-def encode_pairs(task: Task, dataset: Dataset, tokenizer: Tokenizer, limit: int | None = None) -> list[TokenPair]:
+def encode_pairs(
+    task: Task, dataset: Dataset, tokenizer: Tokenizer, limit: int | None = None, context_length: int | None = None
+) -> list[TokenPair]:
     """Encode what supervised training imitates: demonstrations, or else references.
 
+    Args:
+        task: Formats the prompts.
+        dataset: The examples.
+        tokenizer: That of the model.
+        limit: How many examples are used; ``None`` for all.
+        context_length: Most tokens of prompt and response together. A prompt that leaves its response too little room
+            is cut further, at the end of its document. A response is never cut: one that does not fit even without the
+            document is left out, with a warning that counts them.
+
     Raises:
-        DataError: If no example has either.
+        DataError: If no example has either, or nothing fits.
+        ModelError: If the tokenizer has no token that ends a text.
     """
+    end = tokenizer.require_eos()
     count = len(dataset) if limit is None else min(limit, len(dataset))
     examples = [dataset[i] for i in range(count)]
     prompts = _encode_prompts(task, examples, tokenizer)
-    pairs = []
+    pairs, too_long = [], 0
     for example, prompt in zip(examples, prompts, strict=True):
         for text in example.demonstrations or example.references:
-            pairs.append(TokenPair(prompt, [*tokenizer.encode_response(text), tokenizer.eos_ids[0]]))
+            response = [*tokenizer.encode_response(text), end]
+            fitting = _fit_prompt(task, example, tokenizer, prompt, (context_length or math.inf) - len(response))
+            too_long += fitting is None
+            if fitting is not None:
+                pairs.append(TokenPair(fitting, response))
     if not pairs:
-        raise DataError(
-            f"expected references to imitate in {dataset.name!r}, got none; name their column with reference_column"
+        wanted, mend = "references to imitate", "name their column with reference_column"
+        if too_long:
+            wanted, mend = f"references of at most {context_length} tokens with their prompts", "use a longer context"
+        raise DataError(f"expected {wanted} in {dataset.name!r}, got none; {mend}")
+    if too_long:
+        warnings.warn(
+            f"left out {too_long} of {too_long + len(pairs)} references in {dataset.name!r}: with the shortest prompt "
+            f"they do not fit the context of {context_length} tokens",
+            stacklevel=2,
         )
     return pairs
+
+
+def _fit_prompt(task: Task, example: Example, tokenizer: Tokenizer, prompt: list[int], room: float) -> list[int] | None:
+    """Return the prompt in at most ``room`` tokens; ``None`` if what stands around the document is longer already."""
+    if len(prompt) <= room:
+        return prompt
+    if room < 1:
+        return None
+    try:
+        return tokenizer.encode_prompt(*prompt_pieces(task, example), int(room)).ids
+    except ValueError:
+        return None
 
 
 def _encode_prompts(task: Task, examples: Sequence[Example], tokenizer: Tokenizer) -> list[list[int]]:
@@ -115,7 +152,9 @@ def supervised_fine_tune(
 
     Raises:
         FloatingPointError: If the loss is no longer finite.
+        ModelError: If a text is longer than the context of the model; :func:`encode_pairs` fits them.
     """
+    model.require_context(max(len(pair.prompt) + len(pair.response) for pair in pairs), "the longest text to imitate")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(steps, warmup))

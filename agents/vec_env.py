@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from stable_baselines3.common.vec_env import (
+    VecCheckNan,
+    VecEnv,
+    VecEnvWrapper,
+    VecExtractDictObs,
+    VecMonitor,
+    VecNormalize,
+    VecTransposeImage,
+)
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+from textgym.errors import CheckpointError
+
+_STATELESS = (VecCheckNan, VecExtractDictObs, VecTransposeImage)
 
 
 def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kwargs: Any) -> VecMonitor:
@@ -156,26 +169,47 @@ class GymVecEnv(VecEnv):
 
 
 def get_vec_state(venv: VecEnv) -> dict[str, Any]:
-    """Return the state of a ``make_vec_env`` environment: copies, and the running sums of its monitor.
+    """Return the state of an environment: arrays, lists and numbers only.
 
-    Arrays, lists and numbers only.
+    ``"env"`` is the state of the copies of a ``make_vec_env`` environment, ``"wrappers"`` are the running sums of every
+    ``VecMonitor`` and ``VecNormalize`` around it, outermost first. What cannot be read is left out, with a warning.
     """
-    state: dict[str, Any] = {"env": _adapter(venv).get_state()}
-    monitor = _monitor(venv)
-    if monitor is not None:
-        state["episode_returns"] = monitor.episode_returns.copy()
-        state["episode_lengths"] = monitor.episode_lengths.copy()
+    state: dict[str, Any] = {"wrappers": [_read_sums(layer) for layer in _layers(venv) if _has_sums(layer)]}
+    if unsaved := _unsaved_wrappers(venv):
+        warnings.warn(
+            f"the state of {', '.join(unsaved)} is not saved, if there is any: a run that goes on may then differ",
+            stacklevel=2,
+        )
+    try:
+        state["env"] = _adapter(venv).get_state()
+    except TypeError as error:
+        warnings.warn(f"a run that goes on from here begins with new texts: {error}", stacklevel=2)
     return state
 
 
-def set_vec_state(venv: VecEnv, state: Mapping[str, Any]) -> VecEnvObs:
-    """Bring an environment back to a state of :func:`get_vec_state` and return its current observations."""
-    adapter, monitor = _adapter(venv), _monitor(venv)
-    adapter.set_state(state["env"])
-    if monitor is not None:
-        monitor.episode_returns = np.array(state["episode_returns"], dtype=np.float32)
-        monitor.episode_lengths = np.array(state["episode_lengths"], dtype=np.int32)
-    return adapter.observation()
+def set_vec_state(venv: VecEnv, state: Mapping[str, Any]) -> VecEnvObs | None:
+    """Bring an environment back to a state of :func:`get_vec_state`.
+
+    Returns:
+        Its current observations; ``None`` if the state of the copies was not saved.
+
+    Raises:
+        CheckpointError: A ``VecNormalize`` was there and is not, or the other way round.
+    """
+    for kind in (VecMonitor, VecNormalize):
+        layers = [layer for layer in _layers(venv) if isinstance(layer, kind)]
+        saved = [sums for sums in state["wrappers"] if sums["wrapper"] == kind.__name__]
+        if kind is VecNormalize and len(layers) != len(saved):
+            raise CheckpointError(
+                f"expected an environment with {len(saved)} VecNormalize around it, as it was saved, "
+                f"got {len(layers)}; wrap it as before"
+            )
+        for layer, sums in zip(layers, saved, strict=False):  # a monitor only logs: it may come or go
+            _write_sums(layer, sums)
+    if "env" not in state:
+        return None
+    _adapter(venv).set_state(state["env"])
+    return _adapter(venv).observation()
 
 
 def _layers(venv: VecEnv) -> Iterable[VecEnv]:
@@ -194,9 +228,41 @@ def _adapter(venv: VecEnv) -> GymVecEnv:
     return base
 
 
-def _monitor(venv: VecEnv) -> VecMonitor | None:
-    """Return the outermost monitor, if there is one."""
-    return next((layer for layer in _layers(venv) if isinstance(layer, VecMonitor)), None)
+def _has_sums(layer: VecEnv) -> bool:
+    return isinstance(layer, VecMonitor | VecNormalize)
+
+
+def _read_sums(layer: VecEnv) -> dict[str, Any]:
+    """Return what a monitor or normalizer has summed up."""
+    if isinstance(layer, VecMonitor):
+        sums = {"episode_returns": layer.episode_returns.copy(), "episode_lengths": layer.episode_lengths.copy()}
+        return {"wrapper": "VecMonitor", **sums}
+    assert isinstance(layer, VecNormalize)
+    moments = {name: np.array(getattr(layer.ret_rms, name), dtype=np.float64) for name in ("mean", "var", "count")}
+    return {"wrapper": "VecNormalize", "returns": layer.returns.copy(), **moments}
+
+
+def _write_sums(layer: VecEnv, sums: Mapping[str, Any]) -> None:
+    """Give a monitor or normalizer what :func:`_read_sums` returned."""
+    if isinstance(layer, VecMonitor):
+        layer.episode_returns = np.array(sums["episode_returns"], dtype=np.float32)
+        layer.episode_lengths = np.array(sums["episode_lengths"], dtype=np.int32)
+    elif isinstance(layer, VecNormalize):
+        layer.returns = np.array(sums["returns"], dtype=np.float64)
+        layer.ret_rms.mean, layer.ret_rms.var = np.array(sums["mean"]), np.array(sums["var"])
+        layer.ret_rms.count = float(sums["count"])
+
+
+def _unsaved_wrappers(venv: VecEnv) -> list[str]:
+    """Return the names of wrappers that may have a state of their own, outermost first."""
+    known = (VecMonitor, VecNormalize, *_STATELESS)
+    layers = list(_layers(venv))
+    names = [type(layer).__name__ for layer in layers if isinstance(layer, VecEnvWrapper) and type(layer) not in known]
+    inner = layers[-1].env if isinstance(layers[-1], GymVecEnv) else None
+    while isinstance(inner, VectorWrapper):
+        names.append(type(inner).__name__)
+        inner = inner.env
+    return names
 
 
 def _merge(options: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

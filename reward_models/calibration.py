@@ -42,9 +42,16 @@ class Calibration:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Calibration:
-        """Read what ``dataclasses.asdict`` wrote."""
+        """Read what ``dataclasses.asdict`` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        temperature = float(data["temperature"])
+        if not 0 < temperature < np.inf:
+            raise ValueError(f"expected a temperature above 0, got {temperature}")
         bins = tuple(ReliabilityBin(*row) for row in data["bins"])
-        return cls(float(data["temperature"]), float(data["expected_calibration_error"]), bins)
+        return cls(temperature, float(data["expected_calibration_error"]), bins)
 
 
 def pairwise_accuracy(differences: FloatArray, labels: FloatArray) -> Interval:

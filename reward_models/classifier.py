@@ -12,18 +12,21 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from textgym.errors import ModelError, RewardError, did_you_mean
+from textgym.errors import CheckpointError, ModelError, RewardError, did_you_mean
 from textgym.hub import resolve_folder
+from textgym.models.pretrained import read_pretrained
 from textgym.types import Example, FloatArray
 
 Output = Literal["logit", "probability"]
+_TOKENIZER_FILES = ("tokenizer.json", "vocab*", "*.model")
 _SLOT = re.compile(r"\{(prompt|response)\}")
 
 
 class SequenceClassifierReward(nn.Module):
     """Scores texts by one output of an ``AutoModelForSequenceClassification``, with the classifier's own tokenizer.
 
-    A text that is too long loses the end of its prompt; a response is cut only if it fills the context by itself.
+    A text that is too long loses the end of its prompt; a response is cut only if it fills the context by itself. An
+    empty text is scored by its special tokens, or as one EOS (else pad) where the tokenizer adds none.
 
         happy = SequenceClassifierReward("path/or/hub-id", label="POSITIVE", output="probability")
 
@@ -38,9 +41,9 @@ class SequenceClassifierReward(nn.Module):
         max_length: Most tokens; by default what the classifier can read.
 
     Raises:
-        ModelError: If the label is missing or unknown.
+        ModelError: If the label is missing or unknown, or it is no sequence classifier.
         ValueError: If a setting is out of range or the template lacks ``{response}``.
-        CheckpointError: If the model cannot be found.
+        CheckpointError: If the model cannot be found, lacks weights (such as those of its head) or has no tokenizer.
     """
 
     def __init__(
@@ -57,10 +60,8 @@ class SequenceClassifierReward(nn.Module):
         _check_settings(template, output, batch_size, max_length)
         folder = resolve_folder(model, kind="reward")
         self.name = Path(str(model)).name
-        self.network: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32
-        )
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="right", truncation_side="right")
+        self.network: Any = read_pretrained(AutoModelForSequenceClassification, "a sequence classifier", folder)
+        self.tokenizer: Any = _read_tokenizer(folder)
         self.column = _find_column(self.network.config, label)
         self.template, self.output = template, output
         self.max_length = _context(self.network.config, self.tokenizer, max_length)
@@ -110,6 +111,10 @@ class SequenceClassifierReward(nn.Module):
         return (logits.sigmoid() if independent else logits.softmax(-1))[:, self.column]
 
     def _encode(self, prompt: str, response: str) -> dict[str, list[int]]:
+        row = self._tokenize(prompt, response)
+        return row if row["input_ids"] else {name: [self._lone_value(name)] for name in row}
+
+    def _tokenize(self, prompt: str, response: str) -> dict[str, list[int]]:
         limits = {"max_length": self.max_length}
         if self.template is None:
             return dict(self.tokenizer(prompt, response, truncation="longest_first", **limits))
@@ -119,6 +124,12 @@ class SequenceClassifierReward(nn.Module):
             shorter = self._shorten(prompt, excess)
             row = self.tokenizer(_fill(self.template, shorter, response), truncation=True, **limits)
         return dict(row)
+
+    def _lone_value(self, name: str) -> int:
+        """What stands for an empty text: networks cannot read a row of no tokens."""
+        known = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id, 0)
+        fill = next(int(token) for token in known if token is not None)
+        return {"input_ids": fill, "attention_mask": 1}.get(name, 0)
 
     def _shorten(self, prompt: str, excess: int) -> str:
         """The prompt without its last tokens, and one more in case the new end is tokenised otherwise."""
@@ -133,6 +144,20 @@ class SequenceClassifierReward(nn.Module):
         if self.network.config.pad_token_id is None:
             self.network.config.pad_token_id = pad
         return batch_size
+
+
+def _read_tokenizer(folder: Path) -> Any:
+    try:
+        # Where there are no files, transformers makes up a tokenizer that knows no word.
+        if not any(file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)):
+            raise FileNotFoundError(f"no {' or '.join(_TOKENIZER_FILES)}")
+        return AutoTokenizer.from_pretrained(
+            folder, padding_side="right", truncation_side="right", trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise CheckpointError(
+            f"expected the classifier's tokenizer in {folder}, got none that can be read ({error}); fetch it again"
+        ) from error
 
 
 def _check_settings(template: str | None, output: str, batch_size: int, max_length: int | None) -> None:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 
-from textgym.errors import ModelError
 from textgym.tokenization import Tokenizer
 
 _CUE = 16
@@ -46,14 +45,9 @@ class TextEncoder:
     """
 
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
-        if not tokenizer.eos_ids:
-            raise ModelError(
-                f"expected a tokenizer with an EOS, where the score is read, got none in {tokenizer.name!r}; "
-                "name one in its tokenizer_config.json"
-            )
         self.max_length = max_length
         self._tokenizer = tokenizer
-        self._eos = tokenizer.eos_ids[0]
+        self._eos = tokenizer.require_eos()  # where the score is read
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> list[EncodedText]:
         """Encode ``n`` texts; equal prompts are tokenised once.

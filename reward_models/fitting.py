@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from textgym.errors import DataError, RewardError
+from textgym.errors import DataError, RewardError, did_you_mean
 from textgym.reward_models.calibration import Calibration
 from textgym.reward_models.encoding import batches_of_like_length
 from textgym.reward_models.losses import bradley_terry_loss, learning_rate_share
@@ -37,10 +38,20 @@ class FitSettings:
     precision: Precision
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
+        if self.epochs < 1 or self.batch_size < 1 or not 0 < self.learning_rate < math.inf:
             raise ValueError(
                 f"expected epochs and batch_size of at least 1 and a learning rate above 0, got {self.epochs}, "
-                f"{self.batch_size} and {self.learning_rate}; raise them"
+                f"{self.batch_size} and {self.learning_rate}; correct them"
+            )
+        if not self.weight_decay >= 0 or not self.max_grad_norm > 0:
+            raise ValueError(
+                f"expected weight_decay of at least 0 and max_grad_norm above 0, got {self.weight_decay} and "
+                f"{self.max_grad_norm}; raise them"
+            )
+        if self.precision not in get_args(Precision):
+            raise ValueError(
+                f"expected precision {' or '.join(map(repr, get_args(Precision)))}, got {self.precision!r}."
+                f"{did_you_mean(self.precision, get_args(Precision))}"
             )
 
 
@@ -70,10 +81,19 @@ class FitReport:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> FitReport:
-        """Read what ``dataclasses.asdict`` wrote, with or without the per-step lists."""
-        calibration = Calibration.from_json(data["calibration"]) if data["calibration"] else None
-        scalars = {name: data[name] for name in ("train_loss", "pairs", "held_out_pairs", "seconds")}
-        return cls(accuracy=Interval(*data["accuracy"]), calibration=calibration, **scalars)
+        """Read what ``dataclasses.asdict`` wrote, with or without the per-step lists.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        return cls(
+            accuracy=Interval(*map(float, data["accuracy"])),
+            train_loss=float(data["train_loss"]),
+            calibration=Calibration.from_json(data["calibration"]) if data["calibration"] is not None else None,
+            pairs=int(data["pairs"]),
+            held_out_pairs=int(data["held_out_pairs"]),
+            seconds=float(data["seconds"]),
+        )
 
 
 def usable_comparisons(records: Sequence[Comparison]) -> list[Comparison]:

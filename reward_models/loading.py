@@ -50,5 +50,11 @@ def _is_classifier(folder: Path) -> bool:
     file = folder / "config.json"
     if not file.is_file():
         return False
-    architectures = json.loads(file.read_text(encoding="utf-8")).get("architectures") or []
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(
+            f"expected JSON in {str(file)!r}, got something else ({error}); fetch it again"
+        ) from error
+    architectures = (config.get("architectures") if isinstance(config, dict) else None) or []
     return any(str(name).endswith("ForSequenceClassification") for name in architectures)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from textgym.errors import CheckpointError, DataError, ModelError, RewardError
+from textgym.errors import CheckpointError, DataError, RewardError
 from textgym.feedback.comparisons import split_comparisons
 from textgym.models.language_model import LanguageModel, load_language_model
 from textgym.reward_models import storage
@@ -238,11 +241,13 @@ class PreferenceRewardModel(ResponseScorer):
                 "open it with the class that saved it"
             )
         try:
-            model = cls(folder, max_length=int(card["max_length"]))
-            model.normalisation = Normalisation(**card["normalisation"])
-            model.report = FitReport.from_json(card["report"]) if card["report"] else None
-            model.load_state_dict(load_file(folder / _HEAD), strict=False)
-        except (KeyError, TypeError, OSError, RuntimeError, SafetensorError, ModelError) as error:
+            model = cls(folder, max_length=_integer(card["max_length"]))
+            model.normalisation = _read_normalisation(card["normalisation"])
+            model.report = FitReport.from_json(card["report"]) if card["report"] is not None else None
+            model._read_head(folder / _HEAD)
+        except CheckpointError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(
                 f"expected a complete reward model in {str(folder)!r}, got {type(error).__name__}: {error}; save again"
             ) from error
@@ -252,9 +257,22 @@ class PreferenceRewardModel(ResponseScorer):
         self.trunk.save_pretrained(folder)
         if dtype != "float32":
             storage.convert_weights(folder, dtype)
-        head = {"head.weight": self.head.weight, "likelihood_weight": self.likelihood_weight}
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in head.items()}, folder / _HEAD)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self._head_tensors().items()}
+        save_file(tensors, folder / _HEAD)
         storage.write_card(folder, self._card(dtype))
+
+    def _head_tensors(self) -> dict[str, Tensor]:
+        """What is learnt besides the trunk."""
+        return {"head.weight": self.head.weight, "likelihood_weight": self.likelihood_weight}
+
+    def _read_head(self, file: Path) -> None:
+        found, own = load_file(file), self._head_tensors()
+        shapes, expected = ({name: tuple(tensor.shape) for name, tensor in side.items()} for side in (found, own))
+        if shapes != expected:
+            raise CheckpointError(f"expected the tensors {expected} in {str(file)!r}, got {shapes}; save again")
+        if not all(torch.isfinite(tensor).all() for tensor in found.values()):
+            raise CheckpointError(f"expected finite weights in {str(file)!r}, got others; fit and save again")
+        self.load_state_dict(found, strict=False)  # the trunk has been read from its own file
 
     def _card(self, dtype: storage.Dtype) -> dict[str, Any]:
         report = asdict(self.report) if self.report else None
@@ -276,3 +294,17 @@ class PreferenceRewardModel(ResponseScorer):
         responses = [record.response_a for record in records] + [record.response_b for record in records]
         texts = self.encoder(prompts, responses)
         return list(zip(texts[: len(records)], texts[len(records) :], strict=True))
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"expected a whole number as max_length, got {value!r}")
+    return value
+
+
+def _read_normalisation(record: Mapping[str, Any]) -> Normalisation:
+    """Read what ``Normalisation._asdict`` gave; anything else would make every score infinite or NaN."""
+    normalisation = Normalisation(float(record["mean"]), float(record["std"]))
+    if not math.isfinite(normalisation.mean) or not 0 < normalisation.std < math.inf:
+        raise ValueError(f"expected a finite mean and a standard deviation above 0, got {normalisation}")
+    return normalisation

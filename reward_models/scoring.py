@@ -85,7 +85,7 @@ class ResponseScorer(nn.Module):
     @property
     def context(self) -> int:
         """The most positions the trunk knows."""
-        return int(getattr(self.trunk.config, "max_position_embeddings", None) or 2**31)
+        return 2**31 if self.trunk.context_length is None else self.trunk.context_length
 
     def score_texts(self, texts: Sequence[EncodedText]) -> Tensor:
         """Scores of ``B`` texts, (B,) fp32.

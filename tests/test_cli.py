@@ -7,6 +7,7 @@ import inspect
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,18 +82,20 @@ def test_no_command_shows_help() -> None:
         (["evaluate", "--reward", "rogue"], "Did you mean 'rouge'?"),
         (["evaluate", "--reward", "textgym.metrics.rouge:rouge3"], "Did you mean 'rouge"),
         (["evaluate", "--split", "tset"], "Did you mean 'test'?"),
-        (["evaluate", "--prompts", "0", "--reward", "gold"], "at least 1 prompt"),
+        (["evaluate", "--prompts", "0", "--reward", "gold"], "expected prompts of at least 1"),
         (["train", "--steps", "0"], "expected steps of at least 1"),
-        (["train", "--lr", "0"], "learning rate above 0"),
+        (["train", "--lr", "0"], "learning_rate above 0"),
         (["train", "--resume", "no-such-run"], "expected a run folder"),
         (["train", "--resume", "x", "--lr", "1"], "expected --resume alone, got --lr"),
         (["train", "TextSumm-v0", "--resume", "x"], "got ENV_ID"),
         (["generate", "TextSum-v0"], "Did you mean 'TextSumm-v0'?"),
         (["generate", "a text", "--text", "another"], "expected one document"),
         (["generate", "--text", "x", "--model", "./nothing"], "which does not exist"),
-        (["generate", "--text", "x", "--n", "0"], "at least 1 text"),
+        (["generate", "--text", "x", "--n", "0"], "expected n of at least 1"),
         (["reward", "fit", "--annotator", "golden"], "'gold' or 'rouge'"),
         (["reward", "fit", "--comparisons", "missing.jsonl"], "missing.jsonl"),
+        (["evaluate", "--reward", "gold", "--prompts", "1", "--out", "/dev/null/run"], "/dev/null/run"),
+        (["train", "--lora-rank", "0"], "expected lora_rank of at least 1"),
         (["play", "TextSumm-v1"], "Did you mean 'TextSumm-v0'?"),
     ],
 )
@@ -204,6 +207,28 @@ def test_square_brackets_are_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert "a [bold]word[/] and [x]" in shown
     assert "[red]doc" in shown
     assert "[/]" in shown
+
+
+@pytest.mark.parametrize("show", [console.say, console.remark, console.warn, console.error, console.heading])
+def test_control_characters_are_shown_and_not_obeyed(
+    show: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    show("a\x1b[2Jb \x07 [red]c[/red] \ud800 \u202e")
+    captured = capsys.readouterr()
+    assert "a\ufffd[2Jb \ufffd [red]c[/red] \ufffd \ufffd" in captured.out + captured.err
+
+
+def test_what_is_harmless_stays() -> None:
+    text = "tab\t, no-break\xa0space, \u3000, joiners \u200d\u200c, Café 東京 🎉\nline"
+    assert console.printable(text) == text
+    assert console.printable("two\r\nlines\r") == "two\nlines\ufffd"
+
+
+def test_tables_are_literal(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_rows(["x"], [["[b]\x1b[0m"]])
+    console.print_measures({"x": {"[b]\x1b": Interval(0, 0, 0)}})
+    shown = capsys.readouterr().out
+    assert shown.count("[b]\ufffd") == 2
 
 
 def test_progress_is_quiet_and_informative_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

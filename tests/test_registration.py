@@ -6,8 +6,10 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 import textgym
@@ -73,6 +75,29 @@ def test_wrong_values_are_named(env_ids: tuple[str, str], tokenizer_folder: Path
         gym.make(env_ids[1], stop="\n")
     with pytest.raises(TypeError, match="Did you mean 'ansi'"), pytest.warns(UserWarning, match="render_mode"):
         gym.make(env_ids[1], render_mode="anssi")
+
+
+@pytest.mark.parametrize("vector", [False, True])
+@pytest.mark.parametrize("grain", [0, 1])
+def test_paths_and_numpy_integers_are_arguments(
+    env_ids: tuple[str, str], tokenizer_folder: Path, tmp_path: Path, grain: int, vector: bool
+) -> None:
+    data = tmp_path / "own.jsonl"
+    data.write_text("".join(json.dumps({"prompt": f"Text {n}.", "summary": "s"}) + "\n" for n in range(40)))
+    kwargs: dict[str, Any] = {"data": data, "reward": tmp_path}
+    if grain == 0:
+        kwargs |= {"model": str(tokenizer_folder), "max_prompt_tokens": np.int64(50), "max_new_tokens": np.int32(8)}
+    env_id = ("TextSumm-v0", "TextSummEpisode-v0")[grain]
+    if vector:
+        env: Any = gym.make_vec(env_id, num_envs=np.int64(2), **kwargs)  # type: ignore[arg-type]
+        assert list(env.reset(seed=np.int64(3))[1]["task_key"]) == list(env.reset(seed=np.array([3, 4]))[1]["task_key"])
+        assert type(env.num_envs) is int
+    else:
+        env = gym.make(env_id, **kwargs)
+        assert env.reset(seed=np.int64(3))[1] == env.reset(seed=3)[1]
+    assert env.unwrapped.reward.source == str(tmp_path)
+    with pytest.raises(TypeError, match=r"expected an integer as the seed.*, got 1\.5"):
+        env.reset(seed=1.5)
 
 
 def test_spec_goes_through_json(tokenizer_folder: Path) -> None:

@@ -133,6 +133,45 @@ def test_names_inside_a_tree_are_bound_to_the_task() -> None:
     assert score(bound, PROMPTS, TEXTS, EXAMPLES).total.tolist() == [0.75, 0.5]
 
 
+def test_composites_at_a_module_attribute_are_bound_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = """
+from textgym.rewards import Clip, WeightedSum
+SUM = WeightedSum({"gold": (2.0, "gold"), "learned": (1.0, "learned")})
+OUTER = Clip("composites:SUM", 0.0, 2.0)
+"""
+    (tmp_path / "composites.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    reward = resolve_reward("composites:OUTER", GoldTask())  # type: ignore[arg-type]
+    loads: list[str] = []
+    monkeypatch.setattr(rewards, "load_attribute", lambda path: lambda source: loads.append(source) or ones)
+    for _ in range(3):
+        assert score(reward, PROMPTS, TEXTS, EXAMPLES).parts["gold"].tolist() == [0.25, 0.25]
+    assert loads == ["tiny-reward"]
+
+
+def test_gold_without_a_task_says_what_is_missing() -> None:
+    for reward in ("gold", WeightedSum({"g": (1.0, "gold")})):
+        with pytest.raises(ValueError, match="expected a task for the reward 'gold'"):
+            resolve_reward(reward)
+
+
+def test_folders_are_named_by_paths_too(tmp_path: Path) -> None:
+    reward = resolve_reward(tmp_path)
+    assert isinstance(reward, LazyReward)
+    assert reward.source == str(tmp_path)
+    with pytest.raises(ValueError, match=r"got '.*nowhere'"):
+        resolve_reward(tmp_path / "nowhere")
+
+
+def test_tensors_of_every_kind_are_numbers() -> None:
+    torch = pytest.importorskip("torch")
+    with_gradient = torch.tensor([0.5, -2.0], requires_grad=True)
+    halves = with_gradient.to(torch.bfloat16)
+    for values in (with_gradient, halves, list(with_gradient), tuple(halves), [0.5, halves[1]]):
+        scores = score(lambda p, r, e, values=values: values, PROMPTS, TEXTS, EXAMPLES)  # type: ignore[misc]
+        assert scores.total.tolist() == [0.5, -2.0]
+
+
 def test_learned_reward_loads_at_the_first_score(monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[str] = []
 

@@ -93,6 +93,13 @@ def test_summary_is_valid_json_with_versions(run: RunFolder) -> None:
     assert "NaN" not in (run.path / "summary.json").read_text()
 
 
+def test_numpy_and_paths_are_json(tmp_path: Path) -> None:
+    write_json(
+        tmp_path / "x.json", {"a": np.int64(1), "b": np.array([0.5, math.nan]), "c": Path("d"), "e": (np.True_,)}
+    )
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1, "b": [0.5, None], "c": "d", "e": [True]}
+
+
 def test_json_is_replaced_in_one_step(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     write_json(file, {"a": 1})

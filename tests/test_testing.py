@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from textgym.data import DataWarning
+from textgym.envs import EpisodeTextEnv
 from textgym.testing import ConformanceError, check_agent, check_reward, check_text_env
 from textgym.types import Example, FloatArray
 
@@ -56,6 +60,61 @@ def test_env_with_a_bad_reward_is_refused(env_ids: tuple[str, str], tokenizer_fo
         check_text_env(env_ids[0], model=str(tokenizer_folder), reward=by_rank)
 
 
+def always_nan(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> list[float]:
+    return [float("nan")] * len(responses)
+
+
+def broken(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> list[float]:
+    return [1.0 / len(text) for text in responses]
+
+
+class Forgetful(EpisodeTextEnv):
+    """Forgets to say which example it is."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        return super().reset(seed=seed, options=options)[0], {}
+
+
+class Unready(EpisodeTextEnv):
+    """Fails to start."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        raise KeyError("no example")
+
+
+def test_env_with_a_failing_reward_is_refused(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    with pytest.raises(ConformanceError, match="got RewardError: expected finite numbers"):
+        check_text_env(env_ids[0], model=str(tokenizer_folder), reward=always_nan)
+    with pytest.raises(ConformanceError, match="got RewardError: expected finite numbers"):
+        check_text_env(env_ids[1], reward=always_nan)
+    with pytest.raises(ConformanceError, match="got ZeroDivisionError"):
+        check_text_env(env_ids[1], reward=broken)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [(Forgetful, "expected 'task_key' in the info of a reset"), (Unready, "got KeyError: 'no exa")]
+)
+def test_env_with_a_bad_reset_is_refused(
+    env_ids: tuple[str, str], monkeypatch: pytest.MonkeyPatch, kind: type[EpisodeTextEnv], message: str
+) -> None:
+    spec = gym.envs.registration.EnvSpec("TestReset-v0", entry_point=kind, kwargs=gym.spec(env_ids[1]).kwargs)
+    monkeypatch.setitem(gym.registry, spec.id, spec)
+    with pytest.raises(ConformanceError, match=message):
+        check_text_env(spec.id)
+
+
+@pytest.mark.parametrize("render_mode", [None, "ansi", "human"])
+def test_data_with_a_bad_row_conform(tmp_path: Path, render_mode: str | None) -> None:
+    rows = [{"prompt": f"Text {n}.", "summary": f"{n}"} for n in range(40)]
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [{"prompt": 3}, *rows]))
+    with pytest.warns(DataWarning, match="1 skipped"):
+        env = gym.make("TextSummEpisode-v0", data=path, reward=length, render_mode=render_mode)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_text_env(env)
+
+
 def test_other_envs_are_refused() -> None:
     with pytest.raises(ConformanceError, match="CartPole"):
         check_text_env("CartPole-v1")
@@ -66,7 +125,13 @@ def test_good_rewards_conform() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reward", "message"), [(one_for_all, "shape"), (by_rank, "alone as in a batch"), (nan_for_empty, "finite")]
+    ("reward", "message"),
+    [
+        (one_for_all, "shape"),
+        (by_rank, "alone as in a batch"),
+        (nan_for_empty, "finite"),
+        (broken, "'broken' to score every text, got ZeroDivisionError"),
+    ],
 )
 def test_bad_rewards_are_refused(reward: Any, message: str) -> None:
     with pytest.raises(ConformanceError, match=message):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textgym.errors import CheckpointError
+from textgym.errors import CheckpointError, ModelError
 from textgym.hub import resolve_folder
 from textgym.stopping import build_stop_table
 from textgym.tokenization import Tokenizer
@@ -32,6 +32,16 @@ def test_pad_may_be_eos_and_hides_no_eos(foreign_folder: Path) -> None:
     foreign = Tokenizer.load(foreign_folder)
     assert foreign.pad_id == 1
     assert foreign.eos_ids == (0, 1)
+
+
+def test_require_eos(tokenizer: Tokenizer, foreign_folder: Path, tmp_path: Path) -> None:
+    assert tokenizer.require_eos() == 1
+    assert Tokenizer.load(foreign_folder).require_eos() == 0
+    (tmp_path / "tokenizer.json").write_bytes((tokenizer.folder / "tokenizer.json").read_bytes())
+    without = Tokenizer.load(tmp_path)
+    assert without.eos_ids == ()
+    with pytest.raises(ModelError, match=r"end-of-text token, got none .* set eos_token"):
+        without.require_eos()
 
 
 def test_fingerprint_names_the_tokens_not_the_folder(

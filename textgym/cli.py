@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -19,6 +20,7 @@ from textgym import console
 from textgym.errors import TextGymError, did_you_mean
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+_WRONG_PATH = FileExistsError | FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
 _DEFAULT_ID = "TextSumm-v0"
 _Settings = TypeVar("_Settings")
 
@@ -124,6 +126,8 @@ def sft(
     learning_rate: options.LearningRate = 5e-4,
     batch_size: options.BatchSize = 32,
     limit: Annotated[int | None, typer.Option("--limit", help="Use at most this many examples.")] = None,
+    max_prompt_tokens: options.MaxPromptTokens = None,
+    max_new_tokens: options.MaxNewTokens = None,
     reward: options.Reward = None,
     eval_prompts: options.EvalPrompts = 200,
     seed: options.Seed = 0,
@@ -158,6 +162,8 @@ def reward_fit(
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the comparisons.")] = 1,
     learning_rate: options.LearningRate = 1e-4,
     batch_size: options.BatchSize = 16,
+    max_prompt_tokens: options.MaxPromptTokens = None,
+    max_new_tokens: options.MaxNewTokens = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: options.Out = None,
@@ -281,6 +287,7 @@ def generate(
     prompts: Annotated[int, typer.Option("--prompts", help="Documents to take, if none is given.")] = 1,
     n: Annotated[int, typer.Option("--n", help="Texts per document.")] = 3,
     temperature: options.Temperature = 1.0,
+    max_prompt_tokens: options.MaxPromptTokens = None,
     max_new_tokens: options.MaxNewTokens = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -290,8 +297,8 @@ def generate(
     from textgym.pipelines.generate import GenerateSettings, run_generate, split_argument
 
     env_id, document = split_argument(what, text)
-    if document == "-" or (what is None and text is None and not sys.stdin.isatty()):
-        document = sys.stdin.read().strip()
+    if document == "-" or _wants_stdin(context):
+        document = _read_stdin()
     run_generate(_settings(GenerateSettings, context, env_id=env_id, document=document))
 
 
@@ -307,6 +314,8 @@ def play(
     ] = None,
     reward: options.Reward = None,
     split: options.Split = "train",
+    max_prompt_tokens: options.MaxPromptTokens = None,
+    max_new_tokens: options.MaxNewTokens = None,
     choices: Annotated[int, typer.Option("--choices", help="Tokens that are offered.")] = 8,
     episodes: Annotated[int, typer.Option("--episodes", help="Episodes to play.")] = 1,
     seed: options.Seed = 0,
@@ -338,10 +347,25 @@ def _quiet() -> None:
 def _refuse_options_with_resume(context: typer.Context) -> None:
     """A run goes on with its own settings; others given beside ``--resume`` would be silently ignored."""
     for parameter in context.command.params:
-        source = context.get_parameter_source(str(parameter.name))
-        if parameter.name != "resume" and source is not None and source.name == "COMMANDLINE":
+        if parameter.name != "resume" and _is_given(context, str(parameter.name)):
             option = parameter.opts[0] if parameter.param_type_name == "option" else "ENV_ID"
             raise ValueError(f"expected --resume alone, got {option} too: a run keeps its own settings; leave it out")
+
+
+def _wants_stdin(context: typer.Context) -> bool:
+    """A pipe is the document unless something says where documents come from; a terminal never is."""
+    sources = ("what", "text", "data", "prompts", "split")
+    return not any(map(partial(_is_given, context), sources)) and sys.stdin is not None and not sys.stdin.isatty()
+
+
+def _read_stdin() -> str:
+    console.remark("Reading the document from stdin; name an environment to take documents of a task instead.")
+    return sys.stdin.read().strip() if sys.stdin is not None else ""
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _report_interrupt(error: KeyboardInterrupt) -> int:
@@ -357,7 +381,7 @@ def _report(error: Exception, debug: bool) -> int:
     if usage is not None:  # wrong command, option or value
         console.error(f"{_usage_message(error, usage())} (textgym --help lists what there is)")
         return BAD_INPUT
-    if isinstance(error, TextGymError | FileNotFoundError | IsADirectoryError) or _is_ours(error):
+    if isinstance(error, TextGymError | _WRONG_PATH) or _is_ours(error):
         console.error(str(error))
         return BAD_INPUT
     hint = "" if debug else " (--debug before the command shows where)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -19,6 +20,7 @@ from textgym.types import Interval
 _SHARE_BETWEEN_LINES = 0.1
 _SECONDS_BETWEEN_LINES = 20.0
 _WIDTH = 80
+_LAYOUT = "\n\t\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 
 
 class Ticker(Protocol):
@@ -44,29 +46,29 @@ def err() -> Console:
 
 
 def say(text: str = "", style: str | None = None) -> None:
-    """Print a line of results; square brackets in it mean nothing special."""
-    out().print(Text(text), style=style, soft_wrap=True)
+    """Print a line of results; square brackets and control characters in it mean nothing special."""
+    out().print(_text(text), style=style, soft_wrap=True)
 
 
 def remark(text: str) -> None:
     """Print a line that is no result."""
-    err().print(Text(text), style="dim", soft_wrap=True)
+    err().print(_text(text), style="dim", soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Print a warning."""
-    err().print(Text(f"Warning: {' '.join(text.split())}"), style="yellow", soft_wrap=True)
+    err().print(_text(f"Warning: {' '.join(text.split())}"), style="yellow", soft_wrap=True)
 
 
 def error(text: str) -> None:
     """Print what went wrong, as one line."""
-    err().print(Text(f"Error: {' '.join(text.split())}"), style="bold red", soft_wrap=True)
+    err().print(_text(f"Error: {' '.join(text.split())}"), style="bold red", soft_wrap=True)
 
 
 def heading(text: str) -> None:
     """Print the title of what follows."""
     out().print()
-    out().print(Text(text), style="bold", soft_wrap=True)
+    out().print(_text(text), style="bold", soft_wrap=True)
 
 
 def number(value: float) -> str:
@@ -82,8 +84,12 @@ def with_bounds(interval: Interval) -> str:
 
 
 def printable(text: str) -> str:
-    """Replace control characters, which a terminal would obey, by a visible stand-in; line ends stay."""
-    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    """Replace control characters, which a terminal would obey, by a visible stand-in.
+
+    Line ends, tabs, spaces of all widths and the joiners that some scripts need stay.
+    """
+    text = text.replace("\r\n", "\n")
+    return "".join(char if _is_harmless(char) else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def duration(seconds: float) -> str:
@@ -99,7 +105,7 @@ def print_measures(columns: Mapping[str, Mapping[str, Interval]]) -> None:
     table = _table("measure", *columns)
     for name in names:
         cells = [with_bounds(measures[name]) if name in measures else "-" for measures in columns.values()]
-        table.add_row(name, *cells)
+        table.add_row(_text(name), *cells)
     out().print(table)
 
 
@@ -107,20 +113,20 @@ def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table of texts."""
     table = _table(*header)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(_text, row))
     out().print(table)
 
 
 def print_side_by_side(titles: tuple[str, str], document: str, texts: tuple[str, str], limit: int = 320) -> None:
     """Print two texts about one document beside each other, under the start of the document."""
-    shown = printable(" ".join(document.split()))
+    shown = " ".join(document.split())
     table = Table(box=box.SIMPLE_HEAD, expand=True, show_edge=False, padding=(0, 2, 0, 0))
     for title in titles:
         table.add_column(title, ratio=1, header_style="bold")
-    table.add_row(*(Text(printable(text) or "(empty)") for text in texts))
+    table.add_row(*(_text(text or "(empty)") for text in texts))
     console = out()
     console.print()
-    console.print(Text(shown if len(shown) <= limit else shown[: limit - 1] + "…"), style="dim")
+    console.print(_text(shown if len(shown) <= limit else shown[: limit - 1] + "…"), style="dim")
     console.print(table)
 
 
@@ -223,6 +229,15 @@ def _table(first: str, *others: str) -> Table:
     for name in others:
         table.add_column(name)
     return table
+
+
+def _text(text: str) -> Text:
+    """Return what is printed literally: no markup, no control characters."""
+    return Text(printable(text))
+
+
+def _is_harmless(char: str) -> bool:
+    return char.isprintable() or char in _LAYOUT or unicodedata.category(char) == "Zs"
 
 
 def _console(stream: object) -> Console:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.resources
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +13,7 @@ from textgym.errors import CheckpointError, MissingExtraError, did_you_mean
 Kind = Literal["model", "reward"]
 SHIPPED = ("tiny", "tiny-reward")
 _MARKERS = ("config.json", "tokenizer.json", "tokenizer_config.json", "reward_model.json", "adapter_config.json")
+_MAKERS: Mapping[Kind, Sequence[str]] = {"model": ("sft", "train", "demo"), "reward": ("reward fit", "demo")}
 _SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 
@@ -49,11 +52,36 @@ def _local(folder: Path, kind: Kind) -> Path:
     child = folder / kind
     if child.is_dir() and any((child / marker).is_file() for marker in _MARKERS):
         return child
+    command = _command_of(folder)
+    if command is not None:
+        raise CheckpointError(_without_model(folder, kind, command))
     if any((folder / marker).is_file() for marker in _MARKERS):
         return folder
     raise CheckpointError(
         f"expected a folder with one of {', '.join(_MARKERS)} (or a run folder with {kind}/), got {str(folder)!r}"
     )
+
+
+def _command_of(folder: Path) -> str | None:
+    """Return the command whose run folder this is; ``None`` if it is no run folder."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    command = config.get("command") if isinstance(config, dict) and "model_type" not in config else None
+    return command if isinstance(command, str) else None
+
+
+def _without_model(folder: Path, kind: Kind, command: str) -> str:
+    """Say why a run folder holds no model of a kind, and what helps."""
+    what = {"model": "language model", "reward": "reward model"}[kind]
+    expected = f"expected a run with a {what}, got {str(folder)!r}, a run of `textgym {command}`"
+    if command not in _MAKERS[kind]:
+        makers = " or ".join(f"`textgym {maker}`" for maker in _MAKERS[kind])
+        return f"{expected}, which makes none; give a run of {makers}"
+    if kind == "model" and any((folder / "checkpoints").glob("step-*")):
+        return f"{expected} that has not finished; finish it with: textgym train --resume {folder}"
+    return f"{expected} that has not finished; run that command again"
 
 
 def _from_hub(name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from textgym.errors import RewardError, did_you_mean
-from textgym.types import Example, FloatArray, RewardFn, Task
+from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task
 
 NAMED_REWARDS: Mapping[str, str] = {
     "rouge": "textgym.metrics.rouge:rougeL",
@@ -97,12 +98,13 @@ class WeightedSum:
         >>> reward = WeightedSum({"rouge": (1.0, "rouge"), "length": (-0.01, length)})
 
     Args:
-        terms: Name of the part -> (weight, reward); a reward is a callable or a name, and may be a composite.
+        terms: Name of the part -> (weight, reward); a reward is all that :func:`resolve_reward` takes, and may be a
+            composite.
     """
 
     name = "weighted_sum"
 
-    def __init__(self, terms: Mapping[str, tuple[float, RewardFn | str]]) -> None:
+    def __init__(self, terms: Mapping[str, tuple[float, RewardFn | NameOrPath]]) -> None:
         self._terms = dict(terms)
         if not self._terms:
             raise ValueError("expected at least one reward in a WeightedSum, got none")
@@ -139,7 +141,9 @@ class Gate:
 
     name = "gate"
 
-    def __init__(self, reward: RewardFn | str, passes: Callable[[str, Example], bool], otherwise: float = 0.0) -> None:
+    def __init__(
+        self, reward: RewardFn | NameOrPath, passes: Callable[[str, Example], bool], otherwise: float = 0.0
+    ) -> None:
         self._reward, self._passes, self._otherwise = reward, passes, otherwise
 
     def bind(self, task: Task | None) -> Gate:
@@ -163,7 +167,7 @@ class Clip:
 
     name = "clip"
 
-    def __init__(self, reward: RewardFn | str, low: float, high: float) -> None:
+    def __init__(self, reward: RewardFn | NameOrPath, low: float, high: float) -> None:
         """Clip ``reward``, a callable or a name."""
         if not low <= high:
             raise ValueError(f"expected low <= high, got low={low}, high={high}; swap them")
@@ -183,8 +187,8 @@ class Clip:
         return self.score(prompts, responses, examples).total
 
 
-def resolve_reward(reward: RewardFn | str, task: Task | None = None) -> RewardFn:
-    """Return the reward that ``reward`` names, or ``reward`` itself if it is one.
+def resolve_reward(reward: RewardFn | NameOrPath, task: Task | None = None) -> RewardFn:
+    """Return the reward that ``reward`` names, or ``reward`` itself if it is one; composites are bound to ``task``.
 
     Args:
         reward: A callable; ``"learned"`` (the shipped reward model); ``"rouge"``, ``"rouge1"``, ``"rouge2"``,
@@ -193,13 +197,13 @@ def resolve_reward(reward: RewardFn | str, task: Task | None = None) -> RewardFn
         task: Where ``"gold"`` comes from.
 
     Raises:
-        ValueError: No reward is called so.
+        ValueError: No reward is called so, or it is ``"gold"`` and there is no task.
         TypeError: ``reward`` is neither a name nor callable.
     """
-    if isinstance(reward, str):
-        return _by_name(reward, task)
+    if isinstance(reward, str | os.PathLike):
+        reward = _by_name(os.fspath(reward), task)
     if not callable(reward):
-        raise TypeError(f"expected a reward name or a callable, got {type(reward).__name__}")
+        raise TypeError(f"expected a reward name, a folder or a callable, got {type(reward).__name__}")
     return reward.bind(task) if isinstance(reward, CompositeReward) else reward
 
 
@@ -260,11 +264,11 @@ def load_attribute(path: str) -> Any:
 
 
 def _by_name(name: str, task: Task | None) -> RewardFn:
-    """Resolve a reward name."""
+    """Return what a name stands for, not yet bound to the task if it is a composite."""
     if name == "learned":
         return LazyReward("learned", "tiny-reward")
-    if name == "gold" and task is not None:
-        return GoldReward(task)
+    if name == "gold":
+        return _gold(task)
     if name in NAMED_REWARDS or (":" in name and not Path(name).exists()):
         found = load_attribute(NAMED_REWARDS.get(name, name))
         reward = found() if isinstance(found, type) else found
@@ -280,16 +284,30 @@ def _by_name(name: str, task: Task | None) -> RewardFn:
     )
 
 
+def _gold(task: Task | None) -> GoldReward:
+    if task is None:
+        raise ValueError(
+            "expected a task for the reward 'gold', which is the judgement of its data, got none; give 'gold' to an "
+            "environment as reward=, or a task to resolve_reward('gold', task)"
+        )
+    return GoldReward(task)
+
+
 def _as_array(values: Any, label: str) -> FloatArray:
     """Return whatever a reward returned as float64."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
     try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        return np.asarray(_without_torch(values), dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise RewardError(
             f"expected numbers from the reward {label!r}, got {type(values).__name__}: {error}"
         ) from error
+
+
+def _without_torch(values: Any) -> Any:
+    """Return tensors, alone or in a list, as numpy arrays: numpy knows no bf16 and reads no tensor with a gradient."""
+    if hasattr(values, "detach"):
+        return values.detach().cpu().double().numpy()
+    return [_without_torch(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def _check(label: str, values: FloatArray, responses: Sequence[str]) -> None:

@@ -177,15 +177,15 @@ def _line(record: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can say: numpy numbers as Python's, numbers that are not finite as ``None``."""
+    """Return what JSON can say: numpy's numbers and arrays as Python's, numbers that are not finite as ``None``."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "item"):
-        value = value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -15,12 +15,12 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 from gymnasium.utils.env_checker import data_equivalence
 
+from textgym.data import DataWarning
 from textgym.envs import EpisodeTextEnv, TokenTextEnv
 from textgym.envs.setup import EPISODE_ARGUMENTS, TOKEN_ARGUMENTS
-from textgym.errors import RewardError
 from textgym.rewards import resolve_reward, reward_name, score
 from textgym.spaces import TokenSpace
-from textgym.types import Example, RewardFn
+from textgym.types import Example, NameOrPath, RewardFn
 
 AWKWARD_TEXTS = (
     "",
@@ -60,7 +60,7 @@ def check_text_env(env: str | gym.Env[Any, Any], **env_kwargs: Any) -> None:
         env_kwargs: Arguments for ``gymnasium.make`` if ``env`` is an id.
 
     Raises:
-        ConformanceError: A promise is broken; the message says which.
+        ConformanceError: A promise is broken, or the environment or its reward fails; the message says which.
     """
     made = gym.make(env, **env_kwargs) if isinstance(env, str) else env
     base = made.unwrapped
@@ -69,20 +69,14 @@ def check_text_env(env: str | gym.Env[Any, Any], **env_kwargs: Any) -> None:
         isinstance(base, TokenTextEnv | EpisodeTextEnv),
         f"expected TokenTextEnv or EpisodeTextEnv, got {type(base).__name__}; register tasks with register_task",
     )
-    with _no_warnings("Gymnasium's check_env"):
-        gymnasium_check_env(base, skip_close_check=True, skip_render_check=base.render_mode is None)
-    _check_determinism(base)
-    _check_named_examples(base)
-    _check_episode_end(base)
-    if isinstance(base, TokenTextEnv):
-        _check_token_level(base)
-    elif isinstance(base, EpisodeTextEnv):
-        _check_awkward_answers(base)
-    _check_copies(base)
-    _check_equal_returns(base)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # said when ``env`` was made; some checks make it again
+        for promise, check in _CHECKS:
+            with _holds(promise):
+                check(base)
 
 
-def check_reward(reward: RewardFn | str, examples: Sequence[Example] = ()) -> None:
+def check_reward(reward: RewardFn | NameOrPath, examples: Sequence[Example] = ()) -> None:
     """Check a reward: one finite number per text, the same for a text whatever else is in the batch.
 
     Args:
@@ -93,19 +87,17 @@ def check_reward(reward: RewardFn | str, examples: Sequence[Example] = ()) -> No
         ConformanceError: A promise is broken; the message says which.
     """
     fn = resolve_reward(reward)
+    name = reward_name(fn)
     pool = list(examples) or [Example("check/0", "The council met on Tuesday.", ("The council met.",))]
     items = [pool[row % len(pool)] for row in range(len(AWKWARD_TEXTS))]
     prompts, texts = [item.prompt for item in items], list(AWKWARD_TEXTS)
-    try:
+    with _holds(f"{name!r} to score every text"):
         whole = score(fn, prompts, texts, items).total
         again = score(fn, prompts, texts, items).total
         single = [
             score(fn, [prompt], [text], [item]).total[0]
             for prompt, text, item in zip(prompts, texts, items, strict=True)
         ]
-    except RewardError as error:
-        raise ConformanceError(str(error)) from error
-    name = reward_name(fn)
     _require(bool((whole == again).all()), f"expected the same scores twice from {name!r}, got {whole} and {again}")
     _require(
         bool(np.allclose(whole, single, rtol=_TOLERANCE, atol=_TOLERANCE)),
@@ -140,14 +132,23 @@ def _require(condition: bool, message: str) -> None:
 
 
 @contextmanager
+def _holds(promise: str) -> Iterator[None]:
+    """Turn whatever goes wrong into ``ConformanceError``: environments and rewards under check may raise anything."""
+    try:
+        yield
+    except ConformanceError:
+        raise
+    except Exception as error:
+        raise ConformanceError(f"expected {promise}, got {type(error).__name__}: {error}") from error
+
+
+@contextmanager
 def _no_warnings(checker: str) -> Iterator[None]:
-    """Turn warnings and failures of a public checker into ``ConformanceError``."""
-    with warnings.catch_warnings():
+    """Turn warnings and failures of a public checker into ``ConformanceError``; what data lack is no concern of it."""
+    with warnings.catch_warnings(), _holds(f"{checker} to pass without a warning"):
         warnings.simplefilter("error")
-        try:
-            yield
-        except (AssertionError, Warning) as error:
-            raise ConformanceError(f"expected {checker} to pass without a warning, got: {error}") from error
+        warnings.simplefilter("ignore", DataWarning)
+        yield
 
 
 def _actions(env: gym.Env[Any, Any], seed: int, count: int = _STEPS) -> list[Any]:
@@ -170,6 +171,12 @@ def _rollout(env: gym.Env[Any, Any], seed: int, actions: Sequence[Any]) -> list[
     return seen
 
 
+def _check_gymnasium(env: gym.Env[Any, Any]) -> None:
+    """Gymnasium agrees."""
+    with _no_warnings("Gymnasium's check_env"):
+        gymnasium_check_env(env, skip_close_check=True, skip_render_check=env.render_mode is None)
+
+
 def _check_determinism(env: gym.Env[Any, Any]) -> None:
     """The same seed and actions give the same episodes."""
     actions = _actions(env, 0)
@@ -180,6 +187,7 @@ def _check_determinism(env: gym.Env[Any, Any]) -> None:
 def _check_named_examples(env: gym.Env[Any, Any]) -> None:
     """A reset can name its example."""
     observation, info = env.reset(seed=5)
+    _require("task_key" in info, f"expected 'task_key' in the info of a reset, got {sorted(info)}")
     env.reset()
     same, named = env.reset(options={"task_key": info["task_key"]})
     _require(named["task_key"] == info["task_key"], f"expected example {info['task_key']!r}, got {named['task_key']!r}")
@@ -209,11 +217,15 @@ def _expect(kind: type[Exception], call: Callable[[], Any], what: str) -> None:
         call()
     except kind:
         return
+    except Exception as error:
+        raise ConformanceError(f"expected {kind.__name__} for {what}, got {type(error).__name__}: {error}") from error
     raise ConformanceError(f"expected {kind.__name__} for {what}, got no error")
 
 
-def _check_token_level(env: TokenTextEnv) -> None:
+def _check_token_level(env: gym.Env[Any, Any]) -> None:
     """Stable-Baselines3 agrees, special tokens are legal, and EOS first is an empty text."""
+    if not isinstance(env, TokenTextEnv):
+        return
     if importlib.util.find_spec("stable_baselines3"):
         from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
@@ -239,8 +251,10 @@ def _check_token_level(env: TokenTextEnv) -> None:
         _require(bool(np.isfinite(reward)), f"expected a finite reward for the empty text, got {reward}")
 
 
-def _check_awkward_answers(env: EpisodeTextEnv) -> None:
+def _check_awkward_answers(env: gym.Env[Any, Any]) -> None:
     """Any text can be an answer."""
+    if not isinstance(env, EpisodeTextEnv):
+        return
     for text in AWKWARD_TEXTS:
         env.reset(seed=1)
         _, reward, terminated, _, info = env.step(text)
@@ -311,3 +325,15 @@ def _check_equal_returns(env: gym.Env[Any, Any]) -> None:
             close and whole["text"] == info["text"],
             f"expected both grains to pay {info['rewards']['total']} for {info['text']!r:.80}, got {reward}",
         )
+
+
+_CHECKS: tuple[tuple[str, Callable[[gym.Env[Any, Any]], None]], ...] = (
+    ("Gymnasium's rules to hold", _check_gymnasium),
+    ("the same episodes for the same seed and actions", _check_determinism),
+    ("reset() to start on an example that is named", _check_named_examples),
+    ("an episode to end with all that info promises", _check_episode_end),
+    ("every token to be a legal action", _check_token_level),
+    ("every text to be a legal action", _check_awkward_answers),
+    ("many copies to play as single ones do", _check_copies),
+    ("both grains to pay the same", _check_equal_returns),
+)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import tokenizers
 
-from textgym.errors import CheckpointError, MissingExtraError
+from textgym.errors import CheckpointError, MissingExtraError, ModelError
 from textgym.hub import resolve_folder
 from textgym.stopping import StopTable, build_stop_table
 from textgym.token_bytes import token_bytes
@@ -181,6 +181,19 @@ class Tokenizer:
         """Return the automaton that finds the end of a text at any of ``stops`` token by token, without decoding."""
         return build_stop_table(stops, self.token_bytes)
 
+    def require_eos(self) -> int:
+        """Return the id that ends a text (the smallest, if there are several).
+
+        Raises:
+            ModelError: The tokenizer has none.
+        """
+        if not self.eos_ids:
+            raise ModelError(
+                f"expected a tokenizer with an end-of-text token, got none in {self.name!r}; set eos_token in its "
+                "tokenizer_config.json or eos_token_id in generation_config.json"
+            )
+        return self.eos_ids[0]
+
     def __repr__(self) -> str:
         return f"Tokenizer({self.name!r}, vocab_size={self.vocab_size}, fingerprint={self.fingerprint!r})"
 
@@ -281,7 +294,7 @@ def _load_slow(folder: Path) -> tokenizers.Tokenizer:
     except ImportError as error:
         raise MissingExtraError(f"{folder} has no tokenizer.json; pip install transformers to convert it") from error
     try:
-        backend = AutoTokenizer.from_pretrained(str(folder)).backend_tokenizer
+        backend = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).backend_tokenizer
     except Exception as error:
         raise CheckpointError(
             f"expected a tokenizer in {folder}, got none that can be read ({type(error).__name__}); "

@@ -17,13 +17,13 @@ from gymnasium import spaces
 from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from transformers import AutoModelForCausalLM
 
-from textgym.agents.causal_lm_policy import CausalLMPolicy
+from textgym.agents.causal_lm_policy import CausalLMPolicy, rebuild_model
 from textgym.agents.ppo import PPO
 from textgym.agents.rollout_buffer import EpisodeRolloutBuffer
-from textgym.errors import CheckpointError, TokenizerMismatchError
+from textgym.errors import CheckpointError, ModelError, TokenizerMismatchError
 from textgym.models.language_model import LanguageModel
 from textgym.tokenization import Tokenizer
 
@@ -396,6 +396,28 @@ def test_nothing_is_unpickled(model_folder: Path, make_policy: Any, make_env: An
     assert trace.exists()  # it would have been seen
 
 
+def test_code_in_a_checkpoint_is_not_run(make_policy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, trace = make_policy(), tmp_path / "trace"
+    policy.save_config(tmp_path)
+    (tmp_path / "model" / "own.py").write_text(f"open({str(trace)!r}, 'w')\nfrom transformers import GPT2Config as C\n")
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"}}
+    file = tmp_path / "model" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | own))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # the answer, if transformers should ask
+    with pytest.raises(CheckpointError, match="code from a checkpoint is not run"):
+        rebuild_model(policy.describe(), tmp_path)
+    assert not trace.exists()
+
+
+def test_dropout_is_saved_as_it_was_given(make_network: Any, make_policy: Any, tmp_path: Path) -> None:
+    make_policy(make_network(hidden_dropout=0.25)).save(tmp_path / "policy")
+    again = CausalLMPolicy.load(tmp_path / "policy", device="cpu")
+    again.save_pretrained(tmp_path / "hf")
+    for file in (tmp_path / "policy" / "model" / "config.json", tmp_path / "hf" / "config.json"):
+        assert json.loads(file.read_text())["hidden_dropout"] == 0.25
+    assert again.model.config.hidden_dropout == 0.0
+
+
 def test_other_folders_are_refused(make_policy: Any, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="none that is complete"):
         CausalLMPolicy.load(tmp_path)
@@ -430,7 +452,11 @@ def test_options_out_of_range(make_policy: Any, make_network: Any) -> None:
         ({"critic": "both"}, "critic 'detached', 'shared' or 'separate', got 'both'"),
         ({"temperature": 0.0}, "temperature above 0, got 0.0"),
         ({"precision": "fp16"}, "precision 'fp32' or 'bf16'"),
+        ({"precision": "bf-16"}, "precision 'fp32' or 'bf16'"),
         ({"use_sde": True}, "use_sde=False"),
+        ({"suppress_tokens": (3, 377)}, "suppress_tokens from 0 to 376, got 377"),
+        ({"suppress_tokens": (3, -1)}, "suppress_tokens from 0 to 376, got -1"),
+        ({"suppress_tokens": range(377)}, "a token that is not suppressed, got all 377 suppressed"),
     ):
         with pytest.raises(ValueError, match=message):
             make_policy(**options)
@@ -439,6 +465,25 @@ def test_options_out_of_range(make_policy: Any, make_network: Any) -> None:
     wrong = spaces.Dict({"input_ids": spaces.Box(0, 9, (4,), np.int64)})
     with pytest.raises(ValueError, match="attention_mask"):
         CausalLMPolicy(wrong, spaces.Discrete(10), lambda _: 1e-3, make_network())
+
+
+@pytest.mark.parametrize("algorithm", [stable_baselines3.PPO, PPO])
+def test_a_context_shorter_than_the_texts(algorithm: Any, make_env: Any, make_network: Any) -> None:
+    options = {"policy_kwargs": {"model": make_network("gpt2", n_positions=47)}, "n_steps": 4, "batch_size": 4}
+    with pytest.raises(ModelError, match="a context of at least 48 tokens for prompt and response, got 47; lower max_"):
+        algorithm(CausalLMPolicy, make_env(1), **options)
+    algorithm(CausalLMPolicy, make_env(1), policy_kwargs={"model": make_network("gpt2", n_positions=48)}, n_steps=4)
+
+
+@pytest.mark.parametrize("algorithm", [stable_baselines3.PPO, PPO])
+def test_normalized_observations_are_refused(algorithm: Any, make_env: Any, make_network: Any) -> None:
+    settings = {"policy_kwargs": {"model": make_network()}, "n_steps": 4, "batch_size": 8}
+    agent = algorithm(CausalLMPolicy, VecNormalize(make_env(2)), **settings)
+    with pytest.raises(ValueError, match=r"token ids .* of integers, got torch\.float32 .* norm_obs=False"):
+        agent.learn(8)
+    with pytest.raises(ValueError, match="norm_obs=False"):
+        agent.predict(agent.env.reset())
+    algorithm(CausalLMPolicy, VecNormalize(make_env(2), norm_obs=False), **settings).learn(8)
 
 
 def test_optimizer_arguments(make_policy: Any) -> None:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,15 @@ def test_round_trip(tmp_path: Path) -> None:
         assert tensors[name].dtype == tensor.dtype
     assert (folder / "note.txt").read_text() == "a note"
     assert os.listdir(tmp_path / "deep") == ["checkpoint"]
+
+
+def test_numpy_scalars_and_paths_are_stored_as_plain_values(tmp_path: Path) -> None:
+    record = {"kind": "test", "n": np.int64(8), "x": np.float32(0.1), "yes": np.bool_(True), "path": Path("a/b")}
+    write_checkpoint(tmp_path / "c", {"t": torch.zeros(1)}, record)
+    stored = read_checkpoint(tmp_path / "c", "test")[1]
+    assert stored == {"kind": "test", "n": 8, "x": float(np.float32(0.1)), "yes": True, "path": "a/b"}
+    with pytest.raises(TypeError, match="expected numbers, texts, lists and dicts in a checkpoint, got object"):
+        write_checkpoint(tmp_path / "c", {"t": torch.zeros(1)}, {"kind": "test", "x": object()})
 
 
 def test_nothing_is_pickled(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
+from textgym.agents.causal_lm_policy import CausalLMPolicy
 from textgym.agents.losses import adapt_kl_coef, clipped_policy_loss, clipped_value_loss, normalize_advantages
 from textgym.agents.ppo import PPO
 from textgym.errors import RewardError
@@ -114,11 +116,16 @@ def test_penalty_by_hand(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> No
 def test_values_start_at_the_mean_score(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.0)
     hand_made_rollout(agent, monkeypatch)
+    finished, agent.finished = agent.finished, []
+    agent._shape_rewards()  # nothing to learn the mean from yet
+    agent._n_updates = 1
+    assert agent.policy.value_head.bias.item() == 0.0
+    hand_made_rollout(agent, monkeypatch)
+    agent.finished = finished
     agent._shape_rewards()  # the scores are 2 and 1
     assert agent.policy.value_head.bias.item() == pytest.approx(1.5)
     np.testing.assert_allclose(agent.rollout_buffer.values, 0.25 + 1.5)
-    agent._n_updates = 1
-    agent._shape_rewards()
+    agent._shape_rewards()  # once
     assert agent.policy.value_head.bias.item() == pytest.approx(1.5)
 
 
@@ -141,6 +148,15 @@ def test_whitening_never_shifts_the_mean(make_agent: Any, monkeypatch: pytest.Mo
     np.testing.assert_allclose(agent.rollout_buffer.rewards, [[0, 0], [2, 0], [0, 2]], atol=1e-5)
 
 
+def test_whitening_leaves_little_to_learn_from_one_reward_for_all(make_agent: Any) -> None:
+    def gradient(**options: Any) -> float:
+        agent = make_agent(env={"reward": lambda prompts, *_: [0.0] * len(prompts)}, **options)
+        agent.learn(2 * 4 * 11)
+        return float(agent.history[-1]["grad_norm"])
+
+    assert gradient(whiten_rewards=True) < 0.1 * gradient(whiten_rewards=False)
+
+
 def test_clipped_rewards_by_hand(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.1, clip_reward=1.5)
     hand_made_rollout(agent, monkeypatch)
@@ -154,6 +170,11 @@ def test_whitening_and_clipping_are_off_by_default(make_agent: Any) -> None:
     collect(agent)
     for step, env, info in agent.finished:
         assert agent.rollout_buffer.rewards[step, env] == pytest.approx(info["rewards"]["total"], abs=1e-6)
+
+
+def test_a_kl_of_zero_is_no_target(make_agent: Any) -> None:
+    with pytest.raises(ValueError, match="expected kl_target above 0, got 0"):
+        make_agent(kl_target=0.0)
 
 
 def test_adaptive_coefficient(make_agent: Any) -> None:
@@ -225,9 +246,12 @@ def test_micro_batches_give_the_gradients_of_the_whole(policy: dict[str, Any], m
                 torch.testing.assert_close(left, right, rtol=1e-6, atol=1e-6)
 
 
-def test_padding_adds_nothing_to_the_loss(make_agent: Any) -> None:
+@pytest.mark.parametrize("whiten", [False, True])
+def test_padding_adds_nothing_to_the_loss(make_agent: Any, whiten: bool) -> None:
     """A minibatch's loss is the mean over its tokens, each scored alone by the bare losses."""
-    agent = make_agent(ent_coef=0.1, vf_coef=0.7, clip_range=0.1, clip_range_vf=0.05, learning_rate=1e-2)
+    agent = make_agent(
+        ent_coef=0.1, vf_coef=0.7, clip_range=0.1, clip_range_vf=0.05, learning_rate=1e-2, whiten_rewards=whiten
+    )
     agent.learn(4 * 11)
     collect(agent)
     with torch.no_grad():
@@ -237,7 +261,7 @@ def test_padding_adds_nothing_to_the_loss(make_agent: Any) -> None:
     advantages = torch.from_numpy(
         np.concatenate([buffer.advantages[s.start : s.stop, s.env] for s in buffer.segments()])
     )
-    normalized = normalize_advantages(advantages)
+    normalized = advantages - advantages.mean() if whiten else normalize_advantages(advantages)
     tokens = [(s, step) for s in buffer.segments() for step in range(s.start, s.stop)]
     for (segment, step), advantage in zip(tokens, normalized, strict=True):
         text = [*segment.prefix.tolist(), *buffer.actions[segment.start : step, segment.env, 0].tolist()]
@@ -354,6 +378,49 @@ def test_what_is_logged(make_agent: Any) -> None:
     assert all(isinstance(info["text"], str) for info in infos)  # what a table of samples shows
     assert agent.logger.name_to_value["textgym/kl"] == last["kl"]
     assert last["timesteps"] == 4 * 11 * 2
+
+
+class TwoKeys(gym.Env[dict[str, np.ndarray[Any, Any]], int]):
+    """A token environment of a user: two keys, nothing in its infos; counts how often token 5 was chosen."""
+
+    def __init__(self) -> None:
+        ids, mask = gym.spaces.Box(0, 376, (8,), np.int64), gym.spaces.Box(0, 1, (8,), np.int8)
+        self.observation_space = gym.spaces.Dict({"input_ids": ids, "attention_mask": mask})
+        self.action_space = gym.spaces.Discrete(377)  # type: ignore[assignment]
+
+    def observe(self) -> dict[str, np.ndarray[Any, Any]]:
+        ids = np.array([*self.text, *[0] * (8 - len(self.text))], dtype=np.int64)
+        return {"input_ids": ids, "attention_mask": (np.arange(8) < len(self.text)).astype(np.int8)}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.text = [5, 6]
+        return self.observe(), {}
+
+    def step(self, action: int) -> Any:
+        self.text.append(int(action))
+        return self.observe(), float(action == 5), len(self.text) == 8, False, {}
+
+
+def test_an_environment_with_bare_infos(make_network: Any) -> None:
+    policy = {"model": make_network(), "suppress_tokens": range(8, 377)}
+    agent = PPO(CausalLMPolicy, TwoKeys(), n_steps=12, batch_size=12, seed=0, policy_kwargs=policy)
+    agent.learn(24)
+    for record in agent.history:
+        assert (record["texts"], record["length"]) == (2.0, 6.0)
+        assert not {"gold", "success", "eos", "reward/total"} & record.keys()
+    returns = [info["episode"]["r"] for _, _, info in agent.finished]
+    assert agent.history[-1]["reward"] == np.mean(returns) > 0
+
+
+def test_infos_that_only_some_texts_have(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.0)
+    hand_made_rollout(agent, monkeypatch)
+    cut = {"episode": {"r": 1.0, "l": 3}, "TimeLimit.truncated": True}  # by a wrapper, so the text was never scored
+    agent.finished = [agent.finished[0], (2, 1, cut)]
+    agent._shape_rewards()
+    told = {name: agent._metrics[name] for name in ("reward", "reward/total", "success", "eos", "texts", "length")}
+    assert told == {"reward": 1.5, "reward/total": 2.0, "success": 1.0, "eos": 1.0, "texts": 2.0, "length": 2.5}
 
 
 def test_a_rollout_without_a_finished_text(make_agent: Any) -> None:

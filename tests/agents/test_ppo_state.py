@@ -10,7 +10,7 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from textgym.agents.causal_lm_policy import CausalLMPolicy
 from textgym.agents.checkpoint import newest_checkpoint
@@ -103,6 +103,52 @@ def test_resume_goes_on_bit_for_bit(
     again.learn(4 * 11 * 2, reset_num_timesteps=False)
     assert_same_run(run, again)
     assert run.kl_coef != 0.05 or "kl_target" not in options
+
+
+def test_resume_with_normalized_rewards(make_agent: Any, make_env: Any, length_reward: Any, tmp_path: Path) -> None:
+    def env(seed: int = 0) -> VecNormalize:
+        return VecNormalize(make_env(4, seed=seed, reward=length_reward), norm_obs=False, gamma=0.9)
+
+    run = make_agent(learning_rate=1e-2)
+    run.set_env(env())
+    run.learn(4 * 11 * 4, callback=SaveAt(tmp_path / "checkpoint", 4 * 11 * 2))
+    again = PPO.load(tmp_path / "checkpoint", env=env(77))
+    again.learn(4 * 11 * 2, reset_num_timesteps=False)
+    assert_same_run(run, again)
+    assert isinstance(run.env, VecNormalize)
+    assert isinstance(again.env, VecNormalize)
+    assert vars(run.env.ret_rms) == vars(again.env.ret_rms)
+    with pytest.raises(
+        CheckpointError, match="with 1 VecNormalize around it, as it was saved, got 0; wrap it as before"
+    ):
+        PPO.load(tmp_path / "checkpoint", env=make_env(4, reward=length_reward))
+
+
+def test_resume_before_the_first_text_ends(make_agent: Any, make_env: Any, length_reward: Any, tmp_path: Path) -> None:
+    """The value head starts at the mean score of the first texts, whenever these end, and once."""
+    # Texts of 8 tokens, rollouts of 5 steps: one text of every environment ends in the second and in the fourth.
+    settings = {"policy": {"suppress_tokens": (1,)}, "n_steps": 5, "learning_rate": 1e-2}
+    run = make_agent(**settings)
+    run.learn(4 * 5 * 4, callback=SaveAt(tmp_path / "0", 4 * 5))
+    assert [record["texts"] for record in run.history] == [0.0, 4.0, 0.0, 4.0]
+    again = PPO.load(tmp_path / "0", env=make_env(4, reward=length_reward))
+    assert not again._values_are_centered
+    again.learn(4 * 5 * 3, reset_num_timesteps=False, callback=SaveAt(tmp_path / "1", 4 * 5 * 2))
+    third = PPO.load(tmp_path / "1", env=make_env(4, reward=length_reward))
+    assert third._values_are_centered
+    third.learn(4 * 5 * 2, reset_num_timesteps=False)
+    assert_same_run(run, again)
+    assert_same_run(run, third)
+
+
+def test_numpy_settings_and_paths(make_agent: Any, make_env: Any, length_reward: Any, tmp_path: Path) -> None:
+    options = {"n_steps": np.int64(11), "kl_coef": np.float32(0.1), "kl_target": np.float32(0.05)}
+    run = make_agent({"temperature": np.float32(0.7)}, **options, tensorboard_log=tmp_path / "logs")
+    run.learn(4 * 11 * 3, callback=SaveAt(tmp_path / "checkpoint", 4 * 11))
+    again = PPO.load(tmp_path / "checkpoint", env=make_env(4, reward=length_reward))
+    assert again.tensorboard_log == str(tmp_path / "logs")
+    again.learn(4 * 11 * 2, reset_num_timesteps=False)
+    assert_same_run(run, again)
 
 
 def test_resume_twice(make_agent: Any, make_env: Any, length_reward: Any, tmp_path: Path) -> None:

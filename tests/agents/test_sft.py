@@ -10,7 +10,7 @@ import torch
 
 from textgym.agents.sft import TokenPair, encode_pairs, response_loss, supervised_fine_tune
 from textgym.envs.prompts import prompt_pieces
-from textgym.errors import DataError
+from textgym.errors import DataError, ModelError
 from textgym.models.generation import generate
 from textgym.models.language_model import LanguageModel
 from textgym.tokenization import Tokenizer
@@ -118,6 +118,38 @@ def test_pairs(tokenizer_folder: Path) -> None:
         encode_pairs(task, documents, tokenizer, limit=0)
     with pytest.raises(DataError, match="reference_column"):
         encode_pairs(task, Documents([Example("c", "No answer.")]), tokenizer)  # type: ignore[arg-type]
+
+
+def test_a_short_context_cuts_prompts_and_never_responses(tokenizer_folder: Path) -> None:
+    tokenizer, task = Tokenizer.load(tokenizer_folder), TemplateTask()
+    body, texts = "The council met on Tuesday.", ("It met.", "The council met on Tuesday and voted.")
+    documents: Any = Documents([Example("a", body, texts)])
+    frame = len(tokenizer.encode("Read: ")) + len(tokenizer.encode("\n\nSummary:"))
+    responses = [[*tokenizer.encode_response(text), 1] for text in texts]
+    context = frame + len(responses[0]) + 3  # room for three tokens of the document with the shorter response
+    assert len(responses[1]) > len(responses[0]) + 3
+    with pytest.warns(UserWarning, match=f"left out 1 of 2 references in 'documents': .* context of {context} tokens"):
+        pairs = encode_pairs(task, documents, tokenizer, context_length=context)
+    cut = tokenizer.encode_prompt("Read: ", body, "\n\nSummary:", context - len(responses[0]))
+    assert cut.truncated
+    assert pairs == [TokenPair(cut.ids, responses[0])]
+    assert encode_pairs(task, documents, tokenizer, context_length=200) == encode_pairs(task, documents, tokenizer)
+    with pytest.raises(DataError, match="references of at most 5 tokens with their prompts in 'documents', got none"):
+        encode_pairs(task, documents, tokenizer, context_length=5)
+
+
+def test_texts_beyond_the_context_are_an_error(make_network: Any) -> None:
+    model = LanguageModel(make_network("gpt2"))  # 64 positions
+    supervised_fine_tune(model, [TokenPair([5] * 60, [6, 7, 8, 1])], steps=1)
+    with pytest.raises(ModelError, match="at least 65 tokens for the longest text to imitate, got 64"):
+        supervised_fine_tune(model, [*PAIRS, TokenPair([5] * 60, [6, 7, 8, 9, 1])], steps=1)
+
+
+def test_a_tokenizer_without_an_end(tokenizer_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((tokenizer_folder / "tokenizer.json").read_bytes())
+    documents: Any = Documents([Example("b", "A storm.", ("Wind.",))])
+    with pytest.raises(ModelError, match="end-of-text token"):
+        encode_pairs(TemplateTask(), documents, Tokenizer.load(tmp_path))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [TemplateTask, KeyTask])

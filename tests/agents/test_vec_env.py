@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import data_equivalence
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecEnvWrapper, VecNormalize
 
 from textgym.agents.vec_env import GymVecEnv, get_vec_state, make_vec_env, set_vec_state
+from textgym.errors import CheckpointError
 from textgym.spaces import TokenSpace
 
 
@@ -129,6 +131,57 @@ def test_other_envs_are_refused() -> None:
         GymVecEnv(gym.make_vec("CartPole-v1", num_envs=1, vectorization_mode="sync"))
 
 
-def test_other_vec_envs_have_no_state() -> None:
-    with pytest.raises(TypeError, match="make_vec_env"):
-        get_vec_state(DummyVecEnv([lambda: gym.make("CartPole-v1")]))
+def test_the_sums_of_normalizers_are_part_of_the_state(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    def wrapped() -> VecNormalize:
+        inner = VecCheckNan(VecNormalize(make(env_ids, tokenizer_folder), norm_obs=False, gamma=0.5))
+        return VecNormalize(inner, norm_obs=False)
+
+    venv, twin, steps = wrapped(), wrapped(), plan(40, 3)
+    venv.reset()
+    for action in steps[:20]:
+        venv.step(action)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        state = get_vec_state(venv)
+    assert [sums["wrapper"] for sums in state["wrappers"]] == ["VecNormalize", "VecNormalize", "VecMonitor"]
+    set_vec_state(twin, state)
+    for action in steps[20:]:
+        assert venv.step(action)[1].tolist() == twin.step(action)[1].tolist()
+    with pytest.raises(CheckpointError, match="2 VecNormalize around it, as it was saved, got 0"):
+        set_vec_state(make(env_ids, tokenizer_folder), state)
+
+
+class Counting(VecEnvWrapper):
+    """A wrapper with a state that nobody knows about."""
+
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        return self.venv.step_wait()
+
+
+def test_wrappers_of_unknown_kinds_are_named(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    venv = Counting(make(env_ids, tokenizer_folder))
+    venv.reset()
+    with pytest.warns(UserWarning, match="the state of Counting is not saved"):
+        state = get_vec_state(venv)
+    assert set_vec_state(make(env_ids, tokenizer_folder), state) is not None
+    native = gym.make_vec(env_ids[0], num_envs=2, model=str(tokenizer_folder))
+    venv = GymVecEnv(gym.wrappers.vector.NormalizeReward(native))
+    venv.reset()
+    with pytest.warns(UserWarning, match="the state of NormalizeReward"):
+        get_vec_state(venv)
+
+
+def test_other_vec_envs_keep_their_wrappers_only() -> None:
+    def wrapped() -> VecNormalize:
+        return VecNormalize(DummyVecEnv([lambda: gym.make("CartPole-v1")]), norm_obs=False)
+
+    venv, twin = wrapped(), wrapped()
+    venv.reset()
+    venv.step(np.array([0]))
+    with pytest.warns(UserWarning, match=r"begins with new texts: expected .*make_vec_env, got DummyVecEnv"):
+        state = get_vec_state(venv)
+    assert set_vec_state(twin, state) is None
+    assert (twin.ret_rms.mean, twin.ret_rms.count) == (venv.ret_rms.mean, venv.ret_rms.count) == (1 / 1.0001, 1.0001)

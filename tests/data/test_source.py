@@ -35,7 +35,7 @@ def prompts_in(split: Split, count: int) -> list[str]:
     return found[:count]
 
 
-def load(data: str, split: Split = "train", **columns: str) -> InMemoryDataset:
+def load(data: str | Path, split: Split = "train", **columns: str) -> InMemoryDataset:
     dataset = load_examples(data, split, **columns)
     assert isinstance(dataset, InMemoryDataset)
     return dataset
@@ -204,8 +204,23 @@ def test_named_columns_win_over_guesses(tmp_path: Path) -> None:
 
 
 def test_without_a_reference_column_there_are_no_references(tmp_path: Path) -> None:
-    data = write_rows(tmp_path / "set.jsonl", [{"document": f"d {i}", "label": 3, "target": 1} for i in range(30)])
+    data = write_rows(tmp_path / "set.jsonl", [{"document": f"d {i}", "label": 3} for i in range(30)])
     assert {example.references for example in load(data)} == {()}
+
+
+def test_reference_column_that_starts_empty_is_still_one(tmp_path: Path) -> None:
+    rows = [{"prompt": f"prompt {i}", "summary": None if i < 100 else "s"} for i in range(150)]
+    path = write_rows(tmp_path / "set.jsonl", rows)
+    with pytest.warns(DataWarning, match=r"100 not a string.*First: .*set\.jsonl:1: .*column 'summary', got NoneType"):
+        dataset = load(path)
+    assert {example.references for example in dataset} == {("s",)}
+    assert dataset.report.skipped == {"not a string": 100}
+
+
+def test_reference_column_of_numbers_is_an_error(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "set.jsonl", [{"document": f"d {i}", "target": 1} for i in range(30)])
+    with pytest.raises(DataError, match=r"with prompt_column=.*\n.*jsonl:1: not a string: .*'target', got int"):
+        load(data)
 
 
 def test_several_references_in_a_list(tmp_path: Path) -> None:
@@ -254,6 +269,22 @@ def test_broken_chats_are_skipped(tmp_path: Path) -> None:
     assert len(dataset) == 1
 
 
+def test_chats_without_an_answer_are_skipped_where_others_have_one(tmp_path: Path) -> None:
+    first, second, third = (text for text in prompts_in("train", 3))
+    other = prompts_in("test", 1)[0]
+    answer = {"role": "assistant", "content": "Fine."}
+    rows = [[first], [second, answer], [third, answer], [second], [first], [third], [other]]
+    chats = [{"messages": [{"role": "user", "content": text}, *more]} for text, *more in rows]
+    path = write_rows(tmp_path / "set.jsonl", chats)
+    with pytest.warns(DataWarning, match=r"1 no reference"):
+        dataset = load(path)
+    assert [(example.prompt, example.references) for example in dataset] == [(second, ("Fine.",)), (third, ("Fine.",))]
+    assert dataset.report == LoadReport(
+        7, 3, 3, {"no reference": 1}, (f"{path}:1: no reference: expected an answer as in other rows, got none",)
+    )
+    assert [example.references for example in load(path, "test")] == [()]
+
+
 # --- names
 
 
@@ -284,7 +315,9 @@ def test_built_in_sets_take_no_columns() -> None:
         load_examples("reports", prompt_column="text")
 
 
-def test_data_must_be_a_string() -> None:
+def test_data_is_a_name_or_a_path(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "set.jsonl", numbered(20))
+    assert list(load(data)) == list(load(Path(data)))
     with pytest.raises(TypeError, match="got list"):
         load_examples(["a"])  # type: ignore[arg-type]
 

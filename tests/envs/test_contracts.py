@@ -46,6 +46,15 @@ def test_docstring_is_a_page(env_id: str, tokenizer_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("env_id", IDS)
+def test_docstring_tells_every_key_of_info(env_id: str, tokenizer_folder: Path) -> None:
+    env = make(env_id, tokenizer_folder)
+    _, info = env.reset(seed=0)
+    *_, last = env.step("A text." if "Episode" in env_id else np.int64(1))
+    page = type(env.unwrapped).__doc__ or ""
+    assert {key: page.count(f"| `{key}` |") for key in (*info, *last)} == dict.fromkeys((*info, *last), 1)
+
+
+@pytest.mark.parametrize("env_id", IDS)
 def test_behaviour_of_an_id_does_not_change(env_id: str, tmp_path: Path) -> None:
     """A changed hash means changed behaviour: raise the version of the id, then update ``snapshots.json``."""
     assert rollout_hash(make(env_id, fixed_tokenizer(tmp_path))) == SNAPSHOTS.get(env_id)

@@ -172,6 +172,9 @@ def test_unknown_key_and_option_are_named(env: gym.Env[Any, Any]) -> None:
         env.reset(options={"task_key": "trian/1"})
     with pytest.raises(ValueError, match="Did you mean 'task_key'"):
         env.reset(options={"task_kye": "train/1"})
+    for options in ({"task_key": 1}, {"task_keys": [1]}, {"task_keys": 5}, {"task_keys": "train/1"}, 5):
+        with pytest.raises(TypeError, match=r"expected .*, got "):
+            env.reset(options=options)  # type: ignore[arg-type]
 
 
 def test_render(env_ids: tuple[str, str], tokenizer_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

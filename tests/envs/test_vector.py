@@ -58,6 +58,9 @@ def test_named_examples_of_copies(env_ids: tuple[str, str], tokenizer_folder: Pa
     assert set(env.reset(options={"task_key": "train/5"})[1]["task_key"]) == {"train/5"}
     with pytest.raises(ValueError, match="list of 4 task_keys"):
         env.reset(options={"task_keys": ["train/0"]})
+    for options in ({"task_keys": 5}, {"task_keys": "train/0"}, {"task_key": 1}, {"task_keys": [None, None, None, 2]}):
+        with pytest.raises(TypeError, match=r"expected .*, got "):
+            env.reset(options=options)
     with pytest.raises(ValueError, match="4 seeds"):
         env.reset(seed=[1, 2])
 
@@ -154,6 +157,37 @@ def test_episode_vector_env(env_ids: tuple[str, str], tokenizer_folder: Path) ->
         env.step(["a"])
     with pytest.raises(InvalidAction, match="got int"):
         env.step(["a", 3, "b"])
+
+
+@pytest.mark.parametrize("grain", [0, 1])
+def test_rendering(
+    env_ids: tuple[str, str], tokenizer_folder: Path, capsys: pytest.CaptureFixture[str], grain: int
+) -> None:
+    kwargs: dict[str, Any] = {"model": str(tokenizer_folder)} if grain == 0 else {}
+    ansi, human = (gym.make_vec(env_ids[grain], num_envs=2, render_mode=mode, **kwargs) for mode in ("ansi", "human"))
+    shown = ("Short.\n\nSummary:\n>>> ", "A literal <eos> and a <pad> in the text.\n\nSummary:\n>>> ")
+    for env in (ansi, human):
+        with pytest.raises(ResetNeeded, match="before render"):
+            env.render()
+        env.reset(options={"task_keys": ["train/3", "train/5"]})
+    assert ansi.render() == shown
+    human.render()
+    assert capsys.readouterr().out == "\n\n".join(shown) + "\n"
+    ended: Any = np.array([1, 1]) if grain == 0 else ["", ""]
+    human.step(ended)
+    assert capsys.readouterr().out == "\n\n".join(shown) + "\n"
+
+
+def test_human_mode_prints_texts_as_they_end(
+    env_ids: tuple[str, str], tokenizer_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = make(env_ids, tokenizer_folder, n=2, render_mode="human")
+    env.reset(options={"task_keys": ["train/3", "train/4"]})
+    env.step(np.array([70, 70]))
+    assert capsys.readouterr().out == ""
+    text = env.tokenizer.decode([70])
+    env.step(np.array([1, 70]))
+    assert capsys.readouterr().out == f"Short.\n\nSummary:\n>>> {text}\n"
 
 
 def test_async_vector_env_fails_loudly_with_shared_memory(env_ids: tuple[str, str]) -> None:

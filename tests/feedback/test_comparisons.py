@@ -1,5 +1,6 @@
 """Records of comparisons: files, rows, splits."""
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +74,11 @@ def test_rows_come_back_as_records(tmp_path: Path) -> None:
     [
         ("{not json", "one JSON object per line"),
         ("[1, 2]", "expected a JSON object, got list"),
+        ("[" * 100_000, "one JSON object per line"),
+        (
+            json.dumps({"prompt": "p", "chosen": [{"role": "user", "content": "c"}]}),
+            "'chosen', got list; give a string",
+        ),
         ('{"prompt": "p"}', "'task_key', got only prompt"),
         (json.dumps({"prompt": "p", "chosen": "c", "rejected": 3}), "'rejected', got int"),
         (
@@ -87,6 +93,36 @@ def test_errors_name_file_and_line(tmp_path: Path, line: str, complaint: str) ->
     path.write_text(path.read_text() + "\n" + line + "\n")
     with pytest.raises(DataError, match=rf"r\.jsonl:3: .*{complaint}"):
         read_comparisons(path)
+
+
+def test_packed_files_and_byte_order_marks_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    write_comparisons(path, [RECORD, RECORD])
+    raw = b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n")
+    path.write_bytes(raw)
+    packed = tmp_path / "r.jsonl.gz"
+    packed.write_bytes(gzip.compress(raw))
+    assert read_comparisons(path) == read_comparisons(str(packed)) == [RECORD, RECORD]
+
+
+@pytest.mark.parametrize("line", [b'{"prompt": "\xff"}', '{"prompt": "p"}'.encode("utf-16")])
+def test_bytes_that_are_not_utf8_name_file_and_line(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "r.jsonl"
+    write_comparisons(path, [RECORD])
+    path.write_bytes(path.read_bytes() + line)
+    with pytest.raises(DataError, match=r"r\.jsonl:2: expected UTF-8 text.*save the file as UTF-8"):
+        read_comparisons(path)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    packed = tmp_path / "r.jsonl.gz"
+    packed.write_bytes(gzip.compress(b"{}" * 1000)[:-9])
+    with pytest.raises(DataError, match=r"r\.jsonl\.gz'.*make it again"):
+        read_comparisons(packed)
+    with pytest.raises(DataError, match="expected a readable file"):
+        read_comparisons(tmp_path)
+    with pytest.raises(FileNotFoundError, match="check the path"):
+        read_comparisons(tmp_path / "none.jsonl")
 
 
 def test_questions_keep_the_order() -> None:

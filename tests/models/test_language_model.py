@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,43 @@ def test_load_tiny() -> None:
     assert model.vocab_size == Tokenizer.load("tiny").vocab_size
     assert model.is_cacheable
     assert int(model.config.max_position_embeddings) >= 1024
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "length"),
+    [
+        ("gpt2", {"n_positions": 48}, 48),
+        ("gpt_bigcode", {"n_positions": 48}, 48),
+        ("llama", {"max_position_embeddings": 96}, 96),
+        ("bloom", {}, None),
+        ("falcon_alibi", {"max_position_embeddings": 48}, None),
+        ("mamba", {}, None),
+    ],
+)
+def test_context_length(kind: str, settings: dict[str, Any], length: int | None, make_network: Any) -> None:
+    model = LanguageModel(make_network(kind, **settings))
+    assert model.context_length == length
+    model.require_context(length or 10**6)
+    if length is not None:
+        with pytest.raises(ModelError, match=f"at least {length + 1} tokens for the text, got {length}; lower"):
+            model.require_context(length + 1, "the text")
+
+
+@pytest.mark.parametrize("name", ["n_ctx", "seq_length", "max_seq_len"])
+def test_context_length_by_other_names(name: str, make_network: Any) -> None:
+    model = LanguageModel(make_network("bloom"))
+    setattr(model.config, name, 48)
+    assert model.context_length == 48
+    setattr(model.config, name, -1)  # how some configurations say that there is no limit
+    assert model.context_length is None
+
+
+def test_unknown_precisions_are_refused(make_network: Any, folder: Path) -> None:
+    for precision in ("fp16", "bfloat16"):
+        with pytest.raises(ValueError, match=f"expected precision 'fp32' or 'bf16', got '{precision}'"):
+            LanguageModel(make_network("llama"), precision=precision)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=precision):
+            load_language_model(folder, precision=precision)  # type: ignore[arg-type]
 
 
 def test_a_module_is_wrapped_as_it_is(make_network: Any) -> None:
@@ -187,6 +226,18 @@ def test_lora_starts_as_the_model_and_is_merged_on_save(kind: str, make_network:
     saved = LanguageModel(AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64))
     torch.testing.assert_close(saved.hidden(ids), adapted, rtol=0, atol=1e-6)
     assert not any("lora" in name for name in load_file(tmp_path / "model.safetensors"))
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_the_dropout_of_the_configuration_is_saved(lora: bool, make_network: Any, tmp_path: Path) -> None:
+    model = copy.deepcopy(LanguageModel(make_network("gpt2", resid_pdrop=0.5, embd_pdrop=0.25, attn_pdrop=0.0)))
+    if lora:
+        pytest.importorskip("peft")
+        model.add_lora(2)
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["resid_pdrop"], config["embd_pdrop"], config["attn_pdrop"]) == (0.5, 0.25, 0.0)
+    assert (model.config.resid_pdrop, model.config.embd_pdrop) == (0.0, 0.0)  # while it runs it has none
 
 
 def test_without_adapter_needs_one(make_network: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.utils import polyak_update
 from torch import Tensor
 
 from textgym.agents.causal_lm_policy import CachePool
@@ -251,6 +252,20 @@ def replace_data(network: Any) -> None:
         parameter.data = parameter.data * 1.1
 
 
+def data_in_place(network: Any) -> None:
+    for parameter in network.parameters():
+        parameter.data -= 1e-3
+
+
+def data_in_place_foreach(network: Any) -> None:
+    torch._foreach_mul_([parameter.data for parameter in network.parameters()], 1.01)
+    torch._foreach_add_([parameter.data for parameter in network.parameters()], 1e-3)
+
+
+def polyak(network: Any) -> None:
+    polyak_update([parameter + 1 for parameter in network.parameters()], network.parameters(), 0.01)
+
+
 CHANGES = {
     "adamw": step_of(torch.optim.AdamW, foreach=False),
     "adamw foreach": step_of(torch.optim.AdamW, foreach=True),
@@ -261,6 +276,9 @@ CHANGES = {
     "load_state_dict": load_other_weights,
     "load_state_dict(assign)": assign_other_weights,
     "data replaced": replace_data,
+    "data in place": data_in_place,
+    "data in place, foreach": data_in_place_foreach,
+    "polyak": polyak,
 }
 
 
@@ -279,6 +297,24 @@ def test_the_cache_dies_with_the_weights(change: Any, grows: bool, make_network:
     assert not torch.allclose(before, states)
     assert worst_error(model, oracle, states, texts.rows) < 1e-9
     assert worst_error(model, oracle, pool.hidden(*texts.tensors()), texts.rows) < 1e-9
+
+
+def test_every_parameter_is_watched(make_network: Any) -> None:
+    """A write through ``.data`` into one parameter, trained or frozen, of any layout, is enough to be seen."""
+    pytest.importorskip("peft")
+    network = make_network("gpt2")
+    weight = network.transformer.h[0].mlp.c_fc.weight
+    weight.data = weight.data.T.contiguous().T  # not contiguous
+    model = LanguageModel(network)
+    model.add_lora(2)
+    cache = PrefixCache(model, 2, 10)
+    ids, lengths = torch.arange(20).reshape(2, 10), torch.tensor([4, 5])
+    for parameter in model.parameters():
+        cache.hidden(ids, lengths)
+        assert cache.match(ids, lengths).unchanged.all()
+        parameter.data += 0.01
+        assert not cache.match(ids, lengths).unchanged.any()
+    assert not cache.match(ids, lengths + 1).extended.any()
 
 
 def test_the_cache_survives_calls_that_change_nothing(make_network: Any) -> None:

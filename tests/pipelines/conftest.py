@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
 
 from textgym.pipelines.setup import quiet_libraries
 from textgym.tokenization import Tokenizer
@@ -43,6 +43,18 @@ def lm(tmp_path_factory: pytest.TempPathFactory) -> str:
         tie_word_embeddings=True,
     )
     GPTNeoXForCausalLM(config).save_pretrained(folder)
+    tokenizer.save(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def short(lm: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same with a context of 64 tokens, and positions that end there."""
+    folder = tmp_path_factory.mktemp("short")
+    tokenizer = Tokenizer.load(lm)
+    torch.manual_seed(0)
+    sizes = {"vocab_size": tokenizer.vocab_size, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64}
+    GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=1, eos_token_id=tokenizer.eos_ids[0])).save_pretrained(folder)
     tokenizer.save(folder)
     return str(folder)
 

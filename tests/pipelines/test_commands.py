@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,100 @@ def test_generate(lm: str) -> None:
     assert by_text.stdout == by_option.stdout == by_stdin.stdout
     greedy = run("generate", "--text", "A.", "--model", lm, "--n", "2", "--temperature", "0", "--max-new-tokens", "5")
     assert len({line[3:] for line in greedy.stdout.splitlines()}) == 1
+
+
+def test_generate_from_a_pipe_that_was_not_asked(lm: str, data: str) -> None:
+    """A pipe nobody speaks of is not read: it may never end."""
+    for arguments in (["TextSumm-v0"], ["--prompts", "1"], columns(data), ["--text", "A document."]):
+        piped = run("generate", *arguments, "--model", lm, "--n", "1", "--max-new-tokens", "3", text="Nobody asked.")
+        empty = run("generate", *arguments, "--model", lm, "--n", "1", "--max-new-tokens", "3", text="")
+        assert piped.stdout == empty.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"], ["--text", "-"], [" "], ["--text", ""]])
+def test_generate_about_nothing(arguments: list[str], lm: str) -> None:
+    shown = CliRunner().invoke(cli.app, ["generate", *arguments, "--model", lm], input=" \n")
+    assert shown.exit_code == cli.BAD_INPUT
+    assert "expected a document, got an empty text" in shown.stderr
+
+
+BUDGETS = ["--max-prompt-tokens", "48", "--max-new-tokens", "8"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sft --steps 1 --batch-size 2 --eval-prompts 2",
+        "reward fit --pairs 20",
+        "evaluate --prompts 2",
+        "generate TextSumm-v0 --n 1",
+        "play TextSumm-v0",
+    ],
+)
+def test_a_model_with_a_short_context(command: str, short: str, data: str) -> None:
+    arguments = [*command.split(), *columns(data), "--model", short]
+    shown = CliRunner().invoke(cli.app, arguments, input="x\n\n")
+    assert shown.exit_code == cli.BAD_INPUT
+    assert "expected a model with a context of at least 560 tokens" in shown.stderr
+    assert not Path("runs").exists()
+    run(*arguments, *BUDGETS, text="x\n\n")
+
+
+def test_sft_leaves_out_what_the_model_cannot_read(short: str) -> None:
+    rows = [{"doc": f"Document {n}.", "sum": "word " * (100 if n % 2 else 5)} for n in range(40)]
+    Path("long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["sft", *columns("long.jsonl"), "--model", short, *BUDGETS, "--steps", "1", "--eval-prompts", "1"]
+    assert re.search(r"left out \d+ of \d+ references", run(*arguments, "--batch-size", "2", "--out", "s").stderr)
+    Path("longer.jsonl").write_text("".join(json.dumps(row | {"sum": "word " * 100}) + "\n" for row in rows))
+    shown = CliRunner().invoke(cli.app, [*arguments[:2], "longer.jsonl", *arguments[3:], "--out", "t"])
+    assert shown.exit_code == cli.BAD_INPUT
+    assert "expected references of at most" in shown.stderr
+    assert not Path("t").exists()
+
+
+def test_a_tokenizer_without_an_end_is_refused_before_anything_is_made(lm: str) -> None:
+    shutil.copytree(lm, "endless")
+    for file in Path("endless").glob("*config.json"):
+        content = json.loads(file.read_text())
+        file.write_text(json.dumps({key: value for key, value in content.items() if "eos" not in key}))
+    (Path("endless") / "special_tokens_map.json").unlink(missing_ok=True)
+    for command in ("reward fit --pairs 20 --out r", "play TextSumm-v0"):
+        shown = CliRunner().invoke(cli.app, [*command.split(), "--model", "endless"], input="x\n\n")
+        assert shown.exit_code == cli.BAD_INPUT, shown.stderr
+        assert "end-of-text token" in shown.stderr
+    assert not Path("r").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "reward fit --epochs 0",
+        "reward fit --batch-size 0",
+        "reward fit --noise -1",
+        "reward fit --comparisons same.jsonl",
+        "evaluate --max-new-tokens -3",
+        "evaluate --reward nothing",
+        "train --kl-target 0",
+        "sft --reward nothing",
+        "demo --model nothing",
+    ],
+)
+def test_mistakes_leave_no_folder(command: str) -> None:
+    Path("nothing").mkdir()
+    write_comparisons("same.jsonl", [Comparison(f"k{n}", f"Document {n}", "text", "text", "a", "me") for n in range(9)])
+    shown = CliRunner().invoke(cli.app, [*command.split(), "--out", "o"])
+    assert shown.exit_code == cli.BAD_INPUT, shown.stderr
+    assert not Path("o").exists()
+
+
+def test_texts_cannot_command_the_terminal(lm: str) -> None:
+    rows = [{"doc": f"Document {n} \x1b[31m \x07 [red]x[/red].", "sum": "A \x1b[2J summary."} for n in range(60)]
+    Path("esc.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    common = ["--model", lm, *columns("esc.jsonl"), "--max-new-tokens", "3"]
+    shown = run("generate", *common, "--n", "1").stdout + run("evaluate", *common, "--prompts", "2").stdout
+    shown += run("play", *columns("esc.jsonl"), text="hello \x1b[2J\n").stdout
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", shown)
+    assert shown.count("[red]x[/red]") > 2
 
 
 def test_play_whole_texts() -> None:

@@ -43,16 +43,19 @@ def test_budgets_hold_and_eos_is_no_part_of_a_text(model: LanguageModel) -> None
     assert not any("<eos>" in text for text in samples.texts)
 
 
-def test_log_probs_are_those_of_the_bare_model(model: LanguageModel, lm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_log_probs_are_those_of_the_bare_model(
+    temperature: float, model: LanguageModel, lm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_TOKENS_PER_BATCH", 200)  # several padded batches
     samples = sample_texts(model, TASK, EXAMPLES, Sampling(64, 8))
     bare = AutoModelForCausalLM.from_pretrained(lm)
     expected = []
     for prompt, ids in zip(samples.prompts, samples.ids, strict=True):
         with torch.no_grad():
-            log_probs = bare(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)
+            log_probs = (bare(torch.tensor([prompt + ids])).logits[0] / temperature).log_softmax(-1)
         expected.append(sum(float(log_probs[len(prompt) - 1 + place, token]) for place, token in enumerate(ids)))
-    assert log_probs_of_texts(model, samples) == pytest.approx(expected, abs=1e-4)
+    assert log_probs_of_texts(model, samples, temperature) == pytest.approx(expected, abs=1e-4)
 
 
 def test_log_prob_of_nothing_is_zero(model: LanguageModel) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from textgym import cli
-from textgym.errors import CheckpointError, ModelError
+from textgym.errors import CheckpointError, ModelError, TextGymError
 from textgym.pipelines import train as pipeline
 from textgym.pipelines.interrupts import RunInterrupted
 from textgym.pipelines.setup import TaskChoice
@@ -209,9 +211,45 @@ def test_lora_and_a_separate_critic(settings: TrainSettings) -> None:
 
 
 def test_a_context_that_is_too_short(settings: TrainSettings) -> None:
-    with pytest.raises(ModelError, match="--max-prompt-tokens"):
+    with pytest.raises(ModelError, match="lower max_prompt_tokens or max_new_tokens"):
         run_train(replace(settings, max_prompt_tokens=1000))
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("missing", ["model", "data", "reward"])
+def test_mistakes_leave_no_folder(settings: TrainSettings, missing: str) -> None:
+    Path("empty").mkdir()
+    Path("few.jsonl").write_text('{"prompt": "a", "summary": "b"}\n' * 3)
+    mistakes = {
+        "model": {"model": "empty"},
+        "reward": {"reward": "empty"},
+        "data": {"choice": TaskChoice(data="few.jsonl")},
+    }
+    with pytest.raises(TextGymError, match="expected"):
+        run_train(replace(settings, **mistakes[missing]))  # type: ignore[arg-type]
+    assert not Path("run").exists()
+
+
+def test_a_run_is_gone_on_with_from_another_folder(
+    settings: TrainSettings, data: str, lm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(data, "notes.jsonl")
+    shutil.copytree(lm, "start")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(RunInterrupted):
+            run_train(replace(settings, choice=TaskChoice("TextSumm-v0", "notes.jsonl", "doc", "sum"), model="start"))
+    run = Path("run").resolve()
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert run_resume(str(run)).log()[-1]["timesteps"] == 192
+
+
+def test_numpy_numbers_and_paths(settings: TrainSettings) -> None:
+    changes = {"steps": np.int64(48), "n_envs": np.int64(6), "n_steps": np.int64(8), "seed": np.int64(0)}
+    run = run_train(replace(settings, **changes, model=Path(settings.model), out=Path("run")))  # type: ignore[arg-type]
+    assert run.config()["settings"]["steps"] == 48
+    assert len(list(run.checkpoints.glob("step-*"))) == 1
 
 
 def test_on_a_file_without_gold(lm: str, data: str) -> None:

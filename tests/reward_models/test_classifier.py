@@ -1,5 +1,7 @@
 """Hugging Face classifiers as rewards."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from textgym.errors import ModelError
+from textgym.errors import CheckpointError, ModelError
 from textgym.reward_models import SequenceClassifierReward, load_reward
 from textgym.types import FloatArray, RewardFn
 
@@ -88,6 +90,34 @@ def test_slots_inside_a_document_are_text(bert: Path) -> None:
     reward = SequenceClassifierReward(bert, label=0)
     expected = bare_logits(bert, "the {response} {prompt} road good")[0]
     assert reward(["the {response} {prompt} road"], ["good"])[0] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("trunk", ["bert", "gpt2_classifier"])
+def test_an_empty_text_has_a_score(trunk: str, request: pytest.FixtureRequest) -> None:
+    """Special tokens are judged where the tokenizer adds some, else one EOS."""
+    folder = request.getfixturevalue(trunk)
+    reward = SequenceClassifierReward(folder, label=0, template="{response}")
+    expected = bare_logits(folder, "" if trunk == "bert" else "<eos>")[0]
+    assert reward(["p", "p", "p"], ["", "good", ""])[[0, 2]] == pytest.approx([expected] * 2, abs=1e-5)
+    assert np.isfinite(SequenceClassifierReward(folder, label=0, template=None)([""], [""])).all()
+
+
+def test_a_classifier_without_its_head_is_refused(gpt2: Path, tmp_path: Path) -> None:
+    shutil.copytree(gpt2, tmp_path / "classifier")
+    config = json.loads((gpt2 / "config.json").read_text())
+    config |= {"architectures": ["GPT2ForSequenceClassification"], "id2label": {"0": "SCORE"}}
+    (tmp_path / "classifier" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"score\.weight"):
+        load_reward(tmp_path / "classifier")
+
+
+def test_a_classifier_without_its_tokenizer_is_refused(bert_one_output: Path, tmp_path: Path) -> None:
+    shutil.copytree(bert_one_output, tmp_path / "bare", ignore=shutil.ignore_patterns("tokenizer*"))
+    with pytest.raises(CheckpointError, match="expected the classifier's tokenizer"):
+        SequenceClassifierReward(tmp_path / "bare")
+    (tmp_path / "bare" / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        load_reward(tmp_path / "bare")
 
 
 def test_labels_are_checked(bert: Path) -> None:

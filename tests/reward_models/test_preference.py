@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from textgym.errors import CheckpointError, DataError, RewardError
@@ -302,6 +303,48 @@ def test_wrong_folders_are_told(fitted: PreferenceRewardModel, neox: Path, tmp_p
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"max_length": "x"},
+        {"max_length": 1.5},
+        {"max_length": 10**6},
+        {"normalisation": {"mean": 0, "std": 0}},
+        {"normalisation": {"mean": None, "std": 1}},
+        {"normalisation": {"mean": math.nan, "std": 1}},
+        {"normalisation": [0, 1]},
+        {"report": {"a": 1}},
+        {"report": [1]},
+    ],
+)
+def test_a_damaged_card_is_refused(fitted: PreferenceRewardModel, tmp_path: Path, change: dict[str, object]) -> None:
+    fitted.save(tmp_path / "reward")
+    file = tmp_path / "reward" / "reward_model.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(CheckpointError, match="expected a complete reward model"):
+        PreferenceRewardModel.load(tmp_path / "reward")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"head.weight": None}, "expected the tensors"),
+        ({"foo": torch.zeros(3)}, "expected the tensors"),
+        ({"head.weight": torch.zeros(1, 16)}, "expected the tensors"),
+        ({"likelihood_weight": torch.tensor([math.nan])}, "expected finite weights"),
+    ],
+)
+def test_a_damaged_head_is_refused(
+    fitted: PreferenceRewardModel, tmp_path: Path, change: dict[str, torch.Tensor | None], complaint: str
+) -> None:
+    fitted.save(tmp_path / "reward")
+    file = tmp_path / "reward" / "head.safetensors"
+    tensors = load_file(file) | change
+    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, file)
+    with pytest.raises(CheckpointError, match=complaint):
+        PreferenceRewardModel.load(tmp_path / "reward")
+
+
+@pytest.mark.parametrize(
     ("records", "complaint"),
     [
         ([], "got none"),
@@ -367,3 +410,7 @@ def test_settings_are_checked(neox: Path) -> None:
         PreferenceRewardModel(neox)
     with pytest.raises(ValueError, match="got 0, 16 and"):
         PreferenceRewardModel(neox, max_length=128).fit(comparisons(4), epochs=0)
+    with pytest.raises(ValueError, match=r"got 'fp16'. Did you mean 'bf16'"):
+        PreferenceRewardModel(neox, max_length=128).fit(comparisons(4), precision="fp16")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="got -1"):
+        PreferenceRewardModel(neox, max_length=128).fit(comparisons(4), weight_decay=-1)

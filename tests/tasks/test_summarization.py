@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from textgym.data import DataWarning
 from textgym.tasks import Summarization
 from textgym.types import Example, Task
 
@@ -79,6 +80,23 @@ def test_own_data_without_references_says_so(bare: Path) -> None:
     assert "no references" in task.default_reward_reason
     assert task.metrics == {}
     assert not task.is_success("Text 1.", task.dataset[0])
+
+
+def test_a_path_is_as_good_as_its_name(own: Path) -> None:
+    task, named = Summarization(own), Summarization(str(own))
+    assert (task.data, task.default_reward_reason) == (str(own), named.default_reward_reason)
+    assert task.for_split("test").dataset[0] == named.for_split("test").dataset[0]
+
+
+def test_answers_in_some_chats_only_can_be_judged_by_rouge(tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    turns = [[{"role": "user", "content": f"Text {n}."}, {"role": "assistant", "content": "A."}] for n in range(40)]
+    path.write_text("".join(json.dumps({"messages": turn[: 1 + n % 2]}) + "\n" for n, turn in enumerate(turns)))
+    with pytest.warns(DataWarning, match="no reference"):
+        task = Summarization(path)
+    examples = [task.dataset[row] for row in range(len(task.dataset))]
+    texts = ["A."] * len(examples)
+    assert list(task.metrics["rougeL"](texts, texts, examples)) == [1.0] * len(examples)
 
 
 def test_the_class_docstring_is_the_page() -> None:

@@ -29,6 +29,7 @@ class Part(NamedTuple):
 
 @dataclass(slots=True)
 class _Draft:
+    where: str
     split: Split
     prompt: str
     references: dict[str, None]
@@ -66,7 +67,7 @@ class _Collector:
         split = self._split(home, digest)
         draft = self.drafts.get(digest)
         if draft is None:
-            self.drafts[digest] = _Draft(split, pair.prompt, dict.fromkeys(pair.references))
+            self.drafts[digest] = _Draft(where, split, pair.prompt, dict.fromkeys(pair.references))
         elif draft.split != split:
             return Problem(where, "in another split", f"the same prompt is part of the {draft.split} split")
         elif all(reference in draft.references for reference in pair.references):
@@ -80,6 +81,19 @@ class _Collector:
             return home
         split = split_of(digest)
         return "train" if split in self.own_splits else split
+
+    def drop_unanswered(self, split: Split) -> None:
+        """Leave out the prompts of ``split`` without a reference if others have one: measures need it of all or none.
+
+        Such a prompt was one kept row: every further row of it had no reference either, and counts as a duplicate.
+        """
+        drafts = {digest: draft for digest, draft in self.drafts.items() if draft.split == split}
+        bare = {digest: draft for digest, draft in drafts.items() if not draft.references}
+        if len(bare) == len(drafts):
+            return
+        for digest, draft in bare.items():
+            del self.drafts[digest]
+            self._skip(Problem(draft.where, "no reference", "expected an answer as in other rows, got none"))
 
     def report(self) -> LoadReport:
         kept = self.rows_read - self.duplicates - self.skipped.total()
@@ -103,7 +117,8 @@ def build_dataset(
     """Build one split of a data set.
 
     Prompts are kept as they are, references lose blanks at both ends. Rows with the same prompt become one example;
-    a prompt found in several parts belongs to the first of test, validation, train.
+    a prompt found in several parts belongs to the first of test, validation, train. Of the examples of a split, either
+    all have references or none has.
 
     Args:
         name: Name of the data set, the beginning of every key.
@@ -126,6 +141,7 @@ def build_dataset(
     for option, column in (("prompt_column", prompt_column), ("reference_column", reference_column)):
         if column is not None and collector.columns_seen and column not in collector.columns_seen:
             raise missing_column(option, column, collector.columns_seen)
+    collector.drop_unanswered(split)
     return _finish(name, split, collector)
 
 
@@ -163,4 +179,7 @@ def _nothing_left(name: str, report: LoadReport) -> str:
     if report.rows_read == 0:
         return f"expected rows in {name!r}, got an empty data set. Give one object per line or row."
     first = "\n".join(f"  {problem}" for problem in report.problems[:_PROBLEMS_SHOWN])
-    return f"expected at least one usable row in {name!r}, got none ({report}). Mend the first problems:\n{first}"
+    return (
+        f"expected at least one usable row in {name!r}, got none ({report}). Name other columns with "
+        f"prompt_column=... and reference_column=..., or mend the first problems:\n{first}"
+    )

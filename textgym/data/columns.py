@@ -40,6 +40,9 @@ class _RowError(ValueError):
 def choose_columns(rows: Sequence[Row], prompt: str | None, reference: str | None) -> Columns:
     """Complete the names that the user gave by the only sensible guess over the first rows.
 
+    A name counts wherever it occurs, whatever its cells hold: a column of numbers or of nothing is reported row by row
+    rather than taken for no column at all.
+
     Raises:
         DataError: If no column or several columns could be the prompt, or several could be the reference.
     """
@@ -78,16 +81,11 @@ def _no_prompt_column(columns: list[str]) -> str:
 
 
 def _guess(rows: Sequence[Row], candidates: Sequence[str], option: str) -> str | None:
-    found = [name for name in candidates if any(_holds_text(row.values.get(name)) for row in rows)]
+    names = set(column_names(rows))
+    found = [name for name in candidates if name in names]
     if len(found) > 1:
         raise DataError(f"expected one candidate for {option}, got {', '.join(found)}. Name one with {option}=...")
     return found[0] if found else None
-
-
-def _holds_text(value: object) -> bool:
-    if isinstance(value, list) and value:
-        return is_chat(value) or all(isinstance(item, str) for item in value)
-    return isinstance(value, str)
 
 
 def read_pair(row: Row, columns: Columns) -> Pair | Problem:

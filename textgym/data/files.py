@@ -65,17 +65,42 @@ def read_file(path: Path, label: str | None = None) -> Iterator[Row | Problem]:
     if suffix not in SUFFIXES:
         raise DataError(f"expected a file ending in {', '.join(SUFFIXES)}, got {label!r}. Convert or rename it.")
     reader = _READERS[suffix.removesuffix(".gz")]
-    try:
+    with _damage_as_data_error(suffix, label):
         yield from reader(path, label)
+
+
+@contextlib.contextmanager
+def open_bytes(path: Path) -> Iterator[gzip.GzipFile | io.BufferedReader]:
+    """Open a file to read, unpacked where its name ends in ``.gz``.
+
+    Raises:
+        FileNotFoundError: If there is no file.
+        DataError: If it cannot be read, also while it is read.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"expected an existing file, got {str(path)!r}; check the path")
+    with _damage_as_data_error(suffix_of(path), str(path)), _open_bytes(path) as binary:
+        yield binary
+
+
+@contextlib.contextmanager
+def _damage_as_data_error(suffix: str, label: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, EOFError, zlib.error) as error:
         advice = "The archive is damaged or cut off; make it again." if suffix.endswith(".gz") else "Check the file."
-        raise DataError(f"expected a readable {suffix} file, got {label!r}: {error}. {advice}") from error
+        kind = f"{suffix} file".lstrip()
+        raise DataError(f"expected a readable {kind}, got {label!r}: {error}. {advice}") from error
+
+
+def _open_bytes(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.open(path, "rb") if suffix_of(path).endswith(".gz") else path.open("rb")
 
 
 @contextlib.contextmanager
 def _open_text(path: Path, label: str, newline: str) -> Iterator[IO[str]]:
     """Open a UTF-8 file, plain or gzipped; bytes that are not UTF-8 become lone surrogates, to be found per row."""
-    with gzip.open(path, "rb") if suffix_of(path).endswith(".gz") else path.open("rb") as binary:
+    with _open_bytes(path) as binary:
         if binary.peek(2)[:2] in _WIDE_BOMS:
             raise DataError(f"expected UTF-8 text in {label!r}, got UTF-16. Save the file as UTF-8.")
         with io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline=newline) as text:

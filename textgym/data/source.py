@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from textgym.data.collect import Part, build_dataset
 from textgym.data.dataset import InMemoryDataset, check_split
 from textgym.data.files import SUFFIXES, DataWarning, Problem, Row, read_file, suffix_of
 from textgym.errors import DataError, MissingExtraError, did_you_mean
-from textgym.types import SPLITS, Dataset, Split
+from textgym.types import SPLITS, Dataset, NameOrPath, Split
 
 BUILT_IN = ("reports", "docstrings")
 
@@ -31,7 +32,7 @@ _Source = TypeVar("_Source", str, Path)
 
 
 def load_examples(
-    data: str,
+    data: NameOrPath,
     split: Split = "train",
     prompt_column: str | None = None,
     reference_column: str | None = None,
@@ -47,6 +48,7 @@ def load_examples(
             prompt (80/10/10 where there are no splits at all).
         prompt_column: Column of the prompt, a string or a list of chat messages; guessed if ``None``.
         reference_column: Column of the references, a string, a list of strings or chat messages; guessed if ``None``.
+            Rows without a usable cell in it are left out, and so are chats that nobody answers where others are.
 
     Returns:
         The examples; for files and Hub data sets with a ``report`` of how reading went.
@@ -54,10 +56,14 @@ def load_examples(
     Raises:
         DataError: If the data cannot be found or read, or nothing usable is left.
         ValueError: If ``split`` is unknown.
+        TypeError: If ``data`` is neither a string nor a path.
     """
     check_split(split)
-    if not isinstance(data, str):
-        raise TypeError(f"expected data to be a name or path as a string, got {type(data).__name__}")
+    if not isinstance(data, str | os.PathLike):
+        raise TypeError(
+            f"expected data to be a name or path, got {type(data).__name__}; give a string or a pathlib.Path"
+        )
+    data = os.fspath(data)
     if data in BUILT_IN:
         return _load_built_in(data, split, prompt_column, reference_column)
     name, parts = _find(data)

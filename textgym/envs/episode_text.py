@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -10,7 +9,7 @@ import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
 from textgym.envs.bandit import BanditCore
-from textgym.envs.prompts import draw_index, find_example, named_keys
+from textgym.envs.prompts import draw_index, find_example, named_keys, plain_seed
 from textgym.envs.setup import (
     EPISODE_ARGUMENTS,
     RENDER_MODES,
@@ -18,11 +17,12 @@ from textgym.envs.setup import (
     build_reward,
     build_task,
     check_render_mode,
+    print_frames,
     refuse_unknown,
     stops_of,
 )
 from textgym.spaces import Text
-from textgym.types import Example, RewardFn, Split, Task
+from textgym.types import Example, NameOrPath, RewardFn, Split, Task
 
 
 class EpisodeTextEnv(gym.Env[str, str]):
@@ -51,8 +51,16 @@ class EpisodeTextEnv(gym.Env[str, str]):
     `terminated` after the one step; `info["finish_reason"]` is `"stop"` if a stop string was in the text, else `"eos"`.
 
     ## Info
-    At reset: `task_key`. At the end: `task_key`, `text`, `finish_reason`, `is_success` (the task's own judgement,
-    apart from the reward) and `rewards` (each part by name, and `total`).
+    At reset `task_key`, at the end all of these:
+
+    | Key | Meaning |
+    |---|---|
+    | `task_key` | which example it is |
+    | `text` | the answer as it was judged |
+    | `finish_reason` | `"eos"` or `"stop"` |
+    | `is_success` | the task's own judgement, apart from the reward |
+    | `rewards` | each part of the reward by name, before any weight, and `total`, the reward itself |
+    | `gold` | true quality of the text, whatever the reward; only where the data know it (the built-in reports) |
 
     ## Arguments
     * `data`: a built-in corpus or a file of the user; the task's default if `None`.
@@ -75,11 +83,11 @@ class EpisodeTextEnv(gym.Env[str, str]):
     def __init__(
         self,
         task: TaskSource,
-        data: str | None = None,
+        data: NameOrPath | None = None,
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
-        reward: RewardFn | str | None = None,
+        reward: RewardFn | NameOrPath | None = None,
         stop: Sequence[str] = (),
         render_mode: str | None = None,
         **unknown: Any,
@@ -112,15 +120,13 @@ class EpisodeTextEnv(gym.Env[str, str]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Show the prompt of a random example, or of ``options["task_key"]``."""
-        super().reset(seed=seed)
+        super().reset(seed=plain_seed(seed))
         (key,) = named_keys(options, 1)
         dataset = self.task.dataset
-        drawn = key is None
-        self._example = (
-            dataset[draw_index(self.np_random, len(dataset))] if drawn else find_example(self.task, str(key))
-        )
+        example = find_example(self.task, key) if key is not None else dataset[draw_index(self.np_random, len(dataset))]
+        self._example = example
         self._response, self._running = "", True
-        return self.task.format_prompt(self._example), {"task_key": self._example.key}
+        return self.task.format_prompt(example), {"task_key": example.key}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Answer with a whole text; the observation stays the prompt.
@@ -144,5 +150,5 @@ class EpisodeTextEnv(gym.Env[str, str]):
         frame = self._core.render(self._example, self._response)
         if self.render_mode == "ansi":
             return frame
-        sys.stdout.write(frame + "\n")
+        print_frames([frame])
         return None

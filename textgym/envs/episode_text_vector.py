@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -21,11 +20,12 @@ from textgym.envs.setup import (
     build_task,
     check_budget,
     check_render_mode,
+    print_frames,
     refuse_unknown,
     stops_of,
 )
 from textgym.spaces import Text
-from textgym.types import BoolArray, Example, FloatArray, RewardFn, Split, Task
+from textgym.types import BoolArray, Example, FloatArray, NameOrPath, RewardFn, Split, Task
 
 Texts = tuple[str, ...]
 
@@ -58,11 +58,11 @@ class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
         self,
         task: TaskSource,
         num_envs: int = 1,
-        data: str | None = None,
+        data: NameOrPath | None = None,
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
-        reward: RewardFn | str | None = None,
+        reward: RewardFn | NameOrPath | None = None,
         stop: Sequence[str] = (),
         render_mode: str | None = None,
         **unknown: Any,
@@ -72,13 +72,13 @@ class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
         made = build_task(task, data, prompt_column, reference_column, split)
         self._core = BanditCore(made, build_reward(reward, made, data), stops_of(stop))
         self.num_envs = check_budget("num_envs", num_envs, 1)
-        self._random = RowGenerators(num_envs)
+        self._random = RowGenerators(self.num_envs)
         self._examples: list[Example] = []
         self.render_mode = render_mode
         self.single_observation_space = Text()
         self.single_action_space = Text()
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     @property
     def task(self) -> Task:
@@ -125,16 +125,20 @@ class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
         for row, (prompt, final) in enumerate(zip(self._prompts(), finals, strict=True)):
             infos = self._add_info(infos, {"final_obs": prompt, "final_info": final}, row)
         if self.render_mode == "human":
-            self._print([final["text"] for final in finals])
+            print_frames(self._frames([final["text"] for final in finals]))
         self._examples = [self._draw(row) for row in range(self.num_envs)]
         ended, cut = np.ones(self.num_envs, dtype=np.bool_), np.zeros(self.num_envs, dtype=np.bool_)
         return self._prompts(), rewards.copy(), ended, cut, self._reset_infos(infos)
 
     def render(self) -> tuple[str, ...] | None:
-        """Return (``"ansi"``) the prompt of every copy; ``"human"`` prints the answered ones at each step."""
-        if self.render_mode != "ansi":
+        """Return (``"ansi"``) or print (``"human"``) the prompt of every copy; it has no response yet."""
+        if self.render_mode is None:
             return None
-        return tuple(self._core.render(example, "") for example in self._examples)
+        frames = self._frames([""] * self.num_envs)
+        if self.render_mode == "ansi":
+            return frames
+        print_frames(frames)
+        return None
 
     def _draw(self, row: int) -> Example:
         """Return the next random example of one copy."""
@@ -150,7 +154,7 @@ class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
             infos = self._add_info(infos, {"task_key": example.key}, row)
         return infos
 
-    def _print(self, responses: Sequence[str]) -> None:
-        """Print prompts and their answers."""
-        for example, response in zip(self._examples, responses, strict=True):
-            sys.stdout.write(self._core.render(example, response) + "\n")
+    def _frames(self, responses: Sequence[str]) -> Texts:
+        """Return the prompts and their responses as they are rendered."""
+        examples: Sequence[Example | None] = self._examples or [None] * self.num_envs
+        return tuple(self._core.render(*pair) for pair in zip(examples, responses, strict=True))

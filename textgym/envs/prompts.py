@@ -11,6 +11,8 @@ from gymnasium.utils import seeding
 from textgym.errors import did_you_mean
 from textgym.types import Example, Task
 
+_OPTIONS = ("task_key", "task_keys")
+
 
 def draw_index(generator: np.random.Generator, size: int) -> int:
     """Return the index of the next example: exactly one 64-bit draw, modulo the number of examples."""
@@ -52,13 +54,24 @@ class RowGenerators:
             generator.bit_generator.advance(count)  # type: ignore[attr-defined]
 
 
+def plain_seed(seed: int | np.integer[Any] | None) -> int | None:
+    """Return a seed as the built-in integer that Gymnasium asks for."""
+    if seed is None:
+        return None
+    if not isinstance(seed, int | np.integer):
+        raise TypeError(f"expected an integer as the seed, got {seed!r}")
+    return int(seed)
+
+
 def spread_seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
     """Return one seed per copy, as Gymnasium's vector environments read ``seed``: ``s, s + 1, ...`` or a list."""
     if seed is None:
         return [None] * n
     if isinstance(seed, int | np.integer):
         return [int(seed) + row for row in range(n)]
-    seeds = [None if item is None else int(item) for item in seed]
+    if not isinstance(seed, Sequence | np.ndarray):
+        raise TypeError(f"expected an integer as the seed or one per copy, got {seed!r}")
+    seeds = [plain_seed(item) for item in seed]
     if len(seeds) != n:
         raise ValueError(f"expected {n} seeds, one per copy, got {len(seeds)}; give as many or a single number")
     return seeds
@@ -66,19 +79,31 @@ def spread_seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | 
 
 def named_keys(options: Mapping[str, Any] | None, n: int) -> list[str | None]:
     """Return the example each copy is asked for by ``options``: ``task_key`` for all, ``task_keys`` one each."""
-    options = dict(options or {})
-    key, keys = options.pop("task_key", None), options.pop("task_keys", None)
-    if options:
-        unknown = next(iter(options))
+    if options is None:
+        return [None] * n
+    if not isinstance(options, Mapping):
+        raise TypeError(f"expected reset options as a dict such as {{'task_key': key}}, got {options!r:.80}")
+    unknown = [name for name in options if name not in _OPTIONS]
+    if unknown:
         raise ValueError(
-            f"expected the reset options 'task_key' or 'task_keys', got {unknown!r}."
-            f"{did_you_mean(str(unknown), ['task_key', 'task_keys'])}"
+            f"expected the reset options {' or '.join(map(repr, _OPTIONS))}, got {unknown[0]!r}."
+            f"{did_you_mean(str(unknown[0]), _OPTIONS)}"
         )
+    keys = options.get("task_keys")
     if keys is None:
-        return [key] * n
-    if isinstance(keys, str) or len(keys) != n:
-        raise ValueError(f"expected a list of {n} task_keys, one per copy, got {keys!r}")
-    return list(keys)
+        return [_checked_key(options.get("task_key"))] * n
+    if isinstance(keys, str) or not isinstance(keys, Sequence | np.ndarray):
+        raise TypeError(f"expected task_keys to be a list, one key per copy, got {keys!r:.80}")
+    if len(keys) != n:
+        raise ValueError(f"expected a list of {n} task_keys, one per copy, got {len(keys)}: {list(keys)!r:.80}")
+    return [_checked_key(key) for key in keys]
+
+
+def _checked_key(key: Any) -> str | None:
+    """Return the key of an example, or ``None``, which leaves the choice to chance."""
+    if key is not None and not isinstance(key, str):
+        raise TypeError(f"expected the key of an example as a string, got {key!r:.80}; info['task_key'] names one")
+    return key
 
 
 def find_example(task: Task, key: str) -> Example:

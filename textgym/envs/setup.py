@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from textgym.errors import did_you_mean
 from textgym.rewards import load_attribute, resolve_reward
-from textgym.types import SPLITS, RewardFn, Split, Task
+from textgym.types import SPLITS, NameOrPath, RewardFn, Split, Task
 
 TaskSource = str | Callable[..., Task]
 EPISODE_ARGUMENTS = ("data", "prompt_column", "reference_column", "split", "reward", "stop", "render_mode")
@@ -18,7 +22,7 @@ _logger = logging.getLogger("textgym")
 
 
 def build_task(
-    task: TaskSource, data: str | None, prompt_column: str | None, reference_column: str | None, split: Split
+    task: TaskSource, data: NameOrPath | None, prompt_column: str | None, reference_column: str | None, split: Split
 ) -> Task:
     """Make the task of an environment; arguments that are ``None`` are left to the task's own defaults."""
     if split not in SPLITS:
@@ -29,11 +33,11 @@ def build_task(
     return made
 
 
-def build_reward(reward: RewardFn | str | None, task: Task, data: str | None) -> RewardFn:
+def build_reward(reward: RewardFn | NameOrPath | None, task: Task, data: NameOrPath | None) -> RewardFn:
     """Resolve the reward of an environment; without one the task's default, said aloud on own data."""
-    if reward is None and data not in (None, "reports"):
+    if reward is None and data is not None and data != "reports":
         reason = getattr(task, "default_reward_reason", f"The default reward is {task.default_reward!r}.")
-        _logger.warning("No reward= was given for %s on %r. %s", task.name, data, reason)
+        _logger.warning("No reward= was given for %s on %r. %s", task.name, os.fspath(data), reason)
     return resolve_reward(task.default_reward if reward is None else reward, task)
 
 
@@ -57,11 +61,11 @@ def check_budget(name: str, value: int | None, default: int) -> int:
     """Return a positive integer, ``default`` for ``None``."""
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"expected {name} to be a positive integer, got {value!r}")
     if value < 1:
         raise ValueError(f"expected {name} to be at least 1, got {value}")
-    return value
+    return int(value)
 
 
 def stops_of(stop: Iterable[str]) -> tuple[str, ...]:
@@ -77,3 +81,8 @@ def stops_of(stop: Iterable[str]) -> tuple[str, ...]:
 def transcript(prompt: str, response: str) -> str:
     """Return prompt and response as they are rendered."""
     return f"{prompt}\n>>> {response}"
+
+
+def print_frames(frames: Iterable[str]) -> None:
+    """Print what is rendered, as ``render_mode="human"`` does: a blank line between two frames."""
+    sys.stdout.write("\n\n".join(frames) + "\n")

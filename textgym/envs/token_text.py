@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -11,7 +10,7 @@ import numpy as np
 from gymnasium.error import InvalidAction
 
 from textgym.envs.core import CoreAttributes, Observation, TokenCore
-from textgym.envs.prompts import draw_index, find_example, named_keys
+from textgym.envs.prompts import draw_index, find_example, named_keys, plain_seed
 from textgym.envs.setup import (
     RENDER_MODES,
     TOKEN_ARGUMENTS,
@@ -19,10 +18,11 @@ from textgym.envs.setup import (
     build_reward,
     build_task,
     check_render_mode,
+    print_frames,
     refuse_unknown,
 )
 from textgym.tokenization import Tokenizer
-from textgym.types import RewardFn, Split
+from textgym.types import NameOrPath, RewardFn, Split
 
 
 class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
@@ -68,8 +68,17 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
     3. it has `max_new_tokens` tokens: `"length"`.
 
     ## Info
-    At reset: `task_key`, `prompt_truncated`. At the end: these and `text`, `finish_reason`, `is_success` (the task's
-    own judgement, apart from the reward), `rewards` (each part by name, and `total`). Nothing in between.
+    At reset `task_key` and `prompt_truncated`, at the end all of these, nothing in between:
+
+    | Key | Meaning |
+    |---|---|
+    | `task_key` | which example it is |
+    | `prompt_truncated` | whether the prompt was cut to `max_prompt_tokens` |
+    | `text` | the response as it was judged |
+    | `finish_reason` | `"eos"`, `"stop"` or `"length"` |
+    | `is_success` | the task's own judgement, apart from the reward |
+    | `rewards` | each part of the reward by name, before any weight, and `total`, the reward itself |
+    | `gold` | true quality of the text, whatever the reward; only where the data know it (the built-in reports) |
 
     ## Arguments
     * `data`: a built-in corpus or a file of the user; the task's default if `None`.
@@ -93,12 +102,12 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
     def __init__(
         self,
         task: TaskSource,
-        data: str | None = None,
+        data: NameOrPath | None = None,
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
         model: str = "tiny",
-        reward: RewardFn | str | None = None,
+        reward: RewardFn | NameOrPath | None = None,
         max_prompt_tokens: int | None = None,
         max_new_tokens: int | None = None,
         stop: Sequence[str] = (),
@@ -125,7 +134,7 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Start a new text on a random example, or on ``options["task_key"]``."""
-        super().reset(seed=seed)
+        super().reset(seed=plain_seed(seed))
         (key,) = named_keys(options, 1)
         dataset = self.task.dataset
         example = find_example(self.task, key) if key is not None else dataset[draw_index(self.np_random, len(dataset))]
@@ -156,5 +165,5 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
         if self.render_mode == "ansi":
             return self._core.render(0)
         if self.render_mode == "human":
-            sys.stdout.write(self._core.render(0) + "\n")
+            print_frames([self._core.render(0)])
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -19,10 +18,11 @@ from textgym.envs.setup import (
     build_reward,
     build_task,
     check_render_mode,
+    print_frames,
     refuse_unknown,
 )
 from textgym.tokenization import Tokenizer
-from textgym.types import BoolArray, Example, FloatArray, IntArray, RewardFn, Split
+from textgym.types import BoolArray, Example, FloatArray, IntArray, NameOrPath, RewardFn, Split
 
 VectorStep = tuple[Observation, FloatArray, BoolArray, BoolArray, dict[str, Any]]
 
@@ -61,12 +61,12 @@ class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
         self,
         task: TaskSource,
         num_envs: int = 1,
-        data: str | None = None,
+        data: NameOrPath | None = None,
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
         model: str = "tiny",
-        reward: RewardFn | str | None = None,
+        reward: RewardFn | NameOrPath | None = None,
         max_prompt_tokens: int | None = None,
         max_new_tokens: int | None = None,
         stop: Sequence[str] = (),
@@ -85,13 +85,13 @@ class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
             max_new_tokens=max_new_tokens,
             stop=stop,
         )
-        self._random = RowGenerators(num_envs)
-        self.num_envs = num_envs
+        self.num_envs = self._core.n
+        self._random = RowGenerators(self.num_envs)
         self.render_mode = render_mode
         self.single_observation_space = self._core.observation_space()
         self.single_action_space = self._core.action_space()
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator | None, ...]:  # type: ignore[override]
@@ -151,7 +151,7 @@ class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
         frames = tuple(self._core.render(row) for row in range(self.num_envs))
         if self.render_mode == "ansi":
             return frames
-        sys.stdout.write("\n\n".join(frames) + "\n")
+        print_frames(frames)
         return None
 
     def _draw(self, row: int) -> Example:
@@ -162,6 +162,8 @@ class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
         """Judge and reset the copies that ended; returns their rewards and the infos of the step."""
         rewards, finals = self._core.finish(finished)
         rows = finished.tolist()
+        if self.render_mode == "human":
+            print_frames(self._core.render(row) for row in rows)
         infos: dict[str, Any] = {}
         for row, final in zip(rows, finals, strict=True):
             last = {"final_obs": self._core.observe_row(row), "final_info": final}

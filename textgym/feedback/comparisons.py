@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypedDict, get_args
 
+from textgym.data.files import open_bytes
 from textgym.errors import DataError
 from textgym.types import Choice, Comparison, Question
 
@@ -70,16 +72,16 @@ def read_comparisons(path: str | Path) -> list[Comparison]:
     """Read JSON lines written by `write_comparisons` or `write_preference_rows`; blank lines are skipped.
 
     Args:
-        path: A UTF-8 file; its lines may be of either kind.
+        path: A UTF-8 file, unpacked if its name ends in ``.gz``; its lines may be of either kind.
 
     Returns:
         The records in the order of the file.
 
     Raises:
-        DataError: Naming file and line, if a line is not such an object.
+        DataError: Naming file and line, if a line is not such an object; naming the file, if it cannot be read.
         FileNotFoundError: If there is no file.
     """
-    with open(path, encoding="utf-8", errors="surrogatepass", newline="\n") as lines:
+    with open_bytes(Path(path)) as lines:
         return [_read_line(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
 
 
@@ -156,11 +158,14 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _read_line(line: str, place: str) -> Comparison:
+def _read_line(line: bytes, place: str) -> Comparison:
     try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{place}: expected one JSON object per line, got {line.strip()[:60]!r} ({error})") from error
+        text = line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogatepass")
+        row = json.loads(text)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: expected UTF-8 text, got other bytes ({error}); save the file as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: expected one JSON object per line, got {text.strip()[:60]!r} ({error})") from error
     if not isinstance(row, dict):
         raise DataError(f"{place}: expected a JSON object, got {type(row).__name__}; write one comparison per line")
     if "chosen" in row and "choice" not in row:
@@ -187,6 +192,6 @@ def _check_texts(row: Mapping[str, Any], names: Sequence[str], place: str) -> No
         if not isinstance(row.get(name), str):
             found = type(row[name]).__name__ if name in row else f"only {', '.join(map(str, row)) or 'nothing'}"
             raise DataError(
-                f"{place}: expected a text as {name!r}, got {found}; a comparison has {', '.join(_FIELDS)}, "
-                f"or {', '.join(_ROW_FIELDS)}"
+                f"{place}: expected a text as {name!r}, got {found}; give a string (a comparison has "
+                f"{', '.join(_FIELDS)}, or {', '.join(_ROW_FIELDS)})"
             )

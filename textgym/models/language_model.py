@@ -7,19 +7,20 @@ import copy
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging as hf_logging
 
-from textgym.errors import CheckpointError, MissingExtraError, ModelError
+from textgym.errors import MissingExtraError, ModelError
 from textgym.hub import resolve_folder
+from textgym.models.pretrained import quiet, read_pretrained
 from textgym.tokenization import Tokenizer
 
 Precision = Literal["fp32", "bf16"]
+# transformers maps most architectures' own names for it (n_positions, n_ctx, seq_length) to the first one.
+_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len")
 _UNCACHEABLE = ("mamba", "rwkv", "xlstm", "recurrent_gemma", "jamba", "zamba", "bamba", "falcon_h1", "nemotron_h")
 
 
@@ -35,10 +36,13 @@ class LanguageModel(nn.Module):
 
     Raises:
         ModelError: If the logits of the network cannot be written as head(trunk(ids)).
+        ValueError: For another precision.
     """
 
     def __init__(self, network: PreTrainedModel, source: str | None = None, precision: Precision = "fp32") -> None:
         super().__init__()
+        if precision not in get_args(Precision):
+            raise ValueError(f"expected precision 'fp32' or 'bf16', got {precision!r}; use one of these")
         self.network: Any = network
         self.source = source
         self.precision = precision
@@ -54,6 +58,7 @@ class LanguageModel(nn.Module):
         self._trunk_arguments = set(inspect.signature(self.trunk.forward).parameters)
         # Padding must be an id other than the model's own pad id: some models warn about pads without a mask.
         self.fill_id = 1 if getattr(self.config, "pad_token_id", None) == 0 else 0
+        self._dropout: list[tuple[Any, str, float]] = []  # (configuration, name, value) of what is switched off
         self.switch_off_dropout()
         self._verify_head()
 
@@ -77,6 +82,26 @@ class LanguageModel(nn.Module):
         """Where the weights are."""
         device: torch.device = next(self.network.parameters()).device
         return device
+
+    @property
+    def context_length(self) -> int | None:
+        """Most tokens of one text, prompt and response together; ``None`` where positions have no end."""
+        if getattr(self.config, "alibi", False):  # a bias by distance, whatever the configuration says besides
+            return None
+        length = next(filter(None, (getattr(self.config, name, None) for name in _CONTEXT_NAMES)), None)
+        return int(length) if length is not None and length > 0 else None
+
+    def require_context(self, tokens: int, what: str = "prompt and response") -> None:
+        """Check that ``tokens`` tokens fit.
+
+        Raises:
+            ModelError: If the context of the model is shorter.
+        """
+        if self.context_length is not None and tokens > self.context_length:
+            raise ModelError(
+                f"expected a model with a context of at least {tokens} tokens for {what}, got {self.context_length}; "
+                "lower max_prompt_tokens or max_new_tokens"
+            )
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -103,14 +128,31 @@ class LanguageModel(nn.Module):
         return explicit and not recurrent and not sliding
 
     def switch_off_dropout(self) -> None:
-        """Set every dropout probability to zero, in modules and where modules read it from their configuration."""
+        """Set every dropout probability to zero, in modules and where modules read it from their configuration.
+
+        :meth:`save_pretrained` writes the configuration's own values nevertheless.
+        """
         for module in self.network.modules():
             if isinstance(module, nn.modules.dropout._DropoutNd):
                 module.p = 0.0
-            for owner in (module, getattr(module, "config", None)):
+            config = getattr(module, "config", None)
+            for owner in (module, config):
                 for name, value in vars(owner).items() if owner is not None else ():
-                    if "drop" in name and isinstance(value, float):
+                    if "drop" in name and isinstance(value, float) and value:
                         setattr(owner, name, 0.0)
+                        if owner is config:
+                            self._dropout.append((config, name, value))
+
+    @contextlib.contextmanager
+    def original_config(self) -> Iterator[None]:
+        """Run the block with the dropout in the configuration that it came with, for saving."""
+        for config, name, value in self._dropout:
+            setattr(config, name, value)
+        try:
+            yield
+        finally:
+            for config, name, _ in self._dropout:
+                setattr(config, name, 0.0)
 
     def hidden(
         self,
@@ -199,8 +241,8 @@ class LanguageModel(nn.Module):
         """Write a Hugging Face folder (safetensors, configs, tokenizer); LoRA adapters are merged in a copy."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        network = copy.deepcopy(self.adapter).merge_and_unload() if self.adapter is not None else self.network
-        with _quiet():
+        with quiet(), self.original_config():
+            network = copy.deepcopy(self.adapter).merge_and_unload() if self.adapter is not None else self.network
             network.save_pretrained(folder)
         if self._tokenizer is not None:
             self._tokenizer.save(folder)
@@ -217,18 +259,6 @@ class LanguageModel(nn.Module):
                 f"expected logits = head(last hidden state), got another form in {type(self.network).__name__}; "
                 "this architecture is not supported"
             )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars from transformers: a model of ours is one file."""
-    was_on = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_on:
-            hf_logging.enable_progress_bar()
 
 
 def _shape_logits(logits: Tensor, config: Any) -> Tensor:
@@ -276,16 +306,7 @@ def load_language_model(
 
 
 def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    try:
-        with _quiet():
-            network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"expected safetensors weights in {folder}, got none that can be read ({error}); "
-            "pickled weights are not opened, because they can execute code: convert them"
-        ) from error
-    except ValueError as error:
-        raise ModelError(f"expected a causal LM in {folder}, got another kind of model: {error}") from error
+    network: PreTrainedModel = read_pretrained(AutoModelForCausalLM, "a causal LM", folder, dtype)
     return network
 
 

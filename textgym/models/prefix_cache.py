@@ -9,12 +9,16 @@ left of them is masked, and positions are given explicitly, so rows of any lengt
     column      0 1 2 3 4 5 6 7 | cursor = 8
     row 0       . . . a b c d e   length 5
     row 1       . . . . . . p q   length 2, reset a moment ago
+
+What is cached was computed with certain weights. Optimizer steps, version counters and addresses tell when they change.
+Writes through ``parameter.data``, which none of those see, show in a few values of every parameter that are compared.
+A write through ``.data`` that spares all of these is not seen: call ``drop`` (a policy's ``drop_caches``) after it.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +29,7 @@ from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 from textgym.models.language_model import LanguageModel
 
 _SLACK = 64  # columns between two moves of the whole store to the left
+_PROBED = 8  # values of each parameter that are compared
 _optimizer_steps = 0
 
 
@@ -38,7 +43,10 @@ register_optimizer_step_post_hook(_count_step)
 
 
 def weights_version(model: LanguageModel) -> tuple[int, ...]:
-    """A value that changes whenever the weights of ``model`` may have changed: updated, replaced, adapters switched."""
+    """A value that changes when the weights of ``model`` are updated or replaced, or adapters switched.
+
+    Writes through ``parameter.data`` leave it as it is.
+    """
     parameters = list(model.parameters())
     return (
         _optimizer_steps,
@@ -46,6 +54,33 @@ def weights_version(model: LanguageModel) -> tuple[int, ...]:
         hash(tuple(parameter.data_ptr() for parameter in parameters)),
         int(model.adapter_is_off),
     )
+
+
+def _probes(model: LanguageModel) -> list[Tensor]:
+    """Views, 1-D, of a few values in the middle of every parameter."""
+    views, device = [], model.device
+    for parameter in model.parameters():
+        # Quantized and offloaded weights are left out: they cannot be joined with the others, nor change by training.
+        joinable = parameter.is_floating_point() and parameter.itemsize > 1 and parameter.device == device
+        if joinable and parameter.numel():
+            row = parameter.detach().unsqueeze(0)
+            while row.ndim > 1:
+                row = row.select(0, len(row) // 2)
+            middle = len(row) // 2
+            views.append(row[middle : middle + _PROBED])
+    return views
+
+
+class Match(NamedTuple):
+    """How rows relate to what is cached.
+
+    Attributes:
+        extended: (B,) the row is a cached one and one token more.
+        unchanged: (B,) the row is cached.
+    """
+
+    extended: Tensor
+    unchanged: Tensor
 
 
 class _CursorLayer(CacheLayerMixin):
@@ -203,40 +238,46 @@ class PrefixCache:
             )
         self._store: KeyValueStore | None = None
         self._version: tuple[int, ...] | None = None
+        self._probes: list[Tensor] = []
 
     def drop(self) -> None:
         """Forget everything."""
         self._store = None
+        self._probes = []  # views would keep replaced weights in memory
 
-    def match(self, input_ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Which rows (B,) extend the cached text by one token, and which equal it."""
+    def match(self, input_ids: Tensor, lengths: Tensor) -> Match:
+        """Compare rows, (B, L) ids and (B,) lengths, with what is cached; nothing matches once the weights changed."""
         if self._store is None or self._version != weights_version(self.model) or input_ids.shape != self._ids.shape:
             self.drop()
             nothing = torch.zeros(len(lengths), dtype=torch.bool, device=lengths.device)
-            return nothing, nothing
+            return Match(nothing, nothing)
         cached = self._store.lengths
         beyond = torch.arange(input_ids.shape[1], device=lengths.device)[None] >= cached[:, None]
-        begins = ((input_ids == self._ids) | beyond).all(1)
-        return begins & (lengths == cached + 1), begins & (lengths == cached)
+        # The comparison of the weights stays on their device, so that it costs no waiting for it.
+        begins = ((input_ids == self._ids) | beyond).all(1) & (torch.cat(self._probes) == self._values).all()
+        return Match(begins & (lengths == cached + 1), begins & (lengths == cached))
 
     @torch.no_grad()
-    def hidden(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+    def hidden(self, input_ids: Tensor, lengths: Tensor, match: Match | None = None) -> Tensor:
         """Hidden state of the last real token of every row.
 
         Args:
             input_ids: (B, L) right-padded ids.
             lengths: (B,) real lengths, at least 1.
+            match: What :meth:`match` just said about them, if it was asked.
 
         Returns:
             (B, H); the caller must not write into it.
         """
         if not self.model.is_cacheable:
             return last_hidden(self.model, input_ids, lengths)
-        extended, unchanged = self.match(input_ids, lengths)
-        if not bool(unchanged.all()):
-            self._states = self._advance(input_ids, lengths, extended)
+        match = match or self.match(input_ids, lengths)
+        if not bool(match.unchanged.all()):
+            if self._store is None:
+                self._version, self._probes = weights_version(self.model), _probes(self.model)
+            self._values = torch.cat(self._probes)
+            self._states = self._advance(input_ids, lengths, match.extended)
             self._ids = input_ids.clone()
-            self._version = weights_version(self.model)
         return self._states
 
     def _advance(self, input_ids: Tensor, lengths: Tensor, extended: Tensor) -> Tensor:

@@ -45,7 +45,6 @@ class RunCallback(BaseCallback):
 
     Args:
         run: The folder.
-        task: Knows the true quality of training texts, where the data does.
         sheet: Prompts to sample from.
         request: Whether to stop.
         ticker: Told about tokens.
@@ -58,7 +57,6 @@ class RunCallback(BaseCallback):
     def __init__(
         self,
         run: RunFolder,
-        task: Task,
         sheet: SampleSheet,
         request: StopRequest,
         ticker: console.Ticker,
@@ -67,7 +65,7 @@ class RunCallback(BaseCallback):
         sample_every: int,
     ) -> None:
         super().__init__()
-        self._run, self._task, self._sheet, self._request, self._ticker = run, task, sheet, request, ticker
+        self._run, self._sheet, self._request, self._ticker = run, sheet, request, ticker
         self._save_every, self._sample_every = save_every, sample_every
         log, samples = run.log(), run.samples()
         self._logged = log[-1]["timesteps"] if log else 0
@@ -93,15 +91,8 @@ class RunCallback(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        """Add the true quality of the finished texts, which no reward model sees, to what is logged."""
-        # The agent begins a new record of times with the next rollout, before anybody can read this one.
+        """Keep the record of times: the agent begins a new one with the next rollout, before this one is read."""
         self._times = self.model.seconds
-        infos = [info for _, _, info in self.model.finished]
-        examples = [self._task.dataset.find(info["task_key"]) for info in infos]
-        gold = self._task.gold([info["text"] for info in infos], examples) if infos else None
-        if gold is not None:
-            for info, value in zip(infos, gold, strict=True):
-                info["gold"] = float(value)
 
     def flush(self) -> None:
         """Write the records of iterations that ended since the last call, and samples if they are due."""

@@ -10,6 +10,7 @@ import numpy as np
 from textgym import console
 from textgym.evaluation import Measures, judge
 from textgym.feedback import write_comparisons
+from textgym.models.language_model import LanguageModel
 from textgym.pipelines.evaluate import Evaluation
 from textgym.pipelines.reward import (
     RewardSettings,
@@ -18,9 +19,11 @@ from textgym.pipelines.reward import (
     show_report,
     simulate_comparisons,
 )
-from textgym.pipelines.setup import TaskChoice, load_model, stable_name
+from textgym.pipelines.settings import check_settings
+from textgym.pipelines.setup import TaskChoice, load_model, require_context, stable_name
 from textgym.pipelines.train import Training, TrainSettings, begin, finish
 from textgym.runs import RunFolder, intervals_as_json
+from textgym.types import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class DemoSettings:
     pairs: int = 1200
     reward_epochs: int = 1
     reward_learning_rate: float = 1e-4
-    iterations: int = 26
+    iterations: int = 18
     n_envs: int = 64
     learning_rate: float = 4e-4
     kl_coef: float = 0.02
@@ -49,19 +52,30 @@ class DemoSettings:
     device: str = "auto"
     out: str | None = None
 
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            counts=("pairs", "reward_epochs", "iterations", "n_envs", "eval_prompts"),
+            positive=("reward_learning_rate", "learning_rate"),
+            not_negative=("kl_coef",),
+        )
+
 
 def run_demo(settings: DemoSettings) -> RunFolder:
     """Run all of it into one folder."""
     start = time.perf_counter()
     choice = TaskChoice()
     settings = replace(settings, model=stable_name(settings.model))
+    task, model = choice.make("train"), load_model(settings.model, settings.device)
+    model.tokenizer.require_eos()
+    require_context(model, task)
     run = RunFolder.create(settings.out, "demo", asdict(settings))
     console.say(
         f"Demo, about 4 minutes on 2 cores: {settings.pairs:,} simulated comparisons -> reward model -> "
         f"{settings.iterations} iterations of PPO -> {settings.eval_prompts} unseen prompts. Files: {run.path}"
     )
     console.heading("1. A reward model from noisy preferences")
-    _fit(run, settings, choice)
+    _fit(run, settings, choice, task, model)
     console.heading("2. PPO from the shipped language model")
     training = begin(train_settings(run, settings, choice), run)
     before, after = finish(training)
@@ -69,7 +83,7 @@ def run_demo(settings: DemoSettings) -> RunFolder:
     return run
 
 
-def _fit(run: RunFolder, settings: DemoSettings, choice: TaskChoice) -> None:
+def _fit(run: RunFolder, settings: DemoSettings, choice: TaskChoice, task: Task, model: LanguageModel) -> None:
     fitting = RewardSettings(
         choice,
         model=settings.model,
@@ -80,7 +94,6 @@ def _fit(run: RunFolder, settings: DemoSettings, choice: TaskChoice) -> None:
         device=settings.device,
     )
     start = time.perf_counter()
-    task, model = choice.make("train"), load_model(settings.model, settings.device)
     records = simulate_comparisons(fitting, task, model)
     write_comparisons(run.path / "comparisons.jsonl", records)
     report = fit_reward(run, fitting, task, model, records)

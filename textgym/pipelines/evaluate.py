@@ -15,7 +15,8 @@ from textgym.errors import TextGymError
 from textgym.evaluation import Measures, compare, fixed_examples, judge
 from textgym.models.language_model import LanguageModel
 from textgym.pipelines.sampling import Samples, Sampling, log_probs_of_texts, sample_texts
-from textgym.pipelines.setup import TaskChoice, describe_data, load_model
+from textgym.pipelines.settings import check_settings
+from textgym.pipelines.setup import TaskChoice, describe_data, load_model, located, require_context, with_budgets
 from textgym.rewards import resolve_reward, reward_name
 from textgym.runs import RunFolder, intervals_as_json
 from textgym.types import Example, RewardFn, Split, Task
@@ -61,11 +62,17 @@ def make_exam(
     max_prompt_tokens: int | None = None,
     max_new_tokens: int | None = None,
 ) -> Exam:
-    """Ask about the first ``prompts`` examples of the task's split; budgets that are ``None`` are the task's."""
-    sampling = Sampling(
-        max_prompt_tokens or task.max_prompt_tokens, max_new_tokens or task.max_new_tokens, temperature, seed
-    )
-    return Exam(task, fixed_examples(task.dataset, prompts), reward, sampling)
+    """Ask about the first ``prompts`` examples of the task's split; budgets that are ``None`` are the task's.
+
+    Raises:
+        ValueError: ``prompts`` is below 1, or the split is empty.
+        RewardError: The reward cannot judge a text of this task. Models are loaded for it, so whatever is wrong with
+            them is raised too.
+    """
+    task = with_budgets(task, max_prompt_tokens, max_new_tokens)
+    examples = fixed_examples(task.dataset, prompts)
+    judge(task, examples[:1], [""], reward)  # what cannot judge fails here, and not after minutes of sampling
+    return Exam(task, examples, reward, Sampling(task.max_prompt_tokens, task.max_new_tokens, temperature, seed))
 
 
 def sit_exam(exam: Exam, model: LanguageModel, title: str, reference: LanguageModel | None = None) -> Evaluation:
@@ -76,7 +83,8 @@ def sit_exam(exam: Exam, model: LanguageModel, title: str, reference: LanguageMo
         model: Who writes.
         title: What the progress bar is called.
         reference: Start model that the KL is measured to; ``model`` itself (KL 0) or ``None`` (no KL) are fine. There
-            is no KL either where its tokenizer is another one.
+            is no KL either where its tokenizer is another one, or at temperature 0, where all probability is on one
+            text.
     """
     start = time.perf_counter()
     samples = sample_texts(model, exam.task, exam.examples, exam.sampling, title)
@@ -85,18 +93,20 @@ def sit_exam(exam: Exam, model: LanguageModel, title: str, reference: LanguageMo
         "length": np.array([len(ids) for ids in samples.ids], dtype=np.float64),
         "eos": np.array(samples.ended, dtype=np.float64),
     }
-    kl = _kl(model, reference, samples)
+    kl = _kl(model, reference, samples, exam.sampling.temperature)
     measures = measures.with_values(values if kl is None else {**values, "kl": kl})
     return Evaluation(samples.texts, measures, time.perf_counter() - start)
 
 
-def _kl(model: LanguageModel, reference: LanguageModel | None, samples: Samples) -> np.ndarray | None:
-    """Log pi - log ref of every text, shape (n,)."""
+def _kl(
+    model: LanguageModel, reference: LanguageModel | None, samples: Samples, temperature: float
+) -> np.ndarray | None:
+    """Log pi - log ref of every text, shape (n,), both at the temperature the texts were sampled at."""
     if reference is model:
         return np.zeros(len(samples.ids))
-    if reference is None or reference.tokenizer.fingerprint != model.tokenizer.fingerprint:
+    if reference is None or reference.tokenizer.fingerprint != model.tokenizer.fingerprint or temperature == 0:
         return None
-    return log_probs_of_texts(model, samples) - log_probs_of_texts(reference, samples)
+    return log_probs_of_texts(model, samples, temperature) - log_probs_of_texts(reference, samples, temperature)
 
 
 def write_texts(run: RunFolder, side: str, exam: Exam, evaluation: Evaluation) -> None:
@@ -169,12 +179,15 @@ class EvaluateSettings:
     device: str = "auto"
     out: str | None = None
 
+    def __post_init__(self) -> None:
+        check_settings(self, counts=("prompts", "max_prompt_tokens", "max_new_tokens"), not_negative=("temperature",))
+
 
 def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     """Measure one model, or a model and the one it started from, and write ``summary.json``."""
     start = time.perf_counter()
     task = settings.choice.make(settings.split)
-    reward = resolve_reward(settings.reward or task.default_reward, task)
+    reward = resolve_reward(task.default_reward if settings.reward is None else settings.reward, task)
     exam = make_exam(
         task,
         reward,
@@ -184,15 +197,17 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
         max_prompt_tokens=settings.max_prompt_tokens,
         max_new_tokens=settings.max_new_tokens,
     )
-    start_name = settings.reference_model or start_model_of(settings.model)
-    against = f" and {start_name}, which it is compared with," if start_name else ""
+    start_name = start_model_of(settings.model) if settings.reference_model is None else settings.reference_model
+    against = f" and {start_name}, which it is compared with," if start_name is not None else ""
     console.say(
         f"Evaluating {settings.model}{against} on {len(exam.examples)} prompts of {describe_data(task)}, temperature "
         f"{settings.temperature:g}, reward {reward_name(reward)!r}; seconds to minutes for small models."
     )
     model = load_model(settings.model, settings.device)
-    reference = load_model(start_name, settings.device) if start_name else None
-    run = RunFolder.create(settings.out, "evaluate", asdict(settings))
+    reference = load_model(start_name, settings.device) if start_name is not None else None
+    for network in filter(None, (model, reference)):
+        require_context(network, exam.task)
+    run = RunFolder.create(settings.out, "evaluate", asdict(located(settings)))
     before = sit_exam(exam, reference, "before", reference) if reference else None
     only = sit_exam(exam, model, "after" if reference else "sampling", reference or model)
     first, second = (before, only) if before else (only, None)

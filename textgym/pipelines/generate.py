@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from textgym import console
 from textgym.evaluation import fixed_examples
 from textgym.pipelines.sampling import Sampling, sample_texts
-from textgym.pipelines.setup import TaskChoice, load_model
+from textgym.pipelines.settings import check_settings
+from textgym.pipelines.setup import TaskChoice, load_model, require_context, with_budgets
 from textgym.registration import registered_ids
 from textgym.types import Example, Split
 
@@ -37,15 +38,16 @@ class GenerateSettings:
     prompts: int = 1
     n: int = 3
     temperature: float = 1.0
+    max_prompt_tokens: int | None = None
     max_new_tokens: int | None = None
     seed: int = 0
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.n < 1 or self.prompts < 1:
-            raise ValueError(f"expected at least 1 text and 1 prompt, got {self.n} and {self.prompts}; raise them")
-        if self.temperature < 0:
-            raise ValueError(f"expected a temperature of at least 0, got {self.temperature}; raise it")
+        counts = ("prompts", "n", "max_prompt_tokens", "max_new_tokens")
+        check_settings(self, counts=counts, not_negative=("temperature",))
+        if self.document is not None and not self.document.strip():
+            raise ValueError("expected a document, got an empty text; give one, or an environment to take some from")
 
 
 def split_argument(argument: str | None, text: str | None) -> tuple[str, str | None]:
@@ -64,13 +66,12 @@ def split_argument(argument: str | None, text: str | None) -> tuple[str, str | N
 
 def run_generate(settings: GenerateSettings) -> list[str]:
     """Print ``n`` texts per document."""
-    task = settings.choice.make(settings.split)
+    task = with_budgets(settings.choice.make(settings.split), settings.max_prompt_tokens, settings.max_new_tokens)
     given = settings.document is not None
     examples = [Example("given", str(settings.document))] if given else fixed_examples(task.dataset, settings.prompts)
     model = load_model(settings.model, settings.device)
-    sampling = Sampling(
-        task.max_prompt_tokens, settings.max_new_tokens or task.max_new_tokens, settings.temperature, settings.seed
-    )
+    require_context(model, task)
+    sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, settings.temperature, settings.seed)
     repeated = [example for example in examples for _ in range(settings.n)]
     texts = sample_texts(model, task, repeated, sampling).texts
     for place, example in enumerate(examples):

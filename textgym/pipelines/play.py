@@ -11,7 +11,9 @@ import gymnasium as gym
 import torch
 
 from textgym import console
+from textgym.evaluation import judge
 from textgym.models.language_model import LanguageModel
+from textgym.pipelines.settings import check_settings
 from textgym.pipelines.setup import TaskChoice, check_env_id, is_episode_level, load_model
 from textgym.tokenization import Tokenizer
 from textgym.types import Split, Task
@@ -27,6 +29,7 @@ class PlaySettings:
         choice: Environment and data.
         model: On the token level, a model whose likeliest tokens are offered; ``None`` offers none.
         reward: As in the environment.
+        max_prompt_tokens, max_new_tokens: Budgets on the token level; ``None`` is the task's.
         choices: How many tokens are offered.
         episodes: How many episodes are played; input that ends ends the game too.
     """
@@ -35,14 +38,15 @@ class PlaySettings:
     model: str | None = None
     reward: str | None = None
     split: Split = "train"
+    max_prompt_tokens: int | None = None
+    max_new_tokens: int | None = None
     choices: int = 8
     episodes: int = 1
     seed: int = 0
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.choices < 1 or self.episodes < 1:
-            raise ValueError(f"expected at least 1 choice and 1 episode, got {self.choices} and {self.episodes}")
+        check_settings(self, counts=("choices", "episodes", "max_prompt_tokens", "max_new_tokens"))
 
 
 class _InputEnded(Exception):  # noqa: N818 - no error: the player left
@@ -54,10 +58,10 @@ def run_play(settings: PlaySettings) -> list[float]:
     env_id = check_env_id(settings.choice.env_id)
     episode_level = is_episode_level(env_id)
     kwargs = {**settings.choice.env_kwargs(), "split": settings.split, "reward": settings.reward}
-    if not episode_level:
-        kwargs["model"] = settings.model or _DEFAULT_MODEL
+    kwargs |= {} if episode_level else _token_kwargs(settings)
     env = gym.make(env_id, **kwargs)
-    model = load_model(settings.model, settings.device) if settings.model and not episode_level else None
+    judge(_task(env), [_task(env).dataset[0]], [""], env.get_wrapper_attr("reward"))  # fails now or not at the end
+    model = None if episode_level else _load_adviser(settings, env)
     _explain(episode_level, model)
     returns: list[float] = []
     try:
@@ -70,6 +74,28 @@ def run_play(settings: PlaySettings) -> list[float]:
     finally:
         env.close()
     return returns
+
+
+def _token_kwargs(settings: PlaySettings) -> dict[str, Any]:
+    return {
+        "model": _DEFAULT_MODEL if settings.model is None else settings.model,
+        "max_prompt_tokens": settings.max_prompt_tokens,
+        "max_new_tokens": settings.max_new_tokens,
+    }
+
+
+def _load_adviser(settings: PlaySettings, env: gym.Env[Any, Any]) -> LanguageModel | None:
+    """Load the model whose tokens are offered, if one is asked for.
+
+    Raises:
+        ModelError: Its context is too short, or no token ends a text.
+    """
+    env.get_wrapper_attr("tokenizer").require_eos()
+    if settings.model is None:
+        return None
+    model = load_model(settings.model, settings.device)
+    model.require_context(env.get_wrapper_attr("max_prompt_tokens") + env.get_wrapper_attr("max_new_tokens"))
+    return model
 
 
 def _explain(episode_level: bool, model: LanguageModel | None) -> None:
@@ -110,7 +136,7 @@ def _play_tokens(env: gym.Env[Any, Any], model: LanguageModel | None, choices: i
 def _actions(typed: str, offered: Sequence[int], tokenizer: Tokenizer) -> list[int]:
     """Return the tokens that a line means: EOS if it is empty, an offered token by number, or the line's own tokens."""
     if not typed.strip():
-        return [tokenizer.eos_ids[0]]
+        return [tokenizer.require_eos()]
     if offered and typed.strip().isdecimal() and 1 <= int(typed) <= len(offered):
         return [offered[int(typed) - 1]]
     # Punctuation continues the last word, anything else begins a new one.

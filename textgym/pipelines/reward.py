@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,14 +16,17 @@ from textgym.feedback import (
     make_questions,
     read_comparisons,
     reward_scorer,
+    split_comparisons,
     write_comparisons,
 )
 from textgym.models.language_model import LanguageModel
 from textgym.pipelines.interrupts import RunInterrupted
 from textgym.pipelines.sampling import Sampling, sample_texts
-from textgym.pipelines.setup import TaskChoice, describe_data, load_model, stable_name
+from textgym.pipelines.settings import check_settings
+from textgym.pipelines.setup import TaskChoice, describe_data, load_model, located, require_context, with_budgets
 from textgym.plots import plot_loss
 from textgym.reward_models import FitReport, PreferenceRewardModel
+from textgym.reward_models.fitting import check_split, usable_comparisons
 from textgym.rewards import NAMED_REWARDS, load_attribute
 from textgym.runs import RunFolder, intervals_as_json
 from textgym.types import Annotator, Comparison, Example, Question, Task
@@ -50,6 +53,7 @@ class RewardSettings:
             and 0.05 for ROUGE.
         epochs, learning_rate, batch_size: Of the fit.
         held_out: Share of the prompts that accuracy is measured on.
+        max_prompt_tokens, max_new_tokens: Budgets of the texts that are sampled; ``None`` is the task's.
     """
 
     choice: TaskChoice
@@ -62,11 +66,17 @@ class RewardSettings:
     learning_rate: float = 1e-4
     batch_size: int = 16
     held_out: float = 0.1
+    max_prompt_tokens: int | None = None
+    max_new_tokens: int | None = None
     seed: int = 0
     device: str = "auto"
     out: str | None = None
 
     def __post_init__(self) -> None:
+        counts = ("pairs", "epochs", "batch_size", "max_prompt_tokens", "max_new_tokens")
+        check_settings(self, counts=counts, positive=("learning_rate",), not_negative=("noise", "held_out"))
+        if self.held_out >= 1:
+            raise ValueError(f"expected a share below 1 as held_out, got {self.held_out}; lower it")
         if self.pairs < 2:
             raise ValueError(
                 f"expected at least 2 pairs, one to learn from and one held out, got {self.pairs}; raise it"
@@ -91,15 +101,18 @@ class _FitReporter:
 def run_reward_fit(settings: RewardSettings) -> RunFolder:
     """Collect or read comparisons, fit a reward model, and write it to ``RUN/reward``."""
     start = time.perf_counter()
-    settings = replace(settings, model=stable_name(settings.model))
-    task = settings.choice.make("train")
-    given = read_comparisons(settings.comparisons) if settings.comparisons is not None else None
+    settings = located(settings)
+    task = with_budgets(settings.choice.make("train"), settings.max_prompt_tokens, settings.max_new_tokens)
+    given = _read_given(settings)
     source = (
         f"the {len(given):,} comparisons of {settings.comparisons}"
         if given is not None
         else _simulation(task, settings)
     )
     model = load_model(settings.model, settings.device)
+    model.tokenizer.require_eos()
+    if given is None:
+        require_context(model, task)
     run = RunFolder.create(settings.out, "reward fit", asdict(settings))
     console.say(
         f"Fitting a reward model to {source}; trunk {settings.model}, {settings.epochs} epoch(s); minutes for small "
@@ -113,6 +126,19 @@ def run_reward_fit(settings: RewardSettings) -> RunFolder:
     run.write_summary({**report_as_json(report), "seconds": seconds})
     console.say(f"Reward model: {run.reward}   use it with: textgym train {settings.choice.env_id} --reward {run.path}")
     return run
+
+
+def _read_given(settings: RewardSettings) -> list[Comparison] | None:
+    """Read the comparisons that were given, if any.
+
+    Raises:
+        DataError: They cannot be read, or teach nothing.
+    """
+    if settings.comparisons is None:
+        return None
+    records = read_comparisons(settings.comparisons)
+    check_split(*split_comparisons(usable_comparisons(records), settings.held_out, settings.seed), settings.held_out)
+    return records
 
 
 def simulate_comparisons(settings: RewardSettings, task: Task, model: LanguageModel) -> list[Comparison]:
@@ -145,9 +171,9 @@ def fit_reward(
     Raises:
         RunInterrupted: The user stopped it; the comparisons are kept.
     """
-    context = getattr(model.config, "max_position_embeddings", None) or _MAX_LENGTH
-    longest = task.max_prompt_tokens + task.max_new_tokens
-    reward = PreferenceRewardModel(model, max_length=min(context, max(longest, _MAX_LENGTH)))
+    longest = max(task.max_prompt_tokens + task.max_new_tokens, _MAX_LENGTH)
+    context = longest if model.context_length is None else model.context_length
+    reward = PreferenceRewardModel(model, max_length=min(context, longest))
     losses: list[float] = []
     try:
         with console.progress("fitting", 1, "steps") as ticker:

@@ -97,8 +97,14 @@ def _generate(
 
 
 @torch.no_grad()
-def log_probs_of_texts(model: LanguageModel, samples: Samples) -> FloatArray:
-    """Return the log-probability of every sampled response given its prompt, shape ``(n,)``, in nats, temperature 1."""
+def log_probs_of_texts(model: LanguageModel, samples: Samples, temperature: float = 1.0) -> FloatArray:
+    """Return the log-probability of every sampled response given its prompt, shape ``(n,)``, in nats.
+
+    Args:
+        model: Whose probabilities are meant.
+        samples: Prompts and responses.
+        temperature: Above 0; divides the logits.
+    """
     totals = np.zeros(len(samples.ids))
     lengths = [len(prompt) + len(ids) for prompt, ids in zip(samples.prompts, samples.ids, strict=True)]
     for rows in _batches(lengths):
@@ -107,7 +113,7 @@ def log_probs_of_texts(model: LanguageModel, samples: Samples) -> FloatArray:
         hidden = model.hidden(input_ids)
         for place, row in enumerate(rows):
             start, stop = len(samples.prompts[row]), lengths[row]
-            logits = model.logits(hidden[place, start - 1 : stop - 1])  # (R, V)
+            logits = model.logits(hidden[place, start - 1 : stop - 1]) / temperature  # (R, V)
             chosen = logits.gather(1, input_ids[place, start:stop, None])[:, 0] - logits.logsumexp(1)
             totals[row] = float(chosen.double().sum())
     return totals

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import logging
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 
 from textgym import console
+from textgym.data.source import BUILT_IN
 from textgym.envs.prompts import prompt_pieces
 from textgym.envs.setup import build_task
 from textgym.errors import TextGymError, did_you_mean
+from textgym.hub import SHIPPED
 from textgym.models.device import pick_device
 from textgym.models.language_model import LanguageModel, Precision, load_language_model
+from textgym.pipelines.settings import use_plain_values
 from textgym.registration import registered_ids
+from textgym.rewards import NAMED_REWARDS
 from textgym.tokenization import Tokenizer
 from textgym.types import Example, Split, Task
 
 _NOISY_LOGGERS = ("transformers", "datasets", "huggingface_hub", "matplotlib", "absl")
+_Settings = TypeVar("_Settings")
 
 
 class UnknownEnvError(TextGymError, ValueError):
@@ -44,6 +50,9 @@ class TaskChoice:
     prompt_column: str | None = None
     reference_column: str | None = None
 
+    def __post_init__(self) -> None:
+        use_plain_values(self)
+
     def make(self, split: Split) -> Task:
         """Make the task on one split.
 
@@ -53,6 +62,10 @@ class TaskChoice:
         """
         source = gym.registry[check_env_id(self.env_id)].kwargs["task"]
         return build_task(source, self.data, self.prompt_column, self.reference_column, split)
+
+    def located(self) -> TaskChoice:
+        """Return the same choice with an absolute path for data that is a file or folder."""
+        return self if self.data is None or self.data in BUILT_IN else replace(self, data=_absolute(self.data))
 
     def env_kwargs(self) -> dict[str, Any]:
         """Return the arguments of ``gym.make`` that say which data it is."""
@@ -113,8 +126,55 @@ def load_model(name: str, device: str, precision: Precision = "fp32") -> Languag
 
 def stable_name(model: str) -> str:
     """Return the name of a model in a form that still finds it from another working directory."""
-    folder = Path(model).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else model
+    return _absolute(model) if model not in SHIPPED and Path(model).expanduser().is_dir() else model
+
+
+def located(settings: _Settings) -> _Settings:
+    """Return a command's settings with absolute paths for local data, models, rewards and comparisons.
+
+    They are stored with a run, which may be gone on with or looked at from another working directory.
+    """
+    known = {field.name for field in fields(settings)} & _LOCATE.keys()  # type: ignore[arg-type]  # a dataclass
+    given = {name: getattr(settings, name) for name in known if getattr(settings, name) is not None}
+    changes = {name: _LOCATE[name](value) for name, value in given.items()}
+    return replace(settings, choice=settings.choice.located(), **changes)  # type: ignore[type-var, attr-defined]
+
+
+def with_budgets(task: Task, max_prompt_tokens: int | None, max_new_tokens: int | None) -> Task:
+    """Return a copy of a task with other budgets; ``None`` keeps its own."""
+    if max_prompt_tokens is None and max_new_tokens is None:
+        return task
+    task = copy.copy(task)
+    task.max_prompt_tokens = task.max_prompt_tokens if max_prompt_tokens is None else max_prompt_tokens
+    task.max_new_tokens = task.max_new_tokens if max_new_tokens is None else max_new_tokens
+    return task
+
+
+def require_context(model: LanguageModel, task: Task) -> None:
+    """Check that a model can read prompt and response of a task at once.
+
+    Raises:
+        ModelError: Its context is shorter than the task's budgets.
+    """
+    model.require_context(task.max_prompt_tokens + task.max_new_tokens)
+
+
+def _stable_reward(reward: str) -> str:
+    return reward if reward in (*NAMED_REWARDS, "learned", "gold") else stable_name(reward)
+
+
+def _absolute(name: str) -> str:
+    """Return the absolute path of a file or folder that exists; any other name as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name and path.exists() else name
+
+
+_LOCATE: Mapping[str, Callable[[str], str]] = {
+    "model": stable_name,
+    "reference_model": stable_name,
+    "reward": _stable_reward,
+    "comparisons": _absolute,
+}
 
 
 def encode_prompts(task: Task, examples: Sequence[Example], tokenizer: Tokenizer, budget: int) -> list[list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from textgym.models.language_model import LanguageModel
 from textgym.pipelines.evaluate import Evaluation, Exam, make_exam, show_comparison, sit_exam, summarise, write_texts
 from textgym.pipelines.interrupts import RunInterrupted, StopRequest, stop_on_request
 from textgym.pipelines.model_card import write_model_card
-from textgym.pipelines.setup import TaskChoice, describe_data, load_model, stable_name
+from textgym.pipelines.settings import check_settings
+from textgym.pipelines.setup import TaskChoice, describe_data, load_model, located, require_context, with_budgets
 from textgym.plots import plot_loss
 from textgym.rewards import resolve_reward
 from textgym.runs import RunFolder
@@ -39,6 +40,7 @@ class SftSettings:
         minutes: Train for about this long instead.
         limit: Use at most this many training examples.
         reward: Measured before and after; ``None`` is the task's default.
+        max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
         split: Held-out split that is measured on.
         eval_prompts: How many of its examples.
     """
@@ -52,18 +54,16 @@ class SftSettings:
     limit: int | None = None
     reward: str | None = None
     split: Split = "validation"
+    max_prompt_tokens: int | None = None
+    max_new_tokens: int | None = None
     eval_prompts: int = 200
     seed: int = 0
     device: str = "auto"
     out: str | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1 or (self.minutes is not None and not self.minutes > 0):
-            raise ValueError(
-                f"expected steps, batch size and minutes above 0, got {self.steps}, {self.batch_size}, {self.minutes}"
-            )
-        if not self.learning_rate > 0:
-            raise ValueError(f"expected a learning rate above 0, got {self.learning_rate}; raise it")
+        counts = ("steps", "batch_size", "limit", "eval_prompts", "max_prompt_tokens", "max_new_tokens")
+        check_settings(self, counts=counts, positive=("minutes", "learning_rate"))
 
 
 class _Stop(Exception):  # noqa: N818 - no error: the way out of the training loop
@@ -92,16 +92,13 @@ class _StepReport:
 def run_sft(settings: SftSettings) -> RunFolder:
     """Fine-tune, with measures before and after on a held-out split."""
     start = time.perf_counter()
-    settings = replace(settings, model=stable_name(settings.model))
-    train, held_out = settings.choice.make("train"), settings.choice.make(settings.split)
-    exam = make_exam(
-        held_out,
-        resolve_reward(settings.reward or held_out.default_reward, held_out),
-        settings.eval_prompts,
-        settings.seed,
-    )
+    settings = located(settings)
+    train, held_out = (_make_task(settings, split) for split in ("train", settings.split))
+    reward = resolve_reward(held_out.default_reward if settings.reward is None else settings.reward, held_out)
+    exam = make_exam(held_out, reward, settings.eval_prompts, settings.seed)
     model = load_model(settings.model, settings.device)
-    pairs = encode_pairs(train, train.dataset, model.tokenizer, settings.limit)
+    require_context(model, train)
+    pairs = encode_pairs(train, train.dataset, model.tokenizer, settings.limit, model.context_length)
     step_seconds = _time_of_a_step(model, pairs, settings)
     steps = settings.steps if settings.minutes is None else max(1, int(settings.minutes * 60 / step_seconds))
     run = RunFolder.create(settings.out, "sft", asdict(settings))
@@ -124,6 +121,10 @@ def run_sft(settings: SftSettings) -> RunFolder:
     _write_results(run, settings, train, before, after, seconds, losses)
     _show(run, exam, before, after, losses)
     return run
+
+
+def _make_task(settings: SftSettings, split: Split) -> Task:
+    return with_budgets(settings.choice.make(split), settings.max_prompt_tokens, settings.max_new_tokens)
 
 
 def _train(run: RunFolder, model: LanguageModel, pairs: Sequence[TokenPair], settings: SftSettings, steps: int) -> None:
@@ -173,7 +174,7 @@ def _held_out_loss(model: LanguageModel, task: Task) -> float | None:
     """Mean loss per text on held-out texts, nats per token; ``None`` where there is nothing to imitate."""
     if not any(example.references or example.demonstrations for example in fixed_examples(task.dataset, _LOSS_PAIRS)):
         return None
-    pairs = encode_pairs(task, task.dataset, model.tokenizer, _LOSS_PAIRS)
+    pairs = encode_pairs(task, task.dataset, model.tokenizer, _LOSS_PAIRS, model.context_length)
     chunks = [pairs[start : start + 32] for start in range(0, len(pairs), 32)]
     with torch.no_grad():
         return float(

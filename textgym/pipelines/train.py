@@ -17,10 +17,10 @@ from textgym.agents.causal_lm_policy import Critic
 from textgym.agents.checkpoint import newest_checkpoint
 from textgym.agents.ppo import PPO
 from textgym.agents.vec_env import make_vec_env
-from textgym.errors import CheckpointError, ModelError
+from textgym.errors import CheckpointError
 from textgym.evaluation import fixed_examples
 from textgym.models.device import pick_device
-from textgym.models.language_model import LanguageModel, Precision
+from textgym.models.language_model import Precision
 from textgym.pipelines.callbacks import RunCallback, SampleSheet, StopTraining
 from textgym.pipelines.estimate import guess_training
 from textgym.pipelines.evaluate import (
@@ -35,7 +35,8 @@ from textgym.pipelines.evaluate import (
 )
 from textgym.pipelines.interrupts import RunInterrupted, StopRequest, stop_on_request
 from textgym.pipelines.model_card import write_model_card
-from textgym.pipelines.setup import TaskChoice, describe_data, load_model, stable_name, token_level_id
+from textgym.pipelines.settings import check_settings
+from textgym.pipelines.setup import TaskChoice, describe_data, load_model, located, token_level_id
 from textgym.plots import plot_kl, plot_learning
 from textgym.rewards import reward_name
 from textgym.runs import RunFolder, RunFolderError
@@ -90,11 +91,20 @@ class TrainSettings:
     out: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "n_envs", "batch_size", "epochs", "eval_prompts", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}; raise it")
-        if not self.learning_rate > 0:
-            raise ValueError(f"expected a learning rate above 0, got {self.learning_rate}; raise it")
+        budgets = ("max_prompt_tokens", "max_new_tokens", "n_steps", "micro_batch_size", "lora_rank")
+        check_settings(
+            self,
+            counts=("steps", "n_envs", "batch_size", "epochs", "eval_prompts", "save_every", *budgets),
+            positive=("learning_rate", "kl_target", "temperature"),
+            not_negative=("kl_coef", "gae_lambda", "vf_coef"),
+        )
+        if self.gae_lambda > 1:
+            raise ValueError(f"expected gae_lambda of at most 1, got {self.gae_lambda}; lower it")
+        if self.batch_size < 2 or self.n_envs * (2 if self.n_steps is None else self.n_steps) < 2:
+            raise ValueError(
+                "expected at least 2 tokens per optimiser step and iteration, to normalise advantages over, got "
+                f"batch_size={self.batch_size}, n_envs={self.n_envs}, n_steps={self.n_steps}; raise them"
+            )
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> TrainSettings:
@@ -116,6 +126,7 @@ class Training:
     settings: TrainSettings
     agent: PPO
     exam: Exam
+    sheet: SampleSheet
     resumed: bool = False
 
     @property
@@ -131,8 +142,7 @@ class Training:
 
 def run_train(settings: TrainSettings) -> RunFolder:
     """Train from the start."""
-    settings = replace(settings, model=stable_name(settings.model), reward=_stable_reward(settings.reward))
-    training = begin(settings, None)
+    training = begin(located(settings), None)
     announce(training)
     finish(training)
     return training.run
@@ -158,7 +168,7 @@ def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
         "CausalLMPolicy",
         env,
         learning_rate=settings.learning_rate,
-        n_steps=settings.n_steps or _core(env, "max_new_tokens"),
+        n_steps=_core(env, "max_new_tokens") if settings.n_steps is None else settings.n_steps,
         batch_size=settings.batch_size,
         n_epochs=settings.epochs,
         kl_coef=settings.kl_coef,
@@ -178,13 +188,14 @@ def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
         seed=settings.seed,
         device=pick_device(settings.device),
     )
-    _check_context(agent.policy.model, env)
+    agent.policy.model.require_context(_core(env, "max_prompt_tokens") + _core(env, "max_new_tokens"))
     exam = _make_exam(settings, env)
+    sheet = _make_sheet(settings, exam)
     if run is None:
         run = RunFolder.create(settings.out, "train", asdict(settings))
     run.write_config({**run.config(), "train": asdict(settings)})
     agent.tensorboard_log = str(run.tensorboard)
-    return Training(run, settings, agent, exam)
+    return Training(run, settings, agent, exam, sheet)
 
 
 def resume(path: str) -> Training:
@@ -213,7 +224,7 @@ def resume(path: str) -> Training:
     run.truncate_logs(agent.num_timesteps)
     _set_aside_newer(folder)
     console.say(f"Resuming {run.path} from {folder.name} ({agent.num_timesteps:,} of {settings.steps:,} tokens).")
-    return Training(run, settings, agent, exam, resumed=True)
+    return Training(run, settings, agent, exam, _make_sheet(settings, exam), resumed=True)
 
 
 def _set_aside_newer(checkpoint: Path) -> None:
@@ -318,17 +329,12 @@ def show_results(training: Training, before: Evaluation, after: Evaluation) -> N
 
 
 def _make_callback(training: Training, request: StopRequest, ticker: console.Ticker) -> RunCallback:
-    settings = training.settings
-    validation = settings.choice.make("validation")
-    examples = fixed_examples(validation.dataset, _SAMPLED_PROMPTS) if len(validation.dataset) else []
-    sheet = SampleSheet(validation, examples, replace(training.exam.sampling, temperature=1.0))
     return RunCallback(
         training.run,
-        _task(training),
-        sheet,
+        training.sheet,
         request,
         ticker,
-        save_every=settings.save_every,
+        save_every=training.settings.save_every,
         sample_every=max(1, training.iterations // _SAMPLE_MOMENTS),
     )
 
@@ -347,7 +353,7 @@ def _write_results(training: Training, before: Evaluation, after: Evaluation, se
         data=describe_data(_task(training)),
         settings=asdict(settings),
         summary=summary,
-        reward=settings.reward or _task(training).default_reward,
+        reward=_task(training).default_reward if settings.reward is None else settings.reward,
     )
     _write_pictures(training, before, after)
 
@@ -357,9 +363,7 @@ def _write_pictures(training: Training, before: Evaluation | None, after: Evalua
     sides = [item.measures.intervals() if item else None for item in (before, after)]
     plot_learning(run.path / "learning_curve.png", log, *sides)
     plot_kl(run.path / "kl.png", log, training.settings.kl_target)
-    validation = training.settings.choice.make("validation")
-    keys = list(run.samples()[0]["texts"]) if run.samples() else []
-    run.write_samples_table({key: validation.dataset.find(key).prompt for key in keys})
+    run.write_samples_table({example.key: example.prompt for example in training.sheet.examples})
 
 
 def _make_env(settings: TrainSettings) -> VecEnv:
@@ -387,6 +391,12 @@ def _make_exam(settings: TrainSettings, env: VecEnv) -> Exam:
     )
 
 
+def _make_sheet(settings: TrainSettings, exam: Exam) -> SampleSheet:
+    validation = settings.choice.make("validation")
+    examples = fixed_examples(validation.dataset, _SAMPLED_PROMPTS)
+    return SampleSheet(validation, examples, replace(exam.sampling, temperature=1.0))
+
+
 def _core(env: VecEnv | None, name: str) -> Any:
     assert env is not None
     return env.get_attr(name)[0]
@@ -395,20 +405,6 @@ def _core(env: VecEnv | None, name: str) -> Any:
 def _task(training: Training) -> Task:
     task: Task = _core(training.agent.env, "task")
     return task
-
-
-def _check_context(model: LanguageModel, env: VecEnv) -> None:
-    context = getattr(model.config, "max_position_embeddings", None)
-    width = _core(env, "max_prompt_tokens") + _core(env, "max_new_tokens")
-    if context is not None and width > context:
-        raise ModelError(
-            f"expected a model whose context holds prompt and response, {width} tokens, got one of {context}; lower "
-            "--max-prompt-tokens or --max-new-tokens"
-        )
-
-
-def _stable_reward(reward: str | None) -> str | None:
-    return stable_name(reward) if reward is not None and Path(reward).expanduser().is_dir() else reward
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Self
 
 from textgym.data import load_examples
-from textgym.types import Dataset, Example, FloatArray, RewardFn, Split
+from textgym.types import Dataset, Example, FloatArray, NameOrPath, RewardFn, Split
 
 _SLOT = "{prompt}"
 
@@ -41,15 +42,15 @@ class TextTask:
 
     def __init__(
         self,
-        data: str = "reports",
+        data: NameOrPath = "reports",
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
     ) -> None:
-        self.data = data
+        self.dataset: Dataset = load_examples(data, split, prompt_column, reference_column)
+        self.data = os.fspath(data)
         self.prompt_column = prompt_column
         self.reference_column = reference_column
-        self.dataset: Dataset = load_examples(data, split, prompt_column, reference_column)
 
     def for_split(self, split: Split) -> Self:
         """The same task on another split of the same data."""

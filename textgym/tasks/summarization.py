@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from textgym.metrics.rouge import rouge1, rouge2, rougeL
 from textgym.tasks.base import TextTask
-from textgym.types import Example, FloatArray, RewardFn, Split
+from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Split
 
 _BUILT_IN = "reports"
 _SUCCESS_ROUGE_L = 0.5
@@ -67,7 +67,7 @@ class Summarization(TextTask):
 
     def __init__(
         self,
-        data: str = _BUILT_IN,
+        data: NameOrPath = _BUILT_IN,
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
@@ -75,7 +75,7 @@ class Summarization(TextTask):
         super().__init__(data, prompt_column, reference_column, split)
         self.has_references = len(self.dataset) > 0 and bool(self.dataset[0].references)
         self.metrics = dict(_METRICS) if self.has_references else {}
-        self.default_reward, self.default_reward_reason = _default_reward(data, self.has_references)
+        self.default_reward, self.default_reward_reason = _default_reward(self.data, self.has_references)
 
     def gold(self, responses: Sequence[str], examples: Sequence[Example]) -> FloatArray | None:
         """True quality in [0, 1], shape ``(n,)``, on the built-in corpus; ``None`` on other data."""

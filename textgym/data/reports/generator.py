@@ -20,7 +20,7 @@ GENRES: tuple[Genre, ...] = (*PUBLIC_GENRES, *PEOPLE_GENRES)
 _BY_NAME = {genre.name: genre for genre in GENRES}
 Fault = Literal["omits", "slips", "rambles"]
 # How many of the drafts leave facts out, state a false one, or add sentences that tell nothing; independently.
-FAULTS: dict[Fault, float] = {"omits": 0.55, "slips": 0.05, "rambles": 0.7}
+FAULTS: dict[Fault, float] = {"omits": 0.65, "slips": 0.05, "rambles": 0.8}
 # Of ten buckets of fact combinations, the training split owns eight, so no combination is in two splits.
 _BUCKETS: dict[Split, range] = {"train": range(0, 8), "validation": range(8, 9), "test": range(9, 10)}
 _MIN_WORDS, _MAX_WORDS = 45, 75

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from textgym.errors import CheckpointError, ModelError
+from textgym.models.pretrained import read_pretrained
+
+
+def read(folder: Path, **options: Any) -> Any:
+    return read_pretrained(AutoModelForCausalLM, "a causal LM", folder, **options)
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+@pytest.fixture
+def folder(make_network: Any, tmp_path: Path) -> Path:
+    """A GPT-2 whose head is tied to its embedding, so that the file holds no head."""
+    make_network("gpt2", torch.float32, tie_word_embeddings=True).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_tied_heads_are_no_missing_weights(folder: Path, make_network: Any) -> None:
+    assert "lm_head.weight" not in load_file(folder / "model.safetensors")
+    network, original = read(folder), make_network("gpt2", torch.float32, tie_word_embeddings=True)
+    assert network.lm_head.weight is network.transformer.wte.weight
+    torch.testing.assert_close(network.state_dict(), original.state_dict(), rtol=0, atol=0)
+    assert read(folder, dtype=torch.bfloat16).lm_head.weight.dtype == torch.bfloat16
+
+
+def test_weights_that_the_file_lacks_are_an_error(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    weights = {name: tensor for name, tensor in load_file(file).items() if ".h.1." not in name}
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"none or others for 12: transformer\.h\.1\.attn.*, \.\.\.; fetch"):
+        read(folder)
+
+
+def test_a_head_that_the_file_lacks_is_an_error(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"for 1: score\.weight; .* fit its head"):
+        read_pretrained(AutoModelForSequenceClassification, "a classifier", folder)
+
+
+def test_weights_of_other_shapes_are_named(folder: Path) -> None:
+    change_config(folder, n_positions=32)
+    with pytest.raises(CheckpointError, match=r"all weights of GPT2LMHeadModel .* for 1: transformer\.wpe\.weight; "):
+        read(folder)
+
+
+def test_pickled_weights_are_not_opened(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="pickled weights are not opened"):
+        read(folder)
+
+
+@pytest.mark.parametrize("model_type", ["unknown_to_transformers", "gpt2"])
+def test_code_in_the_folder_is_not_run(model_type: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = folder / "trace"
+    (folder / "own.py").write_text(f"open({str(trace)!r}, 'w')\nfrom transformers import GPT2Config as C\n")
+    change_config(folder, model_type=model_type, auto_map={"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"})
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # the answer, if transformers should ask
+    if model_type == "gpt2":
+        assert type(read(folder)).__name__ == "GPT2LMHeadModel"
+    else:
+        with pytest.raises(ModelError, match=r"expected a causal LM .* custom code"):
+            read(folder)
+    assert not trace.exists()
+
+
+def test_damage_and_absence(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="none that can be read"):
+        read(tmp_path / "nothing")
+    shutil.copytree(folder, tmp_path / "short")
+    file = tmp_path / "short" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match="none that can be read"):
+        read(tmp_path / "short")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="not a valid JSON"):
+        read(folder)
