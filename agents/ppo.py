@@ -60,7 +60,8 @@ class PPO(stable_baselines3.PPO):
         kl_target: Hold the KL per text (nats) near this by adapting ``kl_coef``; ``None`` keeps it fixed.
         kl_horizon: Texts over which ``kl_coef`` may change by about 20 %.
         missing_eos_penalty: Charged to a text that the token budget cut.
-        whiten_rewards: Divide the scores of a rollout by their standard deviation (the mean is not shifted).
+        whiten_rewards: Divide scores by the standard deviation that those of the first rollout have (the mean is not
+            shifted). The scale stays, because the value head learns it.
         clip_reward: Clip scores to plus or minus this.
         recompute_log_probs: Score the rollout again with the training forward before updating. Default: only in bf16,
             where cached decoding and the training forward differ visibly.
@@ -112,8 +113,17 @@ class PPO(stable_baselines3.PPO):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        if kl_target is not None and not kl_target > 0:
-            raise ValueError(f"expected kl_target above 0, got {kl_target}; leave it out for a fixed kl_coef")
+        _require(kl_target is None or kl_target > 0, "kl_target above 0", kl_target, "leave it out for a fixed kl_coef")
+        _require(0 <= kl_coef < math.inf, "kl_coef of at least 0", kl_coef, "0 turns the penalty off")
+        _require(kl_horizon > 0, "kl_horizon above 0", kl_horizon, "try 10_000")
+        _require(0 <= missing_eos_penalty < math.inf, "missing_eos_penalty of at least 0", missing_eos_penalty, "try 1")
+        _require(clip_reward is None or clip_reward > 0, "clip_reward above 0", clip_reward, "leave it out for none")
+        _require(
+            micro_batch_size is None or micro_batch_size >= 1,
+            "micro_batch_size of at least 1",
+            micro_batch_size,
+            "leave it out for whole minibatches",
+        )
         # Plain floats, because a checkpoint holds such, and arithmetic in a numpy type would give other numbers.
         self.kl_coef, self.kl_horizon = float(kl_coef), float(kl_horizon)
         self.kl_target = None if kl_target is None else float(kl_target)
@@ -127,6 +137,7 @@ class PPO(stable_baselines3.PPO):
         self._reference: LanguageModel | None = None
         self._metrics: dict[str, float] = {}
         self._values_are_centered = False
+        self._score_spread: float | None = None
         with warnings.catch_warnings():
             # Minibatches hold whole episodes, so the buffer size need not be a multiple of the batch size.
             warnings.filterwarnings("ignore", message="(?s).*mini-batch size.*")
@@ -216,9 +227,12 @@ class PPO(stable_baselines3.PPO):
     def _scores(self, rewards: FloatArray) -> FloatArray:
         """Terminal scores (T, B), scaled and clipped, minus what a missing EOS costs."""
         ends = [(step, env) for step, env, _ in self.finished]
-        if ends and (self.whiten_rewards or self.clip_reward is not None):
-            spread = float(np.std([rewards[end] for end in ends])) if self.whiten_rewards else None
-            rewards = scale_rewards(rewards, spread, self.clip_reward)
+        if ends and self.whiten_rewards and self._score_spread is None:
+            first = np.array([rewards[end] for end in ends])
+            # Scores that differ by less than a thousandth of their size are all the same score.
+            varied = float(first.std()) > 1e-3 * max(1e-3, float(np.abs(first).max()))
+            self._score_spread = float(first.std()) if varied else None
+        rewards = scale_rewards(rewards, self._score_spread, self.clip_reward)
         for step, env, info in self.finished:
             if info.get("finish_reason") == "length":
                 rewards[step, env] -= self.missing_eos_penalty
@@ -413,6 +427,11 @@ def _describe_texts(infos: list[dict[str, Any]]) -> dict[str, float]:
             if value is not None:
                 columns[name].append(value)
     return {name: _mean(values) for name, values in columns.items()}
+
+
+def _require(fine: bool, expected: str, got: Any, remedy: str) -> None:
+    if not fine:
+        raise ValueError(f"expected {expected}, got {got}; {remedy}")
 
 
 def _mean(values: list[Any]) -> float:
