@@ -113,17 +113,6 @@ class PPO(stable_baselines3.PPO):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        _require(kl_target is None or kl_target > 0, "kl_target above 0", kl_target, "leave it out for a fixed kl_coef")
-        _require(0 <= kl_coef < math.inf, "kl_coef of at least 0", kl_coef, "0 turns the penalty off")
-        _require(kl_horizon > 0, "kl_horizon above 0", kl_horizon, "try 10_000")
-        _require(0 <= missing_eos_penalty < math.inf, "missing_eos_penalty of at least 0", missing_eos_penalty, "try 1")
-        _require(clip_reward is None or clip_reward > 0, "clip_reward above 0", clip_reward, "leave it out for none")
-        _require(
-            micro_batch_size is None or micro_batch_size >= 1,
-            "micro_batch_size of at least 1",
-            micro_batch_size,
-            "leave it out for whole minibatches",
-        )
         # Plain floats, because a checkpoint holds such, and arithmetic in a numpy type would give other numbers.
         self.kl_coef, self.kl_horizon = float(kl_coef), float(kl_horizon)
         self.kl_target = None if kl_target is None else float(kl_target)
@@ -131,6 +120,7 @@ class PPO(stable_baselines3.PPO):
         self.whiten_rewards, self.clip_reward = whiten_rewards, clip_reward
         self.recompute_log_probs = recompute_log_probs
         self.micro_batch_size = micro_batch_size
+        self._check_settings()
         self.history: list[dict[str, float]] = []
         self.finished: list[tuple[int, int, dict[str, Any]]] = []
         self.seconds: dict[str, float] = defaultdict(float)
@@ -166,6 +156,25 @@ class PPO(stable_baselines3.PPO):
                 device=device,
                 _init_setup_model=_init_setup_model,
             )
+
+    def _check_settings(self) -> None:
+        """Refuse numbers out of range before they cost a rollout.
+
+        Raises:
+            ValueError: One of them is.
+        """
+        for name, least, optional in (
+            ("kl_coef", 0.0, False),
+            ("kl_target", math.nextafter(0, 1), True),
+            ("kl_horizon", math.nextafter(0, 1), False),
+            ("missing_eos_penalty", 0.0, False),
+            ("clip_reward", math.nextafter(0, 1), True),
+            ("micro_batch_size", 1, True),
+        ):
+            value = getattr(self, name)
+            if not (optional if value is None else least <= value < math.inf):
+                bound = "above 0" if 0 < least < 1 else f"of at least {least:g}"
+                raise ValueError(f"expected {name} {bound}, got {value}; choose another{' or leave it out' * optional}")
 
     def _setup_model(self) -> None:
         super()._setup_model()
@@ -427,11 +436,6 @@ def _describe_texts(infos: list[dict[str, Any]]) -> dict[str, float]:
             if value is not None:
                 columns[name].append(value)
     return {name: _mean(values) for name, values in columns.items()}
-
-
-def _require(fine: bool, expected: str, got: Any, remedy: str) -> None:
-    if not fine:
-        raise ValueError(f"expected {expected}, got {got}; {remedy}")
 
 
 def _mean(values: list[Any]) -> float:
