@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.agents.prefix_sharing import EpisodeBatch, share_prefixes
 from textgym.errors import CheckpointError, TokenizerMismatchError
+from textgym.models.card import CARD, write_card
 from textgym.models.language_model import LanguageModel, Precision, load_language_model
 from textgym.models.prefix_cache import Match, PrefixCache, last_hidden
 from textgym.models.sampling import log_prob_and_entropy, sample_tokens
@@ -162,7 +163,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         Returns:
             Actions (B,), values (B, 1), log-probabilities (B,).
         """
-        input_ids, lengths = read_observation(_require_ids(obs))
+        input_ids, lengths = _read_ids(obs)
         logits = self.action_logits(self._states(self._actor_caches, input_ids, lengths))
         actions = self._choose(logits, deterministic)
         log_probs = logits.gather(1, actions[:, None])[:, 0] - logits.logsumexp(1)
@@ -170,15 +171,15 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     def predict_values(self, obs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
         """Values (B, 1) of the observed texts."""
-        return self._values(*read_observation(obs))
+        return self._values(*_read_ids(obs))
 
     def get_distribution(self, obs: dict[str, Tensor]) -> Distribution:  # type: ignore[override]
         """The categorical distribution of the next token."""
-        states = self._states(self._actor_caches, *read_observation(obs))
+        states = self._states(self._actor_caches, *_read_ids(obs))
         return self.action_dist.proba_distribution(action_logits=self.action_logits(states))
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
-        states = self._states(self._actor_caches, *read_observation(_require_ids(observation)))
+        states = self._states(self._actor_caches, *_read_ids(observation))
         return self._choose(self.action_logits(states), deterministic)
 
     # ---------------------------------------------------------------- learning
@@ -237,8 +238,18 @@ class CausalLMPolicy(ActorCriticPolicy):
         self._critic_caches.clear()
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the language model as a Hugging Face folder that ``AutoModelForCausalLM.from_pretrained`` opens."""
+        """Write the language model as a Hugging Face folder that ``AutoModelForCausalLM.from_pretrained`` opens.
+
+        It gets a model card, unless there is a ``README.md`` already.
+        """
         self.model.save_pretrained(folder)
+        if not (Path(folder) / CARD).exists():
+            write_card(
+                Path(folder),
+                method="reinforcement learning with textgym, as a Stable-Baselines3 policy",
+                start_model=self.model.source or f"a {type(self.model.network).__name__}, given as a module",
+                facts=[("Temperature it acted at", str(self.options.temperature))],
+            )
 
     def save(self, path: str | Path) -> None:
         """Write the whole policy to a folder of JSON and safetensors."""
@@ -358,14 +369,14 @@ def read_observation(obs: dict[str, Tensor]) -> TextBatch:
     return TextBatch(obs["input_ids"].long(), obs["attention_mask"].sum(1, dtype=torch.long))
 
 
-def _require_ids(obs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return observations that come from an environment after a look at their type."""
+def _read_ids(obs: dict[str, Tensor]) -> TextBatch:
+    """Read observations that come from an environment, after a look at their type; buffers hold them as floats."""
     if obs["input_ids"].is_floating_point() or obs["attention_mask"].is_floating_point():
         raise ValueError(
             f"expected token ids and a mask of integers, got {obs['input_ids'].dtype} and "
             f"{obs['attention_mask'].dtype}; if the environment is in a VecNormalize, make that with norm_obs=False"
         )
-    return obs
+    return read_observation(obs)
 
 
 def token_observation_space(width: int, vocabulary: int, longest_prompt: int) -> spaces.Dict:

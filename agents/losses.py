@@ -116,10 +116,6 @@ def adapt_kl_coef(kl_coef: float, kl: float, target: float, episodes: int, horiz
 
 
 def scale_rewards(rewards: FloatArray, spread: float | None = None, clip: float | None = None) -> FloatArray:
-    """Divide terminal rewards by ``spread`` (the mean is not shifted), then clip them to +-``clip``. Any shape.
-
-    A spread of (nearly) zero says nothing about the scale; rewards are then left as they are.
-    """
-    if spread is not None and spread > 1e-6:
-        rewards = rewards / spread
+    """Divide terminal rewards by ``spread`` (the mean is not shifted), then clip them to +-``clip``. Any shape."""
+    rewards = rewards if spread is None else rewards / spread
     return rewards if clip is None else np.clip(rewards, -clip, clip)

@@ -60,7 +60,8 @@ class PPO(stable_baselines3.PPO):
         kl_target: Hold the KL per text (nats) near this by adapting ``kl_coef``; ``None`` keeps it fixed.
         kl_horizon: Texts over which ``kl_coef`` may change by about 20 %.
         missing_eos_penalty: Charged to a text that the token budget cut.
-        whiten_rewards: Divide the scores of a rollout by their standard deviation (the mean is not shifted).
+        whiten_rewards: Divide scores by the standard deviation that those of the first rollout have (the mean is not
+            shifted). The scale stays, because the value head learns it.
         clip_reward: Clip scores to plus or minus this.
         recompute_log_probs: Score the rollout again with the training forward before updating. Default: only in bf16,
             where cached decoding and the training forward differ visibly.
@@ -112,8 +113,6 @@ class PPO(stable_baselines3.PPO):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        if kl_target is not None and not kl_target > 0:
-            raise ValueError(f"expected kl_target above 0, got {kl_target}; leave it out for a fixed kl_coef")
         # Plain floats, because a checkpoint holds such, and arithmetic in a numpy type would give other numbers.
         self.kl_coef, self.kl_horizon = float(kl_coef), float(kl_horizon)
         self.kl_target = None if kl_target is None else float(kl_target)
@@ -121,12 +120,14 @@ class PPO(stable_baselines3.PPO):
         self.whiten_rewards, self.clip_reward = whiten_rewards, clip_reward
         self.recompute_log_probs = recompute_log_probs
         self.micro_batch_size = micro_batch_size
+        self._check_settings()
         self.history: list[dict[str, float]] = []
         self.finished: list[tuple[int, int, dict[str, Any]]] = []
         self.seconds: dict[str, float] = defaultdict(float)
         self._reference: LanguageModel | None = None
         self._metrics: dict[str, float] = {}
         self._values_are_centered = False
+        self._score_spread: float | None = None
         with warnings.catch_warnings():
             # Minibatches hold whole episodes, so the buffer size need not be a multiple of the batch size.
             warnings.filterwarnings("ignore", message="(?s).*mini-batch size.*")
@@ -155,6 +156,25 @@ class PPO(stable_baselines3.PPO):
                 device=device,
                 _init_setup_model=_init_setup_model,
             )
+
+    def _check_settings(self) -> None:
+        """Refuse numbers out of range before they cost a rollout.
+
+        Raises:
+            ValueError: One of them is.
+        """
+        for name, least, optional in (
+            ("kl_coef", 0.0, False),
+            ("kl_target", math.nextafter(0, 1), True),
+            ("kl_horizon", math.nextafter(0, 1), False),
+            ("missing_eos_penalty", 0.0, False),
+            ("clip_reward", math.nextafter(0, 1), True),
+            ("micro_batch_size", 1, True),
+        ):
+            value = getattr(self, name)
+            if not (optional if value is None else least <= value < math.inf):
+                bound = "above 0" if 0 < least < 1 else f"of at least {least:g}"
+                raise ValueError(f"expected {name} {bound}, got {value}; choose another{' or leave it out' * optional}")
 
     def _setup_model(self) -> None:
         super()._setup_model()
@@ -216,9 +236,12 @@ class PPO(stable_baselines3.PPO):
     def _scores(self, rewards: FloatArray) -> FloatArray:
         """Terminal scores (T, B), scaled and clipped, minus what a missing EOS costs."""
         ends = [(step, env) for step, env, _ in self.finished]
-        if ends and (self.whiten_rewards or self.clip_reward is not None):
-            spread = float(np.std([rewards[end] for end in ends])) if self.whiten_rewards else None
-            rewards = scale_rewards(rewards, spread, self.clip_reward)
+        if ends and self.whiten_rewards and self._score_spread is None:
+            first = np.array([rewards[end] for end in ends])
+            # Scores that differ by less than a thousandth of their size are all the same score.
+            varied = float(first.std()) > 1e-3 * max(1e-3, float(np.abs(first).max()))
+            self._score_spread = float(first.std()) if varied else None
+        rewards = scale_rewards(rewards, self._score_spread, self.clip_reward)
         for step, env, info in self.finished:
             if info.get("finish_reason") == "length":
                 rewards[step, env] -= self.missing_eos_penalty

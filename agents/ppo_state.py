@@ -52,6 +52,7 @@ _COUNTERS = (
     "_episode_num",
     "_current_progress_remaining",
     "_values_are_centered",
+    "_score_spread",
 )
 
 

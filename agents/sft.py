@@ -62,7 +62,8 @@ def encode_pairs(
     if not pairs:
         wanted, mend = "references to imitate", "name their column with reference_column"
         if too_long:
-            wanted, mend = f"references of at most {context_length} tokens with their prompts", "use a longer context"
+            wanted = f"references of at most {context_length} tokens with their prompts"
+            mend = "shorten them or the prompt template, or use a model with a longer context"
         raise DataError(f"expected {wanted} in {dataset.name!r}, got none; {mend}")
     if too_long:
         warnings.warn(

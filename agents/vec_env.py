@@ -13,16 +13,12 @@ from stable_baselines3.common.vec_env import (
     VecCheckNan,
     VecEnv,
     VecEnvWrapper,
-    VecExtractDictObs,
     VecMonitor,
     VecNormalize,
-    VecTransposeImage,
 )
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from textgym.errors import CheckpointError
-
-_STATELESS = (VecCheckNan, VecExtractDictObs, VecTransposeImage)
 
 
 def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kwargs: Any) -> VecMonitor:
@@ -36,6 +32,9 @@ def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kw
 
     Returns:
         A ``VecMonitor`` (SB3 logs no episode rewards without one) around a :class:`GymVecEnv`.
+
+    Raises:
+        ValueError: Actions of the environment are whole texts, for which SB3 has no policies.
     """
     venv = GymVecEnv(gym.make_vec(env_id, num_envs=n_envs, **env_kwargs))
     if seed is not None:
@@ -57,7 +56,8 @@ class GymVecEnv(VecEnv):
 
     Raises:
         TypeError: ``env`` is no vector environment.
-        ValueError: It resets in another mode, in which SB3 would learn from wrong transitions.
+        ValueError: Its actions are whole texts, or it resets in another mode, in which SB3 would learn from wrong
+            transitions.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
@@ -68,6 +68,8 @@ class GymVecEnv(VecEnv):
         mode = env.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.SAME_STEP:
             raise ValueError(f"expected autoreset mode SAME_STEP, got {mode}; make the environment with that mode")
+        if isinstance(env.single_action_space, gym.spaces.Text):
+            raise ValueError(_whole_texts(env))
         self.env = env
         self.spec = env.spec
         self._actions: Any = None
@@ -228,6 +230,17 @@ def _adapter(venv: VecEnv) -> GymVecEnv:
     return base
 
 
+def _whole_texts(env: VectorEnv[Any, Any, Any]) -> str:
+    """Say why an environment whose actions are whole texts is none for SB3, and what helps."""
+    name = env.spec.id if env.spec else type(env).__name__
+    token_level = name.replace("Episode-v", "-v")
+    return (
+        f"expected a token-level environment, got {name!r}, where an action is a whole text; use "
+        f"{token_level if token_level != name else 'TextSumm-v0'!r} here, or gym.make and gym.make_vec for an agent "
+        "that writes whole texts"
+    )
+
+
 def _has_sums(layer: VecEnv) -> bool:
     return isinstance(layer, VecMonitor | VecNormalize)
 
@@ -255,7 +268,7 @@ def _write_sums(layer: VecEnv, sums: Mapping[str, Any]) -> None:
 
 def _unsaved_wrappers(venv: VecEnv) -> list[str]:
     """Return the names of wrappers that may have a state of their own, outermost first."""
-    known = (VecMonitor, VecNormalize, *_STATELESS)
+    known = (VecMonitor, VecNormalize, VecCheckNan)  # the last one keeps no state
     layers = list(_layers(venv))
     names = [type(layer).__name__ for layer in layers if isinstance(layer, VecEnvWrapper) and type(layer) not in known]
     inner = layers[-1].env if isinstance(layers[-1], GymVecEnv) else None

@@ -1,8 +1,11 @@
-"""Three controls of the demo: ``python -P -m textgym.benchmarks.controls [--demo RUN] [--out FOLDER]``.
+"""Four controls of the demo: ``python -P -m textgym.benchmarks.controls [--demo RUN] [--out FOLDER]``.
 
 1. More supervised training of the start model, for as long as PPO took: how much of the gap to the references closes?
+   The start model ships with sharpened logits, which training undoes, so the trained one is measured with logits
+   sharpened likewise as well.
 2. The trained model's texts dealt out to other prompts: does gold fall, or does one text fit all (mode collapse)?
 3. The same PPO run with a reward that is always 0: do the intervals of gold before and after overlap?
+4. Both models at temperature 0: how much of the gain is there without sampling noise, which PPO also removes?
 
 Without ``--demo`` the demo itself runs first. Results are printed and written to ``FOLDER/controls.json``.
 """
@@ -18,9 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from textgym.build_assets import TEMPERATURE
 from textgym.metrics import mean_interval
 from textgym.pipelines.demo import DemoSettings, run_demo, train_settings
-from textgym.pipelines.setup import TaskChoice
+from textgym.pipelines.evaluate import make_exam, sit_exam
+from textgym.pipelines.setup import TaskChoice, load_model
 from textgym.pipelines.sft import SftSettings, run_sft
 from textgym.pipelines.train import run_train
 from textgym.runs import RunFolder
@@ -51,9 +56,22 @@ def supervised_control(demo: RunFolder, settings: DemoSettings, out: Path) -> di
     )
     measured = run.summary()
     before, after = measured["before"]["gold"], measured["after"]["gold"]
+    sharpened = gold_at(TEMPERATURE, str(run.model), settings)
     gap = summary["references"]["gold"]["mean"] - before["mean"]
-    closed = (after["mean"] - before["mean"]) / gap
-    return {"minutes": minutes, "before": before, "after": after, "gap_closed": closed}
+    closed = (sharpened["mean"] - before["mean"]) / gap
+    return {"minutes": minutes, "before": before, "after": after, "sharpened": sharpened, "gap_closed": closed}
+
+
+def gold_at(temperature: float, model: str, settings: DemoSettings) -> dict[str, float]:
+    """Gold of a model's texts on the demo's test documents."""
+    exam = make_exam(TaskChoice().make("test"), None, settings.eval_prompts, settings.seed, temperature=temperature)
+    measures = sit_exam(exam, load_model(model, settings.device), f"temperature {temperature:g}").measures
+    return measures.intervals()["gold"]._asdict()
+
+
+def greedy_control(demo: RunFolder, settings: DemoSettings) -> dict[str, Any]:
+    """Gold of both models where each token is the most likely one."""
+    return {"before": gold_at(0.0, settings.model, settings), "after": gold_at(0.0, str(demo.model), settings)}
 
 
 def shuffled_control(demo: RunFolder) -> dict[str, Any]:
@@ -93,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "more supervised training": supervised_control(demo, settings, args.out),
         "shuffled across prompts": shuffled_control(demo),
         "constant reward": constant_control(demo, settings, args.out),
+        "temperature 0": greedy_control(demo, settings),
     }
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "controls.json").write_text(json.dumps(results, indent=1), encoding="utf-8")

@@ -33,7 +33,8 @@ from textgym.reward_models.fitting import (
     usable_comparisons,
 )
 from textgym.reward_models.scoring import Pair, Precision, ResponseScorer
-from textgym.types import Comparison, Example, FloatArray
+from textgym.rewards import Scores
+from textgym.types import Comparison, Example, FloatArray, Task
 
 KIND = "preference"
 _HEAD = "head.safetensors"
@@ -104,7 +105,17 @@ class PreferenceRewardModel(ResponseScorer):
             ValueError: If the lengths differ.
             RewardError: If a score is not finite.
         """
-        return (self.raw(prompts, responses) - self.normalisation.mean) / self.normalisation.std
+        return self.score(prompts, responses, examples).total
+
+    def bind(self, task: Task | None) -> PreferenceRewardModel:
+        """Return itself: a reward model needs no task."""
+        return self
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example] = ()) -> Scores:
+        """Scores of ``n`` responses with two parts, so that both are logged: ``learned`` and ``learned_raw``."""
+        raw = self.raw(prompts, responses)
+        normalised = (raw - self.normalisation.mean) / self.normalisation.std
+        return Scores(normalised, {self.name: normalised, f"{self.name}_raw": raw})
 
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
         """Scores before normalisation; arguments, return value and errors as in `forward`."""

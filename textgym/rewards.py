@@ -62,11 +62,19 @@ class LazyReward:
         self.source = source
         self._loaded: RewardFn | None = None
 
-    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> Any:
-        """Score ``n`` texts; shape ``(n,)``."""
+    def bind(self, task: Task | None) -> LazyReward:
+        """Return itself: a reward model needs no task."""
+        return self
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+        """Score ``n`` texts."""
         if self._loaded is None:
             self._loaded = load_attribute(_LEARNED)(self.source)
-        return self._loaded(prompts, responses, examples)
+        return score(self._loaded, prompts, responses, examples, name=self.name)
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
+        """Score ``n`` texts; shape ``(n,)``."""
+        return self.score(prompts, responses, examples).total
 
 
 class GoldReward:

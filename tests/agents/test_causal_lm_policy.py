@@ -13,17 +13,16 @@ import numpy as np
 import pytest
 import stable_baselines3
 import torch
-from gymnasium import spaces
 from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv
 from transformers import AutoModelForCausalLM
 
 from textgym.agents.causal_lm_policy import CausalLMPolicy, rebuild_model
 from textgym.agents.ppo import PPO
 from textgym.agents.rollout_buffer import EpisodeRolloutBuffer
-from textgym.errors import CheckpointError, ModelError, TokenizerMismatchError
+from textgym.errors import CheckpointError
 from textgym.models.language_model import LanguageModel
 from textgym.tokenization import Tokenizer
 
@@ -418,6 +417,20 @@ def test_dropout_is_saved_as_it_was_given(make_network: Any, make_policy: Any, t
     assert again.model.config.hidden_dropout == 0.0
 
 
+def test_the_model_card(model_folder: Path, make_policy: Any, tmp_path: Path) -> None:
+    card = tmp_path / "README.md"
+    make_policy(str(model_folder), temperature=0.7).save_pretrained(tmp_path)
+    for row in (f"Start model | {model_folder}", "Temperature it acted at | 0.7"):
+        assert f"| {row} |" in card.read_text()
+    assert "Stable-Baselines3 policy" in card.read_text()
+    card.write_text("my own")
+    make_policy().save_pretrained(tmp_path)
+    assert card.read_text() == "my own"
+    card.unlink()
+    make_policy().save_pretrained(tmp_path)
+    assert "| Start model | a GPTNeoXForCausalLM, given as a module |" in card.read_text()
+
+
 def test_other_folders_are_refused(make_policy: Any, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="none that is complete"):
         CausalLMPolicy.load(tmp_path)
@@ -430,60 +443,11 @@ def test_other_folders_are_refused(make_policy: Any, tmp_path: Path) -> None:
         CausalLMPolicy.load(tmp_path / "policy")
 
 
-# ------------------------------------------------------------------ mistakes
-def test_another_tokenizer_is_refused(make_env: Any, foreign_folder: Path, make_network: Any, tmp_path: Path) -> None:
-    target = tmp_path / "foreign"
-    make_network().save_pretrained(target)
-    for file in foreign_folder.iterdir():
-        shutil.copy(file, target / file.name)
-    with pytest.raises(TokenizerMismatchError, match=r"make the environment with model="):
-        PPO(CausalLMPolicy, make_env(), policy_kwargs={"model": str(target)})
-
-
 def test_the_model_is_that_of_the_environment_by_default(env_ids: tuple[str, str], model_folder: Path) -> None:
     from textgym.agents.vec_env import make_vec_env
 
     agent = PPO("CausalLMPolicy", make_vec_env(env_ids[0], 2, 0, model=str(model_folder)))
     assert agent.policy.model.source == str(model_folder)
-
-
-def test_options_out_of_range(make_policy: Any, make_network: Any) -> None:
-    for options, message in (
-        ({"critic": "both"}, "critic 'detached', 'shared' or 'separate', got 'both'"),
-        ({"temperature": 0.0}, "temperature above 0, got 0.0"),
-        ({"precision": "fp16"}, "precision 'fp32' or 'bf16'"),
-        ({"precision": "bf-16"}, "precision 'fp32' or 'bf16'"),
-        ({"use_sde": True}, "use_sde=False"),
-        ({"suppress_tokens": (3, 377)}, "suppress_tokens from 0 to 376, got 377"),
-        ({"suppress_tokens": (3, -1)}, "suppress_tokens from 0 to 376, got -1"),
-        ({"suppress_tokens": range(377)}, "a token that is not suppressed, got all 377 suppressed"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            make_policy(**options)
-    with pytest.raises(ValueError, match="token-level text environment"):
-        stable_baselines3.PPO(CausalLMPolicy, "CartPole-v1", policy_kwargs={"model": make_network()})
-    wrong = spaces.Dict({"input_ids": spaces.Box(0, 9, (4,), np.int64)})
-    with pytest.raises(ValueError, match="attention_mask"):
-        CausalLMPolicy(wrong, spaces.Discrete(10), lambda _: 1e-3, make_network())
-
-
-@pytest.mark.parametrize("algorithm", [stable_baselines3.PPO, PPO])
-def test_a_context_shorter_than_the_texts(algorithm: Any, make_env: Any, make_network: Any) -> None:
-    options = {"policy_kwargs": {"model": make_network("gpt2", n_positions=47)}, "n_steps": 4, "batch_size": 4}
-    with pytest.raises(ModelError, match="a context of at least 48 tokens for prompt and response, got 47; lower max_"):
-        algorithm(CausalLMPolicy, make_env(1), **options)
-    algorithm(CausalLMPolicy, make_env(1), policy_kwargs={"model": make_network("gpt2", n_positions=48)}, n_steps=4)
-
-
-@pytest.mark.parametrize("algorithm", [stable_baselines3.PPO, PPO])
-def test_normalized_observations_are_refused(algorithm: Any, make_env: Any, make_network: Any) -> None:
-    settings = {"policy_kwargs": {"model": make_network()}, "n_steps": 4, "batch_size": 8}
-    agent = algorithm(CausalLMPolicy, VecNormalize(make_env(2)), **settings)
-    with pytest.raises(ValueError, match=r"token ids .* of integers, got torch\.float32 .* norm_obs=False"):
-        agent.learn(8)
-    with pytest.raises(ValueError, match="norm_obs=False"):
-        agent.predict(agent.env.reset())
-    algorithm(CausalLMPolicy, VecNormalize(make_env(2), norm_obs=False), **settings).learn(8)
 
 
 def test_optimizer_arguments(make_policy: Any) -> None:

@@ -142,10 +142,28 @@ def test_whitening_never_shifts_the_mean(make_agent: Any, monkeypatch: pytest.Mo
     agent._shape_rewards()
     # scores 2 and 1: standard deviation 0.5, so they become 4 and 2: no text without a score gets one
     np.testing.assert_allclose(agent.rollout_buffer.rewards, [[0, 0], [4, 0], [0, 2]], atol=1e-5)
-    agent.finished[1][2]["rewards"]["total"] = 2.0
-    agent.rollout_buffer.rewards[:] = [[0, 0], [2, 0], [0, 2]]
+    agent.rollout_buffer.rewards[:] = [[0, 0], [7, 0], [0, 2]]
+    agent._shape_rewards()  # the scale stays what it was
+    np.testing.assert_allclose(agent.rollout_buffer.rewards, [[0, 0], [14, 0], [0, 4]], atol=1e-5)
+
+
+@pytest.mark.parametrize("score", [0.0, 2.0, 1e6])
+def test_equal_scores_have_no_scale(make_agent: Any, monkeypatch: pytest.MonkeyPatch, score: float) -> None:
+    agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.0, whiten_rewards=True)
+    hand_made_rollout(agent, monkeypatch)
+    agent.rollout_buffer.rewards[:] = [[0, 0], [score, 0], [0, score * (1 + 1e-4)]]
     agent._shape_rewards()
-    np.testing.assert_allclose(agent.rollout_buffer.rewards, [[0, 0], [2, 0], [0, 2]], atol=1e-5)
+    np.testing.assert_allclose(agent.rollout_buffer.rewards[1, 0], score)
+
+
+def test_whitened_scores_far_from_zero_meet_their_values(make_agent: Any) -> None:
+    """Scores around 50 that differ by 1: the value head starts where they are and is not left behind."""
+    reward = {"reward": lambda prompts, responses, examples: [50.0 + len(text) % 3 for text in responses]}
+    agent = make_agent(env=reward, whiten_rewards=True, kl_coef=0.0)
+    for _ in range(3):
+        agent.learn(4 * 11, reset_num_timesteps=False)
+        ends = [(step, env) for step, env, _ in agent.finished]
+        assert abs(np.mean([agent.rollout_buffer.advantages[end] for end in ends])) < 1.5
 
 
 def test_whitening_leaves_little_to_learn_from_one_reward_for_all(make_agent: Any) -> None:
@@ -172,9 +190,20 @@ def test_whitening_and_clipping_are_off_by_default(make_agent: Any) -> None:
         assert agent.rollout_buffer.rewards[step, env] == pytest.approx(info["rewards"]["total"], abs=1e-6)
 
 
-def test_a_kl_of_zero_is_no_target(make_agent: Any) -> None:
-    with pytest.raises(ValueError, match="expected kl_target above 0, got 0"):
-        make_agent(kl_target=0.0)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kl_target", 0.0),
+        ("kl_coef", -1.0),
+        ("kl_horizon", 0.0),
+        ("missing_eos_penalty", math.nan),
+        ("clip_reward", -1.0),
+        ("micro_batch_size", 0),
+    ],
+)
+def test_settings_out_of_range_are_refused(make_agent: Any, name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"expected {name} .*, got {value}"):
+        make_agent(**{name: value})
 
 
 def test_adaptive_coefficient(make_agent: Any) -> None:

@@ -134,7 +134,7 @@ def test_a_short_context_cuts_prompts_and_never_responses(tokenizer_folder: Path
     assert cut.truncated
     assert pairs == [TokenPair(cut.ids, responses[0])]
     assert encode_pairs(task, documents, tokenizer, context_length=200) == encode_pairs(task, documents, tokenizer)
-    with pytest.raises(DataError, match="references of at most 5 tokens with their prompts in 'documents', got none"):
+    with pytest.raises(DataError, match="at most 5 tokens with their prompts in 'documents', got none; shorten"):
         encode_pairs(task, documents, tokenizer, context_length=5)
 
 

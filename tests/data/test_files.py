@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 from pathlib import Path
 
@@ -128,12 +129,14 @@ def test_csv_header_must_name_each_column_once(tmp_path: Path) -> None:
         rows(write(tmp_path, "a.csv", "p,p\n1,2\n"))
 
 
-def test_parquet(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.parquet", "a.parquet.gz"])
+def test_parquet(tmp_path: Path, name: str) -> None:
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     values = [{"p": "a", "s": ["x", "y"]}, {"p": None, "s": []}]
-    parquet.write_table(arrow.Table.from_pylist(values), tmp_path / "a.parquet")
-    assert rows(tmp_path / "a.parquet") == [(1, values[0]), (2, values[1])]
+    content = io.BytesIO()
+    parquet.write_table(arrow.Table.from_pylist(values), content)
+    assert rows(write(tmp_path, name, content.getvalue())) == [(1, values[0]), (2, values[1])]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +144,7 @@ def test_parquet(tmp_path: Path) -> None:
     [
         ("a.txt", b"", "expected a file ending in"),
         ("a.parquet", b"PAR1 no", "readable Parquet"),
+        ("a.parquet.gz", b"PAR1 no", "readable Parquet"),
         ("a.csv", "p,s\n".encode("utf-16"), "UTF-16"),
     ],
 )
@@ -167,7 +171,7 @@ def test_missing_file_is_a_data_error(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(content=st.one_of(st.binary(max_size=200), st.text('[]{}":,pd1\n\r;"at \\', max_size=60).map(str.encode)))
-@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet", "a.csv.gz"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet", "a.csv.gz", "a.parquet.gz"])
 def test_any_bytes_are_read_or_a_data_error(
     tmp_path_factory: pytest.TempPathFactory, name: str, content: bytes
 ) -> None:

@@ -210,6 +210,7 @@ def test_without_a_reference_column_there_are_no_references(tmp_path: Path) -> N
 
 def test_reference_column_that_starts_empty_is_still_one(tmp_path: Path) -> None:
     rows = [{"prompt": f"prompt {i}", "summary": None if i < 100 else "s"} for i in range(150)]
+    rows = [{**row, "target": 1} for row in rows]
     path = write_rows(tmp_path / "set.jsonl", rows)
     with pytest.warns(DataWarning, match=r"100 not a string.*First: .*set\.jsonl:1: .*column 'summary', got NoneType"):
         dataset = load(path)
@@ -217,10 +218,29 @@ def test_reference_column_that_starts_empty_is_still_one(tmp_path: Path) -> None
     assert dataset.report.skipped == {"not a string": 100}
 
 
-def test_reference_column_of_numbers_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("more", "references"),
+    [
+        ({"answer": 42}, ()),
+        ({"target": [1, 2]}, ()),
+        ({"answer": 42, "output": True}, ()),
+        ({"summary": "s", "response": None}, ("s",)),
+        ({"summary": "s", "target": 1, "text": None, "body": 3}, ("s",)),
+        ({"summary": ["s", "t"], "output": []}, ("s", "t")),
+        ({"response": None, "completion": ""}, ()),
+    ],
+)
+def test_columns_without_text_are_no_candidates(
+    tmp_path: Path, more: dict[str, Any], references: tuple[str, ...]
+) -> None:
+    data = write_rows(tmp_path / "set.jsonl", [{"question": f"q {i}", **more} for i in range(30)])
+    assert {example.references for example in load(data)} == {references}
+
+
+def test_named_reference_column_of_numbers_is_an_error(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "set.jsonl", [{"document": f"d {i}", "target": 1} for i in range(30)])
     with pytest.raises(DataError, match=r"with prompt_column=.*\n.*jsonl:1: not a string: .*'target', got int"):
-        load(data)
+        load(data, reference_column="target")
 
 
 def test_several_references_in_a_list(tmp_path: Path) -> None:
@@ -233,6 +253,7 @@ def test_several_references_in_a_list(tmp_path: Path) -> None:
     [
         ({"sumary": "a", "doc": "b"}, {}, r"got the columns sumary, doc\. Name the one to use with prompt_column"),
         ({"dialog": "a"}, {}, r"Did you mean 'dialogue'"),
+        ({"prompt": 3}, {}, r"expected a column of text called prompt, .* got the columns prompt\. Name"),
         ({"text": "a", "document": "b"}, {}, "one candidate for prompt_column, got document, text"),
         ({"text": "a", "answer": "b", "output": "c"}, {}, "one candidate for reference_column, got answer, output"),
         ({"text": "a"}, {"prompt_column": "txt"}, "prompt_column.*got 'txt'.*Did you mean 'text'"),

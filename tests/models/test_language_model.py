@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,14 @@ def test_lora_starts_as_the_model_and_is_merged_on_save(kind: str, make_network:
     saved = LanguageModel(AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64))
     torch.testing.assert_close(saved.hidden(ids), adapted, rtol=0, atol=1e-6)
     assert not any("lora" in name for name in load_file(tmp_path / "model.safetensors"))
+
+
+def test_lora_is_silent(make_network: Any) -> None:
+    pytest.importorskip("peft")
+    model = LanguageModel(make_network("llama"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.add_lora(2)
 
 
 @pytest.mark.parametrize("lora", [False, True])

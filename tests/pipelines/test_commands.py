@@ -190,12 +190,24 @@ def test_sft_leaves_out_what_the_model_cannot_read(short: str) -> None:
     rows = [{"doc": f"Document {n}.", "sum": "word " * (100 if n % 2 else 5)} for n in range(40)]
     Path("long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = ["sft", *columns("long.jsonl"), "--model", short, *BUDGETS, "--steps", "1", "--eval-prompts", "1"]
-    assert re.search(r"left out \d+ of \d+ references", run(*arguments, "--batch-size", "2", "--out", "s").stderr)
+    shown = run(*arguments, "--batch-size", "2", "--out", "s")
+    assert len(re.findall(r"left out \d+ of \d+ references", shown.stderr)) == 2  # of the train and held-out split
     Path("longer.jsonl").write_text("".join(json.dumps(row | {"sum": "word " * 100}) + "\n" for row in rows))
     shown = CliRunner().invoke(cli.app, [*arguments[:2], "longer.jsonl", *arguments[3:], "--out", "t"])
     assert shown.exit_code == cli.BAD_INPUT
     assert "expected references of at most" in shown.stderr
     assert not Path("t").exists()
+
+
+def test_sft_without_a_held_out_text_that_fits(short: str) -> None:
+    Path("set").mkdir()
+    for split, words in (("train", 5), ("validation", 100)):
+        rows = [{"doc": f"Document {n} to {split}.", "sum": "word " * words} for n in range(9)]
+        Path(f"set/{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["sft", *columns("set"), "--model", short, *BUDGETS, "--steps", "1", "--eval-prompts", "1"]
+    shown = run(*arguments, "--batch-size", "2", "--out", "s")
+    assert RunFolder("s").summary()["loss"] == {"before": None, "after": None}
+    assert "Held-out loss" not in shown.stdout
 
 
 def test_a_tokenizer_without_an_end_is_refused_before_anything_is_made(lm: str) -> None:

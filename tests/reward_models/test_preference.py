@@ -18,6 +18,7 @@ from textgym.models.language_model import load_language_model
 from textgym.reward_models import PreferenceRewardModel, load_reward
 from textgym.reward_models.calibration import sigmoid
 from textgym.reward_models.scoring import ResponseScorer
+from textgym.rewards import score
 from textgym.types import Comparison, FloatArray, RewardFn
 
 FILLER = ("council", "bridge", "road", "voted", "closed", "opened", "mayor")
@@ -181,11 +182,14 @@ def test_dropout_is_off_always(neox: Path) -> None:
 
 
 def test_references_have_mean_0_and_std_1(fitted: PreferenceRewardModel) -> None:
-    """Checklist 19: normalised on reference responses; raw scores stay available."""
+    """Checklist 19: normalised on reference responses; raw scores are reported beside."""
     scores = fitted(PROMPTS, TEXTS)
     assert (scores.mean(), scores.std()) == pytest.approx((0.0, 1.0), abs=1e-9)
     mean, std = fitted.normalisation
     assert fitted.raw(PROMPTS, TEXTS) == pytest.approx(scores * std + mean)
+    parts = score(fitted, PROMPTS, TEXTS, []).parts
+    assert parts["learned"] == pytest.approx(scores)
+    assert parts["learned_raw"] == pytest.approx(scores * std + mean)
 
 
 def test_it_is_a_reward_by_name(fitted: PreferenceRewardModel) -> None:

@@ -40,8 +40,8 @@ class _RowError(ValueError):
 def choose_columns(rows: Sequence[Row], prompt: str | None, reference: str | None) -> Columns:
     """Complete the names that the user gave by the only sensible guess over the first rows.
 
-    A name counts wherever it occurs, whatever its cells hold: a column of numbers or of nothing is reported row by row
-    rather than taken for no column at all.
+    A column that holds text counts, one of numbers does not. Where no column holds text, a single empty one counts: its
+    text may come in later rows.
 
     Raises:
         DataError: If no column or several columns could be the prompt, or several could be the reference.
@@ -75,17 +75,27 @@ def _no_prompt_column(columns: list[str]) -> str:
     hints = {did_you_mean(name, PROMPT_COLUMNS) for name in columns}
     close = sorted(hint for hint in hints if hint.startswith(" Did"))
     return (
-        f"expected a column called {', '.join(PROMPT_COLUMNS)}, got the columns {', '.join(columns)}. "
+        f"expected a column of text called {', '.join(PROMPT_COLUMNS)}, got the columns {', '.join(columns)}. "
         f"Name the one to use with prompt_column=...{close[0] if close else ''}"
     )
 
 
 def _guess(rows: Sequence[Row], candidates: Sequence[str], option: str) -> str | None:
-    names = set(column_names(rows))
-    found = [name for name in candidates if name in names]
+    cells = {name: [row.values[name] for row in rows if name in row.values] for name in candidates}
+    found = [name for name, values in cells.items() if any(map(_holds_text, values))]
     if len(found) > 1:
         raise DataError(f"expected one candidate for {option}, got {', '.join(found)}. Name one with {option}=...")
-    return found[0] if found else None
+    empty = [name for name, values in cells.items() if values and all(map(_is_empty, values))]
+    return found[0] if found else empty[0] if len(empty) == 1 else None
+
+
+def _holds_text(value: object) -> bool:
+    texts = value if isinstance(value, list) else [value]
+    return is_chat(value) or any(isinstance(text, str) and text.strip() for text in texts)
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
 def read_pair(row: Row, columns: Columns) -> Pair | Problem:

@@ -17,8 +17,8 @@ from typing import IO, Any, NamedTuple
 
 from textgym.errors import DataError, MissingExtraError
 
-TEXT_SUFFIXES = (".jsonl", ".json", ".csv")
-SUFFIXES = (*TEXT_SUFFIXES, *(f"{suffix}.gz" for suffix in TEXT_SUFFIXES), ".parquet")
+_FORMATS = (".jsonl", ".json", ".csv", ".parquet")
+SUFFIXES = (*_FORMATS, *(f"{suffix}.gz" for suffix in _FORMATS))
 
 _LARGEST_FIELD = 2**31 - 1  # the csv module stores the limit as a C long, 32 bits wide on Windows
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
@@ -277,7 +277,9 @@ def _read_parquet(path: Path, label: str) -> Iterator[Row | Problem]:
     arrow, parquet = _import_parquet()
     try:
         number = 0
-        with parquet.ParquetFile(path) as file:
+        # Parquet is read from its end, and a gzip stream would be unpacked anew for every step back.
+        source = io.BytesIO(gzip.decompress(path.read_bytes())) if suffix_of(path).endswith(".gz") else path
+        with parquet.ParquetFile(source) as file:
             for batch in file.iter_batches(batch_size=1000):
                 for values in batch.to_pylist():
                     number += 1

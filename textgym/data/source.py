@@ -41,14 +41,15 @@ def load_examples(
 
     Args:
         data: ``"reports"`` (the built-in corpus), ``"docstrings"`` (prose found on every machine), the path of a
-            ``.jsonl``, ``.json``, ``.csv`` (each also with ``.gz``) or ``.parquet`` file, a folder of such files, or
+            ``.jsonl``, ``.json``, ``.csv`` or ``.parquet`` file (each also with ``.gz``), a folder of such files, or
             a Hub id: ``"owner/name"`` or ``"owner/name:config"``.
         split: ``"train"``, ``"validation"`` or ``"test"``. Files named after splits in a folder and the splits of a
             Hub data set are used; a split that has none of its own is cut out of the train rows by a hash of the
             prompt (80/10/10 where there are no splits at all).
         prompt_column: Column of the prompt, a string or a list of chat messages; guessed if ``None``.
-        reference_column: Column of the references, a string, a list of strings or chat messages; guessed if ``None``.
-            Rows without a usable cell in it are left out, and so are chats that nobody answers where others are.
+        reference_column: Column of the references, a string, a list of strings or chat messages; guessed if ``None``,
+            where a column of numbers is passed over. Rows without a usable cell in it are left out, and so are chats
+            that nobody answers where others are.
 
     Returns:
         The examples; for files and Hub data sets with a ``report`` of how reading went.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -223,7 +224,9 @@ class LanguageModel(nn.Module):
                 "LoRA needs the package peft; install it with: pip install 'textgym[lora]'"
             ) from error
         config = LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, target_modules="all-linear", lora_dropout=0.0)
-        self.adapter = get_peft_model(self.network, config)
+        with warnings.catch_warnings():  # PEFT asks under a name that transformers has given up
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            self.adapter = get_peft_model(self.network, config)
 
     @contextlib.contextmanager
     def without_adapter(self) -> Iterator[None]:

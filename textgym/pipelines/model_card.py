@@ -1,4 +1,4 @@
-"""The README.md of a model folder: how the model was made, in words and numbers."""
+"""The README.md of a model that a command made: what it learnt from, with which settings, and how good it became."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from textgym.runs import versions
+from textgym.models.card import table, write_card
 
 
 def write_model_card(
@@ -31,21 +31,12 @@ def write_model_card(
         summary: Measures as in ``summary.json``.
         reward: What paid it.
     """
-    facts = [("Start model", start_model), ("Data", data), ("Method", method)]
-    facts += [("Reward", reward)] if reward else []
-    parts = [
-        "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags: [textgym, text-generation]\n---\n",
-        f"# A language model trained with textgym\n\nMade by {method}.\n\n",
-        _table(("", ""), facts),
-        "\n## Measures on unseen prompts\n\n",
-        _measures(summary),
-        "\n## Use\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        'model = AutoModelForCausalLM.from_pretrained(".")\ntokenizer = AutoTokenizer.from_pretrained(".")\n```\n',
-        f"\n## Settings\n\n```json\n{json.dumps(settings, indent=2, default=str)}\n```\n",
-        "\n## Versions\n\n",
-        _table(("package", "version"), list(versions().items())),
-    ]
-    (folder / "README.md").write_text("".join(parts), encoding="utf-8")
+    facts = [("Data", data), *([("Reward", reward)] if reward else [])]
+    sections = {
+        "Measures on unseen prompts": _measures(summary),
+        "Settings": f"```json\n{json.dumps(settings, indent=2, default=str)}\n```\n",
+    }
+    write_card(folder, method=method, start_model=start_model, facts=facts, sections=sections)
 
 
 def _measures(summary: Mapping[str, Any]) -> str:
@@ -54,7 +45,7 @@ def _measures(summary: Mapping[str, Any]) -> str:
     if not rows:
         return "None were taken.\n"
     note = f"\nMeans with 95 % intervals over {summary.get('prompts', '?')} prompts, temperature 1.\n"
-    return _table(("measure", "before", "after"), rows) + note
+    return table(("measure", "before", "after"), rows) + note
 
 
 def _bounds(interval: Mapping[str, Any] | None) -> str:
@@ -63,8 +54,3 @@ def _bounds(interval: Mapping[str, Any] | None) -> str:
     low, high = interval["low"], interval["high"]
     bounds = f" [{low:.4g}, {high:.4g}]" if low is not None and high is not None else ""
     return f"{interval['mean']:.4g}{bounds}"
-
-
-def _table(header: tuple[str, ...], rows: list[Any]) -> str:
-    lines = [header, tuple("---" for _ in header), *rows]
-    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)

@@ -11,7 +11,7 @@ import torch
 
 from textgym import console
 from textgym.agents.sft import TokenPair, encode_pairs, response_loss, supervised_fine_tune
-from textgym.evaluation import fixed_examples
+from textgym.errors import DataError
 from textgym.models.language_model import LanguageModel
 from textgym.pipelines.evaluate import Evaluation, Exam, make_exam, show_comparison, sit_exam, summarise, write_texts
 from textgym.pipelines.interrupts import RunInterrupted, StopRequest, stop_on_request
@@ -99,6 +99,7 @@ def run_sft(settings: SftSettings) -> RunFolder:
     model = load_model(settings.model, settings.device)
     require_context(model, train)
     pairs = encode_pairs(train, train.dataset, model.tokenizer, settings.limit, model.context_length)
+    held_out_pairs = _held_out_pairs(held_out, model)
     step_seconds = _time_of_a_step(model, pairs, settings)
     steps = settings.steps if settings.minutes is None else max(1, int(settings.minutes * 60 / step_seconds))
     run = RunFolder.create(settings.out, "sft", asdict(settings))
@@ -109,7 +110,7 @@ def run_sft(settings: SftSettings) -> RunFolder:
     )
     before = sit_exam(exam, model, "before", model)
     write_texts(run, "before", exam, before)
-    loss_before = _held_out_loss(model, held_out)
+    loss_before = _mean_loss(model, held_out_pairs)
     begun = time.perf_counter()
     _train(run, model, pairs, settings, steps)
     seconds = {"before": before.seconds, "training": time.perf_counter() - begun}
@@ -117,7 +118,7 @@ def run_sft(settings: SftSettings) -> RunFolder:
     after = sit_exam(exam, model, "after", reference)
     write_texts(run, "after", exam, after)
     seconds |= {"after": after.seconds, "total": time.perf_counter() - start}
-    losses = {"before": loss_before, "after": _held_out_loss(model, held_out)}
+    losses = {"before": loss_before, "after": _mean_loss(model, held_out_pairs)}
     _write_results(run, settings, train, before, after, seconds, losses)
     _show(run, exam, before, after, losses)
     return run
@@ -170,11 +171,18 @@ def _time_of_a_step(model: LanguageModel, pairs: Sequence[TokenPair], settings: 
     return min(times)
 
 
-def _held_out_loss(model: LanguageModel, task: Task) -> float | None:
-    """Mean loss per text on held-out texts, nats per token; ``None`` where there is nothing to imitate."""
-    if not any(example.references or example.demonstrations for example in fixed_examples(task.dataset, _LOSS_PAIRS)):
+def _held_out_pairs(task: Task, model: LanguageModel) -> list[TokenPair]:
+    """Encode held-out texts; where there is nothing to imitate or nothing fits, training goes on without their loss."""
+    try:
+        return encode_pairs(task, task.dataset, model.tokenizer, _LOSS_PAIRS, model.context_length)
+    except DataError:
+        return []
+
+
+def _mean_loss(model: LanguageModel, pairs: Sequence[TokenPair]) -> float | None:
+    """Mean loss per text, nats per token; ``None`` without texts."""
+    if not pairs:
         return None
-    pairs = encode_pairs(task, task.dataset, model.tokenizer, _LOSS_PAIRS, model.context_length)
     chunks = [pairs[start : start + 32] for start in range(0, len(pairs), 32)]
     with torch.no_grad():
         return float(
