@@ -37,10 +37,10 @@ class Scores(NamedTuple):
 
 
 @runtime_checkable
-class CompositeReward(Protocol):
-    """A reward made of others: it knows its parts by name."""
+class RewardWithParts(Protocol):
+    """A reward that reports parts by name: one made of others, or a reward model with its raw score."""
 
-    def bind(self, task: Task | None) -> CompositeReward:
+    def bind(self, task: Task | None) -> RewardWithParts:
         """Return a copy whose children given by name are resolved for ``task``."""
         ...
 
@@ -212,7 +212,7 @@ def resolve_reward(reward: RewardFn | NameOrPath, task: Task | None = None) -> R
         reward = _by_name(os.fspath(reward), task)
     if not callable(reward):
         raise TypeError(f"expected a reward name, a folder or a callable, got {type(reward).__name__}")
-    return reward.bind(task) if isinstance(reward, CompositeReward) else reward
+    return reward.bind(task) if isinstance(reward, RewardWithParts) else reward
 
 
 def score(
@@ -236,7 +236,7 @@ def score(
         RewardError: Not ``n`` numbers, or one of them is not finite.
     """
     label = name or reward_name(reward)
-    if isinstance(reward, CompositeReward):
+    if isinstance(reward, RewardWithParts):
         scores = reward.score(prompts, responses, examples)
     else:
         values = _as_array(reward(prompts, responses, examples), label)
