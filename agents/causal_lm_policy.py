@@ -22,6 +22,7 @@ from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tenso
 from textgym.agents.prefix_sharing import EpisodeBatch, share_prefixes
 from textgym.errors import CheckpointError, TokenizerMismatchError
 from textgym.models.card import CARD, write_card
+from textgym.models.decoding_copy import DecodingCopy
 from textgym.models.language_model import LanguageModel, Precision, load_language_model
 from textgym.models.prefix_cache import Match, PrefixCache, last_hidden
 from textgym.models.sampling import log_prob_and_entropy, sample_tokens
@@ -42,6 +43,7 @@ class PolicyOptions:
     lora_rank: int | None = None
     suppress_tokens: tuple[int, ...] = ()
     gradient_checkpointing: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.critic not in ("detached", "shared", "separate"):
@@ -79,6 +81,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         lora_rank: Train low-rank adapters of this rank and the value head only (needs ``textgym[lora]``).
         suppress_tokens: Ids that are never drawn and have probability 0 when scored.
         gradient_checkpointing: Recompute activations in the backward pass, for memory.
+        compile: Fuse the passes over whole texts with ``torch.compile``, which takes half a minute at the first update
+            (and a C++ compiler on CPUs). It pays on GPUs and in bf16.
         optimizer_class, optimizer_kwargs: AdamW by default, with eps 1e-5 and no weight decay.
         use_sde: Must be false; accepted because Stable-Baselines3 passes it.
 
@@ -101,13 +105,14 @@ class CausalLMPolicy(ActorCriticPolicy):
         lora_rank: int | None = None,
         suppress_tokens: Sequence[int] = (),
         gradient_checkpointing: bool = False,
+        compile: bool = False,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
         optimizer_kwargs: dict[str, Any] | None = None,
         use_sde: bool = False,
     ) -> None:
         _check_spaces(observation_space, action_space, use_sde)
         options = PolicyOptions(
-            critic, temperature, precision, lora_rank, tuple(map(int, suppress_tokens)), gradient_checkpointing
+            critic, temperature, precision, lora_rank, tuple(map(int, suppress_tokens)), gradient_checkpointing, compile
         )
         assert isinstance(action_space, spaces.Discrete)
         _check_suppressed(options.suppress_tokens, int(action_space.n))
@@ -139,16 +144,18 @@ class CausalLMPolicy(ActorCriticPolicy):
         self.model.require_context(width[0])
         self.model.restrict_vocabulary(int(self.action_space.n))
         self.critic = copy.deepcopy(self.model) if self.options.critic == "separate" else None
-        if self.options.lora_rank is not None:
-            for network in filter(None, (self.model, self.critic)):
+        for network in filter(None, (self.model, self.critic)):
+            if self.options.lora_rank is not None:
                 network.add_lora(self.options.lora_rank)
-        if self.options.gradient_checkpointing:
-            for network in filter(None, (self.model, self.critic)):
-                network.network.gradient_checkpointing_enable()
+            if self.options.gradient_checkpointing:
+                network.recompute_activations()
+            if self.options.compile:
+                network.compile_trunk()
         self.value_head = nn.Linear(self.model.hidden_size, 1)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
-        self._actor_caches, self._critic_caches = CachePool(self.model), CachePool(self.critic or self.model)
+        self._actor_caches = CachePool(self.model)
+        self._critic_caches = self._actor_caches if self.critic is None else CachePool(self.critic)
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         self.optimizer = self.optimizer_class(trainable, **{"lr": lr_schedule(1), **self.optimizer_kwargs})
 
@@ -163,24 +170,26 @@ class CausalLMPolicy(ActorCriticPolicy):
         Returns:
             Actions (B,), values (B, 1), log-probabilities (B,).
         """
-        input_ids, lengths = _read_ids(obs)
-        logits = self.action_logits(self._states(self._actor_caches, input_ids, lengths))
+        batch = _read_ids(obs)
+        states, logits = self._act(batch)
         actions = self._choose(logits, deterministic)
         log_probs = logits.gather(1, actions[:, None])[:, 0] - logits.logsumexp(1)
-        return actions, self._values(input_ids, lengths), log_probs
+        values = self.value_head(states if self.critic is None else self._states(self._critic_caches, batch))
+        return actions, values, log_probs
 
     def predict_values(self, obs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
         """Values (B, 1) of the observed texts."""
-        return self._values(*_read_ids(obs))
+        values: Tensor = self.value_head(self._states(self._critic_caches, _read_ids(obs)))
+        return values
 
     def get_distribution(self, obs: dict[str, Tensor]) -> Distribution:  # type: ignore[override]
         """The categorical distribution of the next token."""
-        states = self._states(self._actor_caches, *_read_ids(obs))
-        return self.action_dist.proba_distribution(action_logits=self.action_logits(states))
+        _, logits = self._act(_read_ids(obs))
+        return self.action_dist.proba_distribution(action_logits=logits)
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
-        states = self._states(self._actor_caches, *_read_ids(observation))
-        return self._choose(self.action_logits(states), deterministic)
+        _, logits = self._act(_read_ids(observation))
+        return self._choose(logits, deterministic)
 
     # ---------------------------------------------------------------- learning
     def evaluate_actions(  # type: ignore[override]
@@ -207,7 +216,8 @@ class CausalLMPolicy(ActorCriticPolicy):
     def action_logits(self, states: Tensor, model: LanguageModel | None = None) -> Tensor:
         """Logits (..., V) of the distribution that actions are drawn from, given hidden states (..., H).
 
-        ``model`` is the reference model where its states are given; temperature and suppressed tokens apply to it too.
+        ``model`` is the one whose head is meant, such as the reference's; temperature and suppressed tokens apply to it
+        too.
         """
         logits = (model or self.model).logits(states)
         if self.options.temperature != 1.0:
@@ -308,15 +318,14 @@ class CausalLMPolicy(ActorCriticPolicy):
     def _choose(self, logits: Tensor, deterministic: bool) -> Tensor:
         return logits.argmax(-1) if deterministic else sample_tokens(logits)
 
-    def _values(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        caches = self._actor_caches if self.critic is None else self._critic_caches
-        values: Tensor = self.value_head(self._states(caches, input_ids, lengths))
-        return values
+    def _act(self, batch: TextBatch) -> tuple[Tensor, Tensor]:
+        """The policy's states (B, H) and logits (B, V)."""
+        states = self._states(self._actor_caches, batch)
+        head = self.model if torch.is_grad_enabled() else self._actor_caches.decoder.current
+        return states, self.action_logits(states, head)
 
-    def _states(self, caches: CachePool, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            return last_hidden(caches.model, input_ids, lengths)
-        return caches.hidden(input_ids, lengths)
+    def _states(self, caches: CachePool, batch: TextBatch) -> Tensor:
+        return last_hidden(caches.model, *batch) if torch.is_grad_enabled() else caches.hidden(*batch)
 
 
 class CachePool:
@@ -324,37 +333,35 @@ class CachePool:
 
     def __init__(self, model: LanguageModel, size: int = 2) -> None:
         self.model, self.size = model, size
+        self.decoder = DecodingCopy(model)
         self._caches: list[PrefixCache] = []  # least recently used first
 
     def clear(self) -> None:
-        """Drop all caches."""
-        self._caches.clear()
+        """Drop everything cached."""
+        for cache in self._caches:
+            cache.drop()
 
     def hidden(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Hidden state (B, H) of each row's last token, from the cache that knows most of the rows."""
-        matches = [self._match(cache, input_ids, lengths) for cache in self._caches]
-        known = [int((match.extended | match.unchanged).sum()) if match else 0 for match in matches]
-        best = max(known, default=0)
-        match = None
-        if best:
-            match = matches[known.index(best)]
-            cache = self._caches.pop(known.index(best))
-        else:
-            if len(self._caches) == self.size:
-                self._caches.pop(0)
-            cache = PrefixCache(self.model, *input_ids.shape)
-        self._caches.append(cache)
+        cache, match = self._find(input_ids, lengths)
+        if cache in self._caches:
+            self._caches.remove(cache)
+        self._caches = [*self._caches[-(self.size - 1) :], cache]
         return cache.hidden(input_ids, lengths, match)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> CachePool:
-        return CachePool(copy.deepcopy(self.model, memo), self.size)
+    def _find(self, input_ids: Tensor, lengths: Tensor) -> tuple[PrefixCache, Match | None]:
+        """The cache to use and how the rows match it: the best one, else one that is empty, else a new one."""
+        rows, width = input_ids.shape
+        fitting = [cache for cache in self._caches if (cache.rows, cache.width) == (rows, width)]
+        found = [(cache, cache.match(input_ids, lengths)) for cache in fitting]
+        known = [int((match.extended | match.unchanged).sum()) for _, match in found]
+        if any(known):
+            return found[known.index(max(known))]
+        empty = next((cache for cache in fitting if cache.is_empty), None)
+        return empty or PrefixCache(self.model, rows, width, self.decoder), None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_caches": []}
-
-    @staticmethod
-    def _match(cache: PrefixCache, input_ids: Tensor, lengths: Tensor) -> Match | None:
-        return cache.match(input_ids, lengths) if (cache.rows, cache.width) == input_ids.shape else None
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CachePool, (self.model, self.size)  # a copy begins with nothing cached
 
 
 class TextBatch(NamedTuple):

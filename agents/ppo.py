@@ -180,6 +180,8 @@ class PPO(stable_baselines3.PPO):
         super()._setup_model()
         if self.policy.model.adapter is None:
             self._reference = copy.deepcopy(self.policy.model).eval().requires_grad_(False)
+            if self.policy.options.compile:
+                self._reference.compile_trunk()
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         # Stable-Baselines3 counts the rollout just made, so that a rate that decays to 0 wastes the last iteration.
@@ -329,7 +331,7 @@ class PPO(stable_baselines3.PPO):
             log_ratio = log_probs - sample.old_log_prob
             ratio = log_ratio.exp()
             statistics = {
-                "loss": loss.detach(),
+                "loss": loss,
                 "policy_loss": policy_loss.detach(),
                 "value_loss": value_loss.detach(),
                 "entropy": entropy.mean(),
@@ -337,7 +339,8 @@ class PPO(stable_baselines3.PPO):
                 "approx_kl": (log_ratio.expm1() - log_ratio).mean(),
                 "ratio_max": ratio.max(),
             }
-        return loss, {name: float(value) for name, value in statistics.items()}
+            numbers = torch.stack([value.float() for value in statistics.values()]).tolist()  # one transfer for all
+        return loss, dict(zip(statistics, numbers, strict=True))
 
     # -------------------------------------------------------------------- logs
     def _record_rollout(self, k1: FloatArray, k3: FloatArray) -> None:

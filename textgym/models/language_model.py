@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from textgym.errors import MissingExtraError, ModelError
 from textgym.hub import resolve_folder
+from textgym.models.activations import fuse_activations
 from textgym.models.pretrained import quiet, read_pretrained
 from textgym.tokenization import Tokenizer
 
@@ -50,6 +51,7 @@ class LanguageModel(nn.Module):
         self._tokenizer = Tokenizer.load(source) if source is not None else None
         self.adapter: Any = None  # PEFT wrapper around `network`, when LoRA is used
         self.adapter_is_off = False
+        self._is_compiled = False
         head = network.get_output_embeddings()
         if head is None:
             raise ModelError(
@@ -61,6 +63,7 @@ class LanguageModel(nn.Module):
         self.fill_id = 1 if getattr(self.config, "pad_token_id", None) == 0 else 0
         self._dropout: list[tuple[Any, str, float]] = []  # (configuration, name, value) of what is switched off
         self.switch_off_dropout()
+        fuse_activations(network)
         self._verify_head()
 
     @property
@@ -184,8 +187,10 @@ class LanguageModel(nn.Module):
             "use_cache": cache is not None,
         }
         accepted = {name: value for name, value in offered.items() if name in self._trunk_arguments}
+        # One token at a time is not worth compiling: nothing but products and reading is left of it.
+        trunk = self.trunk.forward if self._is_compiled and cache is not None else self.trunk
         with self.autocast():
-            states: Tensor = self.trunk(input_ids=input_ids, **accepted)[0]
+            states: Tensor = trunk(input_ids=input_ids, **accepted)[0]
         return states.float() if states.dtype in (torch.bfloat16, torch.float16) else states
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -204,6 +209,19 @@ class LanguageModel(nn.Module):
             return
         with torch.autocast(self.device.type, torch.bfloat16):
             yield
+
+    def compile_trunk(self) -> None:
+        """Let ``torch.compile`` fuse the passes over whole texts; the first takes half a minute, later ones are faster.
+
+        Texts of any number and length then share one compiled function. A deep copy is not compiled.
+        """
+        self.trunk.compile(dynamic=True)
+        self._is_compiled = True
+
+    def recompute_activations(self) -> None:
+        """Keep one activation per layer and compute the others again in the backward pass, for memory."""
+        name = "activation_checkpointing_enable"  # what newer releases of transformers call it
+        getattr(self.network, name, self.network.gradient_checkpointing_enable)()
 
     def restrict_vocabulary(self, size: int) -> None:
         """Drop the logits of padding rows: keep the first ``size`` ids (the tokenizer's length)."""
