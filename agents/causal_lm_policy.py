@@ -20,12 +20,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.agents.prefix_sharing import EpisodeBatch, share_prefixes
+from textgym.agents.prompt_sharing import hidden_states
 from textgym.errors import CheckpointError, TokenizerMismatchError
 from textgym.models.card import CARD, write_card
 from textgym.models.decoding_copy import DecodingCopy
 from textgym.models.language_model import LanguageModel, Precision, load_language_model
 from textgym.models.prefix_cache import Match, PrefixCache, last_hidden
-from textgym.models.sampling import log_prob_and_entropy, sample_tokens
+from textgym.models.sampling import Sample, log_prob_and_entropy, log_probs_of, sample_tokens
 from textgym.spaces import TokenSpace
 
 Critic = Literal["detached", "shared", "separate"]
@@ -61,7 +62,8 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     The observation is the text so far (``input_ids``, ``attention_mask``), an action is the next token. Rollouts keep
     keys and values (:class:`~textgym.models.prefix_cache.PrefixCache`), updates run one forward pass per episode
-    (:mod:`~textgym.agents.prefix_sharing`).
+    (:mod:`~textgym.agents.prefix_sharing`), and one per prompt where episodes share it
+    (:mod:`~textgym.agents.prompt_sharing`).
 
     Actions are drawn from softmax(logits / temperature) and scored by the same distribution. Under Stable-Baselines3
     randomness comes from the global torch generator, which it seeds.
@@ -91,6 +93,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         TokenizerMismatchError: If model and environment have different tokenizers.
         ValueError: For an observation or action space of another kind, or an option out of range.
     """
+
+    _suppressed: Tensor
 
     def __init__(
         self,
@@ -151,6 +155,9 @@ class CausalLMPolicy(ActorCriticPolicy):
                 network.recompute_activations()
             if self.options.compile:
                 network.compile_trunk()
+        self.register_buffer(
+            "_suppressed", torch.tensor(self.options.suppress_tokens, dtype=torch.long), persistent=False
+        )
         self.value_head = nn.Linear(self.model.hidden_size, 1)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
@@ -172,8 +179,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         """
         batch = _read_ids(obs)
         states, logits = self._act(batch)
-        actions = self._choose(logits, deterministic)
-        log_probs = logits.gather(1, actions[:, None])[:, 0] - logits.logsumexp(1)
+        actions, log_probs = _choose(logits, deterministic)
         values = self.value_head(states if self.critic is None else self._states(self._critic_caches, batch))
         return actions, values, log_probs
 
@@ -189,7 +195,7 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
         _, logits = self._act(_read_ids(observation))
-        return self._choose(logits, deterministic)
+        return _choose(logits, deterministic).tokens
 
     # ---------------------------------------------------------------- learning
     def evaluate_actions(  # type: ignore[override]
@@ -205,10 +211,10 @@ class CausalLMPolicy(ActorCriticPolicy):
             Values (N, 1), log-probabilities (N,), entropies (N,).
         """
         batch = obs if isinstance(obs, EpisodeBatch) else share_prefixes(*read_observation(obs))
-        states = batch.gather(self.model.hidden(batch.input_ids))  # (N, H)
+        states = hidden_states(self.model, batch)  # (N, H)
         log_probs, entropy = log_prob_and_entropy(self.action_logits(states), actions.long().flatten())
         if self.critic is not None:
-            states = batch.gather(self.critic.hidden(batch.input_ids))
+            states = hidden_states(self.critic, batch)
         elif self.options.critic == "detached":
             states = states.detach()
         return self.value_head(states), log_probs, entropy
@@ -223,8 +229,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         if self.options.temperature != 1.0:
             logits = logits / self.options.temperature
         if self.options.suppress_tokens:
-            index = torch.tensor(self.options.suppress_tokens, device=logits.device)
-            logits = logits.index_fill(-1, index, _FORBIDDEN)
+            logits = logits.index_fill(-1, self._suppressed, _FORBIDDEN)
         return logits
 
     # ------------------------------------------------------------------- state
@@ -315,9 +320,6 @@ class CausalLMPolicy(ActorCriticPolicy):
             "optimizer_kwargs": self.optimizer_kwargs,
         }
 
-    def _choose(self, logits: Tensor, deterministic: bool) -> Tensor:
-        return logits.argmax(-1) if deterministic else sample_tokens(logits)
-
     def _act(self, batch: TextBatch) -> tuple[Tensor, Tensor]:
         """The policy's states (B, H) and logits (B, V)."""
         states = self._states(self._actor_caches, batch)
@@ -369,6 +371,13 @@ class TextBatch(NamedTuple):
 
     input_ids: Tensor
     lengths: Tensor
+
+
+def _choose(logits: Tensor, deterministic: bool) -> Sample:
+    if not deterministic:
+        return sample_tokens(logits)
+    tokens = logits.argmax(-1)
+    return Sample(tokens, log_probs_of(logits, tokens))
 
 
 def read_observation(obs: dict[str, Tensor]) -> TextBatch:

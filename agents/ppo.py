@@ -31,8 +31,10 @@ from textgym.agents.losses import (
 )
 from textgym.agents.ppo_state import load_ppo, save_ppo
 from textgym.agents.prefix_sharing import EpisodeBatch
+from textgym.agents.prompt_sharing import hidden_states
 from textgym.agents.rollout_buffer import EpisodeRolloutBuffer, Segment
 from textgym.models.language_model import LanguageModel
+from textgym.models.sampling import log_probs_of
 from textgym.types import FloatArray
 
 
@@ -269,8 +271,8 @@ class PPO(stable_baselines3.PPO):
         return log_probs
 
     def _log_probs(self, network: LanguageModel, batch: EpisodeBatch, actions: Tensor) -> Tensor:
-        logits = self.policy.action_logits(batch.gather(network.hidden(batch.input_ids)), network)
-        return logits.gather(1, actions[:, None])[:, 0] - logits.logsumexp(1)
+        logits = self.policy.action_logits(hidden_states(network, batch), network)
+        return log_probs_of(logits, actions)
 
     # ------------------------------------------------------------------ update
     def train(self) -> None:

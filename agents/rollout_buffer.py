@@ -111,9 +111,9 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         offsets = np.concatenate([np.arange(size) for size in sizes])
         prefix_lengths = np.array([len(segment.prefix) for segment in segments])
         batch = EpisodeBatch(
-            torch.from_numpy(padded).to(self.device),
-            torch.from_numpy(np.repeat(np.arange(len(segments)), sizes)).to(self.device),
-            torch.from_numpy(np.repeat(prefix_lengths - 1, sizes) + offsets).to(self.device),
+            self._send(padded),
+            self._send(np.repeat(np.arange(len(segments)), sizes)),
+            self._send(np.repeat(prefix_lengths - 1, sizes) + offsets),
         )
         steps = np.repeat([segment.start for segment in segments], sizes) + offsets
         return batch, steps * self.n_envs + np.repeat([segment.env for segment in segments], sizes)
@@ -141,7 +141,7 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         batch, index = self.episode_batch(segments)
 
         def pick(array: np.ndarray[Any, Any]) -> Tensor:
-            return torch.from_numpy(array.reshape(-1)[index]).to(self.device)
+            return self._send(array.reshape(-1)[index])
 
         return RolloutBufferSamples(
             observations=batch,  # type: ignore[arg-type]
@@ -151,3 +151,7 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
             advantages=pick(self.advantages),
             returns=pick(self.returns),
         )
+
+    def _send(self, array: np.ndarray[Any, Any]) -> Tensor:
+        """Copy to the device, without waiting for it."""
+        return torch.from_numpy(array).to(self.device, non_blocking=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,7 +31,9 @@ def run(options: Options) -> Report:
     work = Workload(device=options.device)
     work = work.smaller() if options.smoke else work
     with ExitStack() as stack:
-        measurements = measure(list(_cases(work, stack)), options)
+        measurements = measure(list(_cases(work, stack, with_compiler=not options.smoke)), options)
+        # Apart from the others: it takes so much memory that whoever runs after it pays for getting that back.
+        measurements += measure([_naive_case(work, stack)], options)
     return Report(
         "ppo",
         f"One PPO iteration: {work.texts} texts of {work.prompt} + {work.response} tokens, {work.epochs} epochs",
@@ -43,24 +46,29 @@ def run(options: Options) -> Report:
     )
 
 
-def _cases(work: Workload, stack: ExitStack) -> Iterator[Case]:
+def _cases(work: Workload, stack: ExitStack, with_compiler: bool) -> Iterator[Case]:
     for name, separate in ((LIMIT, False), (SEPARATE_LIMIT, True)):
         limit = Limit(work, separate)
         case = Case(name, lambda: None, work.tokens)
         case.run = partial(limit.iteration, case.parts)
         yield case
-    kinds: dict[str, tuple[str, str, type | None]] = {
-        "textgym PPO": (LIMIT, "shared", None),
-        "textgym PPO, detached critic": (LIMIT, "detached", None),
-        "textgym PPO, separate critic": (SEPARATE_LIMIT, "separate", None),
-        "stock PPO, episode buffer": (LIMIT, "shared", EpisodeRolloutBuffer),
-        "stock PPO, its default buffer": (LIMIT, "shared", None),
+    low = replace(work, precision="bf16")
+    kinds: dict[str, tuple[Workload, str, dict[str, Any]]] = {
+        "textgym PPO": (work, LIMIT, {}),
+        "textgym PPO, compiled": (work, LIMIT, {"compile": True}),
+        "textgym PPO, bf16": (low, LIMIT, {}),
+        "textgym PPO, bf16, compiled": (low, LIMIT, {"compile": True}),
+        "textgym PPO, detached critic": (work, LIMIT, {"critic": "detached"}),
+        "textgym PPO, separate critic": (work, SEPARATE_LIMIT, {"critic": "separate"}),
+        "stock PPO, episode buffer": (work, LIMIT, {"buffer": EpisodeRolloutBuffer}),
+        "stock PPO, its default buffer": (work, LIMIT, {}),
     }
-    for name, (limit_name, critic, buffer) in kinds.items():
-        scorer = TimedReward(work)
-        agent = make_agent(work, stack.enter_context(environment(work, scorer)), name, critic, buffer)
-        yield iteration_case(name, agent, scorer, work, limit_name)
-    yield _naive_case(work, stack)
+    for name, (shape, limit_name, settings) in kinds.items():
+        if "compile" in settings and not with_compiler:  # half a minute of compiling each
+            continue
+        scorer = TimedReward(shape)
+        agent = make_agent(shape, stack.enter_context(environment(shape, scorer)), name, **settings)
+        yield iteration_case(name, agent, scorer, shape, limit_name)
 
 
 def make_agent(

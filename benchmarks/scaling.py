@@ -2,7 +2,7 @@
 
 Longer responses at a constant number of tokens, more environments, larger vocabularies, and prompts that all differ or
 are all the same. What encodes every prefix anew has exponent 1 in the response length; what keeps keys and values has
-the little that attention itself costs.
+the little that attention itself costs. Tokens are those of prompts and responses: an update reads both.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ def axes(options: Options) -> list[Axis]:
         base, lengths, copies, vocabularies = base.smaller(), [2, 4], [2, 4], [4096, 5000]
     else:
         lengths, copies, vocabularies = [16, 32, 64, 128, 256], [8, 32, 128, 512, 1024], [4096, 16384, 65536, 131072]
-    tokens = base.tokens
+    # As many texts as environments take part in the longest one, and short prompts: what grows is the response.
+    tokens = base.texts * lengths[-1]
     by_length = [
-        replace(base, response=n, texts=max(1, tokens // n), minibatch=max(1, tokens // n // 4)) for n in lengths
+        replace(base, prompt=16, response=n, texts=tokens // n, minibatch=max(1, tokens // n // 16)) for n in lengths
     ]
     return [
         Axis("response length", lengths, by_length),
@@ -60,8 +61,9 @@ def run(options: Options) -> Report:
                 [_case(axis, size, work, stack) for size, work in zip(axis.sizes, axis.works, strict=True)], options
             )
         times = [_microseconds(item) for item in found]
-        curves[axis.name] = (axis.sizes, times)
-        figures[f"exponent of the time per token in {axis.name}"] = round(fitted_exponent(axis.sizes, times), 2)
+        exponent = round(fitted_exponent(axis.sizes, times), 2)
+        curves[f"{axis.name}: exponent {exponent:g}"] = (axis.sizes, times)
+        figures[f"exponent of the time per token in {axis.name}"] = exponent
         measurements += found
     if options.picture:
         plots.plot_scaling(options.picture, curves)
@@ -80,7 +82,9 @@ def _case(axis: Axis, size: int, work: Workload, stack: ExitStack) -> Case:
         return Case(name, stepper(venv, work, work.response, eos_ids(venv)))
     scorer = TimedReward(work)
     agent = make_agent(work, stack.enter_context(environment(work, scorer)), "textgym PPO")
-    return iteration_case(name, agent, scorer, work, limit=None)
+    case = iteration_case(name, agent, scorer, work, limit=None)
+    case.work = work.texts * (work.prompt + work.response)
+    return case
 
 
 def _microseconds(item: Measurement) -> float:

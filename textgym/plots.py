@@ -69,6 +69,8 @@ def plot_loss(file: Path, losses: Sequence[float], label: str) -> None:
 def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
     """Draw microseconds per token against sizes, one panel each, on logarithmic axes; a flat line scales.
 
+    A dotted line of slope 1 shows what a cost in proportion to the size would look like.
+
     Args:
         file: Where the PNG goes.
         curves: Name of the size -> (sizes, microseconds per token).
@@ -76,8 +78,10 @@ def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequenc
     figure = _figure()
     for place, (name, (sizes, times)) in enumerate(curves.items()):
         axes = figure.add_subplot(1, len(curves), place + 1)
+        slope = [times[0] * size / sizes[0] for size in sizes]
+        axes.loglog(sizes, slope, linestyle=":", color="#888888")
         axes.loglog(sizes, times, marker="o", markersize=4, color=_COLOURS["loss"])
-        axes.set_ylim(min(times) / 4, max(times) * 4)
+        axes.set_ylim(min(times) / 4, max(times) * 16)
         _finish(axes, name, "microseconds per token" if not place else "")
     _save(figure, file)
 

@@ -68,7 +68,7 @@ def generate(
     with torch.no_grad():
         while decoder.owners:
             logits = model.logits(decoder.states)
-            tokens = sample_tokens(logits / temperature, generator) if temperature > 0 else logits.argmax(-1)
+            tokens = sample_tokens(logits / temperature, generator).tokens if temperature > 0 else logits.argmax(-1)
             finished = decoder.append(tokens)
             if finished and progress is not None:
                 progress(finished)

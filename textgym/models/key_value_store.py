@@ -183,7 +183,7 @@ class KeyValueStore:
         self.window = window
         self.columns.copy_(self.lengths.clamp(max=self.width - 1))
         visible = self._range[:window] <= self.columns[:, None]  # (B, K)
-        mask = _as_attention_mask(visible, self.model)
+        mask = self.model.attention_mask(visible[:, None])
         states = self.model.hidden(self._tokens[:, None], mask, self.columns[:, None], self._cache)
         self.lengths.copy_(self.columns + 1)
         return states[:, -1]
@@ -201,12 +201,3 @@ def _unique_rows(input_ids: Tensor, sizes: np.ndarray[Any, Any]) -> tuple[Tensor
             first.append(i)
         which.append(place)
     return torch.tensor(first, device=input_ids.device), torch.tensor(which, device=input_ids.device)
-
-
-def _as_attention_mask(visible: Tensor, model: LanguageModel) -> Tensor:
-    """(B, K) -> (B, 1, 1, K): boolean for fused attention, additive for the eager kind."""
-    mask = visible[:, None, None]
-    if model.network.config._attn_implementation != "eager":
-        return mask
-    dtype = torch.bfloat16 if model.precision == "bf16" else next(model.network.parameters()).dtype
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)

@@ -131,6 +131,12 @@ class LanguageModel(nn.Module):
         explicit = {"past_key_values", "position_ids"} <= self._trunk_arguments and not getattr(config, "alibi", False)
         return explicit and not recurrent and not sliding
 
+    @property
+    def can_continue_with_gradients(self) -> bool:
+        """Whether keys and values carry gradients; not where activations are recomputed."""
+        recomputed = any(getattr(module, "gradient_checkpointing", False) for module in self.network.modules())
+        return self.is_cacheable and not recomputed
+
     def switch_off_dropout(self) -> None:
         """Set every dropout probability to zero, in modules and where modules read it from their configuration.
 
@@ -192,6 +198,17 @@ class LanguageModel(nn.Module):
         with self.autocast():
             states: Tensor = trunk(input_ids=input_ids, **accepted)[0]
         return states.float() if states.dtype in (torch.bfloat16, torch.float16) else states
+
+    def attention_mask(self, visible: Tensor) -> Tensor:
+        """What :meth:`hidden` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K).
+
+        It is boolean for fused attention, and added to the scores by the eager kind.
+        """
+        mask = visible[:, None]
+        if self.network.config._attn_implementation != "eager":
+            return mask
+        dtype = torch.bfloat16 if self.precision == "bf16" else next(self.network.parameters()).dtype
+        return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits over the first :attr:`vocab_size` ids, (..., V), at least fp32 (hidden: (..., H))."""
