@@ -95,6 +95,7 @@ class CausalLMPolicy(ActorCriticPolicy):
     """
 
     _suppressed: Tensor
+    values_come_later = False  # whoever switches this on computes the values of a separate critic afterwards, at once
 
     def __init__(
         self,
@@ -175,12 +176,17 @@ class CausalLMPolicy(ActorCriticPolicy):
             deterministic: Take the most likely token.
 
         Returns:
-            Actions (B,), values (B, 1), log-probabilities (B,).
+            Actions (B,), values (B, 1), log-probabilities (B,). Values are 0 while :attr:`values_come_later`.
         """
         batch = _read_ids(obs)
         states, logits = self._act(batch)
         actions, log_probs = _choose(logits, deterministic)
-        values = self.value_head(states if self.critic is None else self._states(self._critic_caches, batch))
+        if self.critic is None:
+            values = self.value_head(states)
+        elif self.values_come_later:
+            values = torch.zeros_like(log_probs)[:, None]
+        else:
+            values = self.value_head(self._states(self._critic_caches, batch))
         return actions, values, log_probs
 
     def predict_values(self, obs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
@@ -214,10 +220,13 @@ class CausalLMPolicy(ActorCriticPolicy):
         states = hidden_states(self.model, batch)  # (N, H)
         log_probs, entropy = log_prob_and_entropy(self.action_logits(states), actions.long().flatten())
         if self.critic is not None:
-            states = hidden_states(self.critic, batch)
-        elif self.options.critic == "detached":
-            states = states.detach()
-        return self.value_head(states), log_probs, entropy
+            return self.critic_values(batch), log_probs, entropy
+        return self.value_head(states.detach() if self.options.critic == "detached" else states), log_probs, entropy
+
+    def critic_values(self, batch: EpisodeBatch) -> Tensor:
+        """Values (N, 1) by the separate critic."""
+        values: Tensor = self.value_head(hidden_states(self.critic or self.model, batch))
+        return values
 
     def action_logits(self, states: Tensor, model: LanguageModel | None = None) -> Tensor:
         """Logits (..., V) of the distribution that actions are drawn from, given hidden states (..., H).
