@@ -14,10 +14,16 @@ from textgym.models.activations import fuse_activations
 
 
 class Limit:
-    """The bare computations of an iteration, one method each."""
+    """The bare computations of an iteration, one method each.
 
-    def __init__(self, work: Workload, separate_critic: bool = False) -> None:
-        self.work, self.device = work, torch.device(work.device)
+    Args:
+        work: Its shape.
+        separate_critic: Give the critic a trunk of its own.
+        fused: Compute GPT-2's GELU by one kernel; otherwise by eight, as transformers does.
+    """
+
+    def __init__(self, work: Workload, separate_critic: bool = False, fused: bool = True) -> None:
+        self.work, self.device, self.fused = work, torch.device(work.device), fused
         self.policy, self.reference = self._model(0), self._model(0).eval()
         self.reward_trunk, self.reward_head = self._model(1).base_model.eval(), self._head()
         self.critic = self._model(2).base_model if separate_critic else None
@@ -104,7 +110,8 @@ class Limit:
 
     def _model(self, seed: int) -> Any:
         network = self.work.language_model(seed)
-        fuse_activations(network)
+        if self.fused:
+            fuse_activations(network)
         return network
 
     def _head(self) -> nn.Linear:

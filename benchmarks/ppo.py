@@ -47,9 +47,13 @@ def run(options: Options) -> Report:
 
 
 def _cases(work: Workload, stack: ExitStack, with_compiler: bool) -> Iterator[Case]:
-    for name, separate in ((LIMIT, False), (SEPARATE_LIMIT, True)):
-        limit = Limit(work, separate)
-        case = Case(name, lambda: None, work.tokens)
+    limits = {
+        LIMIT: Limit(work),
+        SEPARATE_LIMIT: Limit(work, separate_critic=True),
+        "limit, GELU as transformers has it": Limit(work, fused=False),
+    }
+    for name, limit in limits.items():
+        case = Case(name, lambda: None, work.tokens, LIMIT if not limit.fused else None)
         case.run = partial(limit.iteration, case.parts)
         yield case
     low = replace(work, precision="bf16")
