@@ -69,7 +69,7 @@ def run(options: Options) -> Report:
             found = measure(cases, options)
         times = [_microseconds(item) for item in found if not item.name.startswith(_LIMIT)]
         exponent = round(fitted_exponent(axis.sizes, times), 2)
-        curves[f"{axis.name}: exponent {exponent:g}"] = (axis.sizes, times)
+        curves[f"{axis.name}\nexponent {exponent:g}"] = (axis.sizes, times)
         figures[f"exponent of the time per token in {axis.name}"] = exponent
         if axis.with_limit:
             bounds = [_microseconds(item) for item in found if item.name.startswith(_LIMIT)]
