@@ -95,7 +95,7 @@ class CausalLMPolicy(ActorCriticPolicy):
     """
 
     _suppressed: Tensor
-    values_come_later = False  # whoever switches this on computes the values of a separate critic afterwards, at once
+    values_come_later = False  # whoever switches this on computes the values of a separate critic afterwards
 
     def __init__(
         self,
@@ -246,7 +246,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         """Switch modes; before an update (``True``) everything cached is dropped. Dropout stays off in both."""
         super().set_training_mode(mode)
         if mode:
-            self.drop_caches()
+            self._actor_caches.clear()
+            self._critic_caches.clear()
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Load weights and drop everything cached."""
@@ -254,12 +255,13 @@ class CausalLMPolicy(ActorCriticPolicy):
         return super().load_state_dict(*args, **kwargs)
 
     def drop_caches(self) -> None:
-        """Forget cached keys and values.
+        """Forget cached keys and values, and whatever else was made to decode.
 
-        Needed only after a write through ``parameter.data`` into parts of parameters: other updates are noticed.
+        Needed after a write through ``parameter.data`` into parts of parameters, and after PEFT's own calls that merge,
+        switch or disable adapters; other changes are noticed.
         """
-        self._actor_caches.clear()
-        self._critic_caches.clear()
+        self._actor_caches.reset()
+        self._critic_caches.reset()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the language model as a Hugging Face folder that ``AutoModelForCausalLM.from_pretrained`` opens.
@@ -351,6 +353,10 @@ class CachePool:
         """Drop everything cached."""
         for cache in self._caches:
             cache.drop()
+
+    def reset(self) -> None:
+        """Begin as if new: no caches, no recorded steps, no copy to decode with."""
+        self._caches, self.decoder = [], DecodingCopy(self.model)
 
     def hidden(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Hidden state (B, H) of each row's last token, from the cache that knows most of the rows."""

@@ -195,14 +195,13 @@ class PPO(stable_baselines3.PPO):
         self.finished, self._rollout_step = [], 0
         self.seconds = defaultdict(float)
         with self._timed("rollout"):
-            # One pass over whole texts costs less than one per token, and nobody needs the values before.
-            self.policy.values_come_later = self.policy.critic is not None
+            # A separate critic's pass over whole texts costs less than one per token, and nobody needs values before.
+            if self.policy.critic is not None:
+                self.policy.values_come_later, self.rollout_buffer.late_values = True, self._late_values
             try:
                 going_on = super().collect_rollouts(*args, **kwargs)
             finally:
                 self.policy.values_come_later = False
-            if going_on and self.policy.critic is not None:
-                self.rollout_buffer.values = self._score_rollout(self._values).astype(np.float32)
         if going_on:
             with self._timed("reference"):
                 self._shape_rewards()
@@ -271,8 +270,9 @@ class PPO(stable_baselines3.PPO):
             numbers.reshape(-1)[index] = score(batch, actions).flatten().cpu().numpy()
         return numbers
 
-    def _values(self, batch: EpisodeBatch, actions: Tensor) -> Tensor:
-        return self.policy.critic_values(batch)
+    def _late_values(self) -> FloatArray:
+        self.policy.values_come_later = False
+        return self._score_rollout(lambda batch, actions: self.policy.critic_values(batch))
 
     def _log_probs(self, batch: EpisodeBatch, actions: Tensor, network: LanguageModel | None = None) -> Tensor:
         network = network or self.policy.model

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.callbacks import ConvertCallback
 
 from textgym.agents.causal_lm_policy import CausalLMPolicy
 from textgym.agents.losses import adapt_kl_coef, clipped_policy_loss, clipped_value_loss, normalize_advantages
@@ -233,7 +234,12 @@ def test_the_values_of_a_rollout_are_those_of_its_observations(critic: str, make
     agent = make_agent({"critic": critic}, n_envs=3, n_steps=10)
     torch.nn.init.normal_(agent.policy.value_head.weight)
     agent._values_are_centered = True
-    collect(agent)
+    seen: list[np.ndarray[Any, Any]] = []
+    rollout_ends = ConvertCallback(lambda *_: True)
+    rollout_ends._on_rollout_end = lambda: seen.append(agent.rollout_buffer.values.copy())  # type: ignore[method-assign]
+    _, callback = agent._setup_learn(10_000, rollout_ends)
+    agent.collect_rollouts(agent.env, callback, agent.rollout_buffer, agent.n_steps)
+    assert np.array_equal(seen[0], agent.rollout_buffer.values)
     buffer, width = agent.rollout_buffer, agent.observation_space["input_ids"].shape[0]
     for env, start, stop, prefix in buffer.segments():
         for step in range(start, stop):

@@ -38,6 +38,35 @@ def test_same_numbers_as_autocast(kind: str, make_network: Any) -> None:
     assert torch.equal(decoded(copy.refresh()), decoded(model))
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_weights_that_moved_are_followed(kind: str, make_network: Any) -> None:
+    model = LanguageModel(make_network(kind, torch.float32), precision="bf16")
+    copy = DecodingCopy(model)
+    before = decoded(copy.refresh())
+    for parameter in model.parameters():
+        parameter.data = parameter.data * 1.3
+    assert torch.equal(decoded(copy.refresh()), decoded(model))
+    assert not torch.equal(decoded(copy.refresh()), before)
+    model.double().float()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter *= 0.8
+    assert torch.equal(decoded(copy.refresh()), decoded(model))
+
+
+def test_merged_adapters_are_followed(make_network: Any) -> None:
+    pytest.importorskip("peft")
+    model = LanguageModel(make_network("llama", torch.float32), precision="bf16")
+    model.add_lora(2)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    copy = DecodingCopy(model)
+    copy.refresh()
+    model.adapter.merge_adapter()
+    assert torch.equal(decoded(copy.refresh()), decoded(model))
+
+
 def test_products_are_cast_and_the_rest_is_shared(make_network: Any) -> None:
     model = LanguageModel(make_network("gpt2", torch.float32), precision="bf16")
     copied = DecodingCopy(model).refresh()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from textgym.models import key_value_store
 from textgym.models.generation import generate
 from textgym.models.key_value_store import KeyValueStore
 from textgym.models.language_model import LanguageModel
-from textgym.models.prefix_cache import PrefixCache
+from textgym.models.prefix_cache import PrefixCache, last_hidden
 
 
 class Replayed:
@@ -126,13 +127,52 @@ def test_weights_in_new_places_are_recorded_anew(make_network: Any, oracle: Any,
     assert Replayed.made == 2
 
 
+def test_adapters_switched_off_are_recorded_apart(make_network: Any, oracle: Any, recorded: None) -> None:
+    pytest.importorskip("peft")
+    model = LanguageModel(make_network("llama"))
+    model.add_lora(2)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    cache, rows, size = PrefixCache(model, 2, 20), torch.arange(40).reshape(2, 20), 4
+    for off in (False, True, False):
+        with model.without_adapter() if off else nullcontext():
+            for _ in range(2):
+                size += 1
+                states = cache.hidden(rows, torch.tensor([size, size]))
+                expected = last_hidden(model, rows, torch.tensor([size, size]))
+                torch.testing.assert_close(states, expected, rtol=0, atol=1e-9)
+
+
+def test_after_inference_mode(make_network: Any) -> None:
+    model = LanguageModel(make_network("llama"))
+    cache, rows = PrefixCache(model, 2, 20), torch.arange(40).reshape(2, 20)
+    with torch.inference_mode():
+        cache.hidden(rows, torch.tensor([4, 6]))
+        cache.hidden(rows, torch.tensor([5, 7]))
+    states = cache.hidden(rows, torch.tensor([6, 8]))
+    expected = last_hidden(model, rows, torch.tensor([6, 8]))
+    torch.testing.assert_close(states, expected, rtol=0, atol=1e-9)
+
+
+def test_decoding_where_activations_are_recomputed(make_network: Any) -> None:
+    """In training mode transformers fills no cache then."""
+    model = LanguageModel(make_network("llama"))
+    settings: dict[str, Any] = {"max_new_tokens": 6, "eos_ids": [5], "temperature": 0.0}
+    expected = generate(model, [[1, 2], [3]], **settings)
+    model.recompute_activations()
+    model.train()
+    assert generate(model, [[1, 2], [3]], **settings) == expected
+    assert model.trunk.training
+
+
 def test_generation_with_recorded_steps(make_network: Any, recorded: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows idle, begin anew and are dropped while steps are recorded."""
     model = LanguageModel(make_network("llama"))
     prompts = [[i % 60, *range(2, 2 + i % 7)] for i in range(20)]
     settings: dict[str, Any] = {"max_new_tokens": 12, "eos_ids": [5, 6, 7], "temperature": 0.0, "batch_size": 6}
     found = generate(model, prompts, **settings)
-    assert Replayed.made > 1
+    assert Replayed.made == 1  # rows that are left over are not worth another recording
     monkeypatch.undo()
     assert found == generate(model, prompts, **settings)
     assert len(set(map(len, found))) > 1

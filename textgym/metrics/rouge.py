@@ -12,6 +12,7 @@ import numpy as np
 from textgym.errors import DataError
 from textgym.types import Example, FloatArray
 
+_ROUNDING = 1e-9
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -52,9 +53,9 @@ def reaches_rougeL(response: str, example: Example, threshold: float) -> bool:  
 
     A common subsequence is at most as long as the shorter text, so F1 <= 2 min(m, n) / (m + n).
     """
-    m = len(_WORD.findall(response))
-    lengths = [len(_WORD.findall(reference)) for reference in example.references]
-    if all(2 * min(m, n) < threshold * (m + n) for n in lengths):
+    m = len(_WORD.findall(response.lower()))
+    lengths = [len(_WORD.findall(reference.lower())) for reference in example.references]
+    if all(2 * min(m, n) < (threshold - _ROUNDING) * (m + n) for n in lengths):
         return False
     return bool(rougeL([""], [response], [example])[0] >= threshold)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -25,19 +27,47 @@ class RecordedStep:
     """
 
     def __init__(self, compute: Callable[[], Tensor], state: Tensor) -> None:
-        before = state.clone()
-        side, current = torch.cuda.Stream(), torch.cuda.current_stream()
+        self._device = state.device
+        with torch.cuda.device(self._device):
+            current = torch.cuda.current_stream()
+            try:
+                self._record(compute, state, current)
+            finally:
+                torch.cuda.set_stream(current)  # a recording that breaks off leaves another one behind
+
+    def __call__(self) -> Tensor:
+        """Replay it; the result is a tensor of its own."""
+        with torch.cuda.device(self._device):
+            self._graph.replay()
+            return self._output.clone()
+
+    def _record(self, compute: Callable[[], Tensor], state: Tensor, current: torch.cuda.Stream) -> None:
+        before, side = state.clone(), _side_stream(self._device)
         side.wait_stream(current)
         with torch.cuda.stream(side):
-            for _ in range(_WARM_UPS):
-                compute()
+            for number in range(_WARM_UPS):
+                # What waits for the GPU cannot be recorded, and is to fail here, not half-way through a recording.
+                with _no_waiting() if number else nullcontext():
+                    compute()
                 state.copy_(before)
         current.wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._output = compute()
 
-    def __call__(self) -> Tensor:
-        """Replay it; the result is a tensor of its own."""
-        self._graph.replay()
-        return self._output.clone()
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One stream for all warm-ups: libraries keep a workspace for every stream they have seen."""
+    return torch.cuda.Stream(device)
+
+
+@contextmanager
+def _no_waiting() -> Iterator[None]:
+    """Raise ``RuntimeError`` where the block waits for the GPU."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,31 +26,37 @@ class DecodingCopy:
     def __init__(self, model: LanguageModel) -> None:
         self.model, self.current = model, model
         self._copy: LanguageModel | None = None
-        self._parameters: list[nn.Parameter] = []
-        self._casts: list[tuple[Tensor, Tensor]] = []  # (weight, its copy in bf16)
+        self._made_of: list[Any] = []
+        self._casts: list[tuple[Any, Tensor]] = []  # (module, its weight in bf16)
 
     @torch.no_grad()
     def refresh(self) -> LanguageModel:
         """Take over the present weights; returns :attr:`current`."""
         self.current = self.model
         if self.model.precision == "bf16" and not self.model.adapter_is_off:
-            parameters = list(self.model.parameters())
-            # The shared ones are shared as objects, so that objects that were replaced mean a new copy.
-            if self._copy is None or any(a is not b for a, b in zip(parameters, self._parameters, strict=False)):
-                self._copy, self._casts = self._build(parameters)
-                self._parameters = parameters
-            for weight, cast in self._casts:
-                cast.copy_(weight)
+            parts = _parts(self.model)
+            if self._copy is None or parts != self._made_of:
+                self._copy, self._casts = self._build()
+                self._made_of = parts
+            for module, cast in self._casts:
+                cast.copy_(module.weight)
             self.current = self._copy
         return self.current
 
-    def _build(self, parameters: list[nn.Parameter]) -> tuple[LanguageModel, list[tuple[Tensor, Tensor]]]:
-        shared = [*parameters, *self.model.buffers(), self.model._tokenizer]
+    def _build(self) -> tuple[LanguageModel, list[tuple[Any, Tensor]]]:
+        shared = [*self.model.parameters(), *self.model.buffers(), self.model._tokenizer]
         twin = copy.deepcopy(self.model, {id(item): item for item in shared})
-        casts = []
-        for module in twin.modules():
-            if isinstance(module, nn.Linear | Conv1D) and module.weight.dtype == torch.float32:
-                weight = module.weight.detach()
-                module.weight = nn.Parameter(torch.empty_like(weight, dtype=torch.bfloat16), requires_grad=False)
-                casts.append((weight, module.weight.detach()))
+        casts: list[tuple[Any, Tensor]] = []
+        for module, double in zip(self.model.modules(), twin.modules(), strict=True):
+            if isinstance(module, nn.Linear | Conv1D) and module.weight.is_floating_point():
+                double.weight = nn.Parameter(torch.empty_like(module.weight, dtype=torch.bfloat16), requires_grad=False)
+                casts.append((module, double.weight.detach()))
         return twin, casts
+
+
+def _parts(model: LanguageModel) -> list[Any]:
+    """What a copy was made of; a new one is due where an object, a type, a device or an adapter's state differs."""
+    tensors = [(id(tensor), tensor.dtype, tensor.device) for tensor in (*model.parameters(), *model.buffers())]
+    layers: list[Any] = [module for module in model.modules() if hasattr(module, "merged_adapters")]
+    adapters = [(tuple(layer.merged_adapters), layer.disable_adapters, str(layer.active_adapters)) for layer in layers]
+    return [*tensors, *adapters]

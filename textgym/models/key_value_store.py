@@ -40,10 +40,11 @@ class _Layer(CacheLayerMixin):
         rows, width = self.store.rows, self.store.width
         # Autocast multiplies in bf16 whatever it is given: cast once, not at every step.
         dtype = torch.bfloat16 if self.store.model.precision == "bf16" else key_states.dtype
-        self.keys, self.values = (
-            torch.zeros(rows, new.shape[1], width, new.shape[3], dtype=dtype, device=new.device)
-            for new in (key_states, value_states)
-        )
+        with torch.inference_mode(False):
+            self.keys, self.values = (
+                torch.zeros(rows, new.shape[1], width, new.shape[3], dtype=dtype, device=new.device)
+                for new in (key_states, value_states)
+            )
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
@@ -95,10 +96,11 @@ class KeyValueStore:
 
     def __init__(self, model: LanguageModel, rows: int, width: int) -> None:
         self.model, self.rows, self.width, self.window = model, rows, width, 0
-        self.is_recorded = model.device.type == "cuda"
+        self.is_recorded = model.device.type == "cuda" and model.can_be_recorded
         self._layers = [_Layer(self) for _ in range(model.config.num_hidden_layers)]
         self._cache = Cache(layers=list(self._layers))
-        self._allocate(torch.zeros(rows, dtype=torch.long, device=model.device))
+        with torch.inference_mode(False):  # the next step may be one outside of it
+            self._allocate(torch.zeros(rows, dtype=torch.long, device=model.device))
 
     @property
     def has_recordings(self) -> bool:
@@ -162,6 +164,7 @@ class KeyValueStore:
         for layer in self._layers:
             layer.select(index)
         self.rows = len(rows)
+        self.is_recorded = False  # what goes on with fewer rows ends soon
         self._allocate(self.lengths[index])
 
     def _step(self, window: int) -> Tensor:
@@ -171,8 +174,10 @@ class KeyValueStore:
         if window not in self._steps:
             try:
                 self._steps[window] = RecordedStep(lambda: self._compute(window), self.lengths)
+            except torch.OutOfMemoryError:
+                raise
             except RuntimeError as error:
-                self.is_recorded = False
+                self.is_recorded = self.model.can_be_recorded = False
                 reason = str(error).partition("\n")[0]
                 warnings.warn(f"decoding goes on without CUDA graphs, slower: {reason}", stacklevel=2)
                 return self._compute(window)

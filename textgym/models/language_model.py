@@ -23,6 +23,7 @@ from textgym.tokenization import Tokenizer
 Precision = Literal["fp32", "bf16"]
 # transformers maps most architectures' own names for it (n_positions, n_ctx, seq_length) to the first one.
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len")
+_COMPILED_VARIANTS = 256
 _UNCACHEABLE = ("mamba", "rwkv", "xlstm", "recurrent_gemma", "jamba", "zamba", "bamba", "falcon_h1", "nemotron_h")
 
 
@@ -52,6 +53,8 @@ class LanguageModel(nn.Module):
         self.adapter: Any = None  # PEFT wrapper around `network`, when LoRA is used
         self.adapter_is_off = False
         self._is_compiled = False
+        self._recomputes = False
+        self.can_be_recorded = True  # as a CUDA graph, until a try fails
         head = network.get_output_embeddings()
         if head is None:
             raise ModelError(
@@ -195,9 +198,21 @@ class LanguageModel(nn.Module):
         accepted = {name: value for name, value in offered.items() if name in self._trunk_arguments}
         # One token at a time is not worth compiling: nothing but products and reading is left of it.
         trunk = self.trunk.forward if self._is_compiled and cache is not None else self.trunk
-        with self.autocast():
+        with self.autocast(), self._keeping(cache):
             states: Tensor = trunk(input_ids=input_ids, **accepted)[0]
         return states.float() if states.dtype in (torch.bfloat16, torch.float16) else states
+
+    @contextlib.contextmanager
+    def _keeping(self, cache: Any) -> Iterator[None]:
+        """Let ``cache`` be filled: transformers does not, where activations are recomputed, in training mode."""
+        switched = cache is not None and self._recomputes and self.trunk.training
+        if switched:
+            self.trunk.eval()
+        try:
+            yield
+        finally:
+            if switched:
+                self.trunk.train()
 
     def attention_mask(self, visible: Tensor) -> Tensor:
         """What :meth:`hidden` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K).
@@ -230,8 +245,12 @@ class LanguageModel(nn.Module):
     def compile_trunk(self) -> None:
         """Let ``torch.compile`` fuse the passes over whole texts; the first takes half a minute, later ones are faster.
 
-        Texts of any number and length then share one compiled function. A deep copy is not compiled.
+        Texts of any number and length then share one compiled function. Passes that fill or read a cache are not
+        compiled, nor is a deep copy.
         """
+        # Trunks of all models share one function, and with it the number of variants after which torch gives up.
+        limit = torch._dynamo.config.recompile_limit
+        torch._dynamo.config.recompile_limit = max(limit, _COMPILED_VARIANTS)
         self.trunk.compile(dynamic=True)
         self._is_compiled = True
 
@@ -239,6 +258,7 @@ class LanguageModel(nn.Module):
         """Keep one activation per layer and compute the others again in the backward pass, for memory."""
         name = "activation_checkpointing_enable"  # what newer releases of transformers call it
         getattr(self.network, name, self.network.gradient_checkpointing_enable)()
+        self._recomputes = True
 
     def restrict_vocabulary(self, size: int) -> None:
         """Drop the logits of padding rows: keep the first ``size`` ids (the tokenizer's length)."""

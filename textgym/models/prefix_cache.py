@@ -98,7 +98,7 @@ class PrefixCache:
         self._store: KeyValueStore | None = None
         self._version: tuple[int, ...] | None = None
         self._probes: list[Tensor] = []
-        self._places = 0
+        self._places: tuple[int, bool] | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -106,7 +106,7 @@ class PrefixCache:
         return self._version is None
 
     def drop(self) -> None:
-        """Forget everything."""
+        """Forget everything; recorded steps stay, for as long as the weights stay in their places."""
         self._version = None
         self._probes = []  # views would keep replaced weights in memory
         if self._store is not None and not self._store.has_recordings:  # to record again costs more than the memory
@@ -157,7 +157,7 @@ class PrefixCache:
         """Take note of the weights that all that follows is computed with."""
         version, decoder = weights_version(self.model), self._decoder.refresh()
         self._version, self._probes = version, _probes(self.model)
-        places = _addresses(decoder.parameters())
+        places = _addresses(decoder.parameters()), self.model.adapter_is_off
         if self._store is None or self._store.model is not decoder or self._places != places:
             self._store, self._places = KeyValueStore(decoder, self.rows, self.width), places
 

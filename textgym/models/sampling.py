@@ -79,7 +79,9 @@ class _LogProbEntropy(torch.autograd.Function):
 
 
 def _mean_logits(probs: Tensor, logits: Tensor) -> Tensor:
-    """Sum of p x over the ids, (N,), a few rows at a time: to store all products would cost more than to compute."""
+    """Sum of p x over the ids, (N,); on a CPU a few rows at a time, because storing all products takes longest."""
+    if logits.is_cuda:
+        return (probs * logits).sum(-1)
     rows = max(1, _IN_CACHE // logits.shape[-1])
     pairs = zip(probs.split(rows), logits.split(rows), strict=True)
     return torch.cat([(p * x).sum(-1) for p, x in pairs])
