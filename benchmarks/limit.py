@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from textgym.benchmarks.harness import timed
 from textgym.benchmarks.workload import Workload
 from textgym.models.activations import fuse_activations
+from textgym.models.sampling import sample_tokens
 
 
 class Limit:
@@ -68,9 +69,7 @@ class Limit:
         texts[:, : work.prompt] = self.prompts
         logits = self._step(self.prompts, 0)
         for t in range(work.response):
-            scores = logits.log_softmax(-1)
-            token = (scores.exp() / torch.empty_like(scores).exponential_()).argmax(-1)
-            log_probs[:, t] = scores.gather(1, token[:, None])[:, 0]
+            token, log_probs[:, t] = sample_tokens(logits)
             texts[:, work.prompt + t] = token
             if t + 1 < work.response:
                 logits = self._step(token[:, None], work.prompt + t)

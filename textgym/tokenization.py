@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -28,6 +29,9 @@ _FILES = (
     "vocab.txt",
     "merges.txt",
 )
+_SPACE = re.compile(r"\s")
+_MOST_CHARACTERS = 6  # per id, on average, of a text that is cut before it is encoded
+_QUICK = 8192  # ids that are decoded in less time than other threads need to begin
 _SENTINEL = "textgym\ue000user\ue001text"
 
 
@@ -159,12 +163,12 @@ class Tokenizer:
                 f"expected a budget of at least {len(head) + len(tail)} tokens, for the text around the document, "
                 f"got {budget}; raise max_prompt_tokens or shorten the prompt template"
             )
-        encodings = self._backend.encode_batch(list(bodies), add_special_tokens=False)
+        encodings = self._encode_starts(bodies, room)
         fallback = [self.eos_ids[0] if self.eos_ids else self.pad_id]
         prompts = []
         for body, encoding in zip(bodies, encodings, strict=True):
             fits = len(encoding) <= room
-            ids = list(encoding.ids) if fits else self._cut(body, encoding, room)
+            ids = encoding.ids if fits else encoding.ids[: _cut(body, encoding, room)]
             prompts.append(EncodedPrompt([*head, *ids, *tail] or fallback, not fits))
         return prompts
 
@@ -174,7 +178,12 @@ class Tokenizer:
 
     def decode_batch(self, batch: Iterable[Iterable[int]], *, strip: bool = True) -> list[str]:
         """Return the text of every sequence of ids, in one call; unstripped with ``strip=False``."""
-        texts: list[str] = self._backend.decode_batch([list(ids) for ids in batch], skip_special_tokens=True)
+        rows = [list(ids) for ids in batch]
+        if sum(map(len, rows)) > _QUICK:
+            texts = self._backend.decode_batch(rows, skip_special_tokens=True)
+        else:
+            # To wake the tokenizer's threads takes longer, while those of a language model spin on all cores.
+            texts = [self._backend.decode(ids, skip_special_tokens=True) for ids in rows]
         return [text.strip() for text in texts] if strip else texts
 
     def stop_table(self, stops: Sequence[str]) -> StopTable:
@@ -201,16 +210,14 @@ class Tokenizer:
         self.__dict__.update(state)
         self._backend.encode_special_tokens = True  # pickling a tokenizers.Tokenizer forgets it
 
-    def _cut(self, body: str, encoding: tokenizers.Encoding, room: int) -> list[int]:
-        """Return the ids of the longest start of ``body`` that ends at a word boundary and has at most ``room`` ids."""
-        if room == 0:
-            return []
-        end = encoding.offsets[room - 1][1]
-        kept = body[:end]
-        if not body[end : end + 1].isspace():
-            words = kept.rsplit(maxsplit=1)
-            kept = kept[: len(kept) - len(words[-1])] if len(words) == 2 and not kept[-1].isspace() else kept
-        return self.encode(kept.rstrip())[:room]
+    def _encode_starts(self, bodies: Sequence[str], room: int) -> list[tokenizers.Encoding]:
+        """Encode so much of each text that its first ``room`` ids, and whether it has more, are those of all of it."""
+        starts = [_start(body, room * _MOST_CHARACTERS) for body in bodies]
+        encodings = [self._backend.encode(start, add_special_tokens=False) for start in starts]
+        for place, (body, start) in enumerate(zip(bodies, starts, strict=True)):
+            if len(start) < len(body) and len(encodings[place]) <= room:
+                encodings[place] = self._backend.encode(body, add_special_tokens=False)
+        return encodings
 
     @cached_property
     def _puts_space_first(self) -> bool:
@@ -302,6 +309,33 @@ def _load_slow(folder: Path) -> tokenizers.Tokenizer:
         ) from error
     assert isinstance(backend, tokenizers.Tokenizer)
     return backend
+
+
+def _start(text: str, length: int) -> str:
+    """Return the words of ``text`` that begin within its first ``length`` characters, or a little more."""
+    space = _SPACE.search(text, length)
+    return text[: space.start()] if space else text
+
+
+def _cut(body: str, encoding: tokenizers.Encoding, room: int) -> int:
+    """Return how many ids of ``body`` to keep, at most ``room``, so that it ends at a word boundary."""
+    if room == 0:
+        return 0
+    end = _end(encoding, room)
+    kept = body[:end]
+    if not body[end : end + 1].isspace():
+        words = kept.rsplit(maxsplit=1)
+        kept = kept[: len(kept) - len(words[-1])] if len(words) == 2 and not kept[-1].isspace() else kept
+    stop = len(kept.rstrip())
+    while _end(encoding, room) > stop:
+        room -= 1
+    return room
+
+
+def _end(encoding: tokenizers.Encoding, count: int) -> int:
+    """Return where the first ``count`` ids end in their text, in characters."""
+    span = encoding.token_to_chars(count - 1) if count else None
+    return 0 if span is None else span[1]
 
 
 def _read_json(file: Path) -> dict[str, Any]:

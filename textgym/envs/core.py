@@ -109,8 +109,9 @@ class TokenCore:
         if self.stop.stops:
             self._stop_states = self.stop.table[self._stop_states, actions].astype(np.int64)
             done |= self.stop.hit[self._stop_states]
-        finished: IntArray = np.flatnonzero(done)
-        self._alive[finished] = False
+        finished: IntArray = done.nonzero()[0]
+        if finished.size:
+            self._alive[finished] = False
         return finished
 
     def finish(self, rows: IntArray) -> tuple[FloatArray, list[dict[str, Any]]]:
@@ -212,12 +213,12 @@ class TokenCore:
             raise InvalidAction(
                 f"expected integer token ids of shape ({self.n},), got dtype {actions.dtype} of shape {actions.shape}"
             )
-        if actions.min() < 0 or actions.max() >= self.tokenizer.vocab_size:
+        legal: IntArray = actions.astype(np.int64, copy=False)
+        if legal.view(np.uint64).max() >= self.tokenizer.vocab_size:  # a negative id is a huge one without its sign
             raise InvalidAction(
                 f"expected token ids in [0, {self.tokenizer.vocab_size}), got {actions.min()} to {actions.max()}; "
                 "does the policy use another tokenizer than the environment?"
             )
-        legal: IntArray = actions.astype(np.int64, copy=False)
         return legal
 
     def _reason(self, row: int) -> FinishReason:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_BLOCK = 256  # ids that are summed before they are put in order
+_BELOW_ONE = 1 - 2**-53  # the largest number below 1
 _IN_CACHE = 2**18  # numbers that the processor keeps at hand between two operations
 
 
@@ -31,12 +33,16 @@ def sample_tokens(logits: Tensor, generator: torch.Generator | None = None) -> S
         FloatingPointError: If a row has a logit that is not a number.
     """
     largest = logits.amax(-1)
-    weights = (logits - largest[:, None]).exp_()
-    cumulative = weights.cumsum(-1, dtype=torch.float64)  # (B, V)
+    weights = (logits - largest[:, None]).exp_()  # (B, V)
+    sums = _block_sums(weights).to(torch.float64)
     uniform = torch.rand(len(logits), 1, dtype=torch.float64, device=logits.device, generator=generator)
-    threshold = uniform * cumulative[:, -1:]
-    tokens = torch.searchsorted(cumulative, threshold, right=True).clamp_(max=logits.shape[-1] - 1)
-    log_probs = (logits.gather(1, tokens)[:, 0] - largest) - cumulative[:, -1].log().to(logits.dtype)
+    block, within = _invert(sums, uniform)
+    ids = block * _BLOCK + torch.arange(_BLOCK, device=logits.device)  # (B, _BLOCK); the last block may be shorter
+    last = logits.shape[-1] - 1
+    candidates = weights.gather(1, ids.clamp(max=last)).to(torch.float64).masked_fill_(ids > last, 0.0)
+    place, _ = _invert(candidates, within)
+    tokens = (block * _BLOCK + place).clamp_(max=last)
+    log_probs = (logits.gather(1, tokens)[:, 0] - largest) - sums.sum(-1).log().to(logits.dtype)
     # Last, because to look at a value is to wait for a GPU: it has everything to do by now.
     if not bool(log_probs.isfinite().all()):
         raise FloatingPointError("expected finite logits, got nan; lower the learning rate, or use fp32")
@@ -46,6 +52,32 @@ def sample_tokens(logits: Tensor, generator: torch.Generator | None = None) -> S
 def log_probs_of(logits: Tensor, actions: Tensor) -> Tensor:
     """Log-probabilities (N,) of given ids (N,) under softmax(logits), (N, V)."""
     return -functional.cross_entropy(logits, actions, reduction="none")
+
+
+def _block_sums(weights: Tensor) -> Tensor:
+    """Sums of every `_BLOCK` ids, (B, V) -> (B, ceil(V / _BLOCK)).
+
+    To add up all ids one after the other takes longer than everything else about sampling once there are many; only
+    the blocks, and the ids of one of them, have to be in order.
+    """
+    whole = weights.shape[-1] // _BLOCK
+    sums = weights[:, : whole * _BLOCK].unflatten(-1, (whole, _BLOCK)).sum(-1)
+    rest = weights[:, whole * _BLOCK :].sum(-1, keepdim=True)
+    return torch.cat([sums, rest], dim=-1)
+
+
+def _invert(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Invert the cumulative distribution of ``weights`` (B, n) at ``uniform`` (B, 1) in [0, 1).
+
+    Returns:
+        The place found, whose weight is not 0, and what is left of ``uniform`` within it, in [0, 1); both (B, 1).
+    """
+    cumulative = weights.cumsum(-1)
+    threshold = uniform * cumulative[:, -1:]
+    place = torch.searchsorted(cumulative, threshold, right=True).clamp_(max=weights.shape[-1] - 1)
+    weight = weights.gather(1, place)
+    left = (threshold - (cumulative.gather(1, place) - weight)) / weight
+    return place, left.clamp_(0.0, _BELOW_ONE)
 
 
 class _LogProbEntropy(torch.autograd.Function):
