@@ -359,7 +359,7 @@ class CachePool:
         self._caches, self.decoder = [], DecodingCopy(self.model)
 
     def hidden(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        """Hidden state (B, H) of each row's last token, from the cache that knows most of the rows."""
+        """Hidden state (B, H) of each row's last token, from a cache that knows most of the rows."""
         cache, match = self._find(input_ids, lengths)
         if cache in self._caches:
             self._caches.remove(cache)
@@ -367,13 +367,19 @@ class CachePool:
         return cache.hidden(input_ids, lengths, match)
 
     def _find(self, input_ids: Tensor, lengths: Tensor) -> tuple[PrefixCache, Match | None]:
-        """The cache to use and how the rows match it: the best one, else one that is empty, else a new one."""
+        """The cache to use and how the rows match it: one that knows them, else an empty one, else a new one."""
         rows, width = input_ids.shape
-        fitting = [cache for cache in self._caches if (cache.rows, cache.width) == (rows, width)]
-        found = [(cache, cache.match(input_ids, lengths)) for cache in fitting]
-        known = [int((match.extended | match.unchanged).sum()) for _, match in found]
-        if any(known):
-            return found[known.index(max(known))]
+        fitting = [cache for cache in reversed(self._caches) if (cache.rows, cache.width) == (rows, width)]
+        best, most = None, 0
+        for cache in fitting:
+            match = cache.match(input_ids, lengths)
+            known = int((match.extended | match.unchanged).sum())
+            if known > most:
+                best, most = (cache, match), known
+            if 2 * most > rows:  # hardly another knows more
+                break
+        if best is not None:
+            return best
         empty = next((cache for cache in fitting if cache.is_empty), None)
         return empty or PrefixCache(self.model, rows, width, self.decoder), None
 

@@ -11,59 +11,15 @@ A write through ``.data`` that spares all of these is not seen: call ``drop`` (a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from textgym.models.decoding_copy import DecodingCopy
 from textgym.models.key_value_store import KeyValueStore
 from textgym.models.language_model import LanguageModel
-
-_PROBED = 8  # values of each parameter that are compared
-_optimizer_steps = 0
-
-
-def _count_step(*_: Any) -> None:
-    global _optimizer_steps
-    _optimizer_steps += 1
-
-
-# Fused optimizers change weights without bumping tensor versions, so versions alone would miss an update.
-register_optimizer_step_post_hook(_count_step)
-
-
-def weights_version(model: LanguageModel) -> tuple[int, ...]:
-    """A value that changes when the weights of ``model`` are updated or replaced, or adapters switched.
-
-    Writes through ``parameter.data`` leave it as it is.
-    """
-    parameters = list(model.parameters())
-    versions = sum(parameter._version for parameter in parameters)
-    return _optimizer_steps, versions, _addresses(parameters), int(model.adapter_is_off)
-
-
-def _addresses(parameters: Iterable[Tensor]) -> int:
-    """A value that changes when one of them moves in memory."""
-    return hash(tuple(parameter.data_ptr() for parameter in parameters))
-
-
-def _probes(model: LanguageModel) -> list[Tensor]:
-    """Views, 1-D, of a few values in the middle of every parameter."""
-    views, device = [], model.device
-    for parameter in model.parameters():
-        # Quantized and offloaded weights are left out: they cannot be joined with the others, nor change by training.
-        joinable = parameter.is_floating_point() and parameter.itemsize > 1 and parameter.device == device
-        if joinable and parameter.numel():
-            row = parameter.detach().unsqueeze(0)
-            while row.ndim > 1:
-                row = row.select(0, len(row) // 2)
-            middle = len(row) // 2
-            views.append(row[middle : middle + _PROBED])
-    return views
-
+from textgym.models.weights import WeightsWatch, addresses
 
 class Match(NamedTuple):
     """How rows relate to what is cached; both on the CPU.
@@ -96,32 +52,30 @@ class PrefixCache:
             )
         self._decoder = decoder or DecodingCopy(model)
         self._store: KeyValueStore | None = None
-        self._version: tuple[int, ...] | None = None
-        self._probes: list[Tensor] = []
+        self._watch: WeightsWatch | None = None  # of the weights that all that is known was computed with
         self._places: tuple[int, bool] | None = None
 
     @property
     def is_empty(self) -> bool:
         """Is nothing known that a row could match?"""
-        return self._version is None
+        return self._watch is None
 
     def drop(self) -> None:
         """Forget everything; recorded steps stay, for as long as the weights stay in their places."""
-        self._version = None
-        self._probes = []  # views would keep replaced weights in memory
+        self._watch = None  # it would keep replaced weights in memory
         if self._store is not None and not self._store.has_recordings:  # to record again costs more than the memory
             self._store = None
 
     def match(self, input_ids: Tensor, lengths: Tensor) -> Match:
         """Compare rows, (B, L) ids and (B,) lengths, with what is cached; nothing matches once the weights changed."""
-        if self.is_empty or self._version != weights_version(self.model):
+        if self._watch is None or self._watch.sees_change():
             self.drop()
             nothing = torch.zeros(len(lengths), dtype=torch.bool)
             return Match(nothing, nothing)
         assert self._store is not None
         cached = self._store.lengths
         beyond = torch.arange(input_ids.shape[1], device=lengths.device)[None] >= cached[:, None]
-        same = (torch.cat(self._probes) == self._values).all()
+        same = (torch.cat(self._watch.probes) == self._values).all()
         begins = ((input_ids == self._ids) | beyond).all(1) & same
         found = [begins & (lengths == cached + 1), begins & (lengths == cached), same.expand(len(lengths))]
         # One transfer for everything that Python has to know.
@@ -146,20 +100,20 @@ class PrefixCache:
             return last_hidden(self.model, input_ids, lengths)
         match = match or self.match(input_ids, lengths)
         if not bool(match.unchanged.all()):
-            if self.is_empty:
-                self._begin()
-            self._values = torch.cat(self._probes)
+            if self._watch is None:
+                self._watch = self._begin()
+            self._values = torch.cat(self._watch.probes)
             self._states = self._advance(input_ids, lengths, match.extended)
             self._ids = input_ids.clone()
         return self._states
 
-    def _begin(self) -> None:
+    def _begin(self) -> WeightsWatch:
         """Take note of the weights that all that follows is computed with."""
-        version, decoder = weights_version(self.model), self._decoder.refresh()
-        self._version, self._probes = version, _probes(self.model)
-        places = _addresses(decoder.parameters()), self.model.adapter_is_off
+        watch, decoder = WeightsWatch(self.model), self._decoder.refresh()
+        places = addresses(decoder.parameters()), self.model.adapter_is_off
         if self._store is None or self._store.model is not decoder or self._places != places:
             self._store, self._places = KeyValueStore(decoder, self.rows, self.width), places
+        return watch
 
     def _advance(self, input_ids: Tensor, lengths: Tensor, extended: Tensor) -> Tensor:
         assert self._store is not None

@@ -1,0 +1,79 @@
+"""Whether the weights of a model are still those that something was computed with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from textgym.models.language_model import LanguageModel
+
+_PROBED = 8  # values of each parameter that are compared
+_optimizer_steps = 0
+
+
+def _count_step(*_: Any) -> None:
+    global _optimizer_steps
+    _optimizer_steps += 1
+
+
+# Fused optimizers change weights without bumping tensor versions, so versions alone would miss an update.
+register_optimizer_step_post_hook(_count_step)
+
+
+class WeightsWatch:
+    """Notices that weights were updated, replaced or moved, or adapters switched, since it was made.
+
+    It is asked at every token, so it looks at no module tree: it remembers which part every module held under which
+    name.
+
+    Args:
+        model: The language model.
+
+    Attributes:
+        probes: Views, 1-D, of a few values of every parameter: writes through ``parameter.data``, which nothing else
+            tells, show in them.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+        self._parameters = list(model.parameters())
+        self._holders = [holder for module in model.modules() for holder in (module._parameters, module._modules)]
+        self._parts = [(holder, name, part) for holder in self._holders for name, part in holder.items()]
+        self._version = self._read()
+        self.probes = [_probe(parameter) for parameter in self._parameters if self._is_probed(parameter)]
+
+    def sees_change(self) -> bool:
+        """Is anything different? Writes through ``parameter.data`` aside."""
+        return not self._holds_the_same() or self._read() != self._version
+
+    def _holds_the_same(self) -> bool:
+        if sum(map(len, self._holders)) != len(self._parts):
+            return False
+        return all(holder.get(name) is part for holder, name, part in self._parts)
+
+    def _read(self) -> tuple[int, ...]:
+        versions = sum(parameter._version for parameter in self._parameters)
+        return _optimizer_steps, versions, addresses(self._parameters), int(self.model.adapter_is_off)
+
+    def _is_probed(self, parameter: Tensor) -> bool:
+        # Quantized and offloaded weights are left out: they cannot be joined with the others, nor change by training.
+        joinable = parameter.is_floating_point() and parameter.itemsize > 1 and parameter.device == self.model.device
+        return joinable and parameter.numel() > 0
+
+
+def addresses(parameters: Iterable[Tensor]) -> int:
+    """A value that changes when one of them moves in memory."""
+    return hash(tuple(parameter.data_ptr() for parameter in parameters))
+
+
+def _probe(parameter: Tensor) -> Tensor:
+    """A view of a few values in the middle."""
+    row = parameter.detach().unsqueeze(0)
+    while row.ndim > 1:
+        row = row.select(0, len(row) // 2)
+    middle = len(row) // 2
+    return row[middle : middle + _PROBED]
