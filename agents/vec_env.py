@@ -93,7 +93,7 @@ class GymVecEnv(VecEnv):
         observations, rewards, terminations, truncations, infos = self.env.step(self._actions)
         dones = np.logical_or(terminations, truncations)
         rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for row in np.flatnonzero(dones).tolist():
+        for row in dones.nonzero()[0].tolist():
             rows[row] = self._final_info(infos, row, bool(truncations[row] and not terminations[row]))
             self.reset_infos[row] = _row_info(infos, row, skip=("final_obs", "final_info"))
         return cast("VecEnvObs", observations), rewards.astype(np.float32), dones, rows

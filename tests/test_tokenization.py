@@ -110,6 +110,23 @@ def test_prompt_never_exceeds_its_budget(tokenizer: Tokenizer, body: str, room: 
     assert cut == (len(tokenizer.encode(body)) > room)
 
 
+@pytest.mark.parametrize("letters", ["ab ", "abcdefghijk", "東京 ", "a\n\n  "])
+def test_long_texts_are_cut_as_if_all_of_them_was_encoded(tokenizer: Tokenizer, letters: str) -> None:
+    """Also where most of a text is white space, or ids have many characters, so that its start has too few ids."""
+    for length in range(1, 400, 7):
+        body = (letters * length)[: 6 * length]
+        ids = tokenizer.encode(body)
+        prompt = tokenizer.encode_prompt("a", body, "", 13)
+        assert prompt.truncated == (len(ids) > 12)
+        assert prompt.ids[1:] == ids[: len(prompt.ids) - 1]
+
+
+def test_many_texts_are_decoded_like_few(tokenizer: Tokenizer) -> None:
+    ids = [tokenizer.encode("The council met 東京 🎉"), [], [1, 5, 0]]
+    assert tokenizer.decode_batch(ids * 3000) == tokenizer.decode_batch(ids) * 3000
+    assert tokenizer.decode_batch(ids * 3000, strip=False) == tokenizer.decode_batch(ids, strip=False) * 3000
+
+
 def test_prompts_in_a_batch_equal_single_ones(tokenizer: Tokenizer) -> None:
     bodies = ["The council met", "", "東京 🎉 " * 20]
     singles = [tokenizer.encode_prompt("a", body, "z", 20) for body in bodies]

@@ -79,6 +79,29 @@ def test_long_prompt_is_cut_and_says_so(env: gym.Env[Any, Any], tokenizer: Token
     assert info["prompt_truncated"]
 
 
+def test_prompts_that_come_again_are_not_encoded_again(
+    env_ids: tuple[str, str], tokenizer_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+    real = Tokenizer.encode_prompts
+
+    def counting(self: Tokenizer, before: str, bodies: Any, after: str, budget: int) -> Any:
+        encoded.extend(bodies)
+        return real(self, before, bodies, after, budget)
+
+    monkeypatch.setattr(Tokenizer, "encode_prompts", counting)
+    env = gym.make(env_ids[0], model=str(tokenizer_folder))
+    begun = len(encoded)
+    first = [env.reset(options={"task_key": f"train/{i % 3}"})[0]["input_ids"] for i in range(9)]
+    assert len(encoded) - begun <= 3
+    monkeypatch.setattr("textgym.envs.core._MOST_KEPT", 80)  # two prompts of 40
+    small = gym.make(env_ids[0], model=str(tokenizer_folder), max_prompt_tokens=40)
+    again = [small.reset(options={"task_key": f"train/{i % 3}"})[0]["input_ids"] for i in range(9)]
+    assert len(small.unwrapped._core._prompts) <= 2
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one[:40][one[:40] > 0], other[:40][other[:40] > 0])
+
+
 def test_eos_first_is_an_empty_text(env: gym.Env[Any, Any]) -> None:
     reward, info = write(env, [1])
     assert (reward, info["text"], info["finish_reason"], info["is_success"]) == (0.0, "", "eos", False)

@@ -244,6 +244,24 @@ def polyak(network: Any) -> None:
     polyak_update([parameter + 1 for parameter in network.parameters()], network.parameters(), 0.01)
 
 
+def replace_parameter(network: Any) -> None:
+    norm = network.gpt_neox.final_layer_norm
+    norm.weight = torch.nn.Parameter(norm.weight * 1.1)
+
+
+def replace_module(network: Any) -> None:
+    old = network.gpt_neox.layers[0].mlp.dense_h_to_4h
+    new = torch.nn.Linear(old.in_features, old.out_features, dtype=old.weight.dtype)
+    network.gpt_neox.layers[0].mlp.dense_h_to_4h = new
+
+
+def add_parameter(network: Any) -> None:
+    """As `torch.nn.utils.parametrizations.weight_norm` does: other parameters make up the weight."""
+    torch.nn.utils.parametrizations.weight_norm(network.gpt_neox.layers[0].mlp.dense_h_to_4h)
+    with torch.no_grad():
+        network.gpt_neox.layers[0].mlp.dense_h_to_4h.parametrizations.weight.original0.mul_(1.5)
+
+
 CHANGES = {
     "adamw": step_of(torch.optim.AdamW, foreach=False),
     "adamw foreach": step_of(torch.optim.AdamW, foreach=True),
@@ -257,6 +275,9 @@ CHANGES = {
     "data in place": data_in_place,
     "data in place, foreach": data_in_place_foreach,
     "polyak": polyak,
+    "parameter replaced": replace_parameter,
+    "module replaced": replace_module,
+    "parametrized": add_parameter,
 }
 
 

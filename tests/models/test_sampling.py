@@ -84,6 +84,30 @@ def test_sampling_frequencies() -> None:
     assert ((counts - count * probs).abs() / spread).max() < 4
 
 
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 600, 768])
+def test_frequencies_of_many_ids(size: int) -> None:
+    """Ids are found by blocks: the borders of a block, and a short last one, count like all others."""
+    count = 60_000
+    row = logits_of(1, size)[0] * 0.5
+    tokens = sample_tokens(row.expand(count, size), torch.Generator().manual_seed(0)).tokens
+    expected = count * row.double().softmax(-1)
+    chi_squared = float(((torch.bincount(tokens, minlength=size) - expected) ** 2 / expected).sum())
+    assert abs(chi_squared - (size - 1)) <= 4 * (2 * (size - 1)) ** 0.5
+
+
+@pytest.mark.parametrize("drawn", [0.0, 0.5, 1 - 2**-53])
+@pytest.mark.parametrize("place", [0, 255, 256, 511, 512, 599])
+def test_the_only_possible_id_is_drawn_wherever_it_is(
+    place: int, drawn: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, drawn, dtype=torch.float64))
+    logits = torch.full((1, 600), -1e9)
+    logits[0, place] = -3.0
+    sample = sample_tokens(logits)
+    assert sample.tokens.tolist() == [place]
+    assert sample.log_probs.tolist() == [0.0]
+
+
 def test_rows_are_independent() -> None:
     logits = torch.zeros(4000, 2)
     tokens = sample_tokens(logits, torch.Generator().manual_seed(1)).tokens.double()

@@ -18,6 +18,7 @@ from textgym.tokenization import EncodedPrompt, Tokenizer
 from textgym.types import Example, FloatArray, IntArray, RewardFn, Task
 
 Observation = dict[str, npt.NDArray[Any]]
+_MOST_KEPT = 2**20  # ids of prompts, some 40 MB
 _ARRAYS = ("ids", "lengths", "prompt_lengths", "stop_states")
 
 
@@ -56,7 +57,8 @@ class TokenCore:
         self._lengths = np.zeros(n, dtype=np.int64)
         self._prompt_lengths = np.zeros(n, dtype=np.int64)
         self._stop_states = np.zeros(n, dtype=np.int64)
-        self._alive = np.zeros(n, dtype=np.bool_)
+        self._alive, self._all_alive = np.zeros(n, dtype=np.bool_), False
+        self._prompts: dict[str, EncodedPrompt] = {}  # by key of the example
         self._rows = np.arange(n)
         self._is_eos = np.zeros(tokenizer.vocab_size, dtype=np.bool_)
         self._is_eos[list(tokenizer.eos_ids)] = True
@@ -91,6 +93,7 @@ class TokenCore:
             self.examples[row], self.truncated[row] = example, prompt.truncated
         self._stop_states[rows] = 0
         self._alive[rows] = True
+        self._all_alive = bool(self._alive.all())
 
     def step(self, actions: Any) -> IntArray:
         """Append one token per copy.
@@ -111,7 +114,7 @@ class TokenCore:
             done |= self.stop.hit[self._stop_states]
         finished: IntArray = done.nonzero()[0]
         if finished.size:
-            self._alive[finished] = False
+            self._alive[finished] = self._all_alive = False
         return finished
 
     def finish(self, rows: IntArray) -> tuple[FloatArray, list[dict[str, Any]]]:
@@ -190,9 +193,20 @@ class TokenCore:
         self._mask = (np.arange(self._ids.shape[1]) < self._lengths[:, None]).astype(np.int8)
         self.examples = [find_example(self.task, key) for key in state["task_keys"]]
         self.truncated = [bool(cut) for cut in state["prompt_truncated"]]
-        self._alive[:] = True
+        self._alive[:] = self._all_alive = True
 
     def _encode(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
+        """Return encoded prompts; those of examples that come again and again are kept."""
+        known = self._prompts
+        missing = list({example.key: example for example in examples if example.key not in known}.values())
+        fresh = dict(zip([example.key for example in missing], self._encode_anew(missing), strict=True))
+        prompts = [known.get(example.key) or fresh[example.key] for example in examples]
+        if (len(known) + len(fresh)) * self.max_prompt_tokens > _MOST_KEPT:
+            known.clear()
+        known.update(fresh)
+        return prompts
+
+    def _encode_anew(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
         """Encode prompts with one tokenizer call (one per distinct frame, where a task's formatter varies it)."""
         pieces = [prompt_pieces(self.task, example) for example in examples]
         prompts: list[EncodedPrompt | None] = [None] * len(pieces)
@@ -206,7 +220,7 @@ class TokenCore:
 
     def _checked(self, actions: Any) -> IntArray:
         """Return legal actions as an int64 array of shape ``(n,)``."""
-        if not self._alive.all():
+        if not self._all_alive:
             raise ResetNeeded("expected a running episode, got a step before reset() or after the end; call reset()")
         actions = np.asarray(actions)
         if actions.shape != (self.n,) or actions.dtype.kind not in "iu":

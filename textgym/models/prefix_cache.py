@@ -21,6 +21,7 @@ from textgym.models.key_value_store import KeyValueStore
 from textgym.models.language_model import LanguageModel
 from textgym.models.weights import WeightsWatch, addresses
 
+
 class Match(NamedTuple):
     """How rows relate to what is cached; both on the CPU.
 
