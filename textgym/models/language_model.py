@@ -217,11 +217,9 @@ class LanguageModel(nn.Module):
     def attention_mask(self, visible: Tensor) -> Tensor:
         """What :meth:`hidden` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K).
 
-        It is boolean for fused attention, and added to the scores by the eager kind.
+        It is added to the scores: fused attention would turn a boolean one into that anew in every layer.
         """
         mask = visible[:, None]
-        if self.network.config._attn_implementation != "eager":
-            return mask
         dtype = torch.bfloat16 if self.precision == "bf16" else next(self.network.parameters()).dtype
         return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
 
