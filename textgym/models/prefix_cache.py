@@ -103,7 +103,7 @@ class PrefixCache:
         if not bool(match.unchanged.all()):
             if self._watch is None:
                 self._watch = self._begin()
-            self._values = torch.cat(self._watch.probes)
+                self._values = torch.cat(self._watch.probes)
             self._states = self._advance(input_ids, lengths, match.extended)
             self._ids = input_ids.clone()
         return self._states
