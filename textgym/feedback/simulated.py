@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from textgym.errors import RewardError
+from textgym.feedback.answers import By, answer_compare
 from textgym.types import BoolArray, Choice, Comparison, Example, FloatArray, Question, RewardFn
 
 Scorer = Callable[[Sequence[str], Sequence[str]], "npt.NDArray[Any] | Sequence[float]"]
@@ -69,13 +70,13 @@ class BradleyTerryAnnotator:
         prefers_a = self._rng.random(len(questions)) < preference_probability(differences, self.temperature)
         ties = np.abs(differences) < self.tie_margin
         answers = zip(questions, _choices(prefers_a, ties), strict=True)
-        return [Comparison(*question, choice, self.name) for question, choice in answers]
+        return [record for question, choice in answers for record in answer_compare(question, choice, By(self.name))]
 
     def _differences(self, questions: Sequence[Question]) -> FloatArray:
         """Score of a minus score of b, shape (n,)."""
         if not questions:
             return np.zeros(0)
-        texts = [question.response_a for question in questions] + [question.response_b for question in questions]
+        texts = [question.responses[place] for place in (0, 1) for question in questions]
         scores = np.asarray(self._score(texts, [question.task_key for question in questions] * 2), dtype=np.float64)
         if scores.shape != (len(texts),) or not np.isfinite(scores).all():
             raise RewardError(

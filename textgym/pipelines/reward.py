@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -29,7 +29,7 @@ from textgym.reward_models import FitReport, PreferenceRewardModel
 from textgym.reward_models.fitting import check_split, usable_comparisons
 from textgym.rewards import NAMED_REWARDS, load_attribute
 from textgym.runs import RunFolder, intervals_as_json
-from textgym.types import Annotator, Comparison, Example, Question, Task
+from textgym.types import Comparison, Example, Question, Task
 
 AnnotatorName = Literal["gold", "rouge"]
 _NOISE: dict[AnnotatorName, float] = {"gold": 0.1, "rouge": 0.05}
@@ -247,7 +247,7 @@ def _simulation(task: Task, settings: RewardSettings) -> str:
 
 def _annotator(
     name: AnnotatorName, settings: RewardSettings, task: Task, examples: Sequence[Example], rng: np.random.Generator
-) -> Annotator:
+) -> BradleyTerryAnnotator:
     by_key = {example.key: example for example in examples}
     measure = _Gold(task) if name == "gold" else load_attribute(NAMED_REWARDS["rouge"])
     noise = _NOISE[name] if settings.noise is None else settings.noise
@@ -300,7 +300,7 @@ def _swapped(questions: Sequence[Question], rng: np.random.Generator) -> list[Qu
     """Put each pair in random order, so that the place of a text says nothing."""
     flips = rng.random(len(questions)) < 0.5
     return [
-        question._replace(response_a=question.response_b, response_b=question.response_a) if flip else question
+        replace(question, responses=question.responses[::-1]) if flip else question
         for question, flip in zip(questions, flips, strict=True)
     ]
 
