@@ -16,7 +16,6 @@ from textgym.feedback import (
     make_questions,
     read_comparisons,
     reward_scorer,
-    split_comparisons,
     write_comparisons,
 )
 from textgym.models.language_model import LanguageModel
@@ -26,7 +25,7 @@ from textgym.pipelines.settings import check_settings
 from textgym.pipelines.setup import TaskChoice, describe_data, load_model, located, require_context, with_budgets
 from textgym.plots import plot_loss
 from textgym.reward_models import FitReport, PreferenceRewardModel
-from textgym.reward_models.fitting import check_split, usable_comparisons
+from textgym.reward_models.evidence import check_split, split_records, usable_records
 from textgym.rewards import NAMED_REWARDS, load_attribute
 from textgym.runs import RunFolder, intervals_as_json
 from textgym.types import Comparison, Example, Question, Task
@@ -137,7 +136,7 @@ def _read_given(settings: RewardSettings) -> list[Comparison] | None:
     if settings.comparisons is None:
         return None
     records = read_comparisons(settings.comparisons)
-    check_split(*split_comparisons(usable_comparisons(records), settings.held_out, settings.seed), settings.held_out)
+    check_split(*split_records(usable_records(records), settings.held_out, settings.seed), settings.held_out)
     return records
 
 
