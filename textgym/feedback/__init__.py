@@ -9,7 +9,15 @@ from textgym.feedback.answers import (
     answer_rank,
     answer_rate,
 )
-from textgym.feedback.comparisons import from_preference_rows, make_questions, split_comparisons, to_preference_rows
+from textgym.feedback.comparisons import from_preference_rows, make_questions, split_comparisons
+from textgym.feedback.exchange import (
+    Form,
+    export_records,
+    export_votes,
+    import_votes,
+    to_labelled_rows,
+    to_preference_rows,
+)
 from textgym.feedback.records import read_comparisons, read_records, shown_order, write_records
 from textgym.feedback.simulated import BradleyTerryAnnotator, Scorer, reward_scorer
 from textgym.feedback.store import Assignment, FeedbackStore, Vote, VoteConflictError
@@ -22,6 +30,7 @@ __all__ = [
     "BradleyTerryAnnotator",
     "By",
     "FeedbackStore",
+    "Form",
     "Scorer",
     "Vote",
     "VoteConflictError",
@@ -30,13 +39,17 @@ __all__ = [
     "answer_natural",
     "answer_rank",
     "answer_rate",
+    "export_records",
+    "export_votes",
     "from_preference_rows",
+    "import_votes",
     "make_questions",
     "read_comparisons",
     "read_records",
     "reward_scorer",
     "shown_order",
     "split_comparisons",
+    "to_labelled_rows",
     "to_preference_rows",
     "write_comparisons",
     "write_records",

@@ -49,15 +49,6 @@ def make_questions(
     ]
 
 
-def to_preference_rows(records: Iterable[Comparison]) -> list[PreferenceRow]:
-    """Turn records into (prompt, chosen, rejected) rows; where neither text is better there is none."""
-    return [
-        PreferenceRow(prompt=record.prompt, chosen=record.chosen, rejected=record.rejected)
-        for record in records
-        if record.choice in ("a", "b")
-    ]
-
-
 def from_preference_rows(rows: Iterable[Mapping[str, Any]], annotator: str = "anonymous") -> list[Comparison]:
     r"""Turn (prompt, chosen, rejected) rows, for instance of a published data set, into records.
 

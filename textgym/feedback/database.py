@@ -129,8 +129,11 @@ class Database:
         return sqlite3.connect(uri, self._timeout, isolation_level=None, check_same_thread=False, uri=True)
 
     def _check_kind(self, db: sqlite3.Connection, application_id: int, newest: int) -> None:
+        db.execute("BEGIN")  # all of one moment, while somebody else may be making the file
         found, version = _pragma(db, "application_id"), _pragma(db, "user_version")
-        if found != application_id and (version or db.execute("SELECT 1 FROM sqlite_master").fetchone()):
+        in_use = version > 0 or db.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+        db.execute("ROLLBACK")
+        if found != application_id and in_use:
             raise DataError(f"expected a feedback store, got {str(self.path)!r}, a database of something else")
         if version > newest:
             raise DataError(

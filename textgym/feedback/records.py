@@ -8,6 +8,7 @@ kind, and the rows of published preference data, are read as well.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import hashlib
 import json
 import os
@@ -114,12 +115,17 @@ def read_comparisons(path: str | Path) -> list[Comparison]:
 
 def write_lines(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write objects as JSON lines; the file is replaced only after the new one is complete."""
-    path = Path(path)
+    with replacing(Path(path)) as unfinished, open(unfinished, "wb") as lines:
+        lines.writelines(_encode(row) + b"\n" for row in rows)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Lend a path to write to, which takes the place of ``path`` if the block ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(unfinished, "wb") as lines:
-            lines.writelines(_encode(row) + b"\n" for row in rows)
+        yield unfinished
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
