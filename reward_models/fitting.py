@@ -57,12 +57,19 @@ class FitSettings:
 
 
 class Training(NamedTuple):
-    """What happened while training: per optimiser step, and what was learnt about answering."""
+    """What happened while training.
+
+    Attributes:
+        losses, gradient_norms: Of every optimiser step.
+        steps_per_epoch: Number of steps that saw every answer once.
+        reliability, severity: Of the annotators, by name (`AnswerLikelihood`).
+    """
 
     losses: list[float]
     gradient_norms: list[float]
-    likelihood: AnswerLikelihood
     steps_per_epoch: int
+    reliability: dict[str, float]
+    severity: dict[str, float]
 
 
 def train_scorer(
@@ -107,7 +114,8 @@ def train_scorer(
             norms.append(norm.item())
             if progress is not None:
                 progress(step + 1, len(batches), losses[-1])
-    return Training(losses, norms, likelihood, len(losses) // settings.epochs)
+    steps = len(losses) // settings.epochs
+    return Training(losses, norms, steps, likelihood.reliability, likelihood.severity)
 
 
 def _optimizer(trained: list[Parameter], likelihood: AnswerLikelihood, settings: FitSettings) -> torch.optim.AdamW:

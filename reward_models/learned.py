@@ -13,8 +13,10 @@ import numpy as np
 from torch import nn
 
 from textgym.errors import DataError, RewardError
+from textgym.reward_models import storage
 from textgym.reward_models.calibration import sigmoid
 from textgym.reward_models.evidence import (
+    Evidence,
     Judgement,
     Observation,
     check_split,
@@ -141,18 +143,16 @@ class LearnedReward(nn.Module):
         records: Sequence[Record],
         validation_fraction: float,
         seed: int,
-        resample: bool,
-        train: Callable[[Sequence[Observation]], Training],
+        train: Callable[[Sequence[Record], Evidence], Training],
     ) -> FitReport:
         """Split, read, train and judge: what every `fit` does. The normalisation starts anew."""
         start = time.perf_counter()
         kept, held_out = split_records(usable_records(records), validation_fraction, seed)
         check_split(kept, held_out, validation_fraction)
         evidence = observe(kept)
-        observations = resampled(evidence.observations, seed) if resample else evidence.observations
-        training = train(observations)
-        answers = judgements(observe(held_out, evidence.implicit_weight).observations)
-        result = judge(self._judged_differences, answers, judgements(evidence.observations))
+        training = train(kept, evidence)
+        asked = judgements(observe(held_out, evidence.implicit_weight).observations)
+        result = judge(self._judged_differences, asked, judgements(evidence.observations))
         self.normalisation = Normalisation()
         self.report = FitReport(
             accuracy=result.accuracy,
@@ -163,8 +163,8 @@ class LearnedReward(nn.Module):
             seconds=time.perf_counter() - start,
             losses=tuple(training.losses),
             gradient_norms=tuple(training.gradient_norms),
-            reliability=training.likelihood.reliabilities,
-            severity=training.likelihood.severity,
+            reliability=training.reliability,
+            severity=training.severity,
             implicit_weight=evidence.implicit_weight,
             held_out=result.held_out,
         )
@@ -185,12 +185,22 @@ class LearnedReward(nn.Module):
             )
         return scores
 
-    def _report_as_json(self) -> dict[str, Any] | None:
-        """The report without what is measured at every step."""
-        if self.report is None:
-            return None
-        per_step = ("losses", "gradient_norms")
-        return {name: value for name, value in asdict(self.report).items() if name not in per_step}
+    def _state(self) -> dict[str, Any]:
+        """What every card holds: normalisation, versions, and the report without what is measured at every step."""
+        report = asdict(self.report) if self.report else None
+        for per_step in ("losses", "gradient_norms"):
+            if report:
+                del report[per_step]
+        return {"normalisation": self.normalisation._asdict(), "report": report, "versions": storage.versions()}
+
+    def _restore(self, card: Mapping[str, Any]) -> None:
+        """Take over what `_state` gave.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: It is something else.
+        """
+        self.normalisation = Normalisation.from_json(card["normalisation"])
+        self.report = FitReport.from_json(card["report"]) if card["report"] is not None else None
 
 
 def resampled(observations: Sequence[Observation], seed: int) -> list[Observation]:

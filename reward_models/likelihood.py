@@ -78,7 +78,7 @@ class AnswerLikelihood(nn.Module):
         self.register_buffer("log_guessed_level", _log_shares([grades[grade] for grade in self._levels]))
 
     @property
-    def reliabilities(self) -> dict[str, float]:
+    def reliability(self) -> dict[str, float]:
         """Share of each annotator's answers that are judgements, by name; empty with a single annotator."""
         if self.log_odds is None:
             return {}

@@ -7,19 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from textgym.errors import CheckpointError
 from textgym.models.language_model import LanguageModel, load_language_model
 from textgym.reward_models import storage
 from textgym.reward_models.encoding import EncodedText, TextEncoder
-from textgym.reward_models.evidence import Observation
+from textgym.reward_models.evidence import Evidence, Observation
 from textgym.reward_models.fitting import FitSettings, Progress, Training, train_scorer
-from textgym.reward_models.learned import LearnedReward, Normalisation
+from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.report import FitReport
 from textgym.reward_models.scoring import Precision, ResponseScorer
 from textgym.types import FloatArray, Record
@@ -125,12 +122,13 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         """
         settings = FitSettings(epochs, batch_size, learning_rate, weight_decay, max_grad_norm, seed, precision)
 
-        def train(observations: Sequence[Observation]) -> Training:
+        def train(kept: Sequence[Record], evidence: Evidence) -> Training:
+            observations = resampled(evidence.observations, seed) if resample else evidence.observations
             texts = self._encode(observations)
             self.try_sharing([(group[0], group[1]) for group in texts if len(group) == 2])
             return train_scorer(self, observations, texts, settings, progress)
 
-        return self._learn(records, validation_fraction, seed, resample, train)
+        return self._learn(records, validation_fraction, seed, train)
 
     def save(self, folder: str | Path, *, dtype: storage.Dtype = "float32") -> None:
         """Write a folder: a JSON card, the trunk in Hugging Face layout with its tokenizer, and the head.
@@ -153,24 +151,11 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         Raises:
             CheckpointError: If it is incomplete, damaged, or a reward model of another kind.
         """
-        folder = Path(folder).expanduser()
-        card = storage.read_card(folder)
-        if card.get("kind") != KIND:
-            raise CheckpointError(
-                f"expected a reward model of kind {KIND!r} in {str(folder)!r}, got {card.get('kind')!r}; "
-                "open it with the class that saved it"
-            )
-        try:
-            model = cls(folder, max_length=_integer(card["max_length"]))
-            model.normalisation = Normalisation.from_json(card["normalisation"])
-            model.report = FitReport.from_json(card["report"]) if card["report"] is not None else None
+        folder, card = storage.open_folder(folder, KIND)
+        with storage.complete(folder):
+            model = cls(folder, max_length=storage.integer(card["max_length"]))
+            model._restore(card)
             model._read_head(folder / _HEAD)
-        except CheckpointError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, SafetensorError) as error:
-            raise CheckpointError(
-                f"expected a complete reward model in {str(folder)!r}, got {type(error).__name__}: {error}; save again"
-            ) from error
         return model
 
     def _write(self, folder: Path, dtype: storage.Dtype) -> None:
@@ -186,12 +171,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         return {"head.weight": self.head.weight, "likelihood_weight": self.likelihood_weight}
 
     def _read_head(self, file: Path) -> None:
-        found, own = load_file(file), self._head_tensors()
-        shapes, expected = ({name: tuple(tensor.shape) for name, tensor in side.items()} for side in (found, own))
-        if shapes != expected:
-            raise CheckpointError(f"expected the tensors {expected} in {str(file)!r}, got {shapes}; save again")
-        if not all(torch.isfinite(tensor).all() for tensor in found.values()):
-            raise CheckpointError(f"expected finite weights in {str(file)!r}, got others; fit and save again")
+        found = storage.read_tensors(file, self._head_tensors())
         self.load_state_dict(found, strict=False)  # the trunk has been read from its own file
 
     def _card(self, dtype: storage.Dtype) -> dict[str, Any]:
@@ -200,18 +180,10 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
             "format": 1,
             "max_length": self.encoder.max_length,
             "dtype": dtype,
-            "normalisation": self.normalisation._asdict(),
-            "report": self._report_as_json(),
-            "versions": storage.versions(),
+            **self._state(),
         }
 
     def _encode(self, observations: Sequence[Observation]) -> list[list[EncodedText]]:
         prompts = [each.prompt for each in observations for _ in each.responses]
         encoded = iter(self.encoder(prompts, [response for each in observations for response in each.responses]))
         return [[next(encoded) for _ in each.responses] for each in observations]
-
-
-def _integer(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"expected a whole number as max_length, got {value!r}")
-    return value
