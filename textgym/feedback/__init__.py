@@ -1,5 +1,13 @@
 """Feedback about texts: records, the store that collects them, and simulated people who give them."""
 
+from textgym.feedback.agreement import (
+    alpha_over_time,
+    cohen_kappa,
+    collect_answers,
+    krippendorff_alpha,
+    position_bias,
+    raw_agreement,
+)
 from textgym.feedback.answers import (
     Behaviour,
     By,
@@ -21,6 +29,7 @@ from textgym.feedback.exchange import (
 from textgym.feedback.records import read_comparisons, read_records, shown_order, write_records
 from textgym.feedback.simulated import BradleyTerryAnnotator, Scorer, reward_scorer
 from textgym.feedback.store import Assignment, FeedbackStore, Vote, VoteConflictError
+from textgym.feedback.strengths import WinRates, bradley_terry_scores, win_rates
 
 write_comparisons = write_records
 
@@ -34,16 +43,24 @@ __all__ = [
     "Scorer",
     "Vote",
     "VoteConflictError",
+    "WinRates",
+    "alpha_over_time",
     "answer_compare",
     "answer_edit",
     "answer_natural",
     "answer_rank",
     "answer_rate",
+    "bradley_terry_scores",
+    "cohen_kappa",
+    "collect_answers",
     "export_records",
     "export_votes",
     "from_preference_rows",
     "import_votes",
+    "krippendorff_alpha",
     "make_questions",
+    "position_bias",
+    "raw_agreement",
     "read_comparisons",
     "read_records",
     "reward_scorer",
@@ -51,6 +68,7 @@ __all__ = [
     "split_comparisons",
     "to_labelled_rows",
     "to_preference_rows",
+    "win_rates",
     "write_comparisons",
     "write_records",
 ]
