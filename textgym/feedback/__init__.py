@@ -26,8 +26,16 @@ from textgym.feedback.exchange import (
     to_labelled_rows,
     to_preference_rows,
 )
+from textgym.feedback.people import People
 from textgym.feedback.records import read_comparisons, read_records, shown_order, write_records
-from textgym.feedback.simulated import BradleyTerryAnnotator, Scorer, reward_scorer
+from textgym.feedback.simulated import (
+    BradleyTerryAnnotator,
+    Habits,
+    Scorer,
+    SimulatedPerson,
+    reward_scorer,
+    simulated_people,
+)
 from textgym.feedback.store import Assignment, FeedbackStore, Vote, VoteConflictError
 from textgym.feedback.strengths import WinRates, bradley_terry_scores, win_rates
 
@@ -40,7 +48,10 @@ __all__ = [
     "By",
     "FeedbackStore",
     "Form",
+    "Habits",
+    "People",
     "Scorer",
+    "SimulatedPerson",
     "Vote",
     "VoteConflictError",
     "WinRates",
@@ -65,6 +76,7 @@ __all__ = [
     "read_records",
     "reward_scorer",
     "shown_order",
+    "simulated_people",
     "split_comparisons",
     "to_labelled_rows",
     "to_preference_rows",

@@ -399,6 +399,12 @@ class FeedbackStore:
             ).fetchone()
         return Progress(*map(int, row))
 
+    def missing(self, items: Iterable[int]) -> int:
+        """Count those of some questions that still want votes, by their numbers."""
+        with self._database.read() as db:
+            rows = db.execute("SELECT id FROM items WHERE votes < overlap AND expected IS NULL").fetchall()
+        return len({item for (item,) in rows} & set(items))
+
     def annotator_progress(self, annotator: str) -> AnnotatorProgress:
         """Count the questions of one annotator; those that others answer meanwhile drop out of ``remaining``."""
         with self._database.read() as db:
