@@ -2,15 +2,19 @@
 
 from textgym.reward_models.calibration import Calibration, ReliabilityBin
 from textgym.reward_models.classifier import SequenceClassifierReward
+from textgym.reward_models.embedding import EmbeddingRewardModel, TextEmbedder
+from textgym.reward_models.ensemble import RewardEnsemble
 from textgym.reward_models.learned import LearnedReward, Normalisation, learning_curve
 from textgym.reward_models.loading import load_reward
 from textgym.reward_models.losses import bradley_terry_loss
 from textgym.reward_models.preference import PreferenceRewardModel
 from textgym.reward_models.report import CurvePoint, FitReport, HeldOut, LengthBin, Mistake
+from textgym.reward_models.selection import disagreement, select_pairs
 
 __all__ = [
     "Calibration",
     "CurvePoint",
+    "EmbeddingRewardModel",
     "FitReport",
     "HeldOut",
     "LearnedReward",
@@ -19,8 +23,12 @@ __all__ = [
     "Normalisation",
     "PreferenceRewardModel",
     "ReliabilityBin",
+    "RewardEnsemble",
     "SequenceClassifierReward",
+    "TextEmbedder",
     "bradley_terry_loss",
+    "disagreement",
     "learning_curve",
     "load_reward",
+    "select_pairs",
 ]

@@ -15,8 +15,9 @@ from torch.nn import Parameter
 from textgym.errors import RewardError, did_you_mean
 from textgym.reward_models.encoding import EncodedText, batches_of_like_length
 from textgym.reward_models.evidence import Observation
-from textgym.reward_models.likelihood import AnswerLikelihood
+from textgym.reward_models.likelihood import AnswerLikelihood, Answers
 from textgym.reward_models.losses import learning_rate_share
+from textgym.reward_models.reliability import RunningReliability
 from textgym.reward_models.scoring import Precision, ResponseScorer
 
 Progress = Callable[[int, int, float], None]
@@ -94,6 +95,7 @@ def train_scorer(
     likelihood = AnswerLikelihood(observations, _centre(model, texts)).to(model.trunk.device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = _optimizer(trained, likelihood, settings)
+    running = RunningReliability(len(likelihood.annotators), len(observations) // 2)
     losses, norms = [], []
     batches = _plan(texts, settings)
     with model.precision(settings.precision):
@@ -110,6 +112,7 @@ def train_scorer(
             norm = torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
             _check_finite(loss, norm, step, settings)
             optimizer.step()
+            _update_reliability(likelihood, running, scores, answers)
             losses.append(loss.item())
             norms.append(norm.item())
             if progress is not None:
@@ -118,9 +121,19 @@ def train_scorer(
     return Training(losses, norms, steps, likelihood.reliability, likelihood.severity)
 
 
+@torch.no_grad()
+def _update_reliability(
+    likelihood: AnswerLikelihood, running: RunningReliability, scores: Tensor, answers: Answers
+) -> None:
+    if likelihood.log_odds is not None:
+        losses, log_guess = likelihood.judged(scores, answers)
+        likelihood.log_odds.copy_(running.update(losses, log_guess, answers.annotators))
+
+
 def _optimizer(trained: list[Parameter], likelihood: AnswerLikelihood, settings: FitSettings) -> torch.optim.AdamW:
     """AdamW; the few numbers about answering move faster than the network, and have a prior instead of decay."""
-    about_answers = {"params": list(likelihood.parameters()), "peak": _ANSWER_LEARNING_RATE, "weight_decay": 0.0}
+    learnt = [parameter for name, parameter in likelihood.named_parameters() if name != "log_odds"]
+    about_answers = {"params": learnt, "peak": _ANSWER_LEARNING_RATE, "weight_decay": 0.0}
     groups = [{"params": trained, "peak": settings.learning_rate}, about_answers]
     return torch.optim.AdamW(
         groups, lr=settings.learning_rate, eps=1e-5, weight_decay=settings.weight_decay, fused=_can_fuse(trained)

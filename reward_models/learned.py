@@ -152,7 +152,7 @@ class LearnedReward(nn.Module):
         evidence = observe(kept)
         training = train(kept, evidence)
         asked = judgements(observe(held_out, evidence.implicit_weight).observations)
-        result = judge(self._judged_differences, asked, judgements(evidence.observations))
+        result = judge(self._judged_differences, asked, judgements(evidence.observations), training.reliability)
         self.normalisation = Normalisation()
         self.report = FitReport(
             accuracy=result.accuracy,

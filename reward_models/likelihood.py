@@ -120,6 +120,14 @@ class AnswerLikelihood(nn.Module):
 
     def forward(self, scores: Tensor, answers: Answers) -> Tensor:
         """Weighted losses of ``N`` observations, (N,); scores: (T,)."""
+        losses, log_guess = self.judged(scores, answers)
+        if self.log_odds is not None:
+            mixed = mix_with_guesses(losses, log_guess, self.log_odds[answers.annotators.clamp(min=0)])
+            losses = torch.where(answers.annotators == _NOBODY, losses, mixed)
+        return answers.weights * losses
+
+    def judged(self, scores: Tensor, answers: Answers) -> tuple[Tensor, Tensor]:
+        """Losses of ``N`` observations that are no guesses, and log probabilities of guessing the same, both (N,)."""
         parts, guesses = [], []
         if len(answers.choices):
             a, b = scores[answers.choice_texts].unbind(1)
@@ -131,7 +139,7 @@ class AnswerLikelihood(nn.Module):
         if len(answers.levels):
             parts.append(self._rating_losses(scores, answers))
             guesses.append(self.log_guessed_level[answers.levels - 1])
-        return answers.weights * self._mixed(torch.cat(parts), torch.cat(guesses), answers.annotators)
+        return torch.cat(parts), torch.cat(guesses)
 
     def penalty(self) -> Tensor:
         """Negative log prior of all parameters: standard normal severities and log slope, trusted annotators."""
@@ -147,12 +155,6 @@ class AnswerLikelihood(nn.Module):
         return cumulative_logit_losses(
             self.log_slope.exp() * scores[answers.rated_texts] + leniency, answers.levels, self.thresholds
         )
-
-    def _mixed(self, losses: Tensor, log_guess: Tensor, annotators: Tensor) -> Tensor:
-        if self.log_odds is None:
-            return losses
-        mixed = mix_with_guesses(losses, log_guess, self.log_odds[annotators.clamp(min=0)])
-        return torch.where(annotators == _NOBODY, losses, mixed)
 
 
 _FORMS = ("choice", "ranking", "rating")

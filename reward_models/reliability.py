@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-PRIOR_SUCCESSES = 8.0  # the prior of a reliability is Beta(9, 1): without evidence, an annotator is trusted
+PRIOR_SUCCESSES = 2.0  # the prior of a reliability is Beta(3, 1): without evidence, an annotator is trusted
 START = 0.9
+_ITERATIONS = 20
+_CERTAIN = 1e-3
 
 
 def start_log_odds(annotators: int) -> Tensor:
@@ -39,5 +43,45 @@ def mix_with_guesses(losses: Tensor, log_guess: Tensor, log_odds: Tensor) -> Ten
 
 
 def reliability_penalty(log_odds: Tensor) -> Tensor:
-    """Negative log of the prior Beta(9, 1) of all reliabilities, up to a constant; a scalar."""
+    """Negative log of the prior Beta(3, 1) of all reliabilities, up to a constant; a scalar."""
     return -PRIOR_SUCCESSES * F.logsigmoid(log_odds).sum()
+
+
+class RunningReliability:
+    """Reliabilities while a network learns: after every step they fit the answers that were seen last.
+
+    An incremental EM algorithm. The losses are those of when the answers were seen, by a network that had not yet
+    learnt from them (in the first epoch); with a small memory, what an untrained network thought is soon forgotten.
+
+    Args:
+        annotators: Number of annotators.
+        memory: Number of answers that are remembered.
+
+    References:
+        Neal and Hinton, "A view of the EM algorithm that justifies incremental, sparse, and other variants" (1998).
+    """
+
+    def __init__(self, annotators: int, memory: int) -> None:
+        self._annotators = annotators
+        self._seen: deque[tuple[int, float, float]] = deque(maxlen=max(1, memory))
+
+    def update(self, losses: Tensor, log_guess: Tensor, annotators: Tensor) -> Tensor:
+        """Remember answers, and return the log odds of all reliabilities, (A,).
+
+        Args:
+            losses, log_guess: (N,) as `mix_with_guesses`.
+            annotators: (N,) whose they are; those below 0 are nobody's.
+        """
+        rows = zip(annotators.tolist(), losses.tolist(), log_guess.tolist(), strict=True)
+        self._seen.extend(row for row in rows if row[0] >= 0)
+        log_odds = start_log_odds(self._annotators)
+        if not self._seen:
+            return log_odds
+        numbers, seen_losses, seen_guesses = map(torch.tensor, zip(*self._seen, strict=True))
+        answers = torch.bincount(numbers, minlength=self._annotators)
+        for _ in range(_ITERATIONS):
+            judged = torch.sigmoid(log_odds[numbers] - seen_losses - seen_guesses)  # probability of no guess
+            sums = torch.zeros(self._annotators).index_add(0, numbers, judged)
+            shares = (sums + PRIOR_SUCCESSES) / (answers + PRIOR_SUCCESSES)
+            log_odds = shares.clamp(_CERTAIN, 1 - _CERTAIN).logit()
+        return log_odds

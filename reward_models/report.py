@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, NamedTuple, Self
@@ -20,6 +20,7 @@ _BINS = 4
 _WORST = 5
 _SHOWN = 400  # characters of a text among the worst errors
 _FEW = 30
+_TRUSTED = 0.5
 
 
 class LengthBin(NamedTuple):
@@ -160,17 +161,27 @@ Difference = Callable[[Sequence[Judgement]], FloatArray]
 """``difference(judgements)`` -> raw score of the first text minus that of the second, shape ``(n,)``."""
 
 
-def judge(difference: Difference, held_out: Sequence[Judgement], train: Sequence[Judgement]) -> Result:
+def judge(
+    difference: Difference,
+    held_out: Sequence[Judgement],
+    train: Sequence[Judgement],
+    reliability: Mapping[str, float] | None = None,
+) -> Result:
     """Measure a model on held-out judgements.
 
-    Judgements of prompts that are also trained on, white space and case apart, are left out.
+    Left out are judgements of prompts that are also trained on, white space and case apart, and those of annotators who
+    were found to guess more often than not. Notes tell of both.
 
     Args:
         difference: The model.
         held_out: Judgements of other prompts than ``train``.
         train: What the model has seen.
+        reliability: Of the annotators, estimated on ``train``, by name.
     """
-    kept = _of_other_prompts(held_out, train)
+    guessing = {name for name, share in (reliability or {}).items() if share < _TRUSTED}
+    new = _of_other_prompts(held_out, train)
+    kept = [each for each in new if each.annotator not in guessing] or new
+    trusted = [each for each in (*train, *held_out) if each.annotator not in guessing]
     differences, labels = difference(kept), labels_of(kept)
     if not kept:
         return Result(accuracy(kept, differences), None, None, 0)
@@ -185,9 +196,13 @@ def judge(difference: Difference, held_out: Sequence[Judgement], train: Sequence
         always_longer=rules[0],
         always_shorter=rules[1],
         by_length=_by_length(main, differences[decisive]),
-        agreement=agreement([*train, *held_out]),
+        agreement=agreement(trusted),
         worst=_worst(main, differences[decisive]),
-        notes=tuple(_notes(main, overall, rules, train, len(held_out) - len(kept))),
+        notes=(
+            *_left_out(len(held_out) - len(new), len(new) - len(kept), guessing),
+            *_notes(main, overall, rules, train),
+            *_constant_annotators([*train, *held_out]),
+        ),
     )
     return Result(overall, calibrate(differences[decisive], labels[decisive]), details, len(kept))
 
@@ -317,14 +332,12 @@ def _notes(
     overall: Interval,
     rules: tuple[Interval, Interval],
     train: Sequence[Judgement],
-    left_out: int,
 ) -> list[str]:
     decided = [each for each in main if each.label != 0.5]
     known = {each.response for judgement in train for each in (judgement.first, judgement.second)}
     repeated = sum({each.first.response, each.second.response} <= known for each in decided)
     better = max(rules, key=lambda rule: rule.mean)
     found = [
-        (left_out > 0, f"{left_out} held-out judgements left out: their prompts are also trained on"),
         (not decided, "no preference was held out: nothing is known about the accuracy"),
         (0 < len(decided) < _FEW, f"only {len(decided)} preferences held out: the accuracy says little"),
         (len(decided) > 0 and overall.low <= 0.5, "the accuracy is not distinguishable from chance"),
@@ -333,7 +346,16 @@ def _notes(
         (bool(decided) and not any(each.kind in EXPLICIT for each in decided), "measured on implied preferences only"),
         (any(each.first.prompt != each.second.prompt for each in decided), "ratings compared across prompts"),
     ]
-    return [note for holds, note in found if holds] + _constant_annotators([*train, *main])
+    return [note for holds, note in found if holds]
+
+
+def _left_out(repeated: int, guessed: int, guessing: Collection[str]) -> list[str]:
+    notes = []
+    if repeated:
+        notes.append(f"{repeated} held-out preferences left out: their prompts are also trained on")
+    if guessed:
+        notes.append(f"{guessed} held-out preferences left out, of annotators who guess: {', '.join(sorted(guessing))}")
+    return notes
 
 
 def _constant_annotators(judgements: Sequence[Judgement]) -> list[str]:

@@ -100,7 +100,8 @@ def test_both_bad_lowers_both_scores_and_a_tie_draws_them_together() -> None:
     for choice, signs in ((BOTH_BAD, (1, 1)), (TIE, (1, -1)), (A, (-1, 1))):
         a, b = torch.tensor([1.0], requires_grad=True), torch.tensor([0.0], requires_grad=True)
         choice_losses(a, b, torch.tensor([choice]), torch.tensor(0.0), torch.tensor(0.0)).sum().backward()
-        assert a.grad is not None and b.grad is not None
+        assert a.grad is not None
+        assert b.grad is not None
         assert (a.grad.sign().item(), b.grad.sign().item()) == signs
 
 
