@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from textgym.errors import DataError
 from textgym.feedback import (
@@ -347,6 +349,39 @@ def test_imported_votes_are_kept_once(store: FeedbackStore) -> None:
     with pytest.raises(ValueError, match="one record or more in vote 'z'"):
         store.add_votes([("w", records), ("z", ())])
     assert len(store.votes()) == 2
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.tuples(st.sampled_from(["vote", "skip", "undo", "resend", "assign"]), st.integers(0, 2)), max_size=60)
+)
+def test_whatever_people_do_the_counts_are_right(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
+) -> None:
+    """Nobody answers twice, nothing is answered more often than wanted, and a vote that was undone stays undone."""
+    sent: list[tuple[str, str, int, tuple[Record, ...]]] = []
+    with FeedbackStore(tmp_path_factory.mktemp("store") / "x.db", clock=Clock()) as store:
+        store.add(questions(4), overlap=2)
+        for number, (step, who) in enumerate(steps):
+            name = ("ann", "bob", "cy")[who]
+            assignment, last = store.assign(name), store.last_vote(name)
+            if step in ("vote", "skip") and assignment is not None:
+                records = answer_compare(assignment.question, "a", By(name)) if step == "vote" else ()
+                sent.append((f"v{number}", name, assignment.item, records))
+                assert store.vote(*sent[-1])
+            elif step == "undo" and last is not None:
+                assert store.undo(name, last.id)
+            elif step == "resend" and sent:
+                assert not store.vote(*sent[number % len(sent)])
+        votes = store.votes()
+        assert len({(vote.annotator, vote.item) for vote in votes}) == len(votes)
+        counts = Counter(vote.item for vote in votes if not vote.skipped)
+        assert all(count <= 2 for count in counts.values())
+        full = sum(count == 2 for count in counts.values())
+        assert store.progress() == (4, full, sum(counts.values()), 8)
+        for name in ("ann", "bob", "cy"):
+            mine = [vote.skipped for vote in votes if vote.annotator == name]
+            assert store.annotator_progress(name)[:2] == (mine.count(False), mine.count(True))
 
 
 def test_threads_share_a_store(store: FeedbackStore) -> None:

@@ -27,7 +27,7 @@ _VERSION_1 = (
         open INTEGER NOT NULL,
         PRIMARY KEY (item, annotator)
     ) WITHOUT ROWID""",
-    "CREATE INDEX assignments_open ON assignments (annotator, started) WHERE open",
+    "CREATE INDEX assignments_annotator ON assignments (annotator, open, started)",
     # records is a JSON list, empty for a skip; item is NULL for imported records.
     """CREATE TABLE votes (
         number INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -59,7 +59,7 @@ def left_open(db: sqlite3.Connection, annotator: str, mode: Mode | None) -> int 
     """Return the question that an annotator was asked last and has not answered."""
     return _one(
         db,
-        "SELECT item FROM assignments JOIN items ON id = item WHERE annotator = ? AND open "
+        "SELECT item FROM assignments JOIN items ON id = item WHERE annotator = ? AND open = 1 "
         "AND (?2 IS NULL OR mode = ?2) ORDER BY started DESC, item DESC LIMIT 1",
         (annotator, mode),
     )
@@ -67,7 +67,7 @@ def left_open(db: sqlite3.Connection, annotator: str, mode: Mode | None) -> int 
 
 def last_opened(db: sqlite3.Connection, annotator: str) -> float:
     """Return when an annotator was last asked something that is still open; 0 for never."""
-    query = "SELECT COALESCE(MAX(started), 0) FROM assignments WHERE annotator = ? AND open"
+    query = "SELECT COALESCE(MAX(started), 0) FROM assignments WHERE annotator = ? AND open = 1"
     return float(db.execute(query, (annotator,)).fetchone()[0])
 
 
