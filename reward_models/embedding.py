@@ -54,7 +54,12 @@ class TextEmbedder:
         self._known: dict[str, Embeddings] = {}
 
     def __call__(self, texts: Sequence[str]) -> Embeddings:
-        """Embeddings of ``n`` texts, (n, D); texts beyond the encoder's context lose their end."""
+        """Embeddings of ``n`` texts, (n, D).
+
+        Texts beyond the encoder's context lose their end. Not every tokenizer has a token for nothing: a text of white
+        space is embedded as a full stop.
+        """
+        texts = [text if text.strip() else "." for text in texts]
         known = {text: self._known[text] for text in texts if text in self._known}
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
@@ -285,7 +290,10 @@ def _load_encoder(model: str | Path) -> Any:
     try:
         with quiet():
             return SentenceTransformer(
-                str(folder), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True}
+                str(folder),
+                device="cpu",
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True, "dtype": torch.float32},
             )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(

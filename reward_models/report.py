@@ -297,8 +297,8 @@ def _by_length(judgements: Sequence[Judgement], differences: FloatArray) -> tupl
     if not len(places):
         return ()
     leads = (_lead_in_words(judgements) * np.sign(labels - 0.5))[places]
-    edges = np.unique(np.quantile(leads, np.linspace(0, 1, _BINS + 1)))
-    bins = np.clip(np.searchsorted(edges, leads, side="right") - 1, 0, max(0, len(edges) - 2))
+    ends = np.unique(np.quantile(leads, np.linspace(0, 1, _BINS + 1)[1:]))
+    bins = np.searchsorted(ends, leads)
     found = []
     for number in np.unique(bins):
         members = places[bins == number]
