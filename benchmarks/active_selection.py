@@ -56,10 +56,11 @@ class Pool:
     def answers(self, rng: np.random.Generator) -> dict[Question, Comparison]:
         """One noisy answer per question."""
         prefers_a = rng.random(len(self.leads)) < preference_probability(self.leads, _NOISE)
-        return {
-            question: Comparison(question.task_key, question.prompt, *question.responses, "a" if first else "b")
-            for question, first in zip(self.questions, prefers_a, strict=True)
-        }
+        found = {}
+        for question, first in zip(self.questions, prefers_a, strict=True):
+            a, b = question.responses
+            found[question] = Comparison(question.task_key, question.prompt, a, b, "a" if first else "b")
+        return found
 
 
 def candidates(example: Example, other: Example, rng: np.random.Generator) -> list[str]:
@@ -80,7 +81,7 @@ def make_pool(task: Task, indices: Sequence[int], rng: np.random.Generator) -> P
     """Two pairs of every report, of responses drawn at random."""
     questions, leads = [], []
     for index in indices:
-        example, other = task.dataset[int(index)], task.dataset[int(rng.integers(len(task.dataset)))]
+        example, other = task.dataset[index], task.dataset[int(rng.integers(len(task.dataset)))]
         texts = candidates(example, other, rng)
         quality = task.gold(texts, [example] * len(texts))
         assert quality is not None
@@ -146,7 +147,7 @@ def run(study: Study) -> tuple[Interval, Interval]:
     shares, gains = [], []
     for seed in range(study.seeds):
         rng = np.random.default_rng(seed)
-        drawn = rng.choice(len(task.dataset), study.reports + min(study.reports, _HELD_OUT // 2), replace=False)
+        drawn = rng.permutation(len(task.dataset))[: study.reports + min(study.reports, _HELD_OUT // 2)].tolist()
         pool = make_pool(task, drawn[: study.reports], rng)
         held_out = make_pool(task, drawn[study.reports :], rng)
         random, active = (curve(embedder, pool, held_out, study, seed, chooses=chooses) for chooses in (False, True))

@@ -287,8 +287,9 @@ def check_split(train: Sequence[Record], held_out: Sequence[Record], validation_
         DataError: If something was to be held out but nothing could be, or what is left to train on teaches nothing.
     """
     if validation_fraction > 0 and not (train and held_out):
+        count = len(train) + len(held_out)
         raise DataError(
-            f"expected records about at least two prompts, so that one can be held out, got {len(train) + len(held_out)} of one; "
+            f"expected records about at least two prompts, so that one can be held out, got {count} of one; "
             "collect more, or pass validation_fraction=0 and learn nothing about the accuracy"
         )
     if not teaches(train):
