@@ -112,7 +112,7 @@ class EmbeddingRewardModel(LearnedReward):
     """
 
     def __init__(
-        self, encoder: str | Path | TextEmbedder | Any = DEFAULT_ENCODER, *, prior_std: float = 3.0, replicas: int = 0
+        self, encoder: str | Path | TextEmbedder | Any = DEFAULT_ENCODER, *, prior_std: float = 1.0, replicas: int = 0
     ) -> None:
         super().__init__()
         if not 0 < prior_std < np.inf or replicas < 0:

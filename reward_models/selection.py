@@ -11,6 +11,9 @@ import numpy as np
 from textgym.reward_models.calibration import sigmoid
 from textgym.types import FloatArray, Question
 
+_LEAST = 1e-9  # nats; less disagreement than that counts as much
+_TINY = 1e-300  # stands for a discount of 0, whose log is infinite
+
 
 class Committee(Protocol):
     """Several opinions about the same texts: `EmbeddingRewardModel` with replicas, `RewardEnsemble`."""
@@ -57,48 +60,61 @@ def select_pairs(
     rng: np.random.Generator,
     *,
     discount: float = 0.5,
+    coldness: float = 1.0,
 ) -> list[Question]:
-    """Choose the next ``k`` questions: most disagreement first, balanced over prompts.
+    """Choose the next ``k`` questions: more often those with more disagreement, balanced over prompts.
 
     A question's value is its `disagreement`, times ``discount`` for every question about its prompt that has been
-    chosen before it. Pairs of equal texts are never chosen.
+    chosen before it. Questions are drawn one after the other with probabilities proportional to their values: the most
+    disputed ones alone resemble each other, and teach little where the model cannot get them right. Pairs of equal
+    texts are never chosen.
 
     Args:
         committee: Whose disagreement counts.
         candidates: Questions that could be asked, each about two responses.
         k: How many to choose; fewer come back if there are fewer.
-        rng: Decides between equal values.
+        rng: Decides what is drawn.
         discount: 1 ignores prompts; 0 asks about every prompt once before any a second time.
+        coldness: Power of the values that probabilities are proportional to: 0 is chance, ``math.inf`` takes the most
+            valuable question every time.
 
     Returns:
-        The questions, most valuable first.
+        The questions in the order they were drawn.
 
     Raises:
-        ValueError: If ``k`` is negative, ``discount`` outside [0, 1], or as `disagreement`.
+        ValueError: If ``k`` or ``coldness`` is negative, ``discount`` outside [0, 1], or as `disagreement`.
+
+    References:
+        Kirsch et al., "Stochastic batch acquisition" (2021), arXiv:2106.12059, on drawing instead of ranking.
     """
-    if k < 0 or not 0 <= discount <= 1:
-        raise ValueError(f"expected k of at least 0 and a discount in [0, 1], got {k} and {discount}; correct them")
+    if k < 0 or not 0 <= discount <= 1 or not coldness >= 0:
+        raise ValueError(
+            f"expected k and coldness of at least 0 and a discount in [0, 1], got {k}, {coldness} and {discount}; "
+            "correct them"
+        )
     shuffled = [candidates[i] for i in rng.permutation(len(candidates))]
     left = [question for question in shuffled if len({text.strip() for text in question.responses}) > 1]
-    values = disagreement(committee, left).tolist() if left else []
-    order = sorted(range(len(left)), key=lambda i: -values[i])
+    keys = _keys(disagreement(committee, left), coldness, rng) if left else []
+    fall = (1.0 if coldness == np.inf else coldness) * np.log(max(discount, _TINY))
+    order = sorted(range(len(left)), key=lambda i: -keys[i])
     asked: Counter[str] = Counter()
     chosen: list[Question] = []
     while order and len(chosen) < k:
-        # Values fall within a prompt, so that only the first question left of each prompt can be the best.
+        # Keys fall within a prompt, so that only the first question left of each prompt can be the best.
         heads: dict[str, int] = {}
         for i in order:
             heads.setdefault(left[i].prompt, i)
-        best = max(heads.values(), key=lambda i: _worth(values[i], asked[left[i].prompt], discount))
+        best = max(heads.values(), key=lambda i: keys[i] + fall * asked[left[i].prompt])
         order.remove(best)
         asked[left[best].prompt] += 1
         chosen.append(left[best])
     return chosen
 
 
-def _worth(value: float, times: int, discount: float) -> tuple[float, int, float]:
-    """What to compare questions by; where discounts leave nothing, prompts that were asked about less come first."""
-    return value * discount**times, -times, value
+def _keys(values: FloatArray, coldness: float, rng: np.random.Generator) -> list[float]:
+    """Numbers whose order is a draw without replacement, proportional to powers of the values (the Gumbel trick)."""
+    logs = np.log(np.maximum(values, _LEAST))
+    return list(logs if coldness == np.inf else coldness * logs + rng.gumbel(size=len(values)))
 
 
 def _entropy(probabilities: FloatArray) -> FloatArray:

@@ -32,7 +32,7 @@ def test_disagreement_by_hand() -> None:
 
 def test_the_most_disputed_question_comes_first() -> None:
     questions = [question(0, 0, "p"), question(3, -3, "q"), question(1, -1, "r"), question(9, 9, "s")]
-    chosen = select_pairs(TwoMembers(), questions, 2, np.random.default_rng(0))
+    chosen = select_pairs(TwoMembers(), questions, 2, np.random.default_rng(0), coldness=math.inf)
     assert chosen == [questions[1], questions[2]]
 
 
@@ -41,14 +41,26 @@ def test_questions_are_spread_over_prompts() -> None:
     questions = [question(4 + i / 100, -4, "disputed") for i in range(10)] + [
         question(1, -1, f"p{i}") for i in range(10)
     ]
-    spread = select_pairs(TwoMembers(), questions, 10, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    spread = select_pairs(TwoMembers(), questions, 10, rng, coldness=math.inf)
     assert Counter(each.prompt for each in spread)["disputed"] < 5
-    greedy = select_pairs(TwoMembers(), questions, 10, np.random.default_rng(0), discount=1.0)
+    greedy = select_pairs(TwoMembers(), questions, 10, rng, discount=1.0, coldness=math.inf)
     assert Counter(each.prompt for each in greedy)["disputed"] == 10
-    fair = select_pairs(TwoMembers(), questions, 11, np.random.default_rng(0), discount=0.0)
-    assert set(Counter(each.prompt for each in fair).values()) == {1}
-    more = select_pairs(TwoMembers(), questions, 13, np.random.default_rng(0), discount=0.0)
-    assert Counter(each.prompt for each in more)["disputed"] == 3
+    for coldness in (1.0, math.inf):
+        fair = select_pairs(TwoMembers(), questions, 11, rng, discount=0.0, coldness=coldness)
+        assert set(Counter(each.prompt for each in fair).values()) == {1}
+        more = select_pairs(TwoMembers(), questions, 13, rng, discount=0.0, coldness=coldness)
+        assert Counter(each.prompt for each in more)["disputed"] == 3
+
+
+def test_questions_are_drawn_in_proportion_to_their_disagreement() -> None:
+    disputed, quiet = question(math.log(3), -math.log(3), "p"), question(0.5, -0.5, "q")
+    values = disagreement(TwoMembers(), [disputed, quiet])
+    rng = np.random.default_rng(0)
+    drawn = [select_pairs(TwoMembers(), [quiet, disputed], 1, rng)[0].prompt for _ in range(2000)]
+    assert drawn.count("p") / 2000 == pytest.approx(values[0] / values.sum(), abs=0.03)
+    even = [select_pairs(TwoMembers(), [quiet, disputed], 1, rng, coldness=0.0)[0].prompt for _ in range(2000)]
+    assert even.count("p") / 2000 == pytest.approx(0.5, abs=0.04)
 
 
 def test_equal_values_are_chosen_at_random() -> None:
@@ -65,7 +77,7 @@ def test_pairs_of_equal_texts_are_never_asked_about() -> None:
 
 def test_mistakes_are_told() -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match=r"got -1 and 0\.5"):
+    with pytest.raises(ValueError, match=r"got -1, 1\.0 and 0\.5"):
         select_pairs(TwoMembers(), [], -1, rng)
     with pytest.raises(ValueError, match="two responses"):
         disagreement(TwoMembers(), [Question("p", "p", ("x",), mode="rate")])
