@@ -7,9 +7,9 @@ on the same frozen embeddings (of the shipped language model) get the same first
 and the other those of `select_pairs`, in rounds. Both are measured against the true quality on pairs of other reports.
 
 Measured with the default sizes (5 seeds, 95 % intervals): chosen pairs need 0.82 [0.48, 1.15] of the labels and are 1.2
-[0.1, 2.4] points more accurate after 400. The interval reaches beyond 1: on embeddings that can judge these reports only
-so well (66 % after 400 labels), it may not pay. Ranking by disagreement instead of drawing (``coldness=math.inf``)
-needed 1.00 [1.00, 1.00].
+[0.1, 2.4] points more accurate after 400. The interval reaches beyond 1: with embeddings that judge these reports so
+poorly (67 % after 400 random labels), it may not pay. Ranking by disagreement instead of drawing by it
+(``coldness=math.inf``) needed 1.00 [1.00, 1.00].
 """
 
 from __future__ import annotations
