@@ -47,7 +47,8 @@ def test_judgements_that_are_all_alike_within_a_prompt_count_once() -> None:
 
 def test_ties_are_left_out_and_equal_scores_are_half_right() -> None:
     judged = [judgement("x", "y", label, prompt=str(i)) for i, label in enumerate((1.0, 0.0, 1.0, 0.5))]
-    assert accuracy(judged, np.array([1.0, 2.0, 0.0, 5.0])).mean == pytest.approx(1.5 / 3)
+    assert accuracy(judged, np.array([1.0, 2.0, 0.0, 5.0])) == pytest.approx(proportion_interval(1.5, 3), abs=1e-9)
+    assert accuracy(judged[3:], np.zeros(1)) == (0.5, 0.0, 1.0)
 
 
 def test_agreement_by_hand() -> None:
