@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from textgym import cli
 from textgym.evaluation import Measures
-from textgym.feedback import read_comparisons, write_comparisons
+from textgym.feedback import read_comparisons, write_records
 from textgym.pipelines.demo import DemoSettings, gap_closed, run_demo
 from textgym.pipelines.interrupts import StopRequest, stop_on_request
 from textgym.pipelines.setup import TaskChoice
@@ -101,8 +101,8 @@ def test_reward_fit_by_rouge(lm: str, data: str) -> None:
 
 
 def test_reward_fit_on_given_comparisons(lm: str) -> None:
-    records = [Comparison(f"k{n}", f"Document {n}", "good", "bad", "a", "me") for n in range(30)]
-    write_comparisons("given.jsonl", records)
+    records = [Comparison(f"k{n}", f"Document {n}", "good", "bad", "a", annotator="me") for n in range(30)]
+    write_records("given.jsonl", records)
     run("reward", "fit", "--model", lm, "--comparisons", "given.jsonl", "--epochs", "8", "--lr", "0.003", "--out", "r")
     assert RunFolder("r").summary()["accuracy"]["mean"] == 1
     assert read_comparisons("r/comparisons.jsonl") == records
@@ -239,7 +239,9 @@ def test_a_tokenizer_without_an_end_is_refused_before_anything_is_made(lm: str) 
 )
 def test_mistakes_leave_no_folder(command: str) -> None:
     Path("nothing").mkdir()
-    write_comparisons("same.jsonl", [Comparison(f"k{n}", f"Document {n}", "text", "text", "a", "me") for n in range(9)])
+    write_records(
+        "same.jsonl", [Comparison(f"k{n}", f"Document {n}", "text", "text", "a", annotator="me") for n in range(9)]
+    )
     shown = CliRunner().invoke(cli.app, [*command.split(), "--out", "o"])
     assert shown.exit_code == cli.BAD_INPUT, shown.stderr
     assert not Path("o").exists()

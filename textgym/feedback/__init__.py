@@ -39,8 +39,6 @@ from textgym.feedback.simulated import (
 from textgym.feedback.store import Assignment, FeedbackStore, Vote, VoteConflictError
 from textgym.feedback.strengths import WinRates, bradley_terry_scores, win_rates
 
-write_comparisons = write_records
-
 __all__ = [
     "Assignment",
     "Behaviour",
@@ -81,6 +79,5 @@ __all__ = [
     "to_labelled_rows",
     "to_preference_rows",
     "win_rates",
-    "write_comparisons",
     "write_records",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from textgym import console
 from textgym.evaluation import Measures, judge
-from textgym.feedback import write_comparisons
+from textgym.feedback import write_records
 from textgym.models.language_model import LanguageModel
 from textgym.pipelines.evaluate import Evaluation
 from textgym.pipelines.reward import (
@@ -95,7 +95,7 @@ def _fit(run: RunFolder, settings: DemoSettings, choice: TaskChoice, task: Task,
     )
     start = time.perf_counter()
     records = simulate_comparisons(fitting, task, model)
-    write_comparisons(run.path / "comparisons.jsonl", records)
+    write_records(run.path / "comparisons.jsonl", records)
     report = fit_reward(run, fitting, task, model, records)
     show_report(report)
     run.write_summary({**report_as_json(report), "seconds": {"reward": time.perf_counter() - start}})

@@ -16,7 +16,7 @@ from textgym.feedback import (
     make_questions,
     read_comparisons,
     reward_scorer,
-    write_comparisons,
+    write_records,
 )
 from textgym.models.language_model import LanguageModel
 from textgym.pipelines.interrupts import RunInterrupted
@@ -118,7 +118,7 @@ def run_reward_fit(settings: RewardSettings) -> RunFolder:
         f"models. Files: {run.path}"
     )
     records = given if given is not None else simulate_comparisons(settings, task, model)
-    write_comparisons(run.path / "comparisons.jsonl", records)
+    write_records(run.path / "comparisons.jsonl", records)
     report = fit_reward(run, settings, task, model, records)
     show_report(report)
     seconds = {"fit": report.seconds, "total": time.perf_counter() - start}
