@@ -26,6 +26,7 @@ from textgym.feedback.exchange import (
     to_labelled_rows,
     to_preference_rows,
 )
+from textgym.feedback.learning_curve import AccuracyPoint, accuracy_curve, add_accuracy
 from textgym.feedback.people import People
 from textgym.feedback.records import read_comparisons, read_records, shown_order, write_records
 from textgym.feedback.simulated import (
@@ -40,6 +41,7 @@ from textgym.feedback.store import Assignment, FeedbackStore, Vote, VoteConflict
 from textgym.feedback.strengths import WinRates, bradley_terry_scores, win_rates
 
 __all__ = [
+    "AccuracyPoint",
     "Assignment",
     "Behaviour",
     "BradleyTerryAnnotator",
@@ -53,6 +55,8 @@ __all__ = [
     "Vote",
     "VoteConflictError",
     "WinRates",
+    "accuracy_curve",
+    "add_accuracy",
     "alpha_over_time",
     "answer_compare",
     "answer_edit",
