@@ -18,8 +18,9 @@ _Secret = Annotated[str, Query(max_length=200)]
 def enter(request: Request, site: SiteOf, token: _Secret = "") -> Response:
     """Let the bearer of the token in, as the owner."""
     if site.token is not None:
-        site.try_secret(request)
+        site.slow_down(request)
         if not matches(token, site.token):
+            site.note_mistake(request)
             raise RefusedError(403, "Expected the token that the server printed when it was started, got another.")
     return _welcome(request, site, Session.begin(site.name, True, site.clock()))
 
@@ -36,9 +37,10 @@ def login(request: Request, site: SiteOf, form: Form) -> Response:
 
     The form needs no proof of where it is from: requests from other sites are refused before they get here.
     """
-    site.try_secret(request)
+    site.slow_down(request)
     name = site.accounts.check(form.get("name", ""), form.get("password", ""))
     if name is None:
+        site.note_mistake(request)
         return site.page(request, "login.html", problem="Name and password do not belong together.", status=403)
     return _welcome(request, site, Session.begin(name, False, site.clock()))
 
@@ -46,17 +48,15 @@ def login(request: Request, site: SiteOf, form: Form) -> Response:
 @router.get("/join")
 def join_page(request: Request, site: SiteOf, invitation: _Secret = "") -> Response:
     """Ask somebody who was invited for a name and a password."""
-    site.try_secret(request)
-    if not site.accounts.is_invited(invitation, site.clock()):
-        raise RefusedError(403, "Expected an invitation that was not used, got another; ask for a new link.")
+    _check_invitation(request, site, invitation)
     return site.page(request, "join.html", invitation=invitation, problem="")
 
 
 @router.post("/join")
 def join(request: Request, site: SiteOf, form: Form) -> Response:
     """Make an account."""
-    site.try_secret(request)
     invitation = form.get("invitation", "")
+    _check_invitation(request, site, invitation)
     try:
         if form.get("name", "").strip().casefold() == site.name.casefold():
             raise ValueError(f"expected a name that nobody else has, got {site.name!r}; choose another one")
@@ -97,6 +97,13 @@ def invite(request: Request, site: SiteOf, owner: Owner, form: SignedForm) -> Re
     code = site.accounts.invite(site.clock())
     link = str(request.url_for("join_page").include_query_params(invitation=code))
     return site.page(request, "people.html", owner, names=site.accounts.names(), invitation=link)
+
+
+def _check_invitation(request: Request, site: Site, invitation: str) -> None:
+    site.slow_down(request)
+    if not site.accounts.is_invited(invitation, site.clock()):
+        site.note_mistake(request)
+        raise RefusedError(403, "Expected an invitation that was not used, got another; ask for a new link.")
 
 
 def _welcome(request: Request, site: Site, session: Session) -> Response:

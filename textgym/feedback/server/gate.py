@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 4_000_000
+_MOST_CALLERS = 10_000
 _SAFE_METHODS = ("GET", "HEAD")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -95,30 +96,30 @@ class Gate:
 
 
 class RateLimit:
-    """At most so many tries by one caller within a time.
+    """At most so many mistakes by one caller within a time.
 
     Args:
-        tries: How many.
+        mistakes: How many.
         seconds: Within which time.
         clock: Returns seconds.
     """
 
-    def __init__(self, tries: int = 10, seconds: float = 300.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._tries, self._seconds, self._clock = tries, seconds, clock
-        self._times: defaultdict[str, deque[float]] = defaultdict(deque)
+    def __init__(self, mistakes: int = 10, seconds: float = 300.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._mistakes, self._seconds, self._clock = mistakes, seconds, clock
+        self._times: dict[str, deque[float]] = {}
 
     def wait(self, caller: str) -> float:
-        """Count a try; return 0 if it is allowed, else for how many seconds it is not."""
-        now = self._clock()
-        times = self._times[caller]
-        while times and times[0] <= now - self._seconds:
+        """Return for how many seconds a caller may not try again; 0 if they may."""
+        times = self._times.get(caller, deque())
+        while times and times[0] <= self._clock() - self._seconds:
             times.popleft()
-        if len(times) >= self._tries:
-            return times[0] + self._seconds - now
-        times.append(now)
-        if len(self._times) > 10_000:  # callers that are forgotten may begin again
-            self._times = defaultdict(deque, {caller: times})
-        return 0.0
+        return times[0] + self._seconds - self._clock() if len(times) >= self._mistakes else 0.0
+
+    def note(self, caller: str) -> None:
+        """Count a mistake."""
+        if len(self._times) > _MOST_CALLERS:  # those that are forgotten may begin again
+            self._times.clear()
+        self._times.setdefault(caller, deque()).append(self._clock())
 
 
 def _is_address(name: str) -> bool:

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from textgym.feedback.server.accounts import Accounts
 from textgym.feedback.server.gate import RateLimit
 from textgym.feedback.server.sessions import LIFETIME_SECONDS, Session, matches, seal, unseal
-from textgym.feedback.server.text import plain, visible_pieces
+from textgym.feedback.server.text import plain, visible_text
 from textgym.feedback.store import FeedbackStore
 
 FOLDER = Path(__file__).parent
@@ -136,16 +136,24 @@ class Site:
             secure=request.url.scheme == "https",
         )
 
-    def try_secret(self, request: Request) -> None:
-        """Count a try to guess a password, token or invitation.
+    def slow_down(self, request: Request) -> None:
+        """Refuse to look at another password, token or invitation of somebody who gave too many wrong ones.
 
         Raises:
-            RefusedError: There were too many.
+            RefusedError: They did.
         """
-        wait = self.limit.wait(request.client.host if request.client else "")
+        wait = self.limit.wait(_caller(request))
         if wait:
             retry = {"Retry-After": str(int(wait) + 1)}
-            raise RefusedError(429, f"Too many tries; wait {int(wait) + 1} seconds and try again.", retry)
+            raise RefusedError(429, f"Too many mistakes; wait {int(wait) + 1} seconds and try again.", retry)
+
+    def note_mistake(self, request: Request) -> None:
+        """Count a wrong password, token or invitation."""
+        self.limit.note(_caller(request))
+
+
+def _caller(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _environment() -> Environment:
@@ -156,7 +164,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["pieces"] = visible_pieces
+    environment.filters["shown"] = visible_text
     return environment
 
 
@@ -180,8 +188,8 @@ Visitor = Annotated[Session, Depends(_visitor)]
 """Who asks for a page."""
 
 
-def _owner(visitor: Visitor) -> Session:
-    if not visitor.is_owner:
+def _owner(visitor: Visitor, site: SiteOf) -> Session:
+    if not (visitor.is_owner or site.is_open):
         raise RefusedError(403, "This page is for the project's owner.")
     return visitor
 

@@ -45,6 +45,11 @@ def visible_pieces(text: str) -> list[Piece]:
     return _cut(text, [False] * len(text))
 
 
+def visible_text(text: str) -> str:
+    """Return a text in which hidden characters are named in brackets, for places that hold no marks."""
+    return "".join(f"[{piece.text}]" if piece.hidden else piece.text for piece in visible_pieces(text))
+
+
 def differing_pieces(first: str, second: str) -> tuple[list[Piece], list[Piece]]:
     """Cut two texts into pieces; words that the other one lacks, in the order of both, are said to differ."""
     tokens = [_TOKENS.findall(_one_line_end(text)) for text in (first, second)]
