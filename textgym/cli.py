@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 import textgym
 from textgym import cli_options as options
 from textgym import console
+from textgym.cli_feedback import feedback_app
 from textgym.errors import TextGymError, did_you_mean
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -69,6 +70,7 @@ reward_app = typer.Typer(
     help="Reward models.", rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
 )
 app.add_typer(reward_app, name="reward")
+app.add_typer(feedback_app, name="feedback")
 
 
 def main() -> None:

@@ -193,8 +193,8 @@ def accuracy(site: SiteOf, body: AccuracyBody) -> None:
 
 
 def _question(body: QuestionBody) -> Question:
-    lists = {name: tuple(getattr(body, name)) for name in ("responses", "generators", "criteria")}
-    return Question(body.task_key, body.prompt, mode=body.mode, **lists)
+    texts = tuple(body.responses)
+    return Question(body.task_key, body.prompt, texts, body.mode, tuple(body.generators), criteria=tuple(body.criteria))
 
 
 def _expected(answer: Any) -> Expected:

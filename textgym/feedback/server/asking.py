@@ -64,7 +64,7 @@ def ask(
 ) -> Response:
     """Show the question that is to be answered now."""
     assignment = site.store.assign(visitor.name, mode)
-    common = {
+    common: dict[str, Any] = {
         "progress": site.store.annotator_progress(visitor.name),
         "last": _last_answer(site, visitor),
         "notice": _NOTICES.get(notice, ""),

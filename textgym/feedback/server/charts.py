@@ -155,7 +155,14 @@ def matrix_picture(title: str, names: Sequence[str], cells: Mapping[tuple[int, i
     for (row, column), share in cells.items():
         x, y = _LABELS + column * side, top + row * side
         hint = f"{names[row]} beats {names[column]}: {share.mean:.0%} [{share.low:.0%}, {share.high:.0%}]"
-        box = {"x": x + 1, "y": y + 1, "width": side - 2, "height": side - 2, "rx": 4, "class": "cell"}
+        box: dict[str, str | float] = {
+            "x": x + 1,
+            "y": y + 1,
+            "width": side - 2,
+            "height": side - 2,
+            "rx": 4,
+            "class": "cell",
+        }
         marks.append(Mark("rect", {**box, "fill-opacity": round(0.08 + 0.82 * share.mean, 3)}, hint=hint))
         style = "strong" if share.mean > 0.6 else "number"
         marks.append(_text(x + side / 2, y + side / 2 + 5, f"{share.mean:.0%}", "middle", style))
