@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from textgym import cli_options as options
+from textgym.types import Mode, Split
 
 feedback_app = typer.Typer(
     help="Questions about texts, and the people who answer them.",
@@ -36,10 +37,17 @@ def serve(
 
     run_serve(
         ServeSettings(
-            project, host, port, name=name, title=title, guidelines=guidelines, blind=blind, closed=closed,
+            project,
+            host,
+            port,
+            name=name,
+            title=title,
+            guidelines=guidelines,
+            blind=blind,
+            closed=closed,
             allow_hosts=tuple(allow_host or ()),
         )
-    )  # fmt: skip
+    )
 
 
 @feedback_app.command()
@@ -77,11 +85,24 @@ def sample(
     quiet_libraries()
     run_sample(
         SampleSettings(
-            TaskChoice(env_id, data, prompt_column, reference_column), project, tuple(model or ("tiny",)), references,
-            mode, prompts, responses, tuple(criterion or ()), overlap, checks, split, temperature, max_prompt_tokens,
-            max_new_tokens, seed, device,
-        )  # type: ignore[arg-type]  # a wrong mode or split is told by the settings
-    )  # fmt: skip
+            TaskChoice(env_id, data, prompt_column, reference_column),
+            project,
+            models=tuple(model or ("tiny",)),
+            references=references,
+            mode=cast(Mode, mode),
+            prompts=prompts,
+            responses=responses,
+            criteria=tuple(criterion or ()),
+            overlap=overlap,
+            checks=checks,
+            split=cast(Split, split),
+            temperature=temperature,
+            max_prompt_tokens=max_prompt_tokens,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            device=device,
+        )
+    )
 
 
 @feedback_app.command()

@@ -89,7 +89,7 @@ def test_generators_are_told_after_the_vote_only(place: Any) -> None:
     visitor = place.visitor()
     assert "model-" not in visitor.get("/").text
     page = visitor.answer(choice="first").text
-    assert re.search(r"left is better \(left: model-[ab], right: model-[ab]\)", page)
+    assert re.search(r"A is better \(A: model-[ab], B: model-[ab]\)", page)
     place.store.update_setting("project", lambda _: {"reveal": False})
     assert "model-" not in visitor.get("/").text
 
@@ -97,8 +97,8 @@ def test_generators_are_told_after_the_vote_only(place: Any) -> None:
 def test_what_was_said_is_told_in_the_shown_order(place: Any) -> None:
     place.store.add([place.question()])
     visitor = place.visitor()
-    left = texts_of(visitor.get("/").text)[0].split()[1]
-    assert f"left is better (left: model-{left}, " in visitor.answer(choice="first").text
+    first = texts_of(visitor.get("/").text)[0].split()[1]
+    assert f"A is better (A: model-{first}, " in visitor.answer(choice="first").text
 
 
 def test_rank(place: Any) -> None:

@@ -93,7 +93,7 @@ def test_figures_of_known_votes(place: Any) -> None:
     assert titles == [
         "Agreement (Krippendorff's alpha)",
         "Two people give the same answer",
-        "The text on the left wins (0.5: no position bias)",
+        "The text shown first wins (0.5: no position bias)",
     ]
     assert pairwise_kappas(records)[0][2] == 0.0
 
@@ -117,7 +117,7 @@ def test_every_picture_appears(place: Any) -> None:
         "Votes per annotator",
         "Agreement (Krippendorff&#39;s alpha)",
         "Two people give the same answer",
-        "The text on the left wins (0.5: no position bias)",
+        "The text shown first wins (0.5: no position bias)",
         "Time per vote",
         "Natural use: time per 100 words, of texts that were opened",
         "How often the row beats the column",

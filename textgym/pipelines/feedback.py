@@ -138,10 +138,10 @@ def read_questions(file: str) -> Iterator[Question]:
     for place, row in read_lines(file):
         try:
             assert isinstance(row, dict)
-            lists = {name: tuple(row[name]) for name in ("responses", "generators", "criteria") if name in row}
-            known = {name: row[name] for name in ("mode",) if name in row}
-            prompt = row["prompt"]
-            yield Question(str(row.get("task_key", prompt[:80])), prompt, **lists, **known)
+            lists = [tuple(row.get(name, ())) for name in ("responses", "generators", "criteria")]
+            texts, generators, criteria = lists
+            key = row.get("task_key", row["prompt"][:80])
+            yield Question(key, row["prompt"], texts, row.get("mode", "compare"), generators, criteria=criteria)
         except (AssertionError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{place}: expected a question with prompt and responses, got {row!r:.80} ({error})"

@@ -76,14 +76,9 @@ def run_sample(settings: SampleSettings) -> list[Question]:
     count = settings.responses or _RESPONSES[settings.mode]
     writers = plan_writers(settings, examples, count)
     texts = write_texts(settings, task, examples, writers)
-    questions = [
-        Question(
-            example.key, task.format_prompt(example), tuple(row), settings.mode, tuple(names),
-            criteria=settings.criteria if settings.mode == "rate" else (),
-        )
-        for example, row, names in zip(examples, texts, writers, strict=True)
-        if len(row) == 1 or len(set(row)) > 1  # nobody can tell equal texts apart
-    ]  # fmt: skip
+    rows = zip(examples, texts, writers, strict=True)
+    asked = [_question(settings, task, example, row, names) for example, row, names in rows]
+    questions = [question for question in asked if question is not None]
     with FeedbackStore(settings.project) as store:
         before = len(store.questions())
         store.add(questions, overlap=settings.overlap)
@@ -92,11 +87,25 @@ def run_sample(settings: SampleSettings) -> list[Question]:
         new = len(store.questions()) - before
     same = len(examples) - len(questions)
     console.say(
-        f"{new:,} new questions to {settings.mode} in {settings.project}"
-        + (f"; left out {same} whose texts are all equal" if same else "")
+        f"{new:,} new questions in {settings.project}"
+        + (f"; left out {same} whose texts are all equal, or empty" if same else "")
         + f". Ask people: textgym feedback serve {settings.project}"
     )
     return questions
+
+
+def _question(
+    settings: SampleSettings, task: Task, example: Example, texts: Sequence[str], writers: Sequence[str]
+) -> Question | None:
+    """Return the question about different texts; ``None`` if too few differ: nobody can tell equal ones apart."""
+    names = dict(reversed(list(zip(texts, writers, strict=True))))  # the first one to write a text counts
+    kept = [text for text in dict.fromkeys(texts) if text.strip()]
+    if len(kept) < min(len(texts), 2):
+        return None
+    criteria = settings.criteria if settings.mode == "rate" else ()
+    generators = tuple(names[text] for text in kept)
+    prompt = task.format_prompt(example)
+    return Question(example.key, prompt, tuple(kept), settings.mode, generators, criteria=criteria)
 
 
 def plan_writers(settings: SampleSettings, examples: Sequence[Example], count: int) -> list[list[str]]:

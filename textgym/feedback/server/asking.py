@@ -47,7 +47,7 @@ def show_responses(question: Question) -> list[Shown]:
     """Return the responses of a question in the order of its seed."""
     texts = [question.responses[index] for index in shown_order(len(question.responses), question.order_seed)]
     pieces = list(differing_pieces(*texts)) if len(texts) == 2 else list(map(visible_pieces, texts))
-    labels = ("Left", "Right") if len(texts) == 2 else tuple(f"Text {place + 1}" for place in range(len(texts)))
+    labels = ("A", "B") if len(texts) == 2 else tuple(f"Text {place + 1}" for place in range(len(texts)))
     return [
         Shown(place, labels[place], plain(text), pieces[place], len(text.split())) for place, text in enumerate(texts)
     ]
@@ -181,8 +181,8 @@ def _said(last: Vote, reveal: bool) -> str:
         order = shown_order(2, record.order_seed)
         names = [record.generators[index] for index in order] if record.generators and reveal else []
         words = {"tie": "equally good", "both_bad": "both bad"}
-        said = words.get(record.choice) or ("left is better" if "ab"[order[0]] == record.choice else "right is better")
-        return said + (f" (left: {names[0]}, right: {names[1]})" if names else "")
+        said = words.get(record.choice) or ("A is better" if "ab"[order[0]] == record.choice else "B is better")
+        return said + (f" (A: {names[0]}, B: {names[1]})" if names else "")
     if isinstance(record, Ranking):
         best = sorted(zip(record.ranks, record.generators, strict=False))
         return "ranked" + (f" ({', '.join(f'{rank}. {name}' for rank, name in best)})" if best and reveal else "")

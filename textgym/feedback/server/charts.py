@@ -77,7 +77,8 @@ def line_picture(
     low, high = bounds or (0.0, max([value for _, value in points], default=1.0))
     last = max([place for place, _ in points], default=1.0)
     x = Scale(0.0, last if last > 0 else 1.0, _LEFT, _WIDTH - _RIGHT)
-    y = Scale(low, high if high > low else low + 1, _HEIGHT - _BOTTOM, _TOP)
+    top = _TOP if len(series) == 1 else 2 * _TOP + 4  # below the legend
+    y = Scale(low, high if high > low else low + 1, _HEIGHT - _BOTTOM, top)
     marks = [*_grid(x, y), _text(_WIDTH - _RIGHT, _HEIGHT - 6, x_label, "end")]
     marks += [_line(x(at), y(each.low), x(at), y(each.high), "interval series-1") for at, each in intervals]
     for number, (name, each) in enumerate(series.items()):
@@ -112,7 +113,7 @@ def interval_picture(
     """Draw means with their intervals, one per row, and a line where ``reference`` is."""
     finite = [value for _, each in rows for value in each if math.isfinite(value)]
     low, high = bounds or (min([*finite, reference]), max([*finite, reference]))
-    x = Scale(low, high if high > low else low + 1, _LABELS, _WIDTH - 100)
+    x = Scale(low, high if high > low else low + 1, _LABELS, _WIDTH - 120)
     bottom = len(rows) * _ROW + 4
     marks = [_line(x(reference), 0, x(reference), bottom, "reference")]
     marks += [_text(x(value), bottom + 14, f"{value:.3g}", "middle") for value in sorted({low, reference, high})]
@@ -194,7 +195,7 @@ def _grid(x: Scale, y: Scale) -> list[Mark]:
 def _legend(names: Sequence[str]) -> list[Mark]:
     marks = []
     for number, name in enumerate(names):
-        x, y = _LEFT + 8 + 150 * (number % 3), _HEIGHT - 8 - 14 * (number // 3)
+        x, y = _LEFT + 8 + 120 * number, 12
         marks.append(
             Mark("rect", {"x": x, "y": y - 9, "width": 10, "height": 10, "class": f"dot series-{number % _SERIES + 1}"})
         )

@@ -149,7 +149,7 @@ def agreement_pictures(records: Sequence[Record]) -> list[Picture]:
     if names:
         own = [(name, position_bias(r for r in records if r.annotator == name)) for name in names[: _MOST_ROWS - 1]]
         rows = [("everybody", position_bias(records)), *own]
-        pictures.append(interval_picture("The text on the left wins (0.5: no position bias)", rows, 0.5, (0.0, 1.0)))
+        pictures.append(interval_picture("The text shown first wins (0.5: no position bias)", rows, 0.5, (0.0, 1.0)))
     return pictures
 
 
