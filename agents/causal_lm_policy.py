@@ -20,11 +20,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.agents.prefix_sharing import EpisodeBatch, share_prefixes
+from textgym.agents.prompt_sharing import hidden_states
 from textgym.errors import CheckpointError, TokenizerMismatchError
 from textgym.models.card import CARD, write_card
+from textgym.models.decoding_copy import DecodingCopy
 from textgym.models.language_model import LanguageModel, Precision, load_language_model
 from textgym.models.prefix_cache import Match, PrefixCache, last_hidden
-from textgym.models.sampling import log_prob_and_entropy, sample_tokens
+from textgym.models.sampling import Sample, log_prob_and_entropy, log_probs_of, sample_tokens
 from textgym.spaces import TokenSpace
 
 Critic = Literal["detached", "shared", "separate"]
@@ -42,6 +44,7 @@ class PolicyOptions:
     lora_rank: int | None = None
     suppress_tokens: tuple[int, ...] = ()
     gradient_checkpointing: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.critic not in ("detached", "shared", "separate"):
@@ -59,7 +62,8 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     The observation is the text so far (``input_ids``, ``attention_mask``), an action is the next token. Rollouts keep
     keys and values (:class:`~textgym.models.prefix_cache.PrefixCache`), updates run one forward pass per episode
-    (:mod:`~textgym.agents.prefix_sharing`).
+    (:mod:`~textgym.agents.prefix_sharing`), and one per prompt where episodes share it
+    (:mod:`~textgym.agents.prompt_sharing`).
 
     Actions are drawn from softmax(logits / temperature) and scored by the same distribution. Under Stable-Baselines3
     randomness comes from the global torch generator, which it seeds.
@@ -79,6 +83,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         lora_rank: Train low-rank adapters of this rank and the value head only (needs ``textgym[lora]``).
         suppress_tokens: Ids that are never drawn and have probability 0 when scored.
         gradient_checkpointing: Recompute activations in the backward pass, for memory.
+        compile: Fuse the passes over whole texts with ``torch.compile``, which takes half a minute at the first update
+            (and a C++ compiler on CPUs). It pays on GPUs and in bf16.
         optimizer_class, optimizer_kwargs: AdamW by default, with eps 1e-5 and no weight decay.
         use_sde: Must be false; accepted because Stable-Baselines3 passes it.
 
@@ -87,6 +93,9 @@ class CausalLMPolicy(ActorCriticPolicy):
         TokenizerMismatchError: If model and environment have different tokenizers.
         ValueError: For an observation or action space of another kind, or an option out of range.
     """
+
+    _suppressed: Tensor
+    values_come_later = False  # whoever switches this on computes the values of a separate critic afterwards
 
     def __init__(
         self,
@@ -101,13 +110,14 @@ class CausalLMPolicy(ActorCriticPolicy):
         lora_rank: int | None = None,
         suppress_tokens: Sequence[int] = (),
         gradient_checkpointing: bool = False,
+        compile: bool = False,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
         optimizer_kwargs: dict[str, Any] | None = None,
         use_sde: bool = False,
     ) -> None:
         _check_spaces(observation_space, action_space, use_sde)
         options = PolicyOptions(
-            critic, temperature, precision, lora_rank, tuple(map(int, suppress_tokens)), gradient_checkpointing
+            critic, temperature, precision, lora_rank, tuple(map(int, suppress_tokens)), gradient_checkpointing, compile
         )
         assert isinstance(action_space, spaces.Discrete)
         _check_suppressed(options.suppress_tokens, int(action_space.n))
@@ -139,16 +149,21 @@ class CausalLMPolicy(ActorCriticPolicy):
         self.model.require_context(width[0])
         self.model.restrict_vocabulary(int(self.action_space.n))
         self.critic = copy.deepcopy(self.model) if self.options.critic == "separate" else None
-        if self.options.lora_rank is not None:
-            for network in filter(None, (self.model, self.critic)):
+        for network in filter(None, (self.model, self.critic)):
+            if self.options.lora_rank is not None:
                 network.add_lora(self.options.lora_rank)
-        if self.options.gradient_checkpointing:
-            for network in filter(None, (self.model, self.critic)):
-                network.network.gradient_checkpointing_enable()
+            if self.options.gradient_checkpointing:
+                network.recompute_activations()
+            if self.options.compile:
+                network.compile_trunk()
+        self.register_buffer(
+            "_suppressed", torch.tensor(self.options.suppress_tokens, dtype=torch.long), persistent=False
+        )
         self.value_head = nn.Linear(self.model.hidden_size, 1)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
-        self._actor_caches, self._critic_caches = CachePool(self.model), CachePool(self.critic or self.model)
+        self._actor_caches = CachePool(self.model)
+        self._critic_caches = self._actor_caches if self.critic is None else CachePool(self.critic)
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         self.optimizer = self.optimizer_class(trainable, **{"lr": lr_schedule(1), **self.optimizer_kwargs})
 
@@ -161,26 +176,32 @@ class CausalLMPolicy(ActorCriticPolicy):
             deterministic: Take the most likely token.
 
         Returns:
-            Actions (B,), values (B, 1), log-probabilities (B,).
+            Actions (B,), values (B, 1), log-probabilities (B,). Values are 0 while :attr:`values_come_later`.
         """
-        input_ids, lengths = _read_ids(obs)
-        logits = self.action_logits(self._states(self._actor_caches, input_ids, lengths))
-        actions = self._choose(logits, deterministic)
-        log_probs = logits.gather(1, actions[:, None])[:, 0] - logits.logsumexp(1)
-        return actions, self._values(input_ids, lengths), log_probs
+        batch = _read_ids(obs)
+        states, logits = self._act(batch)
+        actions, log_probs = _choose(logits, deterministic)
+        if self.critic is None:
+            values = self.value_head(states)
+        elif self.values_come_later:
+            values = torch.zeros_like(log_probs)[:, None]
+        else:
+            values = self.value_head(self._states(self._critic_caches, batch))
+        return actions, values, log_probs
 
     def predict_values(self, obs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
         """Values (B, 1) of the observed texts."""
-        return self._values(*_read_ids(obs))
+        values: Tensor = self.value_head(self._states(self._critic_caches, _read_ids(obs)))
+        return values
 
     def get_distribution(self, obs: dict[str, Tensor]) -> Distribution:  # type: ignore[override]
         """The categorical distribution of the next token."""
-        states = self._states(self._actor_caches, *_read_ids(obs))
-        return self.action_dist.proba_distribution(action_logits=self.action_logits(states))
+        _, logits = self._act(_read_ids(obs))
+        return self.action_dist.proba_distribution(action_logits=logits)
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
-        states = self._states(self._actor_caches, *_read_ids(observation))
-        return self._choose(self.action_logits(states), deterministic)
+        _, logits = self._act(_read_ids(observation))
+        return _choose(logits, deterministic).tokens
 
     # ---------------------------------------------------------------- learning
     def evaluate_actions(  # type: ignore[override]
@@ -196,25 +217,28 @@ class CausalLMPolicy(ActorCriticPolicy):
             Values (N, 1), log-probabilities (N,), entropies (N,).
         """
         batch = obs if isinstance(obs, EpisodeBatch) else share_prefixes(*read_observation(obs))
-        states = batch.gather(self.model.hidden(batch.input_ids))  # (N, H)
+        states = hidden_states(self.model, batch)  # (N, H)
         log_probs, entropy = log_prob_and_entropy(self.action_logits(states), actions.long().flatten())
         if self.critic is not None:
-            states = batch.gather(self.critic.hidden(batch.input_ids))
-        elif self.options.critic == "detached":
-            states = states.detach()
-        return self.value_head(states), log_probs, entropy
+            return self.critic_values(batch), log_probs, entropy
+        return self.value_head(states.detach() if self.options.critic == "detached" else states), log_probs, entropy
+
+    def critic_values(self, batch: EpisodeBatch) -> Tensor:
+        """Values (N, 1) by the separate critic."""
+        values: Tensor = self.value_head(hidden_states(self.critic or self.model, batch))
+        return values
 
     def action_logits(self, states: Tensor, model: LanguageModel | None = None) -> Tensor:
         """Logits (..., V) of the distribution that actions are drawn from, given hidden states (..., H).
 
-        ``model`` is the reference model where its states are given; temperature and suppressed tokens apply to it too.
+        ``model`` is the one whose head is meant, such as the reference's; temperature and suppressed tokens apply to it
+        too.
         """
         logits = (model or self.model).logits(states)
         if self.options.temperature != 1.0:
             logits = logits / self.options.temperature
         if self.options.suppress_tokens:
-            index = torch.tensor(self.options.suppress_tokens, device=logits.device)
-            logits = logits.index_fill(-1, index, _FORBIDDEN)
+            logits = logits.index_fill(-1, self._suppressed, _FORBIDDEN)
         return logits
 
     # ------------------------------------------------------------------- state
@@ -222,7 +246,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         """Switch modes; before an update (``True``) everything cached is dropped. Dropout stays off in both."""
         super().set_training_mode(mode)
         if mode:
-            self.drop_caches()
+            self._actor_caches.clear()
+            self._critic_caches.clear()
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Load weights and drop everything cached."""
@@ -230,12 +255,13 @@ class CausalLMPolicy(ActorCriticPolicy):
         return super().load_state_dict(*args, **kwargs)
 
     def drop_caches(self) -> None:
-        """Forget cached keys and values.
+        """Forget cached keys and values, and whatever else was made to decode.
 
-        Needed only after a write through ``parameter.data`` into parts of parameters: other updates are noticed.
+        Needed after a write through ``parameter.data`` into parts of parameters, and after PEFT's own calls that merge,
+        switch or disable adapters; other changes are noticed.
         """
-        self._actor_caches.clear()
-        self._critic_caches.clear()
+        self._actor_caches.reset()
+        self._critic_caches.reset()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the language model as a Hugging Face folder that ``AutoModelForCausalLM.from_pretrained`` opens.
@@ -305,18 +331,14 @@ class CausalLMPolicy(ActorCriticPolicy):
             "optimizer_kwargs": self.optimizer_kwargs,
         }
 
-    def _choose(self, logits: Tensor, deterministic: bool) -> Tensor:
-        return logits.argmax(-1) if deterministic else sample_tokens(logits)
+    def _act(self, batch: TextBatch) -> tuple[Tensor, Tensor]:
+        """The policy's states (B, H) and logits (B, V)."""
+        states = self._states(self._actor_caches, batch)
+        head = self.model if torch.is_grad_enabled() else self._actor_caches.decoder.current
+        return states, self.action_logits(states, head)
 
-    def _values(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        caches = self._actor_caches if self.critic is None else self._critic_caches
-        values: Tensor = self.value_head(self._states(caches, input_ids, lengths))
-        return values
-
-    def _states(self, caches: CachePool, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            return last_hidden(caches.model, input_ids, lengths)
-        return caches.hidden(input_ids, lengths)
+    def _states(self, caches: CachePool, batch: TextBatch) -> Tensor:
+        return last_hidden(caches.model, *batch) if torch.is_grad_enabled() else caches.hidden(*batch)
 
 
 class CachePool:
@@ -324,37 +346,39 @@ class CachePool:
 
     def __init__(self, model: LanguageModel, size: int = 2) -> None:
         self.model, self.size = model, size
+        self.decoder = DecodingCopy(model)
         self._caches: list[PrefixCache] = []  # least recently used first
 
     def clear(self) -> None:
-        """Drop all caches."""
-        self._caches.clear()
+        """Drop everything cached."""
+        for cache in self._caches:
+            cache.drop()
+
+    def reset(self) -> None:
+        """Begin as if new: no caches, no recorded steps, no copy to decode with."""
+        self._caches, self.decoder = [], DecodingCopy(self.model)
 
     def hidden(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Hidden state (B, H) of each row's last token, from the cache that knows most of the rows."""
-        matches = [self._match(cache, input_ids, lengths) for cache in self._caches]
-        known = [int((match.extended | match.unchanged).sum()) if match else 0 for match in matches]
-        best = max(known, default=0)
-        match = None
-        if best:
-            match = matches[known.index(best)]
-            cache = self._caches.pop(known.index(best))
-        else:
-            if len(self._caches) == self.size:
-                self._caches.pop(0)
-            cache = PrefixCache(self.model, *input_ids.shape)
-        self._caches.append(cache)
+        cache, match = self._find(input_ids, lengths)
+        if cache in self._caches:
+            self._caches.remove(cache)
+        self._caches = [*self._caches[-(self.size - 1) :], cache]
         return cache.hidden(input_ids, lengths, match)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> CachePool:
-        return CachePool(copy.deepcopy(self.model, memo), self.size)
+    def _find(self, input_ids: Tensor, lengths: Tensor) -> tuple[PrefixCache, Match | None]:
+        """The cache to use and how the rows match it: the best one, else one that is empty, else a new one."""
+        rows, width = input_ids.shape
+        fitting = [cache for cache in self._caches if (cache.rows, cache.width) == (rows, width)]
+        found = [(cache, cache.match(input_ids, lengths)) for cache in fitting]
+        known = [int((match.extended | match.unchanged).sum()) for _, match in found]
+        if any(known):
+            return found[known.index(max(known))]
+        empty = next((cache for cache in fitting if cache.is_empty), None)
+        return empty or PrefixCache(self.model, rows, width, self.decoder), None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_caches": []}
-
-    @staticmethod
-    def _match(cache: PrefixCache, input_ids: Tensor, lengths: Tensor) -> Match | None:
-        return cache.match(input_ids, lengths) if (cache.rows, cache.width) == input_ids.shape else None
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CachePool, (self.model, self.size)  # a copy begins with nothing cached
 
 
 class TextBatch(NamedTuple):
@@ -362,6 +386,13 @@ class TextBatch(NamedTuple):
 
     input_ids: Tensor
     lengths: Tensor
+
+
+def _choose(logits: Tensor, deterministic: bool) -> Sample:
+    if not deterministic:
+        return sample_tokens(logits)
+    tokens = logits.argmax(-1)
+    return Sample(tokens, log_probs_of(logits, tokens))
 
 
 def read_observation(obs: dict[str, Tensor]) -> TextBatch:

@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,10 @@ from textgym.agents.losses import (
 )
 from textgym.agents.ppo_state import load_ppo, save_ppo
 from textgym.agents.prefix_sharing import EpisodeBatch
+from textgym.agents.prompt_sharing import hidden_states
 from textgym.agents.rollout_buffer import EpisodeRolloutBuffer, Segment
 from textgym.models.language_model import LanguageModel
+from textgym.models.sampling import log_probs_of
 from textgym.types import FloatArray
 
 
@@ -180,6 +182,8 @@ class PPO(stable_baselines3.PPO):
         super()._setup_model()
         if self.policy.model.adapter is None:
             self._reference = copy.deepcopy(self.policy.model).eval().requires_grad_(False)
+            if self.policy.options.compile:
+                self._reference.compile_trunk()
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         # Stable-Baselines3 counts the rollout just made, so that a rate that decays to 0 wastes the last iteration.
@@ -191,7 +195,13 @@ class PPO(stable_baselines3.PPO):
         self.finished, self._rollout_step = [], 0
         self.seconds = defaultdict(float)
         with self._timed("rollout"):
-            going_on = super().collect_rollouts(*args, **kwargs)
+            # A separate critic's pass over whole texts costs less than one per token, and nobody needs values before.
+            if self.policy.critic is not None:
+                self.policy.values_come_later, self.rollout_buffer.late_values = True, self._late_values
+            try:
+                going_on = super().collect_rollouts(*args, **kwargs)
+            finally:
+                self.policy.values_come_later = False
         if going_on:
             with self._timed("reference"):
                 self._shape_rewards()
@@ -206,10 +216,10 @@ class PPO(stable_baselines3.PPO):
     def _shape_rewards(self) -> None:
         """Rewards <- scores - kl_coef * (log pi - log ref), then returns and advantages anew."""
         buffer = self.rollout_buffer
-        reference = self._score_rollout(reference=True)
+        reference = self._score_rollout(self._reference_log_probs)
         recompute = self.recompute_log_probs
         if recompute or (recompute is None and self.policy.options.precision == "bf16"):
-            buffer.log_probs = self._score_rollout(reference=False).astype(np.float32)
+            buffer.log_probs = self._score_rollout(self._log_probs).astype(np.float32)
         kl = kl_estimates(buffer.log_probs.astype(np.float64), reference)
         scores = self._scores(buffer.rewards.astype(np.float64))
         buffer.rewards = (scores - self.kl_coef * kl.k1).astype(np.float32)
@@ -248,27 +258,31 @@ class PPO(stable_baselines3.PPO):
         return rewards
 
     @torch.no_grad()
-    def _score_rollout(self, *, reference: bool) -> FloatArray:
-        """Log-probabilities (T, B) of the actions under reference or policy, by the training forward."""
-        buffer, policy = self.rollout_buffer, self.policy
-        log_probs = np.zeros(buffer.actions.shape[:2], dtype=np.float64)
+    def _score_rollout(self, score: Callable[..., Tensor]) -> FloatArray:
+        """Numbers (T, B) of the transitions, ``score(batch, actions)`` of passes over whole texts."""
+        buffer = self.rollout_buffer
+        numbers = np.zeros(buffer.actions.shape[:2], dtype=np.float64)
         # Texts of similar length together: less padding.
         segments = sorted(buffer.segments(), key=lambda s: len(s.prefix) + s.stop - s.start)
         for members in _chunks(segments, self.micro_batch_size or self.batch_size):
             batch, index = buffer.episode_batch(members)
             actions = torch.from_numpy(buffer.actions.reshape(-1)[index]).to(self.device)
-            if reference and self._reference is None:
-                with policy.model.without_adapter():
-                    scored = self._log_probs(policy.model, batch, actions)
-            else:
-                network = self._reference if reference and self._reference is not None else policy.model
-                scored = self._log_probs(network, batch, actions)
-            log_probs.reshape(-1)[index] = scored.cpu().numpy()
-        return log_probs
+            numbers.reshape(-1)[index] = score(batch, actions).flatten().cpu().numpy()
+        return numbers
 
-    def _log_probs(self, network: LanguageModel, batch: EpisodeBatch, actions: Tensor) -> Tensor:
-        logits = self.policy.action_logits(batch.gather(network.hidden(batch.input_ids)), network)
-        return logits.gather(1, actions[:, None])[:, 0] - logits.logsumexp(1)
+    def _late_values(self) -> FloatArray:
+        self.policy.values_come_later = False
+        return self._score_rollout(lambda batch, actions: self.policy.critic_values(batch))
+
+    def _log_probs(self, batch: EpisodeBatch, actions: Tensor, network: LanguageModel | None = None) -> Tensor:
+        network = network or self.policy.model
+        return log_probs_of(self.policy.action_logits(hidden_states(network, batch), network), actions)
+
+    def _reference_log_probs(self, batch: EpisodeBatch, actions: Tensor) -> Tensor:
+        if self._reference is not None:
+            return self._log_probs(batch, actions, self._reference)
+        with self.policy.model.without_adapter():
+            return self._log_probs(batch, actions)
 
     # ------------------------------------------------------------------ update
     def train(self) -> None:
@@ -329,7 +343,7 @@ class PPO(stable_baselines3.PPO):
             log_ratio = log_probs - sample.old_log_prob
             ratio = log_ratio.exp()
             statistics = {
-                "loss": loss.detach(),
+                "loss": loss,
                 "policy_loss": policy_loss.detach(),
                 "value_loss": value_loss.detach(),
                 "entropy": entropy.mean(),
@@ -337,7 +351,8 @@ class PPO(stable_baselines3.PPO):
                 "approx_kl": (log_ratio.expm1() - log_ratio).mean(),
                 "ratio_max": ratio.max(),
             }
-        return loss, {name: float(value) for name, value in statistics.items()}
+            numbers = torch.stack([value.float() for value in statistics.values()]).tolist()  # one transfer for all
+        return loss, dict(zip(statistics, numbers, strict=True))
 
     # -------------------------------------------------------------------- logs
     def _record_rollout(self, k1: FloatArray, k3: FloatArray) -> None:

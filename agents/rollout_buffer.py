@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 from textgym.agents.prefix_sharing import EpisodeBatch
-from textgym.types import IntArray
+from textgym.types import FloatArray, IntArray
 
 
 class Segment(NamedTuple):
@@ -31,7 +31,12 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
     minibatch touches each episode. This one keeps prompt and actions, O(tokens), and shuffles episodes: a minibatch
     holds *about* ``batch_size`` transitions and costs one forward pass over its texts. Observations reach
     ``policy.evaluate_actions`` as an :class:`EpisodeBatch`.
+
+    Attributes:
+        late_values: Gives the values (steps, envs) of a full buffer to which none were added.
     """
+
+    late_values: Callable[[], FloatArray] | None = None
 
     def reset(self) -> None:
         """Empty the buffer."""
@@ -76,6 +81,8 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: np.ndarray) -> None:
         """Compute GAE and returns, and remember the arguments for :meth:`recompute_returns`."""
+        if self.late_values is not None:
+            self.values = self.late_values().astype(np.float32)
         self._last = (last_values, dones)
         super().compute_returns_and_advantage(last_values, dones)
 
@@ -111,9 +118,9 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         offsets = np.concatenate([np.arange(size) for size in sizes])
         prefix_lengths = np.array([len(segment.prefix) for segment in segments])
         batch = EpisodeBatch(
-            torch.from_numpy(padded).to(self.device),
-            torch.from_numpy(np.repeat(np.arange(len(segments)), sizes)).to(self.device),
-            torch.from_numpy(np.repeat(prefix_lengths - 1, sizes) + offsets).to(self.device),
+            self._send(padded),
+            self._send(np.repeat(np.arange(len(segments)), sizes)),
+            self._send(np.repeat(prefix_lengths - 1, sizes) + offsets),
         )
         steps = np.repeat([segment.start for segment in segments], sizes) + offsets
         return batch, steps * self.n_envs + np.repeat([segment.env for segment in segments], sizes)
@@ -141,7 +148,7 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         batch, index = self.episode_batch(segments)
 
         def pick(array: np.ndarray[Any, Any]) -> Tensor:
-            return torch.from_numpy(array.reshape(-1)[index]).to(self.device)
+            return self._send(array.reshape(-1)[index])
 
         return RolloutBufferSamples(
             observations=batch,  # type: ignore[arg-type]
@@ -151,3 +158,7 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
             advantages=pick(self.advantages),
             returns=pick(self.returns),
         )
+
+    def _send(self, array: np.ndarray[Any, Any]) -> Tensor:
+        """Copy to the device, without waiting for it."""
+        return torch.from_numpy(array).to(self.device, non_blocking=True)

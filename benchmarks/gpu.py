@@ -156,17 +156,16 @@ def _speeds(
     name: str, work: Workload, rates: Rates, options: Options, figures: dict[str, Any]
 ) -> list[Measurement]:  # fmt: skip
     """Limit, generate(), rollout and iteration of one model in turn."""
+    agents, bound = ["textgym PPO"], f"{name}: limit"
     with ExitStack() as stack:
         limit = Limit(work)
         weights = weights_of(limit.policy)
         floor = rollout_floor(work, weights, rates)
         venv = stack.enter_context(environment(work))
-        scorer = TimedReward(work)
-        agent = make_agent(work, stack.enter_context(environment(work, scorer)), "textgym PPO")
         plain = work.language_model(0).to(torch.bfloat16).eval()
         cases = [
-            _limit_case(f"{name}: limit", limit, work, floor),
-            iteration_case(f"{name}: textgym PPO", agent, scorer, work, f"{name}: limit"),
+            _limit_case(bound, limit, work, floor),
+            _agent_case(f"{name}: textgym PPO", work, stack, {}, bound),
             Case(f"{name}: generate()", padded(plain, limit.prompts, work, [])),
             Case(
                 f"{name}: env.step + policy",
@@ -174,21 +173,34 @@ def _speeds(
                 limit=f"{name}: generate()",
             ),
         ]
-        found = measure(cases, options)
-    for item in found:
-        item.peak_bytes = None  # all four are in memory at once
-    bare, ours, generated, rollout = found
-    flops = update_flops(work, weights)
+        found = {item.name: item for item in measure(cases, options)}
+    del limit, plain, cases
+    _free(torch.device(work.device))
+    if not options.smoke:  # compiling takes a minute
+        agents.append("textgym PPO, compiled")
+        with ExitStack() as stack:
+            case = _agent_case(f"{name}: {agents[-1]}", work, stack, {"compile": True}, bound)
+            found[case.name] = measure([case], options)[0]
+    for item in found.values():
+        item.peak_bytes = None  # all are in memory at once
+    generated, rollout = found[f"{name}: generate()"], found[f"{name}: env.step + policy"]
     figures |= {
         f"{name}, weights in matrix products, millions": round(sum(weights) / 1e6, 1),
         f"{name}, floor of a rollout, seconds": float(f"{floor:.3g}"),
         f"{name}, rollout, times the floor": round(rollout.median / floor, 2),
         f"{name}, generate(), times the floor": round(generated.median / floor, 2),
         f"{name}, rollout, tokens/s over those of generate()": round((rollout.rate or 0) / (generated.rate or 1), 2),
-        f"{name}, update, utilisation": _utilisation(ours, flops, rates),
-        f"{name}, bare update, utilisation": _utilisation(bare, flops, rates),
     }
-    return found
+    for updated in ("limit", *agents):
+        utilisation = _utilisation(found[f"{name}: {updated}"], update_flops(work, weights), rates)
+        figures[f"{name}, utilisation in the update of {updated}"] = utilisation
+    return list(found.values())
+
+
+def _agent_case(name: str, work: Workload, stack: ExitStack, policy: dict[str, Any], limit: str | None) -> Case:
+    scorer = TimedReward(work)
+    agent = make_agent(work, stack.enter_context(environment(work, scorer)), "textgym PPO", **policy)
+    return iteration_case(name, agent, scorer, work, limit)
 
 
 def _limit_case(name: str, limit: Limit, work: Workload, floor: float) -> Case:
@@ -213,9 +225,8 @@ def _memory(name: str, work: Workload, policy: dict[str, Any], options: Options)
     """One iteration of one epoch, alone in memory."""
     work = replace(work, epochs=1)
     with ExitStack() as stack:
-        scorer = TimedReward(work)
-        agent = make_agent(work, stack.enter_context(environment(work, scorer)), "textgym PPO", **policy)
-        return measure([iteration_case(name, agent, scorer, work, None)], replace(options, repetitions=1))
+        case = _agent_case(name, work, stack, policy, None)
+        return measure([case], replace(options, repetitions=1))
 
 
 def _ways_to_train() -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ padded generation waits for the longest text of a batch, while the environment g
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -16,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from textgym.agents import CausalLMPolicy
-from textgym.benchmarks.harness import Case, Measurement, Options, Report, measure
+from textgym.benchmarks.harness import Case, Measurement, Options, Report, measure, timed
 from textgym.benchmarks.limit import Limit
 from textgym.benchmarks.workload import Workload, environment, eos_ids
 from textgym.models import LanguageModel, generate
@@ -38,10 +39,10 @@ def run(options: Options) -> Report:
         cases = [
             Case("fixed: bare loop", lambda: _discard(limit.decode()), work.tokens),
             Case(f"fixed: {plain}", padded(model, limit.prompts, work, []), limit="fixed: bare loop"),
-            Case(f"fixed: {step}", stepper(fixed, work, work.response, fixed_eos), limit="fixed: bare loop"),
+            _stepping(f"fixed: {step}", fixed, work, work.response, fixed_eos, "fixed: bare loop"),
             Case(f"mixed: {plain}", padded(model, limit.prompts, work, eos)),
             Case(f"mixed: {refilled}", _refilled(model, limit.prompts, work, eos), limit=f"mixed: {plain}"),
-            Case(f"mixed: {step}", stepper(mixed, work, _ROUNDS * work.response, []), limit=f"mixed: {plain}"),
+            _stepping(f"mixed: {step}", mixed, work, _ROUNDS * work.response, [], f"mixed: {plain}"),
         ]
         found = {item.name: item for item in measure(cases, options)}
     return Report(
@@ -53,13 +54,25 @@ def run(options: Options) -> Report:
                 _speed_ratio(found[f"{lengths}: {step}"], found[f"{lengths}: {plain}"]), 2
             )
             for lengths in ("fixed", "mixed")
+        }
+        | {
+            f"{lengths} lengths, percent of the time in env.step": round(_percent(found[f"{lengths}: {step}"]), 1)
+            for lengths in ("fixed", "mixed")
         },
         notes=["Mixed lengths: useful tokens are counted; times are per useful token."],
     )
 
 
-def stepper(venv: VecEnv, work: Workload, steps: int, suppress: list[int]) -> Callable[[], int]:
-    """The environment's way: one policy call and one step for each token of all texts."""
+def _stepping(name: str, venv: VecEnv, work: Workload, steps: int, suppress: list[int], limit: str) -> Case:
+    case = Case(name, lambda: None, limit=limit)
+    case.run = stepper(venv, work, steps, suppress, case.parts)
+    return case
+
+
+def stepper(
+    venv: VecEnv, work: Workload, steps: int, suppress: list[int], parts: dict[str, float] | None = None
+) -> Callable[[], int]:
+    """The environment's way: one policy call and one step for each token of all texts, timed apart in ``parts``."""
     policy = CausalLMPolicy(
         venv.observation_space,
         venv.action_space,
@@ -70,13 +83,16 @@ def stepper(venv: VecEnv, work: Workload, steps: int, suppress: list[int]) -> Ca
     ).to(work.device)
     policy.set_training_mode(False)
     observation = venv.reset()
+    seconds: dict[str, float] = {} if parts is None else parts
 
     def write() -> int:
         nonlocal observation
         with torch.no_grad():
             for _ in range(steps):
-                actions, _, _ = policy(obs_as_tensor(observation, policy.device))  # type: ignore[arg-type]
-                observation, _, _, _ = venv.step(actions.cpu().numpy())
+                with timed(seconds, "policy", policy.device):
+                    actions = policy(obs_as_tensor(observation, policy.device))[0].cpu().numpy()  # type: ignore[arg-type]
+                with timed(seconds, "env.step", policy.device):
+                    observation, _, _, _ = venv.step(actions)
         return steps * work.texts
 
     return write
@@ -116,6 +132,12 @@ def _speed_ratio(item: Measurement, other: Measurement) -> float:
     assert item.rate is not None
     assert other.rate is not None
     return item.rate / other.rate
+
+
+def _percent(item: Measurement) -> float:
+    """Median share of the environment in a rollout."""
+    shares = zip(item.parts["env.step"], item.seconds, strict=True)
+    return 100 * statistics.median([part / whole for part, whole in shares])
 
 
 def _discard(_: object) -> None:

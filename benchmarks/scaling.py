@@ -2,13 +2,13 @@
 
 Longer responses at a constant number of tokens, more environments, larger vocabularies, and prompts that all differ or
 are all the same. What encodes every prefix anew has exponent 1 in the response length; what keeps keys and values has
-the little that attention itself costs.
+the little that attention itself costs. Tokens are those of prompts and responses: an update reads both.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import NamedTuple
@@ -17,18 +17,22 @@ import numpy as np
 
 from textgym import plots
 from textgym.benchmarks.harness import Case, Measurement, Options, Report, measure
+from textgym.benchmarks.limit import Limit
 from textgym.benchmarks.ppo import TimedReward, iteration_case, make_agent
 from textgym.benchmarks.rollout import stepper
 from textgym.benchmarks.workload import Workload, environment, eos_ids
 
+_LIMIT = "limit"
+
 
 class Axis(NamedTuple):
-    """A size that grows: PPO iterations (or rollouts alone) of these shapes."""
+    """A size that grows: PPO iterations (or rollouts alone) of these shapes, perhaps beside their limits."""
 
     name: str
     sizes: Sequence[int]
     works: Sequence[Workload]
     rollout_only: bool = False
+    with_limit: bool = False
 
 
 def axes(options: Options) -> list[Axis]:
@@ -38,12 +42,13 @@ def axes(options: Options) -> list[Axis]:
         base, lengths, copies, vocabularies = base.smaller(), [2, 4], [2, 4], [4096, 5000]
     else:
         lengths, copies, vocabularies = [16, 32, 64, 128, 256], [8, 32, 128, 512, 1024], [4096, 16384, 65536, 131072]
-    tokens = base.tokens
+    # As many texts as environments take part in the longest one, and short prompts: what grows is the response.
+    tokens = base.texts * lengths[-1]
     by_length = [
-        replace(base, response=n, texts=max(1, tokens // n), minibatch=max(1, tokens // n // 4)) for n in lengths
+        replace(base, prompt=16, response=n, texts=tokens // n, minibatch=max(1, tokens // n // 16)) for n in lengths
     ]
     return [
-        Axis("response length", lengths, by_length),
+        Axis("response length", lengths, by_length, with_limit=True),
         Axis("environments", copies, [replace(base, texts=n) for n in copies], rollout_only=True),
         Axis("vocabulary", vocabularies, [replace(base, vocabulary=n) for n in vocabularies]),
         Axis("distinct prompts", [1, base.texts], [replace(base, distinct_prompts=n) for n in (1, base.texts)]),
@@ -56,12 +61,19 @@ def run(options: Options) -> Report:
     curves: dict[str, tuple[Sequence[int], list[float]]] = {}
     for axis in axes(options):
         with ExitStack() as stack:
-            found = measure(
-                [_case(axis, size, work, stack) for size, work in zip(axis.sizes, axis.works, strict=True)], options
-            )
-        times = [_microseconds(item) for item in found]
-        curves[axis.name] = (axis.sizes, times)
-        figures[f"exponent of the time per token in {axis.name}"] = round(fitted_exponent(axis.sizes, times), 2)
+            cases = [
+                case
+                for size, work in zip(axis.sizes, axis.works, strict=True)
+                for case in _cases(axis, size, work, stack)
+            ]
+            found = measure(cases, options)
+        times = [_microseconds(item) for item in found if not item.name.startswith(_LIMIT)]
+        exponent = round(fitted_exponent(axis.sizes, times), 2)
+        curves[f"{axis.name}\nexponent {exponent:g}"] = (axis.sizes, times)
+        figures[f"exponent of the time per token in {axis.name}"] = exponent
+        if axis.with_limit:
+            bounds = [_microseconds(item) for item in found if item.name.startswith(_LIMIT)]
+            figures[f"the same of the limit, in {axis.name}"] = round(fitted_exponent(axis.sizes, bounds), 2)
         measurements += found
     if options.picture:
         plots.plot_scaling(options.picture, curves)
@@ -73,14 +85,21 @@ def fitted_exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
     return float(np.polyfit([math.log(size) for size in sizes], [math.log(time) for time in times], 1)[0])
 
 
-def _case(axis: Axis, size: int, work: Workload, stack: ExitStack) -> Case:
+def _cases(axis: Axis, size: int, work: Workload, stack: ExitStack) -> Iterator[Case]:
     name = f"{axis.name} {size:,}"
     if axis.rollout_only:
         venv = stack.enter_context(environment(work))
-        return Case(name, stepper(venv, work, work.response, eos_ids(venv)))
+        yield Case(name, stepper(venv, work, work.response, eos_ids(venv)))
+        return
+    tokens = work.texts * (work.prompt + work.response)
+    bound = f"{_LIMIT}, {name}" if axis.with_limit else None
+    if bound is not None:
+        yield Case(bound, Limit(work).iteration, tokens)
     scorer = TimedReward(work)
     agent = make_agent(work, stack.enter_context(environment(work, scorer)), "textgym PPO")
-    return iteration_case(name, agent, scorer, work, limit=None)
+    case = iteration_case(name, agent, scorer, work, bound)
+    case.work = tokens
+    yield case
 
 
 def _microseconds(item: Measurement) -> float:

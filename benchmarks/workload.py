@@ -130,7 +130,7 @@ def environment(work: Workload, reward: Any = None, ends: int = 1, copies: int |
             "TextSumm-v0",
             n_envs=copies or work.texts,
             seed=0,
-            data=str(_write_prompts(Path(folder) / "prompts.jsonl", work)),
+            data=str(_write_prompts(Path(folder) / "prompts", work)),
             model=str(model),
             reward=reward or constant,
             max_prompt_tokens=work.prompt,
@@ -165,13 +165,16 @@ def make_tokenizer(folder: Path, vocabulary: int, ends: int = 1) -> Path:
     return folder
 
 
-def _write_prompts(path: Path, work: Workload, count: int = 512) -> Path:
-    """A data file whose prompts are longer than ``work.prompt`` tokens, so that all are cut to that."""
+def _write_prompts(folder: Path, work: Workload, count: int = 512) -> Path:
+    """A data folder whose prompts are longer than ``work.prompt`` tokens, so that all are cut to that."""
     words, rng = _words(), np.random.default_rng(0)
     texts = [" " + " ".join(rng.choice(words, work.prompt + 16)) for _ in range(work.distinct_prompts or count)]
-    rows = [{"prompt": text, "reference": "none"} for text in texts]
-    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
-    return path
+    folder.mkdir()
+    # The other two are there so that the first one is not split.
+    for split, prompts in {"train": texts, "validation": ["unused"], "test": ["unused too"]}.items():
+        rows = [{"prompt": text, "reference": "none"} for text in prompts]
+        (folder / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return folder
 
 
 @lru_cache

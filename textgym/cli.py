@@ -209,6 +209,7 @@ def train(
     critic: Annotated[str, typer.Option("--critic", help="detached, shared or separate.")] = "detached",
     lora_rank: Annotated[int | None, typer.Option("--lora-rank", help="Train adapters of this rank only.")] = None,
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
+    compile: Annotated[bool, typer.Option("--compile", help="Fuse kernels; pays on GPUs and in bf16.")] = False,
     max_prompt_tokens: options.MaxPromptTokens = None,
     max_new_tokens: options.MaxNewTokens = None,
     eval_prompts: options.EvalPrompts = 300,

@@ -69,16 +69,22 @@ def plot_loss(file: Path, losses: Sequence[float], label: str) -> None:
 def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
     """Draw microseconds per token against sizes, one panel each, on logarithmic axes; a flat line scales.
 
+    A dotted line of slope 1 shows what a cost in proportion to the size would look like.
+
     Args:
         file: Where the PNG goes.
         curves: Name of the size -> (sizes, microseconds per token).
     """
     figure = _figure()
-    for place, (name, (sizes, times)) in enumerate(curves.items()):
-        axes = figure.add_subplot(1, len(curves), place + 1)
+    panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+    for axes, (name, (sizes, times)) in zip(panels, curves.items(), strict=True):
+        axes.loglog(sizes, [times[0] * size / sizes[0] for size in sizes], linestyle=":", color="#888888")
         axes.loglog(sizes, times, marker="o", markersize=4, color=_COLOURS["loss"])
-        axes.set_ylim(min(times) / 4, max(times) * 4)
-        _finish(axes, name, "microseconds per token" if not place else "")
+        axes.set_xticks([sizes[0], sizes[-1]], [f"{sizes[0]:,}", f"{sizes[-1]:,}"])
+        axes.minorticks_off()
+        _finish(axes, name, "microseconds per token" if axes is panels[0] else "")
+    every = [time for _, times in curves.values() for time in times]
+    panels[0].set_ylim(min(every) / 2, max(every) * 2)
     _save(figure, file)
 
 

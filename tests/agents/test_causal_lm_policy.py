@@ -186,7 +186,9 @@ def test_the_ratio_is_one_before_the_first_step(
     assert not agent._last_episode_starts.all()  # there are texts left over
 
 
-def test_bf16_recomputes_with_the_training_forward(make_env: Any, make_network: Any) -> None:
+def test_bf16_recomputes_with_the_training_forward(
+    make_env: Any, make_network: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     venv = make_env(4)
 
     def first_ratios(recompute: bool | None) -> float:
@@ -200,6 +202,14 @@ def test_bf16_recomputes_with_the_training_forward(make_env: Any, make_network: 
             recompute_log_probs=recompute,
             policy_kwargs=policy,
         )
+        act = agent.policy.forward
+
+        def act_roughly(obs: Any, deterministic: bool = False) -> Any:
+            """As where other kernels decode than train."""
+            actions, values, log_probs = act(obs, deterministic)
+            return actions, values, log_probs + 0.01
+
+        monkeypatch.setattr(agent.policy, "forward", act_roughly)
         _, callback = agent._setup_learn(1000)
         agent.collect_rollouts(venv, callback, agent.rollout_buffer, agent.n_steps)
         agent.policy.set_training_mode(True)
@@ -278,14 +288,13 @@ def test_caches_are_dropped_before_updates_and_kept_while_predicting(make_policy
     with torch.no_grad():
         policy(obs)
         policy.set_training_mode(False)
-        assert policy._actor_caches._caches
-        assert policy._critic_caches._caches
+        pools = policy._actor_caches, policy._critic_caches
+        assert [[cache.is_empty for cache in pool._caches] for pool in pools] == [[False], [False]]
         policy.set_training_mode(True)
-        assert not policy._actor_caches._caches
-        assert not policy._critic_caches._caches
+        assert [[cache.is_empty for cache in pool._caches] for pool in pools] == [[True], [True]]
         policy(obs)
         policy.load_state_dict(policy.state_dict())
-        assert not policy._actor_caches._caches
+        assert [pool._caches for pool in pools] == [[], []]
 
 
 def test_predict(make_policy: Any, make_env: Any) -> None:

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.callbacks import ConvertCallback
 
 from textgym.agents.causal_lm_policy import CausalLMPolicy
 from textgym.agents.losses import adapt_kl_coef, clipped_policy_loss, clipped_value_loss, normalize_advantages
@@ -34,7 +35,7 @@ def hand_made_rollout(agent: PPO, monkeypatch: pytest.MonkeyPatch) -> np.ndarray
     buffer.episode_starts[:] = [[1, 1], [0, 0], [1, 0]]
     buffer._last = (torch.tensor([7.0, 7.0]), np.array([False, True]))
     reference = np.array([[-1.5, -2.0], [-2.0, -1.25], [-0.5, -4.5]])
-    monkeypatch.setattr(agent, "_score_rollout", lambda *, reference_=reference, **_: reference_)
+    monkeypatch.setattr(agent, "_score_rollout", lambda score: reference)
     ended = {"rewards": {"total": 2.0}, "is_success": True, "finish_reason": "eos", "episode": {"l": 2}}
     cut = {"rewards": {"total": 1.0}, "is_success": False, "finish_reason": "length", "episode": {"l": 3}}
     agent.finished = [(1, 0, ended), (2, 1, cut)]
@@ -227,6 +228,31 @@ def test_a_negative_kl_is_warned_about(make_agent: Any, monkeypatch: pytest.Monk
 
 
 # ------------------------------------------------------------------ returns and losses
+@pytest.mark.parametrize("critic", ["detached", "separate"])
+def test_the_values_of_a_rollout_are_those_of_its_observations(critic: str, make_agent: Any) -> None:
+    """A separate critic values whole texts after the rollout."""
+    agent = make_agent({"critic": critic}, n_envs=3, n_steps=10)
+    torch.nn.init.normal_(agent.policy.value_head.weight)
+    agent._values_are_centered = True
+    seen: list[np.ndarray[Any, Any]] = []
+    rollout_ends = ConvertCallback(lambda *_: True)
+    rollout_ends._on_rollout_end = lambda: seen.append(agent.rollout_buffer.values.copy())  # type: ignore[method-assign]
+    _, callback = agent._setup_learn(10_000, rollout_ends)
+    agent.collect_rollouts(agent.env, callback, agent.rollout_buffer, agent.n_steps)
+    assert np.array_equal(seen[0], agent.rollout_buffer.values)
+    buffer, width = agent.rollout_buffer, agent.observation_space["input_ids"].shape[0]
+    for env, start, stop, prefix in buffer.segments():
+        for step in range(start, stop):
+            ids = [*prefix, *buffer.actions[start:step, env, 0]]
+            row = torch.zeros(1, width, dtype=torch.long)
+            row[0, : len(ids)] = torch.tensor(ids)
+            observation = {"input_ids": row, "attention_mask": (torch.arange(width) < len(ids))[None].to(torch.int8)}
+            with torch.no_grad():
+                value = float(agent.policy.predict_values(observation))
+            assert buffer.values[step, env] == pytest.approx(value, abs=1e-4)
+    assert len(np.unique(buffer.values)) > 10
+
+
 def test_no_bootstrap_past_the_end_of_a_text(make_agent: Any) -> None:
     """Whatever the values say, the return of every token of a finished text is its score (gamma = lambda = 1)."""
     agent = make_agent(kl_coef=0.0, gae_lambda=1.0, n_steps=30)

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.buffers import DictRolloutBuffer
 
+from textgym.agents.causal_lm_policy import token_observation_space
 from textgym.agents.losses import generalized_advantages
 from textgym.agents.rollout_buffer import EpisodeRolloutBuffer
 
@@ -158,6 +160,23 @@ def test_every_token_is_stored_once(filler: Filler) -> None:
     assert arrays <= tokens * (8 + 6 * 4) + 3 * 8 * (48 + 1)  # and the texts of one step
     assert copied > 6 * (stored + arrays)
     assert not hasattr(ours, "observations")
+
+
+def test_a_large_rollout_takes_megabytes() -> None:
+    """1,024 environments, 256 tokens each, after prompts of 1,024; the default buffer takes 2.7 GB."""
+    envs, steps, prompt = 1024, 256, 1024
+    space = token_observation_space(prompt + steps, 4096, prompt)
+    buffer = EpisodeRolloutBuffer(steps, space, spaces.Discrete(4096), device="cpu", n_envs=envs)
+    ids = np.random.default_rng(0).integers(0, 4096, (envs, prompt + steps))
+    mask, number = np.zeros((envs, prompt + steps), dtype=np.int8), torch.zeros(envs)
+    mask[:, :prompt] = 1
+    for step in range(steps):
+        action, begins = ids[:, prompt + step], np.full(envs, step == 0)
+        buffer.add({"input_ids": ids, "attention_mask": mask}, action, np.zeros(envs), begins, number, number)
+        mask[:, prompt + step] = 1
+    assert len(buffer.segments()) == envs
+    arrays = sum(array.nbytes for array in vars(buffer).values() if isinstance(array, np.ndarray))
+    assert arrays + sum(segment.prefix.nbytes for segment in buffer.segments()) < 32 * 2**20
 
 
 def test_prefixes_are_copies(filler: Filler) -> None:

@@ -67,14 +67,16 @@ def test_rollout() -> None:
     assert all(rows[name]["work"] == [tokens] for name in rows if name.startswith("fixed"))
     assert 0 < rows["mixed: generate()"]["work"][0] <= 4 * tokens
     assert rows["mixed: env.step + policy"]["work"] == [4 * tokens]
-    assert len(report.figures) == 2
+    assert len(report.figures) == 4
+    assert 0 < report.figures["fixed lengths, percent of the time in env.step"] < 100
 
 
 def test_scaling(tmp_path: Path) -> None:
     report = smoke("scaling", tmp_path / "scaling.png")
     rows = check_form(report)
     assert {"response length 2", "environments 4", "vocabulary 5,000", "distinct prompts 1"} <= set(rows)
-    assert len(report.figures) == 4
+    assert rows["response length 4"]["limit"] == "limit, response length 4"
+    assert len(report.figures) == 5
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
 

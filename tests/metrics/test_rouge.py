@@ -8,6 +8,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from textgym.errors import DataError
 from textgym.metrics import rouge1, rouge2, rougeL
+from textgym.metrics.rouge import reaches_rougeL
 from textgym.types import Example, RewardFn
 
 
@@ -65,3 +66,21 @@ def test_lengths_are_checked() -> None:
 def test_ascii_scores_are_the_packages_own(response: str, reference: str) -> None:
     packaged = RougeScorer(["rougeL"], use_stemmer=True).score(reference, response)["rougeL"].fmeasure
     assert rougeL(["p"], [response], [example(reference)])[0] == packaged
+
+
+def test_reaching_a_threshold_exactly() -> None:
+    words = [f"word{number}" for number in range(18)]
+    assert rougeL(["p"], [" ".join(words[:7])], [example(" ".join(words))])[0] == pytest.approx(0.56)
+    score = float(rougeL(["p"], [" ".join(words[:7])], [example(" ".join(words))])[0])
+    assert reaches_rougeL(" ".join(words[:7]), example(" ".join(words)), score)
+
+
+def test_reaching_a_threshold_equals_computing_the_score() -> None:
+    rng = np.random.default_rng(0)
+    words = ["the", "cats", "running", "a", "mat", "Ünïcode", "x_y", "3,000"]
+    for _ in range(300):
+        response, reference, other = (" ".join(rng.choice(words, rng.integers(0, 9))) for _ in range(3))
+        judged_by = Example("k", "p", (reference, other))
+        for threshold in (0.2, 0.5, 0.56, 2 / 3, 0.8, 1.0):
+            expected = rougeL(["p"], [response], [judged_by])[0] >= threshold
+            assert reaches_rougeL(response, judged_by, threshold) == expected

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from textgym.models.sampling import log_prob_and_entropy, sample_tokens
+from textgym.models.sampling import log_prob_and_entropy, log_probs_of, sample_tokens
 
 
 def logits_of(rows: int = 7, size: int = 11, seed: int = 0) -> Tensor:
@@ -77,7 +77,7 @@ def test_sampling_frequencies() -> None:
     probs = torch.tensor([0.5, 0.0, 0.3, 0.15, 0.05], dtype=torch.float64)
     count = 40_000
     logits = probs.log().clamp(min=-1e9).float().expand(count, 5)
-    tokens = sample_tokens(logits, torch.Generator().manual_seed(0))
+    tokens = sample_tokens(logits, torch.Generator().manual_seed(0)).tokens
     counts = torch.bincount(tokens, minlength=5)
     assert counts[1] == 0
     spread = (count * probs * (1 - probs)).sqrt() + 1e-9
@@ -86,7 +86,7 @@ def test_sampling_frequencies() -> None:
 
 def test_rows_are_independent() -> None:
     logits = torch.zeros(4000, 2)
-    tokens = sample_tokens(logits, torch.Generator().manual_seed(1)).double()
+    tokens = sample_tokens(logits, torch.Generator().manual_seed(1)).tokens.double()
     assert abs(float(torch.corrcoef(torch.stack([tokens[:-1], tokens[1:]]))[0, 1])) < 0.06
 
 
@@ -96,24 +96,45 @@ def test_tokens_of_probability_zero_are_never_drawn(drawn: float, monkeypatch: p
     monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, drawn, dtype=torch.float64))
     logits = torch.tensor([[-1e9, -1e9, 0.0, -1e9, 1.0, -1e9], [2.0, -1e9, -1e9, -1e9, -1e9, -1e9]])
     expected = [2, 0] if drawn == 0.0 else [4, 0]
-    assert sample_tokens(logits).tolist() == expected
+    assert sample_tokens(logits).tokens.tolist() == expected
 
 
 def test_shifted_and_huge_logits_sample_alike() -> None:
     logits = torch.randn(50, 9, generator=torch.Generator().manual_seed(3))
-    first = sample_tokens(logits, torch.Generator().manual_seed(4))
-    assert torch.equal(first, sample_tokens(logits + 512.0, torch.Generator().manual_seed(4)))
+    first = sample_tokens(logits, torch.Generator().manual_seed(4)).tokens
+    assert torch.equal(first, sample_tokens(logits + 512.0, torch.Generator().manual_seed(4)).tokens)
 
 
 def test_global_generator_by_default_and_reproducible() -> None:
     logits = torch.zeros(20, 50)
     torch.manual_seed(1)
-    first = sample_tokens(logits)
+    first = sample_tokens(logits).tokens
     torch.manual_seed(1)
-    assert torch.equal(first, sample_tokens(logits))
-    assert not torch.equal(first, sample_tokens(logits))
+    assert torch.equal(first, sample_tokens(logits).tokens)
+    assert not torch.equal(first, sample_tokens(logits).tokens)
 
 
 def test_logits_that_are_no_numbers_are_an_error() -> None:
     with pytest.raises(FloatingPointError, match="finite logits"):
         sample_tokens(torch.tensor([[0.0, 1.0], [float("nan"), 1.0]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_log_probabilities_of_what_was_drawn(dtype: torch.dtype) -> None:
+    logits = logits_of(500, 40).to(dtype) + 300
+    tokens, log_probs = sample_tokens(logits)
+    expected = logits.double().log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-12  # fp32 has five digits behind the point at 300
+    torch.testing.assert_close(log_probs.double(), expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(log_probs_of(logits, tokens).double(), expected, rtol=0, atol=tolerance)
+    assert log_probs.dtype == dtype
+
+
+def test_entropy_of_many_rows_and_large_vocabularies() -> None:
+    """Sums that are taken a few rows at a time."""
+    for rows, size in ((300, 2000), (3, 2**18 + 5)):
+        logits = logits_of(rows, size).float()
+        log_probs, entropy = log_prob_and_entropy(logits, torch.arange(rows))
+        expected = Categorical(logits=logits.double())
+        torch.testing.assert_close(entropy.double(), expected.entropy(), rtol=1e-4, atol=0)
+        torch.testing.assert_close(log_probs.double(), expected.log_prob(torch.arange(rows)), rtol=0, atol=1e-4)

@@ -12,6 +12,7 @@ import numpy as np
 from textgym.errors import DataError
 from textgym.types import Example, FloatArray
 
+_ROUNDING = 1e-9
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -47,6 +48,18 @@ def rougeL(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[
     return _score("rougeL", responses, examples)
 
 
+def reaches_rougeL(response: str, example: Example, threshold: float) -> bool:  # noqa: N802
+    """Is `rougeL` of one response at least ``threshold``? Cheap where the numbers of words alone say no.
+
+    A common subsequence is at most as long as the shorter text, so F1 <= 2 min(m, n) / (m + n).
+    """
+    m = len(_WORD.findall(response.lower()))
+    lengths = [len(_WORD.findall(reference.lower())) for reference in example.references]
+    if all(2 * min(m, n) < (threshold - _ROUNDING) * (m + n) for n in lengths):
+        return False
+    return bool(rougeL([""], [response], [example])[0] >= threshold)
+
+
 def _score(kind: str, responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
     pairs = zip(responses, examples, strict=True)
     return np.fromiter((_best(kind, response, example) for response, example in pairs), np.float64, len(responses))
@@ -75,20 +88,16 @@ def _words() -> _Words:
 
 
 class _Words:
-    """The tokenizer of ``rouge-score`` for ASCII texts, Unicode words otherwise; remembers texts, as references recur.
+    """Stemmed words, of ASCII texts those of ``rouge-score``; remembers words and texts, as both recur.
 
     The package's `Tokenizer` base class asks for nothing but this method, and importing it loads nltk.
     """
 
     def __init__(self) -> None:
         from nltk.stem.porter import PorterStemmer  # type: ignore[import-untyped]
-        from rouge_score.tokenizers import DefaultTokenizer
 
-        self._stem = PorterStemmer().stem
-        self._ascii = DefaultTokenizer(use_stemmer=True).tokenize
+        self._stem = lru_cache(maxsize=2**16)(PorterStemmer().stem)
         self.tokenize = lru_cache(maxsize=4096)(self._split)
 
     def _split(self, text: str) -> list[str]:
-        if text.isascii():
-            return list(self._ascii(text))
         return [self._stem(word) if len(word) > 3 else word for word in _WORD.findall(text.lower())]

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textgym.models.decoding_copy import DecodingCopy
+from textgym.models.key_value_store import KeyValueStore
 from textgym.models.language_model import LanguageModel
-from textgym.models.prefix_cache import KeyValueStore, last_hidden
+from textgym.models.prefix_cache import last_hidden
 from textgym.models.sampling import sample_tokens
 
 
@@ -61,11 +63,12 @@ def generate(
         raise ValueError(f"expected a temperature >= 0, got {temperature}; use 0 for greedy decoding")
     if not prompts:
         return []
+    model = DecodingCopy(model).refresh()
     decoder = _Decoder(model, prompts, min(batch_size, len(prompts)), max_new_tokens, frozenset(eos_ids))
     with torch.no_grad():
         while decoder.owners:
             logits = model.logits(decoder.states)
-            tokens = sample_tokens(logits / temperature, generator) if temperature > 0 else logits.argmax(-1)
+            tokens = sample_tokens(logits / temperature, generator).tokens if temperature > 0 else logits.argmax(-1)
             finished = decoder.append(tokens)
             if finished and progress is not None:
                 progress(finished)
@@ -128,10 +131,10 @@ class _Decoder:
             if owner is not None
         ]
         ids, lengths = pad_rows(texts, self.model.fill_id, self.model.device)
-        index = torch.tensor(rows, device=ids.device)
+        index = torch.tensor(rows)
         compute = self._store.prefill if self._store is not None else self._recompute
         states = compute(index, ids, lengths)
-        self.states = self.states.to(states.dtype).index_copy(0, index, states)
+        self.states = self.states.to(states.dtype).index_copy(0, index.to(states.device), states)
 
     def _recompute(self, rows: Tensor, input_ids: Tensor, lengths: Tensor) -> Tensor:
         return last_hidden(self.model, input_ids, lengths)
@@ -140,8 +143,8 @@ class _Decoder:
         if self._store is None:
             self._encode([row for row, owner in enumerate(self.owners) if owner is not None])
             return
-        idle = torch.tensor([owner is None for owner in self.owners], device=tokens.device)
-        self._store.lengths.masked_fill_(idle, 0)  # an idle row must not widen the window
+        idle = [row for row, owner in enumerate(self.owners) if owner is None]
+        self._store.free(torch.tensor(idle, dtype=torch.long))  # an idle row must not widen the window
         self.states = self._store.extend(tokens)
 
     def _keep(self, rows: list[int], tokens: Tensor) -> Tensor:

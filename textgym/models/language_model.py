@@ -16,12 +16,14 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from textgym.errors import MissingExtraError, ModelError
 from textgym.hub import resolve_folder
+from textgym.models.activations import fuse_activations
 from textgym.models.pretrained import quiet, read_pretrained
 from textgym.tokenization import Tokenizer
 
 Precision = Literal["fp32", "bf16"]
 # transformers maps most architectures' own names for it (n_positions, n_ctx, seq_length) to the first one.
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len")
+_COMPILED_VARIANTS = 256
 _UNCACHEABLE = ("mamba", "rwkv", "xlstm", "recurrent_gemma", "jamba", "zamba", "bamba", "falcon_h1", "nemotron_h")
 
 
@@ -50,6 +52,9 @@ class LanguageModel(nn.Module):
         self._tokenizer = Tokenizer.load(source) if source is not None else None
         self.adapter: Any = None  # PEFT wrapper around `network`, when LoRA is used
         self.adapter_is_off = False
+        self._is_compiled = False
+        self._recomputes = False
+        self.can_be_recorded = True  # as a CUDA graph, until a try fails
         head = network.get_output_embeddings()
         if head is None:
             raise ModelError(
@@ -61,6 +66,7 @@ class LanguageModel(nn.Module):
         self.fill_id = 1 if getattr(self.config, "pad_token_id", None) == 0 else 0
         self._dropout: list[tuple[Any, str, float]] = []  # (configuration, name, value) of what is switched off
         self.switch_off_dropout()
+        fuse_activations(network)
         self._verify_head()
 
     @property
@@ -128,6 +134,12 @@ class LanguageModel(nn.Module):
         explicit = {"past_key_values", "position_ids"} <= self._trunk_arguments and not getattr(config, "alibi", False)
         return explicit and not recurrent and not sliding
 
+    @property
+    def can_continue_with_gradients(self) -> bool:
+        """Whether keys and values carry gradients; not where activations are recomputed."""
+        recomputed = any(getattr(module, "gradient_checkpointing", False) for module in self.network.modules())
+        return self.is_cacheable and not recomputed
+
     def switch_off_dropout(self) -> None:
         """Set every dropout probability to zero, in modules and where modules read it from their configuration.
 
@@ -184,9 +196,34 @@ class LanguageModel(nn.Module):
             "use_cache": cache is not None,
         }
         accepted = {name: value for name, value in offered.items() if name in self._trunk_arguments}
-        with self.autocast():
-            states: Tensor = self.trunk(input_ids=input_ids, **accepted)[0]
+        # One token at a time is not worth compiling: nothing but products and reading is left of it.
+        trunk = self.trunk.forward if self._is_compiled and cache is not None else self.trunk
+        with self.autocast(), self._keeping(cache):
+            states: Tensor = trunk(input_ids=input_ids, **accepted)[0]
         return states.float() if states.dtype in (torch.bfloat16, torch.float16) else states
+
+    @contextlib.contextmanager
+    def _keeping(self, cache: Any) -> Iterator[None]:
+        """Let ``cache`` be filled: transformers does not, where activations are recomputed, in training mode."""
+        switched = cache is not None and self._recomputes and self.trunk.training
+        if switched:
+            self.trunk.eval()
+        try:
+            yield
+        finally:
+            if switched:
+                self.trunk.train()
+
+    def attention_mask(self, visible: Tensor) -> Tensor:
+        """What :meth:`hidden` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K).
+
+        It is boolean for fused attention, and added to the scores by the eager kind.
+        """
+        mask = visible[:, None]
+        if self.network.config._attn_implementation != "eager":
+            return mask
+        dtype = torch.bfloat16 if self.precision == "bf16" else next(self.network.parameters()).dtype
+        return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits over the first :attr:`vocab_size` ids, (..., V), at least fp32 (hidden: (..., H))."""
@@ -204,6 +241,24 @@ class LanguageModel(nn.Module):
             return
         with torch.autocast(self.device.type, torch.bfloat16):
             yield
+
+    def compile_trunk(self) -> None:
+        """Let ``torch.compile`` fuse the passes over whole texts; the first takes half a minute, later ones are faster.
+
+        Texts of any number and length then share one compiled function. Passes that fill or read a cache are not
+        compiled, nor is a deep copy.
+        """
+        # Trunks of all models share one function, and with it the number of variants after which torch gives up.
+        limit = torch._dynamo.config.recompile_limit
+        torch._dynamo.config.recompile_limit = max(limit, _COMPILED_VARIANTS)
+        self.trunk.compile(dynamic=True)
+        self._is_compiled = True
+
+    def recompute_activations(self) -> None:
+        """Keep one activation per layer and compute the others again in the backward pass, for memory."""
+        name = "activation_checkpointing_enable"  # what newer releases of transformers call it
+        getattr(self.network, name, self.network.gradient_checkpointing_enable)()
+        self._recomputes = True
 
     def restrict_vocabulary(self, size: int) -> None:
         """Drop the logits of padding rows: keep the first ``size`` ids (the tokenizer's length)."""

@@ -82,6 +82,7 @@ class TrainSettings:
     critic: Critic = "detached"
     lora_rank: int | None = None
     precision: Precision = "fp32"
+    compile: bool = False
     max_prompt_tokens: int | None = None
     max_new_tokens: int | None = None
     eval_prompts: int = 300
@@ -184,6 +185,7 @@ def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
             "temperature": settings.temperature,
             "precision": settings.precision,
             "lora_rank": settings.lora_rank,
+            "compile": settings.compile,
         },
         seed=settings.seed,
         device=pick_device(settings.device),

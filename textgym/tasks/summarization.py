@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from textgym.metrics.rouge import rouge1, rouge2, rougeL
+from textgym.metrics.rouge import reaches_rougeL, rouge1, rouge2, rougeL
 from textgym.tasks.base import TextTask
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Split
 
@@ -91,7 +91,7 @@ class Summarization(TextTask):
             from textgym.data import reports
 
             return reports.is_success(response, example)
-        return bool(example.references) and float(rougeL([""], [response], [example])[0]) >= _SUCCESS_ROUGE_L
+        return bool(example.references) and reaches_rougeL(response, example, _SUCCESS_ROUGE_L)
 
 
 def _default_reward(data: str, has_references: bool) -> tuple[str, str]:
