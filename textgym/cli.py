@@ -151,6 +151,7 @@ def reward_fit(
     prompt_column: options.PromptColumn = None,
     reference_column: options.ReferenceColumn = None,
     model: options.Model = "tiny",
+    members: Annotated[int, typer.Option("--members", help="Reward models to average.")] = 1,
     comparisons: Annotated[
         str | None, typer.Option("--comparisons", help="JSON lines of comparisons, or prompt/chosen/rejected rows.")
     ] = None,

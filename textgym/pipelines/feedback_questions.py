@@ -77,7 +77,7 @@ def run_sample(settings: SampleSettings) -> list[Question]:
     writers = plan_writers(settings, examples, count)
     texts = write_texts(settings, task, examples, writers)
     rows = zip(examples, texts, writers, strict=True)
-    asked = [_question(settings, task, example, row, names) for example, row, names in rows]
+    asked = [question_about(settings, task, example, row, names) for example, row, names in rows]
     questions = [question for question in asked if question is not None]
     with FeedbackStore(settings.project) as store:
         before = len(store.questions())
@@ -94,7 +94,7 @@ def run_sample(settings: SampleSettings) -> list[Question]:
     return questions
 
 
-def _question(
+def question_about(
     settings: SampleSettings, task: Task, example: Example, texts: Sequence[str], writers: Sequence[str]
 ) -> Question | None:
     """Return the question about different texts; ``None`` if too few differ: nobody can tell equal ones apart."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
@@ -24,14 +25,15 @@ from textgym.pipelines.sampling import Sampling, sample_texts
 from textgym.pipelines.settings import check_settings
 from textgym.pipelines.setup import TaskChoice, describe_data, load_model, located, require_context, with_budgets
 from textgym.plots import plot_loss
-from textgym.reward_models import FitReport, PreferenceRewardModel
+from textgym.reward_models import FitReport, PreferenceRewardModel, RewardEnsemble
 from textgym.reward_models.evidence import check_split, split_records, usable_records
 from textgym.rewards import NAMED_REWARDS, load_attribute
 from textgym.runs import RunFolder, intervals_as_json
 from textgym.types import Comparison, Example, Question, Task
 
 AnnotatorName = Literal["gold", "rouge"]
-_NOISE: dict[AnnotatorName, float] = {"gold": 0.1, "rouge": 0.05}
+NOISE: Mapping[AnnotatorName, float] = {"gold": 0.1, "rouge": 0.05}
+"""Score difference that a simulated annotator sees 73 % of the time."""
 _REFERENCES = 512
 _MIX = (0.55, 0.15, 0.15, 0.15)  # second text of a pair: a sample, the reference, another's reference, the first words
 _MAX_LENGTH = 512
@@ -44,6 +46,7 @@ class RewardSettings:
     Attributes:
         choice: Task and data.
         model: Samples the texts to compare, and is the trunk the reward model starts from.
+        members: Reward models to average, each fitted to reweighted prompts; they say where they disagree.
         comparisons: File of comparisons; ``None`` lets an annotator be simulated.
         annotator: Whom to simulate: ``"gold"`` judges by the data's true quality, ``"rouge"`` by the references.
             ``None`` takes gold where the data knows it.
@@ -57,6 +60,7 @@ class RewardSettings:
 
     choice: TaskChoice
     model: str = "tiny"
+    members: int = 1
     comparisons: str | None = None
     annotator: AnnotatorName | None = None
     pairs: int = 2000
@@ -72,7 +76,7 @@ class RewardSettings:
     out: str | None = None
 
     def __post_init__(self) -> None:
-        counts = ("pairs", "epochs", "batch_size", "max_prompt_tokens", "max_new_tokens")
+        counts = ("members", "pairs", "epochs", "batch_size", "max_prompt_tokens", "max_new_tokens")
         check_settings(self, counts=counts, positive=("learning_rate",), not_negative=("noise", "held_out"))
         if self.held_out >= 1:
             raise ValueError(f"expected a share below 1 as held_out, got {self.held_out}; lower it")
@@ -170,9 +174,7 @@ def fit_reward(
     Raises:
         RunInterrupted: The user stopped it; the comparisons are kept.
     """
-    longest = max(task.max_prompt_tokens + task.max_new_tokens, _MAX_LENGTH)
-    context = longest if model.context_length is None else model.context_length
-    reward = PreferenceRewardModel(model, max_length=min(context, longest))
+    reward = _new_reward(settings, task, model)
     losses: list[float] = []
     try:
         with console.progress("fitting", 1, "steps") as ticker:
@@ -194,6 +196,16 @@ def fit_reward(
     reward.save(run.reward)
     plot_loss(run.path / "reward_loss.png", losses, "Bradley-Terry loss, nats (chance: 0.693)")
     return report
+
+
+def _new_reward(
+    settings: RewardSettings, task: Task, model: LanguageModel
+) -> PreferenceRewardModel | RewardEnsemble:
+    longest = max(task.max_prompt_tokens + task.max_new_tokens, _MAX_LENGTH)
+    context = longest if model.context_length is None else model.context_length
+    trunks = [model, *(copy.deepcopy(model) for _ in range(settings.members - 1))]
+    members = [PreferenceRewardModel(trunk, max_length=min(context, longest)) for trunk in trunks]
+    return RewardEnsemble(members) if len(members) > 1 else members[0]
 
 
 def show_report(report: FitReport) -> None:
@@ -249,7 +261,7 @@ def _annotator(
 ) -> BradleyTerryAnnotator:
     by_key = {example.key: example for example in examples}
     measure = _Gold(task) if name == "gold" else load_attribute(NAMED_REWARDS["rouge"])
-    noise = _NOISE[name] if settings.noise is None else settings.noise
+    noise = NOISE[name] if settings.noise is None else settings.noise
     return BradleyTerryAnnotator(reward_scorer(measure, by_key), noise, rng, name=f"simulated-{name}")
 
 
