@@ -131,9 +131,11 @@ def simulate(
 def export_command(
     project: _Project,
     file: _File,
-    form: Annotated[str, typer.Option("--form", help="votes, records, preferences, labels or csv.")] = "votes",
+    form: Annotated[
+        str, typer.Option("--form", help="votes, questions, records, preferences, labels or csv.")
+    ] = "votes",
 ) -> None:
-    """Write the answers to a file."""
+    """Write the answers, or the questions, to a file."""
     from textgym.pipelines.feedback import run_export
 
     run_export(project, file, form)

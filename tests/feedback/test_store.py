@@ -225,6 +225,8 @@ def test_natural_use_grows(store: FeedbackStore) -> None:
     late = answer_natural(question, [Behaviour(0, True, 9.0), Behaviour(1, False, 2.0)], by)
     assert store.vote("v", "ann", 1, early, revise=True)
     assert store.vote("v", "ann", 1, late, revise=True)
+    assert store.vote("v", "ann", 1, early, revise=True)  # overtaken on its way
+    assert store.vote("v", "ann", 1, (), revise=True)
     assert store.records() == list(late)
     assert store.progress().votes == 1
     assert not store.vote("v", "ann", 1, early)

@@ -247,6 +247,8 @@ def test_natural_use_counts_what_is_read(server: Server, page: Any, place: Any) 
     page.evaluate("delete document.visibilityState")
     page.evaluate("document.querySelectorAll('#results .text')[1].dispatchEvent(new Event('copy', {bubbles: true}))")
     press(page, "n")
+    time.sleep(0.5)  # the next question is shown, and not answered by that
+    assert {record.prompt for record in server.store.records()} == {"prompt 0"}
     found = {r.position: r for r in server.store.records() if isinstance(r, ImplicitFeedback)}
     assert [found[place].clicked for place in range(3)] == [False, True, False]
     assert 1.0 < found[1].dwell_seconds < 3.5
@@ -255,6 +257,17 @@ def test_natural_use_counts_what_is_read(server: Server, page: Any, place: Any) 
     assert [found[place].copied for place in range(3)] == [False, True, False]
     order = shown_order(3, found[1].order_seed)
     assert found[1].response == place.question(0, "natural", 3).responses[order[1]]
+
+
+def test_who_reads_fast_is_seen(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "natural", 3, 8)
+    server.store.update_setting("consents", lambda _: ["me"])
+    page.reload()
+    for _ in range(7):
+        press(page, "3", "n")
+    found = [r for r in server.store.records() if isinstance(r, ImplicitFeedback)]
+    assert [(r.prompt, r.position) for r in found if r.clicked] == [(f"prompt {n}", 2) for n in range(7)]
+    assert len(found) == 21
 
 
 def test_idle_time_does_not_count(server: Server, page: Any, place: Any) -> None:

@@ -118,6 +118,16 @@ def test_questions_of_ones_own() -> None:
         assert [type(record) for record in store.records()] == [Comparison, Rating, Comparison, Rating]
 
 
+def test_questions_from_project_to_project(lm: str, data: str) -> None:
+    sample(lm, data, "--prompts", "4", "--checks", "2", "--overlap", "3")
+    assert "6 questions" in run("export", "p.db", "questions.jsonl", "--form", "questions").stdout
+    assert "6 new questions" in run("import", "q.db", "questions.jsonl").stdout
+    assert "0 new questions" in run("import", "q.db", "questions.jsonl").stdout
+    with FeedbackStore("p.db") as first, FeedbackStore("q.db") as second:
+        assert first.plan() == second.plan()
+        assert (second.progress().items, second.progress().wanted) == (4, 12)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

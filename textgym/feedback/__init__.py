@@ -28,6 +28,7 @@ from textgym.feedback.exchange import (
 )
 from textgym.feedback.learning_curve import AccuracyPoint, accuracy_curve, add_accuracy
 from textgym.feedback.people import People
+from textgym.feedback.questions import export_questions, import_questions
 from textgym.feedback.records import read_comparisons, read_records, shown_order, write_records
 from textgym.feedback.simulated import (
     BradleyTerryAnnotator,
@@ -37,7 +38,7 @@ from textgym.feedback.simulated import (
     reward_scorer,
     simulated_people,
 )
-from textgym.feedback.store import Assignment, FeedbackStore, Vote, VoteConflictError
+from textgym.feedback.store import Assignment, FeedbackStore, Planned, Vote, VoteConflictError
 from textgym.feedback.strengths import WinRates, bradley_terry_scores, win_rates
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "Form",
     "Habits",
     "People",
+    "Planned",
     "Scorer",
     "SimulatedPerson",
     "Vote",
@@ -66,9 +68,11 @@ __all__ = [
     "bradley_terry_scores",
     "cohen_kappa",
     "collect_answers",
+    "export_questions",
     "export_records",
     "export_votes",
     "from_preference_rows",
+    "import_questions",
     "import_votes",
     "krippendorff_alpha",
     "make_questions",

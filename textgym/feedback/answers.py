@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from textgym.types import Choice, Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating, Record
@@ -78,6 +79,25 @@ def answer_natural(question: Question, behaviours: Sequence[Behaviour], by: By) 
         )
         for place, (text, seen) in enumerate(zip(question.responses, behaviours, strict=True))
     )  # fmt: skip
+
+
+def merge_natural(before: Sequence[Record], after: Sequence[Record]) -> tuple[Record, ...]:
+    """Return what two reports of natural use of one question say together; in either order, so that none is lost."""
+    if not (before and after):
+        return tuple(before or after)
+    return tuple(_merged(*pair) for pair in zip(before, after, strict=True))
+
+
+def _merged(first: Record, second: Record) -> ImplicitFeedback:
+    assert isinstance(first, ImplicitFeedback)
+    assert isinstance(second, ImplicitFeedback)
+    return replace(
+        second,
+        clicked=first.clicked or second.clicked,
+        dwell_seconds=max(first.dwell_seconds, second.dwell_seconds),
+        scrolled=max(first.scrolled, second.scrolled),
+        copied=first.copied or second.copied,
+    )
 
 
 def check_answer(question: Question, annotator: str, records: Sequence[Record]) -> None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from textgym.errors import TextGymError
 from textgym.feedback import tables
-from textgym.feedback.answers import Expected, check_answer, check_expected, is_expected
+from textgym.feedback.answers import Expected, check_answer, check_expected, is_expected, merge_natural
 from textgym.feedback.database import Database
 from textgym.feedback.records import record_from_json, record_to_json
 from textgym.feedback.schema import APPLICATION_ID, MIGRATIONS
@@ -74,6 +74,22 @@ class Vote:
     def skipped(self) -> bool:
         """Was the question passed over?"""
         return not self.records
+
+
+class Planned(NamedTuple):
+    """A question with what the store knows about asking it.
+
+    Attributes:
+        question: What is asked.
+        overlap: How many annotators to ask.
+        priority: The higher, the earlier.
+        expected: The answer, if it is an attention check.
+    """
+
+    question: Question
+    overlap: int = 1
+    priority: float = 0.0
+    expected: Expected | None = None
 
 
 class Progress(NamedTuple):
@@ -173,8 +189,7 @@ class FeedbackStore:
         """
         if overlap < 1:
             raise ValueError(f"expected one annotator or more per question, got overlap {overlap}; raise it")
-        with self._database.write() as db:
-            return [tables.add(db, question, None, overlap, priority) for question in questions]
+        return self.add_plan(Planned(question, overlap, priority) for question in questions)
 
     def add_checks(self, questions: Sequence[Question], expected: Sequence[Expected]) -> list[int]:
         """Add questions whose answer is known, to see who pays attention; every annotator is asked all of them.
@@ -191,11 +206,27 @@ class FeedbackStore:
         Raises:
             ValueError: If an answer does not fit its question.
         """
-        pairs = list(zip(questions, expected, strict=True))
-        for question, answer in pairs:
-            check_expected(question, answer)
+        return self.add_plan(
+            Planned(question, expected=answer) for question, answer in zip(questions, expected, strict=True)
+        )
+
+    def add_plan(self, plan: Iterable[Planned]) -> list[int]:
+        """Add questions and attention checks, all or none; otherwise as `add` and `add_checks`."""
+        rows = list(plan)
+        for row in rows:
+            if row.expected is not None:
+                check_expected(row.question, row.expected)
         with self._database.write() as db:
-            return [tables.add(db, question, answer, 1, 0.0) for question, answer in pairs]
+            return [tables.add(db, row.question, row.expected, row.overlap, row.priority) for row in rows]
+
+    def plan(self) -> list[Planned]:
+        """Return all questions in the order they were added; the inverse of `add_plan`."""
+        with self._database.read() as db:
+            rows = db.execute("SELECT question, overlap, priority, expected FROM items ORDER BY id").fetchall()
+        return [
+            Planned(tables.parse_question(text), overlap, priority, None if answer is None else json.loads(answer))
+            for text, overlap, priority, answer in rows
+        ]
 
     def set_priorities(self, priorities: Mapping[int, float]) -> None:
         """Change which questions are asked first, by their numbers."""
@@ -276,8 +307,8 @@ class FeedbackStore:
             annotator: Who answered.
             item: Number of the question.
             records: The answer (`Question.mode` says which records); none skips the question.
-            revise: Let the vote replace an earlier one of the same name, as reports of natural use do that grow while
-                somebody reads.
+            revise: Add the vote to an earlier one of the same name, as reports of natural use do that grow while
+                somebody reads; a report that was overtaken by a later one takes nothing back.
 
         Returns:
             Was it new (or revised)? ``False`` for one that was sent again.
@@ -303,7 +334,8 @@ class FeedbackStore:
             if records:
                 check_answer(question, annotator, records)
             if known is not None:
-                tables.revise(db, item, vote_id, known.records, text)
+                grown = merge_natural(_records(known.records), records)
+                tables.revise(db, item, vote_id, known.records, _records_text(grown))
                 return True
             if tables.has_answered(db, annotator, item):
                 raise VoteConflictError(

@@ -7,7 +7,6 @@ import importlib.util
 import itertools
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -15,13 +14,14 @@ from typing import Any, get_args
 import numpy as np
 
 from textgym import console
-from textgym.errors import DataError, MissingExtraError, did_you_mean
+from textgym.errors import MissingExtraError, did_you_mean
 from textgym.feedback.agreement import Level, collect_answers, krippendorff_alpha, position_bias, raw_agreement
 from textgym.feedback.exchange import Form, export_records, export_votes, import_votes
+from textgym.feedback.questions import export_questions, import_questions, is_question
 from textgym.feedback.records import read_lines
 from textgym.feedback.store import FeedbackStore
 from textgym.feedback.strengths import bradley_terry_scores
-from textgym.types import Comparison, Question, Ranking, Rating
+from textgym.types import Comparison, Ranking, Rating
 
 TOKEN_VARIABLE = "TEXTGYM_FEEDBACK_TOKEN"
 _LEVELS: tuple[tuple[str, type[Comparison | Rating | Ranking], Level], ...] = (
@@ -64,7 +64,7 @@ def run_serve(settings: ServeSettings) -> None:
         MissingExtraError: What the page needs is not installed.
         ValueError: The token in the environment is too short.
     """
-    _require_extra()
+    require_page()
     from textgym.feedback.server.serve import Address, serve
 
     token = os.environ.get(TOKEN_VARIABLE)
@@ -77,7 +77,7 @@ def run_serve(settings: ServeSettings) -> None:
     with FeedbackStore(settings.project) as store:
         store.update_setting("project", lambda known: {**(known or {}), **changes})
         address = Address(settings.host, settings.port, settings.closed, token, settings.allow_hosts)
-        serve(store, address, settings.name or _user(), _Announcement(settings.project))
+        serve(store, address, settings.name or user_name(), _Announcement(settings.project))
         console.say(f"Stopped. All answers are in {settings.project}.")
 
 
@@ -94,23 +94,25 @@ class _Announcement:
 
 
 def run_export(project: str, file: str, form: str) -> None:
-    """Write the answers of a project to a file.
+    """Write the answers of a project, or its questions, to a file.
 
     Raises:
-        DataError: There is no such project.
+        FileNotFoundError: There is no such project.
         ValueError: There is no such form.
     """
-    forms = ("votes", *get_args(Form))
+    forms = ("votes", "questions", *get_args(Form))
     if form not in forms:
         raise ValueError(f"expected a form out of {', '.join(forms)}, got {form!r}.{did_you_mean(form, forms)}")
     with _existing(project) as store:
-        if form == "votes":
+        if form == "questions":
+            count = export_questions(store, file)
+        elif form == "votes":
             count = export_votes(store, file)
         else:
             records = store.records()
             export_records(records, file, form)  # type: ignore[arg-type]  # one of them
             count = len(records)
-    console.say(f"{count:,} records -> {file} ({form})")
+    console.say(f"{count:,} {'questions' if form == 'questions' else 'records'} -> {file} ({form})")
 
 
 def run_import(project: str, file: str, overlap: int) -> None:
@@ -121,31 +123,10 @@ def run_import(project: str, file: str, overlap: int) -> None:
     """
     first = next(iter(read_lines(file)), ("", {}))[1]
     with FeedbackStore(project) as store:
-        if isinstance(first, dict) and "responses" in first and "ranks" not in first:
-            before = len(store.questions())
-            store.add(list(read_questions(file)), overlap=overlap)
-            console.say(f"{len(store.questions()) - before:,} new questions <- {file}")
+        if is_question(first):
+            console.say(f"{import_questions(store, file, overlap):,} new questions <- {file}")
         else:
             console.say(f"{import_votes(store, file):,} new votes <- {file}")
-
-
-def read_questions(file: str) -> Iterator[Question]:
-    """Yield the questions of a file: JSON lines with ``prompt``, ``responses``, and any other field of `Question`.
-
-    Raises:
-        DataError: Naming the line that is no question.
-    """
-    for place, row in read_lines(file):
-        try:
-            assert isinstance(row, dict)
-            lists = [tuple(row.get(name, ())) for name in ("responses", "generators", "criteria")]
-            texts, generators, criteria = lists
-            key = row.get("task_key", row["prompt"][:80])
-            yield Question(key, row["prompt"], texts, row.get("mode", "compare"), generators, criteria=criteria)
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{place}: expected a question with prompt and responses, got {row!r:.80} ({error})"
-            ) from None
 
 
 def run_status(project: str) -> None:
@@ -187,14 +168,16 @@ def _existing(project: str) -> FeedbackStore:
     return FeedbackStore(project)
 
 
-def _require_extra() -> None:
+def require_page() -> None:
+    """Raise `MissingExtraError` unless what the page needs is installed."""
     needed = ("fastapi", "uvicorn", "jinja2", "python_multipart")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(f"the page needs {', '.join(missing)}; pip install 'textgym[feedback]'")
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the name of the user of this machine."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # no such user, as in some containers

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MAX_BODY_BYTES = 4_000_000
 _MOST_CALLERS = 10_000
 _SAFE_METHODS = ("GET", "HEAD")
+_LIFETIME = "max-age=600"  # of scripts and styles: keys work at once on the next page
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -58,7 +59,7 @@ class Gate:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers[name] = value
-                headers.setdefault("Cache-Control", "no-store")
+                headers.setdefault("Cache-Control", _LIFETIME if scope["path"].startswith("/static/") else "no-store")
             await send(message)
 
         refusal = self._refusal(scope["method"], Headers(scope=scope))

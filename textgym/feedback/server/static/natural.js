@@ -23,11 +23,13 @@ function isOnScreen(element) {
 }
 
 function fields() {
+  results.forEach((result, index) => { behaviours[index].clicked ||= result.open; }); // its event may be still to come
   form.elements.behaviour.value = JSON.stringify(behaviours.map((each) => ({ ...each, seconds: Number(each.seconds.toFixed(2)) })));
   return new URLSearchParams(new FormData(form));
 }
 
 function report() {
+  if (!results.some((result, index) => result.open || behaviours[index].clicked)) return; // a look is no answer yet
   const body = fields();
   const content = form.elements.behaviour.value;
   if (content === reported) return;
@@ -66,4 +68,3 @@ addEventListener("keydown", (event) => {
 const next = form.querySelector("button");
 next.removeAttribute("name"); // without a script it skips
 form.addEventListener("submit", () => { fields(); });
-report();
