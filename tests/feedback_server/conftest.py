@@ -55,9 +55,9 @@ class Place:
             visitor.cookies.set(self.site.cookie, seal(session, self.site.secret))
         return visitor
 
-    def beside(self, name: str) -> Place:
-        """Return an open site with an empty store beside this one's."""
-        return Place(FeedbackStore(self.store.path.with_name(name)), None)
+    def beside(self, name: str, token: str | None = None) -> Place:
+        """Return a site with an empty store beside this one's; an open one unless it has a token."""
+        return Place(FeedbackStore(self.store.path.with_name(name)), token)
 
     @staticmethod
     def question(

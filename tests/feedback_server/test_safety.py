@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -214,7 +219,8 @@ def test_every_reply_forbids_what_no_page_needs(place: Any) -> None:
         assert "unsafe" not in policy
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
-    assert place.visitor().get("/").headers["cache-control"] == "no-store"
+    for path in ("/", "/dashboard", "/login", "/export/records", "/api/records"):
+        assert place.visitor().get(path).headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize(
@@ -324,32 +330,94 @@ def fill(place: Any, text: str, n: int) -> None:
         place.store.add([Question(f"{name}{n}", f"{text}{n}", texts, mode, generators, None, criteria)])
     settings = {"title": name, "guidelines": name, "anchors": [name] * 5}
     place.store.update_setting("project", lambda _: settings)
-    place.store.update_setting("consents", lambda _: ["me"])
 
 
-def pages(place: Any, text: str) -> list[str]:
-    """Return every page with a text in all places."""
+def name_like(text: str) -> str:
+    """Return as much of a text as can be the name of a person."""
+    return "".join(char for char in text if char.isprintable())[:80].strip()
+
+
+def pages(place: Any, text: str) -> dict[str, str]:
+    """Return every page that annotators and owners see, with a text in all places."""
     fill(place, text, 1)
     fill(place, text, 2)
-    visitor = place.visitor()
-    found = [visitor.get(f"/?mode={mode}").text for mode in ("compare", "rank", "rate", "edit", "natural")]
-    found.append(visitor.answer("/?mode=compare", choice="first").text)
-    found.append(visitor.answer("/?mode=rank", **{f"rank-{place}": "1" for place in range(3)}).text)
+    name = name_like(text)
+    visitor = place.visitor(name)
+    found = {"consent": visitor.get("/?mode=natural").text}
+    place.store.update_setting("consents", lambda _: [name])
+    for mode in ("compare", "rank", "rate", "edit", "natural"):
+        found[mode] = visitor.get(f"/?mode={mode}").text
+    found["compared"] = visitor.answer("/?mode=compare", choice="first").text
+    found["ranked"] = visitor.answer("/?mode=rank", **{f"rank-{place}": "1" for place in range(3)}).text
     grades = {f"rating-{place}{criterion}": "1" for place in range(2) for criterion in ("", "-0")}
-    found.append(visitor.answer("/?mode=rate", **grades).text)
-    found.append(visitor.answer("/?mode=edit", text=text.encode("utf-8", "replace").decode()).text)
-    found.append(visitor.get("/?mode=edit&better=first").text)
-    found.append(visitor.get("/dashboard").text)
-    found.append(visitor.get("/nothing").text)
+    found["rated"] = visitor.answer("/?mode=rate", **grades).text
+    found["edited"] = visitor.answer("/?mode=edit", text=text.encode("utf-8", "replace").decode()).text
+    found["chosen"] = visitor.get("/?mode=edit&better=first").text
+    rows = json.dumps([{"clicked": True, "seconds": 1, "scrolled": 1, "copied": True}] * 2)
+    found["read"] = visitor.answer("/?mode=natural", behaviour=rows).text
+    found["incomplete"] = visitor.answer("/?mode=compare", choice=text.encode("utf-8", "replace").decode()).text
+    found["done"] = visitor.answer("/?mode=compare", choice="skip").text
+    found["dashboard"] = visitor.get("/dashboard").text
+    found["nothing"] = visitor.get(f"/{quote(text, errors='replace')}").text
     return found
 
 
-def test_hostile_texts_add_nothing_to_any_page(place: Any) -> None:
-    expected = pages(place, "harmless")
-    dashboard = 10  # its pictures have as many lines as the answers want
+def entrance_pages(place: Any, text: str) -> dict[str, str]:
+    """Return every page of a closed site that lets people in, with a text in all places."""
+    fill(place, text, 1)
+    name = name_like(text)
+    place.store.update_setting("accounts", lambda _: {name: {"salt": "00", "hash": ""}})
+    owner, stranger = enter(place), place.visitor()
+    invitation = place.site.accounts.invite(place.now)
+    form = {"invitation": invitation, "name": name, "password": PASSWORD}
+    hostile = quote(text, errors="replace")
+    return {
+        "people": owner.get("/people").text,
+        "invited": owner.post("/people", data=owner.fields(owner.get("/people"), "/people")).text,
+        "login": stranger.get("/login").text,
+        "join": stranger.get(f"/join?invitation={invitation}").text,
+        "taken": stranger.post("/join", data=form).text,
+        "wrong token": stranger.get(f"/enter?token={hostile}").text,
+        "wrong invitation": stranger.get(f"/join?invitation={hostile}").text,
+        "annotator": place.visitor(name).get("/").text,
+    }
+
+
+@pytest.mark.parametrize("make", [pages, entrance_pages])
+def test_hostile_texts_add_nothing_to_any_page(place: Any, make: Callable[[Any, str], dict[str, str]]) -> None:
+    token = TOKEN if make is entrance_pages else None
+    expected = make(place.beside("harmless.db", token), "harmless")
     for number, text in enumerate(HOSTILE):
-        shown = pages(place.beside(f"{number}.db"), text)
-        for index, (page, harmless) in enumerate(zip(shown, expected, strict=True)):
-            kind = set if index == dashboard else list
-            assert kind(skeleton(page)) == kind(skeleton(harmless)), text
-            assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\x00]", without_drafts(page)), text
+        shown = make(place.beside(f"{number}.db", token), text)
+        for name, harmless in expected.items():
+            kind = set if name == "dashboard" else list  # its pictures have as many lines as the answers want
+            assert kind(skeleton(shown[name])) == kind(skeleton(harmless)), (name, text)
+            assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\x00]", without_drafts(shown[name])), (name, text)
+
+
+@pytest.mark.parametrize("form", ["records", "preferences", "labels", "csv"])
+def test_hostile_texts_in_downloads_stay_data(place: Any, form: str) -> None:
+    texts = [*HOSTILE, "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1"]
+    for number, text in enumerate(texts):
+        fill(place, text, number)
+    visitor = place.visitor()
+    for _ in texts:
+        visitor.answer("/?mode=compare", choice="first")
+    reply = visitor.get(f"/export/{form}")
+    assert reply.headers["content-type"].partition(";")[0] in ("text/csv", "application/x-ndjson")
+    assert reply.headers["content-disposition"].startswith("attachment; ")
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    if form == "csv":
+        rows = list(csv.reader(io.StringIO(reply.content.decode("utf-8-sig"))))
+        assert len(rows) == len(texts) + 1
+        assert not [cell for row in rows for cell in row if cell.lstrip()[:1] in tuple("=+-@")]
+    else:
+        rows = [json.loads(line) for line in reply.content.splitlines()]
+        assert len(rows) == len(texts) * (2 if form == "labels" else 1)
+
+
+def test_hostile_texts_in_json_are_no_page(place: Any) -> None:
+    for number, text in enumerate(HOSTILE):
+        fill(place, text, number)
+    for path in ("/api/questions", "/api/records", "/api/status", "/api/nothing"):
+        assert place.visitor().get(path).headers["content-type"] == "application/json"
