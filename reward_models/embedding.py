@@ -139,13 +139,22 @@ class EmbeddingRewardModel(LearnedReward):
         """Standard deviation of the raw score over the replicas, shape ``(n,)``."""
         return np.asarray(self.raw_members(prompts, responses).std(axis=0))
 
-    def fit(self, records: Sequence[Record], *, validation_fraction: float = 0.1, seed: int = 0) -> FitReport:
+    def fit(
+        self,
+        records: Sequence[Record],
+        *,
+        criterion: str | None = None,
+        validation_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> FitReport:
         """Learn from records of any kinds, mixed as they come; the normalisation starts anew.
 
         How each kind is read: `observe`; how answers come about from scores: `AnswerLikelihood`.
 
         Args:
             records: Comparisons, rankings, ratings, demonstrations, implicit feedback.
+            criterion: Learn from the ratings by this criterion (a key of `Rating.criteria`) instead of the overall
+                ones; ratings without it are left out, records of other kinds are not.
             validation_fraction: Share of the *prompts* held out, with all records about them.
             seed: Decides the split, and the replicas.
 
@@ -153,14 +162,14 @@ class EmbeddingRewardModel(LearnedReward):
             The report, also kept as `report`.
 
         Raises:
-            DataError: If the records teach nothing, or are all about one prompt.
+            DataError: If the records teach nothing, are all about one prompt, or have no such criterion.
             RewardError: If the weights become infinite or NaN.
         """
 
         def train(kept: Sequence[Record], evidence: Evidence) -> Training:
             return self._fit_heads(evidence.observations, seed)
 
-        return self._learn(records, validation_fraction, seed, train)
+        return self._learn(records, criterion, validation_fraction, seed, train)
 
     def _fit_heads(self, observations: Sequence[Observation], seed: int) -> Training:
         candidates = list(dict.fromkeys(text for each in observations for text in each.candidates))

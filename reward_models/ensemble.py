@@ -60,12 +60,18 @@ class RewardEnsemble(LearnedReward):
         return np.asarray(self.raw_members(prompts, responses).std(axis=0))
 
     def fit(
-        self, records: Sequence[Record], *, validation_fraction: float = 0.1, seed: int = 0, **settings: Any
+        self,
+        records: Sequence[Record],
+        *,
+        criterion: str | None = None,
+        validation_fraction: float = 0.1,
+        seed: int = 0,
+        **settings: Any,
     ) -> FitReport:
         """Fit every member to the same prompts, reweighted at random (Bayesian bootstrap); judge their mean.
 
         Args:
-            records: As `PreferenceRewardModel.fit`.
+            records, criterion: As `PreferenceRewardModel.fit`.
             validation_fraction: Share of the prompts that no member sees.
             seed: Of the split; member i is fitted with ``seed + i``.
             settings: More arguments of `PreferenceRewardModel.fit`.
@@ -93,7 +99,7 @@ class RewardEnsemble(LearnedReward):
                 _mean([report.severity for report in reports]),
             )
 
-        return self._learn(records, validation_fraction, seed, train)
+        return self._learn(records, criterion, validation_fraction, seed, train)
 
     def save(self, folder: str | Path) -> None:
         """Write a folder: a JSON card, and a folder per member (`PreferenceRewardModel.save`).

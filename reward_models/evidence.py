@@ -5,12 +5,11 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
-from textgym.errors import DataError
-from textgym.feedback.comparisons import split_comparisons
+from textgym.errors import DataError, did_you_mean
 from textgym.reward_models.implicit import DEFAULT_WEIGHT, Vote, implied_preferences, weight_of_behaviour
 from textgym.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
 
@@ -203,6 +202,42 @@ def _as_vote(judgement: Judgement) -> Vote:
     return Vote(judgement.first, judgement.second, judgement.label)
 
 
+def graded_by(records: Sequence[Record], criterion: str | None) -> list[Record]:
+    """Let the grade of a criterion be the grade of every rating; ratings without one are left out, aloud.
+
+    Records of other kinds, which know no criteria, stay as they are.
+
+    Args:
+        records: Of any kinds.
+        criterion: A key of `Rating.criteria`; ``None`` leaves the overall grades.
+
+    Raises:
+        DataError: If no rating has that criterion.
+    """
+    if criterion is None:
+        return list(records)
+    ratings = [record for record in records if isinstance(record, Rating)]
+    known = sorted({name for record in ratings for name in record.criteria})
+    if criterion not in known:
+        found = f"those by {', '.join(known)}" if known else "none"
+        raise DataError(
+            f"expected ratings by the criterion {criterion!r}, got {found}.{did_you_mean(criterion, known)} "
+            "Leave the criterion out to learn from the overall grades"
+        )
+    lacking = sum(criterion not in record.criteria for record in ratings)
+    if lacking:
+        warnings.warn(f"left out {lacking} of {len(ratings)} ratings, which have no {criterion!r}", stacklevel=3)
+    return [
+        _regraded(record, criterion) if isinstance(record, Rating) else record
+        for record in records
+        if not isinstance(record, Rating) or criterion in record.criteria
+    ]
+
+
+def _regraded(record: Rating, criterion: str) -> Rating:
+    return replace(record, rating=record.criteria[criterion])
+
+
 def usable_records(records: Sequence[Record]) -> list[Record]:
     """Leave out comparisons and rankings of a text with itself, aloud; refuse records that teach nothing.
 
@@ -274,12 +309,6 @@ _FLAWS: Mapping[type[Record], str] = {
 }
 
 
-def split_records(records: Sequence[Record], held_out: float, seed: int) -> tuple[list[Record], list[Record]]:
-    """Split records of any kinds by prompt; all records about one prompt are on one side (`split_comparisons`)."""
-    sides = split_comparisons(cast("Sequence[Comparison]", records), held_out, seed)  # it looks at prompts alone
-    return cast("tuple[list[Record], list[Record]]", sides)
-
-
 def check_split(train: Sequence[Record], held_out: Sequence[Record], validation_fraction: float) -> None:
     """Refuse a split that cannot be trained on or judged by.
 
@@ -289,8 +318,8 @@ def check_split(train: Sequence[Record], held_out: Sequence[Record], validation_
     if validation_fraction > 0 and not (train and held_out):
         count = len(train) + len(held_out)
         raise DataError(
-            f"expected records about at least two prompts, so that one can be held out, got {count} of one; "
-            "collect more, or pass validation_fraction=0 and learn nothing about the accuracy"
+            f"expected records about at least two prompts, so that one can be held out, got {count} of one; collect "
+            "more, or hold nothing out (--held-out 0, validation_fraction=0) and learn nothing about the accuracy"
         )
     if not teaches(train):
         raise DataError(

@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from textgym.errors import DataError, RewardError
+from textgym.feedback.comparisons import split_records
 from textgym.reward_models import storage
 from textgym.reward_models.calibration import sigmoid
 from textgym.reward_models.evidence import (
@@ -20,9 +21,9 @@ from textgym.reward_models.evidence import (
     Judgement,
     Observation,
     check_split,
+    graded_by,
     judgements,
     observe,
-    split_records,
     teaches,
     usable_records,
 )
@@ -63,7 +64,14 @@ class LearnedReward(nn.Module):
         self.report: FitReport | None = None
 
     @abstractmethod
-    def fit(self, records: Sequence[Record], *, validation_fraction: float = 0.1, seed: int = 0) -> FitReport:
+    def fit(
+        self,
+        records: Sequence[Record],
+        *,
+        criterion: str | None = None,
+        validation_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> FitReport:
         """Learn from records of any kinds, mixed as they come."""
 
     @abstractmethod
@@ -134,20 +142,23 @@ class LearnedReward(nn.Module):
         self.normalisation = Normalisation(float(scores.mean()), float(scores.std()))
         return self.normalisation
 
-    def accuracy_on(self, records: Sequence[Record]) -> Interval:
+    def accuracy_on(self, records: Sequence[Record], criterion: str | None = None) -> Interval:
         """Share of the preferences in ``records`` that the model predicts, with its 95 % interval."""
-        return judge(self._judged_differences, judgements(observe(records).observations), []).accuracy
+        asked = judgements(observe(graded_by(records, criterion)).observations)
+        return judge(self._judged_differences, asked, []).accuracy
 
     def _learn(
         self,
         records: Sequence[Record],
+        criterion: str | None,
         validation_fraction: float,
         seed: int,
         train: Callable[[Sequence[Record], Evidence], Training],
     ) -> FitReport:
         """Split, read, train and judge: what every `fit` does. The normalisation starts anew."""
         start = time.perf_counter()
-        kept, held_out = split_records(usable_records(records), validation_fraction, seed)
+        usable = usable_records(graded_by(records, criterion))
+        kept, held_out = split_records(usable, validation_fraction, seed)
         check_split(kept, held_out, validation_fraction)
         evidence = observe(kept)
         training = train(kept, evidence)
@@ -218,6 +229,7 @@ def learning_curve(
     new_model: Callable[[], LearnedReward],
     records: Sequence[Record],
     *,
+    criterion: str | None = None,
     held_out: float = 0.2,
     shares: Sequence[float] = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0),
     seed: int = 0,
@@ -228,6 +240,7 @@ def learning_curve(
     Args:
         new_model: Gives an unfitted model.
         records: All records; they are used in the order given, which should be random.
+        criterion: As for ``fit``.
         held_out: Share of the prompts to measure on.
         shares: Of the other records; shares that teach nothing are left out.
         seed: Of the split and the fits.
@@ -236,7 +249,7 @@ def learning_curve(
     Raises:
         DataError: If the records teach nothing, or are all about one prompt.
     """
-    train, outside = split_records(usable_records(records), held_out, seed)
+    train, outside = split_records(usable_records(graded_by(records, criterion)), held_out, seed)
     check_split(train, outside, held_out)
     points = []
     for size in sorted({round(share * len(train)) for share in shares}):

@@ -26,6 +26,7 @@ class Answers(NamedTuple):
         choices: (C,).
         ranked_texts: (R, K), padded with 0.
         ranks: (R, K), padded with 0.
+        ranking_guesses: (R,) log probabilities of guessing the same.
         rated_texts: (G,).
         levels: (G,) grades, numbered from 1 on without gaps.
         annotators: (N,); -1 is nobody.
@@ -36,6 +37,7 @@ class Answers(NamedTuple):
     choices: Tensor
     ranked_texts: Tensor
     ranks: Tensor
+    ranking_guesses: Tensor
     rated_texts: Tensor
     levels: Tensor
     annotators: Tensor
@@ -64,6 +66,7 @@ class AnswerLikelihood(nn.Module):
         largest = max((_largest_tie(each) for each in observations if each.form == "ranking"), default=1)
         named = sorted({each.annotator for each in observations if each.annotator is not None})
         self.annotators: dict[str | None, int] = {name: number for number, name in enumerate(named)}
+        self._shapes = Counter(_shape(each) for each in observations if each.form == "ranking")
         self._levels = {grade: level for level, grade in enumerate(sorted(grades), start=1)}
         decided = choices.total() - choices[TIE] - choices[BOTH_BAD]
         self.log_tie = _parameter(_log_ratio(2 * choices[TIE], decided)) if choices[TIE] else None
@@ -112,6 +115,9 @@ class AnswerLikelihood(nn.Module):
             _integers([each.answer[0] for each, _ in choices], device),
             _integers([_padded(numbers, width) for _, numbers in rankings], device).reshape(len(rankings), width),
             _integers([_padded(each.answer, width) for each, _ in rankings], device).reshape(len(rankings), width),
+            torch.tensor([self._log_guessed_ranking(each) for each, _ in rankings], dtype=self.log_slope.dtype).to(
+                device
+            ),
             _integers([numbers[0] for _, numbers in ratings], device),
             _integers([self._levels[each.answer[0]] for each, _ in ratings], device),
             _integers([self.annotators.get(each.annotator, _NOBODY) for each in ordered], device),
@@ -135,7 +141,7 @@ class AnswerLikelihood(nn.Module):
             guesses.append(self.log_guessed_choice[answers.choices])
         if len(answers.ranks):
             parts.append(plackett_luce_losses(scores[answers.ranked_texts], answers.ranks, self.log_ties))
-            guesses.append(-torch.lgamma((answers.ranks > 0).sum(1) + 1.0))
+            guesses.append(answers.ranking_guesses)
         if len(answers.levels):
             parts.append(self._rating_losses(scores, answers))
             guesses.append(self.log_guessed_level[answers.levels - 1])
@@ -145,6 +151,13 @@ class AnswerLikelihood(nn.Module):
         """Negative log prior of all parameters: standard normal severities and log slope, trusted annotators."""
         normal = (self.severities.square().sum() + self.log_slope.square()) / 2
         return normal if self.log_odds is None else normal + reliability_penalty(self.log_odds)
+
+    def _log_guessed_ranking(self, ranking: Observation) -> float:
+        """Guesses tie as often as rankings of so many responses do; what is tied, and the order, is chance."""
+        shape, size = _shape(ranking), len(ranking.responses)
+        same_size = [count for other, count in self._shapes.items() if sum(other) == size]
+        share = (self._shapes[shape] + 0.5) / (sum(same_size) + 0.5 * len(same_size))
+        return math.log(share) + sum(math.lgamma(tied + 1) for tied in shape) - math.lgamma(size + 1)
 
     def _by_name(self, values: Tensor) -> dict[str, float]:
         return {str(name): float(values[number]) for name, number in self.annotators.items()}
@@ -158,6 +171,12 @@ class AnswerLikelihood(nn.Module):
 
 
 _FORMS = ("choice", "ranking", "rating")
+
+
+def _shape(ranking: Observation) -> tuple[int, ...]:
+    """How many responses share the first place, the second, and so on."""
+    tied = Counter(ranking.answer)
+    return tuple(tied[rank] for rank in sorted(tied))
 
 
 def _largest_tie(ranking: Observation) -> int:

@@ -82,6 +82,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         self,
         records: Sequence[Record],
         *,
+        criterion: str | None = None,
         epochs: int = 1,
         batch_size: int = 16,
         learning_rate: float = 1e-4,
@@ -100,6 +101,8 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         Args:
             records: Comparisons, rankings, ratings, demonstrations, implicit feedback. Comparisons of a text with
                 itself are left out with a warning.
+            criterion: Learn from the ratings by this criterion (a key of `Rating.criteria`) instead of the overall
+                ones; ratings without it are left out, records of other kinds are not.
             epochs: Passes over the records.
             batch_size: Answers per step; all texts of one are in the same step.
             learning_rate: Peak of AdamW's learning rate (10 % linear warm-up, then linear decay to 0).
@@ -116,7 +119,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
             The report, also kept as `report`.
 
         Raises:
-            DataError: If the records teach nothing, or are all about one prompt.
+            DataError: If the records teach nothing, are all about one prompt, or have no such criterion.
             RewardError: If the loss becomes infinite or NaN.
             ValueError: If a setting is out of range.
         """
@@ -128,7 +131,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
             self.try_sharing([(group[0], group[1]) for group in texts if len(group) == 2])
             return train_scorer(self, observations, texts, settings, progress)
 
-        return self._learn(records, validation_fraction, seed, train)
+        return self._learn(records, criterion, validation_fraction, seed, train)
 
     def save(self, folder: str | Path, *, dtype: storage.Dtype = "float32") -> None:
         """Write a folder: a JSON card, the trunk in Hugging Face layout with its tokenizer, and the head.

@@ -169,8 +169,7 @@ def judge(
 ) -> Result:
     """Measure a model on held-out judgements.
 
-    Left out are judgements of prompts that are also trained on, white space and case apart, and those of annotators who
-    were found to guess more often than not. Notes tell of both.
+    Left out are judgements of annotators who were found to guess more often than not; a note tells of them.
 
     Args:
         difference: The model.
@@ -179,8 +178,7 @@ def judge(
         reliability: Of the annotators, estimated on ``train``, by name.
     """
     guessing = {name for name, share in (reliability or {}).items() if share < _TRUSTED}
-    new = _of_other_prompts(held_out, train)
-    kept = [each for each in new if each.annotator not in guessing] or new
+    kept = [each for each in held_out if each.annotator not in guessing] or held_out
     trusted = [each for each in (*train, *held_out) if each.annotator not in guessing]
     differences, labels = difference(kept), labels_of(kept)
     if not kept:
@@ -199,7 +197,7 @@ def judge(
         agreement=agreement(trusted),
         worst=_worst(main, differences[decisive]),
         notes=(
-            *_left_out(len(held_out) - len(new), len(new) - len(kept), guessing),
+            *_left_out(len(held_out) - len(kept), guessing),
             *_notes(main, overall, rules, train),
             *_constant_annotators([*train, *held_out]),
         ),
@@ -266,15 +264,6 @@ def agreement(judgements: Sequence[Judgement]) -> Interval | None:
         if len(preferred) > 1
     ]
     return proportion_interval(sum(shares), len(shares)) if shares else None
-
-
-def _of_other_prompts(held_out: Sequence[Judgement], train: Sequence[Judgement]) -> list[Judgement]:
-    seen = {_normal(each.first.prompt) for each in train} | {_normal(each.second.prompt) for each in train}
-    return [each for each in held_out if not {_normal(each.first.prompt), _normal(each.second.prompt)} & seen]
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def _lead_in_words(judgements: Sequence[Judgement]) -> FloatArray:
@@ -349,13 +338,9 @@ def _notes(
     return [note for holds, note in found if holds]
 
 
-def _left_out(repeated: int, guessed: int, guessing: Collection[str]) -> list[str]:
-    notes = []
-    if repeated:
-        notes.append(f"{repeated} held-out preferences left out: their prompts are also trained on")
-    if guessed:
-        notes.append(f"{guessed} held-out preferences left out, of annotators who guess: {', '.join(sorted(guessing))}")
-    return notes
+def _left_out(guessed: int, guessing: Collection[str]) -> list[str]:
+    names = ", ".join(sorted(guessing))
+    return [f"{guessed} held-out preferences left out, of annotators who guess: {names}"] if guessed else []
 
 
 def _constant_annotators(judgements: Sequence[Judgement]) -> list[str]:

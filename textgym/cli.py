@@ -152,26 +152,41 @@ def reward_fit(
     reference_column: options.ReferenceColumn = None,
     model: options.Model = "tiny",
     members: Annotated[int, typer.Option("--members", help="Reward models to average.")] = 1,
-    comparisons: Annotated[
-        str | None, typer.Option("--comparisons", help="JSON lines of comparisons, or prompt/chosen/rejected rows.")
+    lora_rank: Annotated[int | None, typer.Option("--lora-rank", help="Train adapters of this rank only.")] = None,
+    embeddings: Annotated[
+        str | None,
+        typer.Option("--embeddings", help="Fit a head on this sentence-transformers model's embeddings instead."),
+    ] = None,
+    feedback: Annotated[
+        str | None,
+        typer.Option(
+            "--feedback", "--comparisons", help="PROJECT.db, or JSON lines: records, or chosen/rejected rows."
+        ),
+    ] = None,
+    criterion: Annotated[
+        str | None, typer.Option("--criterion", help="Learn from the ratings by it, not from the overall ones.")
     ] = None,
     annotator: Annotated[
-        str | None, typer.Option("--annotator", help="Whom to simulate without --comparisons: gold or rouge.")
+        str | None, typer.Option("--annotator", help="Whom to simulate without --feedback: gold or rouge.")
     ] = None,
     pairs: Annotated[int, typer.Option("--pairs", help="Simulated comparisons.")] = 2000,
     noise: Annotated[
         float | None, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")
     ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the comparisons.")] = 1,
+    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the feedback.")] = 1,
     learning_rate: options.LearningRate = 1e-4,
     batch_size: options.BatchSize = 16,
+    held_out: Annotated[float, typer.Option("--held-out", help="Share of the prompts to measure accuracy on.")] = 0.1,
+    learning_curve: Annotated[
+        bool, typer.Option("--learning-curve", help="Also fit to parts of the feedback: does more of it help?")
+    ] = False,
     max_prompt_tokens: options.MaxPromptTokens = None,
     max_new_tokens: options.MaxNewTokens = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: options.Out = None,
 ) -> None:
-    """Fit a reward model to comparisons of texts."""
+    """Fit a reward model to feedback about texts: votes, rankings, ratings, edits, behaviour."""
     _quiet()
     from textgym.pipelines.reward import RewardSettings, run_reward_fit
 
@@ -261,7 +276,12 @@ def evaluate(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="ppo, rollout, scaling, env, peers or gpu.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="ppo, rollout, scaling, env, peers, gpu, active-selection or dialogue-rewards."
+        ),
+    ],
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed runs of each case.")] = 3,
     smoke: Annotated[bool, typer.Option("--smoke", help="Tiny sizes, to see that it runs.")] = False,
     device: Annotated[
@@ -271,7 +291,7 @@ def bench(
     json_file: Annotated[str | None, typer.Option("--json", help="Write everything measured to this file.")] = None,
     picture: Annotated[str | None, typer.Option("--picture", help="Draw it, where it can be drawn.")] = None,
 ) -> None:
-    """Measure what the standard interface costs, beside what cannot be avoided."""
+    """Measure what things cost beside what cannot be avoided, and what reward models learn."""
     _quiet()
     from textgym.pipelines.bench import BenchSettings, run_bench
 

@@ -66,6 +66,54 @@ def plot_loss(file: Path, losses: Sequence[float], label: str) -> None:
     _save(figure, file)
 
 
+def plot_reward_report(
+    file: Path,
+    calibration: Sequence[tuple[float, float, int]],
+    by_length: Mapping[str, Interval],
+    curve: Sequence[tuple[int, Interval]] = (),
+    ceiling: Interval | None = None,
+) -> None:
+    """Draw how far a reward model's probabilities and its accuracy can be trusted.
+
+    Args:
+        file: Where the PNG goes.
+        calibration: Predicted and observed frequency, and number of preferences.
+        by_length: Accuracy by how many words the preferred text has more.
+        curve: Accuracy after so many records.
+        ceiling: How often people agree with each other.
+    """
+    figure = _figure()
+    panels = figure.subplots(1, 3 if curve else 2, squeeze=False)[0]
+    predicted, observed, counts = zip(*calibration, strict=True)
+    panels[0].plot([0.5, 1], [0.5, 1], linestyle=":", color="#888888", label="as often as predicted")
+    areas = [10 + 190 * count / sum(counts) for count in counts]
+    panels[0].scatter(predicted, observed, s=areas, color=_COLOURS["loss"])
+    panels[0].plot(predicted, observed, color=_COLOURS["loss"], linewidth=1, label="observed (area: preferences)")
+    _finish(panels[0], "predicted probability of the preferred text", "share that is preferred")
+    for place, interval in enumerate(by_length.values()):
+        _draw_interval(panels[1], place, interval, label=None if place else "95 %")
+    panels[1].set_xticks(range(len(by_length)), list(by_length), fontsize=8)
+    _draw_accuracy(panels[1], ceiling, "words that the better text has more")
+    if curve:
+        panels[2].set_xscale("log")
+        panels[2].plot([labels for labels, _ in curve], [each.mean for _, each in curve], color=_COLOURS["loss"])
+        for labels, interval in curve:
+            _draw_interval(panels[2], labels, interval, label=None)
+        panels[2].set_xticks([labels for labels, _ in curve], [f"{labels:,}" for labels, _ in curve], fontsize=8)
+        panels[2].minorticks_off()
+        _draw_accuracy(panels[2], ceiling, "records")
+    _save(figure, file)
+
+
+def _draw_accuracy(axes: Axes, ceiling: Interval | None, x_label: str) -> None:
+    """Finish a panel of accuracies."""
+    axes.axhline(0.5, linestyle=":", color="#888888", label="chance")
+    if ceiling is not None:
+        axes.axhline(ceiling.mean, linestyle="--", color=_COLOURS["rougeL"], label="people with each other")
+    axes.set_ylim(0, 1.02)
+    _finish(axes, x_label, "held-out accuracy")
+
+
 def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
     """Draw microseconds per token against sizes, one panel each, on logarithmic axes; a flat line scales.
 

@@ -1,4 +1,4 @@
-"""Comparisons: as questions, as rows of published preference data, and split by prompt."""
+"""Comparisons as questions and as rows of published preference data; records of all kinds split by prompt."""
 
 import gzip
 import json
@@ -12,10 +12,10 @@ from textgym.feedback import (
     from_preference_rows,
     make_questions,
     read_comparisons,
-    split_comparisons,
+    split_records,
     to_preference_rows,
 )
-from textgym.types import Comparison, Question
+from textgym.types import Comparison, Question, Rating
 
 RECORD = Comparison("k", "p", "one", "two", "b", annotator="ann")
 TALK = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Why?\n\nAssistant:"
@@ -82,27 +82,45 @@ def test_questions_keep_the_order() -> None:
 
 
 def test_no_prompt_is_on_both_sides() -> None:
-    train, held_out = split_comparisons(many(500), 0.2)
+    train, held_out = split_records(many(500), 0.2)
     assert not {record.prompt for record in train} & {record.prompt for record in held_out}
     assert len(train) + len(held_out) == 1500
     assert len({record.prompt for record in held_out}) == pytest.approx(100, abs=30)
 
 
+def test_prompts_that_differ_in_white_space_or_case_are_one() -> None:
+    """In a file of 400 records, each prompt is there in two spellings."""
+    records = [*many(200, 1), *(replace(record, prompt=f"  Prompt\n{record.prompt[7:]}") for record in many(200, 1))]
+    train, held_out = split_records(records, 0.3)
+    numbers = [{record.prompt.split()[1] for record in side} for side in (train, held_out)]
+    assert not numbers[0] & numbers[1]
+    assert [len(side) for side in (train, held_out)] == [2 * len(each) for each in numbers]
+    assert len(numbers[1]) == pytest.approx(60, abs=25)
+
+
+def test_records_of_all_kinds_are_split_alike() -> None:
+    ratings = [Rating(f"k{i}", f"prompt {i}", "x", 3) for i in range(50)]
+    sides = split_records([*many(50), *ratings], 0.3)
+    assert [{record.prompt for record in side} for side in sides] == [
+        {record.prompt for record in side} for side in split_records(many(50), 0.3)
+    ]
+
+
 def test_split_ignores_order_and_survives_growth() -> None:
-    _, some = split_comparisons(many(100))
-    _, more = split_comparisons(many(200)[::-1])
+    _, some = split_records(many(100))
+    _, more = split_records(many(200)[::-1])
     assert {record.prompt for record in some} <= {record.prompt for record in more}
-    assert split_comparisons(many(100), seed=1)[1] != some
+    assert split_records(many(100), seed=1)[1] != some
 
 
 @pytest.mark.parametrize("share", [1e-6, 0.5, 1 - 1e-6])
 def test_two_prompts_give_two_sides(share: float) -> None:
-    train, held_out = split_comparisons(many(2), share)
+    train, held_out = split_records(many(2), share)
     assert (len(train), len(held_out)) == (3, 3)
 
 
 def test_nothing_is_held_out_of_one_prompt_or_on_request() -> None:
-    assert split_comparisons(many(9), 0.0)[1] == []
-    assert split_comparisons([], 0.1) == ([], [])
+    assert split_records(many(9), 0.0)[1] == []
+    assert split_records([], 0.1) == ([], [])
     with pytest.raises(ValueError, match=r"\[0, 1\), got 1"):
-        split_comparisons(many(9), 1.0)
+        split_records(many(9), 1.0)

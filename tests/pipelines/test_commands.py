@@ -73,7 +73,7 @@ def test_reward_fit_by_gold(lm: str) -> None:
     summary = RunFolder("r").summary()
     assert set(summary["accuracy"]) == {"mean", "low", "high"}
     assert "Held-out accuracy" in shown.stdout
-    records = read_comparisons("r/comparisons.jsonl")
+    records = read_comparisons("r/feedback.jsonl")
     assert len(records) == 40
     assert {record.annotator for record in records} == {"simulated-gold"}
     assert all(record.task_key.startswith("reports/train/") for record in records)  # never an evaluation prompt
@@ -89,7 +89,7 @@ def test_reward_fit_by_gold(lm: str) -> None:
 
 def test_reward_fit_by_rouge(lm: str, data: str) -> None:
     run("reward", "fit", *columns(data), "--model", lm, "--pairs", "60", "--noise", "0.001", "--out", "r")
-    records = read_comparisons("r/comparisons.jsonl")
+    records = read_comparisons("r/feedback.jsonl")
     train = TaskChoice("TextSumm-v0", data, "doc", "sum").make("train")
     references = {train.dataset[index].references[0] for index in range(len(train.dataset))}
     assert all(train.dataset.find(record.task_key) for record in records)
@@ -105,7 +105,7 @@ def test_reward_fit_on_given_comparisons(lm: str) -> None:
     write_records("given.jsonl", records)
     run("reward", "fit", "--model", lm, "--comparisons", "given.jsonl", "--epochs", "8", "--lr", "0.003", "--out", "r")
     assert RunFolder("r").summary()["accuracy"]["mean"] == 1
-    assert read_comparisons("r/comparisons.jsonl") == records
+    assert read_comparisons("r/feedback.jsonl") == records
 
 
 def test_an_annotator_needs_what_it_judges_by(lm: str, data: str) -> None:
@@ -297,7 +297,7 @@ def test_demo(lm: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert summary["references"]["gold"]["mean"] > 0.9
     assert summary["prompts"] == 6
     assert {"reward", "before", "training", "after", "total"} <= set(summary["seconds"])
-    for name in ("learning_curve.png", "kl.png", "samples.md", "comparisons.jsonl", "model/README.md", "reward"):
+    for name in ("learning_curve.png", "kl.png", "samples.md", "feedback.jsonl", "model/README.md", "reward"):
         assert (Path("d") / name).exists()
     shown = capsys.readouterr().out
     assert "about 4 minutes" in shown.splitlines()[0]

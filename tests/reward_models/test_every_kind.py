@@ -16,7 +16,7 @@ from textgym.reward_models import (
     TextEmbedder,
     learning_curve,
 )
-from textgym.types import Record
+from textgym.types import Rating, Record
 
 
 @pytest.fixture(params=["embedding", "language model"])
@@ -134,6 +134,23 @@ def test_ties_and_both_bad_are_learnt_from(world: Any, new_model: Callable[[], L
     model = new_model()
     fit(model, records)
     assert follows_quality(model, world) > 0.8
+
+
+def by_criteria(world: Any, n: int) -> list[Rating]:
+    """Ratings whose overall grade is the opposite of how helpful the text is."""
+    ratings = [world.rating() for _ in range(n)]
+    return [replace(each, rating=6 - each.rating, criteria={"helpful": each.rating}) for each in ratings]
+
+
+def test_a_criterion_is_learnt_instead_of_the_overall_grade(world: Any, new_model: Callable[[], LearnedReward]) -> None:
+    records = by_criteria(world, 300)
+    helpful, overall = new_model(), new_model()
+    settings = {"epochs": 3, "learning_rate": 3e-3} if isinstance(helpful, PreferenceRewardModel) else {}
+    report = helpful.fit(records, criterion="helpful", validation_fraction=0.2, **settings)
+    fit(overall, list(records))
+    assert report.accuracy.low > 0.5
+    assert helpful.accuracy_on(records, "helpful").mean > 0.6 > 0.4 > helpful.accuracy_on(records).mean
+    assert follows_quality(helpful, world) > 0.4 > -0.4 > follows_quality(overall, world)
 
 
 def test_a_learning_curve_rises(world: Any, words: TextEmbedder) -> None:

@@ -5,6 +5,7 @@ import warnings
 import pytest
 
 from textgym.errors import DataError
+from textgym.feedback import split_records
 from textgym.reward_models.evidence import (
     BOTH_BAD,
     TIE,
@@ -12,9 +13,9 @@ from textgym.reward_models.evidence import (
     B,
     Candidate,
     check_split,
+    graded_by,
     judgements,
     observe,
-    split_records,
     teaches,
     usable_records,
 )
@@ -97,6 +98,25 @@ def test_all_records_of_a_prompt_are_on_one_side() -> None:
     assert not {record.prompt for record in train} & {record.prompt for record in held_out}
     assert len(train) + len(held_out) == len(records)
     assert len(held_out) == 4 * len({record.prompt for record in held_out}) > 0
+
+
+def criteria(overall: int, **grades: int) -> Rating:
+    return Rating("k", "p", "x", overall, criteria=grades)
+
+
+def test_a_criterion_takes_the_place_of_the_overall_grade() -> None:
+    records: list[Record] = [criteria(5, helpful=1, polite=3), comparison("a"), criteria(2, polite=4)]
+    assert graded_by(records, None) == records
+    with pytest.warns(UserWarning, match="left out 1 of 2 ratings, which have no 'helpful'"):
+        found = graded_by(records, "helpful")
+    assert found == [criteria(1, helpful=1, polite=3), comparison("a")]
+    assert [getattr(record, "rating", None) for record in graded_by(records, "polite")] == [3, None, 4]
+
+
+@pytest.mark.parametrize("records", [[comparison("a")], [criteria(5, polite=3)]])
+def test_an_unknown_criterion_is_refused(records: list[Record]) -> None:
+    with pytest.raises(DataError, match=r"ratings by the criterion 'polit', got (none|those by polite\. Did you)"):
+        graded_by(records, "polit")
 
 
 NOTHING: list[tuple[list[Record], str]] = [

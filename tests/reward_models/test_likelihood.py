@@ -1,6 +1,7 @@
 """How answers come about from scores, and who can be trusted."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -58,6 +59,20 @@ def test_kinds_are_collated_together() -> None:
     assert (answers.rated_texts.tolist(), answers.levels.tolist()) == ([0, 6], [1, 2])
     losses = likelihood(torch.zeros(9), answers)
     assert losses[:3].tolist() == pytest.approx([math.log(2), math.log(6), math.log(2)])
+
+
+def test_guessed_rankings_tie_as_often_as_rankings_do() -> None:
+    """Three responses have 13 rankings with ties: 6 of one shape, 3 of each of two others, and 1."""
+    every = [ranks for ranks in product((1, 2, 3), repeat=3) if set(ranks) in ({1}, {1, 2}, {1, 2, 3})]
+    assert len(every) == 13
+    seen = [ranking(1, 2, 3)] * 60 + [ranking(1, 1, 2)] * 30 + [ranking(2, 1, 2)] * 10 + [ranking(1, 1, 1)]
+    likelihood = AnswerLikelihood([*seen, ranking(1, 2)])
+    asked = [ranking(*ranks) for ranks in every]
+    shares = likelihood.collate(asked, [[0, 1, 2]] * 13).ranking_guesses.exp().tolist()
+    assert sum(shares) == pytest.approx(1)
+    by_ranks = dict(zip(every, shares, strict=True))
+    assert by_ranks[1, 2, 3] == by_ranks[3, 1, 2] == pytest.approx(60.5 / 103 / 6)
+    assert by_ranks[1, 1, 2] == by_ranks[1, 2, 1] == pytest.approx(30.5 / 103 / 3)
 
 
 def test_severe_annotators_are_told_from_bad_texts() -> None:

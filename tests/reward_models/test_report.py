@@ -90,17 +90,6 @@ def test_the_worst_errors_are_shown() -> None:
     assert len(held_out.worst[0].prompt) < 410
 
 
-def test_prompts_that_are_trained_on_are_not_judged_by() -> None:
-    """Duplicates that differ in white space and case are duplicates."""
-    train = [judgement("x", "y", prompt="The  Same prompt\n")]
-    result = judge(by_length, [judgement("xx", "y", prompt="the same prompt")], train)
-    assert result == ((0.5, 0.0, 1.0), None, None, 0)
-    result = judge(by_length, [judgement("xx", "y", prompt="the same prompt"), *many(50)], train)
-    assert result.pairs == 50
-    assert result.held_out is not None
-    assert result.held_out.notes[0] == "1 held-out preferences left out: their prompts are also trained on"
-
-
 def test_annotators_who_guess_are_not_judged_by() -> None:
     judged = many(40, annotator="ann") + many(40, 0.0, annotator="spam")
     assert judge(by_length, judged, []).accuracy.mean == pytest.approx(0.5)

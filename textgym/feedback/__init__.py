@@ -17,7 +17,7 @@ from textgym.feedback.answers import (
     answer_rank,
     answer_rate,
 )
-from textgym.feedback.comparisons import from_preference_rows, make_questions, split_comparisons
+from textgym.feedback.comparisons import from_preference_rows, make_questions, split_records
 from textgym.feedback.exchange import (
     Form,
     export_records,
@@ -83,7 +83,7 @@ __all__ = [
     "reward_scorer",
     "shown_order",
     "simulated_people",
-    "split_comparisons",
+    "split_records",
     "to_labelled_rows",
     "to_preference_rows",
     "win_rates",

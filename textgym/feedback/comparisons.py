@@ -1,16 +1,18 @@
-"""Comparisons: as questions, as rows of published preference data, and split by prompt."""
+"""Comparisons as questions and as rows of published preference data; records of all kinds split by prompt."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 from textgym.errors import DataError
-from textgym.types import Comparison, Question
+from textgym.types import Comparison, Feedback, Question
 
-_TURN = "\n\nAssistant:"
+_Record = TypeVar("_Record", bound=Feedback)
+ASSISTANT_TURN = "\n\nAssistant:"
+"""What the last turn of a dialogue begins with; the prompt of a dialogue ends with it."""
 
 
 class PreferenceRow(TypedDict):
@@ -85,13 +87,13 @@ def from_preference_row(row: Mapping[str, Any], place: str) -> Comparison:
     return Comparison(key, prompt, chosen, rejected, "a", annotator=texts.get("annotator", "anonymous"))
 
 
-def split_comparisons(
-    records: Sequence[Comparison], held_out: float = 0.1, seed: int = 0
-) -> tuple[list[Comparison], list[Comparison]]:
-    """Split records by prompt, so that no prompt is on both sides.
+def split_records(
+    records: Sequence[_Record], held_out: float = 0.1, seed: int = 0
+) -> tuple[list[_Record], list[_Record]]:
+    """Split records of any kinds by prompt, so that no prompt is on both sides, white space and case apart.
 
-    The side of a prompt is a function of its text and the seed alone: adding records, or shuffling them, moves no
-    other prompt. With at least two prompts and ``0 < held_out < 1`` neither side is empty.
+    The side of a prompt is a function of its text and the seed alone: adding records about other prompts, or shuffling
+    them, moves none. With at least two prompts and ``0 < held_out < 1`` neither side is empty.
 
     Args:
         records: The records.
@@ -106,13 +108,21 @@ def split_comparisons(
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"expected a held-out share in [0, 1), got {held_out}; 0.1 holds out a tenth of the prompts")
-    places = {prompt: _place(prompt, seed) for prompt in {record.prompt for record in records}}
+    texts: dict[str, str] = {}  # prompts that are the same -> the least of them, which decides for all
+    for prompt in sorted({record.prompt for record in records}):
+        texts.setdefault(_normal(prompt), prompt)
+    places = {normal: _place(prompt, seed) for normal, prompt in texts.items()}
     outside = {prompt for prompt, place in places.items() if place < held_out}
     if held_out > 0 and len(places) > 1:
         ranked = sorted(places, key=lambda prompt: (places[prompt], prompt))
         outside = (outside | {ranked[0]}) - {ranked[-1]}
-    train = [record for record in records if record.prompt not in outside]
-    return train, [record for record in records if record.prompt in outside]
+    sides = [_normal(record.prompt) in outside for record in records]
+    train = [record for record, is_outside in zip(records, sides, strict=True) if not is_outside]
+    return train, [record for record, is_outside in zip(records, sides, strict=True) if is_outside]
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _place(prompt: str, seed: int) -> float:
@@ -128,11 +138,11 @@ def _split_dialogues(chosen: str, rejected: str, place: str) -> tuple[str, str, 
     spaces around them, are the rest.
     """
     shared = os.path.commonprefix([chosen, rejected])  # noqa: RUF071  texts, not paths
-    start = shared.rfind(_TURN)
+    start = shared.rfind(ASSISTANT_TURN)
     if start < 0:
         raise DataError(
-            f"{place}: expected a text as 'prompt', or two dialogues that share their beginning up to {_TURN!r}, got "
-            f"{chosen[:40]!r} and {rejected[:40]!r}; add the prompt"
+            f"{place}: expected a text as 'prompt', or two dialogues that share their beginning up to "
+            f"{ASSISTANT_TURN!r}, got {chosen[:40]!r} and {rejected[:40]!r}; add the prompt"
         )
-    end = start + len(_TURN)
+    end = start + len(ASSISTANT_TURN)
     return chosen[:end], chosen[end:].strip(), rejected[end:].strip()

@@ -173,7 +173,8 @@ _LOCATE: Mapping[str, Callable[[str], str]] = {
     "model": stable_name,
     "reference_model": stable_name,
     "reward": _stable_reward,
-    "comparisons": _absolute,
+    "embeddings": stable_name,
+    "feedback": _absolute,
 }
 
 
