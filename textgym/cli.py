@@ -201,6 +201,9 @@ def train(
     prompt_column: options.PromptColumn = None,
     reference_column: options.ReferenceColumn = None,
     model: options.Model = "tiny",
+    reference_model: Annotated[
+        str | None, typer.Option("--reference-model", help="Charge for the KL to this one; by default to --model.")
+    ] = None,
     reward: options.Reward = None,
     steps: Annotated[int, typer.Option("--steps", help="Tokens to train on.")] = 200_000,
     learning_rate: options.LearningRate = 1e-4,
@@ -244,6 +247,59 @@ def train(
     else:
         _refuse_options_with_resume(context)
         run_resume(resume)
+
+
+@app.command()
+def rlhf(
+    context: typer.Context,
+    env_id: options.EnvId = _DEFAULT_ID,
+    data: options.Data = None,
+    prompt_column: options.PromptColumn = None,
+    reference_column: options.ReferenceColumn = None,
+    model: options.Model = "tiny",
+    rounds: Annotated[int, typer.Option("--rounds", help="How often to ask, fit and train.")] = 3,
+    labels: Annotated[int, typer.Option("--labels", help="Questions in each round.")] = 400,
+    matches: Annotated[
+        float, typer.Option("--matches", help="Share of them that compare with the policy of the round before.")
+    ] = 0.25,
+    select: Annotated[
+        str, typer.Option("--select", help="random, or disagreement (of --members 2 or more).")
+    ] = "random",
+    members: Annotated[int, typer.Option("--members", help="Reward models to average.")] = 1,
+    embeddings: Annotated[
+        str | None, typer.Option("--embeddings", help="Fit a head on this model's embeddings instead.")
+    ] = None,
+    people: Annotated[bool, typer.Option("--people", help="Ask people, on a page that is served meanwhile.")] = False,
+    port: Annotated[int, typer.Option("--port", help="Of that page; 0 takes a free one.")] = 8765,
+    overlap: Annotated[int, typer.Option("--overlap", help="Annotators per question.")] = 1,
+    annotators: Annotated[int, typer.Option("--annotators", help="How many to simulate.")] = 3,
+    annotator: Annotated[str | None, typer.Option("--annotator", help="What they judge by: gold or rouge.")] = None,
+    noise: Annotated[
+        float | None, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")
+    ] = None,
+    reward_epochs: Annotated[int, typer.Option("--reward-epochs", help="Passes over all answers so far.")] = 1,
+    reward_learning_rate: Annotated[float, typer.Option("--reward-lr", help="Of the reward's fit.")] = 1e-4,
+    iterations: Annotated[int, typer.Option("--iterations", help="Iterations of PPO in each round.")] = 6,
+    n_envs: Annotated[int, typer.Option("--n-envs", help="Texts written side by side.")] = 64,
+    learning_rate: options.LearningRate = 4e-4,
+    kl_coef: Annotated[float, typer.Option("--kl-coef", help="Price of a nat of KL to the start model.")] = 0.02,
+    eval_prompts: options.EvalPrompts = 320,
+    max_prompt_tokens: options.MaxPromptTokens = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    out: options.Out = None,
+    resume: Annotated[str | None, typer.Option("--resume", help="Go on with this run; give no other option.")] = None,
+) -> None:
+    """Ask, fit a reward, train on it, and ask again, round after round."""
+    _quiet()
+    from textgym.pipelines.rlhf import RlhfSettings, run_rlhf, run_rlhf_resume
+
+    if resume is None:
+        run_rlhf(_settings(RlhfSettings, context))
+    else:
+        _refuse_options_with_resume(context)
+        run_rlhf_resume(resume)
 
 
 @app.command()

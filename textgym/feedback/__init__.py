@@ -27,6 +27,7 @@ from textgym.feedback.exchange import (
     to_preference_rows,
 )
 from textgym.feedback.learning_curve import AccuracyPoint, accuracy_curve, add_accuracy
+from textgym.feedback.panel import Panel
 from textgym.feedback.people import People
 from textgym.feedback.questions import export_questions, import_questions
 from textgym.feedback.records import read_comparisons, read_records, shown_order, write_records
@@ -50,6 +51,7 @@ __all__ = [
     "FeedbackStore",
     "Form",
     "Habits",
+    "Panel",
     "People",
     "Planned",
     "Scorer",

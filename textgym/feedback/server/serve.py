@@ -6,7 +6,8 @@ import contextlib
 import ipaddress
 import secrets
 import socket
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import uvicorn
@@ -14,6 +15,8 @@ import uvicorn
 from textgym.feedback.server.app import create_app
 from textgym.feedback.server.site import Site
 from textgym.feedback.store import FeedbackStore
+
+_SECONDS_TO_STOP = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +51,40 @@ def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[
         OSError: The address cannot be used.
     """
     with _listen(address) as listener:
-        port = listener.getsockname()[1]
-        token = (
-            (address.token or secrets.token_urlsafe(24)) if address.closed or not is_loopback(address.host) else None
-        )
-        app = create_app(Site(store, name, token), hosts=(*address.names, *_own_names(address.host)))
-        config = uvicorn.Config(
-            app, http="h11", log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="off"
-        )
-        on_start(_link(address.host, port, token))
+        server, link = _make_server(store, address, name, listener)
+        on_start(link)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            server.run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def serving(store: FeedbackStore, address: Address, name: str) -> Iterator[str]:
+    """Serve a store in a thread of its own while the block runs; otherwise as `serve`.
+
+    Yields:
+        The owner's link.
+    """
+    with _listen(address) as listener:
+        server, link = _make_server(store, address, name, listener)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            yield link
+        finally:
+            server.should_exit = True
+            thread.join(_SECONDS_TO_STOP)
+
+
+def _make_server(
+    store: FeedbackStore, address: Address, name: str, listener: socket.socket
+) -> tuple[uvicorn.Server, str]:
+    """Return what serves a store, and the owner's link."""
+    token = (address.token or secrets.token_urlsafe(24)) if address.closed or not is_loopback(address.host) else None
+    app = create_app(Site(store, name, token), hosts=(*address.names, *_own_names(address.host)))
+    config = uvicorn.Config(
+        app, http="h11", log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="off"
+    )
+    return uvicorn.Server(config), _link(address.host, listener.getsockname()[1], token)
 
 
 def is_loopback(host: str) -> bool:
