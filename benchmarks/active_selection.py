@@ -1,31 +1,26 @@
 """What choosing the pairs saves: labels that random pairs need for the accuracy that chosen pairs reach.
 
-    python -m textgym.benchmarks.active_selection
-
 A simulated annotator with Bradley-Terry noise on the true quality answers questions about built-in reports. Two models
 on the same frozen embeddings (of the shipped language model) get the same first labels; then one is given random pairs
 and the other those of `select_pairs`, in rounds. Both are measured against the true quality on pairs of other reports.
-
-Measured with the default sizes (5 seeds, 95 % intervals): chosen pairs need 0.82 [0.48, 1.15] of the labels and are 1.2
-[0.1, 2.4] points more accurate after 400. The interval reaches beyond 1: with embeddings that judge these reports so
-poorly (67 % after 400 random labels), it may not pay. Ranking by disagreement instead of drawing by it
-(``coldness=math.inf``) needed 1.00 [1.00, 1.00].
+docs/reward-models.md says what came of it: ``textgym bench active-selection``.
 """
 
 from __future__ import annotations
 
-import argparse
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from textgym import console
+from textgym.benchmarks.harness import Measurement, Options, Report
 from textgym.feedback.simulated import preference_probability
 from textgym.metrics import mean_interval
 from textgym.reward_models import EmbeddingRewardModel, TextEmbedder, select_pairs
 from textgym.tasks.summarization import Summarization
-from textgym.types import Comparison, Example, FloatArray, Interval, Question, Task
+from textgym.types import Comparison, Example, FloatArray, Question, Task
 
 _NOISE = 0.1
 _REPLICAS = 8
@@ -147,43 +142,35 @@ def _smooth(accuracies: Sequence[float]) -> FloatArray:
     return np.maximum.accumulate(np.convolve(accuracies, np.full(3, 1 / 3), "valid"))
 
 
-def run(study: Study) -> tuple[Interval, Interval]:
-    """Print a line per seed.
-
-    Returns:
-        Share of labels that chosen pairs need, and difference of the accuracies at the end, with intervals over seeds.
-    """
+def run(options: Options) -> Report:
+    """Compare random with chosen pairs; five seeds take the place of repetitions."""
+    study = Study(reports=40, first=10, step=10, labels=30, seeds=2) if options.smoke else Study()
     task, embedder = Summarization("reports"), TextEmbedder("tiny")
-    shares, gains = [], []
-    for seed in range(study.seeds):
-        rng = np.random.default_rng(seed)
-        drawn = rng.permutation(len(task.dataset))[: study.reports + min(study.reports, _HELD_OUT // 2)].tolist()
-        pool = make_pool(task, drawn[: study.reports], rng)
-        held_out = make_pool(task, drawn[study.reports :], rng)
-        random, active = (curve(embedder, pool, held_out, study, seed, chooses=chooses) for chooses in (False, True))
-        shares.append(share_saved(random, active, study))
-        gains.append(active[-1] - random[-1])
-        console.say(
-            f"seed {seed}: random {_percent(random)}; chosen {_percent(active)}; chosen pairs need {shares[-1]:.0%} of "
-            "the labels"
-        )
-    return mean_interval(shares), mean_interval(gains)
+    measurements, curves, shares, gains = [], [], [], []
+    with console.progress("buying labels", study.seeds, "seeds") as ticker:
+        for seed in range(study.seeds):
+            start = time.perf_counter()
+            random, active = curves_of(task, embedder, study, seed)
+            curves.append({"random": random, "chosen": active})
+            shares.append(share_saved(random, active, study))
+            gains.append(active[-1] - random[-1])
+            seconds = time.perf_counter() - start
+            measurements.append(Measurement(f"seed {seed}", [seconds], [study.labels], {}, None, None))
+            ticker.advance(note=f"chosen pairs need {shares[-1]:.0%} of the labels")
+    figures = {
+        "share of the labels that chosen pairs need": console.with_bounds(mean_interval(shares)),
+        "accuracy that they gain with all labels": console.with_bounds(mean_interval(gains)),
+        "share of the labels, each seed": [round(share, 2) for share in shares],
+        "accuracy after each round, each seed": curves,
+    }
+    return Report("active-selection", "Labels that choosing the pairs saves", measurements, "labels", figures)
 
 
-def _percent(accuracies: Sequence[float]) -> str:
-    return " ".join(f"{accuracy:.1%}" for accuracy in accuracies)
-
-
-def main() -> None:
-    """Run the study with the sizes given on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = Study()
-    for name in Study.__slots__:
-        parser.add_argument(f"--{name}", type=int, default=getattr(default, name))
-    shares, gains = run(Study(**vars(parser.parse_args())))
-    console.say(f"Share of labels needed: {shares.mean:.2f} [{shares.low:.2f}, {shares.high:.2f}]")
-    console.say(f"Accuracy gained with all labels: {gains.mean:+.3f} [{gains.low:+.3f}, {gains.high:+.3f}]")
-
-
-if __name__ == "__main__":
-    main()
+def curves_of(task: Task, embedder: TextEmbedder, study: Study, seed: int) -> tuple[list[float], list[float]]:
+    """Accuracies with random and with chosen pairs of the same reports."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.permutation(len(task.dataset))[: study.reports + min(study.reports, _HELD_OUT // 2)].tolist()
+    pool = make_pool(task, drawn[: study.reports], rng)
+    held_out = make_pool(task, drawn[study.reports :], rng)
+    random, active = (curve(embedder, pool, held_out, study, seed, chooses=chooses) for chooses in (False, True))
+    return random, active

@@ -142,10 +142,18 @@ class LearnedReward(nn.Module):
         self.normalisation = Normalisation(float(scores.mean()), float(scores.std()))
         return self.normalisation
 
-    def accuracy_on(self, records: Sequence[Record], criterion: str | None = None) -> Interval:
-        """Share of the preferences in ``records`` that the model predicts, with its 95 % interval."""
+    def accuracy_on(
+        self, records: Sequence[Record], criterion: str | None = None, reliability: Mapping[str, float] | None = None
+    ) -> Interval:
+        """Share of the preferences in ``records`` that the model predicts, with its 95 % interval.
+
+        Args:
+            records: Of any kinds.
+            criterion: As for `fit`.
+            reliability: Of the annotators, by name, as in a report; those who guess are left out.
+        """
         asked = judgements(observe(graded_by(records, criterion)).observations)
-        return judge(self._judged_differences, asked, []).accuracy
+        return judge(self._judged_differences, asked, [], reliability).accuracy
 
     def _learn(
         self,
@@ -235,7 +243,9 @@ def learning_curve(
     seed: int = 0,
     **settings: Any,
 ) -> list[CurvePoint]:
-    """Held-out accuracy against the number of records, always on the same held-out prompts.
+    """Held-out accuracy against the number of records, always on the same held-out answers.
+
+    Left out are those of annotators who guess, as the fit to all other records finds.
 
     Args:
         new_model: Gives an unfitted model.
@@ -251,10 +261,12 @@ def learning_curve(
     """
     train, outside = split_records(usable_records(graded_by(records, criterion)), held_out, seed)
     check_split(train, outside, held_out)
-    points = []
-    for size in sorted({round(share * len(train)) for share in shares}):
+    points: list[CurvePoint] = []
+    reliability: Mapping[str, float] | None = None
+    for size in sorted({round(share * len(train)) for share in shares}, reverse=True):
         if teaches(train[:size]):
             model = new_model()
-            model.fit(train[:size], validation_fraction=0.0, seed=seed, **settings)
-            points.append(CurvePoint(size, model.accuracy_on(outside)))
-    return points
+            report = model.fit(train[:size], validation_fraction=0.0, seed=seed, **settings)
+            reliability = report.reliability if reliability is None else reliability
+            points.append(CurvePoint(size, model.accuracy_on(outside, reliability=reliability)))
+    return points[::-1]

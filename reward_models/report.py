@@ -299,17 +299,15 @@ def _by_length(judgements: Sequence[Judgement], differences: FloatArray) -> tupl
 
 def _worst(judgements: Sequence[Judgement], differences: FloatArray) -> tuple[Mistake, ...]:
     margins = (differences * np.sign(labels_of(judgements) - 0.5)).tolist()  # negative where the model errs
-    mistakes = []
-    for i in sorted(range(len(margins)), key=margins.__getitem__)[:_WORST]:
-        if margins[i] < 0:
-            each = judgements[i]
-            preferred, rejected = (each.first, each.second) if each.label == 1 else (each.second, each.first)
-            mistakes.append(
-                Mistake(
-                    _cut(preferred.prompt), _cut(preferred.response), _cut(rejected.response), -margins[i], each.kind
-                )
-            )
-    return tuple(mistakes)
+    mistakes: dict[tuple[Candidate, Candidate], Mistake] = {}  # what several people say is one
+    for i in sorted(range(len(margins)), key=margins.__getitem__):
+        if margins[i] >= 0 or len(mistakes) == _WORST:
+            break
+        each = judgements[i]
+        better, worse = (each.first, each.second) if each.label == 1 else (each.second, each.first)
+        texts = _cut(better.prompt), _cut(better.response), _cut(worse.response)
+        mistakes.setdefault((better, worse), Mistake(*texts, -margins[i], each.kind))
+    return tuple(mistakes.values())
 
 
 def _cut(text: str) -> str:

@@ -82,6 +82,7 @@ def test_length_bias_shows() -> None:
 
 def test_the_worst_errors_are_shown() -> None:
     judged = [judgement("x" * (i + 1), "", 0.0, prompt=f"prompt {i} {'w' * 1000}") for i in range(40)]
+    judged.append(judged[-1]._replace(annotator="bob"))  # who says the same
     held_out = judge(by_length, judged, []).held_out
     assert held_out is not None
     assert [each.margin for each in held_out.worst] == [40, 39, 38, 37, 36]

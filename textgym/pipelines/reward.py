@@ -276,10 +276,8 @@ def fit_reward(
         RunInterrupted: The user stopped it; the records are kept.
     """
     reward, records = _new_reward(settings, task, model), graded_by(records, settings.criterion)
-    with _interruptible(run), console.progress("fitting", 1, "steps") as ticker:
-        report: FitReport = reward.fit(
-            records, validation_fraction=settings.held_out, **_how_to_fit(settings, _FitReporter(ticker, []))
-        )
+    with _interruptible(run), _how_to_fit(settings, "fitting") as how:
+        report: FitReport = reward.fit(records, validation_fraction=settings.held_out, **how)
     texts = reference_texts(task, records)
     reward.normalise([text.prompt for text in texts], [text.response for text in texts])
     reward.save(run.reward)
@@ -303,12 +301,15 @@ def _new_reward(
     return RewardEnsemble(members) if len(members) > 1 else members[0]
 
 
-def _how_to_fit(settings: RewardSettings, reporter: _FitReporter) -> dict[str, Any]:
-    """Arguments of ``fit`` that do not depend on the records."""
+@contextlib.contextmanager
+def _how_to_fit(settings: RewardSettings, title: str) -> Iterator[dict[str, Any]]:
+    """Lend arguments of ``fit`` that do not depend on the records; what takes steps shows them."""
     if settings.embeddings is not None:
-        return {"seed": settings.seed}
+        yield {"seed": settings.seed}
+        return
     trained = {name: getattr(settings, name) for name in ("seed", "epochs", "batch_size", "learning_rate")}
-    return {**trained, "progress": reporter}
+    with console.progress(title, 1, "steps") as ticker:
+        yield {**trained, "progress": _FitReporter(ticker, [])}
 
 
 def _measure_curve(
@@ -322,8 +323,7 @@ def _measure_curve(
         new_model: Callable[[], LearnedReward] = partial(EmbeddingRewardModel, embedder)
     else:
         new_model = partial(_copied_reward, settings, task, _not_none(model))
-    with _interruptible(run), console.progress("learning curve", 1, "steps") as ticker:
-        how = _how_to_fit(settings, _FitReporter(ticker, []))
+    with _interruptible(run), _how_to_fit(settings, "learning curve") as how:
         return learning_curve(new_model, shuffled, criterion=settings.criterion, held_out=settings.held_out, **how)
 
 

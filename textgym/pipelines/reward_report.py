@@ -118,7 +118,9 @@ def _show_accuracies(report: FitReport, held_out: HeldOut) -> None:
 def _show_lengths(held_out: HeldOut) -> None:
     if not held_out.by_length:
         return
-    console.heading("Accuracy by how many words the preferred text has more: a judge of length would fail in the first")
+    console.heading(
+        "Accuracy by how many words the preferred text has more (a judge of length fails in the first line)"
+    )
     rows = [
         [_range(each.low, each.high), console.with_bounds(each.accuracy), f"{each.pairs:,}"]
         for each in held_out.by_length
@@ -127,7 +129,8 @@ def _show_lengths(held_out: HeldOut) -> None:
 
 
 def _range(low: float, high: float) -> str:
-    return f"{low:+.0f}" if low == high else f"{low:+.0f} to {high:+.0f}"
+    ends = [f"{end:+.0f}" if end else "0" for end in (low, high)]
+    return ends[0] if low == high else " to ".join(ends)
 
 
 def _show_annotators(report: FitReport) -> None:
