@@ -163,7 +163,7 @@ def test_envs_lists_both_grains() -> None:
         ("sft", "sft", "SftSettings"),
         ("reward_fit", "reward", "RewardSettings"),
         ("train", "train", "TrainSettings"),
-        ("rlhf", "rlhf", "RlhfSettings"),
+        ("rlhf", "rlhf_rounds", "RlhfSettings"),
         ("evaluate", "evaluate", "EvaluateSettings"),
         ("generate", "generate", "GenerateSettings"),
         ("play", "play", "PlaySettings"),

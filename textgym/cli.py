@@ -293,7 +293,8 @@ def rlhf(
 ) -> None:
     """Ask, fit a reward, train on it, and ask again, round after round."""
     _quiet()
-    from textgym.pipelines.rlhf import RlhfSettings, run_rlhf, run_rlhf_resume
+    from textgym.pipelines.rlhf import run_rlhf, run_rlhf_resume
+    from textgym.pipelines.rlhf_rounds import RlhfSettings
 
     if resume is None:
         run_rlhf(_settings(RlhfSettings, context))

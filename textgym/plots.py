@@ -211,7 +211,7 @@ def _draw_means(
     axes: Axes, points: Sequence[tuple[float, Mapping[str, float | None]]], colour: str, label: str | None = None
 ) -> None:
     """Draw a line through means, with their intervals; a bound that is not known is left out."""
-    means = [item["mean"] for _, item in points]
+    means = [math.nan if item["mean"] is None else item["mean"] for _, item in points]
     widths = [[_width(item, side) for _, item in points] for side in ("low", "high")]
     style: dict[str, Any] = {"fmt": "o-", "color": colour, "capsize": 4, "markersize": 5, "linewidth": 1.4}
     axes.errorbar([place for place, _ in points], means, yerr=widths, label=label, **style)
