@@ -94,6 +94,17 @@ def test_some_votes_now_and_the_others_later(lm: str, data: str) -> None:
         assert store.progress().votes == 6
 
 
+def test_simulated_people_share_the_work(lm: str, data: str) -> None:
+    sample(lm, data, "--prompts", "12", "--overlap", "2")
+    run("simulate", "p.db", "--annotators", "3", "--by", "length")
+    with FeedbackStore("p.db") as store:
+        assert {name: len(store.votes(name)) for name in ("simulated-1", "simulated-2", "simulated-3")} == {
+            "simulated-1": 8,
+            "simulated-2": 8,
+            "simulated-3": 8,
+        }
+
+
 def plan(count: int, *models: str, references: bool = False) -> list[list[str]]:
     settings = SampleSettings(TaskChoice(), "p.db", models, references)
     return plan_writers(settings, [Example(f"k{number}", "p", ("r",)) for number in range(30)], count)
@@ -115,7 +126,7 @@ def test_questions_of_ones_own() -> None:
     assert "0 new questions" in run("import", "p.db", "own.jsonl").stdout
     run("simulate", "p.db", "--by", "length", "--annotators", "2")
     with FeedbackStore("p.db") as store:
-        assert [type(record) for record in store.records()] == [Comparison, Rating, Comparison, Rating]
+        assert [type(record) for record in store.records()] == [Comparison, Comparison, Rating, Rating]
 
 
 def test_questions_from_project_to_project(lm: str, data: str) -> None:

@@ -146,7 +146,7 @@ def write_texts(
 
 
 def add_attention_checks(store: FeedbackStore, questions: Sequence[Question], settings: SampleSettings) -> None:
-    """Add questions with one text on the subject, and one whose words are in no order.
+    """Add questions with one text on the subject, a reference if there is one, and one whose words are in no order.
 
     Raises:
         ValueError: The mode has no checks, or there are too few questions.
@@ -164,9 +164,10 @@ def add_attention_checks(store: FeedbackStore, questions: Sequence[Question], se
 
 
 def _check(question: Question, rng: np.random.Generator) -> Question:
-    words = question.responses[0].split()
+    good = dict(zip(question.generators, question.responses, strict=True)).get(_REFERENCE, question.responses[0])
+    words = good.split()
     muddled = " ".join(words[place] for place in rng.permutation(len(words)))[::-1]
-    texts = (question.responses[0], muddled) if question.mode == "compare" else (muddled,)
+    texts = (good, muddled) if question.mode == "compare" else (muddled,)
     return Question(question.task_key, question.prompt, texts, question.mode, criteria=question.criteria)
 
 
@@ -224,25 +225,32 @@ def run_simulate(settings: SimulateSettings) -> int:
         with console.progress(
             "simulated people", len(people) * (settings.votes or len(questions)), "answers"
         ) as ticker:
-            given = sum(answer_all(store, person, settings, ticker) for person in people)
+            given = answer_in_turn(store, people, settings.votes, ticker)
     console.say(f"{given:,} answers of {len(people)} simulated people in {settings.project}")
     return given
 
 
-def answer_all(
-    store: FeedbackStore, person: SimulatedPerson, settings: SimulateSettings, ticker: console.Ticker
+def answer_in_turn(
+    store: FeedbackStore, people: Sequence[SimulatedPerson], votes: int | None, ticker: console.Ticker
 ) -> int:
-    """Let one person answer what they are asked, until nothing is left or they have had enough."""
-    given = 0
-    while settings.votes is None or given < settings.votes:
-        assignment = store.assign(person.name)
-        if assignment is None:
+    """Let people answer one question each, turn after turn, until nothing is left or all have given ``votes``."""
+    given, awake = 0, list(people)
+    for _ in itertools.count() if votes is None else range(votes):
+        awake = [person for person in awake if _answer_one(store, person)]
+        if not awake:
             break
-        (records,) = person.answer([assignment.question])
-        store.vote(secrets.token_hex(16), person.name, assignment.item, records)
-        given += 1
-        ticker.advance()
+        given += len(awake)
+        ticker.advance(len(awake))
     return given
+
+
+def _answer_one(store: FeedbackStore, person: SimulatedPerson) -> bool:
+    """Let one person answer what they are asked; was there anything?"""
+    assignment = store.assign(person.name)
+    if assignment is None:
+        return False
+    (records,) = person.answer([assignment.question])
+    return store.vote(secrets.token_hex(16), person.name, assignment.item, records)
 
 
 @dataclass(frozen=True)
