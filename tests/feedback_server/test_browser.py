@@ -76,9 +76,11 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path)
-    server.wait()
-    yield server
-    server.stop()
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture
@@ -372,8 +374,10 @@ def test_a_vote_is_possible_within_seconds_of_the_command(tmp_path: Path) -> Non
     times = []
     for number in range(3):
         server = Server(tmp_path / str(number))
-        times.append(server.wait())
-        server.stop()
+        try:
+            times.append(server.wait())
+        finally:
+            server.stop()
     print(f"first page after {', '.join(f'{each:.2f}' for each in times)} s")
     assert min(times) < 6
 
