@@ -29,9 +29,10 @@ _FILES = (
     "vocab.txt",
     "merges.txt",
 )
-_SPACE = re.compile(r"\s")
+_SPACE = re.compile(r"[ \t\n\r]")  # what no tokenizer's normalizer removes
 _MOST_CHARACTERS = 6  # per id, on average, of a text that is cut before it is encoded
-_QUICK = 8192  # ids that are decoded in less time than other threads need to begin
+# While the threads of a language model spin on all cores, to wake the tokenizer's takes longer than so little work.
+_QUICK, _QUICK_CHARACTERS = 2**13, 2**15
 _SENTINEL = "textgym\ue000user\ue001text"
 
 
@@ -145,7 +146,7 @@ class Tokenizer:
         return self.encode_prompts(before, [body], after, budget)[0]
 
     def encode_prompts(self, before: str, bodies: Sequence[str], after: str, budget: int) -> list[EncodedPrompt]:
-        """Encode prompts ``before + body + after`` of at most ``budget`` ids each, in one tokenizer call.
+        """Encode prompts ``before + body + after`` of at most ``budget`` ids each.
 
         The three pieces are tokenised apart and joined as ids. A body that does not fit loses its *end*: as many of its
         tokens are kept as fit, then everything after the last white space in them is dropped (nothing is, if there is
@@ -177,12 +178,11 @@ class Tokenizer:
         return self.decode_batch([ids])[0]
 
     def decode_batch(self, batch: Iterable[Iterable[int]], *, strip: bool = True) -> list[str]:
-        """Return the text of every sequence of ids, in one call; unstripped with ``strip=False``."""
+        """Return the text of every sequence of ids; unstripped with ``strip=False``."""
         rows = [list(ids) for ids in batch]
         if sum(map(len, rows)) > _QUICK:
             texts = self._backend.decode_batch(rows, skip_special_tokens=True)
         else:
-            # To wake the tokenizer's threads takes longer, while those of a language model spin on all cores.
             texts = [self._backend.decode(ids, skip_special_tokens=True) for ids in rows]
         return [text.strip() for text in texts] if strip else texts
 
@@ -213,7 +213,10 @@ class Tokenizer:
     def _encode_starts(self, bodies: Sequence[str], room: int) -> list[tokenizers.Encoding]:
         """Encode so much of each text that its first ``room`` ids, and whether it has more, are those of all of it."""
         starts = [_start(body, room * _MOST_CHARACTERS) for body in bodies]
-        encodings = [self._backend.encode(start, add_special_tokens=False) for start in starts]
+        if sum(map(len, starts)) > _QUICK_CHARACTERS:
+            encodings = list(self._backend.encode_batch(starts, add_special_tokens=False))
+        else:
+            encodings = [self._backend.encode(start, add_special_tokens=False) for start in starts]
         for place, (body, start) in enumerate(zip(bodies, starts, strict=True)):
             if len(start) < len(body) and len(encodings[place]) <= room:
                 encodings[place] = self._backend.encode(body, add_special_tokens=False)

@@ -10,6 +10,8 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from textgym.envs.token_text import TokenTextEnv
+from textgym.tasks import Summarization
 from textgym.tokenization import Tokenizer
 
 STOPS = ("\n", " the", "e🎉")
@@ -100,6 +102,22 @@ def test_prompts_that_come_again_are_not_encoded_again(
     assert len(small.unwrapped._core._prompts) <= 2
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one[:40][one[:40] > 0], other[:40][other[:40] > 0])
+
+
+def test_prompts_follow_a_task_that_changes(tokenizer_folder: Path) -> None:
+    class Counting(Summarization):
+        asked = 0
+
+        def format_prompt(self, example: Any, /) -> str:
+            self.asked += 1
+            return f"{self.asked} {example.prompt}"
+
+    env = TokenTextEnv(Counting, model=str(tokenizer_folder))
+    seen = set()
+    for _ in range(4):
+        observation, _ = env.reset(options={"task_key": "reports/train/1"})
+        seen.add(env.tokenizer.decode(observation["input_ids"][:4]).split()[0])
+    assert len(seen) == 4
 
 
 def test_eos_first_is_an_empty_text(env: gym.Env[Any, Any]) -> None:

@@ -262,6 +262,11 @@ def add_parameter(network: Any) -> None:
         network.gpt_neox.layers[0].mlp.dense_h_to_4h.parametrizations.weight.original0.mul_(1.5)
 
 
+def replace_all_parameters_of_a_module(network: Any) -> None:
+    norm = network.gpt_neox.final_layer_norm
+    norm._parameters = {name: torch.nn.Parameter(part * 1.7) for name, part in norm._parameters.items()}
+
+
 CHANGES = {
     "adamw": step_of(torch.optim.AdamW, foreach=False),
     "adamw foreach": step_of(torch.optim.AdamW, foreach=True),
@@ -276,6 +281,7 @@ CHANGES = {
     "data in place, foreach": data_in_place_foreach,
     "polyak": polyak,
     "parameter replaced": replace_parameter,
+    "parameters replaced": replace_all_parameters_of_a_module,
     "module replaced": replace_module,
     "parametrized": add_parameter,
 }

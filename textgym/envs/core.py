@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gymnasium.error import InvalidAction, ResetNeeded
 
 from textgym.envs.judging import FinishReason, judge
-from textgym.envs.prompts import find_example, prompt_pieces
+from textgym.envs.prompts import PromptPieces, find_example, prompt_pieces
 from textgym.envs.setup import check_budget, stops_of, transcript
 from textgym.spaces import TokenSpace
 from textgym.tokenization import EncodedPrompt, Tokenizer
@@ -57,8 +57,8 @@ class TokenCore:
         self._lengths = np.zeros(n, dtype=np.int64)
         self._prompt_lengths = np.zeros(n, dtype=np.int64)
         self._stop_states = np.zeros(n, dtype=np.int64)
-        self._alive, self._all_alive = np.zeros(n, dtype=np.bool_), False
-        self._prompts: dict[str, EncodedPrompt] = {}  # by key of the example
+        self._alive = np.zeros(n, dtype=np.bool_)
+        self._prompts: dict[PromptPieces, EncodedPrompt] = {}
         self._rows = np.arange(n)
         self._is_eos = np.zeros(tokenizer.vocab_size, dtype=np.bool_)
         self._is_eos[list(tokenizer.eos_ids)] = True
@@ -80,7 +80,7 @@ class TokenCore:
         return TokenSpace(self.tokenizer.vocab_size, self.tokenizer.name, self.tokenizer.fingerprint)
 
     def reset(self, rows: Sequence[int], examples: Sequence[Example]) -> None:
-        """Start ``rows`` on ``examples``, with one tokenizer call."""
+        """Start ``rows`` on ``examples``, whose prompts are encoded together."""
         if not self.examples:
             self.examples = [examples[0]] * self.n
         for row, example, prompt in zip(rows, examples, self._encode(examples), strict=True):
@@ -93,7 +93,6 @@ class TokenCore:
             self.examples[row], self.truncated[row] = example, prompt.truncated
         self._stop_states[rows] = 0
         self._alive[rows] = True
-        self._all_alive = bool(self._alive.all())
 
     def step(self, actions: Any) -> IntArray:
         """Append one token per copy.
@@ -114,7 +113,7 @@ class TokenCore:
             done |= self.stop.hit[self._stop_states]
         finished: IntArray = done.nonzero()[0]
         if finished.size:
-            self._alive[finished] = self._all_alive = False
+            self._alive[finished] = False
         return finished
 
     def finish(self, rows: IntArray) -> tuple[FloatArray, list[dict[str, Any]]]:
@@ -193,34 +192,31 @@ class TokenCore:
         self._mask = (np.arange(self._ids.shape[1]) < self._lengths[:, None]).astype(np.int8)
         self.examples = [find_example(self.task, key) for key in state["task_keys"]]
         self.truncated = [bool(cut) for cut in state["prompt_truncated"]]
-        self._alive[:] = self._all_alive = True
+        self._alive[:] = True
 
     def _encode(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
-        """Return encoded prompts; those of examples that come again and again are kept."""
-        known = self._prompts
-        missing = list({example.key: example for example in examples if example.key not in known}.values())
-        fresh = dict(zip([example.key for example in missing], self._encode_anew(missing), strict=True))
-        prompts = [known.get(example.key) or fresh[example.key] for example in examples]
+        """Return encoded prompts; those that come again and again are kept."""
+        known, pieces = self._prompts, [prompt_pieces(self.task, example) for example in examples]
+        fresh = self._encode_anew(list(dict.fromkeys(piece for piece in pieces if piece not in known)))
+        prompts = [known.get(piece) or fresh[piece] for piece in pieces]
         if (len(known) + len(fresh)) * self.max_prompt_tokens > _MOST_KEPT:
             known.clear()
         known.update(fresh)
         return prompts
 
-    def _encode_anew(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
-        """Encode prompts with one tokenizer call (one per distinct frame, where a task's formatter varies it)."""
-        pieces = [prompt_pieces(self.task, example) for example in examples]
-        prompts: list[EncodedPrompt | None] = [None] * len(pieces)
+    def _encode_anew(self, pieces: Sequence[PromptPieces]) -> dict[PromptPieces, EncodedPrompt]:
+        """Encode prompts a batch at a time (one per distinct frame, where a task's formatter varies it)."""
+        prompts: dict[PromptPieces, EncodedPrompt] = {}
         for before, after in dict.fromkeys((before, after) for before, _, after in pieces):
-            rows = [row for row, piece in enumerate(pieces) if (piece[0], piece[2]) == (before, after)]
-            bodies = [pieces[row][1] for row in rows]
+            same = [piece for piece in pieces if (piece[0], piece[2]) == (before, after)]
+            bodies = [body for _, body, _ in same]
             encoded = self.tokenizer.encode_prompts(before, bodies, after, self.max_prompt_tokens)
-            for row, prompt in zip(rows, encoded, strict=True):
-                prompts[row] = prompt
-        return [prompt for prompt in prompts if prompt is not None]
+            prompts.update(zip(same, encoded, strict=True))
+        return prompts
 
     def _checked(self, actions: Any) -> IntArray:
         """Return legal actions as an int64 array of shape ``(n,)``."""
-        if not self._all_alive:
+        if not self._alive.all():
             raise ResetNeeded("expected a running episode, got a step before reset() or after the end; call reset()")
         actions = np.asarray(actions)
         if actions.shape != (self.n,) or actions.dtype.kind not in "iu":

@@ -11,6 +11,9 @@ from gymnasium.utils import seeding
 from textgym.errors import did_you_mean
 from textgym.types import Example, Task
 
+PromptPieces = tuple[str, str, str]
+"""The text of a prompt before, in and after its body, which may be cut."""
+
 _OPTIONS = ("task_key", "task_keys")
 
 
@@ -115,7 +118,7 @@ def find_example(task: Task, key: str) -> Example:
         raise ValueError(f"expected the key of an example of {task.dataset.name!r}, got {key!r}: {message}") from error
 
 
-def prompt_pieces(task: Task, example: Example) -> tuple[str, str, str]:
+def prompt_pieces(task: Task, example: Example) -> PromptPieces:
     """Return the prompt text as (before, body, after), where the body may be cut to fit a budget.
 
     The pieces always join to ``task.format_prompt(example)``; a task whose formatter is more than its template has all

@@ -26,7 +26,7 @@ def sample_tokens(logits: Tensor, generator: torch.Generator | None = None) -> S
     One uniform number per row is enough, and an id of probability zero is never drawn.
 
     Args:
-        logits: (B, V).
+        logits: (B, V), fp32 or better.
         generator: Source of randomness; the global torch generator if ``None`` (as Stable-Baselines3 seeds it).
 
     Raises:

@@ -40,7 +40,8 @@ class WeightsWatch:
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
         self._parameters = list(model.parameters())
-        self._holders = [holder for module in model.modules() for holder in (module._parameters, module._modules)]
+        self._held = [(module, module._parameters, module._modules) for module in model.modules()]
+        self._holders = [holder for _, own, below in self._held for holder in (own, below)]
         self._parts = [(holder, name, part) for holder in self._holders for name, part in holder.items()]
         self._version = self._read()
         self.probes = [_probe(parameter) for parameter in self._parameters if self._is_probed(parameter)]
@@ -50,9 +51,11 @@ class WeightsWatch:
         return not self._holds_the_same() or self._read() != self._version
 
     def _holds_the_same(self) -> bool:
-        if sum(map(len, self._holders)) != len(self._parts):
+        if any(module._parameters is not own or module._modules is not below for module, own, below in self._held):
             return False
-        return all(holder.get(name) is part for holder, name, part in self._parts)
+        return sum(map(len, self._holders)) == len(self._parts) and all(
+            holder.get(name) is part for holder, name, part in self._parts
+        )
 
     def _read(self) -> tuple[int, ...]:
         versions = sum(parameter._version for parameter in self._parameters)
