@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {"reward": "#1f77b4", "gold": "#d08700", "rougeL": "#2c8a4b", "kl": "#b5324a", "loss": "#1f77b4"}
 _VOTES = "#7a5195"
+_APART = 0.06  # rounds, so that intervals do not cover each other
 _LABELS = {"reward": "reward", "gold": "gold (true quality)", "rougeL": "ROUGE-L"}
 
 
@@ -152,23 +153,21 @@ def plot_rounds(file: Path, rounds: Sequence[Mapping[str, Any]]) -> None:
     figure = _figure(height=6.4)
     reward, quality, wins, labels = figure.subplots(2, 2).flat
     for record in rounds[1:]:
-        ends = [(record["round"] + back, record[name]) for back, name in ((-1, "reward_before"), (0, "reward"))]
+        start, end = record["round"] - 1 + _APART, record["round"] - _APART
+        ends = [(start, record["reward_before"]), (end, record["reward"])]
         _draw_means(reward, ends, _COLOURS["reward"])
     measure = next((name for name in ("gold", "rougeL") if name in rounds[0]), None)
     if measure is not None:
         _draw_means(quality, [(record["round"], record[measure]) for record in rounds], _COLOURS[measure])
     wins.axhline(0.5, color="grey", linestyle="--", linewidth=1)
-    judges = {"win_rate": _COLOURS.get(measure or "", "grey"), "win_rate_by_votes": _VOTES}
-    for name, colour in judges.items():
-        known = [(record["round"], record[name]) for record in rounds if record.get(name)]
-        label = "by votes, training prompts" if colour == _VOTES else f"by {_LABELS.get(measure or '')}, unseen prompts"
-        if known:
-            _draw_means(wins, known, colour, label)
+    by_quality = f"by {_LABELS.get(measure or '')}, unseen prompts"
+    _draw_wins(wins, rounds, "win_rate", _COLOURS.get(measure or "", "grey"), by_quality, -_APART)
+    _draw_wins(wins, rounds, "win_rate_by_votes", _VOTES, "by votes, training prompts", _APART)
     wins.set_ylim(0, 1)
     spent = [(record["labels"], record["accuracy"]) for record in rounds if record.get("accuracy")]
     _draw_means(labels, spent, _COLOURS["kl"])
     labels.axhline(0.5, color="grey", linestyle="--", linewidth=1)
-    labels.set_xlim(left=0)
+    labels.set_xlim(0, 1.08 * rounds[-1]["labels"])
     for axes in (reward, quality, wins):
         axes.set_xticks([record["round"] for record in rounds])
         axes.set_xlim(-0.3, rounds[-1]["round"] + 0.3)
@@ -205,6 +204,15 @@ def _draw_interval(axes: Axes, moment: float, interval: Interval, label: str | N
     errors = [[width if math.isfinite(width) else 0.0] for width in widths]
     style: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 4, "markersize": 5}
     axes.errorbar([moment], [interval.mean], yerr=errors, label=label, **style)
+
+
+def _draw_wins(
+    axes: Axes, rounds: Sequence[Mapping[str, Any]], name: str, colour: str, label: str, shift: float
+) -> None:
+    """Draw a win rate where it is known, a little beside its round."""
+    known = [(record["round"] + shift, record[name]) for record in rounds if record.get(name)]
+    if known:
+        _draw_means(axes, known, colour, label)
 
 
 def _draw_means(

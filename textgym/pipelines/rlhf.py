@@ -27,7 +27,7 @@ from textgym.runs import RunFolder, RunFolderError
 from textgym.types import Annotator, Task
 
 _COMMAND = "rlhf"
-_COLUMNS = ("round", "labels", "held-out accuracy", "reward", "gold", "win rate", "KL", "seconds")
+_COLUMNS = ("round", "labels", "held-out\naccuracy", "reward", "gold", "win rate", "KL", "seconds")
 
 
 def run_rlhf(settings: RlhfSettings) -> RunFolder:
