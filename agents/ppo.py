@@ -33,6 +33,7 @@ from textgym.agents.ppo_state import load_ppo, save_ppo
 from textgym.agents.prefix_sharing import EpisodeBatch
 from textgym.agents.prompt_sharing import hidden_states
 from textgym.agents.rollout_buffer import EpisodeRolloutBuffer, Segment
+from textgym.errors import ModelError
 from textgym.models.language_model import LanguageModel
 from textgym.models.sampling import log_probs_of
 from textgym.types import FloatArray
@@ -184,6 +185,24 @@ class PPO(stable_baselines3.PPO):
             self._reference = copy.deepcopy(self.policy.model).eval().requires_grad_(False)
             if self.policy.options.compile:
                 self._reference.compile_trunk()
+
+    def set_reference(self, model: LanguageModel) -> None:
+        """Let the KL penalty be to ``model`` from now on, instead of to the policy that training started from.
+
+        Raises:
+            ModelError: It has not the policy's architecture, or the policy trains adapters, whose reference is the
+                model without them.
+        """
+        if self._reference is None:
+            raise ModelError(
+                "expected a policy that trains its own weights, got adapters; merge them or leave them out"
+            )
+        try:
+            self._reference.load_state_dict(model.state_dict())
+        except RuntimeError as error:
+            raise ModelError(
+                f"expected a reference of the policy's architecture, got {model.source!r} ({error}); choose another"
+            ) from None
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         # Stable-Baselines3 counts the rollout just made, so that a rate that decays to 0 wastes the last iteration.

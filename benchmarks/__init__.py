@@ -1,10 +1,10 @@
-"""What the standard RL interface costs, beside what cannot be avoided: ``textgym bench NAME``."""
+"""What textgym costs, beside what cannot be avoided, and what its reward models learn: ``textgym bench NAME``."""
 
 from __future__ import annotations
 
 from textgym.benchmarks.harness import Options, Report
 
-__all__ = ["BENCHMARKS", "Options", "Report", "run_benchmark"]
+__all__ = ["BENCHMARKS", "Options", "Report", "module_of", "run_benchmark"]
 
 BENCHMARKS = {
     "ppo": "one PPO iteration against the bare model computations",
@@ -13,6 +13,8 @@ BENCHMARKS = {
     "env": "environment steps per CPU-second, without a model",
     "peers": "one PPO iteration against TRL, where it is installed",
     "gpu": "rollout, update and memory on an NVIDIA GPU",
+    "active-selection": "labels that choosing the pairs to ask about saves",
+    "dialogue-rewards": "reward models from a file of whole dialogues against rules of length",
 }
 
 
@@ -24,5 +26,10 @@ def run_benchmark(name: str, options: Options) -> Report:
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    report: Report = importlib.import_module(f"textgym.benchmarks.{name}").run(options)
+    report: Report = importlib.import_module(module_of(name)).run(options)
     return report
+
+
+def module_of(name: str) -> str:
+    """Return the module that holds one of :data:`BENCHMARKS`."""
+    return f"textgym.benchmarks.{name.replace('-', '_')}"

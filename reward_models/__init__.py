@@ -1,19 +1,34 @@
-"""Rewards that are models: learnt from comparisons, or any Hugging Face classifier."""
+"""Rewards that are models: learnt from feedback of every kind, or any Hugging Face classifier."""
 
 from textgym.reward_models.calibration import Calibration, ReliabilityBin
 from textgym.reward_models.classifier import SequenceClassifierReward
-from textgym.reward_models.fitting import FitReport
+from textgym.reward_models.embedding import EmbeddingRewardModel, TextEmbedder
+from textgym.reward_models.ensemble import RewardEnsemble
+from textgym.reward_models.learned import LearnedReward, Normalisation, learning_curve
 from textgym.reward_models.loading import load_reward
 from textgym.reward_models.losses import bradley_terry_loss
-from textgym.reward_models.preference import Normalisation, PreferenceRewardModel
+from textgym.reward_models.preference import PreferenceRewardModel
+from textgym.reward_models.report import CurvePoint, FitReport, HeldOut, LengthBin, Mistake
+from textgym.reward_models.selection import disagreement, select_pairs
 
 __all__ = [
     "Calibration",
+    "CurvePoint",
+    "EmbeddingRewardModel",
     "FitReport",
+    "HeldOut",
+    "LearnedReward",
+    "LengthBin",
+    "Mistake",
     "Normalisation",
     "PreferenceRewardModel",
     "ReliabilityBin",
+    "RewardEnsemble",
     "SequenceClassifierReward",
+    "TextEmbedder",
     "bradley_terry_loss",
+    "disagreement",
+    "learning_curve",
     "load_reward",
+    "select_pairs",
 ]

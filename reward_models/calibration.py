@@ -1,4 +1,4 @@
-"""How well score differences predict choices: accuracy, temperature, reliability. Plain numpy."""
+"""How well score differences predict choices: temperature, reliability. Plain numpy."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from textgym.metrics import proportion_interval
-from textgym.types import FloatArray, Interval
+from textgym.types import FloatArray
 
 _LOG_TEMPERATURES = (float(np.log(1e-3)), float(np.log(1e3)))
 _BINS = 5
@@ -52,21 +51,6 @@ class Calibration:
             raise ValueError(f"expected a temperature above 0, got {temperature}")
         bins = tuple(ReliabilityBin(*row) for row in data["bins"])
         return cls(temperature, float(data["expected_calibration_error"]), bins)
-
-
-def pairwise_accuracy(differences: FloatArray, labels: FloatArray) -> Interval:
-    """Share of choices that the sign of the score difference predicts, with its 95 % interval.
-
-    Args:
-        differences: Score of a minus score of b, shape ``(n,)``; exactly 0 counts as half right.
-        labels: 1 (a was preferred), 0 (b was) or 0.5; ties have no right answer and are left out.
-
-    Returns:
-        The interval; ``(0.5, 0, 1)`` if there is nothing but ties.
-    """
-    decided = labels != 0.5
-    agreement = np.sign(differences[decided]) * np.sign(labels[decided] - 0.5)  # 1 right, -1 wrong, 0 undecided
-    return proportion_interval(float((agreement + 1).sum() / 2), int(decided.sum()))
 
 
 def fit_temperature(differences: FloatArray, labels: FloatArray) -> float:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from textgym.feedback.comparisons import ASSISTANT_TURN
 from textgym.tokenization import Tokenizer
 
 _CUE = 16
@@ -27,14 +28,15 @@ class EncodedText(NamedTuple):
 
 
 class TextEncoder:
-    """Prompt ids + response ids + EOS, at most ``max_length`` of them.
+    r"""Prompt ids + response ids + EOS, at most ``max_length`` of them.
 
     Prompts are framed as the tokenizer does it everywhere: by its BOS, or its chat template, where it has one.
 
     Texts that are too long are cut by these rules: a response keeps its head, and may use what the prompt leaves free,
     but always half of ``max_length``; a prompt keeps its head and its last 16 ids (the cue, such as ``"Summary:"``,
-    behind which the response starts), and loses what lies between. The EOS is always there. White space around a
-    response does not count, as in environments. Empty prompts and responses are legal.
+    behind which the response starts), and loses what lies between. Of a dialogue, whose prompt ends with
+    ``"\n\nAssistant:"``, the last turns matter most: it keeps its first 16 ids and its end. The EOS is always there.
+    White space around a response does not count, as in environments. Empty prompts and responses are legal.
 
     Args:
         tokenizer: The trunk's own tokenizer.
@@ -61,19 +63,23 @@ class TextEncoder:
         encoded = self._tokenizer.encode_prompts("", distinct, "", _UNCUT)
         known = {prompt: item.ids for prompt, item in zip(distinct, encoded, strict=True)}
         tails = self._tokenizer.encode_response_batch([response.strip() for response in responses])
-        return [self._join(known[prompt], tail) for prompt, tail in zip(prompts, tails, strict=True)]
+        return [
+            self._join(known[prompt], tail, is_dialogue=prompt.rstrip().endswith(ASSISTANT_TURN))
+            for prompt, tail in zip(prompts, tails, strict=True)
+        ]
 
-    def _join(self, prompt: list[int], response: list[int]) -> EncodedText:
+    def _join(self, prompt: list[int], response: list[int], *, is_dialogue: bool) -> EncodedText:
         room = max(self.max_length - len(prompt), self.max_length // 2) - 1
         ending = [*response[:room], self._eos]
-        return EncodedText(_cut_middle(prompt, self.max_length - len(ending)), ending)
+        return EncodedText(_cut_middle(prompt, self.max_length - len(ending), is_dialogue), ending)
 
 
-def _cut_middle(ids: list[int], room: int) -> list[int]:
+def _cut_middle(ids: list[int], room: int, is_dialogue: bool) -> list[int]:
     if len(ids) <= room:
         return ids
-    cue = min(_CUE, room // 2)
-    return ids[: room - cue] + ids[len(ids) - cue :]
+    short = min(_CUE, room // 2)
+    head = short if is_dialogue else room - short
+    return ids[:head] + ids[len(ids) - (room - head) :]
 
 
 def batches_of_like_length(lengths: Sequence[int], batch_size: int, generator: torch.Generator) -> list[list[int]]:

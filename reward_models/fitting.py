@@ -1,28 +1,30 @@
-"""Fitting a scalar head and its trunk to comparisons."""
+"""Fitting a scalar head and its trunk to answers of every kind."""
 
 from __future__ import annotations
 
+import itertools
 import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import NamedTuple, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
-from textgym.errors import DataError, RewardError, did_you_mean
-from textgym.reward_models.calibration import Calibration
-from textgym.reward_models.encoding import batches_of_like_length
-from textgym.reward_models.losses import bradley_terry_loss, learning_rate_share
-from textgym.reward_models.scoring import Pair, Precision, ResponseScorer
-from textgym.types import Comparison, FloatArray, Interval
+from textgym.errors import RewardError, did_you_mean
+from textgym.reward_models.encoding import EncodedText, batches_of_like_length
+from textgym.reward_models.evidence import Observation
+from textgym.reward_models.likelihood import AnswerLikelihood, Answers
+from textgym.reward_models.losses import learning_rate_share
+from textgym.reward_models.reliability import RunningReliability
+from textgym.reward_models.scoring import Precision, ResponseScorer
 
 Progress = Callable[[int, int, float], None]
 """``progress(step, total_steps, loss)``, called after every optimiser step; steps count from 1."""
 
-_LABELS = {"a": 1.0, "b": 0.0, "tie": 0.5}
+_ANSWER_LEARNING_RATE = 0.05
+_SAMPLE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,143 +57,106 @@ class FitSettings:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class FitReport:
-    """What came of a fit.
+class Training(NamedTuple):
+    """What happened while training.
 
     Attributes:
-        accuracy: Share of held-out choices predicted, with its 95 % interval; ``(0.5, 0, 1)`` if nothing was held out.
-        train_loss: Mean loss over the last epoch, each batch measured before its own step (log 2 = 0.693 is chance).
-        calibration: From held-out pairs; ``None`` if nothing was held out.
-        pairs: Number of comparisons trained on.
-        held_out_pairs: Number of comparisons held out, ties included.
-        seconds: Wall time of the whole fit.
-        losses: Loss of every step; not saved with the model.
-        gradient_norms: Gradient norm of every step before clipping; not saved with the model.
+        losses, gradient_norms: Of every optimiser step.
+        steps_per_epoch: Number of steps that saw every answer once.
+        reliability, severity: Of the annotators, by name (`AnswerLikelihood`).
     """
 
-    accuracy: Interval
-    train_loss: float
-    calibration: Calibration | None
-    pairs: int
-    held_out_pairs: int
-    seconds: float
-    losses: tuple[float, ...] = ()
-    gradient_norms: tuple[float, ...] = ()
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> FitReport:
-        """Read what ``dataclasses.asdict`` wrote, with or without the per-step lists.
-
-        Raises:
-            KeyError, TypeError, ValueError: It is something else.
-        """
-        return cls(
-            accuracy=Interval(*map(float, data["accuracy"])),
-            train_loss=float(data["train_loss"]),
-            calibration=Calibration.from_json(data["calibration"]) if data["calibration"] is not None else None,
-            pairs=int(data["pairs"]),
-            held_out_pairs=int(data["held_out_pairs"]),
-            seconds=float(data["seconds"]),
-        )
+    losses: list[float]
+    gradient_norms: list[float]
+    steps_per_epoch: int
+    reliability: dict[str, float]
+    severity: dict[str, float]
 
 
-def usable_comparisons(records: Sequence[Comparison]) -> list[Comparison]:
-    """Leave out comparisons of a text with itself, aloud; refuse records that teach nothing.
-
-    Raises:
-        DataError: If there are no records, all compare a text with itself, or all are ties.
-    """
-    if not records:
-        raise DataError("expected comparisons to learn from, got none; collect some first")
-    kept = [record for record in records if record.response_a.strip() != record.response_b.strip()]
-    if not kept:
-        raise DataError(
-            f"expected comparisons of two different texts, got {len(records)} of a text with itself; compare others"
-        )
-    if len(kept) < len(records):
-        warnings.warn(f"left out {len(records) - len(kept)} comparisons of a text with itself", stacklevel=3)
-    if all(record.choice == "tie" for record in kept):
-        raise DataError(f"expected at least one preference, got {len(kept)} ties; ties alone teach nothing")
-    return kept
-
-
-def check_split(train: Sequence[Comparison], held_out: Sequence[Comparison], validation_fraction: float) -> None:
-    """Refuse a split that cannot be trained on or judged by.
-
-    Raises:
-        DataError: If something was to be held out but nothing could be, or only ties are left to train on.
-    """
-    if validation_fraction > 0 and not held_out:
-        raise DataError(
-            f"expected comparisons of at least two prompts, so that one can be held out, got {len(train)} of one; "
-            "collect more, or pass validation_fraction=0 and learn nothing about the accuracy"
-        )
-    if all(record.choice == "tie" for record in train):
-        raise DataError(
-            f"expected a preference among the {len(train)} comparisons left for training, got ties only; collect more, "
-            "or pass another seed or a smaller validation_fraction"
-        )
-
-
-def labels_of(records: Sequence[Comparison]) -> FloatArray:
-    """Preference for response a: 1, 0, or 0.5 for a tie; shape ``(n,)``."""
-    return np.array([_LABELS[record.choice] for record in records])
-
-
-def train_on_pairs(
+def train_scorer(
     model: ResponseScorer,
-    pairs: Sequence[Pair],
-    labels: FloatArray,
+    observations: Sequence[Observation],
+    texts: Sequence[Sequence[EncodedText]],
     settings: FitSettings,
     progress: Progress | None = None,
-) -> tuple[list[float], list[float]]:
-    """Minimise the Bradley-Terry loss with AdamW, linear warm-up and decay, and clipped gradients.
+) -> Training:
+    """Minimise the negative log-likelihood with AdamW, linear warm-up and decay, and clipped gradients.
 
     Args:
         model: Trained in place.
-        pairs: ``n`` encoded pairs.
-        labels: Preference for a in ``[0, 1]``, shape ``(n,)``.
+        observations: ``n`` answers.
+        texts: The encoded texts of each.
         settings: How to train.
         progress: Called after every step.
-
-    Returns:
-        Losses and gradient norms, one of each per step.
 
     Raises:
         RewardError: If a loss or a gradient is not finite; the weights are those of the step before.
     """
-    batches = _plan(pairs, settings)
+    likelihood = AnswerLikelihood(observations, _centre(model, texts)).to(model.trunk.device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    targets = torch.as_tensor(labels, dtype=torch.float32, device=model.trunk.device)
-    optimizer = torch.optim.AdamW(
-        trained, lr=settings.learning_rate, eps=1e-5, weight_decay=settings.weight_decay, fused=_can_fuse(trained)
-    )
+    optimizer = _optimizer(trained, likelihood, settings)
+    running = RunningReliability(len(likelihood.annotators), len(observations) // 2)
     losses, norms = [], []
+    batches = _plan(texts, settings)
     with model.precision(settings.precision):
         for step, batch in enumerate(batches):
+            share = learning_rate_share(step, len(batches))
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * learning_rate_share(step, len(batches))
-            scores = model.score_pairs([pairs[i] for i in batch])  # (B, 2)
-            loss = bradley_terry_loss(scores[:, 0], scores[:, 1], targets[batch])
+                group["lr"] = share * group["peak"]
+            batch = sorted(batch, key=lambda i: len(texts[i]) != 2)  # as `score_groups` orders them
+            scores = model.score_groups([texts[i] for i in batch])  # (T,)
+            answers = likelihood.collate([observations[i] for i in batch], _numbered([texts[i] for i in batch]))
+            loss = likelihood(scores, answers).mean()
             optimizer.zero_grad()
-            loss.backward()
+            (loss + likelihood.penalty() / len(observations)).backward()
             norm = torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
             _check_finite(loss, norm, step, settings)
             optimizer.step()
+            _update_reliability(likelihood, running, scores, answers)
             losses.append(loss.item())
             norms.append(norm.item())
             if progress is not None:
                 progress(step + 1, len(batches), losses[-1])
-    return losses, norms
+    steps = len(losses) // settings.epochs
+    return Training(losses, norms, steps, likelihood.reliability, likelihood.severity)
 
 
-def _plan(pairs: Sequence[Pair], settings: FitSettings) -> list[list[int]]:
+@torch.no_grad()
+def _update_reliability(
+    likelihood: AnswerLikelihood, running: RunningReliability, scores: Tensor, answers: Answers
+) -> None:
+    if likelihood.log_odds is not None:
+        losses, log_guess = likelihood.judged(scores, answers)
+        likelihood.log_odds.copy_(running.update(losses, log_guess, answers.annotators))
+
+
+def _optimizer(trained: list[Parameter], likelihood: AnswerLikelihood, settings: FitSettings) -> torch.optim.AdamW:
+    """AdamW; the few numbers about answering move faster than the network, and have a prior instead of decay."""
+    learnt = [parameter for name, parameter in likelihood.named_parameters() if name != "log_odds"]
+    about_answers = {"params": learnt, "peak": _ANSWER_LEARNING_RATE, "weight_decay": 0.0}
+    groups = [{"params": trained, "peak": settings.learning_rate}, about_answers]
+    return torch.optim.AdamW(
+        groups, lr=settings.learning_rate, eps=1e-5, weight_decay=settings.weight_decay, fused=_can_fuse(trained)
+    )
+
+
+def _plan(texts: Sequence[Sequence[EncodedText]], settings: FitSettings) -> list[list[int]]:
     """Batches of indices of all epochs."""
     generator = torch.Generator().manual_seed(settings.seed)
-    lengths = [len(a.prompt) + len(a.response) + len(b.response) for a, b in pairs]
+    lengths = [len(group[0].prompt) + sum(len(text.response) for text in group) for group in texts]
     epochs = range(settings.epochs)
     return [batch for _ in epochs for batch in batches_of_like_length(lengths, settings.batch_size, generator)]
+
+
+def _centre(model: ResponseScorer, texts: Sequence[Sequence[EncodedText]]) -> float:
+    """Mean score of a few texts before training."""
+    return float(model.raw_scores([group[0] for group in texts[:_SAMPLE]]).mean())
+
+
+def _numbered(groups: Sequence[Sequence[object]]) -> list[list[int]]:
+    """Numbers of the members of consecutive groups."""
+    counter = itertools.count()
+    return [[next(counter) for _ in group] for group in groups]
 
 
 def _can_fuse(parameters: Sequence[Tensor]) -> bool:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from textgym.errors import CheckpointError
 from textgym.hub import resolve_folder
 from textgym.models.device import pick_device
+from textgym.reward_models import embedding, ensemble, preference
 from textgym.reward_models.classifier import SequenceClassifierReward
-from textgym.reward_models.preference import KIND, PreferenceRewardModel
+from textgym.reward_models.learned import LearnedReward
 from textgym.reward_models.storage import CARD, read_card
 from textgym.types import RewardFn
+
+_LEARNED: Mapping[object, Callable[[Path], LearnedReward]] = {
+    preference.KIND: preference.PreferenceRewardModel.load,
+    embedding.KIND: embedding.EmbeddingRewardModel.load,
+    ensemble.KIND: ensemble.RewardEnsemble.load,
+}
 
 
 def load_reward(name_or_folder: str | Path = "tiny-reward", device: str = "auto") -> RewardFn:
     """Open a reward model.
 
     Args:
-        name_or_folder: ``"tiny-reward"`` (shipped), a folder written by `PreferenceRewardModel.save` (or a run folder
-            that holds one as ``reward/``), or a folder or Hub id of a Hugging Face sequence classifier with one output.
-            For a classifier with several outputs use `SequenceClassifierReward`, which asks for the label.
+        name_or_folder: ``"tiny-reward"`` (shipped), a folder written by the ``save`` of a learned reward (or a run
+            folder that holds one as ``reward/``), or a folder or Hub id of a Hugging Face sequence classifier with one
+            output. For a classifier with several outputs use `SequenceClassifierReward`, which asks for the label.
         device: Where it computes; ``"auto"`` is a GPU where there is one.
 
     Returns:
@@ -33,11 +41,12 @@ def load_reward(name_or_folder: str | Path = "tiny-reward", device: str = "auto"
     folder = resolve_folder(name_or_folder, kind="reward")
     if (folder / CARD).is_file():
         kind = read_card(folder).get("kind")
-        if kind == KIND:
-            return PreferenceRewardModel.load(folder).to(pick_device(device))
-        raise CheckpointError(
-            f"expected a reward model of kind {KIND!r} in {str(folder)!r}, got {kind!r}; update textgym"
-        )
+        if kind not in _LEARNED:
+            raise CheckpointError(
+                f"expected a reward model of kind {' or '.join(map(repr, _LEARNED))} in {str(folder)!r}, got {kind!r}; "
+                "update textgym"
+            )
+        return _LEARNED[kind](folder).to(pick_device(device))
     if _is_classifier(folder):
         return SequenceClassifierReward(folder).to(pick_device(device))
     raise CheckpointError(

@@ -105,6 +105,13 @@ class ResponseScorer(nn.Module):
                 return self._read(states, self._readout([[(a, 0), (b, len(a.response))] for a, b in pairs]))
         return self.score_texts([a for a, _ in pairs] + [b for _, b in pairs]).reshape(2, -1).T
 
+    def score_groups(self, groups: Sequence[Sequence[EncodedText]]) -> Tensor:
+        """Scores of the texts of all groups in a row, (T,) fp32; groups of two, which may share prompts, come first."""
+        pairs = [(group[0], group[1]) for group in groups if len(group) == 2]
+        others = [text for group in groups[len(pairs) :] for text in group]
+        parts = [self.score_pairs(pairs).flatten()] if pairs else []
+        return torch.cat([*parts, self.score_texts(others)] if others else parts)
+
     def try_sharing(self, pairs: Sequence[Pair]) -> bool:
         """Find out, on a few pairs, whether the trunk gives the same states for packed pairs; remember and return it.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from textgym.errors import CheckpointError
@@ -59,7 +61,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     file = folder / CARD
     if not file.is_file():
         raise CheckpointError(
-            f"expected a folder written by PreferenceRewardModel.save, got {str(folder)!r} without {CARD}; check it"
+            f"expected a folder written by a reward model's save, got {str(folder)!r} without {CARD}; check it"
         )
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
@@ -68,6 +70,57 @@ def read_card(folder: Path) -> dict[str, Any]:
     if not isinstance(card, dict):
         raise CheckpointError(f"expected a JSON object in {str(file)!r}, got {type(card).__name__}; save again")
     return card
+
+
+def open_folder(folder: str | Path, kind: str) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of a reward model of a kind, and its card.
+
+    Raises:
+        CheckpointError: If there is no card, it is damaged, or of another kind.
+    """
+    folder = Path(folder).expanduser()
+    card = read_card(folder)
+    if card.get("kind") != kind:
+        raise CheckpointError(
+            f"expected a reward model of kind {kind!r} in {str(folder)!r}, got {card.get('kind')!r}; "
+            "open it with the class that saved it"
+        )
+    return folder, card
+
+
+@contextlib.contextmanager
+def complete(folder: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a folder is read into a `CheckpointError`."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"expected a complete reward model in {str(folder)!r}, got {type(error).__name__}: {error}; save again"
+        ) from error
+
+
+def read_tensors(file: Path, like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Read finite tensors with the names and shapes of others.
+
+    Raises:
+        CheckpointError: If they are others.
+    """
+    found = load_file(file)
+    shapes, expected = ({name: tuple(tensor.shape) for name, tensor in side.items()} for side in (found, like))
+    if shapes != expected:
+        raise CheckpointError(f"expected the tensors {expected} in {str(file)!r}, got {shapes}; save again")
+    if not all(torch.isfinite(tensor).all() for tensor in found.values()):
+        raise CheckpointError(f"expected finite weights in {str(file)!r}, got others; fit and save again")
+    return found
+
+
+def integer(value: object) -> int:
+    """Return a whole number of a card; anything else is a ``TypeError``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"expected a whole number, got {value!r}")
+    return value
 
 
 def convert_weights(folder: Path, dtype: Dtype) -> None:

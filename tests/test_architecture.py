@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("textgym.data", "textgym.metrics", "textgym.tasks"),
     ("textgym.envs", "textgym.rewards", "textgym.testing", "textgym.wrappers"),
     ("textgym.console", "textgym.evaluation", "textgym.feedback", "textgym.plots", "textgym.runs"),
+    ("textgym.feedback.server",),
     ("textgym.models",),
     ("textgym.agents", "textgym.reward_models"),
     ("textgym.benchmarks",),
@@ -47,6 +48,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.benchmarks.controls",
         "textgym.build_assets",
         "textgym.cli",
+        "textgym.cli_feedback",
         "textgym.cli_options",
         "textgym.pipelines",
     ),
@@ -61,6 +63,8 @@ MAY_IMPORT_TORCH = {
     "textgym.reward_models",
 }
 HEAVY = {"accelerate", "peft", "sentence_transformers", "stable_baselines3", "torch", "transformers"}
+OPTIONAL = {"fastapi", "jinja2", "pydantic", "starlette", "uvicorn"}  # of the extra "feedback"
+MAY_IMPORT_OPTIONAL = {"textgym.feedback.server"}
 MAX_FUNCTION_LINES = 80
 MAX_FILE_LINES = 500
 
@@ -143,9 +147,9 @@ def own_imports(module: Module, names: frozenset[str] = NAMES) -> set[str]:
     return targets - {module.name}
 
 
-def heavy_imports(module: Module) -> set[str]:
+def heavy_imports(module: Module, heavy: set[str] = HEAVY) -> set[str]:
     tops = {name.split(".")[0] for name in imported_names(module, import_time_nodes(module.tree))}
-    return tops & HEAVY
+    return tops & heavy
 
 
 def upward(module: Module, names: frozenset[str] = NAMES) -> list[str]:
@@ -230,10 +234,17 @@ def test_only_models_and_above_import_torch() -> None:
     assert {module.name: heavy_imports(module) for module in light if heavy_imports(module)} == {}
 
 
+def test_only_the_feedback_page_imports_what_an_extra_brings() -> None:
+    others = [module for module in MODULES if area(module.name) not in MAY_IMPORT_OPTIONAL]
+    assert {module.name: found for module in others if (found := heavy_imports(module, OPTIONAL))} == {}
+    (page,) = [module for module in MODULES if module.name == "textgym.feedback.server"]
+    assert heavy_imports(page, OPTIONAL) == set()  # the package itself can be imported without the extra
+
+
 def test_light_modules_load_no_torch() -> None:
-    light = [name for name in sorted(NAMES) if floor(name) < floor("textgym.models")]
+    light = [name for name in sorted(NAMES) if floor(name) < floor("textgym.feedback.server")]
     code = f"import importlib, sys\nfor name in {light!r}: importlib.import_module(name)\n"
-    code += f"print(*sorted(set(sys.modules) & {HEAVY!r}))"
+    code += f"print(*sorted(set(sys.modules) & {HEAVY | OPTIONAL!r}))"
     result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
 

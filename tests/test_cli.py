@@ -17,7 +17,7 @@ import textgym
 from textgym import cli, console
 from textgym.types import Interval
 
-COMMANDS = ("envs", "demo", "sft", "train", "evaluate", "generate", "play", "reward", "bench")
+COMMANDS = ("envs", "demo", "sft", "train", "rlhf", "evaluate", "generate", "play", "reward", "bench")
 
 
 def run(*arguments: str, text: str | None = None) -> Result:
@@ -163,6 +163,7 @@ def test_envs_lists_both_grains() -> None:
         ("sft", "sft", "SftSettings"),
         ("reward_fit", "reward", "RewardSettings"),
         ("train", "train", "TrainSettings"),
+        ("rlhf", "rlhf_rounds", "RlhfSettings"),
         ("evaluate", "evaluate", "EvaluateSettings"),
         ("generate", "generate", "GenerateSettings"),
         ("play", "play", "PlaySettings"),

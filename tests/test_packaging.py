@@ -72,10 +72,16 @@ def test_assets_are_installed_and_small() -> None:
     assert sum(sizes.values()) < MAX_ASSET_BYTES
 
 
+@pytest.mark.parametrize("name", ["templates/compare.html", "static/page.css", "static/vote.js", "static/icon.svg"])
+def test_the_feedback_page_is_installed(name: str) -> None:
+    assert (resources.files("textgym.feedback.server") / name).is_file()
+
+
 @needs_checkout
-def test_every_asset_matches_a_pattern_of_the_wheel() -> None:
-    folder = ROOT / "textgym" / "assets"
-    patterns = PROJECT["tool"]["setuptools"]["package-data"]["textgym.assets"]
+@pytest.mark.parametrize("package", ["textgym.assets", "textgym.feedback.server"])
+def test_every_data_file_matches_a_pattern_of_the_wheel(package: str) -> None:
+    folder = ROOT / package.replace(".", "/")
+    patterns = PROJECT["tool"]["setuptools"]["package-data"][package]
     shipped = {path for pattern in patterns for path in folder.glob(pattern)}
     files = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert files - shipped == set()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from textgym.plots import plot_kl, plot_learning, plot_loss, running_mean
+from textgym.plots import plot_kl, plot_learning, plot_loss, plot_rounds, running_mean
 from textgym.types import Interval
 
 LOG: list[dict[str, Any]] = [
@@ -40,3 +40,20 @@ def test_every_log_gives_pictures(tmp_path: Path, log: list[dict[str, Any]]) -> 
 def test_losses(tmp_path: Path, losses: list[float]) -> None:
     plot_loss(tmp_path / "loss.png", losses, "loss")
     assert is_png(tmp_path / "loss.png")
+
+
+def share(mean: float) -> dict[str, float | None]:
+    return {"mean": mean, "low": mean - 0.1, "high": None}
+
+
+@pytest.mark.parametrize("measure", ["gold", "rougeL", "length"])
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_rounds(tmp_path: Path, measure: str, rounds: int) -> None:
+    records: list[dict[str, Any]] = [{"round": 0, "labels": 0, "reward": share(0), measure: share(0.3)}]
+    for number in range(1, rounds + 1):
+        known = {name: share(0.5) for name in ("reward_before", "reward", measure, "accuracy")}
+        wins = {"win_rate": share(0.6) if measure != "length" else None, "win_rate_by_votes": share(0.7)}
+        records.append({"round": number, "labels": 10 * number, **known, **wins})
+    del records[-1]["win_rate_by_votes"]
+    plot_rounds(tmp_path / "rounds.png", records)
+    assert is_png(tmp_path / "rounds.png")

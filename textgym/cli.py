@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 import textgym
 from textgym import cli_options as options
 from textgym import console
+from textgym.cli_feedback import feedback_app
 from textgym.errors import TextGymError, did_you_mean
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -69,6 +70,7 @@ reward_app = typer.Typer(
     help="Reward models.", rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
 )
 app.add_typer(reward_app, name="reward")
+app.add_typer(feedback_app, name="feedback")
 
 
 def main() -> None:
@@ -149,26 +151,42 @@ def reward_fit(
     prompt_column: options.PromptColumn = None,
     reference_column: options.ReferenceColumn = None,
     model: options.Model = "tiny",
-    comparisons: Annotated[
-        str | None, typer.Option("--comparisons", help="JSON lines of comparisons, or prompt/chosen/rejected rows.")
+    members: Annotated[int, typer.Option("--members", help="Reward models to average.")] = 1,
+    lora_rank: Annotated[int | None, typer.Option("--lora-rank", help="Train adapters of this rank only.")] = None,
+    embeddings: Annotated[
+        str | None,
+        typer.Option("--embeddings", help="Fit a head on this sentence-transformers model's embeddings instead."),
+    ] = None,
+    feedback: Annotated[
+        str | None,
+        typer.Option(
+            "--feedback", "--comparisons", help="PROJECT.db, or JSON lines: records, or chosen/rejected rows."
+        ),
+    ] = None,
+    criterion: Annotated[
+        str | None, typer.Option("--criterion", help="Learn from the ratings by it, not from the overall ones.")
     ] = None,
     annotator: Annotated[
-        str | None, typer.Option("--annotator", help="Whom to simulate without --comparisons: gold or rouge.")
+        str | None, typer.Option("--annotator", help="Whom to simulate without --feedback: gold or rouge.")
     ] = None,
     pairs: Annotated[int, typer.Option("--pairs", help="Simulated comparisons.")] = 2000,
     noise: Annotated[
         float | None, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")
     ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the comparisons.")] = 1,
+    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the feedback.")] = 1,
     learning_rate: options.LearningRate = 1e-4,
     batch_size: options.BatchSize = 16,
+    held_out: Annotated[float, typer.Option("--held-out", help="Share of the prompts to measure accuracy on.")] = 0.1,
+    learning_curve: Annotated[
+        bool, typer.Option("--learning-curve", help="Also fit to parts of the feedback: does more of it help?")
+    ] = False,
     max_prompt_tokens: options.MaxPromptTokens = None,
     max_new_tokens: options.MaxNewTokens = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: options.Out = None,
 ) -> None:
-    """Fit a reward model to comparisons of texts."""
+    """Fit a reward model to feedback about texts: votes, rankings, ratings, edits, behaviour."""
     _quiet()
     from textgym.pipelines.reward import RewardSettings, run_reward_fit
 
@@ -183,6 +201,9 @@ def train(
     prompt_column: options.PromptColumn = None,
     reference_column: options.ReferenceColumn = None,
     model: options.Model = "tiny",
+    reference_model: Annotated[
+        str | None, typer.Option("--reference-model", help="Charge for the KL to this one; by default to --model.")
+    ] = None,
     reward: options.Reward = None,
     steps: Annotated[int, typer.Option("--steps", help="Tokens to train on.")] = 200_000,
     learning_rate: options.LearningRate = 1e-4,
@@ -229,6 +250,60 @@ def train(
 
 
 @app.command()
+def rlhf(
+    context: typer.Context,
+    env_id: options.EnvId = _DEFAULT_ID,
+    data: options.Data = None,
+    prompt_column: options.PromptColumn = None,
+    reference_column: options.ReferenceColumn = None,
+    model: options.Model = "tiny",
+    rounds: Annotated[int, typer.Option("--rounds", help="How often to ask, fit and train.")] = 3,
+    labels: Annotated[int, typer.Option("--labels", help="Questions in each round.")] = 400,
+    matches: Annotated[
+        float, typer.Option("--matches", help="Share of them that compare with the policy of the round before.")
+    ] = 0.25,
+    select: Annotated[
+        str, typer.Option("--select", help="random, or disagreement (of --members 2 or more).")
+    ] = "random",
+    members: Annotated[int, typer.Option("--members", help="Reward models to average.")] = 1,
+    embeddings: Annotated[
+        str | None, typer.Option("--embeddings", help="Fit a head on this model's embeddings instead.")
+    ] = None,
+    people: Annotated[bool, typer.Option("--people", help="Ask people, on a page that is served meanwhile.")] = False,
+    port: Annotated[int, typer.Option("--port", help="Of that page; 0 takes a free one.")] = 8765,
+    overlap: Annotated[int, typer.Option("--overlap", help="Annotators per question.")] = 1,
+    annotators: Annotated[int, typer.Option("--annotators", help="How many to simulate.")] = 3,
+    annotator: Annotated[str | None, typer.Option("--annotator", help="What they judge by: gold or rouge.")] = None,
+    noise: Annotated[
+        float | None, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")
+    ] = None,
+    reward_epochs: Annotated[int, typer.Option("--reward-epochs", help="Passes over all answers so far.")] = 1,
+    reward_learning_rate: Annotated[float, typer.Option("--reward-lr", help="Of the reward's fit.")] = 1e-4,
+    iterations: Annotated[int, typer.Option("--iterations", help="Iterations of PPO in each round.")] = 6,
+    n_envs: Annotated[int, typer.Option("--n-envs", help="Texts written side by side.")] = 64,
+    learning_rate: options.LearningRate = 4e-4,
+    kl_coef: Annotated[float, typer.Option("--kl-coef", help="Price of a nat of KL to the start model.")] = 0.02,
+    eval_prompts: options.EvalPrompts = 320,
+    max_prompt_tokens: options.MaxPromptTokens = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    out: options.Out = None,
+    resume: Annotated[str | None, typer.Option("--resume", help="Go on with this run; give no other option.")] = None,
+) -> None:
+    """Ask, fit a reward, train on it, and ask again, round after round."""
+    _quiet()
+    from textgym.pipelines.rlhf import run_rlhf, run_rlhf_resume
+    from textgym.pipelines.rlhf_rounds import RlhfSettings
+
+    if resume is None:
+        run_rlhf(_settings(RlhfSettings, context))
+    else:
+        _refuse_options_with_resume(context)
+        run_rlhf_resume(resume)
+
+
+@app.command()
 def evaluate(
     context: typer.Context,
     env_id: options.EnvId = _DEFAULT_ID,
@@ -258,7 +333,12 @@ def evaluate(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="ppo, rollout, scaling, env, peers or gpu.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="ppo, rollout, scaling, env, peers, gpu, active-selection or dialogue-rewards."
+        ),
+    ],
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed runs of each case.")] = 3,
     smoke: Annotated[bool, typer.Option("--smoke", help="Tiny sizes, to see that it runs.")] = False,
     device: Annotated[
@@ -268,7 +348,7 @@ def bench(
     json_file: Annotated[str | None, typer.Option("--json", help="Write everything measured to this file.")] = None,
     picture: Annotated[str | None, typer.Option("--picture", help="Draw it, where it can be drawn.")] = None,
 ) -> None:
-    """Measure what the standard interface costs, beside what cannot be avoided."""
+    """Measure what things cost beside what cannot be avoided, and what reward models learn."""
     _quiet()
     from textgym.pipelines.bench import BenchSettings, run_bench
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLOURS = {"reward": "#1f77b4", "gold": "#d08700", "rougeL": "#2c8a4b", "kl": "#b5324a", "loss": "#1f77b4"}
+_VOTES = "#7a5195"
+_APART = 0.06  # rounds, so that intervals do not cover each other
 _LABELS = {"reward": "reward", "gold": "gold (true quality)", "rougeL": "ROUGE-L"}
 
 
@@ -66,6 +68,54 @@ def plot_loss(file: Path, losses: Sequence[float], label: str) -> None:
     _save(figure, file)
 
 
+def plot_reward_report(
+    file: Path,
+    calibration: Sequence[tuple[float, float, int]],
+    by_length: Mapping[str, Interval],
+    curve: Sequence[tuple[int, Interval]] = (),
+    ceiling: Interval | None = None,
+) -> None:
+    """Draw how far a reward model's probabilities and its accuracy can be trusted.
+
+    Args:
+        file: Where the PNG goes.
+        calibration: Predicted and observed frequency, and number of preferences.
+        by_length: Accuracy by how many words the preferred text has more.
+        curve: Accuracy after so many records.
+        ceiling: How often people agree with each other.
+    """
+    figure = _figure()
+    panels = figure.subplots(1, 3 if curve else 2, squeeze=False)[0]
+    predicted, observed, counts = zip(*calibration, strict=True)
+    panels[0].plot([0.5, 1], [0.5, 1], linestyle=":", color="#888888", label="as often as predicted")
+    areas = [10 + 190 * count / sum(counts) for count in counts]
+    panels[0].scatter(predicted, observed, s=areas, color=_COLOURS["loss"])
+    panels[0].plot(predicted, observed, color=_COLOURS["loss"], linewidth=1, label="observed (area: preferences)")
+    _finish(panels[0], "predicted probability of the preferred text", "share that is preferred")
+    for place, interval in enumerate(by_length.values()):
+        _draw_interval(panels[1], place, interval, label=None if place else "95 %")
+    panels[1].set_xticks(range(len(by_length)), list(by_length), fontsize=8)
+    _draw_accuracy(panels[1], ceiling, "words that the better text has more")
+    if curve:
+        panels[2].set_xscale("log")
+        panels[2].plot([labels for labels, _ in curve], [each.mean for _, each in curve], color=_COLOURS["loss"])
+        for labels, interval in curve:
+            _draw_interval(panels[2], labels, interval, label=None)
+        panels[2].set_xticks([labels for labels, _ in curve], [f"{labels:,}" for labels, _ in curve], fontsize=8)
+        panels[2].minorticks_off()
+        _draw_accuracy(panels[2], ceiling, "records")
+    _save(figure, file)
+
+
+def _draw_accuracy(axes: Axes, ceiling: Interval | None, x_label: str) -> None:
+    """Finish a panel of accuracies."""
+    axes.axhline(0.5, linestyle=":", color="#888888", label="chance")
+    if ceiling is not None:
+        axes.axhline(ceiling.mean, linestyle="--", color=_COLOURS["rougeL"], label="people with each other")
+    axes.set_ylim(0, 1.02)
+    _finish(axes, x_label, "held-out accuracy")
+
+
 def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
     """Draw microseconds per token against sizes, one panel each, on logarithmic axes; a flat line scales.
 
@@ -88,6 +138,46 @@ def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequenc
     _save(figure, file)
 
 
+def plot_rounds(file: Path, rounds: Sequence[Mapping[str, Any]]) -> None:
+    """Draw what every round of learning from feedback changed, with 95 % intervals.
+
+    The reward has a line per round, from the policy that the round started with to the one it ended with, because every
+    round has a reward of its own.
+
+    Args:
+        file: Where the PNG goes.
+        rounds: Records with ``round`` and ``labels`` (spent so far), and, as far as they are known, ``{"mean", "low",
+            "high"}`` of ``reward_before``, ``reward``, ``gold``, ``win_rate``, ``win_rate_by_votes``, ``accuracy``.
+            Round 0 is the start model.
+    """
+    figure = _figure(height=6.4)
+    reward, quality, wins, labels = figure.subplots(2, 2).flat
+    for record in rounds[1:]:
+        start, end = record["round"] - 1 + _APART, record["round"] - _APART
+        ends = [(start, record["reward_before"]), (end, record["reward"])]
+        _draw_means(reward, ends, _COLOURS["reward"])
+    measure = next((name for name in ("gold", "rougeL") if name in rounds[0]), None)
+    if measure is not None:
+        _draw_means(quality, [(record["round"], record[measure]) for record in rounds], _COLOURS[measure])
+    wins.axhline(0.5, color="grey", linestyle="--", linewidth=1)
+    by_quality = f"by {_LABELS.get(measure or '')}, unseen prompts"
+    _draw_wins(wins, rounds, "win_rate", _COLOURS.get(measure or "", "grey"), by_quality, -_APART)
+    _draw_wins(wins, rounds, "win_rate_by_votes", _VOTES, "by votes, training prompts", _APART)
+    wins.set_ylim(0, 1)
+    spent = [(record["labels"], record["accuracy"]) for record in rounds if record.get("accuracy")]
+    _draw_means(labels, spent, _COLOURS["kl"])
+    labels.axhline(0.5, color="grey", linestyle="--", linewidth=1)
+    labels.set_xlim(0, 1.08 * rounds[-1]["labels"])
+    for axes in (reward, quality, wins):
+        axes.set_xticks([record["round"] for record in rounds])
+        axes.set_xlim(-0.3, rounds[-1]["round"] + 0.3)
+    _finish(reward, "round", "reward of the round, start to end")
+    _finish(quality, "round", _LABELS.get(measure or "", "true quality is not known"))
+    _finish(wins, "round", "win rate against the round before")
+    _finish(labels, "labels spent", "held-out accuracy of the reward")
+    _save(figure, file)
+
+
 def running_mean(values: Sequence[float], window: int) -> list[float]:
     """Return the mean of the last ``window`` values (fewer at the start) at every place."""
     sums = [0.0]
@@ -97,10 +187,10 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
     return [(sums[end] - sums[max(0, end - window)]) / min(end, window) for end in ends]
 
 
-def _figure() -> Figure:
+def _figure(height: float = 4.2) -> Figure:
     from matplotlib.figure import Figure  # lazy: a second to import, and only runs that end need it
 
-    return Figure(figsize=(9, 4.2), dpi=110, layout="constrained")
+    return Figure(figsize=(9, height), dpi=110, layout="constrained")
 
 
 def _draw_line(axes: Axes, log: Sequence[Mapping[str, Any]], name: str, label: str) -> None:
@@ -114,6 +204,30 @@ def _draw_interval(axes: Axes, moment: float, interval: Interval, label: str | N
     errors = [[width if math.isfinite(width) else 0.0] for width in widths]
     style: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 4, "markersize": 5}
     axes.errorbar([moment], [interval.mean], yerr=errors, label=label, **style)
+
+
+def _draw_wins(
+    axes: Axes, rounds: Sequence[Mapping[str, Any]], name: str, colour: str, label: str, shift: float
+) -> None:
+    """Draw a win rate where it is known, a little beside its round."""
+    known = [(record["round"] + shift, record[name]) for record in rounds if record.get(name)]
+    if known:
+        _draw_means(axes, known, colour, label)
+
+
+def _draw_means(
+    axes: Axes, points: Sequence[tuple[float, Mapping[str, float | None]]], colour: str, label: str | None = None
+) -> None:
+    """Draw a line through means, with their intervals; a bound that is not known is left out."""
+    means = [math.nan if item["mean"] is None else item["mean"] for _, item in points]
+    widths = [[_width(item, side) for _, item in points] for side in ("low", "high")]
+    style: dict[str, Any] = {"fmt": "o-", "color": colour, "capsize": 4, "markersize": 5, "linewidth": 1.4}
+    axes.errorbar([place for place, _ in points], means, yerr=widths, label=label, **style)
+
+
+def _width(item: Mapping[str, float | None], side: str) -> float:
+    mean, bound = item["mean"], item[side]
+    return abs(mean - bound) if mean is not None and bound is not None else 0.0
 
 
 def _finish(axes: Axes, x_label: str, y_label: str) -> None:

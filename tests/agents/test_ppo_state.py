@@ -15,7 +15,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from textgym.agents.causal_lm_policy import CausalLMPolicy
 from textgym.agents.checkpoint import newest_checkpoint
 from textgym.agents.ppo import PPO
-from textgym.errors import CheckpointError
+from textgym.errors import CheckpointError, ModelError
+from textgym.models.language_model import LanguageModel
 
 
 def state(agent: PPO) -> dict[str, torch.Tensor]:
@@ -280,3 +281,20 @@ def test_a_crash_while_saving_leaves_the_old_checkpoint(
         agent.save(checkpoints / "0002")
     monkeypatch.undo()
     assert PPO.load(checkpoints / "0002").num_timesteps == 4 * 11 * 2
+
+
+def test_another_reference_is_kept_by_a_checkpoint(make_agent: Any, make_network: Any, tmp_path: Path) -> None:
+    agent = make_agent()
+    agent.set_reference(LanguageModel(make_network(seed=1)))
+    agent.learn(4 * 11)
+    assert abs(agent.history[0]["kl"]) > 1e-3  # the policy is still the one it started from
+    agent.save(tmp_path / "saved")
+    loaded = PPO.load(tmp_path / "saved", env=agent.env)
+    ids = torch.arange(12).reshape(2, 6)
+    with torch.no_grad():
+        expected = make_network(seed=1).base_model(input_ids=ids)[0]
+        torch.testing.assert_close(loaded._reference.hidden(ids), expected, rtol=0, atol=1e-6)
+    with pytest.raises(ModelError, match="of the policy's architecture"):
+        agent.set_reference(LanguageModel(make_network("llama")))
+    with pytest.raises(ModelError, match="got adapters"):
+        make_agent({"lora_rank": 2}).set_reference(LanguageModel(make_network()))

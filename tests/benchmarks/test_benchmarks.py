@@ -9,16 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner, Result
 
 from textgym import cli
-from textgym.benchmarks import BENCHMARKS, Options, Report, controls, gpu, run_benchmark
+from textgym.benchmarks import BENCHMARKS, Options, Report, controls, gpu, module_of, run_benchmark
+from textgym.benchmarks import active_selection as active
+from textgym.benchmarks import dialogue_rewards as dialogues
 from textgym.benchmarks.limit import Limit
 from textgym.benchmarks.ppo import TimedReward
 from textgym.benchmarks.workload import Workload, environment, eos_ids
 from textgym.errors import MissingExtraError
+from textgym.feedback import read_comparisons
 from textgym.rewards import resolve_reward
 
 HERE = ("ppo", "rollout", "scaling", "env")  # need neither a GPU nor an extra
@@ -153,10 +157,50 @@ def test_rates_are_positive() -> None:
     assert min(gpu.measured_rates(torch.device("cpu"), smoke=True)) > 0
 
 
+def test_active_selection() -> None:
+    report = smoke("active-selection")
+    rows = check_form(report)
+    assert list(rows) == ["seed 0", "seed 1"]
+    curves = report.figures["accuracy after each round, each seed"]
+    assert [len(curve) for seed in curves for curve in seed.values()] == [3] * 4
+    assert all(seed["random"][0] == pytest.approx(seed["chosen"][0]) for seed in curves)  # the same first labels
+
+
+def test_the_share_of_labels_by_hand() -> None:
+    study = active.Study(first=10, step=10, labels=60)
+    random = [0.5, 0.5, 0.5, 0.6, 0.6, 0.6]  # means over three rounds, at 20 to 50 labels: 0.5, 0.533, 0.567, 0.6
+    assert active.share_saved(random, [0.6] * 6, study) == pytest.approx(20 / 50)
+    assert active.share_saved(random, random, study) == pytest.approx(1)
+    assert active.share_saved(random, [0.5] * 6, study) == 1
+    assert active.share_saved(random, [0.5, 0.5, 0.5, 0.8, 0.8, 0.8], study) == pytest.approx(30 / 50)
+
+
+def test_dialogue_rewards() -> None:
+    report = smoke("dialogue-rewards")
+    rows = check_form(report)
+    assert list(rows) == ["write the file", "read it", "fit: frozen embeddings", "fit: language model"]
+    names = ["frozen embeddings", "language model", "always the longer answer", "always the shorter answer"]
+    assert {f"accuracy, {name}" for name in names} < set(report.figures)
+    assert report.figures["held-out dialogues"] >= 1
+
+
+def test_the_file_of_dialogues_hides_a_quality_that_is_not_length(tmp_path: Path) -> None:
+    pairs = dialogues.write_dialogues(tmp_path / "d.jsonl.gz", 400, np.random.default_rng(0))
+    records = read_comparisons(tmp_path / "d.jsonl.gz")  # as it is
+    texts = [(pair.prompt, pair.chosen.text, pair.rejected.text) for pair in pairs]
+    assert [(record.prompt, record.chosen, record.rejected) for record in records] == texts
+    assert len({record.prompt for record in records}) == 400
+    lengths = [len(f"{prompt} {text}".split()) for prompt, *both in texts for text in both]
+    assert 800 < max(lengths) <= 1000
+    right = np.mean([pair.chosen.quality > pair.rejected.quality for pair in pairs])
+    longer = np.mean([len(pair.chosen.text.split()) > len(pair.rejected.text.split()) for pair in pairs])
+    assert 0.45 < longer < 0.62 < 0.8 < right < 0.97
+
+
 def test_every_benchmark_has_a_module_and_a_test() -> None:
     for name in BENCHMARKS:
-        assert importlib.util.find_spec(f"textgym.benchmarks.{name}") is not None
-        assert f"test_{name}" in globals()
+        assert importlib.util.find_spec(module_of(name)) is not None
+        assert f"test_{name.replace('-', '_')}" in globals()
 
 
 def test_the_decoding_loop_of_the_limit_agrees_with_a_full_forward() -> None:
@@ -208,7 +252,7 @@ def test_the_command_writes_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rolout"], "expected one of ppo, rollout, scaling, env, peers, gpu, got 'rolout'. Did you mean 'rollout'?"),
+        (["rolout"], "peers, gpu, active-selection, dialogue-rewards, got 'rolout'. Did you mean 'rollout'?"),
         (["ppo", "--repetitions", "0"], "--repetitions"),
         (["ppo", "--device", "gpu"], "expected 'auto', 'cpu' or 'cuda' as the device"),
     ],

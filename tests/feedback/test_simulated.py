@@ -10,7 +10,7 @@ from textgym.errors import RewardError
 from textgym.feedback import BradleyTerryAnnotator, make_questions, reward_scorer
 from textgym.feedback.simulated import preference_probability
 from textgym.metrics import rouge1
-from textgym.types import Annotator, Example, FloatArray, Question
+from textgym.types import Example, FloatArray, Question
 
 
 def length(responses: Sequence[str], task_keys: Sequence[str]) -> FloatArray:
@@ -23,7 +23,7 @@ def questions(n: int, a: str = "long text", b: str = "short") -> list[Question]:
 
 def test_frequencies_follow_the_formula() -> None:
     # difference 4, temperature 4: sigmoid(1) = 0.731059
-    annotator: Annotator = BradleyTerryAnnotator(length, 4.0, np.random.default_rng(0))
+    annotator = BradleyTerryAnnotator(length, 4.0, np.random.default_rng(0))
     answers = annotator.compare(questions(20_000))
     assert np.mean([answer.choice == "a" for answer in answers]) == pytest.approx(0.731059, abs=0.01)
 
@@ -36,7 +36,9 @@ def test_probability_by_hand() -> None:
 def test_records_repeat_their_questions() -> None:
     asked = questions(3)
     answers = BradleyTerryAnnotator(length, 0.0, np.random.default_rng(0), name="ruler").compare(asked)
-    assert [(r.task_key, r.prompt, r.response_a, r.response_b) for r in answers] == [tuple(q) for q in asked]
+    assert [(r.task_key, r.prompt, r.responses) for r in answers] == [
+        (q.task_key, q.prompt, q.responses) for q in asked
+    ]
     assert {(r.choice, r.annotator) for r in answers} == {("a", "ruler")}
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from textgym import cli
 from textgym.evaluation import Measures
-from textgym.feedback import read_comparisons, write_comparisons
+from textgym.feedback import read_comparisons, write_records
 from textgym.pipelines.demo import DemoSettings, gap_closed, run_demo
 from textgym.pipelines.interrupts import StopRequest, stop_on_request
 from textgym.pipelines.setup import TaskChoice
@@ -73,7 +73,7 @@ def test_reward_fit_by_gold(lm: str) -> None:
     summary = RunFolder("r").summary()
     assert set(summary["accuracy"]) == {"mean", "low", "high"}
     assert "Held-out accuracy" in shown.stdout
-    records = read_comparisons("r/comparisons.jsonl")
+    records = read_comparisons("r/feedback.jsonl")
     assert len(records) == 40
     assert {record.annotator for record in records} == {"simulated-gold"}
     assert all(record.task_key.startswith("reports/train/") for record in records)  # never an evaluation prompt
@@ -89,7 +89,7 @@ def test_reward_fit_by_gold(lm: str) -> None:
 
 def test_reward_fit_by_rouge(lm: str, data: str) -> None:
     run("reward", "fit", *columns(data), "--model", lm, "--pairs", "60", "--noise", "0.001", "--out", "r")
-    records = read_comparisons("r/comparisons.jsonl")
+    records = read_comparisons("r/feedback.jsonl")
     train = TaskChoice("TextSumm-v0", data, "doc", "sum").make("train")
     references = {train.dataset[index].references[0] for index in range(len(train.dataset))}
     assert all(train.dataset.find(record.task_key) for record in records)
@@ -101,11 +101,11 @@ def test_reward_fit_by_rouge(lm: str, data: str) -> None:
 
 
 def test_reward_fit_on_given_comparisons(lm: str) -> None:
-    records = [Comparison(f"k{n}", f"Document {n}", "good", "bad", "a", "me") for n in range(30)]
-    write_comparisons("given.jsonl", records)
+    records = [Comparison(f"k{n}", f"Document {n}", "good", "bad", "a", annotator="me") for n in range(30)]
+    write_records("given.jsonl", records)
     run("reward", "fit", "--model", lm, "--comparisons", "given.jsonl", "--epochs", "8", "--lr", "0.003", "--out", "r")
     assert RunFolder("r").summary()["accuracy"]["mean"] == 1
-    assert read_comparisons("r/comparisons.jsonl") == records
+    assert read_comparisons("r/feedback.jsonl") == records
 
 
 def test_an_annotator_needs_what_it_judges_by(lm: str, data: str) -> None:
@@ -239,7 +239,9 @@ def test_a_tokenizer_without_an_end_is_refused_before_anything_is_made(lm: str) 
 )
 def test_mistakes_leave_no_folder(command: str) -> None:
     Path("nothing").mkdir()
-    write_comparisons("same.jsonl", [Comparison(f"k{n}", f"Document {n}", "text", "text", "a", "me") for n in range(9)])
+    write_records(
+        "same.jsonl", [Comparison(f"k{n}", f"Document {n}", "text", "text", "a", annotator="me") for n in range(9)]
+    )
     shown = CliRunner().invoke(cli.app, [*command.split(), "--out", "o"])
     assert shown.exit_code == cli.BAD_INPUT, shown.stderr
     assert not Path("o").exists()
@@ -295,7 +297,7 @@ def test_demo(lm: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert summary["references"]["gold"]["mean"] > 0.9
     assert summary["prompts"] == 6
     assert {"reward", "before", "training", "after", "total"} <= set(summary["seconds"])
-    for name in ("learning_curve.png", "kl.png", "samples.md", "comparisons.jsonl", "model/README.md", "reward"):
+    for name in ("learning_curve.png", "kl.png", "samples.md", "feedback.jsonl", "model/README.md", "reward"):
         assert (Path("d") / name).exists()
     shown = capsys.readouterr().out
     assert "about 4 minutes" in shown.splitlines()[0]

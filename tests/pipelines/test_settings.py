@@ -95,7 +95,7 @@ def test_local_files_are_stored_by_absolute_paths(tmp_path: Path) -> None:
     train = located(TrainSettings(choice, model="policy", reward="judge"))
     here = str(tmp_path.resolve())
     assert (train.choice.data, train.model, train.reward) == (f"{here}/notes.jsonl", f"{here}/policy", f"{here}/judge")
-    assert located(RewardSettings(choice, comparisons="pairs.jsonl")).comparisons == f"{here}/pairs.jsonl"
+    assert located(RewardSettings(choice, feedback="pairs.jsonl")).feedback == f"{here}/pairs.jsonl"
     named = TrainSettings(TaskChoice(data="reports"), model="tiny", reward="rouge")
     assert located(named) == named
     foreign = replace(named, choice=TaskChoice(data="owner/name"), model="owner/model", reward="module:attribute")

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     BertConfig,
@@ -17,6 +20,9 @@ from transformers import (
     GPTNeoXForCausalLM,
     PreTrainedTokenizerFast,
 )
+
+from textgym.reward_models import TextEmbedder
+from textgym.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating
 
 TEXT = "good bad council bridge road voted closed opened the a on in mayor Summary : document {prompt} {response}"
 WORDS = TEXT.split()
@@ -136,3 +142,96 @@ def bert_one_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def gpt2_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_gpt2_classifier(tmp_path_factory.mktemp("gpt2-classifier"))
+
+
+class World:
+    """Texts whose quality is known, and people who judge them: the better text has more "good" and less "bad" in it."""
+
+    filler = ("council", "bridge", "road", "voted", "closed", "opened", "mayor")
+
+    def __init__(self, seed: int = 0, temperature: float = 0.3) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.temperature = temperature
+        self.asked = 0
+
+    def quality(self, text: str) -> float:
+        return float(text.split().count("good") - text.split().count("bad"))
+
+    def text(self) -> str:
+        return " ".join(self.rng.choice([*self.filler, "good", "bad"], size=self.rng.integers(3, 8)))
+
+    def prompt(self) -> str:
+        self.asked += 1
+        return f"document {' '.join(self.rng.choice(self.filler, size=3))} {self.asked}\n\nSummary:"
+
+    def pair(self) -> tuple[str, str]:
+        """Two texts of different quality."""
+        while True:
+            a, b = self.text(), self.text()
+            if self.quality(a) != self.quality(b):
+                return a, b
+
+    def prefers_first(self, a: str, b: str) -> bool:
+        gap = (self.quality(a) - self.quality(b)) / self.temperature
+        return bool(self.rng.random() < 1 / (1 + np.exp(-gap)))
+
+    def comparison(self, annotator: str = "ann", how: str = "honest") -> Comparison:
+        return self.answer(self.prompt(), *self.pair(), annotator, how)
+
+    def answer(self, prompt: str, a: str, b: str, annotator: str = "ann", how: str = "honest") -> Comparison:
+        first = {
+            "honest": self.prefers_first(a, b),
+            "contrary": not self.prefers_first(a, b),
+            "random": bool(self.rng.random() < 0.5),
+            "constant": True,
+        }[how]
+        return Comparison(prompt, prompt, a, b, "a" if first else "b", annotator=annotator)
+
+    def ranking(self, k: int = 4, annotator: str = "ann") -> Ranking:
+        prompt, texts = self.prompt(), [self.text() for _ in range(k)]
+        noisy = [self.quality(text) + self.temperature * self.rng.gumbel() for text in texts]
+        ranks = [1 + sum(other > own for other in noisy) for own in noisy]
+        return Ranking(prompt, prompt, tuple(texts), tuple(ranks), annotator=annotator)
+
+    def rating(self, annotator: str = "ann", severity: float = 0.0, prompt: str | None = None) -> Rating:
+        prompt, text = prompt or self.prompt(), self.text()
+        felt = self.quality(text) - severity + self.temperature * self.rng.logistic()
+        grade = 1 + sum(felt > border for border in (-1.5, -0.5, 0.5, 1.5))
+        return Rating(prompt, prompt, text, grade, annotator=annotator)
+
+    def edit(self, annotator: str = "ann") -> Demonstration:
+        prompt, text = self.prompt(), self.text()
+        return Demonstration(prompt, prompt, f"{text.replace('bad', 'road')} good", edited_from=text)
+
+    def session(
+        self, responses: int = 3, by_position: float = 2.0, by_length: float = 0.5, **signal: float
+    ) -> list[ImplicitFeedback]:
+        """Natural use: attention follows quality a little, position and length a lot."""
+        prompt, events = self.prompt(), []
+        for position in range(responses):
+            text = self.text()
+            interest = signal.get("interest", 1.0) * self.quality(text) - by_position * position
+            interest += by_length * (len(text.split()) - 5)
+            dwell = float(np.exp(1 + 0.5 * interest + 0.5 * self.rng.normal()))
+            clicked = bool(self.rng.random() < 1 / (1 + np.exp(-interest)))
+            events.append(
+                ImplicitFeedback(prompt, prompt, text, position, clicked, dwell, annotator=f"user {self.asked}")
+            )
+        return events
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(scope="session")
+def words() -> TextEmbedder:
+    """A sentence encoder that averages random vectors of words."""
+    vocabulary = ["[UNK]", *sorted({*World.filler, "good", "bad", "document"})]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    weights = np.random.default_rng(0).normal(size=(len(vocabulary), 16)).astype(np.float32)
+    return TextEmbedder(
+        SentenceTransformer(modules=[StaticEmbedding(backend, embedding_weights=weights)], device="cpu")
+    )

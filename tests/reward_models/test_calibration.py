@@ -7,12 +7,10 @@ from typing import cast
 import numpy as np
 import pytest
 
-from textgym.metrics import proportion_interval
 from textgym.reward_models.calibration import (
     Calibration,
     calibrate,
     fit_temperature,
-    pairwise_accuracy,
     reliability,
     sigmoid,
 )
@@ -23,13 +21,6 @@ def choices(temperature: float, n: int = 20_000) -> tuple[FloatArray, FloatArray
     rng = np.random.default_rng(0)
     differences = rng.normal(scale=3, size=n)
     return differences, cast(FloatArray, (rng.random(n) < sigmoid(differences / temperature)).astype(np.float64))
-
-
-def test_accuracy_by_hand() -> None:
-    # right, wrong, undecided (half), and a tie that is left out
-    accuracy = pairwise_accuracy(np.array([2.0, 1.0, 0.0, 5.0]), np.array([1.0, 0.0, 1.0, 0.5]))
-    assert accuracy == proportion_interval(1.5, 3)
-    assert pairwise_accuracy(np.zeros(1), np.array([0.5])) == (0.5, 0.0, 1.0)
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])

@@ -44,6 +44,13 @@ def test_a_long_prompt_keeps_head_and_cue(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(text.response) == "good bridge"
 
 
+def test_a_long_dialogue_keeps_its_last_turns(tokenizer: Tokenizer) -> None:
+    prompt = "\n\nHuman: " + "the council voted " * 200 + "closed\n\nAssistant:"
+    (text,) = TextEncoder(tokenizer, 64)([prompt], ["good bridge"])
+    full, room = tokenizer.encode(prompt), 64 - len(text.response)
+    assert text.prompt == full[:16] + full[-(room - 16) :]
+
+
 def test_a_huge_response_keeps_its_head_and_its_eos(tokenizer: Tokenizer) -> None:
     (text,) = TextEncoder(tokenizer, 64)(["the council voted on the road"], ["good bad " * 500])
     assert text.length == 64

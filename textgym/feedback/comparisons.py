@@ -1,22 +1,18 @@
-"""Comparison records as JSON lines or (prompt, chosen, rejected) rows, and their split by prompt."""
+"""Comparisons as questions and as rows of published preference data; records of all kinds split by prompt."""
 
 from __future__ import annotations
 
-import codecs
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
-from pathlib import Path
-from typing import Any, TypedDict, get_args
+from typing import Any, TypedDict, TypeVar
 
-from textgym.data.files import open_bytes
 from textgym.errors import DataError
-from textgym.types import Choice, Comparison, Question
+from textgym.types import Comparison, Feedback, Question
 
-_FIELDS = tuple(field.name for field in fields(Comparison))
-_ROW_FIELDS = ("prompt", "chosen", "rejected")
+_Record = TypeVar("_Record", bound=Feedback)
+ASSISTANT_TURN = "\n\nAssistant:"
+"""What the last turn of a dialogue begins with; the prompt of a dialogue ends with it."""
 
 
 class PreferenceRow(TypedDict):
@@ -51,54 +47,17 @@ def make_questions(
             f"{lengths[2]} and {lengths[3]} responses; give one of each per question"
         )
     return [
-        Question(key, prompt, a, b) for key, prompt, a, b in zip(keys, prompts, responses_a, responses_b, strict=True)
-    ]
-
-
-def write_comparisons(path: str | Path, records: Iterable[Comparison]) -> None:
-    """Write records as JSON lines, one object with the fields of `Comparison` per line; nothing is lost.
-
-    The file is replaced only after the new one is complete.
-    """
-    _write_lines(Path(path), (asdict(record) for record in records))
-
-
-def write_preference_rows(path: str | Path, records: Iterable[Comparison]) -> None:
-    """Write records as JSON lines of (prompt, chosen, rejected), the form other preference trainers read."""
-    _write_lines(Path(path), to_preference_rows(records))
-
-
-def read_comparisons(path: str | Path) -> list[Comparison]:
-    """Read JSON lines written by `write_comparisons` or `write_preference_rows`; blank lines are skipped.
-
-    Args:
-        path: A UTF-8 file, unpacked if its name ends in ``.gz``; its lines may be of either kind.
-
-    Returns:
-        The records in the order of the file.
-
-    Raises:
-        DataError: Naming file and line, if a line is not such an object; naming the file, if it cannot be read.
-        FileNotFoundError: If there is no file.
-    """
-    with open_bytes(Path(path)) as lines:
-        return [_read_line(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
-
-
-def to_preference_rows(records: Iterable[Comparison]) -> list[PreferenceRow]:
-    """Turn records into (prompt, chosen, rejected) rows; ties are left out, since the row cannot say them."""
-    return [
-        PreferenceRow(prompt=record.prompt, chosen=record.chosen, rejected=record.rejected)
-        for record in records
-        if record.choice != "tie"
+        Question(key, prompt, (a, b)) for key, prompt, a, b in zip(keys, prompts, responses_a, responses_b, strict=True)
     ]
 
 
 def from_preference_rows(rows: Iterable[Mapping[str, Any]], annotator: str = "anonymous") -> list[Comparison]:
-    """Turn (prompt, chosen, rejected) rows, for instance of a published data set, into records.
+    r"""Turn (prompt, chosen, rejected) rows, for instance of a published data set, into records.
 
     Args:
-        rows: Mappings with the texts ``prompt``, ``chosen`` and ``rejected``; other entries are ignored.
+        rows: Mappings with the texts ``prompt``, ``chosen`` and ``rejected``; other entries are ignored. Without
+            ``prompt`` the other two are whole dialogues, each beginning with the prompt:
+            "\\n\\nHuman: ...\\n\\nAssistant: ...".
         annotator: Who gave them.
 
     Returns:
@@ -107,16 +66,34 @@ def from_preference_rows(rows: Iterable[Mapping[str, Any]], annotator: str = "an
     Raises:
         DataError: Naming the row, if one of the three is missing or not a text.
     """
-    return [_from_row(row, f"row {number}", annotator) for number, row in enumerate(rows)]
+    return [from_preference_row({**row, "annotator": annotator}, f"row {number}") for number, row in enumerate(rows)]
 
 
-def split_comparisons(
-    records: Sequence[Comparison], held_out: float = 0.1, seed: int = 0
-) -> tuple[list[Comparison], list[Comparison]]:
-    """Split records by prompt, so that no prompt is on both sides.
+def from_preference_row(row: Mapping[str, Any], place: str) -> Comparison:
+    """Turn one row into a record, as `from_preference_rows`; ``place`` is where it stands, for error messages."""
+    texts = {name: row[name] for name in ("prompt", "chosen", "rejected", "annotator") if row.get(name) is not None}
+    for name in ("chosen", "rejected", *texts):
+        if not isinstance(texts.get(name), str):
+            found = type(row[name]).__name__ if name in row else f"only {', '.join(map(str, row)) or 'nothing'}"
+            raise DataError(
+                f"{place}: expected a text as {name!r}, got {found}; give a string (a row has prompt, chosen, rejected)"
+            )
+    prompt, chosen, rejected = (
+        (texts["prompt"], texts["chosen"], texts["rejected"])
+        if "prompt" in texts
+        else _split_dialogues(texts["chosen"], texts["rejected"], place)
+    )
+    key = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return Comparison(key, prompt, chosen, rejected, "a", annotator=texts.get("annotator", "anonymous"))
 
-    The side of a prompt is a function of its text and the seed alone: adding records, or shuffling them, moves no
-    other prompt. With at least two prompts and ``0 < held_out < 1`` neither side is empty.
+
+def split_records(
+    records: Sequence[_Record], held_out: float = 0.1, seed: int = 0
+) -> tuple[list[_Record], list[_Record]]:
+    """Split records of any kinds by prompt, so that no prompt is on both sides, white space and case apart.
+
+    The side of a prompt is a function of its text and the seed alone: adding records about other prompts, or shuffling
+    them, moves none. With at least two prompts and ``0 < held_out < 1`` neither side is empty.
 
     Args:
         records: The records.
@@ -131,13 +108,21 @@ def split_comparisons(
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"expected a held-out share in [0, 1), got {held_out}; 0.1 holds out a tenth of the prompts")
-    places = {prompt: _place(prompt, seed) for prompt in {record.prompt for record in records}}
+    texts: dict[str, str] = {}  # prompts that are the same -> the least of them, which decides for all
+    for prompt in sorted({record.prompt for record in records}):
+        texts.setdefault(_normal(prompt), prompt)
+    places = {normal: _place(prompt, seed) for normal, prompt in texts.items()}
     outside = {prompt for prompt, place in places.items() if place < held_out}
     if held_out > 0 and len(places) > 1:
         ranked = sorted(places, key=lambda prompt: (places[prompt], prompt))
         outside = (outside | {ranked[0]}) - {ranked[-1]}
-    train = [record for record in records if record.prompt not in outside]
-    return train, [record for record in records if record.prompt in outside]
+    sides = [_normal(record.prompt) in outside for record in records]
+    train = [record for record, is_outside in zip(records, sides, strict=True) if not is_outside]
+    return train, [record for record, is_outside in zip(records, sides, strict=True) if is_outside]
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _place(prompt: str, seed: int) -> float:
@@ -146,52 +131,18 @@ def _place(prompt: str, seed: int) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # surrogatepass: half a surrogate pair is a legal Python text, and must survive the file.
-        with open(unfinished, "w", encoding="utf-8", errors="surrogatepass", newline="\n") as lines:
-            lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def _split_dialogues(chosen: str, rejected: str, place: str) -> tuple[str, str, str]:
+    r"""Split two whole dialogues, ``"\n\nHuman: ...\n\nAssistant: ..."``, into prompt and responses.
 
-
-def _read_line(line: bytes, place: str) -> Comparison:
-    try:
-        text = line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogatepass")
-        row = json.loads(text)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place}: expected UTF-8 text, got other bytes ({error}); save the file as UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: expected one JSON object per line, got {text.strip()[:60]!r} ({error})") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: expected a JSON object, got {type(row).__name__}; write one comparison per line")
-    if "chosen" in row and "choice" not in row:
-        return _from_row(row, place, str(row.get("annotator", "anonymous")))
-    return _from_fields(row, place)
-
-
-def _from_fields(row: Mapping[str, Any], place: str) -> Comparison:
-    _check_texts(row, [name for name in _FIELDS if name != "annotator"], place)
-    if row["choice"] not in get_args(Choice):
-        raise DataError(f"{place}: expected choice 'a', 'b' or 'tie', got {row['choice']!r}; correct the line")
-    known = {name: str(row[name]) for name in _FIELDS if name in row}
-    return Comparison(**known)  # type: ignore[arg-type]  # checked above
-
-
-def _from_row(row: Mapping[str, Any], place: str, annotator: str) -> Comparison:
-    _check_texts(row, _ROW_FIELDS, place)
-    key = hashlib.sha256(row["prompt"].encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return Comparison(key, row["prompt"], row["chosen"], row["rejected"], "a", annotator)
-
-
-def _check_texts(row: Mapping[str, Any], names: Sequence[str], place: str) -> None:
-    for name in names:
-        if not isinstance(row.get(name), str):
-            found = type(row[name]).__name__ if name in row else f"only {', '.join(map(str, row)) or 'nothing'}"
-            raise DataError(
-                f"{place}: expected a text as {name!r}, got {found}; give a string (a comparison has "
-                f"{', '.join(_FIELDS)}, or {', '.join(_ROW_FIELDS)})"
-            )
+    The prompt is what they share up to the start of the last shared turn of the assistant; the responses, without
+    spaces around them, are the rest.
+    """
+    shared = os.path.commonprefix([chosen, rejected])  # noqa: RUF071  texts, not paths
+    start = shared.rfind(ASSISTANT_TURN)
+    if start < 0:
+        raise DataError(
+            f"{place}: expected a text as 'prompt', or two dialogues that share their beginning up to "
+            f"{ASSISTANT_TURN!r}, got {chosen[:40]!r} and {rejected[:40]!r}; add the prompt"
+        )
+    end = start + len(ASSISTANT_TURN)
+    return chosen[:end], chosen[end:].strip(), rejected[end:].strip()

@@ -9,16 +9,11 @@ import numpy as np
 
 from textgym import console
 from textgym.evaluation import Measures, judge
-from textgym.feedback import write_comparisons
+from textgym.feedback import write_records
 from textgym.models.language_model import LanguageModel
 from textgym.pipelines.evaluate import Evaluation
-from textgym.pipelines.reward import (
-    RewardSettings,
-    fit_reward,
-    report_as_json,
-    show_report,
-    simulate_comparisons,
-)
+from textgym.pipelines.reward import RECORDS, RewardSettings, fit_reward, simulate_comparisons
+from textgym.pipelines.reward_report import report_as_json, show_report
 from textgym.pipelines.settings import check_settings
 from textgym.pipelines.setup import TaskChoice, load_model, require_context, stable_name
 from textgym.pipelines.train import Training, TrainSettings, begin, finish
@@ -95,7 +90,7 @@ def _fit(run: RunFolder, settings: DemoSettings, choice: TaskChoice, task: Task,
     )
     start = time.perf_counter()
     records = simulate_comparisons(fitting, task, model)
-    write_comparisons(run.path / "comparisons.jsonl", records)
+    write_records(run.path / RECORDS, records)
     report = fit_reward(run, fitting, task, model, records)
     show_report(report)
     run.write_summary({**report_as_json(report), "seconds": {"reward": time.perf_counter() - start}})

@@ -1,11 +1,15 @@
-"""Fitting a reward model to comparisons: given ones, or a simulated annotator's on samples of a language model."""
+"""Fitting a reward model to feedback: what was collected, or a simulated annotator's comparisons of samples."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,26 +17,42 @@ from textgym import console
 from textgym.errors import DataError
 from textgym.feedback import (
     BradleyTerryAnnotator,
+    FeedbackStore,
+    add_accuracy,
     make_questions,
-    read_comparisons,
+    read_records,
     reward_scorer,
-    split_comparisons,
-    write_comparisons,
+    split_records,
+    write_records,
 )
+from textgym.models.device import pick_device
 from textgym.models.language_model import LanguageModel
 from textgym.pipelines.interrupts import RunInterrupted
+from textgym.pipelines.reward_report import draw_report, report_as_json, show_details, show_report
 from textgym.pipelines.sampling import Sampling, sample_texts
 from textgym.pipelines.settings import check_settings
 from textgym.pipelines.setup import TaskChoice, describe_data, load_model, located, require_context, with_budgets
 from textgym.plots import plot_loss
-from textgym.reward_models import FitReport, PreferenceRewardModel
-from textgym.reward_models.fitting import check_split, usable_comparisons
+from textgym.reward_models import (
+    CurvePoint,
+    EmbeddingRewardModel,
+    FitReport,
+    LearnedReward,
+    PreferenceRewardModel,
+    RewardEnsemble,
+    TextEmbedder,
+    learning_curve,
+)
+from textgym.reward_models.evidence import Candidate, check_split, graded_by, judgements, observe, usable_records
 from textgym.rewards import NAMED_REWARDS, load_attribute
-from textgym.runs import RunFolder, intervals_as_json
-from textgym.types import Annotator, Comparison, Example, Question, Task
+from textgym.runs import RunFolder
+from textgym.types import Comparison, Example, Question, Record, Task
 
+RECORDS = "feedback.jsonl"
+"""File of a run that holds what its reward model was fitted to."""
 AnnotatorName = Literal["gold", "rouge"]
-_NOISE: dict[AnnotatorName, float] = {"gold": 0.1, "rouge": 0.05}
+NOISE: Mapping[AnnotatorName, float] = {"gold": 0.1, "rouge": 0.05}
+"""Score difference that a simulated annotator sees 73 % of the time."""
 _REFERENCES = 512
 _MIX = (0.55, 0.15, 0.15, 0.15)  # second text of a pair: a sample, the reference, another's reference, the first words
 _MAX_LENGTH = 512
@@ -45,7 +65,14 @@ class RewardSettings:
     Attributes:
         choice: Task and data.
         model: Samples the texts to compare, and is the trunk the reward model starts from.
-        comparisons: File of comparisons; ``None`` lets an annotator be simulated.
+        lora_rank: Train low-rank adapters of the trunk only.
+        embeddings: Sentence-transformers model, or any that `TextEmbedder` takes; a linear head on its frozen
+            embeddings is fitted instead of a trunk.
+        members: Reward models to average, each fitted to reweighted prompts; they say where they disagree.
+        feedback: Project, or JSON lines of records of any kinds or of published preferences; ``None`` lets an annotator
+            be simulated.
+        criterion: Learn from the ratings by this criterion instead of the overall ones.
+        learning_curve: Also fit to shares of the feedback, and measure what more of it brings.
         annotator: Whom to simulate: ``"gold"`` judges by the data's true quality, ``"rouge"`` by the references.
             ``None`` takes gold where the data knows it.
         pairs: Number of simulated comparisons.
@@ -58,7 +85,12 @@ class RewardSettings:
 
     choice: TaskChoice
     model: str = "tiny"
-    comparisons: str | None = None
+    members: int = 1
+    lora_rank: int | None = None
+    embeddings: str | None = None
+    feedback: str | None = None
+    criterion: str | None = None
+    learning_curve: bool = False
     annotator: AnnotatorName | None = None
     pairs: int = 2000
     noise: float | None = None
@@ -73,10 +105,18 @@ class RewardSettings:
     out: str | None = None
 
     def __post_init__(self) -> None:
-        counts = ("pairs", "epochs", "batch_size", "max_prompt_tokens", "max_new_tokens")
+        counts = ("members", "lora_rank", "pairs", "epochs", "batch_size", "max_prompt_tokens", "max_new_tokens")
         check_settings(self, counts=counts, positive=("learning_rate",), not_negative=("noise", "held_out"))
         if self.held_out >= 1:
             raise ValueError(f"expected a share below 1 as held_out, got {self.held_out}; lower it")
+        if self.criterion is not None and self.feedback is None:
+            raise ValueError("expected feedback that holds ratings by the criterion, got none; give --feedback")
+        if self.learning_curve and not self.held_out:
+            raise ValueError(
+                "expected prompts held out, on which a learning curve is measured, got none; raise held_out"
+            )
+        if self.embeddings is not None and self.lora_rank is not None:
+            raise ValueError("expected embeddings, which stay as they are, or a lora_rank, got both; leave one out")
         if self.pairs < 2:
             raise ValueError(
                 f"expected at least 2 pairs, one to learn from and one held out, got {self.pairs}; raise it"
@@ -99,46 +139,103 @@ class _FitReporter:
 
 
 def run_reward_fit(settings: RewardSettings) -> RunFolder:
-    """Collect or read comparisons, fit a reward model, and write it to ``RUN/reward``."""
+    """Collect or read feedback, fit a reward model, and write it to ``RUN/reward``."""
     start = time.perf_counter()
     settings = located(settings)
     task = with_budgets(settings.choice.make("train"), settings.max_prompt_tokens, settings.max_new_tokens)
     given = _read_given(settings)
-    source = (
-        f"the {len(given):,} comparisons of {settings.comparisons}"
-        if given is not None
-        else _simulation(task, settings)
-    )
-    model = load_model(settings.model, settings.device)
-    model.tokenizer.require_eos()
-    if given is None:
-        require_context(model, task)
+    source = f"the {len(given):,} records of {settings.feedback}" if given is not None else _simulation(task, settings)
+    model = _load_trunk(settings, task, samples=given is None)
     run = RunFolder.create(settings.out, "reward fit", asdict(settings))
-    console.say(
-        f"Fitting a reward model to {source}; trunk {settings.model}, {settings.epochs} epoch(s); minutes for small "
-        f"models. Files: {run.path}"
-    )
-    records = given if given is not None else simulate_comparisons(settings, task, model)
-    write_comparisons(run.path / "comparisons.jsonl", records)
+    console.say(f"Fitting a reward model to {source}; {_backbone(settings)}. Files: {run.path}")
+    records = given if given is not None else simulate_comparisons(settings, task, _not_none(model))
+    write_records(run.path / RECORDS, records)
+    curve = _measure_curve(run, settings, task, model, records) if settings.learning_curve else []
     report = fit_reward(run, settings, task, model, records)
+    draw_report(run.path / "reward_report.png", report, curve)
     show_report(report)
+    show_details(report, curve)
     seconds = {"fit": report.seconds, "total": time.perf_counter() - start}
-    run.write_summary({**report_as_json(report), "seconds": seconds})
+    run.write_summary({**report_as_json(report, curve), "seconds": seconds})
+    _note_in_project(settings, report, curve)
     console.say(f"Reward model: {run.reward}   use it with: textgym train {settings.choice.env_id} --reward {run.path}")
     return run
 
 
-def _read_given(settings: RewardSettings) -> list[Comparison] | None:
-    """Read the comparisons that were given, if any.
+def read_feedback(source: str | Path) -> list[Record]:
+    """Read the records of a project of ``textgym feedback``, or of JSON lines (`read_records`).
 
     Raises:
-        DataError: They cannot be read, or teach nothing.
+        DataError: It holds something else.
+        FileNotFoundError: There is no such file.
     """
-    if settings.comparisons is None:
+    if not _is_project(source):
+        return read_records(source)
+    with FeedbackStore(source) as store:
+        return store.records()
+
+
+def _is_project(source: str | Path) -> bool:
+    """Whether a file is a database, by its first bytes (https://www.sqlite.org/fileformat.html)."""
+    if not Path(source).is_file():
+        return False
+    with open(source, "rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+
+
+def _read_given(settings: RewardSettings) -> list[Record] | None:
+    """Read the feedback that was given, if any.
+
+    Raises:
+        DataError: It cannot be read, or teaches nothing.
+    """
+    if settings.feedback is None:
         return None
-    records = read_comparisons(settings.comparisons)
-    check_split(*split_comparisons(usable_comparisons(records), settings.held_out, settings.seed), settings.held_out)
+    records = read_feedback(settings.feedback)
+    usable = usable_records(graded_by(records, settings.criterion))
+    check_split(*split_records(usable, settings.held_out, settings.seed), settings.held_out)
     return records
+
+
+def _load_trunk(settings: RewardSettings, task: Task, *, samples: bool) -> LanguageModel | None:
+    """Load the language model; ``None`` if nothing needs one.
+
+    Args:
+        settings: Which.
+        task: What it samples texts about.
+        samples: Does it sample any?
+    """
+    if settings.embeddings is not None and not samples:
+        return None
+    model = load_model(settings.model, settings.device)
+    model.tokenizer.require_eos()
+    if samples:
+        require_context(model, task)
+    return model
+
+
+def _not_none(model: LanguageModel | None) -> LanguageModel:
+    assert model is not None
+    return model
+
+
+def _backbone(settings: RewardSettings) -> str:
+    if settings.embeddings is not None:
+        return f"a linear head on frozen embeddings by {settings.embeddings}; seconds, once all texts are embedded"
+    adapters = f" with adapters of rank {settings.lora_rank}" if settings.lora_rank else ""
+    count = f"{settings.members} members, " if settings.members > 1 else ""
+    return f"{count}trunk {settings.model}{adapters}, {settings.epochs} epoch(s); minutes for small models"
+
+
+def _note_in_project(settings: RewardSettings, report: FitReport, curve: Sequence[CurvePoint]) -> None:
+    """Let the dashboard of a project show how accurate a model is after so many labels."""
+    if settings.feedback is None or not _is_project(settings.feedback):
+        return
+    with FeedbackStore(settings.feedback) as store:
+        for point in curve:
+            add_accuracy(store, point.labels, point.accuracy)
+        if report.held_out is not None:
+            add_accuracy(store, report.pairs, report.accuracy)
 
 
 def simulate_comparisons(settings: RewardSettings, task: Task, model: LanguageModel) -> list[Comparison]:
@@ -164,59 +261,84 @@ def simulate_comparisons(settings: RewardSettings, task: Task, model: LanguageMo
 
 
 def fit_reward(
-    run: RunFolder, settings: RewardSettings, task: Task, model: LanguageModel, records: Sequence[Comparison]
+    run: RunFolder, settings: RewardSettings, task: Task, model: LanguageModel | None, records: Sequence[Record]
 ) -> FitReport:
-    """Fit to ``records``, normalise on references of the training split, and save to ``run``.
+    """Fit to ``records``, normalise on good texts of the training split, and save to ``run``.
+
+    Args:
+        run: Gets ``reward/`` and a picture of the loss.
+        settings: What to fit, and how.
+        task: On its training split.
+        model: The trunk, which is changed; not needed with ``settings.embeddings``.
+        records: Of any kinds.
 
     Raises:
-        RunInterrupted: The user stopped it; the comparisons are kept.
+        RunInterrupted: The user stopped it; the records are kept.
     """
-    longest = max(task.max_prompt_tokens + task.max_new_tokens, _MAX_LENGTH)
-    context = longest if model.context_length is None else model.context_length
-    reward = PreferenceRewardModel(model, max_length=min(context, longest))
-    losses: list[float] = []
-    try:
-        with console.progress("fitting", 1, "steps") as ticker:
-            report = reward.fit(
-                records,
-                epochs=settings.epochs,
-                batch_size=settings.batch_size,
-                learning_rate=settings.learning_rate,
-                validation_fraction=settings.held_out,
-                seed=settings.seed,
-                progress=_FitReporter(ticker, losses),
-            )
-    except KeyboardInterrupt:
-        kept = run.path / "comparisons.jsonl"
-        advice = f"Comparisons are kept. Fit again with: textgym reward fit ... --comparisons {kept}"
-        raise RunInterrupted(advice) from None
-    prompts, texts = _reference_texts(task, records)
-    reward.normalise(prompts, texts)
+    reward, records = _new_reward(settings, task, model), graded_by(records, settings.criterion)
+    with _interruptible(run), _how_to_fit(settings, "fitting") as how:
+        report: FitReport = reward.fit(records, validation_fraction=settings.held_out, **how)
+    texts = reference_texts(task, records)
+    reward.normalise([text.prompt for text in texts], [text.response for text in texts])
     reward.save(run.reward)
-    plot_loss(run.path / "reward_loss.png", losses, "Bradley-Terry loss, nats (chance: 0.693)")
+    if len(report.losses) > 1:
+        plot_loss(run.path / "reward_loss.png", report.losses, "negative log-likelihood of an answer, nats")
     return report
 
 
-def show_report(report: FitReport) -> None:
-    """Print the accuracy on held-out comparisons."""
-    console.say(
-        f"Held-out accuracy {console.with_bounds(report.accuracy)} (95 %) on {report.held_out_pairs:,} comparisons of "
-        f"prompts that were not trained on; trained on {report.pairs:,} in {console.duration(report.seconds)}"
-    )
-    if report.calibration is not None:
-        console.say(f"Expected calibration error {report.calibration.expected_calibration_error:.3f}")
+def _new_reward(
+    settings: RewardSettings, task: Task, model: LanguageModel | None
+) -> PreferenceRewardModel | RewardEnsemble | EmbeddingRewardModel:
+    if settings.embeddings is not None:
+        replicas = settings.members if settings.members > 1 else 0
+        return EmbeddingRewardModel(settings.embeddings, replicas=replicas).to(pick_device(settings.device))
+    model = _not_none(model)
+    longest = max(task.max_prompt_tokens + task.max_new_tokens, _MAX_LENGTH)
+    context = longest if model.context_length is None else model.context_length
+    trunks = [model, *(copy.deepcopy(model) for _ in range(settings.members - 1))]
+    new_member = partial(PreferenceRewardModel, max_length=min(context, longest), lora_rank=settings.lora_rank)
+    members = [new_member(trunk) for trunk in trunks]
+    return RewardEnsemble(members) if len(members) > 1 else members[0]
 
 
-def report_as_json(report: FitReport) -> dict[str, object]:
-    """Return a report as it stands in ``summary.json``."""
-    error = report.calibration.expected_calibration_error if report.calibration else None
-    return {
-        **intervals_as_json({"accuracy": report.accuracy}),
-        "calibration_error": error,
-        "train_loss": report.train_loss,
-        "pairs": report.pairs,
-        "held_out_pairs": report.held_out_pairs,
-    }
+@contextlib.contextmanager
+def _how_to_fit(settings: RewardSettings, title: str) -> Iterator[dict[str, Any]]:
+    """Lend arguments of ``fit`` that do not depend on the records; what takes steps shows them."""
+    if settings.embeddings is not None:
+        yield {"seed": settings.seed}
+        return
+    trained = {name: getattr(settings, name) for name in ("seed", "epochs", "batch_size", "learning_rate")}
+    with console.progress(title, 1, "steps") as ticker:
+        yield {**trained, "progress": _FitReporter(ticker, [])}
+
+
+def _measure_curve(
+    run: RunFolder, settings: RewardSettings, task: Task, model: LanguageModel | None, records: Sequence[Record]
+) -> list[CurvePoint]:
+    """Accuracy against the number of records, in random order; the trunk stays as it is."""
+    shuffled = [records[place] for place in np.random.default_rng(settings.seed).permutation(len(records))]
+    if settings.embeddings is not None:
+        embedder = TextEmbedder(settings.embeddings)  # which embeds every text once
+        embedder.network.to(pick_device(settings.device))
+        new_model: Callable[[], LearnedReward] = partial(EmbeddingRewardModel, embedder)
+    else:
+        new_model = partial(_copied_reward, settings, task, _not_none(model))
+    with _interruptible(run), _how_to_fit(settings, "learning curve") as how:
+        return learning_curve(new_model, shuffled, criterion=settings.criterion, held_out=settings.held_out, **how)
+
+
+def _copied_reward(settings: RewardSettings, task: Task, model: LanguageModel) -> LearnedReward:
+    return _new_reward(settings, task, copy.deepcopy(model))
+
+
+@contextlib.contextmanager
+def _interruptible(run: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = run.path / RECORDS
+        advice = f"The feedback is kept. Fit again with: textgym reward fit ... --feedback {kept}"
+        raise RunInterrupted(advice) from None
 
 
 def annotator_of(task: Task, settings: RewardSettings) -> AnnotatorName:
@@ -235,7 +357,7 @@ def annotator_of(task: Task, settings: RewardSettings) -> AnnotatorName:
     if name == "rouge" and not example.references:
         raise DataError(
             f"expected references for a simulated annotator, got none in {task.dataset.name!r}; name their column with "
-            "--reference-column, or give --comparisons"
+            "--reference-column, or give --feedback"
         )
     return name
 
@@ -247,10 +369,10 @@ def _simulation(task: Task, settings: RewardSettings) -> str:
 
 def _annotator(
     name: AnnotatorName, settings: RewardSettings, task: Task, examples: Sequence[Example], rng: np.random.Generator
-) -> Annotator:
+) -> BradleyTerryAnnotator:
     by_key = {example.key: example for example in examples}
     measure = _Gold(task) if name == "gold" else load_attribute(NAMED_REWARDS["rouge"])
-    noise = _NOISE[name] if settings.noise is None else settings.noise
+    noise = NOISE[name] if settings.noise is None else settings.noise
     return BradleyTerryAnnotator(reward_scorer(measure, by_key), noise, rng, name=f"simulated-{name}")
 
 
@@ -300,16 +422,32 @@ def _swapped(questions: Sequence[Question], rng: np.random.Generator) -> list[Qu
     """Put each pair in random order, so that the place of a text says nothing."""
     flips = rng.random(len(questions)) < 0.5
     return [
-        question._replace(response_a=question.response_b, response_b=question.response_a) if flip else question
+        replace(question, responses=question.responses[::-1]) if flip else question
         for question, flip in zip(questions, flips, strict=True)
     ]
 
 
-def _reference_texts(task: Task, records: Sequence[Comparison]) -> tuple[list[str], list[str]]:
-    """Texts that count as reward 0 on average: references of training prompts, or else the chosen texts."""
-    examples = [task.dataset[index] for index in range(min(_REFERENCES, len(task.dataset)))]
-    known = [example for example in examples if example.references]
-    if len(known) >= 2:
-        return [task.format_prompt(example) for example in known], [example.references[0] for example in known]
-    some = records[:_REFERENCES]
-    return [record.prompt for record in some], [record.chosen for record in some]
+def reference_texts(task: Task, records: Sequence[Record]) -> list[Candidate]:
+    """Texts that count as reward 0 on average.
+
+    References of training prompts, if the records are about the task; else the preferred texts of the records, or all
+    their texts if fewer than two are preferred.
+    """
+    if any(_is_about(task, record) for record in records):
+        examples = [task.dataset[index] for index in range(min(_REFERENCES, len(task.dataset)))]
+        known = [example for example in examples if example.references]
+        if len(known) >= 2:
+            return [Candidate(task.format_prompt(example), example.references[0]) for example in known]
+    observations = observe(records).observations
+    decided = [each for each in judgements(observations) if each.label != 0.5]
+    preferred = list(dict.fromkeys(each.first if each.label == 1 else each.second for each in decided))
+    if len(preferred) < 2:
+        preferred = list(dict.fromkeys(text for each in observations for text in each.candidates))
+    return preferred[:_REFERENCES]
+
+
+def _is_about(task: Task, record: Record) -> bool:
+    try:
+        return task.format_prompt(task.dataset.find(record.task_key)) == record.prompt
+    except KeyError:
+        return False

@@ -140,6 +140,13 @@ def located(settings: _Settings) -> _Settings:
     return replace(settings, choice=settings.choice.located(), **changes)  # type: ignore[type-var, attr-defined]
 
 
+def settings_from_json(kind: Callable[..., _Settings], record: Mapping[str, Any]) -> _Settings:
+    """Read what ``dataclasses.asdict`` wrote of a command's settings; fields unknown by now are passed over."""
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    values = {name: value for name, value in record.items() if name in known}
+    return kind(**{**values, "choice": TaskChoice(**record["choice"])})
+
+
 def with_budgets(task: Task, max_prompt_tokens: int | None, max_new_tokens: int | None) -> Task:
     """Return a copy of a task with other budgets; ``None`` keeps its own."""
     if max_prompt_tokens is None and max_new_tokens is None:
@@ -173,7 +180,8 @@ _LOCATE: Mapping[str, Callable[[str], str]] = {
     "model": stable_name,
     "reference_model": stable_name,
     "reward": _stable_reward,
-    "comparisons": _absolute,
+    "embeddings": stable_name,
+    "feedback": _absolute,
 }
 
 

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from textgym.agents.vec_env import make_vec_env
 from textgym.errors import CheckpointError
 from textgym.evaluation import fixed_examples
 from textgym.models.device import pick_device
-from textgym.models.language_model import Precision
+from textgym.models.language_model import LanguageModel, Precision
 from textgym.pipelines.callbacks import RunCallback, SampleSheet, StopTraining
 from textgym.pipelines.estimate import guess_training
 from textgym.pipelines.evaluate import (
@@ -36,7 +36,14 @@ from textgym.pipelines.evaluate import (
 from textgym.pipelines.interrupts import RunInterrupted, StopRequest, stop_on_request
 from textgym.pipelines.model_card import write_model_card
 from textgym.pipelines.settings import check_settings
-from textgym.pipelines.setup import TaskChoice, describe_data, load_model, located, token_level_id
+from textgym.pipelines.setup import (
+    TaskChoice,
+    describe_data,
+    load_model,
+    located,
+    settings_from_json,
+    token_level_id,
+)
 from textgym.plots import plot_kl, plot_learning
 from textgym.rewards import reward_name
 from textgym.runs import RunFolder, RunFolderError
@@ -54,6 +61,8 @@ class TrainSettings:
     Attributes:
         choice: Task and data.
         model: Start model.
+        reference_model: What the KL is to, in the penalty and in what is measured; ``None`` is the start model. One of
+            the same architecture.
         reward: Name, ``module:attribute`` or folder; ``None`` is the task's default.
         steps: Tokens to train on; whole iterations of ``n_envs * n_steps`` tokens are made.
         n_steps: Tokens per environment and iteration; ``None`` is the budget of a response.
@@ -64,6 +73,7 @@ class TrainSettings:
 
     choice: TaskChoice
     model: str = "tiny"
+    reference_model: str | None = None
     reward: str | None = None
     steps: int = 200_000
     learning_rate: float = 1e-4
@@ -110,13 +120,7 @@ class TrainSettings:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> TrainSettings:
         """Read what ``dataclasses.asdict`` wrote."""
-        known = {field.name for field in fields(cls)}
-        return cls(
-            **{
-                **{key: value for key, value in record.items() if key in known},
-                "choice": TaskChoice(**record["choice"]),
-            }
-        )
+        return settings_from_json(cls, record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +194,8 @@ def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
         seed=settings.seed,
         device=pick_device(settings.device),
     )
+    if settings.reference_model is not None:
+        agent.set_reference(load_model(settings.reference_model, str(agent.device)))
     agent.policy.model.require_context(_core(env, "max_prompt_tokens") + _core(env, "max_new_tokens"))
     exam = _make_exam(settings, env)
     sheet = _make_sheet(settings, exam)
@@ -252,6 +258,14 @@ def announce(training: Training) -> None:
 
 
 def finish(training: Training) -> tuple[Evaluation, Evaluation]:
+    """Do what is left of a run, and show what came of it; otherwise as :func:`complete`."""
+    with _advising(training.run):
+        before, after = complete(training)
+        show_results(training, before, after)
+        return before, after
+
+
+def complete(training: Training) -> tuple[Evaluation, Evaluation]:
     """Measure, train, measure again, and write everything down.
 
     Returns:
@@ -260,20 +274,20 @@ def finish(training: Training) -> tuple[Evaluation, Evaluation]:
     Raises:
         RunInterrupted: The user stopped it; a checkpoint is there.
     """
-    with _advising(training.run):
-        return _finish(training)
-
-
-def _finish(training: Training) -> tuple[Evaluation, Evaluation]:
     start = time.perf_counter()
     before = measure_before(training)
     learn(training)
-    reference = load_model(training.settings.model, str(training.agent.device), training.settings.precision)
-    after = sit_exam(training.exam, training.agent.policy.model, "after", reference)
+    after = sit_exam(training.exam, training.agent.policy.model, "after", _load_reference(training))
     write_texts(training.run, "after", training.exam, after)
     _write_results(training, before, after, time.perf_counter() - start)
-    show_results(training, before, after)
     return before, after
+
+
+def _load_reference(training: Training) -> LanguageModel:
+    """Load what the KL is to."""
+    settings = training.settings
+    name = settings.model if settings.reference_model is None else settings.reference_model
+    return load_model(name, str(training.agent.device), settings.precision)
 
 
 def measure_before(training: Training) -> Evaluation:
@@ -286,7 +300,9 @@ def measure_before(training: Training) -> Evaluation:
         start = load_model(settings.model, str(training.agent.device), settings.precision)
     else:
         start = training.agent.policy.model
-    before = sit_exam(training.exam, start, "before", start)
+    is_start = training.settings.reference_model in (None, training.settings.model)
+    reference = start if is_start else _load_reference(training)
+    before = sit_exam(training.exam, start, "before", reference)
     write_texts(training.run, "before", training.exam, before)
     summary = training.run.summary()
     seconds = {**summary.get("seconds", {}), "before": before.seconds}

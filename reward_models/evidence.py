@@ -1,0 +1,328 @@
+"""Records of every kind, read as answers to which the likelihoods are known."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
+from typing import Literal, NamedTuple
+
+from textgym.errors import DataError, did_you_mean
+from textgym.reward_models.implicit import DEFAULT_WEIGHT, Vote, implied_preferences, weight_of_behaviour
+from textgym.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
+
+Kind = Literal["comparison", "ranking", "rating", "demonstration", "implicit"]
+Form = Literal["choice", "ranking", "rating"]
+EXPLICIT: tuple[Kind, ...] = ("comparison", "ranking", "rating")
+A, B, TIE, BOTH_BAD = range(4)
+_CHOICES = {"a": A, "b": B, "tie": TIE, "both_bad": BOTH_BAD}
+_SHARES = {A: 1.0, B: 0.0, TIE: 0.5, BOTH_BAD: 0.5}
+
+
+class Candidate(NamedTuple):
+    """A response with the prompt it answers."""
+
+    prompt: str
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One answer about one or more responses to one prompt.
+
+    Attributes:
+        kind: What kind of record it was read from.
+        form: Which likelihood it has.
+        prompt: The prompt.
+        responses: Two of a choice, two or more of a ranking, one of a rating.
+        answer: ``(A,)``, ``(B,)``, ``(TIE,)`` or ``(BOTH_BAD,)``; the ranks, from 1 on without gaps; or the grade.
+        annotator: Whose it is; ``None`` where nobody was asked.
+        weight: How often its loss counts.
+    """
+
+    kind: Kind
+    form: Form
+    prompt: str
+    responses: tuple[str, ...]
+    answer: tuple[int, ...]
+    annotator: str | None
+    weight: float = 1.0
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The responses with their prompt."""
+        return tuple(Candidate(self.prompt, response) for response in self.responses)
+
+
+class Evidence(NamedTuple):
+    """What records say.
+
+    Attributes:
+        observations: The answers; those of implicit feedback are implied comparisons.
+        implicit_weight: Of an implied comparison by behaviour; ``None`` without implicit feedback.
+    """
+
+    observations: list[Observation]
+    implicit_weight: float | None
+
+
+class Judgement(NamedTuple):
+    """Somebody's preference between two texts, to measure a model by.
+
+    Attributes:
+        kind: What kind of record it was read from.
+        first, second: The texts.
+        label: Preference for the first: 1, 0, or 0.5 for neither.
+        annotator: Whose it is.
+    """
+
+    kind: Kind
+    first: Candidate
+    second: Candidate
+    label: float
+    annotator: str | None
+
+
+def observe(records: Sequence[Record], implicit_weight: float | None = None) -> Evidence:
+    """Read records as observations.
+
+    A `Demonstration` is the choice of the edited text over what it was made from; one that was written from scratch is
+    preferred to every response that other records show for its prompt, with weights that add up to 1. Implicit feedback
+    becomes implied comparisons (:mod:`textgym.reward_models.implicit`).
+
+    Args:
+        records: Of any kinds. Prompts are told apart by their text.
+        implicit_weight: Weight of implied comparisons by behaviour; ``None`` estimates it from the explicit votes.
+    """
+    explicit = [_READERS[type(record)](record) for record in records if type(record) in _READERS]
+    observations = explicit + _read_demonstrations(records)
+    events = [record for record in records if isinstance(record, ImplicitFeedback)]
+    if not events:
+        return Evidence(observations, None)
+    if implicit_weight is None:
+        votes = [_as_vote(judgement) for judgement in judgements(explicit)]
+        implicit_weight = weight_of_behaviour(events, votes) if votes else DEFAULT_WEIGHT
+    return Evidence(observations + _read_behaviour(events, implicit_weight), implicit_weight)
+
+
+def _read_comparison(record: Comparison) -> Observation:
+    answer = (_CHOICES[record.choice],)
+    return Observation("comparison", "choice", record.prompt, record.responses, answer, record.annotator)
+
+
+def _read_ranking(record: Ranking) -> Observation:
+    """Keep the first of equal texts, and number the ranks without gaps."""
+    ranks = dict(reversed(list(zip(record.responses, record.ranks, strict=True))))
+    places = {rank: place for place, rank in enumerate(sorted(set(ranks.values())), start=1)}
+    responses = tuple(text for text in dict.fromkeys(record.responses))
+    answer = tuple(places[ranks[text]] for text in responses)
+    return Observation("ranking", "ranking", record.prompt, responses, answer, record.annotator)
+
+
+def _read_rating(record: Rating) -> Observation:
+    return Observation("rating", "rating", record.prompt, (record.response,), (record.rating,), record.annotator)
+
+
+_READERS: Mapping[type[Record], Callable[..., Observation]] = {
+    Comparison: _read_comparison,
+    Ranking: _read_ranking,
+    Rating: _read_rating,
+}
+
+
+def _read_demonstrations(records: Sequence[Record]) -> list[Observation]:
+    shown: dict[str, dict[str, None]] = defaultdict(dict)  # responses by prompt, in order
+    for record in records:
+        texts = (record.edited_from,) if isinstance(record, Demonstration) else record.responses
+        shown[record.prompt].update(dict.fromkeys(text for text in texts if text is not None))
+    demonstrations = [record for record in records if isinstance(record, Demonstration)]
+    return [each for record in demonstrations for each in _implied_by(record, list(shown[record.prompt]))]
+
+
+def _implied_by(record: Demonstration, shown: Sequence[str]) -> list[Observation]:
+    worse = shown if record.edited_from is None else [record.edited_from]
+    worse = [text for text in worse if text.strip() != record.response.strip()]
+    return [
+        Observation(
+            "demonstration", "choice", record.prompt, (record.response, text), (A,), record.annotator, 1 / len(worse)
+        )
+        for text in worse
+    ]
+
+
+def _read_behaviour(events: Sequence[ImplicitFeedback], weight: float) -> list[Observation]:
+    if weight == 0:
+        return []
+    return [
+        Observation("implicit", "choice", each.prompt, (each.better, each.worse), (A,), None, weight * each.share)
+        for each in implied_preferences(events)
+    ]
+
+
+def judgements(observations: Sequence[Observation]) -> list[Judgement]:
+    """Preferences between two texts that observations express.
+
+    A ranking is read as all its pairs; ratings as pairs of one annotator about one prompt, or, where no annotator rated
+    two responses to one prompt differently, about different prompts.
+    """
+    ratings = [each for each in observations if each.form == "rating"]
+    compared = list(_pairs_of_ratings(ratings, by_prompt=True)) or list(_pairs_of_ratings(ratings, by_prompt=False))
+    return [judgement for each in observations for judgement in _pairs_within(each)] + compared
+
+
+def _pairs_within(observation: Observation) -> Iterator[Judgement]:
+    if observation.form == "choice":
+        first, second = observation.candidates
+        yield Judgement(observation.kind, first, second, _SHARES[observation.answer[0]], observation.annotator)
+    if observation.form == "ranking":
+        placed = zip(observation.candidates, observation.answer, strict=True)
+        for (first, rank), (second, other) in combinations(placed, 2):
+            yield Judgement("ranking", first, second, _share(other - rank), observation.annotator)
+
+
+def _pairs_of_ratings(ratings: Sequence[Observation], *, by_prompt: bool) -> Iterator[Judgement]:
+    """All pairs within a prompt; across prompts, where there would be too many, only neighbours in the given order."""
+    groups: dict[tuple[str | None, str], list[Observation]] = defaultdict(list)
+    for each in ratings:
+        groups[each.annotator, each.prompt if by_prompt else ""].append(each)
+    for group in groups.values():
+        for first, second in combinations(group, 2) if by_prompt else pairwise(group):
+            if first.answer != second.answer and first.candidates != second.candidates:
+                label = _share(first.answer[0] - second.answer[0])
+                yield Judgement("rating", first.candidates[0], second.candidates[0], label, first.annotator)
+
+
+def _share(lead: int) -> float:
+    return 0.5 if lead == 0 else float(lead > 0)
+
+
+def _as_vote(judgement: Judgement) -> Vote:
+    return Vote(judgement.first, judgement.second, judgement.label)
+
+
+def graded_by(records: Sequence[Record], criterion: str | None) -> list[Record]:
+    """Let the grade of a criterion be the grade of every rating; ratings without one are left out, aloud.
+
+    Records of other kinds, which know no criteria, stay as they are.
+
+    Args:
+        records: Of any kinds.
+        criterion: A key of `Rating.criteria`; ``None`` leaves the overall grades.
+
+    Raises:
+        DataError: If no rating has that criterion.
+    """
+    if criterion is None:
+        return list(records)
+    ratings = [record for record in records if isinstance(record, Rating)]
+    known = sorted({name for record in ratings for name in record.criteria})
+    if criterion not in known:
+        found = f"those by {', '.join(known)}" if known else "none"
+        raise DataError(
+            f"expected ratings by the criterion {criterion!r}, got {found}.{did_you_mean(criterion, known)} "
+            "Leave the criterion out to learn from the overall grades"
+        )
+    lacking = sum(criterion not in record.criteria for record in ratings)
+    if lacking:
+        warnings.warn(f"left out {lacking} of {len(ratings)} ratings, which have no {criterion!r}", stacklevel=3)
+    return [
+        _regraded(record, criterion) if isinstance(record, Rating) else record
+        for record in records
+        if not isinstance(record, Rating) or criterion in record.criteria
+    ]
+
+
+def _regraded(record: Rating, criterion: str) -> Rating:
+    return replace(record, rating=record.criteria[criterion])
+
+
+def usable_records(records: Sequence[Record]) -> list[Record]:
+    """Leave out comparisons and rankings of a text with itself, aloud; refuse records that teach nothing.
+
+    Raises:
+        DataError: If there are no records, or all are comparisons of a text with itself, ties, or otherwise express no
+            preference.
+    """
+    if not records:
+        raise DataError("expected records to learn from, got none; collect some first")
+    kept = [record for record in records if not _is_with_itself(record)]
+    if not kept:
+        raise DataError(
+            f"expected comparisons of two different texts, got {len(records)} of a text with itself; compare others"
+        )
+    if len(kept) < len(records):
+        warnings.warn(f"left out {len(records) - len(kept)} comparisons of a text with itself", stacklevel=3)
+    if not teaches(kept):
+        raise DataError(f"expected at least one preference, got {_what_is_there(kept)}")
+    return kept
+
+
+def _is_with_itself(record: Record) -> bool:
+    compares = isinstance(record, Comparison | Ranking)
+    return compares and len({text.strip() for text in record.responses}) == 1
+
+
+def teaches(records: Sequence[Record]) -> bool:
+    """Whether a preference can be learnt from records."""
+    return any(_expresses(observations) for observations in _by_form(observe(records).observations).values())
+
+
+def _expresses(observations: Sequence[Observation]) -> bool:
+    """Whether observations of one form contain a preference."""
+    if observations[0].form == "choice":
+        answers = {each.answer[0] for each in observations}
+        return bool(answers & {A, B}) or len(answers) > 1
+    if observations[0].form == "ranking":
+        return any(max(each.answer) > 1 for each in observations)
+    grades: dict[str | None, set[int]] = defaultdict(set)
+    for each in observations:
+        grades[each.annotator].add(each.answer[0])
+    return any(len(given) > 1 for given in grades.values())
+
+
+def _by_form(observations: Sequence[Observation]) -> dict[Form, list[Observation]]:
+    groups: dict[Form, list[Observation]] = defaultdict(list)
+    for each in observations:
+        groups[each.form].append(each)
+    return groups
+
+
+def _what_is_there(records: Sequence[Record]) -> str:
+    """Say what records are that teach nothing."""
+    counts: dict[str, int] = defaultdict(int)
+    for record in records:
+        counts[_FLAWS[type(record)]] += 1
+    if all(isinstance(record, Comparison) and record.choice == "both_bad" for record in records):
+        return f"{len(records)} answers 'both bad'; these alone do not say which text is better"
+    parts = ", ".join(f"{count} {what}" for what, count in counts.items())
+    return f"{parts}; {'ties alone teach nothing' if 'ties' in counts else 'collect other answers'}"
+
+
+_FLAWS: Mapping[type[Record], str] = {
+    Comparison: "ties",
+    Ranking: "rankings of equals",
+    Rating: "grades that never differ within an annotator",
+    Demonstration: "demonstrations with no other text to prefer them to",
+    ImplicitFeedback: "observations of behaviour that does not differ once position and length are accounted for",
+}
+
+
+def check_split(train: Sequence[Record], held_out: Sequence[Record], validation_fraction: float) -> None:
+    """Refuse a split that cannot be trained on or judged by.
+
+    Raises:
+        DataError: If something was to be held out but nothing could be, or what is left to train on teaches nothing.
+    """
+    if validation_fraction > 0 and not (train and held_out):
+        count = len(train) + len(held_out)
+        raise DataError(
+            f"expected records about at least two prompts, so that one can be held out, got {count} of one; collect "
+            "more, or hold nothing out (--held-out 0, validation_fraction=0) and learn nothing about the accuracy"
+        )
+    if not teaches(train):
+        raise DataError(
+            f"expected a preference among the {len(train)} records left for training, got {_what_is_there(train)}; "
+            "or pass another seed or a smaller validation_fraction"
+        )

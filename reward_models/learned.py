@@ -1,0 +1,272 @@
+"""What all rewards learnt from feedback have in common: fitting, judging, normalising, scoring."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from torch import nn
+
+from textgym.errors import DataError, RewardError
+from textgym.feedback.comparisons import split_records
+from textgym.reward_models import storage
+from textgym.reward_models.calibration import sigmoid
+from textgym.reward_models.evidence import (
+    Evidence,
+    Judgement,
+    Observation,
+    check_split,
+    graded_by,
+    judgements,
+    observe,
+    teaches,
+    usable_records,
+)
+from textgym.reward_models.fitting import Training
+from textgym.reward_models.report import CurvePoint, FitReport, judge
+from textgym.rewards import Scores
+from textgym.types import Comparison, Example, FloatArray, Interval, Record, Task
+
+
+class Normalisation(NamedTuple):
+    """Mean and standard deviation of the raw scores of reference responses."""
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Normalisation:
+        """Read what ``_asdict`` gave; anything else would make every score infinite or NaN."""
+        normalisation = cls(float(record["mean"]), float(record["std"]))
+        if not math.isfinite(normalisation.mean) or not 0 < normalisation.std < math.inf:
+            raise ValueError(f"expected a finite mean and a standard deviation above 0, got {normalisation}")
+        return normalisation
+
+
+class LearnedReward(nn.Module):
+    """A reward learnt from feedback (a `RewardFn`). Subclasses say how texts are scored and how to train.
+
+    Attributes:
+        normalisation: Mean 0 and standard deviation 1 until `normalise` is called.
+        report: What came of the last fit, or ``None``.
+    """
+
+    name = "learned"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalisation = Normalisation()
+        self.report: FitReport | None = None
+
+    @abstractmethod
+    def fit(
+        self,
+        records: Sequence[Record],
+        *,
+        criterion: str | None = None,
+        validation_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> FitReport:
+        """Learn from records of any kinds, mixed as they come."""
+
+    @abstractmethod
+    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
+        """Scores before normalisation; arguments, return value and errors as in `forward`."""
+
+    def forward(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example] = ()) -> FloatArray:
+        """Normalised scores of ``n`` responses; no gradients.
+
+        Args:
+            prompts: ``n`` formatted, uncut prompt texts.
+            responses: ``n`` texts.
+            examples: Not looked at.
+
+        Returns:
+            Scores, shape ``(n,)``, float64.
+
+        Raises:
+            ValueError: If the lengths differ.
+            RewardError: If a score is not finite.
+        """
+        return self.score(prompts, responses, examples).total
+
+    def bind(self, task: Task | None) -> Self:
+        """Return itself: a reward model needs no task."""
+        return self
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example] = ()) -> Scores:
+        """Scores of ``n`` responses with two parts, so that both are logged: ``learned`` and ``learned_raw``."""
+        raw = self.raw(prompts, responses)
+        normalised = (raw - self.normalisation.mean) / self.normalisation.std
+        return Scores(normalised, {self.name: normalised, f"{self.name}_raw": raw})
+
+    def preference_probability(
+        self, prompts: Sequence[str], responses_a: Sequence[str], responses_b: Sequence[str]
+    ) -> FloatArray:
+        """Calibrated probability that each response a is preferred to response b, shape ``(n,)``."""
+        calibration = self.report.calibration if self.report else None
+        temperature = calibration.temperature if calibration else 1.0
+        return sigmoid((self.raw(prompts, responses_a) - self.raw(prompts, responses_b)) / temperature)
+
+    def differences(self, records: Sequence[Comparison]) -> FloatArray:
+        """Raw score of response a minus raw score of response b, shape ``(n,)``."""
+        prompts = [record.prompt for record in records] * 2
+        responses = [record.response_a for record in records] + [record.response_b for record in records]
+        scores = self.raw(prompts, responses)
+        return scores[: len(records)] - scores[len(records) :]
+
+    def normalise(self, prompts: Sequence[str], references: Sequence[str]) -> Normalisation:
+        """Shift and scale scores so that these responses have mean 0 and standard deviation 1; stored with the model.
+
+        Args:
+            prompts: ``n`` formatted prompt texts.
+            references: ``n`` responses that answer them well.
+
+        Returns:
+            Mean and standard deviation of their raw scores.
+
+        Raises:
+            DataError: If there are fewer than two responses, or all have one score.
+        """
+        scores = self.raw(prompts, references)
+        if len(scores) < 2 or float(scores.std()) < 1e-12:
+            raise DataError(
+                f"expected at least two reference responses with different scores, got {len(scores)} with a spread of "
+                f"{float(scores.std()) if len(scores) else 0.0}; fit the model first and give more references"
+            )
+        self.normalisation = Normalisation(float(scores.mean()), float(scores.std()))
+        return self.normalisation
+
+    def accuracy_on(
+        self, records: Sequence[Record], criterion: str | None = None, reliability: Mapping[str, float] | None = None
+    ) -> Interval:
+        """Share of the preferences in ``records`` that the model predicts, with its 95 % interval.
+
+        Args:
+            records: Of any kinds.
+            criterion: As for `fit`.
+            reliability: Of the annotators, by name, as in a report; those who guess are left out.
+        """
+        asked = judgements(observe(graded_by(records, criterion)).observations)
+        return judge(self._judged_differences, asked, [], reliability).accuracy
+
+    def _learn(
+        self,
+        records: Sequence[Record],
+        criterion: str | None,
+        validation_fraction: float,
+        seed: int,
+        train: Callable[[Sequence[Record], Evidence], Training],
+    ) -> FitReport:
+        """Split, read, train and judge: what every `fit` does. The normalisation starts anew."""
+        start = time.perf_counter()
+        usable = usable_records(graded_by(records, criterion))
+        kept, held_out = split_records(usable, validation_fraction, seed)
+        check_split(kept, held_out, validation_fraction)
+        evidence = observe(kept)
+        training = train(kept, evidence)
+        asked = judgements(observe(held_out, evidence.implicit_weight).observations)
+        result = judge(self._judged_differences, asked, judgements(evidence.observations), training.reliability)
+        self.normalisation = Normalisation()
+        self.report = FitReport(
+            accuracy=result.accuracy,
+            train_loss=float(np.mean(training.losses[-training.steps_per_epoch :])),
+            calibration=result.calibration,
+            pairs=len(evidence.observations),
+            held_out_pairs=result.pairs,
+            seconds=time.perf_counter() - start,
+            losses=tuple(training.losses),
+            gradient_norms=tuple(training.gradient_norms),
+            reliability=training.reliability,
+            severity=training.severity,
+            implicit_weight=evidence.implicit_weight,
+            held_out=result.held_out,
+        )
+        return self.report
+
+    def _judged_differences(self, judged: Sequence[Judgement]) -> FloatArray:
+        candidates = [each.first for each in judged] + [each.second for each in judged]
+        scores = self.raw([each.prompt for each in candidates], [each.response for each in candidates])
+        return scores[: len(judged)] - scores[len(judged) :]
+
+    def _checked(self, scores: FloatArray, responses: Sequence[str]) -> FloatArray:
+        """Return the scores, all finite."""
+        if not np.isfinite(scores).all():
+            worst = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise RewardError(
+                f"expected finite scores from the reward {self.name!r}, got {scores[worst]} for the response "
+                f"{responses[worst][:80]!r}; fit again with a lower learning rate"
+            )
+        return scores
+
+    def _state(self) -> dict[str, Any]:
+        """What every card holds: normalisation, versions, and the report without what is measured at every step."""
+        report = asdict(self.report) if self.report else None
+        for per_step in ("losses", "gradient_norms"):
+            if report:
+                del report[per_step]
+        return {"normalisation": self.normalisation._asdict(), "report": report, "versions": storage.versions()}
+
+    def _restore(self, card: Mapping[str, Any]) -> None:
+        """Take over what `_state` gave.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: It is something else.
+        """
+        self.normalisation = Normalisation.from_json(card["normalisation"])
+        self.report = FitReport.from_json(card["report"]) if card["report"] is not None else None
+
+
+def resampled(observations: Sequence[Observation], seed: int) -> list[Observation]:
+    """Weight every prompt by an exponential random number, all its observations alike: the Bayesian bootstrap.
+
+    References:
+        Rubin, "The Bayesian bootstrap", Annals of Statistics 9 (1981).
+    """
+    rng = np.random.default_rng(seed)
+    drawn = {prompt: float(rng.exponential()) for prompt in dict.fromkeys(each.prompt for each in observations)}
+    return [replace(each, weight=each.weight * drawn[each.prompt]) for each in observations]
+
+
+def learning_curve(
+    new_model: Callable[[], LearnedReward],
+    records: Sequence[Record],
+    *,
+    criterion: str | None = None,
+    held_out: float = 0.2,
+    shares: Sequence[float] = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0),
+    seed: int = 0,
+    **settings: Any,
+) -> list[CurvePoint]:
+    """Held-out accuracy against the number of records, always on the same held-out answers.
+
+    Left out are those of annotators who guess, as the fit to all other records finds.
+
+    Args:
+        new_model: Gives an unfitted model.
+        records: All records; they are used in the order given, which should be random.
+        criterion: As for ``fit``.
+        held_out: Share of the prompts to measure on.
+        shares: Of the other records; shares that teach nothing are left out.
+        seed: Of the split and the fits.
+        settings: More arguments of ``fit``.
+
+    Raises:
+        DataError: If the records teach nothing, or are all about one prompt.
+    """
+    train, outside = split_records(usable_records(graded_by(records, criterion)), held_out, seed)
+    check_split(train, outside, held_out)
+    points: list[CurvePoint] = []
+    reliability: Mapping[str, float] | None = None
+    for size in sorted({round(share * len(train)) for share in shares}, reverse=True):
+        if teaches(train[:size]):
+            model = new_model()
+            report = model.fit(train[:size], validation_fraction=0.0, seed=seed, **settings)
+            reliability = report.reliability if reliability is None else reliability
+            points.append(CurvePoint(size, model.accuracy_on(outside, reliability=reliability)))
+    return points[::-1]

@@ -1,0 +1,360 @@
+"""What came of a fit: accuracy on held-out answers, what it is worth, and where the model errs."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from textgym.metrics import proportion_interval
+from textgym.reward_models.calibration import Calibration, calibrate
+from textgym.reward_models.evidence import EXPLICIT, Candidate, Judgement
+from textgym.types import FloatArray, Interval
+
+_BINS = 4
+_WORST = 5
+_SHOWN = 400  # characters of a text among the worst errors
+_FEW = 30
+_TRUSTED = 0.5
+
+
+class LengthBin(NamedTuple):
+    """Held-out judgements in which the preferred response has ``low`` to ``high`` words more than the other."""
+
+    low: float
+    high: float
+    accuracy: Interval
+    pairs: int
+
+
+class Mistake(NamedTuple):
+    """A held-out judgement that the model got wrong, by ``margin`` in its raw score; long texts are cut."""
+
+    prompt: str
+    preferred: str
+    rejected: str
+    margin: float
+    kind: str
+
+
+class CurvePoint(NamedTuple):
+    """Held-out accuracy after ``labels`` records."""
+
+    labels: int
+    accuracy: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """How well the preferences of held-out prompts are predicted, and what that is worth.
+
+    Attributes:
+        by_kind: Accuracy by kind of record.
+        always_longer, always_shorter: Accuracy of preferring the response with more words, or with fewer.
+        by_length: Accuracy by how much longer the preferred response is: a model that judges by length is right where
+            it is longer and wrong where it is shorter.
+        agreement: How often two annotators who prefer one of the same two texts prefer the same one, over all records
+            (the ceiling: people do not agree with each other more often); ``None`` if no two answered one question.
+        worst: The errors that the model was surest of.
+        notes: What speaks against taking the accuracy at its face value; empty if nothing does.
+    """
+
+    by_kind: Mapping[str, Interval]
+    always_longer: Interval
+    always_shorter: Interval
+    by_length: tuple[LengthBin, ...]
+    agreement: Interval | None
+    worst: tuple[Mistake, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read what ``dataclasses.asdict`` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        return cls(
+            by_kind={str(kind): _interval(row) for kind, row in data["by_kind"].items()},
+            always_longer=_interval(data["always_longer"]),
+            always_shorter=_interval(data["always_shorter"]),
+            by_length=tuple(LengthBin(low, high, _interval(row), n) for low, high, row, n in data["by_length"]),
+            agreement=_interval(data["agreement"]) if data["agreement"] is not None else None,
+            worst=tuple(Mistake(*row) for row in data["worst"]),
+            notes=tuple(map(str, data["notes"])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """What came of a fit.
+
+    Attributes:
+        accuracy: Share of held-out preferences predicted, with its 95 % interval; ``(0.5, 0, 1)`` if nothing was held
+            out. Of explicit answers (comparisons, rankings, ratings) where there are any, else of implied ones.
+        train_loss: Mean loss over the last epoch, each batch measured before its own step (log 2 = 0.693 is chance for
+            comparisons without ties).
+        calibration: From held-out pairs; ``None`` if nothing was held out.
+        pairs: Number of answers trained on; a ranking or a rating is one.
+        held_out_pairs: Number of held-out preferences between two texts, ties included.
+        seconds: Wall time of the whole fit.
+        losses: Loss of every step; not saved with the model.
+        gradient_norms: Gradient norm of every step before clipping; not saved with the model.
+        reliability: Estimated share of each annotator's answers that are judgements and no guesses, by name; empty with
+            a single annotator.
+        severity: How much lower than others each annotator rates, in units of the raw score, by name; empty without
+            ratings.
+        implicit_weight: What an implied comparison by behaviour counted, beside 1 for a vote; ``None`` without any.
+        held_out: What the accuracy is worth; ``None`` if nothing was held out.
+    """
+
+    accuracy: Interval
+    train_loss: float
+    calibration: Calibration | None
+    pairs: int
+    held_out_pairs: int
+    seconds: float
+    losses: tuple[float, ...] = ()
+    gradient_norms: tuple[float, ...] = ()
+    reliability: Mapping[str, float] = field(default_factory=dict)
+    severity: Mapping[str, float] = field(default_factory=dict)
+    implicit_weight: float | None = None
+    held_out: HeldOut | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read what ``dataclasses.asdict`` wrote, with or without the fields that have defaults.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        weight, held_out = data.get("implicit_weight"), data.get("held_out")
+        return cls(
+            accuracy=_interval(data["accuracy"]),
+            train_loss=float(data["train_loss"]),
+            calibration=Calibration.from_json(data["calibration"]) if data["calibration"] is not None else None,
+            pairs=int(data["pairs"]),
+            held_out_pairs=int(data["held_out_pairs"]),
+            seconds=float(data["seconds"]),
+            reliability={str(name): float(value) for name, value in data.get("reliability", {}).items()},
+            severity={str(name): float(value) for name, value in data.get("severity", {}).items()},
+            implicit_weight=None if weight is None else float(weight),
+            held_out=HeldOut.from_json(held_out) if held_out is not None else None,
+        )
+
+
+class Result(NamedTuple):
+    """The part of a report that is measured on held-out judgements."""
+
+    accuracy: Interval
+    calibration: Calibration | None
+    held_out: HeldOut | None
+    pairs: int
+
+
+Difference = Callable[[Sequence[Judgement]], FloatArray]
+"""``difference(judgements)`` -> raw score of the first text minus that of the second, shape ``(n,)``."""
+
+
+def judge(
+    difference: Difference,
+    held_out: Sequence[Judgement],
+    train: Sequence[Judgement],
+    reliability: Mapping[str, float] | None = None,
+) -> Result:
+    """Measure a model on held-out judgements.
+
+    Left out are judgements of annotators who were found to guess more often than not; a note tells of them.
+
+    Args:
+        difference: The model.
+        held_out: Judgements of other prompts than ``train``.
+        train: What the model has seen.
+        reliability: Of the annotators, estimated on ``train``, by name.
+    """
+    guessing = {name for name, share in (reliability or {}).items() if share < _TRUSTED}
+    kept = [each for each in held_out if each.annotator not in guessing] or held_out
+    trusted = [each for each in (*train, *held_out) if each.annotator not in guessing]
+    differences, labels = difference(kept), labels_of(kept)
+    if not kept:
+        return Result(accuracy(kept, differences), None, None, 0)
+    explicit = np.array([each.kind in EXPLICIT for each in kept])
+    decisive = explicit if (explicit & (labels != 0.5)).any() else np.ones(len(kept), dtype=bool)
+    main = [each for each, counts in zip(kept, decisive, strict=True) if counts]
+    overall = accuracy(main, differences[decisive])
+    words = _lead_in_words(main)
+    rules = accuracy(main, words), accuracy(main, -words)
+    details = HeldOut(
+        by_kind=_by_kind(kept, differences),
+        always_longer=rules[0],
+        always_shorter=rules[1],
+        by_length=_by_length(main, differences[decisive]),
+        agreement=agreement(trusted),
+        worst=_worst(main, differences[decisive]),
+        notes=(
+            *_left_out(len(held_out) - len(kept), guessing),
+            *_notes(main, overall, rules, train),
+            *_constant_annotators([*train, *held_out]),
+        ),
+    )
+    return Result(overall, calibrate(differences[decisive], labels[decisive]), details, len(kept))
+
+
+def labels_of(judgements: Sequence[Judgement]) -> FloatArray:
+    """Preference for the first text: 1, 0, or 0.5 for neither; shape ``(n,)``."""
+    return np.array([each.label for each in judgements], dtype=np.float64)
+
+
+def accuracy(judgements: Sequence[Judgement], differences: FloatArray) -> Interval:
+    """Share of preferences that the sign of the score difference predicts, with its 95 % interval.
+
+    Judgements of one prompt resemble each other, so that they are worth fewer independent ones: their number is divided
+    by the design effect (Kish), the factor by which the variance of the mean exceeds that of independent judgements.
+
+    Args:
+        judgements: Those without a preference are left out.
+        differences: Score of the first minus score of the second, shape ``(n,)``; exactly 0 counts as half right.
+
+    Returns:
+        The interval; ``(0.5, 0, 1)`` if there is no preference among them.
+
+    References:
+        Kish, "Survey Sampling" (1965), section 8.2.
+    """
+    labels = labels_of(judgements)
+    right = (1 + np.sign(differences) * np.sign(labels - 0.5)) / 2
+    prompts = [each.first.prompt for each in judgements]
+    decided = np.flatnonzero(labels != 0.5)
+    return clustered_interval(right[decided], [prompts[i] for i in decided])
+
+
+def clustered_interval(values: FloatArray, clusters: Sequence[str]) -> Interval:
+    """Mean of numbers in [0, 1] with a 95 % interval that allows for clusters of numbers that are alike."""
+    if not len(values):
+        return Interval(0.5, 0.0, 1.0)
+    mean = float(values.mean())
+    sums: dict[str, float] = defaultdict(float)
+    for value, cluster in zip(values, clusters, strict=True):
+        sums[cluster] += float(value) - mean
+    independent = mean * (1 - mean) * len(values)
+    # Where all are right (or wrong) nothing shows how alike they are: then a cluster counts once.
+    effect = max(1.0, sum(each**2 for each in sums.values()) / independent) if independent else len(values) / len(sums)
+    worth = max(1, round(len(values) / effect))
+    return proportion_interval(min(worth, max(0.0, mean * worth)), worth)
+
+
+def agreement(judgements: Sequence[Judgement]) -> Interval | None:
+    """How often two annotators who answered the same question agree, every question counting once.
+
+    Only explicit answers with a preference count. ``None`` if no question was answered twice.
+    """
+    answers: dict[frozenset[Candidate], dict[str, Candidate]] = defaultdict(dict)
+    for each in judgements:
+        if each.kind in EXPLICIT and each.label != 0.5 and each.annotator is not None:
+            preferred = each.first if each.label == 1 else each.second
+            answers[frozenset((each.first, each.second))][each.annotator] = preferred
+    shares = [
+        float(np.mean([one == other for one, other in combinations(preferred.values(), 2)]))
+        for preferred in answers.values()
+        if len(preferred) > 1
+    ]
+    return proportion_interval(sum(shares), len(shares)) if shares else None
+
+
+def _lead_in_words(judgements: Sequence[Judgement]) -> FloatArray:
+    """Words of the first response minus words of the second, shape (n,)."""
+    leads = [len(each.first.response.split()) - len(each.second.response.split()) for each in judgements]
+    return np.array(leads, dtype=np.float64)
+
+
+def _by_kind(judgements: Sequence[Judgement], differences: FloatArray) -> dict[str, Interval]:
+    members: dict[str, list[int]] = defaultdict(list)
+    for i, each in enumerate(judgements):
+        members[each.kind].append(i)
+    return {kind: accuracy([judgements[i] for i in own], differences[own]) for kind, own in members.items()}
+
+
+def _by_length(judgements: Sequence[Judgement], differences: FloatArray) -> tuple[LengthBin, ...]:
+    """Quarters of the judgements, by the words that the preferred response has more."""
+    labels = labels_of(judgements)
+    places = np.flatnonzero(labels != 0.5)
+    if not len(places):
+        return ()
+    leads = (_lead_in_words(judgements) * np.sign(labels - 0.5))[places]
+    ends = np.unique(np.quantile(leads, np.linspace(0, 1, _BINS + 1)[1:]))
+    bins = np.searchsorted(ends, leads)
+    found = []
+    for number in np.unique(bins):
+        members = places[bins == number]
+        within = leads[bins == number]
+        hits = accuracy([judgements[i] for i in members], differences[members])
+        found.append(LengthBin(float(within.min()), float(within.max()), hits, len(members)))
+    return tuple(found)
+
+
+def _worst(judgements: Sequence[Judgement], differences: FloatArray) -> tuple[Mistake, ...]:
+    margins = (differences * np.sign(labels_of(judgements) - 0.5)).tolist()  # negative where the model errs
+    mistakes: dict[tuple[Candidate, Candidate], Mistake] = {}  # what several people say is one
+    for i in sorted(range(len(margins)), key=margins.__getitem__):
+        if margins[i] >= 0 or len(mistakes) == _WORST:
+            break
+        each = judgements[i]
+        better, worse = (each.first, each.second) if each.label == 1 else (each.second, each.first)
+        texts = _cut(better.prompt), _cut(better.response), _cut(worse.response)
+        mistakes.setdefault((better, worse), Mistake(*texts, -margins[i], each.kind))
+    return tuple(mistakes.values())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]} ... {text[-_SHOWN // 2 :]}"
+
+
+def _notes(
+    main: Sequence[Judgement],
+    overall: Interval,
+    rules: tuple[Interval, Interval],
+    train: Sequence[Judgement],
+) -> list[str]:
+    decided = [each for each in main if each.label != 0.5]
+    known = {each.response for judgement in train for each in (judgement.first, judgement.second)}
+    repeated = sum({each.first.response, each.second.response} <= known for each in decided)
+    better = max(rules, key=lambda rule: rule.mean)
+    found = [
+        (not decided, "no preference was held out: nothing is known about the accuracy"),
+        (0 < len(decided) < _FEW, f"only {len(decided)} preferences held out: the accuracy says little"),
+        (len(decided) > 0 and overall.low <= 0.5, "the accuracy is not distinguishable from chance"),
+        (len(decided) > 0 and better.mean >= overall.mean, "a rule that looks at length alone is as accurate"),
+        (2 * repeated > len(decided), f"{repeated} of {len(decided)} held-out pairs are of responses also trained on"),
+        (bool(decided) and not any(each.kind in EXPLICIT for each in decided), "measured on implied preferences only"),
+        (any(each.first.prompt != each.second.prompt for each in decided), "ratings compared across prompts"),
+    ]
+    return [note for holds, note in found if holds]
+
+
+def _left_out(guessed: int, guessing: Collection[str]) -> list[str]:
+    names = ", ".join(sorted(guessing))
+    return [f"{guessed} held-out preferences left out, of annotators who guess: {names}"] if guessed else []
+
+
+def _constant_annotators(judgements: Sequence[Judgement]) -> list[str]:
+    """Name annotators who always answer the same, unless all do (in published pairs the better text comes first)."""
+    answers: dict[str, list[float]] = defaultdict(list)
+    for each in judgements:
+        if each.kind == "comparison" and each.annotator is not None:
+            answers[each.annotator].append(each.label)
+    constant = [name for name, labels in answers.items() if len(labels) >= 10 and len(set(labels)) == 1]
+    if len(constant) == len(answers):
+        return []
+    return [f"{name} gave the same answer {len(answers[name])} times" for name in constant]
+
+
+def _interval(row: Sequence[float]) -> Interval:
+    interval = Interval(*map(float, row))
+    if not all(map(math.isfinite, interval)):
+        raise ValueError(f"expected a finite interval, got {interval}")
+    return interval

@@ -1,0 +1,136 @@
+"""Records in the forms that others read, and votes from store to store."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from textgym.errors import DataError
+from textgym.feedback import (
+    By,
+    FeedbackStore,
+    answer_compare,
+    answer_rate,
+    export_records,
+    export_votes,
+    import_votes,
+    read_records,
+    to_labelled_rows,
+    to_preference_rows,
+    write_records,
+)
+from textgym.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating, Record
+
+COMPARISON = Comparison("k", "p", "x", "y", "b", annotator="ann", generators=("g", "h"))
+RANKING = Ranking("k", "p", ("low", "top", "mid", "mid2"), (4, 1, 2, 2))
+RECORDS: list[Record] = [
+    COMPARISON,
+    replace(COMPARISON, choice="tie"),
+    replace(COMPARISON, choice="both_bad"),
+    RANKING,
+    *(Rating("k", "p", f"r{rating}", rating) for rating in range(1, 6)),
+    Demonstration("k", "p", "mine", edited_from="draft"),
+    Demonstration("k", "p", "same", edited_from="same"),
+    Demonstration("k", "p", "scratch"),
+    ImplicitFeedback("k", "p", "seen", 0, True, 3.0),
+]
+PAIRS = [
+    ("y", "x"),
+    ("top", "low"),
+    ("top", "mid"),
+    ("top", "mid2"),
+    ("mid", "low"),
+    ("mid2", "low"),
+    ("mine", "draft"),
+]
+LABELS = [("y", True), ("x", False), ("x", False), ("y", False), ("low", False), ("top", True)]
+LABELS += [("r1", False), ("r2", False), ("r4", True), ("r5", True), ("mine", True), ("same", True), ("scratch", True)]
+
+
+def test_preference_rows_by_hand() -> None:
+    rows = to_preference_rows(RECORDS)
+    assert [(row["chosen"], row["rejected"]) for row in rows] == PAIRS
+    assert {row["prompt"] for row in rows} == {"p"}
+
+
+def test_labelled_rows_by_hand() -> None:
+    rows = to_labelled_rows(RECORDS)
+    assert [(row["completion"], row["label"]) for row in rows] == LABELS
+    assert to_labelled_rows([replace(RANKING, ranks=(1, 1, 1, 1))]) == []
+
+
+def test_the_data_sets_library_reads_both_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    records = [*RECORDS, replace(COMPARISON, prompt="half \ud83d\u2028")]
+    for form in ("preferences", "labels"):
+        export_records(records, tmp_path / f"{form}.jsonl", form)  # type: ignore[arg-type]
+    names = {form: str(tmp_path / f"{form}.jsonl") for form in ("preferences", "labels")}
+    pairs = datasets.Dataset.from_json(names["preferences"], cache_dir=str(tmp_path / "cache"))
+    assert [(row["prompt"], row["chosen"], row["rejected"]) for row in pairs] == [
+        *(("p", *pair) for pair in PAIRS),
+        ("half ?\u2028", "y", "x"),
+    ]
+    labels = datasets.Dataset.from_json(names["labels"], cache_dir=str(tmp_path / "cache"))
+    assert labels.features["label"].dtype == "bool"
+    assert [(row["completion"], row["label"]) for row in labels] == [*LABELS, ("y", True), ("x", False)]
+
+
+def test_records_come_back_whole(tmp_path: Path) -> None:
+    export_records(RECORDS, tmp_path / "r.jsonl")
+    assert read_records(tmp_path / "r.jsonl") == RECORDS
+    with pytest.raises(ValueError, match="records, preferences, labels, csv, got 'xml'"):
+        export_records(RECORDS, tmp_path / "r.xml", "xml")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r", "\n=", "  =", "＝", "\xa0@"])
+def test_no_cell_is_a_formula(tmp_path: Path, start: str) -> None:
+    evil = f'{start}HYPERLINK("http://x","y")'
+    record = Rating(evil, evil, evil, 3, annotator=evil, generators=(evil,), criteria={evil: 2}, time=-5.0)
+    export_records([record, replace(COMPARISON, prompt='a,"b"\nc')], tmp_path / "r.csv", "csv")
+    with open(tmp_path / "r.csv", encoding="utf-8-sig", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert {first[name] for name in ("task_key", "prompt", "annotator", "response")} == {f"'{evil}"}
+    assert (first["generators"][0], first["criteria"][0], first["time"], first["rating"]) == ("[", "{", "-5.0", "3")
+    assert (second["prompt"], second["choice"], second["rating"]) == ('a,"b"\nc', "b", "")
+
+
+def filled(path: Path) -> FeedbackStore:
+    store = FeedbackStore(path)
+    store.add([Question("k", "p", ("x", "y")), Question("k", "p", ("x", "y"), "rate")], overlap=2)
+    compare, rate = store.questions().values()
+    store.vote("v1", "ann", 1, answer_compare(compare, "tie", By("ann")))
+    store.vote("v2", "ann", 2, answer_rate(rate, (1, 5), By("ann", 3.0)))
+    store.skip("v3", "bob", 1)
+    store.add_checks([Question("c", "p", ("x", "y"))], ["a"])
+    store.vote("v4", "bob", 3, answer_compare(store.questions()[3], "a", By("bob")))
+    return store
+
+
+def test_votes_go_from_store_to_store_once(tmp_path: Path) -> None:
+    with filled(tmp_path / "a.db") as one, FeedbackStore(tmp_path / "b.db") as two:
+        assert export_votes(one, tmp_path / "v.jsonl") == 4
+        assert import_votes(one, tmp_path / "v.jsonl") == 0
+        assert import_votes(two, tmp_path / "v.jsonl") == 3
+        assert import_votes(two, tmp_path / "v.jsonl") == 0
+        assert [(v.id, v.annotator, v.records) for v in two.votes()] == [
+            (v.id, v.annotator, v.records) for v in one.votes() if v.records
+        ]
+        assert read_records(tmp_path / "v.jsonl") == one.records(checks=True)
+
+
+def test_records_without_names_are_imported_once_each(tmp_path: Path) -> None:
+    write_records(tmp_path / "r.jsonl", [COMPARISON, COMPARISON, RANKING])
+    with FeedbackStore(tmp_path / "a.db") as store:
+        assert [import_votes(store, tmp_path / "r.jsonl") for _ in range(2)] == [3, 0]
+        assert store.records() == [COMPARISON, COMPARISON, RANKING]
+
+
+def test_a_broken_line_imports_nothing(tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "chosen": "x", "rejected": "y"}, {"kind": "rating"}]
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with FeedbackStore(tmp_path / "a.db") as store:
+        with pytest.raises(DataError, match=r"r\.jsonl:2: expected 'task_key' of a rating"):
+            import_votes(store, tmp_path / "r.jsonl")
+        assert store.votes() == []

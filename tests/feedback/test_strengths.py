@@ -1,0 +1,86 @@
+"""Win rates and Bradley-Terry strengths."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from textgym.feedback.strengths import bradley_terry_scores, win_rates
+from textgym.types import Comparison, Interval, Ranking, Rating, Record
+
+
+def match(first: str, second: str, choice: Any, prompt: str = "p") -> Comparison:
+    return Comparison("k", prompt, "x", "y", choice, generators=(first, second))
+
+
+RNG = np.random.default_rng
+
+
+def test_win_rates_by_hand() -> None:
+    records: list[Record] = [
+        match("new", "old", "a"),
+        match("old", "new", "b"),
+        match("new", "old", "b"),
+        match("new", "old", "tie"),
+        match("new", "old", "both_bad"),
+        match("new", "new", "a"),
+        Comparison("k", "p", "x", "y", "a"),
+        Ranking("k", "p", ("x", "y", "z"), (2, 1, 2), generators=("new", "old", "ref")),
+        Rating("k", "p", "x", 5, generators=("new",)),
+    ]
+    generators, wins = rates = win_rates(records)
+    assert generators == ("new", "old", "ref")
+    assert wins.tolist() == [[0, 3, 0.5], [3, 0, 1], [0.5, 0, 0]]
+    assert rates.rate(0, 1).mean == 0.5
+    assert rates.rate(1, 2).mean == 1.0
+    assert rates.rate(2, 2) == Interval(0.5, 0.0, 1.0)
+    assert win_rates([]).generators == ()
+
+
+def test_three_wins_to_one_is_log_three() -> None:
+    records = [match("new", "old", choice) for choice in "aaab"]
+    scores = bradley_terry_scores(records, RNG(0), prior_draws=0.0)
+    assert list(scores) == ["new", "old"]
+    assert scores["new"].mean - scores["old"].mean == pytest.approx(math.log(3), abs=1e-6)
+    assert scores["new"].mean == pytest.approx(-scores["old"].mean)
+
+
+def test_a_chain_of_three() -> None:
+    """With 3:1 between neighbours the likelihood is greatest at 9:1 between the ends, whoever met."""
+    records = [match("a", "b", choice) for choice in "aaab"] + [match("b", "c", choice) for choice in "aaab"]
+    scores = bradley_terry_scores(records, RNG(0), prior_draws=0.0)
+    assert scores["a"].mean - scores["c"].mean == pytest.approx(math.log(9), abs=1e-6)
+
+
+def test_who_never_lost_is_not_infinitely_strong() -> None:
+    scores = bradley_terry_scores([match("new", "old", "a")] * 20, RNG(0))
+    assert 2 < scores["new"].mean - scores["old"].mean < 10
+    assert all(map(math.isfinite, (*scores["new"], *scores["old"])))
+
+
+def test_intervals_cover_the_truth() -> None:
+    """Strengths 1, 0, -1; 95 % intervals of the difference to the mean should hold them in most of 40 trials."""
+    truth = {"s1": 1.0, "s2": 0.0, "s3": -1.0}
+    covered = 0
+    for seed in range(40):
+        rng = RNG(seed)
+        records: list[Record] = []
+        for prompt in range(150):
+            first, second = rng.choice(list(truth), size=2, replace=False)
+            wins = rng.random() < 1 / (1 + math.exp(truth[second] - truth[first]))
+            records.append(match(first, second, "a" if wins else "b", f"p{prompt}"))
+        scores = bradley_terry_scores(records, rng)
+        covered += sum(scores[name].low <= truth[name] <= scores[name].high for name in truth)
+    assert 120 * 0.88 < covered <= 120
+
+
+def test_repeated_answers_about_one_prompt_are_no_new_evidence() -> None:
+    votes = [match("new", "old", "ab"[i % 3 == 0], f"p{i}") for i in range(30)]
+    once, often = (bradley_terry_scores(votes * times, RNG(0), prior_draws=0.0)["new"] for times in (1, 10))
+    assert often.high - often.low == pytest.approx(once.high - once.low, rel=0.1)
+
+
+def test_nothing_to_compare() -> None:
+    assert bradley_terry_scores([], RNG(0)) == {}
+    assert bradley_terry_scores([match("new", "new", "a")], RNG(0)) == {}

@@ -1,0 +1,399 @@
+"""The pages in a real browser: keys, dragging, reading time, hostile texts, small screens."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textgym.feedback import FeedbackStore, shown_order
+from textgym.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium"),
+    pytest.mark.timeout(900),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=240_000)
+        yield browser
+        browser.close()
+
+
+class Server:
+    """The command, serving a store that the test looks into as well."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = FeedbackStore(folder / "project.db")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        code = "from textgym.cli import main; main()"
+        arguments = ["feedback", "serve", str(self.store.path), "--port", str(self.port), "--name", "me"]
+        self.started = time.perf_counter()
+        self.process = subprocess.Popen([sys.executable, "-P", "-c", code, *arguments], stdout=subprocess.DEVNULL)
+
+    def wait(self) -> float:
+        """Return how many seconds after the command a page came."""
+        while time.perf_counter() - self.started < 240:
+            try:
+                urllib.request.urlopen(self.url, timeout=60).read()
+                return time.perf_counter() - self.started
+            except OSError:
+                time.sleep(0.02)
+        raise TimeoutError("the server did not start")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+        self.store.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def page(browser: Any, server: Server) -> Iterator[Any]:
+    """A page on which nothing may go wrong: no error, no violation of the policy, no request to anywhere else."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("dialog", lambda dialog: (problems.append(f"dialog {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: None if request.url.startswith(server.url) else problems.append(request.url))
+    page.goto(server.url)
+    yield page
+    context.close()
+    assert problems == []
+
+
+def press(page: Any, *keys: str) -> None:
+    """Press keys; the page that comes after the last one is there when this returns."""
+    for key in keys[:-1]:
+        page.keyboard.press(key)
+    with page.expect_navigation():
+        page.keyboard.press(keys[-1])
+
+
+def fill(server: Server, place: Any, mode: str, responses: int, n: int = 2, **more: Any) -> None:
+    server.store.add([place.question(number, mode, responses, **more) for number in range(n)])
+
+
+@pytest.mark.parametrize(("key", "expected"), [("ArrowLeft", 0), ("ArrowRight", 1), ("1", 0), ("2", 1)])
+def test_compare_by_keyboard(server: Server, page: Any, place: Any, key: str, expected: int) -> None:
+    fill(server, place, "compare", 2)
+    page.reload()
+    shown = page.locator(".pair .text").all_inner_texts()
+    press(page, key)
+    (record,) = server.store.records()
+    assert isinstance(record, Comparison)
+    assert record.chosen == shown[expected]
+    assert page.locator("text=Last answer").is_visible()
+
+
+def test_tie_both_bad_skip_undo_and_differences(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "compare", 2, 4)
+    page.reload()
+    background = "getComputedStyle(document.querySelector('mark')).backgroundColor"
+    assert page.evaluate(background) == "rgba(0, 0, 0, 0)"
+    page.keyboard.press("d")
+    assert page.evaluate(background) != "rgba(0, 0, 0, 0)"
+    press(page, "t")
+    press(page, "b")
+    press(page, "s")
+    press(page, "u")
+    records = [record for record in server.store.records() if isinstance(record, Comparison)]
+    assert [record.choice for record in records] == ["tie", "both_bad"]
+    assert len(server.store.votes()) == 2
+    assert "prompt 2" in page.inner_text("main")
+
+
+def test_shortcuts_are_visible_and_do_nothing_while_writing(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "compare", 2)
+    page.reload()
+    assert {"←", "→", "T", "B", "S", "D"} <= set(page.locator("kbd:visible").all_inner_texts())
+    page.click(".menu summary")
+    page.fill(".menu input[name=name]", "stub")
+    page.keyboard.press("t")
+    page.keyboard.press("b")
+    assert server.store.votes() == []
+    with page.expect_navigation():
+        page.click(".menu button")
+    press(page, "t")
+    assert server.store.votes()[0].annotator == "stubtb"
+
+
+def test_25_comparisons_a_minute(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "compare", 2, 26)
+    page.reload()
+    start = time.perf_counter()
+    for number in range(25):
+        press(page, "ArrowLeft" if number % 2 else "ArrowRight")
+    elapsed = time.perf_counter() - start
+    print(f"25 comparisons in {elapsed:.1f} s")
+    assert len(server.store.records()) == 25
+    assert elapsed < 60
+    seconds = [record.seconds for record in server.store.records()]
+    assert all(each is not None and 0 < each < 60 for each in seconds)
+
+
+def ranks(server: Server) -> dict[str, int]:
+    (record,) = server.store.records()
+    assert isinstance(record, Ranking)
+    return dict(zip(record.responses, record.ranks, strict=True))
+
+
+def test_rank_by_keyboard(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "rank", 4)
+    page.reload()
+    shown = page.locator("#ranking .text").all_inner_texts()
+    # The first goes down by one; then the last, two places up, ties with the one above it.
+    press(page, "Shift+ArrowDown", "ArrowDown", "ArrowDown", "Shift+ArrowUp", "Shift+ArrowUp", "=", "Enter")
+    assert ranks(server) == {shown[1]: 1, shown[3]: 1, shown[0]: 3, shown[2]: 4}
+
+
+def test_rank_by_dragging(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "rank", 3)
+    page.reload()
+    shown = page.locator("#ranking .text").all_inner_texts()
+    last = page.locator("#ranking li").nth(2).locator(".grip")
+    top = page.locator("#ranking li").nth(0).bounding_box()
+    box = last.bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 5, top["y"] + 2, steps=8)
+    page.mouse.up()
+    assert page.locator("#ranking .text").all_inner_texts() == [shown[2], shown[0], shown[1]]
+    with page.expect_navigation():
+        page.click("text=Done")
+    assert ranks(server) == {shown[2]: 1, shown[0]: 2, shown[1]: 3}
+
+
+def test_rate_by_keyboard(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "rate", 2, criteria=("short",))
+    page.reload()
+    shown = page.locator("article .text").all_inner_texts()
+    press(page, "5", "4", "1", "2", "ArrowUp", "3", "Enter")
+    records = {record.response: record for record in server.store.records() if isinstance(record, Rating)}
+    assert (records[shown[0]].rating, records[shown[0]].criteria) == (5, {"short": 4})
+    assert (records[shown[1]].rating, records[shown[1]].criteria) == (3, {"short": 2})
+
+
+def test_half_a_rating_is_not_sent(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "rate", 2)
+    page.reload()
+    page.keyboard.press("5")
+    page.keyboard.press("Enter")
+    time.sleep(0.5)
+    assert server.store.votes() == []
+
+
+def test_edit_the_better_one(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "edit", 2)
+    page.reload()
+    shown = page.locator(".pair .text").all_inner_texts()
+    press(page, "ArrowRight")
+    assert page.input_value("textarea") == shown[1]
+    page.fill("textarea", "stub text, better")
+    press(page, "Control+Enter")
+    comparison, demonstration = server.store.records()
+    assert isinstance(comparison, Comparison)
+    assert isinstance(demonstration, Demonstration)
+    assert comparison.chosen == demonstration.edited_from == shown[1]
+    assert demonstration.response == "stub text, better"
+
+
+def test_natural_use_counts_what_is_read(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "natural", 3)
+    page.reload()
+    assert server.store.votes() == []
+    press(page, "y")
+    page.keyboard.press("2")
+    page.mouse.move(300, 300)
+    time.sleep(2.0)
+    page.evaluate("Object.defineProperty(document, 'visibilityState', {value: 'hidden', configurable: true})")
+    time.sleep(2.0)  # does not count: the page is hidden
+    page.evaluate("delete document.visibilityState")
+    page.evaluate("document.querySelectorAll('#results .text')[1].dispatchEvent(new Event('copy', {bubbles: true}))")
+    press(page, "n")
+    time.sleep(0.5)  # the next question is shown, and not answered by that
+    assert {record.prompt for record in server.store.records()} == {"prompt 0"}
+    found = {r.position: r for r in server.store.records() if isinstance(r, ImplicitFeedback)}
+    assert [found[place].clicked for place in range(3)] == [False, True, False]
+    assert 1.0 < found[1].dwell_seconds < 3.5
+    assert found[0].dwell_seconds == found[2].dwell_seconds == 0
+    assert found[1].scrolled == 1.0
+    assert [found[place].copied for place in range(3)] == [False, True, False]
+    order = shown_order(3, found[1].order_seed)
+    assert found[1].response == place.question(0, "natural", 3).responses[order[1]]
+
+
+def test_who_reads_fast_is_seen(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "natural", 3, 8)
+    server.store.update_setting("consents", lambda _: ["me"])
+    page.reload()
+    for _ in range(7):
+        press(page, "3", "n")
+    found = [r for r in server.store.records() if isinstance(r, ImplicitFeedback)]
+    assert [(r.prompt, r.position) for r in found if r.clicked] == [(f"prompt {n}", 2) for n in range(7)]
+    assert len(found) == 21
+
+
+def test_idle_time_does_not_count(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "natural", 2)
+    page.reload()
+    press(page, "y")
+    page.keyboard.press("1")
+    time.sleep(0.6)
+    page.evaluate("(() => { const now = performance.now.bind(performance); performance.now = () => now() + 40000; })()")
+    time.sleep(1.5)  # half a minute and more since the last sign of life
+    with page.expect_response("**/report"):
+        page.evaluate(
+            "document.querySelectorAll('#results .text')[0].dispatchEvent(new Event('copy', {bubbles: true}))"
+        )
+    found = {r.position: r for r in server.store.records() if isinstance(r, ImplicitFeedback)}
+    assert 0.2 < found[0].dwell_seconds < 1.5
+
+
+@pytest.mark.parametrize("mode", ["compare", "rate"])
+def test_without_scripts(browser: Any, server: Server, place: Any, mode: str) -> None:
+    fill(server, place, mode, 2)
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    page.goto(server.url)
+    if mode == "compare":
+        page.click("text=A is better")
+    else:
+        for number in range(2):
+            page.check(f"input[name=rating-{number}][value='4']")
+        page.click("text=Done")
+    page.wait_for_selector("text=Last answer")
+    assert isinstance(server.store.records()[0], Comparison if mode == "compare" else Rating)
+    context.close()
+
+
+def test_hostile_texts_in_a_browser(server: Server, page: Any, place: Any) -> None:
+    source = Path(__file__).with_name("test_safety.py").read_text(encoding="utf-8")
+    hostile = eval(re.search(r"^HOSTILE = (\[.*?^\])", source, re.DOTALL | re.MULTILINE)[1])  # type: ignore[index]
+    assert len(hostile) >= 50
+    every = "\n".join(text for text in hostile if "\ud800" not in text)
+    twice = type(place.question(0))
+    for mode, count in (("compare", 2), ("rank", 3), ("rate", 2), ("edit", 1), ("natural", 2)):
+        texts = tuple(f"{every}\n{number}" for number in range(count))
+        names = tuple(f"{every} {number}" for number in range(count))
+        criteria = (every,) if mode == "rate" else ()
+        server.store.add([twice(f"k{n}", f"{every}{n}", texts, mode, names, criteria=criteria) for n in range(2)])
+    server.store.update_setting("project", lambda _: {"title": every, "guidelines": every, "anchors": [every] * 5})
+    server.store.update_setting("consents", lambda _: ["me"])
+    for mode in ("compare", "rank", "rate", "edit", "natural"):
+        page.goto(f"{server.url}/?mode={mode}")
+        shown = page.locator(".text").last.text_content()
+        assert "<script>alert(1)</script>" in shown
+        assert "U+202E" in shown
+        page.locator("details:not(.menu)").evaluate_all("all => all.forEach((each) => { each.open = true; })")
+    page.goto(f"{server.url}/?mode=compare")
+    press(page, "ArrowLeft")
+    page.goto(f"{server.url}/dashboard")
+    assert page.evaluate("document.querySelectorAll('script, iframe, object, embed, base').length") == 0
+    assert page.url.startswith(server.url)
+
+
+@pytest.mark.parametrize("width", [320, 390])
+@pytest.mark.parametrize(("mode", "responses"), [("compare", 2), ("rank", 4), ("rate", 2), ("edit", 2), ("natural", 3)])
+def test_small_screens_do_not_scroll_sideways(
+    server: Server, page: Any, place: Any, mode: str, responses: int, width: int
+) -> None:
+    fill(server, place, mode, responses)
+    server.store.update_setting("consents", lambda _: ["me"])
+    page.set_viewport_size({"width": width, "height": 700})
+    for path in ("/", "/dashboard"):
+        page.goto(server.url + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_both_schemes(server: Server, page: Any, place: Any, scheme: str) -> None:
+    fill(server, place, "compare", 2)
+    page.emulate_media(color_scheme=scheme)
+    page.reload()
+    for selector in (".text", ".main", ".quiet", "small", ".card h2"):
+        assert page.evaluate(CONTRAST, selector) >= 4.5, selector
+
+
+CONTRAST = """(selector) => {
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const linear = (value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  const light = (colour) => {
+    const [r, g, b] = parts(colour).slice(0, 3).map((value) => linear(value / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const element = document.querySelector(selector);
+  let behind = element;
+  while (behind && (parts(getComputedStyle(behind).backgroundColor)[3] ?? 1) === 0) behind = behind.parentElement;
+  const pair = [getComputedStyle(element).color, getComputedStyle(behind ?? document.body).backgroundColor].map(light);
+  return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+}"""
+
+
+def test_a_vote_is_possible_within_seconds_of_the_command(tmp_path: Path) -> None:
+    """3 seconds where nothing else runs; the bound here leaves room for a busy machine."""
+    times = []
+    for number in range(3):
+        server = Server(tmp_path / str(number))
+        try:
+            times.append(server.wait())
+        finally:
+            server.stop()
+    print(f"first page after {', '.join(f'{each:.2f}' for each in times)} s")
+    assert min(times) < 6
+
+
+def test_the_server_says_where_it_is_and_stops(tmp_path: Path) -> None:
+    code = "from textgym.cli import main; main()"
+    command = [sys.executable, "-P", "-c", code, "feedback", "serve", str(tmp_path / "p.db"), "--port", "0", "--closed"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        link = re.search(r"http://\S+", line)
+        assert link is not None
+        assert "/enter?token=" in link[0]
+        page = urllib.request.urlopen(link[0].split("/enter")[0] + "/login", timeout=60).read().decode()
+        assert "Sign in" in page
+        process.send_signal(2)
+        rest = process.stdout.read()
+        assert process.wait() == 0
+    assert "Stopped" in rest

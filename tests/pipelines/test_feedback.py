@@ -1,0 +1,173 @@
+"""The commands of feedback, from texts of a model to exported answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from textgym import cli
+from textgym.feedback import FeedbackStore, read_records
+from textgym.pipelines.feedback_questions import SampleSettings, plan_writers
+from textgym.pipelines.setup import TaskChoice
+from textgym.types import Comparison, Demonstration, Example, ImplicitFeedback, Ranking, Rating
+
+
+def run(*arguments: str) -> Result:
+    shown = CliRunner().invoke(cli.app, ["feedback", *arguments])
+    assert shown.exit_code == 0, shown.stderr
+    return shown
+
+
+def refused(*arguments: str) -> str:
+    shown = CliRunner().invoke(cli.app, ["feedback", *arguments])
+    assert shown.exit_code == cli.BAD_INPUT, shown.stderr
+    return shown.stderr
+
+
+def sample(lm: str, data: str, *arguments: str) -> list[object]:
+    columns = ("--data", data, "--prompt-column", "doc", "--reference-column", "sum")
+    run("sample", "p.db", "TextSumm-v0", *columns, "--model", lm, "--references", "--max-new-tokens", "6", *arguments)
+    with FeedbackStore("p.db") as store:
+        return list(store.questions().values())
+
+
+@pytest.mark.parametrize(
+    ("mode", "texts", "kind"),
+    [
+        ("compare", 2, Comparison),
+        ("rank", 4, Ranking),
+        ("rate", 1, Rating),
+        ("edit", 1, Demonstration),
+        ("natural", 4, ImplicitFeedback),
+    ],
+)
+def test_every_mode_from_texts_to_records(lm: str, data: str, mode: str, texts: int, kind: type) -> None:
+    questions = sample(lm, data, "--mode", mode, "--prompts", "4", "--criterion", "short", "--overlap", "2")
+    assert len(questions) == 4
+    assert {question.mode for question in questions} == {mode}  # type: ignore[attr-defined]
+    assert max(len(question.responses) for question in questions) <= texts  # type: ignore[attr-defined]
+    run("simulate", "p.db", "--annotators", "2", "--by", "rouge", "--noise", "0.001")
+    shown = run("status", "p.db").stdout
+    assert "8 of 8 votes; 4 of 4 questions complete" in shown
+    run("export", "p.db", "votes.jsonl")
+    records = read_records("votes.jsonl")
+    assert {type(record) for record in records} == {kind}
+    assert "8 new votes" in run("import", "q.db", "votes.jsonl").stdout
+    with FeedbackStore("q.db") as store:
+        assert store.records() == records
+
+
+def test_people_who_like_references_prefer_them(lm: str, data: str) -> None:
+    sample(lm, data, "--prompts", "12")
+    run("simulate", "p.db", "--annotators", "1", "--by", "rouge", "--noise", "0.001")
+    with FeedbackStore("p.db") as store:
+        records = store.records()
+    winners = [record.generators["ab".index(record.choice)] for record in records if isinstance(record, Comparison)]
+    assert winners == ["reference"] * 12
+    run("export", "p.db", "rows.jsonl", "--form", "preferences")
+    rows = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
+    assert {tuple(row) for row in rows} == {("prompt", "chosen", "rejected")}
+
+
+def test_attention_checks_find_spammers(lm: str, data: str) -> None:
+    sample(lm, data, "--prompts", "40", "--checks", "4", "--overlap", "2")
+    run("simulate", "p.db", "--annotators", "2", "--spammers", "0.5", "--by", "rouge", "--noise", "0.001")
+    with FeedbackStore("p.db") as store:
+        attention = store.attention()
+    assert attention["simulated-1"] == (4, 4)
+    assert attention["simulated-2"][0] < 4
+
+
+def test_sampling_twice_adds_nothing_twice(lm: str, data: str) -> None:
+    first = sample(lm, data, "--prompts", "5")
+    assert sample(lm, data, "--prompts", "5") == first
+
+
+def test_some_votes_now_and_the_others_later(lm: str, data: str) -> None:
+    sample(lm, data, "--prompts", "6")
+    run("simulate", "p.db", "--annotators", "1", "--by", "length", "--votes", "2")
+    run("simulate", "p.db", "--annotators", "1", "--by", "length")
+    with FeedbackStore("p.db") as store:
+        assert store.progress().votes == 6
+
+
+def test_simulated_people_share_the_work(lm: str, data: str) -> None:
+    sample(lm, data, "--prompts", "12", "--overlap", "2")
+    run("simulate", "p.db", "--annotators", "3", "--by", "length")
+    with FeedbackStore("p.db") as store:
+        assert {name: len(store.votes(name)) for name in ("simulated-1", "simulated-2", "simulated-3")} == {
+            "simulated-1": 8,
+            "simulated-2": 8,
+            "simulated-3": 8,
+        }
+
+
+def plan(count: int, *models: str, references: bool = False) -> list[list[str]]:
+    settings = SampleSettings(TaskChoice(), "p.db", models, references)
+    return plan_writers(settings, [Example(f"k{number}", "p", ("r",)) for number in range(30)], count)
+
+
+def test_all_writers_meet_at_random_places() -> None:
+    pairs = plan(2, "a", "b", references=True)
+    assert {tuple(sorted(pair)) for pair in pairs} == {("a", "b"), ("a", "reference"), ("b", "reference")}
+    assert {pair[0] for pair in pairs} == {"a", "b", "reference"}
+    assert plan(2, "a")[0] == ["a", "a"]
+    assert sorted(plan(4, "a", "b")[0]) == ["a", "a", "b", "b"]
+
+
+def test_questions_of_ones_own() -> None:
+    rows = [{"prompt": "p", "responses": ["x", "y"], "generators": ["one", "two"]}, {"prompt": "q", "responses": ["z"]}]
+    rows[1]["mode"] = "rate"
+    Path("own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "2 new questions" in run("import", "p.db", "own.jsonl", "--overlap", "2").stdout
+    assert "0 new questions" in run("import", "p.db", "own.jsonl").stdout
+    run("simulate", "p.db", "--by", "length", "--annotators", "2")
+    with FeedbackStore("p.db") as store:
+        assert [type(record) for record in store.records()] == [Comparison, Comparison, Rating, Rating]
+
+
+def test_questions_from_project_to_project(lm: str, data: str) -> None:
+    sample(lm, data, "--prompts", "4", "--checks", "2", "--overlap", "3")
+    assert "6 questions" in run("export", "p.db", "questions.jsonl", "--form", "questions").stdout
+    assert "6 new questions" in run("import", "q.db", "questions.jsonl").stdout
+    assert "0 new questions" in run("import", "q.db", "questions.jsonl").stdout
+    with FeedbackStore("p.db") as first, FeedbackStore("q.db") as second:
+        assert first.plan() == second.plan()
+        assert (second.progress().items, second.progress().wanted) == (4, 12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("status", "missing.db"), "expected a project"),
+        (("export", "missing.db", "x"), "expected a project"),
+        (("simulate", "new.db"), "run textgym feedback sample first"),
+        (("sample", "p.db", "--mode", "guess"), "expected a mode out of"),
+        (("sample", "p.db", "--prompts", "0"), "prompts of at least 1"),
+        (("serve", "p.db", "--guidelines", "missing.txt"), "missing.txt"),
+        (("import", "p.db", "bad.jsonl"), "bad.jsonl:1: expected a question with prompt and responses"),
+    ],
+)
+def test_mistakes(arguments: tuple[str, ...], message: str) -> None:
+    Path("bad.jsonl").write_text('{"prompt": "p", "responses": ["only one"]}\n')
+    assert message in refused(*arguments)
+
+
+def test_questions_of_no_task_need_length() -> None:
+    Path("own.jsonl").write_text('{"prompt": "p", "responses": ["x", "y"]}\n')
+    run("import", "p.db", "own.jsonl")
+    assert "use --by length" in refused("simulate", "p.db")
+    assert "Did you mean 'csv'" in refused("export", "p.db", "x", "--form", "cvs")
+
+
+def test_a_short_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTGYM_FEEDBACK_TOKEN", "short")
+    assert "16 characters or more" in refused("serve", "p.db", "--port", "0")
+
+
+def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "fastapi" else object())
+    assert "pip install 'textgym[feedback]'" in refused("serve", "p.db")

@@ -1,0 +1,166 @@
+"""What an accuracy is worth."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from textgym.metrics import proportion_interval
+from textgym.reward_models.evidence import Candidate, Judgement, Kind
+from textgym.reward_models.report import FitReport, HeldOut, accuracy, agreement, clustered_interval, judge
+from textgym.types import FloatArray, Interval
+
+
+def judgement(
+    first: str, second: str, label: float = 1.0, prompt: str = "p", annotator: str = "ann", kind: Kind = "comparison"
+) -> Judgement:
+    return Judgement(kind, Candidate(prompt, first), Candidate(prompt, second), label, annotator)
+
+
+def by_length(judged: Sequence[Judgement]) -> FloatArray:
+    """A model that likes long texts."""
+    return np.array([len(each.first.response) - len(each.second.response) for each in judged], dtype=np.float64)
+
+
+def many(n: int, longer_is_better: float = 1.0, **options: str) -> list[Judgement]:
+    """Judgements of n prompts; in this share of them the longer text is preferred."""
+    return [
+        judgement(f"{i} two words", f"{i}", float(i < longer_is_better * n), **{"prompt": f"prompt {i}", **options})
+        for i in range(n)
+    ]
+
+
+def test_independent_judgements_have_the_interval_of_a_proportion() -> None:
+    values = np.array([1.0] * 30 + [0.0] * 10)
+    assert clustered_interval(values, [str(i) for i in range(40)]) == pytest.approx(proportion_interval(30, 40))
+
+
+def test_judgements_that_are_all_alike_within_a_prompt_count_once() -> None:
+    values, clusters = np.repeat([1.0, 1.0, 0.0, 1.0], 25), np.repeat(list("abcd"), 25).tolist()
+    assert clustered_interval(values, clusters) == pytest.approx(proportion_interval(3, 4))
+    assert clustered_interval(np.ones(100), clusters) == pytest.approx(proportion_interval(4, 4))
+    assert clustered_interval(np.zeros(0), []) == (0.5, 0.0, 1.0)
+
+
+def test_ties_are_left_out_and_equal_scores_are_half_right() -> None:
+    judged = [judgement("x", "y", label, prompt=str(i)) for i, label in enumerate((1.0, 0.0, 1.0, 0.5))]
+    assert accuracy(judged, np.array([1.0, 2.0, 0.0, 5.0])) == pytest.approx(proportion_interval(1.5, 3), abs=1e-9)
+    assert accuracy(judged[3:], np.zeros(1)) == (0.5, 0.0, 1.0)
+
+
+def test_agreement_by_hand() -> None:
+    """Three questions: three annotators of whom two agree (1/3), two who agree (1), one alone."""
+    judged = [
+        judgement("x", "y", 1.0, "p", "ann"),
+        judgement("y", "x", 0.0, "p", "bob"),  # the other way round, and the same
+        judgement("x", "y", 0.0, "p", "cat"),
+        judgement("x", "y", 0.0, "q", "ann"),
+        judgement("x", "y", 0.0, "q", "bob"),
+        judgement("x", "y", 0.5, "q", "cat"),
+        judgement("x", "y", 1.0, "r", "ann"),
+        judgement("x", "y", 0.0, "q", "dan", kind="implicit"),
+    ]
+    assert agreement(judged) == pytest.approx(proportion_interval(4 / 3, 2))
+    assert agreement(judged[-2:]) is None
+
+
+def test_length_bias_shows() -> None:
+    result = judge(by_length, many(200, 0.6), [])
+    held_out = result.held_out
+    assert held_out is not None
+    assert result.accuracy.mean == held_out.always_longer.mean == pytest.approx(0.6)
+    assert held_out.always_shorter.mean == pytest.approx(0.4)
+    assert [(each.low, each.high, each.accuracy.mean, each.pairs) for each in held_out.by_length] == [
+        (-2, -2, 0.0, 80),
+        (2, 2, 1.0, 120),
+    ]
+    assert "a rule that looks at length alone is as accurate" in held_out.notes
+
+
+def test_the_worst_errors_are_shown() -> None:
+    judged = [judgement("x" * (i + 1), "", 0.0, prompt=f"prompt {i} {'w' * 1000}") for i in range(40)]
+    judged.append(judged[-1]._replace(annotator="bob"))  # who says the same
+    held_out = judge(by_length, judged, []).held_out
+    assert held_out is not None
+    assert [each.margin for each in held_out.worst] == [40, 39, 38, 37, 36]
+    assert held_out.worst[0].rejected == "x" * 40
+    assert held_out.worst[0].preferred == ""
+    assert len(held_out.worst[0].prompt) < 410
+
+
+def test_annotators_who_guess_are_not_judged_by() -> None:
+    judged = many(40, annotator="ann") + many(40, 0.0, annotator="spam")
+    assert judge(by_length, judged, []).accuracy.mean == pytest.approx(0.5)
+    result = judge(by_length, judged, [], {"ann": 0.95, "spam": 0.1})
+    assert result.accuracy.mean == 1.0
+    assert result.held_out is not None
+    assert "40 held-out preferences left out, of annotators who guess: spam" in result.held_out.notes
+    alone = judge(by_length, many(40, 0.0, annotator="spam"), [], {"ann": 0.95, "spam": 0.1})
+    assert alone.accuracy.mean == 0.0
+
+
+def notes(judged: Sequence[Judgement], train: Sequence[Judgement] = ()) -> str:
+    held_out = judge(by_length, judged, train).held_out
+    assert held_out is not None
+    return "; ".join(held_out.notes)
+
+
+def test_notes_tell_degenerate_data_from_success() -> None:
+    assert "only 1 preferences held out" in notes(many(1))
+    assert "nothing is known" in notes([judgement("x", "y", 0.5)])
+    assert "not distinguishable from chance" in notes(many(60, 0.5))
+    assert "measured on implied preferences only" in notes([each._replace(kind="implicit") for each in many(40)])
+    assert "of responses also trained on" in notes(
+        [judgement("good", "bad", prompt=f"new {i}") for i in range(40)], [judgement("good", "bad", prompt="old")]
+    )
+    across = [each._replace(second=Candidate("elsewhere", "y"), kind="rating") for each in many(40)]
+    assert "ratings compared across prompts" in notes(across)
+
+
+def test_constant_annotators_are_named_unless_all_are() -> None:
+    constant = many(20, annotator="con")
+    assert "con gave the same answer 20 times" in notes(constant + many(20, 0.5, annotator="ann"))
+    assert "same answer" not in notes(constant)
+
+
+def test_explicit_answers_decide_where_there_are_any() -> None:
+    implied = [each._replace(kind="implicit") for each in many(100, 0.0)]
+    result = judge(by_length, many(40) + implied, [])
+    assert result.accuracy.mean == 1.0
+    assert result.held_out is not None
+    assert {kind: each.mean for kind, each in result.held_out.by_kind.items()} == {"comparison": 1.0, "implicit": 0.0}
+
+
+def finite(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+@pytest.mark.parametrize(
+    "judged", [many(1), many(40), [judgement("x", "y", 0.5)] * 5, [judgement("x", "x")] * 30, many(3, 0.0)]
+)
+def test_nothing_is_ever_nan_and_nothing_is_certain(judged: list[Judgement]) -> None:
+    result = judge(by_length, judged, [])
+    assert result.held_out is not None
+    assert finite(asdict(result.held_out))
+    assert result.accuracy.low < 1.0
+
+
+def test_reports_survive_json() -> None:
+    result = judge(by_length, many(50, 0.6), [])
+    extras = {"reliability": {"ann": 0.9}, "severity": {"ann": 0.1}, "implicit_weight": 0.2}
+    report = FitReport(
+        result.accuracy, 0.5, result.calibration, 100, result.pairs, 1.5, held_out=result.held_out, **extras
+    )  # type: ignore[arg-type]
+    assert FitReport.from_json(json.loads(json.dumps(asdict(report), allow_nan=False))) == report
+    plain = FitReport(Interval(0.5, 0, 1), 0.7, None, 1, 0, 0.1)
+    old = {name: value for name, value in asdict(plain).items() if name not in (*extras, "held_out")}
+    assert FitReport.from_json(old) == plain
+    with pytest.raises(KeyError):
+        HeldOut.from_json({})

@@ -1,0 +1,221 @@
+"""The JSON interface, for notebooks: questions, assignments, votes, records, accuracies.
+
+On a closed site every request carries ``Authorization: Bearer TOKEN``, or comes from the owner's browser.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field
+
+from textgym.feedback.agreement import Level, collect_answers, krippendorff_alpha, position_bias
+from textgym.feedback.answers import (
+    Behaviour,
+    By,
+    Expected,
+    answer_compare,
+    answer_edit,
+    answer_natural,
+    answer_rank,
+    answer_rate,
+)
+from textgym.feedback.learning_curve import accuracy_curve, add_accuracy
+from textgym.feedback.records import record_to_json
+from textgym.feedback.server.sessions import matches
+from textgym.feedback.server.site import LoginNeededError, RefusedError, SiteOf, check_csrf
+from textgym.types import Comparison, Interval, Mode, Question, Ranking, Rating, Record
+
+
+def _let_in(request: Request, site: SiteOf) -> None:
+    """Let in who has the token, or is the owner at a browser; an open site, whoever is no foreign form."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if site.token is not None and scheme.lower() == "bearer":
+        site.slow_down(request)
+        if not matches(token, site.token):
+            site.note_mistake(request)
+            raise LoginNeededError
+    elif not site.is_open:
+        session = site.session(request)
+        if session is None or not session.is_owner:
+            raise LoginNeededError
+        if request.method != "GET":
+            check_csrf(site, session, request.headers.get("x-csrf-token", ""))
+    if request.method != "GET" and request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        raise RefusedError(415, "Expected Content-Type: application/json; send JSON.")
+
+
+router = APIRouter(prefix="/api", dependencies=[Depends(_let_in)])
+Text = Annotated[str, Field(max_length=200_000)]
+Name = Annotated[str, Field(max_length=200)]
+
+
+class QuestionBody(BaseModel):
+    """A question, as `textgym.types.Question`."""
+
+    task_key: Text
+    prompt: Text
+    responses: list[Text]
+    mode: Mode = "compare"
+    generators: list[Text] = []
+    criteria: list[Text] = []
+
+
+class QuestionsBody(BaseModel):
+    """Questions to add; those with an expected answer become attention checks."""
+
+    questions: list[QuestionBody]
+    overlap: int = 1
+    priority: float = 0.0
+    expected: list[Any] | None = None
+
+
+class AssignBody(BaseModel):
+    """Whom to ask."""
+
+    annotator: Name
+    mode: Mode | None = None
+
+
+class VoteBody(BaseModel):
+    """An answer: what it says depends on the mode; without one the question is skipped.
+
+    ``{"choice": "a"}``, ``{"ranks": [2, 1, 3]}``, ``{"ratings": [4], "criteria": [{"faithful": 5}]}``,
+    ``{"text": "...", "edited": 0, "choice": "a"}``, or ``{"behaviours": [{"position": 0, "clicked": true,
+    "dwell_seconds": 2.5, "scrolled": 1.0, "copied": false}]}``; texts in the order in which the question lists them.
+    """
+
+    annotator: Name
+    item: int
+    answer: dict[str, Any] | None = None
+    id: Name | None = None
+    seconds: float | None = None
+
+
+class AccuracyBody(BaseModel):
+    """How well a reward model does after so many labels."""
+
+    labels: int
+    mean: float
+    low: float
+    high: float
+
+
+@router.get("/status")
+def status(site: SiteOf) -> dict[str, Any]:
+    """Return how far the project is, and how far people agree."""
+    records = site.store.records()
+    levels: tuple[tuple[type[Comparison | Rating | Ranking], Level], ...] = (
+        (Comparison, "nominal"),
+        (Rating, "ordinal"),
+        (Ranking, "ordinal"),
+    )
+    alphas = {
+        kind.__name__: krippendorff_alpha(collect_answers(records, kind, level).values, level) for kind, level in levels
+    }
+    return {
+        **site.store.progress()._asdict(),
+        "alpha": alphas,
+        "position_bias": position_bias(records)._asdict(),
+        "attention": site.store.attention(),
+        "accuracy": [{"labels": point.labels, **point.accuracy._asdict()} for point in accuracy_curve(site.store)],
+    }
+
+
+@router.get("/questions")
+def questions(site: SiteOf) -> dict[int, dict[str, Any]]:
+    """Return all questions by their numbers."""
+    return {item: asdict(question) for item, question in site.store.questions().items()}
+
+
+@router.post("/questions")
+def add_questions(site: SiteOf, body: QuestionsBody) -> dict[str, list[int]]:
+    """Add questions."""
+    made = [_question(each) for each in body.questions]
+    if body.expected is None:
+        return {"items": site.store.add(made, overlap=body.overlap, priority=body.priority)}
+    if len(body.expected) != len(made):
+        raise RefusedError(422, f"Expected one answer per check, got {len(body.expected)} for {len(made)}; add them.")
+    return {"items": site.store.add_checks(made, [_expected(answer) for answer in body.expected])}
+
+
+@router.post("/priorities")
+def set_priorities(site: SiteOf, body: dict[int, float]) -> None:
+    """Change which questions are asked first."""
+    site.store.set_priorities(body)
+
+
+@router.post("/assign")
+def assign(site: SiteOf, body: AssignBody) -> dict[str, Any]:
+    """Return what to ask somebody, without its generators; ``{"item": null}`` if nothing is left."""
+    found = site.store.assign(body.annotator, body.mode)
+    if found is None:
+        return {"item": None}
+    question = asdict(found.question)
+    del question["generators"]
+    return {"item": found.item, "question": question, "started": found.started}
+
+
+@router.post("/votes")
+def vote(site: SiteOf, body: VoteBody) -> dict[str, Any]:
+    """Keep an answer; when the reply comes it is on the disk, and sending it again under its id changes nothing."""
+    found = site.store.assignment(body.annotator, body.item)
+    if found is None:
+        raise RefusedError(409, "Expected an answer to a question that was asked, got another; POST /api/assign first.")
+    now = site.clock()
+    seconds = body.seconds if body.seconds is not None else max(now - found.started, 0.0)
+    records = () if body.answer is None else _records(found.question, body.answer, By(body.annotator, now, seconds))
+    name = body.id or secrets.token_urlsafe(16)
+    return {"id": name, "new": site.store.vote(name, body.annotator, body.item, records)}
+
+
+@router.post("/undo")
+def undo(site: SiteOf, body: AssignBody) -> dict[str, bool]:
+    """Take somebody's last answer back."""
+    last = site.store.last_vote(body.annotator)
+    return {"undone": last is not None and site.store.undo(body.annotator, last.id)}
+
+
+@router.get("/records")
+def records(site: SiteOf, checks: bool = False) -> list[dict[str, Any]]:
+    """Return all records."""
+    return [record_to_json(record) for record in site.store.records(checks=checks)]
+
+
+@router.post("/accuracy")
+def accuracy(site: SiteOf, body: AccuracyBody) -> None:
+    """Note how well a reward model does after so many labels, for the dashboard."""
+    add_accuracy(site.store, body.labels, Interval(body.mean, body.low, body.high))
+
+
+def _question(body: QuestionBody) -> Question:
+    texts = tuple(body.responses)
+    return Question(body.task_key, body.prompt, texts, body.mode, tuple(body.generators), criteria=tuple(body.criteria))
+
+
+def _expected(answer: Any) -> Expected:
+    if isinstance(answer, list) and all(isinstance(value, int) for value in answer):
+        return answer
+    if isinstance(answer, str):
+        return answer  # type: ignore[return-value]  # the store checks it
+    raise RefusedError(422, f"Expected a choice or a list of whole numbers, got {answer!r}; correct the check.")
+
+
+def _records(question: Question, answer: Mapping[str, Any], by: By) -> tuple[Record, ...]:
+    try:
+        if question.mode == "compare":
+            return answer_compare(question, answer["choice"], by)
+        if question.mode == "rank":
+            return answer_rank(question, answer["ranks"], by)
+        if question.mode == "rate":
+            return answer_rate(question, answer["ratings"], by, answer.get("criteria", ()))
+        if question.mode == "edit":
+            edited = answer.get("edited", 0 if len(question.responses) == 1 else None)
+            return answer_edit(question, answer["text"], edited, answer.get("choice"), by)
+        return answer_natural(question, [Behaviour(**row) for row in answer["behaviours"]], by)
+    except (KeyError, TypeError, IndexError) as error:
+        raise RefusedError(422, f"Expected an answer to {question.mode}, got {dict(answer)!r} ({error}).") from error

@@ -1,0 +1,65 @@
+"""The application: pages, pictures, downloads and the JSON interface around one store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from textgym.errors import TextGymError
+from textgym.feedback.server import api, asking, dashboard, entrance
+from textgym.feedback.server.gate import Gate
+from textgym.feedback.server.site import FOLDER, LoginNeededError, RefusedError, Site, go_to
+
+
+def create_app(site: Site, hosts: Iterable[str] = ()) -> FastAPI:
+    """Make the application.
+
+    Args:
+        site: The store, and who may use it.
+        hosts: Names that it may be called by, beside ``localhost`` and bare addresses.
+    """
+    app = FastAPI(title="textgym feedback", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.site = site
+    for router in (asking.router, entrance.router, dashboard.router, api.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+    app.add_exception_handler(LoginNeededError, _ask_who)
+    for kind in (RefusedError, HTTPException, RequestValidationError, ValueError, TextGymError, TimeoutError):
+        app.add_exception_handler(kind, _explain)
+    app.add_middleware(Gate, hosts=tuple(hosts))
+    return app
+
+
+def _ask_who(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "expected the token"}, 401) if _is_api(request) else go_to("/login")
+
+
+def _explain(request: Request, error: Exception) -> Response:
+    """Say what was wrong, on a page or in JSON."""
+    status, message, headers = _meaning(error)
+    if _is_api(request):
+        return JSONResponse({"error": message}, status, headers)
+    site: Site = request.app.state.site
+    response = site.page(request, "problem.html", site.session(request), status=status, message=message)
+    response.headers.update(headers)
+    return response
+
+
+def _meaning(error: Exception) -> tuple[int, str, dict[str, str]]:
+    if isinstance(error, RefusedError):
+        return error.status, error.message, error.headers
+    if isinstance(error, HTTPException):
+        return error.status_code, str(error.detail), dict(error.headers or {})
+    if isinstance(error, RequestValidationError):
+        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        return 422, "; ".join(problems), {}
+    return (503 if isinstance(error, TimeoutError) else 422), str(error), {}
+
+
+def _is_api(request: Request) -> bool:
+    return request.url.path.startswith("/api/")

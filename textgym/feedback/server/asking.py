@@ -1,0 +1,207 @@
+"""The page that asks: one question after the other, in every mode; answers, skips, undo."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any, NamedTuple, get_args
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from textgym.feedback.answers import By
+from textgym.feedback.records import shown_order
+from textgym.feedback.server.forms import edited_response, read_form
+from textgym.feedback.server.sessions import Session
+from textgym.feedback.server.site import RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
+from textgym.feedback.server.text import Piece, differing_pieces, plain, visible_pieces
+from textgym.feedback.store import Assignment, Vote, VoteConflictError
+from textgym.types import Comparison, Mode, Question, Ranking
+
+router = APIRouter()
+_SHORTEST_COPY = 80
+_NOTICES = {
+    "known": "You had answered that question before; the first answer counts.",
+    "consent": "Nothing is recorded before you agree.",
+}
+
+
+class Shown(NamedTuple):
+    """A response as the page shows it; nothing here says who wrote it.
+
+    Attributes:
+        place: 0 is the first.
+        label: What it is called.
+        text: What it says.
+        pieces: The same, hidden characters made visible and differences marked.
+        words: Their number.
+    """
+
+    place: int
+    label: str
+    text: str
+    pieces: list[Piece]
+    words: int
+
+
+def show_responses(question: Question) -> list[Shown]:
+    """Return the responses of a question in the order of its seed."""
+    texts = [question.responses[index] for index in shown_order(len(question.responses), question.order_seed)]
+    pieces = list(differing_pieces(*texts)) if len(texts) == 2 else list(map(visible_pieces, texts))
+    labels = ("A", "B") if len(texts) == 2 else tuple(f"Text {place + 1}" for place in range(len(texts)))
+    return [
+        Shown(place, labels[place], plain(text), pieces[place], len(text.split())) for place, text in enumerate(texts)
+    ]
+
+
+@router.get("/")
+def ask(
+    request: Request,
+    site: SiteOf,
+    visitor: Visitor,
+    mode: Mode | None = None,
+    better: Annotated[str | None, Query(max_length=10)] = None,
+    notice: Annotated[str, Query(max_length=10)] = "",
+) -> Response:
+    """Show the question that is to be answered now."""
+    assignment = site.store.assign(visitor.name, mode)
+    common: dict[str, Any] = {
+        "progress": site.store.annotator_progress(visitor.name),
+        "last": _last_answer(site, visitor),
+        "notice": _NOTICES.get(notice, ""),
+        "mode": mode or "",
+    }
+    if assignment is None:
+        return site.page(request, "done.html", visitor, **common, is_empty=not site.store.questions())
+    question = assignment.question
+    if question.mode == "natural" and not _has_agreed(site, visitor):
+        return site.page(request, "consent.html", visitor, **common)
+    return site.page(
+        request,
+        f"{question.mode}.html",
+        visitor,
+        **common,
+        **_edited(question, better),
+        item=assignment.item,
+        vote=secrets.token_urlsafe(16),
+        prompt=visible_pieces(question.prompt),
+        responses=show_responses(question),
+        criteria=question.criteria,
+    )
+
+
+@router.post("/vote")
+def vote(site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
+    """Keep an answer, or a skip; the reply is sent when it is on the disk."""
+    assignment, records = _assignment(site, visitor, form), ()
+    if form.get("choice") != "skip":
+        records = read_form(assignment.question, form, _by(site, visitor, assignment, form))  # type: ignore[assignment]
+    try:
+        site.store.vote(form.get("vote", ""), visitor.name, assignment.item, records, revise=_is_natural(assignment))
+    except VoteConflictError:
+        return go_to(_next_page(form, "known"))
+    return go_to(_next_page(form))
+
+
+@router.post("/report")
+def report(site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
+    """Keep what somebody has done so far with the responses of a question of natural use; later reports replace it."""
+    assignment = _assignment(site, visitor, form)
+    if not (_is_natural(assignment) and _has_agreed(site, visitor)):
+        raise RefusedError(409, "Expected a report of natural use, by somebody who agreed to it, got another.")
+    records = read_form(assignment.question, form, _by(site, visitor, assignment, form))
+    site.store.vote(form.get("vote", ""), visitor.name, assignment.item, records, revise=True)
+    return Response(status_code=204)
+
+
+@router.post("/undo")
+def undo(site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
+    """Take the answer back that the page named; pressing twice takes back one."""
+    site.store.undo(visitor.name, form.get("vote", ""))
+    return go_to(_next_page(form))
+
+
+@router.post("/consent")
+def consent(site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
+    """Note that somebody agrees to be recorded, or does not any more."""
+    agrees = form.get("agree") == "yes"
+
+    def change(known: list[str] | None) -> list[str]:
+        others = [name for name in known or [] if name != visitor.name]
+        return [*others, visitor.name] if agrees else others
+
+    site.store.update_setting("consents", change)
+    return go_to(_next_page(form, "" if agrees else "consent"))
+
+
+def _assignment(site: Site, visitor: Session, form: dict[str, str]) -> Assignment:
+    item = form.get("item", "")
+    found = site.store.assignment(visitor.name, int(item)) if item.isdecimal() and len(item) < 18 else None
+    if found is None:
+        raise RefusedError(409, "Expected an answer to a question that you were asked, got another; reload the page.")
+    return found
+
+
+def _by(site: Site, visitor: Session, assignment: Assignment, form: dict[str, str]) -> By:
+    """Return who answers; the page's own clock, which stops while nobody is there, counts if it is not too fast."""
+    now = site.clock()
+    elapsed = max(now - assignment.started, 0.0)
+    try:
+        active = float(form.get("seconds", ""))
+    except ValueError:
+        active = elapsed
+    return By(visitor.name, now, active if 0 < active < elapsed else elapsed)
+
+
+def _edited(question: Question, better: str | None) -> dict[str, Any]:
+    """Return what the page of "edit" needs besides: which choice was made, and the text to begin from."""
+    if question.mode != "edit":
+        return {}
+    if len(question.responses) == 1:
+        return {"better": "only", "draft": plain(question.responses[0])}
+    if better not in ("first", "second", "tie", "both_bad"):
+        return {"better": None, "draft": ""}
+    index = edited_response(question, better)
+    return {"better": better, "draft": "" if index is None else plain(question.responses[index])}
+
+
+def _last_answer(site: Site, visitor: Session) -> dict[str, str] | None:
+    """Return what undo takes back, and who had written the texts: only what was answered is told."""
+    last = site.store.last_vote(visitor.name)
+    if last is None:
+        return None
+    return {"vote": last.id, "said": _said(last, site.project().reveal)}
+
+
+def _said(last: Vote, reveal: bool) -> str:
+    """Say an answer in words, in the order in which the texts were shown."""
+    if last.skipped:
+        return "skipped"
+    record = last.records[0]
+    if isinstance(record, Comparison):
+        order = shown_order(2, record.order_seed)
+        names = [record.generators[index] for index in order] if record.generators and reveal else []
+        words = {"tie": "equally good", "both_bad": "both bad"}
+        said = words.get(record.choice) or ("A is better" if "ab"[order[0]] == record.choice else "B is better")
+        return said + (f" (A: {names[0]}, B: {names[1]})" if names else "")
+    if isinstance(record, Ranking):
+        best = sorted(zip(record.ranks, record.generators, strict=False))
+        return "ranked" + (f" ({', '.join(f'{rank}. {name}' for rank, name in best)})" if best and reveal else "")
+    sources = sorted({name for each in last.records for name in each.generators}) if reveal else []
+    words = {"Rating": "rated", "Demonstration": "edited", "ImplicitFeedback": "read"}
+    return words[type(record).__name__] + (f" ({', '.join(sources)})" if sources else "")
+
+
+def _has_agreed(site: Site, visitor: Session) -> bool:
+    return visitor.name in site.store.setting("consents", [])
+
+
+def _is_natural(assignment: Assignment) -> bool:
+    return assignment.question.mode == "natural"
+
+
+def _next_page(form: dict[str, str], notice: str = "") -> str:
+    """Return where to go on; the mode that was asked for stays."""
+    mode = form.get("mode", "")
+    parts = [f"mode={mode}"] if mode in get_args(Mode) else []
+    parts += [f"notice={notice}"] if notice else []
+    return "/?" + "&".join(parts) if parts else "/"

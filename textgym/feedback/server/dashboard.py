@@ -1,0 +1,211 @@
+"""The owner's page: how far the project is, whether people agree, and which generator writes better."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from textgym.feedback.agreement import (
+    Level,
+    alpha_over_time,
+    cohen_kappa,
+    collect_answers,
+    position_bias,
+    raw_agreement,
+)
+from textgym.feedback.exchange import Form, export_records
+from textgym.feedback.learning_curve import accuracy_curve
+from textgym.feedback.server.charts import (
+    Picture,
+    bar_picture,
+    histogram_picture,
+    interval_picture,
+    line_picture,
+    matrix_picture,
+)
+from textgym.feedback.server.site import Owner, SiteOf
+from textgym.feedback.store import FeedbackStore, Vote
+from textgym.feedback.strengths import bradley_terry_scores, win_rates
+from textgym.types import Comparison, ImplicitFeedback, Ranking, Rating, Record
+
+router = APIRouter()
+_MOST_ROWS = 12
+_KINDS: tuple[tuple[str, type[Comparison | Rating | Ranking], Level], ...] = (
+    ("comparisons", Comparison, "nominal"),
+    ("ratings", Rating, "ordinal"),
+    ("rankings", Ranking, "ordinal"),
+)
+
+
+class Person(NamedTuple):
+    """One annotator: answers, seconds for each (median), and attention checks passed out of those answered."""
+
+    name: str
+    votes: int
+    seconds: float | None
+    checks: tuple[int, int]
+
+
+@router.get("/dashboard")
+def dashboard(request: Request, site: SiteOf, owner: Owner) -> Response:
+    """Show the state of the project in pictures."""
+    votes = site.store.votes()
+    records = [record for vote in votes if not vote.is_check for record in vote.records]
+    people = annotators(votes, site.store)
+    pictures = [
+        *progress_pictures(site.store, people),
+        *agreement_pictures(records),
+        *time_pictures(records),
+        *generator_pictures(records),
+        *accuracy_pictures(site.store),
+    ]
+    return site.page(
+        request,
+        "dashboard.html",
+        owner,
+        progress=site.store.progress(),
+        people=people,
+        kappas=pairwise_kappas(records),
+        pictures=pictures,
+        kinds=Counter(type(record).__name__ for record in records),
+    )
+
+
+@router.get("/export/{form}")
+def export(site: SiteOf, owner: Owner, form: Form) -> Response:
+    """Send all records; the server writes no file that anybody could name."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "export"
+        export_records(site.store.records(), path, form)
+        content = path.read_bytes()
+    name = f"{form}.csv" if form == "csv" else f"{form}.jsonl"
+    kind = "text/csv" if form == "csv" else "application/x-ndjson"
+    return Response(content, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
+def annotators(votes: Sequence[Vote], store: FeedbackStore) -> list[Person]:
+    """Return who answered, the busiest first."""
+    found: dict[str, list[Vote]] = {}
+    for vote in votes:
+        if not vote.skipped:
+            found.setdefault(vote.annotator, []).append(vote)
+    checks = store.attention()
+    people = [Person(name, len(own), _median_seconds(own), checks.get(name, (0, 0))) for name, own in found.items()]
+    return sorted(people, key=lambda person: (-person.votes, person.name))
+
+
+def pairwise_kappas(records: Sequence[Record]) -> list[tuple[str, str, float]]:
+    """Return Cohen's kappa of every two annotators who compared the same texts, the worst first."""
+    names, values = collect_answers(records, Comparison)
+    pairs = [(first, second) for second in range(len(names)) for first in range(second)]
+    kappas = ((names[a], names[b], cohen_kappa(values[a], values[b])) for a, b in pairs[:500])
+    return sorted(((a, b, kappa) for a, b, kappa in kappas if kappa is not None), key=lambda row: row[2])[:_MOST_ROWS]
+
+
+def progress_pictures(store: FeedbackStore, people: Sequence[Person]) -> list[Picture]:
+    """Draw votes over time and by annotator."""
+    times = [time for time, _ in store.vote_times()]
+    if not times:
+        return []
+    span = times[-1] - times[0]
+    unit, seconds = next((name, length) for name, length in _UNITS if span >= 2 * length or length == 1)
+    step = max(1, len(times) // 100)
+    counted = [((time - times[0]) / seconds, float(number + 1)) for number, time in enumerate(times)]
+    shown = [*counted[::step], counted[-1]]
+    rows = [(person.name, float(person.votes)) for person in people[:_MOST_ROWS]]
+    return [
+        line_picture("Votes over time", {"votes": shown}, f"{unit} since the first vote"),
+        bar_picture("Votes per annotator", rows),
+    ]
+
+
+def agreement_pictures(records: Sequence[Record]) -> list[Picture]:
+    """Draw Krippendorff's alpha over time, and position bias."""
+    curves = {
+        name: [(float(n), alpha) for n, alpha in alpha_over_time(records, kind, level)] for name, kind, level in _KINDS
+    }
+    known = {name: curve for name, curve in curves.items() if curve}
+    lowest = min((alpha for curve in known.values() for _, alpha in curve), default=0.0)
+    pictures = []
+    if known:
+        bounds = (min(0.0, float(np.floor(lowest * 5) / 5)), 1.0)
+        pictures.append(line_picture("Agreement (Krippendorff's alpha)", known, "records so far", bounds))
+    shares = [
+        (name, share)
+        for name, kind, _ in _KINDS[:1]
+        if (share := raw_agreement(collect_answers(records, kind).values)) is not None
+    ]
+    if shares:
+        pictures.append(interval_picture("Two people give the same answer", shares, 0.5, (0.0, 1.0)))
+    names = list(dict.fromkeys(record.annotator for record in records if isinstance(record, Comparison)))
+    if names:
+        own = [(name, position_bias(r for r in records if r.annotator == name)) for name in names[: _MOST_ROWS - 1]]
+        rows = [("everybody", position_bias(records)), *own]
+        pictures.append(interval_picture("The text shown first wins (0.5: no position bias)", rows, 0.5, (0.0, 1.0)))
+    return pictures
+
+
+def time_pictures(records: Sequence[Record]) -> list[Picture]:
+    """Draw how long answers took, and, in natural use, how long texts were read for their length."""
+    seconds = [r.seconds for r in records if r.seconds is not None and not isinstance(r, ImplicitFeedback)]
+    pictures = [histogram_picture("Time per vote", seconds, "seconds")] if seconds else []
+    reading = [rate for r in records if isinstance(r, ImplicitFeedback) and (rate := seconds_per_100_words(r))]
+    if reading:
+        pictures.append(
+            histogram_picture("Natural use: time per 100 words, of texts that were opened", reading, "seconds")
+        )
+    return pictures
+
+
+def seconds_per_100_words(record: ImplicitFeedback) -> float:
+    """Return how long a text was read, for its length: people read some 240 words a minute, 25 seconds per 100."""
+    return 100 * record.dwell_seconds / max(len(record.response.split()), 1)
+
+
+def generator_pictures(records: Sequence[Record]) -> list[Picture]:
+    """Draw which generator beats which, and how strong each is."""
+    rates = win_rates(records)
+    if len(rates.generators) < 2:
+        return []
+    scores = bradley_terry_scores(records, np.random.default_rng(0))
+    strongest = list(scores)[:_MOST_ROWS]
+    places = [rates.generators.index(name) for name in strongest]
+    cells = {
+        (row, column): rates.rate(a, b)
+        for row, a in enumerate(places)
+        for column, b in enumerate(places)
+        if a != b and rates.wins[a, b] + rates.wins[b, a] > 0
+    }
+    rows = [(name, scores[name]) for name in strongest]
+    return [
+        matrix_picture("How often the row beats the column", strongest, cells),
+        interval_picture("Bradley-Terry strength, 95 %", rows, 0.0),
+    ]
+
+
+def accuracy_pictures(store: FeedbackStore) -> list[Picture]:
+    """Draw how well reward models that were fitted on these answers order texts they have not seen."""
+    curve = [(float(point.labels), point.accuracy) for point in accuracy_curve(store)]
+    if not curve:
+        return []
+    means = [(labels, accuracy.mean) for labels, accuracy in curve]
+    lowest = min(0.4, *(accuracy.low for _, accuracy in curve))
+    return [
+        line_picture("Held-out accuracy of the reward model, 95 %", {"accuracy": means}, "labels", (lowest, 1.0), curve)
+    ]
+
+
+_UNITS = (("days", 86_400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
+
+
+def _median_seconds(votes: Sequence[Vote]) -> float | None:
+    known = [vote.records[0].seconds for vote in votes if vote.records[0].seconds is not None]
+    return statistics.median(known) if known else None

@@ -1,0 +1,112 @@
+"""Coming in: the owner's link, invitations, names and passwords; and the page on which the owner invites."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from textgym.feedback.server.sessions import Session, matches
+from textgym.feedback.server.site import Form, Owner, RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
+
+router = APIRouter()
+_Secret = Annotated[str, Query(max_length=200)]
+
+
+@router.get("/enter")
+def enter(request: Request, site: SiteOf, token: _Secret = "") -> Response:
+    """Let the bearer of the token in, as the owner."""
+    if site.token is not None:
+        site.slow_down(request)
+        if not matches(token, site.token):
+            site.note_mistake(request)
+            raise RefusedError(403, "Expected the token that the server printed when it was started, got another.")
+    return _welcome(request, site, Session.begin(site.name, True, site.clock()))
+
+
+@router.get("/login")
+def login_page(request: Request, site: SiteOf) -> Response:
+    """Ask for name and password."""
+    return site.page(request, "login.html", problem="")
+
+
+@router.post("/login")
+def login(request: Request, site: SiteOf, form: Form) -> Response:
+    """Check name and password.
+
+    The form needs no proof of where it is from: requests from other sites are refused before they get here.
+    """
+    site.slow_down(request)
+    name = site.accounts.check(form.get("name", ""), form.get("password", ""))
+    if name is None:
+        site.note_mistake(request)
+        return site.page(request, "login.html", problem="Name and password do not belong together.", status=403)
+    return _welcome(request, site, Session.begin(name, False, site.clock()))
+
+
+@router.get("/join")
+def join_page(request: Request, site: SiteOf, invitation: _Secret = "") -> Response:
+    """Ask somebody who was invited for a name and a password."""
+    _check_invitation(request, site, invitation)
+    return site.page(request, "join.html", invitation=invitation, problem="")
+
+
+@router.post("/join")
+def join(request: Request, site: SiteOf, form: Form) -> Response:
+    """Make an account."""
+    invitation = form.get("invitation", "")
+    _check_invitation(request, site, invitation)
+    try:
+        if form.get("name", "").strip().casefold() == site.name.casefold():
+            raise ValueError(f"expected a name that nobody else has, got {site.name!r}; choose another one")
+        name = site.accounts.join(invitation, form.get("name", ""), form.get("password", ""), site.clock())
+    except ValueError as error:
+        return site.page(request, "join.html", invitation=invitation, problem=str(error), status=422)
+    return _welcome(request, site, Session.begin(name, False, site.clock()))
+
+
+@router.post("/leave")
+def leave(site: SiteOf, form: SignedForm) -> Response:
+    """End the session."""
+    response = go_to("/login")
+    response.delete_cookie(site.cookie)
+    return response
+
+
+@router.post("/name")
+def rename(request: Request, site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
+    """Answer under another name, where names are taken on trust."""
+    name = form.get("name", "").strip()
+    if not site.is_open:
+        raise RefusedError(403, "Names are those of accounts here; ask for an invitation.")
+    if not name or len(name) > 80 or not name.isprintable():
+        raise RefusedError(422, "Expected a name of 1 to 80 visible characters, got another; go back and correct it.")
+    return _welcome(request, site, Session.begin(name, True, site.clock()))
+
+
+@router.get("/people")
+def people(request: Request, site: SiteOf, owner: Owner) -> Response:
+    """List the accounts."""
+    return site.page(request, "people.html", owner, names=site.accounts.names(), invitation="")
+
+
+@router.post("/people")
+def invite(request: Request, site: SiteOf, owner: Owner, form: SignedForm) -> Response:
+    """Make an invitation."""
+    code = site.accounts.invite(site.clock())
+    link = str(request.url_for("join_page").include_query_params(invitation=code))
+    return site.page(request, "people.html", owner, names=site.accounts.names(), invitation=link)
+
+
+def _check_invitation(request: Request, site: Site, invitation: str) -> None:
+    site.slow_down(request)
+    if not site.accounts.is_invited(invitation, site.clock()):
+        site.note_mistake(request)
+        raise RefusedError(403, "Expected an invitation that was not used, got another; ask for a new link.")
+
+
+def _welcome(request: Request, site: Site, session: Session) -> Response:
+    response = go_to("/")
+    site.remember(request, response, session)
+    return response

@@ -1,0 +1,121 @@
+"""Answers as forms send them: in the order in which the responses were shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from textgym.feedback.answers import (
+    Behaviour,
+    By,
+    answer_compare,
+    answer_edit,
+    answer_natural,
+    answer_rank,
+    answer_rate,
+)
+from textgym.feedback.records import shown_order
+from textgym.types import Choice, Mode, Question, Record
+
+Values = Mapping[str, str]
+PLACES = ("first", "second")
+
+
+class AnswerError(ValueError):
+    """A form was not filled in."""
+
+
+def read_form(question: Question, values: Values, by: By) -> tuple[Record, ...]:
+    """Return the records that the fields of a form stand for.
+
+    Args:
+        question: What was asked, with the order in which its responses were shown.
+        values: ``choice`` ("first", "second", "tie", "both_bad") to compare; ``rank-P`` for the response at place
+            ``P``; ``rating-P``, and ``rating-P-C`` for criterion number ``C``; ``text`` and ``choice`` to edit;
+            ``behaviour``, a JSON list of one object per place, for natural use.
+        by: Who answered.
+
+    Raises:
+        AnswerError: Something is missing, or no answer.
+    """
+    try:
+        return _READERS[question.mode](question, values, by)
+    except (KeyError, ValueError, TypeError) as error:
+        raise AnswerError(
+            f"expected an answer to {question.mode}, got an incomplete one ({error}); answer all of it"
+        ) from error
+
+
+def _compare(question: Question, values: Values, by: By) -> tuple[Record, ...]:
+    return answer_compare(question, _choice(question, values["choice"]), by)
+
+
+def _choice(question: Question, value: str) -> Choice:
+    """Return the choice between responses as the question lists them."""
+    if value in PLACES:
+        return "b" if shown_order(2, question.order_seed)[PLACES.index(value)] else "a"
+    if value not in get_args(Choice) or value in ("a", "b"):
+        raise ValueError(f"no such choice: {value[:20]!r}")
+    return "tie" if value == "tie" else "both_bad"
+
+
+def _rank(question: Question, values: Values, by: By) -> tuple[Record, ...]:
+    """Read ranks; what is left out between them does not count: 2, 3, 3 is 1, 2, 2."""
+    given = _as_listed(question, lambda place: int(values[f"rank-{place}"]))
+    return answer_rank(question, [1 + sum(other < rank for other in given) for rank in given], by)
+
+
+def _rate(question: Question, values: Values, by: By) -> tuple[Record, ...]:
+    ratings = _as_listed(question, lambda place: int(values[f"rating-{place}"]))
+    criteria = _as_listed(
+        question,
+        lambda place: {name: int(values[f"rating-{place}-{number}"]) for number, name in enumerate(question.criteria)},
+    )
+    return answer_rate(question, ratings, by, criteria)
+
+
+def _edit(question: Question, values: Values, by: By) -> tuple[Record, ...]:
+    text = values["text"].replace("\r\n", "\n")
+    if not text.strip():
+        raise ValueError("the text is empty")
+    if len(question.responses) == 1:
+        return answer_edit(question, text, 0, None, by)
+    choice = _choice(question, values["choice"])
+    return answer_edit(question, text, edited_response(question, values["choice"]), choice, by)
+
+
+def edited_response(question: Question, value: str) -> int | None:
+    """Return the index of the response to edit after a choice: the better one, the first shown of equal ones."""
+    if value == "both_bad":
+        return None
+    order = shown_order(len(question.responses), question.order_seed)
+    return order[PLACES.index(value)] if value in PLACES else order[0]
+
+
+def _natural(question: Question, values: Values, by: By) -> tuple[Record, ...]:
+    rows = json.loads(values["behaviour"])
+    if len(rows) != len(question.responses):
+        raise ValueError(f"{len(rows)} reports about {len(question.responses)} responses")
+    return answer_natural(question, _as_listed(question, lambda place: _behaviour(place, rows[place])), by)
+
+
+def _behaviour(place: int, row: Mapping[str, Any]) -> Behaviour:
+    return Behaviour(
+        place, bool(row["clicked"]), float(row["seconds"]), min(float(row["scrolled"]), 1.0), bool(row["copied"])
+    )
+
+
+def _as_listed(question: Question, read: Callable[[int], Any]) -> list[Any]:
+    """Read what was said about the response at each place; return it in the order of the question."""
+    order = shown_order(len(question.responses), question.order_seed)
+    return [read(order.index(index)) for index in range(len(order))]
+
+
+_READERS: Mapping[Mode, Callable[[Question, Values, By], tuple[Record, ...]]] = {
+    "compare": _compare,
+    "rank": _rank,
+    "rate": _rate,
+    "edit": _edit,
+    "natural": _natural,
+}

@@ -1,0 +1,131 @@
+"""What every request passes first, and every reply last: which hosts, origins and sizes are let in, and the headers.
+
+References:
+    OWASP, "HTTP Security Response Headers", "Cross-Site Request Forgery Prevention" (cheatsheetseries.owasp.org).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY_BYTES = 4_000_000
+_MOST_CALLERS = 10_000
+_SAFE_METHODS = ("GET", "HEAD")
+_LIFETIME = "max-age=600"  # of scripts and styles: keys work at once on the next page
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class Gate:
+    """Wraps an application.
+
+    Args:
+        app: It.
+        hosts: Names it may be called by, beside ``localhost`` and bare addresses, which no foreign page can point here.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
+        self._app = app
+        self._hosts = frozenset({"localhost", *(host.lower() for host in hosts)})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it."""
+        if scope["type"] == "lifespan":
+            return await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            return None  # there are no web sockets here
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("Cache-Control", _LIFETIME if scope["path"].startswith("/static/") else "no-store")
+            await send(message)
+
+        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        app = self._app if refusal is None else PlainTextResponse(refusal[1], refusal[0])
+        await app(scope, receive, send_with_headers)
+
+    def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
+        """Return status and words if a request is refused."""
+        host = headers.get("host", "")
+        if len(headers.getlist("host")) != 1 or not self._is_known(host):
+            return (
+                421,
+                f"Expected a known host, got {host[:80]!r}; start with --allow-host to be called by another name.",
+            )
+        if method in _SAFE_METHODS:
+            return None
+        origin = headers.get("origin")
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
+            origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        ):
+            return 403, "Expected a request from this site's own pages, got one from another; open the page itself."
+        length = headers.get("content-length", "" if "transfer-encoding" in headers else "0")
+        if not length.isdecimal():
+            return 411, "Expected a Content-Length, got none; send one."
+        if int(length) > MAX_BODY_BYTES:
+            return 413, f"Expected at most {MAX_BODY_BYTES} bytes, got {length}; send less at once."
+        return None
+
+    def _is_known(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        return name in self._hosts or _is_address(name)
+
+
+class RateLimit:
+    """At most so many mistakes by one caller within a time.
+
+    Args:
+        mistakes: How many.
+        seconds: Within which time.
+        clock: Returns seconds.
+    """
+
+    def __init__(self, mistakes: int = 10, seconds: float = 300.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._mistakes, self._seconds, self._clock = mistakes, seconds, clock
+        self._times: dict[str, deque[float]] = {}
+
+    def wait(self, caller: str) -> float:
+        """Return for how many seconds a caller may not try again; 0 if they may."""
+        times = self._times.get(caller, deque())
+        while times and times[0] <= self._clock() - self._seconds:
+            times.popleft()
+        return times[0] + self._seconds - self._clock() if len(times) >= self._mistakes else 0.0
+
+    def note(self, caller: str) -> None:
+        """Count a mistake."""
+        if len(self._times) > _MOST_CALLERS:  # those that are forgotten may begin again
+            self._times.clear()
+        self._times.setdefault(caller, deque()).append(self._clock())
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,117 @@
+"""Running the application: on which address, for whom."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import uvicorn
+
+from textgym.feedback.server.app import create_app
+from textgym.feedback.server.site import Site
+from textgym.feedback.store import FeedbackStore
+
+_SECONDS_TO_STOP = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens, and who may come in.
+
+    Attributes:
+        host: Name or address. Anything that other machines reach is closed to whoever has neither token nor account.
+        port: 0 takes a free one.
+        closed: Close it on this machine's own address too, for instance behind a proxy.
+        token: Makes its bearer the owner of a closed site; by default a random one.
+        names: Other names that browsers may call it by.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    closed: bool = False
+    token: str | None = None
+    names: tuple[str, ...] = ()
+
+
+def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[[str], None]) -> None:
+    """Serve a store until somebody interrupts it.
+
+    Args:
+        store: Questions and votes.
+        address: Where.
+        name: Of the owner.
+        on_start: Told the owner's link when browsers can open it.
+
+    Raises:
+        OSError: The address cannot be used.
+    """
+    with _listen(address) as listener:
+        server, link = _make_server(store, address, name, listener)
+        on_start(link)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def serving(store: FeedbackStore, address: Address, name: str) -> Iterator[str]:
+    """Serve a store in a thread of its own while the block runs; otherwise as `serve`.
+
+    Yields:
+        The owner's link.
+    """
+    with _listen(address) as listener:
+        server, link = _make_server(store, address, name, listener)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            yield link
+        finally:
+            server.should_exit = True
+            thread.join(_SECONDS_TO_STOP)
+
+
+def _make_server(
+    store: FeedbackStore, address: Address, name: str, listener: socket.socket
+) -> tuple[uvicorn.Server, str]:
+    """Return what serves a store, and the owner's link."""
+    token = (address.token or secrets.token_urlsafe(24)) if address.closed or not is_loopback(address.host) else None
+    app = create_app(Site(store, name, token), hosts=(*address.names, *_own_names(address.host)))
+    config = uvicorn.Config(
+        app, http="h11", log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="off"
+    )
+    return uvicorn.Server(config), _link(address.host, listener.getsockname()[1], token)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(address[4][0]).is_loopback for address in found)
+
+
+def _listen(address: Address) -> socket.socket:
+    try:
+        family, _, _, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((str(place[0]), int(place[1])), family=family)
+    except OSError as error:
+        raise OSError(
+            f"expected a free address, got {address.host} port {address.port} ({error}); choose another --port"
+        ) from error
+
+
+def _own_names(host: str) -> Iterable[str]:
+    return () if is_loopback(host) else (host, socket.gethostname())
+
+
+def _link(host: str, port: int, token: str | None) -> str:
+    """Return the owner's link; a host that means all addresses is shown as one of them."""
+    shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    place = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    return f"{place}/" if token is None else f"{place}/enter?token={token}"

@@ -1,0 +1,62 @@
+"""Sessions: who somebody is, in a cookie that only this server can write."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+from dataclasses import asdict, dataclass
+
+LIFETIME_SECONDS = 30 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Somebody at a browser.
+
+    Attributes:
+        key: Drawn at random.
+        name: Whom the answers are from.
+        is_owner: May they see everything, and invite others?
+        until: When it ends, in seconds since 1970.
+    """
+
+    key: str
+    name: str
+    is_owner: bool
+    until: int
+
+    @classmethod
+    def begin(cls, name: str, is_owner: bool, now: float) -> Session:
+        """Make a new one."""
+        return cls(secrets.token_urlsafe(16), name, is_owner, int(now) + LIFETIME_SECONDS)
+
+    def csrf(self, secret: bytes) -> str:
+        """Return what the forms of this session prove with that they are this server's."""
+        return _sign(secret, f"csrf:{self.key}")
+
+
+def seal(session: Session, secret: bytes) -> str:
+    """Return a session as the value of a cookie."""
+    payload = base64.urlsafe_b64encode(json.dumps(asdict(session)).encode()).decode()
+    return f"{payload}.{_sign(secret, payload)}"
+
+
+def unseal(value: str, secret: bytes, now: float) -> Session | None:
+    """Return the session in a cookie; ``None`` if it has ended, or another server wrote it."""
+    payload, _, signature = value.rpartition(".")
+    if not matches(signature, _sign(secret, payload)):
+        return None
+    session = Session(**json.loads(base64.urlsafe_b64decode(payload)))
+    return session if session.until > now else None
+
+
+def matches(given: str, expected: str) -> bool:
+    """Compare two texts in a time that says nothing about where they differ."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
+
+
+def _sign(secret: bytes, text: str) -> str:
+    return hmac.new(secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()

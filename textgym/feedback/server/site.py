@@ -1,0 +1,229 @@
+"""What all pages share: the store, who is asking, and how pages are made."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from textgym.feedback.server.accounts import Accounts
+from textgym.feedback.server.gate import RateLimit
+from textgym.feedback.server.sessions import LIFETIME_SECONDS, Session, matches, seal, unseal
+from textgym.feedback.server.text import plain, visible_text
+from textgym.feedback.store import FeedbackStore
+
+FOLDER = Path(__file__).parent
+ANCHORS = ("useless", "poor", "fair", "good", "excellent")
+
+
+class RefusedError(Exception):
+    """A request is refused; its sender is told why.
+
+    Args:
+        status: The HTTP status.
+        message: What was expected, and what to do.
+        headers: Of the reply.
+    """
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, dict(headers or {})
+
+
+class LoginNeededError(Exception):
+    """A page is for people who have said who they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What a project says about itself on its pages.
+
+    Attributes:
+        title: Of the pages.
+        guidelines: How to answer.
+        anchors: What the grades 1 to 5 mean.
+        reveal: Tell after an answer which generator wrote which text?
+    """
+
+    title: str = "Feedback"
+    guidelines: str = ""
+    anchors: tuple[str, ...] = ANCHORS
+    reveal: bool = True
+
+
+@dataclass(frozen=True)
+class Site:
+    """Everything a page is made from.
+
+    Attributes:
+        store: Questions and votes.
+        name: Of whoever uses an open site, until they say otherwise.
+        token: Makes its bearer the owner; ``None`` opens the site to everybody who can reach it.
+        clock: Returns seconds since 1970.
+    """
+
+    store: FeedbackStore
+    name: str = "me"
+    token: str | None = None
+    clock: Callable[[], float] = time.time
+    limit: RateLimit = field(default_factory=RateLimit)
+    secret: bytes = field(init=False)
+    accounts: Accounts = field(init=False)
+    templates: Environment = field(init=False)
+
+    def __post_init__(self) -> None:
+        secret = self.store.update_setting("secret", lambda known: known or secrets.token_hex(32))
+        # Who was let in because the site was open is not let in once it is closed.
+        kind = "open" if self.is_open else "closed"
+        object.__setattr__(self, "secret", hashlib.sha256(f"{kind}:{secret}".encode()).digest())
+        object.__setattr__(self, "accounts", Accounts(self.store))
+        object.__setattr__(self, "templates", _environment())
+
+    @property
+    def is_open(self) -> bool:
+        """Does everybody who reaches the site own it?"""
+        return self.token is None
+
+    @property
+    def cookie(self) -> str:
+        """Name of the cookie; sites on several ports of one machine do not share it."""
+        return f"textgym-{hashlib.sha256(self.secret).hexdigest()[:8]}"
+
+    def project(self) -> Project:
+        """Return what the project says about itself."""
+        found: dict[str, Any] = self.store.setting("project", {})
+        return Project(**{**found, "anchors": tuple(found.get("anchors", ANCHORS))})
+
+    def session(self, request: Request) -> Session | None:
+        """Return who sent a request, if that is known; accounts that are gone are not."""
+        session = unseal(request.cookies.get(self.cookie, ""), self.secret, self.clock())
+        if session is not None and not (self.is_open or session.is_owner or self.accounts.has(session.name)):
+            return None
+        return session
+
+    def page(
+        self, request: Request, template: str, session: Session | None = None, *, status: int = 200, **values: object
+    ) -> HTMLResponse:
+        """Make a page out of a template."""
+        html = self.templates.get_template(template).render(
+            project=self.project(),
+            session=session,
+            is_open=self.is_open,
+            csrf="" if session is None else session.csrf(self.secret),
+            **values,
+        )
+        response = HTMLResponse(plain(html), status)
+        if session is not None and request.cookies.get(self.cookie) != seal(session, self.secret):
+            self.remember(request, response, session)
+        return response
+
+    def remember(self, request: Request, response: Response, session: Session) -> None:
+        """Let a browser keep a session."""
+        response.set_cookie(
+            self.cookie,
+            seal(session, self.secret),
+            max_age=LIFETIME_SECONDS,
+            httponly=True,
+            samesite="lax",
+            secure=request.url.scheme == "https",
+        )
+
+    def slow_down(self, request: Request) -> None:
+        """Refuse to look at another password, token or invitation of somebody who gave too many wrong ones.
+
+        Raises:
+            RefusedError: They did.
+        """
+        wait = self.limit.wait(_caller(request))
+        if wait:
+            retry = {"Retry-After": str(int(wait) + 1)}
+            raise RefusedError(429, f"Too many mistakes; wait {int(wait) + 1} seconds and try again.", retry)
+
+    def note_mistake(self, request: Request) -> None:
+        """Count a wrong password, token or invitation."""
+        self.limit.note(_caller(request))
+
+
+def _caller(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = visible_text
+    return environment
+
+
+def _site(request: Request) -> Site:
+    found = request.app.state.site
+    assert isinstance(found, Site)
+    return found
+
+
+SiteOf = Annotated[Site, Depends(_site)]
+
+
+def _visitor(request: Request, site: SiteOf) -> Session:
+    session = site.session(request)
+    if session is None and not site.is_open:
+        raise LoginNeededError
+    return session or Session.begin(site.name, True, site.clock())
+
+
+Visitor = Annotated[Session, Depends(_visitor)]
+"""Who asks for a page."""
+
+
+def _owner(visitor: Visitor, site: SiteOf) -> Session:
+    if not (visitor.is_owner or site.is_open):
+        raise RefusedError(403, "This page is for the project's owner.")
+    return visitor
+
+
+Owner = Annotated[Session, Depends(_owner)]
+
+
+async def _form(request: Request) -> dict[str, str]:
+    form = await request.form(max_files=0, max_fields=500)
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+Form = Annotated[dict[str, str], Depends(_form)]
+
+
+def _signed_form(visitor: Visitor, site: SiteOf, form: Form) -> dict[str, str]:
+    """Return the fields of a form that this session was given."""
+    check_csrf(site, visitor, form.get("csrf", ""))
+    return form
+
+
+SignedForm = Annotated[dict[str, str], Depends(_signed_form)]
+
+
+def check_csrf(site: Site, session: Session, given: str) -> None:
+    """Refuse what was not sent by one of the site's own pages.
+
+    Raises:
+        RefusedError: So it was.
+    """
+    if not matches(given, session.csrf(site.secret)):
+        raise RefusedError(403, "Expected the form of a page that is still valid; go back, reload it and try again.")
+
+
+def go_to(path: str) -> RedirectResponse:
+    """Send the browser to a page of this site after a form."""
+    return RedirectResponse(path, 303)

@@ -1,0 +1,66 @@
+// Ranking by drag or keyboard; the fields that are sent follow the order of the cards.
+
+const list = document.getElementById("ranking");
+const cards = () => [...list.children];
+
+function update() {
+  let rank = 0;
+  cards().forEach((card, index) => {
+    if (index === 0) card.classList.remove("tied");
+    if (!card.classList.contains("tied")) rank = index + 1;
+    card.querySelector("select").value = String(rank);
+    card.querySelector(".grip").textContent = String(rank);
+    card.setAttribute("aria-label", `Rank ${rank}`);
+  });
+}
+
+function move(card, step) {
+  const other = step < 0 ? card.previousElementSibling : card.nextElementSibling;
+  if (!other) return;
+  card.classList.remove("tied");
+  other.classList.remove("tied");
+  if (step < 0) other.before(card);
+  else other.after(card);
+  update();
+  card.focus();
+}
+
+function drag(card, event) {
+  event.preventDefault();
+  card.focus();
+  card.classList.add("dragged");
+  card.classList.remove("tied");
+  const follow = (moved) => {
+    const below = cards().find((other) => {
+      const box = other.getBoundingClientRect();
+      return other !== card && moved.clientY < box.top + box.height / 2;
+    });
+    if (below) { if (below.previousElementSibling !== card) below.before(card); }
+    else if (list.lastElementChild !== card) list.append(card);
+    update();
+  };
+  const stop = () => {
+    card.classList.remove("dragged");
+    removeEventListener("pointermove", follow);
+    update();
+  };
+  addEventListener("pointermove", follow);
+  addEventListener("pointerup", stop, { once: true });
+  addEventListener("pointercancel", stop, { once: true });
+}
+
+for (const card of cards()) {
+  card.tabIndex = 0;
+  card.querySelector(".grip").addEventListener("pointerdown", (event) => drag(card, event));
+  card.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (step && event.shiftKey) move(card, step);
+    else if (step) (step < 0 ? card.previousElementSibling : card.nextElementSibling)?.focus();
+    else if (event.key === "=") card.classList.toggle("tied");
+    else return;
+    event.preventDefault();
+    update();
+  });
+}
+update();
+list.firstElementChild.focus({ preventScroll: true });

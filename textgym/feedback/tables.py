@@ -1,0 +1,130 @@
+"""The statements that ask and change the tables of a feedback store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
+
+from textgym.feedback.answers import Expected
+from textgym.types import Mode, Question
+
+SKIP = "[]"  # the records of a skip
+SELECT_VOTES = (
+    "SELECT votes.id, item, annotator, received, records, expected IS NOT NULL FROM votes "
+    "LEFT JOIN items ON items.id = item WHERE undone IS NULL"
+)
+
+
+class VoteRow(NamedTuple):
+    """What is known of a vote by its name."""
+
+    item: int | None
+    annotator: str
+    records: str
+    undone: float | None
+
+
+def add(db: sqlite3.Connection, question: Question, expected: Expected | None, overlap: int, priority: float) -> int:
+    """Add a question unless it is there; return its number."""
+    text = json.dumps(asdict(replace(question, order_seed=None)))
+    answer = None if expected is None else json.dumps(expected)
+    digest = hashlib.sha256(f"{text}{answer}".encode()).hexdigest()
+    db.execute(
+        "INSERT OR IGNORE INTO items (digest, mode, question, expected, overlap, priority) VALUES (?, ?, ?, ?, ?, ?)",
+        (digest, question.mode, text, answer, overlap, priority),
+    )
+    return int(db.execute("SELECT id FROM items WHERE digest = ?", (digest,)).fetchone()[0])
+
+
+def question(db: sqlite3.Connection, item: int) -> Question:
+    """Return a question by its number; ``ValueError`` if there is none."""
+    row = db.execute("SELECT question FROM items WHERE id = ?", (item,)).fetchone()
+    if row is None:
+        raise ValueError(f"expected the number of a question in the store, got {item}; ask for an assignment")
+    return parse_question(row[0])
+
+
+def parse_question(text: str) -> Question:
+    """Return the question that a text in ``items.question`` stands for."""
+    values = json.loads(text)
+    lists = {name: tuple(values[name]) for name in ("responses", "generators", "criteria")}
+    return Question(**{**values, **lists})
+
+
+def left_open(db: sqlite3.Connection, annotator: str, mode: Mode | None) -> int | None:
+    """Return the question that an annotator was asked last and has not answered."""
+    return _one(
+        db,
+        "SELECT item FROM assignments JOIN items ON id = item WHERE annotator = ? AND open = 1 "
+        "AND (?2 IS NULL OR mode = ?2) ORDER BY started DESC, item DESC LIMIT 1",
+        (annotator, mode),
+    )
+
+
+def last_opened(db: sqlite3.Connection, annotator: str) -> float:
+    """Return when an annotator was last asked something that is still open; 0 for never."""
+    query = "SELECT COALESCE(MAX(started), 0) FROM assignments WHERE annotator = ? AND open = 1"
+    return float(db.execute(query, (annotator,)).fetchone()[0])
+
+
+def open_assignment(db: sqlite3.Connection, item: int, annotator: str, started: float) -> None:
+    """Ask an annotator a question, again or for the first time."""
+    db.execute(
+        "INSERT INTO assignments VALUES (?, ?, ?, 1) "
+        "ON CONFLICT DO UPDATE SET open = 1, started = MAX(started, excluded.started)",
+        (item, annotator, started),
+    )
+
+
+def next_check(db: sqlite3.Connection, annotator: str, mode: Mode | None) -> int | None:
+    """Return the first attention check that an annotator has not seen."""
+    return _one(
+        db,
+        "SELECT id FROM items WHERE expected IS NOT NULL AND (?2 IS NULL OR mode = ?2) "
+        "AND NOT EXISTS (SELECT 1 FROM assignments WHERE item = id AND annotator = ?1) ORDER BY id LIMIT 1",
+        (annotator, mode),
+    )
+
+
+def next_item(db: sqlite3.Connection, annotator: str, mode: Mode | None, since: float) -> int | None:
+    """Return the first question that an annotator was not asked, and that too few answered or were asked ``since``."""
+    return _one(
+        db,
+        "SELECT id FROM items WHERE votes < overlap AND expected IS NULL AND (?2 IS NULL OR mode = ?2) "
+        "AND NOT EXISTS (SELECT 1 FROM assignments WHERE item = id AND annotator = ?1) "
+        "AND votes + (SELECT COUNT(*) FROM assignments WHERE item = id AND open AND started > ?3) < overlap "
+        "ORDER BY priority DESC, id LIMIT 1",
+        (annotator, mode, since),
+    )
+
+
+def _one(db: sqlite3.Connection, query: str, values: Sequence[Any]) -> int | None:
+    row = db.execute(query, values).fetchone()
+    return None if row is None else int(row[0])
+
+
+def has_answered(db: sqlite3.Connection, annotator: str, item: int) -> bool:
+    """Whether an annotator has a vote on a question, a skip included."""
+    query = "SELECT 1 FROM votes WHERE item = ? AND annotator = ? AND undone IS NULL"
+    return db.execute(query, (item, annotator)).fetchone() is not None
+
+
+def count(db: sqlite3.Connection, item: int, change: int) -> None:
+    """Change how many votes a question has."""
+    db.execute("UPDATE items SET votes = votes + ? WHERE id = ?", (change, item))
+
+
+def revise(db: sqlite3.Connection, item: int, vote_id: str, before: str, records: str) -> None:
+    """Replace the records of a vote."""
+    db.execute("UPDATE votes SET records = ? WHERE id = ?", (records, vote_id))
+    count(db, item, int(records != SKIP) - int(before != SKIP))
+
+
+def vote_row(db: sqlite3.Connection, vote_id: str) -> VoteRow | None:
+    """Return a vote by its name, undone or not."""
+    row = db.execute("SELECT item, annotator, records, undone FROM votes WHERE id = ?", (vote_id,)).fetchone()
+    return None if row is None else VoteRow(*row)

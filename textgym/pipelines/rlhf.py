@@ -1,0 +1,157 @@
+"""Learning from human feedback in rounds: sample, ask, fit a reward, train on it, and ask again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from textgym import console
+from textgym.feedback import FeedbackStore, People
+from textgym.pipelines.feedback import require_page, user_name
+from textgym.pipelines.interrupts import RunInterrupted
+from textgym.pipelines.reward import annotator_of
+from textgym.pipelines.rlhf_rounds import Loop, RlhfSettings, Round, play, results, simulated_panel
+from textgym.pipelines.setup import (
+    describe_data,
+    load_model,
+    located,
+    require_context,
+    settings_from_json,
+    with_budgets,
+)
+from textgym.plots import plot_rounds
+from textgym.runs import RunFolder, RunFolderError
+from textgym.types import Annotator, Task
+
+_COMMAND = "rlhf"
+_COLUMNS = ("round", "labels", "held-out\naccuracy", "reward", "gold", "win rate", "KL", "seconds")
+
+
+def run_rlhf(settings: RlhfSettings) -> RunFolder:
+    """Run all rounds into one folder."""
+    settings = located(settings)
+    task = _check(settings)
+    run = RunFolder.create(settings.out, _COMMAND, asdict(settings))
+    whom = f"people at port {settings.port}" if settings.people else f"{settings.annotators} simulated people"
+    console.say(
+        f"{settings.rounds} rounds from {settings.model} on {describe_data(task)}: {settings.labels} questions to "
+        f"{whom} -> reward -> {settings.iterations} iterations of PPO -> {settings.eval_prompts} unseen prompts; about "
+        f"2 minutes a round for the shipped model on 2 cores. Files: {run.path}"
+    )
+    return _run_rounds(run, settings, task)
+
+
+def run_rlhf_resume(path: str) -> RunFolder:
+    """Go on with an interrupted run where it stopped; nobody is asked anything twice.
+
+    Raises:
+        RunFolderError: The folder is no such run.
+    """
+    run = RunFolder.open(path)
+    config = run.config()
+    if config.get("command") != _COMMAND:
+        raise RunFolderError(f"expected a run of textgym {_COMMAND}, got one of {config.get('command')!r}; start anew")
+    settings = settings_from_json(RlhfSettings, config["settings"])
+    console.say(f"Going on with {run.path}.")
+    return _run_rounds(run, settings, _check(settings))
+
+
+def _check(settings: RlhfSettings) -> Task:
+    """Find mistakes before anything is begun, and return the task on its training split."""
+    task = with_budgets(settings.choice.make("train"), settings.max_prompt_tokens, settings.max_new_tokens)
+    if settings.people:
+        require_page()
+    else:
+        annotator_of(task, settings.for_reward(0))
+    model = load_model(settings.model, settings.device)
+    model.tokenizer.require_eos()
+    require_context(model, task)
+    return task
+
+
+def _run_rounds(run: RunFolder, settings: RlhfSettings, task: Task) -> RunFolder:
+    with _advising(run), FeedbackStore(run.path / "feedback.db") as store:
+        loop = Loop(run, settings, task, store)
+        with _annotators(loop) as ask:
+            for number in range(1, settings.rounds + 1):
+                console.heading(f"Round {number} of {settings.rounds}")
+                play(Round(loop, number), ask)
+                _report(loop, number)
+            if settings.people and settings.matches:
+                console.heading("Last questions: the policy of the last round against the one before")
+                play(Round(loop, settings.rounds + 1), ask)
+        records = _report(loop, settings.rounds)
+    show_rounds(records)
+    best = run.path / f"round-{settings.rounds}"
+    console.say(f"\nModel: {best / 'model'}   reward: {best / 'reward'}   picture: {run.path / 'rounds.png'}")
+    return run
+
+
+@contextmanager
+def _annotators(loop: Loop) -> Iterator[Callable[[Round], Annotator]]:
+    """Yield what gives the annotator of a round; the page of people is there as long as the block runs."""
+    if not loop.settings.people:
+        yield simulated_panel
+        return
+    from textgym.feedback.server.serve import Address, serving
+
+    with serving(loop.store, Address(port=loop.settings.port), user_name()) as link:
+        yield partial(_ask_people, loop, link)
+
+
+def _ask_people(loop: Loop, link: str, round_: Round) -> People:
+    console.say(f"Please answer at {link}   (Ctrl-C stops, and nothing is lost)")
+    return People(loop.store, overlap=loop.settings.overlap)
+
+
+@contextmanager
+def _advising(run: RunFolder) -> Iterator[None]:
+    """Tell a user who stops a run how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise RunInterrupted(f"Nothing is lost. Go on with: textgym {_COMMAND} --resume {run.path}") from None
+
+
+def _report(loop: Loop, rounds: int) -> list[dict[str, Any]]:
+    """Write what is known after so many rounds."""
+    records = results(loop, rounds)
+    total = sum(record["seconds"]["total"] for record in records[1:])
+    loop.run.write_summary({"rounds": records, "seconds": {"total": total}})
+    plot_rounds(loop.run.path / "rounds.png", records)
+    return records
+
+
+def show_rounds(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print a row per round."""
+    prompts = "unseen prompts, temperature 1; means with 95 % intervals; KL to the start model, nats per text"
+    console.heading(f"Every policy on the same {prompts}")
+    console.print_rows(_COLUMNS, [_row(record) for record in records])
+
+
+def _row(record: Mapping[str, Any]) -> list[str]:
+    wins = record.get("win_rate") or record.get("win_rate_by_votes")
+    return [
+        str(record["round"]),
+        f"{record['labels']:,}",
+        _mean(record.get("accuracy"), 2),
+        _mean(record["reward"], 2),
+        _interval(record.get("gold"), 3),
+        _interval(wins, 2),
+        _mean(record["kl"], 1),
+        f"{record['seconds']['total']:.0f}" if "seconds" in record else "-",
+    ]
+
+
+def _mean(item: Mapping[str, float] | None, digits: int) -> str:
+    return "-" if item is None else f"{item['mean']:.{digits}f}"
+
+
+def _interval(item: Mapping[str, float | None] | None, digits: int) -> str:
+    if item is None:
+        return "-"
+    low, high = ("?" if item[side] is None else f"{item[side]:.{digits}f}" for side in ("low", "high"))
+    return f"{item['mean']:.{digits}f} [{low}, {high}]"
