@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 SMALLER = {
     "stock_ppo.py": {"n_envs=64": "n_envs=4", "43_000": "192", "300": "8", "n_steps=48": "n_steps=24", "768": "48"},
     "own_agent.py": {"1000": "20"},
-    "rlhf_loop.py": {"range(3)": "range(2)", "400": "8", "n_envs=64": "n_envs=4", "6 * 64 * 48": "4 * 48"},
+    "rlhf_loop.py": {"range(3)": "range(2)", "400": "8", "n_envs=64": "n_envs=4", "8 * 64 * 48": "4 * 48"},
 }
 SHOWN = {"stock_ppo.py": "after Interval(", "own_agent.py": "mean ROUGE-L by sentence", "rlhf_loop.py": "round 1 gold"}
 IN_README = ("stock_ppo.py", "own_agent.py")

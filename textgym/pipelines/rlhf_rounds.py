@@ -84,9 +84,9 @@ class RlhfSettings:
     noise: float | None = None
     reward_epochs: int = 1
     reward_learning_rate: float = 1e-4
-    iterations: int = 6
+    iterations: int = 8
     n_envs: int = 64
-    learning_rate: float = 4e-4
+    learning_rate: float = 2e-4
     kl_coef: float = 0.02
     eval_prompts: int = 320
     max_prompt_tokens: int | None = None
