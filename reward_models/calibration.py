@@ -12,6 +12,7 @@ from textgym.types import FloatArray
 
 _LOG_TEMPERATURES = (float(np.log(1e-3)), float(np.log(1e3)))
 _BINS = 5
+_FEWEST = 30  # choices that say anything about probabilities
 
 
 class ReliabilityBin(NamedTuple):
@@ -56,6 +57,9 @@ class Calibration:
 def fit_temperature(differences: FloatArray, labels: FloatArray) -> float:
     """Temperature with which ``sigmoid(differences / temperature)`` has the least log loss, in ``[0.001, 1000]``.
 
+    Labels are drawn towards 1/2 by one imagined answer of each kind (Platt), or a model that is always right would be
+    called certain.
+
     The log loss is convex in ``1 / temperature``, hence has one minimum along the log temperature too; golden-section
     search finds it to 1e-6.
 
@@ -67,10 +71,12 @@ def fit_temperature(differences: FloatArray, labels: FloatArray) -> float:
         The temperature; 1 without data.
 
     References:
-        Guo et al., "On calibration of modern neural networks" (2017), arXiv:1706.04599.
+        Guo et al., "On calibration of modern neural networks" (2017), arXiv:1706.04599. On the imagined answers: Platt,
+        "Probabilistic outputs for support vector machines" (1999).
     """
     if not len(differences):
         return 1.0
+    labels = (len(labels) * labels + 1) / (len(labels) + 2)
     low, high = _LOG_TEMPERATURES
     golden = (np.sqrt(5) - 1) / 2
     while high - low > 1e-6:
@@ -90,9 +96,9 @@ def calibrate(differences: FloatArray, labels: FloatArray) -> Calibration | None
         labels: Preference for a in ``[0, 1]``, shape ``(n,)``.
 
     Returns:
-        The calibration, or ``None`` if nothing was held out.
+        The calibration, or ``None`` if fewer than 30 choices were held out.
     """
-    if not len(differences):
+    if (labels != 0.5).sum() < _FEWEST:
         return None
     probabilities = _cross_fitted(differences, labels)
     bins = tuple(reliability(probabilities, labels))

@@ -202,7 +202,8 @@ def judge(
             *_constant_annotators([*train, *held_out]),
         ),
     )
-    return Result(overall, calibrate(differences[decisive], labels[decisive]), details, len(kept))
+    decided = int((labels[decisive] != 0.5).sum())
+    return Result(overall, calibrate(differences[decisive], labels[decisive]), details, decided)
 
 
 def labels_of(judgements: Sequence[Judgement]) -> FloatArray:

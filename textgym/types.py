@@ -95,6 +95,11 @@ class Feedback:
             _check_seconds("seconds", self.seconds)
 
 
+def _is_whole(value: object) -> bool:
+    """Is it an integer? Truth values and numbers such as 2.0 come from outside too."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison(Feedback):
     """One answered question "which response is better?".
@@ -149,7 +154,7 @@ class Ranking(Feedback):
                 f"expected two responses or more and one rank for each, got {count} responses and "
                 f"{len(self.ranks)} ranks; give each response its place"
             )
-        if min(self.ranks) != 1 or max(self.ranks) > count:
+        if not all(map(_is_whole, self.ranks)) or min(self.ranks) != 1 or max(self.ranks) > count:
             raise ValueError(f"expected ranks from 1 (the best) to {count}, got {self.ranks}; correct them")
 
 
@@ -170,7 +175,7 @@ class Rating(Feedback):
     def __post_init__(self) -> None:
         self._check(1)
         for name, grade in {"rating": self.rating, **self.criteria}.items():
-            if grade not in range(1, 6):
+            if not _is_whole(grade) or grade not in range(1, 6):
                 raise ValueError(f"expected a whole number from 1 to 5 as {name}, got {grade!r}; correct it")
 
     @property

@@ -112,12 +112,22 @@ def test_votes_go_from_store_to_store_once(tmp_path: Path) -> None:
     with filled(tmp_path / "a.db") as one, FeedbackStore(tmp_path / "b.db") as two:
         assert export_votes(one, tmp_path / "v.jsonl") == 4
         assert import_votes(one, tmp_path / "v.jsonl") == 0
-        assert import_votes(two, tmp_path / "v.jsonl") == 3
+        assert import_votes(two, tmp_path / "v.jsonl") == 2
         assert import_votes(two, tmp_path / "v.jsonl") == 0
         assert [(v.id, v.annotator, v.records) for v in two.votes()] == [
-            (v.id, v.annotator, v.records) for v in one.votes() if v.records
+            (v.id, v.annotator, v.records) for v in one.votes() if v.records and not v.is_check
         ]
-        assert read_records(tmp_path / "v.jsonl") == one.records(checks=True)
+        assert read_records(tmp_path / "v.jsonl") == one.records()
+
+
+def test_records_come_back_to_their_own_project_once(tmp_path: Path) -> None:
+    with filled(tmp_path / "a.db") as store:
+        before = store.records(checks=True)
+        export_records(store.records(), tmp_path / "r.jsonl")
+        assert import_votes(store, tmp_path / "r.jsonl") == 0
+        write_records(tmp_path / "more.jsonl", [*store.records(), store.records()[0]])
+        assert import_votes(store, tmp_path / "more.jsonl") == 1
+        assert store.records(checks=True)[: len(before)] == before
 
 
 def test_records_without_names_are_imported_once_each(tmp_path: Path) -> None:

@@ -40,6 +40,21 @@ def test_answers_come_back_in_order_and_are_asked_for_once(tmp_path: Path) -> No
         assert People(store, overlap=2).answer(questions[::-1]) == answers[::-1]
 
 
+def test_what_everybody_skipped_is_not_waited_for(tmp_path: Path) -> None:
+    questions = [Question(f"k{i}", "p", ("long text", f"{i}")) for i in range(2)]
+    with FeedbackStore(tmp_path / "x.db") as store:
+        items = store.add(questions)
+        assert store.skip("s", "ann", items[0] if store.assign("ann") else 0)
+        assert store.missing(items) == 1  # nobody but ann is known, and she has one more to answer
+        visit(tmp_path / "x.db", "ann", 1)
+        assert store.missing(items) == 0
+        (first, second) = People(store, timeout=5).answer(questions)
+        assert (first, len(second)) == ((), 1)
+        two = store.add([Question("both", "p", ("x", "y"))], overlap=2)
+        visit(tmp_path / "x.db", "ann", 1)
+        assert store.missing(two) == 1  # it wants two people
+
+
 def test_waiting_ends(tmp_path: Path) -> None:
     with FeedbackStore(tmp_path / "x.db") as store:
         people = People(store, poll_seconds=0.01, timeout=0.05)

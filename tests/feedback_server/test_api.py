@@ -56,6 +56,42 @@ def test_ranks_mean_the_texts_as_listed(place: Any) -> None:
     assert (record.responses, record.ranks) == (("r0", "r1", "r2"), (2, 1, 3))
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ("rank", {"ranks": [1, 1.5, 2]}),
+        ("rank", {"ranks": [True, 2, 3]}),
+        ("rate", {"ratings": [4.0]}),
+        ("rate", {"ratings": [4], "criteria": [{"another": 3}]}),
+        ("edit", {"text": "better", "edited": -1, "choice": "b"}),
+        ("edit", {"text": "better", "edited": 2, "choice": "b"}),
+    ],
+)
+def test_what_could_not_be_read_again_is_refused(place: Any, answer: tuple[str, dict[str, Any]]) -> None:
+    client, (mode, said) = place.visitor(), answer
+    add(client, mode, ANSWERS[mode][0])
+    client.post("/api/assign", json={"annotator": "ann"})
+    vote = {"annotator": "ann", "item": 1, "answer": said}
+    assert client.post("/api/votes", json=vote).status_code == 422
+    assert client.get("/api/status").json()["votes"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("votes", '{"annotator": "ann", "item": 1' + "0" * 30 + "}"),
+        ("questions", '{"questions": [], "overlap": 1' + "0" * 30 + "}"),
+        ("questions", '{"questions": [], "priority": NaN}'),
+        ("priorities", '{"1": NaN}'),
+        ("priorities", '{"1' + "0" * 30 + '": 1.0}'),
+        ("accuracy", '{"labels": 1' + "0" * 30 + ', "mean": 0.5, "low": 0.4, "high": 0.6}'),
+    ],
+)
+def test_numbers_out_of_range_are_refused(place: Any, path: str, body: str) -> None:
+    reply = place.visitor().post(f"/api/{path}", content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 422
+
+
 def test_checks_priorities_and_status(place: Any) -> None:
     client = place.visitor()
     add(client, "compare", 2, overlap=2)

@@ -68,6 +68,14 @@ def test_nothing_held_out_is_no_calibration() -> None:
     assert calibrate(np.zeros(0), np.zeros(0)) is None
 
 
+def test_a_few_right_answers_are_no_certainty() -> None:
+    assert calibrate(np.ones(29), np.ones(29)) is None
+    assert calibrate(np.ones(100), np.full(100, 0.5)) is None
+    calibration = calibrate(np.ones(30), np.ones(30))
+    assert calibration is not None
+    assert 0.9 < 1 / (1 + math.exp(-1 / calibration.temperature)) < 0.98
+
+
 def test_json_round_trip() -> None:
     calibration = calibrate(*choices(1.0, n=50))
     assert calibration is not None

@@ -51,6 +51,13 @@ def test_ties_are_left_out_and_equal_scores_are_half_right() -> None:
     assert accuracy(judged[3:], np.zeros(1)) == (0.5, 0.0, 1.0)
 
 
+def test_only_preferences_are_counted() -> None:
+    ties = [judgement("x", "y", 0.5, prompt=f"tie {i}") for i in range(90)]
+    result = judge(by_length, [*many(10), *ties], many(50))
+    assert result.pairs == 10
+    assert result.calibration is None
+
+
 def test_agreement_by_hand() -> None:
     """Three questions: three annotators of whom two agree (1/3), two who agree (1), one alone."""
     judged = [

@@ -64,6 +64,8 @@ def answer_edit(question: Question, text: str, edited: int | None, choice: Choic
         choice: Which of two responses is better; ``None`` where there is one.
         by: Who answered.
     """
+    if edited is not None and edited not in range(len(question.responses)):
+        raise ValueError(f"expected the number of a response, 0 to {len(question.responses) - 1}, got {edited!r}")
     first = () if choice is None else (_comparison(question, choice, by),)
     source = None if edited is None else question.responses[edited]
     about = _about(question, by, ()) if edited is None else _about_one(question, edited, by)
@@ -114,6 +116,8 @@ def check_answer(question: Question, annotator: str, records: Sequence[Record]) 
             f"{_names(kinds)}; send one such answer"
         )
     for place, record in enumerate(records):
+        if isinstance(record, Rating) and question.criteria and not set(record.criteria) <= set(question.criteria):
+            raise ValueError(f"expected grades for {question.criteria}, got {dict(record.criteria)}; leave others out")
         same = (record.task_key, record.prompt, record.annotator) == (question.task_key, question.prompt, annotator)
         if not same or not _is_about(question, place, record):
             raise ValueError(

@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
 from textgym.feedback.comparisons import PreferenceRow
-from textgym.feedback.records import KINDS, read_lines, record_from_json, record_to_json, replacing, write_lines
+from textgym.feedback.records import (
+    KINDS,
+    is_check,
+    read_lines,
+    record_from_json,
+    record_to_json,
+    replacing,
+    write_lines,
+)
 from textgym.feedback.store import FeedbackStore
 from textgym.types import Comparison, Demonstration, Ranking, Rating, Record
 
@@ -93,15 +101,22 @@ def export_records(records: Iterable[Record], path: str | Path, form: Form = "re
 def export_votes(store: FeedbackStore, path: str | Path) -> int:
     """Write all records of a store, attention checks included, for `import_votes`; returns how many.
 
-    The lines are records with the name of their vote.
+    The lines are records with the name of their vote. Those that answer an attention check say so by ``"check": true``;
+    `import_votes` and `read_records` pass over them.
     """
-    rows = [{"vote": vote.id, **record_to_json(record)} for vote in store.votes() for record in vote.records]
+    rows = [
+        {"vote": vote.id, **({"check": True} if vote.is_check else {}), **record_to_json(record)}
+        for vote in store.votes()
+        for record in vote.records
+    ]
     write_lines(path, rows)
     return len(rows)
 
 
 def import_votes(store: FeedbackStore, path: str | Path) -> int:
     """Add the records of a file to a store, all or none; those that are there already are not added again.
+
+    What is there is known by the names of votes, and records without one by what they say.
 
     Args:
         store: The store.
@@ -114,23 +129,32 @@ def import_votes(store: FeedbackStore, path: str | Path) -> int:
         DataError: Naming file and line, as `read_records`.
         FileNotFoundError: If there is no file.
     """
-    named = list(_named(read_lines(path)))
+    known = Counter(_content(record) for record in store.records(checks=True))
+    named = list(_named(read_lines(path), known))
     groups = itertools.groupby(named, key=lambda pair: pair[0])
     return store.add_votes([(name, [record for _, record in group]) for name, group in groups])
 
 
-def _named(lines: Iterable[tuple[str, object]]) -> Iterator[tuple[str, Record]]:
-    """Yield records with the names of their votes; a record without one is named after its content."""
+def _named(lines: Iterable[tuple[str, object]], known: Mapping[str, int]) -> Iterator[tuple[str, Record]]:
+    """Yield records with the names of their votes; one without is named after its content, unless that is known."""
     seen: Counter[str] = Counter()
     for place, row in lines:
         record = record_from_json(row, place)
         name = row.get("vote") if isinstance(row, dict) else None
+        if is_check(row):
+            continue
         if not isinstance(name, str):
-            content = json.dumps(record_to_json(record), sort_keys=True)
-            digest = hashlib.sha256(content.encode()).hexdigest()[:32]
-            seen[digest] += 1
-            name = f"{digest}-{seen[digest]}"
+            content = _content(record)
+            seen[content] += 1
+            if seen[content] <= known.get(content, 0):
+                continue
+            name = f"{content}-{seen[content]}"
         yield name, record
+
+
+def _content(record: Record) -> str:
+    """A digest of everything that a record says."""
+    return hashlib.sha256(json.dumps(record_to_json(record), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _pairs(record: Record) -> list[tuple[str, str]]:

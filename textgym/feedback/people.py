@@ -38,7 +38,8 @@ class People:
     def answer(self, questions: Sequence[Question]) -> list[tuple[Record, ...]]:
         """Return the records that all people gave to each question, in order.
 
-        Questions that were answered before, for instance in a run that was interrupted, are not asked again.
+        Questions that were answered before, for instance in a run that was interrupted, are not asked again. One that
+        everybody skipped has no record.
 
         Raises:
             TimeoutError: Not all were answered in time; the answers so far are in the store.

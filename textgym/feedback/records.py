@@ -99,7 +99,12 @@ def read_records(path: str | Path) -> list[Record]:
         DataError: Naming file and line, if a line is no record; naming the file, if it cannot be read.
         FileNotFoundError: If there is no file.
     """
-    return [record_from_json(row, place) for place, row in read_lines(path)]
+    return [record_from_json(row, place) for place, row in read_lines(path) if not is_check(row)]
+
+
+def is_check(row: object) -> bool:
+    """Does a line of `export_votes` answer an attention check? Nothing is to be learnt from these."""
+    return isinstance(row, dict) and row.get("check") is True
 
 
 def read_comparisons(path: str | Path) -> list[Comparison]:

@@ -321,6 +321,7 @@ class FeedbackStore:
         _check_name(annotator)
         _check_name(vote_id)
         text = _records_text(records)
+        _records(text)  # what could not be read again is refused before it is acknowledged
         with self._database.write() as db:
             known = tables.vote_row(db, vote_id)
             if known is not None and (known.annotator, known.item) != (annotator, item):
@@ -432,10 +433,21 @@ class FeedbackStore:
         return Progress(*map(int, row))
 
     def missing(self, items: Iterable[int]) -> int:
-        """Count those of some questions that still want votes, by their numbers."""
+        """Count those of some questions that somebody still could answer, by their numbers.
+
+        Not counted: those with enough votes, and those that everybody known has answered or skipped, if these are as
+        many people as each question wants.
+        """
         with self._database.read() as db:
-            rows = db.execute("SELECT id FROM items WHERE votes < overlap AND expected IS NULL").fetchall()
-        return len({item for (item,) in rows} & set(items))
+            wanted = dict(db.execute("SELECT id, overlap FROM items WHERE votes < overlap AND expected IS NULL"))
+            voted = db.execute("SELECT annotator, item FROM votes WHERE item IS NOT NULL AND undone IS NULL").fetchall()
+        voters: dict[int, set[str]] = {}
+        for annotator, item in voted:
+            voters.setdefault(item, set()).add(annotator)
+        everybody = {annotator for annotator, _ in voted}
+        return sum(
+            voters.get(item, set()) != everybody or len(everybody) < wanted[item] for item in set(items) & set(wanted)
+        )
 
     def annotator_progress(self, annotator: str) -> AnnotatorProgress:
         """Count the questions of one annotator; those that others answer meanwhile drop out of ``remaining``."""

@@ -56,7 +56,8 @@ def run_rlhf_resume(path: str) -> RunFolder:
         raise RunFolderError(f"expected a run of textgym {_COMMAND}, got one of {config.get('command')!r}; start anew")
     settings = settings_from_json(RlhfSettings, config["settings"])
     console.say(f"Going on with {run.path}.")
-    return _run_rounds(run, settings, _check(settings))
+    with _advising(run):
+        return _run_rounds(run, settings, _check(settings))
 
 
 def _check(settings: RlhfSettings) -> Task:
@@ -103,7 +104,9 @@ def _annotators(loop: Loop) -> Iterator[Callable[[Round], Annotator]]:
 
 
 def _ask_people(loop: Loop, link: str, round_: Round) -> People:
-    console.say(f"Please answer at {link}   (Ctrl-C stops, and nothing is lost)")
+    overlap = loop.settings.overlap
+    whom = "" if overlap == 1 else f" Each question waits for {overlap} people, under names of their own."
+    console.say(f"Please answer at {link}   (Ctrl-C stops, and nothing is lost){whom}")
     return People(loop.store, overlap=loop.settings.overlap)
 
 

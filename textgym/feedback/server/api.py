@@ -35,8 +35,8 @@ def _let_in(request: Request, site: SiteOf) -> None:
     """Let in who has the token, or is the owner at a browser; an open site, whoever is no foreign form."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if site.token is not None and scheme.lower() == "bearer":
-        site.slow_down(request)
         if not matches(token, site.token):
+            site.slow_down(request)
             site.note_mistake(request)
             raise LoginNeededError
     elif not site.is_open:
@@ -52,6 +52,9 @@ def _let_in(request: Request, site: SiteOf) -> None:
 router = APIRouter(prefix="/api", dependencies=[Depends(_let_in)])
 Text = Annotated[str, Field(max_length=200_000)]
 Name = Annotated[str, Field(max_length=200)]
+Item = Annotated[int, Field(ge=1, le=2**53)]
+Count = Annotated[int, Field(ge=1, le=2**31)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class QuestionBody(BaseModel):
@@ -69,8 +72,8 @@ class QuestionsBody(BaseModel):
     """Questions to add; those with an expected answer become attention checks."""
 
     questions: list[QuestionBody]
-    overlap: int = 1
-    priority: float = 0.0
+    overlap: Count = 1
+    priority: Number = 0.0
     expected: list[Any] | None = None
 
 
@@ -90,19 +93,19 @@ class VoteBody(BaseModel):
     """
 
     annotator: Name
-    item: int
+    item: Item
     answer: dict[str, Any] | None = None
     id: Name | None = None
-    seconds: float | None = None
+    seconds: Number | None = None
 
 
 class AccuracyBody(BaseModel):
     """How well a reward model does after so many labels."""
 
-    labels: int
-    mean: float
-    low: float
-    high: float
+    labels: Annotated[int, Field(ge=0, le=2**53)]
+    mean: Number
+    low: Number
+    high: Number
 
 
 @router.get("/status")
@@ -144,7 +147,7 @@ def add_questions(site: SiteOf, body: QuestionsBody) -> dict[str, list[int]]:
 
 
 @router.post("/priorities")
-def set_priorities(site: SiteOf, body: dict[int, float]) -> None:
+def set_priorities(site: SiteOf, body: dict[Item, Number]) -> None:
     """Change which questions are asked first."""
     site.store.set_priorities(body)
 
@@ -198,7 +201,7 @@ def _question(body: QuestionBody) -> Question:
 
 
 def _expected(answer: Any) -> Expected:
-    if isinstance(answer, list) and all(isinstance(value, int) for value in answer):
+    if isinstance(answer, list) and all(type(value) is int for value in answer):
         return answer
     if isinstance(answer, str):
         return answer  # type: ignore[return-value]  # the store checks it

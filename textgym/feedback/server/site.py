@@ -81,8 +81,8 @@ class Site:
 
     def __post_init__(self) -> None:
         secret = self.store.update_setting("secret", lambda known: known or secrets.token_hex(32))
-        # Who was let in because the site was open is not let in once it is closed.
-        kind = "open" if self.is_open else "closed"
+        # Who was let in because the site was open, or by another token, is not let in once that has changed.
+        kind = "open" if self.is_open else f"closed:{self.token}"
         object.__setattr__(self, "secret", hashlib.sha256(f"{kind}:{secret}".encode()).digest())
         object.__setattr__(self, "accounts", Accounts(self.store))
         object.__setattr__(self, "templates", _environment())
