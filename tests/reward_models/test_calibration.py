@@ -29,9 +29,9 @@ def test_temperature_of_the_choices_is_found(temperature: float) -> None:
 
 
 def test_temperature_by_hand() -> None:
-    # difference 2 wins 3 times of 4: sigmoid(2 / T) = 0.75, T = 2 / log 3
+    # difference 2 wins 3 times of 4, with the imagined answers 4 times of 6: sigmoid(2 / T) = 2 / 3, T = 2 / log 2
     found = fit_temperature(np.full(4, 2.0), np.array([1.0, 1.0, 1.0, 0.0]))
-    assert found == pytest.approx(2 / math.log(3), rel=1e-4)
+    assert found == pytest.approx(2 / math.log(2), rel=1e-4)
 
 
 @pytest.mark.parametrize("labels", [[1.0], [0.0], [0.5]])
