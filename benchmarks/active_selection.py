@@ -151,7 +151,7 @@ def run(options: Options) -> Report:
         for seed in range(study.seeds):
             start = time.perf_counter()
             random, active = curves_of(task, embedder, study, seed)
-            curves.append({"random": random, "chosen": active})
+            curves.append({"random": np.round(random, 3).tolist(), "chosen": np.round(active, 3).tolist()})
             shares.append(share_saved(random, active, study))
             gains.append(active[-1] - random[-1])
             seconds = time.perf_counter() - start
