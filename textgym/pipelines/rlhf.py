@@ -39,7 +39,7 @@ def run_rlhf(settings: RlhfSettings) -> RunFolder:
     console.say(
         f"{settings.rounds} rounds from {settings.model} on {describe_data(task)}: {settings.labels} questions to "
         f"{whom} -> reward -> {settings.iterations} iterations of PPO -> {settings.eval_prompts} unseen prompts; about "
-        f"2 minutes a round for the shipped model on 2 cores. Files: {run.path}"
+        f"2 minutes a round for the shipped model. Files: {run.path}"
     )
     return _run_rounds(run, settings, task)
 

@@ -44,7 +44,7 @@ _SAVE_EVERY = 2
 
 @dataclass(frozen=True, slots=True)
 class RlhfSettings:
-    """Settings of ``textgym rlhf``; the default ones take about six minutes on two cores.
+    """Settings of ``textgym rlhf``; the default ones take about seven minutes on one core.
 
     Attributes:
         choice: Task and data.
