@@ -439,15 +439,7 @@ class FeedbackStore:
         many people as each question wants.
         """
         with self._database.read() as db:
-            wanted = dict(db.execute("SELECT id, overlap FROM items WHERE votes < overlap AND expected IS NULL"))
-            voted = db.execute("SELECT annotator, item FROM votes WHERE item IS NOT NULL AND undone IS NULL").fetchall()
-        voters: dict[int, set[str]] = {}
-        for annotator, item in voted:
-            voters.setdefault(item, set()).add(annotator)
-        everybody = {annotator for annotator, _ in voted}
-        return sum(
-            voters.get(item, set()) != everybody or len(everybody) < wanted[item] for item in set(items) & set(wanted)
-        )
+            return len(set(items) & tables.unanswered(db))
 
     def annotator_progress(self, annotator: str) -> AnnotatorProgress:
         """Count the questions of one annotator; those that others answer meanwhile drop out of ``remaining``."""

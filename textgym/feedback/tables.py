@@ -128,3 +128,14 @@ def vote_row(db: sqlite3.Connection, vote_id: str) -> VoteRow | None:
     """Return a vote by its name, undone or not."""
     row = db.execute("SELECT item, annotator, records, undone FROM votes WHERE id = ?", (vote_id,)).fetchone()
     return None if row is None else VoteRow(*row)
+
+
+def unanswered(db: sqlite3.Connection) -> set[int]:
+    """Return the numbers of questions that want votes, and that somebody known, or not known yet, could give them."""
+    wanted = dict(db.execute("SELECT id, overlap FROM items WHERE votes < overlap AND expected IS NULL"))
+    voted = db.execute("SELECT annotator, item FROM votes WHERE item IS NOT NULL AND undone IS NULL").fetchall()
+    voters: dict[int, set[str]] = {}
+    for annotator, item in voted:
+        voters.setdefault(item, set()).add(annotator)
+    everybody = {annotator for annotator, _ in voted}
+    return {item for item, count in wanted.items() if voters.get(item, set()) != everybody or len(everybody) < count}
