@@ -73,7 +73,7 @@ def test_people_who_like_references_prefer_them(lm: str, data: str) -> None:
 
 
 def test_attention_checks_find_spammers(lm: str, data: str) -> None:
-    sample(lm, data, "--prompts", "40", "--checks", "12", "--overlap", "2")
+    sample(lm, data, "--prompts", "120", "--checks", "12", "--overlap", "2")
     run("simulate", "p.db", "--annotators", "2", "--spammers", "0.5", "--by", "rouge", "--noise", "0.001")
     with FeedbackStore("p.db") as store:
         attention = store.attention()
