@@ -73,12 +73,14 @@ def test_people_who_like_references_prefer_them(lm: str, data: str) -> None:
 
 
 def test_attention_checks_find_spammers(lm: str, data: str) -> None:
-    sample(lm, data, "--prompts", "120", "--checks", "12", "--overlap", "2")
-    run("simulate", "p.db", "--annotators", "2", "--spammers", "0.5", "--by", "rouge", "--noise", "0.001")
+    sample(lm, data, "--prompts", "40", "--checks", "4", "--overlap", "4")
+    run("simulate", "p.db", "--annotators", "4", "--spammers", "0.75", "--by", "rouge", "--noise", "0.001")
     with FeedbackStore("p.db") as store:
         attention = store.attention()
-    assert attention["simulated-1"] == (12, 12)
-    assert attention["simulated-2"][0] < 12  # who guesses is right about all twelve once in 4,096 times
+    assert attention["simulated-1"] == (4, 4)
+    spammers = [attention[f"simulated-{number}"] for number in (2, 3, 4)]
+    # Three who guess are right about four checks each once in 4,096 times.
+    assert sum(right for right, _ in spammers) < sum(asked for _, asked in spammers) == 12
 
 
 def test_sampling_twice_adds_nothing_twice(lm: str, data: str) -> None:
