@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+
 import torch
 
 
@@ -18,3 +21,14 @@ def pick_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"expected 'auto', 'cpu' or 'cuda' as the device, got {device!r} ({reason})") from error
+
+
+def release_memory() -> None:
+    """Give memory that freed tensors left in pieces back to the system, where the C library can: glibc, on Linux.
+
+    Tensors of ever-new sizes split memory into pieces that few later ones fit into, so a process grows to several times
+    what it needs at once; malloc by itself gives back only what lies at the end. Takes about 0.1 s per GB.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

@@ -21,6 +21,7 @@ from textgym.errors import DataError
 from textgym.evaluation import Measures, judge
 from textgym.feedback import FeedbackStore, Habits, Panel, SimulatedPerson, reward_scorer, simulated_people, win_rates
 from textgym.metrics.intervals import proportion_interval
+from textgym.models.device import release_memory
 from textgym.pipelines.evaluate import Evaluation, Exam, read_texts, write_texts
 from textgym.pipelines.feedback_questions import SampleSettings, question_about
 from textgym.pipelines.feedback_questions import write_texts as texts_by_writers
@@ -200,6 +201,7 @@ def play(round_: Round, ask: Callable[[Round], Annotator]) -> None:
     if not round_.is_last_match:
         fit(round_)
         train(round_)
+        release_memory()
 
 
 def _make_folder(round_: Round) -> None:
