@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from textgym import cli
 from textgym.evaluation import Measures
-from textgym.feedback import FeedbackStore, SimulatedPerson
+from textgym.feedback import FeedbackStore, SimulatedPerson, accuracy_curve
 from textgym.metrics.intervals import proportion_interval
 from textgym.pipelines import rlhf, rlhf_rounds
 from textgym.pipelines import train as train_pipeline
@@ -98,6 +98,14 @@ def test_a_run_leaves_everything_behind(whole: Path, settings: RlhfSettings) -> 
         for name in ("summary.json", "log.jsonl", "checkpoints", "learning_curve.png", "reward", "model"):
             assert (folder / name).exists()
     assert (whole / "rounds.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_dashboard_of_a_run_shows_how_accurate_every_reward_was(whole: Path) -> None:
+    with FeedbackStore(whole / "feedback.db") as store:
+        curve = accuracy_curve(store)
+    _, first, second = RunFolder(whole).summary()["rounds"]
+    assert [point.accuracy.mean for point in curve] == [first["accuracy"]["mean"], second["accuracy"]["mean"]]
+    assert 0 < curve[0].labels < first["labels"] < curve[1].labels < second["labels"]  # those that were trained on
     # What one round measures last is what the next one measures first, but for the reward.
     before, after = rows(whole / "round-2", "texts-before.jsonl"), rows(whole / "round-1", "texts-after.jsonl")
     assert [row["text"] for row in before] == [row["text"] for row in after]

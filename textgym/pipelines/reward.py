@@ -157,7 +157,9 @@ def run_reward_fit(settings: RewardSettings) -> RunFolder:
     show_details(report, curve)
     seconds = {"fit": report.seconds, "total": time.perf_counter() - start}
     run.write_summary({**report_as_json(report, curve), "seconds": seconds})
-    _note_in_project(settings, report, curve)
+    if settings.feedback is not None and _is_project(settings.feedback):
+        with FeedbackStore(settings.feedback) as store:
+            note_accuracy(store, report, curve)
     console.say(f"Reward model: {run.reward}   use it with: textgym train {settings.choice.env_id} --reward {run.path}")
     return run
 
@@ -227,15 +229,12 @@ def _backbone(settings: RewardSettings) -> str:
     return f"{count}trunk {settings.model}{adapters}, {settings.epochs} epoch(s); minutes for small models"
 
 
-def _note_in_project(settings: RewardSettings, report: FitReport, curve: Sequence[CurvePoint]) -> None:
+def note_accuracy(store: FeedbackStore, report: FitReport, curve: Sequence[CurvePoint] = ()) -> None:
     """Let the dashboard of a project show how accurate a model is after so many labels."""
-    if settings.feedback is None or not _is_project(settings.feedback):
-        return
-    with FeedbackStore(settings.feedback) as store:
-        for point in curve:
-            add_accuracy(store, point.labels, point.accuracy)
-        if report.held_out is not None:
-            add_accuracy(store, report.pairs, report.accuracy)
+    for point in curve:
+        add_accuracy(store, point.labels, point.accuracy)
+    if report.held_out is not None:
+        add_accuracy(store, report.pairs, report.accuracy)
 
 
 def simulate_comparisons(settings: RewardSettings, task: Task, model: LanguageModel) -> list[Comparison]:

@@ -25,7 +25,7 @@ from textgym.models.device import release_memory
 from textgym.pipelines.evaluate import Evaluation, Exam, read_texts, write_texts
 from textgym.pipelines.feedback_questions import SampleSettings, question_about
 from textgym.pipelines.feedback_questions import write_texts as texts_by_writers
-from textgym.pipelines.reward import NOISE, AnnotatorName, RewardSettings, annotator_of, fit_reward
+from textgym.pipelines.reward import NOISE, AnnotatorName, RewardSettings, annotator_of, fit_reward, note_accuracy
 from textgym.pipelines.reward_report import report_as_json, show_report
 from textgym.pipelines.settings import SEEDS, check_settings
 from textgym.pipelines.setup import TaskChoice, load_model
@@ -312,6 +312,7 @@ def fit(round_: Round) -> None:
         records = round_.loop.store.records()
         report = fit_reward(folder, settings.for_reward(round_.seed("fit")), round_.loop.task, trunk, records)
         show_report(report)
+        note_accuracy(round_.loop.store, report)
         _note(round_, report_as_json(report))
 
 
