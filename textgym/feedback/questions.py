@@ -10,8 +10,9 @@ from typing import Any, TypeGuard
 
 from textgym.errors import DataError
 from textgym.feedback.answers import check_expected
+from textgym.feedback.entries import Planned
 from textgym.feedback.records import read_lines, write_lines
-from textgym.feedback.store import FeedbackStore, Planned
+from textgym.feedback.store import FeedbackStore
 from textgym.types import Question
 
 _LONGEST_KEY = 80  # of one made from a prompt

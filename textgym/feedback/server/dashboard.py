@@ -21,6 +21,7 @@ from textgym.feedback.agreement import (
     position_bias,
     raw_agreement,
 )
+from textgym.feedback.entries import Vote
 from textgym.feedback.exchange import Form, export_records
 from textgym.feedback.learning_curve import accuracy_curve
 from textgym.feedback.server.charts import (
@@ -32,7 +33,7 @@ from textgym.feedback.server.charts import (
     matrix_picture,
 )
 from textgym.feedback.server.site import Owner, SiteOf
-from textgym.feedback.store import FeedbackStore, Vote
+from textgym.feedback.store import FeedbackStore
 from textgym.feedback.strengths import bradley_terry_scores, win_rates
 from textgym.types import Comparison, ImplicitFeedback, Ranking, Rating, Record
 
