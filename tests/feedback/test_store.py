@@ -98,6 +98,16 @@ def test_questions_are_added_once(store: FeedbackStore) -> None:
     assert store.progress().items == 4
 
 
+def test_adding_again_asks_more_people_never_fewer(store: FeedbackStore) -> None:
+    store.add(questions(2), priority=2.0)
+    store.add(questions(1), overlap=3, priority=5.0)
+    store.add(questions(2), overlap=2)
+    store.add(questions(1))
+    assert [(row.overlap, row.priority) for row in store.plan()] == [(3, 2.0), (2, 2.0)]
+    assert [vote(store, name) for name in ("ann", "bob", "cy", "dan")] == [1, 1, 1, 2]
+    assert store.progress() == (2, 1, 4, 5)
+
+
 def test_who_left_resumes_with_the_same_question_in_the_same_order(store: FeedbackStore, clock: Clock) -> None:
     store.add(questions(5))
     first = store.assign("ann")

@@ -88,6 +88,18 @@ def test_sampling_twice_adds_nothing_twice(lm: str, data: str) -> None:
     assert sample(lm, data, "--prompts", "5") == first
 
 
+def test_a_larger_overlap_asks_more_people(lm: str, data: str) -> None:
+    sample(lm, data, "--prompts", "5")
+    columns = ("--data", data, "--prompt-column", "doc", "--reference-column", "sum")
+    again = ("--model", lm, "--references", "--max-new-tokens", "6", "--prompts", "5", "--overlap", "3")
+    assert "0 new questions, 10 more votes wanted" in run("sample", "p.db", "TextSumm-v0", *columns, *again).stdout
+    run("export", "p.db", "questions.jsonl", "--form", "questions")
+    run("import", "q.db", "questions.jsonl")
+    assert "0 new questions, 0 more votes wanted" in run("import", "q.db", "questions.jsonl").stdout
+    with FeedbackStore("q.db") as store:
+        assert store.progress() == (5, 0, 0, 15)
+
+
 def test_some_votes_now_and_the_others_later(lm: str, data: str) -> None:
     sample(lm, data, "--prompts", "6")
     run("simulate", "p.db", "--annotators", "1", "--by", "length", "--votes", "2")

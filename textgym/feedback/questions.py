@@ -30,7 +30,7 @@ def export_questions(store: FeedbackStore, path: str | Path) -> int:
 
 
 def import_questions(store: FeedbackStore, path: str | Path, overlap: int = 1) -> int:
-    """Add the questions of a file to a store; those that are there already are not added again.
+    """Add the questions of a file to a store; of those that are there already, the larger overlap counts.
 
     Args:
         store: The store.

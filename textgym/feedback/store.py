@@ -94,7 +94,7 @@ class FeedbackStore:
     # Questions
 
     def add(self, questions: Iterable[Question], *, overlap: int = 1, priority: float = 0.0) -> list[int]:
-        """Add questions; one that is there already is not added again.
+        """Add questions; of one that is there already, the larger overlap counts and the priority stays.
 
         Args:
             questions: What to ask; their ``order_seed`` is ignored, since every annotator gets an order of their own.

@@ -29,12 +29,13 @@ class VoteRow(NamedTuple):
 
 
 def add(db: sqlite3.Connection, question: Question, expected: Expected | None, overlap: int, priority: float) -> int:
-    """Add a question unless it is there; return its number."""
+    """Add a question; one that is there keeps all but a smaller overlap. Return its number."""
     text = json.dumps(asdict(replace(question, order_seed=None)))
     answer = None if expected is None else json.dumps(expected)
     digest = hashlib.sha256(f"{text}{answer}".encode()).hexdigest()
     db.execute(
-        "INSERT OR IGNORE INTO items (digest, mode, question, expected, overlap, priority) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO items (digest, mode, question, expected, overlap, priority) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (digest) DO UPDATE SET overlap = MAX(overlap, excluded.overlap)",
         (digest, question.mode, text, answer, overlap, priority),
     )
     return int(db.execute("SELECT id FROM items WHERE digest = ?", (digest,)).fetchone()[0])

@@ -9,7 +9,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -124,7 +124,9 @@ def run_import(project: str, file: str, overlap: int) -> None:
     first = next(iter(read_lines(file)), ("", {}))[1]
     with FeedbackStore(project) as store:
         if is_question(first):
-            console.say(f"{import_questions(store, file, overlap):,} new questions <- {file}")
+            before = asked_so_far(store)
+            import_questions(store, file, overlap)
+            console.say(f"{asked_since(before, store)} <- {file}")
         else:
             console.say(f"{import_votes(store, file):,} new votes <- {file}")
 
@@ -160,6 +162,27 @@ def run_status(project: str) -> None:
             ["generator", "Bradley-Terry strength"],
             [[name, console.with_bounds(strength)] for name, strength in strengths.items()],
         )
+
+
+class Asked(NamedTuple):
+    """How many questions a project has, attention checks included, and how many votes it wants on the others."""
+
+    questions: int
+    wanted: int
+
+
+def asked_so_far(store: FeedbackStore) -> Asked:
+    """Return what a project asks now."""
+    return Asked(len(store.questions()), store.progress().wanted)
+
+
+def asked_since(before: Asked, store: FeedbackStore) -> str:
+    """Say what a project asks that it did not ask before: a larger overlap makes no new questions."""
+    now = asked_so_far(store)
+    more = now.wanted - before.wanted
+    return (
+        f"{now.questions - before.questions:,} new questions, {more:,} more {'vote' if more == 1 else 'votes'} wanted"
+    )
 
 
 def _existing(project: str) -> FeedbackStore:

@@ -17,6 +17,7 @@ from textgym.errors import DataError
 from textgym.evaluation import fixed_examples
 from textgym.feedback.simulated import Habits, Scorer, SimulatedPerson, reward_scorer, simulated_people
 from textgym.feedback.store import FeedbackStore
+from textgym.pipelines.feedback import asked_since, asked_so_far
 from textgym.pipelines.sampling import Sampling, sample_texts
 from textgym.pipelines.settings import check_settings
 from textgym.pipelines.setup import TaskChoice, load_model, require_context, stable_name, with_budgets
@@ -80,14 +81,14 @@ def run_sample(settings: SampleSettings) -> list[Question]:
     asked = [question_about(settings, task, example, row, names) for example, row, names in rows]
     questions = [question for question in asked if question is not None]
     with FeedbackStore(settings.project) as store:
-        before = len(store.questions())
+        before = asked_so_far(store)
         store.add(questions, overlap=settings.overlap)
         add_attention_checks(store, questions, settings)
         store.update_setting("task", lambda _: {**asdict(settings.choice.located()), "split": settings.split})
-        new = len(store.questions()) - before
+        new = asked_since(before, store)
     same = len(examples) - len(questions)
     console.say(
-        f"{new:,} new questions in {settings.project}"
+        f"{new} in {settings.project}"
         + (f"; left out {same} whose texts are all equal, or empty" if same else "")
         + f". Ask people: textgym feedback serve {settings.project}"
     )
