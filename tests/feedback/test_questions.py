@@ -52,6 +52,7 @@ def test_a_larger_overlap_counts(tmp_path: Path) -> None:
     [
         {"responses": ["only one"]},
         {"responses": "xy"},
+        {"responses": ["x", "x"]},
         {"responses": [1, 2]},
         {"prompt": None},
         {"prompt": ["p"]},

@@ -298,6 +298,17 @@ def test_what_is_not_there_is_an_error(store: FeedbackStore) -> None:
         store.add(questions(1), overlap=0)
 
 
+@pytest.mark.parametrize("texts", [("one", "one"), ("", ""), ("one", "", "two", "one")])
+def test_equal_texts_cannot_be_asked_about(store: FeedbackStore, texts: tuple[str, ...]) -> None:
+    question, message = Question("k", "p", texts, "rank"), f"number 1 and number {len(texts)} with the same text, "
+    with pytest.raises(ValueError, match=f"{message}'{texts[0]}'"):
+        store.add([*questions(1), question])
+    with pytest.raises(ValueError, match=message):
+        store.add_checks([question], [list(range(1, len(texts) + 1))])
+    assert store.plan() == []
+    assert store.add([Question("k", "p", ("one", ""))]) == [1]
+
+
 def test_attention_checks(store: FeedbackStore) -> None:
     store.add(questions(60))
     checks = store.add_checks([Question(f"c{i}", "p", ("good", "bad")) for i in range(3)], ["a"] * 3)

@@ -127,6 +127,7 @@ def test_accuracies_are_kept_for_the_dashboard(place: Any) -> None:
     ("path", "body", "status"),
     [
         ("/api/questions", {"questions": [{"task_key": "k", "prompt": "p", "responses": ["a"]}]}, 422),
+        ("/api/questions", {"questions": [{"task_key": "k", "prompt": "p", "responses": ["a", "a"]}]}, 422),
         ("/api/questions", {"questions": "x"}, 422),
         ("/api/questions", {"questions": [], "overlap": 0}, 422),
         ("/api/questions", {"questions": [], "expected": ["a"]}, 422),

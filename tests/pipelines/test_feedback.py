@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 
 from textgym import cli
 from textgym.feedback import FeedbackStore, read_records
-from textgym.pipelines.feedback_questions import SampleSettings, plan_writers
+from textgym.pipelines.feedback_questions import SampleSettings, make_checks, plan_writers
 from textgym.pipelines.setup import TaskChoice
-from textgym.types import Comparison, Demonstration, Example, ImplicitFeedback, Ranking, Rating
+from textgym.types import Comparison, Demonstration, Example, ImplicitFeedback, Question, Ranking, Rating
 
 
 def run(*arguments: str) -> Result:
@@ -117,6 +117,16 @@ def test_simulated_people_share_the_work(lm: str, data: str) -> None:
             "simulated-2": 8,
             "simulated-3": 8,
         }
+
+
+def test_a_text_that_reads_the_same_backwards_makes_no_check() -> None:
+    settings = SampleSettings(TaskChoice(), "p.db", checks=1)
+    short, long = Question("k", "p", ("a", "another")), Question("l", "p", ("some words", "more"))
+    with pytest.raises(ValueError, match="1 for 1 to compare, 0 of them long enough"):
+        make_checks([short], settings)
+    (check,), expected = make_checks([short, long], settings)
+    assert check.responses[0] == "some words" != check.responses[1]
+    assert expected == ["a"]
 
 
 def plan(count: int, *models: str, references: bool = False) -> list[list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from textgym.errors import DataError
-from textgym.feedback.answers import check_expected
+from textgym.feedback.answers import check_expected, check_question
 from textgym.feedback.entries import Planned
 from textgym.feedback.records import read_lines, write_lines
 from textgym.feedback.store import FeedbackStore
@@ -74,6 +74,7 @@ def _from_json(row: object, place: str, overlap: int) -> Planned:
             raise TypeError("task_key and prompt are texts, overlap is a whole number")
         if planned.overlap < 1 or not math.isfinite(planned.priority):
             raise ValueError("overlap is 1 or more, priority is finite")
+        check_question(question)
         if planned.expected is not None:
             check_expected(question, planned.expected)
         return planned

@@ -19,9 +19,10 @@ from typing import Any
 
 from textgym.errors import TextGymError
 from textgym.feedback import tables
-from textgym.feedback.answers import Expected, check_answer, check_expected, is_expected, merge_natural
+from textgym.feedback.answers import Expected, check_answer, check_expected, check_question, is_expected, merge_natural
 from textgym.feedback.database import Database
 from textgym.feedback.entries import AnnotatorProgress, Assignment, Planned, Progress, Vote
+from textgym.feedback.joining import Answerable
 from textgym.feedback.records import record_from_json, record_to_json
 from textgym.feedback.schema import APPLICATION_ID, MIGRATIONS
 from textgym.types import Mode, Question, Record
@@ -105,7 +106,7 @@ class FeedbackStore:
             Their numbers.
 
         Raises:
-            ValueError: If ``overlap`` is below 1.
+            ValueError: If ``overlap`` is below 1, or a question has the same text twice.
         """
         if overlap < 1:
             raise ValueError(f"expected one annotator or more per question, got overlap {overlap}; raise it")
@@ -124,7 +125,7 @@ class FeedbackStore:
             Their numbers.
 
         Raises:
-            ValueError: If an answer does not fit its question.
+            ValueError: If an answer does not fit its question, or a question has the same text twice.
         """
         return self.add_plan(
             Planned(question, expected=answer) for question, answer in zip(questions, expected, strict=True)
@@ -134,10 +135,21 @@ class FeedbackStore:
         """Add questions and attention checks, all or none; otherwise as `add` and `add_checks`."""
         rows = list(plan)
         for row in rows:
+            check_question(row.question)
             if row.expected is not None:
                 check_expected(row.question, row.expected)
         with self._database.write() as db:
-            return [tables.add(db, row.question, row.expected, row.overlap, row.priority) for row in rows]
+            items = [tables.add(db, row.question, row.expected, row.overlap, row.priority) for row in rows]
+            new = [(item, row.question) for item, row in zip(items, rows, strict=True) if row.expected is None]
+            self._join(db, Answerable(db, new))
+        return items
+
+    def _join(self, db: sqlite3.Connection, asked: Answerable) -> None:
+        """Count votes that were here before their questions."""
+        for vote_id, annotator, text in tables.loose_votes(db):
+            item = asked.find(annotator, _records(text))
+            if item is not None:
+                tables.put_on_question(db, vote_id, item, annotator, self._clock(), text)
 
     def plan(self) -> list[Planned]:
         """Return all questions in the order they were added; the inverse of `add_plan`."""
@@ -262,12 +274,7 @@ class FeedbackStore:
                 raise VoteConflictError(
                     f"expected one vote of {annotator!r} on question {item}, got a second, {vote_id!r}; undo the first"
                 )
-            self._insert(db, vote_id, item, annotator, text)
-            db.execute(
-                "INSERT INTO assignments VALUES (?, ?, ?, 0) ON CONFLICT DO UPDATE SET open = 0",
-                (item, annotator, self._clock()),
-            )
-            tables.count(db, item, 1 if records else 0)
+            tables.insert_vote(db, vote_id, item, annotator, self._clock(), text)
         return True
 
     def skip(self, vote_id: str, annotator: str, item: int) -> bool:
@@ -315,31 +322,44 @@ class FeedbackStore:
         """Return all records, oldest first; those of attention checks only on request."""
         return [record for vote in self.votes() if checks or not vote.is_check for record in vote.records]
 
-    def add_votes(self, votes: Iterable[tuple[str, Sequence[Record]]]) -> int:
-        """Keep votes on questions that are not in the store, all or none; each is a name and records of one annotator.
+    def add_votes(
+        self, votes: Iterable[tuple[str, Sequence[Record]]], checks: Iterable[tuple[str, Sequence[Record]]] = ()
+    ) -> int:
+        """Keep votes from elsewhere, all or none; each is a name and the records of one annotator.
+
+        A vote that answers a question of the store counts there, and its annotator is not asked that again; others wait
+        until such a question is added.
+
+        Args:
+            votes: As in `vote`, a known name is passed over.
+            checks: Votes that answer attention checks; those whose check is not in the store are passed over.
 
         Returns:
-            How many were new; as in `vote`, a known name is passed over.
+            How many were new.
 
         Raises:
             ValueError: A vote has no records.
         """
-        new = 0
         with self._database.write() as db:
-            for vote_id, records in votes:
-                if not records:
-                    raise ValueError(f"expected one record or more in vote {vote_id!r}, got none; leave it out")
-                _check_name(records[0].annotator)
-                if tables.vote_row(db, vote_id) is None:
-                    self._insert(db, vote_id, None, records[0].annotator, _records_text(records))
-                    new += 1
-        return new
+            asked = Answerable(db, tables.questions(db, checks=False))
+            new = sum(self._add_vote(db, *vote, asked, must_fit=False) for vote in votes)
+            asked = Answerable(db, tables.questions(db, checks=True))
+            return new + sum(self._add_vote(db, *check, asked, must_fit=True) for check in checks)
 
-    def _insert(self, db: sqlite3.Connection, vote_id: str, item: int | None, annotator: str, records: str) -> None:
-        db.execute(
-            "INSERT INTO votes (id, item, annotator, received, records) VALUES (?, ?, ?, ?, ?)",
-            (vote_id, item, annotator, self._clock(), records),
-        )
+    def _add_vote(
+        self, db: sqlite3.Connection, vote_id: str, records: Sequence[Record], asked: Answerable, *, must_fit: bool
+    ) -> bool:
+        if not records:
+            raise ValueError(f"expected one record or more in vote {vote_id!r}, got none; leave it out")
+        annotator = records[0].annotator
+        _check_name(annotator)
+        if tables.vote_row(db, vote_id) is not None:
+            return False
+        item = asked.find(annotator, records)
+        if item is None and must_fit:
+            return False
+        tables.insert_vote(db, vote_id, item, annotator, self._clock(), _records_text(records))
+        return True
 
     # Counts
 

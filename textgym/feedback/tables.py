@@ -49,6 +49,12 @@ def question(db: sqlite3.Connection, item: int) -> Question:
     return parse_question(row[0])
 
 
+def questions(db: sqlite3.Connection, *, checks: bool) -> list[tuple[int, Question]]:
+    """Return the attention checks, or all other questions, with their numbers."""
+    rows = db.execute("SELECT id, question FROM items WHERE (expected IS NOT NULL) = ? ORDER BY id", (checks,))
+    return [(item, parse_question(text)) for item, text in rows]
+
+
 def parse_question(text: str) -> Question:
     """Return the question that a text in ``items.question`` stands for."""
     values = json.loads(text)
@@ -112,6 +118,36 @@ def has_answered(db: sqlite3.Connection, annotator: str, item: int) -> bool:
     """Whether an annotator has a vote on a question, a skip included."""
     query = "SELECT 1 FROM votes WHERE item = ? AND annotator = ? AND undone IS NULL"
     return db.execute(query, (item, annotator)).fetchone() is not None
+
+
+def loose_votes(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    """Return name, annotator and records of the votes on no question of the store, oldest first."""
+    return db.execute(
+        "SELECT id, annotator, records FROM votes WHERE item IS NULL AND undone IS NULL ORDER BY number"
+    ).fetchall()
+
+
+def insert_vote(
+    db: sqlite3.Connection, vote_id: str, item: int | None, annotator: str, received: float, records: str
+) -> None:
+    """Add a vote; one on a question of the store counts there, and the question is not asked again."""
+    db.execute(
+        "INSERT INTO votes (id, annotator, received, records) VALUES (?, ?, ?, ?)",
+        (vote_id, annotator, received, records),
+    )
+    if item is not None:
+        put_on_question(db, vote_id, item, annotator, received, records)
+
+
+def put_on_question(
+    db: sqlite3.Connection, vote_id: str, item: int, annotator: str, started: float, records: str
+) -> None:
+    """Say which question a vote answers that was on none."""
+    db.execute("UPDATE votes SET item = ? WHERE id = ?", (item, vote_id))
+    db.execute(
+        "INSERT INTO assignments VALUES (?, ?, ?, 0) ON CONFLICT DO UPDATE SET open = 0", (item, annotator, started)
+    )
+    count(db, item, int(records != SKIP))
 
 
 def count(db: sqlite3.Connection, item: int, change: int) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from textgym import console
 from textgym.errors import DataError
 from textgym.evaluation import fixed_examples
+from textgym.feedback.answers import Expected
 from textgym.feedback.simulated import Habits, Scorer, SimulatedPerson, reward_scorer, simulated_people
 from textgym.feedback.store import FeedbackStore
 from textgym.pipelines.feedback import asked_since, asked_so_far
@@ -80,10 +81,11 @@ def run_sample(settings: SampleSettings) -> list[Question]:
     rows = zip(examples, texts, writers, strict=True)
     asked = [question_about(settings, task, example, row, names) for example, row, names in rows]
     questions = [question for question in asked if question is not None]
+    checks, expected = make_checks(questions, settings)
     with FeedbackStore(settings.project) as store:
         before = asked_so_far(store)
         store.add(questions, overlap=settings.overlap)
-        add_attention_checks(store, questions, settings)
+        store.add_checks(checks, expected)
         store.update_setting("task", lambda _: {**asdict(settings.choice.located()), "split": settings.split})
         new = asked_since(before, store)
     same = len(examples) - len(questions)
@@ -146,28 +148,32 @@ def write_texts(
     return texts
 
 
-def add_attention_checks(store: FeedbackStore, questions: Sequence[Question], settings: SampleSettings) -> None:
-    """Add questions with one text on the subject, a reference if there is one, and one whose words are in no order.
+def make_checks(questions: Sequence[Question], settings: SampleSettings) -> tuple[list[Question], list[Expected]]:
+    """Return attention checks and their answers.
+
+    They have one text on the subject, a reference if there is one, and one whose words are in no order.
 
     Raises:
         ValueError: The mode has no checks, or there are too few questions.
     """
-    if not settings.checks:
-        return
-    if settings.mode not in ("compare", "rate") or settings.checks > len(questions):
+    rng = np.random.default_rng(settings.seed + 1)
+    made = [_check(question, rng) for question in questions] if settings.mode in ("compare", "rate") else []
+    checks = [check for check in made if check is not None][: settings.checks]
+    if len(checks) < settings.checks:
         raise ValueError(
             f"expected at most one check per question, to compare or rate, got {settings.checks} for {len(questions)} "
-            f"to {settings.mode}; lower --checks, or change the mode"
+            f"to {settings.mode}, {len(checks)} of them long enough; lower --checks, or change the mode"
         )
-    rng = np.random.default_rng(settings.seed + 1)
-    checks = [_check(question, rng) for question in questions[: settings.checks]]
-    store.add_checks(checks, ["a" if settings.mode == "compare" else [1, 2]] * len(checks))
+    return checks, ["a" if settings.mode == "compare" else [1, 2]] * len(checks)
 
 
-def _check(question: Question, rng: np.random.Generator) -> Question:
+def _check(question: Question, rng: np.random.Generator) -> Question | None:
+    """Return a question with a known answer about the same prompt; ``None`` if its text reads the same backwards."""
     good = dict(zip(question.generators, question.responses, strict=True)).get(_REFERENCE, question.responses[0])
     words = good.split()
     muddled = " ".join(words[place] for place in rng.permutation(len(words)))[::-1]
+    if muddled == good:
+        return None
     texts = (good, muddled) if question.mode == "compare" else (muddled,)
     return Question(question.task_key, question.prompt, texts, question.mode, criteria=question.criteria)
 
