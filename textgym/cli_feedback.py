@@ -15,7 +15,9 @@ feedback_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _Project = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project; made if there is none.")]
-_File = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, or what --form says.")]
+_Existing = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project.")]
+_Source = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; unpacked if the name ends in .gz.")]
+_Target = Annotated[str, typer.Argument(metavar="FILE", help="Written anew, as --form says.")]
 
 
 @feedback_app.command()
@@ -107,7 +109,7 @@ def sample(
 
 @feedback_app.command()
 def simulate(
-    project: _Project,
+    project: _Existing,
     annotators: Annotated[int, typer.Option("--annotators", help="How many.")] = 3,
     by: Annotated[
         str | None, typer.Option("--by", help="What they care about: gold, rouge, length, or a reward.")
@@ -129,8 +131,8 @@ def simulate(
 
 @feedback_app.command("export")
 def export_command(
-    project: _Project,
-    file: _File,
+    project: _Existing,
+    file: _Target,
     form: Annotated[
         str, typer.Option("--form", help="votes, questions, records, preferences, labels or csv.")
     ] = "votes",
@@ -144,7 +146,7 @@ def export_command(
 @feedback_app.command("import")
 def import_command(
     project: _Project,
-    file: _File,
+    file: _Source,
     overlap: Annotated[int, typer.Option("--overlap", help="People per question.")] = 1,
 ) -> None:
     """Read answers, or questions: lines with prompt and responses."""
@@ -154,7 +156,7 @@ def import_command(
 
 
 @feedback_app.command()
-def status(project: _Project) -> None:
+def status(project: _Existing) -> None:
     """Say how far a project is, and how far people agree."""
     from textgym.pipelines.feedback import run_status
 

@@ -9,10 +9,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from textgym import cli
-from textgym.feedback import FeedbackStore, read_records
+from textgym.feedback import FeedbackStore, export_records, read_records
 from textgym.pipelines.feedback_questions import SampleSettings, make_checks, plan_writers
 from textgym.pipelines.setup import TaskChoice
 from textgym.types import Comparison, Demonstration, Example, ImplicitFeedback, Question, Ranking, Rating
+
+COMMANDS = ("serve", "sample", "simulate", "export", "import", "status")
 
 
 def run(*arguments: str) -> Result:
@@ -121,7 +123,8 @@ def test_simulated_people_share_the_work(lm: str, data: str) -> None:
 
 def test_a_text_that_reads_the_same_backwards_makes_no_check() -> None:
     settings = SampleSettings(TaskChoice(), "p.db", checks=1)
-    short, long = Question("k", "p", ("a", "another")), Question("l", "p", ("some words", "more"))
+    texts = (("a", "another"), ("some words", "more"))
+    short, long = (Question("k", "p", pair, generators=("one", "two")) for pair in texts)
     with pytest.raises(ValueError, match="1 for 1 to compare, 0 of them long enough"):
         make_checks([short], settings)
     (check,), expected = make_checks([short, long], settings)
@@ -168,7 +171,12 @@ def test_questions_from_project_to_project(lm: str, data: str) -> None:
     [
         (("status", "missing.db"), "expected a project"),
         (("export", "missing.db", "x"), "expected a project"),
-        (("simulate", "new.db"), "run textgym feedback sample first"),
+        (("simulate", "missing.db"), "expected a project"),
+        (("simulate", "empty.db"), "run textgym feedback sample first"),
+        (("import", "missing.db", "missing.jsonl"), "missing.jsonl"),
+        (("import", "missing.db", "empty.jsonl"), "got none in 'empty.jsonl'"),
+        (("import", "missing.db", "labels.jsonl"), "labels.jsonl:1: expected a record, got a labelled text"),
+        (("import", "missing.db", "table.csv"), "table.csv:1: expected JSON lines, got a table for spreadsheets"),
         (("sample", "p.db", "--mode", "guess"), "expected a mode out of"),
         (("sample", "p.db", "--prompts", "0"), "prompts of at least 1"),
         (("serve", "p.db", "--guidelines", "missing.txt"), "missing.txt"),
@@ -177,7 +185,17 @@ def test_questions_from_project_to_project(lm: str, data: str) -> None:
 )
 def test_mistakes(arguments: tuple[str, ...], message: str) -> None:
     Path("bad.jsonl").write_text('{"prompt": "p", "responses": ["only one"]}\n')
+    Path("empty.jsonl").touch()
+    FeedbackStore("empty.db").close()
+    export_records([Rating("k", "p", "r", 5)], "labels.jsonl", "labels")
+    export_records([], "table.csv", "csv")
     assert message in refused(*arguments)
+    assert not Path("missing.db").exists()
+
+
+def test_help_says_which_commands_make_a_project() -> None:
+    made = {name: "made if there is none" in run(name, "--help").stdout for name in COMMANDS}
+    assert made == {name: name in ("serve", "sample", "import") for name in COMMANDS}
 
 
 def test_questions_of_no_task_need_length() -> None:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from textgym.errors import DataError
 from textgym.feedback.answers import check_expected, check_question
 from textgym.feedback.entries import Planned
-from textgym.feedback.records import read_lines, write_lines
+from textgym.feedback.records import is_question, read_lines, write_lines
 from textgym.feedback.store import FeedbackStore
 from textgym.types import Question
 
@@ -48,11 +48,6 @@ def import_questions(store: FeedbackStore, path: str | Path, overlap: int = 1) -
     before = len(store.questions())
     store.add_plan(plan)
     return len(store.questions()) - before
-
-
-def is_question(row: object) -> TypeGuard[Mapping[str, Any]]:
-    """Whether a line of a file is meant to be a question, not an answer to one."""
-    return isinstance(row, dict) and "responses" in row and "ranks" not in row
 
 
 def _to_json(planned: Planned) -> dict[str, Any]:

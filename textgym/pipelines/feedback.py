@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from textgym import console
-from textgym.errors import MissingExtraError, did_you_mean
+from textgym.errors import DataError, MissingExtraError, did_you_mean
 from textgym.feedback.agreement import Level, collect_answers, krippendorff_alpha, position_bias, raw_agreement
 from textgym.feedback.exchange import Form, export_records, export_votes, import_votes
-from textgym.feedback.questions import export_questions, import_questions, is_question
-from textgym.feedback.records import read_lines
+from textgym.feedback.questions import export_questions, import_questions
+from textgym.feedback.records import is_question, read_lines, record_from_json
 from textgym.feedback.store import FeedbackStore
 from textgym.feedback.strengths import bradley_terry_scores
 from textgym.types import Comparison, Ranking, Rating
@@ -103,7 +103,7 @@ def run_export(project: str, file: str, form: str) -> None:
     forms = ("votes", "questions", *get_args(Form))
     if form not in forms:
         raise ValueError(f"expected a form out of {', '.join(forms)}, got {form!r}.{did_you_mean(form, forms)}")
-    with _existing(project) as store:
+    with existing(project) as store:
         if form == "questions":
             count = export_questions(store, file)
         elif form == "votes":
@@ -121,7 +121,11 @@ def run_import(project: str, file: str, overlap: int) -> None:
     Raises:
         DataError: Naming the line that is neither.
     """
-    first = next(iter(read_lines(file)), ("", {}))[1]
+    place, first = next(read_lines(file), ("", None))
+    if not place:
+        raise DataError(f"expected records or questions, got none in {file!r}, which is empty; check what wrote it")
+    if not is_question(first):
+        record_from_json(first, place)  # a file of something else makes no new project
     with FeedbackStore(project) as store:
         if is_question(first):
             before = asked_so_far(store)
@@ -133,7 +137,7 @@ def run_import(project: str, file: str, overlap: int) -> None:
 
 def run_status(project: str) -> None:
     """Print how far a project is."""
-    with _existing(project) as store:
+    with existing(project) as store:
         progress, records, attention = store.progress(), store.records(), store.attention()
         votes = [vote for vote in store.votes() if not vote.skipped]
     console.say(
@@ -185,9 +189,17 @@ def asked_since(before: Asked, store: FeedbackStore) -> str:
     )
 
 
-def _existing(project: str) -> FeedbackStore:
+def existing(project: str) -> FeedbackStore:
+    """Open a project that must be there.
+
+    Raises:
+        FileNotFoundError: It is not.
+    """
     if not Path(project).is_file():
-        raise FileNotFoundError(f"expected a project, got {project!r}, which does not exist; check the path")
+        raise FileNotFoundError(
+            f"expected a project, got {project!r}, which does not exist; check the path, or make it with textgym "
+            "feedback sample"
+        )
     return FeedbackStore(project)
 
 

@@ -18,7 +18,7 @@ from textgym.evaluation import fixed_examples
 from textgym.feedback.answers import Expected
 from textgym.feedback.simulated import Habits, Scorer, SimulatedPerson, reward_scorer, simulated_people
 from textgym.feedback.store import FeedbackStore
-from textgym.pipelines.feedback import asked_since, asked_so_far
+from textgym.pipelines.feedback import asked_since, asked_so_far, existing
 from textgym.pipelines.sampling import Sampling, sample_texts
 from textgym.pipelines.settings import check_settings
 from textgym.pipelines.setup import TaskChoice, load_model, require_context, stable_name, with_budgets
@@ -206,8 +206,13 @@ class SimulateSettings:
 
 
 def run_simulate(settings: SimulateSettings) -> int:
-    """Let simulated people answer; return how many answers they gave."""
-    with FeedbackStore(settings.project) as store:
+    """Let simulated people answer; return how many answers they gave.
+
+    Raises:
+        DataError: Nothing can be asked.
+        FileNotFoundError: There is no such project.
+    """
+    with existing(settings.project) as store:
         questions = store.questions()
         if not questions:
             raise DataError(f"expected questions in {settings.project!r}, got none; run textgym feedback sample first")
