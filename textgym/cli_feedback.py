@@ -33,6 +33,9 @@ def serve(
     blind: Annotated[bool, typer.Option("--blind", help="Never tell who wrote a text.")] = False,
     closed: Annotated[bool, typer.Option("--closed", help="Ask for token or account on this machine too.")] = False,
     allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="Another name of this server.")] = None,
+    https: Annotated[
+        bool, typer.Option("--https", help="A proxy of this machine, called by --allow-host, speaks HTTPS for it.")
+    ] = False,
 ) -> None:
     """Serve the page on which people answer."""
     from textgym.pipelines.feedback import ServeSettings, run_serve
@@ -48,6 +51,7 @@ def serve(
             blind=blind,
             closed=closed,
             allow_hosts=tuple(allow_host or ()),
+            https=https,
         )
     )
 

@@ -110,6 +110,16 @@ def test_guessing_is_slowed_down(closed: Any) -> None:
     assert 0 < int(refused.headers["retry-after"]) <= 301
 
 
+def test_the_owner_comes_in_where_others_guessed(closed: Any) -> None:
+    visitor = closed.visitor()
+    wrong, right = ({"Authorization": f"Bearer {token}"} for token in ("wrong", TOKEN))
+    found = [visitor.get("/api/status", headers=wrong).status_code for _ in range(11)]
+    assert found == [401] * 10 + [429]
+    assert visitor.get("/enter?token=wrong").status_code == 429
+    assert visitor.get("/api/status", headers=right).status_code == 200
+    assert visitor.get(f"/enter?token={TOKEN}").url.path == "/"
+
+
 def test_the_rate_limit_ends() -> None:
     now = [0.0]
     limit = RateLimit(2, 10.0, lambda: now[0])
@@ -135,6 +145,20 @@ def test_who_used_an_open_site_does_not_own_it_once_it_is_closed(place: Any, clo
     stranger = closed.visitor()
     stranger.cookies.set(closed.site.cookie, value)
     assert stranger.get("/").url.path == "/login"
+
+
+def test_a_new_token_ends_the_owners_old_sessions(closed: Any) -> None:
+    owner, ann = enter(closed), invited(closed, "ann")
+    restarted = closed.beside("project.db", "another-token-than-before")
+    for somebody in (owner, ann):
+        (value,) = somebody.cookies.values()
+        again = restarted.visitor()
+        again.cookies.set(restarted.site.cookie, value)
+        assert again.get("/").url.path == "/login"
+    assert restarted.visitor().post("/login", data={"name": "ann", "password": PASSWORD}).url.path == "/"
+    same = closed.beside("project.db", TOKEN).visitor()
+    same.cookies.update(owner.cookies)
+    assert same.get("/people").status_code == 200
 
 
 def test_sessions_end_and_cannot_be_changed() -> None:

@@ -44,6 +44,7 @@ class ServeSettings:
             is a file.
         closed: Ask for a token or an account on this machine's own address too.
         allow_hosts: Other names that browsers may call the server by.
+        https: A proxy with HTTPS stands in front, called by the first of these names.
     """
 
     project: str
@@ -55,6 +56,7 @@ class ServeSettings:
     blind: bool = False
     closed: bool = False
     allow_hosts: tuple[str, ...] = ()
+    https: bool = False
 
 
 def run_serve(settings: ServeSettings) -> None:
@@ -62,7 +64,7 @@ def run_serve(settings: ServeSettings) -> None:
 
     Raises:
         MissingExtraError: What the page needs is not installed.
-        ValueError: The token in the environment is too short.
+        ValueError: The token in the environment is too short, or the proxy has no name.
     """
     require_page()
     from textgym.feedback.server.serve import Address, serve
@@ -70,13 +72,19 @@ def run_serve(settings: ServeSettings) -> None:
     token = os.environ.get(TOKEN_VARIABLE)
     if token is not None and len(token) < _MIN_TOKEN:
         raise ValueError(f"expected {TOKEN_VARIABLE} of {_MIN_TOKEN} characters or more, got {len(token)}; lengthen it")
+    address = Address(settings.host, settings.port, settings.closed, token, settings.allow_hosts, settings.https)
     changes: dict[str, Any] = {} if settings.title is None else {"title": settings.title}
     if settings.guidelines is not None:
         changes["guidelines"] = Path(settings.guidelines).read_text(encoding="utf-8")
     changes |= {"reveal": False} if settings.blind else {}
     with FeedbackStore(settings.project) as store:
         store.update_setting("project", lambda known: {**(known or {}), **changes})
-        address = Address(settings.host, settings.port, settings.closed, token, settings.allow_hosts)
+        if not store.progress().items:
+            console.remark(
+                f"There are no questions in {settings.project} yet: see textgym feedback sample, and import."
+            )
+        if settings.https:
+            console.remark(f"The proxy passes {address.names[0]} on to {settings.host}, port {settings.port}.")
         serve(store, address, settings.name or user_name(), _Announcement(settings.project))
         console.say(f"Stopped. All answers are in {settings.project}.")
 
