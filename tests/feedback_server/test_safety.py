@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
+from textgym.feedback.exports import PROJECT_FORMS
 from textgym.feedback.server.accounts import Accounts
 from textgym.feedback.server.gate import MAX_BODY_BYTES, RateLimit
 from textgym.feedback.server.serve import is_loopback
@@ -419,7 +420,7 @@ def test_hostile_texts_add_nothing_to_any_page(place: Any, make: Callable[[Any, 
             assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\x00]", without_drafts(shown[name])), (name, text)
 
 
-@pytest.mark.parametrize("form", ["records", "preferences", "labels", "csv"])
+@pytest.mark.parametrize("form", PROJECT_FORMS)
 def test_hostile_texts_in_downloads_stay_data(place: Any, form: str) -> None:
     texts = [*HOSTILE, "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1"]
     for number, text in enumerate(texts):
@@ -437,7 +438,7 @@ def test_hostile_texts_in_downloads_stay_data(place: Any, form: str) -> None:
         assert not [cell for row in rows for cell in row if cell.lstrip()[:1] in tuple("=+-@")]
     else:
         rows = [json.loads(line) for line in reply.content.splitlines()]
-        assert len(rows) == len(texts) * (2 if form == "labels" else 1)
+        assert len(rows) == len(texts) * {"labels": 2, "questions": 6}.get(form, 1)
 
 
 def test_hostile_texts_in_json_are_no_page(place: Any) -> None:

@@ -9,15 +9,16 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from textgym import console
 from textgym.errors import DataError, MissingExtraError, did_you_mean
 from textgym.feedback.agreement import Level, collect_answers, krippendorff_alpha, position_bias, raw_agreement
-from textgym.feedback.exchange import Form, export_records, export_votes, import_votes
-from textgym.feedback.questions import export_questions, import_questions
+from textgym.feedback.exchange import import_votes
+from textgym.feedback.exports import PROJECT_FORMS, ProjectForm, export_project
+from textgym.feedback.questions import import_questions
 from textgym.feedback.records import is_question, read_lines, record_from_json
 from textgym.feedback.store import FeedbackStore
 from textgym.feedback.strengths import bradley_terry_scores
@@ -108,18 +109,11 @@ def run_export(project: str, file: str, form: str) -> None:
         FileNotFoundError: There is no such project.
         ValueError: There is no such form.
     """
-    forms = ("votes", "questions", *get_args(Form))
-    if form not in forms:
-        raise ValueError(f"expected a form out of {', '.join(forms)}, got {form!r}.{did_you_mean(form, forms)}")
+    if form not in PROJECT_FORMS:
+        known = ", ".join(PROJECT_FORMS)
+        raise ValueError(f"expected a form out of {known}, got {form!r}.{did_you_mean(form, PROJECT_FORMS)}")
     with existing(project) as store:
-        if form == "questions":
-            count = export_questions(store, file)
-        elif form == "votes":
-            count = export_votes(store, file)
-        else:
-            records = store.records()
-            export_records(records, file, form)  # type: ignore[arg-type]  # one of them
-            count = len(records)
+        count = export_project(store, file, cast(ProjectForm, form))
     console.say(f"{count:,} {'questions' if form == 'questions' else 'records'} -> {file} ({form})")
 
 
