@@ -185,6 +185,27 @@ def test_rank_by_keyboard(server: Server, page: Any, place: Any) -> None:
     assert ranks(server) == {shown[1]: 1, shown[3]: 1, shown[0]: 3, shown[2]: 4}
 
 
+@pytest.mark.parametrize("by", ["mouse", "keyboard"])
+def test_ties_by_button(server: Server, page: Any, place: Any, by: str) -> None:
+    fill(server, place, "rank", 4)
+    page.reload()
+    shown = page.locator("#ranking .text").all_inner_texts()
+    buttons = page.get_by_role("button", name="As good as the one above")
+    assert buttons.count() == 3  # there is none above the first
+    for place_, button in enumerate(buttons.all()):
+        if by == "mouse":
+            button.click()
+        else:
+            button.focus()
+            page.keyboard.press("Enter")
+        if place_ == 1:  # once more takes it back
+            button.click()
+        assert button.get_attribute("aria-pressed") == ("false" if place_ == 1 else "true")
+    with page.expect_navigation():
+        page.click("text=Done")
+    assert ranks(server) == {shown[0]: 1, shown[1]: 1, shown[2]: 3, shown[3]: 3}
+
+
 def test_rank_by_dragging(server: Server, page: Any, place: Any) -> None:
     fill(server, place, "rank", 3)
     page.reload()

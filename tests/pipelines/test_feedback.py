@@ -205,6 +205,15 @@ def test_questions_of_no_task_need_length() -> None:
     assert "Did you mean 'csv'" in refused("export", "p.db", "x", "--form", "cvs")
 
 
+def test_questions_of_ones_own_beside_those_of_a_task(lm: str, data: str) -> None:
+    sample(lm, data, "--prompts", "2")
+    Path("own.jsonl").write_text('{"prompt": "p", "responses": ["x", "y"]}\n')
+    run("import", "p.db", "own.jsonl")
+    assert "got 'p' as well; use --by length" in refused("simulate", "p.db")
+    run("simulate", "p.db", "--by", "length", "--annotators", "1")
+    assert "3 of 3 votes" in run("status", "p.db").stdout
+
+
 def test_a_short_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTGYM_FEEDBACK_TOKEN", "short")
     assert "16 characters or more" in refused("serve", "p.db", "--port", "0")

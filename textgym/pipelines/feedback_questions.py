@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, get_args
@@ -301,7 +302,13 @@ def _judge(store: FeedbackStore, by: str | None) -> tuple[Task | None, Scorer]:
         raise DataError(
             "expected questions of a task, as textgym feedback sample makes them, got others; use --by length"
         )
-    examples = {key: task.dataset.find(key) for key in {question.task_key for question in store.questions().values()}}
+    keys = {question.task_key for question in store.questions().values()}
+    examples = _examples(task, keys)
+    if len(examples) < len(keys):
+        raise DataError(
+            f"expected questions about examples of the task alone, got {min(keys - set(examples))!r} as well; use --by "
+            "length"
+        )
     knows_gold = task.gold([""], [next(iter(examples.values()))]) is not None
     if by == "gold" and not knows_gold:
         raise DataError("expected data that knows the true quality, got another; use --by rouge")
@@ -333,5 +340,14 @@ def _references(task: Task | None, questions: Any) -> dict[str, str]:
     """Return a good text by task key, for edits."""
     if task is None:
         return {}
-    examples = (task.dataset.find(question.task_key) for question in questions)
-    return {example.key: example.references[0] for example in examples if example.references}
+    examples = _examples(task, {question.task_key for question in questions})
+    return {key: example.references[0] for key, example in examples.items() if example.references}
+
+
+def _examples(task: Task, keys: Iterable[str]) -> dict[str, Example]:
+    """Return the examples of a task that are called so; questions from elsewhere have other keys."""
+    found = {}
+    for key in keys:
+        with contextlib.suppress(KeyError):
+            found[key] = task.dataset.find(key)
+    return found

@@ -1,4 +1,4 @@
-// Ranking by drag or keyboard; the fields that are sent follow the order of the cards.
+// Ranking by drag, buttons or keyboard; the fields that are sent follow the order of the cards.
 
 const list = document.getElementById("ranking");
 const cards = () => [...list.children];
@@ -10,6 +10,7 @@ function update() {
     if (!card.classList.contains("tied")) rank = index + 1;
     card.querySelector("select").value = String(rank);
     card.querySelector(".grip").textContent = String(rank);
+    card.querySelector(".tie").setAttribute("aria-pressed", String(card.classList.contains("tied")));
     card.setAttribute("aria-label", `Rank ${rank}`);
   });
 }
@@ -52,6 +53,10 @@ function drag(card, event) {
 for (const card of cards()) {
   card.tabIndex = 0;
   card.querySelector(".grip").addEventListener("pointerdown", (event) => drag(card, event));
+  card.querySelector(".tie").addEventListener("click", () => {
+    card.classList.toggle("tied");
+    update();
+  });
   card.addEventListener("keydown", (event) => {
     const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
     if (step && event.shiftKey) move(card, step);
