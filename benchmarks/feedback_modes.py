@@ -105,10 +105,10 @@ def run(options: Options) -> Report:
         MissingExtraError: There is no browser.
     """
     study = Study(questions=8) if options.smoke else Study()
-    task = Summarization("reports")
-    items = make_items(task, study.questions, np.random.default_rng(_SEED))
     measurements, outcomes = [], {}
     with open_browser() as browser, tempfile.TemporaryDirectory() as folder:
+        task = Summarization("reports")
+        items = make_items(task, study.questions, np.random.default_rng(_SEED))
         for mode in get_args(Mode):
             file = Path(folder) / f"{mode}.jsonl"
             collected = collect(browser, items, mode, make_person(task, items), file)
@@ -230,7 +230,7 @@ def was_kept(answer: Answer, recorded: Sequence[Record], item: Item) -> bool:
         recorded: What was exported.
         item: What was asked about.
     """
-    if not recorded or {record.prompt for record in recorded} != {item.prompt}:
+    if len(recorded) != len(answer.decided):
         return False
     return (
         _in_shown_order(recorded) == answer.shown.texts
@@ -283,7 +283,11 @@ def _is_as_long(recorded: Sequence[Record], decided: Sequence[Record]) -> bool:
 
 # --------------------------------------------------------------------------- learn
 def outcome(records: Sequence[Record], collected: Collected, items: Sequence[Item], held_out: float) -> dict[str, Any]:
-    """What was exported of the answers, and what a model learns from it."""
+    """What was exported of the answers, and what a model learns from it about prompts that are held out.
+
+    "They are predicted": share of the answers about them that the model predicts. "Better text scores higher": share of
+    the pairs of texts about them that the model orders as the true quality does, without anybody's noise.
+    """
     model = EmbeddingRewardModel(TextEmbedder("tiny"))
     report = model.fit(records, validation_fraction=held_out, seed=_SEED)
     prompts = {record.prompt for record in split_records(records, held_out, _SEED)[1]}  # as `fit` splits them
@@ -295,11 +299,11 @@ def outcome(records: Sequence[Record], collected: Collected, items: Sequence[Ite
         "answers a minute": round(60 * len(collected.answers) / collected.seconds),
         "records": len(records),
         "held-out answers": report.held_out_pairs,
-        "predicted": console.with_bounds(report.accuracy),
+        "they are predicted": console.with_bounds(report.accuracy),
         "held-out pairs": int((pairs.quality != 0).sum()),
         "better text scores higher": console.with_bounds(learned),
         "longer text is better": console.with_bounds(pairs.share_right(pairs.words)),
-        "above chance": "yes" if learned.low > 0.5 else "no",
+        "both above chance": "yes" if min(report.accuracy.low, learned.low) > 0.5 else "no",
     }
 
 

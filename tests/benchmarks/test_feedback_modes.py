@@ -170,8 +170,9 @@ def test_another_answer_is_noticed(mode: Mode, change: dict[str, Any]) -> None:
     assert not modes.was_kept(answer, records, ITEM)
 
 
-def test_a_lost_answer_is_noticed() -> None:
+def test_answers_that_are_lost_or_there_twice_are_noticed() -> None:
     answer, records = recorded("rate", 0)
+    assert modes.count_kept([*records, records[0]], [answer], [ITEM]) == 0
     assert modes.count_kept(records[:-1], [answer], [ITEM]) == 0
     assert modes.count_kept([], [answer], [ITEM]) == 0
 
