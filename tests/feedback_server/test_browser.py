@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from textgym.feedback import FeedbackStore, shown_order
-from textgym.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating
+from textgym.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -356,10 +356,12 @@ def test_hostile_texts_in_a_browser(server: Server, page: Any, place: Any) -> No
 @pytest.mark.parametrize("width", [320, 390])
 @pytest.mark.parametrize(("mode", "responses"), [("compare", 2), ("rank", 4), ("rate", 2), ("edit", 2), ("natural", 3)])
 def test_small_screens_do_not_scroll_sideways(
-    server: Server, page: Any, place: Any, mode: str, responses: int, width: int
+    server: Server, page: Any, mode: Mode, responses: int, width: int
 ) -> None:
-    fill(server, place, mode, responses)
+    texts = ("many words " * 100, "W" * 400, "short", "")[:responses]
+    server.store.add([Question("k", texts[-1], texts, mode, criteria=("a long criterion " * 5,))])
     server.store.update_setting("consents", lambda _: ["me"])
+    server.store.update_setting("project", lambda _: {"title": "A long title " * 20})
     page.set_viewport_size({"width": width, "height": 700})
     for path in ("/", "/dashboard"):
         page.goto(server.url + path)
