@@ -223,6 +223,28 @@ def test_rank_by_dragging(server: Server, page: Any, place: Any) -> None:
     assert ranks(server) == {shown[2]: 1, shown[0]: 2, shown[1]: 3}
 
 
+def test_a_long_list_scrolls_while_a_card_is_dragged(server: Server, page: Any) -> None:
+    texts = tuple(f"text {number} " + "with many words " * 30 for number in range(20))
+    server.store.add([Question("k", "p", texts, "rank")])
+    page.reload()
+    last = page.locator("#ranking li").last
+    label = last.locator(".text").inner_text()
+    last.scroll_into_view_if_needed()
+    box = last.locator(".grip").bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 5, 10, steps=8)
+    while page.evaluate("scrollY") > 0:
+        time.sleep(0.05)
+    page.mouse.up()
+    assert page.locator("#ranking .text").first.inner_text() == label
+    time.sleep(0.1)
+    assert page.evaluate("scrollY") == 0
+    with page.expect_navigation():
+        page.click("text=Done")
+    assert ranks(server)[texts[int(label.split()[1])]] == 1
+
+
 def test_rate_by_keyboard(server: Server, page: Any, place: Any) -> None:
     fill(server, place, "rate", 2, criteria=("short",))
     page.reload()
@@ -255,6 +277,44 @@ def test_edit_the_better_one(server: Server, page: Any, place: Any) -> None:
     assert isinstance(demonstration, Demonstration)
     assert comparison.chosen == demonstration.edited_from == shown[1]
     assert demonstration.response == "stub text, better"
+
+
+def test_what_is_being_written_is_kept(server: Server, page: Any, place: Any) -> None:
+    server.store.add([place.question(number, "edit") for number in range(2)], overlap=2)
+    page.reload()
+    press(page, "ArrowRight")
+    page.fill("textarea", "half a text")
+    page.reload()
+    assert page.input_value("textarea") == "half a text"
+    page.fill("textarea", "the whole text")
+    press(page, "Control+Enter")
+    press(page, "u")
+    press(page, "ArrowRight")
+    assert page.input_value("textarea") == "the whole text"
+    go_on_as(page, "eve")
+    assert page.locator(".prompt").inner_text().endswith("prompt 0")
+    for key in ("ArrowLeft", "ArrowRight"):
+        press(page, key)
+        assert page.input_value("textarea").startswith("response")  # nothing of somebody else
+        page.goto(server.url)
+
+
+def test_a_blank_text_is_not_sent(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "edit", 1)
+    page.reload()
+    page.fill("textarea", "  ")
+    page.keyboard.press("Control+Enter")
+    time.sleep(0.5)
+    assert page.locator("textarea").is_visible()
+    assert server.store.votes() == []
+
+
+def go_on_as(page: Any, name: str) -> None:
+    """Go on as somebody else."""
+    page.click(".menu summary")
+    page.fill(".menu input[name=name]", name)
+    with page.expect_navigation():
+        page.click(".menu button")
 
 
 def test_natural_use_counts_what_is_read(server: Server, page: Any, place: Any) -> None:

@@ -1,5 +1,7 @@
 // Ranking by drag, buttons or keyboard; the fields that are sent follow the order of the cards.
 
+const EDGE = 90; // pixels; the row of buttons at the bottom is that high
+const STEP = 12;
 const list = document.getElementById("ranking");
 const cards = () => [...list.children];
 
@@ -31,16 +33,29 @@ function drag(card, event) {
   card.focus();
   card.classList.add("dragged");
   card.classList.remove("tied");
-  const follow = (moved) => {
+  let height = event.clientY;
+  const place = () => {
     const below = cards().find((other) => {
       const box = other.getBoundingClientRect();
-      return other !== card && moved.clientY < box.top + box.height / 2;
+      return other !== card && height < box.top + box.height / 2;
     });
     if (below) { if (below.previousElementSibling !== card) below.before(card); }
     else if (list.lastElementChild !== card) list.append(card);
     update();
   };
+  const follow = (moved) => {
+    height = moved.clientY;
+    place();
+  };
+  const scrolling = setInterval(() => { // near an edge, the page follows
+    const step = height < EDGE ? -STEP : height > innerHeight - EDGE ? STEP : 0;
+    if (step) {
+      scrollBy(0, step);
+      place();
+    }
+  }, 16);
   const stop = () => {
+    clearInterval(scrolling);
     card.classList.remove("dragged");
     removeEventListener("pointermove", follow);
     update();
