@@ -94,6 +94,14 @@ def test_passwords(closed: Any) -> None:
     assert PASSWORD.encode() not in kept
 
 
+def test_a_name_that_was_typed_is_still_there_after_a_mistake(closed: Any) -> None:
+    visitor = closed.visitor()
+    page = visitor.post("/login", data={"name": 'a"nn', "password": "wrong password"})
+    assert 'name="name" value="a&#34;nn"' in page.text
+    form = {"invitation": closed.site.accounts.invite(closed.now), "name": 'a"nn', "password": "short"}
+    assert 'name="name" value="a&#34;nn"' in visitor.post("/join", data=form).text
+
+
 def test_names_that_answers_are_from_cannot_be_taken(closed: Any) -> None:
     closed.store.add([closed.question()])
     closed.store.skip("v", "simulated", closed.store.assign("simulated").item)

@@ -25,7 +25,7 @@ def enter(request: Request, site: SiteOf, token: _Secret = "") -> Response:
 @router.get("/login")
 def login_page(request: Request, site: SiteOf) -> Response:
     """Ask for name and password."""
-    return site.page(request, "login.html", problem="")
+    return site.page(request, "login.html", problem="", name="")
 
 
 @router.post("/login")
@@ -38,7 +38,8 @@ def login(request: Request, site: SiteOf, form: Form) -> Response:
     name = site.accounts.check(form.get("name", ""), form.get("password", ""))
     if name is None:
         site.note_mistake(request)
-        return site.page(request, "login.html", problem="Name and password do not belong together.", status=403)
+        problem = "Name and password do not belong together."
+        return site.page(request, "login.html", problem=problem, name=form.get("name", ""), status=403)
     return _welcome(request, site, Session.begin(name, False, site.clock()))
 
 
@@ -46,7 +47,7 @@ def login(request: Request, site: SiteOf, form: Form) -> Response:
 def join_page(request: Request, site: SiteOf, invitation: _Secret = "") -> Response:
     """Ask somebody who was invited for a name and a password."""
     _check_invitation(request, site, invitation)
-    return site.page(request, "join.html", invitation=invitation, problem="")
+    return site.page(request, "join.html", invitation=invitation, problem="", name="")
 
 
 @router.post("/join")
@@ -59,7 +60,8 @@ def join(request: Request, site: SiteOf, form: Form) -> Response:
             raise ValueError(f"expected a name that nobody else has, got {site.name!r}; choose another one")
         name = site.accounts.join(invitation, form.get("name", ""), form.get("password", ""), site.clock())
     except ValueError as error:
-        return site.page(request, "join.html", invitation=invitation, problem=str(error), status=422)
+        given = {"invitation": invitation, "name": form.get("name", "")}
+        return site.page(request, "join.html", problem=str(error), status=422, **given)
     return _welcome(request, site, Session.begin(name, False, site.clock()))
 
 
