@@ -9,7 +9,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from textgym import console
 from textgym.errors import DataError, MissingExtraError, did_you_mean
 from textgym.feedback.agreement import Level, collect_answers, krippendorff_alpha, position_bias, raw_agreement
 from textgym.feedback.exchange import import_votes
-from textgym.feedback.exports import PROJECT_FORMS, ProjectForm, export_project
+from textgym.feedback.exports import PROJECT_FORMS, export_project
 from textgym.feedback.questions import import_questions
 from textgym.feedback.records import is_question, read_lines, record_from_json
 from textgym.feedback.store import FeedbackStore
@@ -113,7 +113,7 @@ def run_export(project: str, file: str, form: str) -> None:
         known = ", ".join(PROJECT_FORMS)
         raise ValueError(f"expected a form out of {known}, got {form!r}.{did_you_mean(form, PROJECT_FORMS)}")
     with existing(project) as store:
-        count = export_project(store, file, cast(ProjectForm, form))
+        count = export_project(store, file, form)
     console.say(f"{count:,} {'questions' if form == 'questions' else 'records'} -> {file} ({form})")
 
 

@@ -60,8 +60,8 @@ def join(request: Request, site: SiteOf, form: Form) -> Response:
             raise ValueError(f"expected a name that nobody else has, got {site.name!r}; choose another one")
         name = site.accounts.join(invitation, form.get("name", ""), form.get("password", ""), site.clock())
     except ValueError as error:
-        given = {"invitation": invitation, "name": form.get("name", "")}
-        return site.page(request, "join.html", problem=str(error), status=422, **given)
+        typed = form.get("name", "")
+        return site.page(request, "join.html", invitation=invitation, problem=str(error), name=typed, status=422)
     return _welcome(request, site, Session.begin(name, False, site.clock()))
 
 
