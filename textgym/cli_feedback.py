@@ -98,7 +98,7 @@ def sample(
             mode=cast(Mode, mode),
             prompts=prompts,
             responses=responses,
-            criteria=tuple(criterion or ()),
+            criteria=tuple(dict.fromkeys(criterion or ())),
             overlap=overlap,
             checks=checks,
             split=cast(Split, split),

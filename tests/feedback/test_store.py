@@ -228,6 +228,19 @@ def test_an_undone_skip_is_no_vote_less(store: FeedbackStore) -> None:
     assert asked(store.assign("ann")) == 1
 
 
+def test_what_others_have_answered_meanwhile_is_not_asked_again(store: FeedbackStore, clock: Clock) -> None:
+    store.add(questions(2))
+    assert store.skip("s", "ann", asked(store.assign("ann")))
+    assert vote(store, "bob") == 1
+    store.undo("ann", "s")
+    assert asked(store.assign("ann")) == 2
+    clock.now += 10_000  # she leaves, and somebody else answers
+    assert vote(store, "cy") == 2
+    assert store.assign("ann") is None
+    assert store.annotator_progress("ann") == (0, 0, 0)
+    assert store.progress() == (2, 2, 2, 2)
+
+
 def test_natural_use_grows(store: FeedbackStore) -> None:
     store.add(questions(1, "natural"))
     question, by = store.questions()[1], By("ann")
@@ -307,6 +320,11 @@ def test_equal_texts_cannot_be_asked_about(store: FeedbackStore, texts: tuple[st
         store.add_checks([question], [list(range(1, len(texts) + 1))])
     assert store.plan() == []
     assert store.add([Question("k", "p", ("one", ""))]) == [1]
+
+
+def test_equal_criteria_cannot_be_graded(store: FeedbackStore) -> None:
+    with pytest.raises(ValueError, match="expected criteria that differ"):
+        store.add([Question("k", "p", ("one",), "rate", criteria=("short", "short"))])
 
 
 def test_attention_checks(store: FeedbackStore) -> None:

@@ -125,7 +125,7 @@ def test_a_text_that_reads_the_same_backwards_makes_no_check() -> None:
     settings = SampleSettings(TaskChoice(), "p.db", checks=1)
     texts = (("a", "another"), ("some words", "more"))
     short, long = (Question("k", "p", pair, generators=("one", "two")) for pair in texts)
-    with pytest.raises(ValueError, match="1 for 1 to compare, 0 of them long enough"):
+    with pytest.raises(ValueError, match="got 1 for 1, of which 0 are long enough"):
         make_checks([short], settings)
     (check,), expected = make_checks([short, long], settings)
     assert check.responses[0] == "some words" != check.responses[1]
@@ -179,6 +179,10 @@ def test_questions_from_project_to_project(lm: str, data: str) -> None:
         (("import", "missing.db", "table.csv"), "table.csv:1: expected JSON lines, got a table for spreadsheets"),
         (("sample", "p.db", "--mode", "guess"), "expected a mode out of"),
         (("sample", "p.db", "--prompts", "0"), "prompts of at least 1"),
+        (("sample", "missing.db", "--model", "none", "--responses", "3"), "expected 2 to 2 responses to compare"),
+        (("sample", "missing.db", "--model", "none", "--checks", "9", "--prompts", "8"), "got 9 for 8 to compare"),
+        (("sample", "missing.db", "--model", "none", "--checks", "1", "--mode", "rank"), "got 1 for 100 to rank"),
+        (("serve", "p.db", "--host", "no.such.host.invalid"), "expected a free address of this machine"),
         (("serve", "p.db", "--guidelines", "missing.txt"), "missing.txt"),
         (("import", "p.db", "bad.jsonl"), "bad.jsonl:1: expected a question with prompt and responses"),
     ],

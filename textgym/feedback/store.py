@@ -282,7 +282,7 @@ class FeedbackStore:
         return self.vote(vote_id, annotator, item, ())
 
     def undo(self, annotator: str, vote_id: str) -> bool:
-        """Take an answer back; its question is open again, and the next one that `assign` returns.
+        """Take an answer back; its question is open again, and the next one that `assign` returns if it wants answers.
 
         Returns:
             Was it there? ``False`` if it was undone before.
@@ -391,7 +391,7 @@ class FeedbackStore:
             ).fetchone()
             (remaining,) = db.execute(
                 "SELECT COUNT(*) FROM items LEFT JOIN assignments ON item = id AND annotator = ? "
-                "WHERE open OR (open IS NULL AND (votes < overlap OR expected IS NOT NULL))",
+                "WHERE (open OR open IS NULL) AND (votes < overlap OR expected IS NOT NULL)",
                 (annotator,),
             ).fetchone()
         return AnnotatorProgress(int(answered), int(skipped), remaining)

@@ -63,11 +63,12 @@ def parse_question(text: str) -> Question:
 
 
 def left_open(db: sqlite3.Connection, annotator: str, mode: Mode | None) -> int | None:
-    """Return the question that an annotator was asked last and has not answered."""
+    """Return the question that an annotator was asked last, has not answered, and that wants answers still."""
     return _one(
         db,
         "SELECT item FROM assignments JOIN items ON id = item WHERE annotator = ? AND open = 1 "
-        "AND (?2 IS NULL OR mode = ?2) ORDER BY started DESC, item DESC LIMIT 1",
+        "AND (votes < overlap OR expected IS NOT NULL) AND (?2 IS NULL OR mode = ?2) "
+        "ORDER BY started DESC, item DESC LIMIT 1",
         (annotator, mode),
     )
 

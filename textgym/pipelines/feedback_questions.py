@@ -70,14 +70,24 @@ class SampleSettings:
         check_settings(self, counts=counts, not_negative=("temperature", "checks"))
         if self.mode not in get_args(Mode):
             raise ValueError(f"expected a mode out of {', '.join(get_args(Mode))}, got {self.mode!r}; correct it")
+        Question("", "", ("",) * self.texts, self.mode)  # refuses a number of texts that cannot be asked about
+        if self.checks and (self.mode not in ("compare", "rate") or self.checks > self.prompts):
+            raise ValueError(
+                f"expected at most one check per question, to compare or rate, got {self.checks} for {self.prompts} to "
+                f"{self.mode}; lower --checks, or change the mode"
+            )
+
+    @property
+    def texts(self) -> int:
+        """Texts in each question."""
+        return _RESPONSES[self.mode] if self.responses is None else self.responses
 
 
 def run_sample(settings: SampleSettings) -> list[Question]:
     """Sample texts and put the questions into the project."""
     task = with_budgets(settings.choice.make(settings.split), settings.max_prompt_tokens, settings.max_new_tokens)
     examples = fixed_examples(task.dataset, settings.prompts)
-    count = settings.responses or _RESPONSES[settings.mode]
-    writers = plan_writers(settings, examples, count)
+    writers = plan_writers(settings, examples, settings.texts)
     texts = write_texts(settings, task, examples, writers)
     rows = zip(examples, texts, writers, strict=True)
     asked = [question_about(settings, task, example, row, names) for example, row, names in rows]
@@ -155,15 +165,15 @@ def make_checks(questions: Sequence[Question], settings: SampleSettings) -> tupl
     They have one text on the subject, a reference if there is one, and one whose words are in no order.
 
     Raises:
-        ValueError: The mode has no checks, or there are too few questions.
+        ValueError: There are too few questions.
     """
     rng = np.random.default_rng(settings.seed + 1)
     made = [_check(question, rng) for question in questions] if settings.mode in ("compare", "rate") else []
     checks = [check for check in made if check is not None][: settings.checks]
     if len(checks) < settings.checks:
         raise ValueError(
-            f"expected at most one check per question, to compare or rate, got {settings.checks} for {len(questions)} "
-            f"to {settings.mode}, {len(checks)} of them long enough; lower --checks, or change the mode"
+            f"expected at most one check per question, got {settings.checks} for {len(questions)}, of which "
+            f"{len(checks)} are long enough; lower --checks, or raise --prompts"
         )
     return checks, ["a" if settings.mode == "compare" else [1, 2]] * len(checks)
 

@@ -12,11 +12,16 @@ from dataclasses import dataclass
 
 import uvicorn
 
+from textgym.errors import TextGymError
 from textgym.feedback.server.app import create_app
 from textgym.feedback.server.site import Site
 from textgym.feedback.store import FeedbackStore
 
 _SECONDS_TO_STOP = 5.0
+
+
+class AddressError(TextGymError, OSError):
+    """A server cannot listen where it should."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[
         on_start: Told the owner's link when browsers can open it.
 
     Raises:
-        OSError: The address cannot be used.
+        AddressError: The address cannot be used.
     """
     with _listen(address) as listener:
         server, link = _make_server(store, address, name, listener)
@@ -117,8 +122,9 @@ def _listen(address: Address) -> socket.socket:
         family, _, _, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((str(place[0]), int(place[1])), family=family)
     except OSError as error:
-        raise OSError(
-            f"expected a free address, got {address.host} port {address.port} ({error}); choose another --port"
+        raise AddressError(
+            f"expected a free address of this machine, got {address.host} port {address.port} ({error.strerror}); "
+            "choose another --port, or --host"
         ) from error
 
 
