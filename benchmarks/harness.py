@@ -88,7 +88,16 @@ class Measurement:
 
 @dataclass(slots=True)
 class Report:
-    """The result of a benchmark."""
+    """The result of a benchmark.
+
+    Attributes:
+        name, title: Of the benchmark.
+        measurements: What was timed.
+        unit: What work is counted in.
+        figures: What came of all of it, by name.
+        notes: What has to be known to read it.
+        outcomes: What came of each case, by its name: columns of a table, the same for all.
+    """
 
     name: str
     title: str
@@ -96,6 +105,7 @@ class Report:
     unit: str = "tokens"
     figures: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def ratio(self, measurement: Measurement) -> float | None:
         """Time per unit of work, over that of the limit; the median over repetitions that ran next to each other."""
@@ -117,6 +127,7 @@ class Report:
             "unit": self.unit,
             "rows": rows,
             "figures": self.figures,
+            "outcomes": self.outcomes,
             "notes": self.notes,
             "machine": machine(),
             "versions": versions(),
@@ -132,6 +143,11 @@ class Report:
             parts = list(dict.fromkeys(name for item in split for name in item.parts))
             console.heading("Seconds of the parts")
             console.print_rows(["", *parts], [[item.name, *(_part(item, part) for part in parts)] for item in split])
+        if self.outcomes:
+            console.heading("What came of it")
+            columns = [[str(value) for value in outcome.values()] for outcome in self.outcomes.values()]
+            names = next(iter(self.outcomes.values()))
+            console.print_rows(["", *self.outcomes], list(zip(names, *columns, strict=True)))
         console.say()
         for name, value in self.figures.items():
             console.say(f"{name}: {value}")

@@ -74,7 +74,6 @@ class AnswerLikelihood(nn.Module):
         self.log_ties = nn.Parameter(torch.full((largest - 1,), -2.0))
         self.first_threshold, self.log_gaps = _thresholds(grades, centre)
         self.severities = nn.Parameter(torch.zeros(len(named)))
-        self.log_slope = _parameter(0.0)
         self.log_odds = nn.Parameter(start_log_odds(len(named))) if len(named) > 1 else None
         halves = [decided / 2, decided / 2, choices[TIE], choices[BOTH_BAD]]
         self.register_buffer("log_guessed_choice", _log_shares(halves))
@@ -109,19 +108,17 @@ class AnswerLikelihood(nn.Module):
         choices, rankings, ratings = ([row for row in rows if row[0].form == form] for form in _FORMS)
         width = max((len(numbers) for _, numbers in rankings), default=0)
         ordered = [each for each, _ in (*choices, *rankings, *ratings)]
-        device = self.log_slope.device
+        device, dtype = self.severities.device, self.severities.dtype
         return Answers(
             _integers([list(numbers) for _, numbers in choices], device).reshape(-1, 2),
             _integers([each.answer[0] for each, _ in choices], device),
             _integers([_padded(numbers, width) for _, numbers in rankings], device).reshape(len(rankings), width),
             _integers([_padded(each.answer, width) for each, _ in rankings], device).reshape(len(rankings), width),
-            torch.tensor([self._log_guessed_ranking(each) for each, _ in rankings], dtype=self.log_slope.dtype).to(
-                device
-            ),
+            torch.tensor([self._log_guessed_ranking(each) for each, _ in rankings], dtype=dtype, device=device),
             _integers([numbers[0] for _, numbers in ratings], device),
             _integers([self._levels[each.answer[0]] for each, _ in ratings], device),
             _integers([self.annotators.get(each.annotator, _NOBODY) for each in ordered], device),
-            torch.tensor([each.weight for each in ordered], dtype=self.log_slope.dtype, device=device),
+            torch.tensor([each.weight for each in ordered], dtype=dtype, device=device),
         )
 
     def forward(self, scores: Tensor, answers: Answers) -> Tensor:
@@ -148,8 +145,8 @@ class AnswerLikelihood(nn.Module):
         return torch.cat(parts), torch.cat(guesses)
 
     def penalty(self) -> Tensor:
-        """Negative log prior of all parameters: standard normal severities and log slope, trusted annotators."""
-        normal = (self.severities.square().sum() + self.log_slope.square()) / 2
+        """Negative log prior of all parameters: standard normal severities, trusted annotators."""
+        normal = self.severities.square().sum() / 2
         return normal if self.log_odds is None else normal + reliability_penalty(self.log_odds)
 
     def _log_guessed_ranking(self, ranking: Observation) -> float:
@@ -165,9 +162,9 @@ class AnswerLikelihood(nn.Module):
     def _rating_losses(self, scores: Tensor, answers: Answers) -> Tensor:
         rated_by = answers.annotators[len(answers.choices) + len(answers.ranks) :]
         leniency = -self.severities[rated_by]  # a rating always has an annotator
-        return cumulative_logit_losses(
-            self.log_slope.exp() * scores[answers.rated_texts] + leniency, answers.levels, self.thresholds
-        )
+        # Scores have no slope of their own here: it would grow without end where all grades can be told apart, and
+        # undo whatever keeps the scores small.
+        return cumulative_logit_losses(scores[answers.rated_texts] + leniency, answers.levels, self.thresholds)
 
 
 _FORMS = ("choice", "ranking", "rating")

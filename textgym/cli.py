@@ -336,7 +336,8 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="ppo, rollout, scaling, env, peers, gpu, active-selection or dialogue-rewards."
+            metavar="NAME",
+            help="ppo, rollout, scaling, env, peers, gpu, active-selection, dialogue-rewards or feedback-modes.",
         ),
     ],
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed runs of each case.")] = 3,

@@ -15,7 +15,9 @@ feedback_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _Project = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project; made if there is none.")]
-_File = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, or what --form says.")]
+_Existing = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project.")]
+_Source = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; unpacked if the name ends in .gz.")]
+_Target = Annotated[str, typer.Argument(metavar="FILE", help="Written anew, as --form says.")]
 
 
 @feedback_app.command()
@@ -31,6 +33,9 @@ def serve(
     blind: Annotated[bool, typer.Option("--blind", help="Never tell who wrote a text.")] = False,
     closed: Annotated[bool, typer.Option("--closed", help="Ask for token or account on this machine too.")] = False,
     allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="Another name of this server.")] = None,
+    https: Annotated[
+        bool, typer.Option("--https", help="A proxy of this machine, called by --allow-host, speaks HTTPS for it.")
+    ] = False,
 ) -> None:
     """Serve the page on which people answer."""
     from textgym.pipelines.feedback import ServeSettings, run_serve
@@ -46,6 +51,7 @@ def serve(
             blind=blind,
             closed=closed,
             allow_hosts=tuple(allow_host or ()),
+            https=https,
         )
     )
 
@@ -92,7 +98,7 @@ def sample(
             mode=cast(Mode, mode),
             prompts=prompts,
             responses=responses,
-            criteria=tuple(criterion or ()),
+            criteria=tuple(dict.fromkeys(criterion or ())),
             overlap=overlap,
             checks=checks,
             split=cast(Split, split),
@@ -107,7 +113,7 @@ def sample(
 
 @feedback_app.command()
 def simulate(
-    project: _Project,
+    project: _Existing,
     annotators: Annotated[int, typer.Option("--annotators", help="How many.")] = 3,
     by: Annotated[
         str | None, typer.Option("--by", help="What they care about: gold, rouge, length, or a reward.")
@@ -129,8 +135,8 @@ def simulate(
 
 @feedback_app.command("export")
 def export_command(
-    project: _Project,
-    file: _File,
+    project: _Existing,
+    file: _Target,
     form: Annotated[
         str, typer.Option("--form", help="votes, questions, records, preferences, labels or csv.")
     ] = "votes",
@@ -144,7 +150,7 @@ def export_command(
 @feedback_app.command("import")
 def import_command(
     project: _Project,
-    file: _File,
+    file: _Source,
     overlap: Annotated[int, typer.Option("--overlap", help="People per question.")] = 1,
 ) -> None:
     """Read answers, or questions: lines with prompt and responses."""
@@ -154,7 +160,7 @@ def import_command(
 
 
 @feedback_app.command()
-def status(project: _Project) -> None:
+def status(project: _Existing) -> None:
     """Say how far a project is, and how far people agree."""
     from textgym.pipelines.feedback import run_status
 

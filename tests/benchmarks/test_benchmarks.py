@@ -18,6 +18,7 @@ from textgym import cli
 from textgym.benchmarks import BENCHMARKS, Options, Report, controls, gpu, module_of, run_benchmark
 from textgym.benchmarks import active_selection as active
 from textgym.benchmarks import dialogue_rewards as dialogues
+from textgym.benchmarks.feedback_page import find_chromium
 from textgym.benchmarks.limit import Limit
 from textgym.benchmarks.ppo import TimedReward
 from textgym.benchmarks.workload import Workload, environment, eos_ids
@@ -184,6 +185,21 @@ def test_dialogue_rewards() -> None:
     assert report.figures["held-out dialogues"] >= 1
 
 
+@pytest.mark.timeout(900)
+def test_feedback_modes() -> None:
+    try:
+        find_chromium()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    report = smoke("feedback-modes")
+    rows = check_form(report)
+    assert list(rows) == list(report.outcomes) == ["compare", "rank", "rate", "edit", "natural"]
+    assert [outcome["answers"] for outcome in report.outcomes.values()] == [8] * 5
+    assert [outcome["kept as decided"] for outcome in report.outcomes.values()] == [8] * 5
+    assert [outcome["records"] for outcome in report.outcomes.values()] == [8, 8, 24, 16, 32]
+    assert all(outcome["held-out pairs"] >= 2 for outcome in report.outcomes.values())
+
+
 def test_the_file_of_dialogues_hides_a_quality_that_is_not_length(tmp_path: Path) -> None:
     pairs = dialogues.write_dialogues(tmp_path / "d.jsonl.gz", 400, np.random.default_rng(0))
     records = read_comparisons(tmp_path / "d.jsonl.gz")  # as it is
@@ -252,7 +268,7 @@ def test_the_command_writes_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rolout"], "peers, gpu, active-selection, dialogue-rewards, got 'rolout'. Did you mean 'rollout'?"),
+        (["rolout"], "active-selection, dialogue-rewards, feedback-modes, got 'rolout'. Did you mean 'rollout'?"),
         (["ppo", "--repetitions", "0"], "--repetitions"),
         (["ppo", "--device", "gpu"], "expected 'auto', 'cpu' or 'cuda' as the device"),
     ],

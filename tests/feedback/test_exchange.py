@@ -5,23 +5,27 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from textgym.errors import DataError
 from textgym.feedback import (
     By,
     FeedbackStore,
+    SimulatedPerson,
     answer_compare,
     answer_rate,
+    export_questions,
     export_records,
     export_votes,
+    import_questions,
     import_votes,
     read_records,
     to_labelled_rows,
     to_preference_rows,
     write_records,
 )
-from textgym.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating, Record
+from textgym.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating, Record
 
 COMPARISON = Comparison("k", "p", "x", "y", "b", annotator="ann", generators=("g", "h"))
 RANKING = Ranking("k", "p", ("low", "top", "mid", "mid2"), (4, 1, 2, 2))
@@ -118,6 +122,55 @@ def test_votes_go_from_store_to_store_once(tmp_path: Path) -> None:
             (v.id, v.annotator, v.records) for v in one.votes() if v.records and not v.is_check
         ]
         assert read_records(tmp_path / "v.jsonl") == one.records()
+
+
+@pytest.mark.parametrize("first", ["questions", "votes"])
+def test_votes_count_on_the_questions_that_they_answer(tmp_path: Path, first: str) -> None:
+    with filled(tmp_path / "a.db") as one, FeedbackStore(tmp_path / "b.db") as two:
+        export_votes(one, tmp_path / "votes.jsonl")
+        export_questions(one, tmp_path / "questions.jsonl")
+        steps = [lambda: import_questions(two, tmp_path / "questions.jsonl")]
+        steps.insert(first == "votes", lambda: import_votes(two, tmp_path / "votes.jsonl"))
+        for step in [*steps, *steps]:
+            step()
+        assert two.progress() == one.progress() == (2, 0, 2, 4)
+        assert sorted((v.id, v.item, v.is_check, v.records) for v in two.votes() if not v.is_check) == sorted(
+            (v.id, v.item, v.is_check, v.records) for v in one.votes() if not v.is_check and v.records
+        )
+        import_votes(two, tmp_path / "votes.jsonl")
+        assert two.attention() == one.attention() == {"bob": (1, 1)}
+        assert two.records() == one.records()
+        asked = two.assign("ann")
+        assert asked is None or two.plan()[asked.item - 1].expected  # both questions were answered, the check was not
+
+
+@pytest.mark.parametrize("mode", ["compare", "rank", "rate", "edit", "natural"])
+def test_every_mode_finds_its_question(tmp_path: Path, mode: Mode) -> None:
+    criteria = ("short",) if mode == "rate" else ()
+    others: tuple[Mode, ...] = ("compare", "rank", "rate", "edit", "natural")
+    with FeedbackStore(tmp_path / "a.db") as one, FeedbackStore(tmp_path / "b.db") as two:
+        (item,) = one.add([Question("k", "p", ("x", "y"), mode, ("g", "h"), criteria=criteria)])
+        person = SimulatedPerson(lambda texts, keys: [1.0] * len(texts), np.random.default_rng(0), name="ann")
+        one.vote("v", "ann", item, person.answer([one.questions()[item]])[0])
+        export_votes(one, tmp_path / "votes.jsonl")
+        two.add([Question("k", "p", ("x", "y"), other) for other in others])  # of nobody knows whom
+        two.add([Question("k", "p", ("x", "y"), other, ("g", "h"), criteria=criteria) for other in others])
+        import_votes(two, tmp_path / "votes.jsonl")
+        (kept,) = two.votes()
+        assert kept.item is not None
+        assert two.questions()[kept.item] == one.questions()[item]
+        assert two.progress().votes == 1
+
+
+def test_one_vote_of_each_person_counts_on_a_question(tmp_path: Path) -> None:
+    write_records(tmp_path / "r.jsonl", [COMPARISON, replace(COMPARISON, choice="a")])
+    with FeedbackStore(tmp_path / "a.db") as store:
+        store.add([Question("k", "p", ("x", "y"), generators=("g", "h"))], overlap=2)
+        assert import_votes(store, tmp_path / "r.jsonl") == 2
+        assert [vote.item for vote in store.votes()] == [1, None]
+        assert store.progress().votes == 1
+        assert store.undo("ann", store.votes()[0].id)
+        assert import_votes(store, tmp_path / "r.jsonl") == 0
 
 
 def test_records_come_back_to_their_own_project_once(tmp_path: Path) -> None:

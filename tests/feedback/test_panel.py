@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textgym.feedback import FeedbackStore, Panel, simulated_people
+from textgym.feedback import FeedbackStore, Panel, export_votes, import_votes, simulated_people
 from textgym.types import Annotator, Question, Record
 
 QUESTIONS = [Question(f"k{i}", f"p{i}", ("a long text", f"{i}"), order_seed=i) for i in range(7)]
@@ -43,6 +43,16 @@ def test_overlap(tmp_path: Path) -> None:
         assert store.progress().complete == 7
         with pytest.raises(ValueError, match="between 1 and 2, the number of people, got 3"):
             answer(store, people=2, overlap=3)
+
+
+def test_votes_of_two_stores_are_put_together(tmp_path: Path) -> None:
+    with FeedbackStore(tmp_path / "all.db") as together:
+        for name in ("one", "two"):
+            with FeedbackStore(tmp_path / f"{name}.db") as store:
+                answer(store)
+                export_votes(store, tmp_path / "votes.jsonl")
+            assert import_votes(together, tmp_path / "votes.jsonl") == 7
+        assert len(together.records()) == 14
 
 
 def test_what_was_interrupted_goes_on_without_a_double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,11 +40,19 @@ def test_short_lines_get_the_rest(tmp_path: Path) -> None:
         assert store.plan() == [Planned(Question("p", "p", ("x", "y")), overlap=4)]
 
 
+def test_a_larger_overlap_counts(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text('{"prompt": "p", "responses": ["x", "y"]}\n')
+    with FeedbackStore(tmp_path / "a.db") as store:
+        assert [import_questions(store, tmp_path / "own.jsonl", overlap) for overlap in (2, 3, 1)] == [1, 0, 0]
+        assert store.plan()[0].overlap == 3
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"responses": ["only one"]},
         {"responses": "xy"},
+        {"responses": ["x", "x"]},
         {"responses": [1, 2]},
         {"prompt": None},
         {"prompt": ["p"]},

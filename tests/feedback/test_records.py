@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textgym.errors import DataError
-from textgym.feedback import read_comparisons, read_records, shown_order, write_records
+from textgym.feedback import export_records, read_comparisons, read_records, shown_order, write_records
 from textgym.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating, Record
 
 TEXTS = st.text(st.characters(exclude_categories=[]))
@@ -48,7 +48,7 @@ RATING = Rating("k", "p", "text", 4, criteria={"faithful": 2})
 
 
 @settings(deadline=None)
-@given(st.lists(RECORDS, max_size=5))
+@given(st.lists(RECORDS, min_size=1, max_size=5))
 def test_files_lose_nothing(tmp_path_factory: pytest.TempPathFactory, records: list[Record]) -> None:
     path = tmp_path_factory.mktemp("records") / "records.jsonl"
     write_records(path, records)
@@ -128,6 +128,14 @@ def rating(**changes: object) -> str:
             json.dumps({"task_key": "k", "prompt": "p", "response_a": "x", "response_b": "y", "choice": "c"}),
             "'tie' or 'both_bad', got 'c'",
         ),
+        (
+            json.dumps({"prompt": "p", "completion": "c", "label": True}),
+            "got a labelled text, .* with --form votes or --form records",
+        ),
+        (
+            json.dumps({"prompt": "p", "responses": ["x", "y"], "overlap": 1}),
+            "got a question, not its answers; .* with --form votes or --form records",
+        ),
         (rating(kind="ratings"), "Did you mean 'rating'"),
         (rating(kind=[]), r"known kind of record, got \[\]"),
         (rating(rating=6), "from 1 to 5 as rating, got 6"),
@@ -149,6 +157,27 @@ def test_errors_name_file_and_line(tmp_path: Path, line: str, complaint: str) ->
     path.write_text(path.read_text() + "\n" + line + "\n")
     with pytest.raises(DataError, match=rf"r\.jsonl:3: .*{complaint}"):
         read_records(path)
+
+
+def test_a_table_for_spreadsheets_is_told(tmp_path: Path) -> None:
+    export_records([RECORD], tmp_path / "r.csv", "csv")
+    with pytest.raises(DataError, match=r"r\.csv:1: expected JSON lines, got a table .* with --form votes or --form r"):
+        read_records(tmp_path / "r.csv")
+
+
+@pytest.mark.parametrize("read", [read_records, read_comparisons])
+def test_files_without_records_are_told(tmp_path: Path, read: Any) -> None:
+    (tmp_path / "r.jsonl").write_text("\n \n")
+    (tmp_path / "r.jsonl.gz").write_bytes(gzip.compress(b""))
+    for name in ("r.jsonl", "r.jsonl.gz"):
+        with pytest.raises(DataError, match=rf"got none in '.*{name}': it is empty"):
+            read(tmp_path / name)
+
+
+def test_checks_alone_are_no_records(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text(json.dumps({**json.loads(rating()), "vote": "v", "check": True}))
+    with pytest.raises(DataError, match=r"r\.jsonl': .* checks of attention"):
+        read_records(tmp_path / "r.jsonl")
 
 
 def test_packed_files_and_byte_order_marks_are_read(tmp_path: Path) -> None:

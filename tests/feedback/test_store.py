@@ -98,6 +98,16 @@ def test_questions_are_added_once(store: FeedbackStore) -> None:
     assert store.progress().items == 4
 
 
+def test_adding_again_asks_more_people_never_fewer(store: FeedbackStore) -> None:
+    store.add(questions(2), priority=2.0)
+    store.add(questions(1), overlap=3, priority=5.0)
+    store.add(questions(2), overlap=2)
+    store.add(questions(1))
+    assert [(row.overlap, row.priority) for row in store.plan()] == [(3, 2.0), (2, 2.0)]
+    assert [vote(store, name) for name in ("ann", "bob", "cy", "dan")] == [1, 1, 1, 2]
+    assert store.progress() == (2, 1, 4, 5)
+
+
 def test_who_left_resumes_with_the_same_question_in_the_same_order(store: FeedbackStore, clock: Clock) -> None:
     store.add(questions(5))
     first = store.assign("ann")
@@ -218,6 +228,19 @@ def test_an_undone_skip_is_no_vote_less(store: FeedbackStore) -> None:
     assert asked(store.assign("ann")) == 1
 
 
+def test_what_others_have_answered_meanwhile_is_not_asked_again(store: FeedbackStore, clock: Clock) -> None:
+    store.add(questions(2))
+    assert store.skip("s", "ann", asked(store.assign("ann")))
+    assert vote(store, "bob") == 1
+    store.undo("ann", "s")
+    assert asked(store.assign("ann")) == 2
+    clock.now += 10_000  # she leaves, and somebody else answers
+    assert vote(store, "cy") == 2
+    assert store.assign("ann") is None
+    assert store.annotator_progress("ann") == (0, 0, 0)
+    assert store.progress() == (2, 2, 2, 2)
+
+
 def test_natural_use_grows(store: FeedbackStore) -> None:
     store.add(questions(1, "natural"))
     question, by = store.questions()[1], By("ann")
@@ -286,6 +309,22 @@ def test_what_is_not_there_is_an_error(store: FeedbackStore) -> None:
         store.vote("v", "ann", 7, ())
     with pytest.raises(ValueError, match="got overlap 0"):
         store.add(questions(1), overlap=0)
+
+
+@pytest.mark.parametrize("texts", [("one", "one"), ("", ""), ("one", "", "two", "one")])
+def test_equal_texts_cannot_be_asked_about(store: FeedbackStore, texts: tuple[str, ...]) -> None:
+    question, message = Question("k", "p", texts, "rank"), f"number 1 and number {len(texts)} with the same text, "
+    with pytest.raises(ValueError, match=f"{message}'{texts[0]}'"):
+        store.add([*questions(1), question])
+    with pytest.raises(ValueError, match=message):
+        store.add_checks([question], [list(range(1, len(texts) + 1))])
+    assert store.plan() == []
+    assert store.add([Question("k", "p", ("one", ""))]) == [1]
+
+
+def test_equal_criteria_cannot_be_graded(store: FeedbackStore) -> None:
+    with pytest.raises(ValueError, match="expected criteria that differ"):
+        store.add([Question("k", "p", ("one",), "rate", criteria=("short", "short"))])
 
 
 def test_attention_checks(store: FeedbackStore) -> None:

@@ -59,6 +59,16 @@ def test_who_never_lost_is_not_infinitely_strong() -> None:
     assert all(map(math.isfinite, (*scores["new"], *scores["old"])))
 
 
+@pytest.mark.parametrize("answers", [1, 2, 20])
+def test_who_always_won_is_not_certain_to(answers: int) -> None:
+    records = [match("new", "old", "a", f"p{number}") for number in range(answers)]
+    scores = bradley_terry_scores(records, RNG(0))
+    for interval in scores.values():
+        assert interval.low < interval.mean - 0.2
+        assert interval.high > interval.mean + 0.2
+    assert (scores["new"].low < 0) == (answers == 1)  # one answer proves nothing
+
+
 def test_intervals_cover_the_truth() -> None:
     """Strengths 1, 0, -1; 95 % intervals of the difference to the mean should hold them in most of 40 trials."""
     truth = {"s1": 1.0, "s2": 0.0, "s3": -1.0}

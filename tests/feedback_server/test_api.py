@@ -104,6 +104,13 @@ def test_checks_priorities_and_status(place: Any) -> None:
     assert client.get("/api/questions").json()["3"]["prompt"] == "p"
 
 
+def test_questions_that_are_added_again_are_asked_of_more_people(place: Any) -> None:
+    client = place.visitor()
+    for overlap in (1, 3, 2):
+        assert add(client, "compare", 2, overlap=overlap).json() == {"items": [1]}
+    assert client.get("/api/status").json()["wanted"] == 3
+
+
 def test_accuracies_are_kept_for_the_dashboard(place: Any) -> None:
     client = place.visitor()
     for labels, mean in ((200, 0.7), (100, 0.6), (200, 0.75)):
@@ -120,6 +127,7 @@ def test_accuracies_are_kept_for_the_dashboard(place: Any) -> None:
     ("path", "body", "status"),
     [
         ("/api/questions", {"questions": [{"task_key": "k", "prompt": "p", "responses": ["a"]}]}, 422),
+        ("/api/questions", {"questions": [{"task_key": "k", "prompt": "p", "responses": ["a", "a"]}]}, 422),
         ("/api/questions", {"questions": "x"}, 422),
         ("/api/questions", {"questions": [], "overlap": 0}, 422),
         ("/api/questions", {"questions": [], "expected": ["a"]}, 422),

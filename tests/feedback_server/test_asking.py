@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from textgym.feedback import shown_order
-from textgym.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating
+from textgym.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating
 
 
 def texts_of(page: str) -> list[str]:
@@ -259,6 +259,18 @@ def test_people_see_their_own_last_answer_only(place: Any) -> None:
     stolen = {**second.fields(second.get("/")), "vote": first.fields(voted, "/undo")["vote"]}
     assert second.post("/undo", data=stolen).status_code == 422
     assert len(place.store.votes()) == 1
+
+
+@pytest.mark.parametrize("mode", ["compare", "rank", "natural"])
+@pytest.mark.parametrize("blank", ["", " \n "])
+def test_texts_without_characters_are_seen(place: Any, mode: Mode, blank: str) -> None:
+    place.store.update_setting("consents", lambda _: ["me"])
+    place.store.add([Question("k", "p", (blank, "some"), mode)])
+    page = place.visitor().get("/").text
+    mark = '<span class="hidden-character">no text</span>'
+    assert page.count(mark) == (2 if mode == "natural" else 1)  # closed and open
+    place.store.add([Question("k", "", ("some", "more"), mode)], priority=1.0)
+    assert place.visitor("ann").get("/").text.count(mark) == (0 if mode == "natural" else 1)
 
 
 def test_a_mode_can_be_asked_for(place: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from textgym.feedback import FeedbackStore, shown_order
-from textgym.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating
+from textgym.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -185,6 +185,27 @@ def test_rank_by_keyboard(server: Server, page: Any, place: Any) -> None:
     assert ranks(server) == {shown[1]: 1, shown[3]: 1, shown[0]: 3, shown[2]: 4}
 
 
+@pytest.mark.parametrize("by", ["mouse", "keyboard"])
+def test_ties_by_button(server: Server, page: Any, place: Any, by: str) -> None:
+    fill(server, place, "rank", 4)
+    page.reload()
+    shown = page.locator("#ranking .text").all_inner_texts()
+    buttons = page.get_by_role("button", name="As good as the one above")
+    assert buttons.count() == 3  # there is none above the first
+    for place_, button in enumerate(buttons.all()):
+        if by == "mouse":
+            button.click()
+        else:
+            button.focus()
+            page.keyboard.press("Enter")
+        if place_ == 1:  # once more takes it back
+            button.click()
+        assert button.get_attribute("aria-pressed") == ("false" if place_ == 1 else "true")
+    with page.expect_navigation():
+        page.click("text=Done")
+    assert ranks(server) == {shown[0]: 1, shown[1]: 1, shown[2]: 3, shown[3]: 3}
+
+
 def test_rank_by_dragging(server: Server, page: Any, place: Any) -> None:
     fill(server, place, "rank", 3)
     page.reload()
@@ -200,6 +221,28 @@ def test_rank_by_dragging(server: Server, page: Any, place: Any) -> None:
     with page.expect_navigation():
         page.click("text=Done")
     assert ranks(server) == {shown[2]: 1, shown[0]: 2, shown[1]: 3}
+
+
+def test_a_long_list_scrolls_while_a_card_is_dragged(server: Server, page: Any) -> None:
+    texts = tuple(f"text {number} " + "with many words " * 30 for number in range(20))
+    server.store.add([Question("k", "p", texts, "rank")])
+    page.reload()
+    last = page.locator("#ranking li").last
+    label = last.locator(".text").inner_text()
+    last.scroll_into_view_if_needed()
+    box = last.locator(".grip").bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 5, 10, steps=8)
+    while page.evaluate("scrollY") > 0:
+        time.sleep(0.05)
+    page.mouse.up()
+    assert page.locator("#ranking .text").first.inner_text() == label
+    time.sleep(0.1)
+    assert page.evaluate("scrollY") == 0
+    with page.expect_navigation():
+        page.click("text=Done")
+    assert ranks(server)[texts[int(label.split()[1])]] == 1
 
 
 def test_rate_by_keyboard(server: Server, page: Any, place: Any) -> None:
@@ -234,6 +277,44 @@ def test_edit_the_better_one(server: Server, page: Any, place: Any) -> None:
     assert isinstance(demonstration, Demonstration)
     assert comparison.chosen == demonstration.edited_from == shown[1]
     assert demonstration.response == "stub text, better"
+
+
+def test_what_is_being_written_is_kept(server: Server, page: Any, place: Any) -> None:
+    server.store.add([place.question(number, "edit") for number in range(2)], overlap=2)
+    page.reload()
+    press(page, "ArrowRight")
+    page.fill("textarea", "half a text")
+    page.reload()
+    assert page.input_value("textarea") == "half a text"
+    page.fill("textarea", "the whole text")
+    press(page, "Control+Enter")
+    press(page, "u")
+    press(page, "ArrowRight")
+    assert page.input_value("textarea") == "the whole text"
+    go_on_as(page, "eve")
+    assert page.locator(".prompt").inner_text().endswith("prompt 0")
+    for key in ("ArrowLeft", "ArrowRight"):
+        press(page, key)
+        assert page.input_value("textarea").startswith("response")  # nothing of somebody else
+        page.goto(server.url)
+
+
+def test_a_blank_text_is_not_sent(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "edit", 1)
+    page.reload()
+    page.fill("textarea", "  ")
+    page.keyboard.press("Control+Enter")
+    time.sleep(0.5)
+    assert page.locator("textarea").is_visible()
+    assert server.store.votes() == []
+
+
+def go_on_as(page: Any, name: str) -> None:
+    """Go on as somebody else."""
+    page.click(".menu summary")
+    page.fill(".menu input[name=name]", name)
+    with page.expect_navigation():
+        page.click(".menu button")
 
 
 def test_natural_use_counts_what_is_read(server: Server, page: Any, place: Any) -> None:
@@ -335,10 +416,12 @@ def test_hostile_texts_in_a_browser(server: Server, page: Any, place: Any) -> No
 @pytest.mark.parametrize("width", [320, 390])
 @pytest.mark.parametrize(("mode", "responses"), [("compare", 2), ("rank", 4), ("rate", 2), ("edit", 2), ("natural", 3)])
 def test_small_screens_do_not_scroll_sideways(
-    server: Server, page: Any, place: Any, mode: str, responses: int, width: int
+    server: Server, page: Any, mode: Mode, responses: int, width: int
 ) -> None:
-    fill(server, place, mode, responses)
+    texts = ("many words " * 100, "W" * 400, "short", "")[:responses]
+    server.store.add([Question("k", texts[-1], texts, mode, criteria=("a long criterion " * 5,))])
     server.store.update_setting("consents", lambda _: ["me"])
+    server.store.update_setting("project", lambda _: {"title": "A long title " * 20})
     page.set_viewport_size({"width": width, "height": 700})
     for path in ("/", "/dashboard"):
         page.goto(server.url + path)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
+from textgym.feedback.exports import PROJECT_FORMS
 from textgym.feedback.server.accounts import Accounts
 from textgym.feedback.server.gate import MAX_BODY_BYTES, RateLimit
 from textgym.feedback.server.serve import is_loopback
@@ -93,6 +94,14 @@ def test_passwords(closed: Any) -> None:
     assert PASSWORD.encode() not in kept
 
 
+def test_a_name_that_was_typed_is_still_there_after_a_mistake(closed: Any) -> None:
+    visitor = closed.visitor()
+    page = visitor.post("/login", data={"name": 'a"nn', "password": "wrong password"})
+    assert 'name="name" value="a&#34;nn"' in page.text
+    form = {"invitation": closed.site.accounts.invite(closed.now), "name": 'a"nn', "password": "short"}
+    assert 'name="name" value="a&#34;nn"' in visitor.post("/join", data=form).text
+
+
 def test_names_that_answers_are_from_cannot_be_taken(closed: Any) -> None:
     closed.store.add([closed.question()])
     closed.store.skip("v", "simulated", closed.store.assign("simulated").item)
@@ -108,6 +117,16 @@ def test_guessing_is_slowed_down(closed: Any) -> None:
     refused = visitor.post("/login", data={"name": "ann", "password": PASSWORD})
     assert refused.status_code == 429
     assert 0 < int(refused.headers["retry-after"]) <= 301
+
+
+def test_the_owner_comes_in_where_others_guessed(closed: Any) -> None:
+    visitor = closed.visitor()
+    wrong, right = ({"Authorization": f"Bearer {token}"} for token in ("wrong", TOKEN))
+    found = [visitor.get("/api/status", headers=wrong).status_code for _ in range(11)]
+    assert found == [401] * 10 + [429]
+    assert visitor.get("/enter?token=wrong").status_code == 429
+    assert visitor.get("/api/status", headers=right).status_code == 200
+    assert visitor.get(f"/enter?token={TOKEN}").url.path == "/"
 
 
 def test_the_rate_limit_ends() -> None:
@@ -135,6 +154,20 @@ def test_who_used_an_open_site_does_not_own_it_once_it_is_closed(place: Any, clo
     stranger = closed.visitor()
     stranger.cookies.set(closed.site.cookie, value)
     assert stranger.get("/").url.path == "/login"
+
+
+def test_a_new_token_ends_the_owners_old_sessions(closed: Any) -> None:
+    owner, ann = enter(closed), invited(closed, "ann")
+    restarted = closed.beside("project.db", "another-token-than-before")
+    for somebody in (owner, ann):
+        (value,) = somebody.cookies.values()
+        again = restarted.visitor()
+        again.cookies.set(restarted.site.cookie, value)
+        assert again.get("/").url.path == "/login"
+    assert restarted.visitor().post("/login", data={"name": "ann", "password": PASSWORD}).url.path == "/"
+    same = closed.beside("project.db", TOKEN).visitor()
+    same.cookies.update(owner.cookies)
+    assert same.get("/people").status_code == 200
 
 
 def test_sessions_end_and_cannot_be_changed() -> None:
@@ -395,7 +428,7 @@ def test_hostile_texts_add_nothing_to_any_page(place: Any, make: Callable[[Any, 
             assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\x00]", without_drafts(shown[name])), (name, text)
 
 
-@pytest.mark.parametrize("form", ["records", "preferences", "labels", "csv"])
+@pytest.mark.parametrize("form", PROJECT_FORMS)
 def test_hostile_texts_in_downloads_stay_data(place: Any, form: str) -> None:
     texts = [*HOSTILE, "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1"]
     for number, text in enumerate(texts):
@@ -413,7 +446,7 @@ def test_hostile_texts_in_downloads_stay_data(place: Any, form: str) -> None:
         assert not [cell for row in rows for cell in row if cell.lstrip()[:1] in tuple("=+-@")]
     else:
         rows = [json.loads(line) for line in reply.content.splitlines()]
-        assert len(rows) == len(texts) * (2 if form == "labels" else 1)
+        assert len(rows) == len(texts) * {"labels": 2, "questions": 6}.get(form, 1)
 
 
 def test_hostile_texts_in_json_are_no_page(place: Any) -> None:

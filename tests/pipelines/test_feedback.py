@@ -9,10 +9,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from textgym import cli
-from textgym.feedback import FeedbackStore, read_records
-from textgym.pipelines.feedback_questions import SampleSettings, plan_writers
+from textgym.feedback import FeedbackStore, export_records, read_records
+from textgym.pipelines.feedback_questions import SampleSettings, make_checks, plan_writers
 from textgym.pipelines.setup import TaskChoice
-from textgym.types import Comparison, Demonstration, Example, ImplicitFeedback, Ranking, Rating
+from textgym.types import Comparison, Demonstration, Example, ImplicitFeedback, Question, Ranking, Rating
+
+COMMANDS = ("serve", "sample", "simulate", "export", "import", "status")
 
 
 def run(*arguments: str) -> Result:
@@ -88,6 +90,18 @@ def test_sampling_twice_adds_nothing_twice(lm: str, data: str) -> None:
     assert sample(lm, data, "--prompts", "5") == first
 
 
+def test_a_larger_overlap_asks_more_people(lm: str, data: str) -> None:
+    sample(lm, data, "--prompts", "5")
+    columns = ("--data", data, "--prompt-column", "doc", "--reference-column", "sum")
+    again = ("--model", lm, "--references", "--max-new-tokens", "6", "--prompts", "5", "--overlap", "3")
+    assert "0 new questions, 10 more votes wanted" in run("sample", "p.db", "TextSumm-v0", *columns, *again).stdout
+    run("export", "p.db", "questions.jsonl", "--form", "questions")
+    run("import", "q.db", "questions.jsonl")
+    assert "0 new questions, 0 more votes wanted" in run("import", "q.db", "questions.jsonl").stdout
+    with FeedbackStore("q.db") as store:
+        assert store.progress() == (5, 0, 0, 15)
+
+
 def test_some_votes_now_and_the_others_later(lm: str, data: str) -> None:
     sample(lm, data, "--prompts", "6")
     run("simulate", "p.db", "--annotators", "1", "--by", "length", "--votes", "2")
@@ -105,6 +119,17 @@ def test_simulated_people_share_the_work(lm: str, data: str) -> None:
             "simulated-2": 8,
             "simulated-3": 8,
         }
+
+
+def test_a_text_that_reads_the_same_backwards_makes_no_check() -> None:
+    settings = SampleSettings(TaskChoice(), "p.db", checks=1)
+    texts = (("a", "another"), ("some words", "more"))
+    short, long = (Question("k", "p", pair, generators=("one", "two")) for pair in texts)
+    with pytest.raises(ValueError, match="got 1 for 1, of which 0 are long enough"):
+        make_checks([short], settings)
+    (check,), expected = make_checks([short, long], settings)
+    assert check.responses[0] == "some words" != check.responses[1]
+    assert expected == ["a"]
 
 
 def plan(count: int, *models: str, references: bool = False) -> list[list[str]]:
@@ -146,16 +171,35 @@ def test_questions_from_project_to_project(lm: str, data: str) -> None:
     [
         (("status", "missing.db"), "expected a project"),
         (("export", "missing.db", "x"), "expected a project"),
-        (("simulate", "new.db"), "run textgym feedback sample first"),
+        (("simulate", "missing.db"), "expected a project"),
+        (("simulate", "empty.db"), "run textgym feedback sample first"),
+        (("import", "missing.db", "missing.jsonl"), "missing.jsonl"),
+        (("import", "missing.db", "empty.jsonl"), "got none in 'empty.jsonl'"),
+        (("import", "missing.db", "labels.jsonl"), "labels.jsonl:1: expected a record, got a labelled text"),
+        (("import", "missing.db", "table.csv"), "table.csv:1: expected JSON lines, got a table for spreadsheets"),
         (("sample", "p.db", "--mode", "guess"), "expected a mode out of"),
         (("sample", "p.db", "--prompts", "0"), "prompts of at least 1"),
+        (("sample", "missing.db", "--model", "none", "--responses", "3"), "expected 2 to 2 responses to compare"),
+        (("sample", "missing.db", "--model", "none", "--checks", "9", "--prompts", "8"), "got 9 for 8 to compare"),
+        (("sample", "missing.db", "--model", "none", "--checks", "1", "--mode", "rank"), "got 1 for 100 to rank"),
+        (("serve", "p.db", "--host", "no.such.host.invalid"), "expected a free address of this machine"),
         (("serve", "p.db", "--guidelines", "missing.txt"), "missing.txt"),
         (("import", "p.db", "bad.jsonl"), "bad.jsonl:1: expected a question with prompt and responses"),
     ],
 )
 def test_mistakes(arguments: tuple[str, ...], message: str) -> None:
     Path("bad.jsonl").write_text('{"prompt": "p", "responses": ["only one"]}\n')
+    Path("empty.jsonl").touch()
+    FeedbackStore("empty.db").close()
+    export_records([Rating("k", "p", "r", 5)], "labels.jsonl", "labels")
+    export_records([], "table.csv", "csv")
     assert message in refused(*arguments)
+    assert not Path("missing.db").exists()
+
+
+def test_help_says_which_commands_make_a_project() -> None:
+    made = {name: "made if there is none" in run(name, "--help").stdout for name in COMMANDS}
+    assert made == {name: name in ("serve", "sample", "import") for name in COMMANDS}
 
 
 def test_questions_of_no_task_need_length() -> None:
@@ -163,6 +207,15 @@ def test_questions_of_no_task_need_length() -> None:
     run("import", "p.db", "own.jsonl")
     assert "use --by length" in refused("simulate", "p.db")
     assert "Did you mean 'csv'" in refused("export", "p.db", "x", "--form", "cvs")
+
+
+def test_questions_of_ones_own_beside_those_of_a_task(lm: str, data: str) -> None:
+    sample(lm, data, "--prompts", "2")
+    Path("own.jsonl").write_text('{"prompt": "p", "responses": ["x", "y"]}\n')
+    run("import", "p.db", "own.jsonl")
+    assert "got 'p' as well; use --by length" in refused("simulate", "p.db")
+    run("simulate", "p.db", "--by", "length", "--annotators", "1")
+    assert "3 of 3 votes" in run("status", "p.db").stdout
 
 
 def test_a_short_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,20 @@ def test_the_head_is_the_posterior_mode() -> None:
     assert (weight - 9) / 4 == pytest.approx(10 / (1 + np.exp(weight)), rel=1e-3)
 
 
+def test_grades_are_not_learnt_by_heart() -> None:
+    """There are more features than texts: a head that nothing held back would grade all of them without an error."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 300)) / np.sqrt(300)
+    judged = features @ rng.normal(size=300) + 0.5 * rng.logistic(size=200)
+    grades = 1 + np.searchsorted(np.quantile(judged, [0.2, 0.4, 0.6, 0.8]), judged)
+    ratings = [
+        Observation("rating", "rating", "p", (str(number),), (grade,), "ann")
+        for number, grade in enumerate(grades.tolist())
+    ]
+    head = fit_head(torch.from_numpy(features), ratings, places=[[number] for number in range(200)], prior_std=1.0)
+    assert 1 < head.loss < np.log(5)  # better than chance, and far from sure
+
+
 def test_it_is_a_reward(world: Any, words: TextEmbedder) -> None:
     model = EmbeddingRewardModel(words)
     assert model(PROMPTS, TEXTS).tolist() == [0.0, 0.0, 0.0]  # nothing learnt yet

@@ -18,6 +18,7 @@ from textgym.feedback.answers import (
     answer_rate,
 )
 from textgym.feedback.comparisons import from_preference_rows, make_questions, split_records
+from textgym.feedback.entries import Assignment, Planned, Vote
 from textgym.feedback.exchange import (
     Form,
     export_records,
@@ -39,7 +40,7 @@ from textgym.feedback.simulated import (
     reward_scorer,
     simulated_people,
 )
-from textgym.feedback.store import Assignment, FeedbackStore, Planned, Vote, VoteConflictError
+from textgym.feedback.store import FeedbackStore, VoteConflictError
 from textgym.feedback.strengths import WinRates, bradley_terry_scores, win_rates
 
 __all__ = [

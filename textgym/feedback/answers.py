@@ -126,6 +126,25 @@ def check_answer(question: Question, annotator: str, records: Sequence[Record]) 
             )
 
 
+def check_question(question: Question) -> None:
+    """Refuse a question about equal texts, between which nobody can choose, or for two grades by one criterion.
+
+    An empty text is a text like others.
+
+    Raises:
+        ValueError: Saying which are equal.
+    """
+    first: dict[str, int] = {}
+    for place, text in enumerate(question.responses):
+        if first.setdefault(text, place) != place:
+            raise ValueError(
+                f"expected responses that differ, got number {first[text] + 1} and number {place + 1} with the same "
+                f"text, {text[:40]!r}; leave one out"
+            )
+    if len(set(question.criteria)) < len(question.criteria):
+        raise ValueError(f"expected criteria that differ, got {question.criteria}; leave one out")
+
+
 def check_expected(question: Question, expected: Expected) -> None:
     """Refuse the answer to an attention check that nobody could give.
 

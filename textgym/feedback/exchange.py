@@ -102,7 +102,7 @@ def export_votes(store: FeedbackStore, path: str | Path) -> int:
     """Write all records of a store, attention checks included, for `import_votes`; returns how many.
 
     The lines are records with the name of their vote. Those that answer an attention check say so by ``"check": true``;
-    `import_votes` and `read_records` pass over them.
+    `read_records` passes over them.
     """
     rows = [
         {"vote": vote.id, **({"check": True} if vote.is_check else {}), **record_to_json(record)}
@@ -116,7 +116,8 @@ def export_votes(store: FeedbackStore, path: str | Path) -> int:
 def import_votes(store: FeedbackStore, path: str | Path) -> int:
     """Add the records of a file to a store, all or none; those that are there already are not added again.
 
-    What is there is known by the names of votes, and records without one by what they say.
+    What is there is known by the names of votes, and records without one by what they say. Votes count on the questions
+    of the store that they answer (`FeedbackStore.add_votes`).
 
     Args:
         store: The store.
@@ -130,9 +131,15 @@ def import_votes(store: FeedbackStore, path: str | Path) -> int:
         FileNotFoundError: If there is no file.
     """
     known = Counter(_content(record) for record in store.records(checks=True))
-    named = list(_named(read_lines(path), known))
-    groups = itertools.groupby(named, key=lambda pair: pair[0])
-    return store.add_votes([(name, [record for _, record in group]) for name, group in groups])
+    lines = list(read_lines(path))
+    votes, checks = (_votes([line for line in lines if is_check(line[1]) == kind], known) for kind in (False, True))
+    return store.add_votes(votes, checks)
+
+
+def _votes(lines: Iterable[tuple[str, object]], known: Mapping[str, int]) -> list[tuple[str, list[Record]]]:
+    """Put the records of each vote together."""
+    groups = itertools.groupby(_named(lines, known), key=lambda pair: pair[0])
+    return [(name, [record for _, record in group]) for name, group in groups]
 
 
 def _named(lines: Iterable[tuple[str, object]], known: Mapping[str, int]) -> Iterator[tuple[str, Record]]:
@@ -141,8 +148,6 @@ def _named(lines: Iterable[tuple[str, object]], known: Mapping[str, int]) -> Ite
     for place, row in lines:
         record = record_from_json(row, place)
         name = row.get("vote") if isinstance(row, dict) else None
-        if is_check(row):
-            continue
         if not isinstance(name, str):
             content = _content(record)
             seen[content] += 1

@@ -13,7 +13,8 @@ class Panel:
     """What `People` is for real people: puts questions into a store and has them answered, by simulated ones.
 
     Question ``i`` is answered by the people ``i``, ``i + 1``, ... (``overlap`` of them, in turn). A vote is named after
-    its question and its annotator, so that answering once more, after an interruption, adds only what is missing.
+    its store, its question and its annotator, so that answering once more, after an interruption, adds only what is
+    missing, and votes of several stores can be put together.
 
     Args:
         store: The store.
@@ -40,13 +41,14 @@ class Panel:
     def answer(self, questions: Sequence[Question]) -> list[tuple[Record, ...]]:
         """Return the records that were given to each question, in order; all are in the store by then."""
         items = self._store.add(questions, overlap=self._overlap)
+        origin = self._store.setting("salt")
         found: list[tuple[Record, ...]] = [()] * len(questions)
         answers = [iter(person.answer(self._share(place, questions))) for place, person in enumerate(self._people)]
         for row, item in enumerate(items):
             for place in self._asked(row):
                 records = next(answers[place])
                 person = self._people[place].name
-                self._store.vote(f"{item}-{person}", person, item, records)
+                self._store.vote(f"{origin}-{item}-{person}", person, item, records)
                 found[row] += records
         return found
 

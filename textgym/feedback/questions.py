@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from textgym.errors import DataError
-from textgym.feedback.answers import check_expected
-from textgym.feedback.records import read_lines, write_lines
-from textgym.feedback.store import FeedbackStore, Planned
+from textgym.feedback.answers import check_expected, check_question
+from textgym.feedback.entries import Planned
+from textgym.feedback.records import is_question, read_lines, write_lines
+from textgym.feedback.store import FeedbackStore
 from textgym.types import Question
 
 _LONGEST_KEY = 80  # of one made from a prompt
@@ -29,7 +30,7 @@ def export_questions(store: FeedbackStore, path: str | Path) -> int:
 
 
 def import_questions(store: FeedbackStore, path: str | Path, overlap: int = 1) -> int:
-    """Add the questions of a file to a store; those that are there already are not added again.
+    """Add the questions of a file to a store; of those that are there already, the larger overlap counts.
 
     Args:
         store: The store.
@@ -47,11 +48,6 @@ def import_questions(store: FeedbackStore, path: str | Path, overlap: int = 1) -
     before = len(store.questions())
     store.add_plan(plan)
     return len(store.questions()) - before
-
-
-def is_question(row: object) -> TypeGuard[Mapping[str, Any]]:
-    """Whether a line of a file is meant to be a question, not an answer to one."""
-    return isinstance(row, dict) and "responses" in row and "ranks" not in row
 
 
 def _to_json(planned: Planned) -> dict[str, Any]:
@@ -73,6 +69,7 @@ def _from_json(row: object, place: str, overlap: int) -> Planned:
             raise TypeError("task_key and prompt are texts, overlap is a whole number")
         if planned.overlap < 1 or not math.isfinite(planned.priority):
             raise ValueError("overlap is 1 or more, priority is finite")
+        check_question(question)
         if planned.expected is not None:
             check_expected(question, planned.expected)
         return planned

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 from textgym.data.files import open_bytes
 from textgym.errors import DataError, did_you_mean
@@ -29,6 +29,8 @@ KINDS: Mapping[str, type[Record]] = {
     "demonstration": Demonstration,
     "implicit": ImplicitFeedback,
 }
+_EXPORT_RECORDS = "export its project again with --form votes or --form records"
+_Record = TypeVar("_Record", bound=Record)
 _KIND_OF = {record: kind for kind, record in KINDS.items()}
 
 
@@ -68,8 +70,10 @@ def record_from_json(row: object, place: str) -> Record:
     """
     if not isinstance(row, dict):
         raise DataError(f"{place}: expected a JSON object, got {type(row).__name__}; write one record per line")
-    if "kind" not in row and "chosen" in row:
-        return from_preference_row(row, place)
+    if "kind" not in row:
+        if "chosen" in row:
+            return from_preference_row(row, place)
+        _refuse_other_exports(row, place)
     kind = row.get("kind", "comparison")
     if not isinstance(kind, str) or kind not in KINDS:
         raise DataError(f"{place}: expected a known kind of record, got {kind!r}.{did_you_mean(str(kind), KINDS)}")
@@ -78,6 +82,16 @@ def record_from_json(row: object, place: str) -> Record:
         return KINDS[kind](**values)
     except ValueError as error:
         raise DataError(f"{place}: {error}") from error
+
+
+def _refuse_other_exports(row: Mapping[str, Any], place: str) -> None:
+    """Say what a line is that `textgym.feedback` wrote, but cannot read as a record."""
+    if {"completion", "label"} <= row.keys():
+        raise DataError(
+            f"{place}: expected a record, got a labelled text, which does not say enough; {_EXPORT_RECORDS}"
+        )
+    if is_question(row):
+        raise DataError(f"{place}: expected a record, got a question, not its answers; {_EXPORT_RECORDS}")
 
 
 def write_records(path: str | Path, records: Iterable[Record]) -> None:
@@ -96,10 +110,19 @@ def read_records(path: str | Path) -> list[Record]:
         The records in the order of the file.
 
     Raises:
-        DataError: Naming file and line, if a line is no record; naming the file, if it cannot be read.
+        DataError: Naming file and line, if a line is no record; naming the file, if it cannot be read, or has none.
         FileNotFoundError: If there is no file.
     """
-    return [record_from_json(row, place) for place, row in read_lines(path) if not is_check(row)]
+    return _not_none([record_from_json(row, place) for place, row in read_lines(path) if not is_check(row)], path)
+
+
+def _not_none(records: list[_Record], path: str | Path) -> list[_Record]:
+    if not records:
+        raise DataError(
+            f"expected records to learn from, got none in {str(path)!r}: it is empty, or answers checks of attention; "
+            "check the path, or collect some first"
+        )
+    return records
 
 
 def is_check(row: object) -> bool:
@@ -107,15 +130,20 @@ def is_check(row: object) -> bool:
     return isinstance(row, dict) and row.get("check") is True
 
 
+def is_question(row: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a line of a file is meant to be a question, not an answer to one."""
+    return isinstance(row, dict) and "responses" in row and "ranks" not in row
+
+
 def read_comparisons(path: str | Path) -> list[Comparison]:
     """Read a file in which every record is a comparison; otherwise as `read_records`."""
-    records = []
+    records: list[Comparison] = []
     for place, row in read_lines(path):
         record = record_from_json(row, place)
         if not isinstance(record, Comparison):
             raise DataError(f"{place}: expected a comparison, got a {_KIND_OF[type(record)]}; leave the line out")
         records.append(record)
-    return records
+    return _not_none(records, path)
 
 
 def write_lines(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -158,6 +186,8 @@ def _decode(line: bytes, place: str) -> object:
     except UnicodeDecodeError as error:
         raise DataError(f"{place}: expected UTF-8 text, got other bytes ({error}); save the file as UTF-8") from error
     except (ValueError, RecursionError) as error:
+        if text.startswith('"kind",'):
+            raise DataError(f"{place}: expected JSON lines, got a table for spreadsheets; {_EXPORT_RECORDS}") from None
         raise DataError(f"{place}: expected one JSON object per line, got {text.strip()[:60]!r} ({error})") from error
 
 

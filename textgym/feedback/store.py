@@ -12,15 +12,17 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from textgym.errors import TextGymError
 from textgym.feedback import tables
-from textgym.feedback.answers import Expected, check_answer, check_expected, is_expected, merge_natural
+from textgym.feedback.answers import Expected, check_answer, check_expected, check_question, is_expected, merge_natural
 from textgym.feedback.database import Database
+from textgym.feedback.entries import AnnotatorProgress, Assignment, Planned, Progress, Vote
+from textgym.feedback.joining import Answerable
 from textgym.feedback.records import record_from_json, record_to_json
 from textgym.feedback.schema import APPLICATION_ID, MIGRATIONS
 from textgym.types import Mode, Question, Record
@@ -33,87 +35,6 @@ _LARGEST_SEED = 2**31 - 1
 
 class VoteConflictError(TextGymError, ValueError):
     """A vote contradicts one that is already there; the first one counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A question that somebody was asked.
-
-    Attributes:
-        item: Number of the question in the store.
-        question: With the seed of the order to show its responses in.
-        started: When it was asked, in seconds since 1970.
-    """
-
-    item: int
-    question: Question
-    started: float
-
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    """One answer.
-
-    Attributes:
-        id: Name that its sender gave it.
-        item: Number of the question; ``None`` for imported records.
-        annotator: Who answered.
-        received: When the store got it, in seconds since 1970.
-        records: What was said; empty for a skip.
-        is_check: Was the question an attention check?
-    """
-
-    id: str
-    item: int | None
-    annotator: str
-    received: float
-    records: tuple[Record, ...]
-    is_check: bool
-
-    @property
-    def skipped(self) -> bool:
-        """Was the question passed over?"""
-        return not self.records
-
-
-class Planned(NamedTuple):
-    """A question with what the store knows about asking it.
-
-    Attributes:
-        question: What is asked.
-        overlap: How many annotators to ask.
-        priority: The higher, the earlier.
-        expected: The answer, if it is an attention check.
-    """
-
-    question: Question
-    overlap: int = 1
-    priority: float = 0.0
-    expected: Expected | None = None
-
-
-class Progress(NamedTuple):
-    """How far the questions are, attention checks left out.
-
-    Attributes:
-        items: Number of questions.
-        complete: Of them with as many votes as wanted.
-        votes: Votes on them.
-        wanted: Votes wanted on all of them.
-    """
-
-    items: int
-    complete: int
-    votes: int
-    wanted: int
-
-
-class AnnotatorProgress(NamedTuple):
-    """How far one annotator is: questions answered, skipped, and still to come (attention checks included)."""
-
-    answered: int
-    skipped: int
-    remaining: int
 
 
 class FeedbackStore:
@@ -174,7 +95,7 @@ class FeedbackStore:
     # Questions
 
     def add(self, questions: Iterable[Question], *, overlap: int = 1, priority: float = 0.0) -> list[int]:
-        """Add questions; one that is there already is not added again.
+        """Add questions; of one that is there already, the larger overlap counts and the priority stays.
 
         Args:
             questions: What to ask; their ``order_seed`` is ignored, since every annotator gets an order of their own.
@@ -185,7 +106,7 @@ class FeedbackStore:
             Their numbers.
 
         Raises:
-            ValueError: If ``overlap`` is below 1.
+            ValueError: If ``overlap`` is below 1, or a question has the same text twice.
         """
         if overlap < 1:
             raise ValueError(f"expected one annotator or more per question, got overlap {overlap}; raise it")
@@ -204,7 +125,7 @@ class FeedbackStore:
             Their numbers.
 
         Raises:
-            ValueError: If an answer does not fit its question.
+            ValueError: If an answer does not fit its question, or a question has the same text twice.
         """
         return self.add_plan(
             Planned(question, expected=answer) for question, answer in zip(questions, expected, strict=True)
@@ -214,10 +135,21 @@ class FeedbackStore:
         """Add questions and attention checks, all or none; otherwise as `add` and `add_checks`."""
         rows = list(plan)
         for row in rows:
+            check_question(row.question)
             if row.expected is not None:
                 check_expected(row.question, row.expected)
         with self._database.write() as db:
-            return [tables.add(db, row.question, row.expected, row.overlap, row.priority) for row in rows]
+            items = [tables.add(db, row.question, row.expected, row.overlap, row.priority) for row in rows]
+            new = [(item, row.question) for item, row in zip(items, rows, strict=True) if row.expected is None]
+            self._join(db, Answerable(db, new))
+        return items
+
+    def _join(self, db: sqlite3.Connection, asked: Answerable) -> None:
+        """Count votes that were here before their questions."""
+        for vote_id, annotator, text in tables.loose_votes(db):
+            item = asked.find(annotator, _records(text))
+            if item is not None:
+                tables.put_on_question(db, vote_id, item, annotator, self._clock(), text)
 
     def plan(self) -> list[Planned]:
         """Return all questions in the order they were added; the inverse of `add_plan`."""
@@ -342,12 +274,7 @@ class FeedbackStore:
                 raise VoteConflictError(
                     f"expected one vote of {annotator!r} on question {item}, got a second, {vote_id!r}; undo the first"
                 )
-            self._insert(db, vote_id, item, annotator, text)
-            db.execute(
-                "INSERT INTO assignments VALUES (?, ?, ?, 0) ON CONFLICT DO UPDATE SET open = 0",
-                (item, annotator, self._clock()),
-            )
-            tables.count(db, item, 1 if records else 0)
+            tables.insert_vote(db, vote_id, item, annotator, self._clock(), text)
         return True
 
     def skip(self, vote_id: str, annotator: str, item: int) -> bool:
@@ -355,7 +282,7 @@ class FeedbackStore:
         return self.vote(vote_id, annotator, item, ())
 
     def undo(self, annotator: str, vote_id: str) -> bool:
-        """Take an answer back; its question is open again, and the next one that `assign` returns.
+        """Take an answer back; its question is open again, and the next one that `assign` returns if it wants answers.
 
         Returns:
             Was it there? ``False`` if it was undone before.
@@ -395,31 +322,44 @@ class FeedbackStore:
         """Return all records, oldest first; those of attention checks only on request."""
         return [record for vote in self.votes() if checks or not vote.is_check for record in vote.records]
 
-    def add_votes(self, votes: Iterable[tuple[str, Sequence[Record]]]) -> int:
-        """Keep votes on questions that are not in the store, all or none; each is a name and records of one annotator.
+    def add_votes(
+        self, votes: Iterable[tuple[str, Sequence[Record]]], checks: Iterable[tuple[str, Sequence[Record]]] = ()
+    ) -> int:
+        """Keep votes from elsewhere, all or none; each is a name and the records of one annotator.
+
+        A vote that answers a question of the store counts there, and its annotator is not asked that again; others wait
+        until such a question is added.
+
+        Args:
+            votes: As in `vote`, a known name is passed over.
+            checks: Votes that answer attention checks; those whose check is not in the store are passed over.
 
         Returns:
-            How many were new; as in `vote`, a known name is passed over.
+            How many were new.
 
         Raises:
             ValueError: A vote has no records.
         """
-        new = 0
         with self._database.write() as db:
-            for vote_id, records in votes:
-                if not records:
-                    raise ValueError(f"expected one record or more in vote {vote_id!r}, got none; leave it out")
-                _check_name(records[0].annotator)
-                if tables.vote_row(db, vote_id) is None:
-                    self._insert(db, vote_id, None, records[0].annotator, _records_text(records))
-                    new += 1
-        return new
+            asked = Answerable(db, tables.questions(db, checks=False))
+            new = sum(self._add_vote(db, *vote, asked, must_fit=False) for vote in votes)
+            asked = Answerable(db, tables.questions(db, checks=True))
+            return new + sum(self._add_vote(db, *check, asked, must_fit=True) for check in checks)
 
-    def _insert(self, db: sqlite3.Connection, vote_id: str, item: int | None, annotator: str, records: str) -> None:
-        db.execute(
-            "INSERT INTO votes (id, item, annotator, received, records) VALUES (?, ?, ?, ?, ?)",
-            (vote_id, item, annotator, self._clock(), records),
-        )
+    def _add_vote(
+        self, db: sqlite3.Connection, vote_id: str, records: Sequence[Record], asked: Answerable, *, must_fit: bool
+    ) -> bool:
+        if not records:
+            raise ValueError(f"expected one record or more in vote {vote_id!r}, got none; leave it out")
+        annotator = records[0].annotator
+        _check_name(annotator)
+        if tables.vote_row(db, vote_id) is not None:
+            return False
+        item = asked.find(annotator, records)
+        if item is None and must_fit:
+            return False
+        tables.insert_vote(db, vote_id, item, annotator, self._clock(), _records_text(records))
+        return True
 
     # Counts
 
@@ -451,7 +391,7 @@ class FeedbackStore:
             ).fetchone()
             (remaining,) = db.execute(
                 "SELECT COUNT(*) FROM items LEFT JOIN assignments ON item = id AND annotator = ? "
-                "WHERE open OR (open IS NULL AND (votes < overlap OR expected IS NOT NULL))",
+                "WHERE (open OR open IS NULL) AND (votes < overlap OR expected IS NOT NULL)",
                 (annotator,),
             ).fetchone()
         return AnnotatorProgress(int(answered), int(skipped), remaining)

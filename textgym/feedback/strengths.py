@@ -55,30 +55,33 @@ def bradley_terry_scores(
     """Strength of every generator with its 95 % interval.
 
     One of strength ``s`` is preferred to one of strength ``t`` with probability ``sigmoid(s - t)``; the strengths are
-    the most likely ones, and their mean is 0. Intervals are percentiles over prompts drawn with replacement, since
-    answers about one prompt are not independent.
+    the most likely ones, and their mean is 0. Intervals are percentiles over random weights of the prompts, since
+    answers about one prompt are not independent; what the prior says is drawn as well. (Prompts drawn with replacement
+    would give a single answer, and whoever won always, an interval of no width.)
 
     Args:
         records: Comparisons and rankings; matches as in `win_rates`.
         rng: Source of the draws.
         resamples: Number of draws.
         prior_draws: Every generator is given so many ties against one of average strength, which keeps a generator that
-            never lost from being infinitely strong; 0 gives the plain maximum of the likelihood, where it exists.
+            never lost from being infinitely strong (in draws: any share of wins, all equally likely); 0 gives the plain
+            maximum of the likelihood, where it exists.
 
     Returns:
         Intervals by generator, the strongest first.
 
     References:
         Bradley and Terry, Biometrika 39 (1952); D. R. Hunter, "MM algorithms for generalized Bradley-Terry models",
-        Annals of Statistics 32 (2004).
+        Annals of Statistics 32 (2004). Rubin, "The Bayesian bootstrap", Annals of Statistics 9 (1981).
     """
     generators, wins = _wins_by_prompt(list(_matches(records)))
     if not generators:
         return {}
-    prompts = len(wins)
-    draws = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=resamples)  # (R, P)
-    samples = np.concatenate([wins.sum(axis=0)[None], np.tensordot(draws.astype(np.float64), wins, axes=1)])
-    strengths = _fit(samples, prior_draws)  # (1 + R, G)
+    weights = rng.exponential(size=(resamples, len(wins)))  # (R, P)
+    samples = np.concatenate([wins.sum(axis=0)[None], np.tensordot(weights, wins, axes=1)])
+    ties = np.full((1, len(generators)), 0.5)
+    prior_wins = prior_draws * np.concatenate([ties, rng.random((resamples, len(generators)))])
+    strengths = _fit(samples, prior_draws, prior_wins)  # (1 + R, G)
     low, high = np.percentile(strengths, [2.5, 97.5], axis=0)
     found = {
         name: Interval(float(strengths[0, place]), float(low[place]), float(high[place]))
@@ -116,14 +119,14 @@ def _wins_by_prompt(matches: Sequence[_Match]) -> tuple[tuple[str, ...], FloatAr
     return tuple(generators), wins
 
 
-def _fit(wins: FloatArray, prior_draws: float) -> FloatArray:
+def _fit(wins: FloatArray, prior_draws: float, prior_wins: FloatArray) -> FloatArray:
     """Most likely strengths for each of ``n`` tables of wins, ``(n, G, G)`` -> ``(n, G)``, by Hunter's iteration.
 
     ``p_i <- (wins of i) / sum_j (matches of i and j) / (p_i + p_j)``, where ``exp(strength) = p``; the average player
-    of the prior has ``p = 1``.
+    of the prior has ``p = 1``, and loses ``prior_wins``, shape (n, G), of its ``prior_draws`` matches with each.
     """
     matches = wins + wins.transpose(0, 2, 1)
-    points = wins.sum(axis=2) + prior_draws / 2  # (n, G)
+    points = wins.sum(axis=2) + prior_wins  # (n, G)
     powers = np.ones(points.shape)
     for _ in range(_MOST_STEPS):
         sums = powers[:, :, None] + powers[:, None, :]

@@ -29,12 +29,13 @@ class VoteRow(NamedTuple):
 
 
 def add(db: sqlite3.Connection, question: Question, expected: Expected | None, overlap: int, priority: float) -> int:
-    """Add a question unless it is there; return its number."""
+    """Add a question; one that is there keeps all but a smaller overlap. Return its number."""
     text = json.dumps(asdict(replace(question, order_seed=None)))
     answer = None if expected is None else json.dumps(expected)
     digest = hashlib.sha256(f"{text}{answer}".encode()).hexdigest()
     db.execute(
-        "INSERT OR IGNORE INTO items (digest, mode, question, expected, overlap, priority) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO items (digest, mode, question, expected, overlap, priority) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (digest) DO UPDATE SET overlap = MAX(overlap, excluded.overlap)",
         (digest, question.mode, text, answer, overlap, priority),
     )
     return int(db.execute("SELECT id FROM items WHERE digest = ?", (digest,)).fetchone()[0])
@@ -48,6 +49,12 @@ def question(db: sqlite3.Connection, item: int) -> Question:
     return parse_question(row[0])
 
 
+def questions(db: sqlite3.Connection, *, checks: bool) -> list[tuple[int, Question]]:
+    """Return the attention checks, or all other questions, with their numbers."""
+    rows = db.execute("SELECT id, question FROM items WHERE (expected IS NOT NULL) = ? ORDER BY id", (checks,))
+    return [(item, parse_question(text)) for item, text in rows]
+
+
 def parse_question(text: str) -> Question:
     """Return the question that a text in ``items.question`` stands for."""
     values = json.loads(text)
@@ -56,11 +63,12 @@ def parse_question(text: str) -> Question:
 
 
 def left_open(db: sqlite3.Connection, annotator: str, mode: Mode | None) -> int | None:
-    """Return the question that an annotator was asked last and has not answered."""
+    """Return the question that an annotator was asked last, has not answered, and that wants answers still."""
     return _one(
         db,
         "SELECT item FROM assignments JOIN items ON id = item WHERE annotator = ? AND open = 1 "
-        "AND (?2 IS NULL OR mode = ?2) ORDER BY started DESC, item DESC LIMIT 1",
+        "AND (votes < overlap OR expected IS NOT NULL) AND (?2 IS NULL OR mode = ?2) "
+        "ORDER BY started DESC, item DESC LIMIT 1",
         (annotator, mode),
     )
 
@@ -111,6 +119,36 @@ def has_answered(db: sqlite3.Connection, annotator: str, item: int) -> bool:
     """Whether an annotator has a vote on a question, a skip included."""
     query = "SELECT 1 FROM votes WHERE item = ? AND annotator = ? AND undone IS NULL"
     return db.execute(query, (item, annotator)).fetchone() is not None
+
+
+def loose_votes(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    """Return name, annotator and records of the votes on no question of the store, oldest first."""
+    return db.execute(
+        "SELECT id, annotator, records FROM votes WHERE item IS NULL AND undone IS NULL ORDER BY number"
+    ).fetchall()
+
+
+def insert_vote(
+    db: sqlite3.Connection, vote_id: str, item: int | None, annotator: str, received: float, records: str
+) -> None:
+    """Add a vote; one on a question of the store counts there, and the question is not asked again."""
+    db.execute(
+        "INSERT INTO votes (id, annotator, received, records) VALUES (?, ?, ?, ?)",
+        (vote_id, annotator, received, records),
+    )
+    if item is not None:
+        put_on_question(db, vote_id, item, annotator, received, records)
+
+
+def put_on_question(
+    db: sqlite3.Connection, vote_id: str, item: int, annotator: str, started: float, records: str
+) -> None:
+    """Say which question a vote answers that was on none."""
+    db.execute("UPDATE votes SET item = ? WHERE id = ?", (item, vote_id))
+    db.execute(
+        "INSERT INTO assignments VALUES (?, ?, ?, 0) ON CONFLICT DO UPDATE SET open = 0", (item, annotator, started)
+    )
+    count(db, item, int(records != SKIP))
 
 
 def count(db: sqlite3.Connection, item: int, change: int) -> None:

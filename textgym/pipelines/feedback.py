@@ -9,16 +9,17 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from textgym import console
-from textgym.errors import MissingExtraError, did_you_mean
+from textgym.errors import DataError, MissingExtraError, did_you_mean
 from textgym.feedback.agreement import Level, collect_answers, krippendorff_alpha, position_bias, raw_agreement
-from textgym.feedback.exchange import Form, export_records, export_votes, import_votes
-from textgym.feedback.questions import export_questions, import_questions, is_question
-from textgym.feedback.records import read_lines
+from textgym.feedback.exchange import import_votes
+from textgym.feedback.exports import PROJECT_FORMS, export_project
+from textgym.feedback.questions import import_questions
+from textgym.feedback.records import is_question, read_lines, record_from_json
 from textgym.feedback.store import FeedbackStore
 from textgym.feedback.strengths import bradley_terry_scores
 from textgym.types import Comparison, Ranking, Rating
@@ -44,6 +45,7 @@ class ServeSettings:
             is a file.
         closed: Ask for a token or an account on this machine's own address too.
         allow_hosts: Other names that browsers may call the server by.
+        https: A proxy with HTTPS stands in front, called by the first of these names.
     """
 
     project: str
@@ -55,6 +57,7 @@ class ServeSettings:
     blind: bool = False
     closed: bool = False
     allow_hosts: tuple[str, ...] = ()
+    https: bool = False
 
 
 def run_serve(settings: ServeSettings) -> None:
@@ -62,7 +65,7 @@ def run_serve(settings: ServeSettings) -> None:
 
     Raises:
         MissingExtraError: What the page needs is not installed.
-        ValueError: The token in the environment is too short.
+        ValueError: The token in the environment is too short, or the proxy has no name.
     """
     require_page()
     from textgym.feedback.server.serve import Address, serve
@@ -70,13 +73,19 @@ def run_serve(settings: ServeSettings) -> None:
     token = os.environ.get(TOKEN_VARIABLE)
     if token is not None and len(token) < _MIN_TOKEN:
         raise ValueError(f"expected {TOKEN_VARIABLE} of {_MIN_TOKEN} characters or more, got {len(token)}; lengthen it")
+    address = Address(settings.host, settings.port, settings.closed, token, settings.allow_hosts, settings.https)
     changes: dict[str, Any] = {} if settings.title is None else {"title": settings.title}
     if settings.guidelines is not None:
         changes["guidelines"] = Path(settings.guidelines).read_text(encoding="utf-8")
     changes |= {"reveal": False} if settings.blind else {}
     with FeedbackStore(settings.project) as store:
         store.update_setting("project", lambda known: {**(known or {}), **changes})
-        address = Address(settings.host, settings.port, settings.closed, token, settings.allow_hosts)
+        if not store.progress().items:
+            console.remark(
+                f"There are no questions in {settings.project} yet: see textgym feedback sample, and import."
+            )
+        if settings.https:
+            console.remark(f"The proxy passes {address.names[0]} on to {settings.host}, port {settings.port}.")
         serve(store, address, settings.name or user_name(), _Announcement(settings.project))
         console.say(f"Stopped. All answers are in {settings.project}.")
 
@@ -100,18 +109,11 @@ def run_export(project: str, file: str, form: str) -> None:
         FileNotFoundError: There is no such project.
         ValueError: There is no such form.
     """
-    forms = ("votes", "questions", *get_args(Form))
-    if form not in forms:
-        raise ValueError(f"expected a form out of {', '.join(forms)}, got {form!r}.{did_you_mean(form, forms)}")
-    with _existing(project) as store:
-        if form == "questions":
-            count = export_questions(store, file)
-        elif form == "votes":
-            count = export_votes(store, file)
-        else:
-            records = store.records()
-            export_records(records, file, form)  # type: ignore[arg-type]  # one of them
-            count = len(records)
+    if form not in PROJECT_FORMS:
+        known = ", ".join(PROJECT_FORMS)
+        raise ValueError(f"expected a form out of {known}, got {form!r}.{did_you_mean(form, PROJECT_FORMS)}")
+    with existing(project) as store:
+        count = export_project(store, file, form)
     console.say(f"{count:,} {'questions' if form == 'questions' else 'records'} -> {file} ({form})")
 
 
@@ -121,17 +123,23 @@ def run_import(project: str, file: str, overlap: int) -> None:
     Raises:
         DataError: Naming the line that is neither.
     """
-    first = next(iter(read_lines(file)), ("", {}))[1]
+    place, first = next(read_lines(file), ("", None))
+    if not place:
+        raise DataError(f"expected records or questions, got none in {file!r}, which is empty; check what wrote it")
+    if not is_question(first):
+        record_from_json(first, place)  # a file of something else makes no new project
     with FeedbackStore(project) as store:
         if is_question(first):
-            console.say(f"{import_questions(store, file, overlap):,} new questions <- {file}")
+            before = asked_so_far(store)
+            import_questions(store, file, overlap)
+            console.say(f"{asked_since(before, store)} <- {file}")
         else:
             console.say(f"{import_votes(store, file):,} new votes <- {file}")
 
 
 def run_status(project: str) -> None:
     """Print how far a project is."""
-    with _existing(project) as store:
+    with existing(project) as store:
         progress, records, attention = store.progress(), store.records(), store.attention()
         votes = [vote for vote in store.votes() if not vote.skipped]
     console.say(
@@ -162,9 +170,38 @@ def run_status(project: str) -> None:
         )
 
 
-def _existing(project: str) -> FeedbackStore:
+class Asked(NamedTuple):
+    """How many questions a project has, attention checks included, and how many votes it wants on the others."""
+
+    questions: int
+    wanted: int
+
+
+def asked_so_far(store: FeedbackStore) -> Asked:
+    """Return what a project asks now."""
+    return Asked(len(store.questions()), store.progress().wanted)
+
+
+def asked_since(before: Asked, store: FeedbackStore) -> str:
+    """Say what a project asks that it did not ask before: a larger overlap makes no new questions."""
+    now = asked_so_far(store)
+    more = now.wanted - before.wanted
+    return (
+        f"{now.questions - before.questions:,} new questions, {more:,} more {'vote' if more == 1 else 'votes'} wanted"
+    )
+
+
+def existing(project: str) -> FeedbackStore:
+    """Open a project that must be there.
+
+    Raises:
+        FileNotFoundError: It is not.
+    """
     if not Path(project).is_file():
-        raise FileNotFoundError(f"expected a project, got {project!r}, which does not exist; check the path")
+        raise FileNotFoundError(
+            f"expected a project, got {project!r}, which does not exist; check the path, or make it with textgym "
+            "feedback sample"
+        )
     return FeedbackStore(project)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, get_args
@@ -15,8 +16,10 @@ import numpy as np
 from textgym import console
 from textgym.errors import DataError
 from textgym.evaluation import fixed_examples
+from textgym.feedback.answers import Expected
 from textgym.feedback.simulated import Habits, Scorer, SimulatedPerson, reward_scorer, simulated_people
 from textgym.feedback.store import FeedbackStore
+from textgym.pipelines.feedback import asked_since, asked_so_far, existing
 from textgym.pipelines.sampling import Sampling, sample_texts
 from textgym.pipelines.settings import check_settings
 from textgym.pipelines.setup import TaskChoice, load_model, require_context, stable_name, with_budgets
@@ -67,27 +70,38 @@ class SampleSettings:
         check_settings(self, counts=counts, not_negative=("temperature", "checks"))
         if self.mode not in get_args(Mode):
             raise ValueError(f"expected a mode out of {', '.join(get_args(Mode))}, got {self.mode!r}; correct it")
+        Question("", "", ("",) * self.texts, self.mode)  # refuses a number of texts that cannot be asked about
+        if self.checks and (self.mode not in ("compare", "rate") or self.checks > self.prompts):
+            raise ValueError(
+                f"expected at most one check per question, to compare or rate, got {self.checks} for {self.prompts} to "
+                f"{self.mode}; lower --checks, or change the mode"
+            )
+
+    @property
+    def texts(self) -> int:
+        """Texts in each question."""
+        return _RESPONSES[self.mode] if self.responses is None else self.responses
 
 
 def run_sample(settings: SampleSettings) -> list[Question]:
     """Sample texts and put the questions into the project."""
     task = with_budgets(settings.choice.make(settings.split), settings.max_prompt_tokens, settings.max_new_tokens)
     examples = fixed_examples(task.dataset, settings.prompts)
-    count = settings.responses or _RESPONSES[settings.mode]
-    writers = plan_writers(settings, examples, count)
+    writers = plan_writers(settings, examples, settings.texts)
     texts = write_texts(settings, task, examples, writers)
     rows = zip(examples, texts, writers, strict=True)
     asked = [question_about(settings, task, example, row, names) for example, row, names in rows]
     questions = [question for question in asked if question is not None]
+    checks, expected = make_checks(questions, settings)
     with FeedbackStore(settings.project) as store:
-        before = len(store.questions())
+        before = asked_so_far(store)
         store.add(questions, overlap=settings.overlap)
-        add_attention_checks(store, questions, settings)
+        store.add_checks(checks, expected)
         store.update_setting("task", lambda _: {**asdict(settings.choice.located()), "split": settings.split})
-        new = len(store.questions()) - before
+        new = asked_since(before, store)
     same = len(examples) - len(questions)
     console.say(
-        f"{new:,} new questions in {settings.project}"
+        f"{new} in {settings.project}"
         + (f"; left out {same} whose texts are all equal, or empty" if same else "")
         + f". Ask people: textgym feedback serve {settings.project}"
     )
@@ -145,28 +159,32 @@ def write_texts(
     return texts
 
 
-def add_attention_checks(store: FeedbackStore, questions: Sequence[Question], settings: SampleSettings) -> None:
-    """Add questions with one text on the subject, a reference if there is one, and one whose words are in no order.
+def make_checks(questions: Sequence[Question], settings: SampleSettings) -> tuple[list[Question], list[Expected]]:
+    """Return attention checks and their answers.
+
+    They have one text on the subject, a reference if there is one, and one whose words are in no order.
 
     Raises:
-        ValueError: The mode has no checks, or there are too few questions.
+        ValueError: There are too few questions.
     """
-    if not settings.checks:
-        return
-    if settings.mode not in ("compare", "rate") or settings.checks > len(questions):
-        raise ValueError(
-            f"expected at most one check per question, to compare or rate, got {settings.checks} for {len(questions)} "
-            f"to {settings.mode}; lower --checks, or change the mode"
-        )
     rng = np.random.default_rng(settings.seed + 1)
-    checks = [_check(question, rng) for question in questions[: settings.checks]]
-    store.add_checks(checks, ["a" if settings.mode == "compare" else [1, 2]] * len(checks))
+    made = [_check(question, rng) for question in questions] if settings.mode in ("compare", "rate") else []
+    checks = [check for check in made if check is not None][: settings.checks]
+    if len(checks) < settings.checks:
+        raise ValueError(
+            f"expected at most one check per question, got {settings.checks} for {len(questions)}, of which "
+            f"{len(checks)} are long enough; lower --checks, or raise --prompts"
+        )
+    return checks, ["a" if settings.mode == "compare" else [1, 2]] * len(checks)
 
 
-def _check(question: Question, rng: np.random.Generator) -> Question:
+def _check(question: Question, rng: np.random.Generator) -> Question | None:
+    """Return a question with a known answer about the same prompt; ``None`` if its text reads the same backwards."""
     good = dict(zip(question.generators, question.responses, strict=True)).get(_REFERENCE, question.responses[0])
     words = good.split()
     muddled = " ".join(words[place] for place in rng.permutation(len(words)))[::-1]
+    if muddled == good:
+        return None
     texts = (good, muddled) if question.mode == "compare" else (muddled,)
     return Question(question.task_key, question.prompt, texts, question.mode, criteria=question.criteria)
 
@@ -199,8 +217,13 @@ class SimulateSettings:
 
 
 def run_simulate(settings: SimulateSettings) -> int:
-    """Let simulated people answer; return how many answers they gave."""
-    with FeedbackStore(settings.project) as store:
+    """Let simulated people answer; return how many answers they gave.
+
+    Raises:
+        DataError: Nothing can be asked.
+        FileNotFoundError: There is no such project.
+    """
+    with existing(settings.project) as store:
         questions = store.questions()
         if not questions:
             raise DataError(f"expected questions in {settings.project!r}, got none; run textgym feedback sample first")
@@ -289,7 +312,13 @@ def _judge(store: FeedbackStore, by: str | None) -> tuple[Task | None, Scorer]:
         raise DataError(
             "expected questions of a task, as textgym feedback sample makes them, got others; use --by length"
         )
-    examples = {key: task.dataset.find(key) for key in {question.task_key for question in store.questions().values()}}
+    keys = {question.task_key for question in store.questions().values()}
+    examples = _examples(task, keys)
+    if len(examples) < len(keys):
+        raise DataError(
+            f"expected questions about examples of the task alone, got {min(keys - set(examples))!r} as well; use --by "
+            "length"
+        )
     knows_gold = task.gold([""], [next(iter(examples.values()))]) is not None
     if by == "gold" and not knows_gold:
         raise DataError("expected data that knows the true quality, got another; use --by rouge")
@@ -321,5 +350,14 @@ def _references(task: Task | None, questions: Any) -> dict[str, str]:
     """Return a good text by task key, for edits."""
     if task is None:
         return {}
-    examples = (task.dataset.find(question.task_key) for question in questions)
-    return {example.key: example.references[0] for example in examples if example.references}
+    examples = _examples(task, {question.task_key for question in questions})
+    return {key: example.references[0] for key, example in examples.items() if example.references}
+
+
+def _examples(task: Task, keys: Iterable[str]) -> dict[str, Example]:
+    """Return the examples of a task that are called so; questions from elsewhere have other keys."""
+    found = {}
+    for key in keys:
+        with contextlib.suppress(KeyError):
+            found[key] = task.dataset.find(key)
+    return found

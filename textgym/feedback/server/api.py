@@ -26,7 +26,6 @@ from textgym.feedback.answers import (
 )
 from textgym.feedback.learning_curve import accuracy_curve, add_accuracy
 from textgym.feedback.records import record_to_json
-from textgym.feedback.server.sessions import matches
 from textgym.feedback.server.site import LoginNeededError, RefusedError, SiteOf, check_csrf
 from textgym.types import Comparison, Interval, Mode, Question, Ranking, Rating, Record
 
@@ -34,10 +33,8 @@ from textgym.types import Comparison, Interval, Mode, Question, Ranking, Rating,
 def _let_in(request: Request, site: SiteOf) -> None:
     """Let in who has the token, or is the owner at a browser; an open site, whoever is no foreign form."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if site.token is not None and scheme.lower() == "bearer":
-        if not matches(token, site.token):
-            site.slow_down(request)
-            site.note_mistake(request)
+    if scheme.lower() == "bearer" and not site.is_open:
+        if not site.check_token(request, token):
             raise LoginNeededError
     elif not site.is_open:
         session = site.session(request)

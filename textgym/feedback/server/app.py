@@ -16,12 +16,13 @@ from textgym.feedback.server.gate import Gate
 from textgym.feedback.server.site import FOLDER, LoginNeededError, RefusedError, Site, go_to
 
 
-def create_app(site: Site, hosts: Iterable[str] = ()) -> FastAPI:
+def create_app(site: Site, hosts: Iterable[str] = (), *, https: bool = False) -> FastAPI:
     """Make the application.
 
     Args:
         site: The store, and who may use it.
         hosts: Names that it may be called by, beside ``localhost`` and bare addresses.
+        https: Do browsers speak HTTPS to it, through a proxy?
     """
     app = FastAPI(title="textgym feedback", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
@@ -31,7 +32,7 @@ def create_app(site: Site, hosts: Iterable[str] = ()) -> FastAPI:
     app.add_exception_handler(LoginNeededError, _ask_who)
     for kind in (RefusedError, HTTPException, RequestValidationError, ValueError, TextGymError, TimeoutError):
         app.add_exception_handler(kind, _explain)
-    app.add_middleware(Gate, hosts=tuple(hosts))
+    app.add_middleware(Gate, hosts=tuple(hosts), https=https)
     return app
 
 

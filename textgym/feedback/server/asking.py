@@ -9,12 +9,13 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from textgym.feedback.answers import By
+from textgym.feedback.entries import Assignment, Vote
 from textgym.feedback.records import shown_order
 from textgym.feedback.server.forms import edited_response, read_form
 from textgym.feedback.server.sessions import Session
 from textgym.feedback.server.site import RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
 from textgym.feedback.server.text import Piece, differing_pieces, plain, visible_pieces
-from textgym.feedback.store import Assignment, Vote, VoteConflictError
+from textgym.feedback.store import VoteConflictError
 from textgym.types import Comparison, Mode, Question, Ranking
 
 router = APIRouter()

@@ -21,7 +21,8 @@ from textgym.feedback.agreement import (
     position_bias,
     raw_agreement,
 )
-from textgym.feedback.exchange import Form, export_records
+from textgym.feedback.entries import Vote
+from textgym.feedback.exports import ProjectForm, export_project
 from textgym.feedback.learning_curve import accuracy_curve
 from textgym.feedback.server.charts import (
     Picture,
@@ -32,7 +33,7 @@ from textgym.feedback.server.charts import (
     matrix_picture,
 )
 from textgym.feedback.server.site import Owner, SiteOf
-from textgym.feedback.store import FeedbackStore, Vote
+from textgym.feedback.store import FeedbackStore
 from textgym.feedback.strengths import bradley_terry_scores, win_rates
 from textgym.types import Comparison, ImplicitFeedback, Ranking, Rating, Record
 
@@ -80,11 +81,11 @@ def dashboard(request: Request, site: SiteOf, owner: Owner) -> Response:
 
 
 @router.get("/export/{form}")
-def export(site: SiteOf, owner: Owner, form: Form) -> Response:
-    """Send all records; the server writes no file that anybody could name."""
+def export(site: SiteOf, owner: Owner, form: ProjectForm) -> Response:
+    """Send all records, or questions; the server writes no file that anybody could name."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "export"
-        export_records(site.store.records(), path, form)
+        export_project(site.store, path, form)
         content = path.read_bytes()
     name = f"{form}.csv" if form == "csv" else f"{form}.jsonl"
     kind = "text/csv" if form == "csv" else "application/x-ndjson"

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from textgym.feedback.server.sessions import Session, matches
+from textgym.feedback.server.sessions import Session
 from textgym.feedback.server.site import Form, Owner, RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
 
 router = APIRouter()
@@ -17,18 +17,15 @@ _Secret = Annotated[str, Query(max_length=200)]
 @router.get("/enter")
 def enter(request: Request, site: SiteOf, token: _Secret = "") -> Response:
     """Let the bearer of the token in, as the owner."""
-    if site.token is not None:
-        site.slow_down(request)
-        if not matches(token, site.token):
-            site.note_mistake(request)
-            raise RefusedError(403, "Expected the token that the server printed when it was started, got another.")
+    if not (site.is_open or site.check_token(request, token)):
+        raise RefusedError(403, "Expected the token that the server printed when it was started, got another.")
     return _welcome(request, site, Session.begin(site.name, True, site.clock()))
 
 
 @router.get("/login")
 def login_page(request: Request, site: SiteOf) -> Response:
     """Ask for name and password."""
-    return site.page(request, "login.html", problem="")
+    return site.page(request, "login.html", problem="", name="")
 
 
 @router.post("/login")
@@ -41,7 +38,8 @@ def login(request: Request, site: SiteOf, form: Form) -> Response:
     name = site.accounts.check(form.get("name", ""), form.get("password", ""))
     if name is None:
         site.note_mistake(request)
-        return site.page(request, "login.html", problem="Name and password do not belong together.", status=403)
+        problem = "Name and password do not belong together."
+        return site.page(request, "login.html", problem=problem, name=form.get("name", ""), status=403)
     return _welcome(request, site, Session.begin(name, False, site.clock()))
 
 
@@ -49,7 +47,7 @@ def login(request: Request, site: SiteOf, form: Form) -> Response:
 def join_page(request: Request, site: SiteOf, invitation: _Secret = "") -> Response:
     """Ask somebody who was invited for a name and a password."""
     _check_invitation(request, site, invitation)
-    return site.page(request, "join.html", invitation=invitation, problem="")
+    return site.page(request, "join.html", invitation=invitation, problem="", name="")
 
 
 @router.post("/join")
@@ -62,7 +60,8 @@ def join(request: Request, site: SiteOf, form: Form) -> Response:
             raise ValueError(f"expected a name that nobody else has, got {site.name!r}; choose another one")
         name = site.accounts.join(invitation, form.get("name", ""), form.get("password", ""), site.clock())
     except ValueError as error:
-        return site.page(request, "join.html", invitation=invitation, problem=str(error), status=422)
+        typed = form.get("name", "")
+        return site.page(request, "join.html", invitation=invitation, problem=str(error), name=typed, status=422)
     return _welcome(request, site, Session.begin(name, False, site.clock()))
 
 

@@ -41,10 +41,12 @@ class Gate:
     Args:
         app: It.
         hosts: Names it may be called by, beside ``localhost`` and bare addresses, which no foreign page can point here.
+        https: Do browsers speak HTTPS to it? Then cookies and links are made for that, whatever the proxy speaks.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] = (), *, https: bool = False) -> None:
         self._app = app
+        self._https = https
         self._hosts = frozenset({"localhost", *(host.lower() for host in hosts)})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,6 +64,8 @@ class Gate:
                 headers.setdefault("Cache-Control", _LIFETIME if scope["path"].startswith("/static/") else "no-store")
             await send(message)
 
+        if self._https:
+            scope["scheme"] = "https"
         refusal = self._refusal(scope["method"], Headers(scope=scope))
         app = self._app if refusal is None else PlainTextResponse(refusal[1], refusal[0])
         await app(scope, receive, send_with_headers)

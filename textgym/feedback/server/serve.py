@@ -12,11 +12,16 @@ from dataclasses import dataclass
 
 import uvicorn
 
+from textgym.errors import TextGymError
 from textgym.feedback.server.app import create_app
 from textgym.feedback.server.site import Site
 from textgym.feedback.store import FeedbackStore
 
 _SECONDS_TO_STOP = 5.0
+
+
+class AddressError(TextGymError, OSError):
+    """A server cannot listen where it should."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,11 @@ class Address:
         closed: Close it on this machine's own address too, for instance behind a proxy.
         token: Makes its bearer the owner of a closed site; by default a random one.
         names: Other names that browsers may call it by.
+        https: A proxy of this machine stands in front, speaks HTTPS to browsers, and is called by the first of the
+            names. Then the site is closed, and what the proxy says of who calls is believed; otherwise nobody is.
+
+    Raises:
+        ValueError: A proxy without a name.
     """
 
     host: str = "127.0.0.1"
@@ -36,6 +46,16 @@ class Address:
     closed: bool = False
     token: str | None = None
     names: tuple[str, ...] = ()
+    https: bool = False
+
+    def __post_init__(self) -> None:
+        if self.https and not self.names:
+            raise ValueError("expected the name by which browsers call the proxy, got none; give it as --allow-host")
+
+    @property
+    def is_closed(self) -> bool:
+        """Does it ask for a token or an account?"""
+        return self.closed or self.https or not is_loopback(self.host)
 
 
 def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[[str], None]) -> None:
@@ -48,7 +68,7 @@ def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[
         on_start: Told the owner's link when browsers can open it.
 
     Raises:
-        OSError: The address cannot be used.
+        AddressError: The address cannot be used.
     """
     with _listen(address) as listener:
         server, link = _make_server(store, address, name, listener)
@@ -79,12 +99,13 @@ def _make_server(
     store: FeedbackStore, address: Address, name: str, listener: socket.socket
 ) -> tuple[uvicorn.Server, str]:
     """Return what serves a store, and the owner's link."""
-    token = (address.token or secrets.token_urlsafe(24)) if address.closed or not is_loopback(address.host) else None
-    app = create_app(Site(store, name, token), hosts=(*address.names, *_own_names(address.host)))
+    token = (address.token or secrets.token_urlsafe(24)) if address.is_closed else None
+    app = create_app(Site(store, name, token), hosts=(*address.names, *_own_names(address.host)), https=address.https)
     config = uvicorn.Config(
-        app, http="h11", log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="off"
-    )
-    return uvicorn.Server(config), _link(address.host, listener.getsockname()[1], token)
+        app, http="h11", log_config=None, access_log=False, server_header=False, lifespan="off",
+        proxy_headers=address.https, forwarded_allow_ips=["127.0.0.1", "::1"],
+    )  # fmt: skip
+    return uvicorn.Server(config), _link(address, listener.getsockname()[1], token)
 
 
 def is_loopback(host: str) -> bool:
@@ -101,8 +122,9 @@ def _listen(address: Address) -> socket.socket:
         family, _, _, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((str(place[0]), int(place[1])), family=family)
     except OSError as error:
-        raise OSError(
-            f"expected a free address, got {address.host} port {address.port} ({error}); choose another --port"
+        raise AddressError(
+            f"expected a free address of this machine, got {address.host} port {address.port} ({error.strerror}); "
+            "choose another --port, or --host"
         ) from error
 
 
@@ -110,8 +132,9 @@ def _own_names(host: str) -> Iterable[str]:
     return () if is_loopback(host) else (host, socket.gethostname())
 
 
-def _link(host: str, port: int, token: str | None) -> str:
+def _link(address: Address, port: int, token: str | None) -> str:
     """Return the owner's link; a host that means all addresses is shown as one of them."""
-    shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(address.host, address.host)
     place = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    place = f"https://{address.names[0]}" if address.https else place
     return f"{place}/" if token is None else f"{place}/enter?token={token}"

@@ -136,6 +136,20 @@ class Site:
             secure=request.url.scheme == "https",
         )
 
+    def check_token(self, request: Request, token: str) -> bool:
+        """Whether a token is the owner's.
+
+        It is too long to be guessed: who guesses is slowed down, but cannot lock out the owner behind the same address.
+
+        Raises:
+            RefusedError: It is not, and its bearer has given too many wrong ones.
+        """
+        if self.token is not None and matches(token, self.token):
+            return True
+        self.slow_down(request)
+        self.note_mistake(request)
+        return False
+
     def slow_down(self, request: Request) -> None:
         """Refuse to look at another password, token or invitation of somebody who gave too many wrong ones.
 

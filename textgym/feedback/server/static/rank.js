@@ -1,5 +1,7 @@
-// Ranking by drag or keyboard; the fields that are sent follow the order of the cards.
+// Ranking by drag, buttons or keyboard; the fields that are sent follow the order of the cards.
 
+const EDGE = 90; // pixels; the row of buttons at the bottom is that high
+const STEP = 12;
 const list = document.getElementById("ranking");
 const cards = () => [...list.children];
 
@@ -10,6 +12,7 @@ function update() {
     if (!card.classList.contains("tied")) rank = index + 1;
     card.querySelector("select").value = String(rank);
     card.querySelector(".grip").textContent = String(rank);
+    card.querySelector(".tie").setAttribute("aria-pressed", String(card.classList.contains("tied")));
     card.setAttribute("aria-label", `Rank ${rank}`);
   });
 }
@@ -30,16 +33,29 @@ function drag(card, event) {
   card.focus();
   card.classList.add("dragged");
   card.classList.remove("tied");
-  const follow = (moved) => {
+  let height = event.clientY;
+  const place = () => {
     const below = cards().find((other) => {
       const box = other.getBoundingClientRect();
-      return other !== card && moved.clientY < box.top + box.height / 2;
+      return other !== card && height < box.top + box.height / 2;
     });
     if (below) { if (below.previousElementSibling !== card) below.before(card); }
     else if (list.lastElementChild !== card) list.append(card);
     update();
   };
+  const follow = (moved) => {
+    height = moved.clientY;
+    place();
+  };
+  const scrolling = setInterval(() => { // near an edge, the page follows
+    const step = height < EDGE ? -STEP : height > innerHeight - EDGE ? STEP : 0;
+    if (step) {
+      scrollBy(0, step);
+      place();
+    }
+  }, 16);
   const stop = () => {
+    clearInterval(scrolling);
     card.classList.remove("dragged");
     removeEventListener("pointermove", follow);
     update();
@@ -52,6 +68,10 @@ function drag(card, event) {
 for (const card of cards()) {
   card.tabIndex = 0;
   card.querySelector(".grip").addEventListener("pointerdown", (event) => drag(card, event));
+  card.querySelector(".tie").addEventListener("click", () => {
+    card.classList.toggle("tied");
+    update();
+  });
   card.addEventListener("keydown", (event) => {
     const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
     if (step && event.shiftKey) move(card, step);

@@ -1,0 +1,15 @@
+// What somebody is writing outlives a reload, and an undo; in this tab, for whom it was begun by alone.
+
+const text = document.querySelector("textarea");
+
+if (text) {
+  const { csrf, item, choice } = text.form.elements;
+  const name = ["draft", csrf.value, item.value, choice?.value].join(" ");
+  text.value = sessionStorage.getItem(name) ?? text.value;
+  const check = () => text.setCustomValidity(text.value.trim() ? "" : "Please write a text, or skip the question.");
+  text.addEventListener("input", () => {
+    sessionStorage.setItem(name, text.value);
+    check();
+  });
+  check();
+}
