@@ -98,6 +98,7 @@ def open_page(browser: Browser, url: str, *, clock_stands: bool = False) -> Iter
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("dialog", lambda dialog: (problems.append(f"dialog {dialog.message}"), dialog.dismiss()))
     page.on("request", lambda request: None if request.url.startswith(url) else problems.append(request.url))
     if clock_stands:
         page.clock.install()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,33 +14,22 @@ from typing import Any
 
 import pytest
 
+from textgym.benchmarks.feedback_page import find_chromium, open_browser, open_page, press
+from textgym.errors import MissingExtraError
 from textgym.feedback import FeedbackStore, shown_order
 from textgym.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium"),
-    pytest.mark.timeout(900),
-]
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=240_000)
+    try:
+        find_chromium()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 class Server:
@@ -85,27 +73,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def page(browser: Any, server: Server) -> Iterator[Any]:
-    """A page on which nothing may go wrong: no error, no violation of the policy, no request to anywhere else."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(120_000)
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("dialog", lambda dialog: (problems.append(f"dialog {dialog.message}"), dialog.dismiss()))
-    page.on("request", lambda request: None if request.url.startswith(server.url) else problems.append(request.url))
-    page.goto(server.url)
-    yield page
-    context.close()
-    assert problems == []
-
-
-def press(page: Any, *keys: str) -> None:
-    """Press keys; the page that comes after the last one is there when this returns."""
-    for key in keys[:-1]:
-        page.keyboard.press(key)
-    with page.expect_navigation():
-        page.keyboard.press(keys[-1])
+    with open_page(browser, server.url) as page:
+        yield page
 
 
 def fill(server: Server, place: Any, mode: str, responses: int, n: int = 2, **more: Any) -> None:
