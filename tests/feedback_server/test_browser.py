@@ -322,6 +322,18 @@ def test_who_reads_fast_is_seen(server: Server, page: Any, place: Any) -> None:
     assert len(found) == 21
 
 
+def test_what_is_closed_before_the_clock_ticks_was_seen(browser: Any, server: Server, place: Any) -> None:
+    fill(server, place, "natural", 3)
+    server.store.update_setting("consents", lambda _: ["me"])
+    with open_page(browser, server.url, clock_stands=True) as page:
+        page.keyboard.press("2")
+        page.wait_for_function("document.querySelectorAll('#results details')[1].open")
+        page.keyboard.press("2")
+        press(page, "n")
+    found = {r.position: r for r in server.store.records() if isinstance(r, ImplicitFeedback)}
+    assert [(found[place].dwell_seconds, found[place].scrolled) for place in range(3)] == [(0, 0), (0, 1), (0, 0)]
+
+
 def test_idle_time_does_not_count(server: Server, page: Any, place: Any) -> None:
     fill(server, place, "natural", 2)
     page.reload()

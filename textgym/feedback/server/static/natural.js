@@ -22,6 +22,10 @@ function isOnScreen(element) {
   return box.bottom > 0 && box.top < innerHeight;
 }
 
+function noteShareSeen(index) {
+  behaviours[index].scrolled = Math.max(behaviours[index].scrolled, shareSeen(results[index]));
+}
+
 function fields() {
   results.forEach((result, index) => { behaviours[index].clicked ||= result.open; }); // its event may be still to come
   form.elements.behaviour.value = JSON.stringify(behaviours.map((each) => ({ ...each, seconds: Number(each.seconds.toFixed(2)) })));
@@ -41,6 +45,7 @@ results.forEach((result, index) => {
   result.addEventListener("toggle", () => {
     if (!result.open) return;
     behaviours[index].clicked = true;
+    noteShareSeen(index); // also of what is closed again before the clock ticks
     for (const other of results) if (other !== result) other.open = false; // one is read at a time
     report();
   });
@@ -51,7 +56,7 @@ onActiveTime((passed) => {
   const index = results.findIndex((result) => result.open);
   if (index < 0 || !isOnScreen(results[index])) return;
   behaviours[index].seconds += passed;
-  behaviours[index].scrolled = Math.max(behaviours[index].scrolled, shareSeen(results[index]));
+  noteShareSeen(index);
 });
 
 setInterval(() => { dot.classList.toggle("paused", !isActive()); }, 500);
