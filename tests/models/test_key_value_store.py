@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -142,6 +144,20 @@ def test_adapters_switched_off_are_recorded_apart(make_network: Any, oracle: Any
                 states = cache.hidden(rows, torch.tensor([size, size]))
                 expected = last_hidden(model, rows, torch.tensor([size, size]))
                 torch.testing.assert_close(states, expected, rtol=0, atol=1e-9)
+
+
+def test_a_store_goes_as_soon_as_nobody_needs_it(make_network: Any) -> None:
+    model = LanguageModel(make_network("llama"))
+    store = KeyValueStore(model, 2, 8)
+    store.prefill(torch.arange(2), torch.full((2, 3), 5), torch.full((2,), 3))
+    store.extend(torch.tensor([4, 5]))
+    keys = weakref.ref(store._layers[0].keys)
+    gc.disable()
+    try:
+        del store
+        assert keys() is None
+    finally:
+        gc.enable()
 
 
 def test_after_inference_mode(make_network: Any) -> None:

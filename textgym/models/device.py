@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 import torch
@@ -24,11 +25,12 @@ def pick_device(device: str) -> torch.device:
 
 
 def release_memory() -> None:
-    """Give memory that freed tensors left in pieces back to the system, where the C library can: glibc, on Linux.
+    """Give memory that nobody refers to back to the system, where the C library can: glibc, on Linux.
 
     Tensors of ever-new sizes split memory into pieces that few later ones fit into, so a process grows to several times
     what it needs at once; malloc by itself gives back only what lies at the end. Takes about 0.1 s per GB.
     """
+    gc.collect()  # agents and models refer to themselves
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)

@@ -15,6 +15,7 @@ than to compute. The number of columns is rounded up there, so that a few differ
 from __future__ import annotations
 
 import warnings
+import weakref
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ class _Layer(CacheLayerMixin):
 
     def __init__(self, store: KeyValueStore) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.store = store
+        # A store that its own layers refer to would keep its tensors until Python next looks for cycles.
+        self.store: KeyValueStore = weakref.proxy(store)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         rows, width = self.store.rows, self.store.width
