@@ -161,9 +161,11 @@ class FeedbackStore:
         ]
 
     def set_priorities(self, priorities: Mapping[int, float]) -> None:
-        """Change which questions are asked first, by their numbers."""
+        """Change which questions are asked first, by their numbers: all, or none if there is no such question."""
         with self._database.write() as db:
-            db.executemany("UPDATE items SET priority = ? WHERE id = ?", [(p, item) for item, p in priorities.items()])
+            for item, priority in priorities.items():
+                tables.question(db, item)
+                db.execute("UPDATE items SET priority = ? WHERE id = ?", (priority, item))
 
     def questions(self) -> dict[int, Question]:
         """Return all questions, attention checks included, by their numbers."""
