@@ -304,6 +304,8 @@ def test_win_rate() -> None:
         (("--overlap", "4"), "expected 4 annotators or more"),
         (("--matches", "1.5"), "a share of at most 1"),
         (("--labels", "0"), "expected labels of at least 1"),
+        (("--labels", "1"), "expected 2 labels or more"),
+        (("--people", "--port", "99999"), "expected a port of at most 65535, got 99999"),
         (("--annotator", "golden"), "'gold' or 'rouge'"),
         (("--resume", "nowhere"), "expected a run folder"),
         (("--resume", "x", "--labels", "3"), "expected --resume alone, got --labels"),

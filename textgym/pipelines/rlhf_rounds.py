@@ -36,6 +36,7 @@ from textgym.runs import RunFolder, intervals_as_json
 from textgym.types import Annotator, Example, Interval, Question, Task
 
 Select = Literal["random", "disagreement"]
+_LAST_PORT = 65_535
 _CANDIDATES, _QUESTIONS = "candidates.jsonl", "questions.jsonl"
 _SPARE = 1.3  # texts of a good policy are often equal, and nobody can tell these apart
 _POOL = 3.0  # pairs to choose one from, where the choice is not left to chance
@@ -105,6 +106,10 @@ class RlhfSettings:
             positive=("reward_learning_rate", "learning_rate"),
             not_negative=("matches", "noise", "kl_coef", "port"),
         )
+        if self.labels < 2:
+            raise ValueError("expected 2 labels or more, so that one can be held out, got 1; raise labels")
+        if self.port > _LAST_PORT:
+            raise ValueError(f"expected a port of at most {_LAST_PORT}, got {self.port}; choose another")
         if self.matches > 1:
             raise ValueError(f"expected a share of at most 1 as matches, got {self.matches}; lower it")
         if self.select not in ("random", "disagreement"):
