@@ -286,8 +286,18 @@ def choose_questions(round_: Round) -> list[Question]:
 
 # --------------------------------------------------------------------------- ask
 def collect_answers(round_: Round, ask: Callable[[Round], Annotator]) -> None:
-    """Have the questions of a round answered; what was answered before is in the store, and not asked again."""
-    if "labels" in round_.folder.summary():
+    """Have the questions of a round answered; what was answered before is in the store, and not asked again.
+
+    Raises:
+        DataError: It is not in the store.
+    """
+    known = round_.folder.summary().get("labels")
+    if known is not None:
+        if known and not round_.loop.store.progress().votes:
+            raise DataError(
+                f"expected {known} answers of round {round_.number} in {str(round_.loop.store.path)!r}, got none; put "
+                "the file back, or begin anew"
+            )
         return
     with _timed(round_, "ask"):
         ask(round_).answer(choose_questions(round_))
