@@ -16,7 +16,7 @@ from textgym.errors import MissingExtraError
 from textgym.types import Choice, Comparison, Demonstration, ImplicitFeedback, Mode, Ranking, Rating, Record
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Dialog, Locator, Page
 
 _MODULES = {"playwright": "playwright", "fastapi": "textgym[feedback]", "uvicorn": "textgym[feedback]"}
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -96,9 +96,14 @@ def open_page(browser: Browser, url: str, *, clock_stands: bool = False) -> Iter
     page = context.new_page()
     page.set_default_timeout(_PATIENCE_MILLISECONDS)
     problems: list[str] = []
+
+    def note_dialog(dialog: Dialog) -> None:
+        problems.append(f"dialog {dialog.message}")
+        dialog.dismiss()
+
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("dialog", lambda dialog: (problems.append(f"dialog {dialog.message}"), dialog.dismiss()))
+    page.on("dialog", note_dialog)
     page.on("request", lambda request: None if request.url.startswith(url) else problems.append(request.url))
     if clock_stands:
         page.clock.install()

@@ -21,6 +21,7 @@ from textgym.feedback.agreement import (
     raw_agreement,
 )
 from textgym.feedback.records import shown_order
+from textgym.metrics.intervals import proportion_interval
 from textgym.types import Comparison, FloatArray, Interval, Ranking, Rating, Record
 
 NAN = math.nan
@@ -108,8 +109,15 @@ def test_raw_agreement_by_hand() -> None:
     found = raw_agreement(values)
     assert found is not None
     assert found.mean == pytest.approx(4 / 9)
-    assert (found.low, found.high) == (0.0, 1.0)
+    assert found == proportion_interval(4 / 3, 3)
     assert raw_agreement(values[:1]) is None
+
+
+def test_two_people_who_agreed_about_two_texts_may_disagree_about_the_next() -> None:
+    found = raw_agreement(np.array([[1, 0], [1, 0]]))
+    assert found is not None
+    assert (found.mean, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(0.3424, abs=1e-4)  # 1 / (1 + 1.96^2 / 2): Wilson's bound of 2 out of 2
 
 
 def comparison(annotator: str, choice: Any, key: str = "k", swap: bool = False) -> Comparison:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,6 +189,83 @@ def test_records_without_names_are_imported_once_each(tmp_path: Path) -> None:
     with FeedbackStore(tmp_path / "a.db") as store:
         assert [import_votes(store, tmp_path / "r.jsonl") for _ in range(2)] == [3, 0]
         assert store.records() == [COMPARISON, COMPARISON, RANKING]
+
+
+def compared(path: Path, name: str, annotator: str = "ann") -> FeedbackStore:
+    """A store of one question about ``name``, answered under a name that other stores use too."""
+    store = FeedbackStore(path)
+    (item,) = store.add([Question("k", name, ("x", "y"))])
+    store.vote("1", annotator, item, answer_compare(store.questions()[item], "a", By(annotator, 1.0)))
+    return store
+
+
+def test_votes_of_one_name_about_different_texts_are_both_kept_however_often_they_come_back(tmp_path: Path) -> None:
+    with compared(tmp_path / "a.db", "p") as one, compared(tmp_path / "b.db", "q") as two:
+        for source, target, new in [(one, two, 1), (two, one, 1), (one, two, 0), (two, one, 0)]:
+            export_votes(source, tmp_path / "v.jsonl")
+            assert import_votes(target, tmp_path / "v.jsonl") == new
+        assert [{vote.id[:2]: vote.item for vote in store.votes()} for store in (one, two)] == [
+            {"1": 1, "1-": None}
+        ] * 2
+        export_votes(one, tmp_path / "v.jsonl")
+        with FeedbackStore(tmp_path / "c.db") as three:
+            assert import_votes(three, tmp_path / "v.jsonl") == 2
+            export_votes(two, tmp_path / "v.jsonl")
+            assert import_votes(three, tmp_path / "v.jsonl") == 0
+
+
+def test_two_exports_in_one_file_with_one_name_for_two_votes(tmp_path: Path) -> None:
+    rows = []
+    for place, annotator in enumerate(("ann", "bob")):
+        with compared(tmp_path / f"{place}.db", "p", annotator) as store:
+            export_votes(store, tmp_path / "v.jsonl")
+            rows.append((tmp_path / "v.jsonl").read_text())
+    (tmp_path / "v.jsonl").write_text("".join([*rows, *rows]))
+    with FeedbackStore(tmp_path / "all.db") as store:
+        assert import_votes(store, tmp_path / "v.jsonl") == 2
+        assert [vote.annotator for vote in store.votes()] == ["ann", "bob"]
+        assert [len(vote.records) for vote in store.votes()] == [1, 1]
+
+
+def test_the_lines_of_a_vote_need_not_stand_together(tmp_path: Path) -> None:
+    with FeedbackStore(tmp_path / "a.db") as one, FeedbackStore(tmp_path / "b.db") as two:
+        for item in one.add([Question(name, "p", ("x", "y", "z"), "rate") for name in "kl"]):
+            one.vote(f"v{item}", "ann", item, answer_rate(one.questions()[item], (1, 3, 5), By("ann")))
+        export_votes(one, tmp_path / "v.jsonl")
+        lines = (tmp_path / "v.jsonl").read_text().splitlines()
+        (tmp_path / "v.jsonl").write_text("\n".join(lines[place] for place in (0, 3, 1, 4, 2, 5)))
+        assert import_votes(two, tmp_path / "v.jsonl") == 2
+        assert two.records() == one.records()
+
+
+def test_votes_whose_records_came_before_without_their_names(tmp_path: Path) -> None:
+    with filled(tmp_path / "a.db") as one, FeedbackStore(tmp_path / "b.db") as two:
+        export_records(one.records(), tmp_path / "r.jsonl")
+        export_votes(one, tmp_path / "v.jsonl")
+        assert import_votes(two, tmp_path / "r.jsonl") == 3
+        assert import_votes(two, tmp_path / "v.jsonl") == 0
+        assert two.records() == one.records()
+
+
+def test_grades_count_where_the_same_criteria_are_asked(tmp_path: Path) -> None:
+    asked = Question("k", "p", ("x", "y"), "rate", criteria=("short",))
+    with FeedbackStore(tmp_path / "a.db") as one, FeedbackStore(tmp_path / "b.db") as two:
+        one.add([asked])
+        one.vote("v", "ann", 1, answer_rate(asked, (1, 5), By("ann"), [{"short": 2}] * 2))
+        export_votes(one, tmp_path / "v.jsonl")
+        two.add([replace(asked, criteria=()), asked])
+        import_votes(two, tmp_path / "v.jsonl")
+        assert [vote.item for vote in two.votes()] == [2]
+
+
+def test_thousands_of_pairs_about_one_prompt_are_joined_at_once(tmp_path: Path) -> None:
+    questions = [Question("k", "Tell a joke.", (f"x{n}", f"y{n}")) for n in range(2000)]
+    with FeedbackStore(tmp_path / "a.db") as store:
+        store.add(questions)
+        start = time.perf_counter()
+        store.add_votes([(f"v{n}", answer_compare(each, "a", By("ann"))) for n, each in enumerate(questions)])
+        assert time.perf_counter() - start < 3  # 0.1 s; comparing every vote with every question took 6 s
+        assert store.progress().complete == 2000
 
 
 def test_a_broken_line_imports_nothing(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from textgym.feedback.strengths import bradley_terry_scores, win_rates
-from textgym.types import Comparison, Interval, Ranking, Rating, Record
+from textgym.metrics.intervals import proportion_interval
+from textgym.types import Choice, Comparison, Interval, Ranking, Rating, Record
 
 
 def match(first: str, second: str, choice: Any, prompt: str = "p") -> Comparison:
@@ -29,7 +30,7 @@ def test_win_rates_by_hand() -> None:
         Ranking("k", "p", ("x", "y", "z"), (2, 1, 2), generators=("new", "old", "ref")),
         Rating("k", "p", "x", 5, generators=("new",)),
     ]
-    generators, wins = rates = win_rates(records)
+    generators, wins, _ = rates = win_rates(records)
     assert generators == ("new", "old", "ref")
     assert wins.tolist() == [[0, 3, 0.5], [3, 0, 1], [0.5, 0, 0]]
     assert rates.rate(0, 1).mean == 0.5
@@ -94,3 +95,17 @@ def test_repeated_answers_about_one_prompt_are_no_new_evidence() -> None:
 def test_nothing_to_compare() -> None:
     assert bradley_terry_scores([], RNG(0)) == {}
     assert bradley_terry_scores([match("new", "new", "a")], RNG(0)) == {}
+
+
+def test_answers_about_one_prompt_that_are_alike_are_worth_fewer() -> None:
+    def compared(prompt: int, choice: Choice, annotator: int) -> Comparison:
+        return Comparison("k", f"p{prompt}", "x", "y", choice, annotator=f"n{annotator}", generators=("g", "h"))
+
+    # Four prompts, five people, who all say the same about each: as sure as four answers.
+    alike = [compared(prompt, "a" if prompt else "b", number) for prompt in range(4) for number in range(5)]
+    assert win_rates(alike).rate(0, 1) == pytest.approx(proportion_interval(3, 4))
+    # Twenty prompts, one person: twenty answers.
+    others = [compared(number, "a" if number % 4 else "b", 0) for number in range(20)]
+    assert win_rates(others).rate(0, 1) == pytest.approx(proportion_interval(15, 20))
+    always = [compared(prompt, "a", number) for prompt in range(4) for number in range(5)]
+    assert win_rates(always).rate(0, 1) == pytest.approx(proportion_interval(4, 4))

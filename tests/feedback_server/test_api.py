@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from textgym.feedback import accuracy_curve
-from textgym.types import Comparison, Demonstration, ImplicitFeedback, Interval, Ranking, Rating
+from textgym.types import Comparison, Demonstration, ImplicitFeedback, Interval, Question, Ranking, Rating
 
 TOKEN = "the-owners-token"
 ANSWERS: dict[str, tuple[int, dict[str, Any]]] = {
@@ -102,6 +102,13 @@ def test_checks_priorities_and_status(place: Any) -> None:
     found = client.get("/api/status").json()
     assert (found["items"], found["wanted"], found["votes"]) == (2, 3, 0)
     assert client.get("/api/questions").json()["3"]["prompt"] == "p"
+
+
+def test_priorities_of_questions_that_are_not_there_are_refused(place: Any) -> None:
+    place.store.add([Question("k", "p", ("x", "y"))])
+    reply = place.visitor().post("/api/priorities", json={"1": 5.0, "9": 1.0})
+    assert (reply.status_code, place.store.plan()[0].priority) == (422, 0.0)
+    assert "got 9" in reply.json()["error"]
 
 
 def test_questions_that_are_added_again_are_asked_of_more_people(place: Any) -> None:

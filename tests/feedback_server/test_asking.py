@@ -228,6 +228,8 @@ def test_nothing_is_recorded_after_consent_was_taken_back(place: Any) -> None:
         ("natural", 2, {"behaviour": "{"}),
         ("natural", 2, {"behaviour": behaviour(1, float("nan"))}),
         ("natural", 2, {"behaviour": behaviour(1, -1)}),
+        ("natural", 2, {"behaviour": behaviour(1, 10**400)}),
+        ("natural", 2, {"behaviour": "[" * 100_000}),
     ],
 )
 def test_incomplete_answers_are_refused(place: Any, mode: str, responses: int, values: dict[str, str]) -> None:

@@ -192,6 +192,41 @@ def test_rank_by_dragging(server: Server, page: Any, place: Any) -> None:
     assert ranks(server) == {shown[2]: 1, shown[0]: 2, shown[1]: 3}
 
 
+def tied(page: Any) -> list[str]:
+    return [card.locator(".text").inner_text() for card in page.locator("#ranking li.tied").all()]
+
+
+@pytest.mark.parametrize(("moved", "keys"), [(1, "Shift+ArrowUp"), (0, "Shift+ArrowDown"), (3, "Shift+ArrowUp")])
+def test_no_tie_passes_to_a_card_that_was_not_tied(
+    server: Server, page: Any, place: Any, moved: int, keys: str
+) -> None:
+    fill(server, place, "rank", 4)
+    page.reload()
+    cards = page.locator("#ranking li")
+    shown = page.locator("#ranking .text").all_inner_texts()
+    cards.nth(2).focus()
+    page.keyboard.press("=")
+    assert tied(page) == [shown[2]]
+    cards.nth(moved).focus()
+    page.keyboard.press(keys)
+    assert tied(page) == []  # only with the one above was it tied, which has gone, or is not above any more
+
+
+@pytest.mark.parametrize(("height", "left"), [(0, True), (-1000, False)])
+def test_ties_of_a_card_that_is_dragged(server: Server, page: Any, place: Any, height: int, left: bool) -> None:
+    fill(server, place, "rank", 4)
+    page.reload()
+    shown = page.locator("#ranking .text").all_inner_texts()
+    for number in (2, 3):
+        page.locator("#ranking li").nth(number).locator(".tie").click()
+    box = page.locator("#ranking li").nth(1).locator(".grip").bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 5, max(box["y"] + 5 + height, 1), steps=4)
+    page.mouse.up()
+    assert tied(page) == (shown[2:] if left else shown[3:])
+
+
 def test_a_long_list_scrolls_while_a_card_is_dragged(server: Server, page: Any) -> None:
     texts = tuple(f"text {number} " + "with many words " * 30 for number in range(20))
     server.store.add([Question("k", "p", texts, "rank")])

@@ -72,8 +72,7 @@ def test_every_key_of_the_page_is_in_the_table() -> None:
 
 
 def test_every_option_that_is_named_exists() -> None:
-    source = (PAGE.parents[1] / "textgym" / "cli_feedback.py").read_text() + (
-        PAGE.parents[1] / "textgym" / "cli_options.py"
-    ).read_text()
+    folder = PAGE.parents[1] / "textgym"
+    source = "".join((folder / name).read_text() for name in ("cli.py", "cli_feedback.py", "cli_options.py"))
     options = set(re.findall(r"--[a-z-]{3,}", PAGE.read_text(encoding="utf-8")))
     assert sorted(option for option in options if f'"{option}"' not in source) == []

@@ -80,3 +80,9 @@ def test_a_proxy_closes_the_site_and_needs_a_name() -> None:
     assert not Address(names=(NAME,)).is_closed
     with pytest.raises(ValueError, match="give it as --allow-host"):
         Address(https=True)
+
+
+def test_a_token_of_any_characters_comes_in_by_the_printed_link(store: FeedbackStore) -> None:
+    token = "a+b/c=d&e #f" * 2
+    with serving(store, Address(port=0, closed=True, token=token), "me") as link:
+        assert httpx.get(link).headers["location"] == "/"

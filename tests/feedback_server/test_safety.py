@@ -18,7 +18,7 @@ from textgym.feedback.server.accounts import Accounts
 from textgym.feedback.server.gate import MAX_BODY_BYTES, RateLimit
 from textgym.feedback.server.serve import is_loopback
 from textgym.feedback.server.sessions import Session, seal, unseal
-from textgym.types import Question
+from textgym.types import Comparison, Question
 
 TOKEN = "the-owners-token"
 PASSWORD = "correct horse battery"
@@ -108,6 +108,13 @@ def test_names_that_answers_are_from_cannot_be_taken(closed: Any) -> None:
     accounts = Accounts(closed.store)
     with pytest.raises(ValueError, match="no answers are from yet"):
         accounts.join(accounts.invite(0.0), "simulated", PASSWORD, 0.0)
+
+
+def test_names_that_imported_answers_are_from_cannot_be_taken(closed: Any) -> None:
+    closed.store.add_votes([("v", [Comparison("k", "p", "x", "y", "a", annotator="ann")])])
+    accounts = closed.site.accounts
+    with pytest.raises(ValueError, match="no answers are from yet"):
+        accounts.join(accounts.invite(0.0), "ann", PASSWORD, 0.0)
 
 
 def test_guessing_is_slowed_down(closed: Any) -> None:

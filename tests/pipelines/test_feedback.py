@@ -184,12 +184,14 @@ def test_questions_from_project_to_project(lm: str, data: str) -> None:
         (("sample", "missing.db", "--model", "none", "--checks", "1", "--mode", "rank"), "got 1 for 100 to rank"),
         (("serve", "p.db", "--host", "no.such.host.invalid"), "expected a free address of this machine"),
         (("serve", "p.db", "--guidelines", "missing.txt"), "missing.txt"),
+        (("serve", "p.db", "--guidelines", "latin-1.txt"), "expected UTF-8 text, got other bytes in 'latin-1.txt'"),
         (("import", "p.db", "bad.jsonl"), "bad.jsonl:1: expected a question with prompt and responses"),
     ],
 )
 def test_mistakes(arguments: tuple[str, ...], message: str) -> None:
     Path("bad.jsonl").write_text('{"prompt": "p", "responses": ["only one"]}\n')
     Path("empty.jsonl").touch()
+    Path("latin-1.txt").write_bytes("höflich".encode("latin-1"))
     FeedbackStore("empty.db").close()
     export_records([Rating("k", "p", "r", 5)], "labels.jsonl", "labels")
     export_records([], "table.csv", "csv")

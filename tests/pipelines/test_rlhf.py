@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 import urllib.request
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from textgym import cli
+from textgym.errors import DataError
 from textgym.evaluation import Measures
 from textgym.feedback import FeedbackStore, SimulatedPerson, accuracy_curve
 from textgym.metrics.intervals import proportion_interval
@@ -304,6 +306,8 @@ def test_win_rate() -> None:
         (("--overlap", "4"), "expected 4 annotators or more"),
         (("--matches", "1.5"), "a share of at most 1"),
         (("--labels", "0"), "expected labels of at least 1"),
+        (("--labels", "1"), "expected 2 labels or more"),
+        (("--people", "--port", "99999"), "expected a port of at most 65535, got 99999"),
         (("--annotator", "golden"), "'gold' or 'rouge'"),
         (("--resume", "nowhere"), "expected a run folder"),
         (("--resume", "x", "--labels", "3"), "expected --resume alone, got --labels"),
@@ -314,6 +318,15 @@ def test_mistakes_leave_no_folder(arguments: tuple[str, ...], message: str) -> N
     assert shown.exit_code == cli.BAD_INPUT
     assert message in shown.stderr
     assert not Path("runs").exists()
+
+
+def test_answers_that_are_gone_are_missed(whole: Path) -> None:
+    shutil.copytree(whole, "run")
+    Path("run/round-2/summary.json").unlink()
+    for file in Path("run").glob("feedback.db*"):
+        file.unlink()
+    with pytest.raises(DataError, match=r"expected 12 answers of round 1 in .*, got none; put the file back"):
+        run_rlhf_resume("run")
 
 
 def test_resuming_another_kind_of_run() -> None:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from textgym.feedback.records import shown_order
-from textgym.metrics.intervals import mean_interval, proportion_interval
+from textgym.metrics.intervals import proportion_interval
 from textgym.types import Comparison, FloatArray, IntArray, Interval, Ranking, Rating, Record
 
 Level = Literal["nominal", "ordinal", "interval"]
@@ -133,6 +133,8 @@ def cohen_kappa(first: FloatArray, second: FloatArray, weights: Weights | None =
 def raw_agreement(values: FloatArray) -> Interval | None:
     """Share of pairs of annotators who give the same answer, averaged over units, with its 95 % interval.
 
+    The interval is Wilson's: unlike Student's it has a width where everybody agrees about the few units there are.
+
     Args:
         values: Answers, NaN where there is none; shape ``(annotators, units)``.
 
@@ -144,8 +146,7 @@ def raw_agreement(values: FloatArray) -> Interval | None:
     if not len(answers):
         return None
     shares = (counts * (counts - 1)).sum(axis=1) / (answers * (answers - 1))
-    mean, low, high = mean_interval(shares)
-    return Interval(mean, max(low, 0.0), min(high, 1.0))
+    return proportion_interval(float(shares.sum()), len(shares))
 
 
 def position_bias(records: Iterable[Record]) -> Interval:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
@@ -130,31 +129,52 @@ def import_votes(store: FeedbackStore, path: str | Path) -> int:
         DataError: Naming file and line, as `read_records`.
         FileNotFoundError: If there is no file.
     """
-    known = Counter(_content(record) for record in store.records(checks=True))
-    lines = list(read_lines(path))
-    votes, checks = (_votes([line for line in lines if is_check(line[1]) == kind], known) for kind in (False, True))
+    lines = [(record_from_json(row, place), row) for place, row in read_lines(path)]
+    kept = store.votes()
+    known = Counter(_content(record) for vote in kept for record in vote.records)
+    names = {vote.id for vote in kept}
+    votes, checks = (
+        [vote for vote in _votes([line for line in lines if is_check(line[1]) == kind], known) if not _has(names, vote)]
+        for kind in (False, True)
+    )
     return store.add_votes(votes, checks)
 
 
-def _votes(lines: Iterable[tuple[str, object]], known: Mapping[str, int]) -> list[tuple[str, list[Record]]]:
-    """Put the records of each vote together."""
-    groups = itertools.groupby(_named(lines, known), key=lambda pair: pair[0])
-    return [(name, [record for _, record in group]) for name, group in groups]
+def _votes(lines: Iterable[tuple[Record, object]], known: Mapping[str, int]) -> list[tuple[str, list[Record]]]:
+    """Put the records of each vote together, wherever in the file they are; what it says twice counts once.
+
+    Two projects may have named two votes alike: those are told apart by who answered what.
+    """
+    found: dict[tuple[str, ...], dict[object, Record]] = {}
+    for name, record in _named(lines, known):
+        about = record.responses if isinstance(record, Comparison | Ranking) else record.response
+        own = found.setdefault((name, record.annotator, record.task_key, record.prompt), {})
+        own.setdefault(None if isinstance(record, Demonstration) else (type(record), about), record)
+    return [(name, list(records.values())) for (name, *_), records in found.items()]
 
 
-def _named(lines: Iterable[tuple[str, object]], known: Mapping[str, int]) -> Iterator[tuple[str, Record]]:
+def _named(lines: Iterable[tuple[Record, object]], known: Mapping[str, int]) -> Iterator[tuple[str, Record]]:
     """Yield records with the names of their votes; one without is named after its content, unless that is known."""
     seen: Counter[str] = Counter()
-    for place, row in lines:
-        record = record_from_json(row, place)
+    for record, row in lines:
         name = row.get("vote") if isinstance(row, dict) else None
         if not isinstance(name, str):
             content = _content(record)
             seen[content] += 1
             if seen[content] <= known.get(content, 0):
                 continue
-            name = f"{content}-{seen[content]}"
+            name = _nameless(content, seen[content])
         yield name, record
+
+
+def _has(names: Collection[str], vote: tuple[str, Sequence[Record]]) -> bool:
+    """Whether all records of a vote were imported before without its name."""
+    contents = [_content(record) for record in vote[1]]
+    return not vote[0].startswith(contents[0]) and all(_nameless(content, 1) in names for content in contents)
+
+
+def _nameless(content: str, number: int) -> str:
+    return f"{content}-{number}"
 
 
 def _content(record: Record) -> str:

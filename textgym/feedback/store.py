@@ -22,8 +22,8 @@ from textgym.feedback import tables
 from textgym.feedback.answers import Expected, check_answer, check_expected, check_question, is_expected, merge_natural
 from textgym.feedback.database import Database
 from textgym.feedback.entries import AnnotatorProgress, Assignment, Planned, Progress, Vote
-from textgym.feedback.joining import Answerable
-from textgym.feedback.records import record_from_json, record_to_json
+from textgym.feedback.joining import Answerable, new_name, records_from_text
+from textgym.feedback.records import record_to_json
 from textgym.feedback.schema import APPLICATION_ID, MIGRATIONS
 from textgym.types import Mode, Question, Record
 
@@ -147,7 +147,7 @@ class FeedbackStore:
     def _join(self, db: sqlite3.Connection, asked: Answerable) -> None:
         """Count votes that were here before their questions."""
         for vote_id, annotator, text in tables.loose_votes(db):
-            item = asked.find(annotator, _records(text))
+            item = asked.find(annotator, records_from_text(text))
             if item is not None:
                 tables.put_on_question(db, vote_id, item, annotator, self._clock(), text)
 
@@ -161,9 +161,11 @@ class FeedbackStore:
         ]
 
     def set_priorities(self, priorities: Mapping[int, float]) -> None:
-        """Change which questions are asked first, by their numbers."""
+        """Change which questions are asked first, by their numbers: all, or none if there is no such question."""
         with self._database.write() as db:
-            db.executemany("UPDATE items SET priority = ? WHERE id = ?", [(p, item) for item, p in priorities.items()])
+            for item, priority in priorities.items():
+                tables.question(db, item)
+                db.execute("UPDATE items SET priority = ? WHERE id = ?", (priority, item))
 
     def questions(self) -> dict[int, Question]:
         """Return all questions, attention checks included, by their numbers."""
@@ -253,7 +255,7 @@ class FeedbackStore:
         _check_name(annotator)
         _check_name(vote_id)
         text = _records_text(records)
-        _records(text)  # what could not be read again is refused before it is acknowledged
+        records_from_text(text)  # what could not be read again is refused before it is acknowledged
         with self._database.write() as db:
             known = tables.vote_row(db, vote_id)
             if known is not None and (known.annotator, known.item) != (annotator, item):
@@ -267,7 +269,7 @@ class FeedbackStore:
             if records:
                 check_answer(question, annotator, records)
             if known is not None:
-                grown = merge_natural(_records(known.records), records)
+                grown = merge_natural(records_from_text(known.records), records)
                 tables.revise(db, item, vote_id, known.records, _records_text(grown))
                 return True
             if tables.has_answered(db, annotator, item):
@@ -331,7 +333,8 @@ class FeedbackStore:
         until such a question is added.
 
         Args:
-            votes: As in `vote`, a known name is passed over.
+            votes: One that is here under its name is passed over; where the name stands for another one here (of
+                somebody else, or about other texts), it gets a new one.
             checks: Votes that answer attention checks; those whose check is not in the store are passed over.
 
         Returns:
@@ -353,12 +356,13 @@ class FeedbackStore:
             raise ValueError(f"expected one record or more in vote {vote_id!r}, got none; leave it out")
         annotator = records[0].annotator
         _check_name(annotator)
-        if tables.vote_row(db, vote_id) is not None:
+        name = new_name(db, vote_id, records)
+        if name is None:
             return False
         item = asked.find(annotator, records)
         if item is None and must_fit:
             return False
-        tables.insert_vote(db, vote_id, item, annotator, self._clock(), _records_text(records))
+        tables.insert_vote(db, name, item, annotator, self._clock(), _records_text(records))
         return True
 
     # Counts
@@ -413,22 +417,18 @@ class FeedbackStore:
         found: dict[str, tuple[int, int]] = {}
         for annotator, records, expected in rows:
             right, asked = found.get(annotator, (0, 0))
-            passed = is_expected(_records(records), json.loads(expected))
+            passed = is_expected(records_from_text(records), json.loads(expected))
             found[annotator] = (right + int(passed), asked + 1)
         return found
 
 
 def _vote(row: Sequence[Any]) -> Vote:
     vote_id, item, annotator, received, records, is_check = row
-    return Vote(vote_id, item, annotator, received, _records(records), bool(is_check))
+    return Vote(vote_id, item, annotator, received, records_from_text(records), bool(is_check))
 
 
 def _records_text(records: Sequence[Record]) -> str:
     return json.dumps([record_to_json(record) for record in records])
-
-
-def _records(text: str) -> tuple[Record, ...]:
-    return tuple(record_from_json(row, "store") for row in json.loads(text))
 
 
 def _check_name(name: str) -> None:

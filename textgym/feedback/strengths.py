@@ -28,15 +28,21 @@ class WinRates(NamedTuple):
     Attributes:
         generators: Their ``g`` names, sorted.
         wins: ``wins[i, j]``: how often ``i`` beat ``j``, ties counting half; shape ``(g, g)``.
+        worth: As how many independent matches those of ``i`` and ``j`` count, fewer than there are where answers about
+            one prompt resemble each other (Kish's design effect); shape ``(g, g)``.
     """
 
     generators: tuple[str, ...]
     wins: FloatArray
+    worth: FloatArray
 
     def rate(self, first: int, second: int) -> Interval:
         """Return the share of wins of one generator over another with its 95 % interval; 0.5 in [0, 1] without data."""
-        wins = float(self.wins[first, second])
-        return proportion_interval(wins, round(wins + float(self.wins[second, first])))
+        wins, losses = float(self.wins[first, second]), float(self.wins[second, first])
+        if not wins + losses:
+            return proportion_interval(0, 0)
+        worth = max(1, round(float(self.worth[first, second])))
+        return proportion_interval(worth * (wins / (wins + losses)), worth)
 
 
 def win_rates(records: Iterable[Record]) -> WinRates:
@@ -46,7 +52,7 @@ def win_rates(records: Iterable[Record]) -> WinRates:
     against each other.
     """
     generators, wins = _wins_by_prompt(list(_matches(records)))
-    return WinRates(generators, wins.sum(axis=0))
+    return WinRates(generators, wins.sum(axis=0), _worth(wins))
 
 
 def bradley_terry_scores(
@@ -117,6 +123,23 @@ def _wins_by_prompt(matches: Sequence[_Match]) -> tuple[tuple[str, ...], FloatAr
         wins[prompts[prompt], places[first], places[second]] += points
         wins[prompts[prompt], places[second], places[first]] += 1.0 - points
     return tuple(generators), wins
+
+
+def _worth(wins: FloatArray) -> FloatArray:
+    """Matches of every two generators divided by the design effect of the prompts, (P, G, G) -> (G, G).
+
+    References:
+        Kish, "Survey Sampling" (1965), section 8.2.
+    """
+    matches = wins + wins.transpose(0, 2, 1)  # (P, G, G)
+    total = matches.sum(axis=0)
+    shares = wins.sum(axis=0) / np.maximum(total, 1.0)
+    independent = shares * (1.0 - shares) * total
+    found = ((wins - shares * matches) ** 2).sum(axis=0)
+    # Where one wins always nothing shows how alike answers are: then a prompt counts once.
+    alike = total / np.maximum((matches > 0).sum(axis=0), 1)
+    effect = np.where(independent > 0, found / np.where(independent > 0, independent, 1.0), alike)
+    return np.asarray(total / np.maximum(effect, 1.0))
 
 
 def _fit(wins: FloatArray, prior_draws: float, prior_wins: FloatArray) -> FloatArray:

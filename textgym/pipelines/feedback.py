@@ -76,7 +76,7 @@ def run_serve(settings: ServeSettings) -> None:
     address = Address(settings.host, settings.port, settings.closed, token, settings.allow_hosts, settings.https)
     changes: dict[str, Any] = {} if settings.title is None else {"title": settings.title}
     if settings.guidelines is not None:
-        changes["guidelines"] = Path(settings.guidelines).read_text(encoding="utf-8")
+        changes["guidelines"] = _text_of(settings.guidelines)
     changes |= {"reveal": False} if settings.blind else {}
     with FeedbackStore(settings.project) as store:
         store.update_setting("project", lambda known: {**(known or {}), **changes})
@@ -88,6 +88,13 @@ def run_serve(settings: ServeSettings) -> None:
             console.remark(f"The proxy passes {address.names[0]} on to {settings.host}, port {settings.port}.")
         serve(store, address, settings.name or user_name(), _Announcement(settings.project))
         console.say(f"Stopped. All answers are in {settings.project}.")
+
+
+def _text_of(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"expected UTF-8 text, got other bytes in {path!r} ({error}); save it as UTF-8") from None
 
 
 @dataclass(frozen=True, slots=True)

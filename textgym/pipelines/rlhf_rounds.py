@@ -36,6 +36,7 @@ from textgym.runs import RunFolder, intervals_as_json
 from textgym.types import Annotator, Example, Interval, Question, Task
 
 Select = Literal["random", "disagreement"]
+_LAST_PORT = 65_535
 _CANDIDATES, _QUESTIONS = "candidates.jsonl", "questions.jsonl"
 _SPARE = 1.3  # texts of a good policy are often equal, and nobody can tell these apart
 _POOL = 3.0  # pairs to choose one from, where the choice is not left to chance
@@ -105,6 +106,10 @@ class RlhfSettings:
             positive=("reward_learning_rate", "learning_rate"),
             not_negative=("matches", "noise", "kl_coef", "port"),
         )
+        if self.labels < 2:
+            raise ValueError("expected 2 labels or more, so that one can be held out, got 1; raise labels")
+        if self.port > _LAST_PORT:
+            raise ValueError(f"expected a port of at most {_LAST_PORT}, got {self.port}; choose another")
         if self.matches > 1:
             raise ValueError(f"expected a share of at most 1 as matches, got {self.matches}; lower it")
         if self.select not in ("random", "disagreement"):
@@ -281,8 +286,18 @@ def choose_questions(round_: Round) -> list[Question]:
 
 # --------------------------------------------------------------------------- ask
 def collect_answers(round_: Round, ask: Callable[[Round], Annotator]) -> None:
-    """Have the questions of a round answered; what was answered before is in the store, and not asked again."""
-    if "labels" in round_.folder.summary():
+    """Have the questions of a round answered; what was answered before is in the store, and not asked again.
+
+    Raises:
+        DataError: It is not in the store.
+    """
+    known = round_.folder.summary().get("labels")
+    if known is not None:
+        if known and not round_.loop.store.progress().votes:
+            raise DataError(
+                f"expected {known} answers of round {round_.number} in {str(round_.loop.store.path)!r}, got none; put "
+                "the file back, or begin anew"
+            )
         return
     with _timed(round_, "ask"):
         ask(round_).answer(choose_questions(round_))

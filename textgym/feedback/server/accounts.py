@@ -65,7 +65,7 @@ class Accounts:
         if not name or len(name) > 80 or not name.isprintable():
             raise ValueError(f"expected a name of 1 to 80 visible characters, got {name[:40]!r}; choose another one")
         _add(self._all(), name, {})  # before the code is spent
-        if self._store.last_vote(name) is not None:
+        if self._store.votes(name):  # those that were imported are somebody else's, too
             raise ValueError(f"expected a name that no answers are from yet, got {name!r}; choose another one")
         row = _hashed(password)
         self._store.update_setting("invitations", lambda known: _spend(known or {}, code, now))

@@ -41,7 +41,7 @@ def read_form(question: Question, values: Values, by: By) -> tuple[Record, ...]:
     """
     try:
         return _READERS[question.mode](question, values, by)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise AnswerError(
             f"expected an answer to {question.mode}, got an incomplete one ({error}); answer all of it"
         ) from error

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import uvicorn
 
@@ -137,4 +138,4 @@ def _link(address: Address, port: int, token: str | None) -> str:
     shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(address.host, address.host)
     place = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
     place = f"https://{address.names[0]}" if address.https else place
-    return f"{place}/" if token is None else f"{place}/enter?token={token}"
+    return f"{place}/" if token is None else f"{place}/enter?token={quote(token, safe='')}"

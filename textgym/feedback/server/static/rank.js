@@ -17,13 +17,24 @@ function update() {
   });
 }
 
+// A tie is with the card above: none may pass to another card because that one came, or went.
+function leave(card) {
+  if (!card.classList.contains("tied")) card.nextElementSibling?.classList.remove("tied");
+  card.classList.remove("tied");
+}
+
+function arrive(card) {
+  card.nextElementSibling?.classList.remove("tied");
+}
+
 function move(card, step) {
   const other = step < 0 ? card.previousElementSibling : card.nextElementSibling;
   if (!other) return;
-  card.classList.remove("tied");
+  leave(card);
   other.classList.remove("tied");
   if (step < 0) other.before(card);
   else other.after(card);
+  arrive(card);
   update();
   card.focus();
 }
@@ -32,7 +43,9 @@ function drag(card, event) {
   event.preventDefault();
   card.focus();
   card.classList.add("dragged");
-  card.classList.remove("tied");
+  const from = card.previousElementSibling;
+  const ties = cards().filter((each) => each.classList.contains("tied"));
+  leave(card);
   let height = event.clientY;
   const place = () => {
     const below = cards().find((other) => {
@@ -58,6 +71,8 @@ function drag(card, event) {
     clearInterval(scrolling);
     card.classList.remove("dragged");
     removeEventListener("pointermove", follow);
+    if (card.previousElementSibling === from) for (const tied of ties) tied.classList.add("tied"); // it did not move
+    else arrive(card);
     update();
   };
   addEventListener("pointermove", follow);
