@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -88,19 +88,20 @@ def fit_temperature(differences: FloatArray, labels: FloatArray) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def calibrate(differences: FloatArray, labels: FloatArray) -> Calibration | None:
+def calibrate(differences: FloatArray, labels: FloatArray, prompts: Sequence[str] | None = None) -> Calibration | None:
     """Fit a temperature to held-out comparisons and measure how far it can be trusted.
 
     Args:
         differences: Raw score of a minus raw score of b, shape ``(n,)``.
         labels: Preference for a in ``[0, 1]``, shape ``(n,)``.
+        prompts: What each is about, so that none of them both fits a temperature and judges it; all differ by default.
 
     Returns:
         The calibration, or ``None`` if fewer than 30 choices were held out.
     """
     if (labels != 0.5).sum() < _FEWEST:
         return None
-    probabilities = _cross_fitted(differences, labels)
+    probabilities = _cross_fitted(differences, labels, range(len(labels)) if prompts is None else prompts)
     bins = tuple(reliability(probabilities, labels))
     error = sum(item.pairs * abs(item.predicted - item.observed) for item in bins) / len(labels)
     return Calibration(fit_temperature(differences, labels), float(error), bins)
@@ -141,12 +142,14 @@ def sigmoid(values: FloatArray) -> FloatArray:
     return np.asarray(0.5 + 0.5 * np.tanh(np.asarray(values, dtype=np.float64) / 2))
 
 
-def _cross_fitted(differences: FloatArray, labels: FloatArray) -> FloatArray:
-    """Probabilities of each half under the temperature of the other half, shape (n,)."""
-    if len(differences) < 4:
+def _cross_fitted(differences: FloatArray, labels: FloatArray, prompts: Sequence[Hashable]) -> FloatArray:
+    """Probabilities about each half of the prompts under the temperature of the other half, shape (n,)."""
+    different = list(dict.fromkeys(prompts))
+    if len(different) < 2:
         return sigmoid(differences / fit_temperature(differences, labels))
     probabilities = np.empty(len(differences))
-    half = np.arange(len(differences)) < len(differences) // 2  # halves, not every other: one prompt stays on one side
+    first = set(different[: len(different) // 2])
+    half = np.array([prompt in first for prompt in prompts])
     for fold in (half, ~half):
         probabilities[fold] = sigmoid(differences[fold] / fit_temperature(differences[~fold], labels[~fold]))
     return probabilities

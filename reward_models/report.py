@@ -203,7 +203,8 @@ def judge(
         ),
     )
     decided = int((labels[decisive] != 0.5).sum())
-    return Result(overall, calibrate(differences[decisive], labels[decisive]), details, decided)
+    calibration = calibrate(differences[decisive], labels[decisive], [each.first.prompt for each in main])
+    return Result(overall, calibration, details, decided)
 
 
 def labels_of(judgements: Sequence[Judgement]) -> FloatArray:

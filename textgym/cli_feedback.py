@@ -30,7 +30,9 @@ def serve(
     name: Annotated[str | None, typer.Option("--name", help="Whom your answers are from.")] = None,
     title: Annotated[str | None, typer.Option("--title", help="Shown on every page.")] = None,
     guidelines: Annotated[str | None, typer.Option("--guidelines", help="File that says how to answer.")] = None,
-    blind: Annotated[bool, typer.Option("--blind", help="Never tell who wrote a text.")] = False,
+    blind: Annotated[
+        bool | None, typer.Option("--blind/--no-blind", help="Never tell who wrote a text, or do after the answer.")
+    ] = None,
     closed: Annotated[bool, typer.Option("--closed", help="Ask for token or account on this machine too.")] = False,
     allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="Another name of this server.")] = None,
     https: Annotated[

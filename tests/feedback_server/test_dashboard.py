@@ -21,7 +21,7 @@ from textgym.feedback.server.dashboard import (
     pairwise_kappas,
     seconds_per_100_words,
 )
-from textgym.types import Interval
+from textgym.types import Comparison, Interval
 
 
 def texts(picture: charts.Picture) -> list[str]:
@@ -97,6 +97,16 @@ def test_figures_of_known_votes(place: Any) -> None:
         "The text shown first wins (0.5: no position bias)",
     ]
     assert pairwise_kappas(records)[0][2] == 0.0
+
+
+def test_two_out_of_many_who_never_agree_are_found() -> None:
+    by = {f"ann{number:02}": "ab" * 4 for number in range(34)} | {"zed": "ba" * 4}
+    records = [
+        Comparison(f"k{item}", "p", annotator=name, response_a="x", response_b="y", choice=choice)
+        for name, said in by.items()
+        for item, choice in enumerate(said)
+    ]
+    assert next(kappa for _, who, kappa in pairwise_kappas(records) if who == "zed") == -1.0
 
 
 def test_every_picture_appears(place: Any) -> None:

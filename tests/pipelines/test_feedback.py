@@ -166,6 +166,30 @@ def test_questions_from_project_to_project(lm: str, data: str) -> None:
         assert (second.progress().items, second.progress().wanted) == (4, 12)
 
 
+def test_votes_before_their_questions_leave_checks_out_and_say_so(lm: str, data: str) -> None:
+    sample(lm, data, "--prompts", "4", "--checks", "2")
+    run("simulate", "p.db", "--annotators", "1")
+    run("export", "p.db", "votes.jsonl")
+    checks = Path("votes.jsonl").read_text().count('"check": true')
+    assert checks > 0
+    run("export", "p.db", "questions.jsonl", "--form", "questions")
+    assert "import the questions, then this file again" in run("import", "q.db", "votes.jsonl").output
+    run("import", "q.db", "questions.jsonl")
+    again = run("import", "q.db", "votes.jsonl")
+    assert f"{checks} new votes" in again.stdout
+    assert "this file again" not in again.output
+
+
+@pytest.mark.parametrize(("option", "told"), [("--blind", False), ("--no-blind", True)])
+def test_whether_writers_are_told_can_be_changed(option: str, told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fastapi", reason="needs the extra textgym[feedback]")
+    monkeypatch.setattr("textgym.feedback.server.serve.serve", lambda *_: None)
+    run("serve", "p.db", option)
+    run("serve", "p.db")  # leaves what is kept
+    with FeedbackStore("p.db") as store:
+        assert store.setting("project") == {"reveal": told}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

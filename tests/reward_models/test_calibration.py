@@ -55,6 +55,20 @@ def test_calibration_removes_overconfidence() -> None:
     assert sum(item.pairs * abs(item.predicted - item.observed) for item in raw) / len(labels) > 0.1
 
 
+def test_no_prompt_judges_the_temperature_that_it_fitted() -> None:
+    differences, labels = choices(4.0, n=100)
+    prompts = ["sure", "unsure"] * 50
+    labels[::2] = differences[::2] > 0  # one prompt's choices are noisier than the other's
+    apart = np.argsort(np.array(prompts), kind="stable")
+    ordered = calibrate(differences[apart], labels[apart], [prompts[place] for place in apart])
+    mixed, unaware = calibrate(differences, labels, prompts), calibrate(differences, labels)
+    assert ordered is not None
+    assert mixed is not None
+    assert unaware is not None
+    assert mixed.expected_calibration_error == pytest.approx(ordered.expected_calibration_error)
+    assert mixed.expected_calibration_error > unaware.expected_calibration_error + 0.01
+
+
 def test_swapping_the_names_of_the_texts_changes_nothing() -> None:
     differences, labels = choices(1.0, n=101)
     first, second = calibrate(differences, labels), calibrate(-differences, 1 - labels)

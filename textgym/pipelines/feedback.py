@@ -19,7 +19,7 @@ from textgym.feedback.agreement import Level, collect_answers, krippendorff_alph
 from textgym.feedback.exchange import import_votes
 from textgym.feedback.exports import PROJECT_FORMS, export_project
 from textgym.feedback.questions import import_questions
-from textgym.feedback.records import is_question, read_lines, record_from_json
+from textgym.feedback.records import is_check, is_question, read_lines, record_from_json
 from textgym.feedback.store import FeedbackStore
 from textgym.feedback.strengths import bradley_terry_scores
 from textgym.types import Comparison, Ranking, Rating
@@ -54,7 +54,7 @@ class ServeSettings:
     name: str | None = None
     title: str | None = None
     guidelines: str | None = None
-    blind: bool = False
+    blind: bool | None = None
     closed: bool = False
     allow_hosts: tuple[str, ...] = ()
     https: bool = False
@@ -77,7 +77,7 @@ def run_serve(settings: ServeSettings) -> None:
     changes: dict[str, Any] = {} if settings.title is None else {"title": settings.title}
     if settings.guidelines is not None:
         changes["guidelines"] = _text_of(settings.guidelines)
-    changes |= {"reveal": False} if settings.blind else {}
+    changes |= {} if settings.blind is None else {"reveal": not settings.blind}
     with FeedbackStore(settings.project) as store:
         store.update_setting("project", lambda known: {**(known or {}), **changes})
         if not store.progress().items:
@@ -142,6 +142,12 @@ def run_import(project: str, file: str, overlap: int) -> None:
             console.say(f"{asked_since(before, store)} <- {file}")
         else:
             console.say(f"{import_votes(store, file):,} new votes <- {file}")
+            if not _has_checks(store) and any(is_check(row) for _, row in read_lines(file)):
+                console.remark("Answers to attention checks were left out: import the questions, then this file again.")
+
+
+def _has_checks(store: FeedbackStore) -> bool:
+    return any(planned.expected is not None for planned in store.plan())
 
 
 def run_status(project: str) -> None:

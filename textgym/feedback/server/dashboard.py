@@ -107,7 +107,7 @@ def pairwise_kappas(records: Sequence[Record]) -> list[tuple[str, str, float]]:
     """Return Cohen's kappa of every two annotators who compared the same texts, the worst first."""
     names, values = collect_answers(records, Comparison)
     pairs = [(first, second) for second in range(len(names)) for first in range(second)]
-    kappas = ((names[a], names[b], cohen_kappa(values[a], values[b])) for a, b in pairs[:500])
+    kappas = ((names[a], names[b], cohen_kappa(values[a], values[b])) for a, b in pairs)
     return sorted(((a, b, kappa) for a, b, kappa in kappas if kappa is not None), key=lambda row: row[2])[:_MOST_ROWS]
 
 
