@@ -101,6 +101,13 @@ def test_no_cell_is_a_formula(tmp_path: Path, start: str) -> None:
     assert (second["prompt"], second["choice"], second["rating"]) == ('a,"b"\nc', "b", "")
 
 
+def test_no_part_of_a_cell_is_a_formula_where_semicolons_separate(tmp_path: Path) -> None:
+    export_records([replace(COMPARISON, prompt="x; =1+1;-2", response_a="one; two")], tmp_path / "r.csv", "csv")
+    with open(tmp_path / "r.csv", encoding="utf-8-sig", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["prompt"], row["response_a"]) == ("x; '=1+1;'-2", "one; two")
+
+
 def filled(path: Path) -> FeedbackStore:
     store = FeedbackStore(path)
     store.add([Question("k", "p", ("x", "y")), Question("k", "p", ("x", "y"), "rate")], overlap=2)

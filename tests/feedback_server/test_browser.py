@@ -300,6 +300,7 @@ def test_what_is_being_written_is_kept(server: Server, page: Any, place: Any) ->
     for key in ("ArrowLeft", "ArrowRight"):
         press(page, key)
         assert page.input_value("textarea").startswith("response")  # nothing of somebody else
+        assert page.evaluate("sessionStorage.length") == 0
         page.goto(server.url)
 
 

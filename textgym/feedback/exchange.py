@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -30,6 +31,8 @@ from textgym.types import Comparison, Demonstration, Ranking, Rating, Record
 
 Form = Literal["records", "preferences", "labels", "csv"]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# A semicolon ends a cell where the comma is the decimal sign.
+_AFTER_SEMICOLON = re.compile(rf"(;\s*)(?=[{''.join(map(re.escape, _FORMULA))}])")
 _GOOD, _BAD = 4, 2
 
 
@@ -240,6 +243,7 @@ def _cell(value: Any) -> str | float:
     if isinstance(value, int | float):
         return value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = _AFTER_SEMICOLON.sub(r"\1'", text)
     return f"'{text}" if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
 
 

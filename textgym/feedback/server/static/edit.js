@@ -4,7 +4,11 @@ const text = document.querySelector("textarea");
 
 if (text) {
   const { csrf, item, choice } = text.form.elements;
-  const name = ["draft", csrf.value, item.value, choice?.value].join(" ");
+  const own = `draft ${csrf.value} `;
+  const name = own + [item.value, choice?.value].join(" ");
+  for (const key of Object.keys(sessionStorage)) {
+    if (key.startsWith("draft ") && !key.startsWith(own)) sessionStorage.removeItem(key); // somebody else's
+  }
   text.value = sessionStorage.getItem(name) ?? text.value;
   const check = () => text.setCustomValidity(text.value.trim() ? "" : "Please write a text, or skip the question.");
   text.addEventListener("input", () => {
