@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,6 +54,18 @@ def test_votes_of_two_stores_are_put_together(tmp_path: Path) -> None:
                 export_votes(store, tmp_path / "votes.jsonl")
             assert import_votes(together, tmp_path / "votes.jsonl") == 7
         assert len(together.records()) == 14
+
+
+def test_a_copied_project_goes_on_beside_the_first(tmp_path: Path) -> None:
+    FeedbackStore(tmp_path / "one.db").close()
+    shutil.copy(tmp_path / "one.db", tmp_path / "two.db")
+    crowd = simulated_people(length, 1, np.random.default_rng(0))
+    with FeedbackStore(tmp_path / "one.db") as one, FeedbackStore(tmp_path / "two.db") as two:
+        Panel(one, crowd).answer(QUESTIONS[:4])
+        export_votes(one, tmp_path / "votes.jsonl")
+        assert import_votes(two, tmp_path / "votes.jsonl") == 4
+        assert len(Panel(two, crowd).answer(QUESTIONS[4:])) == 3
+        assert len(two.records()) == 7
 
 
 def test_what_was_interrupted_goes_on_without_a_double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

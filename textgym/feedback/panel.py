@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from textgym.feedback.simulated import SimulatedPerson
 from textgym.feedback.store import FeedbackStore
+from textgym.feedback.tables import digest
 from textgym.types import Question, Record
 
 
@@ -13,7 +14,7 @@ class Panel:
     """What `People` is for real people: puts questions into a store and has them answered, by simulated ones.
 
     Question ``i`` is answered by the people ``i``, ``i + 1``, ... (``overlap`` of them, in turn). A vote is named after
-    its store, its question and its annotator, so that answering once more, after an interruption, adds only what is
+    its store, what its question says, and its annotator, so that answering once more, after an interruption, adds only what is
     missing, and votes of several stores can be put together.
 
     Args:
@@ -48,7 +49,7 @@ class Panel:
             for place in self._asked(row):
                 records = next(answers[place])
                 person = self._people[place].name
-                self._store.vote(f"{origin}-{item}-{person}", person, item, records)
+                self._store.vote(f"{origin}-{digest(questions[row])[:16]}-{person}", person, item, records)
                 found[row] += records
         return found
 

@@ -30,15 +30,26 @@ class VoteRow(NamedTuple):
 
 def add(db: sqlite3.Connection, question: Question, expected: Expected | None, overlap: int, priority: float) -> int:
     """Add a question; one that is there keeps all but a smaller overlap. Return its number."""
-    text = json.dumps(asdict(replace(question, order_seed=None)))
-    answer = None if expected is None else json.dumps(expected)
-    digest = hashlib.sha256(f"{text}{answer}".encode()).hexdigest()
+    name = digest(question, expected)
     db.execute(
         "INSERT INTO items (digest, mode, question, expected, overlap, priority) VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (digest) DO UPDATE SET overlap = MAX(overlap, excluded.overlap)",
-        (digest, question.mode, text, answer, overlap, priority),
+        (name, question.mode, _question_text(question), _expected_text(expected), overlap, priority),
     )
-    return int(db.execute("SELECT id FROM items WHERE digest = ?", (digest,)).fetchone()[0])
+    return int(db.execute("SELECT id FROM items WHERE digest = ?", (name,)).fetchone()[0])
+
+
+def digest(question: Question, expected: Expected | None = None) -> str:
+    """Return what tells a question, or an attention check, from all others, in every store."""
+    return hashlib.sha256(f"{_question_text(question)}{_expected_text(expected)}".encode()).hexdigest()
+
+
+def _question_text(question: Question) -> str:
+    return json.dumps(asdict(replace(question, order_seed=None)))
+
+
+def _expected_text(expected: Expected | None) -> str | None:
+    return None if expected is None else json.dumps(expected)
 
 
 def question(db: sqlite3.Connection, item: int) -> Question:
