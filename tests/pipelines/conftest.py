@@ -13,7 +13,7 @@ from textgym.pipelines.setup import quiet_libraries
 from textgym.tokenization import Tokenizer
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)  # before what modules share is made: sums depend on the number
 def _one_thread() -> None:
     torch.set_num_threads(1)
     quiet_libraries()

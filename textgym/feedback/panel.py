@@ -14,8 +14,8 @@ class Panel:
     """What `People` is for real people: puts questions into a store and has them answered, by simulated ones.
 
     Question ``i`` is answered by the people ``i``, ``i + 1``, ... (``overlap`` of them, in turn). A vote is named after
-    its store, what its question says, and its annotator, so that answering once more, after an interruption, adds only what is
-    missing, and votes of several stores can be put together.
+    its store, what its question says, and its annotator, so that answering once more, after an interruption, adds only
+    what is missing, and votes of several stores can be put together.
 
     Args:
         store: The store.
