@@ -56,6 +56,16 @@ def test_what_everybody_skipped_is_not_waited_for(tmp_path: Path) -> None:
         assert store.missing(two) == 1  # it wants two people
 
 
+def test_who_was_there_in_another_round_only_is_not_waited_for(tmp_path: Path) -> None:
+    with FeedbackStore(tmp_path / "x.db") as store:
+        store.add([Question("before", "p", ("long text", "y"))])
+        visit(tmp_path / "x.db", "bob", 1)
+        now = store.add([Question("now", "p", ("x", "y"))])
+        assert store.assign("ann") is not None
+        assert store.skip("s", "ann", now[0])
+        assert store.missing(now) == 0
+
+
 def test_waiting_ends(tmp_path: Path) -> None:
     with FeedbackStore(tmp_path / "x.db") as store:
         people = People(store, poll_seconds=0.01, timeout=0.05)

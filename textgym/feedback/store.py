@@ -379,11 +379,11 @@ class FeedbackStore:
     def missing(self, items: Iterable[int]) -> int:
         """Count those of some questions that somebody still could answer, by their numbers.
 
-        Not counted: those with enough votes, and those that everybody known has answered or skipped, if these are as
-        many people as each question wants.
+        Not counted: those with enough votes, and those that everybody who voted on any of them has answered or skipped,
+        if these are as many people as each question wants.
         """
         with self._database.read() as db:
-            return len(set(items) & tables.unanswered(db))
+            return len(tables.unanswered(db, items))
 
     def annotator_progress(self, annotator: str) -> AnnotatorProgress:
         """Count the questions of one annotator; those that others answer meanwhile drop out of ``remaining``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
@@ -179,10 +179,13 @@ def vote_row(db: sqlite3.Connection, vote_id: str) -> VoteRow | None:
     return None if row is None else VoteRow(*row)
 
 
-def unanswered(db: sqlite3.Connection) -> set[int]:
-    """Return the numbers of questions that want votes, and that somebody known, or not known yet, could give them."""
-    wanted = dict(db.execute("SELECT id, overlap FROM items WHERE votes < overlap AND expected IS NULL"))
-    voted = db.execute("SELECT annotator, item FROM votes WHERE item IS NOT NULL AND undone IS NULL").fetchall()
+def unanswered(db: sqlite3.Connection, items: Iterable[int]) -> set[int]:
+    """Return those of some questions that want votes which a newcomer, or a voter on any of them, could still give."""
+    among = set(items)
+    open_items = db.execute("SELECT id, overlap FROM items WHERE votes < overlap AND expected IS NULL")
+    wanted = {item: overlap for item, overlap in open_items if item in among}
+    votes = db.execute("SELECT annotator, item FROM votes WHERE item IS NOT NULL AND undone IS NULL")
+    voted = [(annotator, item) for annotator, item in votes if item in among]
     voters: dict[int, set[str]] = {}
     for annotator, item in voted:
         voters.setdefault(item, set()).add(annotator)
