@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import tokenizers
@@ -15,6 +18,9 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 import textgym
 from textgym.errors import did_you_mean
 from textgym.types import Example, FloatArray, RewardFn, Split
+
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 CORPUS = (
     "The council met on Tuesday and voted for the new library.",
@@ -73,6 +79,14 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = {"eos_token": "<eos>", "pad_token": "<pad>"}
     folder = tmp_path_factory.mktemp("byte_level")
     return write_model_folder(folder, byte_level_tokenizer(), config, {"eos_token_id": 1, "pad_token_id": 0})
+
+
+@pytest.fixture(autouse=True)
+def _same_questions_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the stores of a test differ, and those of one test be the same each time: who is asked what hangs on it."""
+    numbers = itertools.count()
+    drawn = SimpleNamespace(token_hex=lambda length: f"{next(numbers):0{2 * length}x}")
+    monkeypatch.setattr("textgym.feedback.store.secrets", drawn)
 
 
 @pytest.fixture(scope="session")

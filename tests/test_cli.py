@@ -6,7 +6,6 @@ import dataclasses
 import inspect
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,15 +30,10 @@ def in_shell(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_names_every_command_and_is_quick() -> None:
-    durations = []
-    for _ in range(3):
-        start = time.perf_counter()
-        shown = in_shell("--help")
-        durations.append(time.perf_counter() - start)
-        assert shown.returncode == 0
-        assert all(f"\n  {name} " in shown.stdout for name in COMMANDS)
-    assert min(durations) < 3.0  # 1.5 s where nothing else runs
+def test_help_names_every_command() -> None:
+    shown = in_shell("--help")
+    assert shown.returncode == 0
+    assert all(f"\n  {name} " in shown.stdout for name in COMMANDS)
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -21,9 +21,9 @@ needs_checkout = pytest.mark.skipif(not (ROOT / "textgym").is_dir(), reason="nee
 
 IMPORT = """
 import sys, time
-start = time.perf_counter()
+start = time.process_time()
 import textgym
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 print(*sorted({"torch", "transformers", "stable_baselines3", "datasets"} & set(sys.modules)))
 """
 

@@ -60,7 +60,6 @@ def test_special_tokens_in_user_text_are_text(tokenizer: Tokenizer) -> None:
         assert tokenizer.decode(ids) == text
 
 
-@settings(deadline=None)
 @given(text=TEXTS)
 def test_round_trip(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text.strip()
@@ -100,7 +99,6 @@ def test_prompt_cut_at_a_word_keeps_the_frame(tokenizer: Tokenizer) -> None:
         assert kept == "" or body[len(kept)] == " " or " " not in body[: len(kept) + 1]
 
 
-@settings(deadline=None)
 @given(body=TEXTS, room=st.integers(0, 30))
 def test_prompt_never_exceeds_its_budget(tokenizer: Tokenizer, body: str, room: int) -> None:
     tail = tokenizer.encode("\n\nSummary:")
@@ -210,7 +208,7 @@ def _ends(stop: object, ids: list[int]) -> list[bool]:
     return seen
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     tokens=st.lists(st.text("ab\n", max_size=3), min_size=1, max_size=12),
     stops=st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3),

@@ -23,7 +23,7 @@ def observations(texts: list[list[int]], width: int = 8, seed: int = 0) -> tuple
     return ids, torch.tensor([len(text) for text in texts])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXTS, st.integers(0, 5))
 def test_every_observation_is_answered_by_its_own_text(texts: list[list[int]], seed: int) -> None:
     batch = share_prefixes(*observations(texts, seed=seed))
@@ -32,7 +32,7 @@ def test_every_observation_is_answered_by_its_own_text(texts: list[list[int]], s
         assert batch.input_ids[row, : position + 1].tolist() == text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXTS, st.integers(0, 5))
 def test_only_texts_that_no_other_extends_are_computed(texts: list[list[int]], seed: int) -> None:
     batch = share_prefixes(*observations(texts, seed=seed))

@@ -169,7 +169,7 @@ def test_missing_file_is_a_data_error(tmp_path: Path) -> None:
         list(read_file(tmp_path / "none.jsonl"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(content=st.one_of(st.binary(max_size=200), st.text('[]{}":,pd1\n\r;"at \\', max_size=60).map(str.encode)))
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet", "a.csv.gz", "a.parquet.gz"])
 def test_any_bytes_are_read_or_a_data_error(
@@ -185,7 +185,7 @@ def test_any_bytes_are_read_or_a_data_error(
 
 
 @given(values=st.lists(st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.lists(st.text()))))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_json_lines_round_trip(tmp_path_factory: pytest.TempPathFactory, values: list[dict[str, object]]) -> None:
     content = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
     path = write(tmp_path_factory.mktemp("trip"), "a.jsonl.gz", content)

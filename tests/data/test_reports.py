@@ -222,7 +222,7 @@ def test_keys_round_trip(seed: int, split: Split, index: int) -> None:
     assert parse_key(format_key(seed, split, index)) == (seed, split, index)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.text(max_size=80) | st.lists(st.sampled_from([*GOOD.split(), "$", "7", "million", "May", "²"])).map(" ".join))
 def test_any_text_has_a_score(text: str) -> None:
     parts = gold_parts(text, KEY)

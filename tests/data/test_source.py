@@ -402,7 +402,7 @@ _ROWS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rows=st.lists(_ROWS, max_size=12), split=st.sampled_from(SPLITS))
 def test_any_rows_load_or_raise_a_data_error_and_the_counts_add_up(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any], split: Split

@@ -149,7 +149,7 @@ def test_stop_string_across_tokens_ends_and_is_cut(pairs: list[Any], tokenizer: 
     assert (info["text"], info["finish_reason"]) == ("ab", "stop")
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(ids=st.lists(st.integers(0, 376), min_size=8, max_size=8), which=st.integers(0, 1), key=st.integers(0, 6))
 def test_both_grains_pay_exactly_the_same(pairs: list[Any], ids: list[int], which: int, key: int) -> None:
     token, episode = pairs[which]
@@ -163,7 +163,7 @@ def test_both_grains_pay_exactly_the_same(pairs: list[Any], ids: list[int], whic
     }
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(text=st.text("ab the\n🎉e", max_size=12))
 def test_stop_reason_agrees_with_the_text(env_ids: tuple[str, str], tokenizer_folder: Path, text: str) -> None:
     env = gym.make(env_ids[0], model=str(tokenizer_folder), stop=STOPS, max_new_tokens=100)

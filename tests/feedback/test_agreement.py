@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
@@ -52,7 +52,6 @@ def test_alpha_by_hand() -> None:
     assert krippendorff_alpha(np.array([[1, 2, 1], [1, 2, 2]])) == pytest.approx(1 - (2 / 6) / (18 / 30))
 
 
-@settings(deadline=None)
 @given(TABLES)
 def test_alpha_is_that_of_the_public_package(values: FloatArray) -> None:
     package = pytest.importorskip("krippendorff")
@@ -66,7 +65,6 @@ def test_alpha_is_that_of_the_public_package(values: FloatArray) -> None:
             assert len(np.unique(pairable[~np.isnan(pairable)])) < 2
 
 
-@settings(deadline=None)
 @given(TABLES, st.randoms(use_true_random=False))
 def test_alpha_does_not_depend_on_the_order_of_anything(values: FloatArray, random: Any) -> None:
     rows, columns = list(range(values.shape[0])), list(range(values.shape[1]))
@@ -91,7 +89,6 @@ def test_kappa_by_hand() -> None:
     assert cohen_kappa(np.array([0, 2, 0, NAN]), np.array([0, 2, 2, 1]), "linear") == pytest.approx(0.4)
 
 
-@settings(deadline=None)
 @given(st_numpy.arrays(np.int64, st.tuples(st.just(2), st.integers(1, 30)), elements=st.integers(1, 4)))
 @pytest.mark.parametrize("weights", [None, "linear", "quadratic"])
 def test_kappa_is_that_of_scikit_learn(weights: Weights | None, values: FloatArray) -> None:

@@ -269,9 +269,9 @@ def test_thousands_of_pairs_about_one_prompt_are_joined_at_once(tmp_path: Path) 
     questions = [Question("k", "Tell a joke.", (f"x{n}", f"y{n}")) for n in range(2000)]
     with FeedbackStore(tmp_path / "a.db") as store:
         store.add(questions)
-        start = time.perf_counter()
+        start = time.process_time()
         store.add_votes([(f"v{n}", answer_compare(each, "a", By("ann"))) for n, each in enumerate(questions)])
-        assert time.perf_counter() - start < 3  # 0.1 s; comparing every vote with every question took 6 s
+        assert time.process_time() - start < 3  # 0.1 s; comparing every vote with every question took 6 s
         assert store.progress().complete == 2000
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from textgym.errors import DataError
@@ -47,7 +47,6 @@ RECORD = Comparison("k", "p", "one", "two", "b", annotator="ann")
 RATING = Rating("k", "p", "text", 4, criteria={"faithful": 2})
 
 
-@settings(deadline=None)
 @given(st.lists(RECORDS, min_size=1, max_size=5))
 def test_files_lose_nothing(tmp_path_factory: pytest.TempPathFactory, records: list[Record]) -> None:
     path = tmp_path_factory.mktemp("records") / "records.jsonl"

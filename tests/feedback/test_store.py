@@ -392,7 +392,7 @@ def test_imported_votes_are_kept_once(store: FeedbackStore) -> None:
     assert len(store.votes()) == 2
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.sampled_from(["vote", "skip", "undo", "resend", "assign"]), st.integers(0, 2)), max_size=60)
 )
@@ -582,6 +582,8 @@ except PermissionError as error: print(error)
         for folder in folders[:4]:
             if "pytest" in str(folder):
                 folder.chmod(0o755 if folder != store.path.parent else 0o555)
+        if not all(os.stat(folder).st_mode & 0o005 == 0o005 for folder in folders):
+            pytest.skip("needs a temporary folder that others may enter")
     run = subprocess.run([sys.executable, "-c", code, str(store.path)], capture_output=True, text=True, check=True)
     store.path.parent.chmod(0o755)
     assert "expected a file that can be written" in run.stdout

@@ -74,9 +74,9 @@ def test_marking_differences_changes_no_text(first: str, second: str) -> None:
 
 @pytest.mark.parametrize("text", ["a " * 5000, "a b " * 20_000, "x" * 100_000, "\u200b\u202e" * 2000])
 def test_hostile_lengths_take_no_time(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     differing_pieces(text, text[: len(text) // 2] + " z " + text[len(text) // 2 :])
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_plain_text_can_be_sent() -> None:
