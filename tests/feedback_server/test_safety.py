@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import quote
@@ -84,6 +85,50 @@ def test_invitations_end(closed: Any) -> None:
     assert accounts.is_invited(code, 13 * 86_400.0)
     assert not accounts.is_invited(code, 15 * 86_400.0)
     assert not accounts.is_invited("", 0.0)
+
+
+def link_for(owner: Any, name: str) -> str:
+    """Return the link by which somebody who has an account gets a new password."""
+    page = owner.post("/people", data={**owner.fields(owner.get("/people"), "/people"), "name": name})
+    (link,) = re.findall(r'value="(http://localhost/password[^"]*)"', page.text)
+    return unescape(link)
+
+
+@pytest.mark.parametrize("name", ["ann", "Zoë & sons?", "東京"])
+def test_a_new_password(closed: Any, name: str) -> None:
+    closed.store.add([closed.question(n) for n in range(3)], overlap=3)
+    before, after = invited(closed, name), closed.visitor()
+    before.answer(choice="first")
+    closed.now += 60
+    link = link_for(enter(closed), name)
+    assert "prompt" in before.get("/").text  # the old one works until then
+    form = {**after.fields(after.get(link), "/password"), "password": "short"}
+    assert form["name"] == name
+    assert after.post("/password", data=form).status_code == 422
+    assert after.post("/password", data={**form, "name": "eve", "password": "another one"}).status_code == 403
+    assert after.post("/password", data={**form, "password": "another one"}).url.path == "/"
+    assert before.get("/").url.path == "/login"
+    assert after.answer(choice="first").status_code == 200
+    assert [vote.annotator for vote in closed.store.votes()] == [name] * 2
+    assert after.get(link).status_code == 403
+    for password, status in ((PASSWORD, 403), ("another one", 200)):
+        assert closed.visitor().post("/login", data={"name": name, "password": password}).status_code == status
+
+
+def test_links_are_good_for_what_they_were_made_for(closed: Any) -> None:
+    invited(closed, "ann")
+    accounts = closed.site.accounts
+    invitation, renewal = accounts.invite(0.0), accounts.invite(0.0, "ann")
+    assert not accounts.is_invited(renewal, 0.0)
+    assert not accounts.is_invited(invitation, 0.0, "ann")
+    assert not accounts.is_invited(renewal, 15 * 86_400.0, "ann")
+    with pytest.raises(ValueError, match="ask for a new link"):
+        accounts.renew(invitation, "ann", PASSWORD, 0.0)
+    with pytest.raises(ValueError, match="ask for a new link"):
+        accounts.join(renewal, "bob", PASSWORD, 0.0)
+    owner = enter(closed)
+    form = {**owner.fields(owner.get("/people"), "/people"), "name": "nobody"}
+    assert owner.post("/people", data=form).status_code == 422
 
 
 def test_passwords(closed: Any) -> None:
@@ -409,12 +454,15 @@ def entrance_pages(place: Any, text: str) -> dict[str, str]:
     place.store.update_setting("accounts", lambda _: {name: {"salt": "00", "hash": ""}})
     owner, stranger = enter(place), place.visitor()
     invitation = place.site.accounts.invite(place.now)
+    renewal = f"/password?invitation={place.site.accounts.invite(place.now, name)}&name={quote(name)}"
     form = {"invitation": invitation, "name": name, "password": PASSWORD}
     hostile = quote(text, errors="replace")
     return {
         "people": owner.get("/people").text,
         "invited": owner.post("/people", data=owner.fields(owner.get("/people"), "/people")).text,
+        "renewed": owner.post("/people", data={**owner.fields(owner.get("/people"), "/people"), "name": name}).text,
         "login": stranger.get("/login").text,
+        "password": stranger.get(renewal).text,
         "join": stranger.get(f"/join?invitation={invitation}").text,
         "taken": stranger.post("/join", data=form).text,
         "wrong token": stranger.get(f"/enter?token={hostile}").text,

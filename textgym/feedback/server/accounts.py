@@ -1,4 +1,4 @@
-"""Accounts: names and passwords, made through invitations that work once.
+"""Accounts: names and passwords, made and renewed through links that work once.
 
 References:
     Percival and Josefsson, "The scrypt Password-Based Key Derivation Function", RFC 7914; OWASP, "Password Storage
@@ -8,6 +8,8 @@ References:
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import secrets
 import threading
 import unicodedata
@@ -37,19 +39,20 @@ class Accounts:
         """Return who has an account."""
         return sorted(self._all())
 
-    def has(self, name: str) -> bool:
-        """Whether somebody has an account."""
-        return name in self._all()
+    def has(self, name: str, at: float = math.inf) -> bool:
+        """Whether somebody has an account, and the same password as at a time, in seconds since 1970."""
+        row = self._all().get(name)
+        return row is not None and row.get("since", 0) <= at
 
-    def invite(self, now: float) -> str:
-        """Return a new code, with which one person can make an account."""
+    def invite(self, now: float, name: str = "") -> str:
+        """Return a new code, with which one person can make an account, or whoever has the name a new password."""
         code = secrets.token_urlsafe(18)
-        self._store.update_setting("invitations", lambda known: {**(known or {}), _digest(code): now})
+        self._store.update_setting("invitations", lambda known: {**(known or {}), _digest(code, name): now})
         return code
 
-    def is_invited(self, code: str, now: float) -> bool:
-        """Whether a code still makes an account."""
-        return _is_open(self._store.setting("invitations", {}), code, now)
+    def is_invited(self, code: str, now: float, name: str = "") -> bool:
+        """Whether a code still makes an account, or a new password for a name."""
+        return _is_open(self._store.setting("invitations", {}), _digest(code, name), now)
 
     def join(self, code: str, name: str, password: str, now: float) -> str:
         """Make an account; the code is spent.
@@ -68,9 +71,20 @@ class Accounts:
         if self._store.votes(name):  # those that were imported are somebody else's, too
             raise ValueError(f"expected a name that no answers are from yet, got {name!r}; choose another one")
         row = _hashed(password)
-        self._store.update_setting("invitations", lambda known: _spend(known or {}, code, now))
+        self._store.update_setting("invitations", lambda known: _spend(known or {}, _digest(code), now))
         self._store.update_setting("accounts", lambda known: _add(known or {}, name, row))
         return name
+
+    def renew(self, code: str, name: str, password: str, now: float) -> None:
+        """Change the password of an account; the code is spent, and whoever came in by the old password is out.
+
+        Raises:
+            ValueError: The code is not valid for that name, or the password too short.
+        """
+        _check_password(password)
+        row = {**_hashed(password), "since": int(now)}
+        self._store.update_setting("invitations", lambda known: _spend(known or {}, _digest(code, name), now))
+        self._store.update_setting("accounts", lambda known: {**known, name: row})
 
     def check(self, name: str, password: str) -> str | None:
         """Return the name as it is kept if the password is right; as slow for names that nobody has."""
@@ -79,7 +93,7 @@ class Accounts:
         digest = _scrypt(password[:_LONGEST_PASSWORD], bytes.fromhex(row["salt"]))
         return name if matches(digest, row["hash"]) else None
 
-    def _all(self) -> dict[str, dict[str, str]]:
+    def _all(self) -> dict[str, dict[str, Any]]:
         return dict(self._store.setting("accounts", {}))
 
 
@@ -91,7 +105,7 @@ def _check_password(password: str) -> None:
         )
 
 
-def _hashed(password: str) -> dict[str, str]:
+def _hashed(password: str) -> dict[str, Any]:
     salt = secrets.token_bytes(16)
     return {"salt": salt.hex(), "hash": _scrypt(password, salt)}
 
@@ -108,15 +122,16 @@ def _add(known: dict[str, Any], name: str, row: dict[str, str]) -> dict[str, Any
     return {**known, name: row}
 
 
-def _digest(code: str) -> str:
-    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()
+def _digest(code: str, name: str = "") -> str:
+    """Return what is kept of a code, so that one for a name is no use under another."""
+    return hashlib.sha256(json.dumps([code, name]).encode()).hexdigest()
 
 
-def _is_open(known: dict[str, float], code: str, now: float) -> bool:
-    return known.get(_digest(code), -INVITATION_SECONDS) > now - INVITATION_SECONDS
+def _is_open(known: dict[str, float], digest: str, now: float) -> bool:
+    return known.get(digest, -INVITATION_SECONDS) > now - INVITATION_SECONDS
 
 
-def _spend(known: dict[str, Any], code: str, now: float) -> dict[str, Any]:
-    if not _is_open(known, code, now):
+def _spend(known: dict[str, float], digest: str, now: float) -> dict[str, float]:
+    if not _is_open(known, digest, now):
         raise ValueError("expected an invitation that was not used, got another; ask for a new link")
-    return {digest: made for digest, made in known.items() if digest != _digest(code)}
+    return {other: made for other, made in known.items() if other != digest}

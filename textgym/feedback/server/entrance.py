@@ -1,4 +1,4 @@
-"""Coming in: the owner's link, invitations, names and passwords; and the page on which the owner invites."""
+"""Coming in: the owner's link, invitations, names and passwords; and the page on which the owner makes links."""
 
 from __future__ import annotations
 
@@ -65,6 +65,25 @@ def join(request: Request, site: SiteOf, form: Form) -> Response:
     return _welcome(request, site, Session.begin(name, False, site.clock()))
 
 
+@router.get("/password")
+def password_page(request: Request, site: SiteOf, invitation: _Secret = "", name: _Secret = "") -> Response:
+    """Ask whoever was sent a link for it for a new password."""
+    _check_invitation(request, site, invitation, name)
+    return site.page(request, "password.html", invitation=invitation, problem="", name=name)
+
+
+@router.post("/password")
+def change_password(request: Request, site: SiteOf, form: Form) -> Response:
+    """Change a password."""
+    invitation, name = form.get("invitation", ""), form.get("name", "")
+    _check_invitation(request, site, invitation, name)
+    try:
+        site.accounts.renew(invitation, name, form.get("password", ""), site.clock())
+    except ValueError as error:
+        return site.page(request, "password.html", invitation=invitation, problem=str(error), name=name, status=422)
+    return _welcome(request, site, Session.begin(name, False, site.clock()))
+
+
 @router.post("/leave")
 def leave(site: SiteOf, form: SignedForm) -> Response:
     """End the session."""
@@ -87,20 +106,24 @@ def rename(request: Request, site: SiteOf, visitor: Visitor, form: SignedForm) -
 @router.get("/people")
 def people(request: Request, site: SiteOf, owner: Owner) -> Response:
     """List the accounts."""
-    return site.page(request, "people.html", owner, names=site.accounts.names(), invitation="")
+    return site.page(request, "people.html", owner, names=site.accounts.names(), link="", name="")
 
 
 @router.post("/people")
 def invite(request: Request, site: SiteOf, owner: Owner, form: SignedForm) -> Response:
-    """Make an invitation."""
-    code = site.accounts.invite(site.clock())
-    link = str(request.url_for("join_page").include_query_params(invitation=code))
-    return site.page(request, "people.html", owner, names=site.accounts.names(), invitation=link)
+    """Make an invitation, or a link by which somebody who has an account gets a new password."""
+    name = form.get("name", "")
+    if name and not site.accounts.has(name):
+        raise RefusedError(422, "Expected the name of an account, got another; go back and choose one.")
+    code = site.accounts.invite(site.clock(), name)
+    page = request.url_for("password_page").include_query_params(name=name) if name else request.url_for("join_page")
+    link = str(page.include_query_params(invitation=code))
+    return site.page(request, "people.html", owner, names=site.accounts.names(), link=link, name=name)
 
 
-def _check_invitation(request: Request, site: Site, invitation: str) -> None:
+def _check_invitation(request: Request, site: Site, invitation: str, name: str = "") -> None:
     site.slow_down(request)
-    if not site.accounts.is_invited(invitation, site.clock()):
+    if not site.accounts.is_invited(invitation, site.clock(), name):
         site.note_mistake(request)
         raise RefusedError(403, "Expected an invitation that was not used, got another; ask for a new link.")
 

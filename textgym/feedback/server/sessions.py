@@ -33,6 +33,11 @@ class Session:
         """Make a new one."""
         return cls(secrets.token_urlsafe(16), name, is_owner, int(now) + LIFETIME_SECONDS)
 
+    @property
+    def began(self) -> int:
+        """When it began, in seconds since 1970."""
+        return self.until - LIFETIME_SECONDS
+
     def csrf(self, secret: bytes) -> str:
         """Return what the forms of this session prove with that they are this server's."""
         return _sign(secret, f"csrf:{self.key}")

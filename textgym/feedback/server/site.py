@@ -103,11 +103,11 @@ class Site:
         return Project(**{**found, "anchors": tuple(found.get("anchors", ANCHORS))})
 
     def session(self, request: Request) -> Session | None:
-        """Return who sent a request, if that is known; accounts that are gone are not."""
+        """Return who sent a request, if that is known; who came in by a password that was changed since is not."""
         session = unseal(request.cookies.get(self.cookie, ""), self.secret, self.clock())
-        if session is not None and not (self.is_open or session.is_owner or self.accounts.has(session.name)):
-            return None
-        return session
+        if session is None or self.is_open or session.is_owner or self.accounts.has(session.name, session.began):
+            return session
+        return None
 
     def page(
         self, request: Request, template: str, session: Session | None = None, *, status: int = 200, **values: object
