@@ -36,7 +36,13 @@ def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kw
     Raises:
         ValueError: Actions of the environment are whole texts, for which SB3 has no policies.
     """
-    venv = GymVecEnv(gym.make_vec(env_id, num_envs=n_envs, **env_kwargs))
+    try:
+        envs = gym.make_vec(env_id, num_envs=n_envs, **env_kwargs)
+    except TypeError as error:  # that `model` is unknown does not tell what is wrong
+        if _token_level(env_id) == env_id:
+            raise
+        raise ValueError(_whole_texts(env_id)) from error
+    venv = GymVecEnv(envs)
     if seed is not None:
         venv.seed(seed)
     monitor = VecMonitor(venv)
@@ -69,7 +75,7 @@ class GymVecEnv(VecEnv):
         if mode is not AutoresetMode.SAME_STEP:
             raise ValueError(f"expected autoreset mode SAME_STEP, got {mode}; make the environment with that mode")
         if isinstance(env.single_action_space, gym.spaces.Text):
-            raise ValueError(_whole_texts(env))
+            raise ValueError(_whole_texts(env.spec.id if env.spec else type(env).__name__))
         self.env = env
         self.spec = env.spec
         self._actions: Any = None
@@ -230,10 +236,13 @@ def _adapter(venv: VecEnv) -> GymVecEnv:
     return base
 
 
-def _whole_texts(env: VectorEnv[Any, Any, Any]) -> str:
+def _token_level(name: str) -> str:
+    return name.replace("Episode-v", "-v")
+
+
+def _whole_texts(name: str) -> str:
     """Say why an environment whose actions are whole texts is none for SB3, and what helps."""
-    name = env.spec.id if env.spec else type(env).__name__
-    token_level = name.replace("Episode-v", "-v")
+    token_level = _token_level(name)
     return (
         f"expected a token-level environment, got {name!r}, where an action is a whole text; use "
         f"{token_level if token_level != name else 'TextSumm-v0'!r} here, or gym.make and gym.make_vec for an agent "

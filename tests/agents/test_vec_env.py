@@ -131,10 +131,11 @@ def test_other_envs_are_refused() -> None:
         GymVecEnv(gym.make_vec("CartPole-v1", num_envs=1, vectorization_mode="sync"))
 
 
-def test_whole_texts_are_refused(env_ids: tuple[str, str]) -> None:
+@pytest.mark.parametrize("arguments", [{}, {"model": "tiny", "max_new_tokens": 8}])
+def test_whole_texts_are_refused(env_ids: tuple[str, str], arguments: dict[str, Any]) -> None:
     token, episode = env_ids
     with pytest.raises(ValueError, match=rf"token-level .*, got '{episode}', .* use '{token}' here, or gym\.make"):
-        make_vec_env(episode)
+        make_vec_env(episode, **arguments)
 
 
 def test_the_sums_of_normalizers_are_part_of_the_state(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:

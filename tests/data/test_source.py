@@ -127,6 +127,21 @@ def test_files_of_no_split_are_left_out_aloud(tmp_path: Path) -> None:
         assert load(str(tmp_path)).report.rows_read == 30
 
 
+def test_files_of_no_split_are_not_all_named(tmp_path: Path) -> None:
+    write_rows(tmp_path / "train.jsonl", numbered(30))
+    for number in range(8):
+        write_rows(tmp_path / f"part{number}.jsonl", numbered(1))
+    with pytest.warns(DataWarning, match=r"part0\.jsonl, .*part4\.jsonl and 3 more$"):
+        load(str(tmp_path))
+
+
+def test_no_name_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rows(tmp_path / "train.jsonl", numbered(30))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"expected one of reports, .* got ''"):
+        load("")
+
+
 def test_folder_with_a_test_file_only_cannot_train(tmp_path: Path) -> None:
     write_rows(tmp_path / "test.jsonl", numbered(30))
     with pytest.raises(DataError, match=r"got test\. Add a file train\.jsonl"):

@@ -28,6 +28,7 @@ _SPLIT_WORDS: dict[str, Split] = {
     "test": "test",
 }
 _HUB_BATCH = 1000
+_MOST_SHOWN = 5
 _Source = TypeVar("_Source", str, Path)
 
 
@@ -95,6 +96,8 @@ def _warn(dataset: InMemoryDataset) -> None:
 def _find(data: str) -> tuple[str, list[Part]]:
     """Return the name and the parts of the data set that ``data`` names."""
     path = Path(data).expanduser()
+    if not data:  # the path would be that of the current folder
+        raise DataError(_not_found(data, path))
     if path.is_dir():
         return path.resolve().name, _folder_parts(path)
     if path.exists():
@@ -143,7 +146,9 @@ def _keep_named(homes: dict[_Source, Split | None], place: str) -> list[tuple[_S
         return [(source, "train") for source in homes]
     ignored = [str(source) for source, home in homes.items() if home is None]
     if ignored:
-        message = f"{place} has files or splits named after {', '.join(SPLITS)}; ignored: {', '.join(ignored)}"
+        more = len(ignored) - _MOST_SHOWN
+        shown = ", ".join(ignored[:_MOST_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+        message = f"{place} has files or splits named after {', '.join(SPLITS)}; ignored: {shown}"
         warnings.warn(message, DataWarning, stacklevel=5)
     return named
 
