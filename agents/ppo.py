@@ -9,6 +9,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from textgym.agents.losses import (
 from textgym.agents.ppo_state import load_ppo, save_ppo
 from textgym.agents.prefix_sharing import EpisodeBatch
 from textgym.agents.prompt_sharing import hidden_states
-from textgym.agents.rollout_buffer import EpisodeRolloutBuffer, Segment
+from textgym.agents.rollout_buffer import EpisodeRolloutBuffer, Segment, split_segments
 from textgym.errors import ModelError
 from textgym.models.language_model import LanguageModel
 from textgym.models.sampling import log_probs_of
@@ -213,18 +214,40 @@ class PPO(stable_baselines3.PPO):
         """Collect a rollout as Stable-Baselines3 does, then put the KL penalty into its rewards."""
         self.finished, self._rollout_step = [], 0
         self.seconds = defaultdict(float)
-        with self._timed("rollout"):
-            # A separate critic's pass over whole texts costs less than one per token, and nobody needs values before.
-            if self.policy.critic is not None:
-                self.policy.values_come_later, self.rollout_buffer.late_values = True, self._late_values
-            try:
-                going_on = super().collect_rollouts(*args, **kwargs)
-            finally:
-                self.policy.values_come_later = False
+        with self._timed("rollout"), self._fewer_values():
+            going_on = super().collect_rollouts(*args, **kwargs)
         if going_on:
             with self._timed("reference"):
                 self._shape_rewards()
         return going_on
+
+    @contextmanager
+    def _fewer_values(self) -> Iterator[None]:
+        """Leave out values that nothing comes of, or that cost less together."""
+        policy = self.policy
+        # A separate critic's pass over whole texts costs less than one per token, and nobody needs values before.
+        if policy.critic is not None:
+            policy.values_come_later, self.rollout_buffer.late_values = True, self._late_values
+        policy.predict_values = partial(self._last_values, policy.predict_values)  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            policy.values_come_later = False
+            del policy.predict_values  # the method is there again
+
+    def _last_values(self, predict: Callable[[dict[str, Tensor]], Tensor], obs: dict[str, Tensor]) -> Tensor:
+        """Values (B, 1) after the last step, 0 where a text has ended: the return does not look at the next prompt.
+
+        To read all the next prompts would cost a fifth of a rollout, for weights that the update replaces.
+        """
+        ended = np.asarray(self._last_episode_starts, dtype=bool)
+        if not (self.rollout_buffer.full and ended.any()):  # before the last step, a text that was truncated
+            return predict(obs)
+        values = torch.zeros(len(ended), 1, device=self.device)
+        going_on = torch.as_tensor(np.flatnonzero(~ended), device=self.device)
+        if len(going_on):
+            values[going_on] = predict({name: part[going_on] for name, part in obs.items()}).to(values.dtype)
+        return values
 
     def _update_info_buffer(self, infos: list[dict[str, Any]], dones: np.ndarray | None = None) -> None:
         super()._update_info_buffer(infos, dones)
@@ -283,7 +306,7 @@ class PPO(stable_baselines3.PPO):
         numbers = np.zeros(buffer.actions.shape[:2], dtype=np.float64)
         # Texts of similar length together: less padding.
         segments = sorted(buffer.segments(), key=lambda s: len(s.prefix) + s.stop - s.start)
-        for members in _chunks(segments, self.micro_batch_size or self.batch_size):
+        for members in split_segments(segments, self.micro_batch_size or self.batch_size):
             batch, index = buffer.episode_batch(members)
             actions = torch.from_numpy(buffer.actions.reshape(-1)[index]).to(self.device)
             numbers.reshape(-1)[index] = score(batch, actions).flatten().cpu().numpy()
@@ -331,7 +354,7 @@ class PPO(stable_baselines3.PPO):
 
     def _accumulate_gradients(self, members: list[Segment]) -> dict[str, float]:
         """Forward and backward over one minibatch, in micro-batches; mean statistics over its tokens."""
-        chunks = list(_chunks(members, self.micro_batch_size)) if self.micro_batch_size else [members]
+        chunks = list(split_segments(members, self.micro_batch_size)) if self.micro_batch_size else [members]
         samples = [self.rollout_buffer.samples(chunk) for chunk in chunks]
         advantages = torch.cat([sample.advantages for sample in samples])
         if self.normalize_advantage:
@@ -474,18 +497,3 @@ def _describe_texts(infos: list[dict[str, Any]]) -> dict[str, float]:
 
 def _mean(values: list[Any]) -> float:
     return float(np.mean(values)) if values else math.nan
-
-
-def _chunks(segments: list[Segment], size: int) -> Iterator[list[Segment]]:
-    """Split segments, in order, into runs of at most about ``size`` transitions."""
-    chunk: list[Segment] = []
-    count = 0
-    for segment in segments:
-        steps = segment.stop - segment.start
-        if chunk and count + steps > size:
-            yield chunk
-            chunk, count = [], 0
-        chunk.append(segment)
-        count += steps
-    if chunk:
-        yield chunk

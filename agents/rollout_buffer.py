@@ -162,3 +162,18 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
     def _send(self, array: np.ndarray[Any, Any]) -> Tensor:
         """Copy to the device, without waiting for it."""
         return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+
+def split_segments(segments: list[Segment], size: int) -> Iterator[list[Segment]]:
+    """Split segments, in order, into runs of at most about ``size`` transitions."""
+    chunk: list[Segment] = []
+    count = 0
+    for segment in segments:
+        steps = segment.stop - segment.start
+        if chunk and count + steps > size:
+            yield chunk
+            chunk, count = [], 0
+        chunk.append(segment)
+        count += steps
+    if chunk:
+        yield chunk

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.callbacks import ConvertCallback
+from stable_baselines3.common.utils import obs_as_tensor
 
 from textgym.agents.causal_lm_policy import CausalLMPolicy
 from textgym.agents.losses import adapt_kl_coef, clipped_policy_loss, clipped_value_loss, normalize_advantages
@@ -270,6 +271,56 @@ def test_no_bootstrap_past_the_end_of_a_text(make_agent: Any) -> None:
             np.testing.assert_allclose(returns, score, atol=1e-3)
             checked += 1
     assert checked == len(ends) > 8
+
+
+@pytest.mark.parametrize("critic", ["shared", "separate"])
+@pytest.mark.parametrize(("suppressed", "ending"), [(FEW_TOKENS, range(1, 12)), ((0, 1), [12])], ids=["some", "all"])
+def test_prompts_that_come_next_are_not_read(
+    critic: str, suppressed: Any, ending: Any, make_agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stable-Baselines3 asks for the values after the last step, and multiplies those of ended texts by 0."""
+    asked: list[int] = []
+
+    def predict_values(policy: CausalLMPolicy, obs: dict[str, torch.Tensor]) -> torch.Tensor:
+        asked.append(len(obs["input_ids"]))
+        return plain(policy, obs)
+
+    agent = make_agent({"critic": critic, "suppress_tokens": suppressed}, n_envs=12, n_steps=8)
+    torch.nn.init.normal_(agent.policy.value_head.weight)
+    agent._values_are_centered = True
+    plain = CausalLMPolicy.predict_values
+    monkeypatch.setattr(CausalLMPolicy, "predict_values", predict_values)
+    collect(agent)
+    ended = agent._last_episode_starts
+    assert ended.sum() in ending
+    assert asked == ([] if ended.all() else [12 - ended.sum()])
+    with torch.no_grad():
+        values = plain(agent.policy, obs_as_tensor(agent._last_obs, agent.device)).numpy()
+    last, dones = agent.rollout_buffer._last
+    assert np.array_equal(dones, ended)
+    np.testing.assert_allclose(last.numpy(), np.where(ended[:, None], 0.0, values), atol=1e-5)
+
+
+def test_texts_that_a_time_limit_cuts_have_values(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of their last observation, at the last step of a rollout too."""
+    settings = {"n_steps": 12, "kl_coef": 0.0, "gae_lambda": 1.0}
+    agent = make_agent({"suppress_tokens": (0, 1)}, {"max_new_tokens": 6}, **settings)
+    agent._values_are_centered = True
+    with torch.no_grad():
+        agent.policy.value_head.bias.fill_(1000.0)
+    step = agent.env.step
+
+    def cut(actions: Any) -> Any:
+        *rest, infos = step(actions)
+        return *rest, [{**info, "TimeLimit.truncated": "terminal_observation" in info} for info in infos]
+
+    monkeypatch.setattr(agent.env, "step", cut)
+    collect(agent)
+    ends = {(step, env): info["rewards"]["total"] for step, env, info in agent.finished}
+    assert {step for step, _ in ends} == {5, 11}
+    for segment in agent.rollout_buffer.segments():
+        returns = agent.rollout_buffer.returns[segment.start : segment.stop, segment.env]
+        np.testing.assert_allclose(returns, 1000.0 + ends[segment.stop - 1, segment.env], rtol=1e-5)
 
 
 def test_defaults_are_those_of_text(make_agent: Any) -> None:
