@@ -28,6 +28,7 @@ from textgym.models.language_model import LanguageModel, Precision, load_languag
 from textgym.models.prefix_cache import Match, PrefixCache, last_hidden
 from textgym.models.sampling import Sample, log_prob_and_entropy, log_probs_of, sample_tokens
 from textgym.spaces import TokenSpace
+from textgym.types import BoolArray
 
 Critic = Literal["detached", "shared", "separate"]
 _FORBIDDEN = -1e9  # logit of a suppressed token: probability 0, and finite, so that 0 * logit stays 0
@@ -96,6 +97,7 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     _suppressed: Tensor
     values_come_later = False  # whoever switches this on computes the values of a separate critic afterwards
+    ended: BoolArray | None = None  # (B,): whose values nobody needs, the next time that values are asked for
 
     def __init__(
         self,
@@ -190,8 +192,16 @@ class CausalLMPolicy(ActorCriticPolicy):
         return actions, values, log_probs
 
     def predict_values(self, obs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
-        """Values (B, 1) of the observed texts."""
-        values: Tensor = self.value_head(self._states(self._critic_caches, _read_ids(obs)))
+        """Values (B, 1) of the observed texts; those that :attr:`ended` names are not read, and have value 0."""
+        ids, lengths = _read_ids(obs)
+        ended = torch.zeros_like(lengths, dtype=torch.bool)
+        if self.ended is not None and len(self.ended) == len(ids):
+            ended, self.ended = torch.as_tensor(self.ended, device=ids.device), None
+            if ended.all():
+                return torch.zeros(len(ids), 1, device=ids.device)
+        # One token stands for a text that ended: a cache wants as many rows as there are environments.
+        states = self._states(self._critic_caches, TextBatch(ids, lengths.masked_fill(ended, 1)))
+        values: Tensor = self.value_head(states).masked_fill(ended[:, None], 0.0)
         return values
 
     def get_distribution(self, obs: dict[str, Tensor]) -> Distribution:  # type: ignore[override]

@@ -9,7 +9,6 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -214,46 +213,29 @@ class PPO(stable_baselines3.PPO):
         """Collect a rollout as Stable-Baselines3 does, then put the KL penalty into its rewards."""
         self.finished, self._rollout_step = [], 0
         self.seconds = defaultdict(float)
-        with self._timed("rollout"), self._fewer_values():
-            going_on = super().collect_rollouts(*args, **kwargs)
+        with self._timed("rollout"):
+            # A separate critic's pass over whole texts costs less than one per token, and nobody needs values before.
+            if self.policy.critic is not None:
+                self.policy.values_come_later, self.rollout_buffer.late_values = True, self._late_values
+            try:
+                going_on = super().collect_rollouts(*args, **kwargs)
+            finally:
+                self.policy.values_come_later, self.policy.ended = False, None
         if going_on:
             with self._timed("reference"):
                 self._shape_rewards()
         return going_on
-
-    @contextmanager
-    def _fewer_values(self) -> Iterator[None]:
-        """Leave out values that nothing comes of, or that cost less together."""
-        policy = self.policy
-        # A separate critic's pass over whole texts costs less than one per token, and nobody needs values before.
-        if policy.critic is not None:
-            policy.values_come_later, self.rollout_buffer.late_values = True, self._late_values
-        policy.predict_values = partial(self._last_values, policy.predict_values)  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            policy.values_come_later = False
-            del policy.predict_values  # the method is there again
-
-    def _last_values(self, predict: Callable[[dict[str, Tensor]], Tensor], obs: dict[str, Tensor]) -> Tensor:
-        """Values (B, 1) after the last step, 0 where a text has ended: the return does not look at the next prompt.
-
-        To read all the next prompts would cost a fifth of a rollout, for weights that the update replaces.
-        """
-        ended = np.asarray(self._last_episode_starts, dtype=bool)
-        if not (self.rollout_buffer.full and ended.any()):  # before the last step, a text that was truncated
-            return predict(obs)
-        values = torch.zeros(len(ended), 1, device=self.device)
-        going_on = torch.as_tensor(np.flatnonzero(~ended), device=self.device)
-        if len(going_on):
-            values[going_on] = predict({name: part[going_on] for name, part in obs.items()}).to(values.dtype)
-        return values
 
     def _update_info_buffer(self, infos: list[dict[str, Any]], dones: np.ndarray | None = None) -> None:
         super()._update_info_buffer(infos, dones)
         for env in np.flatnonzero(dones) if dones is not None else ():
             self.finished.append((self._rollout_step, int(env), infos[env]))
         self._rollout_step += 1
+        # Stable-Baselines3 now asks for the values after the last step. Where a text has ended, that is the value of the
+        # next prompt, which counts for nothing, and to read these prompts would take a fifth of a rollout. (With a
+        # single environment it may ask for the value of a truncated text first.)
+        if self._rollout_step == self.n_steps and self.n_envs > 1 and dones is not None:
+            self.policy.ended = np.asarray(dones, dtype=bool)
 
     def _shape_rewards(self) -> None:
         """Rewards <- scores - kl_coef * (log pi - log ref), then returns and advantages anew."""

@@ -279,23 +279,22 @@ def test_prompts_that_come_next_are_not_read(
     critic: str, suppressed: Any, ending: Any, make_agent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stable-Baselines3 asks for the values after the last step, and multiplies those of ended texts by 0."""
-    asked: list[int] = []
-
-    def predict_values(policy: CausalLMPolicy, obs: dict[str, torch.Tensor]) -> torch.Tensor:
-        asked.append(len(obs["input_ids"]))
-        return plain(policy, obs)
-
     agent = make_agent({"critic": critic, "suppress_tokens": suppressed}, n_envs=12, n_steps=8)
     torch.nn.init.normal_(agent.policy.value_head.weight)
     agent._values_are_centered = True
-    plain = CausalLMPolicy.predict_values
-    monkeypatch.setattr(CausalLMPolicy, "predict_values", predict_values)
+    read: list[int] = []
+    agent.policy.model.network.base_model.register_forward_pre_hook(
+        lambda _, args, kwargs: read.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    monkeypatch.setattr(agent, "_shape_rewards", lambda: read.append(0))
+    predict = agent.policy.predict_values
+    monkeypatch.setattr(agent.policy, "predict_values", lambda obs: (read.clear(), predict(obs))[1])
     collect(agent)
     ended = agent._last_episode_starts
     assert ended.sum() in ending
-    assert asked == ([] if ended.all() else [12 - ended.sum()])
+    assert read == ([0] if ended.all() or critic == "separate" else [1, 1, 0])  # a token of each text, prompts of none
     with torch.no_grad():
-        values = plain(agent.policy, obs_as_tensor(agent._last_obs, agent.device)).numpy()
+        values = agent.policy.predict_values(obs_as_tensor(agent._last_obs, agent.device)).numpy()
     last, dones = agent.rollout_buffer._last
     assert np.array_equal(dones, ended)
     np.testing.assert_allclose(last.numpy(), np.where(ended[:, None], 0.0, values), atol=1e-5)
