@@ -231,8 +231,8 @@ class PPO(stable_baselines3.PPO):
         for env in np.flatnonzero(dones) if dones is not None else ():
             self.finished.append((self._rollout_step, int(env), infos[env]))
         self._rollout_step += 1
-        # Stable-Baselines3 now asks for the values after the last step. Where a text has ended, that is the value of the
-        # next prompt, which counts for nothing, and to read these prompts would take a fifth of a rollout. (With a
+        # Stable-Baselines3 now asks for the values after the last step. Where a text has ended, that is the value of
+        # the next prompt, which counts for nothing; where all have, to read these takes a fifth of a rollout. (With a
         # single environment it may ask for the value of a truncated text first.)
         if self._rollout_step == self.n_steps and self.n_envs > 1 and dones is not None:
             self.policy.ended = np.asarray(dones, dtype=bool)

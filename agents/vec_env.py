@@ -38,9 +38,10 @@ def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kw
     """
     try:
         envs = gym.make_vec(env_id, num_envs=n_envs, **env_kwargs)
-    except TypeError as error:  # that `model` is unknown does not tell what is wrong
-        if _token_level(env_id) == env_id:
+    except TypeError as error:
+        if not _is_episode_level(env_id):
             raise
+        # That `model` is unknown does not tell what is wrong.
         raise ValueError(_whole_texts(env_id)) from error
     venv = GymVecEnv(envs)
     if seed is not None:
@@ -238,6 +239,15 @@ def _adapter(venv: VecEnv) -> GymVecEnv:
 
 def _token_level(name: str) -> str:
     return name.replace("Episode-v", "-v")
+
+
+def _is_episode_level(env_id: object) -> bool:
+    """Whether an id is one of the two grains of a task, the one of whole texts."""
+    return (
+        isinstance(env_id, str)
+        and _token_level(env_id) != env_id
+        and {env_id, _token_level(env_id)} <= gym.registry.keys()
+    )
 
 
 def _whole_texts(name: str) -> str:

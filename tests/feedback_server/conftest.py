@@ -51,7 +51,8 @@ class Place:
         """Return somebody new; under another name on an open site."""
         visitor = Visitor(self.app, base_url="http://localhost", raise_server_exceptions=True)
         if name is not None:
-            session = Session.begin(name, self.site.is_open, self.now)
+            account = self.site.accounts.all().get(name)
+            session = Session.begin(name, self.site.is_open, self.now, account.mark if account else "")
             visitor.cookies.set(self.site.cookie, seal(session, self.site.secret))
         return visitor
 

@@ -73,7 +73,7 @@ def test_invitations_make_one_account(closed: Any) -> None:
         assert bob.post("/join", data={**form, "name": name}).status_code == 422
     assert bob.post("/join", data={**form, "name": "bob", "password": "short"}).status_code == 422
     assert Accounts(closed.store).is_invited(invitation, closed.now)
-    assert Accounts(closed.store).join(invitation, "bob", PASSWORD, closed.now) == "bob"
+    assert Accounts(closed.store).join(invitation, "bob", PASSWORD, closed.now).name == "bob"
     assert not Accounts(closed.store).is_invited(invitation, closed.now)
     with pytest.raises(ValueError, match="ask for a new link"):
         Accounts(closed.store).join(invitation, "eve", PASSWORD, closed.now)
@@ -99,7 +99,6 @@ def test_a_new_password(closed: Any, name: str) -> None:
     closed.store.add([closed.question(n) for n in range(3)], overlap=3)
     before, after = invited(closed, name), closed.visitor()
     before.answer(choice="first")
-    closed.now += 60
     link = link_for(enter(closed), name)
     assert "prompt" in before.get("/").text  # the old one works until then
     form = {**after.fields(after.get(link), "/password"), "password": "short"}
@@ -117,18 +116,57 @@ def test_a_new_password(closed: Any, name: str) -> None:
 
 def test_links_are_good_for_what_they_were_made_for(closed: Any) -> None:
     invited(closed, "ann")
-    accounts = closed.site.accounts
-    invitation, renewal = accounts.invite(0.0), accounts.invite(0.0, "ann")
-    assert not accounts.is_invited(renewal, 0.0)
-    assert not accounts.is_invited(invitation, 0.0, "ann")
-    assert not accounts.is_invited(renewal, 15 * 86_400.0, "ann")
+    accounts, stranger = closed.site.accounts, closed.visitor()
+    invitation, renewal = accounts.invite(closed.now), accounts.offer_password("ann", closed.now)
+    assert not accounts.is_invited(renewal, closed.now)
+    assert accounts.may_renew(renewal, "ann", closed.now + 13 * 86_400)
+    assert not accounts.may_renew(renewal, "ann", closed.now + 15 * 86_400)
+    for name, code in (("", invitation), ("ann", invitation), ("", renewal), ("eve", renewal), ("Ann", renewal)):
+        form = {"invitation": code, "name": name, "password": PASSWORD}
+        assert not accounts.may_renew(code, name, closed.now)
+        assert stranger.post("/password", data=form).status_code == 403
+        with pytest.raises(ValueError, match="ask for a new link"):
+            accounts.renew(code, name, PASSWORD, closed.now)
     with pytest.raises(ValueError, match="ask for a new link"):
-        accounts.renew(invitation, "ann", PASSWORD, 0.0)
-    with pytest.raises(ValueError, match="ask for a new link"):
-        accounts.join(renewal, "bob", PASSWORD, 0.0)
+        accounts.join(renewal, "bob", PASSWORD, closed.now)
+    assert list(accounts.all()) == ["ann"]
     owner = enter(closed)
     form = {**owner.fields(owner.get("/people"), "/people"), "name": "nobody"}
     assert owner.post("/people", data=form).status_code == 422
+
+
+def test_a_newer_link_voids_older_ones(closed: Any) -> None:
+    invited(closed, "ann")
+    accounts = closed.site.accounts
+    older, newer = accounts.offer_password("ann", closed.now), accounts.offer_password("ann", closed.now)
+    assert not accounts.may_renew(older, "ann", closed.now)
+    accounts.renew(newer, "ann", "another one", closed.now)
+    assert not accounts.may_renew(newer, "ann", closed.now)
+
+
+def test_who_came_in_while_the_password_was_changed_is_out(closed: Any) -> None:
+    """Whatever the clock says: a session belongs to the password that it began with."""
+    invited(closed, "ann")
+    accounts = closed.site.accounts
+    code, before = accounts.offer_password("ann", closed.now), accounts.check("ann", PASSWORD)
+    after = accounts.renew(code, "ann", "another one", closed.now)
+    for account, path in ((before, "/login"), (after, "/")):
+        visitor, session = closed.visitor(), Session.begin(account.name, False, closed.now + 9, account.mark)
+        visitor.cookies.set(closed.site.cookie, seal(session, closed.site.secret))
+        assert visitor.get("/").url.path == path
+    assert before.name == after.name == "ann"
+
+
+def test_an_open_site_has_no_accounts(place: Any) -> None:
+    visitor = place.visitor()
+    assert visitor.get("/people").status_code == 403
+    form = visitor.fields(visitor.get("/"), "/name")
+    assert visitor.post("/people", data=form).status_code == 403
+
+
+def test_names_that_look_like_the_owners_cannot_be_taken(closed: Any) -> None:
+    form = {"invitation": closed.site.accounts.invite(closed.now), "name": "\uff2d\uff25 ", "password": PASSWORD}
+    assert closed.visitor().post("/join", data=form).status_code == 422
 
 
 def test_passwords(closed: Any) -> None:
@@ -447,6 +485,10 @@ def pages(place: Any, text: str) -> dict[str, str]:
     return found
 
 
+def renewal(place: Any, name: str) -> str:
+    return f"/password?invitation={place.site.accounts.offer_password(name, place.now)}&name={quote(name)}"
+
+
 def entrance_pages(place: Any, text: str) -> dict[str, str]:
     """Return every page of a closed site that lets people in, with a text in all places."""
     fill(place, text, 1)
@@ -454,7 +496,6 @@ def entrance_pages(place: Any, text: str) -> dict[str, str]:
     place.store.update_setting("accounts", lambda _: {name: {"salt": "00", "hash": ""}})
     owner, stranger = enter(place), place.visitor()
     invitation = place.site.accounts.invite(place.now)
-    renewal = f"/password?invitation={place.site.accounts.invite(place.now, name)}&name={quote(name)}"
     form = {"invitation": invitation, "name": name, "password": PASSWORD}
     hostile = quote(text, errors="replace")
     return {
@@ -462,7 +503,7 @@ def entrance_pages(place: Any, text: str) -> dict[str, str]:
         "invited": owner.post("/people", data=owner.fields(owner.get("/people"), "/people")).text,
         "renewed": owner.post("/people", data={**owner.fields(owner.get("/people"), "/people"), "name": name}).text,
         "login": stranger.get("/login").text,
-        "password": stranger.get(renewal).text,
+        "password": stranger.get(renewal(place, name)).text,
         "join": stranger.get(f"/join?invitation={invitation}").text,
         "taken": stranger.post("/join", data=form).text,
         "wrong token": stranger.get(f"/enter?token={hostile}").text,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from textgym.feedback.server.accounts import Account, clean_name
 from textgym.feedback.server.sessions import Session
 from textgym.feedback.server.site import Form, Owner, RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
 
@@ -35,12 +36,12 @@ def login(request: Request, site: SiteOf, form: Form) -> Response:
     The form needs no proof of where it is from: requests from other sites are refused before they get here.
     """
     site.slow_down(request)
-    name = site.accounts.check(form.get("name", ""), form.get("password", ""))
-    if name is None:
+    account = site.accounts.check(form.get("name", ""), form.get("password", ""))
+    if account is None:
         site.note_mistake(request)
         problem = "Name and password do not belong together."
         return site.page(request, "login.html", problem=problem, name=form.get("name", ""), status=403)
-    return _welcome(request, site, Session.begin(name, False, site.clock()))
+    return _welcome_account(request, site, account)
 
 
 @router.get("/join")
@@ -56,19 +57,19 @@ def join(request: Request, site: SiteOf, form: Form) -> Response:
     invitation = form.get("invitation", "")
     _check_invitation(request, site, invitation)
     try:
-        if form.get("name", "").strip().casefold() == site.name.casefold():
+        if clean_name(form.get("name", "")).casefold() == clean_name(site.name).casefold():
             raise ValueError(f"expected a name that nobody else has, got {site.name!r}; choose another one")
-        name = site.accounts.join(invitation, form.get("name", ""), form.get("password", ""), site.clock())
+        account = site.accounts.join(invitation, form.get("name", ""), form.get("password", ""), site.clock())
     except ValueError as error:
         typed = form.get("name", "")
         return site.page(request, "join.html", invitation=invitation, problem=str(error), name=typed, status=422)
-    return _welcome(request, site, Session.begin(name, False, site.clock()))
+    return _welcome_account(request, site, account)
 
 
 @router.get("/password")
 def password_page(request: Request, site: SiteOf, invitation: _Secret = "", name: _Secret = "") -> Response:
     """Ask whoever was sent a link for it for a new password."""
-    _check_invitation(request, site, invitation, name)
+    _check_renewal(request, site, invitation, name)
     return site.page(request, "password.html", invitation=invitation, problem="", name=name)
 
 
@@ -76,12 +77,12 @@ def password_page(request: Request, site: SiteOf, invitation: _Secret = "", name
 def change_password(request: Request, site: SiteOf, form: Form) -> Response:
     """Change a password."""
     invitation, name = form.get("invitation", ""), form.get("name", "")
-    _check_invitation(request, site, invitation, name)
+    _check_renewal(request, site, invitation, name)
     try:
-        site.accounts.renew(invitation, name, form.get("password", ""), site.clock())
+        account = site.accounts.renew(invitation, name, form.get("password", ""), site.clock())
     except ValueError as error:
         return site.page(request, "password.html", invitation=invitation, problem=str(error), name=name, status=422)
-    return _welcome(request, site, Session.begin(name, False, site.clock()))
+    return _welcome_account(request, site, account)
 
 
 @router.post("/leave")
@@ -106,26 +107,49 @@ def rename(request: Request, site: SiteOf, visitor: Visitor, form: SignedForm) -
 @router.get("/people")
 def people(request: Request, site: SiteOf, owner: Owner) -> Response:
     """List the accounts."""
-    return site.page(request, "people.html", owner, names=site.accounts.names(), link="", name="")
+    _check_closed(site)
+    return site.page(request, "people.html", owner, names=site.accounts.all(), link="", name="")
 
 
 @router.post("/people")
 def invite(request: Request, site: SiteOf, owner: Owner, form: SignedForm) -> Response:
     """Make an invitation, or a link by which somebody who has an account gets a new password."""
-    name = form.get("name", "")
-    if name and not site.accounts.has(name):
+    _check_closed(site)
+    name, now = form.get("name", ""), site.clock()
+    if not name:
+        link = request.url_for("join_page").include_query_params(invitation=site.accounts.invite(now))
+    elif name in site.accounts.all():
+        code = site.accounts.offer_password(name, now)
+        link = request.url_for("password_page").include_query_params(name=name, invitation=code)
+    else:
         raise RefusedError(422, "Expected the name of an account, got another; go back and choose one.")
-    code = site.accounts.invite(site.clock(), name)
-    page = request.url_for("password_page").include_query_params(name=name) if name else request.url_for("join_page")
-    link = str(page.include_query_params(invitation=code))
-    return site.page(request, "people.html", owner, names=site.accounts.names(), link=link, name=name)
+    return site.page(request, "people.html", owner, names=site.accounts.all(), link=str(link), name=name)
 
 
-def _check_invitation(request: Request, site: Site, invitation: str, name: str = "") -> None:
+def _check_closed(site: Site) -> None:
+    if site.is_open:
+        raise RefusedError(403, "Accounts belong to closed sites; serve this one with --closed or --host.")
+
+
+def _check_invitation(request: Request, site: Site, invitation: str) -> None:
     site.slow_down(request)
-    if not site.accounts.is_invited(invitation, site.clock(), name):
-        site.note_mistake(request)
-        raise RefusedError(403, "Expected an invitation that was not used, got another; ask for a new link.")
+    if not site.accounts.is_invited(invitation, site.clock()):
+        _refuse_link(request, site)
+
+
+def _check_renewal(request: Request, site: Site, invitation: str, name: str) -> None:
+    site.slow_down(request)
+    if not site.accounts.may_renew(invitation, name, site.clock()):
+        _refuse_link(request, site)
+
+
+def _refuse_link(request: Request, site: Site) -> NoReturn:
+    site.note_mistake(request)
+    raise RefusedError(403, "Expected a link that was not used, got another; ask for a new one.")
+
+
+def _welcome_account(request: Request, site: Site, account: Account) -> Response:
+    return _welcome(request, site, Session.begin(account.name, False, site.clock(), account.mark))
 
 
 def _welcome(request: Request, site: Site, session: Session) -> Response:

@@ -21,22 +21,19 @@ class Session:
         name: Whom the answers are from.
         is_owner: May they see everything, and invite others?
         until: When it ends, in seconds since 1970.
+        mark: Of the account's password when it began; it ends with that.
     """
 
     key: str
     name: str
     is_owner: bool
     until: int
+    mark: str = ""
 
     @classmethod
-    def begin(cls, name: str, is_owner: bool, now: float) -> Session:
+    def begin(cls, name: str, is_owner: bool, now: float, mark: str = "") -> Session:
         """Make a new one."""
-        return cls(secrets.token_urlsafe(16), name, is_owner, int(now) + LIFETIME_SECONDS)
-
-    @property
-    def began(self) -> int:
-        """When it began, in seconds since 1970."""
-        return self.until - LIFETIME_SECONDS
+        return cls(secrets.token_urlsafe(16), name, is_owner, int(now) + LIFETIME_SECONDS, mark)
 
     def csrf(self, secret: bytes) -> str:
         """Return what the forms of this session prove with that they are this server's."""

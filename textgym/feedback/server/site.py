@@ -105,9 +105,9 @@ class Site:
     def session(self, request: Request) -> Session | None:
         """Return who sent a request, if that is known; who came in by a password that was changed since is not."""
         session = unseal(request.cookies.get(self.cookie, ""), self.secret, self.clock())
-        if session is None or self.is_open or session.is_owner or self.accounts.has(session.name, session.began):
+        if session is None or self.is_open or session.is_owner:
             return session
-        return None
+        return session if (session.name, session.mark) == self.accounts.all().get(session.name) else None
 
     def page(
         self, request: Request, template: str, session: Session | None = None, *, status: int = 200, **values: object
