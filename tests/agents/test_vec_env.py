@@ -138,6 +138,20 @@ def test_whole_texts_are_refused(env_ids: tuple[str, str], arguments: dict[str, 
         make_vec_env(episode, **arguments)
 
 
+def test_other_mistakes_are_told_as_they_are(env_ids: tuple[str, str]) -> None:
+    def broken(**_: Any) -> Any:
+        raise TypeError("a mistake of its own")
+
+    gym.register("BrokenEpisode-v0", vector_entry_point=broken)
+    try:
+        with pytest.raises(TypeError, match="a mistake of its own"):
+            make_vec_env("BrokenEpisode-v0")
+    finally:
+        gym.registry.pop("BrokenEpisode-v0")
+    with pytest.raises(TypeError, match="got 'nonsense'"):
+        make_vec_env(gym.spec(env_ids[0]), nonsense=2)  # type: ignore[arg-type]
+
+
 def test_the_sums_of_normalizers_are_part_of_the_state(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
     def wrapped() -> VecNormalize:
         inner = VecCheckNan(VecNormalize(make(env_ids, tokenizer_folder), norm_obs=False, gamma=0.5))
