@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from textgym.disk import aside, naming_full_disk, restore, retired
-from textgym.errors import CheckpointError, TextGymError, is_out_of_memory
+from textgym.errors import CheckpointError, ModelError, TextGymError, is_out_of_memory
 
 _Loaded = TypeVar("_Loaded")
 _NONSENSE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError)
@@ -142,8 +142,8 @@ def _check_finite(tensors: Iterable[tuple[str, Tensor]], may_be_infinite: Collec
             continue
         if name not in may_be_infinite or bool(torch.isnan(tensor).any()):
             raise CheckpointError(
-                f"expected finite numbers {what}, got NaN or infinity in {name!r}; go on from an older checkpoint, with "
-                "a lower learning rate if it happens again"
+                f"expected finite numbers {what}, got NaN or infinity in {name!r}; go on from an older checkpoint, "
+                "with a lower learning rate if it happens again"
             )
         infinite.append(name)
     return infinite
@@ -244,7 +244,8 @@ def load_newest(folder: Path, load: Callable[[Path], _Loaded]) -> Newest[_Loaded
         except CheckpointError as error:
             problems.append(str(error))
         except _NONSENSE as error:
-            if isinstance(error, TextGymError) or is_out_of_memory(error):
+            about_checkpoint = isinstance(error, ModelError) or not isinstance(error, TextGymError)
+            if not about_checkpoint or is_out_of_memory(error):
                 raise
             problems.append(f"expected the state of a run in {candidate}, got {type(error).__name__}: {error}")
     return Newest(None, None, problems)
