@@ -18,7 +18,7 @@ import textgym
 from textgym import cli_options as options
 from textgym import console
 from textgym.cli_feedback import feedback_app
-from textgym.errors import TextGymError, did_you_mean
+from textgym.errors import DiskFullError, TextGymError, did_you_mean
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _WRONG_PATH = FileExistsError | FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
@@ -29,7 +29,7 @@ _Settings = TypeVar("_Settings")
 class Commands(TyperGroup):
     """A group whose errors are one line, and whose exit codes mean something.
 
-    0: done. 1: the run failed. 2: the input was wrong. 130: interrupted.
+    0: done. 1: the run failed. 2: the input was wrong. 130, 143, 129: interrupted by Ctrl-C, SIGTERM, SIGHUP.
     """
 
     def main(  # type: ignore[override]  # typer's own arguments pass through `extra`
@@ -42,11 +42,9 @@ class Commands(TyperGroup):
             code = super().main(args, prog_name, **extra)
         except KeyboardInterrupt as error:
             code = _report_interrupt(error)
-        except BrokenPipeError:  # `textgym envs | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = FAILED
         except Exception as error:  # the one place where errors end
-            code = _report(error, debug)
+            code = 0 if _reader_is_gone(error) else _report(error, debug)
+        console.finish()
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
@@ -452,7 +450,19 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 def _report_interrupt(error: KeyboardInterrupt) -> int:
     console.error(f"interrupted. {getattr(error, 'advice', 'Nothing was saved.')}")
-    return INTERRUPTED
+    number = getattr(error, "signal", None)
+    return INTERRUPTED if number is None else 128 + int(number)
+
+
+def _reader_is_gone(error: Exception) -> bool:
+    """Say whether an error only means that nobody reads our output, as in ``textgym --help | head -1``."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _report(error: Exception, debug: bool) -> int:
@@ -463,12 +473,12 @@ def _report(error: Exception, debug: bool) -> int:
     if usage is not None:  # wrong command, option or value
         console.error(f"{_usage_message(error, usage())} (textgym --help lists what there is)")
         return BAD_INPUT
-    if isinstance(error, TextGymError | _WRONG_PATH) or _is_ours(error):
-        console.error(str(error))
-        return BAD_INPUT
-    hint = "" if debug else " (--debug before the command shows where)"
-    console.error(f"{type(error).__name__}: {error}{hint}")
-    return FAILED
+    bad_input = isinstance(error, TextGymError | _WRONG_PATH) or _is_ours(error)
+    hint = "" if debug or bad_input else " (--debug before the command shows where)"
+    console.error(f"{error}" if bad_input else f"{type(error).__name__}: {error}{hint}")
+    for note in getattr(error, "__notes__", ()):
+        console.warn(note)
+    return BAD_INPUT if bad_input and not isinstance(error, DiskFullError) else FAILED
 
 
 def _usage_message(error: Exception, message: str) -> str:
