@@ -92,18 +92,27 @@ def concerns(metrics: Mapping[str, float], largest_reward: float) -> Iterator[tu
     """
     kl, length = metrics.get("kl", 0.0), max(1.0, metrics.get("length", 1.0))
     if kl > _FAR_PER_TEXT or (kl > _SOMEWHAT_PER_TEXT and kl / length > _FAR_PER_TOKEN):
-        yield "kl", (
-            f"the policy is {kl:.0f} nats per text away from its reference: it most likely writes what no reader would "
-            "take for text, to please the reward; raise kl_coef (--kl-coef), set kl_target (--kl-target), or lower the "
-            "learning rate"
+        yield (
+            "kl",
+            (
+                f"the policy is {kl:.0f} nats per text away from its reference: it most likely writes what no reader would "
+                "take for text, to please the reward; raise kl_coef (--kl-coef), set kl_target (--kl-target), or lower the "
+                "learning rate"
+            ),
         )
     if metrics.get("entropy", 1.0) < _FROZEN:
-        yield "entropy", (
-            "the policy's entropy is 0: it always writes the same, and learns no more; lower the learning rate, raise "
-            "kl_coef (--kl-coef) or ent_coef, and start again"
+        yield (
+            "entropy",
+            (
+                "the policy's entropy is 0: it always writes the same, and learns no more; lower the learning rate, raise "
+                "kl_coef (--kl-coef) or ent_coef, and start again"
+            ),
         )
     if largest_reward > HUGE_REWARD:
-        yield "reward", (
-            f"the rewards are huge (up to {largest_reward:.3g}), so that hardly anything but the values is learnt: "
-            "divide them, or use whiten_rewards (--whiten-rewards) or clip_reward"
+        yield (
+            "reward",
+            (
+                f"the rewards are huge (up to {largest_reward:.3g}), so that hardly anything but the values is learnt: "
+                "divide them, or use whiten_rewards (--whiten-rewards) or clip_reward"
+            ),
         )

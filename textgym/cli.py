@@ -231,10 +231,12 @@ def train(
     max_new_tokens: options.MaxNewTokens = None,
     eval_prompts: options.EvalPrompts = 300,
     save_every: Annotated[int, typer.Option("--save-every", help="Iterations between checkpoints.")] = 10,
+    reward_timeout: options.RewardTimeout = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: options.Out = None,
-    resume: Annotated[str | None, typer.Option("--resume", help="Go on with this run; give no other option.")] = None,
+    resume: options.Resume = None,
+    accept_changed_data: options.AcceptChangedData = False,
 ) -> None:
     """Train a language model with PPO."""
     _quiet()
@@ -244,7 +246,7 @@ def train(
         run_train(_settings(TrainSettings, context))
     else:
         _refuse_options_with_resume(context)
-        run_resume(resume)
+        run_resume(resume, accept_changed_data=accept_changed_data)
 
 
 @app.command()
@@ -287,7 +289,8 @@ def rlhf(
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: options.Out = None,
-    resume: Annotated[str | None, typer.Option("--resume", help="Go on with this run; give no other option.")] = None,
+    resume: options.Resume = None,
+    accept_changed_data: options.AcceptChangedData = False,
 ) -> None:
     """Ask, fit a reward, train on it, and ask again, round after round."""
     _quiet()
@@ -298,7 +301,7 @@ def rlhf(
         run_rlhf(_settings(RlhfSettings, context))
     else:
         _refuse_options_with_resume(context)
-        run_rlhf_resume(resume)
+        run_rlhf_resume(resume, accept_changed_data=accept_changed_data)
 
 
 @app.command()
@@ -427,7 +430,7 @@ def _quiet() -> None:
 def _refuse_options_with_resume(context: typer.Context) -> None:
     """A run goes on with its own settings; others given beside ``--resume`` would be silently ignored."""
     for parameter in context.command.params:
-        if parameter.name != "resume" and _is_given(context, str(parameter.name)):
+        if parameter.name not in ("resume", "accept_changed_data") and _is_given(context, str(parameter.name)):
             option = parameter.opts[0] if parameter.param_type_name == "option" else "ENV_ID"
             raise ValueError(f"expected --resume alone, got {option} too: a run keeps its own settings; leave it out")
 

@@ -39,9 +39,9 @@ class Terminated(KeyboardInterrupt):
         self.signal = int(number)
 
 
-def signal_of(error: BaseException) -> int:
-    """Return the signal behind an interrupt; SIGINT where it does not say."""
-    return int(getattr(error, "signal", signal.SIGINT))
+def signal_of(stop: object) -> int:
+    """Return the signal behind an interrupt or a request to stop; SIGINT where it does not say."""
+    return int(getattr(stop, "signal", signal.SIGINT))
 
 
 class StopRequest:
