@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
+from textgym.agents.health import refuse_bad_steps
 from textgym.agents.prefix_sharing import EpisodeBatch, share_prefixes
 from textgym.agents.prompt_sharing import hidden_states
 from textgym.errors import CheckpointError, TokenizerMismatchError
@@ -127,14 +128,8 @@ class CausalLMPolicy(ActorCriticPolicy):
             optimizer_kwargs = {"eps": 1e-5, "weight_decay": 0.0} if optimizer_class is torch.optim.AdamW else {}
         # _build, which the parent's constructor calls, needs these; they are no modules, so they may come first.
         self._build_arguments = (model, options)
-        super().__init__(
-            observation_space,
-            action_space,
-            lr_schedule,
-            net_arch=[],
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
-        )
+        optimizer: dict[str, Any] = {"optimizer_class": optimizer_class, "optimizer_kwargs": optimizer_kwargs}
+        super().__init__(observation_space, action_space, lr_schedule, net_arch=[], **optimizer)
         del self._build_arguments
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -168,6 +163,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         self._critic_caches = self._actor_caches if self.critic is None else CachePool(self.critic)
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         self.optimizer = self.optimizer_class(trainable, **{"lr": lr_schedule(1), **self.optimizer_kwargs})
+        refuse_bad_steps(self.optimizer)  # of Stable-Baselines3's algorithms, which check nothing
 
     # ------------------------------------------------------------------ acting
     def forward(self, obs: dict[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]

@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from textgym.agents.causal_lm_policy import CausalLMPolicy
+from textgym.agents.health import Watch, clip_gradients, require_finite
 from textgym.agents.losses import (
     adapt_kl_coef,
     clipped_policy_loss,
@@ -131,6 +132,7 @@ class PPO(stable_baselines3.PPO):
         self._metrics: dict[str, float] = {}
         self._values_are_centered = False
         self._score_spread: float | None = None
+        self._watch, self._largest_reward = Watch(), 0.0
         with warnings.catch_warnings():
             # Minibatches hold whole episodes, so the buffer size need not be a multiple of the batch size.
             warnings.filterwarnings("ignore", message="(?s).*mini-batch size.*")
@@ -279,6 +281,7 @@ class PPO(stable_baselines3.PPO):
         for step, env, info in self.finished:
             if info.get("finish_reason") == "length":
                 rewards[step, env] -= self.missing_eos_penalty
+        self._largest_reward = float(np.abs(rewards).max(initial=0.0))
         return rewards
 
     @torch.no_grad()
@@ -329,9 +332,9 @@ class PPO(stable_baselines3.PPO):
             statistics = self._accumulate_gradients(members)
             if self.target_kl is not None and statistics["approx_kl"] > 1.5 * self.target_kl:
                 return False
-            norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            norm = clip_gradients(self.policy.parameters(), self.max_grad_norm, self._largest_reward)
             self.policy.optimizer.step()
-            steps.append({**statistics, "grad_norm": float(norm)})
+            steps.append({**statistics, "grad_norm": norm})
         return True
 
     def _accumulate_gradients(self, members: list[Segment]) -> dict[str, float]:
@@ -350,8 +353,7 @@ class PPO(stable_baselines3.PPO):
             (loss * share).backward()
             for name, value in statistics.items():
                 total[name] = max(total[name], value) if name == "ratio_max" else total[name] + share * value
-        if not math.isfinite(total["loss"]):
-            raise FloatingPointError(f"expected a finite loss, got {total['loss']}; lower the learning rate")
+        require_finite("loss", total["loss"], self._largest_reward)
         return total
 
     def _loss(self, sample: Any, advantages: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -410,6 +412,7 @@ class PPO(stable_baselines3.PPO):
         metrics["tokens_per_second"] = buffer.actions.size / max(1e-9, sum(self.seconds.values()))
         metrics["timesteps"] = float(self.num_timesteps)
         self.history.append(dict(metrics))
+        self._watch.look(metrics, self._largest_reward)
         for name, value in metrics.items():
             self.logger.record(f"textgym/{name}", value)
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor
+from torch import Tensor, nn
 
 from textgym.agents.causal_lm_policy import CausalLMPolicy, rebuild_model, spaces_of
 from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
@@ -56,36 +56,69 @@ _COUNTERS = (
 )
 
 
-def save_ppo(agent: Any, folder: Path) -> None:
-    """Write ``agent``, a :class:`textgym.agents.PPO`, to ``folder``."""
-    tensors = {f"policy.{name}": tensor for name, tensor in unique_tensors(agent.policy.state_dict()).items()}
-    if agent._reference is not None:
-        reference = unique_tensors(agent._reference.state_dict())
-        tensors |= {f"reference.{name}": tensor for name, tensor in reference.items()}
-    tensors |= _optimizer_tensors(agent.policy.optimizer)
-    tensors |= {"rng.torch": torch.get_rng_state()}
+class Snapshot(NamedTuple):
+    """What a rollout changes of an agent, as it was when the rollout began: all but weights and optimizer.
+
+    Attributes:
+        tensors: States of random generators, and which episodes began.
+        record: Counters, settings, environments: plain values that nothing else refers to.
+    """
+
+    tensors: dict[str, Tensor]
+    record: dict[str, Any]
+
+
+def take_snapshot(agent: Any) -> Snapshot:
+    """Remember what the next rollout will change; up to the end of that rollout :func:`save_ppo` can go back to it."""
+    tensors = {"rng.torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors |= {f"rng.cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
     record = {
         "kind": _KIND,
-        "policy": agent.policy.describe(),
         "n_envs": agent.n_envs,
         "settings": {name: getattr(agent, name) for name in _SETTINGS},
         "schedules": {
             name: _constant(getattr(agent, name)) for name in ("learning_rate", "clip_range", "clip_range_vf")
         },
         "counters": {name: getattr(agent, name) for name in _COUNTERS},
-        "optimizer": {
-            "class": type(agent.policy.optimizer).__name__,
-            "param_groups": agent.policy.optimizer.state_dict()["param_groups"],
-        },
         "rng": {"python": random.getstate(), "numpy": _to_json(np.random.get_state(legacy=False))},
-        "history": agent.history,
+        "history": list(agent.history),
     }
     if agent._last_obs is not None and agent.env is not None:
         record["environment"] = _to_json(get_vec_state(agent.env))
-        tensors["episode_starts"] = torch.from_numpy(np.asarray(agent._last_episode_starts, dtype=np.uint8))
-    write_checkpoint(folder, tensors, record, agent.policy.save_config)
+        tensors["episode_starts"] = torch.from_numpy(np.array(agent._last_episode_starts, dtype=np.uint8))
+    return Snapshot(tensors, record)
+
+
+def save_ppo(agent: Any, folder: Path, snapshot: Snapshot | None = None) -> None:
+    """Write ``agent``, a :class:`textgym.agents.PPO`, to ``folder``.
+
+    Args:
+        agent: The agent, between iterations, or in the rollout that began at the snapshot.
+        folder: Where it goes.
+        snapshot: What the agent was when its rollout began; by default what it is now.
+
+    Raises:
+        CheckpointError: A weight or a moment of the optimizer is not finite.
+    """
+    now = take_snapshot(agent) if snapshot is None else snapshot
+    tensors, buffers = _named(agent.policy, "policy.")
+    if agent._reference is not None:
+        reference, more = _named(agent._reference, "reference.")
+        tensors, buffers = tensors | reference, buffers | more
+    tensors |= _optimizer_tensors(agent.policy.optimizer) | now.tensors
+    optimizer = {
+        "class": type(agent.policy.optimizer).__name__,
+        "param_groups": agent.policy.optimizer.state_dict()["param_groups"],
+    }
+    record = {**now.record, "policy": agent.policy.describe(), "optimizer": optimizer}
+    write_checkpoint(folder, tensors, record, agent.policy.save_config, may_be_infinite=buffers)
+
+
+def _named(module: nn.Module, prefix: str) -> tuple[dict[str, Tensor], set[str]]:
+    """Return the tensors of a module, and the names of those that are buffers, such as masks."""
+    tensors = {f"{prefix}{name}": tensor for name, tensor in unique_tensors(module.state_dict()).items()}
+    return tensors, {f"{prefix}{name}" for name, _ in module.named_buffers()}
 
 
 def load_ppo(cls: Any, folder: Path, env: VecEnv | None, device: torch.device | str, changes: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from textgym.agents.health import clip_gradients, require_finite
 from textgym.envs.prompts import prompt_pieces
 from textgym.errors import DataError
 from textgym.models.generation import pad_rows
@@ -152,7 +153,7 @@ def supervised_fine_tune(
         Loss of every step, in nats per token.
 
     Raises:
-        FloatingPointError: If the loss is no longer finite.
+        FloatingPointError: If a loss or a gradient is not finite; the weights are those of the step before.
         ModelError: If a text is longer than the context of the model; :func:`encode_pairs` fits them.
     """
     model.require_context(max(len(pair.prompt) + len(pair.response) for pair in pairs), "the longest text to imitate")
@@ -165,14 +166,11 @@ def supervised_fine_tune(
         loss = response_loss(model, batch, prompt_share, rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+        losses.append(loss.item())
+        require_finite(f"loss at step {step}", losses[-1])
+        clip_gradients(parameters, max_grad_norm)
         optimizer.step()
         schedule.step()
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise FloatingPointError(
-                f"expected a finite loss, got {losses[-1]} at step {step}; lower the learning rate"
-            )
         if progress is not None:
             progress(step, losses[-1])
     return losses

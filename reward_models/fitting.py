@@ -110,7 +110,7 @@ def train_scorer(
             optimizer.zero_grad()
             (loss + likelihood.penalty() / len(observations)).backward()
             norm = torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
-            _check_finite(loss, norm, step, settings)
+            _check_finite(loss, _norm(optimizer), step, settings)
             optimizer.step()
             _update_reliability(likelihood, running, scores, answers)
             losses.append(loss.item())
@@ -161,6 +161,12 @@ def _numbered(groups: Sequence[Sequence[object]]) -> list[list[int]]:
 
 def _can_fuse(parameters: Sequence[Tensor]) -> bool:
     return all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
+
+
+def _norm(optimizer: torch.optim.Optimizer) -> Tensor:
+    """Norm of all gradients that a step would follow, those of the annotators' numbers included."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return torch.nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
 
 
 def _check_finite(loss: Tensor, norm: Tensor, step: int, settings: FitSettings) -> None:

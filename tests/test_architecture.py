@@ -26,8 +26,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "textgym.assets",
         "textgym.chat",
+        "textgym.disk",
         "textgym.errors",
         "textgym.hub",
+        "textgym.locks",
         "textgym.registration",
         "textgym.spaces",
         "textgym.stopping",

@@ -18,7 +18,7 @@ import textgym
 from textgym import cli_options as options
 from textgym import console
 from textgym.cli_feedback import feedback_app
-from textgym.errors import TextGymError, did_you_mean
+from textgym.errors import DiskFullError, TextGymError, did_you_mean
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _WRONG_PATH = FileExistsError | FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
@@ -29,7 +29,7 @@ _Settings = TypeVar("_Settings")
 class Commands(TyperGroup):
     """A group whose errors are one line, and whose exit codes mean something.
 
-    0: done. 1: the run failed. 2: the input was wrong. 130: interrupted.
+    0: done. 1: the run failed. 2: the input was wrong. 130, 143, 129: interrupted by Ctrl-C, SIGTERM, SIGHUP.
     """
 
     def main(  # type: ignore[override]  # typer's own arguments pass through `extra`
@@ -42,11 +42,9 @@ class Commands(TyperGroup):
             code = super().main(args, prog_name, **extra)
         except KeyboardInterrupt as error:
             code = _report_interrupt(error)
-        except BrokenPipeError:  # `textgym envs | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = FAILED
         except Exception as error:  # the one place where errors end
-            code = _report(error, debug)
+            code = 0 if _reader_is_gone(error) else _report(error, debug)
+        console.finish()
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
@@ -233,10 +231,12 @@ def train(
     max_new_tokens: options.MaxNewTokens = None,
     eval_prompts: options.EvalPrompts = 300,
     save_every: Annotated[int, typer.Option("--save-every", help="Iterations between checkpoints.")] = 10,
+    reward_timeout: options.RewardTimeout = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: options.Out = None,
-    resume: Annotated[str | None, typer.Option("--resume", help="Go on with this run; give no other option.")] = None,
+    resume: options.Resume = None,
+    accept_changed_data: options.AcceptChangedData = False,
 ) -> None:
     """Train a language model with PPO."""
     _quiet()
@@ -246,7 +246,7 @@ def train(
         run_train(_settings(TrainSettings, context))
     else:
         _refuse_options_with_resume(context)
-        run_resume(resume)
+        run_resume(resume, accept_changed_data=accept_changed_data)
 
 
 @app.command()
@@ -289,7 +289,8 @@ def rlhf(
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: options.Out = None,
-    resume: Annotated[str | None, typer.Option("--resume", help="Go on with this run; give no other option.")] = None,
+    resume: options.Resume = None,
+    accept_changed_data: options.AcceptChangedData = False,
 ) -> None:
     """Ask, fit a reward, train on it, and ask again, round after round."""
     _quiet()
@@ -300,7 +301,7 @@ def rlhf(
         run_rlhf(_settings(RlhfSettings, context))
     else:
         _refuse_options_with_resume(context)
-        run_rlhf_resume(resume)
+        run_rlhf_resume(resume, accept_changed_data=accept_changed_data)
 
 
 @app.command()
@@ -429,7 +430,7 @@ def _quiet() -> None:
 def _refuse_options_with_resume(context: typer.Context) -> None:
     """A run goes on with its own settings; others given beside ``--resume`` would be silently ignored."""
     for parameter in context.command.params:
-        if parameter.name != "resume" and _is_given(context, str(parameter.name)):
+        if parameter.name not in ("resume", "accept_changed_data") and _is_given(context, str(parameter.name)):
             option = parameter.opts[0] if parameter.param_type_name == "option" else "ENV_ID"
             raise ValueError(f"expected --resume alone, got {option} too: a run keeps its own settings; leave it out")
 
@@ -452,7 +453,19 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 def _report_interrupt(error: KeyboardInterrupt) -> int:
     console.error(f"interrupted. {getattr(error, 'advice', 'Nothing was saved.')}")
-    return INTERRUPTED
+    number = getattr(error, "signal", None)
+    return INTERRUPTED if number is None else 128 + int(number)
+
+
+def _reader_is_gone(error: Exception) -> bool:
+    """Say whether an error only means that nobody reads our output, as in ``textgym --help | head -1``."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _report(error: Exception, debug: bool) -> int:
@@ -463,12 +476,12 @@ def _report(error: Exception, debug: bool) -> int:
     if usage is not None:  # wrong command, option or value
         console.error(f"{_usage_message(error, usage())} (textgym --help lists what there is)")
         return BAD_INPUT
-    if isinstance(error, TextGymError | _WRONG_PATH) or _is_ours(error):
-        console.error(str(error))
-        return BAD_INPUT
-    hint = "" if debug else " (--debug before the command shows where)"
-    console.error(f"{type(error).__name__}: {error}{hint}")
-    return FAILED
+    bad_input = isinstance(error, TextGymError | _WRONG_PATH) or _is_ours(error)
+    hint = "" if debug or bad_input else " (--debug before the command shows where)"
+    console.error(f"{error}" if bad_input else f"{type(error).__name__}: {error}{hint}")
+    for note in getattr(error, "__notes__", ()):
+        console.warn(note)
+    return BAD_INPUT if bad_input and not isinstance(error, DiskFullError) else FAILED
 
 
 def _usage_message(error: Exception, message: str) -> str:

@@ -130,7 +130,7 @@ def stable_name(model: str) -> str:
 
 
 def located(settings: _Settings) -> _Settings:
-    """Return a command's settings with absolute paths for local data, models, rewards and comparisons.
+    """Return a command's settings with absolute paths: data, models, rewards, comparisons and the folder of the run.
 
     They are stored with a run, which may be gone on with or looked at from another working directory.
     """
@@ -176,7 +176,13 @@ def _absolute(name: str) -> str:
     return str(path.resolve()) if name and path.exists() else name
 
 
+def _absolute_target(name: str) -> str:
+    """Return the absolute path of a folder that need not exist yet."""
+    return str(Path(name).expanduser().absolute())
+
+
 _LOCATE: Mapping[str, Callable[[str], str]] = {
+    "out": _absolute_target,
     "model": stable_name,
     "reference_model": stable_name,
     "reward": _stable_reward,
