@@ -21,6 +21,7 @@ from textgym.agents.causal_lm_policy import CausalLMPolicy, rebuild_model, space
 from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.agents.vec_env import get_vec_state, set_vec_state
 from textgym.errors import CheckpointError
+from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
 
 _KIND = "textgym.PPO"
 _SETTINGS = [
@@ -106,11 +107,9 @@ def save_ppo(agent: Any, folder: Path, snapshot: Snapshot | None = None) -> None
     if agent._reference is not None:
         reference, more = _named(agent._reference, "reference.")
         tensors, buffers = tensors | reference, buffers | more
-    tensors |= _optimizer_tensors(agent.policy.optimizer) | now.tensors
-    optimizer = {
-        "class": type(agent.policy.optimizer).__name__,
-        "param_groups": agent.policy.optimizer.state_dict()["param_groups"],
-    }
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(agent.policy.optimizer).items()}
+    tensors |= now.tensors
+    optimizer = describe_optimizer(agent.policy.optimizer)
     record = {**now.record, "policy": agent.policy.describe(), "optimizer": optimizer}
     write_checkpoint(folder, tensors, record, agent.policy.save_config, may_be_infinite=buffers)
 
@@ -135,10 +134,10 @@ def load_ppo(cls: Any, folder: Path, env: VecEnv | None, device: torch.device | 
         _check_spaces(agent, *spaces_of(record["policy"]))
     agent._setup_model()
     agent.policy.model.source = record["policy"]["source"] or agent.policy.model.source
-    load_unique(agent.policy, _part(tensors, "policy."), folder)
+    load_unique(agent.policy, part(tensors, "policy."), folder)
     if agent._reference is not None:
-        load_unique(agent._reference, _part(tensors, "reference."), folder)
-    _restore_optimizer(agent.policy.optimizer, _part(tensors, "optimizer."), record["optimizer"])
+        load_unique(agent._reference, part(tensors, "reference."), folder)
+    restore_optimizer(agent.policy.optimizer, part(tensors, "optimizer."), record["optimizer"])
     for name, value in record["counters"].items():
         setattr(agent, name, value)
     agent.history = record["history"]
@@ -179,30 +178,6 @@ def _restore_generators(record: dict[str, Any], tensors: dict[str, Tensor]) -> N
         torch.cuda.set_rng_state_all(devices)
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {
-        f"optimizer.{index}.{name}": value.contiguous() if isinstance(value, Tensor) else torch.tensor(value)
-        for index, values in optimizer.state_dict()["state"].items()
-        for name, value in values.items()
-    }
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-    if record["class"] != type(optimizer).__name__:
-        raise CheckpointError(
-            f"expected optimizer {record['class']}, got {type(optimizer).__name__}; "
-            "pass the policy_kwargs of the run to load"
-        )
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = tensor
-    groups = [
-        {**group, "betas": tuple(group["betas"])} if "betas" in group else group for group in record["param_groups"]
-    ]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
 def _constant(schedule: Any) -> dict[str, float] | float | None:
     """A schedule as JSON: a linear one by its ends, a constant one by its value."""
     inner = getattr(schedule, "value_schedule", schedule)
@@ -229,10 +204,6 @@ def _schedules(stored: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any
         else:
             arguments[name] = value
     return arguments
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _to_json(value: Any) -> Any:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from textgym.agents.checkpoint import load_unique, unique_tensors
 from textgym.agents.health import clip_gradients, require_finite
 from textgym.envs.prompts import prompt_pieces
 from textgym.errors import DataError
 from textgym.models.generation import pad_rows
 from textgym.models.language_model import LanguageModel
+from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
 from textgym.tokenization import Tokenizer
-from textgym.types import Dataset, Example, Task
+from textgym.types import Dataset, Example, FloatArray, Task
 
 _POOL = 64  # batches whose texts are sorted by length together, so that little padding is computed
 
@@ -116,7 +119,7 @@ def response_loss(
     target = torch.arange(1, ids.shape[1], device=ids.device)[None]  # position of the predicted token
     counted = target >= prompt_lengths  # (B, T-1)
     if prompt_share and rng is not None:
-        counted = counted | torch.from_numpy(rng.random(counted.shape) < prompt_share).to(ids.device)
+        counted = counted | torch.from_numpy(_draw(pairs, rng) < prompt_share).to(ids.device)
     rows, columns = (counted & (target < lengths[:, None])).nonzero(as_tuple=True)
     logits = model.logits(model.hidden(ids)[rows, columns])  # (N, V)
     return F.cross_entropy(logits, ids[rows, columns + 1])
@@ -127,27 +130,17 @@ def supervised_fine_tune(
     pairs: Sequence[TokenPair],
     *,
     steps: int,
-    batch_size: int = 32,
-    learning_rate: float = 5e-4,
-    warmup: float = 0.05,
-    prompt_share: float = 0.0,
-    max_grad_norm: float = 1.0,
-    seed: int = 0,
     progress: Callable[[int, float], object] | None = None,
+    **settings: Any,
 ) -> list[float]:
-    """Minimise the cross-entropy of the responses with AdamW, linear warm-up and cosine decay.
+    """Minimise the cross-entropy of the responses; all of :class:`SupervisedTraining` in one call.
 
     Args:
         model: Trained in place.
         pairs: Texts to imitate.
         steps: Optimizer steps.
-        batch_size: Texts per step.
-        learning_rate: Peak learning rate.
-        warmup: Share of the steps with a rising learning rate.
-        prompt_share: See :func:`response_loss`.
-        max_grad_norm: The gradient norm is clipped here.
-        seed: Order of the texts.
         progress: Called with (step, loss) after every step.
+        settings: Further arguments of :class:`SupervisedTraining`.
 
     Returns:
         Loss of every step, in nats per token.
@@ -156,24 +149,113 @@ def supervised_fine_tune(
         FloatingPointError: If a loss or a gradient is not finite; the weights are those of the step before.
         ModelError: If a text is longer than the context of the model; :func:`encode_pairs` fits them.
     """
-    model.require_context(max(len(pair.prompt) + len(pair.response) for pair in pairs), "the longest text to imitate")
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(steps, warmup))
-    rng = np.random.default_rng(seed)
-    losses: list[float] = []
-    for step, batch in zip(range(steps), _batches(pairs, batch_size, rng), strict=False):
-        loss = response_loss(model, batch, prompt_share, rng)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        losses.append(loss.item())
-        require_finite(f"loss at step {step}", losses[-1])
-        clip_gradients(parameters, max_grad_norm)
-        optimizer.step()
-        schedule.step()
+    training = SupervisedTraining(model, pairs, steps=steps, **settings)
+    while training.step < steps:
+        loss = training.advance()
         if progress is not None:
-            progress(step, losses[-1])
-    return losses
+            progress(training.step - 1, loss)
+    return training.losses
+
+
+class SupervisedTraining:
+    """AdamW on the cross-entropy of the responses, with linear warm-up and cosine decay, step by step.
+
+    Args:
+        model: Trained in place.
+        pairs: Texts to imitate.
+        steps: Optimizer steps in all.
+        batch_size: Texts per step.
+        learning_rate: Peak learning rate.
+        warmup: Share of the steps with a rising learning rate.
+        prompt_share: See :func:`response_loss`.
+        max_grad_norm: The gradient norm is clipped here.
+        seed: Order of the texts.
+
+    Attributes:
+        losses: Of the steps so far, in nats per token.
+
+    Raises:
+        ModelError: If a text is longer than the context of the model; :func:`encode_pairs` fits them.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        pairs: Sequence[TokenPair],
+        *,
+        steps: int,
+        batch_size: int = 32,
+        learning_rate: float = 5e-4,
+        warmup: float = 0.05,
+        prompt_share: float = 0.0,
+        max_grad_norm: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        longest = max(len(pair.prompt) + len(pair.response) for pair in pairs)
+        model.require_context(longest, "the longest text to imitate")
+        self.losses: list[float] = []
+        self._model, self._prompt_share, self._max_grad_norm = model, prompt_share, max_grad_norm
+        self._learning_rate, self._share = learning_rate, _warmup_cosine(steps, warmup)
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            self._parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        )
+        self._rng = np.random.default_rng(seed)
+        self._batches = _batches(pairs, batch_size, self._rng)
+
+    @property
+    def step(self) -> int:
+        """Steps made so far."""
+        return len(self.losses)
+
+    def advance(self) -> float:
+        """Make one step.
+
+        Returns:
+            Its loss, in nats per token.
+
+        Raises:
+            FloatingPointError: If the loss or a gradient is not finite; the weights stay as they are.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate * self._share(self.step)
+        loss = response_loss(self._model, next(self._batches), self._prompt_share, self._rng)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        require_finite(f"loss at step {self.step}", loss.item())
+        clip_gradients(self._parameters, self._max_grad_norm)
+        self._optimizer.step()
+        self.losses.append(loss.item())
+        return self.losses[-1]
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return what :meth:`restore` needs, as named tensors and JSON."""
+        tensors = {f"model.{name}": tensor for name, tensor in unique_tensors(self._model.state_dict()).items()}
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self._optimizer).items()}
+        return tensors, {"losses": self.losses, "optimizer": describe_optimizer(self._optimizer)}
+
+    def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any], folder: Path) -> None:
+        """Go on, bit for bit, where :meth:`state` was called on training with the same arguments.
+
+        Args:
+            tensors, record: What it returned.
+            folder: Where they come from, for errors.
+
+        Raises:
+            CheckpointError: They are of another model or optimizer.
+        """
+        load_unique(self._model, part(tensors, "model."), folder)
+        restore_optimizer(self._optimizer, part(tensors, "optimizer."), record["optimizer"])
+        while self.step < len(record["losses"]):  # the generator draws what it drew for the steps that were made
+            batch = next(self._batches)
+            if self._prompt_share:
+                _draw(batch, self._rng)
+            self.losses.append(float(record["losses"][self.step]))
+
+
+def _draw(pairs: Sequence[TokenPair], rng: np.random.Generator) -> FloatArray:
+    """A number in [0, 1) for every predicted token of the padded batch, (B, T-1)."""
+    return rng.random((len(pairs), max(len(pair.prompt) + len(pair.response) for pair in pairs) - 1))
 
 
 def _warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:

@@ -130,15 +130,22 @@ def sft(
     max_new_tokens: options.MaxNewTokens = None,
     reward: options.Reward = None,
     eval_prompts: options.EvalPrompts = 200,
+    save_every: options.SaveEvery = 100,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: options.Out = None,
+    resume: options.Resume = None,
+    accept_changed_data: options.AcceptChangedData = False,
 ) -> None:
     """Supervised fine-tuning on a task's demonstrations or references."""
     _quiet()
-    from textgym.pipelines.sft import SftSettings, run_sft
+    from textgym.pipelines.sft import SftSettings, run_sft, run_sft_resume
 
-    run_sft(_settings(SftSettings, context))
+    if resume is None:
+        run_sft(_settings(SftSettings, context))
+    else:
+        _refuse_options_with_resume(context)
+        run_sft_resume(resume, accept_changed_data=accept_changed_data)
 
 
 @reward_app.command("fit")
@@ -180,15 +187,22 @@ def reward_fit(
     ] = False,
     max_prompt_tokens: options.MaxPromptTokens = None,
     max_new_tokens: options.MaxNewTokens = None,
+    save_every: options.SaveEvery = 100,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: options.Out = None,
+    resume: options.Resume = None,
+    accept_changed_data: options.AcceptChangedData = False,
 ) -> None:
     """Fit a reward model to feedback about texts: votes, rankings, ratings, edits, behaviour."""
     _quiet()
-    from textgym.pipelines.reward import RewardSettings, run_reward_fit
+    from textgym.pipelines.reward import RewardSettings, run_reward_fit, run_reward_resume
 
-    run_reward_fit(_settings(RewardSettings, context))
+    if resume is None:
+        run_reward_fit(_settings(RewardSettings, context))
+    else:
+        _refuse_options_with_resume(context)
+        run_reward_resume(resume, accept_changed_data=accept_changed_data)
 
 
 @app.command()

@@ -42,3 +42,4 @@ Resume = Annotated[str | None, typer.Option("--resume", help="Go on with this ru
 AcceptChangedData = Annotated[
     bool, typer.Option("--accept-changed-data", help="With --resume: go on although the data is another by now.")
 ]
+SaveEvery = Annotated[int, typer.Option("--save-every", help="Optimiser steps between checkpoints.")]

@@ -141,6 +141,24 @@ class RunFolder:
         """Replace the configuration."""
         write_json(self.path / _CONFIG, config)
 
+    def settings_of(self, command: str) -> dict[str, Any]:
+        """Return the settings that a run of ``command`` was made with.
+
+        Raises:
+            RunFolderError: It is a run of another command.
+            CheckpointError: They are damaged.
+        """
+        config = self.config()
+        if config.get("command") != command:
+            raise RunFolderError(
+                f"expected a run of `textgym {command}` to resume, got {self.shown!r}, a run of "
+                f"`textgym {config.get('command')}`; resume it with that command"
+            )
+        settings = config.get("settings")
+        if not isinstance(settings, dict):
+            raise CheckpointError(f"expected settings in {str(self.path / _CONFIG)!r}, got none; put the file back")
+        return settings
+
     # ----------------------------------------------------------------- results
     def summary(self) -> dict[str, Any]:
         """Return the summary so far, ``{}`` before there is one."""
@@ -177,11 +195,11 @@ class RunFolder:
         """Return what was appended by :meth:`append_samples`."""
         return self.read_rows(_SAMPLES)
 
-    def truncate_logs(self, timesteps: int) -> None:
-        """Forget what was logged after a checkpoint."""
+    def truncate_logs(self, last: int, counted: str = "timesteps") -> None:
+        """Forget what was logged after a checkpoint, at more than ``last`` of what ``counted`` names."""
         for name in (_LOG, _SAMPLES):
-            kept = [row for row in self.read_rows(name) if row.get("timesteps", 0) <= timesteps]
-            self.write_rows(name, kept)
+            if (self.path / name).is_file():
+                self.write_rows(name, [row for row in self.read_rows(name) if row.get(counted, 0) <= last])
 
     def write_samples_table(self, prompts: Mapping[str, str]) -> None:
         """Write ``samples.md``: a section per example (its document first), a row per moment."""
