@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 
 from textgym import cli, console
 from textgym.agents import checkpoint
+from textgym.cli_errors import report, report_interrupt
 from textgym.errors import CheckpointError, DataError, DiskFullError, FolderInUseError, RewardError, RunFolderError
 from textgym.pipelines import train as pipeline
 from textgym.pipelines.interrupts import RunInterrupted, Terminated, signals_as_interrupts, stop_on_request
@@ -441,7 +442,7 @@ def test_sigterm_outside_of_training_is_an_interrupt(copied: Path) -> None:
     run = RunFolder("copied")
     with pytest.raises(RunInterrupted, match="Go on from") as caught, signals_as_interrupts(), advising(run, "train"):
         signal.raise_signal(signal.SIGTERM)
-    assert cli._report_interrupt(caught.value) == 128 + signal.SIGTERM == 143
+    assert report_interrupt(caught.value) == 128 + signal.SIGTERM == 143
 
 
 @pytest.mark.slow
@@ -583,7 +584,7 @@ def test_the_folder_stays_where_it_was_meant(built_in: TrainSettings, monkeypatc
 def test_out_of_memory_says_what_to_lower(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(type(error)) as caught, advising(RunFolder("nothing"), "train"):
         raise error
-    assert cli._report(caught.value, False) == cli.FAILED
+    assert report(caught.value, False) == cli.FAILED
     said = capsys.readouterr().err
     assert "--micro-batch-size" in said
     assert "--n-envs" in said
