@@ -14,6 +14,18 @@ HUGE_REWARD = 1e4
 """Rewards beyond this are taken for a mistake of scale: values and losses follow them, and little else is learnt."""
 _FAR_PER_TEXT, _FAR_PER_TOKEN, _SOMEWHAT_PER_TEXT = 100.0, 1.0, 20.0  # nats
 _FROZEN = 1e-3  # nats per token
+_DRIFTED = (
+    "the policy is {:.0f} nats per text away from its reference: it most likely writes what no reader would take for "
+    "text, to please the reward; raise kl_coef (--kl-coef), set kl_target (--kl-target), or lower the learning rate"
+)
+_FROZE = (
+    "the policy's entropy is 0: it always writes the same, and learns no more; lower the learning rate, raise kl_coef "
+    "(--kl-coef) or ent_coef, and start again"
+)
+_HUGE = (
+    "the rewards are huge (up to {:.3g}), so that hardly anything but the values is learnt: divide them, or use "
+    "whiten_rewards (--whiten-rewards) or clip_reward"
+)
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float, largest_reward: float = 0.0) -> float:
@@ -92,27 +104,8 @@ def concerns(metrics: Mapping[str, float], largest_reward: float) -> Iterator[tu
     """
     kl, length = metrics.get("kl", 0.0), max(1.0, metrics.get("length", 1.0))
     if kl > _FAR_PER_TEXT or (kl > _SOMEWHAT_PER_TEXT and kl / length > _FAR_PER_TOKEN):
-        yield (
-            "kl",
-            (
-                f"the policy is {kl:.0f} nats per text away from its reference: it most likely writes what no reader would "
-                "take for text, to please the reward; raise kl_coef (--kl-coef), set kl_target (--kl-target), or lower the "
-                "learning rate"
-            ),
-        )
+        yield "kl", _DRIFTED.format(kl)
     if metrics.get("entropy", 1.0) < _FROZEN:
-        yield (
-            "entropy",
-            (
-                "the policy's entropy is 0: it always writes the same, and learns no more; lower the learning rate, raise "
-                "kl_coef (--kl-coef) or ent_coef, and start again"
-            ),
-        )
+        yield "entropy", _FROZE
     if largest_reward > HUGE_REWARD:
-        yield (
-            "reward",
-            (
-                f"the rewards are huge (up to {largest_reward:.3g}), so that hardly anything but the values is learnt: "
-                "divide them, or use whiten_rewards (--whiten-rewards) or clip_reward"
-            ),
-        )
+        yield "reward", _HUGE.format(largest_reward)

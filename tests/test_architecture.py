@@ -50,6 +50,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.benchmarks.controls",
         "textgym.build_assets",
         "textgym.cli",
+        "textgym.cli_errors",
         "textgym.cli_feedback",
         "textgym.cli_options",
         "textgym.pipelines",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
@@ -17,11 +16,10 @@ from typer.core import TyperGroup
 import textgym
 from textgym import cli_options as options
 from textgym import console
+from textgym.cli_errors import BAD_INPUT, FAILED, INTERRUPTED, reader_is_gone, report, report_interrupt
 from textgym.cli_feedback import feedback_app
-from textgym.errors import DiskFullError, TextGymError, did_you_mean
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-_WRONG_PATH = FileExistsError | FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
+__all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "app", "main"]
 _DEFAULT_ID = "TextSumm-v0"
 _Settings = TypeVar("_Settings")
 
@@ -41,9 +39,9 @@ class Commands(TyperGroup):
         try:
             code = super().main(args, prog_name, **extra)
         except KeyboardInterrupt as error:
-            code = _report_interrupt(error)
+            code = report_interrupt(error)
         except Exception as error:  # the one place where errors end
-            code = 0 if _reader_is_gone(error) else _report(error, debug)
+            code = 0 if reader_is_gone(error) else report(error, debug)
         console.finish()
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -52,7 +50,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            return _report_interrupt(error)
+            return report_interrupt(error)
 
 
 app = typer.Typer(
@@ -463,50 +461,3 @@ def _read_stdin() -> str:
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def _report_interrupt(error: KeyboardInterrupt) -> int:
-    console.error(f"interrupted. {getattr(error, 'advice', 'Nothing was saved.')}")
-    number = getattr(error, "signal", None)
-    return INTERRUPTED if number is None else 128 + int(number)
-
-
-def _reader_is_gone(error: Exception) -> bool:
-    """Say whether an error only means that nobody reads our output, as in ``textgym --help | head -1``."""
-    if not isinstance(error, BrokenPipeError):
-        return False
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return True
-    return False
-
-
-def _report(error: Exception, debug: bool) -> int:
-    """Print one line about an error; return the exit code."""
-    if debug:
-        traceback.print_exception(error)
-    usage = getattr(error, "format_message", None)
-    if usage is not None:  # wrong command, option or value
-        console.error(f"{_usage_message(error, usage())} (textgym --help lists what there is)")
-        return BAD_INPUT
-    bad_input = isinstance(error, TextGymError | _WRONG_PATH) or _is_ours(error)
-    hint = "" if debug or bad_input else " (--debug before the command shows where)"
-    console.error(f"{error}" if bad_input else f"{type(error).__name__}: {error}{hint}")
-    for note in getattr(error, "__notes__", ()):
-        console.warn(note)
-    return BAD_INPUT if bad_input and not isinstance(error, DiskFullError) else FAILED
-
-
-def _usage_message(error: Exception, message: str) -> str:
-    """Return the message of a usage error, with one suggestion instead of several."""
-    name, similar = getattr(error, "option_name", None), getattr(error, "possibilities", None)
-    return f"No such option: {name}.{did_you_mean(name, similar)}" if name and similar else message
-
-
-def _is_ours(error: Exception) -> bool:
-    """Say whether a ``ValueError`` or ``TypeError`` was raised by textgym itself, about what a user gave it."""
-    if not isinstance(error, ValueError | TypeError) or error.__traceback__ is None:
-        return False
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return str(frames[-1].f_globals.get("__name__", "")).startswith("textgym")
