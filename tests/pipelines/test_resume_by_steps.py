@@ -25,12 +25,24 @@ Weights = dict[str, Any]
 
 def tuning(lm: str, data: str, out: str, **changes: Any) -> SftSettings:
     short = {"max_prompt_tokens": 40, "max_new_tokens": 8, "eval_prompts": 4, "batch_size": 4, "save_every": 5}
-    return SftSettings(TaskChoice(data=data, prompt_column="doc", reference_column="sum"), model=lm, steps=STEPS, out=out, **{**short, **changes})
+    return SftSettings(
+        TaskChoice(data=data, prompt_column="doc", reference_column="sum"),
+        model=lm,
+        steps=STEPS,
+        out=out,
+        **{**short, **changes},
+    )
 
 
 def fit(lm: str, data: str, out: str, **changes: Any) -> RewardSettings:
     short = {"max_prompt_tokens": 40, "max_new_tokens": 8, "pairs": 48, "batch_size": 4, "save_every": 3}
-    return RewardSettings(TaskChoice(data=data, prompt_column="doc", reference_column="sum"), model=lm, out=out, epochs=2, **{**short, **changes})
+    return RewardSettings(
+        TaskChoice(data=data, prompt_column="doc", reference_column="sum"),
+        model=lm,
+        out=out,
+        epochs=2,
+        **{**short, **changes},
+    )
 
 
 def weights(folder: Path) -> Weights:
