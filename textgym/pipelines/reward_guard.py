@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import hashlib
 import os
 import queue
@@ -9,6 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,7 +115,7 @@ class _Worker:
 
     def run(self, call: Callable[[], Scores], seconds: float | None) -> Scores:
         """Return what a call returns, or raise what it raises; ``queue.Empty`` if it takes too long."""
-        self._calls.put(call)
+        self._calls.put(partial(contextvars.copy_context().run, call))
         result, error = self._results.get(timeout=seconds)
         if error is not None:
             raise error
