@@ -71,7 +71,18 @@ app.add_typer(feedback_app, name="feedback")
 
 def main() -> None:
     """Entry point of the ``textgym`` script."""
+    _start_in_utf8()
     app()
+
+
+def _start_in_utf8() -> None:
+    """Begin again in Python's UTF-8 mode where file names are read in another encoding (``LC_ALL=C PYTHONUTF8=0``).
+
+    Names beyond ASCII would otherwise be half-read characters, which neither JSON nor other libraries take.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        environment = {**os.environ, "PYTHONUTF8": "1"}
+        os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)
 
 
 @app.callback(invoke_without_command=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import hashlib
 import os
 import queue
@@ -9,6 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +78,8 @@ class GuardedReward:
         """
 
         def call() -> Scores:
-            return score(resolve_reward(self._reward), prompts, responses, examples)  # type: ignore[arg-type]
+            reward = self._reward if callable(self._reward) else resolve_reward(self._reward or "")
+            return score(reward, prompts, responses, examples)
 
         with undisturbed(f"the reward {self.name!r}", self._told):
             try:
@@ -95,12 +98,16 @@ class GuardedReward:
         self._worker = self._worker or _Worker()
         try:
             return self._worker.run(call, self._seconds)
-        except queue.Empty:
+        except _TooLateError:
             self._worker = None  # it may never come back
             raise RewardError(
                 f"expected the reward {self.name!r} to score {texts} texts within {self._seconds:g} s "
                 "(--reward-timeout), got nothing; make it faster or raise the limit"
             ) from None
+
+
+class _TooLateError(Exception):
+    """A call took too long."""
 
 
 class _Worker:
@@ -112,9 +119,12 @@ class _Worker:
         threading.Thread(target=self._work, daemon=True, name="reward").start()
 
     def run(self, call: Callable[[], Scores], seconds: float | None) -> Scores:
-        """Return what a call returns, or raise what it raises; ``queue.Empty`` if it takes too long."""
-        self._calls.put(call)
-        result, error = self._results.get(timeout=seconds)
+        """Return what a call returns, or raise what it raises; ``_TooLateError`` after so many seconds."""
+        self._calls.put(partial(contextvars.copy_context().run, call))
+        try:
+            result, error = self._results.get(timeout=seconds)
+        except queue.Empty:
+            raise _TooLateError from None
         if error is not None:
             raise error
         assert result is not None

@@ -308,7 +308,8 @@ def learn(training: Training) -> None:
             _write_pictures(training, None, None)
             raise RunInterrupted(_advice(training.run), signal_of(request)) from None
         except Exception:
-            callback.rescue()
+            with tolerance.of("a checkpoint of the last whole iteration"):
+                callback.rescue()
             raise
         callback.flush()
         callback.write_samples()
