@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from textgym.metrics import proportion_interval
+from textgym.metrics import count_words, proportion_interval
 from textgym.reward_models.calibration import Calibration, calibrate
 from textgym.reward_models.evidence import EXPLICIT, Candidate, Judgement
 from textgym.types import FloatArray, Interval
@@ -270,7 +270,7 @@ def agreement(judgements: Sequence[Judgement]) -> Interval | None:
 
 def _lead_in_words(judgements: Sequence[Judgement]) -> FloatArray:
     """Words of the first response minus words of the second, shape (n,)."""
-    leads = [len(each.first.response.split()) - len(each.second.response.split()) for each in judgements]
+    leads = [count_words(each.first.response) - count_words(each.second.response) for each in judgements]
     return np.array(leads, dtype=np.float64)
 
 

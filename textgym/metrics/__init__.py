@@ -2,5 +2,15 @@
 
 from textgym.metrics.intervals import mean_interval, paired_difference_interval, proportion_interval
 from textgym.metrics.rouge import rouge1, rouge2, rougeL
+from textgym.metrics.words import count_words, words_of
 
-__all__ = ["mean_interval", "paired_difference_interval", "proportion_interval", "rouge1", "rouge2", "rougeL"]
+__all__ = [
+    "count_words",
+    "mean_interval",
+    "paired_difference_interval",
+    "proportion_interval",
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "words_of",
+]

@@ -25,6 +25,7 @@ from textgym.feedback import (
     split_records,
     write_records,
 )
+from textgym.metrics.words import count_words, first_words
 from textgym.models.device import pick_device
 from textgym.models.language_model import LanguageModel
 from textgym.pipelines.interrupts import RunInterrupted
@@ -403,18 +404,14 @@ def _mixed(examples: Sequence[Example], sampled: Sequence[str], rng: np.random.G
     others = rng.permutation(len(examples))
     texts = []
     for example, text, kind, other in zip(examples, sampled, kinds, others, strict=True):
-        words = example.references[0].split()
-        stand_ins = (text, example.references[0], _reference(examples[other]), _first_words(example, len(words)))
+        beginning = first_words(example.prompt, count_words(example.references[0]))
+        stand_ins = (text, example.references[0], _reference(examples[other]), beginning)
         texts.append(stand_ins[kind])
     return texts
 
 
 def _reference(example: Example) -> str:
     return example.references[0] if example.references else ""
-
-
-def _first_words(example: Example, n: int) -> str:
-    return " ".join(example.prompt.split()[:n])
 
 
 def _swapped(questions: Sequence[Question], rng: np.random.Generator) -> list[Question]:

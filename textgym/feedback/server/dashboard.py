@@ -35,6 +35,7 @@ from textgym.feedback.server.charts import (
 from textgym.feedback.server.site import Owner, SiteOf
 from textgym.feedback.store import FeedbackStore
 from textgym.feedback.strengths import bradley_terry_scores, win_rates
+from textgym.metrics.words import count_words
 from textgym.types import Comparison, ImplicitFeedback, Ranking, Rating, Record
 
 router = APIRouter()
@@ -168,7 +169,7 @@ def time_pictures(records: Sequence[Record]) -> list[Picture]:
 
 def seconds_per_100_words(record: ImplicitFeedback) -> float:
     """Return how long a text was read, for its length: people read some 240 words a minute, 25 seconds per 100."""
-    return 100 * record.dwell_seconds / max(len(record.response.split()), 1)
+    return 100 * record.dwell_seconds / max(count_words(record.response), 1)
 
 
 def generator_pictures(records: Sequence[Record]) -> list[Picture]:
