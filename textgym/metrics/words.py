@@ -44,7 +44,7 @@ def words_of(text: str) -> list[str]:
     """
     if text.isascii():
         return _ASCII_WORD.findall(text.lower())
-    return _WORD.findall(_fold(text))
+    return [match.group() for match in _WORD.finditer(_fold(text))]
 
 
 def count_words(text: str) -> int:

@@ -15,11 +15,11 @@ from starlette.responses import Response
 
 from textgym.feedback.agreement import (
     Level,
+    agreement_interval,
     alpha_over_time,
     cohen_kappa,
     collect_answers,
     position_bias,
-    raw_agreement,
 )
 from textgym.feedback.entries import Vote
 from textgym.feedback.exports import ProjectForm, export_project
@@ -140,11 +140,7 @@ def agreement_pictures(records: Sequence[Record]) -> list[Picture]:
     if known:
         bounds = (min(0.0, float(np.floor(lowest * 5) / 5)), 1.0)
         pictures.append(line_picture("Agreement (Krippendorff's alpha)", known, "records so far", bounds))
-    shares = [
-        (name, share)
-        for name, kind, _ in _KINDS[:1]
-        if (share := raw_agreement(collect_answers(records, kind).values)) is not None
-    ]
+    shares = [(name, share) for name, kind, _ in _KINDS[:1] if (share := agreement_interval(records, kind)) is not None]
     if shares:
         pictures.append(interval_picture("Two people give the same answer", shares, 0.5, (0.0, 1.0)))
     names = list(dict.fromkeys(record.annotator for record in records if isinstance(record, Comparison)))
