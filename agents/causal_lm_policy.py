@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
+from textgym.agents.features import NoFeatures
 from textgym.agents.prefix_sharing import EpisodeBatch, share_prefixes
 from textgym.agents.prompt_sharing import hidden_states
 from textgym.errors import CheckpointError, TokenizerMismatchError
@@ -132,6 +133,7 @@ class CausalLMPolicy(ActorCriticPolicy):
             action_space,
             lr_schedule,
             net_arch=[],
+            features_extractor_class=NoFeatures,
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from textgym.envs.limits import use_a_budget
 from textgym.errors import did_you_mean
 from textgym.rewards import load_attribute, resolve_reward
 from textgym.types import SPLITS, NameOrPath, RewardFn, Split, Task
@@ -43,6 +44,8 @@ def build_reward(reward: RewardFn | NameOrPath | None, task: Task, data: NameOrP
 
 def refuse_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:
     """Raise ``TypeError`` for the first argument that an environment does not have."""
+    if "max_episode_steps" in unknown:
+        raise TypeError(use_a_budget(f"max_episode_steps={unknown['max_episode_steps']}"))
     if unknown:
         name = next(iter(unknown))
         raise TypeError(f"expected an argument of this environment, got {name!r}.{did_you_mean(name, known)}")
