@@ -28,7 +28,7 @@ from textgym.models.decoding_copy import DecodingCopy
 from textgym.models.language_model import LanguageModel, Precision, load_language_model
 from textgym.models.prefix_cache import Match, PrefixCache, last_hidden
 from textgym.models.sampling import Sample, log_prob_and_entropy, log_probs_of, sample_tokens
-from textgym.spaces import TokenSpace
+from textgym.spaces import TokenIds, TokenSpace
 from textgym.types import BoolArray
 
 Critic = Literal["detached", "shared", "separate"]
@@ -160,9 +160,8 @@ class CausalLMPolicy(ActorCriticPolicy):
                 network.recompute_activations()
             if self.options.compile:
                 network.compile_trunk()
-        self.register_buffer(
-            "_suppressed", torch.tensor(self.options.suppress_tokens, dtype=torch.long), persistent=False
-        )
+        suppressed = torch.tensor(self.options.suppress_tokens, dtype=torch.long)
+        self.register_buffer("_suppressed", suppressed, persistent=False)
         self.value_head = nn.Linear(self.model.hidden_size, 1)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
@@ -430,13 +429,12 @@ def _read_ids(obs: dict[str, Tensor]) -> TextBatch:
 
 def token_observation_space(width: int, vocabulary: int, longest_prompt: int) -> spaces.Dict:
     """The observation space of token-level environments: texts of up to ``width`` tokens."""
-    return spaces.Dict(
-        {
-            "input_ids": spaces.Box(0, vocabulary - 1, (width,), np.int64),
-            "attention_mask": spaces.Box(0, 1, (width,), np.int8),
-            "prompt_length": spaces.Box(0, longest_prompt, (1,), np.int64),
-        }
-    )
+    parts = {
+        "input_ids": TokenIds(vocabulary, width),
+        "attention_mask": spaces.Box(0, 1, (width,), np.int8),
+        "prompt_length": spaces.Box(0, longest_prompt, (1,), np.int64),
+    }
+    return spaces.Dict(parts)
 
 
 def _zero_schedule(_: float) -> float:

@@ -26,9 +26,7 @@ class NaivePolicy(ActorCriticPolicy):
         use_sde: bool = False,
     ) -> None:
         self._given = (model,)  # in a tuple: a module may not be set before the parent's constructor
-        super().__init__(
-            observation_space, action_space, lr_schedule, net_arch=[], features_extractor_class=NoFeatures
-        )
+        super().__init__(observation_space, action_space, lr_schedule, net_arch=[], features_extractor_class=NoFeatures)
 
     def _build(self, lr_schedule: Schedule) -> None:
         (self.model,) = self._given

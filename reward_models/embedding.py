@@ -17,6 +17,7 @@ from textgym.errors import CheckpointError, RewardError
 from textgym.hub import resolve_folder
 from textgym.models.pretrained import quiet
 from textgym.reward_models import storage
+from textgym.reward_models.encoding import whole_characters
 from textgym.reward_models.evidence import Candidate, Evidence, Observation
 from textgym.reward_models.fitting import Training
 from textgym.reward_models.learned import LearnedReward, resampled
@@ -59,7 +60,7 @@ class TextEmbedder:
         Texts beyond the encoder's context lose their end. Not every tokenizer has a token for nothing: a text of white
         space is embedded as a full stop.
         """
-        texts = [text if text.strip() else "." for text in texts]
+        texts = [whole_characters(text) if text.strip() else "." for text in texts]
         known = {text: self._known[text] for text in texts if text in self._known}
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:

@@ -115,6 +115,16 @@ def test_data_with_a_bad_row_conform(tmp_path: Path, render_mode: str | None) ->
         check_text_env(env)
 
 
+def test_envs_whose_texts_are_cut_are_refused(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    env = gym.make(env_ids[0], model=str(tokenizer_folder), max_new_tokens=6, max_episode_steps=5)
+    with pytest.raises(ConformanceError, match=r"cut by a limit of steps: .* use max_new_tokens"):
+        check_text_env(env)
+    with pytest.raises(ConformanceError, match="cut by a limit of steps"):
+        check_agent(Writer(np.int64(70)), env)
+    check_text_env(gym.make(env_ids[0], model=str(tokenizer_folder), max_new_tokens=6, max_episode_steps=6))
+    check_text_env(gym.make(env_ids[1], max_episode_steps=1))
+
+
 def test_other_envs_are_refused() -> None:
     with pytest.raises(ConformanceError, match="CartPole"):
         check_text_env("CartPole-v1")

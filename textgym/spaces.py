@@ -92,8 +92,8 @@ class TokenSpace(gym.spaces.Discrete[np.int64]):
 class TokenIds(gym.spaces.Box):
     """Token ids as a ``Box`` of integers, which warns once if somebody flattens it to a vector of numbers.
 
-    Flattening is what Stable-Baselines3's own policies and Gymnasium's ``FlattenObservation`` do. Ids are names: token 7
-    is not more than token 3, so a network that gets them as numbers runs, and learns next to nothing.
+    Flattening is what Stable-Baselines3's own policies and Gymnasium's ``FlattenObservation`` do. Ids are names: token
+    7 is not more than token 3, so a network that gets them as numbers runs, and learns next to nothing.
 
     Args:
         n: Number of tokens.
@@ -110,10 +110,10 @@ class TokenIds(gym.spaces.Box):
             return
         self._said = True
         warnings.warn(
-            "expected token ids to be looked up, got a policy or wrapper that reads input_ids as numbers (a flat vector), "
-            "from which nothing can be learned about text; use textgym.agents.CausalLMPolicy with PPO or A2C, or put an "
-            "embedding over input_ids in a features extractor of your own (a policy that reads ids by itself gets "
-            "features_extractor_class=textgym.agents.features.NoFeatures)",
+            "expected token ids to be looked up, got a policy or wrapper that reads input_ids as numbers (a flat "
+            "vector), from which nothing can be learned about text; use textgym.agents.CausalLMPolicy with PPO or A2C, "
+            "or put an embedding over input_ids in a features extractor of your own (a policy that reads ids by itself "
+            "gets features_extractor_class=textgym.agents.features.NoFeatures)",
             stacklevel=2,
         )
 
