@@ -429,7 +429,7 @@ def _read_ids(obs: dict[str, Tensor]) -> TextBatch:
 
 def token_observation_space(width: int, vocabulary: int, longest_prompt: int) -> spaces.Dict:
     """The observation space of token-level environments: texts of up to ``width`` tokens."""
-    parts = {
+    parts: dict[str, spaces.Space[Any]] = {
         "input_ids": TokenIds(vocabulary, width),
         "attention_mask": spaces.Box(0, 1, (width,), np.int8),
         "prompt_length": spaces.Box(0, longest_prompt, (1,), np.int64),

@@ -12,7 +12,18 @@ import pytest
 
 from textgym import rewards
 from textgym.errors import RewardError
-from textgym.rewards import Clip, Gate, GoldReward, LazyReward, WeightedSum, check_size, resolve_reward, score
+from textgym.rewards import (
+    Clip,
+    Gate,
+    GoldReward,
+    LazyReward,
+    Scores,
+    WeightedSum,
+    check_size,
+    gold_scores,
+    resolve_reward,
+    score,
+)
 from textgym.types import Example, FloatArray
 
 EXAMPLES = [Example("a", "The council met."), Example("b", "A storm.")]
@@ -172,6 +183,7 @@ def test_unknown_names_say_what_to_do(name: str) -> None:
 class GoldTask:
     """The part of a task that the gold reward asks."""
 
+    name = "gold task"
     dataset = EXAMPLES
 
     def gold(self, responses: Sequence[str], examples: Sequence[Example]) -> FloatArray | None:
@@ -279,6 +291,29 @@ def test_mistakes_in_trees() -> None:
 def test_wrong_arguments_say_what_to_write(make: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, float("nan")], [1.0, None], [[1.0], [2.0]]])
+def test_gold_is_checked_like_a_reward(values: Any) -> None:
+    class Task(GoldTask):
+        def gold(self, responses: Sequence[str], examples: Sequence[Example]) -> Any:
+            return values
+
+    for ask in (lambda: gold_scores(Task(), TEXTS, EXAMPLES), lambda: GoldReward(Task())(PROMPTS, TEXTS, EXAMPLES)):  # type: ignore[arg-type]
+        with pytest.raises(RewardError, match="from the reward 'gold of gold task'"):
+            ask()
+
+
+def test_parts_are_counted_too() -> None:
+    class Short(Halves):
+        def bind(self, task: Any) -> Any:
+            return self
+
+        def score(self, prompts: Any, responses: Any, examples: Any) -> Scores:
+            return Scores(np.zeros(len(responses)), {"piece": np.zeros(1)})
+
+    with pytest.raises(RewardError, match="expected 2 numbers from the reward 'halves/piece'"):
+        score(Short(), PROMPTS, TEXTS, EXAMPLES)
 
 
 def test_bounds_may_be_infinite() -> None:

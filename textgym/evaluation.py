@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from textgym.metrics.intervals import mean_interval, paired_difference_interval
-from textgym.rewards import score
+from textgym.rewards import gold_scores, score
 from textgym.types import Dataset, Example, FloatArray, IntArray, Interval, RewardFn, Task
 
 MEASURES = ("reward", "gold", "rouge1", "rouge2", "rougeL", "kl", "length", "eos")
@@ -75,9 +75,9 @@ def judge(task: Task, examples: Sequence[Example], responses: Sequence[str], rew
     values: dict[str, FloatArray] = {}
     if reward is not None:
         values["reward"] = score(reward, prompts, responses, examples).total
-    gold = task.gold(responses, examples)
+    gold = gold_scores(task, responses, examples)
     if gold is not None:
-        values["gold"] = np.asarray(gold, dtype=np.float64)
+        values["gold"] = gold
     answerable = np.flatnonzero([bool(example.references) for example in examples])
     if answerable.size:
         for name, metric in task.metrics.items():

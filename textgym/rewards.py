@@ -98,7 +98,7 @@ class GoldReward:
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
         """Score ``n`` texts; shape ``(n,)``."""
-        scores = self._task.gold(responses, examples)
+        scores = gold_scores(self._task, responses, examples)
         if scores is None:
             raise RewardError(
                 f"expected data that knows the true quality of a response, got {self._task.dataset.name!r}, which does "
@@ -236,8 +236,8 @@ def resolve_reward(reward: RewardFn | NameOrPath, task: Task | None = None) -> R
     """
     if isinstance(reward, str | os.PathLike):
         reward = _by_name(os.fspath(reward), task)
-    reward = _check_reward(reward)
-    return reward.bind(task) if isinstance(reward, RewardWithParts) else reward
+    found: RewardFn = _check_reward(reward)
+    return found.bind(task) if isinstance(found, RewardWithParts) else found
 
 
 def score(
@@ -272,7 +272,23 @@ def score(
         values = _as_array(reward(prompts, responses, examples), label, responses)
         scores = Scores(values, {label: values})
     _check(label, scores.total, responses)
+    for part, values in scores.parts.items():
+        _check_count(f"{label}/{part}", values, responses)
     return scores
+
+
+def gold_scores(task: Task, responses: Sequence[str], examples: Sequence[Example]) -> FloatArray | None:
+    """Return the true quality of ``n`` texts, checked like a reward; ``None`` where the data do not know it.
+
+    Raises:
+        RewardError: Not ``n`` numbers, or one of them is not finite.
+    """
+    found = task.gold(responses, examples)
+    if found is None:
+        return None
+    values = _as_array(found, f"gold of {task.name}", responses)
+    _check(f"gold of {task.name}", values, responses)
+    return values
 
 
 def check_size(reward: RewardFn, totals: FloatArray) -> None:
@@ -394,17 +410,21 @@ def _without_torch(values: Any) -> Any:
 
 def _check(label: str, values: FloatArray, responses: Sequence[str]) -> None:
     """Raise ``RewardError`` unless there is one finite number per response."""
-    if values.shape != (len(responses),):
-        raise RewardError(
-            f"expected {len(responses)} numbers from the reward {label!r}, got an array of shape {values.shape}; "
-            f"return one number per response (the first one was {_shorten(responses)})"
-        )
+    _check_count(label, values, responses)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         row = int(bad[0])
         raise RewardError(
             f"expected finite numbers from the reward {label!r}, got {values[row]} for response {row + 1} of "
             f"{len(responses)}: {_shorten(responses[row:])}"
+        )
+
+
+def _check_count(label: str, values: Any, responses: Sequence[str]) -> None:
+    if np.shape(values) != (len(responses),):
+        raise RewardError(
+            f"expected {len(responses)} numbers from the reward {label!r}, got an array of shape {np.shape(values)}; "
+            f"return one number per response (the first one was {_shorten(responses)})"
         )
 
 
