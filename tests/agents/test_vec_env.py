@@ -18,14 +18,20 @@ from textgym.errors import CheckpointError
 from textgym.spaces import TokenSpace
 
 
-def test_texts_that_a_time_limit_cuts_are_refused(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+class Impatient(gym.Wrapper[Any, Any, Any, Any]):
+    """Ends every episode at once."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, terminated, _, info = super().step(action)
+        return observation, reward, terminated, True, info
+
+
+def test_texts_that_a_limit_cuts_are_refused(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
     def single() -> Any:
-        return gym.make(env_ids[0], model=str(tokenizer_folder), max_new_tokens=5, max_episode_steps=3)
+        return Impatient(gym.make(env_ids[0], model=str(tokenizer_folder), max_new_tokens=5))
 
     venv = GymVecEnv(SyncVectorEnv([single] * 2, autoreset_mode=AutoresetMode.SAME_STEP))
     venv.reset()
-    for _ in range(2):
-        venv.step(np.array([70, 70]))
     with pytest.raises(ValueError, match=r"cut by a limit of steps: .* use max_new_tokens"):
         venv.step(np.array([70, 70]))
     with pytest.raises(TypeError, match=r"got max_episode_steps=3: .* use max_new_tokens"):

@@ -203,8 +203,32 @@ def play(env: gym.Env[Any, Any], episodes: int) -> None:
             ended = terminated or truncated
 
 
-def test_texts_that_a_time_limit_cuts_are_said_once(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
-    env = gym.make(env_ids[0], model=str(tokenizer_folder), max_episode_steps=5)
+class Patience(gym.Wrapper[Any, Any, Any, Any]):
+    """Ends every episode after five steps, like a ``TimeLimit`` by somebody else."""
+
+    steps = 0
+
+    def reset(self, **kwargs: Any) -> Any:
+        self.steps = 0
+        return super().reset(**kwargs)
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        observation, reward, terminated, _, info = super().step(action)
+        return observation, reward, terminated, self.steps == 5, info
+
+
+def test_a_time_limit_below_the_budget_is_refused(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    plain = gym.make(env_ids[0], model=str(tokenizer_folder))
+    inner = gym.make(env_ids[0], model=str(tokenizer_folder), max_episode_steps=7)
+    for env in (gym.wrappers.TimeLimit(plain, 7), inner, gym.wrappers.RecordEpisodeStatistics(inner)):
+        with pytest.raises(ValueError, match=r"a TimeLimit of 7 steps around texts of 8 tokens: .* use max_new_tokens"):
+            env.reset()
+    plain.reset()  # as it is without one
+
+
+def test_texts_that_another_limit_cuts_are_said_once(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    env = Patience(gym.make(env_ids[0], model=str(tokenizer_folder)))
     with pytest.warns(UserWarning, match=r"given up after 5 tokens each.* use max_new_tokens") as said:
         play(env, 8)
     assert len(said) == 1

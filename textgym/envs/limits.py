@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.wrappers import TimeLimit
 
 _TELLING = 3  # texts given up at one and the same length are no coincidence
 _SHORTEST = 2  # checkers step once and reset
+_CALLERS = 24  # wrappers call each other's reset, two or three functions each
 
 
 def use_a_budget(what: str) -> str:
@@ -17,10 +23,26 @@ def use_a_budget(what: str) -> str:
     )
 
 
-class GivenUp:
-    """Notices that texts are given up again and again after the same number of tokens, as a ``TimeLimit`` does.
+def refuse_time_limit(env: gym.Env[Any, Any], max_new_tokens: int) -> None:
+    """Raise ``ValueError`` if ``env.reset``, which calls this, was called through a ``TimeLimit`` below the budget.
 
-    An environment does not see the wrappers around it; what it sees is a reset in the middle of a text.
+    An environment does not know what is wrapped around it, but a wrapper's own ``reset`` is among the callers.
+    """
+    frame = inspect.currentframe()
+    for _ in range(_CALLERS):
+        frame = frame.f_back if frame else None
+        wrapper = frame.f_locals.get("self") if frame else None
+        if isinstance(wrapper, TimeLimit) and wrapper.unwrapped is env:
+            steps = wrapper.spec.max_episode_steps if wrapper.spec else None
+            if steps is not None and steps < max_new_tokens:
+                raise ValueError(use_a_budget(f"a TimeLimit of {steps} steps around texts of {max_new_tokens} tokens"))
+    del frame  # a frame that is kept keeps all its variables
+
+
+class GivenUp:
+    """Notices that texts are given up again and again after the same number of tokens, as limits of all kinds do.
+
+    What an environment sees of a limit that it does not know is a reset in the middle of a text.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.error import InvalidAction
 
 from textgym.envs.core import CoreAttributes, Observation, TokenCore
-from textgym.envs.limits import GivenUp
+from textgym.envs.limits import GivenUp, refuse_time_limit
 from textgym.envs.prompts import draw_index, find_example, named_keys, plain_seed
 from textgym.envs.setup import (
     RENDER_MODES,
@@ -69,8 +69,9 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
     3. it has `max_new_tokens` tokens: `"length"`.
 
     A wrapper that ends an episode before (`TimeLimit`, `gym.make(..., max_episode_steps=...)`) leaves a text without a
-    score: use `max_new_tokens`. The environment warns when it sees that happen, `textgym.testing.check_text_env` and
-    `textgym.agents.make_vec_env` refuse it.
+    score, and is refused unless it leaves room for `max_new_tokens`: set that instead. Of a limit of another kind the
+    environment warns when it sees texts given up; `textgym.testing.check_text_env` and
+    `textgym.agents.GymVecEnv` refuse it.
 
     ## Info
     At reset `task_key` and `prompt_truncated`, at the end all of these, nothing in between:
@@ -144,6 +145,7 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
         (key,) = named_keys(options, 1)
         dataset = self.task.dataset
         example = find_example(self.task, key) if key is not None else dataset[draw_index(self.np_random, len(dataset))]
+        refuse_time_limit(self, self.max_new_tokens)
         self._given_up.reset(self._core.written(0) if self._core.is_running(0) else 0)
         self._core.reset([0], [example])
         return self._core.observe_row(0), self._core.reset_info(0)
