@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from textgym.errors import CheckpointError
+from textgym.foreign import read_json
 
 CARD = "reward_model.json"
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -64,8 +65,8 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"expected a folder written by a reward model's save, got {str(folder)!r} without {CARD}; check it"
         )
     try:
-        card = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        card = read_json(file)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"expected JSON in {str(file)!r}, got something else ({error}); save again") from error
     if not isinstance(card, dict):
         raise CheckpointError(f"expected a JSON object in {str(file)!r}, got {type(card).__name__}; save again")

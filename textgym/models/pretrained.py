@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging as hf_logging
 
 from textgym.errors import CheckpointError, ModelError
+from textgym.models.proportions import proportionate
 
 
 def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -30,7 +31,7 @@ def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype
         ModelError: The model is of another kind, or needs code from its folder.
     """
     try:
-        with quiet():
+        with quiet(), proportionate(folder):
             network, report = auto_class.from_pretrained(
                 folder,
                 dtype=dtype,

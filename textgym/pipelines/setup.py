@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 import gymnasium as gym
 
 from textgym import console
+from textgym.consent import check_names, import_named_module, names_module
 from textgym.data.source import BUILT_IN
 from textgym.envs.prompts import prompt_pieces
 from textgym.envs.setup import build_task
@@ -78,9 +78,10 @@ def check_env_id(env_id: str) -> str:
     Raises:
         UnknownEnvError: There is no such id.
     """
-    module, colon, name = env_id.rpartition(":")
+    module, colon, name = env_id.partition(":")
     if colon:
         _import(module, env_id)
+    name = name or env_id
     known = registered_ids()
     if name not in known:
         raise UnknownEnvError(
@@ -111,8 +112,10 @@ def is_episode_level(env_id: str) -> bool:
 
 
 def _import(module: str, env_id: str) -> None:
+    if not names_module(env_id):
+        raise UnknownEnvError(f"expected 'module:Id-v0', got {env_id!r}; name a module and an id")
     try:
-        importlib.import_module(module)
+        import_named_module(env_id, "env_id")
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name):
             raise
@@ -141,7 +144,12 @@ def located(settings: _Settings) -> _Settings:
 
 
 def settings_from_json(kind: Callable[..., _Settings], record: Mapping[str, Any]) -> _Settings:
-    """Read what ``dataclasses.asdict`` wrote of a command's settings; fields unknown by now are passed over."""
+    """Read what ``dataclasses.asdict`` wrote of a command's settings; fields unknown by now are skipped.
+
+    Raises:
+        ConsentError: A field names a module. Within `textgym.consent.names_from` the user may have consented.
+    """
+    check_names(record)
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
     values = {name: value for name, value in record.items() if name in known}
     return kind(**{**values, "choice": TaskChoice(**record["choice"])})
