@@ -70,7 +70,7 @@ def plain(value: object) -> bool:
         return (_is_array(value) or value.keys() != _ARRAY) and all(map(plain, value.values()))
     if isinstance(value, list):
         return all(map(plain, value))
-    return value is None or isinstance(value, str | bool | float) or isinstance(value, int)
+    return value is None or isinstance(value, str | int | float)
 
 
 def check_fields(record: Mapping[str, Any], checks: Mapping[str, Check], what: str, *, may_lack: bool = False) -> None:

@@ -137,8 +137,8 @@ class Database:
             raise DataError(f"expected a feedback store, got {str(self.path)!r}, a database of something else")
         if made := db.execute("SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view')").fetchone():
             raise DataError(
-                f"expected a feedback store, got {str(self.path)!r} with a trigger or view {made[0]!r}, which would act "
-                "by itself; export its votes where it comes from, and import them"
+                f"expected a feedback store, got {str(self.path)!r} with a trigger or view {made[0]!r}, which would "
+                "act by itself; export its votes where it comes from, and import them"
             )
         if version > newest:
             raise DataError(

@@ -44,7 +44,7 @@ def proportionate(folder: Path, weights: Path | None = None) -> Iterator[None]:
         ModelError: It wants code that is not part of transformers, or transformers cannot make sense of it.
     """
     check_folder(folder)
-    size = sum(file.stat().st_size for file in (weights or folder).glob("*.safetensors") if file.is_file())
+    size = sum(file.stat().st_size for file in (weights or folder).rglob("*.safetensors") if file.is_file())
     try:
         with _counting(folder, size) if size else contextlib.nullcontext():
             yield
@@ -121,8 +121,8 @@ def _counting(folder: Path, size: int) -> Iterator[None]:
         found[kind] += amount
         if found[kind] > most[kind] and threading.get_ident() == thread:
             raise CheckpointError(
-                f"expected a configuration in proportion to the {size:,} bytes of weights in {folder}, got one with more "
-                f"than {most[kind]:,} {kind}; fetch the model again"
+                f"expected a configuration in proportion to the {size:,} bytes of weights in {folder}, got one with "
+                f"more than {most[kind]:,} {kind}; fetch the model again"
             )
 
     def on_parameter(_: nn.Module, __: str, parameter: Tensor | None) -> None:
