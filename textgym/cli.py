@@ -20,6 +20,7 @@ from textgym import console
 from textgym.cli_feedback import feedback_app
 from textgym.consent import FIELDS, find_user_modules_in, names_module
 from textgym.errors import TextGymError, did_you_mean
+from textgym.plots import ignore_style_of_folder
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _WRONG_PATH = FileExistsError | FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
@@ -94,6 +95,8 @@ def _root(
         typer.echo(context.get_help())
         raise typer.Exit
     find_user_modules_in(os.getcwd())
+    if ignore_style_of_folder():
+        console.remark("The matplotlibrc in this folder is not followed.")
 
 
 @app.command()

@@ -69,6 +69,8 @@ def parse_json(text: str | bytes) -> Any:
         value = json.loads(text)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+    except ValueError as error:
+        raise ValueError(f"not a valid JSON text: {error}") from error
     if _depth_exceeds(value, DEEPEST_JSON):
         raise ValueError(_TOO_DEEP)
     return value
@@ -143,7 +145,7 @@ def _entries(root: Path) -> Iterator[Path]:
 def _depth_exceeds(value: object, limit: int) -> bool:
     """Look level by level: recursion is what is to be avoided."""
     level = [value]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         level = [
             child
             for item in level

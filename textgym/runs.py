@@ -14,7 +14,7 @@ from typing import Any
 
 from textgym.errors import CheckpointError, TextGymError
 from textgym.escaping import markdown, markdown_cell
-from textgym.foreign import LARGEST_STATE, parse_json, read_json, read_text
+from textgym.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
 from textgym.types import Interval
 
 PACKAGES = ("textgym", "gymnasium", "stable-baselines3", "torch", "transformers", "tokenizers", "datasets", "numpy")
@@ -67,14 +67,18 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open the folder of an earlier run.
+        """Open the folder of an earlier run, to go on in it.
 
         Raises:
-            RunFolderError: There is none.
+            RunFolderError: There is none, or something in it leads to another place.
         """
         run = cls(path)
         if not (run.path / _CONFIG).is_file():
             raise RunFolderError(f"expected a run folder with a {_CONFIG}, got {str(path)!r}; check the path")
+        try:
+            refuse_links(run.path)
+        except ValueError as error:
+            raise RunFolderError(str(error)) from error
         return run
 
     def config(self) -> dict[str, Any]:
