@@ -41,7 +41,7 @@ def load_reward(name_or_folder: str | Path = "tiny-reward", device: str = "auto"
     folder = resolve_folder(name_or_folder, kind="reward")
     if (folder / CARD).is_file():
         kind = read_card(folder).get("kind")
-        if kind not in _LEARNED:
+        if not isinstance(kind, str) or kind not in _LEARNED:
             raise CheckpointError(
                 f"expected a reward model of kind {' or '.join(map(repr, _LEARNED))} in {str(folder)!r}, got {kind!r}; "
                 "update textgym"

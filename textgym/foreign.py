@@ -20,7 +20,7 @@ LONGEST_LINE = 2**26
 """Characters of one row of data."""
 DEEPEST_JSON = 100
 """Levels of lists and objects within each other. The recursion of Python's own functions ends at about 1,000."""
-UNPACKED_FREELY = 2**28
+UNPACKED_FREELY = 2**25
 """Bytes that any archive may unpack to."""
 LARGEST_RATIO = 200
 """Of unpacked to packed bytes beyond that: texts are packed to a third or a tenth, a bomb to a thousandth."""
