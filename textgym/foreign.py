@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -20,9 +21,9 @@ LONGEST_LINE = 2**26
 """Characters of one row of data."""
 DEEPEST_JSON = 100
 """Levels of lists and objects within each other. The recursion of Python's own functions ends at about 1,000."""
-UNPACKED_FREELY = 2**25
+UNPACKED_FREELY = 2**24
 """Bytes that any archive may unpack to."""
-LARGEST_RATIO = 200
+LARGEST_RATIO = 300
 """Of unpacked to packed bytes beyond that: texts are packed to a third or a tenth, a bomb to a thousandth."""
 ROWS_FREELY = 10**6
 """Rows that any file may have; beyond them, not more than bytes."""
@@ -85,16 +86,16 @@ def read_object(file: Path, limit: int = LARGEST_JSON) -> dict[str, Any]:
 
 
 class Unpacked(io.RawIOBase):
-    """Bytes that come out of an archive, for as long as they are in proportion to what went in.
+    """Bytes that come out of a gzip archive, for as long as they are in proportion to what went in so far.
 
     Args:
-        source: Gives the unpacked bytes.
-        packed: Size of the archive in bytes.
+        file: The archive.
     """
 
-    def __init__(self, source: io.BufferedIOBase, packed: int) -> None:
-        self._source = source
-        self._left = max(UNPACKED_FREELY, packed * LARGEST_RATIO)
+    def __init__(self, file: Path) -> None:
+        self._packed = file.open("rb")
+        self._source = gzip.GzipFile(fileobj=self._packed)
+        self._count = 0
 
     def readable(self) -> bool:
         """It is."""
@@ -107,14 +108,15 @@ class Unpacked(io.RawIOBase):
             OSError: The archive unpacks to much more than texts do.
         """
         count = self._source.readinto(buffer)
-        self._left -= count
-        if self._left < 0:
+        self._count += count
+        if self._count > max(UNPACKED_FREELY, self._packed.tell() * LARGEST_RATIO):
             raise OSError(f"it unpacks to more than {LARGEST_RATIO} times its size")
         return count
 
     def close(self) -> None:
         """Close the archive too."""
         self._source.close()
+        self._packed.close()
         super().close()
 
 

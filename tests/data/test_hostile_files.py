@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -30,8 +31,8 @@ def _in_seconds() -> Iterator[None]:
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same limits, earlier: what is tried is that they hold, not that memory is large."""
-    monkeypatch.setattr(foreign, "UNPACKED_FREELY", 2**20)
-    monkeypatch.setattr(files, "UNPACKED_FREELY", 2**20)
+    monkeypatch.setattr(foreign, "UNPACKED_FREELY", 2**18)
+    monkeypatch.setattr(files, "UNPACKED_FREELY", 2**18)
     monkeypatch.setattr(files, "LONGEST_LINE", 2**16)
 
 
@@ -47,16 +48,16 @@ def test_a_bomb_of_the_real_size(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl.gz"
     member = gzip.compress(b"\n" * 2**26, 9)
     file.write_bytes(member * 16)
-    with pytest.raises(DataError, match="more than 200 times its size"):
+    with pytest.raises(DataError, match="more than 300 times its size"):
         load_examples(str(file))
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.json.gz", "a.csv.gz", "a.parquet.gz"])
 @pytest.mark.usefixtures("small_limits")
 def test_bombs_of_every_format(name: str, tmp_path: Path) -> None:
-    file = bomb(tmp_path / name, b'{"p": 1}\n' * 1000, 1000)
+    file = bomb(tmp_path / name, b'{"p": 1}\n' * 1000, 300)
     assert file.stat().st_size < 2**18
-    with pytest.raises(DataError, match="more than 200 times its size"):
+    with pytest.raises(DataError, match="more than 300 times its size"):
         list(read_file(file))
 
 
@@ -104,12 +105,12 @@ def test_deep_json(tmp_path: Path) -> None:
 
 
 def test_parquet_that_says_it_is_huge(tmp_path: Path) -> None:
-    same = pa.array(["the same text"] * 2**21).dictionary_encode()
+    same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2**20, np.int32)), ["the same text"])
     pq.write_table(pa.table({"p": same}), tmp_path / "rows.parquet")
     assert (tmp_path / "rows.parquet").stat().st_size < 2**20
-    with pytest.raises(DataError, match="2,097,152 rows"):
+    with pytest.raises(DataError, match="1,048,576 rows"):
         load_examples(str(tmp_path / "rows.parquet"))
-    zeros = pa.array(["0" * 2**28, "0" * 2**28])
+    zeros = pa.array(["0" * 2**25])
     pq.write_table(pa.table({"p": zeros}), tmp_path / "text.parquet", compression="zstd", use_dictionary=False)
     with pytest.raises(DataError, match="bytes unpacked"):
         load_examples(str(tmp_path / "text.parquet"))

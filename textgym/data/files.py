@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gzip
 import io
 import itertools
 import json
@@ -22,6 +21,7 @@ from textgym.foreign import LARGEST_RATIO, LONGEST_LINE, ROWS_FREELY, UNPACKED_F
 _FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 SUFFIXES = (*_FORMATS, *(f"{suffix}.gz" for suffix in _FORMATS))
 
+_BLOCK = 2**17  # bytes that are unpacked at once
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -108,7 +108,7 @@ def _open_bytes(path: Path) -> io.BufferedReader:
     require_regular(path)
     if not suffix_of(path).endswith(".gz"):
         return path.open("rb")
-    return io.BufferedReader(Unpacked(gzip.open(path, "rb"), path.stat().st_size))
+    return io.BufferedReader(Unpacked(path), _BLOCK)
 
 
 def _limited(readline: Callable[[int], AnyStr], label: str, end: AnyStr) -> Iterator[AnyStr]:
