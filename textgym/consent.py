@@ -87,7 +87,7 @@ def resume_command(command: str, folder: str | Path, record: Mapping[str, Any]) 
     return f"textgym {command} --resume {shlex.quote(str(folder))}{_repeated(list(_named(record)))}"
 
 
-def check_repeated(consent: Collection[str], record: Mapping[str, Any]) -> None:
+def check_repeated(consent: Collection[str], record: object) -> None:
     """Check that what a user repeated is what stands in the file: anything else would be ignored in silence.
 
     Raises:

@@ -30,6 +30,13 @@ from textgym.pipelines.setup import TaskChoice, settings_from_json
 from textgym.pipelines.train import TrainSettings, resume, run_resume
 from textgym.runs import RunFolder, RunFolderError
 
+NONSENSE = (
+    "{}",
+    '{"train": 3, "command": "rlhf", "settings": 3}',
+    '{"train": {}, "command": "rlhf"}',
+    '{"train": {"choice": {"env_id": 3}}, "command": "rlhf", "settings": {"choice": {"env_id": []}}}',
+    '{"train": {"choice": {}, "reward": {}}, "command": "rlhf", "settings": {"choice": {}, "model": 3}}',
+)
 EVIL = "hostile_module:Thing-v0"
 PLAIN_TEXTS = {  # never the name of something in a module
     "annotator",
@@ -79,7 +86,9 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def run(lm: str, data: str, tmp_path: Path) -> RunFolder:
     """A training run with a checkpoint that passes its checksum and holds nothing."""
-    settings = TrainSettings(TaskChoice(data=data), model=lm, reward="rouge", n_envs=2, n_steps=4, eval_prompts=2)
+    settings = TrainSettings(
+        TaskChoice("TextSumm-v0", data, "doc", "sum"), model=lm, reward="rouge", n_envs=2, n_steps=4, eval_prompts=2
+    )
     run = RunFolder.create(tmp_path / "run", "train", asdict(settings))
     run.write_config({**run.config(), "train": asdict(settings)})
     write_checkpoint(run.checkpoints / "step-0000000048", {"x": torch.zeros(1)}, {"kind": "textgym.PPO"})
@@ -147,6 +156,7 @@ def test_no_field_of_stored_settings_is_imported(kind: type, mark: Path) -> None
         assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_no_value_of_a_run_is_imported(run: RunFolder, mark: Path) -> None:
     config = run.config()
     for place in leaves(config):
@@ -211,7 +221,7 @@ def test_links_out_of_a_run_are_not_followed(name: str, run: RunFolder, tmp_path
     assert (precious / "kept").read_text() == "kept"
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, "[]", "null", "\x00", '{"train": 3}', "{}"])
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, "[]", "null", "\x00", *NONSENSE])
 def test_a_configuration_that_makes_no_sense_is_told_in_a_line(content: str, run: RunFolder) -> None:
     (run.path / "config.json").write_text(content)
     for command in ("train", "rlhf"):

@@ -61,8 +61,8 @@ def run_rlhf_resume(path: str, consent: Collection[str] = ()) -> RunFolder:
     if config.get("command") != _COMMAND:
         raise RunFolderError(f"expected a run of textgym {_COMMAND}, got one of {config.get('command')!r}; start anew")
     with names_from(path, resume_command(_COMMAND, path, {}), consent), _advising(run):
-        check_repeated(consent, config["settings"])
-        settings = settings_from_json(RlhfSettings, config["settings"])
+        check_repeated(consent, config.get("settings"))
+        settings = settings_from_json(RlhfSettings, config.get("settings"))
         console.say(f"Going on with {run.path}.")
         return _run_rounds(run, settings, _check(settings))
 
