@@ -23,16 +23,16 @@ from textgym.agents.stored_values import (
     text,
     truth,
 )
-from textgym.errors import CheckpointError
+from textgym.errors import CheckpointError, TextGymError
 from textgym.models.language_model import LanguageModel
 from textgym.models.proportions import proportionate
 from textgym.spaces import TokenSpace
 
 _DTYPES = {name: getattr(torch, name) for name in ("float64", "float32", "float16", "bfloat16")}
 _OPTIONS: Mapping[str, Check] = {
-    "critic": text,
+    "critic": lambda value: value in ("detached", "shared", "separate"),
     "temperature": number,
-    "precision": text,
+    "precision": lambda value: value in ("fp32", "bf16"),
     "lora_rank": optional(positive),
     "suppress_tokens": listed(integer),
     "gradient_checkpointing": truth,
@@ -88,7 +88,11 @@ def rebuild_model(record: dict[str, Any], folder: Path) -> LanguageModel:
     try:
         with proportionate(folder / "model", folder):
             config = AutoConfig.from_pretrained(folder / "model", trust_remote_code=False)
-            network = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+            with torch.device("meta"):  # first without memory, which is counted before it is taken
+                AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        network = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    except TextGymError:
+        raise
     except ValueError as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(

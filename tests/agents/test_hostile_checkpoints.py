@@ -139,7 +139,7 @@ def test_a_manifest_names_files_of_its_checkpoint(name: str, forge: Any, tmp_pat
     folder = forge(lambda record: None)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, name: hashlib.sha256(b"x").hexdigest()}))
-    with pytest.raises(CheckpointError, match="elsewhere"):
+    with pytest.raises(CheckpointError, match="outside of it"):
         PPO.load(folder)
 
 

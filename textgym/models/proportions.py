@@ -21,11 +21,11 @@ from textgym.errors import CheckpointError, ModelError, TextGymError
 from textgym.foreign import LARGEST_TOKENIZER, read_json, require_regular
 
 _PARAMETERS_PER_BYTE = 16  # of weights: eight in a byte where they are quantised, and tied ones counted twice
-_PARAMETERS_FREELY = 2**20
+_PARAMETERS_FREELY = 2**17
 _BUFFERS_FREELY = 2**30
 _MODULES = 10**6
 _COUNTED = re.compile(r"layer|block|depth|head|expert|stage|group|label", re.IGNORECASE)
-_SIZE = re.compile(r"size|dim|id", re.IGNORECASE)
+_SIZE = re.compile(r"(^|_)(size|sizes|dim|dims|id|ids)(_|$)", re.IGNORECASE)
 _LARGEST_COUNT = 10**5
 _KERNELS = re.compile(r"_?(attn|experts)_implementation(_internal)?")
 _TOKENIZER = "tokenizer.json"
@@ -97,8 +97,12 @@ def _check_counts(file: Path, value: object, name: str = "") -> None:
     elif isinstance(value, list):
         for item in value:
             _check_counts(file, item, name)
-    elif isinstance(value, int | float) and _COUNTED.search(name) and not _SIZE.search(name) and value > _LARGEST_COUNT:
+    elif isinstance(value, int | float) and _is_count(name) and not -1 <= value <= _LARGEST_COUNT:
         raise CheckpointError(f"expected a model that can be built, got {name}={value:,} in {file}; fetch it again")
+
+
+def _is_count(name: str) -> bool:
+    return bool(_COUNTED.search(name)) and not _SIZE.search(name)
 
 
 def _refuse_kernels(file: Path, value: object) -> None:
