@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from textgym.errors import CheckpointError
-from textgym.foreign import read_json
+from textgym.foreign import read_json, require_regular_files
 
 CARD = "reward_model.json"
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -81,6 +81,8 @@ def open_folder(folder: str | Path, kind: str) -> tuple[Path, dict[str, Any]]:
     """
     folder = Path(folder).expanduser()
     card = read_card(folder)
+    with complete(folder):
+        require_regular_files(folder)
     if card.get("kind") != kind:
         raise CheckpointError(
             f"expected a reward model of kind {kind!r} in {str(folder)!r}, got {card.get('kind')!r}; "
@@ -96,7 +98,16 @@ def complete(folder: Path) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, SafetensorError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OSError,
+        RuntimeError,
+        MemoryError,
+        SafetensorError,
+    ) as error:
         raise CheckpointError(
             f"expected a complete reward model in {str(folder)!r}, got {type(error).__name__}: {error}; save again"
         ) from error

@@ -20,6 +20,7 @@ from textgym import console
 from textgym.cli_feedback import feedback_app
 from textgym.consent import FIELDS, find_user_modules_in, names_module
 from textgym.errors import TextGymError, did_you_mean
+from textgym.escaping import printable
 from textgym.plots import ignore_style_of_folder
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -472,7 +473,7 @@ def _report_interrupt(error: KeyboardInterrupt) -> int:
 def _report(error: Exception, debug: bool) -> int:
     """Print one line about an error; return the exit code."""
     if debug:
-        traceback.print_exception(error)
+        sys.stderr.write(printable("".join(traceback.format_exception(error))))
     usage = getattr(error, "format_message", None)
     if usage is not None:  # wrong command, option or value
         console.error(f"{_usage_message(error, usage())} (textgym --help lists what there is)")

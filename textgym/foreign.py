@@ -43,6 +43,17 @@ def require_regular(file: Path, limit: int | None = None) -> None:
         raise ValueError(f"expected at most {limit:,} bytes in {str(file)!r}, got more; check what it is")
 
 
+def require_regular_files(folder: Path) -> None:
+    """Check that whoever opens any file right in a folder need not wait for ever; links to nowhere are no files.
+
+    Raises:
+        OSError: One is a pipe or a device.
+    """
+    for file in folder.iterdir():
+        if file.exists() and not file.is_dir():
+            require_regular(file)
+
+
 def read_text(file: Path, limit: int = LARGEST_JSON) -> str:
     """Return a UTF-8 text of at most ``limit`` bytes; half surrogate pairs are kept.
 

@@ -221,7 +221,10 @@ def _read_lines(file: Path) -> list[dict[str, Any]]:
         if not line:
             continue
         try:
-            rows.append(parse_json(line))
+            row = parse_json(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"{type(row).__name__} instead of an object")
+            rows.append(row)
         except ValueError as error:
             if number == len(lines):  # the machine stopped in the middle of a line
                 break

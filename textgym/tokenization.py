@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import tokenizers
 
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
-from textgym.foreign import LARGEST_TOKENIZER, read_json, require_regular
+from textgym.foreign import LARGEST_TOKENIZER, read_json, require_regular, require_regular_files
 from textgym.hub import resolve_folder
 from textgym.stopping import StopTable, build_stop_table
 from textgym.token_bytes import token_bytes
@@ -306,6 +306,7 @@ def _load_slow(folder: Path) -> tokenizers.Tokenizer:
     except ImportError as error:
         raise MissingExtraError(f"{folder} has no tokenizer.json; pip install transformers to convert it") from error
     try:
+        require_regular_files(folder)
         backend = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).backend_tokenizer
     except Exception as error:
         raise CheckpointError(

@@ -101,6 +101,16 @@ def test_deep_json_large_files_and_pipes(model: tuple[str, Path], name: str) -> 
     assert "expected" in refused(folder)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "vocab.json", "merges.txt", "chat_template.jinja"])
+def test_any_other_file_may_be_a_pipe(model: tuple[str, Path], name: str) -> None:
+    folder = change(model[1], {})
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    assert "regular file" in refused(folder)
+    with pytest.raises(CheckpointError):
+        Tokenizer.load(folder)
+
+
 def test_weights_elsewhere(model: tuple[str, Path]) -> None:
     folder = change(model[1], {"weight_map": {"a": "../../other.safetensors"}}, "model.safetensors.index.json")
     assert "expected weights beside" in refused(folder)
@@ -113,13 +123,15 @@ def test_kernels_from_the_hub_are_code(model: tuple[str, Path], name: str) -> No
             load_language_model(str(change(model[1], changes)))
 
 
-def test_adapters_that_name_modules(model: tuple[str, Path]) -> None:
-    for changes in (
-        {"megatron_config": {"a": 1}, "megatron_core": "evil"},
-        {"auto_mapping": {"parent_library": "evil"}},
-    ):
-        with pytest.raises(ModelError, match="names modules to import"):
-            load_language_model(str(change(model[1], changes, "adapter_config.json")))
+def test_adapters_that_name_modules_or_are_pickled(model: tuple[str, Path]) -> None:
+    megatron = {"megatron_config": {"a": 1}, "megatron_core": "evil"}
+    for changes in ({"peft_type": "LORA"}, megatron, {"auto_mapping": {"parent_library": "evil"}}):
+        folder = change(model[1], changes, "adapter_config.json")
+        (folder / "adapter_model.bin").write_bytes(b"a pickle")
+        assert "pickled ones are not opened" in refused(folder)
+        if changes != {"peft_type": "LORA"}:
+            (folder / "adapter_model.safetensors").write_bytes(b"")
+            assert "names modules to import" in refused(folder)
 
 
 @pytest.mark.parametrize(

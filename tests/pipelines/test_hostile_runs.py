@@ -240,6 +240,13 @@ def test_a_pipe_in_a_run_is_not_waited_for(run: RunFolder) -> None:
         run_resume(str(run.path))
 
 
+@pytest.mark.parametrize("line", ["[]", "3", "[" * 100_000, "null"])
+def test_rows_of_a_log_are_objects(line: str, run: RunFolder) -> None:
+    (run.path / "log.jsonl").write_text(f'{line}\n{{"timesteps": 1}}\n')
+    with pytest.raises(TextGymError, match=r"log\.jsonl:1: expected JSON"):
+        run.log()
+
+
 def test_what_models_write_is_text_in_every_file(run: RunFolder) -> None:
     evil = '<img src=x onerror="alert(1)">|\u202e\x1b[2J\n# Title\n![x](http://a.example/b)'
     run.append_samples(0, {"key": evil})

@@ -102,7 +102,7 @@ def test_no_text_in_a_reward_folder_is_imported(
     if kind == "preference":
         PreferenceRewardModel(neox, max_length=64).save(folder)
     elif kind == "ensemble":
-        RewardEnsemble([PreferenceRewardModel(neox, max_length=64)] * 2).save(folder)
+        RewardEnsemble([PreferenceRewardModel(neox, max_length=64) for _ in range(2)]).save(folder)
     elif kind == "embedding":
         EmbeddingRewardModel(TextEmbedder(encoder)).save(folder)
     else:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from textgym.errors import CheckpointError, ModelError, TextGymError
-from textgym.foreign import LARGEST_TOKENIZER, read_json, require_regular
+from textgym.foreign import LARGEST_TOKENIZER, read_json, require_regular, require_regular_files
 
 _PARAMETERS_PER_BYTE = 16  # of weights: eight in a byte where they are quantised, and tied ones counted twice
 _PARAMETERS_FREELY = 2**17
@@ -28,7 +28,7 @@ _COUNTED = re.compile(r"layer|block|depth|head|expert|stage|group|label", re.IGN
 _SIZE = re.compile(r"(^|_)(size|sizes|dim|dims|id|ids)(_|$)", re.IGNORECASE)
 _LARGEST_COUNT = 10**5
 _KERNELS = re.compile(r"_?(attn|experts)_implementation(_internal)?")
-_TOKENIZER = "tokenizer.json"
+_TOKENIZER, _ADAPTER = "tokenizer.json", "adapter_config.json"
 
 
 @contextlib.contextmanager
@@ -64,6 +64,15 @@ def check_folder(folder: Path) -> None:
         CheckpointError: One is no file, too large, nested too deep or no JSON; or counts or paths in it make no sense.
         ModelError: One wants code from elsewhere.
     """
+    try:
+        require_regular_files(folder)
+    except OSError as error:
+        raise CheckpointError(f"expected a model in {folder}, got: {error}") from error
+    if (folder / _ADAPTER).is_file() and not any(folder.glob("adapter_model*.safetensors")):
+        raise CheckpointError(
+            f"expected an adapter with safetensors weights in {folder}, got none; pickled ones are not opened: "
+            "save it again"
+        )
     for file in sorted(folder.glob("*.json")):
         try:
             if file.name == _TOKENIZER:
@@ -80,7 +89,7 @@ def _check_content(file: Path, content: Mapping[str, Any]) -> None:
     if file.name == "config.json":
         _check_counts(file, content)
         _refuse_kernels(file, content)
-    elif file.name == "adapter_config.json" and (content.get("megatron_config") or content.get("auto_mapping")):
+    elif file.name == _ADAPTER and (content.get("megatron_config") or content.get("auto_mapping")):
         raise ModelError(f"expected an adapter of PEFT's own classes, got one in {file} that names modules to import")
     elif file.name.endswith(".index.json"):
         names = content.get("weight_map")
