@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import time
@@ -17,6 +18,7 @@ from textgym.models.language_model import load_language_model
 from textgym.models.proportions import proportionate
 from textgym.tokenization import Tokenizer
 
+_numbers = itertools.count()
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 KINDS = {
     "gpt2": ("GPT2Config", {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64}),
@@ -41,8 +43,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def change(folder: Path, changes: dict[str, Any], name: str = "config.json") -> Path:
     import shutil
 
-    copy = folder.with_name("changed")
-    shutil.rmtree(copy, ignore_errors=True)
+    copy = folder.with_name(f"changed-{next(_numbers)}")  # tokenizers are remembered by their folders
     shutil.copytree(folder, copy)
     before = json.loads((copy / name).read_text()) if (copy / name).exists() else {}
     (copy / name).write_text(json.dumps({**before, **changes}))

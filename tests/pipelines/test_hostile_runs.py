@@ -202,6 +202,7 @@ def test_rounds_of_feedback_name_nothing_either(lm: str, data: str, run: RunFold
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_the_start_model_of_a_run_is_a_model(run: RunFolder, mark: Path) -> None:
     run.write_config(changed(run.config(), ("settings", "model"), EVIL))
     shown = CliRunner().invoke(cli.app, ["evaluate", "--model", str(run.path), "--prompts", "1"])

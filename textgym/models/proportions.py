@@ -64,6 +64,8 @@ def check_folder(folder: Path) -> None:
         CheckpointError: One is no file, too large, nested too deep or no JSON; or counts or paths in it make no sense.
         ModelError: One wants code from elsewhere.
     """
+    if not folder.is_dir():
+        return  # for transformers to say
     try:
         require_regular_files(folder)
     except OSError as error:
