@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import numbers
 import os
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from textgym.consent import load_attribute, load_named
 from textgym.errors import RewardError, did_you_mean
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task
 
@@ -317,26 +317,6 @@ def reward_name(reward: RewardFn) -> str:
     return "custom" if name in ("<lambda>", "total") else str(name)
 
 
-def load_attribute(path: str) -> Any:
-    """Return what ``"module:attribute"`` names.
-
-    Raises:
-        ValueError: There is no such module or attribute.
-    """
-    module_name, _, attribute = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise
-        raise ValueError(f"expected 'module:attribute', got {path!r}: there is no module {module_name!r}") from error
-    try:
-        return getattr(module, attribute)
-    except AttributeError as error:
-        known = [name for name in vars(module) if not name.startswith("_")]
-        raise ValueError(f"expected 'module:attribute', got {path!r}.{did_you_mean(attribute, known)}") from error
-
-
 def _by_name(name: str, task: Task | None) -> RewardFn:
     """Return what a name stands for, not yet bound to the task if it is a composite."""
     if name == "learned":
@@ -344,7 +324,7 @@ def _by_name(name: str, task: Task | None) -> RewardFn:
     if name == "gold":
         return _gold(task)
     if name in NAMED_REWARDS or (":" in name and not Path(name).exists()):
-        found = load_attribute(NAMED_REWARDS.get(name, name))
+        found = load_attribute(NAMED_REWARDS[name]) if name in NAMED_REWARDS else load_named(name, "reward")
         reward = found() if isinstance(found, type) else found
         if not callable(reward):
             raise TypeError(f"expected a callable reward at {name!r}, got {type(reward).__name__}")

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from textgym.consent import load_attribute
 from textgym.envs.limits import use_a_budget
 from textgym.errors import did_you_mean
-from textgym.rewards import load_attribute, resolve_reward
+from textgym.escaping import printable
+from textgym.rewards import resolve_reward
 from textgym.types import SPLITS, NameOrPath, RewardFn, Split, Task
 
 TaskSource = str | Callable[..., Task]
@@ -88,4 +90,4 @@ def transcript(prompt: str, response: str) -> str:
 
 def print_frames(frames: Iterable[str]) -> None:
     """Print what is rendered, as ``render_mode="human"`` does: a blank line between two frames."""
-    sys.stdout.write("\n\n".join(frames) + "\n")
+    sys.stdout.write("\n\n".join(map(printable, frames)) + "\n")

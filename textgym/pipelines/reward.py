@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from textgym import console
+from textgym.consent import load_attribute
 from textgym.errors import DataError
 from textgym.feedback import (
     BradleyTerryAnnotator,
@@ -45,7 +46,7 @@ from textgym.reward_models import (
     learning_curve,
 )
 from textgym.reward_models.evidence import Candidate, check_split, graded_by, judgements, observe, usable_records
-from textgym.rewards import NAMED_REWARDS, load_attribute
+from textgym.rewards import NAMED_REWARDS
 from textgym.runs import RunFolder
 from textgym.types import Comparison, Example, Question, Record, Task
 
