@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from textgym.disk import aside, naming_full_disk, restore, retired
 from textgym.errors import CheckpointError, ModelError, TextGymError, is_out_of_memory
+from textgym.foreign import LARGEST_STATE, read_object
 
 _Loaded = TypeVar("_Loaded")
 _NONSENSE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError)
@@ -189,13 +190,17 @@ def verify_checkpoint(folder: Path) -> None:
     """
     restore(folder)
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict) or not {_RECORD, _TENSORS} <= manifest.keys():
+        manifest = read_object(folder / _MANIFEST)
+        if not {_RECORD, _TENSORS} <= manifest.keys():
             raise ValueError(f"{_MANIFEST} does not name the files")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"expected a checkpoint in {folder}, got none that is complete: {error}") from error
     for name, digest in manifest.items():
         path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise CheckpointError(
+                f"expected files of checkpoint {folder}, got {name!r} outside of it; check its origin"
+            )
         if not path.is_file():
             raise CheckpointError(f"expected {name} in checkpoint {folder}, got no such file; use an older checkpoint")
         if _digest(path) != digest:
@@ -206,14 +211,11 @@ def verify_checkpoint(folder: Path) -> None:
 
 def _read_record(folder: Path) -> dict[str, Any]:
     try:
-        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"expected JSON in {folder / _RECORD}, got: {error}; use an older checkpoint") from error
-    if not isinstance(record, dict):
+        return read_object(folder / _RECORD, LARGEST_STATE)
+    except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"expected a JSON object in {folder / _RECORD}, got {type(record).__name__}; use an older checkpoint"
-        )
-    return record
+            f"expected the record of a checkpoint in {folder}, got: {error}; use an older checkpoint"
+        ) from error
 
 
 def _read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:

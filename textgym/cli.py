@@ -18,6 +18,8 @@ from textgym import cli_options as options
 from textgym import console
 from textgym.cli_errors import BAD_INPUT, FAILED, INTERRUPTED, reader_is_gone, report, report_interrupt
 from textgym.cli_feedback import feedback_app
+from textgym.consent import FIELDS, find_user_modules_in, names_module
+from textgym.plots import ignore_style_of_folder
 
 __all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "app", "main"]
 _DEFAULT_ID = "TextSumm-v0"
@@ -72,6 +74,8 @@ app.add_typer(feedback_app, name="feedback")
 def main() -> None:
     """Entry point of the ``textgym`` script."""
     _start_in_utf8()
+    if sys.path[0] in ("", os.getcwd()):  # as with `python -c`: a torch.py in a folder of downloads is not torch
+        del sys.path[0]
     app()
 
 
@@ -97,7 +101,9 @@ def _root(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit
-    sys.path.insert(0, os.getcwd())  # so that module:attribute finds the user's own modules, as with `python -m`
+    find_user_modules_in(os.getcwd())
+    if ignore_style_of_folder():
+        console.remark("The matplotlibrc in this folder is not followed.")
 
 
 @app.command()
@@ -153,8 +159,7 @@ def sft(
     if resume is None:
         run_sft(_settings(SftSettings, context))
     else:
-        _refuse_options_with_resume(context)
-        run_sft_resume(resume, accept_changed_data=accept_changed_data)
+        run_sft_resume(resume, _consent_with_resume(context), accept_changed_data=accept_changed_data)
 
 
 @reward_app.command("fit")
@@ -210,8 +215,7 @@ def reward_fit(
     if resume is None:
         run_reward_fit(_settings(RewardSettings, context))
     else:
-        _refuse_options_with_resume(context)
-        run_reward_resume(resume, accept_changed_data=accept_changed_data)
+        run_reward_resume(resume, _consent_with_resume(context), accept_changed_data=accept_changed_data)
 
 
 @app.command()
@@ -268,8 +272,7 @@ def train(
     if resume is None:
         run_train(_settings(TrainSettings, context))
     else:
-        _refuse_options_with_resume(context)
-        run_resume(resume, accept_changed_data=accept_changed_data)
+        run_resume(resume, _consent_with_resume(context), accept_changed_data=accept_changed_data)
 
 
 @app.command()
@@ -323,8 +326,7 @@ def rlhf(
     if resume is None:
         run_rlhf(_settings(RlhfSettings, context))
     else:
-        _refuse_options_with_resume(context)
-        run_rlhf_resume(resume, accept_changed_data=accept_changed_data)
+        run_rlhf_resume(resume, _consent_with_resume(context), accept_changed_data=accept_changed_data)
 
 
 @app.command()
@@ -450,12 +452,22 @@ def _quiet() -> None:
     quiet_libraries()
 
 
-def _refuse_options_with_resume(context: typer.Context) -> None:
-    """A run goes on with its own settings; others given beside ``--resume`` would be silently ignored."""
+def _consent_with_resume(context: typer.Context) -> list[str]:
+    """Return the names of modules that are repeated beside ``--resume``, which says that they may be imported.
+
+    A run goes on with its own settings; others given beside ``--resume`` would be silently ignored.
+    """
+    names = []
     for parameter in context.command.params:
-        if parameter.name not in ("resume", "accept_changed_data") and _is_given(context, str(parameter.name)):
+        name = str(parameter.name)
+        if name in ("resume", "accept_changed_data") or not _is_given(context, name):
+            continue
+        if name in FIELDS and names_module(context.params[name]):
+            names.append(str(context.params[name]))
+        else:
             option = parameter.opts[0] if parameter.param_type_name == "option" else "ENV_ID"
             raise ValueError(f"expected --resume alone, got {option} too: a run keeps its own settings; leave it out")
+    return names
 
 
 def _wants_stdin(context: typer.Context) -> bool:

@@ -7,6 +7,7 @@ import traceback
 
 from textgym import console
 from textgym.errors import DiskFullError, TextGymError, did_you_mean
+from textgym.escaping import printable
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _WRONG_PATH = FileExistsError | FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
@@ -33,7 +34,7 @@ def reader_is_gone(error: Exception) -> bool:
 def report(error: Exception, debug: bool) -> int:
     """Print one line about an error; return the exit code."""
     if debug:
-        traceback.print_exception(error)
+        sys.stderr.write(printable("".join(traceback.format_exception(error))))
     usage = getattr(error, "format_message", None)
     if usage is not None:  # wrong command, option or value
         console.error(f"{_usage_message(error, usage())} (textgym --help lists what there is)")

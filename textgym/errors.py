@@ -42,6 +42,10 @@ class DiskFullError(TextGymError, OSError):
     """There is no room for a file; what was written before is still there."""
 
 
+class ConsentError(TextGymError, ValueError):
+    """A file names a module; importing it would run code that the user did not ask for."""
+
+
 class MissingExtraError(TextGymError, ImportError):
     """An optional dependency is needed; the message names the pip command that installs it."""
 

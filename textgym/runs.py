@@ -16,6 +16,8 @@ from typing import Any, Self
 
 from textgym.disk import append_line, remove_leftovers, replace_text
 from textgym.errors import CheckpointError, RunFolderError
+from textgym.escaping import markdown, markdown_cell
+from textgym.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
 from textgym.locks import LOCK, FolderLock
 from textgym.types import Interval
 
@@ -119,14 +121,18 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open the folder of an earlier run.
+        """Open the folder of an earlier run, to go on in it.
 
         Raises:
-            RunFolderError: There is none.
+            RunFolderError: There is none, or something in it leads to another place.
         """
         run = cls(path)
         if not (run.path / _CONFIG).is_file():
             raise RunFolderError(f"expected a run folder with a {_CONFIG}, got {str(path)!r}; check the path")
+        try:
+            refuse_links(run.path)
+        except ValueError as error:
+            raise RunFolderError(str(error)) from error
         return run
 
     def config(self) -> dict[str, Any]:
@@ -206,7 +212,7 @@ class RunFolder:
         parts = ["# Sample texts through training\n"]
         rows = self.samples()
         for key, prompt in prompts.items():
-            parts.append(f"\n## {key}\n\n{_quote(prompt)}\n\n| tokens seen | text |\n|---:|---|\n")
+            parts.append(f"\n## {markdown_cell(key)}\n\n{_quote(prompt)}\n\n| tokens seen | text |\n|---:|---|\n")
             parts += [f"| {row['timesteps']:,} | {_cell(row['texts'].get(key, ''))} |\n" for row in rows]
         replace_text(self.path / "samples.md", "".join(parts))
 
@@ -288,7 +294,7 @@ def _plain(value: Any) -> Any:
 
 def _read_object(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8", errors="surrogatepass"))
+        content = read_json(file)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"expected JSON in {str(file)!r}, got: {error}; is it a run folder?") from error
     if not isinstance(content, dict):
@@ -297,13 +303,16 @@ def _read_object(file: Path) -> dict[str, Any]:
 
 
 def _read_lines(file: Path) -> list[dict[str, Any]]:
-    lines = file.read_text(encoding="utf-8", errors="surrogatepass").removesuffix("\n").split("\n")
+    lines = read_text(file, LARGEST_STATE).removesuffix("\n").split("\n")
     rows = []
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
-            rows.append(json.loads(line))
+            row = parse_json(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"{type(row).__name__} instead of an object")
+            rows.append(row)
         except ValueError as error:
             if number == len(lines):  # the machine stopped in the middle of a line
                 break
@@ -312,8 +321,8 @@ def _read_lines(file: Path) -> list[dict[str, Any]]:
 
 
 def _quote(text: str) -> str:
-    return "\n".join(f"> {line}" for line in text.splitlines()) or "> (empty)"
+    return "\n".join(f"> {line}" for line in markdown(text).splitlines()) or "> (empty)"
 
 
 def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>") or "(empty)"
+    return markdown_cell(text) or "(empty)"

@@ -42,6 +42,9 @@ def restore_optimizer(
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = tensor
+    known = set().union(*(group.keys() for group in optimizer.param_groups))
+    if unknown := set().union(*(group.keys() for group in record["param_groups"])) - known:
+        raise CheckpointError(f"expected options of {record['class']} in a checkpoint, got {min(unknown)!r}")
     groups = [
         {**group, "betas": tuple(group["betas"])} if "betas" in group else group for group in record["param_groups"]
     ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from textgym import console
+from textgym.consent import names_from, resume_command
 from textgym.data.fingerprint import fingerprint
 from textgym.errors import DataError, is_out_of_memory
-from textgym.pipelines.interrupts import RunInterrupted, signal_of
+from textgym.pipelines.interrupts import RunInterrupted, signal_of, signals_as_interrupts
 from textgym.runs import RunFolder, versions
 from textgym.types import Task
 
@@ -18,6 +19,31 @@ _MEMORY = (
     "Memory ran out. Lower --micro-batch-size (tokens of a forward and backward pass), --n-envs, --batch-size or "
     "--max-prompt-tokens, train adapters only (--lora-rank), or take a smaller model."
 )
+
+
+@contextmanager
+def resuming(path: str, command: str, consent: Collection[str]) -> Iterator[RunFolder]:
+    """Open and hold the folder of an earlier run, which may be somebody else's.
+
+    Args:
+        path: The folder.
+        command: The one that has ``--resume``.
+        consent: ``module:attribute`` names in its settings that may be imported.
+
+    Raises:
+        ConsentError: Within the block, where its settings name a module that is not among them.
+        RunFolderError: The folder is no run.
+        FolderInUseError: Another run works there.
+    """
+    named = names_from(path, resume_command(command, path, {}), consent)
+    with signals_as_interrupts(), named, RunFolder.open(path) as run:
+        yield run
+
+
+def how_to_resume(run: RunFolder, command: str) -> str:
+    """Return the command line that goes on with a run."""
+    config = run.config()
+    return resume_command(command, run.shown, config.get("train") or config.get("settings") or {})
 
 
 def describe_splits(tasks: Iterable[Task]) -> dict[str, str]:
@@ -83,7 +109,7 @@ def advising(run: RunFolder, command: str, *, can_go_on: bool | None = None) -> 
     except KeyboardInterrupt as error:
         if not _has_something(run, can_go_on):
             raise
-        text = f"Go on from the last checkpoint with: textgym {command} --resume {run.shown}"
+        text = f"Go on from the last checkpoint with: {how_to_resume(run, command)}"
         raise RunInterrupted(text, signal_of(error)) from None
     except Exception as error:
         _add_notes(error, run, command, can_go_on)
@@ -100,4 +126,4 @@ def _add_notes(error: Exception, run: RunFolder, command: str, can_go_on: bool |
     if is_out_of_memory(error) and _MEMORY not in notes:
         error.add_note(_MEMORY)
     if _has_something(run, can_go_on) and not any("--resume" in str(note) for note in notes):
-        error.add_note(f"What was done is saved. Once it is mended, go on with: textgym {command} --resume {run.shown}")
+        error.add_note(f"What was done is saved. Once it is mended, go on with: {how_to_resume(run, command)}")

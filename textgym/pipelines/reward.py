@@ -6,7 +6,7 @@ import contextlib
 import copy
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from textgym import console
+from textgym.consent import check_repeated, load_attribute
 from textgym.errors import DataError
 from textgym.feedback import (
     BradleyTerryAnnotator,
@@ -26,10 +27,17 @@ from textgym.feedback import (
     split_records,
     write_records,
 )
+from textgym.metrics.words import count_words, first_words
 from textgym.models.device import pick_device
 from textgym.models.language_model import LanguageModel
 from textgym.pipelines.interrupts import signals_as_interrupts
-from textgym.pipelines.recovery import advising, check_data, describe_splits, say_other_versions
+from textgym.pipelines.recovery import (
+    advising,
+    check_data,
+    describe_splits,
+    resuming,
+    say_other_versions,
+)
 from textgym.pipelines.reward_report import draw_report, report_as_json, show_details, show_report
 from textgym.pipelines.reward_settings import NOISE, AnnotatorName, RewardSettings
 from textgym.pipelines.sampling import Sampling, sample_texts
@@ -53,7 +61,7 @@ from textgym.reward_models import (
     learning_curve,
 )
 from textgym.reward_models.evidence import Candidate, check_split, graded_by, judgements, observe, usable_records
-from textgym.rewards import NAMED_REWARDS, load_attribute
+from textgym.rewards import NAMED_REWARDS
 from textgym.runs import RunFolder
 from textgym.types import Comparison, Example, Question, Record, Task
 
@@ -111,15 +119,22 @@ def run_reward_fit(settings: RewardSettings) -> RunFolder:
     return run
 
 
-def run_reward_resume(path: str, *, accept_changed_data: bool = False) -> RunFolder:
+def run_reward_resume(path: str, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> RunFolder:
     """Go on with an interrupted run: with the feedback that it has, from the newest checkpoint of every fit.
 
+    Args:
+        path: The folder.
+        consent: ``module:attribute`` names in its settings that may be imported: the folder may be somebody else's.
+        accept_changed_data: Go on although the data is not what the run began with.
+
     Raises:
+        ConsentError: Its settings name a module that is not among them.
         RunFolderError: The folder is no run of ``textgym reward fit``.
         DataError: The data has changed.
     """
-    with signals_as_interrupts(), RunFolder.open(path) as run:
+    with resuming(path, "reward fit", consent) as run:
         settings = RewardSettings.from_json(run.settings_of("reward fit"))
+        check_repeated(consent, run.settings_of("reward fit"))
         say_other_versions(run)
         task, splits = _make_task(settings), run.config().get("splits")
         check_data(splits, describe_splits([task]), task.dataset.name, accept_changed_data)
@@ -400,18 +415,14 @@ def _mixed(examples: Sequence[Example], sampled: Sequence[str], rng: np.random.G
     others = rng.permutation(len(examples))
     texts = []
     for example, text, kind, other in zip(examples, sampled, kinds, others, strict=True):
-        words = example.references[0].split()
-        stand_ins = (text, example.references[0], _reference(examples[other]), _first_words(example, len(words)))
+        beginning = first_words(example.prompt, count_words(example.references[0]))
+        stand_ins = (text, example.references[0], _reference(examples[other]), beginning)
         texts.append(stand_ins[kind])
     return texts
 
 
 def _reference(example: Example) -> str:
     return example.references[0] if example.references else ""
-
-
-def _first_words(example: Example, n: int) -> str:
-    return " ".join(example.prompt.split()[:n])
 
 
 def _swapped(questions: Sequence[Question], rng: np.random.Generator) -> list[Question]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -10,10 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from textgym import console
+from textgym.consent import check_repeated
 from textgym.feedback import FeedbackStore, People
 from textgym.pipelines.feedback import require_page, user_name
 from textgym.pipelines.interrupts import RunInterrupted, signal_of, signals_as_interrupts
-from textgym.pipelines.recovery import advising, check_data, describe_splits, say_other_versions
+from textgym.pipelines.recovery import (
+    advising,
+    check_data,
+    describe_splits,
+    how_to_resume,
+    resuming,
+    say_other_versions,
+)
 from textgym.pipelines.reward import annotator_of
 from textgym.pipelines.rlhf_rounds import Loop, RlhfSettings, Round, play, results, simulated_panel
 from textgym.pipelines.setup import (
@@ -53,24 +61,28 @@ def _begin(settings: RlhfSettings) -> RunFolder:
     return _run_rounds(run, settings, task)
 
 
-def run_rlhf_resume(path: str, *, accept_changed_data: bool = False) -> RunFolder:
+def run_rlhf_resume(path: str, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> RunFolder:
     """Go on with an interrupted run where it stopped; nobody is asked anything twice.
 
     Args:
         path: The folder.
+        consent: ``module:attribute`` names in its settings that may be imported: the folder may be somebody else's.
         accept_changed_data: Go on although the data is not what the run began with.
 
     Raises:
+        ConsentError: Its settings name a module that is not among them.
         RunFolderError: The folder is no such run.
         FolderInUseError: It goes on already.
         DataError: The data has changed.
     """
-    run = RunFolder.open(path)
-    config = run.config()
-    if config.get("command") != _COMMAND:
-        raise RunFolderError(f"expected a run of textgym {_COMMAND}, got one of {config.get('command')!r}; start anew")
-    with signals_as_interrupts(), run, _advising(run):
-        settings = settings_from_json(RlhfSettings, config["settings"])
+    with resuming(path, _COMMAND, consent) as run, _advising(run):
+        config = run.config()
+        if config.get("command") != _COMMAND:
+            raise RunFolderError(
+                f"expected a run of textgym {_COMMAND}, got one of {config.get('command')!r}; start a new run"
+            )
+        check_repeated(consent, config.get("settings"))
+        settings = settings_from_json(RlhfSettings, config.get("settings"))
         console.say(f"Going on with {run.shown}.")
         say_other_versions(run)
         task = _check(settings)
@@ -142,7 +154,7 @@ def _advising(run: RunFolder) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt as error:
-            text = f"Nothing is lost. Go on with: textgym {_COMMAND} --resume {run.shown}"
+            text = f"Nothing is lost. Go on with: {how_to_resume(run, _COMMAND)}"
             raise RunInterrupted(text, signal_of(error)) from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from textgym import console
 from textgym.agents.sft import SupervisedTraining, TokenPair, encode_pairs, response_loss
+from textgym.consent import check_repeated
 from textgym.errors import CheckpointError, DataError
 from textgym.models.language_model import LanguageModel
 from textgym.pipelines.evaluate import (
@@ -26,7 +27,14 @@ from textgym.pipelines.evaluate import (
 )
 from textgym.pipelines.interrupts import RunInterrupted, signal_of, signals_as_interrupts, stop_on_request
 from textgym.pipelines.model_card import write_model_card
-from textgym.pipelines.recovery import advising, check_data, describe_splits, say_other_versions
+from textgym.pipelines.recovery import (
+    advising,
+    check_data,
+    describe_splits,
+    how_to_resume,
+    resuming,
+    say_other_versions,
+)
 from textgym.pipelines.settings import check_settings
 from textgym.pipelines.setup import (
     TaskChoice,
@@ -119,16 +127,23 @@ def run_sft(settings: SftSettings) -> RunFolder:
     return tuning.run
 
 
-def run_sft_resume(path: str, *, accept_changed_data: bool = False) -> RunFolder:
+def run_sft_resume(path: str, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> RunFolder:
     """Go on with an interrupted run from its newest checkpoint; one that was stopped before its first begins again.
 
+    Args:
+        path: The folder.
+        consent: ``module:attribute`` names in its settings that may be imported: the folder may be somebody else's.
+        accept_changed_data: Go on although the data is not what the run began with.
+
     Raises:
+        ConsentError: Its settings name a module that is not among them.
         RunFolderError: The folder is no run of ``textgym sft``.
         CheckpointError: There are checkpoints, and none is whole.
         DataError: The data has changed.
     """
-    with signals_as_interrupts(), RunFolder.open(path) as run:
+    with resuming(path, "sft", consent) as run:
         settings = SftSettings.from_json(run.settings_of("sft"))
+        check_repeated(consent, run.settings_of("sft"))
         say_other_versions(run)
         tuning = _begin(settings, run, accept_changed_data)
         had_checkpoints = any(run.checkpoints.glob("step-*"))
@@ -241,7 +256,7 @@ def _train(tuning: _Tuning) -> None:
         plot_loss(run.path / _PLOT, training.losses, "loss, nats per token")
     if request.wanted:
         raise RunInterrupted(
-            f"Saved after {training.step:,} of {steps:,} steps. Go on with: textgym sft --resume {run.shown}",
+            f"Saved after {training.step:,} of {steps:,} steps. Go on with: {how_to_resume(run, 'sft')}",
             signal_of(request),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from textgym import console
 from textgym.agents.checkpoint import load_newest, set_aside_newer
 from textgym.agents.ppo import PPO
 from textgym.agents.vec_env import make_vec_env
+from textgym.consent import check_repeated
 from textgym.errors import CheckpointError
 from textgym.evaluation import fixed_examples
 from textgym.models.device import pick_device
@@ -38,7 +40,14 @@ from textgym.pipelines.interrupts import (
     stop_on_request,
 )
 from textgym.pipelines.model_card import write_model_card
-from textgym.pipelines.recovery import advising, check_data, describe_splits, say_other_versions
+from textgym.pipelines.recovery import (
+    advising,
+    check_data,
+    describe_splits,
+    how_to_resume,
+    resuming,
+    say_other_versions,
+)
 from textgym.pipelines.reward_guard import guarded
 from textgym.pipelines.setup import describe_data, load_model, located, token_level_id
 from textgym.pipelines.tolerance import Tolerance, tolerant_logger
@@ -90,10 +99,19 @@ def run_train(settings: TrainSettings) -> RunFolder:
     return training.run
 
 
-def run_resume(path: str, *, accept_changed_data: bool = False) -> RunFolder:
-    """Go on with an interrupted run; otherwise as :func:`resume`."""
-    with signals_as_interrupts(), RunFolder.open(path) as run:
-        training = resume(run, accept_changed_data=accept_changed_data)
+def run_resume(path: str, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> RunFolder:
+    """Go on with an interrupted run; otherwise as :func:`resume`.
+
+    Args:
+        path: The folder.
+        consent: ``module:attribute`` names in its settings that may be imported: the folder may be somebody else's.
+        accept_changed_data: As for :func:`resume`.
+
+    Raises:
+        ConsentError: Its settings name a module that is not among them.
+    """
+    with resuming(path, "train", consent) as run:
+        training = resume(run, consent, accept_changed_data=accept_changed_data)
         announce(training)
         finish(training)
     return run
@@ -145,21 +163,23 @@ def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
     return Training(run, settings, agent, exam, sheet)
 
 
-def resume(run: RunFolder, *, accept_changed_data: bool = False) -> Training:
+def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> Training:
     """Load the newest checkpoint of a run that can be used, and forget what was logged after it.
 
     A run that was stopped before its first checkpoint begins again.
 
     Args:
         run: The folder; the caller holds its lock.
+        consent: Names that the user repeated; each must stand in the settings of the run.
         accept_changed_data: Go on although the data is not what the run began with.
 
     Raises:
+        ConsentError: Its settings name a module that is not among them.
         RunFolderError: The folder is no training run.
         CheckpointError: There are checkpoints, and none is whole.
         DataError: The data has changed.
     """
-    settings = _settings_of(run)
+    settings = _settings_of(run, consent)
     say_other_versions(run)
     if not any(run.checkpoints.glob("step-*")):
         return _begin_again(run, settings)
@@ -179,7 +199,7 @@ def resume(run: RunFolder, *, accept_changed_data: bool = False) -> Training:
     return Training(run, settings, agent, exam, sheet, resumed=True)
 
 
-def _settings_of(run: RunFolder) -> TrainSettings:
+def _settings_of(run: RunFolder, consent: Collection[str]) -> TrainSettings:
     config = run.config()
     # A run that was killed between two lines has no second record yet.
     record = config.get("train", config.get("settings") if config.get("command") == "train" else None)
@@ -187,6 +207,7 @@ def _settings_of(run: RunFolder) -> TrainSettings:
         raise RunFolderError(
             f"expected a training run to resume, got {run.shown!r}, which never began to train; start anew"
         )
+    check_repeated(consent, record)
     try:
         return TrainSettings.from_json(record)
     except (KeyError, AttributeError, TypeError) as error:
@@ -411,7 +432,7 @@ def _task(training: Training) -> Task:
 
 
 def _advice(run: RunFolder) -> str:
-    return f"Saved. Go on with: textgym train --resume {run.shown}"
+    return f"Saved. Go on with: {how_to_resume(run, 'train')}"
 
 
 def _guess(training: Training, iterations: int) -> str:
