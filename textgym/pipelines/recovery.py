@@ -43,7 +43,8 @@ def resuming(path: str, command: str, consent: Collection[str]) -> Iterator[RunF
 def how_to_resume(run: RunFolder, command: str) -> str:
     """Return the command line that goes on with a run."""
     config = run.config()
-    return resume_command(command, run.shown, config.get("train") or config.get("settings") or {})
+    settings = config.get("train") or config.get("settings")
+    return resume_command(command, run.shown, settings if isinstance(settings, Mapping) else {})
 
 
 def describe_splits(tasks: Iterable[Task]) -> dict[str, str]:
