@@ -5,9 +5,15 @@ PYTHON ?= python3
 VENV ?= .venv
 # The CPU build of torch is installed first: on Linux the default build brings gigabytes of CUDA libraries.
 # With an NVIDIA GPU: make TORCH_INDEX= ...
-TORCH ?= torch==2.13.0
+TESTED_TORCH := torch==2.13.0
+TORCH ?= $(TESTED_TORCH)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 ARGS ?=
+VARY ?= transformers
+ifeq ($(TORCH),1)
+override TORCH := $(TESTED_TORCH)
+override VARY += torch
+endif
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -54,8 +60,8 @@ bench: $(VENV)/.runtime ## Run the benchmarks that need no GPU and nothing else 
 lock: $(VENV)/.dev ## Write the lock files anew, with the newest release of everything but torch
 	$(BIN)/python tools/lock.py "$(TORCH)"
 
-drift: $(VENV)/.dev ## Run the tests with the newest, the oldest and other releases (docs/compatibility.md; hours)
-	$(BIN)/python tools/drift.py --torch "$(TORCH)" $(ARGS)
+drift: $(VENV)/.dev ## Run tests with the newest, oldest and other releases, hours (TORCH=1: of torch too; FRESH=1: again)
+	$(BIN)/python tools/drift.py --torch "$(TORCH)" --torch-index "$(TORCH_INDEX)" $(addprefix --vary=,$(VARY)) $(if $(FRESH),--fresh) $(ARGS)
 
 clean: ## Remove .venv, caches and build products; runs/ stays
 	rm -rf $(VENV) build dist textgym.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -7,7 +7,9 @@ installs it by itself. Both files hold for Python 3.11 and newer, on Linux and o
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,8 +20,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME, DEV = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
 EXTRAS = ("lora", "feedback", "dev")
+PYTHONS = ("3.11", "3.12", "3.13")
+PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin")
+_SOURCE_ONLY = ("rouge-score",)  # pure Python, published without a wheel
 _PIN = re.compile(r"^([a-z0-9][a-z0-9-]*)==([^ ;\\]+)", re.MULTILINE)
-_LEFT_OUT = re.compile(r"torch$|(cuda|nvidia|triton)\b")
+LEFT_OUT = re.compile(r"torch$|(cuda|nvidia|triton)\b")
 _UNIVERSAL = ("--universal", "--generate-hashes", "--python-version", "3.11")
 
 
@@ -27,28 +32,42 @@ class ResolutionError(Exception):
     """No set of versions meets all bounds."""
 
 
-def resolve(*requirements: str, options: Sequence[str] = (), extras: Sequence[str] = ()) -> str:
+def resolve(
+    *requirements: str,
+    options: Sequence[str] = (),
+    extras: Sequence[str] = (),
+    prefer: Path | None = None,
+    keep_torch: bool = False,
+) -> str:
     """Choose versions for pyproject.toml, some of its extras and further requirements; install nothing.
 
     Args:
         requirements: Further requirements, such as ``"transformers==5.17.0"``.
         options: More options of ``uv pip compile``.
         extras: Names of extras of pyproject.toml.
+        prefer: A lock file whose versions are kept where the requirements allow it.
+        keep_torch: Leave torch, and what only its CUDA build needs, in the result.
 
     Returns:
-        A requirements file without torch and what only its CUDA build needs.
+        A requirements file.
 
     Raises:
         ResolutionError: If there is no such set of versions, in the words of uv.
     """
     names = [f"--extra={extra}" for extra in extras]
     with tempfile.TemporaryDirectory() as folder:
-        further = Path(folder, "further.in")
-        further.write_text("\n".join(requirements) + "\n", encoding="utf-8")
+        chosen, further = Path(folder, "chosen.lock"), "\n".join(requirements)
         command = ["pip", "compile", "--quiet", "--custom-compile-command", "make lock", *options, *names]
-        command += [str(ROOT / "pyproject.toml"), str(further)]
-        left_out = {name for name in pins(_uv(command)) if _LEFT_OUT.match(name)}
-        return _uv([*command, *(f"--no-emit-package={name}" for name in sorted(left_out))])
+        command += ["--output-file", str(chosen), str(ROOT / "pyproject.toml"), "-"]
+        if prefer is not None:
+            shutil.copy(prefer, chosen)
+        run_uv(command, further)
+        everything = chosen.read_text(encoding="utf-8")
+        if keep_torch:
+            return everything
+        left_out = {name for name in pins(everything) if LEFT_OUT.match(name)}
+        run_uv([*command, *(f"--no-emit-package={name}" for name in sorted(left_out))], further)
+        return chosen.read_text(encoding="utf-8")
 
 
 def pins(text: str) -> dict[str, str]:
@@ -69,32 +88,52 @@ def write_locks(torch: str) -> None:
     RUNTIME.write_text(part, encoding="utf-8")
 
 
-def _uv(command: Sequence[str]) -> str:
-    result = subprocess.run([_executable(), *command], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+def check_platforms(lock: Path) -> list[str]:
+    """Choose a file for every line of a lock file, on each Python and platform; download and install nothing.
+
+    Returns:
+        The pairs that were checked.
+
+    Raises:
+        ResolutionError: A package has no wheel for one of them, in the words of uv.
+    """
+    for version, system in itertools.product(PYTHONS, PLATFORMS):
+        with tempfile.TemporaryDirectory() as folder:
+            place = ["--python-version", version, "--python-platform", system, "--target", folder]
+            wheels = ["--only-binary", ":all:", *(f"--no-binary={name}" for name in _SOURCE_ONLY)]
+            run_uv(["pip", "install", "--dry-run", "--no-deps", "--require-hashes", *wheels, *place, "-r", str(lock)])
+    return [f"{version} on {system}" for version, system in itertools.product(PYTHONS, PLATFORMS)]
+
+
+def run_uv(command: Sequence[str], text: str = "") -> None:
+    """Run the uv that is installed beside this Python, with ``text`` as its input.
+
+    Raises:
+        ResolutionError: It failed, in its words.
+    """
+    uv = str(Path(sys.executable).with_name("uv"))
+    result = subprocess.run([uv, *command], cwd=ROOT, input=text, capture_output=True, text=True, encoding="utf-8")
     if result.returncode:
         raise ResolutionError(result.stderr.strip())
-    return result.stdout
-
-
-def _executable() -> str:
-    return str(Path(sys.executable).with_name("uv"))
 
 
 def main() -> None:
-    """Write both files, and say what changed."""
+    """Write both files, say what changed, and check them for each Python and platform."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("torch", help="which torch goes with them, such as torch==2.13.0")
     before = {path: pins(path.read_text(encoding="utf-8")) if path.is_file() else {} for path in (RUNTIME, DEV)}
     try:
         write_locks(parser.parse_args().torch)
+        checked = check_platforms(DEV)  # which the other is a part of
     except ResolutionError as error:
-        sys.exit(f"expected versions that go together, got\n{error}")
+        sys.exit(f"expected versions that go together and have wheels, got\n{error}")
     for path, old in before.items():
         new = pins(path.read_text(encoding="utf-8"))
         changed = [name for name in sorted(old.keys() | new) if old.get(name) != new.get(name)]
         print(f"{path.name}: {len(new)} packages")
         for name in changed:
             print(f"  {name} {old.get(name, '-')} -> {new.get(name, '-')}")
+    print(f"A file for every package: Python {', '.join(checked)}")
 
 
 if __name__ == "__main__":
