@@ -48,6 +48,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.benchmarks.controls",
         "textgym.build_assets",
         "textgym.cli",
+        "textgym.cli_doctor",
         "textgym.cli_feedback",
         "textgym.cli_options",
         "textgym.pipelines",
@@ -96,7 +97,8 @@ MODULES = read_modules()
 NAMES = frozenset(module.name for module in MODULES)
 SCRIPTS = [
     Module(str(path.relative_to(ROOT)), False, path.read_text(encoding="utf-8"))
-    for path in sorted((ROOT / "examples").rglob("*.py"))
+    for folder in ("examples", "tools")
+    for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 
 

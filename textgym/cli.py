@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 import textgym
 from textgym import cli_options as options
 from textgym import console
+from textgym.cli_doctor import doctor
 from textgym.cli_feedback import feedback_app
 from textgym.errors import TextGymError, did_you_mean
 
@@ -71,6 +72,7 @@ reward_app = typer.Typer(
 )
 app.add_typer(reward_app, name="reward")
 app.add_typer(feedback_app, name="feedback")
+app.command()(doctor)
 
 
 def main() -> None:

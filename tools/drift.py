@@ -162,10 +162,10 @@ def _make_environment(row: Row, torch_index: str, folder: Path, source: Path) ->
     python = folder / "venv" / "bin" / "python"
     listed = folder / "packages.txt"
     listed.write_text("".join(f"{name}=={version}\n" for name, version in row.packages.items()), encoding="utf-8")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--python", str(python), "install"]
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     index = ["--retries", "1", *(["--extra-index-url", torch_index] if torch_index else [])]
     try:
-        run_uv(["venv", "--quiet", "--python", sys.executable, str(folder / "venv")])
+        run_uv(["venv", "--quiet", "--seed", "--python", sys.executable, str(folder / "venv")])
         _refuse_cuda_build(pip, index, row.torch)
         _call([*pip, "--no-deps", *index, row.torch], "torch cannot be installed")
         run_uv(["pip", "install", "--quiet", "--no-deps", "--python", str(python), "--requirements", str(listed)])
@@ -211,8 +211,14 @@ def _run_tests(python: str, folder: Path, source: Path, arguments: Sequence[str]
 
 
 def count_tests(report: Path, result: Result) -> None:
-    """Read a JUnit report into a result. An error in a fixture or while collecting is a failure."""
+    """Read a JUnit report into a result. An error in a fixture or while collecting is a failure.
+
+    Raises:
+        NotRunError: No test was run.
+    """
     cases = list(ElementTree.parse(report).iter("testcase"))
+    if not cases:
+        raise NotRunError("no test was selected")
     bad = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = [case for case in cases if case not in bad and case.find("skipped") is not None]
     result.passed, result.failed, result.skipped = len(cases) - len(bad) - len(skipped), len(bad), len(skipped)
