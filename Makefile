@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 # The CPU build of torch is installed first: on Linux the default build brings gigabytes of CUDA libraries.
-# With an NVIDIA GPU: make TORCH_INDEX= ...
+# With an NVIDIA GPU: make TORCH_INDEX= ... takes the CUDA build of the same release.
 TESTED_TORCH := torch==2.13.0
 TORCH ?= $(TESTED_TORCH)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu

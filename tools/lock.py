@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ RUNTIME, DEV = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
 EXTRAS = ("lora", "feedback", "dev")
 PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin")
+OLDEST_MACOS = "14.0"  # that torch has wheels for
 _SOURCE_ONLY = ("rouge-score",)  # pure Python, published without a wheel
 _PIN = re.compile(r"^([a-z0-9][a-z0-9-]*)==([^ ;\\]+)", re.MULTILINE)
 LEFT_OUT = re.compile(r"torch$|(cuda|nvidia|triton)\b")
@@ -88,8 +90,8 @@ def write_locks(torch: str) -> None:
     RUNTIME.write_text(part, encoding="utf-8")
 
 
-def check_platforms(lock: Path) -> list[str]:
-    """Choose a file for every line of a lock file, on each Python and platform; download and install nothing.
+def check_platforms(lock: Path, torch: str) -> list[str]:
+    """Choose a file for torch and every line of a lock file, on each Python and platform; install nothing.
 
     Returns:
         The pairs that were checked.
@@ -101,7 +103,9 @@ def check_platforms(lock: Path) -> list[str]:
         with tempfile.TemporaryDirectory() as folder:
             place = ["--python-version", version, "--python-platform", system, "--target", folder]
             wheels = ["--only-binary", ":all:", *(f"--no-binary={name}" for name in _SOURCE_ONLY)]
-            run_uv(["pip", "install", "--dry-run", "--no-deps", "--require-hashes", *wheels, *place, "-r", str(lock)])
+            command = ["pip", "install", "--dry-run", "--no-deps", *wheels, *place]
+            run_uv([*command, "--require-hashes", "-r", str(lock)])
+            run_uv([*command, torch])
     return [f"{version} on {system}" for version, system in itertools.product(PYTHONS, PLATFORMS)]
 
 
@@ -112,7 +116,10 @@ def run_uv(command: Sequence[str], text: str = "") -> None:
         ResolutionError: It failed, in its words.
     """
     uv = str(Path(sys.executable).with_name("uv"))
-    result = subprocess.run([uv, *command], cwd=ROOT, input=text, capture_output=True, text=True, encoding="utf-8")
+    oldest = os.environ | {"MACOSX_DEPLOYMENT_TARGET": OLDEST_MACOS}
+    result = subprocess.run(
+        [uv, *command], cwd=ROOT, env=oldest, input=text, capture_output=True, text=True, encoding="utf-8", check=False
+    )
     if result.returncode:
         raise ResolutionError(result.stderr.strip())
 
@@ -122,9 +129,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("torch", help="which torch goes with them, such as torch==2.13.0")
     before = {path: pins(path.read_text(encoding="utf-8")) if path.is_file() else {} for path in (RUNTIME, DEV)}
+    torch = parser.parse_args().torch
     try:
-        write_locks(parser.parse_args().torch)
-        checked = check_platforms(DEV)  # which the other is a part of
+        write_locks(torch)
+        checked = check_platforms(DEV, torch)  # which the other is a part of
     except ResolutionError as error:
         sys.exit(f"expected versions that go together and have wheels, got\n{error}")
     for path, old in before.items():
@@ -133,7 +141,7 @@ def main() -> None:
         print(f"{path.name}: {len(new)} packages")
         for name in changed:
             print(f"  {name} {old.get(name, '-')} -> {new.get(name, '-')}")
-    print(f"A file for every package: Python {', '.join(checked)}")
+    print(f"There is a file of every package for Python {', '.join(checked)}")
 
 
 if __name__ == "__main__":
