@@ -282,18 +282,20 @@ def main() -> None:
     parser.add_argument("--torch", required=True, help="which torch goes with the rows that do not vary it")
     parser.add_argument("--torch-index", default="", help="further index for torch, such as that of CPU builds")
     parser.add_argument("--vary", action="append", default=[], help="a package to try every minor release of")
+    parser.add_argument("--only", action="append", help="run only the row of this name, such as 'lower bounds'")
     parser.add_argument("--fresh", action="store_true", help="also run what is finished")
     options, given = parser.parse_known_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     arguments = [*([] if any(argument.startswith("tests") for argument in given) else TESTS), *given]
     try:
-        results = run_rows(list(plan(options.torch, options.vary)), options.torch_index, arguments, options.fresh)
+        rows = [row for row in plan(options.torch, options.vary) if row.name in (options.only or [row.name])]
+        results = run_rows(rows, options.torch_index, arguments, options.fresh)
     except NotRunError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on after the last finished row")
     print_table(results, _locked())
-    if given:
+    if given or options.only:
         print(f"{PAGE.relative_to(ROOT)} is unchanged: it shows whole runs only")
     else:
         write_page(results, _locked())

@@ -25,7 +25,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin")
 OLDEST_MACOS = "14.0"  # that torch has wheels for
 _SOURCE_ONLY = ("rouge-score",)  # pure Python, published without a wheel
-_PIN = re.compile(r"^([a-z0-9][a-z0-9-]*)==([^ ;\\]+)", re.MULTILINE)
+_PIN = re.compile(r"^([a-z0-9][a-z0-9-]*)==([^\s;\\]+)", re.MULTILINE)
 LEFT_OUT = re.compile(r"torch$|(cuda|nvidia|triton)\b")
 _UNIVERSAL = ("--universal", "--generate-hashes", "--python-version", "3.11")
 

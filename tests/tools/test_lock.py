@@ -66,6 +66,12 @@ def test_left_out_is_torch_itself_and_cuda_and_nothing_that_is_called_alike() ->
     assert [name for name in [*out, "torchmetrics", "tritonclient", "numpy"] if LEFT_OUT.match(name)] == out
 
 
+def test_pins_are_read_with_and_without_hashes_and_markers() -> None:
+    plain = "a==1.0\n    # via b\nidna==3.20\nnumpy==2.4 ; python_full_version < '3.12'\nnumpy==2.5\n"
+    hashed = "a==1.0 \\\n    --hash=sha256:0\nidna==3.20 \\\n    --hash=sha256:1\nnumpy==2.4 ; x \\\n"
+    assert pins(plain) == pins(hashed) == {"a": "1.0", "idna": "3.20", "numpy": "2.4"}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_no_address_of_a_registry_and_no_path_stands_in_it(name: str) -> None:
     assert re.findall(r"://|--(?:extra-)?index|--find-links|file:|[ =/]/\w+", read(name)) == []
