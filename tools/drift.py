@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -286,6 +287,8 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="also run what is finished")
     options, given = parser.parse_known_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # so that environments are deleted then too
+        signal.signal(number, signal.default_int_handler)
     arguments = [*([] if any(argument.startswith("tests") for argument in given) else TESTS), *given]
     try:
         rows = [row for row in plan(options.torch, options.vary) if row.name in (options.only or [row.name])]
