@@ -127,7 +127,7 @@ def _minors(package: str, last: str) -> list[str]:
 
 
 def _newest_torch() -> str:
-    return pins(resolve("torch", options=("--python", sys.executable), keep_torch=True))["torch"]
+    return pins(resolve("torch", options=("--python", sys.executable)))["torch"]
 
 
 def _resolved(name: str, torch: str, *more: str, options: Sequence[str] = (), prefer: bool = False) -> Row:
@@ -136,7 +136,8 @@ def _resolved(name: str, torch: str, *more: str, options: Sequence[str] = (), pr
         text = resolve(torch, *more, options=chosen, extras=_EXTRAS, prefer=DEV if prefer else None)
     except ResolutionError as error:
         return Row(name, torch, {}, " ".join(str(error).split()))
-    return Row(name, torch, pins(text))
+    found = pins(text)
+    return Row(name, torch, {package: found[package] for package in found if not LEFT_OUT.match(package)})
 
 
 def run_row(row: Row, torch_index: str, arguments: Sequence[str], source: Path) -> Result:

@@ -39,7 +39,6 @@ def resolve(
     options: Sequence[str] = (),
     extras: Sequence[str] = (),
     prefer: Path | None = None,
-    keep_torch: bool = False,
 ) -> str:
     """Choose versions for pyproject.toml, some of its extras and further requirements; install nothing.
 
@@ -48,10 +47,9 @@ def resolve(
         options: More options of ``uv pip compile``.
         extras: Names of extras of pyproject.toml.
         prefer: A lock file whose versions are kept where the requirements allow it.
-        keep_torch: Leave torch, and what only its CUDA build needs, in the result.
 
     Returns:
-        A requirements file.
+        A requirements file, with torch and what its CUDA build needs.
 
     Raises:
         ResolutionError: If there is no such set of versions, in the words of uv.
@@ -64,11 +62,6 @@ def resolve(
         if prefer is not None:
             shutil.copy(prefer, chosen)
         run_uv(command, further)
-        everything = chosen.read_text(encoding="utf-8")
-        if keep_torch:
-            return everything
-        left_out = {name for name in pins(everything) if LEFT_OUT.match(name)}
-        run_uv([*command, *(f"--no-emit-package={name}" for name in sorted(left_out))], further)
         return chosen.read_text(encoding="utf-8")
 
 
@@ -81,12 +74,14 @@ def pins(text: str) -> dict[str, str]:
 
 
 def write_locks(torch: str) -> None:
-    """Resolve everything, then the part of it that running textgym takes, and write both."""
+    """Resolve everything, then the part of it that running textgym takes, and write both without torch."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     first = (torch, *project["build-system"]["requires"])
-    DEV.write_text(resolve(*first, options=_UNIVERSAL, extras=EXTRAS), encoding="utf-8")
+    everything = resolve(*first, options=_UNIVERSAL, extras=EXTRAS)
+    left_out = [f"--no-emit-package={name}" for name in sorted(pins(everything)) if LEFT_OUT.match(name)]
+    DEV.write_text(resolve(*first, options=(*_UNIVERSAL, *left_out), extras=EXTRAS), encoding="utf-8")
     # The versions of the larger set, so that the developer tools add to what is installed and change nothing of it.
-    part = resolve(*first, options=(*_UNIVERSAL, "--constraints", str(DEV)))
+    part = resolve(*first, options=(*_UNIVERSAL, *left_out, "--constraints", str(DEV)))
     RUNTIME.write_text(part, encoding="utf-8")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -49,6 +51,20 @@ def test_all_is_well_with_what_was_installed() -> None:
     assert shown.stdout.splitlines()[-1] == "All is well."
     assert "Cached decoding is on" in shown.stdout
     assert metadata.version("transformers") in shown.stdout
+
+
+@pytest.mark.slow
+def test_all_is_well_on_a_terminal_that_shows_ascii_only() -> None:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "PYTHON"))}
+    shown = subprocess.run(
+        [sys.executable, "-P", "-c", "from textgym.cli import main; main()", "doctor"],
+        env=plain | {"LC_ALL": "C", "PYTHONUTF8": "0"},
+        capture_output=True,
+        encoding="ascii",
+    )
+    assert shown.returncode == 0
+    assert "Encoding: output ascii" in shown.stdout
+    assert "export PYTHONUTF8=1" in shown.stderr
 
 
 def test_a_package_that_is_missing_is_named_with_its_command(set_version: SetVersion) -> None:
