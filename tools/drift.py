@@ -186,7 +186,7 @@ def _refuse_cuda_build(pip: Sequence[str], index: Sequence[str], torch: str) -> 
     needed = found["metadata"].get("requires_dist", [])
     if _needs_cuda(needed) and not _needs_cuda(metadata.requires("torch") or []):
         version = found["metadata"]["version"]
-        raise NotRunError(f"no CPU build of torch {version} could be reached; TORCH_INDEX= takes the CUDA build")
+        raise NotRunError(f"only a CUDA build of torch {version} could be reached, and the one here is none")
 
 
 def _needs_cuda(requirements: Sequence[str]) -> bool:

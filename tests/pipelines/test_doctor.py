@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tomllib
+import warnings
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_all_is_well_with_what_was_installed() -> None:
     shown = run()
     assert shown.exit_code == 0
     assert shown.stdout.splitlines()[-1] == "All is well."
-    assert "Cached decoding is on" in shown.stdout
+    assert "Cached decoding of texts of 560 tokens is on" in shown.stdout
     assert metadata.version("transformers") in shown.stdout
 
 
@@ -99,7 +100,18 @@ def test_a_model_that_does_not_load_is_a_problem() -> None:
     shown = run("--model", "./nothing")
     assert shown.exit_code == 1
     assert "./nothing does not load" in shown.stderr
-    assert "Cached decoding is on" in shown.stdout  # the shipped one does
+    assert "Cached decoding of texts of 560 tokens is on" in shown.stdout  # the shipped one does
+
+
+def test_warnings_of_a_model_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_model(name: str, device: str) -> LanguageModel:
+        warnings.warn("ModelX is not continued from keys and values: it counts a window", stacklevel=1)
+        return load_language_model(name)
+
+    monkeypatch.setattr("textgym.pipelines.setup.load_model", load_model)
+    shown = run()
+    assert shown.exit_code == 0
+    assert "Warning: ModelX is not continued from keys and values: it counts a window" in shown.stderr
 
 
 def test_requirements_are_those_of_the_project_and_of_what_users_can_need() -> None:

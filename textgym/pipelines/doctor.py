@@ -11,7 +11,6 @@ import os
 import platform
 import re
 import sys
-import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +25,7 @@ _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+).*?>=(?P<least>[0-9.]+)(?:.*extra == ['\"](?P<extra>[a-z]+)['\"])?"
 )
 _OPTIONAL = ("lora", "feedback")
+_TASK_TOKENS = 560  # prompt and response of the built-in task
 _PROMPT_TOKENS, _NEW_TOKENS = 48, 16
 
 
@@ -154,18 +154,13 @@ def _report_models(model: str, device: str) -> list[str]:
 
 def _report_model(name: str, device: str) -> list[str]:
     console.heading(f"Model {name}")
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        try:
-            from textgym.pipelines.setup import load_model, quiet_libraries
+    try:
+        from textgym.pipelines.setup import load_model, quiet_libraries
 
-            quiet_libraries()
-            model = load_model(name, device)
-            _describe(model)
-        except (TextGymError, ImportError, ValueError) as error:
-            return [f"{name} does not load: {error}"]
-    for text in dict.fromkeys(str(each.message) for each in said):
-        console.warn(text)
+        quiet_libraries()  # what is slower than it might be is a warning, with the reason and what it costs
+        _describe(load_model(name, device))
+    except (TextGymError, ImportError, ValueError) as error:
+        return [f"{name} does not load: {error}"]
     return []
 
 
@@ -173,6 +168,8 @@ def _describe(model: LanguageModel) -> None:
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     dtype = str(next(model.network.parameters()).dtype).removeprefix("torch.")
     longest = model.context_length
+    tokens = min(_TASK_TOKENS, longest or _TASK_TOKENS)
+    model.require_context(tokens)
     console.say(
         f"{type(model.network).__name__}, {parameters:,} parameters in {dtype} on {model.device}, vocabulary "
         f"{model.vocab_size:,}, context {f'{longest:,} tokens' if longest is not None else 'without end'}"
@@ -181,7 +178,7 @@ def _describe(model: LanguageModel) -> None:
     read = tokens_read(model, length, _NEW_TOKENS)
     whole = sum(length + step for step in range(_NEW_TOKENS))
     state = "on: keys and values are kept" if model.is_cacheable else "off: every token reads its whole text again"
-    console.say(f"Cached decoding is {state}")
+    console.say(f"Cached decoding of texts of {tokens} tokens is {state}")
     console.say(
         f"A response of {_NEW_TOKENS} tokens to a prompt of {length} reads {read:,} tokens (without a cache {whole:,})"
     )
