@@ -17,9 +17,12 @@ from typer.core import TyperGroup
 import textgym
 from textgym import cli_options as options
 from textgym import console
-from textgym.cli_doctor import doctor
 from textgym.cli_feedback import feedback_app
+from textgym.cli_machine import bench, doctor
+from textgym.consent import FIELDS, find_user_modules_in, names_module
 from textgym.errors import TextGymError, did_you_mean
+from textgym.escaping import printable
+from textgym.plots import ignore_style_of_folder
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _WRONG_PATH = FileExistsError | FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
@@ -72,11 +75,14 @@ reward_app = typer.Typer(
 )
 app.add_typer(reward_app, name="reward")
 app.add_typer(feedback_app, name="feedback")
+app.command()(bench)
 app.command()(doctor)
 
 
 def main() -> None:
     """Entry point of the ``textgym`` script."""
+    if sys.path[0] in ("", os.getcwd()):  # as with `python -c`: a torch.py in a folder of downloads is not torch
+        del sys.path[0]
     app()
 
 
@@ -92,7 +98,9 @@ def _root(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit
-    sys.path.insert(0, os.getcwd())  # so that module:attribute finds the user's own modules, as with `python -m`
+    find_user_modules_in(os.getcwd())
+    if ignore_style_of_folder():
+        console.remark("The matplotlibrc in this folder is not followed.")
 
 
 @app.command()
@@ -247,8 +255,7 @@ def train(
     if resume is None:
         run_train(_settings(TrainSettings, context))
     else:
-        _refuse_options_with_resume(context)
-        run_resume(resume)
+        run_resume(resume, _consent_with_resume(context))
 
 
 @app.command()
@@ -301,8 +308,7 @@ def rlhf(
     if resume is None:
         run_rlhf(_settings(RlhfSettings, context))
     else:
-        _refuse_options_with_resume(context)
-        run_rlhf_resume(resume)
+        run_rlhf_resume(resume, _consent_with_resume(context))
 
 
 @app.command()
@@ -331,31 +337,6 @@ def evaluate(
     from textgym.pipelines.evaluate import EvaluateSettings, run_evaluate
 
     run_evaluate(_settings(EvaluateSettings, context))
-
-
-@app.command()
-def bench(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="ppo, rollout, scaling, env, peers, gpu, active-selection, dialogue-rewards or feedback-modes.",
-        ),
-    ],
-    repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed runs of each case.")] = 3,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Tiny sizes, to see that it runs.")] = False,
-    device: Annotated[
-        str | None, typer.Option("--device", help="auto, cpu or cuda; cuda for gpu, else cpu by default.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
-    json_file: Annotated[str | None, typer.Option("--json", help="Write everything measured to this file.")] = None,
-    picture: Annotated[str | None, typer.Option("--picture", help="Draw it, where it can be drawn.")] = None,
-) -> None:
-    """Measure what things cost beside what cannot be avoided, and what reward models learn."""
-    _quiet()
-    from textgym.pipelines.bench import BenchSettings, run_bench
-
-    run_bench(BenchSettings(name, repetitions, smoke, device, threads, json_file, picture))
 
 
 @app.command()
@@ -428,12 +409,22 @@ def _quiet() -> None:
     quiet_libraries()
 
 
-def _refuse_options_with_resume(context: typer.Context) -> None:
-    """A run goes on with its own settings; others given beside ``--resume`` would be silently ignored."""
+def _consent_with_resume(context: typer.Context) -> list[str]:
+    """Return the names of modules that are repeated beside ``--resume``, which says that they may be imported.
+
+    A run goes on with its own settings; others given beside ``--resume`` would be silently ignored.
+    """
+    names = []
     for parameter in context.command.params:
-        if parameter.name != "resume" and _is_given(context, str(parameter.name)):
+        name = str(parameter.name)
+        if name == "resume" or not _is_given(context, name):
+            continue
+        if name in FIELDS and names_module(context.params[name]):
+            names.append(str(context.params[name]))
+        else:
             option = parameter.opts[0] if parameter.param_type_name == "option" else "ENV_ID"
             raise ValueError(f"expected --resume alone, got {option} too: a run keeps its own settings; leave it out")
+    return names
 
 
 def _wants_stdin(context: typer.Context) -> bool:
@@ -460,7 +451,7 @@ def _report_interrupt(error: KeyboardInterrupt) -> int:
 def _report(error: Exception, debug: bool) -> int:
     """Print one line about an error; return the exit code."""
     if debug:
-        traceback.print_exception(error)
+        sys.stderr.write(printable("".join(traceback.format_exception(error))))
     usage = getattr(error, "format_message", None)
     if usage is not None:  # wrong command, option or value
         console.error(f"{_usage_message(error, usage())} (textgym --help lists what there is)")
