@@ -232,7 +232,7 @@ def _call(command: Sequence[str], problem: str) -> str:
     if result.returncode:
         lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
         errors = [line for line in lines if line.startswith("ERROR")] or lines
-        raise NotRunError(f"{problem}: {errors[-1] if errors else result.returncode}")
+        raise NotRunError(f"{problem}: {errors[0] if errors else result.returncode}")
     return result.stdout
 
 
