@@ -55,6 +55,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.cli",
         "textgym.cli_errors",
         "textgym.cli_feedback",
+        "textgym.cli_machine",
         "textgym.cli_options",
         "textgym.pipelines",
     ),
@@ -102,7 +103,8 @@ MODULES = read_modules()
 NAMES = frozenset(module.name for module in MODULES)
 SCRIPTS = [
     Module(str(path.relative_to(ROOT)), False, path.read_text(encoding="utf-8"))
-    for path in sorted((ROOT / "examples").rglob("*.py"))
+    for folder in ("examples", "tools")
+    for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 
 

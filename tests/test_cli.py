@@ -16,7 +16,7 @@ import textgym
 from textgym import cli, console
 from textgym.types import Interval
 
-COMMANDS = ("envs", "demo", "sft", "train", "rlhf", "evaluate", "generate", "play", "reward", "bench")
+COMMANDS = ("envs", "demo", "sft", "train", "rlhf", "evaluate", "generate", "play", "reward", "bench", "doctor")
 
 
 def run(*arguments: str, text: str | None = None) -> Result:

@@ -18,6 +18,7 @@ from textgym import cli_options as options
 from textgym import console
 from textgym.cli_errors import BAD_INPUT, FAILED, INTERRUPTED, reader_is_gone, report, report_interrupt
 from textgym.cli_feedback import feedback_app
+from textgym.cli_machine import bench, doctor
 from textgym.consent import FIELDS, find_user_modules_in, names_module
 from textgym.plots import ignore_style_of_folder
 
@@ -69,6 +70,8 @@ reward_app = typer.Typer(
 )
 app.add_typer(reward_app, name="reward")
 app.add_typer(feedback_app, name="feedback")
+app.command()(bench)
+app.command()(doctor)
 
 
 def main() -> None:
@@ -355,31 +358,6 @@ def evaluate(
     from textgym.pipelines.evaluate import EvaluateSettings, run_evaluate
 
     run_evaluate(_settings(EvaluateSettings, context))
-
-
-@app.command()
-def bench(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="ppo, rollout, scaling, env, peers, gpu, active-selection, dialogue-rewards or feedback-modes.",
-        ),
-    ],
-    repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed runs of each case.")] = 3,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Tiny sizes, to see that it runs.")] = False,
-    device: Annotated[
-        str | None, typer.Option("--device", help="auto, cpu or cuda; cuda for gpu, else cpu by default.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
-    json_file: Annotated[str | None, typer.Option("--json", help="Write everything measured to this file.")] = None,
-    picture: Annotated[str | None, typer.Option("--picture", help="Draw it, where it can be drawn.")] = None,
-) -> None:
-    """Measure what things cost beside what cannot be avoided, and what reward models learn."""
-    _quiet()
-    from textgym.pipelines.bench import BenchSettings, run_bench
-
-    run_bench(BenchSettings(name, repetitions, smoke, device, threads, json_file, picture))
 
 
 @app.command()
