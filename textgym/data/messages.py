@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from textgym.types import Message
 
-class Message(NamedTuple):
-    """One turn of a chat."""
+__all__ = ["Message", "MessageError", "flatten", "is_chat", "last_answer", "parse_flat", "parse_messages", "split_chat"]
 
-    role: str
-    content: str
+_SPEAKERS = {"human": "user", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant", "model": "assistant"}
 
 
 class MessageError(ValueError):

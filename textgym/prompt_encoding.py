@@ -1,0 +1,189 @@
+"""Prompts as ids: whole texts, tokenised whole; what does not fit a budget is cut as text before that."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import tokenizers
+
+from textgym.chat import ChatTemplate
+from textgym.text_encoding import TextEncoding
+from textgym.types import Conversation, Message, Prompt
+
+_MOST_CHARACTERS = 6  # per id, on average, of a text that is cut before it is encoded
+_MARGIN = 32  # ids by which the start of a text may seem longer than all of it
+_LONGEST_WORD = 48  # characters; what is longer is no word, and is cut anywhere
+_SPACE = re.compile(r"\s")
+# Thai, Lao, Tibetan, Burmese, Khmer, Chinese and Japanese are written without spaces between words.
+_WITHOUT_SPACES = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
+)
+
+
+class EncodedPrompt(NamedTuple):
+    """The ids of one prompt, and whether some of it had to be cut to fit."""
+
+    ids: list[int]
+    truncated: bool
+
+
+class PromptEncoder:
+    """Encodes prompts for one tokenizer.
+
+    Args:
+        encoding: Encodes texts.
+        template: The model's chat template, if it has one.
+        bos: Ids that the tokenizer's own post-processor puts before a text; a template writes its own.
+        fallback: Stands for a prompt without any id.
+    """
+
+    def __init__(
+        self, encoding: TextEncoding, template: ChatTemplate | None, bos: Sequence[int], fallback: int
+    ) -> None:
+        self._encoding, self._template, self._bos, self._fallback = encoding, template, list(bos), fallback
+
+    def __call__(self, prompts: Sequence[Prompt], budget: int) -> list[EncodedPrompt]:
+        """Encode prompts of at most ``budget`` ids each; `Tokenizer.encode_prompts` tells the rules.
+
+        Raises:
+            ValueError: The budget is too small for what may not be cut.
+        """
+        conversations = [self._conversation(prompt) for prompt in prompts]
+        starts = [_start(each.body, budget * _MOST_CHARACTERS) for each in conversations]
+        texts = [self._write(each, start) for each, start in zip(conversations, starts, strict=True)]
+        encoded = []
+        for conversation, start, ids in zip(conversations, starts, self._ids(texts), strict=True):
+            encoded.append(self._fit(conversation, start, ids, budget))
+        return encoded
+
+    def _conversation(self, prompt: Prompt) -> Conversation:
+        """Return the messages of a prompt; without a template, the text as it is."""
+        if self._template is None or prompt.conversation is None:
+            return Conversation((), prompt.before, prompt.body, prompt.after)
+        return prompt.conversation
+
+    def _write(self, conversation: Conversation, body: str) -> str:
+        """Return the whole text of a prompt with that body."""
+        earlier, before, _, after, later = conversation
+        if self._template is None:
+            return before + body + after
+        messages = [*earlier, Message("user", before + body + after), *later]
+        quoted = [Message(role, self._encoding.quote(content)) for role, content in messages]
+        return self._template.render(quoted)
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        if self._template is not None:
+            return self._encoding.written(texts)
+        return [[*self._bos, *encoding.ids] for encoding in self._encoding.plain(texts)]
+
+    def _fit(self, conversation: Conversation, start: str, ids: list[int], budget: int) -> EncodedPrompt:
+        """Return the ids of a prompt whose text with ``start`` as its body has ``ids``."""
+        if len(start) < len(conversation.body) and len(ids) <= budget + _MARGIN:
+            start = conversation.body
+            ids = self._ids([self._write(conversation, start)])[0]
+        if len(ids) <= budget:
+            return EncodedPrompt(ids or [self._fallback], False)
+        shorter = self._without_old_turns(conversation, budget) if conversation.earlier else None
+        if shorter is None:
+            shorter = self._with_cut_body(conversation, start, ids, budget)
+        return EncodedPrompt(shorter or [self._fallback], True)
+
+    def _without_old_turns(self, conversation: Conversation, budget: int) -> list[int] | None:
+        """Return the ids with as many of the last turns as fit before the user's; ``None`` if not even none does."""
+        opening, turns = _opening(conversation.earlier)
+        begins = [place for place in range(1, len(turns)) if turns[place].role == "user"] + [len(turns)]
+
+        def ids_from(place: int) -> list[int]:
+            shorter = conversation._replace(earlier=(*opening, *turns[place:]))
+            return self._ids([self._write(shorter, conversation.body)])[0]
+
+        place = bisect_left(begins, True, key=lambda begin: len(ids_from(begin)) <= budget)
+        return ids_from(begins[place]) if place < len(begins) else None
+
+    def _with_cut_body(self, conversation: Conversation, start: str, ids: list[int], budget: int) -> list[int]:
+        """Return the ids without older turns and with so much of the body as fits; then the system's text is cut."""
+        opening, turns = _opening(conversation.earlier)
+        left = conversation._replace(earlier=opening)
+        if turns:
+            ids = self._ids([self._write(left, start)])[0]
+        ids = self._cut(lambda body: self._write(left, body), start, ids, budget)
+        if len(ids) > budget and opening:
+            *others, last = opening
+
+            def write(text: str) -> str:
+                return self._write(left._replace(earlier=(*others, last._replace(content=text))), "")
+
+            ids = self._cut(write, last.content, ids, budget)
+        if len(ids) > budget:
+            raise ValueError(
+                f"expected a budget of at least {len(ids)} tokens, for the text around the document, got {budget}; "
+                "raise max_prompt_tokens or shorten the prompt template"
+            )
+        return ids
+
+    def _cut(self, write: Callable[[str], str], text: str, ids: list[int], budget: int) -> list[int]:
+        """Return the ids of ``write(text)``, now ``ids``, with ``text`` cut until they fit or nothing of it is left."""
+        encoding = self._encoding.plain([text])[0]
+        keep = len(encoding.ids)
+        while len(ids) > budget and keep > 0:
+            keep = max(0, keep - (len(ids) - budget))
+            kept = cut_text(text, _end(encoding, keep))
+            while keep > 0 and _end(encoding, keep) > len(kept):
+                keep -= 1
+            ids = self._ids([write(kept if keep else "")])[0]
+        return ids
+
+
+def cut_text(text: str, end: int) -> str:
+    """Return at most the first ``end`` characters of a text, cut at a word boundary near there.
+
+    The end of a word that is cut goes, with white space before it. There is no word to spare where the text is written
+    without spaces, where all of it is one word, or where the word has more than 48 characters: then the cut is where it
+    is asked for, but not between a letter and its accents.
+    """
+    kept = text[:end]
+    if end >= len(text) or text[end].isspace():
+        return kept.rstrip()
+    word = _last_word(kept)
+    if word is not None and not _WITHOUT_SPACES.match(text[end]):
+        return kept[: len(kept) - word].rstrip()
+    while kept and unicodedata.category(text[len(kept)]).startswith("M") and end - len(kept) < _LONGEST_WORD:
+        kept = kept[:-1]
+    return kept.rstrip()
+
+
+def _last_word(text: str) -> int | None:
+    """Return the length of the word at the end of a text, ``None`` if there is no near boundary before it."""
+    for length in range(min(len(text), _LONGEST_WORD + 1)):
+        last = text[len(text) - length - 1]
+        if last.isspace() or _WITHOUT_SPACES.match(last):
+            return length
+    return None
+
+
+def _opening(messages: Sequence[Message]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """Split a conversation into what stands before the first turn (a system prompt), and the turns."""
+    spoken = [place for place, message in enumerate(messages) if message.role in ("user", "assistant")]
+    first = spoken[0] if spoken else len(messages)
+    return tuple(messages[:first]), tuple(messages[first:])
+
+
+def _start(text: str, length: int) -> str:
+    """Return the words of ``text`` that begin within its first ``length`` characters, or a little more."""
+    if len(text) <= length:
+        return text
+    space = _SPACE.search(text, length, length + _LONGEST_WORD)
+    return text[: space.start() if space else length]
+
+
+def _end(encoding: tokenizers.Encoding, count: int) -> int:
+    """Return where the whole characters of the first ``count`` ids end in their text."""
+    if count == 0:
+        return 0
+    end: int = encoding.offsets[count - 1][1]
+    following = encoding.offsets[count][0] if count < len(encoding.ids) else end
+    return min(end, following)
