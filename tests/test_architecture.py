@@ -26,11 +26,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "textgym.assets",
         "textgym.chat",
+        "textgym.chat_sandbox",
         "textgym.errors",
         "textgym.hub",
+        "textgym.prompt_encoding",
         "textgym.registration",
         "textgym.spaces",
         "textgym.stopping",
+        "textgym.text_encoding",
         "textgym.token_bytes",
         "textgym.tokenization",
         "textgym.types",
@@ -64,7 +67,7 @@ MAY_IMPORT_TORCH = {
 }
 HEAVY = {"accelerate", "peft", "sentence_transformers", "stable_baselines3", "torch", "transformers"}
 OPTIONAL = {"fastapi", "jinja2", "pydantic", "starlette", "uvicorn"}  # of the extra "feedback"
-MAY_IMPORT_OPTIONAL = {"textgym.feedback.server"}
+MAY_IMPORT_OPTIONAL = {"textgym.chat_sandbox", "textgym.feedback.server"}
 MAX_FUNCTION_LINES = 80
 MAX_FILE_LINES = 500
 

@@ -12,6 +12,7 @@ from textgym.errors import CheckpointError, ModelError
 from textgym.hub import resolve_folder
 from textgym.stopping import build_stop_table
 from textgym.tokenization import Tokenizer
+from textgym.types import Prompt
 
 TEXTS = st.text(max_size=60)
 
@@ -80,10 +81,9 @@ def test_response_starts_with_exactly_one_space(tokenizer: Tokenizer, metaspace_
         assert each.encode_response("") == []
 
 
-def test_prompt_is_three_pieces_joined_as_ids(tokenizer: Tokenizer) -> None:
+def test_prompt_is_encoded_as_one_text(tokenizer: Tokenizer) -> None:
     prompt = tokenizer.encode_prompt("Text: ", "The council met", "\n\nSummary:", 100)
-    expected = [id_ for piece in ("Text: ", "The council met", "\n\nSummary:") for id_ in tokenizer.encode(piece)]
-    assert prompt == (expected, False)
+    assert prompt == (tokenizer.encode("Text: The council met\n\nSummary:"), False)
 
 
 def test_prompt_cut_at_a_word_keeps_the_frame(tokenizer: Tokenizer) -> None:
@@ -101,11 +101,13 @@ def test_prompt_cut_at_a_word_keeps_the_frame(tokenizer: Tokenizer) -> None:
 
 @given(body=TEXTS, room=st.integers(0, 30))
 def test_prompt_never_exceeds_its_budget(tokenizer: Tokenizer, body: str, room: int) -> None:
-    tail = tokenizer.encode("\n\nSummary:")
-    ids, cut = tokenizer.encode_prompt("", body, "\n\nSummary:", room + len(tail))
-    assert len(ids) <= room + len(tail)
-    assert ids[len(ids) - len(tail) :] == tail
-    assert cut == (len(tokenizer.encode(body)) > room)
+    budget = room + len(tokenizer.encode("\n\nSummary:"))
+    ids, cut = tokenizer.encode_prompt("", body, "\n\nSummary:", budget)
+    whole = tokenizer.encode(body + "\n\nSummary:")
+    assert len(ids) <= budget
+    assert tokenizer.decode_batch([ids], strip=False)[0].endswith("\n\nSummary:")
+    assert cut == (len(whole) > budget)
+    assert cut or ids == whole
 
 
 @pytest.mark.parametrize("letters", ["ab ", "abcdefghijk", "東京 ", "a\n\n  "])
@@ -113,10 +115,13 @@ def test_long_texts_are_cut_as_if_all_of_them_was_encoded(tokenizer: Tokenizer, 
     """Also where most of a text is white space, or ids have many characters, so that its start has too few ids."""
     for length in range(1, 400, 7):
         body = (letters * length)[: 6 * length]
-        ids = tokenizer.encode(body)
+        ids = tokenizer.encode("a" + body)
         prompt = tokenizer.encode_prompt("a", body, "", 13)
-        assert prompt.truncated == (len(ids) > 12)
-        assert prompt.ids[1:] == ids[: len(prompt.ids) - 1]
+        assert prompt.truncated == (len(ids) > 13)
+        assert len(prompt.ids) <= 13
+        kept = tokenizer.decode_batch([prompt.ids], strip=False)[0]
+        assert ("a" + body).startswith(kept)
+        assert prompt.ids == tokenizer.encode(kept)
 
 
 def test_many_texts_are_decoded_like_few(tokenizer: Tokenizer) -> None:
@@ -128,7 +133,7 @@ def test_many_texts_are_decoded_like_few(tokenizer: Tokenizer) -> None:
 def test_prompts_in_a_batch_equal_single_ones(tokenizer: Tokenizer) -> None:
     bodies = ["The council met", "", "東京 🎉 " * 20]
     singles = [tokenizer.encode_prompt("a", body, "z", 20) for body in bodies]
-    assert tokenizer.encode_prompts("a", bodies, "z", 20) == singles
+    assert tokenizer.encode_prompts([Prompt("a", body, "z") for body in bodies], 20) == singles
 
 
 def test_too_small_a_budget_says_what_is_needed(tokenizer: Tokenizer) -> None:
@@ -150,7 +155,7 @@ def test_bos_of_the_post_processor_starts_prompts_only(metaspace_folder: Path) -
 def test_chat_template_frames_the_text_and_stays_special(chat_folder: Path) -> None:
     chat = Tokenizer.load(chat_folder)
     ids = chat.encode_prompt("Sum up: ", "a <eos> b", "!", 60).ids
-    expected = [2, *chat.encode("user\n"), *chat.encode("Sum up: "), *chat.encode("a <eos> b"), *chat.encode("!"), 1]
+    expected = [2, *chat.encode("user\nSum up: a <eos> b!"), 1]
     assert ids[: len(expected)] == expected
     assert ids[len(expected) :] == [*chat.encode("\n"), 2, *chat.encode("assistant\n")]
 

@@ -106,7 +106,7 @@ class ChatTemplate:
     @cached_property
     def _compiled(self) -> Any:
         sandbox = _sandbox()
-        extra = {"raise_exception": _refuse, "strftime_now": lambda format: self.now.strftime(format)}
+        extra = {"raise_exception": _refuse, "strftime_now": self.now.strftime}
         try:
             return sandbox.compile_template(self.source, extra)
         except Exception as error:  # a template may be anything

@@ -2,8 +2,8 @@
 
 Templates come with models, so they are foreign programs. Jinja's immutable sandbox keeps them from Python's internals;
 what it does not bound is work: two nested loops, a string multiplied by a billion, a macro that calls itself. Here
-every template is rewritten before it runs, so that each turn of a loop, each call, filter and operation that can grow, and
-each piece of text it writes is counted. That needs no signal and no thread, so it works wherever Python does.
+every template is rewritten before it runs, so that each turn of a loop, each call, filter and operation that can grow,
+and each piece of text it writes is counted. That needs no signal and no thread, so it works wherever Python does.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class _Counting(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         """Count the characters of ``a ~ b``."""
         self.generic_visit(node)
-        return _through("_joined", nodes.List(node.nodes).set_lineno(node.lineno))
+        return _through("_joined", nodes.List(node.nodes, lineno=node.lineno))
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
         """Count the length of slices, which are copies."""
@@ -196,13 +196,13 @@ class _Counting(NodeTransformer):
 
 def _constant(node: nodes.Expr) -> nodes.Expr:
     """Return the text between tags as an expression."""
-    return nodes.Const(node.data).set_lineno(node.lineno) if isinstance(node, nodes.TemplateData) else node
+    return nodes.Const(node.data, lineno=node.lineno) if isinstance(node, nodes.TemplateData) else node
 
 
-def _through(name: str, node: nodes.Expr, *, keep: bool = False) -> nodes.Expr:
+def _through(name: str, node: Any, *, keep: bool = False) -> nodes.Filter:
     """Return the expression ``node|name``."""
     arguments: list[nodes.Expr] = [nodes.Const(True)] if keep else []
-    return nodes.Filter(node, name, arguments, [], None, None).set_lineno(node.lineno)
+    return nodes.Filter(node, name, arguments, [], None, None, lineno=node.lineno)
 
 
 class _Turns:

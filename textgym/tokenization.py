@@ -194,8 +194,21 @@ class Tokenizer:
         return [text.strip() for text in texts] if strip else texts
 
     def stop_table(self, stops: Sequence[str]) -> StopTable:
-        """Return the automaton that finds the end of a text at any of ``stops`` token by token, without decoding."""
-        return build_stop_table(stops, self.token_bytes)
+        """Return the automaton that finds the end of a text at any of ``stops`` token by token, without decoding.
+
+        Raises:
+            ValueError: A stop string is empty, or not one that the tokenizer can write.
+            TypeError: ``stops`` is one string instead of a sequence of them.
+        """
+        table = build_stop_table(stops, self.token_bytes)
+        for stop in table.stops:
+            (written,) = self.decode_batch([self.encode(f"x{stop}x")], strip=False)
+            if stop not in written:
+                raise ValueError(
+                    f"expected stop strings that the tokenizer of {self.name!r} can write, got {stop!r}, of which it "
+                    f"makes {written[1:-1]!r}; give a string that it keeps"
+                )
+        return table
 
     def require_eos(self) -> int:
         """Return the id that ends a response, the last of :attr:`response_end`.

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from textgym.agents.sft import TokenPair, encode_pairs, response_loss, supervised_fine_tune
-from textgym.envs.prompts import prompt_pieces
+from textgym.envs.prompts import prompt_of
 from textgym.errors import DataError, ModelError
 from textgym.models.generation import generate
 from textgym.models.language_model import LanguageModel
@@ -108,8 +108,7 @@ def test_pairs(tokenizer_folder: Path) -> None:
     )
     task: Any = TemplateTask()
     pairs = encode_pairs(task, documents, tokenizer)
-    before, after = tokenizer.encode("Read: "), tokenizer.encode("\n\nSummary:")
-    prompt = [*before, *tokenizer.encode("The council met."), *after]
+    prompt = tokenizer.encode("Read: The council met.\n\nSummary:")
     assert pairs[0] == TokenPair(prompt, [*tokenizer.encode(" One."), 1])
     assert [tokenizer.decode(pair.response) for pair in pairs] == ["One.", "Two.", "Wind."]
     assert [pair.response[-1] for pair in pairs] == [1, 1, 1]
@@ -163,9 +162,9 @@ def test_prompts_are_those_of_the_environment(kind: Any, tokenizer_folder: Path)
     ]
     pairs = encode_pairs(task, Documents(examples), tokenizer)  # type: ignore[arg-type]
     for example, pair in zip(examples, pairs, strict=True):
-        pieces = prompt_pieces(task, example)
-        assert "".join(pieces) == task.format_prompt(example)
-        assert pair.prompt == tokenizer.encode_prompt(*pieces, 30).ids
+        prompt = prompt_of(task, example)
+        assert prompt.before + prompt.body + prompt.after == task.format_prompt(example)
+        assert pair.prompt == tokenizer.encode_prompts([prompt], 30)[0].ids
         assert len(pair.prompt) <= 30
 
 

@@ -24,11 +24,13 @@ def test_several_turns_become_lines_with_the_system_first() -> None:
 
 def test_last_assistant_turn_is_the_reference() -> None:
     messages = chat(("user", "Hi"), ("assistant", "Hello"), ("user", "How are you?"), ("assistant", "Fine."))
-    assert split_chat(messages) == ("User: Hi\nAssistant: Hello\nUser: How are you?", "Fine.")
+    prompt, reference = split_chat(messages)
+    assert (flatten(prompt), reference) == ("User: Hi\nAssistant: Hello\nUser: How are you?", "Fine.")
+    assert prompt == tuple(messages[:3])
 
 
 def test_chat_that_ends_with_a_question_has_no_reference() -> None:
-    assert split_chat(chat(("user", "Hi"))) == ("Hi", None)
+    assert split_chat(chat(("user", "Hi"))) == ((Message("user", "Hi"),), None)
 
 
 @pytest.mark.parametrize("turns", [[], [("assistant", "Hello")], [("user", " "), ("assistant", "Hello")]])

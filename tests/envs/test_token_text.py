@@ -84,12 +84,12 @@ def test_long_prompt_is_cut_and_says_so(env: gym.Env[Any, Any], tokenizer: Token
 def test_prompts_that_come_again_are_not_encoded_again(
     env_ids: tuple[str, str], tokenizer_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded: list[str] = []
+    encoded: list[Any] = []
     real = Tokenizer.encode_prompts
 
-    def counting(self: Tokenizer, before: str, bodies: Any, after: str, budget: int) -> Any:
-        encoded.extend(bodies)
-        return real(self, before, bodies, after, budget)
+    def counting(self: Tokenizer, prompts: Any, budget: int) -> Any:
+        encoded.extend(prompts)
+        return real(self, prompts, budget)
 
     monkeypatch.setattr(Tokenizer, "encode_prompts", counting)
     env = gym.make(env_ids[0], model=str(tokenizer_folder))

@@ -14,8 +14,9 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from textgym.envs.judging import FinishReason, judge
 from textgym.envs.prompts import find_example, prompt_of
 from textgym.envs.setup import check_budget, stops_of, transcript
+from textgym.prompt_encoding import EncodedPrompt
 from textgym.spaces import TokenSpace
-from textgym.tokenization import EncodedPrompt, Tokenizer
+from textgym.tokenization import Tokenizer
 from textgym.types import Example, FloatArray, IntArray, Prompt, RewardFn, Task
 
 Observation = dict[str, npt.NDArray[Any]]
@@ -236,8 +237,8 @@ def _warn_endless(tokenizer: Tokenizer, budget: int) -> None:
     """Say that no text will end by itself."""
     warnings.warn(
         f"the tokenizer of {tokenizer.name!r} has no end-of-text token, so that every text runs to its budget of "
-        f"{budget} tokens; set eos_token in its tokenizer_config.json or eos_token_id in generation_config.json, or give "
-        "stop=",
+        f"{budget} tokens; set eos_token in its tokenizer_config.json or eos_token_id in generation_config.json, or "
+        "give stop=",
         stacklevel=2,
     )
 
