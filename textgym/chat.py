@@ -11,8 +11,12 @@ from typing import Any, NamedTuple
 from textgym.errors import CheckpointError, MissingExtraError
 from textgym.types import Message
 
-_QUESTION, _ANSWER = "\ue0001\ue001", "\ue0002\ue001"  # in nobody's template, and the same in upper case
+_QUESTION, _ANSWER = "918273645546372819", "364554637281918273"  # the same in upper case, in JSON, and without blanks
 _JINJA = (3, 1, 6)  # older sandboxes have known holes
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now()
 
 
 class Turn(NamedTuple):
@@ -46,7 +50,7 @@ class ChatTemplate:
 
     source: str
     tokens: Mapping[str, str]
-    now: datetime.datetime = field(default_factory=datetime.datetime.now)
+    now: datetime.datetime = field(default_factory=lambda: _now())
 
     def render(self, messages: Sequence[Message], *, generation_prompt: bool = True) -> str:
         """Return the text of a conversation.
@@ -69,9 +73,8 @@ class ChatTemplate:
             if merged == list(messages) or isinstance(error.__cause__, _sandbox().LimitError):
                 raise
             return self._run(merged, generation_prompt)
-        if any(not _keeps(text, message) for message in messages):
-            return self._run(merged, generation_prompt)
-        return text
+        left_out = any(self._leaves_out(messages, place, text, generation_prompt) for place in range(len(messages)))
+        return self._run(merged, generation_prompt) if left_out else text
 
     @cached_property
     def turn(self) -> Turn:
@@ -111,6 +114,14 @@ class ChatTemplate:
             return sandbox.compile_template(self.source, extra)
         except Exception as error:  # a template may be anything
             raise _failure(error) from error
+
+    def _leaves_out(self, messages: Sequence[Message], place: int, text: str, generation_prompt: bool) -> bool:
+        """Whether ``text``, the rendering, would be the same if a message of no usual role said something else."""
+        role, content = messages[place]
+        if role in ("user", "assistant") or content.strip() in text:
+            return False
+        changed = [*messages[:place], Message(role, content + _QUESTION), *messages[place + 1 :]]
+        return self._run(changed, generation_prompt) == text
 
     def _run(self, messages: Sequence[Message], generation_prompt: bool) -> str:
         """Render with the names that ``apply_chat_template`` gives a template."""
@@ -156,11 +167,6 @@ def _failure(error: Exception) -> CheckpointError:
 
 def _refuse(message: object) -> None:
     raise ValueError(f"the template refuses: {message}")
-
-
-def _keeps(text: str, message: Message) -> bool:
-    """Whether a rendering holds a message of another role than user and assistant, as far as its text goes."""
-    return message.role in ("user", "assistant") or message.content.strip() in text
 
 
 def _merge_roles(messages: Sequence[Message]) -> list[Message]:

@@ -23,8 +23,8 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-MOST_STEPS = 2**20
-"""Turns of loops, calls and pieces of text in one rendering; a conversation of a thousand turns takes some 50,000."""
+MOST_STEPS = 2**17
+"""Turns of loops, calls and pieces of text in one rendering, beside 256 for each message; published templates take 13."""
 MOST_CHARACTERS = 2**24
 """Characters that one rendering may write or build, beside 64 times those of its messages."""
 MOST_SECONDS = 10.0
@@ -50,15 +50,16 @@ class LimitError(Exception):
 class _Budget:
     """What a rendering may still do."""
 
-    def __init__(self, characters: int) -> None:
-        self.steps, self.characters = MOST_STEPS, MOST_CHARACTERS + 64 * characters
+    def __init__(self, messages: int, characters: int) -> None:
+        self.most_steps = self.steps = MOST_STEPS + 256 * messages
+        self.characters = MOST_CHARACTERS + 64 * characters
         self.end = time.monotonic() + MOST_SECONDS
 
     def step(self) -> None:
         """Count one step; look at the clock now and then."""
         self.steps -= 1
         if self.steps < 0:
-            raise LimitError(f"more than {MOST_STEPS:,} steps")
+            raise LimitError(f"more than {self.most_steps:,} steps")
         if self.steps % _STEPS_PER_LOOK == 0 and time.monotonic() > self.end:
             raise LimitError(f"more than {MOST_SECONDS:g} seconds")
 
@@ -90,7 +91,7 @@ def compile_template(source: str, extra: Mapping[str, Callable[..., Any]]) -> ji
         raise LimitError(f"a template of {len(source):,} characters")
     environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlock, loopcontrols])
     environment.globals.update(extra)
-    token = _BUDGET.set(_Budget(0))  # constants are computed while compiling
+    token = _BUDGET.set(_Budget(0, 0))  # constants are computed while compiling
     try:
         tree = _Counting().visit(environment.parse(source))
         tree.set_environment(environment)
@@ -111,7 +112,7 @@ def render_template(template: jinja2.Template, variables: Mapping[str, Any], siz
         LimitError: It does more than the limits allow.
         Exception: Whatever the template makes Python or Jinja raise.
     """
-    token = _BUDGET.set(_Budget(size))
+    token = _BUDGET.set(_Budget(len(variables["messages"]), size))
     try:
         return template.render(variables)
     finally:

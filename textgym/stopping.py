@@ -34,7 +34,7 @@ class StopTable:
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> str:
-    """Return ``text`` before the first occurrence of any of ``stops`` behind the spaces it begins with, or all of it."""
+    """Return ``text`` before the first of ``stops`` behind the spaces it begins with, or all of it."""
     start = len(text) - len(text.lstrip(" "))
     ends = [position for stop in stops if (position := text.find(stop, start)) >= 0]
     return text[: min(ends)] if ends else text

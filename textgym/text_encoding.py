@@ -50,7 +50,7 @@ class TextEncoding:
         """Return ``text`` with its special tokens hidden from :meth:`written`, which gives them back as text."""
         if self._specials is None:
             return text
-        return self._specials.sub(lambda found: f"{self._mark}{self._ids[found[0]]}\ue001", text)
+        return self._specials.sub(lambda found: f"{self._mark}{self._ids[found[0]]}]", text)
 
     def after(self, start: str, texts: Sequence[str]) -> list[list[int]]:
         """Encode what follows ``start`` in texts of a template, as it is encoded behind ``start``.
@@ -90,7 +90,7 @@ class TextEncoding:
 
     @property
     def _mark(self) -> str:
-        return f"\ue000{self._nonce}:"
+        return f"[{self._nonce}:"  # the same in upper case, and in JSON
 
     @cached_property
     def _plain_backend(self) -> tokenizers.Tokenizer:
@@ -135,7 +135,7 @@ class TextEncoding:
         backend, names = self._renamed
         text = self._specials.sub(lambda found: names[found[0]], text)
         originals = {id_: content for content, id_ in self._ids.items()}
-        text = re.sub(f"{re.escape(self._mark)}(\\d+)\ue001", lambda found: originals[int(found[1])], text)
+        text = re.sub(f"{re.escape(self._mark)}(\\d+)]", lambda found: originals[int(found[1])], text)
         return list(backend.encode(text, add_special_tokens=False).ids)
 
 
