@@ -232,7 +232,7 @@ def build_tokenizer(kind: str) -> tokenizers.Tokenizer:
         backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
         backend.decoder = decoders.Metaspace(prepend_scheme="always")
         unigram = trainers.UnigramTrainer(
-            vocab_size=220, special_tokens=special, unk_token="<unk>", show_progress=False, initial_alphabet=list("</>")
+            vocab_size=220, special_tokens=special, unk_token="<unk>", show_progress=False, initial_alphabet=list("</|_>")
         )
         backend.train_from_iterator(TEXTS, unigram)
         return backend
@@ -246,7 +246,8 @@ def build_tokenizer(kind: str) -> tokenizers.Tokenizer:
     backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
     pieces = [*special, *(f"<0x{byte:02X}>" for byte in range(256))]
     trainer = trainers.BpeTrainer(vocab_size=480, special_tokens=pieces, show_progress=False)
-    backend.train_from_iterator([word for text in TEXTS for word in text.split()], trainer)
+    words = [word for text in TEXTS for word in text.split()]  # no piece goes beyond a word, as in published models
+    backend.train_from_iterator([f" {word}" for word in words] if kind == "spm" else words, trainer)
     description = json.loads(backend.to_str())
     description["added_tokens"] = [token for token in description["added_tokens"] if token["content"] in special]
     backend = tokenizers.Tokenizer.from_str(json.dumps(description))

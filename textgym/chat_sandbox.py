@@ -24,7 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 MOST_STEPS = 2**17
-"""Turns of loops, calls and pieces of text in one rendering, beside 256 for each message; published templates take 13."""
+"""Turns of loops, calls and pieces of text in one rendering, beside 256 for each message (templates take about 13)."""
 MOST_CHARACTERS = 2**24
 """Characters that one rendering may write or build, beside 64 times those of its messages."""
 MOST_SECONDS = 10.0

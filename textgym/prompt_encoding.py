@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import tokenizers
@@ -141,28 +142,27 @@ class PromptEncoder:
 def cut_text(text: str, end: int) -> str:
     """Return at most the first ``end`` characters of a text, cut at a word boundary near there.
 
-    The end of a word that is cut goes, with white space before it. There is no word to spare where the text is written
-    without spaces, where all of it is one word, or where the word has more than 48 characters: then the cut is where it
-    is asked for, but not between a letter and its accents.
+    The beginning of a word whose end is cut goes, and so does white space before it. There is no word to spare where
+    the text is written without spaces, where all of it is one word, or where the word has more than 48 characters: then
+    the cut is where it is asked for, but not between a letter and its accents.
     """
     kept = text[:end]
     if end >= len(text) or text[end].isspace():
         return kept.rstrip()
-    word = _last_word(kept)
-    if word is not None and not _WITHOUT_SPACES.match(text[end]):
-        return kept[: len(kept) - word].rstrip()
+    before, after = (
+        _word_length(reversed(kept[-_LONGEST_WORD - 1 :])),
+        _word_length(text[end : end + _LONGEST_WORD + 1]),
+    )
+    if before < len(kept) and after > 0 and before + after <= _LONGEST_WORD:
+        return kept[: len(kept) - before].rstrip()
     while kept and unicodedata.category(text[len(kept)]).startswith("M") and end - len(kept) < _LONGEST_WORD:
         kept = kept[:-1]
     return kept.rstrip()
 
 
-def _last_word(text: str) -> int | None:
-    """Return the length of the word at the end of a text, ``None`` if there is no near boundary before it."""
-    for length in range(min(len(text), _LONGEST_WORD + 1)):
-        last = text[len(text) - length - 1]
-        if last.isspace() or _WITHOUT_SPACES.match(last):
-            return length
-    return None
+def _word_length(characters: Iterable[str]) -> int:
+    """Return how many characters come before white space or a character that is a word by itself."""
+    return sum(1 for _ in takewhile(lambda each: not (each.isspace() or _WITHOUT_SPACES.match(each)), characters))
 
 
 def _opening(messages: Sequence[Message]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
