@@ -232,7 +232,11 @@ def build_tokenizer(kind: str) -> tokenizers.Tokenizer:
         backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
         backend.decoder = decoders.Metaspace(prepend_scheme="always")
         unigram = trainers.UnigramTrainer(
-            vocab_size=220, special_tokens=special, unk_token="<unk>", show_progress=False, initial_alphabet=list("</|_>")
+            vocab_size=220,
+            special_tokens=special,
+            unk_token="<unk>",
+            show_progress=False,
+            initial_alphabet=list("</|_>"),
         )
         backend.train_from_iterator(TEXTS, unigram)
         return backend
