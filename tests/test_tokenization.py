@@ -77,7 +77,7 @@ def test_fingerprint_names_the_tokens_not_the_folder(
 def test_no_text_has_the_ids_of_special_tokens(kind: str, tmp_path: Path) -> None:
     """Neither by matching, nor because a unigram model has them among its pieces."""
     foreign = Tokenizer.load(write_chat_folder(tmp_path, None, kind))
-    text = f"The {ENDS[kind]} and <|im_end|> of it"
+    text = f"The {ENDS[kind]} and <|im_end|> in it"
     specials = {token["id"] for token in json.loads(foreign._backend.to_str())["added_tokens"] if token["special"]}
     for each in (foreign, pickle.loads(pickle.dumps(foreign))):
         assert not specials & {*each.encode(text), *each.encode_response(text)}
@@ -118,6 +118,12 @@ def test_special_tokens_in_user_text_are_text(tokenizer: Tokenizer) -> None:
 def test_round_trip(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text.strip()
     assert tokenizer.decode(tokenizer.encode_response(text.strip())) == text.strip()
+
+
+def test_halves_of_characters_are_no_error(tokenizer: Tokenizer, chat_folder: Path) -> None:
+    assert tokenizer.decode(tokenizer.encode("a \ud83c b")) == "a ? b"
+    for each in (tokenizer, Tokenizer.load(chat_folder)):
+        assert "a ? <eos> b" in each.decode(each.encode_prompt("", "a \udc00 <eos> b", "", 99).ids)
 
 
 def test_decode_skips_special_tokens(tokenizer: Tokenizer) -> None:

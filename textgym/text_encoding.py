@@ -136,7 +136,7 @@ class TextEncoding:
         text = self._specials.sub(lambda found: names[found[0]], text)
         originals = {id_: content for content, id_ in self._ids.items()}
         text = re.sub(f"{re.escape(self._mark)}(\\d+)]", lambda found: originals[int(found[1])], text)
-        return list(backend.encode(text, add_special_tokens=False).ids)
+        return list(_encode(backend, [text])[0].ids)
 
 
 def _merged(pair: str | Sequence[str]) -> str:
@@ -145,6 +145,8 @@ def _merged(pair: str | Sequence[str]) -> str:
 
 
 def _encode(backend: tokenizers.Tokenizer, texts: Sequence[str]) -> list[tokenizers.Encoding]:
+    """Encode texts; halves of surrogate pairs, which Python's strings hold and no tokenizer takes, become ``?``."""
+    texts = [text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8") for text in texts]
     if sum(map(len, texts)) > _QUICK_CHARACTERS:
-        return list(backend.encode_batch(list(texts), add_special_tokens=False))
+        return list(backend.encode_batch(texts, add_special_tokens=False))
     return [backend.encode(text, add_special_tokens=False) for text in texts]

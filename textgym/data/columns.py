@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from textgym.data.files import Problem, Row, is_encodable
-from textgym.data.messages import Message, MessageError, flatten, is_chat, last_answer, parse_messages, split_chat
+from textgym.data.messages import MessageError, flatten, is_chat, last_answer, parse_messages, split_chat
 from textgym.errors import DataError, did_you_mean
+from textgym.types import Message
 
 PROMPT_COLUMNS = (
     *("prompt", "document", "dialogue", "article", "text", "question", "input", "body"),

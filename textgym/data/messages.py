@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from textgym.types import Message
 
-__all__ = ["Message", "MessageError", "flatten", "is_chat", "last_answer", "parse_messages", "split_chat", "unflatten"]
-
 _FORMS = (("role", "content"), ("from", "value"))  # the names of the two fields, in the two forms in use
 _ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant"}
 _UNKNOWN = ("tool_calls", "tool_call_id", "function_call")
