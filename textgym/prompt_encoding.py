@@ -15,8 +15,8 @@ from textgym.chat import ChatTemplate
 from textgym.text_encoding import TextEncoding
 from textgym.types import Conversation, Message, Prompt
 
-_MOST_CHARACTERS = 6  # per id, on average, of a text that is cut before it is encoded
-_MARGIN = 32  # ids by which the start of a text may seem longer than all of it
+_MOST_CHARACTERS = 7  # per id, on average, of a text that is cut before it is encoded
+_MARGIN = 8  # ids by which the start of a text may seem longer than all of it
 _LONGEST_WORD = 48  # characters; what is longer is no word, and is cut anywhere
 _SPACE = re.compile(r"\s")
 # Thai, Lao, Tibetan, Burmese, Khmer, Chinese and Japanese are written without spaces between words.
@@ -30,6 +30,16 @@ class EncodedPrompt(NamedTuple):
 
     ids: list[int]
     truncated: bool
+
+
+_Span = tuple[int, int]
+
+
+class _Whole(NamedTuple):
+    """A whole prompt as ids, and how they stand in its text, where no template wrote it."""
+
+    ids: list[int]
+    encoding: tokenizers.Encoding | None
 
 
 class PromptEncoder:
@@ -53,13 +63,18 @@ class PromptEncoder:
         Raises:
             ValueError: The budget is too small for what may not be cut.
         """
-        conversations = [self._conversation(prompt) for prompt in prompts]
-        starts = [_start(each.body, budget * _MOST_CHARACTERS) for each in conversations]
-        texts = [self._write(each, start) for each, start in zip(conversations, starts, strict=True)]
-        encoded = []
-        for conversation, start, ids in zip(conversations, starts, self._ids(texts), strict=True):
-            encoded.append(self._fit(conversation, start, ids, budget))
-        return encoded
+        asked = [self._conversation(prompt) for prompt in prompts]
+        most = budget * _MOST_CHARACTERS
+        short = [row for row, each in enumerate(asked) if len(each.body) <= most]
+        long = [row for row, each in enumerate(asked) if len(each.body) > most]
+        encoded: dict[int, EncodedPrompt] = {}
+        texts = [self._write(asked[row], asked[row].body) for row in short]
+        for row, whole in zip(short, self._whole(texts), strict=True):
+            encoded[row] = self._fit(asked[row], whole, budget)
+        starts = [_start(asked[row].body, most) for row in long]
+        for row, start, encoding in zip(long, starts, self._encoding.plain(starts), strict=True):
+            encoded[row] = self._fit_long(asked[row], start, encoding, budget)
+        return [encoded[row] for row in range(len(asked))]
 
     def _conversation(self, prompt: Prompt) -> Conversation:
         """Return the messages of a prompt; without a template, the text as it is."""
@@ -76,49 +91,63 @@ class PromptEncoder:
         quoted = [Message(role, self._encoding.quote(content)) for role, content in messages]
         return self._template.render(quoted)
 
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+    def _whole(self, texts: Sequence[str]) -> list[_Whole]:
+        """Encode whole prompts."""
         if self._template is not None:
-            return self._encoding.written(texts)
-        return [[*self._bos, *encoding.ids] for encoding in self._encoding.plain(texts)]
+            return [_Whole(ids, None) for ids in self._encoding.written(texts)]
+        return [_Whole([*self._bos, *encoding.ids], encoding) for encoding in self._encoding.plain(texts)]
 
-    def _fit(self, conversation: Conversation, start: str, ids: list[int], budget: int) -> EncodedPrompt:
-        """Return the ids of a prompt whose text with ``start`` as its body has ``ids``."""
-        if len(start) < len(conversation.body) and len(ids) <= budget + _MARGIN:
-            start = conversation.body
-            ids = self._ids([self._write(conversation, start)])[0]
-        if len(ids) <= budget:
-            return EncodedPrompt(ids or [self._fallback], False)
-        shorter = self._without_old_turns(conversation, budget) if conversation.earlier else None
-        if shorter is None:
-            shorter = self._with_cut_body(conversation, start, ids, budget)
-        return EncodedPrompt(shorter or [self._fallback], True)
+    def _ids(self, text: str) -> list[int]:
+        return self._whole([text])[0].ids
 
-    def _without_old_turns(self, conversation: Conversation, budget: int) -> list[int] | None:
+    def _fit(self, asked: Conversation, whole: _Whole, budget: int) -> EncodedPrompt:
+        """Return a prompt that is known as a whole."""
+        if len(whole.ids) <= budget:
+            return EncodedPrompt(whole.ids or [self._fallback], False)
+        if whole.encoding is None:
+            spans = self._encoding.plain([asked.body])[0].offsets
+        else:
+            first, last = len(asked.before), len(asked.before) + len(asked.body)
+            spans = [(a - first, b - first) for a, b in whole.encoding.offsets if a >= first and b <= last]
+        return EncodedPrompt(self._shorten(asked, asked.body, spans, budget), True)
+
+    def _fit_long(self, asked: Conversation, start: str, encoding: tokenizers.Encoding, budget: int) -> EncodedPrompt:
+        """Return a prompt of whose body only the start is known: as much of it as shows that it does not fit."""
+        while len(encoding.ids) <= budget + _MARGIN:
+            if len(start) == len(asked.body):
+                return self._fit(asked, self._whole([self._write(asked, start)])[0], budget)
+            start = _start(asked.body, 2 * len(start))
+            encoding = self._encoding.plain([start])[0]
+        return EncodedPrompt(self._shorten(asked, start, encoding.offsets, budget), True)
+
+    def _shorten(self, asked: Conversation, start: str, spans: Sequence[_Span], budget: int) -> list[int]:
+        """Return at most ``budget`` ids of a prompt that has more, whose body begins with ``start``."""
+        shorter = self._without_old_turns(asked, budget) if asked.earlier else None
+        return shorter or self._with_cut_body(asked, start, spans, budget) or [self._fallback]
+
+    def _without_old_turns(self, asked: Conversation, budget: int) -> list[int] | None:
         """Return the ids with as many of the last turns as fit before the user's; ``None`` if not even none does."""
-        opening, turns = _opening(conversation.earlier)
+        opening, turns = _opening(asked.earlier)
         begins = [place for place in range(1, len(turns)) if turns[place].role == "user"] + [len(turns)]
 
         def ids_from(place: int) -> list[int]:
-            shorter = conversation._replace(earlier=(*opening, *turns[place:]))
-            return self._ids([self._write(shorter, conversation.body)])[0]
+            return self._ids(self._write(asked._replace(earlier=(*opening, *turns[place:])), asked.body))
 
         place = bisect_left(begins, True, key=lambda begin: len(ids_from(begin)) <= budget)
         return ids_from(begins[place]) if place < len(begins) else None
 
-    def _with_cut_body(self, conversation: Conversation, start: str, ids: list[int], budget: int) -> list[int]:
+    def _with_cut_body(self, asked: Conversation, start: str, spans: Sequence[_Span], budget: int) -> list[int]:
         """Return the ids without older turns and with so much of the body as fits; then the system's text is cut."""
-        opening, turns = _opening(conversation.earlier)
-        left = conversation._replace(earlier=opening)
-        if turns:
-            ids = self._ids([self._write(left, start)])[0]
-        ids = self._cut(lambda body: self._write(left, body), start, ids, budget)
+        opening, _ = _opening(asked.earlier)
+        left = asked._replace(earlier=opening)
+        ids = self._cut(lambda body: self._write(left, body), start, spans, budget)
         if len(ids) > budget and opening:
             *others, last = opening
 
             def write(text: str) -> str:
                 return self._write(left._replace(earlier=(*others, last._replace(content=text))), "")
 
-            ids = self._cut(write, last.content, ids, budget)
+            ids = self._cut(write, last.content, self._encoding.plain([last.content])[0].offsets, budget)
         if len(ids) > budget:
             raise ValueError(
                 f"expected a budget of at least {len(ids)} tokens, for the text around the document, got {budget}; "
@@ -126,16 +155,25 @@ class PromptEncoder:
             )
         return ids
 
-    def _cut(self, write: Callable[[str], str], text: str, ids: list[int], budget: int) -> list[int]:
-        """Return the ids of ``write(text)``, now ``ids``, with ``text`` cut until they fit or nothing of it is left."""
-        encoding = self._encoding.plain([text])[0]
-        keep = len(encoding.ids)
-        while len(ids) > budget and keep > 0:
-            keep = max(0, keep - (len(ids) - budget))
-            kept = cut_text(text, _end(encoding, keep))
-            while keep > 0 and _end(encoding, keep) > len(kept):
+    def _cut(self, write: Callable[[str], str], text: str, spans: Sequence[_Span], budget: int) -> list[int]:
+        """Return the ids of ``write`` of as much of ``text`` as fits: at most ``budget``, or those of none of it.
+
+        Args:
+            write: Writes the prompt around a text.
+            text: What is cut, at its end.
+            spans: Where the ids of ``text`` begin and end in it.
+            budget: Most ids.
+        """
+        ids = self._ids(write(""))
+        keep = min(len(spans), budget - len(ids))
+        while keep > 0:
+            kept = cut_text(text, _end(spans, keep))
+            tried = self._ids(write(kept))
+            if len(tried) <= budget:
+                return tried
+            while keep > 0 and _end(spans, keep) > len(kept):
                 keep -= 1
-            ids = self._ids([write(kept if keep else "")])[0]
+            keep -= len(tried) - budget
         return ids
 
 
@@ -180,10 +218,9 @@ def _start(text: str, length: int) -> str:
     return text[: space.start() if space else length]
 
 
-def _end(encoding: tokenizers.Encoding, count: int) -> int:
+def _end(spans: Sequence[_Span], count: int) -> int:
     """Return where the whole characters of the first ``count`` ids end in their text."""
     if count == 0:
         return 0
-    end: int = encoding.offsets[count - 1][1]
-    following = encoding.offsets[count][0] if count < len(encoding.ids) else end
-    return min(end, following)
+    end = spans[count - 1][1]
+    return min(end, spans[count][0]) if count < len(spans) else end

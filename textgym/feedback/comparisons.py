@@ -92,21 +92,23 @@ def from_preference_row(row: Mapping[str, Any], place: str) -> Comparison:
 
 def _as_texts(row: Mapping[str, Any], place: str) -> Mapping[str, Any]:
     """Return a row with texts in place of lists of chat messages."""
-    chats = {name: row[name] for name in ("prompt", "chosen", "rejected") if is_chat(row.get(name))}
-    if not chats:
-        return row
-    texts: dict[str, Any] = dict(row)
-    try:
-        for name, messages in ((name, parse_messages(chat)) for name, chat in chats.items()):
-            if name == "prompt":
-                texts["prompt"] = flatten(messages)
-                continue
-            texts[name] = last_answer(messages)
-            if row.get("prompt") is None and len(messages) > 1:
-                texts["prompt"] = flatten(messages[:-1])
-    except MessageError as error:
-        raise DataError(f"{place}: {name!r}: {error}") from error
-    return texts
+    names = [name for name in ("prompt", "chosen", "rejected") if is_chat(row.get(name))]
+    texts, before = dict(row), set[str]()
+    for name in names:
+        try:
+            messages = parse_messages(row[name])
+            texts[name] = flatten(messages) if name == "prompt" else last_answer(messages)
+        except MessageError as error:
+            raise DataError(f"{place}: {name!r}: {error}; correct the row") from error
+        if name != "prompt" and row.get("prompt") is None:
+            spoken = [turn for turn, message in enumerate(messages) if message.role == "assistant"]
+            before.add(flatten(messages[: spoken[-1]]))
+    if len(before) > 1 or before == {""}:
+        raise DataError(
+            f"{place}: expected 'prompt', or two chats that share what comes before the last answer, got "
+            f"{sorted(before)!r:.80}; add the prompt"
+        )
+    return texts | ({"prompt": before.pop()} if before else {})
 
 
 def split_records(
