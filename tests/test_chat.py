@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import pickle
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import transformers
 
 from tests.chat_templates import CHATS, DATED, NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
 from textgym.chat import ChatTemplate
+from textgym.envs.prompts import prompt_of
 from textgym.errors import CheckpointError
+from textgym.tasks import TextTask
 from textgym.tokenization import Tokenizer
-from textgym.types import Conversation, Message, Prompt
+from textgym.types import Conversation, Example, Message, Prompt
 
 NOON = datetime.datetime(2024, 7, 26, 12)
 
@@ -188,6 +191,23 @@ def test_named_templates(tmp_path: Path) -> None:
         Tokenizer.load(folder).encode_prompt("", "Hi", "", 99)
 
 
+def test_a_template_that_is_no_text(tmp_path: Path) -> None:
+    folder = write_chat_folder(tmp_path, "", "byte")
+    (folder / "chat_template.jinja").write_bytes(b"\xff{{ messages[0].content }}")
+    assert "Hi" in Tokenizer.load(folder).decode(Tokenizer.load(folder).encode_prompt("", "Hi", "", 99).ids)
+    odd = write_chat_folder(tmp_path / "odd", None, "byte", chat_template=["default"])
+    assert Tokenizer.load(odd)._template is None
+
+
+def test_templates_outlive_their_folder(tmp_path: Path) -> None:
+    """A checkpoint may be deleted while its model goes on training."""
+    folder = write_chat_folder(tmp_path / "model", *TEMPLATES["two_ends"])
+    (folder / "special_tokens_map.json").write_text('{"eos_token": "</s>"}')
+    tokenizer = Tokenizer.load(folder)
+    shutil.rmtree(folder)
+    assert tokenizer.require_eos() == tokenizer._backend.token_to_id("<|end|>")
+
+
 def test_the_clock_stands_still_in_a_process_and_its_workers() -> None:
     template = ChatTemplate("{{ strftime_now('%d %B %Y') }}{{ messages[0].content }}", {})
     assert template.render([Message("user", "!")]) == "26 July 2024!"
@@ -204,3 +224,12 @@ def test_long_conversations_stay_within_the_limits(root: Path) -> None:
         for messages in ([*chat, Message("user", "end")], [Message("user", "word " * 600_000)]):
             text = theirs.apply_chat_template(as_dicts(messages), add_generation_prompt=True, tokenize=False)
             assert ours.render(messages) == text
+
+
+def test_a_conversation_without_the_user() -> None:
+    """Whoever is not the assistant asks."""
+    task = TextTask.__new__(TextTask)
+    messages = (Message("system", "Be brief."), Message("system", "Sing."), Message("assistant", "La"))
+    prompt = prompt_of(task, Example("k", "text", messages=messages))
+    assert prompt.conversation == Conversation(messages[:1], "", "Sing.", "", messages[2:])
+    assert prompt_of(task, Example("k", "text", messages=messages[2:])).conversation is None

@@ -41,6 +41,20 @@ HOSTILE = {
     "wide braces": "{{ '{:10000000000}'.format(1) }}",
     "wide indent": "{{ ('\n' * 100000) | indent(99999) }}",
     "wide json": "{{ [1, 2] | tojson(indent=10000000000) }}",
+    "same list again": "{% set n = namespace(x=[1]) %}{% for i in range(90) %}{% set n.x = [n.x, n.x] %}{% endfor %}"
+    "{{ n.x }}",
+    "same list times two": "{% set n = namespace(x=[1]) %}{% for i in range(90) %}{% set n.x = [n.x] * 2 %}{% endfor %}"
+    "{{ n.x | tojson }}",
+    "same dict again": "{% set n = namespace(x={}) %}{% for i in range(90) %}{% set n.x = dict(a=n.x, b=n.x) %}"
+    "{% endfor %}{{ n.x | string }}",
+    "same namespace again": "{% set n = namespace(x=1) %}{% for i in range(90) %}{% set n.x = namespace(a=n.x, b=n.x)"
+    " %}{% endfor %}{{ n.x }}",
+    "namespaces in a list": "{% set n = namespace(x=1) %}{% for i in range(90) %}{% set n.x = namespace(a=n.x, b=n.x)"
+    " %}{% endfor %}{{ [n.x] | join }}",
+    "same text again": "{% set x = 'x' * 1000000 %}{{ ([x] * 10000) | tojson }}",
+    "same text printed": "{% set x = 'x' * 1000000 %}{{ [x] * 10000 }}",
+    "slow filter": "{{ ('<!---->' * 1000000) | striptags }}",
+    "slow codec": "{{ ('é' * 1000000).encode('punycode') }}",
     "batch": "{{ [1] | batch(10000000000, 'x') | list }}",
     "recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
     "branching recursion": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",

@@ -21,16 +21,18 @@ from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 MOST_STEPS = 2**17
 """Turns of loops, calls and pieces of text in one rendering, beside 256 for each message (templates take about 13)."""
 MOST_CHARACTERS = 2**24
-"""Characters that one rendering may write or build, beside 64 times those of its messages."""
+"""Characters that one rendering may write or build, beside 64 times those of its messages and 4,096 for each."""
 MOST_SECONDS = 10.0
 _MOST_SOURCE = 2**19  # characters of a template; the longest published ones have some 30,000
 _MOST_NUMBER = 100_000  # of an argument, such as the width of `center`
 _MOST_BITS = 2**16  # of a whole number
+_NODE = 8  # characters that a thing in a collection counts
 _STEPS_PER_LOOK = 64  # at the clock
 _LINEAR = frozenset(  # methods and filters whose results are no longer than what they are given
     (
@@ -40,6 +42,9 @@ _LINEAR = frozenset(  # methods and filters whose results are no longer than wha
         *("map", "select", "reject", "selectattr", "rejectattr", "sort", "unique", "items", "dictsort", "attr"),
     )
 )
+_SLOW = frozenset(("striptags", "urlize", "wordwrap", "xmlattr", "pprint", "encode"))  # than in proportion to a text
+_MOST_SLOW = 10_000  # characters for those
+_WRITES = frozenset(("tojson", "string", "join", "format", "format_map", "%", "urlencode"))  # what collections hold
 _WIDTH = re.compile(r"\d{6}")
 
 
@@ -52,7 +57,7 @@ class _Budget:
 
     def __init__(self, messages: int, characters: int) -> None:
         self.most_steps = self.steps = MOST_STEPS + 256 * messages
-        self.characters = MOST_CHARACTERS + 64 * characters
+        self.characters = MOST_CHARACTERS + 64 * characters + 4096 * messages
         self.end = time.monotonic() + MOST_SECONDS
 
     def step(self) -> None:
@@ -129,7 +134,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.filters["tojson"] = _to_json
         self.globals.pop("lipsum", None)
         self.filters = {name: _guarded(name, function) for name, function in self.filters.items()}
-        self.filters |= {"_counted": _counted, "_written": _written, "_joined": _joined}
+        self.filters |= {"_counted": _counted, "_written": _written, "_joined": _joined, "_held": _held}
 
     def call(self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Call an object, unless the sandbox or the limits forbid it."""
@@ -189,10 +194,25 @@ class _Counting(NodeTransformer):
         self.generic_visit(node)
         return _through("_joined", nodes.List(node.nodes, lineno=node.lineno))
 
+    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
+        """Count what a list holds, which may hold the same list many times."""
+        self.generic_visit(node)
+        return _through("_held", node)
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
+        """Count what a dictionary holds."""
+        self.generic_visit(node)
+        return _through("_held", node)
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
+        """Count what a tuple holds, unless it is one of names to set."""
+        self.generic_visit(node)
+        return _through("_held", node) if node.ctx == "load" else node
+
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
         """Count the length of slices, which are copies."""
         self.generic_visit(node)
-        return _through("_written", node, keep=True) if isinstance(node.arg, nodes.Slice) else node
+        return _through("_held", node) if isinstance(node.arg, nodes.Slice) else node
 
 
 def _constant(node: nodes.Expr) -> nodes.Expr:
@@ -200,10 +220,9 @@ def _constant(node: nodes.Expr) -> nodes.Expr:
     return nodes.Const(node.data, lineno=node.lineno) if isinstance(node, nodes.TemplateData) else node
 
 
-def _through(name: str, node: Any, *, keep: bool = False) -> nodes.Filter:
+def _through(name: str, node: Any) -> nodes.Filter:
     """Return the expression ``node|name``."""
-    arguments: list[nodes.Expr] = [nodes.Const(True)] if keep else []
-    return nodes.Filter(node, name, arguments, [], None, None, lineno=node.lineno)
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
 class _Turns:
@@ -233,17 +252,24 @@ def _counted(context: Any, items: Any) -> _Turns:
 
 
 @jinja2.pass_context
-def _written(context: Any, value: Any, keep: bool = False) -> Any:
-    made = value if keep else str(value)
-    _BUDGET.get().grow(_size(made))
+def _written(context: Any, value: Any) -> str:
+    _count_texts(value)
+    made = str(value)
+    _BUDGET.get().grow(len(made))
     return made
 
 
 @jinja2.pass_context
 def _joined(context: Any, values: list[Any]) -> str:
+    _count_texts(values)
     texts = [str(value) for value in values]
     _BUDGET.get().grow(sum(map(len, texts)))
     return "".join(texts)
+
+
+@jinja2.pass_context
+def _held(context: Any, value: Any) -> Any:
+    return _measured(value)
 
 
 def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -263,13 +289,27 @@ def _check_arguments(name: str, arguments: Sequence[Any]) -> None:
     budget.step()
     product = 1
     for argument in arguments:
-        if isinstance(argument, int) and abs(argument) > _MOST_NUMBER and name not in _LINEAR:
-            raise LimitError(f"{name!r} with a number above {_MOST_NUMBER:,}")
-        if isinstance(argument, str) and name in ("format", "format_map", "%") and _WIDTH.search(argument):
-            raise LimitError(f"the format {argument[:20]!r}")
-        product *= max(1, abs(argument) if isinstance(argument, int) else _weight(argument))
+        if name in _WRITES:
+            _count_texts(argument)
+        product *= max(1, _check_argument(name, argument))
     if name not in _LINEAR and product > budget.characters:
         raise LimitError(f"{name!r} with texts that are too long")
+
+
+def _check_argument(name: str, argument: Any) -> int:
+    """Refuse an argument that is too large by itself; return its size."""
+    if isinstance(argument, int):
+        if abs(argument) > _MOST_NUMBER and name not in _LINEAR:
+            raise LimitError(f"{name!r} with a number above {_MOST_NUMBER:,}")
+        return abs(argument)
+    if isinstance(argument, Namespace):
+        raise LimitError(f"{name!r} with a namespace")
+    if isinstance(argument, str) and name in ("format", "format_map", "%") and _WIDTH.search(argument):
+        raise LimitError(f"the format {argument[:20]!r}")
+    weight = _weight(argument)
+    if name in _SLOW and weight > _MOST_SLOW:
+        raise LimitError(f"{name!r} with a text of more than {_MOST_SLOW:,} characters")
+    return weight
 
 
 def _check_number(operator: str, left: int, right: int) -> None:
@@ -291,10 +331,39 @@ def _weight(value: Any) -> int:
 
 
 def _measured(value: Any) -> Any:
-    """Count the length of a result."""
-    if isinstance(value, str | list | tuple | dict):
-        _BUDGET.get().grow(len(value))
+    """Count the length of a result, and everything that a collection holds, each time it holds it."""
+    budget = _BUDGET.get()
+    if isinstance(value, str):
+        budget.grow(len(value))
+    elif isinstance(value, list | tuple | dict):
+        budget.grow(_NODE * sum(1 for _ in _walk(value, budget.characters // _NODE)))
     return value
+
+
+def _count_texts(value: Any) -> None:
+    """Count the characters that writing a value takes at least."""
+    if not isinstance(value, str):
+        most = _BUDGET.get().characters
+        if sum(_size(item) for item in _walk(value, most // _NODE)) > most:
+            raise LimitError("a collection of texts that are too long")
+
+
+def _walk(value: Any, most: int) -> Iterator[Any]:
+    """Yield a value and all that it holds, at most ``most`` times something."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        most -= 1
+        if most < 0:
+            raise LimitError("a collection that is too large")
+        if isinstance(item, Namespace):
+            raise LimitError("a namespace as text, or in a collection")
+        if isinstance(item, dict):
+            waiting.extend(item)
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+        yield item
 
 
 def _to_json(

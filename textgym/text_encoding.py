@@ -74,13 +74,10 @@ class TextEncoding:
         return {name: value for name, value in self.__dict__.items() if name not in made}
 
     @cached_property
-    def _description(self) -> list[dict[str, Any]]:
-        tokens: list[dict[str, Any]] = json.loads(self._backend.to_str())["added_tokens"]
-        return [token for token in tokens if token["special"] and token["content"]]
-
-    @cached_property
     def _ids(self) -> dict[str, int]:
-        return {token["content"]: int(token["id"]) for token in self._description}
+        """Ids of special tokens by their text."""
+        added = self._backend.get_added_tokens_decoder()
+        return {token.content: int(id_) for id_, token in added.items() if token.special and token.content}
 
     @cached_property
     def _specials(self) -> re.Pattern[str] | None:

@@ -47,6 +47,8 @@ class Tokenizer:
         name: The name it was loaded by.
         folder: Where its files are.
         vocab_size: Largest id + 1, added tokens included: the number of actions.
+        pad_id: Any valid id for masked positions. It may be an EOS id in foreign tokenizers; ends are found by EOS ids
+            and lengths, never by this id.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, *, name: str, folder: Path) -> None:
@@ -59,8 +61,10 @@ class Tokenizer:
         self._encoding = TextEncoding(backend)
         # Kept in memory: the folder may be a checkpoint that is deleted while its model goes on training.
         self._files = {name: (folder / name).read_bytes() for name in _FILES if (folder / name).is_file()}
-        self._files.setdefault("tokenizer.json", backend.to_str(pretty=True).encode())  # where it was converted
+        if "tokenizer.json" not in self._files:  # it was converted
+            self._files["tokenizer.json"] = backend.to_str(pretty=True).encode()
         self._config = _read_json(folder / "tokenizer_config.json")
+        self._special_tokens_map = _read_json(folder / "special_tokens_map.json")
         vocabulary = backend.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values()) + 1
         self._config_eos = self._find_eos_ids()
@@ -89,13 +93,13 @@ class Tokenizer:
             if name != "generation_config.json" or not (folder / name).exists():
                 (folder / name).write_bytes(content)
 
-    @property
+    @cached_property
     def eos_ids(self) -> tuple[int, ...]:
         """Ids that end a text, sorted: those of ``generation_config.json``, ``config.json``, ``tokenizer_config.json``.
 
         The one that the model's chat template puts behind a turn of the assistant is among them.
         """
-        return self._eos_ids
+        return tuple(sorted({*self._config_eos, *self.response_end[-1:]}))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -227,10 +231,6 @@ class Tokenizer:
         return f"Tokenizer({self.name!r}, vocab_size={self.vocab_size}, fingerprint={self.fingerprint!r})"
 
     @cached_property
-    def _eos_ids(self) -> tuple[int, ...]:
-        return tuple(sorted({*self._config_eos, *self.response_end[-1:]}))
-
-    @cached_property
     def _puts_space_first(self) -> bool:
         first = self.encode("x")
         return bool(first) and self.token_bytes[first[0]].startswith(b" ")
@@ -254,9 +254,9 @@ class Tokenizer:
     def _template(self) -> ChatTemplate | None:
         """The model's default chat template, if it has one."""
         file = self._files.get("chat_template.jinja")
-        source = self._config.get("chat_template") if file is None else file.decode("utf-8")
+        source = self._config.get("chat_template") if file is None else file.decode("utf-8", errors="replace")
         if isinstance(source, list):
-            named = {item.get("name"): item.get("template") for item in source}
+            named = {item.get("name"): item.get("template") for item in source if isinstance(item, dict)}
             if named and "default" not in named:
                 raise CheckpointError(
                     f"expected a chat template called 'default' in {self.name!r}, got {', '.join(map(str, named))}; "
@@ -273,7 +273,7 @@ class Tokenizer:
         """Return a special token's text as ``tokenizer_config.json`` gives it (a string or a dict), else ``""``."""
         extra = self._config.get("extra_special_tokens")
         named = self._config | (extra if isinstance(extra, dict) else {})
-        value = named.get(key) or _read_json(self.folder / "special_tokens_map.json").get(key)
+        value = named.get(key) or self._special_tokens_map.get(key)
         value = value.get("content") if isinstance(value, dict) else value
         return value if isinstance(value, str) else ""
 

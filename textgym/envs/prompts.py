@@ -120,13 +120,14 @@ def prompt_of(task: Task, example: Example) -> Prompt:
     """Return how an example is asked: the text before, in and after its body, and the conversation it came as.
 
     The pieces always join to ``task.format_prompt(example)``; a task whose formatter is more than its template has all
-    of its prompt in the body. In a conversation, the last message of the user is what the task formats.
+    of its prompt in the body. In a conversation, the last message of the user (or else of anybody but the
+    assistant, who then speaks as the user) is what the task formats.
     """
     pieces = _pieces(task, example)
-    turns = [place for place, message in enumerate(example.messages) if message.role == "user"]
-    if not turns:
+    asked = [place for place, message in enumerate(example.messages) if message.role != "assistant"]
+    if not asked:
         return pieces
-    place = turns[-1]
+    place = next((place for place in reversed(asked) if example.messages[place].role == "user"), asked[-1])
     question = replace(example, prompt=example.messages[place].content, messages=())
     earlier, later = example.messages[:place], example.messages[place + 1 :]
     return pieces._replace(conversation=Conversation(earlier, *_pieces(task, question)[:3], later))

@@ -142,9 +142,9 @@ def _actions(typed: str, offered: Sequence[int], tokenizer: Tokenizer, *, begins
         return [offered[int(typed) - 1]]
     # Punctuation continues the last word, anything else begins a new one.
     text = typed.strip()
-    if begins:
-        return tokenizer.encode_response(text)
-    return tokenizer.encode_words(text) if text[0].isalnum() else tokenizer.encode(text)
+    if not text[0].isalnum():
+        return tokenizer.encode(text)
+    return tokenizer.encode_response(text) if begins else tokenizer.encode_words(text)
 
 
 @torch.no_grad()
