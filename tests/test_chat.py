@@ -32,7 +32,9 @@ def folder_of(name: str, root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("chats")
+    folder = tmp_path_factory.mktemp("chats")
+    transformers.AutoTokenizer.from_pretrained(write_chat_folder(folder / "first", None, "byte"))  # imports a lot
+    return folder
 
 
 def as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -86,14 +85,12 @@ def test_hostile_templates_end_in_seconds_with_an_error(name: str) -> None:
         except Exception as error:
             seen.append(error)
 
-    begun = time.process_time()
-    thread = threading.Thread(target=render)
+    thread = threading.Thread(target=render, daemon=True)
     thread.start()
-    thread.join()
+    thread.join(120)  # one or two seconds are usual
     assert [type(error) for error in seen] == [CheckpointError]
     assert str(seen[0]).startswith("expected a chat template that runs on a conversation, got ")
     assert len(str(seen[0])) < 600
-    assert time.process_time() - begun < 20
 
 
 def test_the_clock_ends_what_counting_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
