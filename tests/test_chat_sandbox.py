@@ -40,6 +40,9 @@ HOSTILE = {
     "wide braces": "{{ '{:10000000000}'.format(1) }}",
     "wide indent": "{{ ('\n' * 100000) | indent(99999) }}",
     "wide json": "{{ [1, 2] | tojson(indent=10000000000) }}",
+    "deep json": "{% set n = namespace(x=[1] * 100000) %}{% for i in range(400) %}{% set n.x = [n.x] %}{% endfor %}"
+    "{{ n.x | tojson(indent=90000) }}",
+    "separated json": "{{ [[1] * 100000] | tojson(separators=('x' * 100000, 'y')) }}",
     "same list again": "{% set n = namespace(x=[1]) %}{% for i in range(90) %}{% set n.x = [n.x, n.x] %}{% endfor %}"
     "{{ n.x }}",
     "same list times two": "{% set n = namespace(x=[1]) %}{% for i in range(90) %}{% set n.x = [n.x] * 2 %}{% endfor %}"

@@ -38,7 +38,7 @@ _LINEAR = frozenset(  # methods and filters whose results are no longer than wha
     (
         *("startswith", "endswith", "split", "rsplit", "strip", "lstrip", "rstrip", "find", "rfind", "index", "rindex"),
         *("count", "partition", "rpartition", "splitlines", "removeprefix", "removesuffix", "lower", "upper", "title"),
-        *("capitalize", "trim", "length", "string", "int", "safe", "tojson", "default", "d", "first", "last", "list"),
+        *("capitalize", "trim", "length", "string", "int", "safe", "default", "d", "first", "last", "list"),
         *("map", "select", "reject", "selectattr", "rejectattr", "sort", "unique", "items", "dictsort", "attr"),
     )
 )
@@ -306,10 +306,9 @@ def _check_argument(name: str, argument: Any) -> int:
         raise LimitError(f"{name!r} with a namespace")
     if isinstance(argument, str) and name in ("format", "format_map", "%") and _WIDTH.search(argument):
         raise LimitError(f"the format {argument[:20]!r}")
-    weight = _weight(argument)
-    if name in _SLOW and weight > _MOST_SLOW:
+    if name in _SLOW and sum(_size(item) for item in _walk(argument, _MOST_SLOW)) > _MOST_SLOW:
         raise LimitError(f"{name!r} with a text of more than {_MOST_SLOW:,} characters")
-    return weight
+    return _weight(argument)
 
 
 def _check_number(operator: str, left: int, right: int) -> None:
@@ -375,4 +374,9 @@ def _to_json(
 ) -> str:
     """Chat templates expect a ``tojson`` that does not escape HTML, with these options of ``json.dumps``."""
     pair = None if separators is None else (separators[0], separators[1])
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=pair, sort_keys=sort_keys)
+    encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=pair, sort_keys=sort_keys)
+    pieces: list[str] = []
+    for piece in encoder.iterencode(value):
+        _BUDGET.get().grow(len(piece))
+        pieces.append(piece)
+    return "".join(pieces)
