@@ -66,7 +66,7 @@ class TextEncoder:
         distinct = list(dict.fromkeys(prompts))
         encoded = self._tokenizer.encode_prompts([_prompt(prompt) for prompt in distinct], _UNCUT)
         known = {prompt: item.ids for prompt, item in zip(distinct, encoded, strict=True)}
-        tails = self._tokenizer.encode_response_batch([response.strip() for response in responses])
+        tails = self._tokenizer.encode_response_batch([whole_characters(response.strip()) for response in responses])
         return [
             self._join(known[prompt], tail, is_dialogue=prompt.rstrip().endswith(ASSISTANT_TURN))
             for prompt, tail in zip(prompts, tails, strict=True)
@@ -87,6 +87,11 @@ def _prompt(text: str) -> Prompt:
     place = turns[-1]
     conversation = Conversation(messages[:place], "", messages[place].content, "", messages[place + 1 :])
     return Prompt("", text, "", conversation)
+
+
+def whole_characters(text: str) -> str:
+    """Return a text with ``?`` for halves of surrogate pairs, which Python's strings hold and no tokenizer takes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _cut_middle(ids: list[int], room: int, is_dialogue: bool) -> list[int]:

@@ -13,6 +13,7 @@ import tokenizers
 
 from textgym.chat import ChatTemplate
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
+from textgym.foreign import LARGEST_TOKENIZER, read_json, require_regular, require_regular_files
 from textgym.hub import resolve_folder
 from textgym.prompt_encoding import EncodedPrompt, PromptEncoder
 from textgym.stopping import StopTable, build_stop_table
@@ -300,6 +301,7 @@ def _load(name: str, folder: Path, stamp: int) -> Tokenizer:
     if not file.is_file():
         return Tokenizer(_load_slow(folder), name=name, folder=folder)
     try:
+        require_regular(file, LARGEST_TOKENIZER)
         backend = tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # the tokenizers library raises bare Exception
         raise CheckpointError(f"expected a readable tokenizer in {file}, got: {error}; fetch it again") from error
@@ -313,6 +315,7 @@ def _load_slow(folder: Path) -> tokenizers.Tokenizer:
     except ImportError as error:
         raise MissingExtraError(f"{folder} has no tokenizer.json; pip install transformers to convert it") from error
     try:
+        require_regular_files(folder)
         converted = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except ImportError as error:
         raise MissingExtraError(f"to convert the tokenizer in {folder}, a package is missing: {error}") from error
@@ -336,8 +339,8 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = read_json(file)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"expected JSON in {file}, got: {error}; fetch it again") from error
     return content if isinstance(content, dict) else {}
 
