@@ -15,19 +15,19 @@ from torch.nn import functional as F
 
 from textgym.agents.checkpoint import load_unique, unique_tensors
 from textgym.agents.health import clip_gradients, require_finite
-from textgym.envs.prompts import prompt_pieces
+from textgym.envs.prompts import prompt_of
 from textgym.errors import DataError
 from textgym.models.generation import pad_rows
 from textgym.models.language_model import LanguageModel
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
 from textgym.tokenization import Tokenizer
-from textgym.types import Dataset, Example, FloatArray, Task
+from textgym.types import Dataset, FloatArray, Prompt, Task
 
 _POOL = 64  # batches whose texts are sorted by length together, so that little padding is computed
 
 
 class TokenPair(NamedTuple):
-    """A prompt and the response to imitate, as ids; the response ends with EOS."""
+    """A prompt and the response to imitate, as ids; the response ends with EOS, or as the chat template ends it."""
 
     prompt: list[int]
     response: list[int]
@@ -51,15 +51,16 @@ def encode_pairs(
         DataError: If no example has either, or nothing fits.
         ModelError: If the tokenizer has no token that ends a text.
     """
-    end = tokenizer.require_eos()
+    tokenizer.require_eos()
     count = len(dataset) if limit is None else min(limit, len(dataset))
     examples = [dataset[i] for i in range(count)]
-    prompts = _encode_prompts(task, examples, tokenizer)
+    asked = [prompt_of(task, example) for example in examples]
+    prompts = [prompt.ids for prompt in tokenizer.encode_prompts(asked, task.max_prompt_tokens)]
     pairs, too_long = [], 0
-    for example, prompt in zip(examples, prompts, strict=True):
+    for example, prompt, ids in zip(examples, asked, prompts, strict=True):
         for text in example.demonstrations or example.references:
-            response = [*tokenizer.encode_response(text), end]
-            fitting = _fit_prompt(task, example, tokenizer, prompt, (context_length or math.inf) - len(response))
+            response = [*tokenizer.encode_response(text), *tokenizer.response_end]
+            fitting = _fit_prompt(prompt, tokenizer, ids, (context_length or math.inf) - len(response))
             too_long += fitting is None
             if fitting is not None:
                 pairs.append(TokenPair(fitting, response))
@@ -78,29 +79,16 @@ def encode_pairs(
     return pairs
 
 
-def _fit_prompt(task: Task, example: Example, tokenizer: Tokenizer, prompt: list[int], room: float) -> list[int] | None:
+def _fit_prompt(prompt: Prompt, tokenizer: Tokenizer, ids: list[int], room: float) -> list[int] | None:
     """Return the prompt in at most ``room`` tokens; ``None`` if what stands around the document is longer already."""
-    if len(prompt) <= room:
-        return prompt
+    if len(ids) <= room:
+        return ids
     if room < 1:
         return None
     try:
-        return tokenizer.encode_prompt(*prompt_pieces(task, example), int(room)).ids
+        return tokenizer.encode_prompts([prompt], int(room))[0].ids
     except ValueError:
         return None
-
-
-def _encode_prompts(task: Task, examples: Sequence[Example], tokenizer: Tokenizer) -> list[list[int]]:
-    """Prompt ids as the environments give them, with one tokenizer call per distinct frame."""
-    pieces = [prompt_pieces(task, example) for example in examples]
-    prompts: list[list[int]] = [[] for _ in pieces]
-    for before, after in dict.fromkeys((before, after) for before, _, after in pieces):
-        rows = [row for row, piece in enumerate(pieces) if (piece[0], piece[2]) == (before, after)]
-        bodies = [pieces[row][1] for row in rows]
-        encoded = tokenizer.encode_prompts(before, bodies, after, task.max_prompt_tokens)
-        for row, (ids, _) in zip(rows, encoded, strict=True):
-            prompts[row] = ids
-    return prompts
 
 
 def response_loss(

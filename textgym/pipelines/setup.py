@@ -15,7 +15,7 @@ import gymnasium as gym
 from textgym import console
 from textgym.consent import check_names, import_named_module, names_module
 from textgym.data.source import BUILT_IN
-from textgym.envs.prompts import prompt_pieces
+from textgym.envs.prompts import prompt_of
 from textgym.envs.setup import build_task
 from textgym.errors import CheckpointError, TextGymError, did_you_mean
 from textgym.hub import SHIPPED
@@ -225,8 +225,8 @@ _LOCATE: Mapping[str, Callable[[str], str]] = {
 
 def encode_prompts(task: Task, examples: Sequence[Example], tokenizer: Tokenizer, budget: int) -> list[list[int]]:
     """Return the prompt ids of ``n`` examples as environments encode them, each of at most ``budget`` ids."""
-    pieces = [prompt_pieces(task, example) for example in examples]
-    return [tokenizer.encode_prompt(before, body, after, budget).ids for before, body, after in pieces]
+    prompts = [prompt_of(task, example) for example in examples]
+    return [prompt.ids for prompt in tokenizer.encode_prompts(prompts, budget)]
 
 
 def describe_data(task: Task) -> str:
