@@ -28,7 +28,9 @@ from textgym.agents.losses import (
     kl_estimates,
     normalize_advantages,
     scale_rewards,
+    token_numbers,
 )
+from textgym.agents.ppo_metrics import describe_texts, mean
 from textgym.agents.ppo_state import load_ppo, save_ppo
 from textgym.agents.prefix_sharing import EpisodeBatch
 from textgym.agents.prompt_sharing import hidden_states
@@ -131,6 +133,7 @@ class PPO(stable_baselines3.PPO):
         self._metrics: dict[str, float] = {}
         self._values_are_centered = False
         self._score_spread: float | None = None
+        self._tokens_so_far = np.zeros(0, dtype=np.int64)  # (n_envs,) of the texts that the next rollout goes on with
         with warnings.catch_warnings():
             # Minibatches hold whole episodes, so the buffer size need not be a multiple of the batch size.
             warnings.filterwarnings("ignore", message="(?s).*mini-batch size.*")
@@ -181,6 +184,7 @@ class PPO(stable_baselines3.PPO):
 
     def _setup_model(self) -> None:
         super()._setup_model()
+        self._tokens_so_far = np.zeros(self.n_envs, dtype=np.int64)
         if self.policy.model.adapter is None:
             self._reference = copy.deepcopy(self.policy.model).eval().requires_grad_(False)
             if self.policy.options.compile:
@@ -381,9 +385,10 @@ class PPO(stable_baselines3.PPO):
     # -------------------------------------------------------------------- logs
     def _record_rollout(self, k1: FloatArray, k3: FloatArray) -> None:
         infos = [info for _, _, info in self.finished]
-        lengths = [info["episode"]["l"] for info in infos if "episode" in info]
+        numbers = token_numbers(self.rollout_buffer.episode_starts > 0, self._tokens_so_far)
+        self._tokens_so_far = numbers[-1]
         # Per token times tokens per text: the rollout holds pieces of texts too, which a sum over texts would miscount.
-        length = _mean(lengths) if lengths else float(self.n_steps)
+        length = mean([numbers[step, env] for step, env, _ in self.finished]) if infos else float(self.n_steps)
         metrics = {
             "kl": float(k1.mean()) * length,
             "kl_k3": float(k3.mean()) * length,
@@ -391,7 +396,7 @@ class PPO(stable_baselines3.PPO):
             "texts": float(len(infos)),
         }
         if infos:
-            metrics |= _describe_texts(infos) | {"length": length}
+            metrics |= describe_texts(infos) | {"length": length}
         if metrics["kl"] < -1.0 and metrics["texts"] >= 16:
             warnings.warn(
                 f"the KL to the reference is negative ({metrics['kl']:.2f} nats per text): sampled and scored "
@@ -404,7 +409,7 @@ class PPO(stable_baselines3.PPO):
         buffer, metrics = self.rollout_buffer, self._metrics
         for name in steps[0] if steps else ():
             values = [step[name] for step in steps]
-            metrics[name] = max(values) if name == "ratio_max" else _mean(values)
+            metrics[name] = max(values) if name == "ratio_max" else mean(values)
         metrics["explained_variance"] = float(explained_variance(buffer.values.flatten(), buffer.returns.flatten()))
         metrics["learning_rate"] = self.policy.optimizer.param_groups[0]["lr"]
         metrics["tokens_per_second"] = buffer.actions.size / max(1e-9, sum(self.seconds.values()))
@@ -454,28 +459,3 @@ class PPO(stable_baselines3.PPO):
         """
         agent: PPO = load_ppo(cls, Path(path), env, device, changes)
         return agent
-
-
-def _describe_texts(infos: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over finished texts of what their environment tells; of other environments, of the episode's return."""
-    columns: dict[str, list[Any]] = defaultdict(list)
-    for info in infos:
-        rewards = info["rewards"] if isinstance(info.get("rewards"), dict) else {}
-        for name, reward in rewards.items():
-            columns[f"reward/{name}"].append(reward)
-        total = rewards.get("total", info.get("episode", {}).get("r"))
-        reason = info.get("finish_reason")
-        told = {
-            "reward": total,
-            "gold": info.get("gold"),
-            "success": info.get("is_success"),
-            "eos": None if reason is None else reason == "eos",
-        }
-        for name, value in told.items():
-            if value is not None:
-                columns[name].append(value)
-    return {name: _mean(values) for name, values in columns.items()}
-
-
-def _mean(values: list[Any]) -> float:
-    return float(np.mean(values)) if values else math.nan

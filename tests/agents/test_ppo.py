@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.callbacks import ConvertCallback
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from textgym.agents.causal_lm_policy import CausalLMPolicy
 from textgym.agents.losses import adapt_kl_coef, clipped_policy_loss, clipped_value_loss, normalize_advantages
@@ -516,6 +518,31 @@ def test_an_environment_with_bare_infos(make_network: Any) -> None:
         assert not {"gold", "success", "eos", "reward/total"} & record.keys()
     returns = [info["episode"]["r"] for _, _, info in agent.finished]
     assert agent.history[-1]["reward"] == np.mean(returns) > 0
+
+
+def test_lengths_need_no_monitor(make_agent: Any) -> None:
+    """Lengths, the KL per text and what is made of them are those of the rollout, whatever wraps the environment."""
+    runs = []
+    for monitored in (True, False):
+        agent = make_agent(n_steps=5, kl_target=0.05, kl_horizon=50.0, learning_rate=3e-2)
+        agent.set_env(agent.env if monitored else agent.env.venv)
+        agent.learn(4 * 5 * 6)
+        runs.append([{name: row[name] for name in row if name != "tokens_per_second"} for row in agent.history])
+    assert runs[0] == runs[1]
+    assert any(5 < row.get("length", 0) for row in runs[0])  # of texts that several rollouts wrote
+
+
+def test_lengths_of_texts_that_a_time_limit_cuts(
+    env_ids: tuple[str, str], tokenizer_folder: Any, make_network: Any
+) -> None:
+    def limited() -> gym.Env[Any, Any]:
+        env = Monitor(gym.make(env_ids[0], model=str(tokenizer_folder)))
+        return gym.wrappers.TimeLimit(env, max_episode_steps=3)
+
+    policy = {"model": make_network(), "suppress_tokens": (1,)}
+    agent = PPO(CausalLMPolicy, DummyVecEnv([limited] * 2), n_steps=7, seed=0, policy_kwargs=policy)
+    agent.learn(2 * 7)
+    assert (agent.history[0]["texts"], agent.history[0]["length"]) == (4.0, 3.0)
 
 
 def test_infos_that_only_some_texts_have(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
