@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from textgym.errors import MissingExtraError, ModelError
 from textgym.hub import resolve_folder
 from textgym.models.activations import fuse_activations
-from textgym.models.pretrained import quiet, read_pretrained
+from textgym.models.pretrained import quiet, read_pretrained, require_finite
 from textgym.tokenization import Tokenizer
 
 Precision = Literal["fp32", "bf16"]
@@ -38,7 +38,7 @@ class LanguageModel(nn.Module):
         precision: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast of the trunk and the head. Logits are fp32 in both.
 
     Raises:
-        ModelError: If the logits of the network cannot be written as head(trunk(ids)).
+        ModelError: If weights are not finite, or the logits of the network cannot be written as head(trunk(ids)).
         ValueError: For another precision.
     """
 
@@ -67,6 +67,7 @@ class LanguageModel(nn.Module):
         self._dropout: list[tuple[Any, str, float]] = []  # (configuration, name, value) of what is switched off
         self.switch_off_dropout()
         fuse_activations(network)
+        require_finite(network, type(network).__name__ if source is None else repr(source))
         self._verify_head()
 
     @property
