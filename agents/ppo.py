@@ -40,6 +40,8 @@ from textgym.models.language_model import LanguageModel
 from textgym.models.sampling import log_probs_of
 from textgym.types import FloatArray
 
+_LARGE_ERROR = 30.0  # of the values, on average: at it the policy moves about half as far as with rewards of order 1
+
 
 class PPO(stable_baselines3.PPO):
     """PPO with a KL penalty to the model training started from (Ziegler et al. 2019, arXiv:1909.08593).
@@ -133,6 +135,7 @@ class PPO(stable_baselines3.PPO):
         self._metrics: dict[str, float] = {}
         self._values_are_centered = False
         self._score_spread: float | None = None
+        self._scale_is_told = False
         self._tokens_so_far = np.zeros(0, dtype=np.int64)  # (n_envs,) of the texts that the next rollout goes on with
         with warnings.catch_warnings():
             # Minibatches hold whole episodes, so the buffer size need not be a multiple of the batch size.
@@ -254,6 +257,7 @@ class PPO(stable_baselines3.PPO):
         if self.finished and not self._values_are_centered:
             self._center_values(scores)
         buffer.recompute_returns()
+        self._look_at_scale()
         self._record_rollout(kl.k1, kl.k3)
         if self.kl_target is not None and self.finished:
             self.kl_coef = adapt_kl_coef(
@@ -270,6 +274,18 @@ class PPO(stable_baselines3.PPO):
         self.policy.value_head.bias.data += mean
         self.rollout_buffer.shift_values(mean)
         self._values_are_centered = True
+
+    def _look_at_scale(self) -> None:
+        """Warn, once, of rewards whose value loss takes up the gradient: it is clipped as a whole."""
+        error = float(np.sqrt(np.mean(np.square(self.rollout_buffer.advantages, dtype=np.float64))))
+        if error > _LARGE_ERROR and not self._scale_is_told:
+            self._scale_is_told = True
+            warnings.warn(
+                f"expected rewards of order 1, got some that are {error:.1e} off their predicted values: the value "
+                f"loss then fills the gradient, which is clipped at {self.max_grad_norm:g}, and the policy hardly "
+                "moves; divide the reward, or pass whiten_rewards=True (textgym train --whiten-rewards)",
+                stacklevel=2,
+            )
 
     def _scores(self, rewards: FloatArray) -> FloatArray:
         """Terminal scores (T, B), scaled and clipped, minus what a missing EOS costs."""

@@ -179,6 +179,31 @@ def test_whitening_leaves_little_to_learn_from_one_reward_for_all(make_agent: An
     assert gradient(whiten_rewards=True) < 0.1 * gradient(whiten_rewards=False)
 
 
+def test_rewards_that_are_huge(make_agent: Any) -> None:
+    """They drown the policy's gradient, which is said with what to do; scaled, they teach what small ones teach."""
+
+    def moved(scale: float, **options: Any) -> tuple[float, list[str]]:
+        def reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Any]) -> list[float]:
+            return [scale * (len(text) % 5 - 2.0) for text in responses]
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            agent = make_agent(env={"reward": reward}, **options)
+            agent.learn(4 * 11 * 2)
+        told = [str(warning.message) for warning in caught if "rewards of order 1" in str(warning.message)]
+        return max(record["approx_kl"] for record in agent.history), told
+
+    usual, silent = moved(1.0)
+    small, told = moved(1e6)
+    assert (silent, len(told)) == ([], 1)
+    assert "whiten_rewards=True (textgym train --whiten-rewards)" in told[0]
+    assert small < 1e-3 * usual
+    scaled, silent = moved(1e6, whiten_rewards=True)
+    assert silent == []
+    assert scaled == pytest.approx(moved(1.0, whiten_rewards=True)[0], rel=1e-3)
+    assert scaled > 0.1 * usual
+
+
 def test_clipped_rewards_by_hand(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.1, clip_reward=1.5)
     hand_made_rollout(agent, monkeypatch)
