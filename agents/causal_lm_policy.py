@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from textgym.agents.cache_pool import CachePool
 from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
+from textgym.agents.first_ratio import FirstRatio
 from textgym.agents.observations import (
     TextBatch,
     check_spaces,
@@ -53,6 +54,7 @@ class PolicyOptions:
     suppress_tokens: tuple[int, ...] = ()
     gradient_checkpointing: bool = False
     compile: bool = False
+    tolerate_mismatch: bool = False
 
     def __post_init__(self) -> None:
         if self.critic not in ("detached", "shared", "separate"):
@@ -93,6 +95,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         gradient_checkpointing: Recompute activations in the backward pass, for memory.
         compile: Fuse the passes over whole texts with ``torch.compile``, which takes half a minute at the first update
             (and a C++ compiler on CPUs). It pays on GPUs and in bf16.
+        tolerate_mismatch: Warn, instead of raising an error, where the first update gives the tokens of the rollout
+            other probabilities than they were drawn with (:mod:`~textgym.agents.first_ratio`).
         optimizer_class, optimizer_kwargs: AdamW by default, with eps 1e-5 and no weight decay.
         use_sde: Must be false; accepted because Stable-Baselines3 passes it.
 
@@ -120,13 +124,21 @@ class CausalLMPolicy(ActorCriticPolicy):
         suppress_tokens: Sequence[int] = (),
         gradient_checkpointing: bool = False,
         compile: bool = False,
+        tolerate_mismatch: bool = False,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
         optimizer_kwargs: dict[str, Any] | None = None,
         use_sde: bool = False,
     ) -> None:
         check_spaces(observation_space, action_space, use_sde)
         options = PolicyOptions(
-            critic, temperature, precision, lora_rank, tuple(map(int, suppress_tokens)), gradient_checkpointing, compile
+            critic,
+            temperature,
+            precision,
+            lora_rank,
+            tuple(map(int, suppress_tokens)),
+            gradient_checkpointing,
+            compile,
+            tolerate_mismatch,
         )
         assert isinstance(action_space, spaces.Discrete)
         check_suppressed(options.suppress_tokens, int(action_space.n))
@@ -173,6 +185,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         nn.init.zeros_(self.value_head.bias)
         self._actor_caches = CachePool(self.model)
         self._critic_caches = self._actor_caches if self.critic is None else CachePool(self.critic)
+        self._first_ratio = FirstRatio(self.model, self.options.tolerate_mismatch)
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         self.optimizer = self.optimizer_class(trainable, **{"lr": lr_schedule(1), **self.optimizer_kwargs})
 
@@ -190,6 +203,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         batch = read_ids(obs)
         states, logits = self._act(batch)
         actions, log_probs = _choose(logits, deterministic)
+        if not self.training:
+            self._first_ratio.remember(batch, actions, log_probs)
         if self.critic is None:
             values = self.value_head(states)
         elif self.values_come_later:
@@ -232,10 +247,15 @@ class CausalLMPolicy(ActorCriticPolicy):
 
         Returns:
             Values (N, 1), log-probabilities (N,), entropies (N,).
+
+        Raises:
+            ModelError: At the first update, if the log-probabilities are not those of the rollout.
         """
         batch = obs if isinstance(obs, EpisodeBatch) else share_prefixes(*read_observation(obs))
         states = hidden_states(self.model, batch)  # (N, H)
         log_probs, entropy = log_prob_and_entropy(self.action_logits(states), actions.long().flatten())
+        if self.training:
+            self._first_ratio.compare(batch, actions, log_probs)
         if self.critic is not None:
             return self.critic_values(batch), log_probs, entropy
         return self.value_head(states.detach() if self.options.critic == "detached" else states), log_probs, entropy

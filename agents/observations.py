@@ -45,6 +45,7 @@ def token_observation_space(width: int, vocabulary: int, longest_prompt: int) ->
 
 
 def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], use_sde: bool) -> None:
+    """Refuse what is no token-level text environment."""
     keys: Iterable[str] = observation_space if isinstance(observation_space, spaces.Dict) else ()
     if not {"input_ids", "attention_mask"} <= set(keys) or not isinstance(action_space, spaces.Discrete):
         raise ValueError(
@@ -56,6 +57,7 @@ def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Spac
 
 
 def check_suppressed(tokens: tuple[int, ...], actions: int) -> None:
+    """Refuse ids that are no actions, and all of them together."""
     if outside := sorted(token for token in tokens if not 0 <= token < actions):
         raise ValueError(
             f"expected suppress_tokens from 0 to {actions - 1}, got {outside[0]}; use ids of the model's tokenizer"

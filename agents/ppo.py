@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from textgym.agents.causal_lm_policy import CausalLMPolicy
+from textgym.agents.first_ratio import KL, check_equal
 from textgym.agents.losses import (
     adapt_kl_coef,
     clipped_policy_loss,
@@ -38,6 +39,7 @@ from textgym.agents.rollout_buffer import EpisodeRolloutBuffer, Segment, split_s
 from textgym.errors import ModelError
 from textgym.models.language_model import LanguageModel
 from textgym.models.sampling import log_probs_of
+from textgym.models.weights import WeightsWatch
 from textgym.types import FloatArray
 
 _LARGE_ERROR = 30.0  # of the values, on average: at it the policy moves about half as far as with rewards of order 1
@@ -136,6 +138,7 @@ class PPO(stable_baselines3.PPO):
         self._values_are_centered = False
         self._score_spread: float | None = None
         self._scale_is_told = False
+        self._start: WeightsWatch | None = None  # of the weights that the policy shares with its reference at first
         self._tokens_so_far = np.zeros(0, dtype=np.int64)  # (n_envs,) of the texts that the next rollout goes on with
         with warnings.catch_warnings():
             # Minibatches hold whole episodes, so the buffer size need not be a multiple of the batch size.
@@ -192,6 +195,8 @@ class PPO(stable_baselines3.PPO):
             self._reference = copy.deepcopy(self.policy.model).eval().requires_grad_(False)
             if self.policy.options.compile:
                 self._reference.compile_trunk()
+        self._start = WeightsWatch(self.policy.model)
+        self._start_values = torch.cat(self._start.probes)
 
     def set_reference(self, model: LanguageModel) -> None:
         """Let the KL penalty be to ``model`` from now on, instead of to the policy that training started from.
@@ -210,6 +215,7 @@ class PPO(stable_baselines3.PPO):
             raise ModelError(
                 f"expected a reference of the policy's architecture, got {model.source!r} ({error}); choose another"
             ) from None
+        self._start = None  # the policy does not start as its reference
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         # Stable-Baselines3 counts the rollout just made, so that a rate that decays to 0 wastes the last iteration.
@@ -252,6 +258,7 @@ class PPO(stable_baselines3.PPO):
         if recompute or (recompute is None and self.policy.options.precision == "bf16"):
             buffer.log_probs = self._score_rollout(self._log_probs).astype(np.float32)
         kl = kl_estimates(buffer.log_probs.astype(np.float64), reference)
+        self._check_start(kl.k1)
         scores = self._scores(buffer.rewards.astype(np.float64))
         buffer.rewards = (scores - self.kl_coef * kl.k1).astype(np.float32)
         if self.finished and not self._values_are_centered:
@@ -274,6 +281,12 @@ class PPO(stable_baselines3.PPO):
         self.policy.value_head.bias.data += mean
         self.rollout_buffer.shift_values(mean)
         self._values_are_centered = True
+
+    def _check_start(self, k1: FloatArray) -> None:
+        """Before the first update the KL is 0, if nobody changed the policy or its reference since it was built."""
+        start, self._start = self._start, None
+        if start is not None and not start.sees_change() and torch.equal(torch.cat(start.probes), self._start_values):
+            check_equal(torch.from_numpy(k1), self.policy.model, KL, self.policy.options.tolerate_mismatch)
 
     def _look_at_scale(self) -> None:
         """Warn, once, of rewards whose value loss takes up the gradient: it is clipped as a whole."""

@@ -554,7 +554,7 @@ def test_lengths_need_no_monitor(make_agent: Any) -> None:
         agent.learn(4 * 5 * 6)
         runs.append([{name: row[name] for name in row if name != "tokens_per_second"} for row in agent.history])
     assert runs[0] == runs[1]
-    assert any(5 < row.get("length", 0) for row in runs[0])  # of texts that several rollouts wrote
+    assert any(row.get("length", 0) > 5 for row in runs[0])  # of texts that several rollouts wrote
 
 
 def test_lengths_of_texts_that_a_time_limit_cuts(

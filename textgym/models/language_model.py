@@ -119,6 +119,12 @@ class LanguageModel(nn.Module):
         return self._tokenizer
 
     @property
+    def rounds_to_half(self) -> bool:
+        """Whether it is computed in half precision: by autocast, or because weights are held so."""
+        halves = (torch.bfloat16, torch.float16)
+        return self.precision == "bf16" or any(parameter.dtype in halves for parameter in self.network.parameters())
+
+    @property
     def is_cacheable(self) -> bool:
         """Whether past keys and values alone continue a text, at positions that can be given explicitly.
 
@@ -280,6 +286,7 @@ class LanguageModel(nn.Module):
         config = LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, target_modules="all-linear", lora_dropout=0.0)
         with warnings.catch_warnings():  # PEFT asks under a name that transformers has given up
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)  # PEFT then mends that
             self.adapter = get_peft_model(self.network, config)
 
     @contextlib.contextmanager
