@@ -101,7 +101,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         use_sde: Must be false; accepted because Stable-Baselines3 passes it.
 
     Raises:
-        ModelError: If the context of the model is shorter than the observations, which hold prompt and response.
+        ModelError: If the context of the model is shorter than the observations, which hold prompt and response, or
+            there is nothing to train.
         TokenizerMismatchError: If model and environment have different tokenizers.
         ValueError: For an observation or action space of another kind, or an option out of range.
     """
@@ -169,6 +170,9 @@ class CausalLMPolicy(ActorCriticPolicy):
         assert width is not None
         self.model.require_context(width[0])
         self.model.restrict_vocabulary(int(self.action_space.n))
+        if self.options.lora_rank is None:
+            self.model.require_trainable()
+            self.model.hold_masters()
         self.critic = copy.deepcopy(self.model) if self.options.critic == "separate" else None
         for network in filter(None, (self.model, self.critic)):
             if self.options.lora_rank is not None:

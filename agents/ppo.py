@@ -72,8 +72,8 @@ class PPO(stable_baselines3.PPO):
         whiten_rewards: Divide scores by the standard deviation that those of the first rollout have (the mean is not
             shifted). The scale stays, because the value head learns it.
         clip_reward: Clip scores to plus or minus this.
-        recompute_log_probs: Score the rollout again with the training forward before updating. Default: only in bf16,
-            where cached decoding and the training forward differ visibly.
+        recompute_log_probs: Score the rollout again with the training forward before updating. Default: only in half
+            precision, where cached decoding and the training forward differ visibly.
         micro_batch_size: Transitions per forward and backward pass, for memory; gradients are accumulated.
         target_kl: Stop the epochs when the update moved further than 1.5 times this.
         tensorboard_log, policy_kwargs, verbose, seed, device, stats_window_size: As in Stable-Baselines3.
@@ -255,7 +255,7 @@ class PPO(stable_baselines3.PPO):
         buffer = self.rollout_buffer
         reference = self._score_rollout(self._reference_log_probs)
         recompute = self.recompute_log_probs
-        if recompute or (recompute is None and self.policy.options.precision == "bf16"):
+        if recompute or (recompute is None and self.policy.model.rounds_to_half):
             buffer.log_probs = self._score_rollout(self._log_probs).astype(np.float32)
         kl = kl_estimates(buffer.log_probs.astype(np.float64), reference)
         self._check_start(kl.k1)

@@ -153,8 +153,11 @@ def supervised_fine_tune(
 
     Raises:
         FloatingPointError: If the loss is no longer finite.
-        ModelError: If a text is longer than the context of the model; :func:`encode_pairs` fits them.
+        ModelError: If a text is longer than the context of the model (:func:`encode_pairs` fits them), or all weights
+            are frozen.
     """
+    model.require_trainable()
+    model.hold_masters()
     model.require_context(max(len(pair.prompt) + len(pair.response) for pair in pairs), "the longest text to imitate")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)

@@ -39,6 +39,7 @@ def hand_made_rollout(agent: PPO, monkeypatch: pytest.MonkeyPatch) -> np.ndarray
     buffer._last = (torch.tensor([7.0, 7.0]), np.array([False, True]))
     reference = np.array([[-1.5, -2.0], [-2.0, -1.25], [-0.5, -4.5]])
     monkeypatch.setattr(agent, "_score_rollout", lambda score: reference)
+    agent._start = None  # numbers by hand are no start from the reference
     ended = {"rewards": {"total": 2.0}, "is_success": True, "finish_reason": "eos", "episode": {"l": 2}}
     cut = {"rewards": {"total": 1.0}, "is_success": False, "finish_reason": "length", "episode": {"l": 3}}
     agent.finished = [(1, 0, ended), (2, 1, cut)]

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from textgym.errors import MissingExtraError, ModelError
 from textgym.hub import resolve_folder
@@ -24,6 +24,7 @@ Precision = Literal["fp32", "bf16"]
 # transformers maps most architectures' own names for it (n_positions, n_ctx, seq_length) to the first one.
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len")
 _COMPILED_VARIANTS = 256
+_HALVES = (torch.bfloat16, torch.float16)
 _UNCACHEABLE = ("mamba", "rwkv", "xlstm", "recurrent_gemma", "jamba", "zamba", "bamba", "falcon_h1", "nemotron_h")
 
 
@@ -52,6 +53,7 @@ class LanguageModel(nn.Module):
         self._tokenizer = Tokenizer.load(source) if source is not None else None
         self.adapter: Any = None  # PEFT wrapper around `network`, when LoRA is used
         self.adapter_is_off = False
+        self.stored_dtype: torch.dtype | None = None  # half precision that the weights came in, if they are not held so
         self._is_compiled = False
         self._recomputes = False
         self.can_be_recorded = True  # as a CUDA graph, until a try fails
@@ -67,6 +69,9 @@ class LanguageModel(nn.Module):
         self._dropout: list[tuple[Any, str, float]] = []  # (configuration, name, value) of what is switched off
         self.switch_off_dropout()
         fuse_activations(network)
+        if precision == "bf16" and any(parameter.dtype == torch.float16 for parameter in network.parameters()):
+            network.float()  # fp16 under an autocast to bf16 does not compute
+            self.stored_dtype = torch.float16
         require_finite(network, type(network).__name__ if source is None else repr(source))
         self._verify_head()
 
@@ -121,8 +126,40 @@ class LanguageModel(nn.Module):
     @property
     def rounds_to_half(self) -> bool:
         """Whether it is computed in half precision: by autocast, or because weights are held so."""
-        halves = (torch.bfloat16, torch.float16)
-        return self.precision == "bf16" or any(parameter.dtype in halves for parameter in self.network.parameters())
+        return self.precision == "bf16" or any(parameter.dtype in _HALVES for parameter in self.network.parameters())
+
+    def require_trainable(self) -> None:
+        """Check that there is something to train.
+
+        Raises:
+            ModelError: All weights are frozen.
+        """
+        if not any(parameter.requires_grad for parameter in self.network.parameters()):
+            raise ModelError(
+                f"expected a model with weights to train, got {type(self.network).__name__} with all of them frozen; "
+                "call requires_grad_(True) on those to train, or train adapters with lora_rank"
+            )
+
+    def hold_masters(self) -> None:
+        """Hold a network of which weights in half precision are to be trained in fp32, and say so.
+
+        A step at a learning rate of 1e-5 is less than the distance between neighbours in bf16: most weights would never
+        move. A frozen network under adapters, which are held in fp32, stays as it is.
+        """
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        halves = [parameter.dtype for parameter in trained if parameter.dtype in _HALVES]
+        if halves:
+            self.network.float()
+            self.stored_dtype = halves[0]
+        if self.stored_dtype is not None:
+            size = sum(parameter.numel() * parameter.itemsize for parameter in self.network.parameters()) / 1e6
+            warnings.warn(
+                f"the weights of {self.source or type(self.network).__name__} come in {_name(self.stored_dtype)}; they "
+                f"are held, trained and saved in float32 ({size:,.0f} MB), so that small steps are not rounded away "
+                "(precision='bf16' computes in bf16 nevertheless)",
+                stacklevel=3,
+            )
+            self.stored_dtype = None  # said once
 
     @property
     def is_cacheable(self) -> bool:
@@ -207,7 +244,7 @@ class LanguageModel(nn.Module):
         trunk = self.trunk.forward if self._is_compiled and cache is not None else self.trunk
         with self.autocast(), self._keeping(cache):
             states: Tensor = trunk(input_ids=input_ids, **accepted)[0]
-        return states.float() if states.dtype in (torch.bfloat16, torch.float16) else states
+        return states.float() if states.dtype in _HALVES else states
 
     @contextlib.contextmanager
     def _keeping(self, cache: Any) -> Iterator[None]:
@@ -364,6 +401,8 @@ def load_language_model(
     else:
         network, source = _read_network(resolve_folder(str(model)), dtype), str(model)
     loaded = LanguageModel(network, source, precision).to(device)
+    if isinstance(model, str | Path):
+        loaded.stored_dtype = _lost_dtype(resolve_folder(model), dtype)
     if source is not None:
         loaded.restrict_vocabulary(min(loaded.vocab_size, loaded.tokenizer.vocab_size))
     return loaded
@@ -372,6 +411,16 @@ def load_language_model(
 def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     network: PreTrainedModel = read_pretrained(AutoModelForCausalLM, "a causal LM", folder, dtype)
     return network
+
+
+def _lost_dtype(folder: Path, dtype: torch.dtype) -> torch.dtype | None:
+    """The half precision that a folder's configuration names, if weights are held in another type."""
+    named = AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
+    return named if named in _HALVES and named != dtype else None
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _folder_with_tokenizer(name: str | None) -> str | None:
