@@ -31,6 +31,8 @@ from textgym.agents.observations import (
 from textgym.agents.prefix_sharing import EpisodeBatch, share_prefixes
 from textgym.agents.prompt_sharing import hidden_states
 from textgym.errors import CheckpointError, TokenizerMismatchError
+from textgym.hub import is_adapter
+from textgym.models.adapters import rebuild_adapter
 from textgym.models.card import CARD, write_card
 from textgym.models.language_model import LanguageModel, Precision, load_language_model
 from textgym.models.prefix_cache import last_hidden
@@ -360,6 +362,8 @@ class CausalLMPolicy(ActorCriticPolicy):
             self.model.network.config.save_pretrained(folder / "model")
         if self.model.source is not None:
             self.model.tokenizer.save(folder / "model")
+        if self.model.adapter is not None and self.options.lora_rank is None:
+            self.model.adapter.active_peft_config.save_pretrained(folder / "adapter")
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
@@ -418,7 +422,11 @@ def rebuild_model(record: dict[str, Any], folder: Path) -> LanguageModel:
             "code from a checkpoint is not run: register the classes of the model before loading"
         ) from error
     has_tokenizer = (folder / "model" / "tokenizer.json").is_file()
-    return LanguageModel(network, str(folder / "model") if has_tokenizer else None, record["options"]["precision"])
+    wrapper = rebuild_adapter(network, folder / "adapter") if is_adapter(folder / "adapter") else None
+    model = LanguageModel(network, str(folder / "model") if has_tokenizer else None, record["options"]["precision"])
+    if wrapper is not None:
+        model.adopt_adapter(wrapper)
+    return model
 
 
 def _check_tokenizer(model: LanguageModel, action_space: spaces.Discrete) -> None:

@@ -195,6 +195,8 @@ class PPO(stable_baselines3.PPO):
             self._reference = copy.deepcopy(self.policy.model).eval().requires_grad_(False)
             if self.policy.options.compile:
                 self._reference.compile_trunk()
+        elif self.policy.options.lora_rank is None:  # an adapter that was trained before: it is the start
+            self.policy.model.remember_start()
         self._start = WeightsWatch(self.policy.model)
         self._start_values = torch.cat(self._start.probes)
 
@@ -338,7 +340,7 @@ class PPO(stable_baselines3.PPO):
     def _reference_log_probs(self, batch: EpisodeBatch, actions: Tensor) -> Tensor:
         if self._reference is not None:
             return self._log_probs(batch, actions, self._reference)
-        with self.policy.model.without_adapter():
+        with self.policy.model.as_start():
             return self._log_probs(batch, actions)
 
     # ------------------------------------------------------------------ update

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import tokenizers
 
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
-from textgym.hub import resolve_folder
+from textgym.hub import resolve_folder, tokenizer_folder
 from textgym.stopping import StopTable, build_stop_table
 from textgym.token_bytes import token_bytes
 
@@ -94,7 +94,7 @@ class Tokenizer:
         Raises:
             CheckpointError: Nothing of that name is found, or it has no tokenizer.
         """
-        folder = resolve_folder(name)
+        folder = tokenizer_folder(resolve_folder(name))
         file = folder / "tokenizer.json"
         stamp = file.stat().st_mtime_ns if file.is_file() else 0
         return _load(str(name), folder, stamp)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from textgym.errors import MissingExtraError, ModelError
-from textgym.hub import resolve_folder
+from textgym.errors import ModelError
+from textgym.hub import base_of_adapter, is_adapter, resolve_folder
 from textgym.models.activations import fuse_activations
+from textgym.models.adapters import attach_adapter, import_peft
 from textgym.models.pretrained import quiet, read_pretrained, require_finite
 from textgym.tokenization import Tokenizer
 
@@ -53,6 +54,7 @@ class LanguageModel(nn.Module):
         self._tokenizer = Tokenizer.load(source) if source is not None else None
         self.adapter: Any = None  # PEFT wrapper around `network`, when LoRA is used
         self.adapter_is_off = False
+        self._start_is_kept = False
         self.stored_dtype: torch.dtype | None = None  # half precision that the weights came in, if they are not held so
         self._is_compiled = False
         self._recomputes = False
@@ -314,17 +316,64 @@ class LanguageModel(nn.Module):
 
     def add_lora(self, rank: int, alpha: int | None = None) -> None:
         """Freeze the network and train low-rank adapters of its linear layers (Hu et al. 2021, arXiv:2106.09685)."""
-        try:
-            from peft import LoraConfig, get_peft_model
-        except ImportError as error:
-            raise MissingExtraError(
-                "LoRA needs the package peft; install it with: pip install 'textgym[lora]'"
-            ) from error
-        config = LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, target_modules="all-linear", lora_dropout=0.0)
+        peft = import_peft()
+        if self.adapter is not None:
+            raise ModelError("expected a model without adapters to add some to, got one with; leave lora_rank out")
+        config = peft.LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, target_modules="all-linear", lora_dropout=0.0)
         with warnings.catch_warnings():  # PEFT asks under a name that transformers has given up
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)  # PEFT then mends that
-            self.adapter = get_peft_model(self.network, config)
+            self.adapter = peft.get_peft_model(self.network, config)
+
+    def adopt_adapter(self, wrapper: Any) -> None:
+        """Take over the adapter that PEFT has put into the layers of the network, to be trained.
+
+        Raises:
+            ModelError: PEFT's wrapper computes something else than the network.
+        """
+        ids = torch.arange(4, device=self.device)[None] % self.vocab_size
+        with torch.no_grad():
+            ours, theirs = self.logits(self.hidden(ids)), wrapper(input_ids=ids).logits
+        theirs = theirs[..., : self.vocab_size].to(ours.dtype)
+        tolerance = 0.1 if self.rounds_to_half else 1e-3
+        if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance):
+            raise ModelError(
+                f"expected an adapter that lives in the layers of {type(self.network).__name__}, got another kind, "
+                f"{type(wrapper).__name__}; merge it into its model, or train a LoRA adapter instead"
+            )
+        self.adapter = wrapper
+
+    def remember_start(self) -> None:
+        """Keep the adapter's present weights, for :meth:`as_start`. They are part of the module's state."""
+        for index, parameter in enumerate(self._trained()):
+            self.register_buffer(f"start_{index}", parameter.detach().clone())
+        self._start_is_kept = True
+
+    @contextlib.contextmanager
+    def as_start(self) -> Iterator[None]:
+        """Run the block, which computes no gradients, as the model that the training of adapters started from.
+
+        That is the model without them, or with the weights of :meth:`remember_start`: the base is in memory once.
+        """
+        if not self._start_is_kept:
+            with self.without_adapter():
+                yield
+            return
+        self.adapter_is_off = True
+        self._swap_start()
+        try:
+            yield
+        finally:
+            self._swap_start()
+            self.adapter_is_off = False
+
+    def _swap_start(self) -> None:
+        for index, parameter in enumerate(self._trained()):
+            start = self.get_buffer(f"start_{index}")
+            parameter.data, start.data = start.data, parameter.data
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
 
     @contextlib.contextmanager
     def without_adapter(self) -> Iterator[None]:
@@ -374,7 +423,7 @@ def _shape_logits(logits: Tensor, config: Any) -> Tensor:
 
 
 def load_language_model(
-    model: str | Path | PreTrainedModel | LanguageModel,
+    model: str | Path | nn.Module,
     *,
     precision: Precision = "fp32",
     dtype: torch.dtype = torch.float32,
@@ -385,24 +434,35 @@ def load_language_model(
     Only safetensors weights are read: pickled checkpoints can execute code.
 
     Args:
-        model: What to load.
+        model: What to load. A folder may hold a PEFT adapter, which is put on the base model that it names and goes on
+            training; a module may be one of PEFT's.
         precision: See :class:`LanguageModel`.
         dtype: Type the weights are held in.
         device: Where to put it.
 
     Raises:
         CheckpointError: There is no such model, or its weights are missing, damaged or pickled.
+        MissingExtraError: It is an adapter, and PEFT is not installed.
         ModelError: It is no causal LM of a kind that works here.
     """
     if isinstance(model, LanguageModel):
         return model.to(device)
+    wrapper: Any = None
+    lost = None
     if isinstance(model, PreTrainedModel):
         network, source = model, _folder_with_tokenizer(model.name_or_path)
+    elif isinstance(model, nn.Module):
+        wrapper, network = model, _base_of_wrapper(model)
+        source = _folder_with_tokenizer(network.name_or_path)
     else:
-        network, source = _read_network(resolve_folder(str(model)), dtype), str(model)
+        folder, source = resolve_folder(str(model)), str(model)
+        base = base_of_adapter(folder) if is_adapter(folder) else folder
+        network, lost = _read_network(base, dtype), _lost_dtype(base, dtype)
+        wrapper = attach_adapter(network, folder) if base is not folder else None
     loaded = LanguageModel(network, source, precision).to(device)
-    if isinstance(model, str | Path):
-        loaded.stored_dtype = _lost_dtype(resolve_folder(model), dtype)
+    loaded.stored_dtype = loaded.stored_dtype or lost
+    if wrapper is not None:
+        loaded.adopt_adapter(wrapper)
     if source is not None:
         loaded.restrict_vocabulary(min(loaded.vocab_size, loaded.tokenizer.vocab_size))
     return loaded
@@ -411,6 +471,17 @@ def load_language_model(
 def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     network: PreTrainedModel = read_pretrained(AutoModelForCausalLM, "a causal LM", folder, dtype)
     return network
+
+
+def _base_of_wrapper(module: nn.Module) -> PreTrainedModel:
+    """Return the Hugging Face model in one of PEFT's wrappers."""
+    base = getattr(module, "get_base_model", lambda: None)()
+    if not isinstance(base, PreTrainedModel):
+        raise ModelError(
+            f"expected a Hugging Face causal LM, or PEFT's wrapper around one, got {type(module).__name__}; "
+            "load it with AutoModelForCausalLM"
+        )
+    return base
 
 
 def _lost_dtype(folder: Path, dtype: torch.dtype) -> torch.dtype | None:
