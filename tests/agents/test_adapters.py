@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
+import stable_baselines3
 import torch
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, get_peft_model
-from stable_baselines3 import PPO as StockPPO
+from safetensors.torch import load_file, save_file
 from stable_baselines3.common.callbacks import BaseCallback
 from transformers import AutoModelForCausalLM
 
@@ -137,7 +138,7 @@ def test_training_goes_on_with_its_start_as_reference(
 def test_stock_algorithms_and_policies_of_an_adapter(adapter: Path, make_env: Any, tmp_path: Path) -> None:
     env = make_env(4, model=str(adapter))
     policy = {"model": str(adapter), "critic": "separate"}
-    agent = StockPPO(CausalLMPolicy, env, n_steps=4, batch_size=8, device="cpu", policy_kwargs=policy)
+    agent = stable_baselines3.PPO(CausalLMPolicy, env, n_steps=4, batch_size=8, device="cpu", policy_kwargs=policy)
     agent.learn(16)
     agent.policy.save(tmp_path / "policy")
     again = CausalLMPolicy.load(tmp_path / "policy", "cpu")
@@ -198,13 +199,11 @@ def test_adapters_that_cannot_be_used(adapter: Path, model_folder: Path, make_ne
             load_language_model(adapter)
     make_network("llama").save_pretrained(tmp_path / "other")
     change(adapter, base_model_name_or_path=str(tmp_path / "other"))
-    with pytest.raises(CheckpointError, match="got one that does not fit|expected all weights of the adapter"):
+    with pytest.raises(CheckpointError, match=r"got one that does not fit|expected all weights of the adapter"):
         load_language_model(adapter)
 
 
 def test_weights_that_an_adapter_lacks(adapter: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
     file = adapter / "adapter_model.safetensors"
     stored = load_file(file)
     save_file({name: value for name, value in stored.items() if ".1." not in name}, file)
@@ -213,7 +212,6 @@ def test_weights_that_an_adapter_lacks(adapter: Path) -> None:
 
 
 def test_without_peft(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'textgym\[lora\]'"):
         load_language_model(adapter)
-    assert peft is not None
