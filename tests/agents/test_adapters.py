@@ -25,7 +25,7 @@ from textgym.reward_models import PreferenceRewardModel
 from textgym.tokenization import Tokenizer
 
 IDS = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
-LORA = {"task_type": "CAUSAL_LM", "r": 2, "target_modules": "all-linear", "lora_dropout": 0.1}
+LORA: dict[str, Any] = {"task_type": "CAUSAL_LM", "r": 2, "target_modules": "all-linear", "lora_dropout": 0.1}
 
 
 def write_adapter(base: Path, folder: Path, config: Any) -> torch.Tensor:
@@ -35,7 +35,7 @@ def write_adapter(base: Path, folder: Path, config: Any) -> torch.Tensor:
     for name, parameter in wrapper.named_parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.2 if "lora" in name else 1.0)
-    wrapper.save_pretrained(folder)
+    wrapper.save_pretrained(str(folder))
     with torch.no_grad():
         logits: torch.Tensor = wrapper(input_ids=IDS).logits
     return logits[..., :377]
@@ -112,7 +112,13 @@ def test_training_goes_on_with_its_start_as_reference(
     def environment(seed: int = 0) -> Any:
         return make_env(4, seed=seed, model=str(adapter), reward=length_reward)
 
-    settings = {"n_steps": 11, "batch_size": 16, "n_epochs": 2, "learning_rate": 1e-2, "recompute_log_probs": True}
+    settings: dict[str, Any] = {
+        "n_steps": 11,
+        "batch_size": 16,
+        "n_epochs": 2,
+        "learning_rate": 1e-2,
+        "recompute_log_probs": True,
+    }
     policy = {"model": str(adapter), "suppress_tokens": range(20, 377)}
     run = PPO(CausalLMPolicy, environment(), seed=1, device="cpu", policy_kwargs=policy, **settings)
     frozen = {name: value.clone() for name, value in run.policy.named_parameters() if not value.requires_grad}
@@ -140,7 +146,7 @@ def test_stock_algorithms_and_policies_of_an_adapter(adapter: Path, make_env: An
     policy = {"model": str(adapter), "critic": "separate"}
     agent = stable_baselines3.PPO(CausalLMPolicy, env, n_steps=4, batch_size=8, device="cpu", policy_kwargs=policy)
     agent.learn(16)
-    agent.policy.save(tmp_path / "policy")
+    agent.policy.save(str(tmp_path / "policy"))
     again = CausalLMPolicy.load(tmp_path / "policy", "cpu")
     torch.testing.assert_close(logits_of(again.model), logits_of(agent.policy.model), rtol=0, atol=0)
 
@@ -174,7 +180,7 @@ def change(folder: Path, **changes: Any) -> None:
 def test_adapters_that_cannot_be_used(adapter: Path, model_folder: Path, make_network: Any, tmp_path: Path) -> None:
     prefix = tmp_path / "prefix"
     config = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(model_folder), config).save_pretrained(prefix)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(model_folder), config).save_pretrained(str(prefix))
     with pytest.raises(ModelError, match=r"lives in the layers \(LoRA, IA3\), got .*PREFIX_TUNING"):
         load_language_model(prefix)
     weights = (adapter / "adapter_model.safetensors").read_bytes()

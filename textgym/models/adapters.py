@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +55,8 @@ def attach_adapter(network: nn.Module, folder: Path) -> Any:
         )
     try:
         stored = load_file(file)
-        wrapper = peft.PeftModel.from_pretrained(network, str(folder), is_trainable=True, config=config)
+        with without_noise():
+            wrapper = peft.PeftModel.from_pretrained(network, str(folder), is_trainable=True, config=config)
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
         raise CheckpointError(
             f"expected an adapter of {type(network).__name__} in {folder}, got one that does not fit "
@@ -98,4 +102,15 @@ def rebuild_adapter(network: nn.Module, folder: Path) -> Any:
     peft = import_peft()
     config = read_config(folder)
     config.inference_mode = False
-    return peft.get_peft_model(network, config)
+    with without_noise():
+        return peft.get_peft_model(network, config)
+
+
+@contextlib.contextmanager
+def without_noise() -> Iterator[None]:
+    """Run the block without PEFT's warnings about what it mends itself."""
+    with warnings.catch_warnings():
+        # It asks under a name that transformers has given up.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
+        yield

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import inspect
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,19 +15,20 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from textgym.errors import ModelError
 from textgym.hub import base_of_adapter, is_adapter, resolve_folder
 from textgym.models.activations import fuse_activations
-from textgym.models.adapters import attach_adapter, import_peft
+from textgym.models.adapters import attach_adapter
 from textgym.models.pretrained import quiet, read_pretrained, require_finite
+from textgym.models.probe import Arguments, find_arguments
+from textgym.models.trainable import HALVES, TrainableNetwork
 from textgym.tokenization import Tokenizer
 
 Precision = Literal["fp32", "bf16"]
 # transformers maps most architectures' own names for it (n_positions, n_ctx, seq_length) to the first one.
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len")
 _COMPILED_VARIANTS = 256
-_HALVES = (torch.bfloat16, torch.float16)
 _UNCACHEABLE = ("mamba", "rwkv", "xlstm", "recurrent_gemma", "jamba", "zamba", "bamba", "falcon_h1", "nemotron_h")
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(TrainableNetwork):
     """A causal language model split into its trunk (ids -> hidden states) and its head (hidden states -> logits).
 
     Dropout is off whatever mode the module is in: a sampled token must be scored by the distribution it was drawn from.
@@ -45,17 +44,11 @@ class LanguageModel(nn.Module):
     """
 
     def __init__(self, network: PreTrainedModel, source: str | None = None, precision: Precision = "fp32") -> None:
-        super().__init__()
+        super().__init__(network, source)
         if precision not in get_args(Precision):
             raise ValueError(f"expected precision 'fp32' or 'bf16', got {precision!r}; use one of these")
-        self.network: Any = network
-        self.source = source
         self.precision = precision
         self._tokenizer = Tokenizer.load(source) if source is not None else None
-        self.adapter: Any = None  # PEFT wrapper around `network`, when LoRA is used
-        self.adapter_is_off = False
-        self._start_is_kept = False
-        self.stored_dtype: torch.dtype | None = None  # half precision that the weights came in, if they are not held so
         self._is_compiled = False
         self._recomputes = False
         self.can_be_recorded = True  # as a CUDA graph, until a try fails
@@ -65,7 +58,6 @@ class LanguageModel(nn.Module):
                 f"expected a causal LM with an output head, got {type(network).__name__}; load a *ForCausalLM"
             )
         self.vocab_size = int(head.weight.shape[0])
-        self._trunk_arguments = set(inspect.signature(self.trunk.forward).parameters)
         # Padding must be an id other than the model's own pad id: some models warn about pads without a mask.
         self.fill_id = 1 if getattr(self.config, "pad_token_id", None) == 0 else 0
         self._dropout: list[tuple[Any, str, float]] = []  # (configuration, name, value) of what is switched off
@@ -75,6 +67,7 @@ class LanguageModel(nn.Module):
             network.float()  # fp16 under an autocast to bf16 does not compute
             self.stored_dtype = torch.float16
         require_finite(network, type(network).__name__ if source is None else repr(source))
+        self._arguments = self._find_arguments()
         self._verify_head()
 
     @property
@@ -128,40 +121,7 @@ class LanguageModel(nn.Module):
     @property
     def rounds_to_half(self) -> bool:
         """Whether it is computed in half precision: by autocast, or because weights are held so."""
-        return self.precision == "bf16" or any(parameter.dtype in _HALVES for parameter in self.network.parameters())
-
-    def require_trainable(self) -> None:
-        """Check that there is something to train.
-
-        Raises:
-            ModelError: All weights are frozen.
-        """
-        if not any(parameter.requires_grad for parameter in self.network.parameters()):
-            raise ModelError(
-                f"expected a model with weights to train, got {type(self.network).__name__} with all of them frozen; "
-                "call requires_grad_(True) on those to train, or train adapters with lora_rank"
-            )
-
-    def hold_masters(self) -> None:
-        """Hold a network of which weights in half precision are to be trained in fp32, and say so.
-
-        A step at a learning rate of 1e-5 is less than the distance between neighbours in bf16: most weights would never
-        move. A frozen network under adapters, which are held in fp32, stays as it is.
-        """
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        halves = [parameter.dtype for parameter in trained if parameter.dtype in _HALVES]
-        if halves:
-            self.network.float()
-            self.stored_dtype = halves[0]
-        if self.stored_dtype is not None:
-            size = sum(parameter.numel() * parameter.itemsize for parameter in self.network.parameters()) / 1e6
-            warnings.warn(
-                f"the weights of {self.source or type(self.network).__name__} come in {_name(self.stored_dtype)}; they "
-                f"are held, trained and saved in float32 ({size:,.0f} MB), so that small steps are not rounded away "
-                "(precision='bf16' computes in bf16 nevertheless)",
-                stacklevel=3,
-            )
-            self.stored_dtype = None  # said once
+        return self.precision == "bf16" or any(parameter.dtype in HALVES for parameter in self.network.parameters())
 
     @property
     def is_cacheable(self) -> bool:
@@ -177,8 +137,8 @@ class LanguageModel(nn.Module):
             else getattr(config, "sliding_window", None) is not None
         )
         recurrent = str(config.model_type).startswith(_UNCACHEABLE) or bool(getattr(self.network, "_is_stateful", 0))
-        explicit = {"past_key_values", "position_ids"} <= self._trunk_arguments and not getattr(config, "alibi", False)
-        return explicit and not recurrent and not sliding
+        explicit = self._arguments.positions_count and not getattr(config, "alibi", False)
+        return self._arguments.cache is not None and explicit and not recurrent and not sliding
 
     @property
     def can_continue_with_gradients(self) -> bool:
@@ -235,18 +195,22 @@ class LanguageModel(nn.Module):
         """
         if position_ids is None:
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None].expand(len(input_ids), -1)
-        offered = {
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-            "past_key_values": cache,
-            "use_cache": cache is not None,
-        }
-        accepted = {name: value for name, value in offered.items() if name in self._trunk_arguments}
+        offered = {"position_ids": position_ids, "use_cache": cache is not None}
+        accepted: dict[str, Any] = {name: value for name, value in offered.items() if name in self._arguments.plain}
+        if attention_mask is not None:
+            accepted["attention_mask"] = attention_mask
+        if cache is not None:
+            if self._arguments.cache is None:
+                raise ModelError(
+                    f"expected a model that keeps keys and values, got {type(self.network).__name__}; call it "
+                    "without a cache"
+                )
+            accepted[self._arguments.cache] = cache
         # One token at a time is not worth compiling: nothing but products and reading is left of it.
         trunk = self.trunk.forward if self._is_compiled and cache is not None else self.trunk
         with self.autocast(), self._keeping(cache):
             states: Tensor = trunk(input_ids=input_ids, **accepted)[0]
-        return states.float() if states.dtype in _HALVES else states
+        return states.float() if states.dtype in HALVES else states
 
     @contextlib.contextmanager
     def _keeping(self, cache: Any) -> Iterator[None]:
@@ -314,17 +278,6 @@ class LanguageModel(nn.Module):
             )
         self.vocab_size = size
 
-    def add_lora(self, rank: int, alpha: int | None = None) -> None:
-        """Freeze the network and train low-rank adapters of its linear layers (Hu et al. 2021, arXiv:2106.09685)."""
-        peft = import_peft()
-        if self.adapter is not None:
-            raise ModelError("expected a model without adapters to add some to, got one with; leave lora_rank out")
-        config = peft.LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, target_modules="all-linear", lora_dropout=0.0)
-        with warnings.catch_warnings():  # PEFT asks under a name that transformers has given up
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)  # PEFT then mends that
-            self.adapter = peft.get_peft_model(self.network, config)
-
     def adopt_adapter(self, wrapper: Any) -> None:
         """Take over the adapter that PEFT has put into the layers of the network, to be trained.
 
@@ -343,50 +296,6 @@ class LanguageModel(nn.Module):
             )
         self.adapter = wrapper
 
-    def remember_start(self) -> None:
-        """Keep the adapter's present weights, for :meth:`as_start`. They are part of the module's state."""
-        for index, parameter in enumerate(self._trained()):
-            self.register_buffer(f"start_{index}", parameter.detach().clone())
-        self._start_is_kept = True
-
-    @contextlib.contextmanager
-    def as_start(self) -> Iterator[None]:
-        """Run the block, which computes no gradients, as the model that the training of adapters started from.
-
-        That is the model without them, or with the weights of :meth:`remember_start`: the base is in memory once.
-        """
-        if not self._start_is_kept:
-            with self.without_adapter():
-                yield
-            return
-        self.adapter_is_off = True
-        self._swap_start()
-        try:
-            yield
-        finally:
-            self._swap_start()
-            self.adapter_is_off = False
-
-    def _swap_start(self) -> None:
-        for index, parameter in enumerate(self._trained()):
-            start = self.get_buffer(f"start_{index}")
-            parameter.data, start.data = start.data, parameter.data
-
-    def _trained(self) -> list[nn.Parameter]:
-        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-
-    @contextlib.contextmanager
-    def without_adapter(self) -> Iterator[None]:
-        """Run the block as the frozen model that LoRA started from."""
-        if self.adapter is None:
-            raise ModelError("expected a model with LoRA adapters, got one without; call add_lora first")
-        self.adapter_is_off = True
-        try:
-            with self.adapter.disable_adapter():
-                yield
-        finally:
-            self.adapter_is_off = False
-
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a Hugging Face folder (safetensors, configs, tokenizer); LoRA adapters are merged in a copy."""
         folder = Path(folder)
@@ -396,6 +305,16 @@ class LanguageModel(nn.Module):
             network.save_pretrained(folder)
         if self._tokenizer is not None:
             self._tokenizer.save(folder)
+
+    def _find_arguments(self) -> Arguments:
+        """Call the trunk in evaluation mode: in training mode, transformers fills no cache that it can recompute."""
+        modes = [module for module in self.trunk.modules() if module.training]
+        self.trunk.eval()
+        try:
+            return find_arguments(self.trunk, self.config, self.device, self.vocab_size)
+        finally:
+            for module in modes:
+                module.training = True
 
     def _verify_head(self) -> None:
         """Compare head(trunk(ids)) with the network's own logits on a few ids."""
@@ -427,7 +346,7 @@ def load_language_model(
     *,
     precision: Precision = "fp32",
     dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
 ) -> LanguageModel:
     """Load a causal LM by name (``"tiny"``), folder or Hub id; a module is wrapped as it is.
 
@@ -438,7 +357,7 @@ def load_language_model(
             training; a module may be one of PEFT's.
         precision: See :class:`LanguageModel`.
         dtype: Type the weights are held in.
-        device: Where to put it.
+        device: Where to put it; by default what is read goes to the CPU, and a module stays where it is.
 
     Raises:
         CheckpointError: There is no such model, or its weights are missing, damaged or pickled.
@@ -446,7 +365,7 @@ def load_language_model(
         ModelError: It is no causal LM of a kind that works here.
     """
     if isinstance(model, LanguageModel):
-        return model.to(device)
+        return model if device is None else model.to(device)
     wrapper: Any = None
     lost = None
     if isinstance(model, PreTrainedModel):
@@ -459,7 +378,9 @@ def load_language_model(
         base = base_of_adapter(folder) if is_adapter(folder) else folder
         network, lost = _read_network(base, dtype), _lost_dtype(base, dtype)
         wrapper = attach_adapter(network, folder) if base is not folder else None
-    loaded = LanguageModel(network, source, precision).to(device)
+    loaded = LanguageModel(network, source, precision)
+    if device is not None:
+        loaded.to(device)
     loaded.stored_dtype = loaded.stored_dtype or lost
     if wrapper is not None:
         loaded.adopt_adapter(wrapper)
@@ -487,11 +408,7 @@ def _base_of_wrapper(module: nn.Module) -> PreTrainedModel:
 def _lost_dtype(folder: Path, dtype: torch.dtype) -> torch.dtype | None:
     """The half precision that a folder's configuration names, if weights are held in another type."""
     named = AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
-    return named if named in _HALVES and named != dtype else None
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    return named if named in HALVES and named != dtype else None
 
 
 def _folder_with_tokenizer(name: str | None) -> str | None:
