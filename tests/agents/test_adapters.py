@@ -120,7 +120,7 @@ def test_training_goes_on_with_its_start_as_reference(
         "recompute_log_probs": True,
     }
     policy = {"model": str(adapter), "suppress_tokens": range(20, 377)}
-    run = PPO(CausalLMPolicy, environment(), seed=1, device="cpu", policy_kwargs=policy, **settings)
+    run = PPO(CausalLMPolicy, environment(), seed=1, recompute_log_probs=True, policy_kwargs=policy, **settings)
     frozen = {name: value.clone() for name, value in run.policy.named_parameters() if not value.requires_grad}
     run.learn(4 * 11 * 4, callback=SaveAt(tmp_path / "saved", 4 * 11 * 2))
     assert run.history[0]["kl"] == run.history[0]["kl_k3"] == 0.0

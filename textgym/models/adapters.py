@@ -101,7 +101,7 @@ def rebuild_adapter(network: nn.Module, folder: Path) -> Any:
     """Put an adapter with new weights, of the configuration in ``folder``, into ``network``; for a checkpoint."""
     peft = import_peft()
     config = read_config(folder)
-    config.inference_mode = False
+    config.inference_mode, config.base_model_name_or_path = False, None  # the base is the checkpoint's own
     with without_noise():
         return peft.get_peft_model(network, config)
 
