@@ -112,13 +112,7 @@ def test_training_goes_on_with_its_start_as_reference(
     def environment(seed: int = 0) -> Any:
         return make_env(4, seed=seed, model=str(adapter), reward=length_reward)
 
-    settings: dict[str, Any] = {
-        "n_steps": 11,
-        "batch_size": 16,
-        "n_epochs": 2,
-        "learning_rate": 1e-2,
-        "recompute_log_probs": True,
-    }
+    settings: dict[str, Any] = {"n_steps": 11, "batch_size": 16, "n_epochs": 2, "learning_rate": 1e-2}
     policy = {"model": str(adapter), "suppress_tokens": range(20, 377)}
     run = PPO(CausalLMPolicy, environment(), seed=1, recompute_log_probs=True, policy_kwargs=policy, **settings)
     frozen = {name: value.clone() for name, value in run.policy.named_parameters() if not value.requires_grad}
