@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
@@ -31,17 +30,6 @@ def read_ids(obs: dict[str, Tensor]) -> TextBatch:
             f"{obs['attention_mask'].dtype}; if the environment is in a VecNormalize, make that with norm_obs=False"
         )
     return read_observation(obs)
-
-
-def token_observation_space(width: int, vocabulary: int, longest_prompt: int) -> spaces.Dict:
-    """The observation space of token-level environments: texts of up to ``width`` tokens."""
-    return spaces.Dict(
-        {
-            "input_ids": spaces.Box(0, vocabulary - 1, (width,), np.int64),
-            "attention_mask": spaces.Box(0, 1, (width,), np.int8),
-            "prompt_length": spaces.Box(0, longest_prompt, (1,), np.int64),
-        }
-    )
 
 
 def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], use_sde: bool) -> None:

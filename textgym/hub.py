@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.resources
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from textgym.errors import CheckpointError, MissingExtraError, did_you_mean
+from textgym.foreign import read_json
 
 Kind = Literal["model", "reward"]
 SHIPPED = ("tiny", "tiny-reward")
@@ -53,7 +53,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / ADAPTER_CONFIG
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_json(file)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"expected JSON in {file}, got something else ({error}); save the adapter again"
@@ -116,7 +116,7 @@ def _local(folder: Path, kind: Kind) -> Path:
 def _command_of(folder: Path) -> str | None:
     """Return the command whose run folder this is; ``None`` if it is no run folder."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
     except (OSError, ValueError):
         return None
     command = config.get("command") if isinstance(config, dict) and "model_type" not in config else None

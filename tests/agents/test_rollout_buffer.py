@@ -9,7 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import DictRolloutBuffer
 
 from textgym.agents.losses import generalized_advantages
-from textgym.agents.observations import token_observation_space
+from textgym.agents.policy_record import token_observation_space
 from textgym.agents.rollout_buffer import EpisodeRolloutBuffer
 
 

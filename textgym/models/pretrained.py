@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.utils import logging as hf_logging
 
-from textgym.errors import CheckpointError, MissingExtraError, ModelError
+from textgym.errors import CheckpointError, MissingExtraError, ModelError, TextGymError
+from textgym.models.proportions import proportionate
 
 _PIP = re.compile(r"pip install\s+(?:(?:-U|--upgrade)\s+)?[`'\"]?([A-Za-z0-9][\w.\-\[\]]*)")
 
@@ -36,7 +37,7 @@ def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype
         MissingExtraError: It needs a package that is not installed.
     """
     try:
-        with quiet():
+        with quiet(), proportionate(folder):
             network, report = auto_class.from_pretrained(
                 folder,
                 dtype=dtype,
@@ -45,6 +46,8 @@ def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # so that the error below can name them
             )
+    except TextGymError:
+        raise
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"expected safetensors weights in {folder}, got none that can be read ({error}); "
