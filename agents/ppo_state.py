@@ -130,6 +130,7 @@ def take_snapshot(agent: Any) -> Snapshot:
     }
     if agent._last_obs is not None and agent.env is not None:
         record["environment"] = to_json(get_vec_state(agent.env))
+        record["tokens_so_far"] = agent._tokens_so_far.tolist()
         tensors["episode_starts"] = torch.from_numpy(np.array(agent._last_episode_starts, dtype=np.uint8))
     return Snapshot(tensors, record)
 
@@ -187,6 +188,7 @@ def load_ppo(cls: Any, folder: Path, env: VecEnv | None, device: torch.device | 
     agent.history = record["history"]
     if env is not None and "environment" in record:
         _restore_environment(agent, record["environment"], tensors["episode_starts"])
+        agent._tokens_so_far = np.array(record.get("tokens_so_far", agent._tokens_so_far), dtype=np.int64)
     _restore_generators(record["rng"], tensors)
     return agent
 

@@ -163,7 +163,8 @@ class SupervisedTraining:
         losses: Of the steps so far, in nats per token.
 
     Raises:
-        ModelError: If a text is longer than the context of the model; :func:`encode_pairs` fits them.
+        ModelError: If a text is longer than the context of the model (:func:`encode_pairs` fits them), or all weights
+            are frozen.
     """
 
     def __init__(
@@ -179,6 +180,8 @@ class SupervisedTraining:
         max_grad_norm: float = 1.0,
         seed: int = 0,
     ) -> None:
+        model.require_trainable()
+        model.hold_masters()
         longest = max(len(pair.prompt) + len(pair.response) for pair in pairs)
         model.require_context(longest, "the longest text to imitate")
         self.losses: list[float] = []

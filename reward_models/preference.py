@@ -125,6 +125,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
             RewardError: If the loss becomes infinite or NaN.
             ValueError: If a setting is out of range.
         """
+        self.trunk.hold_masters()
         settings = FitSettings(epochs, batch_size, learning_rate, weight_decay, max_grad_norm, seed, precision)
 
         def train(kept: Sequence[Record], evidence: Evidence) -> Training:

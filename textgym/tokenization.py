@@ -14,7 +14,7 @@ import tokenizers
 from textgym.chat import ChatTemplate
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
 from textgym.foreign import LARGEST_TOKENIZER, read_json, require_regular, require_regular_files
-from textgym.hub import resolve_folder
+from textgym.hub import resolve_folder, tokenizer_folder
 from textgym.prompt_encoding import EncodedPrompt, PromptEncoder
 from textgym.stopping import StopTable, build_stop_table
 from textgym.text_encoding import TextEncoding
@@ -81,7 +81,7 @@ class Tokenizer:
         Raises:
             CheckpointError: Nothing of that name is found, or it has no tokenizer.
         """
-        folder = resolve_folder(name)
+        folder = tokenizer_folder(resolve_folder(name))
         file = folder / "tokenizer.json"
         stamp = file.stat().st_mtime_ns if file.is_file() else 0
         return _load(str(name), folder, stamp)
