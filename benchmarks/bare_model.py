@@ -71,6 +71,7 @@ class BareModel:
 
     @torch.no_grad()
     def __call__(self, ids: Sequence[int]) -> Tensor:
+        """Log-probabilities after one row; remembered."""
         row = tuple(ids)
         if row not in self._known:
             self._known[row] = self._log_probs([row])[0]
@@ -159,12 +160,13 @@ class _Paths:
             yield from (self._off(ours, row) for ours, row in zip(logits, rows, strict=True))
 
     def _hidden(self, cache: PrefixCache, rows: list[Row]) -> Tensor:
-        ids, lengths = pad_rows([[*row, *[0] * (WIDTH - len(row))] for row in rows], 0)
-        return cache.hidden(ids, torch.tensor([len(row) for row in rows])).clone()
+        observation = _observation(rows)
+        return cache.hidden(observation["input_ids"], observation["attention_mask"].sum(1, dtype=torch.long)).clone()
 
     def _generate(self) -> Iterator[float]:
         """``generate``, by all the logits that it computes: those of every text must be among them."""
-        prompts = [text[:length] for text, length in zip([*self._texts, *self._texts], (30, 9, 20, 3, 17), strict=False)]
+        prompts = [text[:length] for text, length in zip(self._texts, (30, 9, 20, 3), strict=True)]
+        prompts.append(self._texts[0][5:22])
         computed: list[Tensor] = []
         logits_of = self.model.logits
 
@@ -221,7 +223,7 @@ class _Paths:
 
 
 def _observation(rows: Sequence[Row]) -> dict[str, Tensor]:
-    ids, lengths = pad_rows([[*row, *[0] * (WIDTH - len(row))] for row in rows], 0)
+    ids, _ = pad_rows([[*row, *[0] * (WIDTH - len(row))] for row in rows], 0)
     lengths = torch.tensor([len(row) for row in rows])
     mask = (torch.arange(WIDTH) < lengths[:, None]).to(torch.int8)
     return {"input_ids": ids, "attention_mask": mask, "prompt_length": lengths[:, None]}
@@ -269,7 +271,7 @@ def compare(network: Any) -> Comparison:
         except TextGymError as error:
             outcome.status, outcome.reason = "refused", _first_line(error)
         except Exception as error:  # whatever a library raises: one model must not end a table
-            outcome.status, outcome.reason = "failed", f"{type(error).__name__}: {_first_line(error)}"
+            outcome.reason = f"{type(error).__name__}: {_first_line(error)}"
     said = [_first_line(entry.message) for entry in caught if issubclass(entry.category, UserWarning)]
     outcome.warnings = list(dict.fromkeys(said))
     outcome.seconds = round(time.perf_counter() - start, 2)
@@ -279,7 +281,11 @@ def compare(network: Any) -> Comparison:
 def _compare(network: Any, outcome: Comparison) -> None:
     bare = BareModel(network)
     model = load_language_model(network)
-    outcome.signal, outcome.noise = bare.signal(), bare.noise()
+    try:
+        outcome.signal, outcome.noise = bare.signal(), bare.noise()
+    except Exception:  # of the bare model: nothing can be compared
+        outcome.status = "not built"
+        raise
     paths = _Paths(model, bare)
     for name, deviation in paths.run():
         outcome.paths[name] = deviation

@@ -21,7 +21,7 @@ WINDOW = 8  # tokens of every window and chunk
 _CONTEXT = 128
 _LAYERS, _WIDTH, _HEADS = 4, 32, 4
 _MOST_PARAMETERS = 4_000_000
-_SPREAD = 0.25  # least standard deviation of a matrix: mistakes of masks and positions do not show in smaller ones
+_SPREAD = 0.2  # least standard deviation of a matrix: mistakes of masks and positions do not show in smaller ones
 
 # What every field of these names becomes, where a configuration has it as a number.
 _SIZES: tuple[tuple[int, str], ...] = (
@@ -33,7 +33,8 @@ _SIZES: tuple[tuple[int, str], ...] = (
     (
         _WIDTH,
         "hidden_size n_embd d_model embedding_size embedding_dim word_embed_proj_dim emb_dim input_embedding_size "
-        "output_embedding_size dim hidden_size_global lru_width attention_hidden_size backbone_hidden_size ple_embed_dim",
+        "output_embedding_size dim hidden_size_global lru_width attention_hidden_size backbone_hidden_size "
+        "ple_embed_dim",
     ),
     (
         48,
@@ -110,12 +111,14 @@ _SIZE_OF = {name: size for size, names in _SIZES for name in names.split()}
 _PATTERNS = ("layer_types", "mlp_layer_types", "block_types", "layers_block_type", "indexer_types", "no_rope_layers")
 _LATENT = {"num_key_value_heads": _HEADS, "head_dim": 4}  # multi-head latent attention (DeepSeek)
 _SPECIAL: dict[str, dict[str, Any]] = {
+    "bamba": {"attn_layer_indices": [1, 3]},
     "deepseek_v2": {"num_experts_per_tok": 2},
-    "dots1": {"head_dim": 8, "num_key_value_heads": 2, "num_experts_per_tok": 2},
+    "dots1": {"head_dim": 8, "num_key_value_heads": 2, "num_experts_per_tok": 2, "n_routed_experts": 4},
     "ernie4_5_moe": {"moe_intermediate_size": 24},
     "gemma3n_text": {"intermediate_size": [48] * 4, "activation_sparsity_pattern": [0.0] * 4},
     "gemma4_text": {"per_layer_config": None, "global_head_dim": 8},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "attention_layers": ["global", "local"] * 2},
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"] * 2},
     "hunyuan_v1_dense": {"head_dim": 8},
     "hunyuan_v1_moe": {"head_dim": 8, "moe_topk": [2] * 4, "num_shared_expert": [1] * 4},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
@@ -131,19 +134,20 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "xmod": {"default_language": "en_XX", "is_decoder": True},
     "mamba2": {"num_heads": 8},
     "zamba": {"attention_hidden_size": 64},
-    "zamba2": {"mamba_headdim": 32},
+    "xlstm": {"qk_dim_factor": 1.0},
+    "zamba2": {"attention_hidden_size": 64, "attention_head_dim": 16, "mamba_headdim": 32},
     "zaya": {"num_experts_per_tok": 1},
 }
 _LONGROPE = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "rope_theta": 10000.0}
 _DECODER = {"is_decoder": True}
-_DECODER_TYPES = (
+_DECODERS = (
     "bert bert-generation big_bird camembert data2vec-text electra ernie megatron-bert rembert roberta "
     "roberta-prelayernorm roc_bert roformer xlm-roberta xlm-roberta-xl xmod"
-).split()
+)
 _TRANSLATORS = (
     "bart bigbird_pegasus blenderbot blenderbot-small led longt5 m2m_100 marian mbart mt5 mvp nllb-moe pegasus "
     "pegasus_x plbart prophetnet switch_transformers t5 umt5"
-).split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,12 @@ class Architecture:
     model_type: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     auto_class: str = "AutoModelForCausalLM"
+
+    @property
+    def is_wrapper(self) -> bool:
+        """Is its text model another entry of the mapping?"""
+        text = _text_config(self.model_type).model_type
+        return text != self.model_type and text in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     def build(self, seed: int = 0) -> Any:
         """Build the network with random weights, in evaluation mode.
@@ -187,9 +197,9 @@ def architectures() -> list[Architecture]:
 
 
 def _variants() -> Iterator[Architecture]:
-    for kind in _DECODER_TYPES:
+    for kind in _DECODERS.split():
         yield Architecture(f"{kind} (decoder)", kind, _DECODER)
-    for kind in _TRANSLATORS:
+    for kind in _TRANSLATORS.split():
         yield Architecture(f"{kind} (encoder-decoder)", kind, auto_class="AutoModelForSeq2SeqLM")
     yield Architecture("distilbert (masked)", "distilbert", auto_class="AutoModelForMaskedLM")
     yield Architecture("flaubert (masked)", "flaubert", auto_class="AutoModelForMaskedLM")
@@ -224,11 +234,14 @@ def _rope(kind: str, **parameters: Any) -> dict[str, Any]:
 
 def small_config(model_type: str, changes: Mapping[str, Any]) -> Any:
     """The narrowed configuration of the text part of a model type, with ``changes``."""
-    whole = transformers.CONFIG_MAPPING[model_type]()
-    text = whole.get_text_config()
+    text = _text_config(model_type)
     settings = {**_narrowed(text.to_dict()), **_SPECIAL.get(text.model_type, {}), **changes}
     attention = settings.pop("attn_implementation", None)
     return type(text)(**settings, **({"attn_implementation": attention} if attention else {}))
+
+
+def _text_config(model_type: str) -> Any:
+    return transformers.CONFIG_MAPPING[model_type]().get_text_config()
 
 
 def _narrowed(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,7 +261,7 @@ def _narrowed(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 @torch.no_grad()
 def enlarge_weights(network: nn.Module) -> None:
-    """Scale small matrices up and fill zero vectors, in place: what is multiplied by nearly nothing shows no mistake."""
+    """Scale small matrices up, fill zeros: what is multiplied by nearly nothing shows no mistake."""
     for parameter in network.parameters():
         if not parameter.is_floating_point() or parameter.numel() < 2:
             continue
