@@ -7,7 +7,7 @@ texts. The last token of a text is never read: nothing follows it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import stable_baselines3
@@ -53,7 +53,7 @@ class DigitTask:
     name = "DigitTask"
     prompt_template = "{prompt}"
     max_prompt_tokens, max_new_tokens = PROMPT, NEW
-    metrics: dict[str, Any] = {}
+    metrics: ClassVar[dict[str, Any]] = {}
     count = 10
 
     def __init__(self, split: Split = "train") -> None:
