@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import inspect
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from textgym.errors import MissingExtraError, ModelError
 from textgym.hub import resolve_folder
 from textgym.models.activations import fuse_activations
 from textgym.models.pretrained import quiet, read_pretrained
+from textgym.models.probe import Arguments, find_arguments
 from textgym.tokenization import Tokenizer
 
 Precision = Literal["fp32", "bf16"]
@@ -61,12 +61,12 @@ class LanguageModel(nn.Module):
                 f"expected a causal LM with an output head, got {type(network).__name__}; load a *ForCausalLM"
             )
         self.vocab_size = int(head.weight.shape[0])
-        self._trunk_arguments = set(inspect.signature(self.trunk.forward).parameters)
         # Padding must be an id other than the model's own pad id: some models warn about pads without a mask.
         self.fill_id = 1 if getattr(self.config, "pad_token_id", None) == 0 else 0
         self._dropout: list[tuple[Any, str, float]] = []  # (configuration, name, value) of what is switched off
         self.switch_off_dropout()
         fuse_activations(network)
+        self._arguments = self._find_arguments()
         self._verify_head()
 
     @property
@@ -131,8 +131,8 @@ class LanguageModel(nn.Module):
             else getattr(config, "sliding_window", None) is not None
         )
         recurrent = str(config.model_type).startswith(_UNCACHEABLE) or bool(getattr(self.network, "_is_stateful", 0))
-        explicit = {"past_key_values", "position_ids"} <= self._trunk_arguments and not getattr(config, "alibi", False)
-        return explicit and not recurrent and not sliding
+        explicit = self._arguments.positions_count and not getattr(config, "alibi", False)
+        return self._arguments.cache is not None and explicit and not recurrent and not sliding
 
     @property
     def can_continue_with_gradients(self) -> bool:
@@ -189,13 +189,17 @@ class LanguageModel(nn.Module):
         """
         if position_ids is None:
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None].expand(len(input_ids), -1)
-        offered = {
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-            "past_key_values": cache,
-            "use_cache": cache is not None,
-        }
-        accepted = {name: value for name, value in offered.items() if name in self._trunk_arguments}
+        offered = {"position_ids": position_ids, "use_cache": cache is not None}
+        accepted: dict[str, Any] = {name: value for name, value in offered.items() if name in self._arguments.plain}
+        if attention_mask is not None:
+            accepted["attention_mask"] = attention_mask
+        if cache is not None:
+            if self._arguments.cache is None:
+                raise ModelError(
+                    f"expected a model that keeps keys and values, got {type(self.network).__name__}; call it "
+                    "without a cache"
+                )
+            accepted[self._arguments.cache] = cache
         # One token at a time is not worth compiling: nothing but products and reading is left of it.
         trunk = self.trunk.forward if self._is_compiled and cache is not None else self.trunk
         with self.autocast(), self._keeping(cache):
@@ -303,6 +307,16 @@ class LanguageModel(nn.Module):
         if self._tokenizer is not None:
             self._tokenizer.save(folder)
 
+    def _find_arguments(self) -> Arguments:
+        """Call the trunk in evaluation mode: in training mode, transformers fills no cache that it can recompute."""
+        modes = [module for module in self.trunk.modules() if module.training]
+        self.trunk.eval()
+        try:
+            return find_arguments(self.trunk, self.config, self.device, self.vocab_size)
+        finally:
+            for module in modes:
+                module.training = True
+
     def _verify_head(self) -> None:
         """Compare head(trunk(ids)) with the network's own logits on a few ids."""
         ids = torch.arange(4, device=self.device)[None] % self.vocab_size
@@ -333,7 +347,7 @@ def load_language_model(
     *,
     precision: Precision = "fp32",
     dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
 ) -> LanguageModel:
     """Load a causal LM by name (``"tiny"``), folder or Hub id; a module is wrapped as it is.
 
@@ -343,19 +357,21 @@ def load_language_model(
         model: What to load.
         precision: See :class:`LanguageModel`.
         dtype: Type the weights are held in.
-        device: Where to put it.
+        device: Where to put it; by default what is read goes to the CPU, and a module stays where it is.
 
     Raises:
         CheckpointError: There is no such model, or its weights are missing, damaged or pickled.
         ModelError: It is no causal LM of a kind that works here.
     """
     if isinstance(model, LanguageModel):
-        return model.to(device)
+        return model if device is None else model.to(device)
     if isinstance(model, PreTrainedModel):
         network, source = model, _folder_with_tokenizer(model.name_or_path)
     else:
         network, source = _read_network(resolve_folder(str(model)), dtype), str(model)
-    loaded = LanguageModel(network, source, precision).to(device)
+    loaded = LanguageModel(network, source, precision)
+    if device is not None:
+        loaded.to(device)
     if source is not None:
         loaded.restrict_vocabulary(min(loaded.vocab_size, loaded.tokenizer.vocab_size))
     return loaded
