@@ -11,9 +11,10 @@ import argparse
 import contextlib
 import datetime
 import json
+import logging
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,10 @@ _MEANING = {
 }
 
 
-def run(names: Sequence[str] = (), limit: float = TIME_LIMIT) -> dict[str, Comparison]:
-    """Compare the named architectures, or all; results by name.
+def run(
+    names: Sequence[str] = (), report: Callable[[str, Comparison], object] = lambda name, result: None
+) -> dict[str, Comparison]:
+    """Compare the named architectures, or all; results by name, each reported as it comes.
 
     Raises:
         ValueError: For an unknown name.
@@ -52,12 +55,12 @@ def run(names: Sequence[str] = (), limit: float = TIME_LIMIT) -> dict[str, Compa
     chosen = [known[name] for name in names or known]
     results: dict[str, Comparison] = {}
     built: set[str] = set()
-    with _quiet(), console.progress("comparing", len(chosen), "architectures") as ticker:
+    with _quiet():
         for architecture in chosen:
-            result = compare_one(architecture, built, limit)
+            result = compare_one(architecture, built)
             if result is not None:
                 results[architecture.name] = result
-            ticker.advance(note=architecture.name)
+                report(architecture.name, result)
     return results
 
 
@@ -108,7 +111,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     """Transformers has much to say about models that are this small."""
     level = hf_logging.get_verbosity()
-    hf_logging.set_verbosity(hf_logging.CRITICAL)
+    hf_logging.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
@@ -152,7 +155,7 @@ def read_results(path: Path) -> dict[str, Comparison]:
 
 def as_markdown(results: Mapping[str, Comparison]) -> str:
     """A table of all results, the counts above it."""
-    counts = Counter(result.status for result in results.values())
+    counts = Counter(str(result.status) for result in results.values())
     lines = [
         f"{', '.join(f'{name} {version}' for name, version in versions().items())}; "
         f"{datetime.date.today().isoformat()}.",
@@ -194,15 +197,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, metavar="FILE", help=f"write the table into this page, at {BEGIN}")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    results = run(given.names)
-    for name, result in results.items():
-        deviation = "" if result.deviation is None else f"{result.deviation:.1e}"
-        console.say(f"{name:<36}{result.status:<10}{deviation:<9}{result.seconds:5.1f} s  {result.reason}")
+    results = run(given.names, _say)
     console.say(f"deviating: {', '.join(wrong(results)) or 'none'}")
     if given.json is not None:
         write_json(given.json, as_json(results))
     if given.page is not None:
         write_page(given.page, results)
+
+
+def _say(name: str, result: Comparison) -> None:
+    deviation = "" if result.deviation is None else f"{result.deviation:.1e}"
+    reason = result.reason or next(iter(result.warnings), "")
+    console.say(f"{name:<36}{result.status:<10}{deviation:<9}{result.seconds:5.1f} s  {reason}")
 
 
 if __name__ == "__main__":

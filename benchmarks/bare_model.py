@@ -79,7 +79,8 @@ class BareModel:
 
     def _log_probs(self, rows: Sequence[Row]) -> Tensor:
         logits = self.network(input_ids=torch.tensor(rows), use_cache=False).logits[:, -1, : self.vocabulary]
-        return logits.float().log_softmax(-1)  # (B, V)
+        log_probs: Tensor = logits.float().log_softmax(-1)  # (B, V)
+        return log_probs
 
     @torch.no_grad()
     def signal(self) -> float:
