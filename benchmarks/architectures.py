@@ -30,7 +30,7 @@ from textgym.runs import versions, write_json
 
 TOLERANCE = 1e-4  # nats, in fp32
 TIME_LIMIT = 120  # seconds for one architecture
-BEGIN, END = "<!-- architectures:begin -->", "<!-- architectures:end -->"
+BEGIN, END = "<!-- architectures -->", "<!-- /architectures -->"
 _MEANING = {
     "cached": "a new token costs one token",
     "uncached": "a new token costs the whole text",
@@ -80,7 +80,7 @@ def compare_one(architecture: Architecture, built: set[str], limit: float = TIME
             if key in built:
                 return None
             built.add(key)
-            return compare(network)
+            return compare(network, architecture.width)
     except TimeoutError as error:
         return Comparison("failed", reason=str(error), seconds=float(limit))
 

@@ -27,10 +27,7 @@ from textgym.models.prefix_cache import PrefixCache
 
 Status = Literal["cached", "uncached", "refused", "failed", "not built"]
 Row = tuple[int, ...]
-WIDTH = 40  # tokens of the longest text
 _GROWN = 9  # tokens by which rows grow
-_STARTS = (30, 14, 4, 1)  # tokens of the rows before that
-_REPLACED = {3: (0, 12), 5: (1, 31), 7: (3, 2)}  # step: (row that ended, tokens of the prompt that follows)
 _RESPONSE = 6
 _FIRST_WORD = 4  # ids below are special tokens
 
@@ -94,7 +91,7 @@ class BareModel:
     @torch.no_grad()
     def noise(self) -> float:
         """The difference between a row alone and in a batch of rows of its length."""
-        rows = [_words(seed, self.vocabulary, WIDTH - 4) for seed in range(8)]
+        rows = [_words(seed, self.vocabulary, 36) for seed in range(8)]
         alone = torch.stack([self(row) for row in rows])
         return float((alone - self._log_probs(rows)).abs().max())
 
@@ -105,12 +102,16 @@ def _words(seed: int, vocabulary: int, count: int) -> Row:
 
 
 class _Paths:
-    """The paths, each the deviations of what it computes."""
+    """The paths, each the deviations of what it computes, with texts of up to ``width`` tokens."""
 
-    def __init__(self, model: LanguageModel, bare: BareModel) -> None:
-        self.model, self.bare = model, bare
+    def __init__(self, model: LanguageModel, bare: BareModel, width: int) -> None:
+        self.model, self.bare, self.width = model, bare, width
         self.is_cached = False
-        self._texts = [_words(20 + row, bare.vocabulary, WIDTH) for row in range(len(_STARTS))]
+        longest = width - _GROWN - 1
+        self._starts = (longest, 14, 4, 1)  # tokens of the rows at first
+        # At a step, a row that ended, and the tokens of the prompt that follows.
+        self._replaced = {3: (0, 12), 5: (1, longest + 1), 7: (3, 2)}
+        self._texts = [_words(20 + row, bare.vocabulary, width) for row in range(len(self._starts))]
 
     def run(self) -> Iterator[tuple[str, float]]:
         """Name and deviation of every path."""
@@ -129,7 +130,7 @@ class _Paths:
 
     def _padded(self) -> Iterator[float]:
         """A right-padded batch, as updates and rewards read it."""
-        rows = [text[: start + _GROWN] for text, start in zip(self._texts, _STARTS, strict=True)]
+        rows = [text[: start + _GROWN] for text, start in zip(self._texts, self._starts, strict=True)]
         ids, _ = pad_rows(rows, self.model.fill_id)
         with torch.no_grad():
             logits = self.model.logits(self.model.hidden(ids))
@@ -138,19 +139,19 @@ class _Paths:
 
     def _batches(self) -> Iterator[list[Row]]:
         """Rows that grow by a token a step; some end, and other prompts follow."""
-        lengths, texts = list(_STARTS), list(self._texts)
+        lengths, texts = list(self._starts), list(self._texts)
         for step in range(_GROWN):
-            if step in _REPLACED:
-                row, length = _REPLACED[step]
-                texts[row], lengths[row] = _words(40 + step, self.bare.vocabulary, WIDTH), length
+            if step in self._replaced:
+                row, length = self._replaced[step]
+                texts[row], lengths[row] = _words(40 + step, self.bare.vocabulary, self.width), length
             yield [text[:length] for text, length in zip(texts, lengths, strict=True)]
             lengths = [length + 1 for length in lengths]
 
     def _cache(self) -> Iterator[float]:
         """The prefix cache, with a row that waits a step, a batch that comes again, and a foreign one between."""
-        cache = PrefixCache(self.model, len(_STARTS), WIDTH)
+        cache = PrefixCache(self.model, len(self._starts), self.width)
         batches = list(self._batches())
-        foreign = [text[5 : 5 + start] for text, start in zip(self._texts, reversed(_STARTS), strict=True)]
+        foreign = [text[5 : 5 + start] for text, start in zip(self._texts, reversed(self._starts), strict=True)]
         waiting = [batches[4][0], batches[3][1], *batches[4][2:]]
         for rows in [*batches[:4], waiting, batches[4], batches[4], *batches[5:6], foreign, *batches[6:]]:
             with _TokensRead(self.model.network) as read:
@@ -161,12 +162,12 @@ class _Paths:
             yield from (self._off(ours, row) for ours, row in zip(logits, rows, strict=True))
 
     def _hidden(self, cache: PrefixCache, rows: list[Row]) -> Tensor:
-        observation = _observation(rows)
+        observation = _observation(rows, self.width)
         return cache.hidden(observation["input_ids"], observation["attention_mask"].sum(1, dtype=torch.long)).clone()
 
     def _generate(self) -> Iterator[float]:
         """``generate``, by all the logits that it computes: those of every text must be among them."""
-        prompts = [text[:length] for text, length in zip(self._texts, (30, 9, 20, 3), strict=True)]
+        prompts = [text[:length] for text, length in zip(self._texts, (self.width - 10, 9, 20, 3), strict=True)]
         prompts.append(self._texts[0][5:22])
         computed: list[Tensor] = []
         logits_of = self.model.logits
@@ -192,7 +193,7 @@ class _Paths:
         """A rollout that an evaluation interrupts, and the updates on it: shared prefixes, then shared prompts."""
         size = self.bare.vocabulary
         policy = CausalLMPolicy(
-            token_observation_space(WIDTH, size, WIDTH), spaces.Discrete(size), lambda _: 1e-3, self.model
+            token_observation_space(self.width, size, self.width), spaces.Discrete(size), lambda _: 1e-3, self.model
         )
         policy.set_training_mode(False)
         observed: list[Row] = []
@@ -201,21 +202,21 @@ class _Paths:
             torch.manual_seed(0)
             for step, rows in enumerate(self._batches()):
                 for batch in (rows, [row[::-1] for row in rows]) if step == 4 else (rows,):
-                    chosen, _, log_probs = policy(_observation(batch))
+                    chosen, _, log_probs = policy(_observation(batch, self.width))
                     yield from self._scored(log_probs, batch, chosen.tolist())
                 observed += rows
                 actions += [text[len(row)] if text[: len(row)] == row else 5 for text, row in self._owners(rows)]
         policy.set_training_mode(True)
         order = torch.randperm(len(observed), generator=torch.Generator().manual_seed(1)).tolist()
         yield from self._update(policy, [observed[i] for i in order], [actions[i] for i in order])
-        shared = [(*self._texts[0][:24], *text[:length]) for text in self._texts for length in range(_RESPONSE)]
+        shared = [(*self._texts[0][: self.width - 16], *text[:length]) for text in self._texts for length in range(_RESPONSE)]
         yield from self._update(policy, shared, [5 + i % 7 for i in range(len(shared))])
 
     def _owners(self, rows: list[Row]) -> list[tuple[Row, Row]]:
         return list(zip(self._texts, rows, strict=True))
 
     def _update(self, policy: CausalLMPolicy, rows: list[Row], actions: list[int]) -> Iterator[float]:
-        _, log_probs, _ = policy.evaluate_actions(_observation(rows), torch.tensor(actions))
+        _, log_probs, _ = policy.evaluate_actions(_observation(rows, self.width), torch.tensor(actions))
         yield from self._scored(log_probs.detach(), rows, actions)
 
     def _scored(self, log_probs: Tensor, rows: list[Row], actions: list[int]) -> Iterator[float]:
@@ -223,10 +224,10 @@ class _Paths:
             yield abs(ours - float(self.bare(row)[action]))
 
 
-def _observation(rows: Sequence[Row]) -> dict[str, Tensor]:
-    ids, _ = pad_rows([[*row, *[0] * (WIDTH - len(row))] for row in rows], 0)
+def _observation(rows: Sequence[Row], width: int) -> dict[str, Tensor]:
+    ids, _ = pad_rows([[*row, *[0] * (width - len(row))] for row in rows], 0)
     lengths = torch.tensor([len(row) for row in rows])
-    mask = (torch.arange(WIDTH) < lengths[:, None]).to(torch.int8)
+    mask = (torch.arange(width) < lengths[:, None]).to(torch.int8)
     return {"input_ids": ids, "attention_mask": mask, "prompt_length": lengths[:, None]}
 
 
@@ -257,18 +258,19 @@ class _TokensRead:
         self.tokens += arguments[0].numel() if arguments else 0
 
 
-def compare(network: Any) -> Comparison:
+def compare(network: Any, width: int = 40) -> Comparison:
     """Compare all paths of textgym with the bare model; an error of any kind is an outcome.
 
     Args:
         network: A Hugging Face model in fp32; it is changed as loading changes it.
+        width: Tokens of the longest text, at least 36.
     """
     start = time.perf_counter()
     outcome = Comparison("failed")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            _compare(network, outcome)
+            _compare(network, width, outcome)
         except TextGymError as error:
             outcome.status, outcome.reason = "refused", _first_line(error)
         except Exception as error:  # whatever a library raises: one model must not end a table
@@ -279,7 +281,7 @@ def compare(network: Any) -> Comparison:
     return outcome
 
 
-def _compare(network: Any, outcome: Comparison) -> None:
+def _compare(network: Any, width: int, outcome: Comparison) -> None:
     bare = BareModel(network)
     model = load_language_model(network)
     try:
@@ -287,7 +289,7 @@ def _compare(network: Any, outcome: Comparison) -> None:
     except Exception:  # of the bare model: nothing can be compared
         outcome.status = "not built"
         raise
-    paths = _Paths(model, bare)
+    paths = _Paths(model, bare, width)
     for name, deviation in paths.run():
         outcome.paths[name] = deviation
     outcome.deviation = _largest(list(outcome.paths.values()))

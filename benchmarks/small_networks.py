@@ -159,12 +159,14 @@ class Architecture:
         model_type: As in the configurations of transformers.
         changes: Fields of the configuration that are set after it was narrowed.
         auto_class: What builds it.
+        width: Tokens of the longest text to compute with it.
     """
 
     name: str
     model_type: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     auto_class: str = "AutoModelForCausalLM"
+    width: int = 40
 
     @property
     def is_wrapper(self) -> bool:
@@ -215,12 +217,18 @@ def _variants() -> Iterator[Architecture]:
     yield Architecture("mistral (no window)", "mistral", {"sliding_window": None})
     yield Architecture("mixtral (router jitter)", "mixtral", {"router_jitter_noise": 0.3})
     yield Architecture("mpt (no ALiBi)", "mpt", {"attn_config": {"alibi": False}})
-    long_rope = {"rope_parameters": _LONGROPE, "original_max_position_embeddings": 16}
+    long_rope = {"rope_parameters": _LONGROPE, "original_max_position_embeddings": 16, "sliding_window": None}
     yield Architecture("phi3 (longrope exceeded)", "phi3", long_rope)
-    within = {"rope_parameters": _LONGROPE, "original_max_position_embeddings": 64}
+    within = {"rope_parameters": _LONGROPE, "original_max_position_embeddings": 64, "sliding_window": None}
     yield Architecture("phi3 (longrope within)", "phi3", within)
     yield Architecture("phi3 (no window)", "phi3", {"sliding_window": None})
     yield Architecture("phimoe (router jitter)", "phimoe", {"router_jitter_noise": 0.3, "input_jitter_noise": 0.3})
+    # Windows beyond what is probed of short texts.
+    yield Architecture("gpt_neo (long window)", "gpt_neo", {"window_size": 80}, width=100)
+    yield Architecture("llama4_text (long chunks)", "llama4_text", {"attention_chunk_size": 80}, width=100)
+    yield Architecture("mistral (long window)", "mistral", {"sliding_window": 80}, width=100)
+    far = {"rope_parameters": _LONGROPE, "original_max_position_embeddings": 80, "sliding_window": None}
+    yield Architecture("phi3 (longrope exceeded late)", "phi3", far, width=100)
     windowed = ["full_attention", "sliding_attention"] * 2
     yield Architecture("qwen2 (window)", "qwen2", {"use_sliding_window": True, "layer_types": windowed})
     yield Architecture("qwen3 (window)", "qwen3", {"use_sliding_window": True, "layer_types": windowed})

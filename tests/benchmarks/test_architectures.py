@@ -13,7 +13,7 @@ import torch
 
 from textgym.benchmarks import architectures as tool
 from textgym.benchmarks import bare_model
-from textgym.benchmarks.bare_model import WIDTH, BareModel, Comparison
+from textgym.benchmarks.bare_model import BareModel, Comparison
 from textgym.benchmarks.small_networks import WINDOW, Architecture, architectures, small_config
 from textgym.models.language_model import LanguageModel
 
@@ -80,7 +80,7 @@ def test_every_name_is_one_architecture() -> None:
 )
 def test_texts_are_longer_than_windows(model_type: str, field: str) -> None:
     assert getattr(small_config(model_type, {}), field) == WINDOW
-    assert WIDTH > 4 * WINDOW
+    assert KNOWN[model_type].width > 4 * WINDOW
 
 
 def test_a_mistake_shows() -> None:
@@ -157,5 +157,5 @@ def test_the_table_replaces_what_stood_between_its_markers(tmp_path: Path) -> No
 def test_a_page_without_markers_is_an_error(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("text", encoding="utf-8")
-    with pytest.raises(ValueError, match="architectures:begin"):
+    with pytest.raises(ValueError, match="<!-- architectures -->"):
         tool.write_page(page, {})
