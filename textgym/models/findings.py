@@ -8,6 +8,7 @@ the architecture does, and the model whether this one, wrapped, quantized or pat
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -27,12 +28,14 @@ from textgym.models.probe import (
     probe_cache,
     probe_rows,
 )
-from textgym.models.trunk import Arguments, Trunk, trunk_candidates
+from textgym.models.trunk import BARE_ARGUMENTS, Arguments, Trunk, trunk_candidates
 
 _ROW = 7  # tokens of a row on the model itself
 _FIRST_REACH = 64  # tokens that a narrow copy reads when a model is loaded
 _LONGEST_PROBE = 2048  # beyond, keys and values are not tried, and
 _LONGEST_ROW = 8192  # neither is anything else
+# transformers maps most architectures' own names for it (n_positions, n_ctx, seq_length) to the first one.
+_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len")
 _HINTS = ("window", "chunk", "local", "original")
 _SEEDS = 3
 _COPIES = 16
@@ -91,6 +94,15 @@ class Examined(NamedTuple):
     findings: Findings
 
 
+def configured_context(config: Any) -> int | None:
+    """Most tokens of one text by the configuration; ``None`` where positions have no end."""
+    if getattr(config, "alibi", False):  # a bias by distance, whatever the configuration says besides
+        return None
+    length = next(filter(None, (getattr(config, name, None) for name in _CONTEXT_NAMES)), None)
+    return int(length) if length is not None and length > 0 else None
+
+
+@torch.inference_mode(False)
 @torch.no_grad()
 def examine(network: Any, config: Any) -> Examined:
     """Probe a network as it was loaded.
@@ -104,7 +116,8 @@ def examine(network: Any, config: Any) -> Examined:
     """
     with modes_kept(network), random_states_kept():
         network.eval()
-        ids = _ids(readable_ids(config, _vocabulary(network)), _ROW, _device(network))
+        reach = min(_FIRST_REACH, configured_context(config) or _FIRST_REACH)
+        ids = _ids(readable_ids(config, _vocabulary(network)), min(_ROW, reach), _device(network))
         trunk, oracle, form = _read(network, config, ids)
         _require_causal(network, oracle.causality)
         if form is None:
@@ -112,14 +125,13 @@ def examine(network: Any, config: Any) -> Examined:
                 "expected logits = head(last hidden state), scaled or softly capped, got another form in "
                 f"{type(network).__name__}; this architecture is not supported"
             )
-        lengths = Lengths.upto(_ROW)
-        trunk = _with_arguments(network, trunk, oracle, ids, lengths)
-        narrow = narrow_probe(trunk)
-        findings = _combined(network, trunk, oracle, ids, narrow, form)
+        trunk = _with_arguments(network, trunk, oracle, ids)
+        findings = _combined(network, trunk, oracle, ids, form, reach)
         name = next(name for name, part in network.named_modules() if part is trunk.module)
     return Examined(name, findings)
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def reaching(findings: Findings, trunk: Trunk, tokens: int) -> Findings:
     """The findings with texts of up to ``tokens`` tokens probed."""
@@ -133,6 +145,8 @@ def reaching(findings: Findings, trunk: Trunk, tokens: int) -> Findings:
     return replace(findings, reach=tokens, reason=reason, cached_reach=cached, longest=longest)
 
 
+@torch.inference_mode(False)
+@torch.no_grad()
 def is_cached(findings: Findings, trunk: Trunk, tokens: int) -> bool:
     """Whether texts of up to ``tokens`` tokens, which are no more than was asked for, are continued."""
     if findings.is_cacheable or tokens <= findings.cached_reach:
@@ -234,12 +248,12 @@ def _new_probe(trunk: Trunk) -> NarrowProbe | str:
 def _read(network: Any, config: Any, ids: Tensor) -> tuple[Trunk, Oracle, LogitForm | None]:
     """The trunk among the network's parts, its states, and the form of the logits."""
     vocabulary = readable_ids(config, _vocabulary(network))
-    rows, changed, later = probe_rows(ids, Lengths.upto(_ROW), vocabulary)
+    rows, changed, later = probe_rows(ids, Lengths.upto(len(ids)), vocabulary)
     error: Exception | None = None
-    for module in trunk_candidates(network):
-        reading = attempt(read_network, network, module, rows)
+    for module, given in product(trunk_candidates(network), BARE_ARGUMENTS):
+        reading = attempt(read_network, network, module, rows, given)
         if not isinstance(reading, Exception):
-            trunk = Trunk(module, config)
+            trunk = Trunk(module, config, bare_arguments=given)
             return trunk, Oracle(reading.states, trunk.bare(ids[None]), changed, later), reading.form
         error = reading
     if isinstance(error, ModelError):
@@ -261,8 +275,8 @@ def _require_causal(network: Any, causality: Deviation) -> None:
     )
 
 
-def _with_arguments(network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor, lengths: Lengths) -> Trunk:
-    found, deviation = plain_arguments(trunk, oracle, ids, lengths.short)
+def _with_arguments(network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor) -> Trunk:
+    found, deviation = plain_arguments(trunk, oracle, ids, Lengths.upto(len(ids)).short)
     if deviation is not None and deviation.is_clear:
         raise ModelError(
             f"expected states that do not depend on what stands behind a text in its row, got others (off by "
@@ -271,19 +285,16 @@ def _with_arguments(network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor, len
     return found
 
 
-def _combined(
-    network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor, narrow: NarrowProbe | str, form: LogitForm
-) -> Findings:
+def _combined(network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor, form: LogitForm, reach: int) -> Findings:
     """Findings for short texts; raises if the copy shows what the model's small weights hide."""
-    reach = _FIRST_REACH
-    longest: int | None = None
+    narrow, longest = narrow_probe(trunk), None
     if isinstance(narrow, NarrowProbe):
         _require_causal(network, narrow.causality)
         longest = narrow.longest(reach)
     reason = _reason_at(narrow, trunk.config, min(reach, longest or reach))
     cached = Cached(None, reason)
     if not reason:
-        cached = probe_cache(trunk, oracle, ids, Lengths.upto(_ROW), thorough=not isinstance(narrow, NarrowProbe))
+        cached = probe_cache(trunk, oracle, ids, Lengths.upto(len(ids)), thorough=not isinstance(narrow, NarrowProbe))
         reason = cached.reason
         if isinstance(narrow, str) and cached.is_undecided:
             reason = "rounding hides whether keys and values continue a text"

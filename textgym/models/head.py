@@ -52,8 +52,8 @@ class Reading(NamedTuple):
     form: LogitForm | None
 
 
-def read_network(network: Any, trunk: nn.Module, input_ids: Tensor) -> Reading:
-    """Call ``network`` on ids (3, T) and find what it does with its trunk's states.
+def read_network(network: Any, trunk: nn.Module, input_ids: Tensor, arguments: dict[str, Any]) -> Reading:
+    """Call ``network`` on ids (3, T), and further arguments, and find what it does with its trunk's states.
 
     The first row's states go to the head as they are, the second's and third's made small and large.
 
@@ -72,7 +72,7 @@ def read_network(network: Any, trunk: nn.Module, input_ids: Tensor) -> Reading:
 
     handle = trunk.register_forward_hook(replace)
     try:
-        output = network(input_ids=input_ids)
+        output = network(input_ids=input_ids, **arguments)
     finally:
         handle.remove()
     logits = getattr(output, "logits", None)

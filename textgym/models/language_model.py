@@ -16,15 +16,13 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from textgym.errors import MissingExtraError, ModelError
 from textgym.hub import resolve_folder
 from textgym.models.activations import fuse_activations
-from textgym.models.findings import examine, is_cached, reaching
+from textgym.models.findings import configured_context, examine, is_cached, reaching
 from textgym.models.noise import set_mode, switch_off_dropout
 from textgym.models.pretrained import quiet, read_pretrained
 from textgym.models.trunk import Trunk, additive_mask, default_positions
 from textgym.tokenization import Tokenizer
 
 Precision = Literal["fp32", "bf16"]
-# transformers maps most architectures' own names for it (n_positions, n_ctx, seq_length) to the first one.
-_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len")
 _COMPILED_VARIANTS = 256
 
 
@@ -97,11 +95,7 @@ class LanguageModel(nn.Module):
         Less than the configuration says where a text that grows longer changes the states of its beginning (rotations
         that are scaled by length): no sampled token could be scored by the distribution it was drawn from.
         """
-        if getattr(self.config, "alibi", False):  # a bias by distance, whatever the configuration says besides
-            return None
-        named = next(filter(None, (getattr(self.config, name, None) for name in _CONTEXT_NAMES)), None)
-        length = int(named) if named is not None and named > 0 else None
-        known = [limit for limit in (length, self.findings.longest) if limit is not None]
+        known = [limit for limit in (configured_context(self.config), self.findings.longest) if limit is not None]
         return min(known) if known else None
 
     def prepare(self, tokens: int) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -31,12 +31,12 @@ _LARGEST = 20_000_000  # and what is too large to probe with
 def narrow_copy(trunk: Trunk) -> tuple[Trunk, range] | str:
     """A narrow copy in fp32 on the CPU with the ids it reads, or why there is none; it draws random weights."""
     reasons = []
-    for config in _narrower(trunk.config, sum(parameter.numel() for parameter in trunk.module.parameters())):
-        built = attempt(_build, type(trunk.module), config)
+    for config in _narrower(trunk.config, _size(trunk.module)):
+        built = attempt(_build, trunk, config)
         if isinstance(built, nn.Module):
             enlarge_weights(built)
             size = int(config.vocab_size)
-            return Trunk(built, config), readable_ids(config, size)
+            return Trunk(built, config, bare_arguments=trunk.bare_arguments), readable_ids(config, size)
         reasons.append(f"{type(built).__name__}: {built}".partition("\n")[0][:200])
     twin = _twin(trunk)
     return twin if twin is not None else "; ".join(dict.fromkeys(reasons)) or "it is too large"
@@ -60,27 +60,33 @@ def enlarge_weights(module: nn.Module) -> None:
             parameter.mul_(wanted / size)
 
 
-def _build(kind: type, config: Any) -> nn.Module:
+def _build(trunk: Trunk, config: Any) -> nn.Module:
+    kind: Callable[[Any], nn.Module] = type(trunk.module)
     with torch.device("meta"):
-        size = sum(parameter.numel() for parameter in kind(copy.deepcopy(config)).parameters())
+        size = _size(kind(copy.deepcopy(config)))
     if size > _LARGEST:
-        raise ValueError(f"a copy has {size} parameters")
-    module: nn.Module = kind(config).float().eval()
+        raise ValueError(f"a copy would have {size} parameters")
+    module = kind(config).float().eval()
     with torch.no_grad():
-        module(input_ids=torch.tensor([list(readable_ids(config, int(config.vocab_size)))[:2]]))
+        module(input_ids=torch.tensor([list(readable_ids(config, int(config.vocab_size)))[:2]]), **trunk.bare_arguments)
     return module
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _twin(trunk: Trunk) -> tuple[Trunk, range] | None:
     """A copy of a small module as it is."""
-    if sum(parameter.numel() for parameter in trunk.module.parameters()) > _SMALL:
+    if _size(trunk.module) > _SMALL:
         return None
     module = attempt(copy.deepcopy, trunk.module)
     if not isinstance(module, nn.Module):
         return None
     module = module.to("cpu").float().eval()
     enlarge_weights(module)
-    return Trunk(module, trunk.config), readable_ids(trunk.config, int(trunk.config.vocab_size))
+    twin = Trunk(module, trunk.config, bare_arguments=trunk.bare_arguments)
+    return twin, readable_ids(trunk.config, int(trunk.config.vocab_size))
 
 
 def _narrower(config: Any, parameters: int) -> Iterator[Any]:

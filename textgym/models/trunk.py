@@ -20,6 +20,8 @@ PLAIN_SETS = (
     frozenset[str](),
 )
 
+BARE_ARGUMENTS: tuple[dict[str, Any], ...] = ({"use_cache": False}, {})  # the first that works
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -51,17 +53,21 @@ class Trunk:
         module: Takes ``input_ids`` (B, T); what it returns begins with the states (B, T, H).
         config: Hugging Face configuration of the text model.
         arguments: What it is given.
+        bare_arguments: What :meth:`bare` gives besides the ids.
     """
 
     precision = "fp32"
     can_be_recorded = False
 
-    def __init__(self, module: Any, config: Any, arguments: Arguments = Arguments()) -> None:
-        self.module, self.config, self.arguments = module, config, arguments
+    def __init__(
+        self, module: Any, config: Any, arguments: Arguments | None = None, bare_arguments: dict[str, Any] | None = None
+    ) -> None:
+        self.module, self.config, self.arguments = module, config, arguments or Arguments()
+        self.bare_arguments = BARE_ARGUMENTS[0] if bare_arguments is None else bare_arguments
 
     def taking(self, **changes: Any) -> Self:
         """The same trunk with other arguments."""
-        return type(self)(self.module, self.config, replace(self.arguments, **changes))
+        return type(self)(self.module, self.config, replace(self.arguments, **changes), self.bare_arguments)
 
     @property
     def device(self) -> torch.device:
@@ -75,7 +81,7 @@ class Trunk:
 
     def bare(self, input_ids: Tensor) -> Tensor:
         """States (B, T, H) of unpadded rows by the trunk's own defaults: what everything else is compared with."""
-        states: Tensor = self.module(input_ids=input_ids)[0]
+        states: Tensor = self.module(input_ids=input_ids, **self.bare_arguments)[0]
         return states
 
     def hidden(
