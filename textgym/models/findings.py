@@ -56,6 +56,7 @@ class Findings:
         form: How logits follow from its head.
         silenced: Kinds of modules that make noise in training mode and stay in evaluation mode; all, if one is
             ``nn.Module``.
+        written: Names of the buffers into which the network writes when it computes.
         narrow: Why there is no narrow copy; empty if there is one.
         deviation: Largest difference between cached and uncached states of the model itself; ``None`` if not measured.
     """
@@ -68,6 +69,7 @@ class Findings:
     arguments: Arguments
     form: LogitForm
     silenced: tuple[type, ...] = ()
+    written: frozenset[str] = frozenset()
     narrow: str = ""
     deviation: Deviation | None = None
 
@@ -116,6 +118,7 @@ def examine(network: Any, config: Any) -> Examined:
     """
     with modes_kept(network), random_states_kept():
         network.eval()
+        versions = {name: buffer._version for name, buffer in network.named_buffers()}
         reach = min(_FIRST_REACH, configured_context(config) or _FIRST_REACH)
         ids = _ids(readable_ids(config, _vocabulary(network)), min(_ROW, reach), _device(network))
         trunk, oracle, form = _read(network, config, ids)
@@ -128,7 +131,9 @@ def examine(network: Any, config: Any) -> Examined:
         trunk = _with_arguments(network, trunk, oracle, ids)
         findings = _combined(network, trunk, oracle, ids, form, reach)
         name = next(name for name, part in network.named_modules() if part is trunk.module)
-    return Examined(name, findings)
+        now = {name: buffer._version for name, buffer in network.named_buffers()}
+        written = frozenset(name for name, version in now.items() if version != versions.get(name))
+    return Examined(name, replace(findings, written=written))
 
 
 @torch.inference_mode(False)
@@ -208,17 +213,18 @@ class NarrowProbe:
     def _search(self, tokens: int) -> int | None:
         if self._begins_alike(tokens):
             return None
-        if (scanned := self._scan(min(tokens, _FIRST_REACH))) is not None:
-            return scanned
+        scans = [self._scan(min(tokens, _FIRST_REACH), seed) for seed in range(_SEEDS)]
+        if scanned := [length for length in scans if length is not None]:
+            return min(scanned)
         low, high = _FIRST_REACH, tokens  # begins alike up to low, not at high
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self._begins_alike(middle) else (low, middle)
         return low
 
-    def _scan(self, tokens: int) -> int | None:
+    def _scan(self, tokens: int, seed: int) -> int | None:
         """As :meth:`longest`, token by token: some selections of keys disagree at a few lengths only."""
-        ids = _ids(self.vocabulary, tokens, torch.device("cpu"))
+        ids = _ids(self.vocabulary, tokens, torch.device("cpu"), seed)
         oracle, before = self._oracle(ids[:_ROW], Lengths.upto(_ROW)), self.trunk.bare(ids[None, :_ROW])[0]
         for length in range(_ROW + 1, tokens + 1):
             states = self.trunk.bare(ids[None, :length])[0]
