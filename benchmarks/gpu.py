@@ -18,6 +18,7 @@ import statistics
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -75,10 +76,8 @@ def run(options: Options) -> Report:
         work = replace(full.smaller(), vocabulary=4096) if options.smoke else full
         work = replace(work, device=options.device)
         measurements += _speeds(name, work, rates, options, figures)
-        _free(device)
         for way, policy in _ways_to_train().items():
-            measurements += _memory(f"{name}: {way}", work, policy, options)
-            _free(device)
+            measurements += _memory(f"{name}: {way}", work, policy, options, figures)
     example = next(iter(MODELS.values()))
     return Report(
         "gpu",
@@ -155,46 +154,64 @@ def _seconds(run: Callable[[], Any], device: torch.device, times: int = 10, repe
 def _speeds(
     name: str, work: Workload, rates: Rates, options: Options, figures: dict[str, Any]
 ) -> list[Measurement]:  # fmt: skip
-    """Limit, generate(), rollout and iteration of one model in turn."""
-    agents, bound = ["textgym PPO"], f"{name}: limit"
-    with ExitStack() as stack:
-        limit = Limit(work)
-        weights = weights_of(limit.policy)
-        floor = rollout_floor(work, weights, rates)
-        venv = stack.enter_context(environment(work))
-        plain = work.language_model(0).to(torch.bfloat16).eval()
-        cases = [
-            _limit_case(bound, limit, work, floor),
-            _agent_case(f"{name}: textgym PPO", work, stack, {}, bound),
-            Case(f"{name}: generate()", padded(plain, limit.prompts, work, [])),
-            Case(
-                f"{name}: env.step + policy",
-                stepper(venv, work, work.response, eos_ids(venv)),
-                limit=f"{name}: generate()",
-            ),
-        ]
-        found = {item.name: item for item in measure(cases, options)}
-    del limit, plain, cases
-    _free(torch.device(work.device))
-    if not options.smoke:  # compiling takes a minute
-        agents.append("textgym PPO, compiled")
-        with ExitStack() as stack:
-            case = _agent_case(f"{name}: {agents[-1]}", work, stack, {"compile": True}, bound)
-            found[case.name] = measure([case], options)[0]
-    for item in found.values():
-        item.peak_bytes = None  # all are in memory at once
-    generated, rollout = found[f"{name}: generate()"], found[f"{name}: env.step + policy"]
+    """Limit, generate(), rollout and iteration of one model, one after the other: together they fill a card."""
+    plain, limit = work.language_model(0), f"{name}: limit"
+    weights = weights_of(plain)
+    floor = rollout_floor(work, weights, rates)
+    del plain
+    generated, stepped = f"{name}: generate()", f"{name}: env.step + policy"
+    agents = {f"{name}: textgym PPO": {}, f"{name}: textgym PPO, compiled": {"compile": True}}
+    builders: dict[str, Callable[[ExitStack], Case]] = {
+        limit: lambda stack: _limit_case(limit, Limit(work), work, floor),
+        generated: lambda stack: _generate_case(generated, work),
+        stepped: lambda stack: _step_case(stepped, work, stack, generated),
+    }
+    for agent, policy in agents.items():
+        if not (policy and options.smoke):  # compiling takes a minute
+            builders[agent] = partial(_agent_case, agent, work, policy=policy, limit=limit)
+    found = {case: item for case, build in builders.items() for item in _alone(build, work, options, figures, case)}
     figures |= {
         f"{name}, weights in matrix products, millions": round(sum(weights) / 1e6, 1),
         f"{name}, floor of a rollout, seconds": float(f"{floor:.3g}"),
-        f"{name}, rollout, times the floor": round(rollout.median / floor, 2),
-        f"{name}, generate(), times the floor": round(generated.median / floor, 2),
-        f"{name}, rollout, tokens/s over those of generate()": round((rollout.rate or 0) / (generated.rate or 1), 2),
     }
-    for updated in ("limit", *agents):
-        utilisation = _utilisation(found[f"{name}: {updated}"], update_flops(work, weights), rates)
-        figures[f"{name}, utilisation in the update of {updated}"] = utilisation
+    figures |= {
+        f"{case}, times the floor of a rollout": round(found[case].median / floor, 2)
+        for case in (generated, stepped)
+        if case in found
+    }
+    if generated in found and stepped in found:
+        ratio = found[generated].median / found[stepped].median
+        figures[f"{name}, rollout, tokens/s over those of generate()"] = round(ratio, 2)
+    for case in (limit, *agents):
+        if case in found:
+            figures[f"{case}, utilisation in the update"] = _utilisation(
+                found[case], update_flops(work, weights), rates
+            )
     return list(found.values())
+
+
+def _alone(
+    build: Callable[[ExitStack], Case], work: Workload, options: Options, figures: dict[str, Any], name: str
+) -> list[Measurement]:  # fmt: skip
+    """Measure one case with nothing else on the card; one that does not fit is a line of the report."""
+    try:
+        with ExitStack() as stack:
+            return measure([build(stack)], options)
+    except torch.OutOfMemoryError:
+        figures[name] = "out of memory"
+        return []
+    finally:
+        _free(torch.device(work.device))
+
+
+def _generate_case(name: str, work: Workload) -> Case:
+    prompts = torch.randint(0, work.vocabulary, (work.texts, work.prompt), device=work.device)
+    return Case(name, padded(work.language_model(0).to(torch.bfloat16).eval(), prompts, work, []))
+
+
+def _step_case(name: str, work: Workload, stack: ExitStack, limit: str) -> Case:
+    venv = stack.enter_context(environment(work))
+    return Case(name, stepper(venv, work, work.response, eos_ids(venv)), limit=limit)
 
 
 def _agent_case(name: str, work: Workload, stack: ExitStack, policy: dict[str, Any], limit: str | None) -> Case:
@@ -221,12 +238,13 @@ def _utilisation(item: Measurement, flops: float, rates: Rates) -> float:
     return float(f"{flops / statistics.median(item.parts['update']) / rates.multiplied:.3g}")
 
 
-def _memory(name: str, work: Workload, policy: dict[str, Any], options: Options) -> list[Measurement]:
-    """One iteration of one epoch, alone in memory."""
+def _memory(
+    name: str, work: Workload, policy: dict[str, Any], options: Options, figures: dict[str, Any]
+) -> list[Measurement]:  # fmt: skip
+    """One iteration of one epoch."""
     work = replace(work, epochs=1)
-    with ExitStack() as stack:
-        case = _agent_case(name, work, stack, policy, None)
-        return measure([case], replace(options, repetitions=1))
+    build = partial(_agent_case, name, work, policy=policy, limit=None)
+    return _alone(build, work, replace(options, repetitions=1), figures, name)
 
 
 def _ways_to_train() -> dict[str, dict[str, Any]]:

@@ -39,7 +39,7 @@ def stock_ppo(venv: Any, network: Any, policy: dict[str, Any] | None = None, **o
 
 
 def weights(policy: Any) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    return {name: tensor.cpu().clone() for name, tensor in policy.state_dict().items()}
 
 
 def equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:

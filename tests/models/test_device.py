@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from textgym.models.device import release_memory
+from textgym.models.language_model import LanguageModel, load_language_model
 
 
 def _resident_megabytes() -> float:
@@ -30,3 +31,14 @@ def test_memory_between_living_tensors_is_released() -> None:
 def test_release_is_harmless_where_there_is_nothing_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "win32")
     release_memory()
+
+
+def test_a_module_stays_where_it_is_unless_a_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    moves: list[object] = []
+    monkeypatch.setattr(LanguageModel, "to", lambda self, device: moves.append(device) or self)
+    model = load_language_model("tiny")
+    assert load_language_model(model) is model
+    load_language_model(model.network)
+    assert moves == []
+    load_language_model(model, device="cpu")
+    assert moves == ["cpu"]

@@ -335,7 +335,7 @@ def load_language_model(
     *,
     precision: Precision = "fp32",
     dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
 ) -> LanguageModel:
     """Load a causal LM by name (``"tiny"``), folder or Hub id; a module is wrapped as it is.
 
@@ -345,19 +345,21 @@ def load_language_model(
         model: What to load.
         precision: See :class:`LanguageModel`.
         dtype: Type the weights are held in.
-        device: Where to put it.
+        device: Where to put it; by default what is read goes to the CPU, and a module stays where it is.
 
     Raises:
         CheckpointError: There is no such model, or its weights are missing, damaged or pickled.
         ModelError: It is no causal LM of a kind that works here.
     """
     if isinstance(model, LanguageModel):
-        return model.to(device)
+        return model if device is None else model.to(device)
     if isinstance(model, PreTrainedModel):
         network, source = model, _folder_with_tokenizer(model.name_or_path)
     else:
         network, source = _read_network(resolve_folder(str(model)), dtype), str(model)
-    loaded = LanguageModel(network, source, precision).to(device)
+    loaded = LanguageModel(network, source, precision)
+    if device is not None:
+        loaded.to(device)
     if source is not None:
         loaded.restrict_vocabulary(loaded.tokenizer.vocab_size)
     return loaded
