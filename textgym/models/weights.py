@@ -42,11 +42,15 @@ class WeightsWatch:
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
         self._parameters = list(model.parameters())
-        self._watched = [*self._parameters, *model.constant_buffers()]
+        constant = model.constant_buffers()
+        self._watched = [*self._parameters, *constant]
         self._held = [(module, module._parameters, module._modules) for module in model.modules()]
-        self._holders = [holder for _, own, below in self._held for holder in (own, below)]
+        self._holders: list[dict[Any, Any]] = [holder for _, *holders in self._held for holder in holders]
+        known = set(map(id, constant))
         for module in model.modules():
-            self._holders += [module._buffers, module._forward_hooks, module._forward_pre_hooks]
+            self._holders += [module._forward_hooks, module._forward_pre_hooks]
+            if all(buffer is None or id(buffer) in known for buffer in module._buffers.values()):
+                self._holders.append(module._buffers)
         self._parts = [(holder, name, part) for holder in self._holders for name, part in holder.items()]
         self._version = self._read()
         self.probes = [_probe(parameter) for parameter in self._parameters if self._is_probed(parameter)]
