@@ -32,11 +32,11 @@ from textgym.models.trunk import BARE_ARGUMENTS, Arguments, Trunk, trunk_candida
 
 _ROW = 7  # tokens of a row on the model itself
 _FIRST_REACH = 64  # tokens that a narrow copy reads when a model is loaded
-_LONGEST_PROBE = 2048  # beyond, keys and values are not tried, and
-_LONGEST_ROW = 8192  # neither is anything else
+_LONGEST_PROBE = 2048  # tokens beyond which no texts are computed, unless the configuration names a number like
+_LONGEST_ROW = 8192  # that of a switch, to which one row is computed then
 # transformers maps most architectures' own names for it (n_positions, n_ctx, seq_length) to the first one.
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len")
-_HINTS = ("window", "chunk", "local", "original")
+_HINTS = ("window", "chunk", "local", "original", "index")
 _SEEDS = 3
 _COPIES = 16
 _COST = "every generated token reads its whole text again, so a response of n tokens costs n/2 times as much and more"
@@ -56,6 +56,7 @@ class Findings:
         form: How logits follow from its head.
         silenced: Kinds of modules that make noise in training mode and stay in evaluation mode; all, if one is
             ``nn.Module``.
+        written: Names of the buffers into which the network writes when it computes.
         narrow: Why there is no narrow copy; empty if there is one.
         deviation: Largest difference between cached and uncached states of the model itself; ``None`` if not measured.
     """
@@ -68,6 +69,7 @@ class Findings:
     arguments: Arguments
     form: LogitForm
     silenced: tuple[type, ...] = ()
+    written: frozenset[str] = frozenset()
     narrow: str = ""
     deviation: Deviation | None = None
 
@@ -116,6 +118,7 @@ def examine(network: Any, config: Any) -> Examined:
     """
     with modes_kept(network), random_states_kept():
         network.eval()
+        versions = {name: buffer._version for name, buffer in network.named_buffers()}
         reach = min(_FIRST_REACH, configured_context(config) or _FIRST_REACH)
         ids = _ids(readable_ids(config, _vocabulary(network)), min(_ROW, reach), _device(network))
         trunk, oracle, form = _read(network, config, ids)
@@ -128,7 +131,9 @@ def examine(network: Any, config: Any) -> Examined:
         trunk = _with_arguments(network, trunk, oracle, ids)
         findings = _combined(network, trunk, oracle, ids, form, reach)
         name = next(name for name, part in network.named_modules() if part is trunk.module)
-    return Examined(name, findings)
+        now = {name: buffer._version for name, buffer in network.named_buffers()}
+        written = frozenset(name for name, version in now.items() if version != versions.get(name))
+    return Examined(name, replace(findings, written=written))
 
 
 @torch.inference_mode(False)
@@ -187,7 +192,7 @@ class NarrowProbe:
 
     def longest(self, tokens: int) -> int | None:
         """Longest text, below ``tokens``, whose first tokens have the states of a short one; ``None``: all have."""
-        tokens = min(tokens, _LONGEST_ROW)
+        tokens = min(tokens, _LONGEST_PROBE if _hint(self.trunk.config, tokens) is None else _LONGEST_ROW)
         if tokens not in self._longest:
             self._longest[tokens] = self._search(tokens)
         return self._longest[tokens]
@@ -206,20 +211,36 @@ class NarrowProbe:
         return Oracle(self.trunk.bare(rows), self.trunk.bare(ids[None]), changed, later)
 
     def _search(self, tokens: int) -> int | None:
-        ids = _ids(self.vocabulary, tokens, torch.device("cpu"))
-        if self._begins_alike(ids, tokens):
+        if self._begins_alike(tokens):
             return None
-        low, high = _ROW, tokens  # begins alike up to low, not at high
+        scans = [self._scan(min(tokens, _FIRST_REACH), seed) for seed in range(_SEEDS)]
+        if scanned := [length for length in scans if length is not None]:
+            return min(scanned)
+        low, high = _FIRST_REACH, tokens  # begins alike up to low, not at high
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if self._begins_alike(ids, middle) else (low, middle)
+            low, high = (middle, high) if self._begins_alike(middle) else (low, middle)
         return low
 
-    def _begins_alike(self, ids: Tensor, tokens: int) -> bool:
-        """Have the first tokens of a text the states that they have without the others?"""
-        first = ids[:_ROW]
-        oracle = self._oracle(first, Lengths.upto(_ROW))
-        return not oracle.compare(self.trunk.bare(ids[None, :tokens])[0, :_ROW], oracle.alone[0]).is_clear
+    def _scan(self, tokens: int, seed: int) -> int | None:
+        """As :meth:`longest`, token by token: some selections of keys disagree at a few lengths only."""
+        ids = _ids(self.vocabulary, tokens, torch.device("cpu"), seed)
+        oracle, before = self._oracle(ids[:_ROW], Lengths.upto(_ROW)), self.trunk.bare(ids[None, :_ROW])[0]
+        for length in range(_ROW + 1, tokens + 1):
+            states = self.trunk.bare(ids[None, :length])[0]
+            if oracle.compare(states[:-1], before).is_clear:
+                return length - 1
+            before = states
+        return None
+
+    def _begins_alike(self, tokens: int) -> bool:
+        """Have the first tokens of a text the states that they have without the others? One of two texts is enough."""
+        return any(self._text_begins_alike(_ids(self.vocabulary, tokens, torch.device("cpu"), seed)) for seed in (0, 1))
+
+    def _text_begins_alike(self, ids: Tensor) -> bool:
+        oracle, whole = self._oracle(ids[:_ROW], Lengths.upto(_ROW)), self.trunk.bare(ids[None])[0]
+        parts = {min(part, len(ids)) for part in (_ROW, len(ids) // 2, len(ids) - 1)}
+        return not any(oracle.compare(whole[:part], self.trunk.bare(ids[None, :part])[0]).is_clear for part in parts)
 
 
 _PROBES: dict[tuple[Any, ...], NarrowProbe | str] = {}

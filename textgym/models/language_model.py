@@ -177,6 +177,11 @@ class LanguageModel(nn.Module):
         found = self.findings
         set_mode(self.trunk, mode and not found.is_never_training, found.silenced)
 
+    def constant_buffers(self) -> list[Tensor]:
+        """Buffers into which the network did not write while it was probed."""
+        written = self.findings.written
+        return [buffer for name, buffer in self.network.named_buffers() if name not in written]
+
     @contextlib.contextmanager
     def original_config(self) -> Iterator[None]:
         """Run the block with the dropout in the configuration that it came with, for saving."""

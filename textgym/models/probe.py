@@ -22,6 +22,7 @@ from textgym.models.trunk import CACHE_NAMES, PLAIN_SETS, Trunk
 
 _NOISES = 10.0  # of noise, and
 _OF_SIGNAL = 1e-3  # of the signal, that a difference between equal states may be
+_OF_SIGNAL_IN_HALF = 0.5
 _CLEAR = 10.0  # times as much is no doubt any more
 _UNDECIDED = 0.3  # of the signal: where noise allows so much, nothing can be seen
 _EPSILONS = 4.0  # of a type: states of one size are no nearer than that
@@ -34,11 +35,13 @@ class Deviation(NamedTuple):
     Attributes:
         size: Largest difference.
         allowed: How large it may be.
+        clear: From where on it is more than doubt.
         signal: What one changed token does, at the place where it does least.
     """
 
     size: float
     allowed: float
+    clear: float
     signal: float
 
     @property
@@ -49,7 +52,7 @@ class Deviation(NamedTuple):
     @property
     def is_clear(self) -> bool:
         """Is it more than doubt?"""
-        return not self.size <= _CLEAR * self.allowed
+        return self.size > self.clear
 
     @property
     def is_undecided(self) -> bool:
@@ -103,23 +106,31 @@ class Oracle:
 
     def __init__(self, states: Tensor, alone: Tensor, changed: list[int], later: int) -> None:
         self.states, self.alone = states, alone
-        size = float(alone.abs().max())
-        epsilon = torch.finfo(alone.dtype).eps if alone.dtype != torch.float64 else torch.finfo(torch.float32).eps
-        self.noise = max(float((states[0] - alone[0]).abs().max()), _EPSILONS * epsilon * size)
+        # Even models in float64 compute parts in fp32.
+        rounding = _EPSILONS * max(torch.finfo(alone.dtype).eps, torch.finfo(torch.float32).eps) * _size(alone)
         after = [place + 1 for place in changed]
-        self.signal = (states[1] - states[0])[after].abs().amax(-1)  # (C,)
-        self.least_signal = float(self.signal.min())
-        self.causality = self.compare(states[2, :later], states[0, :later])
+        self.signal = float((states[1] - states[0])[after].abs().amax(-1).min())
+        noise = max(_size(states[0] - alone[0]), rounding)
+        # In half precision another layout may send a token to another expert: there the narrow copy decides.
+        share = _OF_SIGNAL if torch.finfo(alone.dtype).bits > 16 else _OF_SIGNAL_IN_HALF
+        self.allowed = max(_NOISES * noise, share * self.signal)
+        # Rows of one batch are computed alike, so that rounding alone is noise here.
+        moved, allowed = _size(states[2, :later] - states[0, :later]), max(rounding, _OF_SIGNAL * self.signal)
+        self.causality = Deviation(moved, allowed, max(2 * rounding, _CLEAR * _OF_SIGNAL * self.signal), self.signal)
 
     def compare(self, ours: Tensor, theirs: Tensor) -> Deviation:
         """How far two tensors of states are apart."""
-        size = float((ours.double() - theirs.double()).abs().max())
-        allowed = max(_NOISES * self.noise, _OF_SIGNAL * self.least_signal)
-        return Deviation(size if size == size else float("inf"), allowed, self.least_signal)
+        return Deviation(_size(ours.double() - theirs.double()), self.allowed, _CLEAR * self.allowed, self.signal)
 
     def compare_last(self, ours: Tensor, lengths: list[int]) -> Deviation:
         """How far states (B, H) are from those that rows of these lengths end with."""
         return self.compare(ours, self.alone[0, [length - 1 for length in lengths]])
+
+
+def _size(states: Tensor) -> float:
+    """The largest magnitude; infinite where it is no number."""
+    size = float(states.abs().max())
+    return size if size == size else float("inf")
 
 
 def probe_rows(ids: Tensor, lengths: Lengths, vocabulary: range) -> tuple[Tensor, list[int], int]:
