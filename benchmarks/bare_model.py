@@ -153,13 +153,13 @@ class _Paths:
         batches = list(self._batches())
         foreign = [text[5 : 5 + start] for text, start in zip(self._texts, reversed(self._starts), strict=True)]
         waiting = [batches[4][0], batches[3][1], *batches[4][2:]]
-        for rows in [*batches[:4], waiting, batches[4], batches[4], *batches[5:6], foreign, *batches[6:]]:
-            with _TokensRead(self.model.network) as read:
+        steps = [*batches[:4], waiting, batches[4], batches[4], *batches[5:6], foreign, *batches[6:]]
+        with _TokensRead(self.model.network) as read, torch.no_grad():  # a hook that comes later empties the cache
+            for rows in steps:
                 states = self._hidden(cache, rows)
-            self.is_cached = self.is_cached or read.tokens == len(rows)
-            with torch.no_grad():
+                self.is_cached = self.is_cached or read.take() == len(rows)
                 logits = self.model.logits(states)
-            yield from (self._off(ours, row) for ours, row in zip(logits, rows, strict=True))
+                yield from (self._off(ours, row) for ours, row in zip(logits, rows, strict=True))
 
     def _hidden(self, cache: PrefixCache, rows: list[Row]) -> Tensor:
         observation = _observation(rows, self.width)
@@ -245,7 +245,7 @@ class _TokensRead:
 
     def __init__(self, network: Any) -> None:
         self._embeddings: nn.Module = network.get_input_embeddings()
-        self.tokens = 0
+        self._tokens = 0
 
     def __enter__(self) -> _TokensRead:
         self._hook = self._embeddings.register_forward_pre_hook(self._count)
@@ -254,8 +254,13 @@ class _TokensRead:
     def __exit__(self, *_: object) -> None:
         self._hook.remove()
 
+    def take(self) -> int:
+        """Tokens since the last look."""
+        tokens, self._tokens = self._tokens, 0
+        return tokens
+
     def _count(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
-        self.tokens += arguments[0].numel() if arguments else 0
+        self._tokens += arguments[0].numel() if arguments else 0
 
 
 def compare(network: Any, width: int = 40) -> Comparison:

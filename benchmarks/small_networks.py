@@ -49,7 +49,7 @@ _SIZES: tuple[tuple[int, str], ...] = (
     (
         16,
         "kv_lora_rank q_lora_rank mamba_d_head mamba_head_dim mamba_headdim attention_head_dim "
-        "max_source_positions adapter_rank",
+        "max_source_positions adapter_rank index_n_heads",
     ),
     (
         12,
@@ -83,7 +83,7 @@ _SIZES: tuple[tuple[int, str], ...] = (
         2,
         "decoder_layers encoder_layers num_decoder_layers num_encoder_layers num_blocks num_key_value_heads "
         "num_kv_heads swa_num_key_value_heads num_experts_per_tok num_experts_per_token moe_topk moe_k o_groups "
-        "linear_num_key_heads linear_num_value_heads n_mamba_heads index_n_heads index_topk_blocks "
+        "linear_num_key_heads linear_num_value_heads n_mamba_heads index_topk_blocks "
         "altup_num_inputs max_window_layers num_layers_per_stack heads_per_ngram n_layers_per_attn_res_block "
         "eos_token_id decoder_start_token_id sep_token_id eod_token_id global_attn_every_n_layers layer_group_size",
     ),
