@@ -156,6 +156,7 @@ def read_results(path: Path) -> dict[str, Comparison]:
 def as_markdown(results: Mapping[str, Comparison]) -> str:
     """A table of all results, the counts above it."""
     counts = Counter(str(result.status) for result in results.values())
+    absent = ", ".join(name for name, result in results.items() if result.status == "not built")
     lines = [
         f"{', '.join(f'{name} {version}' for name, version in versions().items())}; "
         f"{datetime.date.today().isoformat()}.",
@@ -165,14 +166,15 @@ def as_markdown(results: Mapping[str, Comparison]) -> str:
         "| architecture | outcome | deviation, nats | reason |",
         "|---|---|---|---|",
         *(_row(name, result) for name, result in results.items() if result.status != "not built"),
+        *(["", f"Not built: {absent}."] if absent else []),
     ]
     return "\n".join(lines)
 
 
 def _row(name: str, result: Comparison) -> str:
     deviation = "" if result.deviation is None else f"{result.deviation:.1e}"
-    reason = result.reason or next(iter(result.warnings), "")
-    return f"| {name} | {result.status} | {deviation} | {reason.replace('|', chr(92) + '|')} |"
+    reason = (result.reason or next(iter(result.warnings), "")).partition(";")[0].replace("|", r"\|")
+    return f"| {name} | {result.status} | {deviation} | {reason} |"
 
 
 def write_page(path: Path, results: Mapping[str, Comparison]) -> None:
