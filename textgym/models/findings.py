@@ -336,20 +336,23 @@ def _combined(network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor, form: Log
         longest=longest,
         arguments=replace(trunk.arguments, cache=None if reason else cached.name),
         form=form,
-        silenced=_silenced(trunk, ids, narrow),
+        silenced=_silenced(trunk, ids, oracle.alone, narrow),
         narrow=narrow if isinstance(narrow, str) else "",
         deviation=cached.deviation,
     )
 
 
-def _silenced(trunk: Trunk, ids: Tensor, narrow: NarrowProbe | str) -> tuple[type, ...]:
-    """Kinds of modules that must stay in evaluation mode; ``nn.Module`` stands for all."""
+def _silenced(trunk: Trunk, ids: Tensor, quiet: Tensor, narrow: NarrowProbe | str) -> tuple[type, ...]:
+    """Kinds of modules that must stay in evaluation mode; ``nn.Module`` stands for all.
+
+    ``quiet`` are the states (1, T, H) of ``ids`` in that mode.
+    """
     known = narrow.trunk.module.modules() if isinstance(narrow, NarrowProbe) else ()
     kinds = narrow.noisy if isinstance(narrow, NarrowProbe) else ()
     # What the architecture does not make noise with, somebody put into this model.
     foreign = {type(part) for part in trunk.module.modules()} - {type(part) for part in known}
     for silenced in (kinds, (*kinds, *foreign)):
-        if is_quiet(trunk.module, lambda: trunk.hidden(ids[None]), silenced):
+        if is_quiet(trunk.module, lambda: trunk.bare(ids[None]), quiet, silenced):
             return silenced
     return (torch.nn.Module,)
 
