@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import Distribution
@@ -16,12 +15,14 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import get_device
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
+from textgym.agents.features import NoFeatures
+from textgym.agents.policy_record import check_policy_record, rebuild_model, spaces_of, token_observation_space
 from textgym.agents.prefix_sharing import EpisodeBatch, share_prefixes
 from textgym.agents.prompt_sharing import hidden_states
-from textgym.errors import CheckpointError, TokenizerMismatchError
+from textgym.errors import TokenizerMismatchError
 from textgym.models.card import CARD, write_card
 from textgym.models.decoding_copy import DecodingCopy
 from textgym.models.language_model import LanguageModel, Precision, load_language_model
@@ -33,6 +34,7 @@ from textgym.types import BoolArray
 Critic = Literal["detached", "shared", "separate"]
 _FORBIDDEN = -1e9  # logit of a suppressed token: probability 0, and finite, so that 0 * logit stays 0
 _KIND = "textgym.CausalLMPolicy"
+__all__ = ["CausalLMPolicy", "Critic", "PolicyOptions", "rebuild_model", "spaces_of", "token_observation_space"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ class CausalLMPolicy(ActorCriticPolicy):
             action_space,
             lr_schedule,
             net_arch=[],
+            features_extractor_class=NoFeatures,
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
@@ -158,9 +161,8 @@ class CausalLMPolicy(ActorCriticPolicy):
                 network.recompute_activations()
             if self.options.compile:
                 network.compile_trunk()
-        self.register_buffer(
-            "_suppressed", torch.tensor(self.options.suppress_tokens, dtype=torch.long), persistent=False
-        )
+        suppressed = torch.tensor(self.options.suppress_tokens, dtype=torch.long)
+        self.register_buffer("_suppressed", suppressed, persistent=False)
         self.value_head = nn.Linear(self.model.hidden_size, 1)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
@@ -299,6 +301,7 @@ class CausalLMPolicy(ActorCriticPolicy):
             CheckpointError: If the folder is damaged or holds something else.
         """
         tensors, record = read_checkpoint(Path(path), _KIND)
+        check_policy_record(record)
         model = rebuild_model(record, Path(path))
         policy = cls(*spaces_of(record), _zero_schedule, model, **record["options"])
         policy.model.source = record["source"] or model.source
@@ -426,47 +429,8 @@ def _read_ids(obs: dict[str, Tensor]) -> TextBatch:
     return read_observation(obs)
 
 
-def token_observation_space(width: int, vocabulary: int, longest_prompt: int) -> spaces.Dict:
-    """The observation space of token-level environments: texts of up to ``width`` tokens."""
-    return spaces.Dict(
-        {
-            "input_ids": spaces.Box(0, vocabulary - 1, (width,), np.int64),
-            "attention_mask": spaces.Box(0, 1, (width,), np.int8),
-            "prompt_length": spaces.Box(0, longest_prompt, (1,), np.int64),
-        }
-    )
-
-
 def _zero_schedule(_: float) -> float:
     return 0.0
-
-
-def spaces_of(record: dict[str, Any]) -> tuple[spaces.Dict, spaces.Discrete]:
-    """The spaces that :meth:`CausalLMPolicy.describe` recorded."""
-    actions = record["actions"]
-    tokens = TokenSpace(actions, *record["tokenizer"]) if record["tokenizer"] else spaces.Discrete(actions)
-    return token_observation_space(record["width"], actions, record["longest_prompt"]), tokens
-
-
-def rebuild_model(record: dict[str, Any], folder: Path) -> LanguageModel:
-    """The model of a checkpoint with fresh weights, from its configuration.
-
-    Raises:
-        CheckpointError: If transformers does not know its architecture.
-    """
-    # The type of the weights is not always the one that their configuration names.
-    dtype = getattr(torch, record["dtype"])
-    try:
-        config = AutoConfig.from_pretrained(folder / "model", trust_remote_code=False)
-        network = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-    except ValueError as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"expected a causal LM that transformers knows in {folder / 'model'}, got another one ({reason}); "
-            "code from a checkpoint is not run: register the classes of the model before loading"
-        ) from error
-    has_tokenizer = (folder / "model" / "tokenizer.json").is_file()
-    return LanguageModel(network, str(folder / "model") if has_tokenizer else None, record["options"]["precision"])
 
 
 def _check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], use_sde: bool) -> None:

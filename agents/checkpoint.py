@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from textgym.errors import CheckpointError
+from textgym.foreign import LARGEST_STATE, read_object
 
 _MANIFEST = "manifest.json"
 _RECORD = "state.json"
@@ -120,7 +121,10 @@ def read_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[st
         CheckpointError: If something is missing, changed, or of another kind.
     """
     verify_checkpoint(folder)
-    record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    try:
+        record = read_object(folder / _RECORD, LARGEST_STATE)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"expected the record of a checkpoint in {folder}, got: {error}") from error
     if record.get("kind") != kind:
         raise CheckpointError(
             f"expected a checkpoint of {kind} in {folder}, got {record.get('kind')!r}; choose another folder"
@@ -141,13 +145,17 @@ def verify_checkpoint(folder: Path) -> None:
     """
     _restore(folder)
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict) or not {_RECORD, _TENSORS} <= manifest.keys():
+        manifest = read_object(folder / _MANIFEST)
+        if not {_RECORD, _TENSORS} <= manifest.keys():
             raise ValueError(f"{_MANIFEST} does not name the files")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"expected a checkpoint in {folder}, got none that is complete: {error}") from error
     for name, digest in manifest.items():
         path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise CheckpointError(
+                f"expected files of checkpoint {folder}, got {name!r} outside of it; check its origin"
+            )
         if not path.is_file():
             raise CheckpointError(f"expected {name} in checkpoint {folder}, got no such file; use an older checkpoint")
         if _digest(path) != digest:

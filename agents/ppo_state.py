@@ -7,6 +7,7 @@ random generators, of the environments, the last observation, the reference mode
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +18,84 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from textgym.agents.causal_lm_policy import CausalLMPolicy, rebuild_model, spaces_of
+from textgym.agents.causal_lm_policy import CausalLMPolicy
 from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
+from textgym.agents.policy_record import check_policy_record, rebuild_model, spaces_of
+from textgym.agents.stored_values import (
+    Check,
+    check_fields,
+    either,
+    fields,
+    from_json,
+    integer,
+    listed,
+    mapped,
+    number,
+    optional,
+    plain,
+    positive,
+    text,
+    to_json,
+    truth,
+)
 from textgym.agents.vec_env import get_vec_state, set_vec_state
 from textgym.errors import CheckpointError
 
 _KIND = "textgym.PPO"
-_SETTINGS = [
-    "n_steps",
-    "batch_size",
-    "n_epochs",
-    "gamma",
-    "gae_lambda",
-    "normalize_advantage",
-    "ent_coef",
-    "vf_coef",
-    "max_grad_norm",
-    "kl_coef",
-    "kl_target",
-    "kl_horizon",
-    "missing_eos_penalty",
-    "whiten_rewards",
-    "clip_reward",
-    "recompute_log_probs",
-    "micro_batch_size",
-    "target_kl",
-    "seed",
-    "tensorboard_log",
-]
-_COUNTERS = (
-    "num_timesteps",
-    "_total_timesteps",
-    "_n_updates",
-    "_episode_num",
-    "_current_progress_remaining",
-    "_values_are_centered",
-    "_score_spread",
-)
+_SETTINGS: Mapping[str, Check] = {
+    "n_steps": positive,
+    "batch_size": positive,
+    "n_epochs": positive,
+    "gamma": number,
+    "gae_lambda": number,
+    "normalize_advantage": truth,
+    "ent_coef": number,
+    "vf_coef": number,
+    "max_grad_norm": number,
+    "kl_coef": number,
+    "kl_target": optional(number),
+    "kl_horizon": number,
+    "missing_eos_penalty": number,
+    "whiten_rewards": truth,
+    "clip_reward": optional(number),
+    "recompute_log_probs": optional(truth),
+    "micro_batch_size": optional(positive),
+    "target_kl": optional(number),
+    "seed": optional(integer),
+}
+"""Constructor arguments in a checkpoint. Where to log is none of them: that is for whoever loads it to say."""
+_IGNORED = ("tensorboard_log",)  # stood in checkpoints of earlier versions
+_COUNTERS: Mapping[str, Check] = {
+    "num_timesteps": integer,
+    "_total_timesteps": integer,
+    "_n_updates": integer,
+    "_episode_num": integer,
+    "_current_progress_remaining": number,
+    "_values_are_centered": truth,
+    "_score_spread": optional(number),
+}
+_LINEAR = fields({"start": number, "end": number, "end_fraction": number})
+_SCHEDULE = either(optional(number), _LINEAR, fields({}))
+_GENERATORS: Mapping[str, Check] = {
+    "python": lambda value: isinstance(value, list) and len(value) == 3 and plain(value),
+    "numpy": plain,
+}
+_RECORD: Mapping[str, Check] = {
+    "kind": text,
+    "policy": mapped(plain),
+    "n_envs": positive,
+    "settings": mapped(plain),
+    "schedules": fields(dict.fromkeys(("learning_rate", "clip_range", "clip_range_vf"), _SCHEDULE)),
+    "counters": mapped(plain),
+    "optimizer": fields(
+        {"class": text, "param_groups": listed(mapped(either(optional(number), truth, listed(number))))}
+    ),
+    "rng": fields(_GENERATORS),
+    "history": listed(mapped(optional(number))),
+    "environment": plain,
+    "tokens_so_far": optional(listed(integer)),
+}
+_OPTIONAL = ("environment", "tokens_so_far")
 
 
 def save_ppo(agent: Any, folder: Path) -> None:
@@ -79,11 +121,11 @@ def save_ppo(agent: Any, folder: Path) -> None:
             "class": type(agent.policy.optimizer).__name__,
             "param_groups": agent.policy.optimizer.state_dict()["param_groups"],
         },
-        "rng": {"python": random.getstate(), "numpy": _to_json(np.random.get_state(legacy=False))},
+        "rng": {"python": random.getstate(), "numpy": to_json(np.random.get_state(legacy=False))},
         "history": agent.history,
     }
     if agent._last_obs is not None and agent.env is not None:
-        record["environment"] = _to_json(get_vec_state(agent.env))
+        record["environment"] = to_json(get_vec_state(agent.env))
         tensors["episode_starts"] = torch.from_numpy(np.asarray(agent._last_episode_starts, dtype=np.uint8))
     write_checkpoint(folder, tensors, record, agent.policy.save_config)
 
@@ -91,6 +133,7 @@ def save_ppo(agent: Any, folder: Path) -> None:
 def load_ppo(cls: Any, folder: Path, env: VecEnv | None, device: torch.device | str, changes: dict[str, Any]) -> Any:
     """Read an agent of class ``cls`` from ``folder``; see :meth:`PPO.load`."""
     tensors, record = read_checkpoint(folder, _KIND)
+    _check_record(record)
     settings = record["settings"] | _schedules(record["schedules"], changes) | changes
     model = rebuild_model(record["policy"], folder)
     settings["policy_kwargs"] = record["policy"]["options"] | changes.get("policy_kwargs", {}) | {"model": model}
@@ -106,13 +149,27 @@ def load_ppo(cls: Any, folder: Path, env: VecEnv | None, device: torch.device | 
     if agent._reference is not None:
         load_unique(agent._reference, _part(tensors, "reference."), folder)
     _restore_optimizer(agent.policy.optimizer, _part(tensors, "optimizer."), record["optimizer"])
-    for name, value in record["counters"].items():
-        setattr(agent, name, value)
+    for name in _COUNTERS:
+        setattr(agent, name, record["counters"][name])
     agent.history = record["history"]
     if env is not None and "environment" in record:
         _restore_environment(agent, record["environment"], tensors["episode_starts"])
     _restore_generators(record["rng"], tensors)
     return agent
+
+
+def _check_record(record: dict[str, Any]) -> None:
+    """Check that a record holds what :func:`save_ppo` writes, and nothing else.
+
+    Raises:
+        CheckpointError: Something is unknown, missing, or of another kind.
+    """
+    check_fields(dict.fromkeys(_OPTIONAL) | record, _RECORD, "parts of a PPO run")
+    for name in _IGNORED:
+        record["settings"].pop(name, None)
+    check_fields(record["settings"], _SETTINGS, "settings of PPO", may_lack=True)
+    check_fields(record["counters"], _COUNTERS, "counters of PPO")
+    check_policy_record(record["policy"])
 
 
 def _check_spaces(agent: Any, observation_space: spaces.Dict, action_space: spaces.Discrete) -> None:
@@ -132,16 +189,21 @@ def _restore_environment(agent: Any, state: Any, episode_starts: Tensor) -> None
         raise CheckpointError(
             f"expected {len(episode_starts)} environments, got {env.num_envs}; make as many as before"
         )
-    agent._last_obs = set_vec_state(env, _from_json(state))
+    agent._last_obs = set_vec_state(env, from_json(state))
     if agent._last_obs is not None:
         agent._last_episode_starts = episode_starts.numpy().astype(bool)
 
 
 def _restore_generators(record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     version, internal, gauss = record["python"]
-    random.setstate((version, tuple(internal), gauss))
-    np.random.set_state(_from_json(record["numpy"]))
-    torch.set_rng_state(tensors["rng.torch"])
+    try:
+        random.setstate((version, tuple(internal), gauss))
+        np.random.set_state(from_json(record["numpy"]))
+        torch.set_rng_state(tensors["rng.torch"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"expected states of random generators in a checkpoint, got others ({error}); use another checkpoint"
+        ) from error
     devices = [tensors[name] for name in sorted(tensors) if name.startswith("rng.cuda.")]
     if devices and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(devices)
@@ -165,6 +227,9 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = tensor
+    known = set().union(*(group.keys() for group in optimizer.param_groups))
+    if unknown := set().union(*(group.keys() for group in record["param_groups"])) - known:
+        raise CheckpointError(f"expected options of {record['class']} in a checkpoint, got {min(unknown)!r}")
     groups = [
         {**group, "betas": tuple(group["betas"])} if "betas" in group else group for group in record["param_groups"]
     ]
@@ -201,24 +266,3 @@ def _schedules(stored: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _to_json(value: Any) -> Any:
-    """Arrays and numpy scalars as tagged JSON."""
-    if isinstance(value, np.ndarray):
-        return {"array": value.tolist(), "dtype": str(value.dtype), "shape": list(value.shape)}
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, dict):
-        return {key: _to_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_json(item) for item in value]
-    return value
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, dict):
-        if value.keys() == {"array", "dtype", "shape"}:
-            return np.array(value["array"], dtype=value["dtype"]).reshape(value["shape"])
-        return {key: _from_json(item) for key, item in value.items()}
-    return [_from_json(item) for item in value] if isinstance(value, list) else value

@@ -18,7 +18,9 @@ from stable_baselines3.common.vec_env import (
 )
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
+from textgym.envs.limits import use_a_budget
 from textgym.errors import CheckpointError
+from textgym.spaces import TokenSpace
 
 
 def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kwargs: Any) -> VecMonitor:
@@ -160,6 +162,8 @@ class GymVecEnv(VecEnv):
     def _final_info(self, infos: Mapping[str, Any], row: int, truncated: bool) -> dict[str, Any]:
         """Return the last info of a copy in SB3's form."""
         info = _row_info(infos["final_info"], row)
+        if truncated and "text" not in info and isinstance(self.action_space, TokenSpace):
+            raise ValueError(use_a_budget("one that was cut by a limit of steps"))
         return info | {"terminal_observation": infos["final_obs"][row], "TimeLimit.truncated": truncated}
 
     def _resumable(self) -> Any:

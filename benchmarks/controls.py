@@ -84,7 +84,8 @@ def shuffled_control(demo: RunFolder) -> dict[str, Any]:
     dealt = task.gold([texts[i] for i in np.roll(np.arange(len(texts)), 1)], examples)
     assert own is not None
     assert dealt is not None
-    return {"own": mean_interval(own)._asdict(), "shuffled": mean_interval(dealt)._asdict()}
+    prompts = [example.prompt for example in examples]
+    return {"own": mean_interval(own, prompts)._asdict(), "shuffled": mean_interval(dealt, prompts)._asdict()}
 
 
 def constant_control(demo: RunFolder, settings: DemoSettings, out: Path) -> dict[str, Any]:

@@ -35,8 +35,8 @@ from textgym.feedback import (
     shown_order,
     split_records,
 )
+from textgym.metrics import clustered_proportion_interval
 from textgym.reward_models import EmbeddingRewardModel, LearnedReward, TextEmbedder
-from textgym.reward_models.report import clustered_interval
 from textgym.tasks.summarization import Summarization
 from textgym.types import (
     Annotator,
@@ -319,7 +319,7 @@ class Pairs(NamedTuple):
         """How often the text of higher quality is ahead; pairs of the same quality do not count."""
         decided = np.flatnonzero(self.quality)
         right = (1 + np.sign(leads) * np.sign(self.quality)) / 2
-        return clustered_interval(right[decided], [self.prompts[place] for place in decided])
+        return clustered_proportion_interval(right[decided], [self.prompts[place] for place in decided])
 
 
 def leads_of_pairs(model: LearnedReward, items: Sequence[Item]) -> Pairs:

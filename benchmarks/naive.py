@@ -11,6 +11,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
+from textgym.agents.features import NoFeatures
+
 
 class NaivePolicy(ActorCriticPolicy):
     """Encodes the whole padded text of every row at every step, and every prefix of every text in the update."""
@@ -24,7 +26,7 @@ class NaivePolicy(ActorCriticPolicy):
         use_sde: bool = False,
     ) -> None:
         self._given = (model,)  # in a tuple: a module may not be set before the parent's constructor
-        super().__init__(observation_space, action_space, lr_schedule, net_arch=[])
+        super().__init__(observation_space, action_space, lr_schedule, net_arch=[], features_extractor_class=NoFeatures)
 
     def _build(self, lr_schedule: Schedule) -> None:
         (self.model,) = self._given

@@ -13,10 +13,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from textgym.errors import CheckpointError, RewardError
+from textgym.errors import CheckpointError, RewardError, TextGymError
 from textgym.hub import resolve_folder
 from textgym.models.pretrained import quiet
+from textgym.models.proportions import proportionate
 from textgym.reward_models import storage
+from textgym.reward_models.encoder_files import check_encoder, require_safe_release
+from textgym.reward_models.encoding import whole_characters
 from textgym.reward_models.evidence import Candidate, Evidence, Observation
 from textgym.reward_models.fitting import Training
 from textgym.reward_models.learned import LearnedReward, resampled
@@ -59,7 +62,7 @@ class TextEmbedder:
         Texts beyond the encoder's context lose their end. Not every tokenizer has a token for nothing: a text of white
         space is embedded as a full stop.
         """
-        texts = [text if text.strip() else "." for text in texts]
+        texts = [whole_characters(text) if text.strip() else "." for text in texts]
         known = {text: self._known[text] for text in texts if text in self._known}
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
@@ -292,18 +295,23 @@ def fit_head(
 
 
 def _load_encoder(model: str | Path) -> Any:
+    require_safe_release()
     from sentence_transformers import SentenceTransformer
 
     folder = Path(model).expanduser()
     folder = folder if (folder / "modules.json").is_file() else resolve_folder(model)
     try:
-        with quiet():
+        check_encoder(folder)
+        with quiet(), proportionate(folder):
             return SentenceTransformer(
                 str(folder),
                 device="cpu",
                 trust_remote_code=False,
+                local_files_only=True,
                 model_kwargs={"use_safetensors": True, "dtype": torch.float32},
             )
+    except TextGymError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"expected a sentence-transformers model with safetensors weights in {str(folder)!r}, got none that can be "

@@ -60,9 +60,10 @@ class TextEncoder:
         if len(prompts) != len(responses):
             raise ValueError(f"expected one prompt per response, got {len(prompts)} for {len(responses)}; repeat it")
         distinct = list(dict.fromkeys(prompts))
-        encoded = self._tokenizer.encode_prompts("", distinct, "", _UNCUT)
+        whole = [whole_characters(prompt) for prompt in distinct]
+        encoded = self._tokenizer.encode_prompts("", whole, "", _UNCUT)
         known = {prompt: item.ids for prompt, item in zip(distinct, encoded, strict=True)}
-        tails = self._tokenizer.encode_response_batch([response.strip() for response in responses])
+        tails = self._tokenizer.encode_response_batch([whole_characters(response.strip()) for response in responses])
         return [
             self._join(known[prompt], tail, is_dialogue=prompt.rstrip().endswith(ASSISTANT_TURN))
             for prompt, tail in zip(prompts, tails, strict=True)
@@ -72,6 +73,11 @@ class TextEncoder:
         room = max(self.max_length - len(prompt), self.max_length // 2) - 1
         ending = [*response[:room], self._eos]
         return EncodedText(_cut_middle(prompt, self.max_length - len(ending), is_dialogue), ending)
+
+
+def whole_characters(text: str) -> str:
+    """Return a text with ``?`` for halves of surrogate pairs, which Python's strings hold and no tokenizer takes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _cut_middle(ids: list[int], room: int, is_dialogue: bool) -> list[int]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from textgym.metrics.words import count_words
 from textgym.types import FloatArray, ImplicitFeedback
 
 DEFAULT_AGREEMENT = 0.6
@@ -55,7 +56,7 @@ def engagement(events: Sequence[ImplicitFeedback]) -> FloatArray:
     signals = np.array([[e.clicked, np.log1p(e.dwell_seconds), e.scrolled, e.copied] for e in events], dtype=np.float64)
     positions = np.array([e.position for e in events])
     places = (positions[:, None] == np.unique(positions)).astype(np.float64)  # (n, P)
-    words = np.log1p([len(e.response.split()) for e in events])
+    words = np.log1p([count_words(e.response) for e in events])
     causes = np.column_stack([places, words - words.mean()])
     residuals = signals - causes @ np.linalg.lstsq(causes, signals, rcond=None)[0]  # (n, 4)
     spreads = residuals.std(axis=0)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from textgym.errors import CheckpointError
+from textgym.foreign import read_json
 from textgym.hub import resolve_folder
 from textgym.models.device import pick_device
 from textgym.reward_models import embedding, ensemble, preference
@@ -41,7 +41,7 @@ def load_reward(name_or_folder: str | Path = "tiny-reward", device: str = "auto"
     folder = resolve_folder(name_or_folder, kind="reward")
     if (folder / CARD).is_file():
         kind = read_card(folder).get("kind")
-        if kind not in _LEARNED:
+        if not isinstance(kind, str) or kind not in _LEARNED:
             raise CheckpointError(
                 f"expected a reward model of kind {' or '.join(map(repr, _LEARNED))} in {str(folder)!r}, got {kind!r}; "
                 "update textgym"
@@ -60,8 +60,8 @@ def _is_classifier(folder: Path) -> bool:
     if not file.is_file():
         return False
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        config = read_json(file)
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f"expected JSON in {str(file)!r}, got something else ({error}); fetch it again"
         ) from error

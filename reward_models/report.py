@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from textgym.metrics import proportion_interval
+from textgym.metrics import clustered_proportion_interval, count_words
 from textgym.reward_models.calibration import Calibration, calibrate
 from textgym.reward_models.evidence import EXPLICIT, Candidate, Judgement
 from textgym.types import FloatArray, Interval
@@ -232,45 +232,32 @@ def accuracy(judgements: Sequence[Judgement], differences: FloatArray) -> Interv
     right = (1 + np.sign(differences) * np.sign(labels - 0.5)) / 2
     prompts = [each.first.prompt for each in judgements]
     decided = np.flatnonzero(labels != 0.5)
-    return clustered_interval(right[decided], [prompts[i] for i in decided])
-
-
-def clustered_interval(values: FloatArray, clusters: Sequence[str]) -> Interval:
-    """Mean of numbers in [0, 1] with a 95 % interval that allows for clusters of numbers that are alike."""
-    if not len(values):
-        return Interval(0.5, 0.0, 1.0)
-    mean = float(values.mean())
-    sums: dict[str, float] = defaultdict(float)
-    for value, cluster in zip(values, clusters, strict=True):
-        sums[cluster] += float(value) - mean
-    independent = mean * (1 - mean) * len(values)
-    # Where all are right (or wrong) nothing shows how alike they are: then a cluster counts once.
-    effect = max(1.0, sum(each**2 for each in sums.values()) / independent) if independent else len(values) / len(sums)
-    worth = max(1, round(len(values) / effect))
-    return proportion_interval(min(worth, max(0.0, mean * worth)), worth)
+    return clustered_proportion_interval(right[decided], [prompts[i] for i in decided])
 
 
 def agreement(judgements: Sequence[Judgement]) -> Interval | None:
     """How often two annotators who answered the same question agree, every question counting once.
 
-    Only explicit answers with a preference count. ``None`` if no question was answered twice.
+    The interval allows for questions about one prompt. Only explicit answers with a preference count. ``None`` if no
+    question was answered twice.
     """
     answers: dict[frozenset[Candidate], dict[str, Candidate]] = defaultdict(dict)
     for each in judgements:
         if each.kind in EXPLICIT and each.label != 0.5 and each.annotator is not None:
             preferred = each.first if each.label == 1 else each.second
             answers[frozenset((each.first, each.second))][each.annotator] = preferred
+    asked_twice = [preferred for preferred in answers.values() if len(preferred) > 1]
     shares = [
         float(np.mean([one == other for one, other in combinations(preferred.values(), 2)]))
-        for preferred in answers.values()
-        if len(preferred) > 1
+        for preferred in asked_twice
     ]
-    return proportion_interval(sum(shares), len(shares)) if shares else None
+    prompts = [next(iter(preferred.values())).prompt for preferred in asked_twice]
+    return clustered_proportion_interval(shares, prompts) if shares else None
 
 
 def _lead_in_words(judgements: Sequence[Judgement]) -> FloatArray:
     """Words of the first response minus words of the second, shape (n,)."""
-    leads = [len(each.first.response.split()) - len(each.second.response.split()) for each in judgements]
+    leads = [count_words(each.first.response) - count_words(each.second.response) for each in judgements]
     return np.array(leads, dtype=np.float64)
 
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from textgym.errors import CheckpointError
+from textgym.foreign import read_json, require_regular_files
 
 CARD = "reward_model.json"
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -64,8 +65,8 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"expected a folder written by a reward model's save, got {str(folder)!r} without {CARD}; check it"
         )
     try:
-        card = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        card = read_json(file)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"expected JSON in {str(file)!r}, got something else ({error}); save again") from error
     if not isinstance(card, dict):
         raise CheckpointError(f"expected a JSON object in {str(file)!r}, got {type(card).__name__}; save again")
@@ -80,6 +81,8 @@ def open_folder(folder: str | Path, kind: str) -> tuple[Path, dict[str, Any]]:
     """
     folder = Path(folder).expanduser()
     card = read_card(folder)
+    with complete(folder):
+        require_regular_files(folder)
     if card.get("kind") != kind:
         raise CheckpointError(
             f"expected a reward model of kind {kind!r} in {str(folder)!r}, got {card.get('kind')!r}; "
@@ -95,7 +98,16 @@ def complete(folder: Path) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, SafetensorError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OSError,
+        RuntimeError,
+        MemoryError,
+        SafetensorError,
+    ) as error:
         raise CheckpointError(
             f"expected a complete reward model in {str(folder)!r}, got {type(error).__name__}: {error}; save again"
         ) from error

@@ -26,7 +26,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "textgym.assets",
         "textgym.chat",
+        "textgym.consent",
         "textgym.errors",
+        "textgym.escaping",
+        "textgym.foreign",
         "textgym.hub",
         "textgym.registration",
         "textgym.spaces",

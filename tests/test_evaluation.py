@@ -9,6 +9,7 @@ import pytest
 
 from textgym.errors import RewardError
 from textgym.evaluation import Measures, compare, fixed_examples, judge
+from textgym.metrics import mean_interval
 from textgym.metrics.rouge import rouge1
 from textgym.tasks import Summarization
 from textgym.types import Example, FloatArray
@@ -61,6 +62,24 @@ def test_shares_get_bounds_inside_zero_and_one() -> None:
     interval = Measures({"eos": np.ones(10)}).intervals()["eos"]
     assert interval.mean == interval.high == 1
     assert 0 < interval.low < 1
+
+
+def test_several_texts_to_one_prompt_are_one_observation() -> None:
+    values = {"gold": np.repeat([0.1, 0.5, 0.2, 0.9], 25), "eos": np.repeat([1.0, 0.0, 1.0, 1.0], 25)}
+    alone = Measures({name: numbers[::25] for name, numbers in values.items()}).intervals()
+    copies = Measures(values, np.repeat(list("abcd"), 25).tolist())
+    assert copies.intervals()["gold"] == pytest.approx(alone["gold"])
+    assert copies.intervals()["eos"].low <= alone["eos"].low
+    zero = Measures({"gold": np.zeros(100)})
+    assert compare(zero, copies)["gold"] == pytest.approx(mean_interval([0.1, 0.5, 0.2, 0.9]))  # no prompts on one side
+    twice = [Example("a", "one", ("red",)), Example("b", "one", ("blue",))]
+    assert judge(Words(), twice, ["x", "y z"], None).prompts == ["one?", "one?"]  # type: ignore[arg-type]
+
+
+def test_a_measure_that_is_always_zero_is_no_share() -> None:
+    intervals = Measures({"kl": np.zeros(30), "reward": np.zeros(30)}).intervals()
+    assert intervals["kl"] == (0.0, 0.0, 0.0)
+    assert intervals["reward"].high == pytest.approx(1 - 0.025 ** (1 / 30))
 
 
 def test_differences_are_paired() -> None:

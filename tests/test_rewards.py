@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,18 @@ import pytest
 
 from textgym import rewards
 from textgym.errors import RewardError
-from textgym.rewards import Clip, Gate, LazyReward, WeightedSum, resolve_reward, score
+from textgym.rewards import (
+    Clip,
+    Gate,
+    GoldReward,
+    LazyReward,
+    Scores,
+    WeightedSum,
+    check_size,
+    gold_scores,
+    resolve_reward,
+    score,
+)
 from textgym.types import Example, FloatArray
 
 EXAMPLES = [Example("a", "The council met."), Example("b", "A storm.")]
@@ -74,7 +88,15 @@ def test_gate_pays_the_constant_where_the_test_fails() -> None:
         ([1.0, float("nan")], r"got nan for response 2 of 2: 'x{79}…'"),
         ([float("inf"), 1.0], r"got inf for response 1 of 2: 'abc'"),
         (["good", "bad"], "expected numbers"),
+        (["1", "2"], "expected numbers from the reward '.*', got strings"),
         (None, "expected finite numbers|shape"),
+        (None, "got None .* does it lack a return"),
+        ([1.0, None], r"got None for response 2 of 2: 'x{79}…'; return a number"),
+        (np.array([None, None]), "got None for response 1 of 2"),
+        ([1.0, 1j], "expected numbers from the reward '.*', got complex numbers"),
+        (np.array([1 + 0j, 2j]), "got complex numbers"),
+        (np.array(["2020-01-01"] * 2, dtype="datetime64[D]"), "expected numbers"),
+        ([10**400, 1], "expected numbers"),
     ],
 )
 def test_seam_refuses_what_is_not_one_finite_number_each(values: Any, message: str) -> None:
@@ -85,6 +107,46 @@ def test_seam_refuses_what_is_not_one_finite_number_each(values: Any, message: s
         score(bad, PROMPTS, TEXTS, EXAMPLES)
     with pytest.raises(RewardError, match="part"):
         score(WeightedSum({"part": (1.0, bad), "ok": (1.0, ones)}), PROMPTS, TEXTS, EXAMPLES)
+
+
+def test_complex_tensors_are_refused() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(RewardError, match="got complex numbers"):
+        score(lambda p, r, e: torch.tensor([1j, 2j]), PROMPTS, TEXTS, EXAMPLES)
+
+
+def test_exact_numbers_of_other_kinds_are_numbers() -> None:
+    scores = score(lambda p, r, e: [Fraction(1, 2), Decimal("0.25")], PROMPTS, TEXTS, EXAMPLES)
+    assert scores.total.tolist() == [0.5, 0.25]
+    assert score(lambda p, r, e: [True, np.bool_(False)], PROMPTS, TEXTS, EXAMPLES).total.tolist() == [1, 0]
+
+
+def test_scores_of_a_reward_with_parts_must_be_scores() -> None:
+    class Loose:
+        name = "loose"
+
+        def bind(self, task: Any) -> Any:
+            return self
+
+        def score(self, prompts: Any, responses: Any, examples: Any) -> Any:
+            return [1.0, 2.0]
+
+        def __call__(self, prompts: Any, responses: Any, examples: Any, /) -> Any:
+            return [1.0, 2.0]
+
+    with pytest.raises(RewardError, match=r"expected Scores\(total, parts\) from .* 'loose', got list"):
+        score(Loose(), PROMPTS, TEXTS, EXAMPLES)
+
+
+def test_huge_rewards_are_named_with_what_to_do() -> None:
+    with pytest.warns(UserWarning, match=r"some of about 5e\+06 from 'length'.*\{\"length\": \(1e-06, reward\)\}"):
+        check_size(length, np.array([0.0, -5e6]))
+    with pytest.raises(RewardError, match=r"fit 32 bits from the reward 'length', got 1e\+39"):
+        check_size(length, np.array([1e39]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_size(length, np.array([0.0, 999.0]))
+        check_size(length, np.array([]))
 
 
 def test_names_resolve() -> None:
@@ -121,6 +183,7 @@ def test_unknown_names_say_what_to_do(name: str) -> None:
 class GoldTask:
     """The part of a task that the gold reward asks."""
 
+    name = "gold task"
     dataset = EXAMPLES
 
     def gold(self, responses: Sequence[str], examples: Sequence[Example]) -> FloatArray | None:
@@ -194,3 +257,64 @@ def test_mistakes_in_trees() -> None:
         WeightedSum({"total": (1.0, ones)})
     with pytest.raises(ValueError, match="swap"):
         Clip(ones, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: WeightedSum({"a": 1.0}), r"expected \(weight, reward\) for 'a', got 1.0 \(float\); write WeightedSum"),
+        (lambda: WeightedSum({"a": "rouge"}), r"for 'a', got 'rouge' \(str\); write"),
+        (lambda: WeightedSum({"a": ones}), r"expected \(weight, reward\) for 'a'"),
+        (lambda: WeightedSum({"a": (1.0,)}), r"expected \(weight, reward\) for 'a', got \(1.0,\)"),
+        (lambda: WeightedSum({"a": ("rouge", 1.0)}), "got the reward first; swap them"),
+        (lambda: WeightedSum({"a": ("1.0", "rouge")}), "expected a number as the weight of 'a', got '1.0'"),
+        (lambda: WeightedSum({"a": (True, "rouge")}), "expected a number as the weight of 'a', got True"),
+        (lambda: WeightedSum({"a": (float("nan"), ones)}), "expected a finite number as the weight of 'a', got nan"),
+        (lambda: WeightedSum({"a": (1.0, 2.0)}), r"expected a reward name, .* got 2.0 \(float\); give a name"),
+        (lambda: WeightedSum({"a": (1.0, Halves)}), r"got the class Halves; make one: Halves\(\.\.\.\)"),
+        (lambda: WeightedSum({3: (1.0, ones)}), "expected a name for every reward, got 3"),
+        (lambda: WeightedSum([("a", 1.0)]), "expected a dict of terms, got"),
+        (lambda: WeightedSum(ones), "expected a dict of terms, got"),
+        (lambda: Gate(ones, "short"), "expected a test passes"),
+        (lambda: Gate(3, short), "expected a reward name"),
+        (lambda: Gate(ones, short, otherwise=None), "expected a number as otherwise, got None"),
+        (lambda: Gate(ones, short, float("inf")), "expected a finite number as otherwise, got inf"),
+        (lambda: Clip(ones, None, 1), "expected a number as low, got None"),
+        (lambda: Clip(ones, float("nan"), 1), "expected a finite number as low, got nan"),
+        (lambda: Clip([ones], 0, 1), "expected a reward name"),
+        (lambda: GoldReward(None), "expected a task with a method gold, got None"),
+        (lambda: LazyReward("learned", None), "expected the name or folder of a reward model, got None"),
+        (lambda: resolve_reward(Halves), "got the class Halves"),
+        (lambda: resolve_reward(None), "expected a reward name"),
+    ],
+)
+def test_wrong_arguments_say_what_to_write(make: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        make()
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, float("nan")], [1.0, None], [[1.0], [2.0]]])
+def test_gold_is_checked_like_a_reward(values: Any) -> None:
+    class Task(GoldTask):
+        def gold(self, responses: Sequence[str], examples: Sequence[Example]) -> Any:
+            return values
+
+    for ask in (lambda: gold_scores(Task(), TEXTS, EXAMPLES), lambda: GoldReward(Task())(PROMPTS, TEXTS, EXAMPLES)):  # type: ignore[arg-type]
+        with pytest.raises(RewardError, match="from the reward 'gold of gold task'"):
+            ask()
+
+
+def test_parts_are_counted_too() -> None:
+    class Short(Halves):
+        def bind(self, task: Any) -> Any:
+            return self
+
+        def score(self, prompts: Any, responses: Any, examples: Any) -> Scores:
+            return Scores(np.zeros(len(responses)), {"piece": np.zeros(1)})
+
+    with pytest.raises(RewardError, match="expected 2 numbers from the reward 'halves/piece'"):
+        score(Short(), PROMPTS, TEXTS, EXAMPLES)
+
+
+def test_bounds_may_be_infinite() -> None:
+    assert score(Clip(ones, float("-inf"), 0.5), PROMPTS, TEXTS, EXAMPLES).total.tolist() == [0.5, 0.5]

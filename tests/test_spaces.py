@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 
 import gymnasium as gym
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from gymnasium.error import CustomSpaceError
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, create_shared_memory, iterate
 
-from textgym.spaces import Text, TokenSpace
+from textgym.spaces import Text, TokenIds, TokenSpace
 
 
 def test_text_takes_any_unicode_up_to_its_length() -> None:
@@ -73,3 +74,23 @@ def test_token_space_batches_as_multi_discrete() -> None:
     batch = batch_space(TokenSpace(10, "tiny", "abc"), 3)
     assert isinstance(batch, gym.spaces.MultiDiscrete)
     assert np.array([0, 9, 3]) in batch
+
+
+def test_flattening_token_ids_warns_once_and_gives_what_a_box_gives() -> None:
+    space = gym.spaces.Dict({"input_ids": TokenIds(10, 4), "attention_mask": gym.spaces.Box(0, 1, (4,), np.int8)})
+    with pytest.warns(UserWarning, match=r"reads input_ids as numbers .* use textgym\.agents\.CausalLMPolicy"):
+        flat = gym.spaces.flatten_space(space)
+    assert flat.shape == (8,)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert gym.spaces.flatdim(space) == 8
+        assert gym.spaces.flatten(space, space.sample()).shape == (8,)
+
+
+def test_token_ids_are_a_box() -> None:
+    space = TokenIds(10, 4)
+    assert space == gym.spaces.Box(0, 9, (4,), np.int64)
+    assert np.array([0, 9, 3, 3]) in space
+    assert np.array([0, 10, 3, 3]) not in space
+    assert pickle.loads(pickle.dumps(space)) == copy.deepcopy(space) == space
+    assert batch_space(space, 2) == gym.spaces.Box(0, 9, (2, 4), np.int64)

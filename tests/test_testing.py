@@ -115,6 +115,27 @@ def test_data_with_a_bad_row_conform(tmp_path: Path, render_mode: str | None) ->
         check_text_env(env)
 
 
+class Impatient(gym.Wrapper[Any, Any, Any, Any]):
+    """Ends every episode at once."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, terminated, _, info = super().step(action)
+        return observation, reward, terminated, True, info
+
+
+def test_envs_whose_texts_are_cut_are_refused(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    env = gym.make(env_ids[0], model=str(tokenizer_folder), max_new_tokens=6, max_episode_steps=5)
+    with pytest.raises(ConformanceError, match=r"a TimeLimit of 5 steps .* use max_new_tokens"):
+        check_text_env(env)
+    impatient = Impatient(gym.make(env_ids[0], model=str(tokenizer_folder), max_new_tokens=6))
+    with pytest.raises(ConformanceError, match=r"cut by a limit of steps: .* use max_new_tokens"):
+        check_text_env(impatient)
+    with pytest.raises(ConformanceError, match="cut by a limit of steps"):
+        check_agent(Writer(np.int64(70)), impatient)
+    check_text_env(gym.make(env_ids[0], model=str(tokenizer_folder), max_new_tokens=6, max_episode_steps=6))
+    check_text_env(gym.make(env_ids[1], max_episode_steps=1))
+
+
 def test_other_envs_are_refused() -> None:
     with pytest.raises(ConformanceError, match="CartPole"):
         check_text_env("CartPole-v1")

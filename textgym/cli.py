@@ -18,7 +18,10 @@ import textgym
 from textgym import cli_options as options
 from textgym import console
 from textgym.cli_feedback import feedback_app
+from textgym.consent import FIELDS, find_user_modules_in, names_module
 from textgym.errors import TextGymError, did_you_mean
+from textgym.escaping import printable
+from textgym.plots import ignore_style_of_folder
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _WRONG_PATH = FileExistsError | FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
@@ -75,6 +78,8 @@ app.add_typer(feedback_app, name="feedback")
 
 def main() -> None:
     """Entry point of the ``textgym`` script."""
+    if sys.path[0] in ("", os.getcwd()):  # as with `python -c`: a torch.py in a folder of downloads is not torch
+        del sys.path[0]
     app()
 
 
@@ -90,7 +95,9 @@ def _root(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit
-    sys.path.insert(0, os.getcwd())  # so that module:attribute finds the user's own modules, as with `python -m`
+    find_user_modules_in(os.getcwd())
+    if ignore_style_of_folder():
+        console.remark("The matplotlibrc in this folder is not followed.")
 
 
 @app.command()
@@ -245,8 +252,7 @@ def train(
     if resume is None:
         run_train(_settings(TrainSettings, context))
     else:
-        _refuse_options_with_resume(context)
-        run_resume(resume)
+        run_resume(resume, _consent_with_resume(context))
 
 
 @app.command()
@@ -299,8 +305,7 @@ def rlhf(
     if resume is None:
         run_rlhf(_settings(RlhfSettings, context))
     else:
-        _refuse_options_with_resume(context)
-        run_rlhf_resume(resume)
+        run_rlhf_resume(resume, _consent_with_resume(context))
 
 
 @app.command()
@@ -426,12 +431,22 @@ def _quiet() -> None:
     quiet_libraries()
 
 
-def _refuse_options_with_resume(context: typer.Context) -> None:
-    """A run goes on with its own settings; others given beside ``--resume`` would be silently ignored."""
+def _consent_with_resume(context: typer.Context) -> list[str]:
+    """Return the names of modules that are repeated beside ``--resume``, which says that they may be imported.
+
+    A run goes on with its own settings; others given beside ``--resume`` would be silently ignored.
+    """
+    names = []
     for parameter in context.command.params:
-        if parameter.name != "resume" and _is_given(context, str(parameter.name)):
+        name = str(parameter.name)
+        if name == "resume" or not _is_given(context, name):
+            continue
+        if name in FIELDS and names_module(context.params[name]):
+            names.append(str(context.params[name]))
+        else:
             option = parameter.opts[0] if parameter.param_type_name == "option" else "ENV_ID"
             raise ValueError(f"expected --resume alone, got {option} too: a run keeps its own settings; leave it out")
+    return names
 
 
 def _wants_stdin(context: typer.Context) -> bool:
@@ -458,7 +473,7 @@ def _report_interrupt(error: KeyboardInterrupt) -> int:
 def _report(error: Exception, debug: bool) -> int:
     """Print one line about an error; return the exit code."""
     if debug:
-        traceback.print_exception(error)
+        sys.stderr.write(printable("".join(traceback.format_exception(error))))
     usage = getattr(error, "format_message", None)
     if usage is not None:  # wrong command, option or value
         console.error(f"{_usage_message(error, usage())} (textgym --help lists what there is)")

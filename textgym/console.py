@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -15,12 +14,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from textgym.escaping import printable
 from textgym.types import Interval
 
 _SHARE_BETWEEN_LINES = 0.1
 _SECONDS_BETWEEN_LINES = 20.0
 _WIDTH = 80
-_LAYOUT = "\n\t\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 
 
 class Ticker(Protocol):
@@ -81,15 +80,6 @@ def number(value: float) -> str:
 def with_bounds(interval: Interval) -> str:
     """Return ``"mean [low, high]"``."""
     return f"{number(interval.mean)} [{number(interval.low)}, {number(interval.high)}]"
-
-
-def printable(text: str) -> str:
-    """Replace control characters, which a terminal would obey, by a visible stand-in.
-
-    Line ends, tabs, spaces of all widths and the joiners that some scripts need stay.
-    """
-    text = text.replace("\r\n", "\n")
-    return "".join(char if _is_harmless(char) else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def duration(seconds: float) -> str:
@@ -234,10 +224,6 @@ def _table(first: str, *others: str) -> Table:
 def _text(text: str) -> Text:
     """Return what is printed literally: no markup, no control characters."""
     return Text(printable(text))
-
-
-def _is_harmless(char: str) -> bool:
-    return char.isprintable() or char in _LAYOUT or unicodedata.category(char) == "Zs"
 
 
 def _console(stream: object) -> Console:

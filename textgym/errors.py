@@ -30,6 +30,10 @@ class CheckpointError(TextGymError, ValueError):
     """A checkpoint is incomplete, damaged or of another kind."""
 
 
+class ConsentError(TextGymError, ValueError):
+    """A file names a module; importing it would run code that the user did not ask for."""
+
+
 class MissingExtraError(TextGymError, ImportError):
     """An optional dependency is needed; the message names the pip command that installs it."""
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from textgym.metrics.intervals import mean_interval, paired_difference_interval, proportion_interval
-from textgym.rewards import score
-from textgym.types import Dataset, Example, FloatArray, Interval, RewardFn, Task
+from textgym.metrics.intervals import mean_interval, paired_difference_interval
+from textgym.rewards import gold_scores, score
+from textgym.types import Dataset, Example, FloatArray, IntArray, Interval, RewardFn, Task
 
 MEASURES = ("reward", "gold", "rouge1", "rouge2", "rougeL", "kl", "length", "eos")
 """Order in which measures are shown; those that make no sense for some data are absent."""
-_PROPORTIONS = frozenset({"eos"})
+_SHARES: Mapping[str, bool] = {"eos": True, "kl": False, "length": False}  # of others their values tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,24 @@ class Measures:
     Attributes:
         values: Name -> one number per response, shape ``(n,)``; NaN where a measure does not apply to an example (ROUGE
             without a reference).
+        prompts: What each response is about, shape ``(n,)``: those to one prompt are not independent. ``None``: all
+            are.
     """
 
     values: Mapping[str, FloatArray]
+    prompts: Sequence[str] | None = None
 
     def intervals(self) -> dict[str, Interval]:
-        """Return the mean of every measure with its 95 % interval (Wilson's for shares, Student's otherwise)."""
-        return {name: _interval(name, _known(self.values[name])) for name in self.names()}
+        """Return the mean of every measure with its 95 % interval."""
+        found = {}
+        for name in self.names():
+            rows = np.flatnonzero(np.isfinite(self.values[name]))
+            found[name] = mean_interval(self.values[name][rows], self.about(rows), share=_SHARES.get(name))
+        return found
+
+    def about(self, rows: IntArray) -> list[str] | None:
+        """Return the prompts of some responses; ``None`` where nobody knows them."""
+        return None if self.prompts is None else [self.prompts[row] for row in rows]
 
     def spreads(self) -> dict[str, float]:
         """Return the standard deviation of every measure over the responses."""
@@ -42,7 +53,7 @@ class Measures:
 
     def with_values(self, values: Mapping[str, FloatArray]) -> Measures:
         """Return these measures and more."""
-        return Measures({**self.values, **values})
+        return Measures({**self.values, **values}, self.prompts)
 
 
 def judge(task: Task, examples: Sequence[Example], responses: Sequence[str], reward: RewardFn | None) -> Measures:
@@ -64,14 +75,14 @@ def judge(task: Task, examples: Sequence[Example], responses: Sequence[str], rew
     values: dict[str, FloatArray] = {}
     if reward is not None:
         values["reward"] = score(reward, prompts, responses, examples).total
-    gold = task.gold(responses, examples)
+    gold = gold_scores(task, responses, examples)
     if gold is not None:
-        values["gold"] = np.asarray(gold, dtype=np.float64)
+        values["gold"] = gold
     answerable = np.flatnonzero([bool(example.references) for example in examples])
     if answerable.size:
         for name, metric in task.metrics.items():
             values[name] = _on_rows(metric, name, answerable, prompts, responses, examples)
-    return Measures(values)
+    return Measures(values, prompts)
 
 
 def compare(before: Measures, after: Measures) -> dict[str, Interval]:
@@ -83,9 +94,11 @@ def compare(before: Measures, after: Measures) -> dict[str, Interval]:
     for name in before.names():
         if name in after.values:
             first, second = after.values[name], before.values[name]
-            both = np.isfinite(first) & np.isfinite(second)
-            if both.any():
-                differences[name] = paired_difference_interval(first[both], second[both])
+            both = np.flatnonzero(np.isfinite(first) & np.isfinite(second))
+            if both.size:
+                differences[name] = paired_difference_interval(
+                    first[both], second[both], (after if after.prompts else before).about(both), share=_SHARES.get(name)
+                )
     return differences
 
 
@@ -120,9 +133,3 @@ def _on_rows(
 def _known(values: FloatArray) -> FloatArray:
     numbers = np.asarray(values, dtype=np.float64)
     return numbers[np.isfinite(numbers)]
-
-
-def _interval(name: str, values: FloatArray) -> Interval:
-    if name in _PROPORTIONS:
-        return proportion_interval(float(values.sum()), len(values))
-    return mean_interval(values)

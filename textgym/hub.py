@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.resources
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from textgym.errors import CheckpointError, MissingExtraError, did_you_mean
+from textgym.foreign import read_json
 
 Kind = Literal["model", "reward"]
 SHIPPED = ("tiny", "tiny-reward")
@@ -65,7 +65,7 @@ def _local(folder: Path, kind: Kind) -> Path:
 def _command_of(folder: Path) -> str | None:
     """Return the command whose run folder this is; ``None`` if it is no run folder."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
     except (OSError, ValueError):
         return None
     command = config.get("command") if isinstance(config, dict) and "model_type" not in config else None

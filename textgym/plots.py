@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,6 +179,19 @@ def plot_rounds(file: Path, rounds: Sequence[Mapping[str, Any]]) -> None:
     _finish(wins, "round", "win rate against the round before")
     _finish(labels, "labels spent", "held-out accuracy of the reward")
     _save(figure, file)
+
+
+def ignore_style_of_folder() -> bool:
+    """Keep matplotlib from reading a ``matplotlibrc`` in the current folder: one can hold expressions that are run.
+
+    Returns:
+        Whether there is one.
+    """
+    if not os.path.lexists("matplotlibrc"):
+        return False
+    with contextlib.chdir(sys.prefix):
+        import matplotlib  # noqa: F401  # reads its settings now, and never again
+    return True
 
 
 def running_mean(values: Sequence[float], window: int) -> list[float]:

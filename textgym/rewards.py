@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
+import math
+import numbers
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
+from textgym.consent import load_attribute, load_named
 from textgym.errors import RewardError, did_you_mean
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task
 
@@ -22,6 +26,8 @@ NAMED_REWARDS: Mapping[str, str] = {
 """Names of rewards that need neither a task nor a model; ``"gold"`` and ``"learned"`` are names too."""
 _LEARNED = "textgym.reward_models:load_reward"
 _SHOWN_CHARS = 80
+_HUGE = 1e5
+_TERM = 'write WeightedSum({"rouge": (1.0, "rouge"), "short": (-0.01, length)}): name -> (weight, reward)'
 
 
 class Scores(NamedTuple):
@@ -58,6 +64,8 @@ class LazyReward:
 
     def __init__(self, name: str, source: str) -> None:
         """Remember ``name`` (for messages) and ``source`` (what ``load_reward`` is called with)."""
+        if not isinstance(source, str) or not source:
+            raise TypeError(f"expected the name or folder of a reward model, got {_shown(source)}; give it as a str")
         self.name = name
         self.source = source
         self._loaded: RewardFn | None = None
@@ -84,11 +92,13 @@ class GoldReward:
 
     def __init__(self, task: Task) -> None:
         """Remember the task that judges."""
+        if not callable(getattr(task, "gold", None)):
+            raise TypeError(f"expected a task with a method gold, got {_shown(task)}; give it an environment's task")
         self._task = task
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
         """Score ``n`` texts; shape ``(n,)``."""
-        scores = self._task.gold(responses, examples)
+        scores = gold_scores(self._task, responses, examples)
         if scores is None:
             raise RewardError(
                 f"expected data that knows the true quality of a response, got {self._task.dataset.name!r}, which does "
@@ -108,15 +118,20 @@ class WeightedSum:
     Args:
         terms: Name of the part -> (weight, reward); a reward is all that :func:`resolve_reward` takes, and may be a
             composite.
+
+    Raises:
+        TypeError: It is no dict of that form.
+        ValueError: There is no term, one is called ``"total"``, or a weight is not finite.
     """
 
     name = "weighted_sum"
 
     def __init__(self, terms: Mapping[str, tuple[float, RewardFn | NameOrPath]]) -> None:
-        self._terms = dict(terms)
-        if not self._terms:
-            raise ValueError("expected at least one reward in a WeightedSum, got none")
-        _refuse_reserved(self._terms)
+        if not isinstance(terms, Mapping):
+            raise TypeError(f"expected a dict of terms, got {_shown(terms)}; {_TERM}")
+        if not terms:
+            raise ValueError(f"expected at least one reward in a WeightedSum, got none; {_TERM}")
+        self._terms = {name: _check_term(name, term) for name, term in terms.items()}
 
     def bind(self, task: Task | None) -> WeightedSum:
         """Return a copy whose rewards given by name are resolved for ``task``."""
@@ -145,6 +160,10 @@ class Gate:
         reward: A callable or a name; it still scores every text.
         passes: ``passes(response, example) -> bool``.
         otherwise: What a text that does not pass is paid.
+
+    Raises:
+        TypeError: ``reward`` is no reward, ``passes`` is not callable, or ``otherwise`` is no number.
+        ValueError: ``otherwise`` is not finite.
     """
 
     name = "gate"
@@ -152,7 +171,13 @@ class Gate:
     def __init__(
         self, reward: RewardFn | NameOrPath, passes: Callable[[str, Example], bool], otherwise: float = 0.0
     ) -> None:
-        self._reward, self._passes, self._otherwise = reward, passes, otherwise
+        if not callable(passes):
+            raise TypeError(
+                f"expected a test passes(response, example) -> bool, got {_shown(passes)}; give Gate a function, such "
+                "as lambda response, example: len(response) < 200"
+            )
+        self._reward, self._passes = _check_reward(reward), passes
+        self._otherwise = _check_number("otherwise", otherwise)
 
     def bind(self, task: Task | None) -> Gate:
         """Return a copy whose reward, if given by name, is resolved for ``task``."""
@@ -176,10 +201,11 @@ class Clip:
     name = "clip"
 
     def __init__(self, reward: RewardFn | NameOrPath, low: float, high: float) -> None:
-        """Clip ``reward``, a callable or a name."""
-        if not low <= high:
+        """Clip ``reward``, a callable or a name; a bound may be infinite."""
+        self._low, self._high = (_check_number(*bound, finite=False) for bound in (("low", low), ("high", high)))
+        if not self._low <= self._high:
             raise ValueError(f"expected low <= high, got low={low}, high={high}; swap them")
-        self._reward, self._low, self._high = reward, low, high
+        self._reward = _check_reward(reward)
 
     def bind(self, task: Task | None) -> Clip:
         """Return a copy whose reward, if given by name, is resolved for ``task``."""
@@ -210,9 +236,8 @@ def resolve_reward(reward: RewardFn | NameOrPath, task: Task | None = None) -> R
     """
     if isinstance(reward, str | os.PathLike):
         reward = _by_name(os.fspath(reward), task)
-    if not callable(reward):
-        raise TypeError(f"expected a reward name, a folder or a callable, got {type(reward).__name__}")
-    return reward.bind(task) if isinstance(reward, RewardWithParts) else reward
+    found: RewardFn = _check_reward(reward)
+    return found.bind(task) if isinstance(found, RewardWithParts) else found
 
 
 def score(
@@ -238,37 +263,58 @@ def score(
     label = name or reward_name(reward)
     if isinstance(reward, RewardWithParts):
         scores = reward.score(prompts, responses, examples)
+        if not isinstance(scores, Scores):
+            raise RewardError(
+                f"expected Scores(total, parts) from score() of the reward {label!r}, got {type(scores).__name__}; "
+                "return that, or leave out bind() and score(), which make a reward one with parts"
+            )
     else:
-        values = _as_array(reward(prompts, responses, examples), label)
+        values = _as_array(reward(prompts, responses, examples), label, responses)
         scores = Scores(values, {label: values})
     _check(label, scores.total, responses)
+    for part, values in scores.parts.items():
+        _check_count(f"{label}/{part}", values, responses)
     return scores
+
+
+def gold_scores(task: Task, responses: Sequence[str], examples: Sequence[Example]) -> FloatArray | None:
+    """Return the true quality of ``n`` texts, checked like a reward; ``None`` where the data do not know it.
+
+    Raises:
+        RewardError: Not ``n`` numbers, or one of them is not finite.
+    """
+    found = task.gold(responses, examples)
+    if found is None:
+        return None
+    values = _as_array(found, f"gold of {task.name}", responses)
+    _check(f"gold of {task.name}", values, responses)
+    return values
+
+
+def check_size(reward: RewardFn, totals: FloatArray) -> None:
+    """Say that what agents are paid is so large that they learn little from it.
+
+    Raises:
+        RewardError: It does not fit the 32 bits that algorithms keep rewards in.
+    """
+    largest = float(np.abs(totals).max(initial=0.0))
+    if largest < _HUGE:
+        return
+    name = reward_name(reward)
+    remedy = f'scale it, as by WeightedSum({{"{name}": ({1 / 10 ** math.floor(math.log10(largest)):.0e}, reward)}})'
+    if largest > float(np.finfo(np.float32).max):
+        raise RewardError(f"expected numbers that fit 32 bits from the reward {name!r}, got {largest:.0e}; {remedy}")
+    warnings.warn(
+        f"expected rewards of about 1, got some of about {largest:.0e} from {name!r}: value losses grow with the "
+        f"square, and policies stop moving; {remedy}, or Clip it",
+        stacklevel=3,
+    )
 
 
 def reward_name(reward: RewardFn) -> str:
     """Return what a reward is called in ``info["rewards"]``: its ``name``, its ``__name__`` or that of its class."""
     name = getattr(reward, "name", None) or getattr(reward, "__name__", None) or type(reward).__name__
     return "custom" if name in ("<lambda>", "total") else str(name)
-
-
-def load_attribute(path: str) -> Any:
-    """Return what ``"module:attribute"`` names.
-
-    Raises:
-        ValueError: There is no such module or attribute.
-    """
-    module_name, _, attribute = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise
-        raise ValueError(f"expected 'module:attribute', got {path!r}: there is no module {module_name!r}") from error
-    try:
-        return getattr(module, attribute)
-    except AttributeError as error:
-        known = [name for name in vars(module) if not name.startswith("_")]
-        raise ValueError(f"expected 'module:attribute', got {path!r}.{did_you_mean(attribute, known)}") from error
 
 
 def _by_name(name: str, task: Task | None) -> RewardFn:
@@ -278,7 +324,7 @@ def _by_name(name: str, task: Task | None) -> RewardFn:
     if name == "gold":
         return _gold(task)
     if name in NAMED_REWARDS or (":" in name and not Path(name).exists()):
-        found = load_attribute(NAMED_REWARDS.get(name, name))
+        found = load_attribute(NAMED_REWARDS[name]) if name in NAMED_REWARDS else load_named(name, "reward")
         reward = found() if isinstance(found, type) else found
         if not callable(reward):
             raise TypeError(f"expected a callable reward at {name!r}, got {type(reward).__name__}")
@@ -301,30 +347,50 @@ def _gold(task: Task | None) -> GoldReward:
     return GoldReward(task)
 
 
-def _as_array(values: Any, label: str) -> FloatArray:
-    """Return whatever a reward returned as float64."""
-    try:
-        return np.asarray(_without_torch(values), dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
+def _as_array(values: Any, label: str, responses: Sequence[str]) -> FloatArray:
+    """Return whatever a reward returned as float64; what numpy would quietly make a number of is refused."""
+    if values is None:
         raise RewardError(
-            f"expected numbers from the reward {label!r}, got {type(values).__name__}: {error}"
-        ) from error
+            f"expected {len(responses)} numbers from the reward {label!r}, got None (an array of shape ()); does it "
+            "lack a return?"
+        )
+    try:
+        array = np.asarray(_without_torch(values))
+        if array.dtype.kind == "O":
+            _refuse_missing(array, label, responses)
+        if array.dtype.kind in "biufO":
+            return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _no_numbers(label, type(values).__name__, str(error)) from error
+    kind = {"c": "complex numbers", "U": "strings", "S": "bytes"}.get(array.dtype.kind, str(array.dtype))
+    raise _no_numbers(label, kind, "return one real number per response")
+
+
+def _no_numbers(label: str, got: str, reason: str) -> RewardError:
+    return RewardError(f"expected numbers from the reward {label!r}, got {got}: {reason}")
+
+
+def _refuse_missing(values: npt.NDArray[Any], label: str, responses: Sequence[str]) -> None:
+    """Raise ``RewardError`` for the first ``None``, which numpy reads as NaN."""
+    missing = next((place for place, value in enumerate(values.flat) if value is None), None)
+    if missing is not None:
+        raise RewardError(
+            f"expected finite numbers from the reward {label!r}, got None for response {missing + 1} of "
+            f"{len(responses)}: {_shorten(responses[missing:])}; return a number for every response, 0.0 for instance"
+        )
 
 
 def _without_torch(values: Any) -> Any:
     """Return tensors, alone or in a list, as numpy arrays: numpy knows no bf16 and reads no tensor with a gradient."""
     if hasattr(values, "detach"):
-        return values.detach().cpu().double().numpy()
+        tensor = values.detach().cpu()
+        return (tensor if tensor.is_complex() else tensor.double()).numpy()
     return [_without_torch(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def _check(label: str, values: FloatArray, responses: Sequence[str]) -> None:
     """Raise ``RewardError`` unless there is one finite number per response."""
-    if values.shape != (len(responses),):
-        raise RewardError(
-            f"expected {len(responses)} numbers from the reward {label!r}, got an array of shape {values.shape}; "
-            f"return one number per response (the first one was {_shorten(responses)})"
-        )
+    _check_count(label, values, responses)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         row = int(bad[0])
@@ -334,13 +400,58 @@ def _check(label: str, values: FloatArray, responses: Sequence[str]) -> None:
         )
 
 
+def _check_count(label: str, values: Any, responses: Sequence[str]) -> None:
+    if np.shape(values) != (len(responses),):
+        raise RewardError(
+            f"expected {len(responses)} numbers from the reward {label!r}, got an array of shape {np.shape(values)}; "
+            f"return one number per response (the first one was {_shorten(responses)})"
+        )
+
+
 def _shorten(responses: Sequence[str]) -> str:
     """Return the first response as an error message shows it."""
     text = responses[0] if responses else ""
     return repr(text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…")
 
 
-def _refuse_reserved(names: Mapping[str, object]) -> None:
-    """``info["rewards"]["total"]`` is the sum itself."""
-    if "total" in names:
+def _check_term(name: object, term: object) -> tuple[float, RewardFn | NameOrPath]:
+    """Return a term of a sum; ``info["rewards"]["total"]`` is the sum itself."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"expected a name for every reward, got {_shown(name)}; {_TERM}")
+    if name == "total":
         raise ValueError("expected another name for a reward than 'total', which is the sum of all; rename it")
+    if not isinstance(term, tuple | list) or len(term) != 2:
+        raise TypeError(f"expected (weight, reward) for {name!r}, got {_shown(term)}; {_TERM}")
+    weight, reward = term
+    if not _is_number(weight) and _is_number(reward):
+        raise TypeError(f"expected (weight, reward) for {name!r}, got the reward first; swap them")
+    return _check_number(f"the weight of {name!r}", weight), _check_reward(reward)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+
+
+def _check_number(name: str, value: Any, *, finite: bool = True) -> float:
+    if not _is_number(value):
+        raise TypeError(f"expected a number as {name}, got {_shown(value)}; give it one, such as 1.0")
+    if math.isnan(value) or (finite and math.isinf(value)):
+        raise ValueError(f"expected a finite number as {name}, got {value}; give it one, such as 1.0")
+    return float(value)
+
+
+def _check_reward(reward: Any) -> Any:
+    """Return what is a reward or may name one."""
+    if isinstance(reward, type):
+        raise TypeError(f"expected a reward, got the class {reward.__name__}; make one: {reward.__name__}(...)")
+    if isinstance(reward, str | os.PathLike) or callable(reward):
+        return reward
+    raise TypeError(
+        f"expected a reward name, a folder or a callable, got {_shown(reward)}; give a name such as 'rouge', or a "
+        "function reward(prompts, responses, examples) -> n numbers"
+    )
+
+
+def _shown(value: object) -> str:
+    """Return a wrong argument as an error message shows it."""
+    return f"{value!r:.{_SHOWN_CHARS}} ({type(value).__name__})"

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from textgym.errors import CheckpointError, TextGymError
+from textgym.escaping import markdown, markdown_cell
+from textgym.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
 from textgym.types import Interval
 
 PACKAGES = ("textgym", "gymnasium", "stable-baselines3", "torch", "transformers", "tokenizers", "datasets", "numpy")
@@ -65,14 +67,18 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open the folder of an earlier run.
+        """Open the folder of an earlier run, to go on in it.
 
         Raises:
-            RunFolderError: There is none.
+            RunFolderError: There is none, or something in it leads to another place.
         """
         run = cls(path)
         if not (run.path / _CONFIG).is_file():
             raise RunFolderError(f"expected a run folder with a {_CONFIG}, got {str(path)!r}; check the path")
+        try:
+            refuse_links(run.path)
+        except ValueError as error:
+            raise RunFolderError(str(error)) from error
         return run
 
     def config(self) -> dict[str, Any]:
@@ -135,7 +141,7 @@ class RunFolder:
         parts = ["# Sample texts through training\n"]
         rows = self.samples()
         for key, prompt in prompts.items():
-            parts.append(f"\n## {key}\n\n{_quote(prompt)}\n\n| tokens seen | text |\n|---:|---|\n")
+            parts.append(f"\n## {markdown_cell(key)}\n\n{_quote(prompt)}\n\n| tokens seen | text |\n|---:|---|\n")
             parts += [f"| {row['timesteps']:,} | {_cell(row['texts'].get(key, ''))} |\n" for row in rows]
         _replace(self.path / "samples.md", "".join(parts))
 
@@ -200,7 +206,7 @@ def _replace(file: Path, text: str) -> None:
 
 def _read_object(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8", errors="surrogatepass"))
+        content = read_json(file)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"expected JSON in {str(file)!r}, got: {error}; is it a run folder?") from error
     if not isinstance(content, dict):
@@ -209,13 +215,16 @@ def _read_object(file: Path) -> dict[str, Any]:
 
 
 def _read_lines(file: Path) -> list[dict[str, Any]]:
-    lines = file.read_text(encoding="utf-8", errors="surrogatepass").removesuffix("\n").split("\n")
+    lines = read_text(file, LARGEST_STATE).removesuffix("\n").split("\n")
     rows = []
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
-            rows.append(json.loads(line))
+            row = parse_json(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"{type(row).__name__} instead of an object")
+            rows.append(row)
         except ValueError as error:
             if number == len(lines):  # the machine stopped in the middle of a line
                 break
@@ -224,8 +233,8 @@ def _read_lines(file: Path) -> list[dict[str, Any]]:
 
 
 def _quote(text: str) -> str:
-    return "\n".join(f"> {line}" for line in text.splitlines()) or "> (empty)"
+    return "\n".join(f"> {line}" for line in markdown(text).splitlines()) or "> (empty)"
 
 
 def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>") or "(empty)"
+    return markdown_cell(text) or "(empty)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from typing import Any, NoReturn
@@ -10,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.error import CustomSpaceError
+from gymnasium.spaces.utils import flatdim, flatten_space
 from gymnasium.vector.utils import create_shared_memory
 
 _SAMPLE_CHARS = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ.,!?0123456789"
@@ -85,6 +87,49 @@ class TokenSpace(gym.spaces.Discrete[np.int64]):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TokenSpace) and bool(self.n == other.n) and self.fingerprint == other.fingerprint
+
+
+class TokenIds(gym.spaces.Box):
+    """Token ids as a ``Box`` of integers, which warns once if somebody flattens it to a vector of numbers.
+
+    Flattening is what Stable-Baselines3's own policies and Gymnasium's ``FlattenObservation`` do. Ids are names: token
+    7 is not more than token 3, so a network that gets them as numbers runs, and learns next to nothing.
+
+    Args:
+        n: Number of tokens.
+        width: Number of ids.
+    """
+
+    def __init__(self, n: int, width: int) -> None:
+        super().__init__(0, n - 1, (width,), np.int64)
+        self._said = False
+
+    def warn_of_flattening(self) -> None:
+        """Say, the first time, that ids are about to be read as numbers, and what to use instead."""
+        if self._said:
+            return
+        self._said = True
+        warnings.warn(
+            "expected token ids to be looked up, got a policy or wrapper that reads input_ids as numbers (a flat "
+            "vector), from which nothing can be learned about text; use textgym.agents.CausalLMPolicy with PPO or A2C, "
+            "or put an embedding over input_ids in a features extractor of your own (a policy that reads ids by itself "
+            "gets features_extractor_class=textgym.agents.features.NoFeatures)",
+            stacklevel=2,
+        )
+
+
+@flatdim.register(TokenIds)
+def _flat_size(space: TokenIds) -> int:
+    """As of a ``Box``, and a warning."""
+    space.warn_of_flattening()
+    return space.shape[0]
+
+
+@flatten_space.register(TokenIds)
+def _flat_space(space: TokenIds) -> gym.spaces.Box:
+    """As of a ``Box``, and a warning."""
+    space.warn_of_flattening()
+    return gym.spaces.Box(space.low, space.high, dtype=np.int64)
 
 
 @create_shared_memory.register(Text)

@@ -17,6 +17,7 @@ from gymnasium.utils.env_checker import data_equivalence
 
 from textgym.data import DataWarning
 from textgym.envs import EpisodeTextEnv, TokenTextEnv
+from textgym.envs.limits import use_a_budget
 from textgym.envs.setup import EPISODE_ARGUMENTS, TOKEN_ARGUMENTS
 from textgym.rewards import resolve_reward, reward_name, score
 from textgym.spaces import TokenSpace
@@ -25,6 +26,11 @@ from textgym.types import Example, NameOrPath, RewardFn
 AWKWARD_TEXTS = (
     "",
     "a",
+    "7",
+    ",",
+    " ;: ",
+    "...!?",
+    "\ud800 lone",
     "The council met.",
     "Ünïcode 東京 🎉 \u202e\x00",
     "<eos> <pad> </s>",
@@ -53,7 +59,7 @@ def check_text_env(env: str | gym.Env[Any, Any], **env_kwargs: Any) -> None:
 
     Both public checkers (Gymnasium's, and on token level Stable-Baselines3's where it is installed) must pass without a
     warning. Then: same seed, same episode; named examples; what ``info`` holds and when; awkward texts and special
-    tokens; many copies equal single ones; both grains pay the same.
+    tokens; many copies equal single ones; both grains pay the same; no wrapper cuts a text before its end.
 
     Args:
         env: An id, or an environment of ``gymnasium.make``.
@@ -74,6 +80,8 @@ def check_text_env(env: str | gym.Env[Any, Any], **env_kwargs: Any) -> None:
         for promise, check in _CHECKS:
             with _holds(promise):
                 check(base)
+        with _holds("the wrappers to let texts end"):
+            _check_wrappers(made)
 
 
 def check_reward(reward: RewardFn | NameOrPath, examples: Sequence[Example] = ()) -> None:
@@ -122,6 +130,8 @@ def check_agent(agent: Agent, env: gym.Env[Any, Any], *, episodes: int = 2) -> N
             )
             _require(action in env.action_space, f"expected an action in {env.action_space}, got {action!r:.80}")
             observation, _, terminated, truncated, _ = env.step(action)
+            cut = truncated and not terminated and isinstance(env.unwrapped, TokenTextEnv)
+            _require(not cut, use_a_budget("one that was cut by a limit of steps"))
             ended = terminated or truncated
 
 
@@ -193,6 +203,21 @@ def _check_named_examples(env: gym.Env[Any, Any]) -> None:
     _require(named["task_key"] == info["task_key"], f"expected example {info['task_key']!r}, got {named['task_key']!r}")
     _require(data_equivalence(observation, same), "expected the named example to look as when it was drawn")
     _expect(ValueError, lambda: env.reset(options={"task_key": "no such key"}), "an unknown task_key")
+
+
+def _check_wrappers(env: gym.Env[Any, Any]) -> None:
+    """Nothing around the environment cuts a text that has room left."""
+    base = env.unwrapped
+    if not isinstance(base, TokenTextEnv):
+        return  # one step is an episode
+    env.reset(seed=3)
+    pieces, ends = base.tokenizer.token_bytes, base.tokenizer.eos_ids
+    goes_on = min((id_ for id_ in range(len(pieces)) if id_ not in ends), key=lambda id_: len(pieces[id_]))
+    for _ in range(base.max_new_tokens):
+        _, _, terminated, truncated, _ = env.step(np.int64(goes_on))
+        if terminated:
+            return
+        _require(not truncated, use_a_budget("one that was cut by a limit of steps"))
 
 
 def _check_episode_end(env: gym.Env[Any, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import tokenizers
 
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
+from textgym.foreign import LARGEST_TOKENIZER, read_json, require_regular, require_regular_files
 from textgym.hub import resolve_folder
 from textgym.stopping import StopTable, build_stop_table
 from textgym.token_bytes import token_bytes
@@ -291,6 +292,7 @@ def _load(name: str, folder: Path, stamp: int) -> Tokenizer:
     if not file.is_file():
         return Tokenizer(_load_slow(folder), name=name, folder=folder)
     try:
+        require_regular(file, LARGEST_TOKENIZER)
         backend = tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # the tokenizers library raises bare Exception
         raise CheckpointError(f"expected a readable tokenizer in {file}, got: {error}; fetch it again") from error
@@ -304,6 +306,7 @@ def _load_slow(folder: Path) -> tokenizers.Tokenizer:
     except ImportError as error:
         raise MissingExtraError(f"{folder} has no tokenizer.json; pip install transformers to convert it") from error
     try:
+        require_regular_files(folder)
         backend = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).backend_tokenizer
     except Exception as error:
         raise CheckpointError(
@@ -346,8 +349,8 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = read_json(file)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"expected JSON in {file}, got: {error}; fetch it again") from error
     return content if isinstance(content, dict) else {}
 

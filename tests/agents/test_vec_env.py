@@ -8,11 +8,51 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import data_equivalence
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecEnvWrapper, VecNormalize
 
+from textgym.agents import CausalLMPolicy
 from textgym.agents.vec_env import GymVecEnv, get_vec_state, make_vec_env, set_vec_state
 from textgym.errors import CheckpointError
 from textgym.spaces import TokenSpace
+
+
+class Impatient(gym.Wrapper[Any, Any, Any, Any]):
+    """Ends every episode at once."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, terminated, _, info = super().step(action)
+        return observation, reward, terminated, True, info
+
+
+def test_texts_that_a_limit_cuts_are_refused(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    def single() -> Any:
+        return Impatient(gym.make(env_ids[0], model=str(tokenizer_folder), max_new_tokens=5))
+
+    venv = GymVecEnv(SyncVectorEnv([single] * 2, autoreset_mode=AutoresetMode.SAME_STEP))
+    venv.reset()
+    with pytest.raises(ValueError, match=r"cut by a limit of steps: .* use max_new_tokens"):
+        venv.step(np.array([70, 70]))
+    with pytest.raises(TypeError, match=r"got max_episode_steps=3: .* use max_new_tokens"):
+        make_vec_env(env_ids[0], 2, max_episode_steps=3)
+
+
+def test_policies_that_read_ids_as_numbers_are_warned_of(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    for algorithm, options in ((DQN, {"buffer_size": 10}), (PPO, {"n_steps": 2, "batch_size": 4})):
+        venv = make_vec_env(env_ids[0], 2, model=str(tokenizer_folder), max_new_tokens=5)
+        with pytest.warns(
+            UserWarning, match=r"reads input_ids as numbers .* use textgym\.agents\.CausalLMPolicy"
+        ) as said:
+            algorithm("MultiInputPolicy", venv, **options)
+        assert len(said) == 1
+
+
+def test_a_language_model_is_not_warned_of() -> None:
+    venv = make_vec_env("TextSumm-v0", 2, reward="rouge", max_new_tokens=5)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="expected token ids to be looked up")
+        PPO(CausalLMPolicy, venv, n_steps=2, batch_size=4)
 
 
 def make(env_ids: tuple[str, str], folder: Path, n: int = 3, seed: int | None = 0, **kwargs: Any) -> Any:

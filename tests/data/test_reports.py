@@ -222,6 +222,19 @@ def test_keys_round_trip(seed: int, split: Split, index: int) -> None:
     assert parse_key(format_key(seed, split, index)) == (seed, split, index)
 
 
+@pytest.mark.parametrize(
+    "text", [",", ";", ":", " ,;: ", ",,,", "...", "!", "\u2026", "\ud800", "7", "x", "😀", "\x00", " \n"]
+)
+def test_punctuation_alone_scores_nothing(text: str) -> None:
+    assert gold_parts(text, KEY).gold == 0.0
+    assert not is_success(text, KEY)
+
+
+def test_characters_of_scripts_without_spaces_count_as_words() -> None:
+    assert gold_parts(GOOD + " 今天天气很好" * 20, KEY).brevity == 0.0
+    assert gold_parts(GOOD + "今" * 500, KEY).brevity == 0.0
+
+
 @settings(max_examples=60)
 @given(st.text(max_size=80) | st.lists(st.sampled_from([*GOOD.split(), "$", "7", "million", "May", "²"])).map(" ".join))
 def test_any_text_has_a_score(text: str) -> None:

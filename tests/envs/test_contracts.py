@@ -12,10 +12,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import textgym
 from textgym.envs import TokenTextEnv
-from textgym.testing import check_text_env
+from textgym.rewards import NAMED_REWARDS, resolve_reward
+from textgym.testing import AWKWARD_TEXTS, check_text_env
 from textgym.types import Example
 
 IDS = [env_id for env_id in textgym.registered_ids() if not env_id.startswith("Test")]
@@ -34,6 +37,49 @@ def make(env_id: str, folder: Path) -> gym.Env[Any, Any]:
 @pytest.mark.parametrize("env_id", IDS)
 def test_conforms(env_id: str, tokenizer_folder: Path) -> None:
     check_text_env(make(env_id, tokenizer_folder))
+
+
+ANY_CHARACTER = st.characters(exclude_categories=())  # lone surrogates and control characters too
+RESPONSES = st.one_of(
+    st.sampled_from(
+        [*AWKWARD_TEXTS[:-1], ";", ":", "、", "$", "$1,", "1,000,000.5.5", "٣", "²", "\u0301", '"', "'s", "_"]
+    ),
+    st.text(st.sampled_from(",;:.!?-'\"$%() 1a\n"), max_size=12),
+    st.text(ANY_CHARACTER, max_size=20),
+    st.text(ANY_CHARACTER, min_size=1, max_size=2).map(lambda text: text * 500),
+)
+
+
+@pytest.fixture(scope="module")
+def environments(tokenizer_folder: Path) -> dict[str, gym.Env[Any, Any]]:
+    tokens = {"model": str(tokenizer_folder), "max_prompt_tokens": 200}
+    return {id_: gym.make(id_, reward="rouge", **({} if "Episode" in id_ else tokens)) for id_ in IDS}
+
+
+@pytest.mark.parametrize("env_id", IDS)
+@settings(max_examples=40)
+@given(text=RESPONSES, seed=st.integers(0, 3))
+def test_every_response_has_finite_scores(
+    environments: dict[str, gym.Env[Any, Any]], env_id: str, text: str, seed: int
+) -> None:
+    env = environments[env_id]
+    _, started = env.reset(seed=seed)
+    base: Any = env.unwrapped
+    if isinstance(base, TokenTextEnv):
+        ids = base.tokenizer.encode(text.encode("utf-8", "replace").decode())[: base.max_new_tokens - 1]
+        steps = [env.step(np.int64(id_)) for id_ in (*ids, base.tokenizer.eos_ids[0])]
+    else:
+        steps = [env.step(text)]
+    _, reward, terminated, _, info = steps[-1]
+    assert terminated
+    example = base.task.dataset.find(started["task_key"])
+    arguments = [base.task.format_prompt(example)], [info["text"]], [example]
+    rewards = [resolve_reward(name, base.task) for name in (*NAMED_REWARDS, *(["gold"] if "gold" in info else []))]
+    scores = [reward, info.get("gold", 0.0)]
+    scores += [float(each(*arguments)[0]) for each in (*rewards, *base.task.metrics.values())]
+    assert np.isfinite(scores).all()
+    assert all(0 <= score <= 1 for score in scores)
+    assert base.task.is_success(info["text"], example) == info["is_success"]
 
 
 @pytest.mark.parametrize("env_id", IDS)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,65 @@ def test_steps_outside_an_episode_need_a_reset(env: gym.Env[Any, Any]) -> None:
     fresh = gym.make(env.spec).unwrapped if env.spec else env
     with pytest.raises(ResetNeeded):
         fresh.step(np.int64(3))
+
+
+def play(env: gym.Env[Any, Any], episodes: int) -> None:
+    """Write ``a`` until an episode ends or is cut."""
+    token = np.int64(env.get_wrapper_attr("tokenizer").encode("a")[0])
+    for seed in range(episodes):
+        env.reset(seed=seed)
+        ended = False
+        while not ended:
+            _, _, terminated, truncated, _ = env.step(token)
+            ended = terminated or truncated
+
+
+class Patience(gym.Wrapper[Any, Any, Any, Any]):
+    """Ends every episode after five steps, like a ``TimeLimit`` by somebody else."""
+
+    steps = 0
+
+    def reset(self, **kwargs: Any) -> Any:
+        self.steps = 0
+        return super().reset(**kwargs)
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        observation, reward, terminated, _, info = super().step(action)
+        return observation, reward, terminated, self.steps == 5, info
+
+
+def test_a_time_limit_below_the_budget_is_refused(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    plain = gym.make(env_ids[0], model=str(tokenizer_folder))
+    inner = gym.make(env_ids[0], model=str(tokenizer_folder), max_episode_steps=7)
+    for env in (gym.wrappers.TimeLimit(plain, 7), inner, gym.wrappers.RecordEpisodeStatistics(inner)):
+        with pytest.raises(ValueError, match=r"a TimeLimit of 7 steps around texts of 8 tokens: .* use max_new_tokens"):
+            env.reset()
+    plain.reset()  # as it is without one
+
+
+def test_texts_that_another_limit_cuts_are_said_once(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    env = Patience(gym.make(env_ids[0], model=str(tokenizer_folder)))
+    with pytest.warns(UserWarning, match=r"given up after 5 tokens each.* use max_new_tokens") as said:
+        play(env, 8)
+    assert len(said) == 1
+
+
+def test_texts_that_end_and_resets_in_between_are_no_limit(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    env = gym.make(env_ids[0], model=str(tokenizer_folder), max_episode_steps=8)  # as long as the budget
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        play(env, 8)
+        for tokens in (2, 5, 5, 3, 1, 1, 1, 1, 5, 5, 4):
+            env.reset()
+            for _ in range(tokens):
+                env.step(np.int64(70))
+
+
+def test_limits_of_steps_in_arguments_are_refused(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
+    for env_id in env_ids:
+        with pytest.raises(TypeError, match=r"got max_episode_steps=5: .* use max_new_tokens"):
+            gym.make_vec(env_id, 2, max_episode_steps=5)
 
 
 def test_seeds_choose_prompts(env: gym.Env[Any, Any]) -> None:

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as st_numpy
 from textgym.feedback.agreement import (
     Level,
     Weights,
+    agreement_interval,
     alpha_over_time,
     cohen_kappa,
     collect_answers,
@@ -108,6 +109,18 @@ def test_raw_agreement_by_hand() -> None:
     assert found.mean == pytest.approx(4 / 9)
     assert found == proportion_interval(4 / 3, 3)
     assert raw_agreement(values[:1]) is None
+
+
+def test_questions_about_one_prompt_are_not_independent() -> None:
+    asked = [(key, prompt) for prompt in "pqrs" for key in (f"{prompt}1", f"{prompt}2", f"{prompt}3")]
+    records = [
+        Comparison(key, prompt, "x", "y", "b" if (name, prompt) == ("bob", "p") else "a", annotator=name)
+        for key, prompt in asked
+        for name in ("ann", "bob")
+    ]
+    found = agreement_interval(records, Comparison)
+    assert found == pytest.approx(proportion_interval(3, 4))  # alike within a prompt: four prompts say it, not twelve
+    assert raw_agreement(collect_answers(records, Comparison).values) == pytest.approx(proportion_interval(9, 12))
 
 
 def test_two_people_who_agreed_about_two_texts_may_disagree_about_the_next() -> None:

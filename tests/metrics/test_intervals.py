@@ -1,6 +1,7 @@
 """Intervals against textbook numbers."""
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -8,8 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgym.metrics import mean_interval, paired_difference_interval, proportion_interval
+from textgym.metrics import (
+    clustered_proportion_interval,
+    mean_interval,
+    paired_difference_interval,
+    proportion_interval,
+)
 from textgym.metrics.intervals import _t_quantile
+from textgym.types import FloatArray, Interval
+
+Draw = Callable[[np.random.Generator, int], FloatArray]
+NORMAL: Draw = lambda rng, n: rng.normal(size=n)  # noqa: E731
+EXPONENTIAL: Draw = lambda rng, n: rng.exponential(size=n)  # noqa: E731
+LOG_NORMAL: Draw = lambda rng, n: np.exp(rng.normal(size=n))  # noqa: E731
+PRIZES: Draw = lambda rng, n: 5.0 * (rng.random(n) < 0.3) - 1.0  # noqa: E731
+
+
+def covered(intervals: Iterable[Interval], mean: float) -> float:
+    """Share of intervals that hold the true mean."""
+    return float(np.mean([interval.low <= mean <= interval.high for interval in intervals]))
 
 
 def test_mean_interval_of_five_numbers_by_hand() -> None:
@@ -70,3 +88,117 @@ def test_impossible_counts_and_unpaired_lists_are_refused() -> None:
         proportion_interval(3, 2)
     with pytest.raises(ValueError, match="got 1 and 2 values"):
         paired_difference_interval([1.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("draw", "mean", "n", "least"),
+    [
+        (NORMAL, 0.0, 5, 0.94),
+        (NORMAL, 0.0, 20, 0.94),
+        (EXPONENTIAL, 1.0, 20, 0.94),
+        (LOG_NORMAL, math.exp(0.5), 10, 0.91),
+        (LOG_NORMAL, math.exp(0.5), 20, 0.93),
+        (LOG_NORMAL, math.exp(0.5), 100, 0.94),
+        (PRIZES, 0.5, 20, 0.94),
+    ],
+)
+def test_skewed_values_are_covered(draw: Draw, mean: float, n: int, least: float) -> None:
+    rng = np.random.default_rng(1)
+    assert covered([mean_interval(draw(rng, n)) for _ in range(800)], mean) >= least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [5, 8, 10, 20, 30, 50, 100, 300])
+@pytest.mark.parametrize(("draw", "mean"), [(NORMAL, 0.0), (EXPONENTIAL, 1.0), (LOG_NORMAL, math.exp(0.5))])
+def test_coverage_at_every_size(draw: Draw, mean: float, n: int) -> None:
+    rng = np.random.default_rng(2)
+    share = covered([mean_interval(draw(rng, n)) for _ in range(5000)], mean)
+    least = {5: 0.89, 8: 0.91, 10: 0.92}.get(n, 0.935) if draw is LOG_NORMAL else {5: 0.93}.get(n, 0.94)
+    assert least <= share <= 0.98
+
+
+@pytest.mark.parametrize("n", [5, 20, 100, 300])
+def test_shares_are_covered_however_rare_they_are(n: int) -> None:
+    """Exact, from the binomial distribution: Student's interval covers 0.64 at 1 of 20."""
+    intervals = [mean_interval(np.arange(n) < hits) for hits in range(n + 1)]
+    ways = [math.comb(n, hits) for hits in range(n + 1)]
+    for share in (0.003, 0.01, 0.05, 0.1, 0.3, 0.5, 0.97):
+        weights = [ways[hits] * share**hits * (1 - share) ** (n - hits) for hits in range(n + 1)]
+        kept = [w for w, one in zip(weights, intervals, strict=True) if one.low <= share <= one.high]
+        assert sum(kept) >= 0.95
+
+
+def clustered(rng: np.random.Generator, sizes: Sequence[int], alike: float) -> tuple[FloatArray, list[int]]:
+    """Standard normal numbers of which those of a cluster correlate by ``alike``."""
+    clusters = np.repeat(np.arange(len(sizes)), sizes)
+    common, own = rng.normal(size=len(sizes))[clusters], rng.normal(size=len(clusters))
+    return math.sqrt(alike) * common + math.sqrt(1 - alike) * own, clusters.tolist()
+
+
+@pytest.mark.parametrize("sizes", [[4] * 20, [1, 2, 3, 4, 5, 6, 7, 8] * 3], ids=["equal", "unequal"])
+@pytest.mark.parametrize("alike", [0.0, 0.8])
+def test_rows_about_one_thing_are_covered(sizes: list[int], alike: float) -> None:
+    rng = np.random.default_rng(3)
+    samples = [clustered(rng, sizes, alike) for _ in range(500)]
+    assert covered([mean_interval(*sample) for sample in samples], 0.0) >= 0.935
+    skewed = [mean_interval(np.exp(values), clusters) for values, clusters in samples]
+    assert covered(skewed, math.exp(0.5)) >= 0.915
+    rare = [mean_interval(values > 1.281552, clusters) for values, clusters in samples]  # 1 with probability 0.1
+    assert covered(rare, 0.1) >= 0.91  # few clusters hold them all where they are alike
+    falls_short = [mean_interval(values) for values, _ in samples]
+    assert alike == 0.0 or covered(falls_short, 0.0) < 0.8
+
+
+def test_copies_of_a_row_say_nothing_new() -> None:
+    values = np.array([0.1, 0.5, 0.2, 0.9, 0.4, 0.3])
+    copies = mean_interval(np.repeat(values, 50), np.repeat(np.arange(6), 50).tolist())
+    assert copies == pytest.approx(mean_interval(values))
+    hits = np.array([1.0, 0.0, 0.0, 1.0])
+    repeated = mean_interval(np.repeat(hits, 9), np.repeat(list("abcd"), 9).tolist())
+    assert repeated.low <= mean_interval(hits).low
+    assert repeated.high >= mean_interval(hits).high
+
+
+def test_one_cluster_says_nothing_about_spread() -> None:
+    assert mean_interval([1.0, 2.0, 4.0], ["a"] * 3)[1:] == (-math.inf, math.inf)
+    interval = mean_interval([1.0, 0.0, 1.0], ["a"] * 3)
+    assert interval.low < 0.05
+    assert interval.high > 0.95
+    assert clustered_proportion_interval([1.0, 0.0] * 50, ["a"] * 100) == proportion_interval(0.5, 1)
+
+
+def test_exact_bounds_of_shares_by_hand() -> None:
+    assert mean_interval([0.0] * 20) == pytest.approx((0.0, 0.0, 1 - 0.025 ** (1 / 20)))
+    assert mean_interval([1] * 20) == pytest.approx((1.0, 0.025 ** (1 / 20), 1.0))
+    assert mean_interval([1] + [0] * 9) == pytest.approx((0.1, 0.0025286, 0.4450161), abs=1e-6)  # Clopper, Pearson
+
+
+def test_a_share_can_be_named_or_denied() -> None:
+    assert mean_interval([0.0, 0.0, 0.0], share=False) == (0.0, 0.0, 0.0)
+    assert mean_interval([0.0, 0.5, 1.0], share=True).high <= 1.0
+    with pytest.raises(ValueError, match=r"expected values of a share in \[0, 1\], got 0.0 to 2.0"):
+        mean_interval([0.0, 2.0], share=True)
+    with pytest.raises(ValueError, match="expected one cluster per value, got 1 for 2 values"):
+        mean_interval([0.0, 2.0], ["a"])
+
+
+def test_symmetric_values_have_students_interval() -> None:
+    values = np.array([-3.0, -1.0, 0.0, 0.0, 1.0, 3.0])
+    half = 2.570582 * values.std(ddof=1) / math.sqrt(6)
+    assert mean_interval(values) == pytest.approx((0.0, -half, half), abs=1e-6)
+
+
+@given(st.lists(st.floats(-1e300, 1e300), min_size=2, max_size=30), st.integers(1, 5))
+def test_any_numbers_have_an_interval(values: list[float], groups: int) -> None:
+    for clusters in (None, [place % groups for place in range(len(values))]):
+        interval = mean_interval(np.array(values) / len(values), clusters)
+        assert interval.low <= interval.mean <= interval.high
+
+
+def test_difference_of_rare_shares_has_a_width() -> None:
+    same = paired_difference_interval([0, 0, 1, 0] * 5, [0, 0, 1, 0] * 5)
+    assert same.mean == 0
+    assert same.low == -same.high == pytest.approx(-1.959964 * math.sqrt(2) / 22)  # Bonett, Price: (1 + 1) / 22^2
+    rng = np.random.default_rng(4)
+    pairs = rng.random((600, 2, 20)) < np.array([[0.10], [0.05]])
+    assert covered([paired_difference_interval(first, second) for first, second in pairs], 0.05) >= 0.94

@@ -68,6 +68,54 @@ def test_ascii_scores_are_the_packages_own(response: str, reference: str) -> Non
     assert rougeL(["p"], [response], [example(reference)])[0] == packaged
 
 
+@pytest.mark.parametrize(
+    ("response", "reference", "score"),
+    [
+        ("की", "का", 0.0),  # only the vowel sign differs: "of" in two genders
+        ("किताब", "कतब", 0.0),
+        ("पूर्व प्रधानमन्त्री की हत्या", "पूर्व प्रधानमन्त्री की हत्या", 1.0),
+        ("今天天气很好", "今天天气不好", 5 / 6),
+        ("女の子は学校へ行きました", "女の子は家へ行きました", 20 / 23),  # 10 shared of 12 and 11
+        ("สวัสดีครับ", "สวัสดีค่ะ", 8 / 13),  # 4 shared of 7 and 6: ส, วั, ส, ดี
+        ("오늘 날씨가 좋다", "오늘 날씨가 나쁘다", 2 / 3),
+        ("Köln ist schön", "Ko\u0308ln ist scho\u0308n", 1.0),
+        ("İstanbul güzel", "istanbul güzel", 1.0),
+        ("السلام عليكم يا صديقي", "السلام عليكم", 2 / 3),
+        ("don't go", "don't go, Zoë", 6 / 7),  # an ASCII text is split as beside other letters
+        ("😀", "🎉", 0.0),
+    ],
+)
+def test_scripts_without_spaces_and_with_marks(response: str, reference: str, score: float) -> None:
+    assert rouge1(["p"], [response], [example(reference)])[0] == pytest.approx(score)
+    assert rouge1(["p"], [reference], [example(response)])[0] == pytest.approx(score)
+
+
+def test_three_thousand_random_ascii_pairs_score_exactly_as_the_package() -> None:
+    kinds = ("rouge1", "rouge2", "rougeL")
+    packaged = RougeScorer(list(kinds), use_stemmer=True)
+    rng = np.random.default_rng(0)
+    pieces = [
+        "the",
+        "Council's",
+        "voted",
+        "running",
+        "x_y",
+        "3,000.5",
+        "-",
+        "\n",
+        "A.B.",
+        "ponies",
+        "(sky)",
+        "don't",
+        "",
+    ]
+    for _ in range(1000):
+        response, reference = (" ".join(rng.choice(pieces, rng.integers(1, 15))) for _ in range(2))
+        expected = packaged.score(reference, response)
+        for kind, metric in zip(kinds, (rouge1, rouge2, rougeL), strict=True):
+            assert metric(["p"], [response], [example(reference)])[0] == expected[kind].fmeasure
+
+
 def test_reaching_a_threshold_exactly() -> None:
     words = [f"word{number}" for number in range(18)]
     assert rougeL(["p"], [" ".join(words[:7])], [example(" ".join(words))])[0] == pytest.approx(0.56)
@@ -77,7 +125,7 @@ def test_reaching_a_threshold_exactly() -> None:
 
 def test_reaching_a_threshold_equals_computing_the_score() -> None:
     rng = np.random.default_rng(0)
-    words = ["the", "cats", "running", "a", "mat", "Ünïcode", "x_y", "3,000"]
+    words = ["the", "cats", "running", "a", "mat", "Ünïcode", "今天", "की", "x_y", "3,000"]
     for _ in range(300):
         response, reference, other = (" ".join(rng.choice(words, rng.integers(0, 9))) for _ in range(3))
         judged_by = Example("k", "p", (reference, other))

@@ -293,6 +293,10 @@ def test_win_rate() -> None:
     before = Measures({"gold": np.array([0.0, 0.5, 1.0, 0.2]), "rougeL": np.zeros(4)})
     after = Measures({"gold": np.array([1.0, 0.5, 0.0, 0.3]), "rougeL": np.ones(4)})
     assert win_rate(after, before) == proportion_interval(2.5, 4)  # won, drawn, lost, won
+    prompts = ["p", "p", "q", "q"]
+    apart = win_rate(Measures(after.values, prompts), Measures(before.values, prompts))
+    assert apart is not None
+    assert (apart.mean, apart.low) == (0.625, pytest.approx(proportion_interval(2.5, 4).low))
     without = [Measures({"rougeL": each.values["rougeL"]}) for each in (after, before)]
     assert win_rate(*without) == proportion_interval(4, 4)
     assert win_rate(Measures({"reward": np.ones(4)}), before) is None

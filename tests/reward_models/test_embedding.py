@@ -15,6 +15,7 @@ from textgym.reward_models import EmbeddingRewardModel, TextEmbedder, load_rewar
 from textgym.reward_models.embedding import fit_head
 from textgym.reward_models.evidence import A, Observation
 from textgym.rewards import score
+from textgym.testing import AWKWARD_TEXTS
 from textgym.types import RewardFn
 
 PROMPTS = ["document road\n\nSummary:"] * 3
@@ -48,6 +49,11 @@ def test_every_text_is_embedded_once() -> None:
     assert embedder(["good", "bad", "good"]).tolist() == [[1, 0], [0, 1], [1, 0]]
     assert embedder(["bad", "good bad"]).tolist() == [[0, 1], [1, 1]]
     assert embedder.network.asked == ["good", "bad", "good bad"]
+
+
+def test_every_response_has_a_score(words: TextEmbedder) -> None:
+    texts = [*AWKWARD_TEXTS, ";", "今" * 300, "\udfff", "\x1b[0m", "😀" * 30]
+    assert np.isfinite(words(texts)).all()
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

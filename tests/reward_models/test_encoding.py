@@ -69,6 +69,11 @@ def test_empty_texts_are_legal(tokenizer: Tokenizer) -> None:
     assert encoder([], []) == []
 
 
+def test_halves_of_surrogate_pairs_are_legal(tokenizer: Tokenizer) -> None:
+    encoder = TextEncoder(tokenizer, 64)
+    assert encoder(["the \ud800"], ["\udfff good"]) == encoder(["the ?"], ["? good"])
+
+
 def test_lengths_are_checked(tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match="got 1 for 2"):
         TextEncoder(tokenizer, 64)(["p"], ["a", "b"])

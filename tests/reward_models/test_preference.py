@@ -19,6 +19,7 @@ from textgym.reward_models import PreferenceRewardModel, load_reward
 from textgym.reward_models.calibration import sigmoid
 from textgym.reward_models.scoring import ResponseScorer
 from textgym.rewards import score
+from textgym.testing import AWKWARD_TEXTS
 from textgym.types import Comparison, FloatArray, RewardFn
 
 FILLER = ("council", "bridge", "road", "voted", "closed", "opened", "mayor")
@@ -53,6 +54,12 @@ def fitted(neox: Path) -> PreferenceRewardModel:
     model.fit(comparisons(400), epochs=4, batch_size=16, learning_rate=3e-3, validation_fraction=0.2)
     model.normalise(PROMPTS, TEXTS)
     return model
+
+
+def test_the_shipped_model_scores_every_response() -> None:
+    texts = [*AWKWARD_TEXTS, ";", "今" * 3000, "\udfff", "\x1b[0m", "😀" * 300]
+    scores = load_reward("tiny-reward")(["The council met. \ud800"] * len(texts), texts, [])
+    assert np.isfinite(scores).all()
 
 
 def test_separable_choices_are_learnt(fitted: PreferenceRewardModel) -> None:

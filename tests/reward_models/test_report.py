@@ -8,9 +8,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from textgym.metrics import clustered_proportion_interval as clustered_interval
 from textgym.metrics import proportion_interval
 from textgym.reward_models.evidence import Candidate, Judgement, Kind
-from textgym.reward_models.report import FitReport, HeldOut, accuracy, agreement, clustered_interval, judge
+from textgym.reward_models.report import FitReport, HeldOut, accuracy, agreement, judge
 from textgym.types import FloatArray, Interval
 
 

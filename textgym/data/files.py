@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gzip
 import io
 import itertools
 import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, AnyStr, NamedTuple
 
 from textgym.errors import DataError, MissingExtraError
+from textgym.foreign import LARGEST_RATIO, LONGEST_LINE, ROWS_FREELY, UNPACKED_FREELY, Unpacked, require_regular
 
 _FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 SUFFIXES = (*_FORMATS, *(f"{suffix}.gz" for suffix in _FORMATS))
 
-_LARGEST_FIELD = 2**31 - 1  # the csv module stores the limit as a C long, 32 bits wide on Windows
+_BLOCK = 2**17  # bytes that are unpacked at once
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -70,17 +71,27 @@ def read_file(path: Path, label: str | None = None) -> Iterator[Row | Problem]:
 
 
 @contextlib.contextmanager
-def open_bytes(path: Path) -> Iterator[gzip.GzipFile | io.BufferedReader]:
+def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
     """Open a file to read, unpacked where its name ends in ``.gz``.
 
     Raises:
         FileNotFoundError: If there is no file.
-        DataError: If it cannot be read, also while it is read.
+        DataError: If it cannot be read, also while it is read; if it is a pipe or device, or unpacks to far more than
+            texts do.
     """
     if not path.exists():
         raise FileNotFoundError(f"expected an existing file, got {str(path)!r}; check the path")
     with _damage_as_data_error(suffix_of(path), str(path)), _open_bytes(path) as binary:
         yield binary
+
+
+def read_lines(binary: io.BufferedReader, label: str) -> Iterator[bytes]:
+    """Yield the lines of an open file, each with its end.
+
+    Raises:
+        DataError: One has no end.
+    """
+    yield from _limited(binary.readline, label, b"\n")
 
 
 @contextlib.contextmanager
@@ -93,8 +104,21 @@ def _damage_as_data_error(suffix: str, label: str) -> Iterator[None]:
         raise DataError(f"expected a readable {kind}, got {label!r}: {error}. {advice}") from error
 
 
-def _open_bytes(path: Path) -> gzip.GzipFile | io.BufferedReader:
-    return gzip.open(path, "rb") if suffix_of(path).endswith(".gz") else path.open("rb")
+def _open_bytes(path: Path) -> io.BufferedReader:
+    require_regular(path)
+    if not suffix_of(path).endswith(".gz"):
+        return path.open("rb")
+    return io.BufferedReader(Unpacked(path), _BLOCK)
+
+
+def _limited(readline: Callable[[int], AnyStr], label: str, end: AnyStr) -> Iterator[AnyStr]:
+    """Yield lines, none so long that reading it fills the memory."""
+    for number, line in enumerate(iter(partial(readline, LONGEST_LINE), end[:0]), start=1):
+        if len(line) == LONGEST_LINE and not line.endswith(end):
+            raise DataError(
+                f"{label}:{number}: expected rows of at most {LONGEST_LINE:,} characters, got a longer one; is it text?"
+            )
+        yield line
 
 
 @contextlib.contextmanager
@@ -118,7 +142,7 @@ def is_encodable(text: str) -> bool:
 
 def _read_jsonl(path: Path, label: str) -> Iterator[Row | Problem]:
     with _open_text(path, label, newline="\n") as lines:
-        yield from _parse_lines(lines, label)
+        yield from _parse_lines(_limited(lines.readline, label, "\n"), label)
 
 
 def _parse_lines(lines: Iterable[str], label: str) -> Iterator[Row | Problem]:
@@ -218,7 +242,7 @@ def _scan_list(text: str, position: int, label: str) -> Iterator[Row | Problem]:
 
 @contextlib.contextmanager
 def _huge_csv_fields() -> Iterator[None]:
-    before = csv.field_size_limit(_LARGEST_FIELD)
+    before = csv.field_size_limit(LONGEST_LINE)
     try:
         yield
     finally:
@@ -228,10 +252,11 @@ def _huge_csv_fields() -> Iterator[None]:
 def _read_csv(path: Path, label: str) -> Iterator[Row | Problem]:
     """Read a CSV file with a header; the separator is the most frequent of comma, semicolon and tab in the header."""
     with _open_text(path, label, newline="") as file, _huge_csv_fields():
-        first = file.readline()
+        lines = _limited(file.readline, label, "\n")
+        first = next(lines, "")
         delimiter = max(",;\t", key=first.count)
         header: list[str] = []
-        for where, fields in _csv_records(itertools.chain([first], file), delimiter, label):
+        for where, fields in _csv_records(itertools.chain([first], lines), delimiter, label):
             if not header and isinstance(fields, list):
                 header = _check_header(fields, where)
             elif not header:
@@ -278,14 +303,28 @@ def _read_parquet(path: Path, label: str) -> Iterator[Row | Problem]:
     try:
         number = 0
         # Parquet is read from its end, and a gzip stream would be unpacked anew for every step back.
-        source = io.BytesIO(gzip.decompress(path.read_bytes())) if suffix_of(path).endswith(".gz") else path
+        with _open_bytes(path) as binary:
+            source = io.BytesIO(binary.read()) if suffix_of(path).endswith(".gz") else path
         with parquet.ParquetFile(source) as file:
+            _check_proportions(file.metadata, path, label)
             for batch in file.iter_batches(batch_size=1000):
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(f"{label}:{number}", values)
     except (arrow.ArrowException, ValueError, ArithmeticError) as error:
         raise DataError(f"expected a readable Parquet file, got {label!r}: {error}. Check or rewrite it.") from error
+
+
+def _check_proportions(metadata: Any, path: Path, label: str) -> None:
+    """Refuse files of a few bytes that say they hold millions of rows, or gigabytes."""
+    packed = path.stat().st_size
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    unpacked = sum(group.total_byte_size for group in groups)
+    if metadata.num_rows > max(ROWS_FREELY, packed) or unpacked > max(UNPACKED_FREELY, packed * LARGEST_RATIO):
+        raise DataError(
+            f"expected a Parquet file of texts, got {label!r} of {packed:,} bytes with {metadata.num_rows:,} rows and "
+            f"{unpacked:,} bytes unpacked; check where it is from"
+        )
 
 
 def _import_parquet() -> tuple[ModuleType, ModuleType]:

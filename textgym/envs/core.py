@@ -13,7 +13,7 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from textgym.envs.judging import FinishReason, judge
 from textgym.envs.prompts import PromptPieces, find_example, prompt_pieces
 from textgym.envs.setup import check_budget, stops_of, transcript
-from textgym.spaces import TokenSpace
+from textgym.spaces import TokenIds, TokenSpace
 from textgym.tokenization import EncodedPrompt, Tokenizer
 from textgym.types import Example, FloatArray, IntArray, RewardFn, Task
 
@@ -66,10 +66,10 @@ class TokenCore:
 
     def observation_space(self) -> gym.spaces.Dict:
         """Return the observation space of one copy."""
-        width, largest = self._ids.shape[1], self.tokenizer.vocab_size - 1
+        width = self._ids.shape[1]
         return gym.spaces.Dict(
             {
-                "input_ids": gym.spaces.Box(0, largest, (width,), np.int64),
+                "input_ids": TokenIds(self.tokenizer.vocab_size, width),
                 "attention_mask": gym.spaces.Box(0, 1, (width,), np.int8),
                 "prompt_length": gym.spaces.Box(0, self.max_prompt_tokens, (1,), np.int64),
             }
@@ -151,6 +151,14 @@ class TokenCore:
             "attention_mask": self._mask[row].copy(),
             "prompt_length": self._prompt_lengths[row : row + 1].copy(),
         }
+
+    def written(self, row: int) -> int:
+        """Return how many tokens the response of a copy has so far."""
+        return int(self._lengths[row] - self._prompt_lengths[row])
+
+    def is_running(self, row: int) -> bool:
+        """Return whether a copy is in the middle of a text."""
+        return bool(self._alive[row])
 
     def reset_info(self, row: int) -> dict[str, Any]:
         """Return what is reported when a copy starts."""

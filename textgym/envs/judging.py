@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from textgym.rewards import score
+from textgym.rewards import check_size, gold_scores, score
 from textgym.types import Example, FloatArray, RewardFn, Task
 
 FinishReason = Literal["eos", "stop", "length"]
@@ -26,7 +26,8 @@ def judge(
     """
     prompts = [task.format_prompt(example) for example in examples]
     scores = score(reward, prompts, texts, examples)
-    gold = task.gold(texts, examples)
+    check_size(reward, scores.total)
+    gold = gold_scores(task, texts, examples)
     infos: list[dict[str, Any]] = []
     for row, (example, text, reason) in enumerate(zip(examples, texts, reasons, strict=True)):
         parts = {name: float(values[row]) for name, values in scores.parts.items()}

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from textgym.consent import load_attribute
+from textgym.envs.limits import use_a_budget
 from textgym.errors import did_you_mean
-from textgym.rewards import load_attribute, resolve_reward
+from textgym.escaping import printable
+from textgym.rewards import resolve_reward
 from textgym.types import SPLITS, NameOrPath, RewardFn, Split, Task
 
 TaskSource = str | Callable[..., Task]
@@ -43,6 +46,8 @@ def build_reward(reward: RewardFn | NameOrPath | None, task: Task, data: NameOrP
 
 def refuse_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:
     """Raise ``TypeError`` for the first argument that an environment does not have."""
+    if "max_episode_steps" in unknown:
+        raise TypeError(use_a_budget(f"max_episode_steps={unknown['max_episode_steps']}"))
     if unknown:
         name = next(iter(unknown))
         raise TypeError(f"expected an argument of this environment, got {name!r}.{did_you_mean(name, known)}")
@@ -85,4 +90,4 @@ def transcript(prompt: str, response: str) -> str:
 
 def print_frames(frames: Iterable[str]) -> None:
     """Print what is rendered, as ``render_mode="human"`` does: a blank line between two frames."""
-    sys.stdout.write("\n\n".join(frames) + "\n")
+    sys.stdout.write("\n\n".join(map(printable, frames)) + "\n")

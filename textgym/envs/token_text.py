@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.error import InvalidAction
 
 from textgym.envs.core import CoreAttributes, Observation, TokenCore
+from textgym.envs.limits import GivenUp, refuse_time_limit
 from textgym.envs.prompts import draw_index, find_example, named_keys, plain_seed
 from textgym.envs.setup import (
     RENDER_MODES,
@@ -66,6 +67,11 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
     1. the token is one of the tokenizer's EOS tokens: `info["finish_reason"] == "eos"`,
     2. the response contains a string of `stop`: `"stop"`,
     3. it has `max_new_tokens` tokens: `"length"`.
+
+    A wrapper that ends an episode before (`TimeLimit`, `gym.make(..., max_episode_steps=...)`) leaves a text without a
+    score, and is refused unless it leaves room for `max_new_tokens`: set that instead. Of a limit of another kind the
+    environment warns when it sees texts given up; `textgym.testing.check_text_env` and
+    `textgym.agents.GymVecEnv` refuse it.
 
     ## Info
     At reset `task_key` and `prompt_truncated`, at the end all of these, nothing in between:
@@ -126,6 +132,7 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
             max_new_tokens=max_new_tokens,
             stop=stop,
         )
+        self._given_up = GivenUp()
         self.render_mode = render_mode
         self.observation_space: gym.spaces.Dict = self._core.observation_space()  # type: ignore[assignment]
         self.action_space = self._core.action_space()
@@ -138,6 +145,8 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
         (key,) = named_keys(options, 1)
         dataset = self.task.dataset
         example = find_example(self.task, key) if key is not None else dataset[draw_index(self.np_random, len(dataset))]
+        refuse_time_limit(self, self.max_new_tokens)
+        self._given_up.reset(self._core.written(0) if self._core.is_running(0) else 0)
         self._core.reset([0], [example])
         return self._core.observe_row(0), self._core.reset_info(0)
 
@@ -155,6 +164,7 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
         finished = self._core.step(np.asarray(action).reshape(1))
         if not finished.size:
             return self._core.observe_row(0), 0.0, False, False, {}
+        self._given_up.finish(self._core.written(0))
         rewards, infos = self._core.finish(finished)
         if self.render_mode == "human":
             self.render()

@@ -1,6 +1,7 @@
 """Feedback about texts: records, the store that collects them, and simulated people who give them."""
 
 from textgym.feedback.agreement import (
+    agreement_interval,
     alpha_over_time,
     cohen_kappa,
     collect_answers,
@@ -62,6 +63,7 @@ __all__ = [
     "WinRates",
     "accuracy_curve",
     "add_accuracy",
+    "agreement_interval",
     "alpha_over_time",
     "answer_compare",
     "answer_edit",

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from textgym.feedback.records import shown_order
-from textgym.metrics.intervals import proportion_interval
+from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
 from textgym.types import Comparison, FloatArray, IntArray, Interval, Ranking, Rating, Record
 
 Level = Literal["nominal", "ordinal", "interval"]
@@ -42,12 +42,7 @@ def collect_answers(
         kind: The records to use.
         level: What the values are meant for.
     """
-    cells = {
-        (record.annotator, unit): value
-        for record in records
-        if isinstance(record, kind)
-        for unit, value in _units(record, level)
-    }
+    cells = _cells(records, kind, level)
     annotators = sorted({annotator for annotator, _ in cells})
     columns = {unit: column for column, unit in enumerate(dict.fromkeys(unit for _, unit in cells))}
     rows = {annotator: row for row, annotator in enumerate(annotators)}
@@ -130,13 +125,21 @@ def cohen_kappa(first: FloatArray, second: FloatArray, weights: Weights | None =
     return 1.0 - float((costs * confusion).sum() / (costs * expected).sum())
 
 
-def raw_agreement(values: FloatArray) -> Interval | None:
+def agreement_interval(records: Iterable[Record], kind: type[Comparison | Rating | Ranking]) -> Interval | None:
+    """:func:`raw_agreement` of the answers of one kind; what is asked about one prompt is not independent."""
+    used = list(records)
+    units = dict.fromkeys(unit for _, unit in _cells(used, kind, "nominal"))
+    return raw_agreement(collect_answers(used, kind).values, [str(unit[1]) for unit in units])
+
+
+def raw_agreement(values: FloatArray, prompts: Sequence[str] | None = None) -> Interval | None:
     """Share of pairs of annotators who give the same answer, averaged over units, with its 95 % interval.
 
     The interval is Wilson's: unlike Student's it has a width where everybody agrees about the few units there are.
 
     Args:
         values: Answers, NaN where there is none; shape ``(annotators, units)``.
+        prompts: What each unit is about; units about one prompt are not independent. ``None``: all are.
 
     Returns:
         The interval, bounds in [0, 1]; ``None`` if no unit has two answers.
@@ -146,11 +149,16 @@ def raw_agreement(values: FloatArray) -> Interval | None:
     if not len(answers):
         return None
     shares = (counts * (counts - 1)).sum(axis=1) / (answers * (answers - 1))
-    return proportion_interval(float(shares.sum()), len(shares))
+    if prompts is None:
+        return proportion_interval(float(shares.sum()), len(shares))
+    twice = np.flatnonzero((~np.isnan(values)).sum(axis=0) >= 2).tolist()
+    return clustered_proportion_interval(shares, [prompts[unit] for unit in twice])
 
 
 def position_bias(records: Iterable[Record]) -> Interval:
     """Share of comparisons that the text shown first won, with its 95 % interval; 0.5 is no bias.
+
+    The order is drawn anew for every answer, which makes answers about one prompt independent in this respect.
 
     Args:
         records: Of any kind; comparisons whose order is known and where one text was better count.
@@ -161,6 +169,18 @@ def position_bias(records: Iterable[Record]) -> Interval:
         if isinstance(record, Comparison) and record.order_seed is not None and record.choice in ("a", "b")
     ]
     return proportion_interval(sum(firsts), len(firsts))
+
+
+def _cells(
+    records: Iterable[Record], kind: type[Comparison | Rating | Ranking], level: Level
+) -> dict[tuple[str, tuple[object, ...]], float]:
+    """Return the last answer of every annotator to every unit."""
+    return {
+        (record.annotator, unit): value
+        for record in records
+        if isinstance(record, kind)
+        for unit, value in _units(record, level)
+    }
 
 
 def _units(record: Comparison | Rating | Ranking, level: Level) -> Iterator[tuple[tuple[object, ...], float]]:

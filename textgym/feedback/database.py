@@ -135,6 +135,11 @@ class Database:
         db.execute("ROLLBACK")
         if found != application_id and in_use:
             raise DataError(f"expected a feedback store, got {str(self.path)!r}, a database of something else")
+        if made := db.execute("SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view')").fetchone():
+            raise DataError(
+                f"expected a feedback store, got {str(self.path)!r} with a trigger or view {made[0]!r}, which would "
+                "act by itself; export its votes where it comes from, and import them"
+            )
         if version > newest:
             raise DataError(
                 f"expected a feedback store of version {newest} or older, got {str(self.path)!r} of version {version}; "

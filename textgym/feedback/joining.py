@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from textgym.feedback import tables
 from textgym.feedback.answers import check_answer
 from textgym.feedback.records import record_from_json
+from textgym.foreign import parse_json
 from textgym.types import Comparison, Demonstration, Question, Ranking, Rating, Record
 
 
@@ -54,7 +55,7 @@ def new_name(db: sqlite3.Connection, vote_id: str, records: Sequence[Record]) ->
 
 def records_from_text(text: str) -> tuple[Record, ...]:
     """Return the records that a text in ``votes.records`` stands for."""
-    return tuple(record_from_json(row, "store") for row in json.loads(text))
+    return tuple(record_from_json(row, "store") for row in parse_json(text))
 
 
 def _subject(records: Sequence[Record]) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
 from textgym.data.files import open_bytes
+from textgym.data.files import read_lines as read_lines_of
 from textgym.errors import DataError, did_you_mean
 from textgym.feedback.comparisons import from_preference_row
 from textgym.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
@@ -167,7 +168,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def read_lines(path: str | Path) -> Iterator[tuple[str, object]]:
     """Yield the place (``"file:line"``) and the value of every line that is not blank; errors as `read_records`."""
     with open_bytes(Path(path)) as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(read_lines_of(lines, str(path)), start=1):
             if line.strip():
                 yield f"{path}:{number}", _decode(line, f"{path}:{number}")
 

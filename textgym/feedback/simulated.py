@@ -26,6 +26,7 @@ from textgym.feedback.answers import (
     answer_rate,
 )
 from textgym.feedback.records import shown_order
+from textgym.metrics.words import count_words
 from textgym.types import BoolArray, Choice, Comparison, Example, FloatArray, Question, Record, RewardFn
 
 Scorer = Callable[[Sequence[str], Sequence[str]], "npt.NDArray[Any] | Sequence[float]"]
@@ -233,7 +234,7 @@ class SimulatedPerson:
     def _feelings(self, question: Question, scores: FloatArray) -> FloatArray:
         """What the person feels about each response before any noise, shape (k,)."""
         habits, count = self.habits, len(scores)
-        words = np.array([max(len(text.split()), 1) for text in question.responses])
+        words = np.array([max(count_words(text), 1) for text in question.responses])
         polite = np.array([bool(_POLITE.search(text)) for text in question.responses])
         opinions = np.array([_opinion(habits.group, text) for text in question.responses])
         nearness = np.empty(count)  # 1 for the response shown first, 0 for the last
@@ -292,7 +293,7 @@ class SimulatedPerson:
         return [behaviours[response] for response in range(len(feelings))]
 
     def _reading_seconds(self, text: str) -> float:
-        return len(text.split()) / self.habits.words_per_second * float(self._rng.lognormal(0.0, 0.3))
+        return count_words(text) / self.habits.words_per_second * float(self._rng.lognormal(0.0, 0.3))
 
     def _spend_time(self, question: Question, reads: bool) -> By:
         texts = (question.prompt, *question.responses)

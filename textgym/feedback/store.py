@@ -25,6 +25,7 @@ from textgym.feedback.entries import AnnotatorProgress, Assignment, Planned, Pro
 from textgym.feedback.joining import Answerable, new_name, records_from_text
 from textgym.feedback.records import record_to_json
 from textgym.feedback.schema import APPLICATION_ID, MIGRATIONS
+from textgym.foreign import parse_json
 from textgym.types import Mode, Question, Record
 
 LEASE_SECONDS = 1800.0
@@ -79,7 +80,7 @@ class FeedbackStore:
         """Return plain data kept under a name (title, guidelines, accounts, ...), or ``default``."""
         with self._database.read() as db:
             row = db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
-        return default if row is None else json.loads(row[0])
+        return default if row is None else parse_json(row[0])
 
     def update_setting(self, name: str, change: Callable[[Any], Any]) -> Any:
         """Replace plain data by what ``change`` makes of it (``None`` the first time), and return it.
@@ -88,7 +89,7 @@ class FeedbackStore:
         """
         with self._database.write() as db:
             row = db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
-            value = change(None if row is None else json.loads(row[0]))
+            value = change(None if row is None else parse_json(row[0]))
             db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
         return value
 
@@ -156,7 +157,7 @@ class FeedbackStore:
         with self._database.read() as db:
             rows = db.execute("SELECT question, overlap, priority, expected FROM items ORDER BY id").fetchall()
         return [
-            Planned(tables.parse_question(text), overlap, priority, None if answer is None else json.loads(answer))
+            Planned(tables.parse_question(text), overlap, priority, None if answer is None else parse_json(answer))
             for text, overlap, priority, answer in rows
         ]
 
@@ -417,7 +418,7 @@ class FeedbackStore:
         found: dict[str, tuple[int, int]] = {}
         for annotator, records, expected in rows:
             right, asked = found.get(annotator, (0, 0))
-            passed = is_expected(records_from_text(records), json.loads(expected))
+            passed = is_expected(records_from_text(records), parse_json(expected))
             found[annotator] = (right + int(passed), asked + 1)
         return found
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from textgym.feedback.answers import Expected
+from textgym.foreign import parse_json
 from textgym.types import Mode, Question
 
 SKIP = "[]"  # the records of a skip
@@ -68,7 +69,7 @@ def questions(db: sqlite3.Connection, *, checks: bool) -> list[tuple[int, Questi
 
 def parse_question(text: str) -> Question:
     """Return the question that a text in ``items.question`` stands for."""
-    values = json.loads(text)
+    values = parse_json(text)
     lists = {name: tuple(values[name]) for name in ("responses", "generators", "criteria")}
     return Question(**{**values, **lists})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from textgym.errors import DataError
+from textgym.metrics.words import words_of
 from textgym.types import Example, FloatArray
 
 _ROUNDING = 1e-9
-_WORD = re.compile(r"[^\W_]+")
 
 
 def rouge1(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
@@ -25,15 +24,16 @@ def rouge1(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[
         examples: The ``n`` examples whose references they are judged by.
 
     Returns:
-        F1 in ``[0, 1]``, shape ``(n,)``: the best over an example's references. Words are lower-cased and stemmed.
+        F1 in ``[0, 1]``, shape ``(n,)``: the best over an example's references. Words are those of
+        :func:`textgym.metrics.words.words_of`, stemmed (by English rules, which leave other scripts alone).
 
     Raises:
         DataError: If an example has no references.
 
     References:
         Lin, "ROUGE: A package for automatic evaluation of summaries" (2004), by the ``rouge-score`` package.
-        That package drops letters outside a-z; here texts that have such letters are split into Unicode words,
-        and the scores of ASCII texts are exactly the package's.
+        That package drops letters outside a-z; here texts that have such letters are split into words of any script
+        (Chinese, Japanese, Thai and the like into characters), and the scores of ASCII texts are exactly the package's.
     """
     return _score("rouge1", responses, examples)
 
@@ -53,8 +53,8 @@ def reaches_rougeL(response: str, example: Example, threshold: float) -> bool:  
 
     A common subsequence is at most as long as the shorter text, so F1 <= 2 min(m, n) / (m + n).
     """
-    m = len(_WORD.findall(response.lower()))
-    lengths = [len(_WORD.findall(reference.lower())) for reference in example.references]
+    m = len(words_of(response))
+    lengths = [len(words_of(reference)) for reference in example.references]
     if all(2 * min(m, n) < (threshold - _ROUNDING) * (m + n) for n in lengths):
         return False
     return bool(rougeL([""], [response], [example])[0] >= threshold)
@@ -100,4 +100,4 @@ class _Words:
         self.tokenize = lru_cache(maxsize=4096)(self._split)
 
     def _split(self, text: str) -> list[str]:
-        return [self._stem(word) if len(word) > 3 else word for word in _WORD.findall(text.lower())]
+        return [self._stem(word) if len(word) > 3 else word for word in words_of(text)]

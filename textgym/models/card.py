@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from textgym.escaping import markdown_cell
 from textgym.hub import SHIPPED
 from textgym.runs import versions
 
@@ -39,9 +40,9 @@ def write_card(
 
 
 def table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
-    """A Markdown table."""
+    """A Markdown table; what its cells say is shown as it is."""
     lines = [header, tuple("---" for _ in header), *rows]
-    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+    return "".join(f"| {' | '.join(markdown_cell(str(cell)) for cell in line)} |\n" for line in lines)
 
 
 def _front_matter(start_model: str) -> str:

@@ -11,7 +11,8 @@ import torch
 from safetensors import SafetensorError
 from transformers.utils import logging as hf_logging
 
-from textgym.errors import CheckpointError, ModelError
+from textgym.errors import CheckpointError, ModelError, TextGymError
+from textgym.models.proportions import proportionate
 
 
 def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -30,7 +31,7 @@ def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype
         ModelError: The model is of another kind, or needs code from its folder.
     """
     try:
-        with quiet():
+        with quiet(), proportionate(folder):
             network, report = auto_class.from_pretrained(
                 folder,
                 dtype=dtype,
@@ -39,6 +40,8 @@ def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # so that the error below can name them
             )
+    except TextGymError:
+        raise
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"expected safetensors weights in {folder}, got none that can be read ({error}); "

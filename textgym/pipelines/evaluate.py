@@ -128,11 +128,12 @@ def read_texts(run: RunFolder, side: str, exam: Exam) -> Evaluation | None:
     rows = run.read_rows(_TEXTS.format(side))
     if [row["task_key"] for row in rows] != [example.key for example in exam.examples]:
         return None
+    prompts = [exam.task.format_prompt(example) for example in exam.examples]
     values = {
         name: np.array([np.nan if row["measures"].get(name) is None else row["measures"][name] for row in rows])
         for name in rows[0]["measures"]
     }
-    return Evaluation([row["text"] for row in rows], Measures(values), 0.0)
+    return Evaluation([row["text"] for row in rows], Measures(values, prompts), 0.0)
 
 
 def summarise(before: Evaluation | None, after: Evaluation | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from textgym import console
 from textgym.errors import DataError, MissingExtraError, did_you_mean
-from textgym.feedback.agreement import Level, collect_answers, krippendorff_alpha, position_bias, raw_agreement
+from textgym.feedback.agreement import Level, agreement_interval, collect_answers, krippendorff_alpha, position_bias
 from textgym.feedback.exchange import import_votes
 from textgym.feedback.exports import PROJECT_FORMS, export_project
 from textgym.feedback.questions import import_questions
@@ -168,7 +168,7 @@ def run_status(project: str) -> None:
         console.print_rows(["annotator", "votes", "checks passed", "last vote"], rows)
     for name, kind, level in _LEVELS:
         values = collect_answers(records, kind, level).values
-        alpha, agreement = krippendorff_alpha(values, level), raw_agreement(values)
+        alpha, agreement = krippendorff_alpha(values, level), agreement_interval(records, kind)
         if alpha is not None and agreement is not None:
             console.say(
                 f"{name}: Krippendorff's alpha {alpha:.3f} ({level}), same answer {console.with_bounds(agreement)}"

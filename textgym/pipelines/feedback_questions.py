@@ -19,6 +19,7 @@ from textgym.evaluation import fixed_examples
 from textgym.feedback.answers import Expected
 from textgym.feedback.simulated import Habits, Scorer, SimulatedPerson, reward_scorer, simulated_people
 from textgym.feedback.store import FeedbackStore
+from textgym.metrics.words import count_words
 from textgym.pipelines.feedback import asked_since, asked_so_far, existing
 from textgym.pipelines.sampling import Sampling, sample_texts
 from textgym.pipelines.settings import check_settings
@@ -335,7 +336,7 @@ def _task(store: FeedbackStore) -> Task | None:
 
 
 def _lengths(responses: Sequence[str], task_keys: Sequence[str]) -> FloatArray:
-    return np.log2([1.0 + len(text.split()) for text in responses])
+    return np.log2([1.0 + count_words(text) for text in responses])
 
 
 def _gold(

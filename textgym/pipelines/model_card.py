@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from textgym.escaping import code_block
 from textgym.models.card import table, write_card
 
 
@@ -34,7 +35,7 @@ def write_model_card(
     facts = [("Data", data), *([("Reward", reward)] if reward else [])]
     sections = {
         "Measures on unseen prompts": _measures(summary),
-        "Settings": f"```json\n{json.dumps(settings, indent=2, default=str)}\n```\n",
+        "Settings": code_block(json.dumps(settings, indent=2, default=str), "json"),
     }
     write_card(folder, method=method, start_model=start_model, facts=facts, sections=sections)
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from textgym import console
+from textgym.consent import load_attribute
 from textgym.errors import DataError
 from textgym.feedback import (
     BradleyTerryAnnotator,
@@ -25,6 +26,7 @@ from textgym.feedback import (
     split_records,
     write_records,
 )
+from textgym.metrics.words import count_words, first_words
 from textgym.models.device import pick_device
 from textgym.models.language_model import LanguageModel
 from textgym.pipelines.interrupts import RunInterrupted
@@ -44,7 +46,7 @@ from textgym.reward_models import (
     learning_curve,
 )
 from textgym.reward_models.evidence import Candidate, check_split, graded_by, judgements, observe, usable_records
-from textgym.rewards import NAMED_REWARDS, load_attribute
+from textgym.rewards import NAMED_REWARDS
 from textgym.runs import RunFolder
 from textgym.types import Comparison, Example, Question, Record, Task
 
@@ -403,18 +405,14 @@ def _mixed(examples: Sequence[Example], sampled: Sequence[str], rng: np.random.G
     others = rng.permutation(len(examples))
     texts = []
     for example, text, kind, other in zip(examples, sampled, kinds, others, strict=True):
-        words = example.references[0].split()
-        stand_ins = (text, example.references[0], _reference(examples[other]), _first_words(example, len(words)))
+        beginning = first_words(example.prompt, count_words(example.references[0]))
+        stand_ins = (text, example.references[0], _reference(examples[other]), beginning)
         texts.append(stand_ins[kind])
     return texts
 
 
 def _reference(example: Example) -> str:
     return example.references[0] if example.references else ""
-
-
-def _first_words(example: Example, n: int) -> str:
-    return " ".join(example.prompt.split()[:n])
 
 
 def _swapped(questions: Sequence[Question], rng: np.random.Generator) -> list[Question]:

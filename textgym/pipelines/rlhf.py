@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from textgym import console
+from textgym.consent import check_repeated, names_from, resume_command
 from textgym.feedback import FeedbackStore, People
 from textgym.pipelines.feedback import require_page, user_name
 from textgym.pipelines.interrupts import RunInterrupted
@@ -44,19 +45,25 @@ def run_rlhf(settings: RlhfSettings) -> RunFolder:
     return _run_rounds(run, settings, task)
 
 
-def run_rlhf_resume(path: str) -> RunFolder:
+def run_rlhf_resume(path: str, consent: Collection[str] = ()) -> RunFolder:
     """Go on with an interrupted run where it stopped; nobody is asked anything twice.
 
+    Args:
+        path: The folder.
+        consent: ``module:attribute`` names in its settings that may be imported: the folder may be somebody else's.
+
     Raises:
+        ConsentError: Its settings name a module that is not among them.
         RunFolderError: The folder is no such run.
     """
     run = RunFolder.open(path)
     config = run.config()
     if config.get("command") != _COMMAND:
         raise RunFolderError(f"expected a run of textgym {_COMMAND}, got one of {config.get('command')!r}; start anew")
-    settings = settings_from_json(RlhfSettings, config["settings"])
-    console.say(f"Going on with {run.path}.")
-    with _advising(run):
+    with names_from(path, resume_command(_COMMAND, path, {}), consent), _advising(run):
+        check_repeated(consent, config.get("settings"))
+        settings = settings_from_json(RlhfSettings, config.get("settings"))
+        console.say(f"Going on with {run.path}.")
         return _run_rounds(run, settings, _check(settings))
 
 
@@ -116,7 +123,8 @@ def _advising(run: RunFolder) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise RunInterrupted(f"Nothing is lost. Go on with: textgym {_COMMAND} --resume {run.path}") from None
+        command = resume_command(_COMMAND, run.path, run.config()["settings"])
+        raise RunInterrupted(f"Nothing is lost. Go on with: {command}") from None
 
 
 def _report(loop: Loop, rounds: int) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from textgym.agents.checkpoint import newest_checkpoint
 from textgym.errors import DataError
 from textgym.evaluation import Measures, judge
 from textgym.feedback import FeedbackStore, Habits, Panel, SimulatedPerson, reward_scorer, simulated_people, win_rates
-from textgym.metrics.intervals import proportion_interval
+from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
 from textgym.models.device import release_memory
 from textgym.pipelines.evaluate import Evaluation, Exam, read_texts, write_texts
 from textgym.pipelines.feedback_questions import SampleSettings, question_about
@@ -393,14 +393,17 @@ def win_rate(after: Measures, before: Measures) -> Interval | None:
     """Share of prompts on which a policy's text is truly better than the policy before's, ties counting half.
 
     By gold, or else by ROUGE-L; ``None`` where neither is known. The interval is Wilson's: unlike percentiles of
-    resampled prompts it has a width where one side wins everywhere.
+    resampled prompts it has a width where one side wins everywhere. It allows for several texts to one prompt.
     """
     name = next((name for name in _JUDGES if name in after.values and name in before.values), None)
     if name is None:
         return None
     leads = after.values[name] - before.values[name]
-    points = 0.5 + 0.5 * np.sign(leads[np.isfinite(leads)])
-    return proportion_interval(float(points.sum()), len(points))
+    known = np.flatnonzero(np.isfinite(leads))
+    points, prompts = 0.5 + 0.5 * np.sign(leads[known]), after.about(known)
+    if prompts is None:
+        return proportion_interval(float(points.sum()), len(points))
+    return clustered_proportion_interval(points, prompts)
 
 
 # ----------------------------------------------------------------------- results

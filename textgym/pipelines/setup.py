@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import gymnasium as gym
 
 from textgym import console
+from textgym.consent import check_names, import_named_module, names_module
 from textgym.data.source import BUILT_IN
 from textgym.envs.prompts import prompt_pieces
 from textgym.envs.setup import build_task
-from textgym.errors import TextGymError, did_you_mean
+from textgym.errors import CheckpointError, TextGymError, did_you_mean
 from textgym.hub import SHIPPED
 from textgym.models.device import pick_device
 from textgym.models.language_model import LanguageModel, Precision, load_language_model
@@ -78,9 +78,10 @@ def check_env_id(env_id: str) -> str:
     Raises:
         UnknownEnvError: There is no such id.
     """
-    module, colon, name = env_id.rpartition(":")
+    module, colon, name = env_id.partition(":")
     if colon:
         _import(module, env_id)
+    name = name or env_id
     known = registered_ids()
     if name not in known:
         raise UnknownEnvError(
@@ -111,8 +112,10 @@ def is_episode_level(env_id: str) -> bool:
 
 
 def _import(module: str, env_id: str) -> None:
+    if not names_module(env_id):
+        raise UnknownEnvError(f"expected 'module:Id-v0', got {env_id!r}; name a module and an id")
     try:
-        importlib.import_module(module)
+        import_named_module(env_id, "env_id")
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name):
             raise
@@ -140,11 +143,40 @@ def located(settings: _Settings) -> _Settings:
     return replace(settings, choice=settings.choice.located(), **changes)  # type: ignore[type-var, attr-defined]
 
 
-def settings_from_json(kind: Callable[..., _Settings], record: Mapping[str, Any]) -> _Settings:
-    """Read what ``dataclasses.asdict`` wrote of a command's settings; fields unknown by now are passed over."""
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
-    values = {name: value for name, value in record.items() if name in known}
-    return kind(**{**values, "choice": TaskChoice(**record["choice"])})
+def settings_from_json(kind: Callable[..., _Settings], record: object) -> _Settings:
+    """Read what ``dataclasses.asdict`` wrote of a command's settings; fields unknown by now are skipped.
+
+    Raises:
+        CheckpointError: It is something else.
+        ConsentError: A field names a module. Within `textgym.consent.names_from` the user may have consented.
+    """
+    values = _values(kind, record)
+    choice = _values(TaskChoice, values.get("choice"))
+    check_names({**values, "choice": choice})
+    return kind(**{**values, "choice": TaskChoice(**choice)})
+
+
+def _values(kind: Callable[..., Any], record: object) -> dict[str, Any]:
+    """Return what a record says about the fields of a dataclass, each of a kind that the field may have."""
+    if not isinstance(record, Mapping):
+        raise CheckpointError(f"expected the settings of a run, got {type(record).__name__}; is the folder a run?")
+    hints = get_type_hints(kind)
+    values = {name: value for name, value in record.items() if name in hints}
+    for name, value in values.items():
+        if name != "choice" and not _may_be(value, hints[name]):
+            raise CheckpointError(f"expected another kind of {name} in the settings of a run, got {value!r}")
+    return values
+
+
+def _may_be(value: object, hint: Any) -> bool:
+    """Say whether a value from JSON can be that of a field with a type hint."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_args(hint):
+        return any(_may_be(value, each) for each in get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
 def with_budgets(task: Task, max_prompt_tokens: int | None, max_new_tokens: int | None) -> Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from textgym.agents.causal_lm_policy import Critic
 from textgym.agents.checkpoint import newest_checkpoint
 from textgym.agents.ppo import PPO
 from textgym.agents.vec_env import make_vec_env
+from textgym.consent import check_repeated, names_from, resume_command
 from textgym.errors import CheckpointError
 from textgym.evaluation import fixed_examples
 from textgym.models.device import pick_device
@@ -153,11 +154,12 @@ def run_train(settings: TrainSettings) -> RunFolder:
     return training.run
 
 
-def run_resume(path: str) -> RunFolder:
-    """Go on with an interrupted run, from its newest checkpoint that is whole."""
-    training = resume(path)
-    announce(training)
-    finish(training)
+def run_resume(path: str, consent: Collection[str] = ()) -> RunFolder:
+    """Go on with an interrupted run, from its newest checkpoint that is whole; otherwise as :func:`resume`."""
+    with names_from(path, resume_command("train", path, {}), consent):
+        training = resume(path, consent)
+        announce(training)
+        finish(training)
     return training.run
 
 
@@ -206,17 +208,27 @@ def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
     return Training(run, settings, agent, exam, sheet)
 
 
-def resume(path: str) -> Training:
+def resume(path: str, consent: Collection[str] = ()) -> Training:
     """Load the newest valid checkpoint of a run and forget what was logged after it.
 
+    Args:
+        path: The folder.
+        consent: ``module:attribute`` names in its settings that may be imported: the folder may be somebody else's.
+
     Raises:
+        ConsentError: Its settings name a module that is not among them.
         RunFolderError: The folder is no training run.
         CheckpointError: No checkpoint is whole.
     """
-    run = RunFolder.open(path)
+    with names_from(path, resume_command("train", path, {}), consent):
+        return _resume(RunFolder.open(path), path, consent)
+
+
+def _resume(run: RunFolder, path: str, consent: Collection[str]) -> Training:
     record = run.config().get("train")
     if record is None:
         raise RunFolderError(f"expected a training run to resume, got {path!r}, which never began to train; start anew")
+    check_repeated(consent, record)
     settings = TrainSettings.from_json(record)
     folder, problems = newest_checkpoint(run.checkpoints)
     for problem in problems:
@@ -435,11 +447,15 @@ def _advising(run: RunFolder) -> Iterator[None]:
     except KeyboardInterrupt:
         if not any(run.checkpoints.glob("step-*")):
             raise
-        raise RunInterrupted(f"Go on from the last checkpoint with: textgym train --resume {run.path}") from None
+        raise RunInterrupted(f"Go on from the last checkpoint with: {_resume_command(run)}") from None
 
 
 def _advice(run: RunFolder) -> str:
-    return f"Saved. Go on with: textgym train --resume {run.path}"
+    return f"Saved. Go on with: {_resume_command(run)}"
+
+
+def _resume_command(run: RunFolder) -> str:
+    return resume_command("train", run.path, run.config().get("train", {}))
 
 
 def _guess(training: Training, iterations: int) -> str:

@@ -49,7 +49,8 @@ class Summarization(TextTask):
     reference (never, without references). No reward has a part in it.
 
     ## Metrics
-    ``rouge1``, ``rouge2``, ``rougeL``: F1 against the best reference; none without references.
+    ``rouge1``, ``rouge2``, ``rougeL``: F1 against the best reference, by characters in scripts without spaces; none
+    without references.
 
     ## Arguments
     * ``data="reports"``: the built-in corpus, a file, a folder, or a Hub id.

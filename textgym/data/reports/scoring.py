@@ -14,6 +14,7 @@ from textgym.data.reports.frames_people import FILLERS
 from textgym.data.reports.generator import GENRES, Draws, Facts, draw_value
 from textgym.data.reports.genre import Genre, fill, omissions, summary_parts, unfold
 from textgym.data.reports.keys import facts
+from textgym.metrics.words import count_words
 from textgym.types import Example, FloatArray
 
 _TOKEN = re.compile(r"\$?\d+(?:,\d{3})*(?:\.\d+)?|[^\W\d_]+(?:['’][^\W\d_]+)?|[.!?,;:]|[^\w\s\"'“”‘’()-]|_")
@@ -91,7 +92,7 @@ def gold(responses: Sequence[str], items: Sequence[str | Example]) -> FloatArray
 def gold_parts(response: str, item: str | Example) -> GoldParts:
     """The gold score of one summary and its parts."""
     tokens = _tokens(response)
-    words = max(sum(token not in _STOPS and token not in _PAUSES for token in tokens), len(response.split()))
+    words = max(sum(token not in _STOPS and token not in _PAUSES for token in tokens), count_words(response))
     mentions, abstract = _scan(tokens)
     covered, invented = _judge(mentions, _key_mentions(facts(item)))
     brevity = min(max((_ZERO_WORDS - words) / (_ZERO_WORDS - _FULL_WORDS), 0.0), 1.0)
@@ -210,7 +211,7 @@ def _fluency(text: str, abstract: Sequence[str], words: Sequence[str]) -> float:
         return 0.0
     language = _language()
     pairs = list(_pairs(abstract))
-    share = sum(pair in language.pairs for pair in pairs) / len(pairs)
+    share = sum(pair in language.pairs for pair in pairs) / max(len(pairs), 1)  # commas alone are no pair
     unknown = sum(token not in language.words for token in abstract if token.isalpha())
     trigrams = [tuple(words[at : at + 3]) for at in range(len(words) - 2)]
     repeated = len(trigrams) > len(set(trigrams))

@@ -16,6 +16,7 @@ from textgym.feedback.server.sessions import Session
 from textgym.feedback.server.site import RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
 from textgym.feedback.server.text import Piece, differing_pieces, plain, visible_pieces
 from textgym.feedback.store import VoteConflictError
+from textgym.metrics.words import count_words
 from textgym.types import Comparison, Mode, Question, Ranking
 
 router = APIRouter()
@@ -50,7 +51,7 @@ def show_responses(question: Question) -> list[Shown]:
     pieces = list(differing_pieces(*texts)) if len(texts) == 2 else list(map(visible_pieces, texts))
     labels = ("A", "B") if len(texts) == 2 else tuple(f"Text {place + 1}" for place in range(len(texts)))
     return [
-        Shown(place, labels[place], plain(text), pieces[place], len(text.split())) for place, text in enumerate(texts)
+        Shown(place, labels[place], plain(text), pieces[place], count_words(text)) for place, text in enumerate(texts)
     ]
 
 

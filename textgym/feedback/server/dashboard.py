@@ -15,11 +15,11 @@ from starlette.responses import Response
 
 from textgym.feedback.agreement import (
     Level,
+    agreement_interval,
     alpha_over_time,
     cohen_kappa,
     collect_answers,
     position_bias,
-    raw_agreement,
 )
 from textgym.feedback.entries import Vote
 from textgym.feedback.exports import ProjectForm, export_project
@@ -35,6 +35,7 @@ from textgym.feedback.server.charts import (
 from textgym.feedback.server.site import Owner, SiteOf
 from textgym.feedback.store import FeedbackStore
 from textgym.feedback.strengths import bradley_terry_scores, win_rates
+from textgym.metrics.words import count_words
 from textgym.types import Comparison, ImplicitFeedback, Ranking, Rating, Record
 
 router = APIRouter()
@@ -139,11 +140,7 @@ def agreement_pictures(records: Sequence[Record]) -> list[Picture]:
     if known:
         bounds = (min(0.0, float(np.floor(lowest * 5) / 5)), 1.0)
         pictures.append(line_picture("Agreement (Krippendorff's alpha)", known, "records so far", bounds))
-    shares = [
-        (name, share)
-        for name, kind, _ in _KINDS[:1]
-        if (share := raw_agreement(collect_answers(records, kind).values)) is not None
-    ]
+    shares = [(name, share) for name, kind, _ in _KINDS[:1] if (share := agreement_interval(records, kind)) is not None]
     if shares:
         pictures.append(interval_picture("Two people give the same answer", shares, 0.5, (0.0, 1.0)))
     names = list(dict.fromkeys(record.annotator for record in records if isinstance(record, Comparison)))
@@ -168,7 +165,7 @@ def time_pictures(records: Sequence[Record]) -> list[Picture]:
 
 def seconds_per_100_words(record: ImplicitFeedback) -> float:
     """Return how long a text was read, for its length: people read some 240 words a minute, 25 seconds per 100."""
-    return 100 * record.dwell_seconds / max(len(record.response.split()), 1)
+    return 100 * record.dwell_seconds / max(count_words(record.response), 1)
 
 
 def generator_pictures(records: Sequence[Record]) -> list[Picture]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
@@ -16,6 +15,7 @@ from textgym.feedback.answers import (
     answer_rate,
 )
 from textgym.feedback.records import shown_order
+from textgym.foreign import parse_json
 from textgym.types import Choice, Mode, Question, Record
 
 Values = Mapping[str, str]
@@ -94,7 +94,7 @@ def edited_response(question: Question, value: str) -> int | None:
 
 
 def _natural(question: Question, values: Values, by: By) -> tuple[Record, ...]:
-    rows = json.loads(values["behaviour"])
+    rows = parse_json(values["behaviour"])
     if len(rows) != len(question.responses):
         raise ValueError(f"{len(rows)} reports about {len(question.responses)} responses")
     return answer_natural(question, _as_listed(question, lambda place: _behaviour(place, rows[place])), by)

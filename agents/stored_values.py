@@ -1,0 +1,150 @@
+"""What may stand in the record of a checkpoint: fixed names with types. A record may be somebody else's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from textgym.errors import CheckpointError
+
+Check = Callable[[object], bool]
+_MOST_CHARS = 10_000
+
+
+def integer(value: object) -> bool:
+    """A whole number below 2^63."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def number(value: object) -> bool:
+    """Any number."""
+    return integer(value) or isinstance(value, float)
+
+
+def truth(value: object) -> bool:
+    """True or false."""
+    return isinstance(value, bool)
+
+
+def text(value: object) -> bool:
+    """A text of a sane length."""
+    return isinstance(value, str) and len(value) <= _MOST_CHARS
+
+
+def positive(value: object) -> bool:
+    """A whole number above 0 that can be the size of something."""
+    return integer(value) and 0 < value < 2**31  # type: ignore[operator]  # a number by now
+
+
+def optional(check: Check) -> Check:
+    """Or nothing."""
+    return lambda value: value is None or check(value)
+
+
+def listed(check: Check) -> Check:
+    """A list of such."""
+    return lambda value: isinstance(value, list) and all(map(check, value))
+
+
+def mapped(check: Check) -> Check:
+    """An object of such, under any names."""
+    return lambda value: isinstance(value, dict) and all(map(check, value.values()))
+
+
+def fields(checks: Mapping[str, Check]) -> Check:
+    """An object with exactly these names."""
+    return lambda value: isinstance(value, dict) and value.keys() == checks.keys() and _all_fit(value, checks)
+
+
+def either(*checks: Check) -> Check:
+    """One of several."""
+    return lambda value: any(check(value) for check in checks)
+
+
+def plain(value: object) -> bool:
+    """Lists, objects, texts and numbers, nested as they come, with arrays of numbers in the form of :func:`to_json`."""
+    if isinstance(value, dict):
+        return (_is_array(value) or value.keys() != _ARRAY) and all(map(plain, value.values()))
+    if isinstance(value, list):
+        return all(map(plain, value))
+    return value is None or isinstance(value, str | int | float)
+
+
+def check_fields(record: Mapping[str, Any], checks: Mapping[str, Check], what: str, *, may_lack: bool = False) -> None:
+    """Check a part of a record.
+
+    Args:
+        record: The part.
+        checks: What each name may be.
+        what: What to call the part.
+        may_lack: Names may be missing.
+
+    Raises:
+        CheckpointError: It is no object, a name is unknown or missing, or its value is of another kind.
+    """
+    if not isinstance(record, Mapping):
+        raise CheckpointError(f"expected {what} in a checkpoint, got {type(record).__name__}; use another checkpoint")
+    unknown, missing = record.keys() - checks.keys(), set() if may_lack else checks.keys() - record.keys()
+    if unknown or missing:
+        problem = f"the unknown {min(unknown)!r}" if unknown else f"none called {min(missing)!r}"
+        raise CheckpointError(
+            f"expected {what} in a checkpoint of this version of textgym, got {problem}; nothing else is taken from one"
+        )
+    for name, value in record.items():
+        if not checks[name](value):
+            shown = repr(value)[:60]
+            raise CheckpointError(f"expected {what} of the right kinds in a checkpoint, got {name}={shown}")
+
+
+def to_json(value: Any) -> Any:
+    """Arrays and numpy scalars as tagged JSON."""
+    if isinstance(value, np.ndarray):
+        return {"array": value.tolist(), "dtype": str(value.dtype), "shape": list(value.shape)}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    return value
+
+
+def from_json(value: Any) -> Any:
+    """The inverse of :func:`to_json`."""
+    if isinstance(value, dict):
+        if value.keys() == _ARRAY:
+            return np.array(value["array"], dtype=value["dtype"]).reshape(value["shape"])
+        return {key: from_json(item) for key, item in value.items()}
+    return [from_json(item) for item in value] if isinstance(value, list) else value
+
+
+_ARRAY = {"array", "dtype", "shape"}
+_DTYPES = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)} | {"bool"}
+
+
+def _is_array(value: Mapping[str, Any]) -> bool:
+    return (
+        value.keys() == _ARRAY
+        and isinstance(value["dtype"], str)
+        and value["dtype"] in _DTYPES
+        and isinstance(value["shape"], list)
+        and all(integer(size) and size >= 0 for size in value["shape"])
+        and _count(value["array"]) == math.prod(value["shape"])
+    )
+
+
+def _count(array: object) -> int:
+    """How many numbers a nested list holds; -1 if something else is in it."""
+    level = [array]
+    while any(isinstance(item, list) for item in level):
+        if not all(isinstance(item, list) for item in level):
+            return -1
+        level = [child for item in level for child in item]  # type: ignore[attr-defined]  # all are lists
+    return len(level) if all(isinstance(item, int | float) for item in level) else -1
+
+
+def _all_fit(value: Mapping[str, Any], checks: Mapping[str, Check]) -> bool:
+    return all(checks[name](item) for name, item in value.items())
