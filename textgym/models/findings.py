@@ -16,8 +16,8 @@ from torch import Tensor
 
 from textgym.errors import ModelError
 from textgym.models.head import LogitForm, numbers_in, read_network
-from textgym.models.narrow import narrow_copy, readable_ids
-from textgym.models.noise import is_quiet, modes_kept, noisy_kinds, random_states_kept, set_mode
+from textgym.models.narrow import enlarge_weights, narrow_copy, readable_ids
+from textgym.models.noise import is_quiet, modes_kept, noisy_kinds, random_states_kept
 from textgym.models.probe import (
     Cached,
     Deviation,
@@ -38,6 +38,7 @@ _LONGEST_ROW = 8192  # that of a switch, to which one row is computed then
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len")
 _HINTS = ("window", "chunk", "local", "original", "index")
 _SEEDS = 3
+_NOISE_ROWS = 4
 _COPIES = 16
 _COST = "every generated token reads its whole text again, so a response of n tokens costs n/2 times as much and more"
 
@@ -166,9 +167,17 @@ class NarrowProbe:
         self.trunk, self.vocabulary = trunk, vocabulary
         self._found: dict[int, Cached] = {}
         self._longest: dict[int, int | None] = {}
+        # Experts are chosen by a hair while weights are small, and clearly once they are large: noise shows in one.
+        noisy = self._noisy()
+        enlarge_weights(trunk.module)
+        self.noisy: tuple[type, ...] = tuple(dict.fromkeys([*noisy, *self._noisy()]))
         ids = _ids(vocabulary, _ROW, torch.device("cpu"))
         self.causality = self._oracle(ids, Lengths.upto(_ROW)).causality
-        self.noisy: tuple[type, ...] = tuple(noisy_kinds(trunk.module, lambda: trunk.bare(ids[None])))
+
+    def _noisy(self) -> list[type]:
+        width = min(_FIRST_REACH, configured_context(self.trunk.config) or _FIRST_REACH)
+        rows = _ids(self.vocabulary, _NOISE_ROWS * width, torch.device("cpu")).reshape(_NOISE_ROWS, width)
+        return noisy_kinds(self.trunk.module, lambda: self.trunk.bare(rows))
 
     def cached(self, tokens: int) -> Cached:
         """Whether keys and values continue texts of ``tokens`` tokens."""
@@ -327,18 +336,25 @@ def _combined(network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor, form: Log
         longest=longest,
         arguments=replace(trunk.arguments, cache=None if reason else cached.name),
         form=form,
-        silenced=_silenced(trunk, ids, narrow),
+        silenced=_silenced(trunk, ids, oracle.alone, narrow),
         narrow=narrow if isinstance(narrow, str) else "",
         deviation=cached.deviation,
     )
 
 
-def _silenced(trunk: Trunk, ids: Tensor, narrow: NarrowProbe | str) -> tuple[type, ...]:
-    """Kinds of modules that must stay in evaluation mode; ``nn.Module`` stands for all."""
+def _silenced(trunk: Trunk, ids: Tensor, quiet: Tensor, narrow: NarrowProbe | str) -> tuple[type, ...]:
+    """Kinds of modules that must stay in evaluation mode; ``nn.Module`` stands for all.
+
+    ``quiet`` are the states (1, T, H) of ``ids`` in that mode.
+    """
+    known = narrow.trunk.module.modules() if isinstance(narrow, NarrowProbe) else ()
     kinds = narrow.noisy if isinstance(narrow, NarrowProbe) else ()
-    quiet = is_quiet(trunk.module, lambda: trunk.hidden(ids[None]), kinds)
-    set_mode(trunk.module, False)
-    return kinds if quiet else (torch.nn.Module,)
+    # What the architecture does not make noise with, somebody put into this model.
+    foreign = {type(part) for part in trunk.module.modules()} - {type(part) for part in known}
+    for silenced in (kinds, (*kinds, *foreign)):
+        if is_quiet(trunk.module, lambda: trunk.bare(ids[None]), quiet, silenced):
+            return silenced
+    return (torch.nn.Module,)
 
 
 def _reason_at(narrow: NarrowProbe | str, config: Any, tokens: int) -> str:

@@ -110,7 +110,7 @@ def _resized(states: Tensor, head: Any) -> Tensor:
     """Rows (3, T, H) of which the second gives small values behind the head, and the third large ones."""
     if states.shape[-1] != head.weight.shape[1]:
         return states
-    size = head(states.to(head.weight.dtype)).float().abs().amax((1, 2)).clamp(min=1e-6)  # (3,)
+    size = head(states[:, :1].to(head.weight.dtype)).float().abs().amax((1, 2)).clamp(min=1e-6)  # (3,)
     factors = torch.tensor([1.0, _SMALL, _LARGE], device=size.device) / size
     factors[0] = 1.0
     resized: Tensor = states * factors[:, None, None].to(states.dtype)

@@ -29,12 +29,14 @@ _LARGEST = 20_000_000  # and what is too large to probe with
 
 
 def narrow_copy(trunk: Trunk) -> tuple[Trunk, range] | str:
-    """A narrow copy in fp32 on the CPU with the ids it reads, or why there is none; it draws random weights."""
+    """A narrow copy in fp32 on the CPU with the ids it reads, or why there is none.
+
+    Its weights are as small as those a network begins with (:func:`enlarge_weights`).
+    """
     reasons = []
     for config in _narrower(trunk.config, _size(trunk.module)):
         built = attempt(_build, trunk, config)
         if isinstance(built, nn.Module):
-            enlarge_weights(built)
             size = int(config.vocab_size)
             return Trunk(built, config, bare_arguments=trunk.bare_arguments), readable_ids(config, size)
         reasons.append(f"{type(built).__name__}: {built}".partition("\n")[0][:200])
@@ -84,7 +86,6 @@ def _twin(trunk: Trunk) -> tuple[Trunk, range] | None:
     if not isinstance(module, nn.Module):
         return None
     module = module.to("cpu").float().eval()
-    enlarge_weights(module)
     twin = Trunk(module, trunk.config, bare_arguments=trunk.bare_arguments)
     return twin, readable_ids(trunk.config, int(trunk.config.vocab_size))
 

@@ -45,10 +45,10 @@ class WeightsWatch:
         constant = model.constant_buffers()
         self._watched = [*self._parameters, *constant]
         self._held = [(module, module._parameters, module._modules) for module in model.modules()]
-        self._holders: list[dict[Any, Any]] = [holder for _, *holders in self._held for holder in holders]
+        self._holders: list[dict[Any, Any]] = [module._parameters for module in model.modules()]
         known = set(map(id, constant))
         for module in model.modules():
-            self._holders += [module._forward_hooks, module._forward_pre_hooks]
+            self._holders += [module._modules, module._forward_hooks, module._forward_pre_hooks]
             if all(buffer is None or id(buffer) in known for buffer in module._buffers.values()):
                 self._holders.append(module._buffers)
         self._parts = [(holder, name, part) for holder in self._holders for name, part in holder.items()]
