@@ -218,7 +218,8 @@ def _check_spaces(agent: Any, observation_space: spaces.Dict, action_space: spac
 
 def _restore_environment(agent: Any, state: Any, episode_starts: Tensor) -> None:
     env = agent.env
-    assert env is not None
+    if env is None:
+        raise CheckpointError("expected an agent with an environment, got none; make it with env=")
     if "env" in state and env.num_envs != len(episode_starts):
         raise CheckpointError(
             f"expected {len(episode_starts)} environments, got {env.num_envs}; make as many as before"

@@ -11,43 +11,25 @@ beginning are computed once and copied to its rows, through which gradients flow
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 from textgym.agents.prefix_sharing import EpisodeBatch
+from textgym.models.continuation import Prompts, continued
 from textgym.models.language_model import LanguageModel
 from textgym.types import IntArray
 
 _WORTH_IT = 0.75  # share of the tokens that may be left for two passes to be faster than one
 
 
-class Prompts(NamedTuple):
-    """The distinct beginnings of the texts of a batch.
-
-    Attributes:
-        input_ids: (U, P) right-padded ids.
-        which: (E,) the beginning of each text.
-        lengths: (E,) its tokens.
-        rest: Most tokens that a text has after it.
-    """
-
-    input_ids: Tensor
-    which: Tensor
-    lengths: Tensor
-    rest: int
-
-
 def hidden_states(model: LanguageModel, batch: EpisodeBatch) -> Tensor:
     """Hidden states (N, H) that the actions of a batch follow from, with gradients."""
-    prompts = shared_prompts(batch, model.fill_id) if model.can_continue_with_gradients else None
+    shareable = model.can_continue_with_gradients(batch.input_ids.shape[1])
+    prompts = shared_prompts(batch, model.fill_id) if shareable else None
     if prompts is None:
         return batch.gather(model.hidden(batch.input_ids))
-    states = _continued(model, batch.input_ids, prompts)
+    states = continued(model, batch.input_ids, prompts)
     places = batch.positions - prompts.lengths[batch.rows] + 1  # 0 is the last token of the beginning
     return states[batch.rows, places]
 
@@ -76,25 +58,3 @@ def _prompts(
     padding = np.arange(width) >= lengths[first, None]
     cut = torch.from_numpy(np.where(padding, fill_id, ids[first, :width]))
     return Prompts(cut.to(device), torch.from_numpy(which).to(device), torch.from_numpy(lengths).to(device), rest)
-
-
-def _continued(model: LanguageModel, input_ids: Tensor, prompts: Prompts) -> Tensor:
-    """States (E, 1 + R, H) of the last token of each text's beginning and of all that follow."""
-    cache = DynamicCache(config=model.config)
-    of_prompts = model.hidden(prompts.input_ids, cache=cache)  # (U, P, H)
-    last = of_prompts[prompts.which, prompts.lengths - 1][:, None]
-    if prompts.rest == 0:
-        return last
-    for layer in cache.layers:
-        assert isinstance(layer, DynamicLayer)
-        assert layer.keys is not None
-        assert layer.values is not None
-        layer.keys, layer.values = layer.keys[prompts.which], layer.values[prompts.which]
-    steps = torch.arange(prompts.rest, device=input_ids.device)
-    positions = (prompts.lengths[:, None] + steps).clamp(max=input_ids.shape[1] - 1)  # (E, R)
-    columns = torch.arange(prompts.input_ids.shape[1], device=input_ids.device)
-    before = (columns < prompts.lengths[:, None])[:, None].expand(-1, prompts.rest, -1)  # (E, R, P)
-    after = (steps <= steps[:, None]).expand(len(input_ids), -1, -1)  # (E, R, R)
-    mask = model.attention_mask(torch.cat([before, after], 2))
-    following = model.hidden(input_ids.gather(1, positions), mask, positions, cache)
-    return torch.cat([last, following], 1)

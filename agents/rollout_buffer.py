@@ -139,7 +139,8 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
 
     def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:  # type: ignore[override]
         """Yield minibatches of whole segments."""
-        assert self.full, "the buffer is read when it is full"
+        if not self.full:
+            raise RuntimeError("expected a full buffer, got one that is being filled; collect a whole rollout first")
         for members in self.minibatches(batch_size):
             yield self.samples(members)
 

@@ -273,7 +273,8 @@ def _read_sums(layer: VecEnv) -> dict[str, Any]:
     if isinstance(layer, VecMonitor):
         sums = {"episode_returns": layer.episode_returns.copy(), "episode_lengths": layer.episode_lengths.copy()}
         return {"wrapper": "VecMonitor", **sums}
-    assert isinstance(layer, VecNormalize)
+    if not isinstance(layer, VecNormalize):
+        raise TypeError(f"expected a VecMonitor or a VecNormalize, got a {type(layer).__name__}; save it yourself")
     moments = {name: np.array(getattr(layer.ret_rms, name), dtype=np.float64) for name in ("mean", "var", "count")}
     return {"wrapper": "VecNormalize", "returns": layer.returns.copy(), **moments}
 

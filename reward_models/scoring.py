@@ -100,7 +100,7 @@ class ResponseScorer(nn.Module):
         """Scores of the responses a and b of ``B`` pairs, (B, 2) fp32; a shared prompt is read once where possible."""
         if self.shares_prompts and all(a.prompt == b.prompt for a, b in pairs):
             packed = self._pack(pairs)
-            if packed.input_ids.shape[1] <= self.context:
+            if packed.input_ids.shape[1] <= self.context and self.trunk.caches(packed.input_ids.shape[1]):
                 states = self.trunk.hidden(packed.input_ids, packed.mask, packed.position_ids)
                 return self._read(states, self._readout([[(a, 0), (b, len(a.response))] for a, b in pairs]))
         return self.score_texts([a for a, _ in pairs] + [b for _, b in pairs]).reshape(2, -1).T

@@ -79,6 +79,6 @@ def test_one_pass_where_sharing_does_not_pay(texts: list[tuple[list[int], list[i
 def test_recomputed_activations_are_left_alone(make_network: Any) -> None:
     """Keys and values of recomputed layers carry no gradients."""
     model = LanguageModel(make_network())
-    assert model.can_continue_with_gradients
+    assert model.can_continue_with_gradients(11)
     model.recompute_activations()
-    assert not model.can_continue_with_gradients
+    assert not model.can_continue_with_gradients(11)

@@ -137,6 +137,18 @@ def test_a_vocabulary_that_is_too_small(make_network: Any) -> None:
         LanguageModel(make_network("llama")).restrict_vocabulary(65)
 
 
+@pytest.mark.parametrize("way", ["folder", "module"])
+def test_a_tokenizer_with_more_ids_than_the_model_has_rows(
+    way: str, make_network: Any, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    make_network("llama", torch.float32, vocab_size=370).save_pretrained(tmp_path)
+    for file in tokenizer_folder.iterdir():
+        shutil.copy(file, tmp_path / file.name)
+    model = tmp_path if way == "folder" else AutoModelForCausalLM.from_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=rf"got 370; .* network.resize_token_embeddings\({TOKENS}\)"):
+        load_language_model(model)
+
+
 @pytest.mark.parametrize("kind", ["gemma2", "cohere", "granite", "gpt2", "opt", "mamba"])
 def test_logits_are_those_of_the_network(kind: str, make_network: Any) -> None:
     network = make_network(kind)

@@ -59,4 +59,5 @@ def _parts(model: LanguageModel) -> list[Any]:
     tensors = [(id(tensor), tensor.dtype, tensor.device) for tensor in (*model.parameters(), *model.buffers())]
     layers: list[Any] = [module for module in model.modules() if hasattr(module, "merged_adapters")]
     adapters = [(tuple(layer.merged_adapters), layer.disable_adapters, str(layer.active_adapters)) for layer in layers]
-    return [*tensors, *adapters]
+    hooks = [(tuple(module._forward_hooks), tuple(module._forward_pre_hooks)) for module in model.modules()]
+    return [*tensors, *adapters, *hooks]

@@ -93,7 +93,7 @@ class _Decoder:
         self.responses: list[list[int]] = [[] for _ in prompts]
         self.owners: list[int | None] = [None] * rows
         width = max(map(len, prompts)) + budget
-        self._store = KeyValueStore(model, rows, width) if model.is_cacheable else None
+        self._store = KeyValueStore(model, rows, width) if model.caches(width) else None
         self.states = torch.empty(rows, model.hidden_size, device=model.device)
         self._refill()
 

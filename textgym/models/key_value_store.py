@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
-from transformers.cache_utils import CacheLayerMixin, DynamicLayer
+from transformers.cache_utils import CacheLayerMixin
 
+from textgym.models.continuation import Decoder, filled_layers
 from textgym.models.cuda_graph import RecordedStep
-from textgym.models.language_model import LanguageModel
 
 _STRIDE = 64  # columns between two recorded steps
 
@@ -96,7 +96,7 @@ class KeyValueStore:
         index, columns, window: Where the step under way writes, (B,) and (B,), and how many columns it attends to.
     """
 
-    def __init__(self, model: LanguageModel, rows: int, width: int) -> None:
+    def __init__(self, model: Decoder, rows: int, width: int) -> None:
         self.model, self.rows, self.width, self.window = model, rows, width, 0
         self.is_recorded = model.device.type == "cuda" and model.can_be_recorded
         self._layers = [_Layer(self) for _ in range(model.config.num_hidden_layers)]
@@ -130,13 +130,10 @@ class KeyValueStore:
         """
         sizes = lengths.cpu().numpy()
         first, which = _unique_rows(input_ids, sizes)
-        fresh = DynamicCache(config=self.model.config)
-        states = self.model.hidden(input_ids[first, : sizes.max()], cache=fresh)  # (u, T, H)
+        fresh, longest = DynamicCache(config=self.model.config), int(sizes.max())
+        states = self.model.hidden(input_ids[first, :longest], cache=fresh)  # (u, T, H)
         index = rows.to(self.index.device)
-        for layer, new in zip(self._layers, fresh.layers, strict=True):
-            assert isinstance(new, DynamicLayer)
-            assert new.keys is not None
-            assert new.values is not None
+        for layer, new in zip(self._layers, filled_layers(fresh, longest), strict=True):
             layer.write(index, new.keys[which], new.values[which])
         self.lengths[index], self._sizes[rows.cpu().numpy()] = lengths, sizes
         return states[which, lengths - 1]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +17,15 @@ from textgym.errors import ModelError
 from textgym.hub import base_of_adapter, is_adapter, resolve_folder
 from textgym.models.activations import fuse_activations
 from textgym.models.adapters import attach_adapter
+from textgym.models.findings import configured_context, examine, is_cached, reaching
+from textgym.models.noise import set_mode, switch_off_dropout
 from textgym.models.pretrained import quiet, read_pretrained, require_finite
-from textgym.models.probe import Arguments, find_arguments
 from textgym.models.trainable import HALVES, TrainableNetwork
+from textgym.models.trunk import Trunk, additive_mask, default_positions
 from textgym.tokenization import Tokenizer
 
 Precision = Literal["fp32", "bf16"]
-# transformers maps most architectures' own names for it (n_positions, n_ctx, seq_length) to the first one.
-_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len")
 _COMPILED_VARIANTS = 256
-_UNCACHEABLE = ("mamba", "rwkv", "xlstm", "recurrent_gemma", "jamba", "zamba", "bamba", "falcon_h1", "nemotron_h")
 
 
 class LanguageModel(TrainableNetwork):
@@ -60,25 +60,24 @@ class LanguageModel(TrainableNetwork):
         self.vocab_size = int(head.weight.shape[0])
         # Padding must be an id other than the model's own pad id: some models warn about pads without a mask.
         self.fill_id = 1 if getattr(self.config, "pad_token_id", None) == 0 else 0
-        self._dropout: list[tuple[Any, str, float]] = []  # (configuration, name, value) of what is switched off
-        self.switch_off_dropout()
+        self._dropout = switch_off_dropout(network)
         fuse_activations(network)
         if precision == "bf16" and any(parameter.dtype == torch.float16 for parameter in network.parameters()):
             network.float()  # fp16 under an autocast to bf16 does not compute
             self.stored_dtype = torch.float16
         require_finite(network, type(network).__name__ if source is None else repr(source))
-        self._arguments = self._find_arguments()
-        self._verify_head()
+        self._trunk_name, self.findings = examine(network, self.config)
+        self._tell()
 
     @property
     def trunk(self) -> Any:
         """The network without its head."""
-        return self.network.base_model
+        return self.network.get_submodule(self._trunk_name)
 
     @property
     def config(self) -> Any:
         """The Hugging Face configuration of the text model."""
-        return self.network.config.get_text_config()
+        return self.network.config.get_text_config(decoder=True)
 
     @property
     def hidden_size(self) -> int:
@@ -93,18 +92,59 @@ class LanguageModel(TrainableNetwork):
 
     @property
     def context_length(self) -> int | None:
-        """Most tokens of one text, prompt and response together; ``None`` where positions have no end."""
-        if getattr(self.config, "alibi", False):  # a bias by distance, whatever the configuration says besides
-            return None
-        length = next(filter(None, (getattr(self.config, name, None) for name in _CONTEXT_NAMES)), None)
-        return int(length) if length is not None and length > 0 else None
+        """Most tokens of one text, prompt and response together; ``None`` where positions have no end.
+
+        Less than the configuration says where a text that grows longer changes the states of its beginning (rotations
+        that are scaled by length): no sampled token could be scored by the distribution it was drawn from.
+        """
+        known = [limit for limit in (configured_context(self.config), self.findings.longest) if limit is not None]
+        return min(known) if known else None
+
+    def prepare(self, tokens: int) -> None:
+        """Find out about texts of up to ``tokens`` tokens, on a narrow copy; what is not cached is said at once.
+
+        Policies, caches and :func:`~textgym.models.generation.generate` call it with the longest text they will see.
+        """
+        if tokens <= self.findings.reach:
+            return
+        before, limit = self.findings, self.context_length
+        within = tokens if limit is None else min(tokens, limit)
+        self.findings = reaching(before, self._probed, within)
+        if before.is_cacheable and not self.findings.is_cacheable:
+            self._tell()
+
+    def caches(self, tokens: int) -> bool:
+        """Whether texts of up to ``tokens`` tokens are continued from keys and values."""
+        self.prepare(tokens)
+        return is_cached(self.findings, self._probed, tokens)
+
+    @property
+    def _probed(self) -> Trunk:
+        return Trunk(self.trunk, self.config, self.findings.arguments)
+
+    def _tell(self) -> None:
+        """Say what is slower than it might be."""
+        found = self.findings
+        if not found.is_cacheable:
+            warnings.warn(
+                f"{found.architecture} is not continued from keys and values in texts of {found.reach} tokens: "
+                f"{found.reason}; {found.cost}",
+                stacklevel=3,
+            )
+        if found.is_never_training:
+            warnings.warn(
+                f"{found.architecture} makes noise in training mode that could not be traced to a kind of module: it "
+                "stays in evaluation mode, where gradient checkpointing has no effect",
+                stacklevel=3,
+            )
 
     def require_context(self, tokens: int, what: str = "prompt and response") -> None:
-        """Check that ``tokens`` tokens fit.
+        """Check that ``tokens`` tokens fit, and prepare for them.
 
         Raises:
             ModelError: If the context of the model is shorter.
         """
+        self.prepare(tokens)
         if self.context_length is not None and tokens > self.context_length:
             raise ModelError(
                 f"expected a model with a context of at least {tokens} tokens for {what}, got {self.context_length}; "
@@ -125,42 +165,29 @@ class LanguageModel(TrainableNetwork):
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether past keys and values alone continue a text, at positions that can be given explicitly.
+        """Whether past keys and values alone continue a text; found by computing, see :attr:`findings`."""
+        return self.findings.is_cacheable
 
-        Not so with a recurrent state, a sliding window, or attention biases that are derived from the mask (ALiBi).
-        """
-        config = self.config
-        layer_types = getattr(config, "layer_types", None)
-        sliding = (
-            any(kind != "full_attention" for kind in layer_types)
-            if layer_types
-            else getattr(config, "sliding_window", None) is not None
-        )
-        recurrent = str(config.model_type).startswith(_UNCACHEABLE) or bool(getattr(self.network, "_is_stateful", 0))
-        explicit = self._arguments.positions_count and not getattr(config, "alibi", False)
-        return self._arguments.cache is not None and explicit and not recurrent and not sliding
-
-    @property
-    def can_continue_with_gradients(self) -> bool:
-        """Whether keys and values carry gradients; not where activations are recomputed."""
+    def can_continue_with_gradients(self, tokens: int) -> bool:
+        """Whether keys and values of ``tokens`` tokens carry gradients; not where activations are recomputed."""
         recomputed = any(getattr(module, "gradient_checkpointing", False) for module in self.network.modules())
-        return self.is_cacheable and not recomputed
+        return not recomputed and self.caches(tokens)
 
-    def switch_off_dropout(self) -> None:
-        """Set every dropout probability to zero, in modules and where modules read it from their configuration.
+    def train(self, mode: bool = True) -> Self:
+        """Switch modes; modules that make noise in training mode stay in evaluation mode."""
+        super().train(mode)
+        self._set_trunk_mode(mode)
+        return self
 
-        :meth:`save_pretrained` writes the configuration's own values nevertheless.
-        """
-        for module in self.network.modules():
-            if isinstance(module, nn.modules.dropout._DropoutNd):
-                module.p = 0.0
-            config = getattr(module, "config", None)
-            for owner in (module, config):
-                for name, value in vars(owner).items() if owner is not None else ():
-                    if "drop" in name and isinstance(value, float) and value:
-                        setattr(owner, name, 0.0)
-                        if owner is config:
-                            self._dropout.append((config, name, value))
+    def _set_trunk_mode(self, mode: bool) -> None:
+        """Switch the trunk's mode; noise stays off."""
+        found = self.findings
+        set_mode(self.trunk, mode and not found.is_never_training, found.silenced)
+
+    def constant_buffers(self) -> list[Tensor]:
+        """Buffers into which the network did not write while it was probed."""
+        written = self.findings.written
+        return [buffer for name, buffer in self.network.named_buffers() if name not in written]
 
     @contextlib.contextmanager
     def original_config(self) -> Iterator[None]:
@@ -194,18 +221,14 @@ class LanguageModel(TrainableNetwork):
             (B, T, H), fp32.
         """
         if position_ids is None:
-            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None].expand(len(input_ids), -1)
-        offered = {"position_ids": position_ids, "use_cache": cache is not None}
-        accepted: dict[str, Any] = {name: value for name, value in offered.items() if name in self._arguments.plain}
-        if attention_mask is not None:
-            accepted["attention_mask"] = attention_mask
-        if cache is not None:
-            if self._arguments.cache is None:
-                raise ModelError(
-                    f"expected a model that keeps keys and values, got {type(self.network).__name__}; call it "
-                    "without a cache"
-                )
-            accepted[self._arguments.cache] = cache
+            position_ids = default_positions(input_ids)
+        arguments = self.findings.arguments
+        if cache is not None and arguments.cache is None:
+            raise ModelError(
+                f"expected a model that keeps keys and values, got {type(self.network).__name__}; call it without a "
+                "cache"
+            )
+        accepted = arguments.of(position_ids, attention_mask, cache)
         # One token at a time is not worth compiling: nothing but products and reading is left of it.
         trunk = self.trunk.forward if self._is_compiled and cache is not None else self.trunk
         with self.autocast(), self._keeping(cache):
@@ -222,16 +245,15 @@ class LanguageModel(TrainableNetwork):
             yield
         finally:
             if switched:
-                self.trunk.train()
+                self._set_trunk_mode(True)
 
     def attention_mask(self, visible: Tensor) -> Tensor:
         """What :meth:`hidden` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K).
 
         It is added to the scores: fused attention would turn a boolean one into that anew in every layer.
         """
-        mask = visible[:, None]
         dtype = torch.bfloat16 if self.precision == "bf16" else next(self.network.parameters()).dtype
-        return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
+        return additive_mask(visible, dtype)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits over the first :attr:`vocab_size` ids, (..., V), at least fp32 (hidden: (..., H))."""
@@ -239,7 +261,7 @@ class LanguageModel(TrainableNetwork):
         with self.autocast():
             logits: Tensor = head(hidden.to(head.weight.dtype))
         logits = logits[..., : self.vocab_size]
-        return _shape_logits(logits.float() if logits.dtype != torch.float64 else logits, self.config)
+        return self.findings.form(logits.float() if logits.dtype != torch.float64 else logits)
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
@@ -273,8 +295,9 @@ class LanguageModel(TrainableNetwork):
         if size > self.network.get_output_embeddings().weight.shape[0]:
             rows = self.network.get_output_embeddings().weight.shape[0]
             raise ModelError(
-                f"expected a model with at least {size} output rows, got {rows}; "
-                "use the model's own tokenizer in the environment"
+                f"expected a model with at least {size} output rows, got {rows}; give it a row for every id of its "
+                f"tokenizer with network.resize_token_embeddings({size}) and train those, or use the tokenizer that it "
+                "was trained with"
             )
         self.vocab_size = size
 
@@ -305,40 +328,6 @@ class LanguageModel(TrainableNetwork):
             network.save_pretrained(folder)
         if self._tokenizer is not None:
             self._tokenizer.save(folder)
-
-    def _find_arguments(self) -> Arguments:
-        """Call the trunk in evaluation mode: in training mode, transformers fills no cache that it can recompute."""
-        modes = [module for module in self.trunk.modules() if module.training]
-        self.trunk.eval()
-        try:
-            return find_arguments(self.trunk, self.config, self.device, self.vocab_size)
-        finally:
-            for module in modes:
-                module.training = True
-
-    def _verify_head(self) -> None:
-        """Compare head(trunk(ids)) with the network's own logits on a few ids."""
-        ids = torch.arange(4, device=self.device)[None] % self.vocab_size
-        with torch.no_grad():
-            ours = self.logits(self.hidden(ids))
-            theirs = self.network(input_ids=ids).logits[..., : self.vocab_size].to(ours.dtype)
-        tolerance = 1e-3 if self.precision == "fp32" and theirs.dtype in (torch.float32, torch.float64) else 0.1
-        if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance):
-            raise ModelError(
-                f"expected logits = head(last hidden state), got another form in {type(self.network).__name__}; "
-                "this architecture is not supported"
-            )
-
-
-def _shape_logits(logits: Tensor, config: Any) -> Tensor:
-    """Apply the scale and soft cap that some architectures (Cohere, Granite, Gemma 2) put behind the head."""
-    if (scale := getattr(config, "logit_scale", None)) is not None:
-        logits = logits * scale
-    if (divisor := getattr(config, "logits_scaling", None)) is not None:
-        logits = logits / divisor
-    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
-        logits = torch.tanh(logits / cap) * cap
-    return logits
 
 
 def load_language_model(
@@ -385,7 +374,7 @@ def load_language_model(
     if wrapper is not None:
         loaded.adopt_adapter(wrapper)
     if source is not None:
-        loaded.restrict_vocabulary(min(loaded.vocab_size, loaded.tokenizer.vocab_size))
+        loaded.restrict_vocabulary(loaded.tokenizer.vocab_size)
     return loaded
 
 

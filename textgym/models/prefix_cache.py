@@ -10,7 +10,6 @@ A write through ``.data`` that spares all of these is not seen: call ``drop`` (a
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import torch
@@ -46,11 +45,7 @@ class PrefixCache:
 
     def __init__(self, model: LanguageModel, rows: int, width: int, decoder: DecodingCopy | None = None) -> None:
         self.model, self.rows, self.width = model, rows, width
-        if not model.is_cacheable:
-            warnings.warn(
-                f"{model.config.model_type} cannot be continued from keys and values: every step re-encodes the text",
-                stacklevel=2,
-            )
+        self._keeps = model.caches(width)
         self._decoder = decoder or DecodingCopy(model)
         self._store: KeyValueStore | None = None
         self._watch: WeightsWatch | None = None  # of the weights that all that is known was computed with
@@ -97,7 +92,7 @@ class PrefixCache:
         Returns:
             (B, H); the caller must not write into it.
         """
-        if not self.model.is_cacheable:
+        if not self._keeps:
             return last_hidden(self.model, input_ids, lengths)
         match = match or self.match(input_ids, lengths)
         if not bool(match.unchanged.all()):

@@ -1,4 +1,4 @@
-"""Whether the weights of a model are still those that something was computed with."""
+"""Whether a model still computes what something was computed with: its weights, buffers, modules and hooks."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ register_optimizer_step_post_hook(_count_step)
 
 
 class WeightsWatch:
-    """Notices that weights were updated, replaced or moved, or adapters switched, since it was made.
+    """Notices that weights were updated, replaced or moved, adapters switched or hooks added, since it was made.
 
     It is asked at every token, so it looks at no module tree: it remembers which part every module held under which
-    name.
+    name. Buffers count as weights, unless the model writes into them itself whenever it computes. Hooks for all modules
+    at once (``torch.nn.modules.module.register_module_forward_hook``) and other methods put in a module's place are not
+    seen.
 
     Args:
         model: The language model.
@@ -40,8 +42,15 @@ class WeightsWatch:
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
         self._parameters = list(model.parameters())
+        constant = model.constant_buffers()
+        self._watched = [*self._parameters, *constant]
         self._held = [(module, module._parameters, module._modules) for module in model.modules()]
-        self._holders = [holder for _, own, below in self._held for holder in (own, below)]
+        self._holders: list[dict[Any, Any]] = [module._parameters for module in model.modules()]
+        known = set(map(id, constant))
+        for module in model.modules():
+            self._holders += [module._modules, module._forward_hooks, module._forward_pre_hooks]
+            if all(buffer is None or id(buffer) in known for buffer in module._buffers.values()):
+                self._holders.append(module._buffers)
         self._parts = [(holder, name, part) for holder in self._holders for name, part in holder.items()]
         self._version = self._read()
         self.probes = [_probe(parameter) for parameter in self._parameters if self._is_probed(parameter)]
@@ -58,7 +67,7 @@ class WeightsWatch:
         )
 
     def _read(self) -> tuple[int, ...]:
-        versions = sum(parameter._version for parameter in self._parameters)
+        versions = sum(tensor._version for tensor in self._watched)
         return _optimizer_steps, versions, addresses(self._parameters), int(self.model.adapter_is_off)
 
     def _is_probed(self, parameter: Tensor) -> bool:

@@ -1,0 +1,104 @@
+"""Texts continued, several tokens at once and with gradients, from the keys and values of beginnings they share."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from textgym.errors import ModelError
+
+
+class Decoder(Protocol):
+    """What keys and values are computed with: a language model, or the trunk of one that is probed."""
+
+    precision: Any
+    can_be_recorded: bool
+
+    @property
+    def config(self) -> Any:
+        """Hugging Face configuration of the text model."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: Any = None,
+    ) -> Tensor:
+        """States (B, T, H)."""
+
+    def attention_mask(self, visible: Tensor) -> Tensor:
+        """What :meth:`hidden` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K)."""
+
+
+class Prompts(NamedTuple):
+    """The distinct beginnings of the texts of a batch.
+
+    Attributes:
+        input_ids: (U, P) right-padded ids.
+        which: (E,) the beginning of each text.
+        lengths: (E,) its tokens.
+        rest: Most tokens that a text has after it.
+    """
+
+    input_ids: Tensor
+    which: Tensor
+    lengths: Tensor
+    rest: int
+
+
+def continued(model: Decoder, input_ids: Tensor, prompts: Prompts) -> Tensor:
+    """States (E, 1 + R, H) of the last token of each text's beginning and of all that follow.
+
+    Args:
+        model: Computes them.
+        input_ids: (E, T) right-padded ids of the whole texts.
+        prompts: Their beginnings.
+    """
+    cache = DynamicCache(config=model.config)
+    of_prompts = model.hidden(prompts.input_ids, cache=cache)  # (U, P, H)
+    last = of_prompts[prompts.which, prompts.lengths - 1][:, None]
+    if prompts.rest == 0:
+        return last
+    for layer in filled_layers(cache, prompts.input_ids.shape[1]):
+        layer.keys, layer.values = layer.keys[prompts.which], layer.values[prompts.which]
+    steps = torch.arange(prompts.rest, device=input_ids.device)
+    positions = (prompts.lengths[:, None] + steps).clamp(max=input_ids.shape[1] - 1)  # (E, R)
+    columns = torch.arange(prompts.input_ids.shape[1], device=input_ids.device)
+    before = (columns < prompts.lengths[:, None])[:, None].expand(-1, prompts.rest, -1)  # (E, R, P)
+    after = (steps <= steps[:, None]).expand(len(input_ids), -1, -1)  # (E, R, R)
+    mask = model.attention_mask(torch.cat([before, after], 2))
+    following = model.hidden(input_ids.gather(1, positions), mask, positions, cache)
+    return torch.cat([last, following], 1)
+
+
+class FilledLayer(Protocol):
+    """A layer of a cache: keys and values, (B, heads, tokens, depth)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+def filled_layers(cache: DynamicCache, tokens: int) -> list[FilledLayer]:
+    """The layers of a cache.
+
+    Raises:
+        ModelError: If one holds something else than keys and values of ``tokens`` tokens.
+    """
+    for number, layer in enumerate(cache.layers):
+        keys, values = (getattr(layer, name, None) for name in ("keys", "values"))
+        held = [part.shape[-2] if isinstance(part, Tensor) and part.ndim == 4 else 0 for part in (keys, values)]
+        if held != [tokens, tokens] or not isinstance(layer, DynamicLayer):
+            raise ModelError(
+                f"expected keys and values of {tokens} tokens in layer {number}, got {held[0] or 'none'} in a "
+                f"{type(layer).__name__}; use the model without a cache"
+            )
+    return cast(list[FilledLayer], cache.layers)
