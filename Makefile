@@ -4,18 +4,25 @@
 PYTHON ?= python3
 VENV ?= .venv
 # The CPU build of torch is installed first: on Linux the default build brings gigabytes of CUDA libraries.
-# With an NVIDIA GPU: make TORCH_INDEX= ...
-TORCH ?= torch==2.13.0
+# With an NVIDIA GPU: make TORCH_INDEX= ... takes the CUDA build of the same release.
+TESTED_TORCH := torch==2.13.0
+TORCH ?= $(TESTED_TORCH)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 ARGS ?=
+VARY ?= transformers
+ifeq ($(TORCH),1)
+override TORCH := $(TESTED_TORCH)
+override VARY += torch
+endif
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCKED := $(PIP) install --no-deps --require-hashes --no-build-isolation --use-pep517
 OLD_PYTHON := Set PYTHON, for example: make PYTHON=python3.12 test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow check lint types format assets bench clean
+.PHONY: help demo test slow check lint types format assets bench lock drift clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [ARGS='more arguments'] [PYTHON=python3.12]"; echo
@@ -25,7 +32,7 @@ demo: $(VENV)/.runtime ## Install if needed, then run the demo
 	@$(BIN)/textgym demo $(ARGS)
 
 test: $(VENV)/.dev ## Install if needed, then run the tests (make test ARGS="-k rouge")
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -m "not slow" --durations=20 $(ARGS)
 
 slow: $(VENV)/.dev ## Run the tests of minutes that `make test` leaves out
 	$(BIN)/pytest -m slow $(ARGS)
@@ -38,6 +45,7 @@ lint: $(VENV)/.dev ## Check style and formatting with ruff
 
 types: $(VENV)/.dev ## Check the types with mypy --strict
 	$(BIN)/mypy
+	MYPYPATH=tools $(BIN)/mypy tools
 
 format: $(VENV)/.dev ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format
@@ -49,11 +57,17 @@ assets: $(VENV)/.dev ## Rebuild the models that ship with the package
 bench: $(VENV)/.runtime ## Run the benchmarks that need no GPU and nothing else installed
 	@set -e; for name in ppo rollout scaling env; do $(BIN)/textgym bench $$name $(ARGS); done
 
+lock: $(VENV)/.dev ## Write the lock files anew, with the newest release of everything but torch
+	$(BIN)/python tools/lock.py "$(TORCH)"
+
+drift: $(VENV)/.dev ## Run tests with the newest, oldest and other releases, hours (TORCH=1: of torch too; FRESH=1: again)
+	$(BIN)/python tools/drift.py --torch "$(TORCH)" --torch-index "$(TORCH_INDEX)" $(addprefix --vary=,$(VARY)) $(if $(FRESH),--fresh) $(ARGS)
+
 clean: ## Remove .venv, caches and build products; runs/ stays
 	rm -rf $(VENV) build dist textgym.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find textgym agents reward_models tests examples benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
-# Stamps: pip runs again only after pyproject.toml has changed.
+# Stamps: pip runs again only after pyproject.toml or a lock file has changed.
 
 $(VENV)/.python:
 	@command -v $(PYTHON) >/dev/null || { echo "Expected Python >= 3.11, found no '$(PYTHON)'. $(OLD_PYTHON)" >&2; exit 1; }
@@ -65,13 +79,20 @@ $(VENV)/.python:
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.runtime: pyproject.toml | $(VENV)/.python
+# The lock files name every package but torch, with hashes, so nothing is left to pip's resolver, and what builds packages
+# from source is the locked setuptools. The last line adds what only a CUDA build of torch needs; nothing to the CPU build.
+$(VENV)/.runtime: pyproject.toml requirements.lock | $(VENV)/.python
 	@echo "Installing textgym and what it needs into $(VENV) (once; a few minutes)"
 	@$(PIP) install --no-deps --retries 1 $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH)
-	@$(PIP) install --editable .
+	@awk '/^[^ ]/ { keep = /^setuptools==/ } keep' requirements.lock > $(VENV)/setuptools.lock
+	@$(LOCKED) -r $(VENV)/setuptools.lock
+	@$(LOCKED) -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) install $(TORCH)
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/.runtime
+$(VENV)/.dev: requirements-dev.lock | $(VENV)/.runtime
 	@echo "Installing the developer tools into $(VENV)"
-	@$(PIP) install --editable '.[dev]'
+	@$(LOCKED) -r requirements-dev.lock
+	@$(BIN)/python -m pip --disable-pip-version-check check
 	@touch $@

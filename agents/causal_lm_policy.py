@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from gymnasium import spaces
@@ -17,16 +17,19 @@ from stable_baselines3.common.utils import get_device
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from textgym.agents.cache_pool import CachePool
 from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.agents.features import NoFeatures
+from textgym.agents.first_ratio import FirstRatio
+from textgym.agents.health import refuse_bad_steps
+from textgym.agents.observations import TextBatch, check_spaces, check_suppressed, read_ids, read_observation
 from textgym.agents.policy_record import check_policy_record, rebuild_model, spaces_of, token_observation_space
 from textgym.agents.prefix_sharing import EpisodeBatch, share_prefixes
 from textgym.agents.prompt_sharing import hidden_states
 from textgym.errors import TokenizerMismatchError
 from textgym.models.card import CARD, write_card
-from textgym.models.decoding_copy import DecodingCopy
 from textgym.models.language_model import LanguageModel, Precision, load_language_model
-from textgym.models.prefix_cache import Match, PrefixCache, last_hidden
+from textgym.models.prefix_cache import last_hidden
 from textgym.models.sampling import Sample, log_prob_and_entropy, log_probs_of, sample_tokens
 from textgym.spaces import TokenSpace
 from textgym.types import BoolArray
@@ -48,6 +51,7 @@ class PolicyOptions:
     suppress_tokens: tuple[int, ...] = ()
     gradient_checkpointing: bool = False
     compile: bool = False
+    tolerate_mismatch: bool = False
 
     def __post_init__(self) -> None:
         if self.critic not in ("detached", "shared", "separate"):
@@ -88,11 +92,14 @@ class CausalLMPolicy(ActorCriticPolicy):
         gradient_checkpointing: Recompute activations in the backward pass, for memory.
         compile: Fuse the passes over whole texts with ``torch.compile``, which takes half a minute at the first update
             (and a C++ compiler on CPUs). It pays on GPUs and in bf16.
+        tolerate_mismatch: Warn, instead of raising an error, where the first update gives the tokens of the rollout
+            other probabilities than they were drawn with (:mod:`~textgym.agents.first_ratio`).
         optimizer_class, optimizer_kwargs: AdamW by default, with eps 1e-5 and no weight decay.
         use_sde: Must be false; accepted because Stable-Baselines3 passes it.
 
     Raises:
-        ModelError: If the context of the model is shorter than the observations, which hold prompt and response.
+        ModelError: If the context of the model is shorter than the observations, which hold prompt and response, or
+            there is nothing to train.
         TokenizerMismatchError: If model and environment have different tokenizers.
         ValueError: For an observation or action space of another kind, or an option out of range.
     """
@@ -115,16 +122,24 @@ class CausalLMPolicy(ActorCriticPolicy):
         suppress_tokens: Sequence[int] = (),
         gradient_checkpointing: bool = False,
         compile: bool = False,
+        tolerate_mismatch: bool = False,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
         optimizer_kwargs: dict[str, Any] | None = None,
         use_sde: bool = False,
     ) -> None:
-        _check_spaces(observation_space, action_space, use_sde)
+        check_spaces(observation_space, action_space, use_sde)
         options = PolicyOptions(
-            critic, temperature, precision, lora_rank, tuple(map(int, suppress_tokens)), gradient_checkpointing, compile
+            critic,
+            temperature,
+            precision,
+            lora_rank,
+            tuple(map(int, suppress_tokens)),
+            gradient_checkpointing,
+            compile,
+            tolerate_mismatch,
         )
         assert isinstance(action_space, spaces.Discrete)
-        _check_suppressed(options.suppress_tokens, int(action_space.n))
+        check_suppressed(options.suppress_tokens, int(action_space.n))
         if optimizer_kwargs is None:
             optimizer_kwargs = {"eps": 1e-5, "weight_decay": 0.0} if optimizer_class is torch.optim.AdamW else {}
         # _build, which the parent's constructor calls, needs these; they are no modules, so they may come first.
@@ -153,6 +168,9 @@ class CausalLMPolicy(ActorCriticPolicy):
         assert width is not None
         self.model.require_context(width[0])
         self.model.restrict_vocabulary(int(self.action_space.n))
+        if self.options.lora_rank is None:
+            self.model.require_trainable()
+            self.model.hold_masters()
         self.critic = copy.deepcopy(self.model) if self.options.critic == "separate" else None
         for network in filter(None, (self.model, self.critic)):
             if self.options.lora_rank is not None:
@@ -168,8 +186,10 @@ class CausalLMPolicy(ActorCriticPolicy):
         nn.init.zeros_(self.value_head.bias)
         self._actor_caches = CachePool(self.model)
         self._critic_caches = self._actor_caches if self.critic is None else CachePool(self.critic)
+        self._first_ratio = FirstRatio(self.model, self.options.tolerate_mismatch)
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         self.optimizer = self.optimizer_class(trainable, **{"lr": lr_schedule(1), **self.optimizer_kwargs})
+        refuse_bad_steps(self.optimizer)  # of Stable-Baselines3's algorithms, which check nothing
 
     # ------------------------------------------------------------------ acting
     def forward(self, obs: dict[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
@@ -182,9 +202,11 @@ class CausalLMPolicy(ActorCriticPolicy):
         Returns:
             Actions (B,), values (B, 1), log-probabilities (B,). Values are 0 while :attr:`values_come_later`.
         """
-        batch = _read_ids(obs)
+        batch = read_ids(obs)
         states, logits = self._act(batch)
         actions, log_probs = _choose(logits, deterministic)
+        if not self.training:
+            self._first_ratio.remember(batch, actions, log_probs)
         if self.critic is None:
             values = self.value_head(states)
         elif self.values_come_later:
@@ -195,7 +217,7 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     def predict_values(self, obs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
         """Values (B, 1) of the observed texts; those that :attr:`ended` names are not read, and have value 0."""
-        ids, lengths = _read_ids(obs)
+        ids, lengths = read_ids(obs)
         ended = torch.zeros_like(lengths, dtype=torch.bool)
         if self.ended is not None and len(self.ended) == len(ids):
             ended, self.ended = torch.as_tensor(self.ended, device=ids.device), None
@@ -208,11 +230,11 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     def get_distribution(self, obs: dict[str, Tensor]) -> Distribution:  # type: ignore[override]
         """The categorical distribution of the next token."""
-        _, logits = self._act(_read_ids(obs))
+        _, logits = self._act(read_ids(obs))
         return self.action_dist.proba_distribution(action_logits=logits)
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
-        _, logits = self._act(_read_ids(observation))
+        _, logits = self._act(read_ids(observation))
         return _choose(logits, deterministic).tokens
 
     # ---------------------------------------------------------------- learning
@@ -227,10 +249,15 @@ class CausalLMPolicy(ActorCriticPolicy):
 
         Returns:
             Values (N, 1), log-probabilities (N,), entropies (N,).
+
+        Raises:
+            ModelError: At the first update, if the log-probabilities are not those of the rollout.
         """
         batch = obs if isinstance(obs, EpisodeBatch) else share_prefixes(*read_observation(obs))
         states = hidden_states(self.model, batch)  # (N, H)
         log_probs, entropy = log_prob_and_entropy(self.action_logits(states), actions.long().flatten())
+        if self.training:
+            self._first_ratio.compare(batch, actions, log_probs)
         if self.critic is not None:
             return self.critic_values(batch), log_probs, entropy
         return self.value_head(states.detach() if self.options.critic == "detached" else states), log_probs, entropy
@@ -332,6 +359,8 @@ class CausalLMPolicy(ActorCriticPolicy):
             self.model.network.config.save_pretrained(folder / "model")
         if self.model.source is not None:
             self.model.tokenizer.save(folder / "model")
+        if self.model.adapter is not None and self.options.lora_rank is None:
+            self.model.adapter.active_peft_config.save_pretrained(folder / "adapter")
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
@@ -354,59 +383,6 @@ class CausalLMPolicy(ActorCriticPolicy):
         return last_hidden(caches.model, *batch) if torch.is_grad_enabled() else caches.hidden(*batch)
 
 
-class CachePool:
-    """A few prefix caches, because training and evaluation environments take turns with one policy."""
-
-    def __init__(self, model: LanguageModel, size: int = 2) -> None:
-        self.model, self.size = model, size
-        self.decoder = DecodingCopy(model)
-        self._caches: list[PrefixCache] = []  # least recently used first
-
-    def clear(self) -> None:
-        """Drop everything cached."""
-        for cache in self._caches:
-            cache.drop()
-
-    def reset(self) -> None:
-        """Begin as if new: no caches, no recorded steps, no copy to decode with."""
-        self._caches, self.decoder = [], DecodingCopy(self.model)
-
-    def hidden(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        """Hidden state (B, H) of each row's last token, from a cache that knows most of the rows."""
-        cache, match = self._find(input_ids, lengths)
-        if cache in self._caches:
-            self._caches.remove(cache)
-        self._caches = [*self._caches[-(self.size - 1) :], cache]
-        return cache.hidden(input_ids, lengths, match)
-
-    def _find(self, input_ids: Tensor, lengths: Tensor) -> tuple[PrefixCache, Match | None]:
-        """The cache to use and how the rows match it: one that knows them, else an empty one, else a new one."""
-        rows, width = input_ids.shape
-        fitting = [cache for cache in reversed(self._caches) if (cache.rows, cache.width) == (rows, width)]
-        best, most = None, 0
-        for cache in fitting:
-            match = cache.match(input_ids, lengths)
-            known = int((match.extended | match.unchanged).sum())
-            if known > most:
-                best, most = (cache, match), known
-            if 2 * most > rows:  # hardly another knows more
-                break
-        if best is not None:
-            return best
-        empty = next((cache for cache in fitting if cache.is_empty), None)
-        return empty or PrefixCache(self.model, rows, width, self.decoder), None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return CachePool, (self.model, self.size)  # a copy begins with nothing cached
-
-
-class TextBatch(NamedTuple):
-    """Right-padded ids (B, L) and their real lengths (B,)."""
-
-    input_ids: Tensor
-    lengths: Tensor
-
-
 def _choose(logits: Tensor, deterministic: bool) -> Sample:
     if not deterministic:
         return sample_tokens(logits)
@@ -414,43 +390,8 @@ def _choose(logits: Tensor, deterministic: bool) -> Sample:
     return Sample(tokens, log_probs_of(logits, tokens))
 
 
-def read_observation(obs: dict[str, Tensor]) -> TextBatch:
-    """Read ids and lengths from batched observations; lengths come from the mask, never from the ids."""
-    return TextBatch(obs["input_ids"].long(), obs["attention_mask"].sum(1, dtype=torch.long))
-
-
-def _read_ids(obs: dict[str, Tensor]) -> TextBatch:
-    """Read observations that come from an environment, after a look at their type; buffers hold them as floats."""
-    if obs["input_ids"].is_floating_point() or obs["attention_mask"].is_floating_point():
-        raise ValueError(
-            f"expected token ids and a mask of integers, got {obs['input_ids'].dtype} and "
-            f"{obs['attention_mask'].dtype}; if the environment is in a VecNormalize, make that with norm_obs=False"
-        )
-    return read_observation(obs)
-
-
 def _zero_schedule(_: float) -> float:
     return 0.0
-
-
-def _check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], use_sde: bool) -> None:
-    keys: Iterable[str] = observation_space if isinstance(observation_space, spaces.Dict) else ()
-    if not {"input_ids", "attention_mask"} <= set(keys) or not isinstance(action_space, spaces.Discrete):
-        raise ValueError(
-            "expected a token-level text environment (Dict observation with input_ids and attention_mask, Discrete "
-            f"actions), got {type(observation_space).__name__} and {type(action_space).__name__}; use e.g. TextSumm-v0"
-        )
-    if use_sde:
-        raise ValueError("expected use_sde=False, got True; tokens are discrete actions")
-
-
-def _check_suppressed(tokens: tuple[int, ...], actions: int) -> None:
-    if outside := sorted(token for token in tokens if not 0 <= token < actions):
-        raise ValueError(
-            f"expected suppress_tokens from 0 to {actions - 1}, got {outside[0]}; use ids of the model's tokenizer"
-        )
-    if len(set(tokens)) == actions:
-        raise ValueError(f"expected a token that is not suppressed, got all {actions} suppressed; leave some out")
 
 
 def _check_tokenizer(model: LanguageModel, action_space: spaces.Discrete) -> None:

@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textgym.types import FloatArray
+from textgym.types import BoolArray, FloatArray, IntArray
+
+_MOST_CHANGES = 10.0  # of the KL coefficient by one batch
+_SMALLEST, _LARGEST = 1e-12, 1e12  # bounds of the KL coefficient: no factor leads back from 0 or infinity
 
 
 def generalized_advantages(
@@ -106,13 +109,33 @@ def adapt_kl_coef(kl_coef: float, kl: float, target: float, episodes: int, horiz
         kl: KL of the last batch, summed per text, in nats.
         target: KL to hold.
         episodes: Texts in the batch.
-        horizon: Texts over which the coefficient may change by the factor e^0.2.
+        horizon: Texts over which the coefficient may change by a fifth. A batch of more texts counts as several changes
+            in a row (ten at most): added up, five of them would make the coefficient zero, and more of them negative.
 
     Returns:
-        The next coefficient.
+        The next coefficient; above 0 if ``kl_coef`` is.
     """
     error = float(np.clip(kl / target - 1.0, -0.2, 0.2))
-    return kl_coef * (1.0 + error * episodes / horizon)
+    share = episodes / horizon
+    factor = 1.0 + error * share if share <= 1.0 else (1.0 + error) ** min(share, _MOST_CHANGES)
+    return min(max(kl_coef * factor, _SMALLEST), _LARGEST) if kl_coef > 0 else kl_coef
+
+
+def token_numbers(starts: BoolArray, before: IntArray) -> IntArray:
+    """Number the tokens of each environment's texts, from 1.
+
+    Args:
+        starts: (T, B) whether a text starts with the step.
+        before: (B,) tokens, before the first step, of the texts that go on with it.
+
+    Returns:
+        (T, B); at a text's last step this is its length.
+    """
+    numbers = np.zeros(starts.shape, dtype=np.int64)
+    for step, begins in enumerate(starts):
+        before = np.where(begins, 0, before) + 1
+        numbers[step] = before
+    return numbers
 
 
 def scale_rewards(rewards: FloatArray, spread: float | None = None, clip: float | None = None) -> FloatArray:

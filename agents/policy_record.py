@@ -24,6 +24,8 @@ from textgym.agents.stored_values import (
     truth,
 )
 from textgym.errors import CheckpointError, TextGymError
+from textgym.hub import is_adapter
+from textgym.models.adapters import rebuild_adapter
 from textgym.models.language_model import LanguageModel
 from textgym.models.proportions import proportionate
 from textgym.spaces import TokenIds, TokenSpace
@@ -37,10 +39,12 @@ _OPTIONS: Mapping[str, Check] = {
     "suppress_tokens": listed(integer),
     "gradient_checkpointing": truth,
     "compile": truth,
+    "tolerate_mismatch": truth,
 }
 _RECORD: Mapping[str, Check] = {
     "kind": text,
-    "options": fields(_OPTIONS),
+    # Checkpoints of before the option go on.
+    "options": lambda value: isinstance(value, dict) and fields(_OPTIONS)({"tolerate_mismatch": False, **value}),
     "width": positive,
     "longest_prompt": positive,
     "dtype": lambda value: isinstance(value, str) and value in _DTYPES,
@@ -99,4 +103,8 @@ def rebuild_model(record: dict[str, Any], folder: Path) -> LanguageModel:
             "code from a checkpoint is not run: register the classes of the model before loading"
         ) from error
     has_tokenizer = (folder / "model" / "tokenizer.json").is_file()
-    return LanguageModel(network, str(folder / "model") if has_tokenizer else None, record["options"]["precision"])
+    wrapper = rebuild_adapter(network, folder / "adapter") if is_adapter(folder / "adapter") else None
+    model = LanguageModel(network, str(folder / "model") if has_tokenizer else None, record["options"]["precision"])
+    if wrapper is not None:
+        model.adopt_adapter(wrapper)
+    return model

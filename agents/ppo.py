@@ -21,6 +21,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from textgym.agents.causal_lm_policy import CausalLMPolicy
+from textgym.agents.first_ratio import KL, check_equal
+from textgym.agents.health import Watch, clip_gradients, require_finite
 from textgym.agents.losses import (
     adapt_kl_coef,
     clipped_policy_loss,
@@ -28,7 +30,9 @@ from textgym.agents.losses import (
     kl_estimates,
     normalize_advantages,
     scale_rewards,
+    token_numbers,
 )
+from textgym.agents.ppo_metrics import describe_texts, mean
 from textgym.agents.ppo_state import load_ppo, save_ppo
 from textgym.agents.prefix_sharing import EpisodeBatch
 from textgym.agents.prompt_sharing import hidden_states
@@ -36,7 +40,10 @@ from textgym.agents.rollout_buffer import EpisodeRolloutBuffer, Segment, split_s
 from textgym.errors import ModelError
 from textgym.models.language_model import LanguageModel
 from textgym.models.sampling import log_probs_of
+from textgym.models.weights import WeightsWatch
 from textgym.types import FloatArray
+
+_LARGE_ERROR = 30.0  # of the values, on average: at it the policy moves about half as far as with rewards of order 1
 
 
 class PPO(stable_baselines3.PPO):
@@ -66,8 +73,8 @@ class PPO(stable_baselines3.PPO):
         whiten_rewards: Divide scores by the standard deviation that those of the first rollout have (the mean is not
             shifted). The scale stays, because the value head learns it.
         clip_reward: Clip scores to plus or minus this.
-        recompute_log_probs: Score the rollout again with the training forward before updating. Default: only in bf16,
-            where cached decoding and the training forward differ visibly.
+        recompute_log_probs: Score the rollout again with the training forward before updating. Default: only in half
+            precision, where cached decoding and the training forward differ visibly.
         micro_batch_size: Transitions per forward and backward pass, for memory; gradients are accumulated.
         target_kl: Stop the epochs when the update moved further than 1.5 times this.
         tensorboard_log, policy_kwargs, verbose, seed, device, stats_window_size: As in Stable-Baselines3.
@@ -131,6 +138,10 @@ class PPO(stable_baselines3.PPO):
         self._metrics: dict[str, float] = {}
         self._values_are_centered = False
         self._score_spread: float | None = None
+        self._watch, self._largest_reward = Watch(), 0.0
+        self._scale_is_told = False
+        self._start: WeightsWatch | None = None  # of the weights that the policy shares with its reference at first
+        self._tokens_so_far = np.zeros(0, dtype=np.int64)  # (n_envs,) of the texts that the next rollout goes on with
         with warnings.catch_warnings():
             # Minibatches hold whole episodes, so the buffer size need not be a multiple of the batch size.
             warnings.filterwarnings("ignore", message="(?s).*mini-batch size.*")
@@ -181,10 +192,15 @@ class PPO(stable_baselines3.PPO):
 
     def _setup_model(self) -> None:
         super()._setup_model()
+        self._tokens_so_far = np.zeros(self.n_envs, dtype=np.int64)
         if self.policy.model.adapter is None:
             self._reference = copy.deepcopy(self.policy.model).eval().requires_grad_(False)
             if self.policy.options.compile:
                 self._reference.compile_trunk()
+        elif self.policy.options.lora_rank is None:  # an adapter that was trained before: it is the start
+            self.policy.model.remember_start()
+        self._start = WeightsWatch(self.policy.model)
+        self._start_values = torch.cat(self._start.probes)
 
     def set_reference(self, model: LanguageModel) -> None:
         """Let the KL penalty be to ``model`` from now on, instead of to the policy that training started from.
@@ -203,6 +219,7 @@ class PPO(stable_baselines3.PPO):
             raise ModelError(
                 f"expected a reference of the policy's architecture, got {model.source!r} ({error}); choose another"
             ) from None
+        self._start = None  # the policy does not start as its reference
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         # Stable-Baselines3 counts the rollout just made, so that a rate that decays to 0 wastes the last iteration.
@@ -242,14 +259,16 @@ class PPO(stable_baselines3.PPO):
         buffer = self.rollout_buffer
         reference = self._score_rollout(self._reference_log_probs)
         recompute = self.recompute_log_probs
-        if recompute or (recompute is None and self.policy.options.precision == "bf16"):
+        if recompute or (recompute is None and self.policy.model.rounds_to_half):
             buffer.log_probs = self._score_rollout(self._log_probs).astype(np.float32)
         kl = kl_estimates(buffer.log_probs.astype(np.float64), reference)
+        self._check_start(kl.k1)
         scores = self._scores(buffer.rewards.astype(np.float64))
         buffer.rewards = (scores - self.kl_coef * kl.k1).astype(np.float32)
         if self.finished and not self._values_are_centered:
             self._center_values(scores)
         buffer.recompute_returns()
+        self._look_at_scale()
         self._record_rollout(kl.k1, kl.k3)
         if self.kl_target is not None and self.finished:
             self.kl_coef = adapt_kl_coef(
@@ -267,6 +286,24 @@ class PPO(stable_baselines3.PPO):
         self.rollout_buffer.shift_values(mean)
         self._values_are_centered = True
 
+    def _check_start(self, k1: FloatArray) -> None:
+        """Before the first update the KL is 0, if nobody changed the policy or its reference since it was built."""
+        start, self._start = self._start, None
+        if start is not None and not start.sees_change() and torch.equal(torch.cat(start.probes), self._start_values):
+            check_equal(torch.from_numpy(k1), self.policy.model, KL, self.policy.options.tolerate_mismatch)
+
+    def _look_at_scale(self) -> None:
+        """Warn, once, of rewards whose value loss takes up the gradient: it is clipped as a whole."""
+        error = float(np.sqrt(np.mean(np.square(self.rollout_buffer.advantages, dtype=np.float64))))
+        if error > _LARGE_ERROR and not self._scale_is_told:
+            self._scale_is_told = True
+            warnings.warn(
+                f"expected rewards of order 1, got some that are {error:.1e} off their predicted values: the value "
+                f"loss then fills the gradient, which is clipped at {self.max_grad_norm:g}, and the policy hardly "
+                "moves; divide the reward, or pass whiten_rewards=True (textgym train --whiten-rewards)",
+                stacklevel=2,
+            )
+
     def _scores(self, rewards: FloatArray) -> FloatArray:
         """Terminal scores (T, B), scaled and clipped, minus what a missing EOS costs."""
         ends = [(step, env) for step, env, _ in self.finished]
@@ -279,6 +316,7 @@ class PPO(stable_baselines3.PPO):
         for step, env, info in self.finished:
             if info.get("finish_reason") == "length":
                 rewards[step, env] -= self.missing_eos_penalty
+        self._largest_reward = float(np.abs(rewards).max(initial=0.0))
         return rewards
 
     @torch.no_grad()
@@ -305,7 +343,7 @@ class PPO(stable_baselines3.PPO):
     def _reference_log_probs(self, batch: EpisodeBatch, actions: Tensor) -> Tensor:
         if self._reference is not None:
             return self._log_probs(batch, actions, self._reference)
-        with self.policy.model.without_adapter():
+        with self.policy.model.as_start():
             return self._log_probs(batch, actions)
 
     # ------------------------------------------------------------------ update
@@ -329,9 +367,9 @@ class PPO(stable_baselines3.PPO):
             statistics = self._accumulate_gradients(members)
             if self.target_kl is not None and statistics["approx_kl"] > 1.5 * self.target_kl:
                 return False
-            norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            norm = clip_gradients(self.policy.parameters(), self.max_grad_norm, self._largest_reward)
             self.policy.optimizer.step()
-            steps.append({**statistics, "grad_norm": float(norm)})
+            steps.append({**statistics, "grad_norm": norm})
         return True
 
     def _accumulate_gradients(self, members: list[Segment]) -> dict[str, float]:
@@ -350,8 +388,7 @@ class PPO(stable_baselines3.PPO):
             (loss * share).backward()
             for name, value in statistics.items():
                 total[name] = max(total[name], value) if name == "ratio_max" else total[name] + share * value
-        if not math.isfinite(total["loss"]):
-            raise FloatingPointError(f"expected a finite loss, got {total['loss']}; lower the learning rate")
+        require_finite("loss", total["loss"], self._largest_reward)
         return total
 
     def _loss(self, sample: Any, advantages: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -381,9 +418,10 @@ class PPO(stable_baselines3.PPO):
     # -------------------------------------------------------------------- logs
     def _record_rollout(self, k1: FloatArray, k3: FloatArray) -> None:
         infos = [info for _, _, info in self.finished]
-        lengths = [info["episode"]["l"] for info in infos if "episode" in info]
+        numbers = token_numbers(self.rollout_buffer.episode_starts > 0, self._tokens_so_far)
+        self._tokens_so_far = numbers[-1]
         # Per token times tokens per text: the rollout holds pieces of texts too, which a sum over texts would miscount.
-        length = _mean(lengths) if lengths else float(self.n_steps)
+        length = mean([numbers[step, env] for step, env, _ in self.finished]) if infos else float(self.n_steps)
         metrics = {
             "kl": float(k1.mean()) * length,
             "kl_k3": float(k3.mean()) * length,
@@ -391,7 +429,7 @@ class PPO(stable_baselines3.PPO):
             "texts": float(len(infos)),
         }
         if infos:
-            metrics |= _describe_texts(infos) | {"length": length}
+            metrics |= describe_texts(infos) | {"length": length}
         if metrics["kl"] < -1.0 and metrics["texts"] >= 16:
             warnings.warn(
                 f"the KL to the reference is negative ({metrics['kl']:.2f} nats per text): sampled and scored "
@@ -404,12 +442,13 @@ class PPO(stable_baselines3.PPO):
         buffer, metrics = self.rollout_buffer, self._metrics
         for name in steps[0] if steps else ():
             values = [step[name] for step in steps]
-            metrics[name] = max(values) if name == "ratio_max" else _mean(values)
+            metrics[name] = max(values) if name == "ratio_max" else mean(values)
         metrics["explained_variance"] = float(explained_variance(buffer.values.flatten(), buffer.returns.flatten()))
         metrics["learning_rate"] = self.policy.optimizer.param_groups[0]["lr"]
         metrics["tokens_per_second"] = buffer.actions.size / max(1e-9, sum(self.seconds.values()))
         metrics["timesteps"] = float(self.num_timesteps)
         self.history.append(dict(metrics))
+        self._watch.look(metrics, self._largest_reward)
         for name, value in metrics.items():
             self.logger.record(f"textgym/{name}", value)
 
@@ -454,28 +493,3 @@ class PPO(stable_baselines3.PPO):
         """
         agent: PPO = load_ppo(cls, Path(path), env, device, changes)
         return agent
-
-
-def _describe_texts(infos: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over finished texts of what their environment tells; of other environments, of the episode's return."""
-    columns: dict[str, list[Any]] = defaultdict(list)
-    for info in infos:
-        rewards = info["rewards"] if isinstance(info.get("rewards"), dict) else {}
-        for name, reward in rewards.items():
-            columns[f"reward/{name}"].append(reward)
-        total = rewards.get("total", info.get("episode", {}).get("r"))
-        reason = info.get("finish_reason")
-        told = {
-            "reward": total,
-            "gold": info.get("gold"),
-            "success": info.get("is_success"),
-            "eos": None if reason is None else reason == "eos",
-        }
-        for name, value in told.items():
-            if value is not None:
-                columns[name].append(value)
-    return {name: _mean(values) for name, values in columns.items()}
-
-
-def _mean(values: list[Any]) -> float:
-    return float(np.mean(values)) if values else math.nan

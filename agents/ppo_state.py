@@ -9,14 +9,14 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor
+from torch import Tensor, nn
 
 from textgym.agents.causal_lm_policy import CausalLMPolicy
 from textgym.agents.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
@@ -40,6 +40,7 @@ from textgym.agents.stored_values import (
 )
 from textgym.agents.vec_env import get_vec_state, set_vec_state
 from textgym.errors import CheckpointError
+from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
 
 _KIND = "textgym.PPO"
 _SETTINGS: Mapping[str, Check] = {
@@ -94,40 +95,73 @@ _RECORD: Mapping[str, Check] = {
     "history": listed(mapped(optional(number))),
     "environment": plain,
     "tokens_so_far": optional(listed(integer)),
+    "infinite": optional(listed(text)),
 }
-_OPTIONAL = ("environment", "tokens_so_far")
+_OPTIONAL = ("environment", "tokens_so_far", "infinite")
 
 
-def save_ppo(agent: Any, folder: Path) -> None:
-    """Write ``agent``, a :class:`textgym.agents.PPO`, to ``folder``."""
-    tensors = {f"policy.{name}": tensor for name, tensor in unique_tensors(agent.policy.state_dict()).items()}
-    if agent._reference is not None:
-        reference = unique_tensors(agent._reference.state_dict())
-        tensors |= {f"reference.{name}": tensor for name, tensor in reference.items()}
-    tensors |= _optimizer_tensors(agent.policy.optimizer)
-    tensors |= {"rng.torch": torch.get_rng_state()}
+class Snapshot(NamedTuple):
+    """What a rollout changes of an agent, as it was when the rollout began: all but weights and optimizer.
+
+    Attributes:
+        tensors: States of random generators, and which episodes began.
+        record: Counters, settings, environments: plain values that nothing else refers to.
+    """
+
+    tensors: dict[str, Tensor]
+    record: dict[str, Any]
+
+
+def take_snapshot(agent: Any) -> Snapshot:
+    """Remember what the next rollout will change; up to the end of that rollout :func:`save_ppo` can go back to it."""
+    tensors = {"rng.torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors |= {f"rng.cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
     record = {
         "kind": _KIND,
-        "policy": agent.policy.describe(),
         "n_envs": agent.n_envs,
         "settings": {name: getattr(agent, name) for name in _SETTINGS},
         "schedules": {
             name: _constant(getattr(agent, name)) for name in ("learning_rate", "clip_range", "clip_range_vf")
         },
         "counters": {name: getattr(agent, name) for name in _COUNTERS},
-        "optimizer": {
-            "class": type(agent.policy.optimizer).__name__,
-            "param_groups": agent.policy.optimizer.state_dict()["param_groups"],
-        },
         "rng": {"python": random.getstate(), "numpy": to_json(np.random.get_state(legacy=False))},
-        "history": agent.history,
+        "history": list(agent.history),
     }
     if agent._last_obs is not None and agent.env is not None:
         record["environment"] = to_json(get_vec_state(agent.env))
-        tensors["episode_starts"] = torch.from_numpy(np.asarray(agent._last_episode_starts, dtype=np.uint8))
-    write_checkpoint(folder, tensors, record, agent.policy.save_config)
+        record["tokens_so_far"] = agent._tokens_so_far.tolist()
+        tensors["episode_starts"] = torch.from_numpy(np.array(agent._last_episode_starts, dtype=np.uint8))
+    return Snapshot(tensors, record)
+
+
+def save_ppo(agent: Any, folder: Path, snapshot: Snapshot | None = None) -> None:
+    """Write ``agent``, a :class:`textgym.agents.PPO`, to ``folder``.
+
+    Args:
+        agent: The agent, between iterations, or in the rollout that began at the snapshot.
+        folder: Where it goes.
+        snapshot: What the agent was when its rollout began; by default what it is now.
+
+    Raises:
+        CheckpointError: A weight or a moment of the optimizer is not finite.
+    """
+    now = take_snapshot(agent) if snapshot is None else snapshot
+    tensors, buffers = _named(agent.policy, "policy.")
+    if agent._reference is not None:
+        reference, more = _named(agent._reference, "reference.")
+        tensors, buffers = tensors | reference, buffers | more
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(agent.policy.optimizer).items()}
+    tensors |= now.tensors
+    optimizer = describe_optimizer(agent.policy.optimizer)
+    record = {**now.record, "policy": agent.policy.describe(), "optimizer": optimizer}
+    write_checkpoint(folder, tensors, record, agent.policy.save_config, may_be_infinite=buffers)
+
+
+def _named(module: nn.Module, prefix: str) -> tuple[dict[str, Tensor], set[str]]:
+    """Return the tensors of a module, and the names of those that are buffers, such as masks."""
+    tensors = {f"{prefix}{name}": tensor for name, tensor in unique_tensors(module.state_dict()).items()}
+    return tensors, {f"{prefix}{name}" for name, _ in module.named_buffers()}
 
 
 def load_ppo(cls: Any, folder: Path, env: VecEnv | None, device: torch.device | str, changes: dict[str, Any]) -> Any:
@@ -145,15 +179,16 @@ def load_ppo(cls: Any, folder: Path, env: VecEnv | None, device: torch.device | 
         _check_spaces(agent, *spaces_of(record["policy"]))
     agent._setup_model()
     agent.policy.model.source = record["policy"]["source"] or agent.policy.model.source
-    load_unique(agent.policy, _part(tensors, "policy."), folder)
+    load_unique(agent.policy, part(tensors, "policy."), folder)
     if agent._reference is not None:
-        load_unique(agent._reference, _part(tensors, "reference."), folder)
-    _restore_optimizer(agent.policy.optimizer, _part(tensors, "optimizer."), record["optimizer"])
+        load_unique(agent._reference, part(tensors, "reference."), folder)
+    restore_optimizer(agent.policy.optimizer, part(tensors, "optimizer."), record["optimizer"])
     for name in _COUNTERS:
         setattr(agent, name, record["counters"][name])
     agent.history = record["history"]
     if env is not None and "environment" in record:
         _restore_environment(agent, record["environment"], tensors["episode_starts"])
+        agent._tokens_so_far = np.array(record.get("tokens_so_far", agent._tokens_so_far), dtype=np.int64)
     _restore_generators(record["rng"], tensors)
     return agent
 
@@ -209,33 +244,6 @@ def _restore_generators(record: dict[str, Any], tensors: dict[str, Tensor]) -> N
         torch.cuda.set_rng_state_all(devices)
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {
-        f"optimizer.{index}.{name}": value.contiguous() if isinstance(value, Tensor) else torch.tensor(value)
-        for index, values in optimizer.state_dict()["state"].items()
-        for name, value in values.items()
-    }
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-    if record["class"] != type(optimizer).__name__:
-        raise CheckpointError(
-            f"expected optimizer {record['class']}, got {type(optimizer).__name__}; "
-            "pass the policy_kwargs of the run to load"
-        )
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = tensor
-    known = set().union(*(group.keys() for group in optimizer.param_groups))
-    if unknown := set().union(*(group.keys() for group in record["param_groups"])) - known:
-        raise CheckpointError(f"expected options of {record['class']} in a checkpoint, got {min(unknown)!r}")
-    groups = [
-        {**group, "betas": tuple(group["betas"])} if "betas" in group else group for group in record["param_groups"]
-    ]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
 def _constant(schedule: Any) -> dict[str, float] | float | None:
     """A schedule as JSON: a linear one by its ends, a constant one by its value."""
     inner = getattr(schedule, "value_schedule", schedule)
@@ -262,7 +270,3 @@ def _schedules(stored: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any
         else:
             arguments[name] = value
     return arguments
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from textgym.envs.prompts import prompt_pieces
+from textgym.agents.checkpoint import load_unique, unique_tensors
+from textgym.agents.health import clip_gradients, require_finite
+from textgym.envs.prompts import prompt_of
 from textgym.errors import DataError
 from textgym.models.generation import pad_rows
 from textgym.models.language_model import LanguageModel
+from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
 from textgym.tokenization import Tokenizer
-from textgym.types import Dataset, Example, Task
+from textgym.types import Dataset, FloatArray, Prompt, Task
 
 _POOL = 64  # batches whose texts are sorted by length together, so that little padding is computed
 
 
 class TokenPair(NamedTuple):
-    """A prompt and the response to imitate, as ids; the response ends with EOS."""
+    """A prompt and the response to imitate, as ids; the response ends with EOS, or as the chat template ends it."""
 
     prompt: list[int]
     response: list[int]
@@ -47,15 +51,16 @@ def encode_pairs(
         DataError: If no example has either, or nothing fits.
         ModelError: If the tokenizer has no token that ends a text.
     """
-    end = tokenizer.require_eos()
+    tokenizer.require_eos()
     count = len(dataset) if limit is None else min(limit, len(dataset))
     examples = [dataset[i] for i in range(count)]
-    prompts = _encode_prompts(task, examples, tokenizer)
+    asked = [prompt_of(task, example) for example in examples]
+    prompts = [prompt.ids for prompt in tokenizer.encode_prompts(asked, task.max_prompt_tokens)]
     pairs, too_long = [], 0
-    for example, prompt in zip(examples, prompts, strict=True):
+    for example, prompt, ids in zip(examples, asked, prompts, strict=True):
         for text in example.demonstrations or example.references:
-            response = [*tokenizer.encode_response(text), end]
-            fitting = _fit_prompt(task, example, tokenizer, prompt, (context_length or math.inf) - len(response))
+            response = [*tokenizer.encode_response(text), *tokenizer.response_end]
+            fitting = _fit_prompt(prompt, tokenizer, ids, (context_length or math.inf) - len(response))
             too_long += fitting is None
             if fitting is not None:
                 pairs.append(TokenPair(fitting, response))
@@ -74,29 +79,16 @@ def encode_pairs(
     return pairs
 
 
-def _fit_prompt(task: Task, example: Example, tokenizer: Tokenizer, prompt: list[int], room: float) -> list[int] | None:
+def _fit_prompt(prompt: Prompt, tokenizer: Tokenizer, ids: list[int], room: float) -> list[int] | None:
     """Return the prompt in at most ``room`` tokens; ``None`` if what stands around the document is longer already."""
-    if len(prompt) <= room:
-        return prompt
+    if len(ids) <= room:
+        return ids
     if room < 1:
         return None
     try:
-        return tokenizer.encode_prompt(*prompt_pieces(task, example), int(room)).ids
+        return tokenizer.encode_prompts([prompt], int(room))[0].ids
     except ValueError:
         return None
-
-
-def _encode_prompts(task: Task, examples: Sequence[Example], tokenizer: Tokenizer) -> list[list[int]]:
-    """Prompt ids as the environments give them, with one tokenizer call per distinct frame."""
-    pieces = [prompt_pieces(task, example) for example in examples]
-    prompts: list[list[int]] = [[] for _ in pieces]
-    for before, after in dict.fromkeys((before, after) for before, _, after in pieces):
-        rows = [row for row, piece in enumerate(pieces) if (piece[0], piece[2]) == (before, after)]
-        bodies = [pieces[row][1] for row in rows]
-        encoded = tokenizer.encode_prompts(before, bodies, after, task.max_prompt_tokens)
-        for row, (ids, _) in zip(rows, encoded, strict=True):
-            prompts[row] = ids
-    return prompts
 
 
 def response_loss(
@@ -115,7 +107,7 @@ def response_loss(
     target = torch.arange(1, ids.shape[1], device=ids.device)[None]  # position of the predicted token
     counted = target >= prompt_lengths  # (B, T-1)
     if prompt_share and rng is not None:
-        counted = counted | torch.from_numpy(rng.random(counted.shape) < prompt_share).to(ids.device)
+        counted = counted | torch.from_numpy(_draw(pairs, rng) < prompt_share).to(ids.device)
     rows, columns = (counted & (target < lengths[:, None])).nonzero(as_tuple=True)
     logits = model.logits(model.hidden(ids)[rows, columns])  # (N, V)
     return F.cross_entropy(logits, ids[rows, columns + 1])
@@ -126,56 +118,135 @@ def supervised_fine_tune(
     pairs: Sequence[TokenPair],
     *,
     steps: int,
-    batch_size: int = 32,
-    learning_rate: float = 5e-4,
-    warmup: float = 0.05,
-    prompt_share: float = 0.0,
-    max_grad_norm: float = 1.0,
-    seed: int = 0,
     progress: Callable[[int, float], object] | None = None,
+    **settings: Any,
 ) -> list[float]:
-    """Minimise the cross-entropy of the responses with AdamW, linear warm-up and cosine decay.
+    """Minimise the cross-entropy of the responses; all of :class:`SupervisedTraining` in one call.
 
     Args:
         model: Trained in place.
         pairs: Texts to imitate.
         steps: Optimizer steps.
+        progress: Called with (step, loss) after every step.
+        settings: Further arguments of :class:`SupervisedTraining`.
+
+    Returns:
+        Loss of every step, in nats per token.
+
+    Raises:
+        FloatingPointError: If a loss or a gradient is not finite; the weights are those of the step before.
+        ModelError: If a text is longer than the context of the model; :func:`encode_pairs` fits them.
+    """
+    training = SupervisedTraining(model, pairs, steps=steps, **settings)
+    while training.step < steps:
+        loss = training.advance()
+        if progress is not None:
+            progress(training.step - 1, loss)
+    return training.losses
+
+
+class SupervisedTraining:
+    """AdamW on the cross-entropy of the responses, with linear warm-up and cosine decay, step by step.
+
+    Args:
+        model: Trained in place.
+        pairs: Texts to imitate.
+        steps: Optimizer steps in all.
         batch_size: Texts per step.
         learning_rate: Peak learning rate.
         warmup: Share of the steps with a rising learning rate.
         prompt_share: See :func:`response_loss`.
         max_grad_norm: The gradient norm is clipped here.
         seed: Order of the texts.
-        progress: Called with (step, loss) after every step.
 
-    Returns:
-        Loss of every step, in nats per token.
+    Attributes:
+        losses: Of the steps so far, in nats per token.
 
     Raises:
-        FloatingPointError: If the loss is no longer finite.
-        ModelError: If a text is longer than the context of the model; :func:`encode_pairs` fits them.
+        ModelError: If a text is longer than the context of the model (:func:`encode_pairs` fits them), or all weights
+            are frozen.
     """
-    model.require_context(max(len(pair.prompt) + len(pair.response) for pair in pairs), "the longest text to imitate")
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(steps, warmup))
-    rng = np.random.default_rng(seed)
-    losses: list[float] = []
-    for step, batch in zip(range(steps), _batches(pairs, batch_size, rng), strict=False):
-        loss = response_loss(model, batch, prompt_share, rng)
-        optimizer.zero_grad(set_to_none=True)
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        pairs: Sequence[TokenPair],
+        *,
+        steps: int,
+        batch_size: int = 32,
+        learning_rate: float = 5e-4,
+        warmup: float = 0.05,
+        prompt_share: float = 0.0,
+        max_grad_norm: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        model.require_trainable()
+        model.hold_masters()
+        longest = max(len(pair.prompt) + len(pair.response) for pair in pairs)
+        model.require_context(longest, "the longest text to imitate")
+        self.losses: list[float] = []
+        self._model, self._prompt_share, self._max_grad_norm = model, prompt_share, max_grad_norm
+        self._learning_rate, self._share = learning_rate, _warmup_cosine(steps, warmup)
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            self._parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        )
+        self._rng = np.random.default_rng(seed)
+        self._batches = _batches(pairs, batch_size, self._rng)
+
+    @property
+    def step(self) -> int:
+        """Steps made so far."""
+        return len(self.losses)
+
+    def advance(self) -> float:
+        """Make one step.
+
+        Returns:
+            Its loss, in nats per token.
+
+        Raises:
+            FloatingPointError: If the loss or a gradient is not finite; the weights stay as they are.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate * self._share(self.step)
+        loss = response_loss(self._model, next(self._batches), self._prompt_share, self._rng)
+        self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise FloatingPointError(
-                f"expected a finite loss, got {losses[-1]} at step {step}; lower the learning rate"
-            )
-        if progress is not None:
-            progress(step, losses[-1])
-    return losses
+        require_finite(f"loss at step {self.step}", loss.item())
+        clip_gradients(self._parameters, self._max_grad_norm)
+        self._optimizer.step()
+        self.losses.append(loss.item())
+        return self.losses[-1]
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return what :meth:`restore` needs, as named tensors and JSON."""
+        tensors = {f"model.{name}": tensor for name, tensor in unique_tensors(self._model.state_dict()).items()}
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self._optimizer).items()}
+        return tensors, {"losses": self.losses, "optimizer": describe_optimizer(self._optimizer)}
+
+    def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any], folder: Path) -> None:
+        """Go on, bit for bit, where :meth:`state` was called on training with the same arguments.
+
+        Args:
+            tensors, record: What it returned.
+            folder: Where they come from, for errors.
+
+        Raises:
+            CheckpointError: They are of another model or optimizer.
+        """
+        load_unique(self._model, part(tensors, "model."), folder)
+        restore_optimizer(self._optimizer, part(tensors, "optimizer."), record["optimizer"])
+        while self.step < len(record["losses"]):  # the generator draws what it drew for the steps that were made
+            batch = next(self._batches)
+            if self._prompt_share:
+                _draw(batch, self._rng)
+            self.losses.append(float(record["losses"][self.step]))
+
+
+def _draw(pairs: Sequence[TokenPair], rng: np.random.Generator) -> FloatArray:
+    """A number in [0, 1) for every predicted token of the padded batch, (B, T-1)."""
+    return rng.random((len(pairs), max(len(pair.prompt) + len(pair.response) for pair in pairs) - 1))
 
 
 def _warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:

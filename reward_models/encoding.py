@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import torch
 
+from textgym.data.messages import unflatten
 from textgym.feedback.comparisons import ASSISTANT_TURN
 from textgym.tokenization import Tokenizer
+from textgym.types import Conversation, Prompt
 
 _CUE = 16
 _UNCUT = 2**31
@@ -30,7 +32,8 @@ class EncodedText(NamedTuple):
 class TextEncoder:
     r"""Prompt ids + response ids + EOS, at most ``max_length`` of them.
 
-    Prompts are framed as the tokenizer does it everywhere: by its BOS, or its chat template, where it has one.
+    Prompts are framed as the tokenizer does it everywhere: by its BOS, or its chat template, where it has one; the
+    template gets the messages of a conversation (``"User: ..."``, ``"\n\nHuman: ..."``), and ends the response.
 
     Texts that are too long are cut by these rules: a response keeps its head, and may use what the prompt leaves free,
     but always half of ``max_length``; a prompt keeps its head and its last 16 ids (the cue, such as ``"Summary:"``,
@@ -49,7 +52,8 @@ class TextEncoder:
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
         self.max_length = max_length
         self._tokenizer = tokenizer
-        self._eos = tokenizer.require_eos()  # where the score is read
+        tokenizer.require_eos()
+        self._end = tokenizer.response_end  # its last id is where the score is read
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> list[EncodedText]:
         """Encode ``n`` texts; equal prompts are tokenised once.
@@ -60,8 +64,7 @@ class TextEncoder:
         if len(prompts) != len(responses):
             raise ValueError(f"expected one prompt per response, got {len(prompts)} for {len(responses)}; repeat it")
         distinct = list(dict.fromkeys(prompts))
-        whole = [whole_characters(prompt) for prompt in distinct]
-        encoded = self._tokenizer.encode_prompts("", whole, "", _UNCUT)
+        encoded = self._tokenizer.encode_prompts([_prompt(prompt) for prompt in distinct], _UNCUT)
         known = {prompt: item.ids for prompt, item in zip(distinct, encoded, strict=True)}
         tails = self._tokenizer.encode_response_batch([whole_characters(response.strip()) for response in responses])
         return [
@@ -70,9 +73,20 @@ class TextEncoder:
         ]
 
     def _join(self, prompt: list[int], response: list[int], *, is_dialogue: bool) -> EncodedText:
-        room = max(self.max_length - len(prompt), self.max_length // 2) - 1
-        ending = [*response[:room], self._eos]
+        room = max(self.max_length - len(prompt), self.max_length // 2) - len(self._end)
+        ending = [*response[:room], *self._end]
         return EncodedText(_cut_middle(prompt, self.max_length - len(ending), is_dialogue), ending)
+
+
+def _prompt(text: str) -> Prompt:
+    """Return a prompt whose messages, if it has several, are known by its text alone, as records of feedback are."""
+    messages = unflatten(text)
+    turns = [place for place, message in enumerate(messages) if message.role == "user"]
+    if not turns:
+        return Prompt("", text, "")
+    place = turns[-1]
+    conversation = Conversation(messages[:place], "", messages[place].content, "", messages[place + 1 :])
+    return Prompt("", text, "", conversation)
 
 
 def whole_characters(text: str) -> str:

@@ -11,7 +11,7 @@ from torch import nn
 
 from textgym.reward_models import storage
 from textgym.reward_models.evidence import Evidence
-from textgym.reward_models.fitting import Training
+from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.learned import LearnedReward
 from textgym.reward_models.preference import PreferenceRewardModel
 from textgym.reward_models.report import FitReport
@@ -66,6 +66,7 @@ class RewardEnsemble(LearnedReward):
         criterion: str | None = None,
         validation_fraction: float = 0.1,
         seed: int = 0,
+        checkpoints: Checkpoints | None = None,
         **settings: Any,
     ) -> FitReport:
         """Fit every member to the same prompts, reweighted at random (Bayesian bootstrap); judge their mean.
@@ -74,6 +75,7 @@ class RewardEnsemble(LearnedReward):
             records, criterion: As `PreferenceRewardModel.fit`.
             validation_fraction: Share of the prompts that no member sees.
             seed: Of the split; member i is fitted with ``seed + i``.
+            checkpoints: Has a part for every member.
             settings: More arguments of `PreferenceRewardModel.fit`.
 
         Returns:
@@ -86,7 +88,14 @@ class RewardEnsemble(LearnedReward):
 
         def train(kept: Sequence[Record], evidence: Evidence) -> Training:
             reports = [
-                member.fit(kept, validation_fraction=0.0, seed=seed + number, resample=True, **settings)
+                member.fit(
+                    kept,
+                    validation_fraction=0.0,
+                    seed=seed + number,
+                    resample=True,
+                    checkpoints=checkpoints and checkpoints.part(f"member-{number}"),
+                    **settings,
+                )
                 for number, member in enumerate(self._models)
             ]
             losses = np.mean([report.losses for report in reports], axis=0).tolist()

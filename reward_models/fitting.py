@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from textgym.errors import RewardError, did_you_mean
+from textgym.errors import CheckpointError, RewardError, did_you_mean
+from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
 from textgym.reward_models.encoding import EncodedText, batches_of_like_length
 from textgym.reward_models.evidence import Observation
 from textgym.reward_models.likelihood import AnswerLikelihood, Answers
@@ -73,12 +75,28 @@ class Training(NamedTuple):
     severity: dict[str, float]
 
 
+class Checkpoints(Protocol):
+    """Where the state of a fit is kept, so that an interrupted one goes on where it was."""
+
+    def part(self, name: str) -> Checkpoints:
+        """Return the place of one of several fits."""
+
+    def restore(self, take: Callable[[dict[str, Tensor], dict[str, Any], Path], object]) -> bool:
+        """Call ``take(tensors, record, folder)`` with the newest state that can be used, if there is one."""
+
+    def save_if_due(
+        self, step: int, steps: int, state: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
+    ) -> None:
+        """Keep ``state()``, tensors by name and JSON, if it is time."""
+
+
 def train_scorer(
     model: ResponseScorer,
     observations: Sequence[Observation],
     texts: Sequence[Sequence[EncodedText]],
     settings: FitSettings,
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Training:
     """Minimise the negative log-likelihood with AdamW, linear warm-up and decay, and clipped gradients.
 
@@ -88,37 +106,108 @@ def train_scorer(
         texts: The encoded texts of each.
         settings: How to train.
         progress: Called after every step.
+        checkpoints: Where to go on from, bit for bit, and where to keep what is done; without, nothing is kept.
 
     Raises:
         RewardError: If a loss or a gradient is not finite; the weights are those of the step before.
     """
-    likelihood = AnswerLikelihood(observations, _centre(model, texts)).to(model.trunk.device)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = _optimizer(trained, likelihood, settings)
-    running = RunningReliability(len(likelihood.annotators), len(observations) // 2)
-    losses, norms = [], []
-    batches = _plan(texts, settings)
+    training = _ScorerTraining(model, observations, texts, settings)
+    if checkpoints is not None:
+        checkpoints.restore(training.restore)
     with model.precision(settings.precision):
-        for step, batch in enumerate(batches):
-            share = learning_rate_share(step, len(batches))
-            for group in optimizer.param_groups:
-                group["lr"] = share * group["peak"]
-            batch = sorted(batch, key=lambda i: len(texts[i]) != 2)  # as `score_groups` orders them
-            scores = model.score_groups([texts[i] for i in batch])  # (T,)
-            answers = likelihood.collate([observations[i] for i in batch], _numbered([texts[i] for i in batch]))
-            loss = likelihood(scores, answers).mean()
-            optimizer.zero_grad()
-            (loss + likelihood.penalty() / len(observations)).backward()
-            norm = torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
-            _check_finite(loss, norm, step, settings)
-            optimizer.step()
-            _update_reliability(likelihood, running, scores, answers)
-            losses.append(loss.item())
-            norms.append(norm.item())
+        while training.step < training.steps:
+            loss = training.advance()
+            if checkpoints is not None:
+                checkpoints.save_if_due(training.step, training.steps, training.state)
             if progress is not None:
-                progress(step + 1, len(batches), losses[-1])
-    steps = len(losses) // settings.epochs
-    return Training(losses, norms, steps, likelihood.reliability, likelihood.severity)
+                progress(training.step, training.steps, loss)
+    return training.outcome()
+
+
+class _ScorerTraining:
+    """One fit, step by step; arguments as for `train_scorer`."""
+
+    def __init__(
+        self,
+        model: ResponseScorer,
+        observations: Sequence[Observation],
+        texts: Sequence[Sequence[EncodedText]],
+        settings: FitSettings,
+    ) -> None:
+        self._model, self._observations, self._texts, self._settings = model, observations, texts, settings
+        self._likelihood = AnswerLikelihood(observations, _centre(model, texts)).to(model.trunk.device)
+        self._trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
+        self._optimizer = _optimizer(list(self._trained.values()), self._likelihood, settings)
+        self._running = RunningReliability(len(self._likelihood.annotators), len(observations) // 2)
+        self._losses: list[float] = []
+        self._norms: list[float] = []
+        self._batches = _plan(texts, settings)
+
+    @property
+    def step(self) -> int:
+        """Steps made so far."""
+        return len(self._losses)
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return len(self._batches)
+
+    def advance(self) -> float:
+        """Make one step; returns its loss, in nats per answer."""
+        texts, likelihood = self._texts, self._likelihood
+        share = learning_rate_share(self.step, self.steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = share * group["peak"]
+        batch = sorted(self._batches[self.step], key=lambda i: len(texts[i]) != 2)  # as `score_groups` orders them
+        scores = self._model.score_groups([texts[i] for i in batch])  # (T,)
+        answers = likelihood.collate([self._observations[i] for i in batch], _numbered([texts[i] for i in batch]))
+        loss = likelihood(scores, answers).mean()
+        self._optimizer.zero_grad()
+        (loss + likelihood.penalty() / len(self._observations)).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self._trained.values(), self._settings.max_grad_norm)
+        _check_finite(loss, _norm(self._optimizer), self.step, self._settings)
+        self._optimizer.step()
+        _update_reliability(likelihood, self._running, scores, answers)
+        self._losses.append(loss.item())
+        self._norms.append(norm.item())
+        return self._losses[-1]
+
+    def outcome(self) -> Training:
+        """What happened, after the last step."""
+        likelihood = self._likelihood
+        steps_per_epoch = self.steps // self._settings.epochs
+        return Training(self._losses, self._norms, steps_per_epoch, likelihood.reliability, likelihood.severity)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return what `restore` needs: tensors by name, and JSON."""
+        tensors = {f"model.{name}": each.detach().contiguous() for name, each in self._trained.items()}
+        tensors |= {f"likelihood.{name}": each.contiguous() for name, each in self._likelihood.state_dict().items()}
+        tensors |= {f"optimizer.{name}": each for name, each in optimizer_tensors(self._optimizer).items()}
+        return tensors, {
+            "losses": self._losses,
+            "gradient_norms": self._norms,
+            "seen": self._running.seen,
+            "optimizer": describe_optimizer(self._optimizer),
+        }
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any], folder: Path) -> None:
+        """Go on where `state` was called on a fit with the same arguments.
+
+        Raises:
+            CheckpointError: It was another fit.
+        """
+        weights = part(tensors, "model.")
+        shapes = {name: tuple(each.shape) for name, each in self._trained.items()}
+        if {name: tuple(each.shape) for name, each in weights.items()} != shapes or len(record["losses"]) > self.steps:
+            raise CheckpointError(f"expected the state of this fit in {folder}, got another one; start a new run")
+        for name, parameter in self._trained.items():
+            parameter.copy_(weights[name])
+        self._likelihood.load_state_dict(part(tensors, "likelihood."))
+        restore_optimizer(self._optimizer, part(tensors, "optimizer."), record["optimizer"])
+        self._running.restore(record["seen"])
+        self._losses, self._norms = list(map(float, record["losses"])), list(map(float, record["gradient_norms"]))
 
 
 @torch.no_grad()
@@ -161,6 +250,12 @@ def _numbered(groups: Sequence[Sequence[object]]) -> list[list[int]]:
 
 def _can_fuse(parameters: Sequence[Tensor]) -> bool:
     return all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
+
+
+def _norm(optimizer: torch.optim.Optimizer) -> Tensor:
+    """Norm of all gradients that a step would follow, those of the annotators' numbers included."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return torch.nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
 
 
 def _check_finite(loss: Tensor, norm: Tensor, step: int, settings: FitSettings) -> None:

@@ -27,7 +27,7 @@ from textgym.reward_models.evidence import (
     teaches,
     usable_records,
 )
-from textgym.reward_models.fitting import Training
+from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.report import CurvePoint, FitReport, judge
 from textgym.rewards import Scores
 from textgym.types import Comparison, Example, FloatArray, Interval, Record, Task
@@ -241,6 +241,7 @@ def learning_curve(
     held_out: float = 0.2,
     shares: Sequence[float] = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0),
     seed: int = 0,
+    checkpoints: Checkpoints | None = None,
     **settings: Any,
 ) -> list[CurvePoint]:
     """Held-out accuracy against the number of records, always on the same held-out answers.
@@ -254,6 +255,7 @@ def learning_curve(
         held_out: Share of the prompts to measure on.
         shares: Of the other records; shares that teach nothing are left out.
         seed: Of the split and the fits.
+        checkpoints: Has a part for every share.
         settings: More arguments of ``fit``.
 
     Raises:
@@ -266,7 +268,8 @@ def learning_curve(
     for size in sorted({round(share * len(train)) for share in shares}, reverse=True):
         if teaches(train[:size]):
             model = new_model()
-            report = model.fit(train[:size], validation_fraction=0.0, seed=seed, **settings)
+            kept = {} if checkpoints is None else {"checkpoints": checkpoints.part(f"records-{size}")}
+            report = model.fit(train[:size], validation_fraction=0.0, seed=seed, **kept, **settings)
             reliability = report.reliability if reliability is None else reliability
             points.append(CurvePoint(size, model.accuracy_on(outside, reliability=reliability)))
     return points[::-1]

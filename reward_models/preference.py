@@ -15,7 +15,7 @@ from textgym.models.language_model import LanguageModel, load_language_model
 from textgym.reward_models import storage
 from textgym.reward_models.encoding import EncodedText, TextEncoder
 from textgym.reward_models.evidence import Evidence, Observation
-from textgym.reward_models.fitting import FitSettings, Progress, Training, train_scorer
+from textgym.reward_models.fitting import Checkpoints, FitSettings, Progress, Training, train_scorer
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.report import FitReport
 from textgym.reward_models.scoring import Precision, ResponseScorer
@@ -93,6 +93,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         resample: bool = False,
         precision: Precision = "auto",
         progress: Progress | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> FitReport:
         """Learn from records of any kinds, mixed as they come, all weights at once; the normalisation starts anew.
 
@@ -114,6 +115,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
             resample: Weight the prompts at random by ``seed``, for the members of an ensemble.
             precision: ``"auto"`` (bf16 autocast on GPUs that have it), ``"fp32"`` or ``"bf16"``.
             progress: Called as ``progress(step, total_steps, loss)``.
+            checkpoints: Where to go on from, and where to keep the state of the fit on the way.
 
         Returns:
             The report, also kept as `report`.
@@ -123,13 +125,14 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
             RewardError: If the loss becomes infinite or NaN.
             ValueError: If a setting is out of range.
         """
+        self.trunk.hold_masters()
         settings = FitSettings(epochs, batch_size, learning_rate, weight_decay, max_grad_norm, seed, precision)
 
         def train(kept: Sequence[Record], evidence: Evidence) -> Training:
             observations = resampled(evidence.observations, seed) if resample else evidence.observations
             texts = self._encode(observations)
             self.try_sharing([(group[0], group[1]) for group in texts if len(group) == 2])
-            return train_scorer(self, observations, texts, settings, progress)
+            return train_scorer(self, observations, texts, settings, progress, checkpoints)
 
         return self._learn(records, criterion, validation_fraction, seed, train)
 

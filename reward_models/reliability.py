@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -64,6 +65,16 @@ class RunningReliability:
     def __init__(self, annotators: int, memory: int) -> None:
         self._annotators = annotators
         self._seen: deque[tuple[int, float, float]] = deque(maxlen=max(1, memory))
+
+    @property
+    def seen(self) -> list[tuple[int, float, float]]:
+        """What is remembered, oldest first: annotator, loss and log guess of each answer."""
+        return list(self._seen)
+
+    def restore(self, seen: Iterable[tuple[int, float, float]]) -> None:
+        """Remember what `seen` gave, and nothing else."""
+        self._seen.clear()
+        self._seen.extend((int(annotator), float(loss), float(guess)) for annotator, loss, guess in seen)
 
     def update(self, losses: Tensor, log_guess: Tensor, annotators: Tensor) -> Tensor:
         """Remember answers, and return the log odds of all reliabilities, (A,).

@@ -26,14 +26,19 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "textgym.assets",
         "textgym.chat",
+        "textgym.disk",
+        "textgym.chat_sandbox",
         "textgym.consent",
         "textgym.errors",
         "textgym.escaping",
         "textgym.foreign",
         "textgym.hub",
+        "textgym.locks",
+        "textgym.prompt_encoding",
         "textgym.registration",
         "textgym.spaces",
         "textgym.stopping",
+        "textgym.text_encoding",
         "textgym.token_bytes",
         "textgym.tokenization",
         "textgym.types",
@@ -51,7 +56,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.benchmarks.controls",
         "textgym.build_assets",
         "textgym.cli",
+        "textgym.cli_errors",
         "textgym.cli_feedback",
+        "textgym.cli_machine",
         "textgym.cli_options",
         "textgym.pipelines",
     ),
@@ -67,7 +74,7 @@ MAY_IMPORT_TORCH = {
 }
 HEAVY = {"accelerate", "peft", "sentence_transformers", "stable_baselines3", "torch", "transformers"}
 OPTIONAL = {"fastapi", "jinja2", "pydantic", "starlette", "uvicorn"}  # of the extra "feedback"
-MAY_IMPORT_OPTIONAL = {"textgym.feedback.server"}
+MAY_IMPORT_OPTIONAL = {"textgym.chat_sandbox", "textgym.feedback.server"}
 MAX_FUNCTION_LINES = 80
 MAX_FILE_LINES = 500
 
@@ -99,7 +106,8 @@ MODULES = read_modules()
 NAMES = frozenset(module.name for module in MODULES)
 SCRIPTS = [
     Module(str(path.relative_to(ROOT)), False, path.read_text(encoding="utf-8"))
-    for path in sorted((ROOT / "examples").rglob("*.py"))
+    for folder in ("examples", "tools")
+    for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 
 
@@ -245,7 +253,7 @@ def test_only_the_feedback_page_imports_what_an_extra_brings() -> None:
 
 
 def test_light_modules_load_no_torch() -> None:
-    light = [name for name in sorted(NAMES) if floor(name) < floor("textgym.feedback.server")]
+    light = [name for name in sorted(NAMES - MAY_IMPORT_OPTIONAL) if floor(name) < floor("textgym.feedback.server")]
     code = f"import importlib, sys\nfor name in {light!r}: importlib.import_module(name)\n"
     code += f"print(*sorted(set(sys.modules) & {HEAVY | OPTIONAL!r}))"
     result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)

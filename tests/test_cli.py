@@ -16,7 +16,7 @@ import textgym
 from textgym import cli, console
 from textgym.types import Interval
 
-COMMANDS = ("envs", "demo", "sft", "train", "rlhf", "evaluate", "generate", "play", "reward", "bench")
+COMMANDS = ("envs", "demo", "sft", "train", "rlhf", "evaluate", "generate", "play", "reward", "bench", "doctor")
 
 
 def run(*arguments: str, text: str | None = None) -> Result:
@@ -167,7 +167,8 @@ def test_options_are_named_after_settings_and_have_their_defaults(command: str, 
     kind = getattr(__import__(f"textgym.pipelines.{module}", fromlist=[settings]), settings)
     fields = {field.name: field.default for field in dataclasses.fields(kind) if field.name != "choice"}
     parameters = inspect.signature(getattr(cli, command)).parameters
-    own = {"context", "env_id", "data", "prompt_column", "reference_column", "resume", "what", "text"}
+    own = {"context", "env_id", "data", "prompt_column", "reference_column", "what", "text"}
+    own |= {"resume", "accept_changed_data"}
     offered = {name: parameter.default for name, parameter in parameters.items() if name not in own}
     assert offered.items() <= fields.items()
     # Not every setting is worth an option.

@@ -42,7 +42,7 @@ def test_default_names_do_not_collide(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     paths = [RunFolder.create(None, "reward fit", {}).path for _ in range(3)]
     assert len(set(paths)) == 3
-    assert all(path.parent == Path("runs") and path.name.startswith("reward-fit-") for path in paths)
+    assert all(path.parent == Path("runs").absolute() and path.name.startswith("reward-fit-") for path in paths)
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:

@@ -1,19 +1,39 @@
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 from pathlib import Path
 
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from textgym.errors import CheckpointError, ModelError
+from tests.chat_templates import ENDS, build_tokenizer, write_chat_folder
+from textgym.errors import CheckpointError, MissingExtraError, ModelError
 from textgym.hub import resolve_folder
+from textgym.prompt_encoding import cut_text
 from textgym.stopping import build_stop_table
+from textgym.tasks import Summarization
 from textgym.tokenization import Tokenizer
+from textgym.types import Conversation, Message, Prompt
 
 TEXTS = st.text(max_size=60)
+WORDS = st.text("ab T.\n今é", max_size=40)
+
+
+@functools.cache
+def _built(kind: str) -> tokenizers.Tokenizer:
+    return build_tokenizer(kind)
+
+
+@functools.cache
+def _wrapped(kind: str) -> Tokenizer:
+    """A tokenizer of a published kind, without files."""
+    backend = tokenizers.Tokenizer.from_str(_built(kind).to_str())
+    return Tokenizer(backend, name=kind, folder=Path("/nowhere"))
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +73,40 @@ def test_fingerprint_names_the_tokens_not_the_folder(
     assert Tokenizer.load(foreign_folder).fingerprint != tokenizer.fingerprint
 
 
+@pytest.mark.parametrize("kind", ENDS)
+def test_no_text_has_the_ids_of_special_tokens(kind: str, tmp_path: Path) -> None:
+    """Neither by matching, nor because a unigram model has them among its pieces."""
+    foreign = Tokenizer.load(write_chat_folder(tmp_path, None, kind))
+    text = f"The {ENDS[kind]} and <|im_end|> in it"
+    specials = {token["id"] for token in json.loads(foreign._backend.to_str())["added_tokens"] if token["special"]}
+    for each in (foreign, pickle.loads(pickle.dumps(foreign))):
+        assert not specials & {*each.encode(text), *each.encode_response(text)}
+        assert each.encode_prompt("", text, "", 200).ids[len(each._bos()) :] == each.encode(text)
+        assert each.decode(each.encode(text)) == text
+
+
+@pytest.mark.parametrize("kind", ENDS)
+@given(before=WORDS, body=WORDS, after=WORDS)
+def test_uncut_prompts_are_what_the_tokenizer_makes_of_the_text(kind: str, before: str, body: str, after: str) -> None:
+    """With no space at a joint that is not in the text, whatever a tokenizer puts before a text."""
+    backend = _built(kind)
+    tokenizer = _wrapped(kind)
+    ids, cut = tokenizer.encode_prompt(before, body, after, 500)
+    assert not cut
+    assert ids == (backend.encode(before + body + after).ids or ids)
+
+
+@pytest.mark.parametrize("kind", ENDS)
+@given(body=WORDS, budget=st.integers(8, 40))
+def test_cut_prompts_are_what_the_tokenizer_makes_of_the_shorter_text(kind: str, body: str, budget: int) -> None:
+    tokenizer = _wrapped(kind)
+    ids, cut = tokenizer.encode_prompt("Q ", body, "\nA", budget)
+    assert len(ids) <= budget
+    texts = ["Q " + body[:end] + "\nA" for end in range(len(body) + 1)]
+    assert ids in [_built(kind).encode(text).ids for text in texts]
+    assert cut == (len(_built(kind).encode(texts[-1]).ids) > budget)
+
+
 def test_special_tokens_in_user_text_are_text(tokenizer: Tokenizer) -> None:
     text = "The <eos> and <pad> tokens"
     for ids in (tokenizer.encode(text), tokenizer.encode_prompt("", text, "", 200).ids):
@@ -64,6 +118,12 @@ def test_special_tokens_in_user_text_are_text(tokenizer: Tokenizer) -> None:
 def test_round_trip(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text.strip()
     assert tokenizer.decode(tokenizer.encode_response(text.strip())) == text.strip()
+
+
+def test_halves_of_characters_are_no_error(tokenizer: Tokenizer, chat_folder: Path) -> None:
+    assert tokenizer.decode(tokenizer.encode("a \ud83c b")) == "a ? b"
+    for each in (tokenizer, Tokenizer.load(chat_folder)):
+        assert "a ? <eos> b" in each.decode(each.encode_prompt("", "a \udc00 <eos> b", "", 99).ids)
 
 
 def test_decode_skips_special_tokens(tokenizer: Tokenizer) -> None:
@@ -80,10 +140,9 @@ def test_response_starts_with_exactly_one_space(tokenizer: Tokenizer, metaspace_
         assert each.encode_response("") == []
 
 
-def test_prompt_is_three_pieces_joined_as_ids(tokenizer: Tokenizer) -> None:
+def test_prompt_is_encoded_as_one_text(tokenizer: Tokenizer) -> None:
     prompt = tokenizer.encode_prompt("Text: ", "The council met", "\n\nSummary:", 100)
-    expected = [id_ for piece in ("Text: ", "The council met", "\n\nSummary:") for id_ in tokenizer.encode(piece)]
-    assert prompt == (expected, False)
+    assert prompt == (tokenizer.encode("Text: The council met\n\nSummary:"), False)
 
 
 def test_prompt_cut_at_a_word_keeps_the_frame(tokenizer: Tokenizer) -> None:
@@ -101,11 +160,13 @@ def test_prompt_cut_at_a_word_keeps_the_frame(tokenizer: Tokenizer) -> None:
 
 @given(body=TEXTS, room=st.integers(0, 30))
 def test_prompt_never_exceeds_its_budget(tokenizer: Tokenizer, body: str, room: int) -> None:
-    tail = tokenizer.encode("\n\nSummary:")
-    ids, cut = tokenizer.encode_prompt("", body, "\n\nSummary:", room + len(tail))
-    assert len(ids) <= room + len(tail)
-    assert ids[len(ids) - len(tail) :] == tail
-    assert cut == (len(tokenizer.encode(body)) > room)
+    budget = room + len(tokenizer.encode("\n\nSummary:"))
+    ids, cut = tokenizer.encode_prompt("", body, "\n\nSummary:", budget)
+    whole = tokenizer.encode(body + "\n\nSummary:")
+    assert len(ids) <= budget
+    assert tokenizer.decode_batch([ids], strip=False)[0].endswith("\n\nSummary:")
+    assert cut == (len(whole) > budget)
+    assert cut or ids == whole
 
 
 @pytest.mark.parametrize("letters", ["ab ", "abcdefghijk", "東京 ", "a\n\n  "])
@@ -113,10 +174,96 @@ def test_long_texts_are_cut_as_if_all_of_them_was_encoded(tokenizer: Tokenizer, 
     """Also where most of a text is white space, or ids have many characters, so that its start has too few ids."""
     for length in range(1, 400, 7):
         body = (letters * length)[: 6 * length]
-        ids = tokenizer.encode(body)
+        ids = tokenizer.encode("a" + body)
         prompt = tokenizer.encode_prompt("a", body, "", 13)
-        assert prompt.truncated == (len(ids) > 12)
-        assert prompt.ids[1:] == ids[: len(prompt.ids) - 1]
+        assert prompt.truncated == (len(ids) > 13)
+        assert len(prompt.ids) <= 13
+        kept = tokenizer.decode_batch([prompt.ids], strip=False)[0]
+        assert ("a" + body).startswith(kept)
+        assert prompt.ids == tokenizer.encode(kept)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "今天天气很好。" * 400,
+        "北京 " + "今天天气很好。" * 400,
+        "วันนี้อากาศดีมาก" * 200,
+        "Zm9vYmFyYmF6cXV4" * 300,
+        "see Zm9vYmFyYmF6cXV4" + "Zm9vYmFyYmF6cXV4" * 300,
+        "🎉" * 900,
+        "e\u0301" * 900,
+    ],
+)
+@pytest.mark.parametrize("kind", ENDS)
+def test_texts_without_spaces_are_cut_near_the_budget_at_a_character(kind: str, body: str) -> None:
+    tokenizer = _wrapped(kind)
+    for budget in (40, 512):
+        ids, cut = tokenizer.encode_prompt("", body, "\n\nSummary:", budget)
+        kept = tokenizer._encoding.plain([body])[0]  # the unigram model gives unknown characters one id
+        assert cut == (len(tokenizer.encode_prompt("", body, "\n\nSummary:", 10**6).ids) > budget)
+        if cut:
+            assert budget - 9 <= len(ids) <= budget, kept
+        if kind != "unigram" and cut:
+            text = tokenizer.decode(ids)
+            assert text.endswith("\n\nSummary:")
+            shown = text.removesuffix("\n\nSummary:")
+            assert "�" not in shown
+            assert body.startswith(shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "end", "kept"),
+    [
+        ("The council met", 15, "The council met"),
+        ("The council met", 14, "The council"),
+        ("The council met", 11, "The council"),
+        ("The council met", 12, "The council"),
+        ("The council met", 4, "The"),
+        ("Thecouncilmet", 4, "Thec"),
+        ("a " + "b" * 100, 60, "a " + "b" * 58),
+        ("今天天气很好", 4, "今天天气"),
+        ("今天 天气很好", 5, "今天 天气"),
+        ("今天ABCDEF", 5, "今天"),
+        ("a " + "b" * 100, 9, "a " + "b" * 7),
+        ("a " + "b" * 48, 9, "a"),
+        ("ab e\u0301x", 4, "ab"),
+        ("abe\u0301x", 3, "ab"),
+        ("  ", 1, ""),
+        ("", 0, ""),
+    ],
+)
+def test_where_a_text_is_cut(text: str, end: int, kept: str) -> None:
+    assert cut_text(text, end) == kept
+
+
+def test_conversations_lose_their_oldest_turns_first(chat_folder: Path) -> None:
+    chat = Tokenizer.load(chat_folder)
+    system = Message("system", "Be kind.")
+    turns = [Message(role, f"{role} {k}") for k in range(4) for role in ("user", "assistant")]
+    asked = Prompt("", "", "", Conversation((system, *turns), "Sum up: ", "The council met on Tuesday", "!"))
+
+    def text(*earlier: Message, body: str = "The council met on Tuesday", first: str = "Be kind.") -> str:
+        messages = [Message("system", first), *earlier, Message("user", f"Sum up: {body}!")]
+        return "".join(f"<|start|>{role}\n{content}<eos>\n" for role, content in messages) + "<|start|>assistant\n"
+
+    def kept(budget: int) -> str:
+        ids, cut = chat.encode_prompts([asked], budget)[0]
+        assert cut
+        assert len(ids) <= budget
+        return str(chat._backend.decode(ids, skip_special_tokens=False))
+
+    size = [len(chat.encode_prompts([asked], 999)[0].ids)]
+    for dropped in (2, 4, 6, 8):
+        assert kept(size[-1] - 1) == text(*turns[dropped:])
+        size.append(len(chat._encoding.written([text(*turns[dropped:])])[0]))
+    assert kept(size[-1] - 1) == text(body="The council met on")
+    size.append(len(chat._encoding.written([text(body="")])[0]))
+    assert kept(size[-1]) == text(body="")
+    assert kept(size[-1] - 1) == text(body="", first="Be")
+    assert kept(len(chat._encoding.written([text(body="", first="")])[0])) == text(body="", first="")
+    with pytest.raises(ValueError, match=r"at least .* got 5; raise max_prompt_tokens"):
+        chat.encode_prompts([asked], 5)
 
 
 def test_many_texts_are_decoded_like_few(tokenizer: Tokenizer) -> None:
@@ -128,7 +275,7 @@ def test_many_texts_are_decoded_like_few(tokenizer: Tokenizer) -> None:
 def test_prompts_in_a_batch_equal_single_ones(tokenizer: Tokenizer) -> None:
     bodies = ["The council met", "", "東京 🎉 " * 20]
     singles = [tokenizer.encode_prompt("a", body, "z", 20) for body in bodies]
-    assert tokenizer.encode_prompts("a", bodies, "z", 20) == singles
+    assert tokenizer.encode_prompts([Prompt("a", body, "z") for body in bodies], 20) == singles
 
 
 def test_too_small_a_budget_says_what_is_needed(tokenizer: Tokenizer) -> None:
@@ -150,7 +297,7 @@ def test_bos_of_the_post_processor_starts_prompts_only(metaspace_folder: Path) -
 def test_chat_template_frames_the_text_and_stays_special(chat_folder: Path) -> None:
     chat = Tokenizer.load(chat_folder)
     ids = chat.encode_prompt("Sum up: ", "a <eos> b", "!", 60).ids
-    expected = [2, *chat.encode("user\n"), *chat.encode("Sum up: "), *chat.encode("a <eos> b"), *chat.encode("!"), 1]
+    expected = [2, *chat.encode("user\nSum up: a <eos> b!"), 1]
     assert ids[: len(expected)] == expected
     assert ids[len(expected) :] == [*chat.encode("\n"), 2, *chat.encode("assistant\n")]
 
@@ -187,6 +334,46 @@ def test_unknown_name_offline_suggests_the_shipped_model(monkeypatch: pytest.Mon
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match="Did you mean 'tiny'"):
         resolve_folder("tinny")
+
+
+def test_stop_strings_that_begin_with_a_space_do_not_meet_the_first_ones() -> None:
+    """The space that joins a response to its prompt is no part of it; nor are others before the first word."""
+    stop = build_stop_table([" END", "\n "], [b" ", b"END", b" END", b"x", b"\n", b" E", b""])
+    assert _ends(stop, [2, 3]) == [False, False]
+    assert _ends(stop, [0, 6, 0, 1, 3, 2]) == [False] * 5 + [True]
+    assert _ends(stop, [5, 1, 5, 1]) == [False] * 4
+    assert _ends(stop, [3, 0, 1]) == [False, False, True]
+    assert _ends(stop, [0, 4, 0]) == [False, False, True]
+    assert stop.cut("  END x END") == "  END x"
+    assert stop.cut(" END") == " END"
+
+
+@settings(max_examples=300)
+@given(
+    tokens=st.lists(st.text("a \n", max_size=3), min_size=1, max_size=12),
+    stops=st.lists(st.text("a \n", min_size=1, max_size=4), max_size=3),
+)
+def test_stop_automaton_equals_a_search_behind_the_first_spaces(tokens: list[str], stops: list[str]) -> None:
+    stop = build_stop_table(stops, [token.encode() for token in tokens])
+    texts = ["".join(tokens[: count + 1]) for count in range(len(tokens))]
+    assert _ends(stop, list(range(len(tokens)))) == [stop.cut(text) != text for text in texts]
+
+
+def test_stop_strings_that_cannot_be_written(tmp_path: Path) -> None:
+    pieces = ["[UNK]", "[PAD]", "x", "##x", "end", "a", ".", "##a"]
+    vocabulary = {piece: place for place, piece in enumerate(pieces)}
+    backend = tokenizers.Tokenizer(models.WordPiece(vocab=vocabulary, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer.load(tmp_path)
+    assert tokenizer.stop_table(["a", "."]).stops == ("a", ".")
+    for stop, made in ((" .", "."), ("\n\n", " "), ("END", "")):
+        with pytest.raises(ValueError, match=r"expected stop strings that the tokenizer of .* can write") as error:
+            tokenizer.stop_table([stop])
+        assert repr(stop) in str(error.value)
+        assert made in str(error.value)
 
 
 def test_stop_automaton_known_answer() -> None:
@@ -247,6 +434,48 @@ def test_folder_without_tokenizer_json_is_converted(tokenizer: Tokenizer, tmp_pa
     assert (converted.eos_ids, converted.pad_id) == ((1,), 0)
     assert converted.encode("The council") == tokenizer.encode("The council")
     assert 1 not in converted.encode("<eos>")
+
+
+def test_a_converted_tokenizer_is_saved_with_all_its_tokens(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """In one file, whatever files it was made of."""
+    folder = tmp_path / "slow"
+    folder.mkdir()
+    model = json.loads((tokenizer.folder / "tokenizer.json").read_text())["model"]
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(pair) for pair in model["merges"])]))
+    extra = len(model["vocab"])
+    (folder / "added_tokens.json").write_text(json.dumps({"<tool>": extra}))
+    config = {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<eos>", "pad_token": "<pad>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    converted = Tokenizer.load(folder)
+    assert converted.encode("a<tool>b")[1] == extra
+    converted.save(tmp_path / "saved")
+    saved = Tokenizer.load(tmp_path / "saved")
+    assert saved.encode("a<tool>b") == converted.encode("a<tool>b")
+    assert (saved.fingerprint, saved.eos_ids) == (converted.fingerprint, converted.eos_ids)
+
+
+def test_a_folder_whose_tokenizer_cannot_be_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
+    (tmp_path / "config.json").write_text('{"model_type": "byt5"}')
+    with pytest.raises(CheckpointError, match=r"got none that can be read .*; put a tokenizer.json there"):
+        Tokenizer.load(tmp_path)
+
+    def missing(*_: object, **__: object) -> None:
+        raise ImportError("LlamaConverter requires the protobuf library")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", missing)
+    with pytest.raises(MissingExtraError, match="a package is missing: LlamaConverter requires the protobuf library"):
+        Tokenizer.load(tmp_path)
+
+
+def test_the_shipped_tokenizer_reads_built_in_prompts_as_it_reads_their_pieces() -> None:
+    """So that seeded rollouts stay what they were: no token crosses the joint of a report and what follows it."""
+    tiny, task = Tokenizer.load("tiny"), Summarization(split="validation")
+    for example in (task.dataset[place] for place in range(300)):
+        prompt = tiny.encode_prompts([Prompt("", example.prompt, "\n\nSummary:")], 512)[0]
+        assert prompt == ([*tiny.encode(example.prompt), *tiny.encode("\n\nSummary:")], False)
 
 
 def test_shipped_tokenizer() -> None:

@@ -26,6 +26,7 @@ from textgym.models.language_model import LanguageModel, load_language_model
 from textgym.pipelines.reward import RewardSettings, simulate_comparisons
 from textgym.pipelines.setup import TaskChoice
 from textgym.reward_models import FitReport, PreferenceRewardModel
+from textgym.reward_models.storage import convert_weights
 from textgym.tasks.summarization import Summarization
 from textgym.tokenization import Tokenizer
 
@@ -118,13 +119,18 @@ def _training_pairs(tokenizer: Tokenizer) -> list[TokenPair]:
 
 
 def save_model(model: LanguageModel, folder: Path) -> None:
-    """Write the model as it ships: sharper (see ``TEMPERATURE``) and in half precision."""
+    """Write the model as it ships: sharper (see ``TEMPERATURE``), its weights in half precision.
+
+    Its configuration names float32: transformers then loads it as such, and plain AdamW, which turns weights held in
+    float16 into NaN at its first step, trains it.
+    """
     network = GPTNeoXForCausalLM(model.config)
     network.load_state_dict(model.network.state_dict())
     network.tie_weights()
     for parameter in network.gpt_neox.final_layer_norm.parameters():  # read by the head alone, which is linear
         parameter.data /= TEMPERATURE
-    network.half().save_pretrained(folder)
+    network.save_pretrained(folder)
+    convert_weights(folder, "float16")
 
 
 def build_reward(folder: Path, model_folder: Path, pairs: int, epochs: int, seed: int = 0) -> FitReport:

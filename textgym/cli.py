@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
@@ -17,14 +16,13 @@ from typer.core import TyperGroup
 import textgym
 from textgym import cli_options as options
 from textgym import console
+from textgym.cli_errors import BAD_INPUT, FAILED, INTERRUPTED, reader_is_gone, report, report_interrupt
 from textgym.cli_feedback import feedback_app
+from textgym.cli_machine import bench, doctor
 from textgym.consent import FIELDS, find_user_modules_in, names_module
-from textgym.errors import TextGymError, did_you_mean
-from textgym.escaping import printable
 from textgym.plots import ignore_style_of_folder
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-_WRONG_PATH = FileExistsError | FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
+__all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "app", "main"]
 _DEFAULT_ID = "TextSumm-v0"
 _Settings = TypeVar("_Settings")
 
@@ -32,7 +30,7 @@ _Settings = TypeVar("_Settings")
 class Commands(TyperGroup):
     """A group whose errors are one line, and whose exit codes mean something.
 
-    0: done. 1: the run failed. 2: the input was wrong. 130: interrupted.
+    0: done. 1: the run failed. 2: the input was wrong. 130, 143, 129: interrupted by Ctrl-C, SIGTERM, SIGHUP.
     """
 
     def main(  # type: ignore[override]  # typer's own arguments pass through `extra`
@@ -44,12 +42,10 @@ class Commands(TyperGroup):
         try:
             code = super().main(args, prog_name, **extra)
         except KeyboardInterrupt as error:
-            code = _report_interrupt(error)
-        except BrokenPipeError:  # `textgym envs | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = FAILED
+            code = report_interrupt(error)
         except Exception as error:  # the one place where errors end
-            code = _report(error, debug)
+            code = 0 if reader_is_gone(error) else report(error, debug)
+        console.finish()
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
@@ -57,7 +53,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            return _report_interrupt(error)
+            return report_interrupt(error)
 
 
 app = typer.Typer(
@@ -74,13 +70,26 @@ reward_app = typer.Typer(
 )
 app.add_typer(reward_app, name="reward")
 app.add_typer(feedback_app, name="feedback")
+app.command()(bench)
+app.command()(doctor)
 
 
 def main() -> None:
     """Entry point of the ``textgym`` script."""
+    _start_in_utf8()
     if sys.path[0] in ("", os.getcwd()):  # as with `python -c`: a torch.py in a folder of downloads is not torch
         del sys.path[0]
     app()
+
+
+def _start_in_utf8() -> None:
+    """Begin again in Python's UTF-8 mode where file names are read in another encoding (``LC_ALL=C PYTHONUTF8=0``).
+
+    Names beyond ASCII would otherwise be half-read characters, which neither JSON nor other libraries take.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        environment = {**os.environ, "PYTHONUTF8": "1"}
+        os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)
 
 
 @app.callback(invoke_without_command=True)
@@ -139,15 +148,21 @@ def sft(
     max_new_tokens: options.MaxNewTokens = None,
     reward: options.Reward = None,
     eval_prompts: options.EvalPrompts = 200,
+    save_every: options.SaveEvery = 100,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: options.Out = None,
+    resume: options.Resume = None,
+    accept_changed_data: options.AcceptChangedData = False,
 ) -> None:
     """Supervised fine-tuning on a task's demonstrations or references."""
     _quiet()
-    from textgym.pipelines.sft import SftSettings, run_sft
+    from textgym.pipelines.sft import SftSettings, run_sft, run_sft_resume
 
-    run_sft(_settings(SftSettings, context))
+    if resume is None:
+        run_sft(_settings(SftSettings, context))
+    else:
+        run_sft_resume(resume, _consent_with_resume(context), accept_changed_data=accept_changed_data)
 
 
 @reward_app.command("fit")
@@ -189,15 +204,21 @@ def reward_fit(
     ] = False,
     max_prompt_tokens: options.MaxPromptTokens = None,
     max_new_tokens: options.MaxNewTokens = None,
+    save_every: options.SaveEvery = 100,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: options.Out = None,
+    resume: options.Resume = None,
+    accept_changed_data: options.AcceptChangedData = False,
 ) -> None:
     """Fit a reward model to feedback about texts: votes, rankings, ratings, edits, behaviour."""
     _quiet()
-    from textgym.pipelines.reward import RewardSettings, run_reward_fit
+    from textgym.pipelines.reward import RewardSettings, run_reward_fit, run_reward_resume
 
-    run_reward_fit(_settings(RewardSettings, context))
+    if resume is None:
+        run_reward_fit(_settings(RewardSettings, context))
+    else:
+        run_reward_resume(resume, _consent_with_resume(context), accept_changed_data=accept_changed_data)
 
 
 @app.command()
@@ -240,10 +261,12 @@ def train(
     max_new_tokens: options.MaxNewTokens = None,
     eval_prompts: options.EvalPrompts = 300,
     save_every: Annotated[int, typer.Option("--save-every", help="Iterations between checkpoints.")] = 10,
+    reward_timeout: options.RewardTimeout = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: options.Out = None,
-    resume: Annotated[str | None, typer.Option("--resume", help="Go on with this run; give no other option.")] = None,
+    resume: options.Resume = None,
+    accept_changed_data: options.AcceptChangedData = False,
 ) -> None:
     """Train a language model with PPO."""
     _quiet()
@@ -252,7 +275,7 @@ def train(
     if resume is None:
         run_train(_settings(TrainSettings, context))
     else:
-        run_resume(resume, _consent_with_resume(context))
+        run_resume(resume, _consent_with_resume(context), accept_changed_data=accept_changed_data)
 
 
 @app.command()
@@ -295,7 +318,8 @@ def rlhf(
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: options.Out = None,
-    resume: Annotated[str | None, typer.Option("--resume", help="Go on with this run; give no other option.")] = None,
+    resume: options.Resume = None,
+    accept_changed_data: options.AcceptChangedData = False,
 ) -> None:
     """Ask, fit a reward, train on it, and ask again, round after round."""
     _quiet()
@@ -305,7 +329,7 @@ def rlhf(
     if resume is None:
         run_rlhf(_settings(RlhfSettings, context))
     else:
-        run_rlhf_resume(resume, _consent_with_resume(context))
+        run_rlhf_resume(resume, _consent_with_resume(context), accept_changed_data=accept_changed_data)
 
 
 @app.command()
@@ -334,31 +358,6 @@ def evaluate(
     from textgym.pipelines.evaluate import EvaluateSettings, run_evaluate
 
     run_evaluate(_settings(EvaluateSettings, context))
-
-
-@app.command()
-def bench(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="ppo, rollout, scaling, env, peers, gpu, active-selection, dialogue-rewards or feedback-modes.",
-        ),
-    ],
-    repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed runs of each case.")] = 3,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Tiny sizes, to see that it runs.")] = False,
-    device: Annotated[
-        str | None, typer.Option("--device", help="auto, cpu or cuda; cuda for gpu, else cpu by default.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
-    json_file: Annotated[str | None, typer.Option("--json", help="Write everything measured to this file.")] = None,
-    picture: Annotated[str | None, typer.Option("--picture", help="Draw it, where it can be drawn.")] = None,
-) -> None:
-    """Measure what things cost beside what cannot be avoided, and what reward models learn."""
-    _quiet()
-    from textgym.pipelines.bench import BenchSettings, run_bench
-
-    run_bench(BenchSettings(name, repetitions, smoke, device, threads, json_file, picture))
 
 
 @app.command()
@@ -439,7 +438,7 @@ def _consent_with_resume(context: typer.Context) -> list[str]:
     names = []
     for parameter in context.command.params:
         name = str(parameter.name)
-        if name == "resume" or not _is_given(context, name):
+        if name in ("resume", "accept_changed_data") or not _is_given(context, name):
             continue
         if name in FIELDS and names_module(context.params[name]):
             names.append(str(context.params[name]))
@@ -463,38 +462,3 @@ def _read_stdin() -> str:
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def _report_interrupt(error: KeyboardInterrupt) -> int:
-    console.error(f"interrupted. {getattr(error, 'advice', 'Nothing was saved.')}")
-    return INTERRUPTED
-
-
-def _report(error: Exception, debug: bool) -> int:
-    """Print one line about an error; return the exit code."""
-    if debug:
-        sys.stderr.write(printable("".join(traceback.format_exception(error))))
-    usage = getattr(error, "format_message", None)
-    if usage is not None:  # wrong command, option or value
-        console.error(f"{_usage_message(error, usage())} (textgym --help lists what there is)")
-        return BAD_INPUT
-    if isinstance(error, TextGymError | _WRONG_PATH) or _is_ours(error):
-        console.error(str(error))
-        return BAD_INPUT
-    hint = "" if debug else " (--debug before the command shows where)"
-    console.error(f"{type(error).__name__}: {error}{hint}")
-    return FAILED
-
-
-def _usage_message(error: Exception, message: str) -> str:
-    """Return the message of a usage error, with one suggestion instead of several."""
-    name, similar = getattr(error, "option_name", None), getattr(error, "possibilities", None)
-    return f"No such option: {name}.{did_you_mean(name, similar)}" if name and similar else message
-
-
-def _is_ours(error: Exception) -> bool:
-    """Say whether a ``ValueError`` or ``TypeError`` was raised by textgym itself, about what a user gave it."""
-    if not isinstance(error, ValueError | TypeError) or error.__traceback__ is None:
-        return False
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return str(frames[-1].f_globals.get("__name__", "")).startswith("textgym")

@@ -35,3 +35,11 @@ MaxPromptTokens = Annotated[
     int | None, typer.Option("--max-prompt-tokens", help="Longest prompt; longer documents are cut at the end.")
 ]
 MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help="Longest response.")]
+RewardTimeout = Annotated[
+    float | None, typer.Option("--reward-timeout", help="Seconds that the reward may take for the texts of a step.")
+]
+Resume = Annotated[str | None, typer.Option("--resume", help="Go on with this run; give no other option.")]
+AcceptChangedData = Annotated[
+    bool, typer.Option("--accept-changed-data", help="With --resume: go on although the data is another by now.")
+]
+SaveEvery = Annotated[int, typer.Option("--save-every", help="Optimiser steps between checkpoints.")]

@@ -1,12 +1,17 @@
-"""What the command line prints: one place for its look. Results go to stdout, progress and remarks to stderr."""
+"""What the command line prints: one place for its look. Results go to stdout, progress and remarks to stderr.
+
+What cannot be printed stops nothing: a pipe that nobody reads, a full disk behind ``>``, a terminal that is gone.
+"""
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich import box
 from rich.console import Console
@@ -226,7 +231,61 @@ def _text(text: str) -> Text:
     return Text(printable(text))
 
 
+def finish() -> None:
+    """Print what is still in buffers; where nobody reads it, the interpreter will not complain at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        _Stream(stream).flush()
+
+
+class _Stream:
+    """A text stream that never raises: what its encoding lacks is replaced, and what breaks it ends it in silence.
+
+    Attributes:
+        failed: Names of the streams that are known to be broken.
+    """
+
+    failed: set[str] = set()  # noqa: RUF012 - one for all
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = io.StringIO() if stream is None else stream  # a process can be started without
+
+    def write(self, text: str) -> int:
+        """Write as much as can be."""
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:
+            encoding = self._stream.encoding or "ascii"
+            self.write(text.encode(encoding, "replace").decode(encoding))
+        except (OSError, ValueError) as error:  # ValueError: closed
+            self._give_up(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Bring it out."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._give_up(error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _give_up(self, error: Exception) -> None:
+        """Send what comes, and what is still in the buffer, to nowhere; say so, unless a reader has just gone."""
+        name = getattr(self._stream, "name", "?")
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+        except (OSError, ValueError):  # no file of the system behind it
+            pass
+        if name not in self.failed and not isinstance(error, BrokenPipeError):
+            self.failed.add(name)
+            warn(f"could not print to {name} ({error}); going on without")
+
+
 def _console(stream: object) -> Console:
     # Made anew each time: tests and notebooks replace sys.stdout.
-    console = Console(file=stream, highlight=False)  # type: ignore[arg-type]
-    return console if console.is_terminal else Console(file=stream, highlight=False, width=_WIDTH)  # type: ignore[arg-type]
+    safe: Any = _Stream(stream)
+    console = Console(file=safe, highlight=False)
+    return console if console.is_terminal else Console(file=safe, highlight=False, width=_WIDTH)

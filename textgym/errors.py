@@ -30,12 +30,31 @@ class CheckpointError(TextGymError, ValueError):
     """A checkpoint is incomplete, damaged or of another kind."""
 
 
+class RunFolderError(TextGymError, ValueError):
+    """A run folder is taken, or is not one."""
+
+
+class FolderInUseError(RunFolderError):
+    """A living process works in a folder."""
+
+
+class DiskFullError(TextGymError, OSError):
+    """There is no room for a file; what was written before is still there."""
+
+
 class ConsentError(TextGymError, ValueError):
     """A file names a module; importing it would run code that the user did not ask for."""
 
 
 class MissingExtraError(TextGymError, ImportError):
     """An optional dependency is needed; the message names the pip command that installs it."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that memory ran out: Python's own, or torch's of a GPU or of its CPU allocator."""
+    texts = ("can't allocate memory", "not enough memory", "CUDA out of memory")
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and any(text in str(error) for text in texts))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

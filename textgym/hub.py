@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from textgym.errors import CheckpointError, MissingExtraError, did_you_mean
 from textgym.foreign import read_json
@@ -14,6 +14,7 @@ Kind = Literal["model", "reward"]
 SHIPPED = ("tiny", "tiny-reward")
 _MARKERS = ("config.json", "tokenizer.json", "tokenizer_config.json", "reward_model.json", "adapter_config.json")
 _MAKERS: Mapping[Kind, Sequence[str]] = {"model": ("sft", "train", "demo"), "reward": ("reward fit", "demo")}
+ADAPTER_CONFIG = "adapter_config.json"
 _SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 
@@ -37,6 +38,56 @@ def resolve_folder(name: str | Path, *, kind: Kind = "model") -> Path:
     if folder.is_dir():
         return _local(folder, kind)
     return _from_hub(str(name))
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a PEFT adapter, which needs a base model, and no model of its own."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """Read the configuration of an adapter as JSON.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
+    file = folder / ADAPTER_CONFIG
+    try:
+        config = read_json(file)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"expected JSON in {file}, got something else ({error}); save the adapter again"
+        ) from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"expected a JSON object in {file}, got {type(config).__name__}; save the adapter again")
+    return config
+
+
+def base_of_adapter(folder: Path) -> Path:
+    """Return the folder of the base model that an adapter names: relative to it, or as :func:`resolve_folder` does.
+
+    Raises:
+        CheckpointError: It names none, none that can be found, or another adapter.
+    """
+    name = read_adapter_config(folder).get("base_model_name_or_path")
+    if not isinstance(name, str) or not name:
+        raise CheckpointError(
+            f"expected the base model's folder or Hub id as base_model_name_or_path in {folder / ADAPTER_CONFIG}, "
+            f"got {name!r}; write it there"
+        )
+    beside = folder / name
+    base = resolve_folder(beside if beside.is_dir() else name)
+    if is_adapter(base):
+        raise CheckpointError(
+            f"expected a whole model as the base of the adapter in {folder}, got {str(base)!r}, which is an adapter "
+            "too; merge that one and save it as a model"
+        )
+    return base
+
+
+def tokenizer_folder(folder: Path) -> Path:
+    """Return where the tokenizer of a model is: in its folder, or, for an adapter without one, in its base model's."""
+    return base_of_adapter(folder) if is_adapter(folder) and not (folder / "tokenizer.json").is_file() else folder
 
 
 def _shipped(name: str) -> Path:

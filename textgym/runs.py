@@ -6,64 +6,118 @@ import json
 import math
 import os
 import platform
+import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from textgym.errors import CheckpointError, TextGymError
+from textgym.disk import append_line, remove_leftovers, replace_text
+from textgym.errors import CheckpointError, RunFolderError
 from textgym.escaping import markdown, markdown_cell
 from textgym.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
+from textgym.locks import LOCK, FolderLock
 from textgym.types import Interval
 
+__all__ = ["RunFolder", "RunFolderError", "intervals_as_json", "versions", "write_json"]
 PACKAGES = ("textgym", "gymnasium", "stable-baselines3", "torch", "transformers", "tokenizers", "datasets", "numpy")
 _CONFIG, _LOG, _SAMPLES, _SUMMARY = "config.json", "log.jsonl", "samples.jsonl", "summary.json"
-
-
-class RunFolderError(TextGymError, ValueError):
-    """A run folder is taken, or is not one."""
 
 
 class RunFolder:
     """The files of one run.
 
+    A run that writes holds the folder's lock, from :meth:`create` on or inside ``with run:``; the end of the block
+    releases it, and the system does if the process dies.
+
     Attributes:
-        path: The folder.
+        path: The folder, absolute: whoever changes the working directory later changes nothing.
+        shown: The same as it is shown to users, relative where it lies in the working directory.
         checkpoints, model, reward, tensorboard: Its parts; they need not exist.
     """
 
     def __init__(self, path: str | Path) -> None:
         """Name a folder; :meth:`create` and :meth:`open` also check it."""
-        self.path = Path(path).expanduser()
+        self.path = Path(path).expanduser().absolute()
+        self.shown = str(self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path)
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
         self.reward = self.path / "reward"
         self.tensorboard = self.path / "tensorboard"
+        self._lock: FolderLock | None = None
+
+    def __enter__(self) -> Self:
+        """Hold the lock of the folder, and remove what killed runs left half-written in it.
+
+        Raises:
+            FolderInUseError: Another run works here.
+        """
+        if self._lock is None:
+            self._lock = FolderLock(self.path)
+            for folder in (self.path, self.checkpoints):
+                remove_leftovers(folder)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release the lock."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     @classmethod
-    def create(cls, path: str | Path | None, command: str, settings: Mapping[str, Any]) -> RunFolder:
-        """Make the folder of a new run and write its configuration.
+    def create(
+        cls, path: str | Path | None, command: str, settings: Mapping[str, Any], beginnings: Collection[str] = ()
+    ) -> RunFolder:
+        """Make the folder of a new run, lock it, and write its configuration.
 
         Args:
             path: A new or empty folder; ``None`` makes one in ``runs/``, named after the command and the time.
             command: Which command it is a run of.
             settings: Its settings, as JSON.
+            beginnings: Names of what a run of this command has written before there is anything to go on from. A folder
+                with no more than these, of a run with the same settings that was killed so early, is begun again.
 
         Raises:
-            RunFolderError: The folder holds something already.
+            RunFolderError: The folder holds something else already.
+            FolderInUseError: Another run works there.
         """
-        target = Path(path).expanduser() if path is not None else _new_name(command)
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise RunFolderError(
-                f"expected a new or empty folder for --out, got {str(target)!r}, which is in use; choose another "
-                "(an interrupted training run is continued with --resume)"
-            )
-        target.mkdir(parents=True, exist_ok=True)
-        run = cls(target)
-        config = {"command": command, "seed": settings.get("seed"), "settings": dict(settings), "versions": versions()}
-        run.write_config({**config, "started": time.strftime("%Y-%m-%d %H:%M:%S")})
+        if path is None:
+            run = cls(_new_folder(command))
+        else:
+            run = cls(path)
+            _refuse_foreign(run)
+            run.path.mkdir(parents=True, exist_ok=True)
+        run.__enter__()
+        try:
+            run._clear(command, settings, beginnings)
+            config = {"command": command, "seed": settings.get("seed"), "settings": dict(settings)}
+            started = time.strftime("%Y-%m-%d %H:%M:%S")
+            run.write_config({**config, "versions": versions(), "started": started})
+        except BaseException as error:
+            run.__exit__(type(error), error, error.__traceback__)
+            raise
         return run
+
+    def _clear(self, command: str, settings: Mapping[str, Any], beginnings: Collection[str]) -> None:
+        """Remove the beginning of a run that was killed, if that is all there is.
+
+        Raises:
+            RunFolderError: There is more.
+        """
+        found = [path for path in self.path.iterdir() if path.name != LOCK]
+        if not found:
+            return
+        if any(path.name not in (*beginnings, _CONFIG) for path in found) or any(self.checkpoints.glob("*")):
+            raise _taken(self, "which is in use")
+        before = self.config()
+        if before.get("command") != command or not _same_settings(before.get("settings"), settings):
+            raise _taken(self, "where a run with other settings began")
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -93,6 +147,24 @@ class RunFolder:
         """Replace the configuration."""
         write_json(self.path / _CONFIG, config)
 
+    def settings_of(self, command: str) -> dict[str, Any]:
+        """Return the settings that a run of ``command`` was made with.
+
+        Raises:
+            RunFolderError: It is a run of another command.
+            CheckpointError: They are damaged.
+        """
+        config = self.config()
+        if config.get("command") != command:
+            raise RunFolderError(
+                f"expected a run of `textgym {command}` to resume, got {self.shown!r}, a run of "
+                f"`textgym {config.get('command')}`; resume it with that command"
+            )
+        settings = config.get("settings")
+        if not isinstance(settings, dict):
+            raise CheckpointError(f"expected settings in {str(self.path / _CONFIG)!r}, got none; put the file back")
+        return settings
+
     # ----------------------------------------------------------------- results
     def summary(self) -> dict[str, Any]:
         """Return the summary so far, ``{}`` before there is one."""
@@ -105,8 +177,7 @@ class RunFolder:
 
     def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Replace the JSON lines ``name``, such as ``"texts-before.jsonl"``."""
-        lines = [_line(row) for row in rows]
-        _replace(self.path / name, "".join(lines))
+        replace_text(self.path / name, "".join(map(_line, rows)))
 
     def read_rows(self, name: str) -> list[dict[str, Any]]:
         """Return the JSON lines ``name``; none if there is no such file. A last line that was cut off is dropped."""
@@ -130,11 +201,11 @@ class RunFolder:
         """Return what was appended by :meth:`append_samples`."""
         return self.read_rows(_SAMPLES)
 
-    def truncate_logs(self, timesteps: int) -> None:
-        """Forget what was logged after a checkpoint."""
+    def truncate_logs(self, last: int, counted: str = "timesteps") -> None:
+        """Forget what was logged after a checkpoint, at more than ``last`` of what ``counted`` names."""
         for name in (_LOG, _SAMPLES):
-            kept = [row for row in self.read_rows(name) if row.get("timesteps", 0) <= timesteps]
-            self.write_rows(name, kept)
+            if (self.path / name).is_file():
+                self.write_rows(name, [row for row in self.read_rows(name) if row.get(counted, 0) <= last])
 
     def write_samples_table(self, prompts: Mapping[str, str]) -> None:
         """Write ``samples.md``: a section per example (its document first), a row per moment."""
@@ -143,11 +214,10 @@ class RunFolder:
         for key, prompt in prompts.items():
             parts.append(f"\n## {markdown_cell(key)}\n\n{_quote(prompt)}\n\n| tokens seen | text |\n|---:|---|\n")
             parts += [f"| {row['timesteps']:,} | {_cell(row['texts'].get(key, ''))} |\n" for row in rows]
-        _replace(self.path / "samples.md", "".join(parts))
+        replace_text(self.path / "samples.md", "".join(parts))
 
     def _append(self, name: str, record: Mapping[str, Any]) -> None:
-        with open(self.path / name, "a", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
-            file.write(_line(record))
+        append_line(self.path / name, _line(record))
 
 
 def versions() -> dict[str, str]:
@@ -168,14 +238,41 @@ def intervals_as_json(intervals: Mapping[str, Interval]) -> dict[str, dict[str, 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
     """Write JSON so that a crash leaves the old file or the new one; NaN and infinity become ``null``."""
-    _replace(file, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
+    replace_text(file, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
 
 
-def _new_name(command: str) -> Path:
-    """Return a path in ``runs/`` that is not taken."""
+def _new_folder(command: str) -> Path:
+    """Make a folder in ``runs/`` that nobody else has made."""
     stem = f"{command.replace(' ', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
-    names = [stem, *(f"{stem}-{number}" for number in range(2, 100))]
-    return next(path for path in (Path("runs") / name for name in names) if not path.exists())
+    for name in (stem, *(f"{stem}-{number}" for number in range(2, 100))):
+        path = Path("runs") / name
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return path
+    raise RunFolderError(f"expected a free name for a run, got 99 runs called runs/{stem}-...; name one with --out")
+
+
+def _refuse_foreign(run: RunFolder) -> None:
+    """Leave alone, without so much as a lock, what is no folder or holds what is not a run's."""
+    holds = run.path.is_dir() and any(not path.name.startswith(".") for path in run.path.iterdir())
+    if (run.path.exists() and not run.path.is_dir()) or (holds and not (run.path / _CONFIG).is_file()):
+        raise _taken(run, "which is in use")
+
+
+def _taken(run: RunFolder, why: str) -> RunFolderError:
+    return RunFolderError(
+        f"expected a new or empty folder for --out, got {run.shown!r}, {why}; choose another (an interrupted training "
+        "run is continued with --resume)"
+    )
+
+
+def _same_settings(stored: object, settings: Mapping[str, Any]) -> bool:
+    """Compare settings as JSON has them; the folder itself may be spelled in several ways."""
+    if not isinstance(stored, Mapping):
+        return False
+    return {**stored, "out": None} == {**_plain(settings), "out": None}
 
 
 def _line(record: Mapping[str, Any]) -> str:
@@ -193,15 +290,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _replace(file: Path, text: str) -> None:
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(text, encoding="utf-8", errors="surrogatepass", newline="\n")
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _read_object(file: Path) -> dict[str, Any]:

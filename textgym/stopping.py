@@ -15,7 +15,8 @@ import numpy.typing as npt
 class StopTable:
     """An Aho-Corasick automaton over the bytes of tokens.
 
-    State 0 is the start; a text goes on from state ``s`` with token ``t`` in state ``table[s, t]``.
+    State 0 is the start; a text goes on from state ``s`` with token ``t`` in state ``table[s, t]``. Spaces at the start
+    of a text belong to no stop string: they are what joins a response to its prompt, and no part of what is judged.
 
     Attributes:
         stops: The stop strings.
@@ -33,8 +34,9 @@ class StopTable:
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> str:
-    """Return ``text`` before the first occurrence of any of ``stops``, or all of it."""
-    ends = [position for stop in stops if (position := text.find(stop)) >= 0]
+    """Return ``text`` before the first of ``stops`` behind the spaces it begins with, or all of it."""
+    start = len(text) - len(text.lstrip(" "))
+    ends = [position for stop in stops if (position := text.find(stop, start)) >= 0]
     return text[: min(ends)] if ends else text
 
 
@@ -54,6 +56,8 @@ def build_stop_table(stops: Sequence[str], tokens: Sequence[bytes]) -> StopTable
     if not all(isinstance(stop, str) and stop for stop in stops):
         raise ValueError(f"expected non-empty stop strings, got {list(stops)!r}; remove the empty ones")
     byte_table, hit = _byte_automaton([stop.encode() for stop in stops])
+    if any(stop.startswith(" ") for stop in stops):
+        byte_table, hit = _skip_first_spaces(byte_table, hit)
     return StopTable(tuple(stops), _lift(byte_table, tokens), hit)
 
 
@@ -89,6 +93,15 @@ def _close(children: Sequence[dict[int, int]], hits: set[int]) -> tuple[npt.NDAr
     states = np.flatnonzero(hit)
     table[states] = states[:, None]
     return table, hit
+
+
+def _skip_first_spaces(
+    table: npt.NDArray[np.int32], hit: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    """Put a state before the first that spaces do not leave; any other byte counts as in the old first state."""
+    waiting = table[:1] + 1
+    waiting[0, ord(" ")] = 0
+    return np.concatenate([waiting, table + 1]), np.concatenate([[False], hit])
 
 
 def _lift(byte_table: npt.NDArray[np.int32], tokens: Sequence[bytes]) -> npt.NDArray[np.int32]:

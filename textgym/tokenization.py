@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tokenizers
 
+from textgym.chat import ChatTemplate
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
 from textgym.foreign import LARGEST_TOKENIZER, read_json, require_regular, require_regular_files
-from textgym.hub import resolve_folder
+from textgym.hub import resolve_folder, tokenizer_folder
+from textgym.prompt_encoding import EncodedPrompt, PromptEncoder
 from textgym.stopping import StopTable, build_stop_table
+from textgym.text_encoding import TextEncoding
 from textgym.token_bytes import token_bytes
+from textgym.types import Prompt
 
 _FILES = (
     "tokenizer.json",
@@ -30,26 +32,9 @@ _FILES = (
     "vocab.txt",
     "merges.txt",
 )
-_SPACE = re.compile(r"[ \t\n\r]")  # what no tokenizer's normalizer removes
-_MOST_CHARACTERS = 6  # per id, on average, of a text that is cut before it is encoded
 # While the threads of a language model spin on all cores, to wake the tokenizer's takes longer than so little work.
-_QUICK, _QUICK_CHARACTERS = 2**13, 2**15
-_SENTINEL = "textgym\ue000user\ue001text"
-
-
-class EncodedPrompt(NamedTuple):
-    """The ids of one prompt, and whether its body had to be cut to fit."""
-
-    ids: list[int]
-    truncated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """Ids that surround every prompt: a BOS, or the pieces of a chat template."""
-
-    head: tuple[int, ...]
-    tail: tuple[int, ...]
+_QUICK = 2**13
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 class Tokenizer:
@@ -63,8 +48,6 @@ class Tokenizer:
         name: The name it was loaded by.
         folder: Where its files are.
         vocab_size: Largest id + 1, added tokens included: the number of actions.
-        eos_ids: Ids that end a text, sorted: those of ``generation_config.json``, ``config.json`` and
-            ``tokenizer_config.json`` together.
         pad_id: Any valid id for masked positions. It may be an EOS id in foreign tokenizers; ends are found by EOS ids
             and lengths, never by this id.
     """
@@ -73,16 +56,19 @@ class Tokenizer:
         """Wrap ``backend``; most callers want :meth:`load`."""
         backend.no_padding()
         backend.no_truncation()
-        backend.encode_special_tokens = True
         self.name = name
         self.folder = folder
         self._backend = backend
+        self._encoding = TextEncoding(backend)
         # Kept in memory: the folder may be a checkpoint that is deleted while its model goes on training.
         self._files = {name: (folder / name).read_bytes() for name in _FILES if (folder / name).is_file()}
+        if "tokenizer.json" not in self._files:  # it was converted
+            self._files["tokenizer.json"] = backend.to_str(pretty=True).encode()
         self._config = _read_json(folder / "tokenizer_config.json")
+        self._special_tokens_map = _read_json(folder / "special_tokens_map.json")
         vocabulary = backend.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values()) + 1
-        self.eos_ids = self._find_eos_ids()
+        self._config_eos = self._find_eos_ids()
         self.pad_id = self._find_pad_id()
 
     @classmethod
@@ -95,7 +81,7 @@ class Tokenizer:
         Raises:
             CheckpointError: Nothing of that name is found, or it has no tokenizer.
         """
-        folder = resolve_folder(name)
+        folder = tokenizer_folder(resolve_folder(name))
         file = folder / "tokenizer.json"
         stamp = file.stat().st_mtime_ns if file.is_file() else 0
         return _load(str(name), folder, stamp)
@@ -107,6 +93,14 @@ class Tokenizer:
         for name, content in self._files.items():
             if name != "generation_config.json" or not (folder / name).exists():
                 (folder / name).write_bytes(content)
+
+    @cached_property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Ids that end a text, sorted: those of ``generation_config.json``, ``config.json``, ``tokenizer_config.json``.
+
+        The one that the model's chat template puts behind a turn of the assistant is among them.
+        """
+        return tuple(sorted({*self._config_eos, *self.response_end[-1:]}))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -122,57 +116,74 @@ class Tokenizer:
         """The bytes that each id adds to a text, ``b""`` for special tokens and unused ids; ``vocab_size`` of them."""
         return token_bytes(self._backend, self.vocab_size)
 
+    @cached_property
+    def response_end(self) -> tuple[int, ...]:
+        """Ids behind a finished response: what the model's chat template writes up to its terminator, or one EOS.
+
+        Without a template, it is the smallest of several EOS ids. The last of them is an EOS id. Empty where the
+        tokenizer has none.
+        """
+        own = self._config_eos[:1]
+        if self._template is None:
+            return own
+        turn, named = self._template.turn, self._backend.token_to_id(self._token_text("eos_token"))
+        before, added = turn.opening + turn.lead + "x", self._backend.get_added_tokens_decoder()
+        closing, following = (self._encoding.after(before, [text])[0] for text in (turn.closing, turn.next))
+        for ids, ends in ((closing, {*self._config_eos, *added}), (following, {*self._config_eos})):
+            place = next((place for place, id_ in enumerate(ids) if id_ in ends), None)
+            if place is not None:
+                return tuple(ids[: place + 1])
+        return (named,) if named in self._config_eos else own
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of ``text``, all of it plain text; no BOS, no EOS."""
-        return list(self._backend.encode(text, add_special_tokens=False).ids)
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return :meth:`encode` of every text, in one call."""
-        return [list(item.ids) for item in self._backend.encode_batch(list(texts), add_special_tokens=False)]
+        return [list(item.ids) for item in self._encoding.plain(texts)]
 
-    def encode_response(self, text: str) -> list[int]:
-        """Return the ids of ``" " + text`` (of ``text`` where the tokenizer itself puts a space first); no EOS.
+    def encode_words(self, text: str) -> list[int]:
+        """Return the ids of words that follow others: of ``" " + text``, or of ``text`` where a space comes by itself.
 
         An empty text has no ids.
+        """
+        return self._encode_words([text])[0]
+
+    def encode_response(self, text: str) -> list[int]:
+        """Return the ids of ``text`` as the response to a prompt, without :attr:`response_end`.
+
+        Where the model has a chat template, they are those that it gives the assistant's text: nothing comes between
+        the two but what the template writes. Otherwise they are :meth:`encode_words`.
         """
         return self.encode_response_batch([text])[0]
 
     def encode_response_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return :meth:`encode_response` of every text, in one call."""
-        space = "" if self._puts_space_first else " "
-        return self.encode_batch([space + text if text else "" for text in texts])
+        if self._template is None:
+            return self._encode_words(texts)
+        turn = self._template.turn
+        return self._encoding.after(turn.opening, [turn.lead + self._encoding.quote(text) for text in texts])
 
     def encode_prompt(self, before: str, body: str, after: str, budget: int) -> EncodedPrompt:
-        """Encode one prompt of at most ``budget`` ids; see :meth:`encode_prompts`."""
-        return self.encode_prompts(before, [body], after, budget)[0]
+        """Encode the prompt ``before + body + after`` of at most ``budget`` ids; see :meth:`encode_prompts`."""
+        return self.encode_prompts([Prompt(before, body, after)], budget)[0]
 
-    def encode_prompts(self, before: str, bodies: Sequence[str], after: str, budget: int) -> list[EncodedPrompt]:
-        """Encode prompts ``before + body + after`` of at most ``budget`` ids each.
+    def encode_prompts(self, prompts: Sequence[Prompt], budget: int) -> list[EncodedPrompt]:
+        """Encode prompts of at most ``budget`` ids each.
 
-        The three pieces are tokenised apart and joined as ids. A body that does not fit loses its *end*: as many of its
-        tokens are kept as fit, then everything after the last white space in them is dropped (nothing is, if there is
-        none). ``before`` and ``after`` always stay. Where the model has a chat template, the three are the content of
-        one user message and the template's generation prompt follows. A prompt without any id becomes one EOS id (else
-        pad).
+        The ids are those of the whole text. Where the model has a chat template, that text is what the template makes
+        of the conversation, or of one message of the user, with the beginning of the assistant's turn. A prompt
+        without any id becomes one EOS id (else pad).
+
+        What does not fit is cut as text before it is encoded. A conversation loses its oldest turns first, a question
+        with its answer. Then the body loses its *end*, back to a word boundary (in scripts without spaces, and in very
+        long words, to a whole character), and then the system's message. ``before`` and ``after`` always stay.
 
         Raises:
             ValueError: The budget is too small even for an empty body.
         """
-        head, tail = [*self._frame.head, *self.encode(before)], [*self.encode(after), *self._frame.tail]
-        room = budget - len(head) - len(tail)
-        if room < 0:
-            raise ValueError(
-                f"expected a budget of at least {len(head) + len(tail)} tokens, for the text around the document, "
-                f"got {budget}; raise max_prompt_tokens or shorten the prompt template"
-            )
-        encodings = self._encode_starts(bodies, room)
-        fallback = [self.eos_ids[0] if self.eos_ids else self.pad_id]
-        prompts = []
-        for body, encoding in zip(bodies, encodings, strict=True):
-            fits = len(encoding) <= room
-            ids = encoding.ids if fits else encoding.ids[: _cut(body, encoding, room)]
-            prompts.append(EncodedPrompt([*head, *ids, *tail] or fallback, not fits))
-        return prompts
+        return self._prompt_encoder(prompts, budget)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ``ids``: special tokens skipped, white space stripped from both ends."""
@@ -188,56 +199,51 @@ class Tokenizer:
         return [text.strip() for text in texts] if strip else texts
 
     def stop_table(self, stops: Sequence[str]) -> StopTable:
-        """Return the automaton that finds the end of a text at any of ``stops`` token by token, without decoding."""
-        return build_stop_table(stops, self.token_bytes)
+        """Return the automaton that finds the end of a text at any of ``stops`` token by token, without decoding.
+
+        Raises:
+            ValueError: A stop string is empty, or not one that the tokenizer can write.
+            TypeError: ``stops`` is one string instead of a sequence of them.
+        """
+        table = build_stop_table(stops, self.token_bytes)
+        for stop in table.stops:
+            (written,) = self.decode_batch([self.encode(f"x{stop}x")], strip=False)
+            if stop not in written:
+                raise ValueError(
+                    f"expected stop strings that the tokenizer of {self.name!r} can write, got {stop!r}, of which it "
+                    f"makes {written[1:-1]!r}; give a string that it keeps"
+                )
+        return table
 
     def require_eos(self) -> int:
-        """Return the id that ends a text (the smallest, if there are several).
+        """Return the id that ends a response, the last of :attr:`response_end`.
 
         Raises:
             ModelError: The tokenizer has none.
         """
-        if not self.eos_ids:
+        if not self.response_end:
             raise ModelError(
                 f"expected a tokenizer with an end-of-text token, got none in {self.name!r}; set eos_token in its "
                 "tokenizer_config.json or eos_token_id in generation_config.json"
             )
-        return self.eos_ids[0]
+        return self.response_end[-1]
 
     def __repr__(self) -> str:
         return f"Tokenizer({self.name!r}, vocab_size={self.vocab_size}, fingerprint={self.fingerprint!r})"
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._backend.encode_special_tokens = True  # pickling a tokenizers.Tokenizer forgets it
-
-    def _encode_starts(self, bodies: Sequence[str], room: int) -> list[tokenizers.Encoding]:
-        """Encode so much of each text that its first ``room`` ids, and whether it has more, are those of all of it."""
-        starts = [_start(body, room * _MOST_CHARACTERS) for body in bodies]
-        if sum(map(len, starts)) > _QUICK_CHARACTERS:
-            encodings = list(self._backend.encode_batch(starts, add_special_tokens=False))
-        else:
-            encodings = [self._backend.encode(start, add_special_tokens=False) for start in starts]
-        for place, (body, start) in enumerate(zip(bodies, starts, strict=True)):
-            if len(start) < len(body) and len(encodings[place]) <= room:
-                encodings[place] = self._backend.encode(body, add_special_tokens=False)
-        return encodings
 
     @cached_property
     def _puts_space_first(self) -> bool:
         first = self.encode("x")
         return bool(first) and self.token_bytes[first[0]].startswith(b" ")
 
+    def _encode_words(self, texts: Sequence[str]) -> list[list[int]]:
+        space = "" if self._puts_space_first else " "
+        return self.encode_batch([space + text if text else "" for text in texts])
+
     @cached_property
-    def _frame(self) -> _Frame:
-        template = self._chat_template()
-        if template is None:
-            return _Frame(self._bos(), ())
-        head, tail = self._render(template)
-        special = tokenizers.Tokenizer.from_str(self._backend.to_str())
-        special.encode_special_tokens = False
-        pieces = special.encode_batch([head, tail], add_special_tokens=False)
-        return _Frame(tuple(pieces[0].ids), tuple(pieces[1].ids))
+    def _prompt_encoder(self) -> PromptEncoder:
+        fallback = self.eos_ids[0] if self.eos_ids else self.pad_id
+        return PromptEncoder(self._encoding, self._template, self._bos(), fallback)
 
     def _bos(self) -> tuple[int, ...]:
         """Return the ids that the tokenizer's own post-processor puts before a text."""
@@ -245,27 +251,30 @@ class Tokenizer:
         mask = list(encoding.special_tokens_mask)
         return tuple(encoding.ids[: mask.index(0)]) if 0 in mask else ()
 
-    def _chat_template(self) -> str | None:
-        """Return the Jinja source of the model's default chat template, if it has one."""
-        file = self.folder / "chat_template.jinja"
-        if file.is_file():
-            return file.read_text(encoding="utf-8")
-        template = self._config.get("chat_template")
-        if isinstance(template, list):
-            named = {item.get("name"): item.get("template") for item in template}
-            template = named.get("default")
-        return template if isinstance(template, str) else None
-
-    def _render(self, template: str) -> tuple[str, str]:
-        """Return what the chat template writes before and after a user message."""
-        from textgym.chat import render_user_message
-
-        tokens = {key: self._token_text(key) for key in ("bos_token", "eos_token", "pad_token", "unk_token")}
-        return render_user_message(template, _SENTINEL, tokens)
+    @cached_property
+    def _template(self) -> ChatTemplate | None:
+        """The model's default chat template, if it has one."""
+        file = self._files.get("chat_template.jinja")
+        source = self._config.get("chat_template") if file is None else file.decode("utf-8", errors="replace")
+        if isinstance(source, list):
+            named = {item.get("name"): item.get("template") for item in source if isinstance(item, dict)}
+            if named and "default" not in named:
+                raise CheckpointError(
+                    f"expected a chat template called 'default' in {self.name!r}, got {', '.join(map(str, named))}; "
+                    "put the one to use into chat_template.jinja"
+                )
+            source = named.get("default")
+        if not isinstance(source, str):
+            return None
+        extra = self._config.get("extra_special_tokens")
+        names = dict.fromkeys((*_SPECIAL, *(extra if isinstance(extra, dict) else ())))
+        return ChatTemplate(source, {name: text for name in names if (text := self._token_text(name))})
 
     def _token_text(self, key: str) -> str:
         """Return a special token's text as ``tokenizer_config.json`` gives it (a string or a dict), else ``""``."""
-        value = self._config.get(key) or _read_json(self.folder / "special_tokens_map.json").get(key)
+        extra = self._config.get("extra_special_tokens")
+        named = self._config | (extra if isinstance(extra, dict) else {})
+        value = named.get(key) or self._special_tokens_map.get(key)
         value = value.get("content") if isinstance(value, dict) else value
         return value if isinstance(value, str) else ""
 
@@ -281,7 +290,7 @@ class Tokenizer:
         candidates = _as_ids(self._backend.token_to_id(self._token_text("pad_token")))
         for name in ("generation_config.json", "config.json"):
             candidates += _as_ids(_read_json(self.folder / name).get("pad_token_id"))
-        candidates += [*self.eos_ids, 0]
+        candidates += [*self._config_eos, 0]
         return next(id_ for id_ in candidates if 0 <= id_ < self.vocab_size)
 
 
@@ -307,41 +316,22 @@ def _load_slow(folder: Path) -> tokenizers.Tokenizer:
         raise MissingExtraError(f"{folder} has no tokenizer.json; pip install transformers to convert it") from error
     try:
         require_regular_files(folder)
-        backend = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).backend_tokenizer
+        converted = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except ImportError as error:
+        raise MissingExtraError(f"to convert the tokenizer in {folder}, a package is missing: {error}") from error
     except Exception as error:
-        raise CheckpointError(
-            f"expected a tokenizer in {folder}, got none that can be read ({type(error).__name__}); "
-            "put a tokenizer.json there (AutoTokenizer.from_pretrained(...).save_pretrained(...) writes one)"
-        ) from error
-    assert isinstance(backend, tokenizers.Tokenizer)
+        raise _no_tokenizer(folder, type(error).__name__) from error
+    backend = getattr(converted, "backend_tokenizer", None)
+    if not isinstance(backend, tokenizers.Tokenizer):
+        raise _no_tokenizer(folder, f"{type(converted).__name__} has no fast form")
     return backend
 
 
-def _start(text: str, length: int) -> str:
-    """Return the words of ``text`` that begin within its first ``length`` characters, or a little more."""
-    space = _SPACE.search(text, length)
-    return text[: space.start()] if space else text
-
-
-def _cut(body: str, encoding: tokenizers.Encoding, room: int) -> int:
-    """Return how many ids of ``body`` to keep, at most ``room``, so that it ends at a word boundary."""
-    if room == 0:
-        return 0
-    end = _end(encoding, room)
-    kept = body[:end]
-    if not body[end : end + 1].isspace():
-        words = kept.rsplit(maxsplit=1)
-        kept = kept[: len(kept) - len(words[-1])] if len(words) == 2 and not kept[-1].isspace() else kept
-    stop = len(kept.rstrip())
-    while _end(encoding, room) > stop:
-        room -= 1
-    return room
-
-
-def _end(encoding: tokenizers.Encoding, count: int) -> int:
-    """Return where the first ``count`` ids end in their text, in characters."""
-    span = encoding.token_to_chars(count - 1) if count else None
-    return 0 if span is None else span[1]
+def _no_tokenizer(folder: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"expected a tokenizer in {folder}, got none that can be read ({reason}); put a tokenizer.json there "
+        "(AutoTokenizer.from_pretrained(...).save_pretrained(...) writes one)"
+    )
 
 
 def _read_json(file: Path) -> dict[str, Any]:

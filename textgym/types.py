@@ -21,6 +21,18 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 
+class Message(NamedTuple):
+    """One message of a conversation.
+
+    Attributes:
+        role: Who speaks: ``"system"``, ``"user"``, ``"assistant"``, or whatever a model's chat template knows.
+        content: What is said.
+    """
+
+    role: str
+    content: str
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One item of a task.
@@ -30,12 +42,45 @@ class Example:
         prompt: The raw text the item is about (a document, a dialogue, a question).
         references: Texts that answer it well; may be empty.
         demonstrations: Texts that supervised training imitates; empty means "the references".
+        messages: The conversation that ``prompt`` is the text of; empty where the prompt is one text of the user.
+            Models with a chat template get it message by message.
     """
 
     key: str
     prompt: str
     references: tuple[str, ...] = ()
     demonstrations: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
+
+
+class Conversation(NamedTuple):
+    """A prompt as messages, the last one of the user taken apart.
+
+    Attributes:
+        earlier: What was said before it.
+        before, body, after: Its content, of which only the body is ever cut.
+        later: What was said after it; usually nothing.
+    """
+
+    earlier: tuple[Message, ...]
+    before: str
+    body: str
+    after: str
+    later: tuple[Message, ...] = ()
+
+
+class Prompt(NamedTuple):
+    """A prompt as text, ``before + body + after``, of which only the body is ever cut.
+
+    Attributes:
+        before, body, after: The text.
+        conversation: The same as messages, for models with a chat template; ``None``: one message of the user.
+    """
+
+    before: str
+    body: str
+    after: str
+    conversation: Conversation | None = None
 
 
 class Interval(NamedTuple):

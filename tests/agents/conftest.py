@@ -109,7 +109,7 @@ def token_space(tokenizer_folder: Path) -> TokenSpace:
 @pytest.fixture(scope="session")
 def make_policy(token_space: TokenSpace) -> Callable[..., CausalLMPolicy]:
     """``make_policy(network, width, **options)``."""
-    from textgym.agents.causal_lm_policy import token_observation_space
+    from textgym.agents.policy_record import token_observation_space
 
     def make(network: Any = None, width: int = 48, **options: Any) -> CausalLMPolicy:
         model = build_network() if network is None else network

@@ -72,3 +72,9 @@ def test_observations_that_are_no_integers_are_refused(method: str, name: str, m
     obs = {"input_ids": torch.full((2, 48), 5), "attention_mask": torch.ones(2, 48, dtype=torch.int8)}
     with pytest.raises(ValueError, match="expected token ids and a mask of integers, got"):
         getattr(make_policy(), method)({**obs, name: obs[name].float()})
+
+
+def test_a_policy_with_nothing_to_train(make_policy: Any, make_network: Any) -> None:
+    with pytest.raises(ModelError, match=r"expected a model with weights to train, got GPTNeoX.* all of them frozen"):
+        make_policy(make_network().requires_grad_(False))
+    assert make_policy(make_network().requires_grad_(False), lora_rank=2).model.adapter is not None

@@ -17,6 +17,7 @@ from textgym.agents.losses import (
     kl_estimates,
     normalize_advantages,
     scale_rewards,
+    token_numbers,
 )
 
 
@@ -142,6 +143,27 @@ def test_adaptive_coefficient_by_hand() -> None:
     assert adapt_kl_coef(0.2, 600.0, 6.0, 100, 10_000) == pytest.approx(0.2 * 1.002, abs=1e-12)
     assert adapt_kl_coef(0.2, 0.0, 6.0, 100, 10_000) == pytest.approx(0.2 * 0.998, abs=1e-12)
     assert adapt_kl_coef(0.2, 6.0, 6.0, 100, 10_000) == 0.2
+
+
+def test_kl_coefficient_of_batches_longer_than_the_horizon_by_hand() -> None:
+    assert adapt_kl_coef(0.2, 0.0, 6.0, 100, 100) == pytest.approx(0.2 * 0.8)
+    assert adapt_kl_coef(0.2, 0.0, 6.0, 300, 100) == pytest.approx(0.2 * 0.8**3)  # and not 0.2 * (1 - 3 * 0.2)
+    assert adapt_kl_coef(0.2, 60.0, 6.0, 300, 100) == pytest.approx(0.2 * 1.2**3)
+
+
+@pytest.mark.parametrize("kl", [-1e9, 0.0, 1e-3, 1e9, math.inf])
+@pytest.mark.parametrize("horizon", [1e-300, 1e-3, 1.0, 10.0, 1e4])
+def test_the_kl_coefficient_stays_positive_and_finite(kl: float, horizon: float) -> None:
+    coefficient = 0.2
+    for _ in range(1000):
+        coefficient = adapt_kl_coef(coefficient, kl, 6.0, 64, horizon)
+        assert 0.0 < coefficient < math.inf
+    assert adapt_kl_coef(coefficient, 12.0, 6.0, 64, 64) > coefficient or coefficient == 1e12  # it comes back
+
+
+def test_token_numbers_by_hand() -> None:
+    starts = np.array([[1, 0], [0, 0], [1, 1]], dtype=bool)
+    assert token_numbers(starts, np.array([100, 10])).tolist() == [[1, 11], [2, 12], [1, 1]]
 
 
 def test_scaled_rewards_by_hand() -> None:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.callbacks import ConvertCallback
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from textgym.agents.causal_lm_policy import CausalLMPolicy
 from textgym.agents.losses import adapt_kl_coef, clipped_policy_loss, clipped_value_loss, normalize_advantages
@@ -37,6 +39,7 @@ def hand_made_rollout(agent: PPO, monkeypatch: pytest.MonkeyPatch) -> np.ndarray
     buffer._last = (torch.tensor([7.0, 7.0]), np.array([False, True]))
     reference = np.array([[-1.5, -2.0], [-2.0, -1.25], [-0.5, -4.5]])
     monkeypatch.setattr(agent, "_score_rollout", lambda score: reference)
+    agent._start = None  # numbers by hand are no start from the reference
     ended = {"rewards": {"total": 2.0}, "is_success": True, "finish_reason": "eos", "episode": {"l": 2}}
     cut = {"rewards": {"total": 1.0}, "is_success": False, "finish_reason": "length", "episode": {"l": 3}}
     agent.finished = [(1, 0, ended), (2, 1, cut)]
@@ -175,6 +178,31 @@ def test_whitening_leaves_little_to_learn_from_one_reward_for_all(make_agent: An
         return float(agent.history[-1]["grad_norm"])
 
     assert gradient(whiten_rewards=True) < 0.1 * gradient(whiten_rewards=False)
+
+
+def test_rewards_that_are_huge(make_agent: Any) -> None:
+    """They drown the policy's gradient, which is said with what to do; scaled, they teach what small ones teach."""
+
+    def moved(scale: float, **options: Any) -> tuple[float, list[str]]:
+        def reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Any]) -> list[float]:
+            return [scale * (len(text) % 5 - 2.0) for text in responses]
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            agent = make_agent(env={"reward": reward}, **options)
+            agent.learn(4 * 11 * 2)
+        told = [str(warning.message) for warning in caught if "rewards of order 1" in str(warning.message)]
+        return max(record["approx_kl"] for record in agent.history), told
+
+    usual, silent = moved(1.0)
+    small, told = moved(1e6)
+    assert (silent, len(told)) == ([], 1)
+    assert "whiten_rewards=True (textgym train --whiten-rewards)" in told[0]
+    assert small < 1e-3 * usual
+    scaled, silent = moved(1e6, whiten_rewards=True)
+    assert silent == []
+    assert scaled == pytest.approx(moved(1.0, whiten_rewards=True)[0], rel=1e-3)
+    assert scaled > 0.1 * usual
 
 
 def test_clipped_rewards_by_hand(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -516,6 +544,31 @@ def test_an_environment_with_bare_infos(make_network: Any) -> None:
         assert not {"gold", "success", "eos", "reward/total"} & record.keys()
     returns = [info["episode"]["r"] for _, _, info in agent.finished]
     assert agent.history[-1]["reward"] == np.mean(returns) > 0
+
+
+def test_lengths_need_no_monitor(make_agent: Any) -> None:
+    """Lengths, the KL per text and what is made of them are those of the rollout, whatever wraps the environment."""
+    runs = []
+    for monitored in (True, False):
+        agent = make_agent(n_steps=5, kl_target=0.05, kl_horizon=50.0, learning_rate=3e-2)
+        agent.set_env(agent.env if monitored else agent.env.venv)
+        agent.learn(4 * 5 * 6)
+        runs.append([{name: row[name] for name in row if name != "tokens_per_second"} for row in agent.history])
+    assert runs[0] == runs[1]
+    assert any(row.get("length", 0) > 5 for row in runs[0])  # of texts that several rollouts wrote
+
+
+def test_lengths_of_texts_that_a_time_limit_cuts(
+    env_ids: tuple[str, str], tokenizer_folder: Any, make_network: Any
+) -> None:
+    def limited() -> gym.Env[Any, Any]:
+        env = Monitor(gym.make(env_ids[0], model=str(tokenizer_folder)))
+        return gym.wrappers.TimeLimit(env, max_episode_steps=3)
+
+    policy = {"model": make_network(), "suppress_tokens": (1,)}
+    agent = PPO(CausalLMPolicy, DummyVecEnv([limited] * 2), n_steps=7, seed=0, policy_kwargs=policy)
+    agent.learn(2 * 7)
+    assert (agent.history[0]["texts"], agent.history[0]["length"]) == (4.0, 3.0)
 
 
 def test_infos_that_only_some_texts_have(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import DictRolloutBuffer
 
-from textgym.agents.causal_lm_policy import token_observation_space
 from textgym.agents.losses import generalized_advantages
+from textgym.agents.policy_record import token_observation_space
 from textgym.agents.rollout_buffer import EpisodeRolloutBuffer
 
 

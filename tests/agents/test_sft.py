@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+import transformers
 
+import textgym
+from tests.chat_templates import NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
 from textgym.agents.sft import TokenPair, encode_pairs, response_loss, supervised_fine_tune
-from textgym.envs.prompts import prompt_pieces
+from textgym.envs.prompts import prompt_of
 from textgym.errors import DataError, ModelError
 from textgym.models.generation import generate
 from textgym.models.language_model import LanguageModel
+from textgym.pipelines.setup import encode_prompts
+from textgym.reward_models.encoding import TextEncoder
+from textgym.tasks import TextTask
 from textgym.tokenization import Tokenizer
 from textgym.types import Example
 
@@ -108,8 +116,7 @@ def test_pairs(tokenizer_folder: Path) -> None:
     )
     task: Any = TemplateTask()
     pairs = encode_pairs(task, documents, tokenizer)
-    before, after = tokenizer.encode("Read: "), tokenizer.encode("\n\nSummary:")
-    prompt = [*before, *tokenizer.encode("The council met."), *after]
+    prompt = tokenizer.encode("Read: The council met.\n\nSummary:")
     assert pairs[0] == TokenPair(prompt, [*tokenizer.encode(" One."), 1])
     assert [tokenizer.decode(pair.response) for pair in pairs] == ["One.", "Two.", "Wind."]
     assert [pair.response[-1] for pair in pairs] == [1, 1, 1]
@@ -163,9 +170,9 @@ def test_prompts_are_those_of_the_environment(kind: Any, tokenizer_folder: Path)
     ]
     pairs = encode_pairs(task, Documents(examples), tokenizer)  # type: ignore[arg-type]
     for example, pair in zip(examples, pairs, strict=True):
-        pieces = prompt_pieces(task, example)
-        assert "".join(pieces) == task.format_prompt(example)
-        assert pair.prompt == tokenizer.encode_prompt(*pieces, 30).ids
+        prompt = prompt_of(task, example)
+        assert prompt.before + prompt.body + prompt.after == task.format_prompt(example)
+        assert pair.prompt == tokenizer.encode_prompts([prompt], 30)[0].ids
         assert len(pair.prompt) <= 30
 
 
@@ -226,5 +233,47 @@ def test_lora_trains_adapters_only(make_network: Any) -> None:
 def test_a_loss_that_is_not_finite(model: LanguageModel) -> None:
     with torch.no_grad():
         model.network.get_output_embeddings().weight.fill_(math.nan)
-    with pytest.raises(FloatingPointError, match="at step 0; lower the learning rate"):
+    with pytest.raises(FloatingPointError, match="at step 0, got nan; lower the learning rate"):
         supervised_fine_tune(model, PAIRS, steps=3)
+
+
+@pytest.mark.parametrize("name", ["thinking", "dated", "no_system", "two_ends", "spaced", "named"])
+def test_conversations_are_what_the_template_writes_to_the_end_of_the_turn(name: str, tmp_path: Path) -> None:
+    """Prompt and response together: nothing between them, nothing else behind them."""
+    template, kind = TEMPLATES[name]
+    folder = write_chat_folder(tmp_path / name, template, kind, clean_up_tokenization_spaces=False)
+    theirs, tokenizer = transformers.AutoTokenizer.from_pretrained(folder), Tokenizer.load(folder)
+    turns = [("user", "Say one"), ("assistant", "one"), ("user", "Again, please"), ("assistant", "two, then.")]
+    if name not in NO_SYSTEM_ROLE:
+        turns = [("system", "Be brief."), *turns]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "test.jsonl").write_text('{"messages": [{"role": "user", "content": "a"}]}')
+    (data / "validation.jsonl").write_text('{"messages": [{"role": "user", "content": "b"}]}')
+    (data / "train.jsonl").write_text(json.dumps({"messages": messages}))
+    task = TextTask(data)
+    (pair,) = encode_pairs(task, task.dataset, tokenizer)
+    whole = theirs.apply_chat_template(messages, return_dict=True)["input_ids"]
+    ids = [*pair.prompt, *pair.response]
+    assert ids == whole[: len(ids)]
+    assert ids[-1] == theirs.convert_tokens_to_ids(TERMINATORS[name])
+    assert theirs.decode(whole[len(ids) :]).strip() in ("", "<|endoftext|>", "</s>")
+    asked = theirs.apply_chat_template(messages[:-1], add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert pair.prompt == asked
+    env: Any = gym.make("TestChat-v0", data=str(data), model=str(folder), reward=lambda *_: [0.0])
+    observation, _ = env.reset()
+    assert observation["input_ids"][: len(asked)].tolist() == asked
+    for id_ in pair.response[:-1]:
+        assert not env.step(np.int64(id_))[2]
+    *_, info = env.step(np.int64(pair.response[-1]))
+    thought = "<think>\n\n</think>\n\n" if name == "thinking" else ""  # it is what the model writes
+    assert (info["text"], info["finish_reason"]) == (thought + "two, then.", "eos")
+    assert encode_prompts(task, [task.dataset[0]], tokenizer, 512) == [asked]  # what is evaluated
+    (read,) = TextEncoder(tokenizer, 512)([task.format_prompt(task.dataset[0])], ["two, then."])  # what is rewarded
+    assert (read.prompt, read.response) == pair
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _chat_environment() -> None:
+    textgym.register_task("TestChat", TextTask)

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgym.data.messages import Message, MessageError, flatten, is_chat, last_answer, parse_messages, split_chat
+from textgym.data.messages import (
+    Message,
+    MessageError,
+    flatten,
+    is_chat,
+    last_answer,
+    parse_messages,
+    split_chat,
+    unflatten,
+)
 
 
 def chat(*turns: tuple[str, str]) -> list[Message]:
@@ -24,11 +33,13 @@ def test_several_turns_become_lines_with_the_system_first() -> None:
 
 def test_last_assistant_turn_is_the_reference() -> None:
     messages = chat(("user", "Hi"), ("assistant", "Hello"), ("user", "How are you?"), ("assistant", "Fine."))
-    assert split_chat(messages) == ("User: Hi\nAssistant: Hello\nUser: How are you?", "Fine.")
+    prompt, reference = split_chat(messages)
+    assert (flatten(prompt), reference) == ("User: Hi\nAssistant: Hello\nUser: How are you?", "Fine.")
+    assert prompt == tuple(messages[:3])
 
 
 def test_chat_that_ends_with_a_question_has_no_reference() -> None:
-    assert split_chat(chat(("user", "Hi"))) == ("Hi", None)
+    assert split_chat(chat(("user", "Hi"))) == ((Message("user", "Hi"),), None)
 
 
 @pytest.mark.parametrize("turns", [[], [("assistant", "Hello")], [("user", " "), ("assistant", "Hello")]])
@@ -47,6 +58,16 @@ def test_roles_are_compared_in_lower_case() -> None:
     assert parse_messages([{"role": " User", "content": "Hi"}]) == [Message("user", "Hi")]
 
 
+def test_the_other_form_in_which_chats_are_published() -> None:
+    value = [{"from": "system", "value": "S"}, {"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yes"}]
+    assert parse_messages(value) == chat(("system", "S"), ("user", "Hi"), ("assistant", "Yes"))
+
+
+def test_contents_in_parts_are_their_texts() -> None:
+    parts = [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}]
+    assert parse_messages([{"role": "user", "content": parts}]) == chat(("user", "a b"))
+
+
 @pytest.mark.parametrize(
     ("value", "what"),
     [
@@ -54,6 +75,9 @@ def test_roles_are_compared_in_lower_case() -> None:
         (["text"], "message 1: expected an object"),
         ([{"role": "user", "content": "a"}, {"role": "user"}], "message 2: expected a string as 'content'"),
         ([{"content": "a"}], "message 1: expected a string as 'role', got NoneType"),
+        ([{"from": "human", "value": 3}], "message 1: expected a string as 'value', got int"),
+        ([{"role": "user", "content": [{"type": "image"}]}], "message 1: expected a string as 'content', got list"),
+        ([{"role": "assistant", "content": "", "tool_calls": [{}]}], "expected text only, got 'tool_calls'"),
     ],
 )
 def test_wrong_messages_say_which_and_why(value: object, what: str) -> None:
@@ -70,3 +94,26 @@ def test_only_lists_of_objects_look_like_chats() -> None:
 def test_every_content_is_part_of_the_flat_text(turns: list[tuple[str, str]]) -> None:
     flat = flatten(chat(*turns))
     assert all(f"{role.capitalize()}: {content.strip()}" in flat for role, content in turns)
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [("user", "Hi"), ("assistant", "Yes\nor\n\nno: maybe"), ("user", "So?\n\nSummary:")],
+        [("system", "Be kind."), ("user", "Hi")],
+        [("user", "Hi"), ("assistant", "")],
+    ],
+)
+def test_flat_text_gives_its_messages_back(turns: list[tuple[str, str]]) -> None:
+    assert unflatten(flatten(chat(*turns))) == tuple(chat(*turns))
+
+
+def test_dialogues_are_messages() -> None:
+    text = "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: Two\n\nparagraphs\n\nAssistant:"
+    expected = chat(("user", "Hi"), ("assistant", "Yes?"), ("user", "Two\n\nparagraphs"))
+    assert unflatten(text) == tuple(expected)
+
+
+@pytest.mark.parametrize("text", ["", "Hi", "Dear User: hi", "\n\nHi", "Assistant: alone", "Human: hi", "\n\nUser: a"])
+def test_other_texts_are_no_chat(text: str) -> None:
+    assert unflatten(text) == ()

@@ -189,7 +189,8 @@ def test_items_depend_on_seed_split_and_index_alone() -> None:
 
 
 def test_examples_hold_no_facts() -> None:
-    assert {field.name for field in dataclasses.fields(Example)} == {"key", "prompt", "references", "demonstrations"}
+    fields = {"key", "prompt", "references", "demonstrations", "messages"}
+    assert {field.name for field in dataclasses.fields(Example)} == fields
 
 
 def test_lengths_and_lookups() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from textgym.data import DataWarning, InMemoryDataset, load_examples
 from textgym.data.dataset import LoadReport, prompt_digest, split_of
 from textgym.errors import DataError
-from textgym.types import SPLITS, Example, Split
+from textgym.types import SPLITS, Example, Message, Split
 
 
 def write_rows(path: Path, rows: Sequence[Any]) -> str:
@@ -295,6 +295,33 @@ def test_prompt_and_completion_as_chats(tmp_path: Path) -> None:
     }
     example = load(write_rows(tmp_path / "set.jsonl", [row]))[0]
     assert (example.prompt, example.references) == (prompt, ("Fine.",))
+
+
+@pytest.mark.parametrize("column", ["messages", "prompt", "conversations"])
+def test_conversations_keep_their_messages(tmp_path: Path, column: str) -> None:
+    """They reach a model's chat template as they are, whatever their column is called and whichever form they have."""
+    names = ("from", "value") if column == "conversations" else ("role", "content")
+    turns = [
+        ("system", "Be brief."),
+        ("user", "Hi {i}"),
+        ("assistant", "Yes?"),
+        ("user", "Go on\n"),
+        ("assistant", "So."),
+    ]
+    chats = [[dict(zip(names, (role, text.format(i=i)), strict=True)) for role, text in turns] for i in range(40)]
+    dataset = load(write_rows(tmp_path / "chats.jsonl", [{column: chat} for chat in chats]))
+    for example in dataset:
+        number = example.messages[1].content.split()[-1]
+        expected = tuple(Message(role, text.format(i=number)) for role, text in turns[:4])
+        assert example.messages == expected
+        assert example.prompt == f"System: Be brief.\nUser: Hi {number}\nAssistant: Yes?\nUser: Go on"
+        assert example.references == ("So.",)
+
+
+def test_one_message_of_the_user_is_plain_text(tmp_path: Path) -> None:
+    answer = {"role": "assistant", "content": "x"}
+    rows = [{"messages": [{"role": "user", "content": f"Hi {i}"}, answer]} for i in range(40)]
+    assert {example.messages for example in load(write_rows(tmp_path / "chats.jsonl", rows))} == {()}
 
 
 def test_broken_chats_are_skipped(tmp_path: Path) -> None:

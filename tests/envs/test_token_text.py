@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import tokenizers
 from gymnasium.error import InvalidAction, ResetNeeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.chat_templates import ENDS, TEMPLATES, write_chat_folder
 from textgym.envs.token_text import TokenTextEnv
 from textgym.tasks import Summarization
 from textgym.tokenization import Tokenizer
@@ -85,12 +88,12 @@ def test_long_prompt_is_cut_and_says_so(env: gym.Env[Any, Any], tokenizer: Token
 def test_prompts_that_come_again_are_not_encoded_again(
     env_ids: tuple[str, str], tokenizer_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded: list[str] = []
+    encoded: list[Any] = []
     real = Tokenizer.encode_prompts
 
-    def counting(self: Tokenizer, before: str, bodies: Any, after: str, budget: int) -> Any:
-        encoded.extend(bodies)
-        return real(self, before, bodies, after, budget)
+    def counting(self: Tokenizer, prompts: Any, budget: int) -> Any:
+        encoded.extend(prompts)
+        return real(self, prompts, budget)
 
     monkeypatch.setattr(Tokenizer, "encode_prompts", counting)
     env = gym.make(env_ids[0], model=str(tokenizer_folder))
@@ -141,6 +144,84 @@ def test_every_eos_of_a_foreign_tokenizer_ends(env_ids: tuple[str, str], foreign
     env = gym.make(env_ids[0], model=str(foreign_folder))
     for eos in (0, 1):
         assert write(env, [70, eos])[1]["finish_reason"] == "eos"
+
+
+@pytest.mark.parametrize("name", ["default_system", "dated", "no_system", "two_ends", "separated"])
+@settings(max_examples=30)
+@given(ids=st.lists(st.integers(0, 400), min_size=8, max_size=8))
+def test_grains_agree_where_a_chat_model_has_several_eos_ids(
+    chats: dict[str, tuple[Any, Any]], name: str, ids: list[int]
+) -> None:
+    token, episode = chats[name]
+    ends = token.get_wrapper_attr("tokenizer").eos_ids
+    assert len(ends) == 3
+    for written in (ids, *([*ids[:3], end] for end in ends)):
+        reward, info = write(token, written)
+        first = next((place for place, id_ in enumerate(written) if id_ in ends), None)
+        assert info["finish_reason"] == ("length" if first is None else "eos")
+        episode.reset(options={"task_key": info["task_key"]})
+        _, whole, *_, whole_info = episode.step(info["text"])
+        assert (whole, whole_info["text"], whole_info["rewards"]) == (reward, info["text"], info["rewards"])
+
+
+@pytest.fixture(scope="module")
+def chats(env_ids: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
+    """Both grains for chat models whose generation_config names several EOS ids, the terminator not among them."""
+    made = {}
+    for name in ("default_system", "dated", "no_system", "two_ends", "separated"):
+        folder = write_chat_folder(tmp_path_factory.mktemp(name), *TEMPLATES[name])
+        backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        ids = [backend.token_to_id(token) for token in (ENDS[TEMPLATES[name][1]], "<|im_start|>")]
+        (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ids}))
+        token = gym.make(env_ids[0], model=str(folder), max_prompt_tokens=200, max_new_tokens=8)
+        made[name] = token, gym.make(env_ids[1])
+    return made
+
+
+@pytest.mark.parametrize("kind", ["byte", "spm", "prepend", "metaspace"])
+@settings(max_examples=60)
+@given(text=st.text(" Ta.\n", max_size=8))
+def test_stop_strings_that_begin_with_a_space_mean_the_same_in_both_grains(
+    stopped: dict[str, tuple[Any, Any]], kind: str, text: str
+) -> None:
+    """What joins a response to its prompt is no part of it: " T" does not end "The" before it has begun."""
+    token, episode = stopped[kind]
+    ids = token.get_wrapper_attr("tokenizer").encode_response(text)[:39]
+    end = token.get_wrapper_attr("tokenizer").require_eos()
+    reward, info = write(token, [*ids, end])
+    expected = text.lstrip(" ").split(" T")[0].split(" \n")[0] if text.strip() else ""
+    if kind != "metaspace":  # whose first space is not doubled where a text begins with one
+        assert info["text"] == expected.strip()
+    episode.reset(options={"task_key": info["task_key"]})
+    _, whole, *_, whole_info = episode.step(text)
+    assert (whole_info["text"], whole_info["finish_reason"]) == (info["text"], info["finish_reason"])
+    assert whole == reward
+
+
+@pytest.fixture(scope="module")
+def stopped(env_ids: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
+    """Both grains with stop strings that begin with a space, for tokenizers of several kinds."""
+    made, stop = {}, (" T", " \n")
+    for kind in ("byte", "spm", "prepend", "metaspace"):
+        folder = write_chat_folder(tmp_path_factory.mktemp(kind), None, kind)
+        token = gym.make(env_ids[0], model=str(folder), max_prompt_tokens=200, max_new_tokens=40, stop=stop)
+        made[kind] = token, gym.make(env_ids[1], stop=stop)
+    return made
+
+
+def test_a_tokenizer_without_an_end_is_said_once(
+    env_ids: tuple[str, str], tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((tokenizer.folder / "tokenizer.json").read_bytes())
+    with pytest.warns(
+        UserWarning, match=r"no end-of-text token, so that every text runs to its budget of 8 tokens"
+    ) as said:
+        env = gym.make(env_ids[0], model=str(tmp_path))
+    assert len(said) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert write(env, [70] * 8)[1]["finish_reason"] == "length"
+        gym.make(env_ids[0], model=str(tmp_path), stop=("\n",))
 
 
 def test_stop_string_across_tokens_ends_and_is_cut(pairs: list[Any], tokenizer: Tokenizer) -> None:

@@ -124,3 +124,19 @@ def test_nothing_is_held_out_of_one_prompt_or_on_request() -> None:
     assert split_records([], 0.1) == ([], [])
     with pytest.raises(ValueError, match=r"\[0, 1\), got 1"):
         split_records(many(9), 1.0)
+
+
+def test_rows_of_chat_messages() -> None:
+    """As conversations are published: with the prompt apart, or at the beginning of both."""
+    asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    good, bad = ({"role": "assistant", "content": text} for text in ("Hello.", "What?"))
+    apart = {"prompt": asked, "chosen": [good], "rejected": [bad]}
+    whole = {"chosen": [*asked, good], "rejected": [*asked, bad]}
+    for record in from_preference_rows([apart, whole]):
+        assert (record.prompt, record.chosen, record.rejected) == ("System: Be brief.\nUser: Hi", "Hello.", "What?")
+    with pytest.raises(DataError, match="row 0: expected 'prompt', or two chats that share"):
+        from_preference_rows([{"chosen": [*asked, good], "rejected": [asked[1], bad]}])
+    with pytest.raises(DataError, match="row 0: 'chosen': expected an assistant message, got none; correct the row"):
+        from_preference_rows([{"chosen": asked, "rejected": [*asked, bad]}])
+    with pytest.raises(DataError, match="row 0: expected 'prompt'"):
+        from_preference_rows([{"chosen": [good], "rejected": [bad]}])

@@ -11,7 +11,7 @@ import torch
 from stable_baselines3.common.utils import polyak_update
 from torch import Tensor
 
-from textgym.agents.causal_lm_policy import CachePool
+from textgym.agents.cache_pool import CachePool
 from textgym.models.language_model import LanguageModel
 from textgym.models.prefix_cache import PrefixCache, last_hidden
 

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from textgym.errors import CheckpointError, ModelError
-from textgym.models.pretrained import read_pretrained
+from textgym.errors import CheckpointError, MissingExtraError, ModelError
+from textgym.hub import resolve_folder
+from textgym.models.language_model import LanguageModel, load_language_model
+from textgym.models.pretrained import read_pretrained, require_finite
 
 
 def read(folder: Path, **options: Any) -> Any:
@@ -90,3 +92,57 @@ def test_damage_and_absence(folder: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="not a valid JSON"):
         read(folder)
+
+
+@pytest.mark.parametrize(
+    ("error", "package"),
+    [
+        (ModuleNotFoundError("No module named 'mamba_ssm.ops'", name="mamba_ssm.ops"), "mamba_ssm"),
+        (ImportError("X requires the Y library.\nInstall it with `pip install -U timm>=1.0`"), "timm"),
+        (ImportError("X requires the Y library.\n`pip install kernels[hub]`"), r"kernels\[hub\]"),
+        (ImportError("cannot use X"), r"install, with the package that this names"),
+    ],
+    ids=["module", "advice", "extra", "neither"],
+)
+def test_a_package_that_the_model_needs(
+    error: ImportError, package: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", fail)
+    with pytest.raises(MissingExtraError, match=rf"got one that is missing \(.*; use: pip (install )?{package}"):
+        read(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(value: float, make_network: Any, folder: Path) -> None:
+    network = make_network("gpt2", torch.float32)
+    network.transformer.h[1].mlp.c_fc.weight.data[3, 4] = value
+    named = r"NaN or infinity in 'transformer\.h\.1\.mlp\.c_fc\.weight' of .* \(1 parameters"
+    with pytest.raises(ModelError, match=named):
+        LanguageModel(network)
+    network.save_pretrained(folder)
+    with pytest.raises(ModelError, match=named):
+        load_language_model(folder)
+
+
+def test_sums_beyond_the_type_are_no_infinite_weights(make_network: Any) -> None:
+    network = make_network("gpt2", torch.float32)
+    network.transformer.wpe.weight.data.fill_(3e38)
+    require_finite(network, "it")
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-reward"])
+def test_shipped_models_are_trained_outside_the_policy(name: str) -> None:
+    """As any Hugging Face model: float32 by default, and finite after a step."""
+    network = AutoModelForCausalLM.from_pretrained(resolve_folder(name))
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    optimizer, ids = torch.optim.AdamW(network.parameters(), lr=1e-4), torch.arange(40)[None]
+    losses = []
+    for _ in range(3):
+        losses.append(network(input_ids=ids, labels=ids).loss)
+        losses[-1].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert losses[2] < losses[0]

@@ -24,9 +24,11 @@ from textgym.agents.checkpoint import write_checkpoint
 from textgym.consent import FIELDS, names_from
 from textgym.errors import ConsentError, TextGymError
 from textgym.pipelines.evaluate import start_model_of
+from textgym.pipelines.reward import RewardSettings
 from textgym.pipelines.rlhf import run_rlhf_resume
 from textgym.pipelines.rlhf_rounds import RlhfSettings
 from textgym.pipelines.setup import TaskChoice, settings_from_json
+from textgym.pipelines.sft import SftSettings
 from textgym.pipelines.train import TrainSettings, resume, run_resume
 from textgym.runs import RunFolder, RunFolderError
 
@@ -92,6 +94,7 @@ def run(lm: str, data: str, tmp_path: Path) -> RunFolder:
     run = RunFolder.create(tmp_path / "run", "train", asdict(settings))
     run.write_config({**run.config(), "train": asdict(settings)})
     write_checkpoint(run.checkpoints / "step-0000000048", {"x": torch.zeros(1)}, {"kind": "textgym.PPO"})
+    run.__exit__(None, None, None)
     return run
 
 
@@ -143,7 +146,7 @@ def test_every_text_in_settings_is_a_name_that_needs_consent_or_none() -> None:
     assert set(FIELDS) <= texts
 
 
-@pytest.mark.parametrize("kind", [TrainSettings, RlhfSettings])
+@pytest.mark.parametrize("kind", [TrainSettings, RlhfSettings, SftSettings, RewardSettings])
 def test_no_field_of_stored_settings_is_imported(kind: type, mark: Path) -> None:
     record = json.loads(json.dumps(asdict(kind(TaskChoice()))))
     for place in leaves(record):
@@ -157,7 +160,7 @@ def test_no_field_of_stored_settings_is_imported(kind: type, mark: Path) -> None
 
 
 @pytest.mark.slow
-def test_no_value_of_a_run_is_imported(run: RunFolder, mark: Path) -> None:
+def test_no_value_of_a_run_is_imported(run: RunFolder, mark: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = run.config()
     for place in leaves(config):
         run.write_config(changed(config, place, EVIL))
@@ -165,8 +168,9 @@ def test_no_value_of_a_run_is_imported(run: RunFolder, mark: Path) -> None:
             run_resume(str(run.path))
         assert not mark.exists(), place
     run.write_config(config)
-    with pytest.raises(TextGymError, match="parts of a PPO run"):  # what stands there is followed as far as that
+    with pytest.raises(TextGymError, match="none that is whole"):
         run_resume(str(run.path))
+    assert "parts of a PPO run" in " ".join(capsys.readouterr().err.split())  # what stands there is followed so far
 
 
 @pytest.mark.parametrize(("field", "option"), [("reward", ["--reward", EVIL]), ("env_id", [EVIL])])
@@ -193,12 +197,13 @@ def test_a_name_that_is_not_the_runs_own_is_no_consent(run: RunFolder, mark: Pat
 def test_rounds_of_feedback_name_nothing_either(lm: str, data: str, run: RunFolder, tmp_path: Path, mark: Path) -> None:
     settings = asdict(RlhfSettings(TaskChoice(EVIL, data=data), model=lm))
     whole = RunFolder.create(tmp_path / "rlhf", "rlhf", settings)
+    whole.__exit__(None, None, None)
     with pytest.raises(ConsentError, match=r"textgym rlhf --resume .*rlhf hostile_module:Thing-v0$"):
         run_rlhf_resume(str(whole.path))
     run.write_config(changed(run.config(), ("train", "reward"), EVIL))
     run.path.rename(whole.path / "round-1")
     with names_from(whole.path, "textgym rlhf --resume rlhf"), pytest.raises(ConsentError, match="rlhf --resume"):
-        resume(str(whole.path / "round-1"))
+        resume(RunFolder(whole.path / "round-1"))
     assert not mark.exists()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import threading
 import time
 import urllib.request
@@ -20,7 +22,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from textgym import cli
-from textgym.errors import DataError
+from textgym.errors import DataError, FolderInUseError
 from textgym.evaluation import Measures
 from textgym.feedback import FeedbackStore, SimulatedPerson, accuracy_curve
 from textgym.metrics.intervals import proportion_interval
@@ -331,6 +333,41 @@ def test_answers_that_are_gone_are_missed(whole: Path) -> None:
         file.unlink()
     with pytest.raises(DataError, match=r"expected 12 answers of round 1 in .*, got none; put the file back"):
         run_rlhf_resume("run")
+
+
+def test_a_run_has_one_owner(whole: Path, settings: RlhfSettings) -> None:
+    shutil.copytree(whole, "run")
+    with RunFolder.open("run"):
+        with pytest.raises(FolderInUseError, match=f"in use by process {os.getpid()}"):
+            run_rlhf_resume("run")
+        with pytest.raises(FolderInUseError):
+            run_rlhf(settings)
+    with RunFolder.open("run/round-1"), pytest.raises(FolderInUseError, match="round-1"):
+        run_rlhf_resume("run")
+
+
+def test_changed_data_is_refused_and_other_versions_are_said(
+    whole: Path, settings: RlhfSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(whole, "run")
+    run = RunFolder("run")
+    config = run.config()
+    assert set(config["splits"]) == {"train", "validation", "test"}
+    run.write_config({**config, "versions": {**config["versions"], "torch": "1.0.0"}, "splits": {"train": "other"}})
+    with pytest.raises(DataError, match="expected the data that the run began with"):
+        run_rlhf_resume("run")
+    assert "the run began with torch 1.0.0" in capsys.readouterr().err
+    run_rlhf_resume("run", accept_changed_data=True)
+
+
+def test_sigterm_tells_how_to_go_on(settings: RlhfSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminate(*about: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(rlhf_rounds, "choose_questions", terminate)
+    with pytest.raises(RunInterrupted, match="textgym rlhf --resume run") as caught:
+        run_rlhf(settings)
+    assert caught.value.signal == signal.SIGTERM
 
 
 def test_resuming_another_kind_of_run() -> None:

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.chat_templates import TEMPLATES, write_chat_folder
 from textgym.reward_models.encoding import TextEncoder, batches_of_like_length, batches_of_tokens
 from textgym.tokenization import Tokenizer
 
@@ -101,3 +102,20 @@ def test_token_batches_respect_their_budget(lengths: list[int], tokens: int) -> 
     batches = list(batches_of_tokens(lengths, tokens))
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     assert all(len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= tokens for batch in batches)
+
+
+def test_conversations_are_read_as_the_chat_template_writes_them(tmp_path: Path) -> None:
+    """Records of feedback hold the text of a prompt; a chat model gets its messages, and ends the response."""
+    chat = Tokenizer.load(write_chat_folder(tmp_path, *TEMPLATES["default_system"]))
+    several = "System: Be brief.\nUser: Hi\nAssistant: Yes?\nUser: Go on"
+    for prompt in (several, "\n\nHuman: Go on\n\nAssistant:", "Go on"):
+        (text,) = TextEncoder(chat, 200)([prompt], ["no more"])
+        system = "Be brief." if prompt.startswith("System") else "You are a helpful assistant."
+        first = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes?<|im_end|>\n" if "Yes?" in prompt else ""
+        expected = f"<|im_start|>system\n{system}<|im_end|>\n{first}<|im_start|>user\nGo on<|im_end|>\n"
+        assert chat._backend.decode([*text.prompt, *text.response], skip_special_tokens=False) == (
+            expected + "<|im_start|>assistant\nno more<|im_end|>"
+        )
+    (long,) = TextEncoder(chat, 40)(["Go on"], ["no more " * 90])
+    assert long.response[-1] == chat.require_eos()
+    assert long.length <= 40

@@ -12,7 +12,7 @@ from textgym.data.columns import Columns, Pair, choose_columns, missing_column, 
 from textgym.data.dataset import InMemoryDataset, LoadReport, prompt_digest, split_of
 from textgym.data.files import Problem, Row
 from textgym.errors import DataError
-from textgym.types import Example, Split
+from textgym.types import Example, Message, Split
 
 _ROWS_FOR_GUESS = 100
 _PROBLEMS_KEPT = 20
@@ -33,6 +33,7 @@ class _Draft:
     split: Split
     prompt: str
     references: dict[str, None]
+    messages: tuple[Message, ...]
 
 
 @dataclass(slots=True)
@@ -67,7 +68,7 @@ class _Collector:
         split = self._split(home, digest)
         draft = self.drafts.get(digest)
         if draft is None:
-            self.drafts[digest] = _Draft(where, split, pair.prompt, dict.fromkeys(pair.references))
+            self.drafts[digest] = _Draft(where, split, pair.prompt, dict.fromkeys(pair.references), pair.messages)
         elif draft.split != split:
             return Problem(where, "in another split", f"the same prompt is part of the {draft.split} split")
         elif all(reference in draft.references for reference in pair.references):
@@ -101,7 +102,7 @@ class _Collector:
 
     def examples(self, name: str, split: Split) -> list[Example]:
         return [
-            Example(f"{name}/{digest}", draft.prompt, tuple(draft.references))
+            Example(f"{name}/{digest}", draft.prompt, tuple(draft.references), messages=draft.messages)
             for digest, draft in self.drafts.items()
             if draft.split == split
         ]

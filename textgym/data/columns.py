@@ -9,8 +9,12 @@ from typing import Any, NamedTuple
 from textgym.data.files import Problem, Row, is_encodable
 from textgym.data.messages import MessageError, flatten, is_chat, last_answer, parse_messages, split_chat
 from textgym.errors import DataError, did_you_mean
+from textgym.types import Message
 
-PROMPT_COLUMNS = ("prompt", "document", "dialogue", "article", "text", "question", "input", "body", "messages")
+PROMPT_COLUMNS = (
+    *("prompt", "document", "dialogue", "article", "text", "question", "input", "body"),
+    *("messages", "conversations"),
+)
 REFERENCE_COLUMNS = ("reference", "summary", "response", "completion", "answer", "target", "output", "highlights")
 
 
@@ -23,10 +27,11 @@ class Columns:
 
 
 class Pair(NamedTuple):
-    """What one row says: a prompt and any number of references."""
+    """What one row says: a prompt, any number of references, and the messages of a prompt that is a conversation."""
 
     prompt: str
     references: tuple[str, ...]
+    messages: tuple[Message, ...] = ()
 
 
 class _RowError(ValueError):
@@ -101,27 +106,27 @@ def _is_empty(value: object) -> bool:
 def read_pair(row: Row, columns: Columns) -> Pair | Problem:
     """Return what ``row`` says, or the reason why it cannot be used."""
     try:
-        prompt, references = _prompt_of(row, columns)
+        pair = _prompt_of(row, columns)
         if columns.reference is not None:
-            references = _references_of(row, columns.reference)
-        return Pair(prompt, references)
+            pair = pair._replace(references=_references_of(row, columns.reference))
+        return pair
     except MessageError as error:
         return Problem(row.where, "wrong messages", str(error))
     except _RowError as error:
         return Problem(row.where, error.kind, str(error))
 
 
-def _prompt_of(row: Row, columns: Columns) -> tuple[str, tuple[str, ...]]:
+def _prompt_of(row: Row, columns: Columns) -> Pair:
     """Return the prompt, and the last assistant turn where the prompt is a chat and no other reference is asked."""
     value = _cell(row, columns.prompt)
     if not is_chat(value):
-        return _text(value, columns.prompt), ()
-    messages = parse_messages(value)
-    if columns.reference is not None:
-        return _text(flatten(messages), columns.prompt), ()
-    prompt, answer = split_chat(messages)
+        return Pair(_text(value, columns.prompt), ())
+    messages, answer = tuple(parse_messages(value)), None
+    if columns.reference is None:
+        messages, answer = split_chat(messages)
     references = () if answer is None else (_text(answer, columns.prompt).strip(),)
-    return _text(prompt, columns.prompt), references
+    alone = len(messages) == 1 and messages[0].role == "user"
+    return Pair(_text(flatten(messages), columns.prompt), references, () if alone else messages)
 
 
 def _references_of(row: Row, column: str) -> tuple[str, ...]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from textgym.types import Message
 
-class Message(NamedTuple):
-    """One turn of a chat."""
-
-    role: str
-    content: str
+_FORMS = (("role", "content"), ("from", "value"))  # the names of the two fields, in the two forms in use
+_ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant"}
+_UNKNOWN = ("tool_calls", "tool_call_id", "function_call")
+_LINE = re.compile(r"^(System|User|Assistant): ?", re.MULTILINE)
+_DIALOGUE = re.compile(r"\n\n(Human|Assistant):")
 
 
 class MessageError(ValueError):
@@ -23,10 +24,13 @@ def is_chat(value: object) -> bool:
 
 
 def parse_messages(value: object) -> list[Message]:
-    """Check a list of ``{"role", "content"}`` objects and return it as messages.
+    """Check a list of ``{"role", "content"}`` or ``{"from", "value"}`` objects and return it as messages.
+
+    Roles are compared in lower case; "human" is the user, and "gpt" the assistant. A content that is a list of parts,
+    ``{"type": "text", "text": ...}``, is their texts.
 
     Raises:
-        MessageError: If an item is not an object, or its role or content is not a string.
+        MessageError: If an item is not an object, its role or content is not text, or it calls a tool.
     """
     if not isinstance(value, list | tuple):
         raise MessageError(f"expected a list of messages, got {type(value).__name__}")
@@ -36,10 +40,28 @@ def parse_messages(value: object) -> list[Message]:
 def _parse_message(item: object, turn: int) -> Message:
     if not isinstance(item, dict):
         raise MessageError(f"message {turn}: expected an object with role and content, got {type(item).__name__}")
-    for field in ("role", "content"):
-        if not isinstance(item.get(field), str):
-            raise MessageError(f"message {turn}: expected a string as {field!r}, got {type(item.get(field)).__name__}")
-    return Message(item["role"].strip().lower(), item["content"])
+    role_name, content_name = next((names for names in _FORMS if all(name in item for name in names)), _FORMS[0])
+    role, content = _text_of(item, role_name, turn), _text_of(item, content_name, turn)
+    called = next((name for name in _UNKNOWN if item.get(name)), None)
+    if called is not None:
+        raise MessageError(f"message {turn}: expected text only, got {called!r}; calls of tools are not supported")
+    name = role.strip().lower()
+    return Message(_ROLES.get(name, name), content)
+
+
+def _text_of(item: dict[str, object], name: str, turn: int) -> str:
+    """Return a field of a message, which is a string or a list of parts."""
+    value = item.get(name)
+    text = _joined_parts(value) if isinstance(value, list) else value
+    if not isinstance(text, str):
+        raise MessageError(f"message {turn}: expected a string as {name!r}, got {type(value).__name__}")
+    return text
+
+
+def _joined_parts(parts: list[object]) -> str | None:
+    """Return the text of a content given in parts; ``None`` if one of them is not text."""
+    texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
+    return "".join(text for text in texts if isinstance(text, str)) if all(isinstance(t, str) for t in texts) else None
 
 
 def flatten(messages: Sequence[Message]) -> str:
@@ -59,17 +81,44 @@ def flatten(messages: Sequence[Message]) -> str:
     return "\n".join(f"{message.role.capitalize()}: {message.content.strip()}" for message in ordered)
 
 
-def split_chat(messages: Sequence[Message]) -> tuple[str, str | None]:
+def unflatten(text: str) -> tuple[Message, ...]:
+    r"""Return the messages of a text that :func:`flatten` made, or of a dialogue; none for any other text.
+
+    A dialogue is ``"\n\nHuman: ...\n\nAssistant: ..."``; the beginning of the assistant's next turn at its end is no
+    message. This is for texts whose messages are not at hand: a message with a line that begins like another one comes
+    back as two.
+
+    >>> unflatten("System: Be kind.\nUser: Hello")
+    (Message(role='system', content='Be kind.'), Message(role='user', content='Hello'))
+    >>> unflatten("\n\nHuman: Hello\n\nAssistant:")
+    (Message(role='user', content='Hello'),)
+    >>> unflatten("Hello")
+    ()
+    """
+    pattern = _DIALOGUE if text.startswith("\n\n") else _LINE
+    first, *pieces = pattern.split(text)
+    if first or not pieces:
+        return ()
+    messages = [
+        Message("user" if speaker == "Human" else speaker.lower(), content.strip())
+        for speaker, content in zip(pieces[::2], pieces[1::2], strict=True)
+    ]
+    if pattern is _DIALOGUE and messages[-1] == Message("assistant", ""):
+        messages.pop()
+    return tuple(messages) if any(message.role == "user" for message in messages) else ()
+
+
+def split_chat(messages: Sequence[Message]) -> tuple[tuple[Message, ...], str | None]:
     """Return ``(prompt, reference)``: the last assistant turn is the reference if it ends the chat, else ``None``.
 
     Raises:
         MessageError: If nothing that someone else than the assistant said is left as the prompt.
     """
     answered = bool(messages) and messages[-1].role == "assistant"
-    before = messages[:-1] if answered else messages
+    before = tuple(messages[:-1] if answered else messages)
     if all(message.role == "assistant" or not message.content.strip() for message in before):
         raise MessageError("expected a turn with text before the answer, got none")
-    return flatten(before), messages[-1].content if answered else None
+    return before, messages[-1].content if answered else None
 
 
 def last_answer(messages: Sequence[Message]) -> str:

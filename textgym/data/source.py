@@ -47,7 +47,9 @@ def load_examples(
         split: ``"train"``, ``"validation"`` or ``"test"``. Files named after splits in a folder and the splits of a
             Hub data set are used; a split that has none of its own is cut out of the train rows by a hash of the
             prompt (80/10/10 where there are no splits at all).
-        prompt_column: Column of the prompt, a string or a list of chat messages; guessed if ``None``.
+        prompt_column: Column of the prompt, a string or a list of chat messages, each ``{"role", "content"}`` or
+            ``{"from", "value"}``; guessed if ``None``. Models with a chat template get the messages; the prompt of an
+            example, which all others read, is the text of them.
         reference_column: Column of the references, a string, a list of strings or chat messages; guessed if ``None``,
             where a column of numbers is passed over. Rows without a usable cell in it are left out, and so are chats
             that nobody answers where others are.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy.typing as npt
 from gymnasium.error import InvalidAction, ResetNeeded
 
 from textgym.envs.judging import FinishReason, judge
-from textgym.envs.prompts import PromptPieces, find_example, prompt_pieces
+from textgym.envs.prompts import find_example, prompt_of
 from textgym.envs.setup import check_budget, stops_of, transcript
+from textgym.prompt_encoding import EncodedPrompt
 from textgym.spaces import TokenIds, TokenSpace
-from textgym.tokenization import EncodedPrompt, Tokenizer
-from textgym.types import Example, FloatArray, IntArray, RewardFn, Task
+from textgym.tokenization import Tokenizer
+from textgym.types import Example, FloatArray, IntArray, Prompt, RewardFn, Task
 
 Observation = dict[str, npt.NDArray[Any]]
 _MOST_KEPT = 2**20  # ids of prompts, some 40 MB
@@ -58,10 +60,12 @@ class TokenCore:
         self._prompt_lengths = np.zeros(n, dtype=np.int64)
         self._stop_states = np.zeros(n, dtype=np.int64)
         self._alive = np.zeros(n, dtype=np.bool_)
-        self._prompts: dict[PromptPieces, EncodedPrompt] = {}
+        self._prompts: dict[Prompt, EncodedPrompt] = {}
         self._rows = np.arange(n)
         self._is_eos = np.zeros(tokenizer.vocab_size, dtype=np.bool_)
         self._is_eos[list(tokenizer.eos_ids)] = True
+        if not (tokenizer.eos_ids or self.stop.stops):
+            _warn_endless(tokenizer, self.max_new_tokens)
         self._encode([task.dataset[0]])  # a budget that is too small fails here, not in the middle of a run
 
     def observation_space(self) -> gym.spaces.Dict:
@@ -204,22 +208,13 @@ class TokenCore:
 
     def _encode(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
         """Return encoded prompts; those that come again and again are kept."""
-        known, pieces = self._prompts, [prompt_pieces(self.task, example) for example in examples]
-        fresh = self._encode_anew(list(dict.fromkeys(piece for piece in pieces if piece not in known)))
-        prompts = [known.get(piece) or fresh[piece] for piece in pieces]
+        known, asked = self._prompts, [prompt_of(self.task, example) for example in examples]
+        new = list(dict.fromkeys(prompt for prompt in asked if prompt not in known))
+        fresh = dict(zip(new, self.tokenizer.encode_prompts(new, self.max_prompt_tokens), strict=True))
+        prompts = [known.get(prompt) or fresh[prompt] for prompt in asked]
         if (len(known) + len(fresh)) * self.max_prompt_tokens > _MOST_KEPT:
             known.clear()
         known.update(fresh)
-        return prompts
-
-    def _encode_anew(self, pieces: Sequence[PromptPieces]) -> dict[PromptPieces, EncodedPrompt]:
-        """Encode prompts a batch at a time (one per distinct frame, where a task's formatter varies it)."""
-        prompts: dict[PromptPieces, EncodedPrompt] = {}
-        for before, after in dict.fromkeys((before, after) for before, _, after in pieces):
-            same = [piece for piece in pieces if (piece[0], piece[2]) == (before, after)]
-            bodies = [body for _, body, _ in same]
-            encoded = self.tokenizer.encode_prompts(before, bodies, after, self.max_prompt_tokens)
-            prompts.update(zip(same, encoded, strict=True))
         return prompts
 
     def _checked(self, actions: Any) -> IntArray:
@@ -244,6 +239,16 @@ class TokenCore:
         if self._is_eos[self._ids[row, self._lengths[row] - 1]]:
             return "eos"
         return "stop" if self.stop.hit[self._stop_states[row]] else "length"
+
+
+def _warn_endless(tokenizer: Tokenizer, budget: int) -> None:
+    """Say that no text will end by itself."""
+    warnings.warn(
+        f"the tokenizer of {tokenizer.name!r} has no end-of-text token, so that every text runs to its budget of "
+        f"{budget} tokens; set eos_token in its tokenizer_config.json or eos_token_id in generation_config.json, or "
+        "give stop=",
+        stacklevel=2,
+    )
 
 
 class CoreAttributes:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from gymnasium.utils import seeding
 
 from textgym.errors import did_you_mean
-from textgym.types import Example, Task
-
-PromptPieces = tuple[str, str, str]
-"""The text of a prompt before, in and after its body, which may be cut."""
+from textgym.types import Conversation, Example, Prompt, Task
 
 _OPTIONS = ("task_key", "task_keys")
 
@@ -118,14 +116,26 @@ def find_example(task: Task, key: str) -> Example:
         raise ValueError(f"expected the key of an example of {task.dataset.name!r}, got {key!r}: {message}") from error
 
 
-def prompt_pieces(task: Task, example: Example) -> PromptPieces:
-    """Return the prompt text as (before, body, after), where the body may be cut to fit a budget.
+def prompt_of(task: Task, example: Example) -> Prompt:
+    """Return how an example is asked: the text before, in and after its body, and the conversation it came as.
 
     The pieces always join to ``task.format_prompt(example)``; a task whose formatter is more than its template has all
-    of its prompt in the body.
+    of its prompt in the body. In a conversation, the last message of the user (or else of anybody but the
+    assistant, who then speaks as the user) is what the task formats.
     """
+    pieces = _pieces(task, example)
+    asked = [place for place, message in enumerate(example.messages) if message.role != "assistant"]
+    if not asked:
+        return pieces
+    place = next((place for place in reversed(asked) if example.messages[place].role == "user"), asked[-1])
+    question = replace(example, prompt=example.messages[place].content, messages=())
+    earlier, later = example.messages[:place], example.messages[place + 1 :]
+    return pieces._replace(conversation=Conversation(earlier, *_pieces(task, question)[:3], later))
+
+
+def _pieces(task: Task, example: Example) -> Prompt:
     text = task.format_prompt(example)
     before, found, after = task.prompt_template.partition("{prompt}")
     if found and before + example.prompt + after == text:
-        return before, example.prompt, after
-    return "", text, ""
+        return Prompt(before, example.prompt, after)
+    return Prompt("", text, "")

@@ -45,9 +45,16 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
     | `attention_mask` | `Box(0, 1, (L,), int8)` | 1 for prompt and response, 0 for padding |
     | `prompt_length` | `Box(0, max_prompt_tokens, (1,), int64)` | how many of the ids are the prompt |
 
-    Prompt and response are tokenised apart and joined as ids. A prompt that is too long loses the end of its document
-    at a word boundary, never the instruction around it; `info["prompt_truncated"]` says so. Special tokens that are
-    spelled out in a document are plain text. Arrays are fresh copies.
+    The ids of the prompt are those of its whole text. For a model with a chat template, that text is what the template
+    makes of the conversation (a list of messages in the data, or else one message of the user), with the beginning of
+    the assistant's turn, as transformers' `apply_chat_template` writes it; where a template refuses a role, its
+    messages become part of the first user turn. The response is tokenised by itself.
+
+    A prompt that is too long is cut as text, and encoded then: a conversation loses its oldest turns first, a question
+    with its answer; then the document (of a conversation: the last message of the user) loses its end, back to a word
+    boundary, or to a whole character where a text has no spaces; the system's message comes last. The instruction
+    around a document stays. `info["prompt_truncated"]` says so. Special tokens that are spelled out in a text are plain
+    text. Arrays are fresh copies.
 
     ## Action Space
     `textgym.spaces.TokenSpace(V)`, a `Discrete` that knows its tokenizer. Every token is legal at every step, padding
@@ -64,8 +71,9 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
 
     ## Episode End
     `terminated` (never `truncated`: the budget is part of the task) when
-    1. the token is one of the tokenizer's EOS tokens: `info["finish_reason"] == "eos"`,
-    2. the response contains a string of `stop`: `"stop"`,
+    1. the token is one of the tokenizer's EOS tokens, among them the one with which its chat template ends a turn:
+       `info["finish_reason"] == "eos"`,
+    2. the response, without the spaces it begins with, contains a string of `stop`: `"stop"`,
     3. it has `max_new_tokens` tokens: `"length"`.
 
     A wrapper that ends an episode before (`TimeLimit`, `gym.make(..., max_episode_steps=...)`) leaves a text without a

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 
+from textgym.data.messages import MessageError, flatten, is_chat, last_answer, parse_messages
 from textgym.errors import DataError
 from textgym.types import Comparison, Feedback, Question
 
@@ -57,7 +58,8 @@ def from_preference_rows(rows: Iterable[Mapping[str, Any]], annotator: str = "an
     Args:
         rows: Mappings with the texts ``prompt``, ``chosen`` and ``rejected``; other entries are ignored. Without
             ``prompt`` the other two are whole dialogues, each beginning with the prompt:
-            "\\n\\nHuman: ...\\n\\nAssistant: ...".
+            "\\n\\nHuman: ...\\n\\nAssistant: ...". Each of the three may be a list of chat messages: the last
+            message of the assistant is the response, what comes before it the prompt, if there is no other.
         annotator: Who gave them.
 
     Returns:
@@ -71,6 +73,7 @@ def from_preference_rows(rows: Iterable[Mapping[str, Any]], annotator: str = "an
 
 def from_preference_row(row: Mapping[str, Any], place: str) -> Comparison:
     """Turn one row into a record, as `from_preference_rows`; ``place`` is where it stands, for error messages."""
+    row = _as_texts(row, place)
     texts = {name: row[name] for name in ("prompt", "chosen", "rejected", "annotator") if row.get(name) is not None}
     for name in ("chosen", "rejected", *texts):
         if not isinstance(texts.get(name), str):
@@ -85,6 +88,27 @@ def from_preference_row(row: Mapping[str, Any], place: str) -> Comparison:
     )
     key = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return Comparison(key, prompt, chosen, rejected, "a", annotator=texts.get("annotator", "anonymous"))
+
+
+def _as_texts(row: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    """Return a row with texts in place of lists of chat messages."""
+    names = [name for name in ("prompt", "chosen", "rejected") if is_chat(row.get(name))]
+    texts, before = dict(row), set[str]()
+    for name in names:
+        try:
+            messages = parse_messages(row[name])
+            texts[name] = flatten(messages) if name == "prompt" else last_answer(messages)
+        except MessageError as error:
+            raise DataError(f"{place}: {name!r}: {error}; correct the row") from error
+        if name != "prompt" and row.get("prompt") is None:
+            spoken = [turn for turn, message in enumerate(messages) if message.role == "assistant"]
+            before.add(flatten(messages[: spoken[-1]]))
+    if len(before) > 1 or before == {""}:
+        raise DataError(
+            f"{place}: expected 'prompt', or two chats that share what comes before the last answer, got "
+            f"{sorted(before)!r:.80}; add the prompt"
+        )
+    return texts | ({"prompt": before.pop()} if before else {})
 
 
 def split_records(

@@ -11,14 +11,16 @@ from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from textgym.errors import MissingExtraError, ModelError
-from textgym.hub import resolve_folder
+from textgym.errors import ModelError
+from textgym.hub import base_of_adapter, is_adapter, resolve_folder
 from textgym.models.activations import fuse_activations
+from textgym.models.adapters import attach_adapter
 from textgym.models.findings import configured_context, examine, is_cached, reaching
 from textgym.models.noise import set_mode, switch_off_dropout
-from textgym.models.pretrained import quiet, read_pretrained
+from textgym.models.pretrained import quiet, read_pretrained, require_finite
+from textgym.models.trainable import HALVES, TrainableNetwork
 from textgym.models.trunk import Trunk, additive_mask, default_positions
 from textgym.tokenization import Tokenizer
 
@@ -26,7 +28,7 @@ Precision = Literal["fp32", "bf16"]
 _COMPILED_VARIANTS = 256
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(TrainableNetwork):
     """A causal language model split into its trunk (ids -> hidden states) and its head (hidden states -> logits).
 
     Dropout is off whatever mode the module is in: a sampled token must be scored by the distribution it was drawn from.
@@ -37,20 +39,16 @@ class LanguageModel(nn.Module):
         precision: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast of the trunk and the head. Logits are fp32 in both.
 
     Raises:
-        ModelError: If the logits of the network cannot be written as head(trunk(ids)).
+        ModelError: If weights are not finite, or the logits of the network cannot be written as head(trunk(ids)).
         ValueError: For another precision.
     """
 
     def __init__(self, network: PreTrainedModel, source: str | None = None, precision: Precision = "fp32") -> None:
-        super().__init__()
+        super().__init__(network, source)
         if precision not in get_args(Precision):
             raise ValueError(f"expected precision 'fp32' or 'bf16', got {precision!r}; use one of these")
-        self.network: Any = network
-        self.source = source
         self.precision = precision
         self._tokenizer = Tokenizer.load(source) if source is not None else None
-        self.adapter: Any = None  # PEFT wrapper around `network`, when LoRA is used
-        self.adapter_is_off = False
         self._is_compiled = False
         self._recomputes = False
         self.can_be_recorded = True  # as a CUDA graph, until a try fails
@@ -64,6 +62,10 @@ class LanguageModel(nn.Module):
         self.fill_id = 1 if getattr(self.config, "pad_token_id", None) == 0 else 0
         self._dropout = switch_off_dropout(network)
         fuse_activations(network)
+        if precision == "bf16" and any(parameter.dtype == torch.float16 for parameter in network.parameters()):
+            network.float()  # fp16 under an autocast to bf16 does not compute
+            self.stored_dtype = torch.float16
+        require_finite(network, type(network).__name__ if source is None else repr(source))
         self._trunk_name, self.findings = examine(network, self.config)
         self._tell()
 
@@ -157,6 +159,11 @@ class LanguageModel(nn.Module):
         return self._tokenizer
 
     @property
+    def rounds_to_half(self) -> bool:
+        """Whether it is computed in half precision: by autocast, or because weights are held so."""
+        return self.precision == "bf16" or any(parameter.dtype in HALVES for parameter in self.network.parameters())
+
+    @property
     def is_cacheable(self) -> bool:
         """Whether past keys and values alone continue a text; found by computing, see :attr:`findings`."""
         return self.findings.is_cacheable
@@ -226,7 +233,7 @@ class LanguageModel(nn.Module):
         trunk = self.trunk.forward if self._is_compiled and cache is not None else self.trunk
         with self.autocast(), self._keeping(cache):
             states: Tensor = trunk(input_ids=input_ids, **accepted)[0]
-        return states.float() if states.dtype in (torch.bfloat16, torch.float16) else states
+        return states.float() if states.dtype in HALVES else states
 
     @contextlib.contextmanager
     def _keeping(self, cache: Any) -> Iterator[None]:
@@ -294,30 +301,23 @@ class LanguageModel(nn.Module):
             )
         self.vocab_size = size
 
-    def add_lora(self, rank: int, alpha: int | None = None) -> None:
-        """Freeze the network and train low-rank adapters of its linear layers (Hu et al. 2021, arXiv:2106.09685)."""
-        try:
-            from peft import LoraConfig, get_peft_model
-        except ImportError as error:
-            raise MissingExtraError(
-                "LoRA needs the package peft; install it with: pip install 'textgym[lora]'"
-            ) from error
-        config = LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, target_modules="all-linear", lora_dropout=0.0)
-        with warnings.catch_warnings():  # PEFT asks under a name that transformers has given up
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            self.adapter = get_peft_model(self.network, config)
+    def adopt_adapter(self, wrapper: Any) -> None:
+        """Take over the adapter that PEFT has put into the layers of the network, to be trained.
 
-    @contextlib.contextmanager
-    def without_adapter(self) -> Iterator[None]:
-        """Run the block as the frozen model that LoRA started from."""
-        if self.adapter is None:
-            raise ModelError("expected a model with LoRA adapters, got one without; call add_lora first")
-        self.adapter_is_off = True
-        try:
-            with self.adapter.disable_adapter():
-                yield
-        finally:
-            self.adapter_is_off = False
+        Raises:
+            ModelError: PEFT's wrapper computes something else than the network.
+        """
+        ids = torch.arange(4, device=self.device)[None] % self.vocab_size
+        with torch.no_grad():
+            ours, theirs = self.logits(self.hidden(ids)), wrapper(input_ids=ids).logits
+        theirs = theirs[..., : self.vocab_size].to(ours.dtype)
+        tolerance = 0.1 if self.rounds_to_half else 1e-3
+        if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance):
+            raise ModelError(
+                f"expected an adapter that lives in the layers of {type(self.network).__name__}, got another kind, "
+                f"{type(wrapper).__name__}; merge it into its model, or train a LoRA adapter instead"
+            )
+        self.adapter = wrapper
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a Hugging Face folder (safetensors, configs, tokenizer); LoRA adapters are merged in a copy."""
@@ -331,7 +331,7 @@ class LanguageModel(nn.Module):
 
 
 def load_language_model(
-    model: str | Path | PreTrainedModel | LanguageModel,
+    model: str | Path | nn.Module,
     *,
     precision: Precision = "fp32",
     dtype: torch.dtype = torch.float32,
@@ -342,24 +342,37 @@ def load_language_model(
     Only safetensors weights are read: pickled checkpoints can execute code.
 
     Args:
-        model: What to load.
+        model: What to load. A folder may hold a PEFT adapter, which is put on the base model that it names and goes on
+            training; a module may be one of PEFT's.
         precision: See :class:`LanguageModel`.
         dtype: Type the weights are held in.
         device: Where to put it; by default what is read goes to the CPU, and a module stays where it is.
 
     Raises:
         CheckpointError: There is no such model, or its weights are missing, damaged or pickled.
+        MissingExtraError: It is an adapter, and PEFT is not installed.
         ModelError: It is no causal LM of a kind that works here.
     """
     if isinstance(model, LanguageModel):
         return model if device is None else model.to(device)
+    wrapper: Any = None
+    lost = None
     if isinstance(model, PreTrainedModel):
         network, source = model, _folder_with_tokenizer(model.name_or_path)
+    elif isinstance(model, nn.Module):
+        wrapper, network = model, _base_of_wrapper(model)
+        source = _folder_with_tokenizer(network.name_or_path)
     else:
-        network, source = _read_network(resolve_folder(str(model)), dtype), str(model)
+        folder, source = resolve_folder(str(model)), str(model)
+        base = base_of_adapter(folder) if is_adapter(folder) else folder
+        network, lost = _read_network(base, dtype), _lost_dtype(base, dtype)
+        wrapper = attach_adapter(network, folder) if base is not folder else None
     loaded = LanguageModel(network, source, precision)
     if device is not None:
         loaded.to(device)
+    loaded.stored_dtype = loaded.stored_dtype or lost
+    if wrapper is not None:
+        loaded.adopt_adapter(wrapper)
     if source is not None:
         loaded.restrict_vocabulary(loaded.tokenizer.vocab_size)
     return loaded
@@ -368,6 +381,23 @@ def load_language_model(
 def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     network: PreTrainedModel = read_pretrained(AutoModelForCausalLM, "a causal LM", folder, dtype)
     return network
+
+
+def _base_of_wrapper(module: nn.Module) -> PreTrainedModel:
+    """Return the Hugging Face model in one of PEFT's wrappers."""
+    base = getattr(module, "get_base_model", lambda: None)()
+    if not isinstance(base, PreTrainedModel):
+        raise ModelError(
+            f"expected a Hugging Face causal LM, or PEFT's wrapper around one, got {type(module).__name__}; "
+            "load it with AutoModelForCausalLM"
+        )
+    return base
+
+
+def _lost_dtype(folder: Path, dtype: torch.dtype) -> torch.dtype | None:
+    """The half precision that a folder's configuration names, if weights are held in another type."""
+    named = AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
+    return named if named in HALVES and named != dtype else None
 
 
 def _folder_with_tokenizer(name: str | None) -> str | None:

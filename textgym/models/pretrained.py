@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor, nn
 from transformers.utils import logging as hf_logging
 
-from textgym.errors import CheckpointError, ModelError, TextGymError
+from textgym.errors import CheckpointError, MissingExtraError, ModelError, TextGymError
 from textgym.models.proportions import proportionate
+
+_PIP = re.compile(r"pip install\s+(?:(?:-U|--upgrade)\s+)?[`'\"]?([A-Za-z0-9][\w.\-\[\]]*)")
 
 
 def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -29,6 +34,7 @@ def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype
     Raises:
         CheckpointError: Weights are missing, damaged, pickled or of other shapes than the configuration says.
         ModelError: The model is of another kind, or needs code from its folder.
+        MissingExtraError: It needs a package that is not installed.
     """
     try:
         with quiet(), proportionate(folder):
@@ -51,7 +57,9 @@ def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype
         raise CheckpointError(
             f"expected the weights that the configuration in {folder} describes, got others ({error}); fetch it again"
         ) from error
-    except (ValueError, KeyError, ImportError) as error:
+    except ImportError as error:
+        raise MissingExtraError(_missing_package(folder, error)) from error
+    except (ValueError, KeyError) as error:
         reason = str(error).partition("\n")[0]
         raise ModelError(f"expected {what} in {folder}, got another kind of model: {reason}") from error
     if absent := sorted([*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]):
@@ -60,6 +68,40 @@ def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype
             f"{', '.join(absent[:3])}{', ...' if len(absent) > 3 else ''}; fetch the model again or fit its head first"
         )
     return network
+
+
+def _missing_package(folder: Path, error: ImportError) -> str:
+    """Say which package a model needs: the module that was not found, or what transformers says to install."""
+    advised = _PIP.search(str(error))
+    package = advised.group(1) if advised else (error.name or "").partition(".")[0]
+    reason = " ".join(str(error).split())
+    mend = f"pip install {package}" if package else "pip install, with the package that this names"
+    return f"expected the packages that the model in {folder} needs, got one that is missing ({reason}); use: {mend}"
+
+
+def require_finite(network: nn.Module, what: str) -> None:
+    """Check that no weight is NaN or infinite, at the cost of reading each once.
+
+    Args:
+        network: The network.
+        what: Which one it is, for the error.
+
+    Raises:
+        ModelError: Naming the first parameter that is not finite.
+    """
+    broken = [name for name, parameter in network.named_parameters() if not _is_finite(parameter.detach())]
+    if broken:
+        raise ModelError(
+            f"expected finite weights, got NaN or infinity in {broken[0]!r} of {what} ({len(broken)} parameters in all)"
+            "; the training that wrote them went wrong: use an earlier checkpoint, or fetch the model again"
+        )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Look at the sum first: it needs no memory, and is rarely infinite where no value is."""
+    if tensor.is_meta or not tensor.is_floating_point() or tensor.itemsize < 2:
+        return True
+    return math.isfinite(tensor.sum().item()) or bool(tensor.isfinite().all())
 
 
 @contextlib.contextmanager

@@ -12,8 +12,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from textgym import console
 from textgym.agents.ppo import PPO
+from textgym.agents.ppo_state import Snapshot, save_ppo, take_snapshot
 from textgym.pipelines.interrupts import StopRequest
 from textgym.pipelines.sampling import Sampling, sample_texts
+from textgym.pipelines.tolerance import Tolerance
 from textgym.runs import RunFolder
 from textgym.types import Example, Task
 
@@ -48,6 +50,7 @@ class RunCallback(BaseCallback):
         sheet: Prompts to sample from.
         request: Whether to stop.
         ticker: Told about tokens.
+        tolerance: Where errors of logs go.
         save_every: Iterations between checkpoints.
         sample_every: Iterations between samples.
     """
@@ -60,22 +63,26 @@ class RunCallback(BaseCallback):
         sheet: SampleSheet,
         request: StopRequest,
         ticker: console.Ticker,
+        tolerance: Tolerance,
         *,
         save_every: int,
         sample_every: int,
     ) -> None:
         super().__init__()
         self._run, self._sheet, self._request, self._ticker = run, sheet, request, ticker
+        self._tolerance = tolerance
         self._save_every, self._sample_every = save_every, sample_every
         log, samples = run.log(), run.samples()
         self._logged = log[-1]["timesteps"] if log else 0
         self._sampled = samples[-1]["timesteps"] if samples else -1
         self._iterations = len(log)
         self._saved = -1
+        self._unwritten: list[dict[str, Any]] = []
         self._times: Mapping[str, float] = {}
         self._shown = 0.0
         self._begun: int | None = None
         self._rollout_share = _ROLLOUT_SHARE
+        self._snapshot: Snapshot | None = None
 
     def _on_rollout_start(self) -> None:
         """Between iterations: the weights are updated, and nothing new is sampled."""
@@ -85,6 +92,7 @@ class RunCallback(BaseCallback):
         if self._request.wanted:
             self.save_checkpoint()
             raise StopTraining
+        self._snapshot = take_snapshot(self.model)
 
     def _on_step(self) -> bool:
         self._show(self._rollout_share * self.training_env.num_envs)
@@ -93,16 +101,24 @@ class RunCallback(BaseCallback):
     def _on_rollout_end(self) -> None:
         """Keep the record of times: the agent begins a new one with the next rollout, before this one is read."""
         self._times = self.model.seconds
+        self._snapshot = None  # from here on weights change
 
     def flush(self) -> None:
-        """Write the records of iterations that ended since the last call, and samples if they are due."""
+        """Write the records of iterations that ended since the last call, and samples if they are due.
+
+        A record that could not be written is tried again with the next one.
+        """
         for record in self.model.history:
             if record["timesteps"] > self._logged:
                 self._logged = record["timesteps"]
                 self._iterations += 1
                 times = {f"seconds/{part}": value for part, value in self._times.items()}
-                self._run.append_log({"iteration": self._iterations, **record, **times})
+                self._unwritten.append({"iteration": self._iterations, **record, **times})
                 self._show_iteration(record)
+        with self._tolerance.of("log.jsonl"):
+            while self._unwritten:
+                self._run.append_log(self._unwritten[0])
+                del self._unwritten[0]
         if self._iterations % self._sample_every == 0:
             self.write_samples()
 
@@ -129,14 +145,26 @@ class RunCallback(BaseCallback):
         sheet = self._sheet
         samples = sample_texts(self.model.policy.model, sheet.task, sheet.examples, sheet.sampling)
         texts = {example.key: text for example, text in zip(sheet.examples, samples.texts, strict=True)}
-        self._run.append_samples(self._sampled, texts)
+        with self._tolerance.of("samples.jsonl"):
+            self._run.append_samples(self._sampled, texts)
 
     def save_checkpoint(self) -> None:
         """Save everything that is needed to go on, and remove all but the newest checkpoints."""
-        if self.model.num_timesteps == self._saved:
+        self._save(self.model.num_timesteps, None)
+
+    def rescue(self) -> None:
+        """Save the last whole iteration after an error in the rollout that followed it.
+
+        An error in an update leaves nothing to save: some of its steps are made, the others are not.
+        """
+        if self._snapshot is not None and self._snapshot.record["counters"]["num_timesteps"] > 0:
+            self._save(self._snapshot.record["counters"]["num_timesteps"], self._snapshot)
+
+    def _save(self, timesteps: int, snapshot: Snapshot | None) -> None:
+        if timesteps == self._saved:
             return
-        self._saved = self.model.num_timesteps
-        self.model.save(self._run.checkpoints / f"step-{self._saved:010d}")
+        save_ppo(self.model, self._run.checkpoints / f"step-{timesteps:010d}", snapshot)
+        self._saved = timesteps
         for old in _checkpoint_folders(self._run.checkpoints)[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(old)
 

@@ -12,6 +12,7 @@ from textgym.evaluation import Measures, judge
 from textgym.feedback import write_records
 from textgym.models.language_model import LanguageModel
 from textgym.pipelines.evaluate import Evaluation
+from textgym.pipelines.interrupts import signals_as_interrupts
 from textgym.pipelines.reward import RECORDS, RewardSettings, fit_reward, simulate_comparisons
 from textgym.pipelines.reward_report import report_as_json, show_report
 from textgym.pipelines.settings import check_settings
@@ -58,6 +59,11 @@ class DemoSettings:
 
 def run_demo(settings: DemoSettings) -> RunFolder:
     """Run all of it into one folder."""
+    with signals_as_interrupts():
+        return _run(settings)
+
+
+def _run(settings: DemoSettings) -> RunFolder:
     start = time.perf_counter()
     choice = TaskChoice()
     settings = replace(settings, model=stable_name(settings.model))
@@ -67,14 +73,15 @@ def run_demo(settings: DemoSettings) -> RunFolder:
     run = RunFolder.create(settings.out, "demo", asdict(settings))
     console.say(
         f"Demo, about 4 minutes on 2 cores: {settings.pairs:,} simulated comparisons -> reward model -> "
-        f"{settings.iterations} iterations of PPO -> {settings.eval_prompts} unseen prompts. Files: {run.path}"
+        f"{settings.iterations} iterations of PPO -> {settings.eval_prompts} unseen prompts. Files: {run.shown}"
     )
-    console.heading("1. A reward model from noisy preferences")
-    _fit(run, settings, choice, task, model)
-    console.heading("2. PPO from the shipped language model")
-    training = begin(train_settings(run, settings, choice), run)
-    before, after = finish(training)
-    _report(training, before, after, time.perf_counter() - start)
+    with run:
+        console.heading("1. A reward model from noisy preferences")
+        _fit(run, settings, choice, task, model)
+        console.heading("2. PPO from the shipped language model")
+        training = begin(train_settings(run, settings, choice), run)
+        before, after = finish(training)
+        _report(training, before, after, time.perf_counter() - start)
     return run
 
 

@@ -1,14 +1,16 @@
-"""Ctrl-C in two steps: the first asks to stop at the next good moment, the second stops at once."""
+"""Ctrl-C, SIGTERM and SIGHUP in two steps: the first asks to stop at the next good moment, the second stops at once."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from textgym import console
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is sent when a terminal closes; Windows has none
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -16,45 +18,96 @@ class RunInterrupted(KeyboardInterrupt):
 
     Attributes:
         advice: How to go on, as a sentence.
+        signal: What stopped it.
     """
 
-    def __init__(self, advice: str) -> None:
+    def __init__(self, advice: str, number: int = signal.SIGINT) -> None:
         super().__init__(advice)
         self.advice = advice
+        self.signal = int(number)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came, which stop a command as Ctrl-C does.
+
+    Attributes:
+        signal: Which.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.signal = int(number)
+
+
+def signal_of(stop: object) -> int:
+    """Return the signal behind an interrupt or a request to stop; SIGINT where it does not say."""
+    return int(getattr(stop, "signal", signal.SIGINT))
 
 
 class StopRequest:
     """Whether the user wants to stop.
 
     Attributes:
-        wanted: True after the first Ctrl-C.
+        wanted: True after the first signal.
+        signal: That signal.
     """
 
     def __init__(self, meanwhile: str) -> None:
         """``meanwhile`` says what is finished first."""
         self.wanted = False
+        self.signal = int(signal.SIGINT)
         self._meanwhile = meanwhile
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Answer a SIGINT."""
-        if self.wanted:
+        """Answer a signal.
+
+        A closing terminal may send SIGHUP several times, and a system that shuts down SIGHUP after SIGTERM: only a
+        second Ctrl-C or SIGTERM stops at once.
+        """
+        if not self.wanted:
+            self.wanted, self.signal = True, number
+            console.warn(f"stopping: {self._meanwhile}; Ctrl-C again stops at once")
+        elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.wanted = True
-        console.warn(f"stopping: {self._meanwhile}; Ctrl-C again stops at once")
+        elif number == signal.SIGTERM and self.signal == number:
+            raise Terminated(number)
 
 
 @contextmanager
 def stop_on_request(meanwhile: str) -> Iterator[StopRequest]:
-    """Turn the first SIGINT inside the block into a request; SIGINT works as before afterwards.
+    """Turn the first signal inside the block into a request; signals work as before afterwards.
 
     Outside the main thread signals cannot be caught, and nothing changes.
     """
     request = StopRequest(meanwhile)
+    with _handling(request.handle, _NAMES):
+        yield request
+
+
+@contextmanager
+def signals_as_interrupts() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP inside the block raise :class:`Terminated`, as Ctrl-C raises ``KeyboardInterrupt``."""
+    with _handling(_terminate, _NAMES[1:]):
+        yield
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated(number)
+
+
+@contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None], names: tuple[str, ...]) -> Iterator[None]:
+    """Handle signals inside the block; those that somebody ignores on purpose (``nohup``) stay ignored."""
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield
         return
-    previous = signal.signal(signal.SIGINT, request.handle)
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    known = {number: signal.getsignal(number) for number in numbers}
+    handled = [number for number in numbers if known[number] not in (signal.SIG_IGN, None)]
     try:
-        yield request
+        for number in handled:
+            signal.signal(number, handler)
+        yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number in handled:
+            signal.signal(number, known[number])

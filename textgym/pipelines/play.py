@@ -124,7 +124,8 @@ def _play_tokens(env: gym.Env[Any, Any], model: LanguageModel | None, choices: i
     left = int(env.get_wrapper_attr("max_new_tokens"))
     while True:
         offered = _offer(model, tokenizer, observation, choices) if model else []
-        for token in _actions(_read(f"[{left} tokens left] > "), offered, tokenizer):
+        begins = len(_ids(observation)) == int(observation["prompt_length"][0])
+        for token in _actions(_read(f"[{left} tokens left] > "), offered, tokenizer, begins=begins):
             observation, reward, terminated, _, info = env.step(token)
             left -= 1
             if terminated:
@@ -133,7 +134,7 @@ def _play_tokens(env: gym.Env[Any, Any], model: LanguageModel | None, choices: i
         console.say(f"... {tokenizer.decode(_ids(observation)[int(observation['prompt_length'][0]) :])}")
 
 
-def _actions(typed: str, offered: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+def _actions(typed: str, offered: Sequence[int], tokenizer: Tokenizer, *, begins: bool = True) -> list[int]:
     """Return the tokens that a line means: EOS if it is empty, an offered token by number, or the line's own tokens."""
     if not typed.strip():
         return [tokenizer.require_eos()]
@@ -141,7 +142,9 @@ def _actions(typed: str, offered: Sequence[int], tokenizer: Tokenizer) -> list[i
         return [offered[int(typed) - 1]]
     # Punctuation continues the last word, anything else begins a new one.
     text = typed.strip()
-    return tokenizer.encode_response(text) if text[0].isalnum() else tokenizer.encode(text)
+    if not text[0].isalnum():
+        return tokenizer.encode(text)
+    return tokenizer.encode_response(text) if begins else tokenizer.encode_words(text)
 
 
 @torch.no_grad()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from textgym import console
-from textgym.consent import load_attribute
+from textgym.consent import check_repeated, load_attribute
 from textgym.errors import DataError
 from textgym.feedback import (
     BradleyTerryAnnotator,
@@ -29,11 +30,25 @@ from textgym.feedback import (
 from textgym.metrics.words import count_words, first_words
 from textgym.models.device import pick_device
 from textgym.models.language_model import LanguageModel
-from textgym.pipelines.interrupts import RunInterrupted
+from textgym.pipelines.interrupts import signals_as_interrupts
+from textgym.pipelines.recovery import (
+    advising,
+    check_data,
+    describe_splits,
+    resuming,
+    say_other_versions,
+)
 from textgym.pipelines.reward_report import draw_report, report_as_json, show_details, show_report
+from textgym.pipelines.reward_settings import NOISE, AnnotatorName, RewardSettings
 from textgym.pipelines.sampling import Sampling, sample_texts
-from textgym.pipelines.settings import check_settings
-from textgym.pipelines.setup import TaskChoice, describe_data, load_model, located, require_context, with_budgets
+from textgym.pipelines.setup import (
+    describe_data,
+    load_model,
+    located,
+    require_context,
+    with_budgets,
+)
+from textgym.pipelines.step_checkpoints import StepCheckpoints
 from textgym.plots import plot_loss
 from textgym.reward_models import (
     CurvePoint,
@@ -50,81 +65,27 @@ from textgym.rewards import NAMED_REWARDS
 from textgym.runs import RunFolder
 from textgym.types import Comparison, Example, Question, Record, Task
 
+__all__ = [
+    "NOISE",
+    "RECORDS",
+    "AnnotatorName",
+    "RewardSettings",
+    "annotator_of",
+    "fit_reward",
+    "note_accuracy",
+    "read_feedback",
+    "reference_texts",
+    "run_reward_fit",
+    "run_reward_resume",
+    "simulate_comparisons",
+]
+
 RECORDS = "feedback.jsonl"
 """File of a run that holds what its reward model was fitted to."""
-AnnotatorName = Literal["gold", "rouge"]
-NOISE: Mapping[AnnotatorName, float] = {"gold": 0.1, "rouge": 0.05}
-"""Score difference that a simulated annotator sees 73 % of the time."""
+_BEGINNINGS = ("checkpoints", "reward_report.png", "reward_loss.png")
 _REFERENCES = 512
 _MIX = (0.55, 0.15, 0.15, 0.15)  # second text of a pair: a sample, the reference, another's reference, the first words
 _MAX_LENGTH = 512
-
-
-@dataclass(frozen=True, slots=True)
-class RewardSettings:
-    """Settings of ``textgym reward fit``.
-
-    Attributes:
-        choice: Task and data.
-        model: Samples the texts to compare, and is the trunk the reward model starts from.
-        lora_rank: Train low-rank adapters of the trunk only.
-        embeddings: Sentence-transformers model, or any that `TextEmbedder` takes; a linear head on its frozen
-            embeddings is fitted instead of a trunk.
-        members: Reward models to average, each fitted to reweighted prompts; they say where they disagree.
-        feedback: Project, or JSON lines of records of any kinds or of published preferences; ``None`` lets an annotator
-            be simulated.
-        criterion: Learn from the ratings by this criterion instead of the overall ones.
-        learning_curve: Also fit to shares of the feedback, and measure what more of it brings.
-        annotator: Whom to simulate: ``"gold"`` judges by the data's true quality, ``"rouge"`` by the references.
-            ``None`` takes gold where the data knows it.
-        pairs: Number of simulated comparisons.
-        noise: Score difference at which the better text is preferred with probability 0.73; ``None`` is 0.1 for gold
-            and 0.05 for ROUGE.
-        epochs, learning_rate, batch_size: Of the fit.
-        held_out: Share of the prompts that accuracy is measured on.
-        max_prompt_tokens, max_new_tokens: Budgets of the texts that are sampled; ``None`` is the task's.
-    """
-
-    choice: TaskChoice
-    model: str = "tiny"
-    members: int = 1
-    lora_rank: int | None = None
-    embeddings: str | None = None
-    feedback: str | None = None
-    criterion: str | None = None
-    learning_curve: bool = False
-    annotator: AnnotatorName | None = None
-    pairs: int = 2000
-    noise: float | None = None
-    epochs: int = 1
-    learning_rate: float = 1e-4
-    batch_size: int = 16
-    held_out: float = 0.1
-    max_prompt_tokens: int | None = None
-    max_new_tokens: int | None = None
-    seed: int = 0
-    device: str = "auto"
-    out: str | None = None
-
-    def __post_init__(self) -> None:
-        counts = ("members", "lora_rank", "pairs", "epochs", "batch_size", "max_prompt_tokens", "max_new_tokens")
-        check_settings(self, counts=counts, positive=("learning_rate",), not_negative=("noise", "held_out"))
-        if self.held_out >= 1:
-            raise ValueError(f"expected a share below 1 as held_out, got {self.held_out}; lower it")
-        if self.criterion is not None and self.feedback is None:
-            raise ValueError("expected feedback that holds ratings by the criterion, got none; give --feedback")
-        if self.learning_curve and not self.held_out:
-            raise ValueError(
-                "expected prompts held out, on which a learning curve is measured, got none; raise held_out"
-            )
-        if self.embeddings is not None and self.lora_rank is not None:
-            raise ValueError("expected embeddings, which stay as they are, or a lora_rank, got both; leave one out")
-        if self.pairs < 2:
-            raise ValueError(
-                f"expected at least 2 pairs, one to learn from and one held out, got {self.pairs}; raise it"
-            )
-        if self.annotator not in (None, "gold", "rouge"):
-            raise ValueError(f"expected the annotator 'gold' or 'rouge', got {self.annotator!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +103,68 @@ class _FitReporter:
 
 def run_reward_fit(settings: RewardSettings) -> RunFolder:
     """Collect or read feedback, fit a reward model, and write it to ``RUN/reward``."""
-    start = time.perf_counter()
-    settings = located(settings)
-    task = with_budgets(settings.choice.make("train"), settings.max_prompt_tokens, settings.max_new_tokens)
-    given = _read_given(settings)
-    source = f"the {len(given):,} records of {settings.feedback}" if given is not None else _simulation(task, settings)
-    model = _load_trunk(settings, task, samples=given is None)
-    run = RunFolder.create(settings.out, "reward fit", asdict(settings))
-    console.say(f"Fitting a reward model to {source}; {_backbone(settings)}. Files: {run.path}")
-    records = given if given is not None else simulate_comparisons(settings, task, _not_none(model))
-    write_records(run.path / RECORDS, records)
-    curve = _measure_curve(run, settings, task, model, records) if settings.learning_curve else []
-    report = fit_reward(run, settings, task, model, records)
+    with signals_as_interrupts():
+        settings = located(settings)
+        task = _make_task(settings)
+        given = _read_given(settings)
+        of = f"the {len(given):,} records of {settings.feedback}" if given is not None else _simulation(task, settings)
+        model = _load_trunk(settings, task, samples=given is None)
+        run = RunFolder.create(settings.out, "reward fit", asdict(settings), (RECORDS, *_BEGINNINGS))
+        with run, advising(run, "reward fit", can_go_on=True):
+            run.write_config({**run.config(), "splits": describe_splits([task])})
+            console.say(f"Fitting a reward model to {of}; {_backbone(settings)}. Files: {run.shown}")
+            records = given if given is not None else simulate_comparisons(settings, task, _not_none(model))
+            write_records(run.path / RECORDS, records)
+            _fit(run, settings, task, model, records)
+    return run
+
+
+def run_reward_resume(path: str, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> RunFolder:
+    """Go on with an interrupted run: with the feedback that it has, from the newest checkpoint of every fit.
+
+    Args:
+        path: The folder.
+        consent: ``module:attribute`` names in its settings that may be imported: the folder may be somebody else's.
+        accept_changed_data: Go on although the data is not what the run began with.
+
+    Raises:
+        ConsentError: Its settings name a module that is not among them.
+        RunFolderError: The folder is no run of ``textgym reward fit``.
+        DataError: The data has changed.
+    """
+    with resuming(path, "reward fit", consent) as run:
+        settings = RewardSettings.from_json(run.settings_of("reward fit"))
+        check_repeated(consent, run.settings_of("reward fit"))
+        say_other_versions(run)
+        task, splits = _make_task(settings), run.config().get("splits")
+        check_data(splits, describe_splits([task]), task.dataset.name, accept_changed_data)
+        kept = run.path / RECORDS
+        known = read_records(kept) if kept.is_file() else _read_given(settings)
+        model = _load_trunk(settings, task, samples=known is None)
+        with advising(run, "reward fit", can_go_on=True):
+            console.say(f"Resuming {run.shown}; {_backbone(settings)}.")
+            records = known if known is not None else simulate_comparisons(settings, task, _not_none(model))
+            write_records(kept, records)
+            _fit(run, settings, task, model, records)
+    return run
+
+
+def _make_task(settings: RewardSettings) -> Task:
+    return with_budgets(settings.choice.make("train"), settings.max_prompt_tokens, settings.max_new_tokens)
+
+
+def _fit(
+    run: RunFolder, settings: RewardSettings, task: Task, model: LanguageModel | None, records: Sequence[Record]
+) -> None:
+    """Fit, and write and show what came of it; checkpoints go when nothing is left to do."""
+    start, checkpoints = (
+        time.perf_counter(),
+        StepCheckpoints(run.checkpoints, "textgym.reward_fit", settings.save_every),
+    )
+    curve = []
+    if settings.learning_curve:
+        curve = _measure_curve(settings, task, model, records, checkpoints.part("curve"))
+    report = fit_reward(run, settings, task, model, records, checkpoints.part("fit"))
     draw_report(run.path / "reward_report.png", report, curve)
     show_report(report)
     show_details(report, curve)
@@ -162,8 +173,10 @@ def run_reward_fit(settings: RewardSettings) -> RunFolder:
     if settings.feedback is not None and _is_project(settings.feedback):
         with FeedbackStore(settings.feedback) as store:
             note_accuracy(store, report, curve)
-    console.say(f"Reward model: {run.reward}   use it with: textgym train {settings.choice.env_id} --reward {run.path}")
-    return run
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    console.say(
+        f"Reward model: {run.reward}   use it with: textgym train {settings.choice.env_id} --reward {run.shown}"
+    )
 
 
 def read_feedback(source: str | Path) -> list[Record]:
@@ -262,7 +275,12 @@ def simulate_comparisons(settings: RewardSettings, task: Task, model: LanguageMo
 
 
 def fit_reward(
-    run: RunFolder, settings: RewardSettings, task: Task, model: LanguageModel | None, records: Sequence[Record]
+    run: RunFolder,
+    settings: RewardSettings,
+    task: Task,
+    model: LanguageModel | None,
+    records: Sequence[Record],
+    checkpoints: StepCheckpoints | None = None,
 ) -> FitReport:
     """Fit to ``records``, normalise on good texts of the training split, and save to ``run``.
 
@@ -272,12 +290,10 @@ def fit_reward(
         task: On its training split.
         model: The trunk, which is changed; not needed with ``settings.embeddings``.
         records: Of any kinds.
-
-    Raises:
-        RunInterrupted: The user stopped it; the records are kept.
+        checkpoints: Where the fit goes on from, and is kept on the way.
     """
     reward, records = _new_reward(settings, task, model), graded_by(records, settings.criterion)
-    with _interruptible(run), _how_to_fit(settings, "fitting") as how:
+    with _how_to_fit(settings, "fitting", checkpoints) as how:
         report: FitReport = reward.fit(records, validation_fraction=settings.held_out, **how)
     texts = reference_texts(task, records)
     reward.normalise([text.prompt for text in texts], [text.response for text in texts])
@@ -303,18 +319,22 @@ def _new_reward(
 
 
 @contextlib.contextmanager
-def _how_to_fit(settings: RewardSettings, title: str) -> Iterator[dict[str, Any]]:
-    """Lend arguments of ``fit`` that do not depend on the records; what takes steps shows them."""
+def _how_to_fit(settings: RewardSettings, title: str, checkpoints: StepCheckpoints | None) -> Iterator[dict[str, Any]]:
+    """Lend arguments of ``fit`` that do not depend on the records; what takes steps shows and keeps them."""
     if settings.embeddings is not None:
         yield {"seed": settings.seed}
         return
     trained = {name: getattr(settings, name) for name in ("seed", "epochs", "batch_size", "learning_rate")}
     with console.progress(title, 1, "steps") as ticker:
-        yield {**trained, "progress": _FitReporter(ticker, [])}
+        yield {**trained, "progress": _FitReporter(ticker, []), "checkpoints": checkpoints}
 
 
 def _measure_curve(
-    run: RunFolder, settings: RewardSettings, task: Task, model: LanguageModel | None, records: Sequence[Record]
+    settings: RewardSettings,
+    task: Task,
+    model: LanguageModel | None,
+    records: Sequence[Record],
+    checkpoints: StepCheckpoints,
 ) -> list[CurvePoint]:
     """Accuracy against the number of records, in random order; the trunk stays as it is."""
     shuffled = [records[place] for place in np.random.default_rng(settings.seed).permutation(len(records))]
@@ -324,22 +344,12 @@ def _measure_curve(
         new_model: Callable[[], LearnedReward] = partial(EmbeddingRewardModel, embedder)
     else:
         new_model = partial(_copied_reward, settings, task, _not_none(model))
-    with _interruptible(run), _how_to_fit(settings, "learning curve") as how:
+    with _how_to_fit(settings, "learning curve", checkpoints) as how:
         return learning_curve(new_model, shuffled, criterion=settings.criterion, held_out=settings.held_out, **how)
 
 
 def _copied_reward(settings: RewardSettings, task: Task, model: LanguageModel) -> LearnedReward:
     return _new_reward(settings, task, copy.deepcopy(model))
-
-
-@contextlib.contextmanager
-def _interruptible(run: RunFolder) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        kept = run.path / RECORDS
-        advice = f"The feedback is kept. Fit again with: textgym reward fit ... --feedback {kept}"
-        raise RunInterrupted(advice) from None
 
 
 def annotator_of(task: Task, settings: RewardSettings) -> AnnotatorName:

@@ -6,13 +6,22 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from textgym import console
-from textgym.consent import check_repeated, names_from, resume_command
+from textgym.consent import check_repeated
 from textgym.feedback import FeedbackStore, People
 from textgym.pipelines.feedback import require_page, user_name
-from textgym.pipelines.interrupts import RunInterrupted
+from textgym.pipelines.interrupts import RunInterrupted, signal_of, signals_as_interrupts
+from textgym.pipelines.recovery import (
+    advising,
+    check_data,
+    describe_splits,
+    how_to_resume,
+    resuming,
+    say_other_versions,
+)
 from textgym.pipelines.reward import annotator_of
 from textgym.pipelines.rlhf_rounds import Loop, RlhfSettings, Round, play, results, simulated_panel
 from textgym.pipelines.setup import (
@@ -23,48 +32,68 @@ from textgym.pipelines.setup import (
     settings_from_json,
     with_budgets,
 )
+from textgym.pipelines.tolerance import Tolerance
 from textgym.plots import plot_rounds
 from textgym.runs import RunFolder, RunFolderError
 from textgym.types import Annotator, Task
 
 _COMMAND = "rlhf"
+_BEGINNINGS = ("feedback.db", "feedback.db-wal", "feedback.db-shm")
 _COLUMNS = ("round", "labels", "held-out\naccuracy", "reward", "gold", "win rate", "KL", "seconds")
 
 
 def run_rlhf(settings: RlhfSettings) -> RunFolder:
     """Run all rounds into one folder."""
-    settings = located(settings)
+    with signals_as_interrupts():
+        return _begin(located(settings))
+
+
+def _begin(settings: RlhfSettings) -> RunFolder:
     task = _check(settings)
-    run = RunFolder.create(settings.out, _COMMAND, asdict(settings))
+    run = RunFolder.create(settings.out, _COMMAND, asdict(settings), _BEGINNINGS)
+    run.write_config({**run.config(), "splits": _splits(settings, task)})
     whom = f"people at port {settings.port}" if settings.people else f"{settings.annotators} simulated people"
     console.say(
         f"{settings.rounds} rounds from {settings.model} on {describe_data(task)}: {settings.labels} questions to "
         f"{whom} -> reward -> {settings.iterations} iterations of PPO -> {settings.eval_prompts} unseen prompts; about "
-        f"2 minutes a round for the shipped model. Files: {run.path}"
+        f"2 minutes a round for the shipped model. Files: {run.shown}"
     )
     return _run_rounds(run, settings, task)
 
 
-def run_rlhf_resume(path: str, consent: Collection[str] = ()) -> RunFolder:
+def run_rlhf_resume(path: str, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> RunFolder:
     """Go on with an interrupted run where it stopped; nobody is asked anything twice.
 
     Args:
         path: The folder.
         consent: ``module:attribute`` names in its settings that may be imported: the folder may be somebody else's.
+        accept_changed_data: Go on although the data is not what the run began with.
 
     Raises:
         ConsentError: Its settings name a module that is not among them.
         RunFolderError: The folder is no such run.
+        FolderInUseError: It goes on already.
+        DataError: The data has changed.
     """
-    run = RunFolder.open(path)
-    config = run.config()
-    if config.get("command") != _COMMAND:
-        raise RunFolderError(f"expected a run of textgym {_COMMAND}, got one of {config.get('command')!r}; start anew")
-    with names_from(path, resume_command(_COMMAND, path, {}), consent), _advising(run):
+    with resuming(path, _COMMAND, consent) as run, _advising(run):
+        config = run.config()
+        if config.get("command") != _COMMAND:
+            raise RunFolderError(
+                f"expected a run of textgym {_COMMAND}, got one of {config.get('command')!r}; start a new run"
+            )
         check_repeated(consent, config.get("settings"))
         settings = settings_from_json(RlhfSettings, config.get("settings"))
-        console.say(f"Going on with {run.path}.")
-        return _run_rounds(run, settings, _check(settings))
+        console.say(f"Going on with {run.shown}.")
+        say_other_versions(run)
+        task = _check(settings)
+        splits = _splits(settings, task)
+        check_data(config.get("splits"), splits, task.dataset.name, accept_changed_data)
+        run.write_config({**config, "splits": splits})
+        return _run_rounds(run, settings, task, accept_changed_data=accept_changed_data)
+
+
+def _splits(settings: RlhfSettings, task: Task) -> dict[str, str]:
+    return describe_splits((task, settings.choice.make("validation"), settings.choice.make("test")))
 
 
 def _check(settings: RlhfSettings) -> Task:
@@ -80,9 +109,9 @@ def _check(settings: RlhfSettings) -> Task:
     return task
 
 
-def _run_rounds(run: RunFolder, settings: RlhfSettings, task: Task) -> RunFolder:
-    with _advising(run), FeedbackStore(run.path / "feedback.db") as store:
-        loop = Loop(run, settings, task, store)
+def _run_rounds(run: RunFolder, settings: RlhfSettings, task: Task, *, accept_changed_data: bool = False) -> RunFolder:
+    with run, _advising(run), FeedbackStore(run.path / "feedback.db") as store:
+        loop = Loop(run, settings, task, store, accept_changed_data)
         with _annotators(loop) as ask:
             for number in range(1, settings.rounds + 1):
                 console.heading(f"Round {number} of {settings.rounds}")
@@ -93,8 +122,9 @@ def _run_rounds(run: RunFolder, settings: RlhfSettings, task: Task) -> RunFolder
                 play(Round(loop, settings.rounds + 1), ask)
         records = _report(loop, settings.rounds)
     show_rounds(records)
-    best = run.path / f"round-{settings.rounds}"
-    console.say(f"\nModel: {best / 'model'}   reward: {best / 'reward'}   picture: {run.path / 'rounds.png'}")
+    shown = Path(run.shown)
+    best = shown / f"round-{settings.rounds}"
+    console.say(f"\nModel: {best / 'model'}   reward: {best / 'reward'}   picture: {shown / 'rounds.png'}")
     return run
 
 
@@ -119,12 +149,13 @@ def _ask_people(loop: Loop, link: str, round_: Round) -> People:
 
 @contextmanager
 def _advising(run: RunFolder) -> Iterator[None]:
-    """Tell a user who stops a run how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        command = resume_command(_COMMAND, run.path, run.config()["settings"])
-        raise RunInterrupted(f"Nothing is lost. Go on with: {command}") from None
+    """Tell a user whose run stops how to go on; every step leaves something to go on from."""
+    with advising(run, _COMMAND, can_go_on=True):
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            text = f"Nothing is lost. Go on with: {how_to_resume(run, _COMMAND)}"
+            raise RunInterrupted(text, signal_of(error)) from None
 
 
 def _report(loop: Loop, rounds: int) -> list[dict[str, Any]]:
@@ -132,7 +163,8 @@ def _report(loop: Loop, rounds: int) -> list[dict[str, Any]]:
     records = results(loop, rounds)
     total = sum(record["seconds"]["total"] for record in records[1:])
     loop.run.write_summary({"rounds": records, "seconds": {"total": total}})
-    plot_rounds(loop.run.path / "rounds.png", records)
+    with Tolerance().of("a plot"):
+        plot_rounds(loop.run.path / "rounds.png", records)
     return records
 
 

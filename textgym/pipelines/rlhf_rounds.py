@@ -139,12 +139,17 @@ class RlhfSettings:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """What all rounds share: the folder, the settings, the task on its training split, and all feedback so far."""
+    """What all rounds share: the folder, the settings, the task on its training split, and all feedback so far.
+
+    Attributes:
+        accept_changed_data: Go on although the data is not what the run began with.
+    """
 
     run: RunFolder
     settings: RlhfSettings
     task: Task
     store: FeedbackStore
+    accept_changed_data: bool = False
 
     def policy(self, number: int) -> str:
         """The model after a round; that of round 0 is the one to start with."""
@@ -200,13 +205,14 @@ def play(round_: Round, ask: Callable[[Round], Annotator]) -> None:
         ask: Gives the annotator of a round.
     """
     _make_folder(round_)
-    for step in (sample_candidates, choose_questions):
-        step(round_)
-    collect_answers(round_, ask)
-    if not round_.is_last_match:
-        fit(round_)
-        train(round_)
-        release_memory()
+    with round_.folder:  # `textgym train --resume` of a round could otherwise come between
+        for step in (sample_candidates, choose_questions):
+            step(round_)
+        collect_answers(round_, ask)
+        if not round_.is_last_match:
+            fit(round_)
+            train(round_)
+            release_memory()
 
 
 def _make_folder(round_: Round) -> None:
@@ -351,7 +357,7 @@ def train(round_: Round) -> None:
 def _begin_or_resume(round_: Round) -> Training:
     folder = round_.folder
     if "train" in folder.config() and newest_checkpoint(folder.checkpoints)[0] is not None:
-        return resume(str(folder.path))
+        return resume(folder, accept_changed_data=round_.loop.accept_changed_data)
     folder.truncate_logs(-1)  # of a beginning that came to nothing
     return begin(train_settings(round_), folder)
 

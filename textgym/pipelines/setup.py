@@ -15,7 +15,7 @@ import gymnasium as gym
 from textgym import console
 from textgym.consent import check_names, import_named_module, names_module
 from textgym.data.source import BUILT_IN
-from textgym.envs.prompts import prompt_pieces
+from textgym.envs.prompts import prompt_of
 from textgym.envs.setup import build_task
 from textgym.errors import CheckpointError, TextGymError, did_you_mean
 from textgym.hub import SHIPPED
@@ -133,7 +133,7 @@ def stable_name(model: str) -> str:
 
 
 def located(settings: _Settings) -> _Settings:
-    """Return a command's settings with absolute paths for local data, models, rewards and comparisons.
+    """Return a command's settings with absolute paths: data, models, rewards, comparisons and the folder of the run.
 
     They are stored with a run, which may be gone on with or looked at from another working directory.
     """
@@ -208,7 +208,13 @@ def _absolute(name: str) -> str:
     return str(path.resolve()) if name and path.exists() else name
 
 
+def _absolute_target(name: str) -> str:
+    """Return the absolute path of a folder that need not exist yet."""
+    return str(Path(name).expanduser().absolute())
+
+
 _LOCATE: Mapping[str, Callable[[str], str]] = {
+    "out": _absolute_target,
     "model": stable_name,
     "reference_model": stable_name,
     "reward": _stable_reward,
@@ -219,8 +225,8 @@ _LOCATE: Mapping[str, Callable[[str], str]] = {
 
 def encode_prompts(task: Task, examples: Sequence[Example], tokenizer: Tokenizer, budget: int) -> list[list[int]]:
     """Return the prompt ids of ``n`` examples as environments encode them, each of at most ``budget`` ids."""
-    pieces = [prompt_pieces(task, example) for example in examples]
-    return [tokenizer.encode_prompt(before, body, after, budget).ids for before, body, after in pieces]
+    prompts = [prompt_of(task, example) for example in examples]
+    return [prompt.ids for prompt in tokenizer.encode_prompts(prompts, budget)]
 
 
 def describe_data(task: Task) -> str:

@@ -3,21 +3,50 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from textgym import console
-from textgym.agents.sft import TokenPair, encode_pairs, response_loss, supervised_fine_tune
-from textgym.errors import DataError
+from textgym.agents.sft import SupervisedTraining, TokenPair, encode_pairs, response_loss
+from textgym.consent import check_repeated
+from textgym.errors import CheckpointError, DataError
 from textgym.models.language_model import LanguageModel
-from textgym.pipelines.evaluate import Evaluation, Exam, make_exam, show_comparison, sit_exam, summarise, write_texts
-from textgym.pipelines.interrupts import RunInterrupted, StopRequest, stop_on_request
+from textgym.pipelines.evaluate import (
+    Evaluation,
+    Exam,
+    make_exam,
+    read_texts,
+    show_comparison,
+    sit_exam,
+    summarise,
+    write_texts,
+)
+from textgym.pipelines.interrupts import RunInterrupted, signal_of, signals_as_interrupts, stop_on_request
 from textgym.pipelines.model_card import write_model_card
+from textgym.pipelines.recovery import (
+    advising,
+    check_data,
+    describe_splits,
+    how_to_resume,
+    resuming,
+    say_other_versions,
+)
 from textgym.pipelines.settings import check_settings
-from textgym.pipelines.setup import TaskChoice, describe_data, load_model, located, require_context, with_budgets
+from textgym.pipelines.setup import (
+    TaskChoice,
+    describe_data,
+    load_model,
+    located,
+    require_context,
+    settings_from_json,
+    with_budgets,
+)
+from textgym.pipelines.step_checkpoints import StepCheckpoints
+from textgym.pipelines.tolerance import Tolerance
 from textgym.plots import plot_loss
 from textgym.rewards import resolve_reward
 from textgym.runs import RunFolder
@@ -27,6 +56,8 @@ _LOSS_PAIRS = 256
 _TRIALS = 3
 _LOGGED_STEPS = 10
 _SIDE_BY_SIDE = 2
+_PLOT = "learning_curve.png"
+_BEGINNINGS = ("log.jsonl", "summary.json", "texts-before.jsonl", "checkpoints")  # of a run without a checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +74,7 @@ class SftSettings:
         max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
         split: Held-out split that is measured on.
         eval_prompts: How many of its examples.
+        save_every: Steps between checkpoints.
     """
 
     choice: TaskChoice
@@ -57,105 +89,180 @@ class SftSettings:
     max_prompt_tokens: int | None = None
     max_new_tokens: int | None = None
     eval_prompts: int = 200
+    save_every: int = 100
     seed: int = 0
     device: str = "auto"
     out: str | None = None
 
     def __post_init__(self) -> None:
-        counts = ("steps", "batch_size", "limit", "eval_prompts", "max_prompt_tokens", "max_new_tokens")
+        counts = ("steps", "batch_size", "limit", "eval_prompts", "save_every", "max_prompt_tokens", "max_new_tokens")
         check_settings(self, counts=counts, positive=("minutes", "learning_rate"))
 
-
-class _Stop(Exception):  # noqa: N818 - no error: the way out of the training loop
-    """The user wants to stop after this step."""
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> SftSettings:
+        """Read what ``dataclasses.asdict`` wrote."""
+        return settings_from_json(cls, record)
 
 
 @dataclass(frozen=True, slots=True)
-class _StepReport:
-    """Called after every optimiser step: logs, shows, stops."""
+class _Tuning:
+    """A run that is under way."""
 
     run: RunFolder
-    losses: list[float]
-    request: StopRequest
-    ticker: console.Ticker
-
-    def __call__(self, step: int, loss: float) -> None:
-        self.losses.append(loss)
-        recent = float(np.mean(self.losses[-_LOGGED_STEPS:]))
-        self.ticker.advance(1, note=f"loss {recent:.3f}")
-        if (step + 1) % _LOGGED_STEPS == 0:
-            self.run.append_log({"step": step + 1, "loss": recent})
-        if self.request.wanted:
-            raise _Stop
+    settings: SftSettings
+    train: Task
+    exam: Exam
+    training: SupervisedTraining
+    model: LanguageModel
+    steps: int
+    held_out_pairs: list[TokenPair]
 
 
 def run_sft(settings: SftSettings) -> RunFolder:
     """Fine-tune, with measures before and after on a held-out split."""
-    start = time.perf_counter()
-    settings = located(settings)
+    with signals_as_interrupts():
+        tuning = _begin(located(settings), None)
+        with tuning.run:
+            _finish(tuning)
+    return tuning.run
+
+
+def run_sft_resume(path: str, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> RunFolder:
+    """Go on with an interrupted run from its newest checkpoint; one that was stopped before its first begins again.
+
+    Args:
+        path: The folder.
+        consent: ``module:attribute`` names in its settings that may be imported: the folder may be somebody else's.
+        accept_changed_data: Go on although the data is not what the run began with.
+
+    Raises:
+        ConsentError: Its settings name a module that is not among them.
+        RunFolderError: The folder is no run of ``textgym sft``.
+        CheckpointError: There are checkpoints, and none is whole.
+        DataError: The data has changed.
+    """
+    with resuming(path, "sft", consent) as run:
+        settings = SftSettings.from_json(run.settings_of("sft"))
+        check_repeated(consent, run.settings_of("sft"))
+        say_other_versions(run)
+        tuning = _begin(settings, run, accept_changed_data)
+        had_checkpoints = any(run.checkpoints.glob("step-*"))
+        if _checkpoints(run, settings).restore(tuning.training.restore):
+            step = tuning.training.step
+            run.truncate_logs(step, "step")
+            console.say(f"Resuming {run.shown} from step {step:,} of {tuning.steps:,}.")
+        elif had_checkpoints:
+            raise CheckpointError(
+                f"expected a checkpoint in {str(run.checkpoints)!r}, got none that is whole; start a new run"
+            )
+        else:
+            run.truncate_logs(-1, "step")
+            console.say(f"{run.shown} has no checkpoint yet: it begins again.")
+        _finish(tuning)
+    return run
+
+
+def _begin(settings: SftSettings, run: RunFolder | None, accept_changed_data: bool = False) -> _Tuning:
+    """Load everything, and make the folder last, so that mistakes leave none behind."""
     train, held_out = (_make_task(settings, split) for split in ("train", settings.split))
     reward = resolve_reward(held_out.default_reward if settings.reward is None else settings.reward, held_out)
     exam = make_exam(held_out, reward, settings.eval_prompts, settings.seed)
     model = load_model(settings.model, settings.device)
     require_context(model, train)
     pairs = encode_pairs(train, train.dataset, model.tokenizer, settings.limit, model.context_length)
-    held_out_pairs = _held_out_pairs(held_out, model)
-    step_seconds = _time_of_a_step(model, pairs, settings)
-    steps = settings.steps if settings.minutes is None else max(1, int(settings.minutes * 60 / step_seconds))
-    run = RunFolder.create(settings.out, "sft", asdict(settings))
+    splits = describe_splits((train, held_out))
+    steps, seconds = settings.steps, _time_of_a_step(model, pairs, settings)
+    if run is None:
+        if settings.minutes is not None:
+            steps = max(1, int(settings.minutes * 60 / seconds))
+        run = RunFolder.create(settings.out, "sft", asdict(settings), _BEGINNINGS)
+        run.write_config({**run.config(), "steps": steps, "splits": splits})
+    else:
+        steps = run.config().get("steps", steps)
+        check_data(run.config().get("splits"), splits, train.dataset.name, accept_changed_data)
+        run.write_config({**run.config(), "splits": splits, "steps": steps})
     console.say(
         f"Supervised fine-tuning of {settings.model} on {len(pairs):,} texts of {describe_data(train)}: {steps:,} "
-        f"steps of {settings.batch_size} texts, about {console.duration(steps * step_seconds)}, and "
-        f"{len(exam.examples)} held-out prompts before and after. Files: {run.path}"
+        f"steps of {settings.batch_size} texts, about {console.duration(steps * seconds)}, and "
+        f"{len(exam.examples)} held-out prompts before and after. Files: {run.shown}"
     )
-    before = sit_exam(exam, model, "before", model)
-    write_texts(run, "before", exam, before)
-    loss_before = _mean_loss(model, held_out_pairs)
-    begun = time.perf_counter()
-    _train(run, model, pairs, settings, steps)
-    seconds = {"before": before.seconds, "training": time.perf_counter() - begun}
-    reference = load_model(settings.model, settings.device)
-    after = sit_exam(exam, model, "after", reference)
-    write_texts(run, "after", exam, after)
-    seconds |= {"after": after.seconds, "total": time.perf_counter() - start}
-    losses = {"before": loss_before, "after": _mean_loss(model, held_out_pairs)}
-    _write_results(run, settings, train, before, after, seconds, losses)
-    _show(run, exam, before, after, losses)
-    return run
+    training = SupervisedTraining(
+        model,
+        pairs,
+        steps=steps,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
+    )
+    return _Tuning(run, settings, train, exam, training, model, steps, _held_out_pairs(held_out, model))
+
+
+def _finish(tuning: _Tuning) -> None:
+    """Do what is left of a run: measure, train, measure again, write everything down, show it."""
+    run, exam, model, start = tuning.run, tuning.exam, tuning.model, time.perf_counter()
+    with advising(run, "sft"):
+        before, loss_before = _measure_before(tuning)
+        begun = time.perf_counter()
+        _train(tuning)
+        seconds = {"before": before.seconds, "training": time.perf_counter() - begun}
+        after = sit_exam(exam, model, "after", load_model(tuning.settings.model, tuning.settings.device))
+        write_texts(run, "after", exam, after)
+        seconds |= {"after": after.seconds, "total": time.perf_counter() - start}
+        losses = {"before": loss_before, "after": _mean_loss(model, tuning.held_out_pairs)}
+        _write_results(run, tuning.settings, tuning.train, before, after, seconds, losses)
+        _show(run, exam, before, after, losses)
+
+
+def _measure_before(tuning: _Tuning) -> tuple[Evaluation, float | None]:
+    """Measure the start model and its held-out loss, or read what was measured before an interruption."""
+    run, known = tuning.run, read_texts(tuning.run, "before", tuning.exam)
+    if known is not None and "loss" in run.summary():
+        return known, run.summary()["loss"]["before"]
+    model = tuning.model if not tuning.training.step else load_model(tuning.settings.model, tuning.settings.device)
+    before, loss = sit_exam(tuning.exam, model, "before", model), _mean_loss(model, tuning.held_out_pairs)
+    write_texts(run, "before", tuning.exam, before)
+    run.write_summary({**run.summary(), **summarise(before, None), "loss": {"before": loss}})
+    return before, loss
 
 
 def _make_task(settings: SftSettings, split: Split) -> Task:
     return with_budgets(settings.choice.make(split), settings.max_prompt_tokens, settings.max_new_tokens)
 
 
-def _train(run: RunFolder, model: LanguageModel, pairs: Sequence[TokenPair], settings: SftSettings, steps: int) -> None:
-    """Train in place and save; an interrupted run saves what it has.
+def _train(tuning: _Tuning) -> None:
+    """Make the steps that are left, with checkpoints on the way, and save the model.
 
     Raises:
-        RunInterrupted: The user stopped it.
+        RunInterrupted: The user stopped it; a checkpoint is there.
     """
-    losses: list[float] = []
-    stopped = False
+    run, training, steps, tolerance = tuning.run, tuning.training, tuning.steps, Tolerance()
+    checkpoints = _checkpoints(run, tuning.settings)
     with (
-        stop_on_request("finishing this step and saving the model") as request,
-        console.progress("training", steps, "steps") as ticker,
+        stop_on_request("finishing this step and saving a checkpoint") as request,
+        console.progress("training", max(1, steps - training.step), "steps") as ticker,
     ):
-        try:
-            supervised_fine_tune(
-                model,
-                pairs,
-                steps=steps,
-                batch_size=settings.batch_size,
-                learning_rate=settings.learning_rate,
-                seed=settings.seed,
-                progress=_StepReport(run, losses, request, ticker),
-            )
-        except _Stop:
-            stopped = True
-    model.save_pretrained(run.model)
-    plot_loss(run.path / "learning_curve.png", losses, "loss, nats per token")
-    if stopped:
-        raise RunInterrupted(f"Saved {run.model} after {len(losses)} steps. Train it on with: --model {run.path}")
+        while training.step < steps and not request.wanted:
+            training.advance()
+            recent = float(np.mean(training.losses[-_LOGGED_STEPS:]))
+            ticker.advance(1, note=f"loss {recent:.3f}")
+            if training.step % _LOGGED_STEPS == 0:
+                with tolerance.of("log.jsonl"):
+                    run.append_log({"step": training.step, "loss": recent})
+            checkpoints.save_if_due(training.step, steps, training.state)
+        if training.step:
+            checkpoints.save(training.step, training.state)
+    tuning.model.save_pretrained(run.model)
+    with tolerance.of("a plot"):
+        plot_loss(run.path / _PLOT, training.losses, "loss, nats per token")
+    if request.wanted:
+        raise RunInterrupted(
+            f"Saved after {training.step:,} of {steps:,} steps. Go on with: {how_to_resume(run, 'sft')}",
+            signal_of(request),
+        )
+
+
+def _checkpoints(run: RunFolder, settings: SftSettings) -> StepCheckpoints:
+    return StepCheckpoints(run.checkpoints, "textgym.SupervisedTraining", settings.save_every)
 
 
 def _time_of_a_step(model: LanguageModel, pairs: Sequence[TokenPair], settings: SftSettings) -> float:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.vec_env import VecEnv
 
 from textgym import console
-from textgym.agents.causal_lm_policy import Critic
-from textgym.agents.checkpoint import newest_checkpoint
+from textgym.agents.checkpoint import load_newest, set_aside_newer
 from textgym.agents.ppo import PPO
 from textgym.agents.vec_env import make_vec_env
-from textgym.consent import check_repeated, names_from, resume_command
+from textgym.consent import check_repeated
 from textgym.errors import CheckpointError
 from textgym.evaluation import fixed_examples
 from textgym.models.device import pick_device
-from textgym.models.language_model import LanguageModel, Precision
+from textgym.models.language_model import LanguageModel
 from textgym.pipelines.callbacks import RunCallback, SampleSheet, StopTraining
 from textgym.pipelines.estimate import guess_training
 from textgym.pipelines.evaluate import (
@@ -34,94 +32,39 @@ from textgym.pipelines.evaluate import (
     summarise,
     write_texts,
 )
-from textgym.pipelines.interrupts import RunInterrupted, StopRequest, stop_on_request
-from textgym.pipelines.model_card import write_model_card
-from textgym.pipelines.settings import check_settings
-from textgym.pipelines.setup import (
-    TaskChoice,
-    describe_data,
-    load_model,
-    located,
-    settings_from_json,
-    token_level_id,
+from textgym.pipelines.interrupts import (
+    RunInterrupted,
+    StopRequest,
+    signal_of,
+    signals_as_interrupts,
+    stop_on_request,
 )
+from textgym.pipelines.model_card import write_model_card
+from textgym.pipelines.recovery import (
+    advising,
+    check_data,
+    describe_splits,
+    how_to_resume,
+    resuming,
+    say_other_versions,
+)
+from textgym.pipelines.reward_guard import guarded
+from textgym.pipelines.setup import describe_data, load_model, located, token_level_id
+from textgym.pipelines.tolerance import Tolerance, tolerant_logger
+from textgym.pipelines.train_settings import TrainSettings
 from textgym.plots import plot_kl, plot_learning
 from textgym.rewards import reward_name
 from textgym.runs import RunFolder, RunFolderError
 from textgym.types import Task
 
+__all__ = ["TrainSettings", "Training", "begin", "complete", "finish", "resume", "run_resume", "run_train"]
+
 _SAMPLED_PROMPTS = 4
 _SAMPLE_MOMENTS = 10
 _SIDE_BY_SIDE = 3
-
-
-@dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """Settings of ``textgym train``; the agent's are explained at :class:`textgym.agents.ppo.PPO`.
-
-    Attributes:
-        choice: Task and data.
-        model: Start model.
-        reference_model: What the KL is to, in the penalty and in what is measured; ``None`` is the start model. One of
-            the same architecture.
-        reward: Name, ``module:attribute`` or folder; ``None`` is the task's default.
-        steps: Tokens to train on; whole iterations of ``n_envs * n_steps`` tokens are made.
-        n_steps: Tokens per environment and iteration; ``None`` is the budget of a response.
-        temperature: Of the policy in training; evaluation is at temperature 1.
-        eval_prompts: Prompts of the test split to measure on, before and after.
-        save_every: Iterations between checkpoints.
-    """
-
-    choice: TaskChoice
-    model: str = "tiny"
-    reference_model: str | None = None
-    reward: str | None = None
-    steps: int = 200_000
-    learning_rate: float = 1e-4
-    kl_coef: float = 0.05
-    kl_target: float | None = None
-    n_envs: int = 64
-    n_steps: int | None = None
-    batch_size: int = 768
-    epochs: int = 4
-    micro_batch_size: int | None = None
-    missing_eos_penalty: float = 0.0
-    gae_lambda: float = 0.95
-    vf_coef: float = 0.1
-    whiten_rewards: bool = False
-    temperature: float = 1.0
-    critic: Critic = "detached"
-    lora_rank: int | None = None
-    precision: Precision = "fp32"
-    compile: bool = False
-    max_prompt_tokens: int | None = None
-    max_new_tokens: int | None = None
-    eval_prompts: int = 300
-    seed: int = 0
-    save_every: int = 10
-    device: str = "auto"
-    out: str | None = None
-
-    def __post_init__(self) -> None:
-        budgets = ("max_prompt_tokens", "max_new_tokens", "n_steps", "micro_batch_size", "lora_rank")
-        check_settings(
-            self,
-            counts=("steps", "n_envs", "batch_size", "epochs", "eval_prompts", "save_every", *budgets),
-            positive=("learning_rate", "kl_target", "temperature"),
-            not_negative=("kl_coef", "gae_lambda", "vf_coef"),
-        )
-        if self.gae_lambda > 1:
-            raise ValueError(f"expected gae_lambda of at most 1, got {self.gae_lambda}; lower it")
-        if self.batch_size < 2 or self.n_envs * (2 if self.n_steps is None else self.n_steps) < 2:
-            raise ValueError(
-                "expected at least 2 tokens per optimiser step and iteration, to normalise advantages over, got "
-                f"batch_size={self.batch_size}, n_envs={self.n_envs}, n_steps={self.n_steps}; raise them"
-            )
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> TrainSettings:
-        """Read what ``dataclasses.asdict`` wrote."""
-        return settings_from_json(cls, record)
+_PICTURES = ("learning_curve.png", "kl.png")
+_LOGS = ("log.jsonl", "samples.jsonl", "samples.md", "tensorboard", *_PICTURES)
+_BEGINNINGS = (*_LOGS, "summary.json", "texts-before.jsonl", "checkpoints")  # of a run without a checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,19 +91,30 @@ class Training:
 
 def run_train(settings: TrainSettings) -> RunFolder:
     """Train from the start."""
-    training = begin(located(settings), None)
-    announce(training)
-    finish(training)
+    with signals_as_interrupts():
+        training = begin(located(settings), None)
+        with training.run:
+            announce(training)
+            finish(training)
     return training.run
 
 
-def run_resume(path: str, consent: Collection[str] = ()) -> RunFolder:
-    """Go on with an interrupted run, from its newest checkpoint that is whole; otherwise as :func:`resume`."""
-    with names_from(path, resume_command("train", path, {}), consent):
-        training = resume(path, consent)
+def run_resume(path: str, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> RunFolder:
+    """Go on with an interrupted run; otherwise as :func:`resume`.
+
+    Args:
+        path: The folder.
+        consent: ``module:attribute`` names in its settings that may be imported: the folder may be somebody else's.
+        accept_changed_data: As for :func:`resume`.
+
+    Raises:
+        ConsentError: Its settings name a module that is not among them.
+    """
+    with resuming(path, "train", consent) as run:
+        training = resume(run, consent, accept_changed_data=accept_changed_data)
         announce(training)
         finish(training)
-    return training.run
+    return run
 
 
 def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
@@ -168,7 +122,7 @@ def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
 
     Args:
         settings: What to do.
-        run: The folder, if there is one already.
+        run: The folder, if there is one already; the caller holds its lock.
     """
     env = _make_env(settings)
     agent = PPO(
@@ -201,59 +155,87 @@ def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
     agent.policy.model.require_context(_core(env, "max_prompt_tokens") + _core(env, "max_new_tokens"))
     exam = _make_exam(settings, env)
     sheet = _make_sheet(settings, exam)
+    splits = describe_splits((_core(env, "task"), sheet.task, exam.task))
     if run is None:
-        run = RunFolder.create(settings.out, "train", asdict(settings))
-    run.write_config({**run.config(), "train": asdict(settings)})
+        run = RunFolder.create(settings.out, "train", asdict(settings), _BEGINNINGS)
+    run.write_config({**run.config(), "train": asdict(settings), "splits": splits})
     agent.tensorboard_log = str(run.tensorboard)
     return Training(run, settings, agent, exam, sheet)
 
 
-def resume(path: str, consent: Collection[str] = ()) -> Training:
-    """Load the newest valid checkpoint of a run and forget what was logged after it.
+def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> Training:
+    """Load the newest checkpoint of a run that can be used, and forget what was logged after it.
+
+    A run that was stopped before its first checkpoint begins again.
 
     Args:
-        path: The folder.
-        consent: ``module:attribute`` names in its settings that may be imported: the folder may be somebody else's.
+        run: The folder; the caller holds its lock.
+        consent: Names that the user repeated; each must stand in the settings of the run.
+        accept_changed_data: Go on although the data is not what the run began with.
 
     Raises:
         ConsentError: Its settings name a module that is not among them.
         RunFolderError: The folder is no training run.
-        CheckpointError: No checkpoint is whole.
+        CheckpointError: There are checkpoints, and none is whole.
+        DataError: The data has changed.
     """
-    with names_from(path, resume_command("train", path, {}), consent):
-        return _resume(RunFolder.open(path), path, consent)
-
-
-def _resume(run: RunFolder, path: str, consent: Collection[str]) -> Training:
-    record = run.config().get("train")
-    if record is None:
-        raise RunFolderError(f"expected a training run to resume, got {path!r}, which never began to train; start anew")
-    check_repeated(consent, record)
-    settings = TrainSettings.from_json(record)
-    folder, problems = newest_checkpoint(run.checkpoints)
-    for problem in problems:
-        console.warn(f"passed over a damaged checkpoint: {problem}")
-    if folder is None:
-        raise CheckpointError(f"expected a checkpoint in {str(run.checkpoints)!r}, got none that is whole; start anew")
+    settings = _settings_of(run, consent)
+    say_other_versions(run)
+    if not any(run.checkpoints.glob("step-*")):
+        return _begin_again(run, settings)
     env = _make_env(settings)
     exam = _make_exam(settings, env)
-    agent = PPO.load(folder, env=env, device=pick_device(settings.device))
+    sheet = _make_sheet(settings, exam)
+    splits = describe_splits((_core(env, "task"), sheet.task, exam.task))
+    check_data(run.config().get("splits"), splits, _core(env, "task").dataset.name, accept_changed_data)
+    agent, folder = _load_newest(run, env, settings)
+    run.write_config({**run.config(), "splits": splits})
     # The checkpoint's own tokenizer files vanish with the checkpoint.
     agent.policy.model.source = settings.model
     agent.tensorboard_log = str(run.tensorboard)
     run.truncate_logs(agent.num_timesteps)
-    _set_aside_newer(folder)
-    console.say(f"Resuming {run.path} from {folder.name} ({agent.num_timesteps:,} of {settings.steps:,} tokens).")
-    return Training(run, settings, agent, exam, _make_sheet(settings, exam), resumed=True)
+    set_aside_newer(folder)
+    console.say(f"Resuming {run.shown} from {folder.name} ({agent.num_timesteps:,} of {settings.steps:,} tokens).")
+    return Training(run, settings, agent, exam, sheet, resumed=True)
 
 
-def _set_aside_newer(checkpoint: Path) -> None:
-    """Rename damaged checkpoints that are newer than the one in use, so that they do not count as the newest."""
-    for other in checkpoint.parent.glob("step-*"):
-        if other.name > checkpoint.name:
-            aside = other.with_name(f"damaged-{other.name}")
-            shutil.rmtree(aside, ignore_errors=True)
-            other.rename(aside)
+def _settings_of(run: RunFolder, consent: Collection[str]) -> TrainSettings:
+    config = run.config()
+    # A run that was killed between two lines has no second record yet.
+    record = config.get("train", config.get("settings") if config.get("command") == "train" else None)
+    if record is None:
+        raise RunFolderError(
+            f"expected a training run to resume, got {run.shown!r}, which never began to train; start anew"
+        )
+    check_repeated(consent, record)
+    try:
+        return TrainSettings.from_json(record)
+    except (KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(
+            f"expected the settings of a training run in {str(run.path / 'config.json')!r}, got others ({error!r}); "
+            "put the file back"
+        ) from error
+
+
+def _begin_again(run: RunFolder, settings: TrainSettings) -> Training:
+    console.say(f"{run.shown} has no checkpoint yet: it begins again.")
+    run.truncate_logs(-1)
+    return begin(settings, run)
+
+
+def _load_newest(run: RunFolder, env: VecEnv, settings: TrainSettings) -> tuple[PPO, Path]:
+    """Load the newest checkpoint that can be used, and say which ones cannot.
+
+    Raises:
+        CheckpointError: None can.
+    """
+    load = partial(PPO.load, env=env, device=pick_device(settings.device))
+    agent, folder, problems = load_newest(run.checkpoints, load)
+    for problem in problems:
+        console.warn(f"passed over a damaged checkpoint: {problem}")
+    if agent is None or folder is None:
+        raise CheckpointError(f"expected a checkpoint in {str(run.checkpoints)!r}, got none that is whole; start anew")
+    return agent, folder
 
 
 def announce(training: Training) -> None:
@@ -265,13 +247,13 @@ def announce(training: Training) -> None:
         f"PPO: {settings.model} ({parameters:.1f} M parameters) on {describe_data(_task(training))}, reward "
         f"{reward_name(_core(agent.env, 'reward'))!r}: {left} iterations of {training.iteration:,} tokens, with "
         f"{len(training.exam.examples)} unseen prompts before and after. {_guess(training, left)} "
-        f"Files: {training.run.path}"
+        f"Files: {training.run.shown}"
     )
 
 
 def finish(training: Training) -> tuple[Evaluation, Evaluation]:
     """Do what is left of a run, and show what came of it; otherwise as :func:`complete`."""
-    with _advising(training.run):
+    with advising(training.run, "train"):
         before, after = complete(training)
         show_results(training, before, after)
         return before, after
@@ -325,45 +307,55 @@ def measure_before(training: Training) -> Evaluation:
 def learn(training: Training) -> None:
     """Run what is left of the training; checkpoints are made on the way.
 
+    After an error in a rollout, as of a reward, the last whole iteration is saved. Errors of logs stop nothing.
+
     Raises:
         RunInterrupted: The user stopped it.
     """
-    agent, settings = training.agent, training.settings
+    agent, settings, tolerance = training.agent, training.settings, Tolerance()
+    agent.set_logger(tolerant_logger(agent.tensorboard_log, tolerance, resumed=training.resumed))
     left = settings.steps - agent.num_timesteps
     todo = training.iterations * training.iteration - agent.num_timesteps
     with (
         stop_on_request("finishing this iteration and saving a checkpoint") as request,
         console.progress("training", max(todo, 1), "tokens") as ticker,
     ):
-        callback = _make_callback(training, request, ticker)
+        callback = _make_callback(training, request, ticker, tolerance)
         callback.init_callback(agent)
         try:
             if left > 0:
                 agent.learn(left, reset_num_timesteps=not training.resumed, callback=callback)
         except StopTraining:
             _write_pictures(training, None, None)
-            raise RunInterrupted(_advice(training.run)) from None
+            raise RunInterrupted(_advice(training.run), signal_of(request)) from None
+        except Exception:
+            with tolerance.of("a checkpoint of the last whole iteration"):
+                callback.rescue()
+            raise
         callback.flush()
         callback.write_samples()
         callback.save_checkpoint()
     agent.policy.save_pretrained(training.run.model)
     if request.wanted:
-        raise RunInterrupted(_advice(training.run))
+        raise RunInterrupted(_advice(training.run), signal_of(request))
 
 
 def show_results(training: Training, before: Evaluation, after: Evaluation) -> None:
     """Print the table and texts side by side."""
     console.heading(f"{len(before.texts)} unseen prompts, temperature 1, same seeds; means with 95 % intervals")
     show_comparison(training.exam, before, after, ("before", "after"), _SIDE_BY_SIDE)
-    console.say(f"\nModel: {training.run.model}   curves: {training.run.path / 'learning_curve.png'}")
+    console.say(f"\nModel: {Path(training.run.shown) / 'model'}   curves: {Path(training.run.shown) / _PICTURES[0]}")
 
 
-def _make_callback(training: Training, request: StopRequest, ticker: console.Ticker) -> RunCallback:
+def _make_callback(
+    training: Training, request: StopRequest, ticker: console.Ticker, tolerance: Tolerance
+) -> RunCallback:
     return RunCallback(
         training.run,
         training.sheet,
         request,
         ticker,
+        tolerance,
         save_every=training.settings.save_every,
         sample_every=max(1, training.iterations // _SAMPLE_MOMENTS),
     )
@@ -389,11 +381,13 @@ def _write_results(training: Training, before: Evaluation, after: Evaluation, se
 
 
 def _write_pictures(training: Training, before: Evaluation | None, after: Evaluation | None) -> None:
-    run, log = training.run, training.run.log()
+    run, log, tolerance = training.run, training.run.log(), Tolerance()
     sides = [item.measures.intervals() if item else None for item in (before, after)]
-    plot_learning(run.path / "learning_curve.png", log, *sides)
-    plot_kl(run.path / "kl.png", log, training.settings.kl_target)
-    run.write_samples_table({example.key: example.prompt for example in training.sheet.examples})
+    with tolerance.of("a plot"):
+        plot_learning(run.path / _PICTURES[0], log, *sides)
+        plot_kl(run.path / _PICTURES[1], log, training.settings.kl_target)
+    with tolerance.of("samples.md"):
+        run.write_samples_table({example.key: example.prompt for example in training.sheet.examples})
 
 
 def _make_env(settings: TrainSettings) -> VecEnv:
@@ -402,7 +396,7 @@ def _make_env(settings: TrainSettings) -> VecEnv:
         n_envs=settings.n_envs,
         seed=settings.seed,
         model=settings.model,
-        reward=settings.reward,
+        reward=guarded(settings.reward, settings.reward_timeout),
         max_prompt_tokens=settings.max_prompt_tokens,
         max_new_tokens=settings.max_new_tokens,
         **settings.choice.env_kwargs(),
@@ -437,25 +431,8 @@ def _task(training: Training) -> Task:
     return task
 
 
-@contextmanager
-def _advising(run: RunFolder) -> Iterator[None]:
-    """Tell a user who stops a run at once how to go on, if there is a checkpoint."""
-    try:
-        yield
-    except RunInterrupted:
-        raise
-    except KeyboardInterrupt:
-        if not any(run.checkpoints.glob("step-*")):
-            raise
-        raise RunInterrupted(f"Go on from the last checkpoint with: {_resume_command(run)}") from None
-
-
 def _advice(run: RunFolder) -> str:
-    return f"Saved. Go on with: {_resume_command(run)}"
-
-
-def _resume_command(run: RunFolder) -> str:
-    return resume_command("train", run.path, run.config().get("train", {}))
+    return f"Saved. Go on with: {how_to_resume(run, 'train')}"
 
 
 def _guess(training: Training, iterations: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textgym.data.fingerprint import digest
 from textgym.data.reports.generator import Fact, Facts, make_item
 from textgym.data.reports.keys import SIZES, facts, format_key, parse_key
 from textgym.data.reports.scoring import GoldParts, gold, gold_parts, is_success
@@ -9,6 +10,7 @@ from textgym.errors import DataError, did_you_mean
 from textgym.types import SPLITS, Example, Split
 
 __all__ = ["Fact", "Facts", "GoldParts", "Reports", "facts", "gold", "gold_parts", "is_success"]
+_FEW = 40
 
 
 class Reports:
@@ -54,6 +56,11 @@ class Reports:
         item = make_item(self.seed, self.split, index)
         key = format_key(self.seed, self.split, index)
         return Example(key, item.document, item.references, (item.draft,))
+
+    def fingerprint(self) -> str:
+        """Which corpus this is: its seed, its size, and a digest of a few of its items, as they are made now."""
+        few = range(0, len(self), len(self) // _FEW)
+        return f"{len(self)} reports of seed {self.seed}, {_FEW} of them sha256 {digest(self[place] for place in few)}"
 
     def find(self, key: str) -> Example:
         """The item called ``key``.

@@ -1,0 +1,54 @@
+"""Observations of token-level text environments: their space, and texts read from batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+
+class TextBatch(NamedTuple):
+    """Right-padded ids (B, L) and their real lengths (B,)."""
+
+    input_ids: Tensor
+    lengths: Tensor
+
+
+def read_observation(obs: dict[str, Tensor]) -> TextBatch:
+    """Read ids and lengths from batched observations; lengths come from the mask, never from the ids."""
+    return TextBatch(obs["input_ids"].long(), obs["attention_mask"].sum(1, dtype=torch.long))
+
+
+def read_ids(obs: dict[str, Tensor]) -> TextBatch:
+    """Read observations that come from an environment, after a look at their type; buffers hold them as floats."""
+    if obs["input_ids"].is_floating_point() or obs["attention_mask"].is_floating_point():
+        raise ValueError(
+            f"expected token ids and a mask of integers, got {obs['input_ids'].dtype} and "
+            f"{obs['attention_mask'].dtype}; if the environment is in a VecNormalize, make that with norm_obs=False"
+        )
+    return read_observation(obs)
+
+
+def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], use_sde: bool) -> None:
+    """Refuse what is no token-level text environment."""
+    keys: Iterable[str] = observation_space if isinstance(observation_space, spaces.Dict) else ()
+    if not {"input_ids", "attention_mask"} <= set(keys) or not isinstance(action_space, spaces.Discrete):
+        raise ValueError(
+            "expected a token-level text environment (Dict observation with input_ids and attention_mask, Discrete "
+            f"actions), got {type(observation_space).__name__} and {type(action_space).__name__}; use e.g. TextSumm-v0"
+        )
+    if use_sde:
+        raise ValueError("expected use_sde=False, got True; tokens are discrete actions")
+
+
+def check_suppressed(tokens: tuple[int, ...], actions: int) -> None:
+    """Refuse ids that are no actions, and all of them together."""
+    if outside := sorted(token for token in tokens if not 0 <= token < actions):
+        raise ValueError(
+            f"expected suppress_tokens from 0 to {actions - 1}, got {outside[0]}; use ids of the model's tokenizer"
+        )
+    if len(set(tokens)) == actions:
+        raise ValueError(f"expected a token that is not suppressed, got all {actions} suppressed; leave some out")

@@ -1,0 +1,36 @@
+"""What an iteration of PPO tells about the texts that it finished."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def describe_texts(infos: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Means over finished texts of what their environment tells; of other environments, of the episode's return."""
+    columns: dict[str, list[Any]] = defaultdict(list)
+    for info in infos:
+        rewards = info["rewards"] if isinstance(info.get("rewards"), dict) else {}
+        for name, reward in rewards.items():
+            columns[f"reward/{name}"].append(reward)
+        total = rewards.get("total", info.get("episode", {}).get("r"))
+        reason = info.get("finish_reason")
+        told = {
+            "reward": total,
+            "gold": info.get("gold"),
+            "success": info.get("is_success"),
+            "eos": None if reason is None else reason == "eos",
+        }
+        for name, value in told.items():
+            if value is not None:
+                columns[name].append(value)
+    return {name: mean(values) for name, values in columns.items()}
+
+
+def mean(values: Sequence[Any]) -> float:
+    """The mean as a Python float; NaN of none."""
+    return float(np.mean(values)) if values else math.nan

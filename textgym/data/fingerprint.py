@@ -1,0 +1,30 @@
+"""What a data set holds, as a short text that changes when any of it does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+from textgym.types import Dataset, Example
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Return a digest of all keys, prompts, messages, references and demonstrations of a split, in their order.
+
+    A data set that makes its examples on demand, of which there may be a great many, has a method ``fingerprint()`` of
+    its own.
+    """
+    own = getattr(dataset, "fingerprint", None)
+    if callable(own):
+        return str(own())
+    return f"{len(dataset)} examples, sha256 {digest(dataset[place] for place in range(len(dataset)))}"
+
+
+def digest(examples: Iterable[Example]) -> str:
+    """Return a digest of examples, in their order."""
+    state = hashlib.sha256()
+    for item in examples:
+        row = [item.key, item.prompt, item.references, item.demonstrations, item.messages]
+        state.update(json.dumps(row).encode())  # ASCII, with marks between texts: no two lists of them read alike
+    return state.hexdigest()

@@ -1,0 +1,116 @@
+"""Files that survive a crash: written aside and renamed, full disks named, leftovers of killed runs removed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from textgym.errors import DiskFullError
+
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_RUST_CODE = re.compile(r"\(os error (\d+)\)")  # how safetensors and tokenizers tell
+_UNFINISHED = re.compile(r"\..+\.\d+\.tmp")
+_NEW, _OLD = ".new", ".old"
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Turn "no space left" inside the block, whoever says it, into an error that names ``path`` and what to do.
+
+    Raises:
+        DiskFullError: The disk, a quota or a limit of file sizes is exhausted.
+    """
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except Exception as error:
+        if not _means_full(error):
+            raise
+        raise DiskFullError(
+            f"expected room to write {str(path)!r}, got: {error}; free some space there, or raise the quota or the "
+            "limit of file sizes, then go on. What was saved before is still there."
+        ) from error
+
+
+def _means_full(error: Exception) -> bool:
+    code = _RUST_CODE.search(str(error))
+    return (isinstance(error, OSError) and error.errno in _FULL) or (code is not None and int(code[1]) in _FULL)
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a text file so that a crash leaves the old file or the new one.
+
+    Raises:
+        DiskFullError: There is no room; the old file stays.
+    """
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        with naming_full_disk(file):
+            with open(unfinished, "w", encoding="utf-8", errors="surrogatepass", newline="\n") as opened:
+                opened.write(text)
+                opened.flush()
+                os.fsync(opened.fileno())
+            unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def append_line(file: Path, line: str) -> None:
+    """Append a line, or nothing of it where it cannot be written whole.
+
+    Raises:
+        DiskFullError: There is no room.
+    """
+    with naming_full_disk(file), open(file, "ab", buffering=0) as opened:
+        start = opened.seek(0, os.SEEK_END)
+        rest = memoryview(line.encode("utf-8", errors="surrogatepass"))
+        try:
+            while rest:  # a nearly full disk takes a part, and refuses the next one
+                rest = rest[opened.write(rest) :]
+        except BaseException:
+            opened.truncate(start)
+            raise
+
+
+def aside(folder: Path) -> Path:
+    """Where a folder is written before it is moved to its name."""
+    return folder.parent / f".{folder.name}{_NEW}"
+
+
+def retired(folder: Path) -> Path:
+    """Where a folder stays while its successor is moved to its name."""
+    return folder.parent / f".{folder.name}{_OLD}"
+
+
+def restore(folder: Path) -> None:
+    """Bring a retired folder back where a crash came between the two moves of a replacement."""
+    if not folder.exists() and retired(folder).is_dir():
+        retired(folder).rename(folder)
+
+
+def remove_leftovers(folder: Path) -> list[str]:
+    """Remove what killed processes left half-written in a folder, and bring back what they had moved aside.
+
+    Only the process that holds the folder's lock may call this.
+
+    Returns:
+        The names of what was removed.
+    """
+    removed = []
+    for path in sorted(folder.glob(".*")) if folder.is_dir() else ():
+        finished = folder / path.name[1:].removesuffix(_OLD)
+        if path.name.endswith(_OLD) and path.is_dir() and not finished.exists():
+            path.rename(finished)
+        elif path.is_dir() and path.suffix in (_NEW, _OLD):
+            shutil.rmtree(path)
+            removed.append(path.name)
+        elif path.is_file() and _UNFINISHED.fullmatch(path.name):
+            path.unlink()
+            removed.append(path.name)
+    return removed

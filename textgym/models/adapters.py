@@ -1,0 +1,116 @@
+"""PEFT adapters read from their folder onto the base model that they name: safetensors only, no code from a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from textgym.errors import CheckpointError, MissingExtraError, ModelError
+from textgym.hub import ADAPTER_CONFIG, read_adapter_config
+
+_WEIGHTS = "adapter_model.safetensors"
+
+
+def import_peft() -> Any:
+    """Import PEFT.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingExtraError(
+            "adapters (LoRA) need the package peft; install it with: pip install 'textgym[lora]'"
+        ) from error
+    return peft
+
+
+def attach_adapter(network: nn.Module, folder: Path) -> Any:
+    """Put the adapter in ``folder`` into the layers of ``network``, in place, to be trained.
+
+    Returns:
+        PEFT's wrapper around ``network``.
+
+    Raises:
+        CheckpointError: Weights of the adapter are missing, damaged, pickled, or of another base model.
+        MissingExtraError: PEFT is not installed.
+        ModelError: It is an adapter of a kind that does not live in layers (prompt and prefix tuning), or its
+            configuration names code.
+    """
+    peft = import_peft()
+    config = read_config(folder)
+    file = folder / _WEIGHTS
+    if not file.is_file():
+        raise CheckpointError(
+            f"expected {_WEIGHTS} beside {ADAPTER_CONFIG} in {folder}, got no such file; pickled weights are not "
+            "opened, because they can execute code: save the adapter again with PEFT's save_pretrained"
+        )
+    try:
+        stored = load_file(file)
+        with without_noise():
+            wrapper = peft.PeftModel.from_pretrained(network, str(folder), is_trainable=True, config=config)
+    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
+        raise CheckpointError(
+            f"expected an adapter of {type(network).__name__} in {folder}, got one that does not fit "
+            f"({' '.join(str(error).split())[:300]}); check base_model_name_or_path in {ADAPTER_CONFIG}"
+        ) from error
+    needed = set(peft.get_peft_model_state_dict(wrapper))
+    if absent := sorted(needed - stored.keys()):
+        raise CheckpointError(
+            f"expected all weights of the adapter in {file}, got none for {len(absent)}: {', '.join(absent[:3])}; "
+            "save the adapter again"
+        )
+    return wrapper
+
+
+def read_config(folder: Path) -> Any:
+    """Read the configuration of an adapter.
+
+    Raises:
+        CheckpointError: PEFT does not understand it.
+        ModelError: It is of a kind that does not live in layers, or names code.
+    """
+    peft = import_peft()
+    if read_adapter_config(folder).get("megatron_config"):
+        raise ModelError(
+            f"expected an adapter without megatron_config in {folder}, got one, which names code to import; remove it"
+        )
+    try:
+        config = peft.PeftConfig.from_pretrained(str(folder))
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise CheckpointError(
+            f"expected the configuration of a PEFT adapter in {folder}, got {type(error).__name__}: {error}"
+        ) from error
+    if config.is_prompt_learning:
+        raise ModelError(
+            f"expected an adapter that lives in the layers (LoRA, IA3), got {config.peft_type!s} in {folder}, which "
+            "puts made-up tokens before a text; train a LoRA adapter instead"
+        )
+    return config
+
+
+def rebuild_adapter(network: nn.Module, folder: Path) -> Any:
+    """Put an adapter with new weights, of the configuration in ``folder``, into ``network``; for a checkpoint."""
+    peft = import_peft()
+    config = read_config(folder)
+    config.inference_mode, config.base_model_name_or_path = False, None  # the base is the checkpoint's own
+    with without_noise():
+        return peft.get_peft_model(network, config)
+
+
+@contextlib.contextmanager
+def without_noise() -> Iterator[None]:
+    """Run the block without PEFT's warnings about what it mends itself."""
+    with warnings.catch_warnings():
+        # It asks under a name that transformers has given up.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
+        yield

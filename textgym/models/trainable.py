@@ -1,0 +1,129 @@
+"""What training needs of a network: weights in fp32, adapters, and what their training started from."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from textgym.errors import ModelError
+from textgym.models.adapters import import_peft, without_noise
+
+HALVES = (torch.bfloat16, torch.float16)
+
+
+class TrainableNetwork(nn.Module):
+    """A network whose weights, or adapters in its layers, are trained.
+
+    Args:
+        network: Any Hugging Face model.
+        source: Where it came from.
+
+    Attributes:
+        adapter: PEFT's wrapper around the network, if it has adapters.
+        adapter_is_off: Whether it computes, for the moment, as what the training of its adapters started from.
+        stored_dtype: Half precision that the weights came in, if they are held in another type.
+    """
+
+    def __init__(self, network: nn.Module, source: str | None) -> None:
+        super().__init__()
+        self.network: Any = network
+        self.source = source
+        self.adapter: Any = None
+        self.adapter_is_off = False
+        self.stored_dtype: torch.dtype | None = None
+        self._start_is_kept = False
+
+    def require_trainable(self) -> None:
+        """Check that there is something to train.
+
+        Raises:
+            ModelError: All weights are frozen.
+        """
+        if not any(parameter.requires_grad for parameter in self.network.parameters()):
+            raise ModelError(
+                f"expected a model with weights to train, got {type(self.network).__name__} with all of them frozen; "
+                "call requires_grad_(True) on those to train, or train adapters with lora_rank"
+            )
+
+    def hold_masters(self) -> None:
+        """Hold a network of which weights in half precision are to be trained in fp32, and say so.
+
+        A step at a learning rate of 1e-5 is less than the distance between neighbours in bf16: most weights would never
+        move. A frozen network under adapters, which are held in fp32, stays as it is.
+        """
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        halves = [parameter.dtype for parameter in trained if parameter.dtype in HALVES]
+        if halves:
+            self.network.float()
+            self.stored_dtype = halves[0]
+        if self.stored_dtype is not None:
+            size = sum(parameter.numel() * parameter.itemsize for parameter in self.network.parameters()) / 1e6
+            warnings.warn(
+                f"the weights of {self.source or type(self.network).__name__} come in {_name(self.stored_dtype)}; they "
+                f"are held, trained and saved in float32 ({size:,.0f} MB), so that small steps are not rounded away "
+                "(precision='bf16' computes in bf16 nevertheless)",
+                stacklevel=3,
+            )
+            self.stored_dtype = None  # said once
+
+    def add_lora(self, rank: int, alpha: int | None = None) -> None:
+        """Freeze the network and train low-rank adapters of its linear layers (Hu et al. 2021, arXiv:2106.09685)."""
+        peft = import_peft()
+        if self.adapter is not None:
+            raise ModelError("expected a model without adapters to add some to, got one with; leave lora_rank out")
+        config = peft.LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, target_modules="all-linear", lora_dropout=0.0)
+        with without_noise():
+            self.adapter = peft.get_peft_model(self.network, config)
+
+    def remember_start(self) -> None:
+        """Keep the adapter's present weights, for :meth:`as_start`. They are part of the module's state."""
+        for index, parameter in enumerate(self._trained()):
+            self.register_buffer(f"start_{index}", parameter.detach().clone())
+        self._start_is_kept = True
+
+    @contextlib.contextmanager
+    def as_start(self) -> Iterator[None]:
+        """Run the block, which computes no gradients, as the model that the training of adapters started from.
+
+        That is the model without them, or with the weights of :meth:`remember_start`: the base is in memory once.
+        """
+        if not self._start_is_kept:
+            with self.without_adapter():
+                yield
+            return
+        self.adapter_is_off = True
+        self._swap_start()
+        try:
+            yield
+        finally:
+            self._swap_start()
+            self.adapter_is_off = False
+
+    def _swap_start(self) -> None:
+        for index, parameter in enumerate(self._trained()):
+            start = self.get_buffer(f"start_{index}")
+            parameter.data, start.data = start.data, parameter.data
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+
+    @contextlib.contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """Run the block as the frozen model that LoRA started from."""
+        if self.adapter is None:
+            raise ModelError("expected a model with LoRA adapters, got one without; call add_lora first")
+        self.adapter_is_off = True
+        try:
+            with self.adapter.disable_adapter():
+                yield
+        finally:
+            self.adapter_is_off = False
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,68 @@
+"""Logging that never stops training: what a log cannot write is said once, and tried again with the next record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from stable_baselines3.common import utils
+from stable_baselines3.common.logger import KVWriter, Logger
+
+from textgym import console
+
+
+class Tolerance:
+    """Remembers what was warned about."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    @contextmanager
+    def of(self, what: str) -> Iterator[None]:
+        """Turn any error inside the block into one warning; memory that ran out is no error of a log."""
+        try:
+            yield
+        except MemoryError:
+            raise
+        except Exception as error:
+            if what not in self._told:
+                self._told.add(what)
+                reason = str(error) or type(error).__name__
+                console.warn(f"{what} could not be written ({reason}); training goes on, and this is said once")
+
+
+class _TolerantWriter(KVWriter):
+    """One of Stable-Baselines3's outputs, such as TensorBoard's files."""
+
+    def __init__(self, writer: KVWriter, tolerance: Tolerance) -> None:
+        self._writer, self._tolerance = writer, tolerance
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Write what can be written."""
+        with self._tolerance.of(_name(self._writer)):
+            self._writer.write(key_values, key_excluded, step)
+
+    def close(self) -> None:
+        """Close what can be closed."""
+        with self._tolerance.of(_name(self._writer)):
+            self._writer.close()
+
+
+def _name(writer: KVWriter) -> str:
+    return {"TensorBoardOutputFormat": "the log of TensorBoard"}.get(type(writer).__name__, "a log")
+
+
+def tolerant_logger(folder: str | None, tolerance: Tolerance, *, resumed: bool) -> Logger:
+    """Return what Stable-Baselines3 logs to, made so that it cannot fail; without TensorBoard where that fails now.
+
+    Args:
+        folder: Of TensorBoard; ``None`` for none.
+        tolerance: Where failures go.
+        resumed: Go on with the curves of before.
+    """
+    logger = Logger(None, [])
+    with tolerance.of("the log of TensorBoard"):
+        logger = utils.configure_logger(0, folder, "PPO", reset_num_timesteps=not resumed)
+    logger.output_formats = [_TolerantWriter(writer, tolerance) for writer in logger.output_formats]
+    return logger
