@@ -20,12 +20,14 @@ from torch import nn
 from textgym.models.probe import attempt
 from textgym.models.trunk import Trunk
 
-_WIDTHS = ("hidden_size", "intermediate", "n_embd", "d_model", "ffn", "d_ff", "n_inner", "embed", "_heads", "n_head")
-_KEPT = ("per_", "head_dim", "max_position")
+_DIVIDED = ("hidden_size", "n_embd", "d_model", "embed", "_heads", "n_head")
+_CUT = {"intermediate": 64, "ffn": 64, "d_ff": 64, "n_inner": 64, "experts": 16}  # at most
+_KEPT = ("per_", "head_dim", "max_position", "shared_experts")
 _VOCABULARY = 64
-_FEW_LAYERS = 8
+_FEW_LAYERS = 4
+_LONGEST_PERIOD = 8
 _SMALL = 2_000_000  # parameters: what need not be made narrower
-_LARGEST = 20_000_000  # and what is too large to probe with
+_LARGEST = 50_000_000  # and what is too large to probe with
 
 
 def narrow_copy(trunk: Trunk) -> tuple[Trunk, range] | str:
@@ -106,9 +108,8 @@ def _shrink(config: Any, divides: bool, shrinks_vocabulary: bool) -> None:
     if divides:
         factor = _factor(config)
         for name, value in list(vars(config).items()):
-            is_width = any(part in name for part in _WIDTHS) and not any(part in name for part in _KEPT)
-            if is_width and isinstance(value, int) and not isinstance(value, bool) and value % factor == 0 and value:
-                setattr(config, name, value // factor)
+            if isinstance(value, int) and not isinstance(value, bool) and not any(part in name for part in _KEPT):
+                setattr(config, name, _narrowed(name, value, factor))
     if shrinks_vocabulary:
         config.vocab_size = _VOCABULARY
         for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
@@ -117,28 +118,39 @@ def _shrink(config: Any, divides: bool, shrinks_vocabulary: bool) -> None:
                 setattr(config, name, None)
 
 
+def _narrowed(name: str, value: int, factor: int) -> int:
+    """What a number of the configuration becomes."""
+    if most := next((size for part, size in _CUT.items() if part in name), None):
+        return min(value, most)
+    return value // factor if value % factor == 0 and any(part in name for part in _DIVIDED) else value
+
+
 def _factor(config: Any) -> int:
     """By what the numbers of heads can be divided so that at least two are left."""
     heads = int(config.num_attention_heads)
     shared = math.gcd(heads, int(getattr(config, "num_key_value_heads", None) or heads))
     divisors = [number for number in range(1, shared + 1) if shared % number == 0 and 2 * number <= heads]
-    return max(divisors, default=1)
+    return max(divisors) if len(divisors) > 1 or heads != shared else heads  # a prime number of heads: one is left
 
 
 def _drop_layers(config: Any) -> None:
     """Keep one period of what differs from layer to layer; without such lists, the first few layers."""
     total = int(config.num_hidden_layers)
     lists = {name: value for name, value in vars(config).items() if isinstance(value, list) and len(value) == total}
+    numbers = {name: value for name, value in lists.items() if value == list(range(total))}  # layers by their places
+    lists = {name: value for name, value in lists.items() if name not in numbers}
     kinds = [tuple(repr(value[layer]) for value in lists.values()) for layer in range(total)]
     kept = _period(kinds) if lists else list(range(min(total, _FEW_LAYERS)))
     for name, value in lists.items():
         setattr(config, name, [value[layer] for layer in kept])
+    for name in numbers:
+        setattr(config, name, list(range(len(kept))))
     config.num_hidden_layers = len(kept)
 
 
 def _period(kinds: list[tuple[str, ...]]) -> list[int]:
     """The first period of a pattern, at least two layers; one layer of each kind where there is none that is short."""
-    for size in range(2, min(len(kinds), _FEW_LAYERS) + 1):
+    for size in range(2, min(len(kinds), _LONGEST_PERIOD) + 1):
         if all(kind == kinds[place % size] for place, kind in enumerate(kinds)):
             return list(range(size))
     return [kinds.index(kind) for kind in dict.fromkeys(kinds)]
