@@ -268,7 +268,7 @@ def learning_curve(
     for size in sorted({round(share * len(train)) for share in shares}, reverse=True):
         if teaches(train[:size]):
             model = new_model()
-            kept = {} if checkpoints is None else {"checkpoints": checkpoints.part(f"records-{size}")}
+            kept: dict[str, Any] = {} if checkpoints is None else {"checkpoints": checkpoints.part(f"records-{size}")}
             report = model.fit(train[:size], validation_fraction=0.0, seed=seed, **kept, **settings)
             reliability = report.reliability if reliability is None else reliability
             points.append(CurvePoint(size, model.accuracy_on(outside, reliability=reliability)))
