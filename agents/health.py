@@ -1,4 +1,4 @@
-"""Signs that training goes wrong: gradients that are no numbers, a policy that drifted off or froze, huge rewards."""
+"""Signs that training goes wrong: gradients that are no numbers, a policy that drifted off or froze."""
 
 from __future__ import annotations
 
@@ -21,10 +21,6 @@ _DRIFTED = (
 _FROZE = (
     "the policy's entropy is 0: it always writes the same, and learns no more; lower the learning rate, raise kl_coef "
     "(--kl-coef) or ent_coef, and start again"
-)
-_HUGE = (
-    "the rewards are huge (up to {:.3g}), so that hardly anything but the values is learnt: divide them, or use "
-    "whiten_rewards (--whiten-rewards) or clip_reward"
 )
 
 
@@ -87,25 +83,22 @@ class Watch:
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
-    def look(self, metrics: Mapping[str, float], largest_reward: float) -> None:
-        """Look at the record of an iteration and at the largest absolute reward that was learnt from."""
-        for sign, text in concerns(metrics, largest_reward):
+    def look(self, metrics: Mapping[str, float]) -> None:
+        """Look at the record of an iteration."""
+        for sign, text in concerns(metrics):
             if sign not in self._seen:
                 self._seen.add(sign)
                 warnings.warn(text, stacklevel=3)
 
 
-def concerns(metrics: Mapping[str, float], largest_reward: float) -> Iterator[tuple[str, str]]:
+def concerns(metrics: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with an iteration, as a name and a sentence that says what to do.
 
     Args:
         metrics: A record of ``PPO.history``; ``kl`` in nats per text, ``entropy`` in nats per token.
-        largest_reward: Largest absolute reward, as it is learnt from.
     """
     kl, length = metrics.get("kl", 0.0), max(1.0, metrics.get("length", 1.0))
     if kl > _FAR_PER_TEXT or (kl > _SOMEWHAT_PER_TEXT and kl / length > _FAR_PER_TOKEN):
         yield "kl", _DRIFTED.format(kl)
     if metrics.get("entropy", 1.0) < _FROZEN:
         yield "entropy", _FROZE
-    if largest_reward > HUGE_REWARD:
-        yield "reward", _HUGE.format(largest_reward)

@@ -131,17 +131,7 @@ class PPO(stable_baselines3.PPO):
         self.recompute_log_probs = recompute_log_probs
         self.micro_batch_size = micro_batch_size
         self._check_settings()
-        self.history: list[dict[str, float]] = []
-        self.finished: list[tuple[int, int, dict[str, Any]]] = []
-        self.seconds: dict[str, float] = defaultdict(float)
-        self._reference: LanguageModel | None = None
-        self._metrics: dict[str, float] = {}
-        self._values_are_centered = False
-        self._score_spread: float | None = None
-        self._watch, self._largest_reward = Watch(), 0.0
-        self._scale_is_told = False
-        self._start: WeightsWatch | None = None  # of the weights that the policy shares with its reference at first
-        self._tokens_so_far = np.zeros(0, dtype=np.int64)  # (n_envs,) of the texts that the next rollout goes on with
+        self._begin_records()
         with warnings.catch_warnings():
             # Minibatches hold whole episodes, so the buffer size need not be a multiple of the batch size.
             warnings.filterwarnings("ignore", message="(?s).*mini-batch size.*")
@@ -170,6 +160,20 @@ class PPO(stable_baselines3.PPO):
                 device=device,
                 _init_setup_model=_init_setup_model,
             )
+
+    def _begin_records(self) -> None:
+        """Set up what is measured, and what the first rollouts decide."""
+        self.history: list[dict[str, float]] = []
+        self.finished: list[tuple[int, int, dict[str, Any]]] = []
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._reference: LanguageModel | None = None
+        self._metrics: dict[str, float] = {}
+        self._values_are_centered = False
+        self._score_spread: float | None = None
+        self._watch, self._largest_reward = Watch(), 0.0
+        self._scale_is_told = False
+        self._start: WeightsWatch | None = None  # of the weights that the policy shares with its reference at first
+        self._tokens_so_far = np.zeros(0, dtype=np.int64)  # (n_envs,) of the texts that the next rollout goes on with
 
     def _check_settings(self) -> None:
         """Refuse numbers out of range before they cost a rollout.
@@ -448,7 +452,7 @@ class PPO(stable_baselines3.PPO):
         metrics["tokens_per_second"] = buffer.actions.size / max(1e-9, sum(self.seconds.values()))
         metrics["timesteps"] = float(self.num_timesteps)
         self.history.append(dict(metrics))
-        self._watch.look(metrics, self._largest_reward)
+        self._watch.look(metrics)
         for name, value in metrics.items():
             self.logger.record(f"textgym/{name}", value)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from textgym.build_assets import TEMPERATURE, save_model
@@ -29,6 +30,6 @@ def test_the_model_ships_sharper_and_in_half_precision(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = model.network(ids).logits / TEMPERATURE
         assert torch.allclose(shipped.float()(ids).logits, expected, rtol=1e-2, atol=1e-2)
-    assert {tensor.dtype for tensor in GPTNeoXForCausalLM.from_pretrained(tmp_path, dtype="auto").parameters()} == {
-        torch.float16
-    }
+    assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {torch.float16}
+    # What plain transformers loads can be trained: half precision would become NaN in one step.
+    assert {each.dtype for each in GPTNeoXForCausalLM.from_pretrained(tmp_path).parameters()} == {torch.float32}

@@ -27,6 +27,7 @@ ARGUMENTS = {
     "play": ["--episodes", "1"],
     "feedback serve": ["project.db", "--port", "-1"],
     "feedback sample": ["project.db", "--model", "./nothing"],
+    "doctor": [],
     "feedback simulate": ["missing.db"],
     "feedback export": ["missing.db", "x.jsonl"],
     "feedback import": ["project.db", "votes.jsonl"],

@@ -119,7 +119,7 @@ def rating(**changes: object) -> str:
         ("[" * 100_000, "one JSON object per line"),
         (
             json.dumps({"prompt": "p", "chosen": [{"role": "user", "content": "c"}]}),
-            "'chosen', got list; give a string",
+            "'chosen': expected an assistant message, got none",
         ),
         ('{"prompt": "p"}', "expected 'task_key' of a comparison, got only prompt"),
         (json.dumps({"prompt": "p", "chosen": "c", "rejected": 3}), "'rejected', got int"),
