@@ -187,7 +187,7 @@ def test_adapters_that_cannot_be_used(adapter: Path, model_folder: Path, make_ne
         load_language_model(adapter)
     (adapter / "adapter_model.safetensors").write_bytes(weights)
     change(adapter, megatron_config={"x": 1}, megatron_core="own.module")
-    with pytest.raises(ModelError, match="names code to import"):
+    with pytest.raises(ModelError, match="names modules to import"):
         load_language_model(adapter)
     for name, reason in (
         (None, "got None"),

@@ -207,5 +207,5 @@ def test_a_jump_without_an_episode_start_begins_a_segment(filler: Filler) -> Non
 
 
 def test_reading_a_buffer_that_is_not_full(filler: Filler) -> None:
-    with pytest.raises(AssertionError, match="full"):
+    with pytest.raises(RuntimeError, match="expected a full buffer"):
         next(filler.buffer(EpisodeRolloutBuffer, 4).get(2))

@@ -129,7 +129,7 @@ def test_adapters_that_name_modules_or_are_pickled(model: tuple[str, Path]) -> N
     for changes in ({"peft_type": "LORA"}, megatron, {"auto_mapping": {"parent_library": "evil"}}):
         folder = change(model[1], changes, "adapter_config.json")
         (folder / "adapter_model.bin").write_bytes(b"a pickle")
-        assert "pickled ones are not opened" in refused(folder)
+        assert "pickled weights are not opened" in refused(folder)
         if changes != {"peft_type": "LORA"}:
             (folder / "adapter_model.safetensors").write_bytes(b"")
             assert "names modules to import" in refused(folder)

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,11 +99,11 @@ def test_an_error_of_a_reward_loses_no_iteration(
         with pytest.raises(ZeroDivisionError) as caught:
             run_train(settings)
     assert caught.value.__notes__ == [
-        "What was done is saved. Once it is mended, go on with: textgym train --resume run"
+        "What was done is saved. Once it is mended, go on with: textgym train --resume run --reward a_reward:length"
     ]
     assert [path.name for path in Path("run/checkpoints").iterdir()] == ["step-0000000096"]
     Path("trouble.py").unlink()
-    assert same_weights(run_resume("run"), whole)
+    assert same_weights(run_resume("run", ["a_reward:length"]), whole)
 
 
 def test_a_reward_that_exits_is_named(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,6 +413,18 @@ def test_other_versions_are_said(copied: Path, capsys: pytest.CaptureFixture[str
 
 
 # ------------------------------------------------------- signals and full disks
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """Signals as in a terminal: whoever runs tests in the background may have them ignored."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
 def test_signals_ask_to_stop(name: str) -> None:
     number = getattr(signal, name)
@@ -427,6 +439,7 @@ def test_signals_ask_to_stop(name: str) -> None:
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_a_second_sigterm_stops_at_once_and_an_ignored_signal_stays_ignored() -> None:
     with stop_on_request("finishing"):
         signal.raise_signal(signal.SIGTERM)
@@ -441,6 +454,7 @@ def test_a_second_sigterm_stops_at_once_and_an_ignored_signal_stays_ignored() ->
         signal.signal(signal.SIGHUP, previous)
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_sigterm_outside_of_training_is_an_interrupt(copied: Path) -> None:
     run = RunFolder("copied")
     with pytest.raises(RunInterrupted, match="Go on from") as caught, signals_as_interrupts(), advising(run, "train"):

@@ -20,6 +20,7 @@ from textgym.models.adapters import attach_adapter
 from textgym.models.findings import configured_context, examine, is_cached, reaching
 from textgym.models.noise import set_mode, switch_off_dropout
 from textgym.models.pretrained import quiet, read_pretrained, require_finite
+from textgym.models.proportions import check_folder
 from textgym.models.trainable import HALVES, TrainableNetwork
 from textgym.models.trunk import Trunk, additive_mask, default_positions
 from textgym.tokenization import Tokenizer
@@ -364,6 +365,7 @@ def load_language_model(
         source = _folder_with_tokenizer(network.name_or_path)
     else:
         folder, source = resolve_folder(str(model)), str(model)
+        check_folder(folder)
         base = base_of_adapter(folder) if is_adapter(folder) else folder
         network, lost = _read_network(base, dtype), _lost_dtype(base, dtype)
         wrapper = attach_adapter(network, folder) if base is not folder else None

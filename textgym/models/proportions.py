@@ -72,8 +72,8 @@ def check_folder(folder: Path) -> None:
         raise CheckpointError(f"expected a model in {folder}, got: {error}") from error
     if (folder / _ADAPTER).is_file() and not any(folder.glob("adapter_model*.safetensors")):
         raise CheckpointError(
-            f"expected an adapter with safetensors weights in {folder}, got none; pickled ones are not opened: "
-            "save it again"
+            f"expected an adapter with safetensors weights in {folder}, got none; pickled weights are not opened, "
+            "because they can execute code: save it again with PEFT's save_pretrained"
         )
     for file in sorted(folder.glob("*.json")):
         try:
@@ -91,13 +91,20 @@ def _check_content(file: Path, content: Mapping[str, Any]) -> None:
     if file.name == "config.json":
         _check_counts(file, content)
         _refuse_kernels(file, content)
-    elif file.name == _ADAPTER and (content.get("megatron_config") or content.get("auto_mapping")):
+    elif file.name == _ADAPTER and _names_modules(content):
         raise ModelError(f"expected an adapter of PEFT's own classes, got one in {file} that names modules to import")
     elif file.name.endswith(".index.json"):
         names = content.get("weight_map")
         for name in names.values() if isinstance(names, dict) else ():
             if Path(str(name)).name != name:
                 raise CheckpointError(f"expected weights beside {file}, got {name!r}; fetch the model again")
+
+
+def _names_modules(adapter: Mapping[str, Any]) -> bool:
+    """Whether an adapter names modules that are not of transformers, which PEFT itself notes."""
+    mapping = adapter.get("auto_mapping")
+    library = mapping.get("parent_library") if isinstance(mapping, Mapping) else mapping
+    return bool(adapter.get("megatron_config")) or not str(library or "transformers.").startswith("transformers.")
 
 
 def _check_counts(file: Path, value: object, name: str = "") -> None:
