@@ -209,7 +209,8 @@ class _Paths:
         policy.set_training_mode(True)
         order = torch.randperm(len(observed), generator=torch.Generator().manual_seed(1)).tolist()
         yield from self._update(policy, [observed[i] for i in order], [actions[i] for i in order])
-        shared = [(*self._texts[0][: self.width - 16], *text[:length]) for text in self._texts for length in range(_RESPONSE)]
+        prompt = self._texts[0][: self.width - 16]
+        shared = [(*prompt, *text[:length]) for text in self._texts for length in range(_RESPONSE)]
         yield from self._update(policy, shared, [5 + i % 7 for i in range(len(shared))])
 
     def _owners(self, rows: list[Row]) -> list[tuple[Row, Row]]:
