@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
+import stat
 import sys
 import time
 import warnings
 from pathlib import Path
 from typing import BinaryIO
 
-from textgym.errors import FolderInUseError
+from textgym.errors import FolderInUseError, RunFolderError
 
 LOCK = ".lock"
 _PLACE = 1 << 20  # Windows locks bytes against readers too: one far behind the text keeps the text readable
@@ -29,11 +31,14 @@ class FolderLock:
 
         Raises:
             FolderInUseError: Somebody has it; the message says who.
+            RunFolderError: What is called ``.lock`` is a link, or no file.
         """
         self._path = folder / LOCK
-        self._file: BinaryIO | None = open(self._path, "a+b", buffering=0)  # noqa: SIM115 - open as long as it is held
+        self._file: BinaryIO | None = _open(self._path)
+        self._held = False
         try:
             _lock(self._file)
+            self._held = True
         except (BlockingIOError, PermissionError):
             holder = _describe_holder(self._file)
             self._file.close()
@@ -45,16 +50,41 @@ class FolderLock:
             warnings.warn(
                 f"this file system keeps no locks ({error}): see that no second run uses {str(folder)!r}", stacklevel=2
             )
-        self._file.truncate(0)
-        about = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        self._file.write(json.dumps(about).encode())
+        if self._held:
+            about = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+            self._file.truncate(0)
+            self._file.seek(0)
+            self._file.write(json.dumps(about).encode())
 
     def release(self) -> None:
         """Let others in; nothing happens where that was done before."""
         if self._file is not None:
-            self._file.truncate(0)
+            if self._held:
+                self._file.truncate(0)
             self._file.close()
             self._file = None
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a regular file, as it is, or make it; a link is not followed, and a pipe not waited for.
+
+    Raises:
+        RunFolderError: It is something else.
+    """
+    wrong = f"expected a file or nothing called {str(path)!r}, got a link, folder, pipe or device; remove it"
+    flags = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")  # Windows has only the last
+    if path.is_symlink() or path.is_dir():
+        raise RunFolderError(wrong)
+    try:
+        number = os.open(path, os.O_RDWR | os.O_CREAT | sum(getattr(os, flag, 0) for flag in flags), 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise RunFolderError(wrong) from error
+        raise
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise RunFolderError(wrong)
+    return os.fdopen(number, "r+b", buffering=0)
 
 
 def _lock(file: BinaryIO) -> None:
