@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from textgym.errors import CheckpointError
+from textgym.locks import FolderLock
 from textgym.runs import RunFolder, RunFolderError, intervals_as_json, versions, write_json
 from textgym.types import Interval
 
@@ -113,3 +116,60 @@ def test_a_damaged_configuration_is_named(run: RunFolder) -> None:
     (run.path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json"):
         run.config()
+
+
+def tree(folder: Path) -> dict[str, str | None]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_text() if path.is_file() else None for path in folder.rglob("*")
+    }
+
+
+@pytest.mark.parametrize("config", [None, '{"model_type": "gpt2"}', "no JSON"])
+def test_a_refused_folder_stays_as_it_was(tmp_path: Path, config: str | None) -> None:
+    (tmp_path / ".important.new").mkdir()
+    (tmp_path / ".stuff.old").mkdir()
+    (tmp_path / ".important.new" / "thesis.txt").write_text("x")
+    (tmp_path / ".notes.123.tmp").write_text("y")
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    before = tree(tmp_path)
+    with pytest.raises(RunFolderError, match="in use"):
+        RunFolder.create(tmp_path, "train", {})
+    if config is not None:
+        with pytest.raises((RunFolderError, CheckpointError)), RunFolder.open(tmp_path):
+            pass
+    assert tree(tmp_path) == before
+
+
+def test_foreign_files_in_a_run_that_began_are_kept(run: RunFolder) -> None:
+    run.__exit__(None, None, None)
+    (run.path / ".lock").unlink()
+    (run.path / ".notes.123.tmp").write_text("y")
+    before = tree(run.path)
+    with pytest.raises(RunFolderError, match="in use"):
+        RunFolder.create(run.path, "train", {"seed": 3, "lr": 0.1})
+    assert tree(run.path) == before
+    (run.path / ".notes.123.tmp").rename(run.path / ".config.json.123.tmp")  # killed while it wrote this
+    (run.checkpoints / ".step-0000000001.new").mkdir(parents=True)
+    RunFolder.create(run.path, "train", {"seed": 3, "lr": 0.1}, ["checkpoints"])
+    assert set(tree(run.path)) == {".lock", "config.json"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_lock_is_no_way_out_of_a_folder(tmp_path: Path, ours: bool) -> None:
+    precious, folder = tmp_path / "precious.txt", tmp_path / "run"
+    precious.write_text("x")
+    folder.mkdir()
+    if ours:
+        (folder / "config.json").write_text('{"command": "train", "settings": {}}')
+    (folder / ".lock").symlink_to(precious)
+    with pytest.raises(RunFolderError, match="link"):
+        RunFolder.create(folder, "train", {})
+    with pytest.raises(RunFolderError, match=r"\.lock', got a link"):
+        FolderLock(folder)
+    assert precious.read_text() == "x"
+    (folder / ".lock").unlink()
+    os.mkfifo(folder / ".lock")
+    with pytest.raises(RunFolderError, match="pipe"):
+        FolderLock(folder)

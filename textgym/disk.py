@@ -94,10 +94,21 @@ def restore(folder: Path) -> None:
         retired(folder).rename(folder)
 
 
+def unfinished_name(path: Path) -> str | None:
+    """Return what ``path``, which a killed process was writing, would have become; ``None`` if it is whole."""
+    if path.is_symlink():
+        return None
+    if path.is_dir() and path.name.startswith(".") and path.suffix == _NEW:
+        return path.name[1:].removesuffix(_NEW)
+    if path.is_file() and _UNFINISHED.fullmatch(path.name):
+        return path.name[1:].rsplit(".", 2)[0]
+    return None
+
+
 def remove_leftovers(folder: Path) -> list[str]:
     """Remove what killed processes left half-written in a folder, and bring back what they had moved aside.
 
-    Only the process that holds the folder's lock may call this.
+    Only the process that holds the folder's lock may call this, and only where textgym made the folder.
 
     Returns:
         The names of what was removed.

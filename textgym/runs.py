@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from textgym.disk import append_line, remove_leftovers, replace_text
+from textgym.disk import append_line, remove_leftovers, replace_text, unfinished_name
 from textgym.errors import CheckpointError, RunFolderError
 from textgym.escaping import markdown, markdown_cell
 from textgym.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
@@ -52,9 +52,11 @@ class RunFolder:
         """Hold the lock of the folder, and remove what killed runs left half-written in it.
 
         Raises:
+            RunFolderError: It is no run of textgym.
             FolderInUseError: Another run works here.
         """
         if self._lock is None:
+            self._require_ours()
             self._lock = FolderLock(self.path)
             for folder in (self.path, self.checkpoints):
                 remove_leftovers(folder)
@@ -91,7 +93,8 @@ class RunFolder:
             run = cls(path)
             _refuse_foreign(run)
             run.path.mkdir(parents=True, exist_ok=True)
-        run.__enter__()
+        had_lock = (run.path / LOCK).exists()
+        run._lock = FolderLock(run.path)
         try:
             run._clear(command, settings, beginnings)
             config = {"command": command, "seed": settings.get("seed"), "settings": dict(settings)}
@@ -99,8 +102,23 @@ class RunFolder:
             run.write_config({**config, "versions": versions(), "started": started})
         except BaseException as error:
             run.__exit__(type(error), error, error.__traceback__)
+            if not had_lock:
+                (run.path / LOCK).unlink(missing_ok=True)
             raise
         return run
+
+    def _require_ours(self) -> None:
+        """Check that textgym made the folder: what is removed in it are textgym's own files then.
+
+        Raises:
+            RunFolderError: It did not.
+            CheckpointError: The configuration is damaged.
+        """
+        if not isinstance(self.config().get("command"), str):
+            raise RunFolderError(
+                f"expected a run folder of textgym, got {self.shown!r}, whose {_CONFIG} names no command of it; check "
+                "the path"
+            )
 
     def _clear(self, command: str, settings: Mapping[str, Any], beginnings: Collection[str]) -> None:
         """Remove the beginning of a run that was killed, if that is all there is.
@@ -111,7 +129,9 @@ class RunFolder:
         found = [path for path in self.path.iterdir() if path.name != LOCK]
         if not found:
             return
-        if any(path.name not in (*beginnings, _CONFIG) for path in found) or any(self.checkpoints.glob("*")):
+        known = {*beginnings, _CONFIG}
+        unknown = any((unfinished_name(path) or path.name) not in known for path in found)
+        if unknown or any(unfinished_name(path) is None for path in self.checkpoints.glob("*")):
             raise _taken(self, "which is in use")
         before = self.config()
         if before.get("command") != command or not _same_settings(before.get("settings"), settings):
@@ -256,9 +276,18 @@ def _new_folder(command: str) -> Path:
 
 def _refuse_foreign(run: RunFolder) -> None:
     """Leave alone, without so much as a lock, what is no folder or holds what is not a run's."""
-    holds = run.path.is_dir() and any(not path.name.startswith(".") for path in run.path.iterdir())
-    if (run.path.exists() and not run.path.is_dir()) or (holds and not (run.path / _CONFIG).is_file()):
+    if run.path.exists() and not run.path.is_dir():
         raise _taken(run, "which is in use")
+    if not run.path.is_dir() or all(path.name == LOCK for path in run.path.iterdir()):
+        return
+    try:
+        run._require_ours()
+    except (RunFolderError, CheckpointError) as error:
+        raise _taken(run, "which is in use") from error
+    try:
+        refuse_links(run.path)
+    except ValueError as error:
+        raise RunFolderError(str(error)) from error
 
 
 def _taken(run: RunFolder, why: str) -> RunFolderError:
