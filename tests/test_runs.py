@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -110,6 +111,25 @@ def test_json_is_replaced_in_one_step(tmp_path: Path) -> None:
         write_json(file, {"a": object()})
     assert json.loads(file.read_text()) == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+@pytest.mark.parametrize(
+    ("made_by", "advice"),
+    [
+        ("reward fit", "a run of `textgym reward fit`; go on with `textgym reward fit --resume 'a b/round-1'`"),
+        ("rlhf round", "a round of the run 'a b'; go on with `textgym rlhf --resume 'a b'`"),
+        ("evaluate", "a run of `textgym evaluate`, which cannot be resumed; start a new run"),
+    ],
+)
+def test_a_run_of_another_command_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_by: str, advice: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = RunFolder.create("a b/round-1", made_by, {"seed": 1})
+    with pytest.raises(RunFolderError, match=re.escape(advice)):
+        run.settings_of("train")
+    run.write_config({**run.config(), "train": {"seed": 2}})  # demo and rounds train on their way
+    assert run.settings_of("train", rounds=True) == {"seed": 2}
 
 
 def test_a_damaged_configuration_is_named(run: RunFolder) -> None:

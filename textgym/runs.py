@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import shutil
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -23,6 +24,8 @@ from textgym.types import Interval
 
 __all__ = ["RunFolder", "RunFolderError", "intervals_as_json", "versions", "write_json"]
 PACKAGES = ("textgym", "gymnasium", "stable-baselines3", "torch", "transformers", "tokenizers", "datasets", "numpy")
+_RESUMABLE = ("train", "sft", "reward fit", "rlhf")
+_ROUND = "rlhf round"
 _CONFIG, _LOG, _SAMPLES, _SUMMARY = "config.json", "log.jsonl", "samples.jsonl", "summary.json"
 
 
@@ -167,23 +170,39 @@ class RunFolder:
         """Replace the configuration."""
         write_json(self.path / _CONFIG, config)
 
-    def settings_of(self, command: str) -> dict[str, Any]:
+    def settings_of(self, command: str, *, rounds: bool = False) -> dict[str, Any]:
         """Return the settings that a run of ``command`` was made with.
+
+        A run of another command that did the same on its way, as ``demo`` trains, has them under the command's name.
+
+        Args:
+            command: Which.
+            rounds: Do rounds of ``textgym rlhf`` count? Only their own loop goes on with them.
 
         Raises:
             RunFolderError: It is a run of another command.
             CheckpointError: They are damaged.
         """
         config = self.config()
-        if config.get("command") != command:
+        made_by = config.get("command")
+        if (made_by == _ROUND and not rounds) or (made_by != command and command not in config):
             raise RunFolderError(
-                f"expected a run of `textgym {command}` to resume, got {self.shown!r}, a run of "
-                f"`textgym {config.get('command')}`; resume it with that command"
+                f"expected a run of `textgym {command}` to resume, got {self.shown!r}, {self._what_else(made_by)}"
             )
-        settings = config.get("settings")
+        settings = config.get(command, config.get("settings"))
         if not isinstance(settings, dict):
             raise CheckpointError(f"expected settings in {str(self.path / _CONFIG)!r}, got none; put the file back")
         return settings
+
+    def _what_else(self, made_by: object) -> str:
+        """Say which command made the folder, and what can be done with it."""
+        if made_by == _ROUND:
+            parent = str(Path(self.shown).parent)
+            return f"a round of the run {parent!r}; go on with `textgym rlhf --resume {shlex.quote(parent)}`"
+        if made_by in _RESUMABLE:
+            how = f"go on with `textgym {made_by} --resume {shlex.quote(self.shown)}`"
+            return f"a run of `textgym {made_by}`; {how}"
+        return f"a run of `textgym {made_by}`, which cannot be resumed; start a new run"
 
     # ----------------------------------------------------------------- results
     def summary(self) -> dict[str, Any]:

@@ -191,6 +191,7 @@ def test_the_error_says_what_to_type_and_typing_it_is_consent(
 def test_a_name_that_is_not_the_runs_own_is_no_consent(run: RunFolder, mark: Path) -> None:
     shown = CliRunner().invoke(cli.app, ["train", "--resume", str(run.path), "--reward", "json:dumps"])
     assert "a run keeps its settings" in shown.stderr
+    assert "go on with" not in shown.stderr
     assert shown.exit_code == 2
 
 
@@ -198,8 +199,9 @@ def test_rounds_of_feedback_name_nothing_either(lm: str, data: str, run: RunFold
     settings = asdict(RlhfSettings(TaskChoice(EVIL, data=data), model=lm))
     whole = RunFolder.create(tmp_path / "rlhf", "rlhf", settings)
     whole.__exit__(None, None, None)
-    with pytest.raises(ConsentError, match=r"textgym rlhf --resume .*rlhf hostile_module:Thing-v0$"):
+    with pytest.raises(ConsentError, match=r"textgym rlhf --resume .*rlhf hostile_module:Thing-v0$") as refused:
         run_rlhf_resume(str(whole.path))
+    assert not hasattr(refused.value, "__notes__")  # nobody is urged to consent
     run.write_config(changed(run.config(), ("train", "reward"), EVIL))
     run.path.rename(whole.path / "round-1")
     with names_from(whole.path, "textgym rlhf --resume rlhf"), pytest.raises(ConsentError, match="rlhf --resume"):

@@ -244,7 +244,7 @@ def test_resume_skips_what_cannot_be_used(
     capsys.readouterr()
     resumed = run_resume("copied")
     shown = capsys.readouterr()
-    assert "passed over a damaged checkpoint" in shown.err
+    assert "skipped a damaged checkpoint" in shown.err
     assert "from step-0000000096" in shown.out
     assert same_weights(resumed, whole)
 
@@ -460,6 +460,16 @@ def test_sigterm_outside_of_training_is_an_interrupt(copied: Path) -> None:
     with pytest.raises(RunInterrupted, match="Go on from") as caught, signals_as_interrupts(), advising(run, "train"):
         signal.raise_signal(signal.SIGTERM)
     assert report_interrupt(caught.value) == 128 + signal.SIGTERM == 143
+
+
+@pytest.mark.usefixtures("usual_signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_a_resumed_run_loads_tells_how_to_go_on(
+    number: int, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_make_env", lambda settings: signal.raise_signal(number))
+    with pytest.raises(RunInterrupted, match="Go on from the last checkpoint with: textgym train --resume copied"):
+        run_resume("copied")
 
 
 @pytest.mark.slow

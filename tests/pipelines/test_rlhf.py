@@ -372,5 +372,7 @@ def test_sigterm_tells_how_to_go_on(settings: RlhfSettings, monkeypatch: pytest.
 
 def test_resuming_another_kind_of_run() -> None:
     RunFolder.create("other", "sft", {})
-    with pytest.raises(RunFolderError, match="expected a run of textgym rlhf, got one of 'sft'"):
+    with pytest.raises(
+        RunFolderError, match="expected a run of `textgym rlhf` to resume, got 'other', a run of `textgym sft`"
+    ):
         run_rlhf_resume("other")

@@ -145,7 +145,7 @@ def test_an_interrupted_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
         assert resumed.summary()[side] == whole.summary()[side]
 
 
-def test_resume_passes_over_a_damaged_checkpoint(
+def test_resume_skips_a_damaged_checkpoint(
     settings: TrainSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = run_train(replace(settings, out="whole"))
@@ -158,7 +158,7 @@ def test_resume_passes_over_a_damaged_checkpoint(
         file.write(b"damage")
     resumed = run_resume("run")
     captured = capsys.readouterr()
-    assert "passed over a damaged checkpoint" in captured.err
+    assert "skipped a damaged checkpoint" in captured.err
     assert "step-0000000048" in captured.out
     assert same(weights(resumed), weights(whole))
     assert [row["timesteps"] for row in resumed.log()] == [48, 96, 144, 192]
@@ -191,7 +191,7 @@ def test_stopping_at_once_tells_how_to_go_on(settings: TrainSettings, monkeypatc
 
 def test_resuming_what_never_trained(tmp_path: Path) -> None:
     RunFolder.create("other", "sft", {})
-    with pytest.raises(RunFolderError, match="never began to train"):
+    with pytest.raises(RunFolderError, match="a run of `textgym sft`; go on with `textgym sft --resume other`"):
         run_resume("other")
 
 

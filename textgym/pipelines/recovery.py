@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from textgym import console
-from textgym.consent import names_from, resume_command
+from textgym.consent import check_names, check_repeated, names_from, resume_command
 from textgym.data.fingerprint import fingerprint
-from textgym.errors import DataError, is_out_of_memory
+from textgym.errors import ConsentError, DataError, RunFolderError, is_out_of_memory
 from textgym.pipelines.interrupts import RunInterrupted, signal_of, signals_as_interrupts
 from textgym.runs import RunFolder, versions
 from textgym.types import Task
@@ -22,22 +22,29 @@ _MEMORY = (
 
 
 @contextmanager
-def resuming(path: str, command: str, consent: Collection[str]) -> Iterator[RunFolder]:
-    """Open and hold the folder of an earlier run, which may be somebody else's.
+def resuming(
+    path: str, command: str, consent: Collection[str], *, can_go_on: bool | None = None
+) -> Iterator[RunFolder]:
+    """Open and hold the folder of an earlier run, which may be somebody else's; advise whoever stops it.
 
     Args:
         path: The folder.
         command: The one that has ``--resume``.
         consent: ``module:attribute`` names in its settings that may be imported.
+        can_go_on: As for :func:`advising`.
 
     Raises:
-        ConsentError: Within the block, where its settings name a module that is not among them.
-        RunFolderError: The folder is no run.
+        ConsentError: Its settings name a module that is not among them.
+        RunFolderError: The folder is no run of the command.
         FolderInUseError: Another run works there.
     """
     named = names_from(path, resume_command(command, path, {}), consent)
     with signals_as_interrupts(), named, RunFolder.open(path) as run:
-        yield run
+        settings = run.settings_of(command)
+        check_repeated(consent, settings)
+        check_names(settings)
+        with advising(run, command, can_go_on=can_go_on):
+            yield run
 
 
 def how_to_resume(run: RunFolder, command: str) -> str:
@@ -110,21 +117,31 @@ def advising(run: RunFolder, command: str, *, can_go_on: bool | None = None) -> 
     except KeyboardInterrupt as error:
         if not _has_something(run, can_go_on):
             raise
-        text = f"Go on from the last checkpoint with: {how_to_resume(run, command)}"
-        raise RunInterrupted(text, signal_of(error)) from None
+        since = " from the last checkpoint" if _has_checkpoint(run) else ""
+        raise RunInterrupted(f"Go on{since} with: {how_to_resume(run, command)}", signal_of(error)) from None
     except Exception as error:
         _add_notes(error, run, command, can_go_on)
         raise
 
 
 def _has_something(run: RunFolder, can_go_on: bool | None) -> bool:
-    return any(run.checkpoints.glob("step-*")) if can_go_on is None else can_go_on
+    return _has_checkpoint(run) if can_go_on is None else can_go_on
+
+
+def _has_checkpoint(run: RunFolder) -> bool:
+    """Say whether there is one, of the run or of a part of it."""
+    return any(run.checkpoints.rglob("step-*"))
 
 
 def _add_notes(error: Exception, run: RunFolder, command: str, can_go_on: bool | None) -> None:
-    """Say what helps; an error that passes two of these blocks is told once."""
+    """Say what helps; an error that passes two of these blocks is told once.
+
+    Nobody is urged to consent, or to go on with a folder that is the wrong one.
+    """
     notes: list[Any] = getattr(error, "__notes__", [])
     if is_out_of_memory(error) and _MEMORY not in notes:
         error.add_note(_MEMORY)
+    if isinstance(error, ConsentError | RunFolderError):
+        return
     if _has_something(run, can_go_on) and not any("--resume" in str(note) for note in notes):
         error.add_note(f"What was done is saved. Once it is mended, go on with: {how_to_resume(run, command)}")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from textgym import console
-from textgym.consent import check_repeated, load_attribute
+from textgym.consent import load_attribute
 from textgym.errors import DataError
 from textgym.feedback import (
     BradleyTerryAnnotator,
@@ -132,20 +132,18 @@ def run_reward_resume(path: str, consent: Collection[str] = (), *, accept_change
         RunFolderError: The folder is no run of ``textgym reward fit``.
         DataError: The data has changed.
     """
-    with resuming(path, "reward fit", consent) as run:
+    with resuming(path, "reward fit", consent, can_go_on=True) as run:
         settings = RewardSettings.from_json(run.settings_of("reward fit"))
-        check_repeated(consent, run.settings_of("reward fit"))
         say_other_versions(run)
         task, splits = _make_task(settings), run.config().get("splits")
         check_data(splits, describe_splits([task]), task.dataset.name, accept_changed_data)
         kept = run.path / RECORDS
         known = read_records(kept) if kept.is_file() else _read_given(settings)
         model = _load_trunk(settings, task, samples=known is None)
-        with advising(run, "reward fit", can_go_on=True):
-            console.say(f"Resuming {run.shown}; {_backbone(settings)}.")
-            records = known if known is not None else simulate_comparisons(settings, task, _not_none(model))
-            write_records(kept, records)
-            _fit(run, settings, task, model, records)
+        console.say(f"Resuming {run.shown}; {_backbone(settings)}.")
+        records = known if known is not None else simulate_comparisons(settings, task, _not_none(model))
+        write_records(kept, records)
+        _fit(run, settings, task, model, records)
     return run
 
 

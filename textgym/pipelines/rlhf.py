@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from textgym import console
-from textgym.consent import check_repeated
 from textgym.feedback import FeedbackStore, People
 from textgym.pipelines.feedback import require_page, user_name
-from textgym.pipelines.interrupts import RunInterrupted, signal_of, signals_as_interrupts
+from textgym.pipelines.interrupts import signals_as_interrupts
 from textgym.pipelines.recovery import (
     advising,
     check_data,
     describe_splits,
-    how_to_resume,
     resuming,
     say_other_versions,
 )
@@ -34,7 +32,7 @@ from textgym.pipelines.setup import (
 )
 from textgym.pipelines.tolerance import Tolerance
 from textgym.plots import plot_rounds
-from textgym.runs import RunFolder, RunFolderError
+from textgym.runs import RunFolder
 from textgym.types import Annotator, Task
 
 _COMMAND = "rlhf"
@@ -51,14 +49,19 @@ def run_rlhf(settings: RlhfSettings) -> RunFolder:
 def _begin(settings: RlhfSettings) -> RunFolder:
     task = _check(settings)
     run = RunFolder.create(settings.out, _COMMAND, asdict(settings), _BEGINNINGS)
-    run.write_config({**run.config(), "splits": _splits(settings, task)})
+    with run, advising(run, _COMMAND, can_go_on=True):
+        run.write_config({**run.config(), "splits": _splits(settings, task)})
+        _announce(run, settings, task)
+        return _run_rounds(run, settings, task)
+
+
+def _announce(run: RunFolder, settings: RlhfSettings, task: Task) -> None:
     whom = f"people at port {settings.port}" if settings.people else f"{settings.annotators} simulated people"
     console.say(
         f"{settings.rounds} rounds from {settings.model} on {describe_data(task)}: {settings.labels} questions to "
         f"{whom} -> reward -> {settings.iterations} iterations of PPO -> {settings.eval_prompts} unseen prompts; about "
         f"2 minutes a round for the shipped model. Files: {run.shown}"
     )
-    return _run_rounds(run, settings, task)
 
 
 def run_rlhf_resume(path: str, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> RunFolder:
@@ -75,14 +78,8 @@ def run_rlhf_resume(path: str, consent: Collection[str] = (), *, accept_changed_
         FolderInUseError: It goes on already.
         DataError: The data has changed.
     """
-    with resuming(path, _COMMAND, consent) as run, _advising(run):
-        config = run.config()
-        if config.get("command") != _COMMAND:
-            raise RunFolderError(
-                f"expected a run of textgym {_COMMAND}, got one of {config.get('command')!r}; start a new run"
-            )
-        check_repeated(consent, config.get("settings"))
-        settings = settings_from_json(RlhfSettings, config.get("settings"))
+    with resuming(path, _COMMAND, consent, can_go_on=True) as run:
+        config, settings = run.config(), settings_from_json(RlhfSettings, run.settings_of(_COMMAND))
         console.say(f"Going on with {run.shown}.")
         say_other_versions(run)
         task = _check(settings)
@@ -110,7 +107,8 @@ def _check(settings: RlhfSettings) -> Task:
 
 
 def _run_rounds(run: RunFolder, settings: RlhfSettings, task: Task, *, accept_changed_data: bool = False) -> RunFolder:
-    with run, _advising(run), FeedbackStore(run.path / "feedback.db") as store:
+    """Run what is left of all rounds; the caller holds the lock."""
+    with FeedbackStore(run.path / "feedback.db") as store:
         loop = Loop(run, settings, task, store, accept_changed_data)
         with _annotators(loop) as ask:
             for number in range(1, settings.rounds + 1):
@@ -145,17 +143,6 @@ def _ask_people(loop: Loop, link: str, round_: Round) -> People:
     whom = "" if overlap == 1 else f" Each question waits for {overlap} people, under names of their own."
     console.say(f"Please answer at {link}   (Ctrl-C stops, and nothing is lost){whom}")
     return People(loop.store, overlap=loop.settings.overlap)
-
-
-@contextmanager
-def _advising(run: RunFolder) -> Iterator[None]:
-    """Tell a user whose run stops how to go on; every step leaves something to go on from."""
-    with advising(run, _COMMAND, can_go_on=True):
-        try:
-            yield
-        except KeyboardInterrupt as error:
-            text = f"Nothing is lost. Go on with: {how_to_resume(run, _COMMAND)}"
-            raise RunInterrupted(text, signal_of(error)) from None
 
 
 def _report(loop: Loop, rounds: int) -> list[dict[str, Any]]:

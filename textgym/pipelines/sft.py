@@ -12,7 +12,6 @@ import torch
 
 from textgym import console
 from textgym.agents.sft import SupervisedTraining, TokenPair, encode_pairs, response_loss
-from textgym.consent import check_repeated
 from textgym.errors import CheckpointError, DataError
 from textgym.models.language_model import LanguageModel
 from textgym.pipelines.evaluate import (
@@ -143,7 +142,6 @@ def run_sft_resume(path: str, consent: Collection[str] = (), *, accept_changed_d
     """
     with resuming(path, "sft", consent) as run:
         settings = SftSettings.from_json(run.settings_of("sft"))
-        check_repeated(consent, run.settings_of("sft"))
         say_other_versions(run)
         tuning = _begin(settings, run, accept_changed_data)
         had_checkpoints = any(run.checkpoints.glob("step-*"))

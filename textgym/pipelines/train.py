@@ -54,7 +54,7 @@ from textgym.pipelines.tolerance import Tolerance, tolerant_logger
 from textgym.pipelines.train_settings import TrainSettings
 from textgym.plots import plot_kl, plot_learning
 from textgym.rewards import reward_name
-from textgym.runs import RunFolder, RunFolderError
+from textgym.runs import RunFolder
 from textgym.types import Task
 
 __all__ = ["TrainSettings", "Training", "begin", "complete", "finish", "resume", "run_resume", "run_train"]
@@ -200,13 +200,7 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
 
 
 def _settings_of(run: RunFolder, consent: Collection[str]) -> TrainSettings:
-    config = run.config()
-    # A run that was killed between two lines has no second record yet.
-    record = config.get("train", config.get("settings") if config.get("command") == "train" else None)
-    if record is None:
-        raise RunFolderError(
-            f"expected a training run to resume, got {run.shown!r}, which never began to train; start anew"
-        )
+    record = run.settings_of("train", rounds=True)
     check_repeated(consent, record)
     try:
         return TrainSettings.from_json(record)
@@ -232,7 +226,7 @@ def _load_newest(run: RunFolder, env: VecEnv, settings: TrainSettings) -> tuple[
     load = partial(PPO.load, env=env, device=pick_device(settings.device))
     agent, folder, problems = load_newest(run.checkpoints, load)
     for problem in problems:
-        console.warn(f"passed over a damaged checkpoint: {problem}")
+        console.warn(f"skipped a damaged checkpoint: {problem}")
     if agent is None or folder is None:
         raise CheckpointError(f"expected a checkpoint in {str(run.checkpoints)!r}, got none that is whole; start anew")
     return agent, folder
