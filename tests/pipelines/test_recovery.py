@@ -106,6 +106,19 @@ def test_an_error_of_a_reward_loses_no_iteration(
     assert same_weights(run_resume("run", ["a_reward:length"]), whole)
 
 
+def test_a_rescue_that_fails_says_what_is_lost(
+    settings: TrainSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trouble_after(monkeypatch, 48, "raise ZeroDivisionError('by chance')")
+    monkeypatch.setattr("textgym.pipelines.callbacks.save_ppo", full)
+    with pytest.raises(ZeroDivisionError):
+        run_train(settings)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "a checkpoint of the last whole iteration could not be written" in said
+    assert "what came after the checkpoint before it, if there is one, is lost" in said
+    assert "training goes on" not in said
+
+
 def test_a_reward_that_exits_is_named(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         trouble_after(patch, 48, "raise SystemExit(3)")

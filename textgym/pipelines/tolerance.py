@@ -19,8 +19,13 @@ class Tolerance:
         self._told: set[str] = set()
 
     @contextmanager
-    def of(self, what: str) -> Iterator[None]:
-        """Turn any error inside the block into one warning; memory that ran out is no error of a log."""
+    def of(self, what: str, so: str = "training goes on, and this is said once") -> Iterator[None]:
+        """Turn any error inside the block into one warning; memory that ran out is no error of a log.
+
+        Args:
+            what: Is written inside the block.
+            so: What follows from its being missing.
+        """
         try:
             yield
         except MemoryError:
@@ -29,7 +34,7 @@ class Tolerance:
             if what not in self._told:
                 self._told.add(what)
                 reason = str(error) or type(error).__name__
-                console.warn(f"{what} could not be written ({reason}); training goes on, and this is said once")
+                console.warn(f"{what} could not be written ({reason}); {so}")
 
 
 class _TolerantWriter(KVWriter):

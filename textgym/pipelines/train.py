@@ -62,6 +62,7 @@ __all__ = ["TrainSettings", "Training", "begin", "complete", "finish", "resume",
 _SAMPLED_PROMPTS = 4
 _SAMPLE_MOMENTS = 10
 _SIDE_BY_SIDE = 3
+_UNRESCUED = "what came after the checkpoint before it, if there is one, is lost"
 _PICTURES = ("learning_curve.png", "kl.png")
 _LOGS = ("log.jsonl", "samples.jsonl", "samples.md", "tensorboard", *_PICTURES)
 _BEGINNINGS = (*_LOGS, "summary.json", "texts-before.jsonl", "checkpoints")  # of a run without a checkpoint
@@ -323,7 +324,7 @@ def learn(training: Training) -> None:
             _write_pictures(training, None, None)
             raise RunInterrupted(_advice(training.run), signal_of(request)) from None
         except Exception:
-            with tolerance.of("a checkpoint of the last whole iteration"):
+            with tolerance.of("a checkpoint of the last whole iteration", _UNRESCUED):
                 callback.rescue()
             raise
         callback.flush()
