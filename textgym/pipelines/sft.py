@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,8 @@ class _Tuning:
     model: LanguageModel
     steps: int
     held_out_pairs: list[TokenPair]
+    texts: int
+    step_seconds: float
 
 
 def run_sft(settings: SftSettings) -> RunFolder:
@@ -122,6 +125,7 @@ def run_sft(settings: SftSettings) -> RunFolder:
     with signals_as_interrupts():
         tuning = _begin(located(settings), None)
         with tuning.run:
+            _announce(tuning)
             _finish(tuning)
     return tuning.run
 
@@ -156,6 +160,7 @@ def run_sft_resume(path: str, consent: Collection[str] = (), *, accept_changed_d
         else:
             run.truncate_logs(-1, "step")
             console.say(f"{run.shown} has no checkpoint yet: it begins again.")
+        _announce(tuning)
         _finish(tuning)
     return run
 
@@ -179,11 +184,6 @@ def _begin(settings: SftSettings, run: RunFolder | None, accept_changed_data: bo
         steps = run.config().get("steps", steps)
         check_data(run.config().get("splits"), splits, train.dataset.name, accept_changed_data)
         run.write_config({**run.config(), "splits": splits, "steps": steps})
-    console.say(
-        f"Supervised fine-tuning of {settings.model} on {len(pairs):,} texts of {describe_data(train)}: {steps:,} "
-        f"steps of {settings.batch_size} texts, about {console.duration(steps * seconds)}, and "
-        f"{len(exam.examples)} held-out prompts before and after. Files: {run.shown}"
-    )
     training = SupervisedTraining(
         model,
         pairs,
@@ -192,7 +192,19 @@ def _begin(settings: SftSettings, run: RunFolder | None, accept_changed_data: bo
         learning_rate=settings.learning_rate,
         seed=settings.seed,
     )
-    return _Tuning(run, settings, train, exam, training, model, steps, _held_out_pairs(held_out, model))
+    held_out_pairs = _held_out_pairs(held_out, model)
+    return _Tuning(run, settings, train, exam, training, model, steps, held_out_pairs, len(pairs), seconds)
+
+
+def _announce(tuning: _Tuning) -> None:
+    """Say what will happen, or what is left of it, and how long it takes."""
+    settings, left = tuning.settings, tuning.steps - tuning.training.step
+    console.say(
+        f"Supervised fine-tuning of {settings.model} on {tuning.texts:,} texts of "
+        f"{describe_data(tuning.train)}: {left:,} steps of {settings.batch_size} texts, about "
+        f"{console.duration(left * tuning.step_seconds)}, and {len(tuning.exam.examples)} held-out prompts before and "
+        f"after. Files: {tuning.run.shown}"
+    )
 
 
 def _finish(tuning: _Tuning) -> None:
@@ -323,4 +335,4 @@ def _show(run: RunFolder, exam: Exam, before: Evaluation, after: Evaluation, los
     show_comparison(exam, before, after, ("before", "after"), _SIDE_BY_SIDE)
     if losses["before"] is not None and losses["after"] is not None:
         console.say(f"\nHeld-out loss: {losses['before']:.3f} -> {losses['after']:.3f} nats per token")
-    console.say(f"Model: {run.model}")
+    console.say(f"Model: {Path(run.shown) / 'model'}   curve: {Path(run.shown) / _PLOT}")
