@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import equal
 
 from textgym.agents.sft import SupervisedTraining
 from textgym.errors import CheckpointError, DataError
+from textgym.pipelines import reward
 from textgym.pipelines.interrupts import RunInterrupted
 from textgym.pipelines.reward import RewardSettings, run_reward_fit, run_reward_resume
 from textgym.pipelines.setup import TaskChoice
@@ -102,16 +104,13 @@ def test_an_interrupted_sft_ends_as_one_left_alone(
 
 
 def test_a_request_to_stop_saves_a_checkpoint_and_the_model(
-    lm: str, data: str, monkeypatch: pytest.MonkeyPatch
+    lm: str, data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import os
-    import signal
-
     whole, advance = run_sft(tuning(lm, data, "whole")), SupervisedTraining.advance
 
     def signalled(self: SupervisedTraining) -> float:
         if self.step == 7:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         return advance(self)
 
     with monkeypatch.context() as patch:
@@ -119,7 +118,12 @@ def test_a_request_to_stop_saves_a_checkpoint_and_the_model(
         with pytest.raises(RunInterrupted, match="Saved after 8 of 12 steps"):
             run_sft(tuning(lm, data, "cut"))
     assert (Path("cut") / "model" / "config.json").is_file()
+    capsys.readouterr()
     assert same(weights(run_sft_resume("cut").model), weights(whole.model))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Resuming cut from step 8 of 12. Supervised fine-tuning" in said  # what is left is announced, once
+    assert said.count("Supervised fine-tuning") == said.count(": 4 steps of 4 texts") == 1
+    assert "Model: cut/model" in said
 
 
 def test_a_damaged_checkpoint_is_skipped(
@@ -184,6 +188,48 @@ def test_an_interrupted_fit_ends_as_one_left_alone(
     left, right = ({**run.summary(), "seconds": 0, "versions": 0} for run in (again, whole))
     assert json.dumps(left) == json.dumps(right)
     assert (again.path / "feedback.jsonl").read_bytes() == (whole.path / "feedback.jsonl").read_bytes()
+
+
+def test_a_request_to_stop_a_fit_saves_a_checkpoint(
+    lm: str, data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, advance = run_reward_fit(fit(lm, data, "whole")), fitting._ScorerTraining.advance
+
+    def signalled(self: Any) -> float:
+        if self.step == 6:
+            signal.raise_signal(signal.SIGTERM)
+        return advance(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting._ScorerTraining, "advance", signalled)
+        with pytest.raises(RunInterrupted, match="last checkpoint with: textgym reward fit --resume cut") as stopped:
+            run_reward_fit(fit(lm, data, "cut"))
+    assert stopped.value.signal == signal.SIGTERM
+    assert sorted(path.name for path in Path("cut/checkpoints").rglob("step-*"))[-1] == "step-0000000007"
+    assert same(weights(run_reward_resume("cut").reward), weights(whole.reward))
+    assert "--reward cut" in capsys.readouterr().out
+
+
+def test_a_finished_fit_stays_as_it_is(
+    lm: str, data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_reward_fit(fit(lm, data, "a run"))
+    assert "--reward 'a run'" in " ".join(capsys.readouterr().out.split())
+    stop_fit_at(monkeypatch, 0)
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    run_reward_resume("a run")
+    assert {path: path.read_bytes() for path in before} == before
+    assert "is finished; its reward model is" in capsys.readouterr().out
+
+
+def test_stopped_while_comparisons_are_simulated(lm: str, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*about: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reward, "simulate_comparisons", stop)
+    with pytest.raises(RunInterrupted) as stopped:
+        run_reward_fit(fit(lm, data, "cut"))
+    assert stopped.value.advice == "Go on with: textgym reward fit --resume cut"
 
 
 @pytest.mark.slow

@@ -372,7 +372,5 @@ def test_sigterm_tells_how_to_go_on(settings: RlhfSettings, monkeypatch: pytest.
 
 def test_resuming_another_kind_of_run() -> None:
     RunFolder.create("other", "sft", {})
-    with pytest.raises(
-        RunFolderError, match="expected a run of `textgym rlhf` to resume, got 'other', a run of `textgym sft`"
-    ):
+    with pytest.raises(RunFolderError, match="run of `textgym rlhf` to resume, got 'other', a run of `textgym sft`"):
         run_rlhf_resume("other")

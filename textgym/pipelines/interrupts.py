@@ -28,7 +28,7 @@ class RunInterrupted(KeyboardInterrupt):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came, which stop a command as Ctrl-C does.
+    """A signal came, SIGTERM or SIGHUP or one whose request was granted, which stops a command as Ctrl-C does.
 
     Attributes:
         signal: Which.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -30,7 +31,7 @@ from textgym.feedback import (
 from textgym.metrics.words import count_words, first_words
 from textgym.models.device import pick_device
 from textgym.models.language_model import LanguageModel
-from textgym.pipelines.interrupts import signals_as_interrupts
+from textgym.pipelines.interrupts import Terminated, signal_of, signals_as_interrupts, stop_on_request
 from textgym.pipelines.recovery import (
     advising,
     check_data,
@@ -122,6 +123,8 @@ def run_reward_fit(settings: RewardSettings) -> RunFolder:
 def run_reward_resume(path: str, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> RunFolder:
     """Go on with an interrupted run: with the feedback that it has, from the newest checkpoint of every fit.
 
+    A run that is finished stays as it is.
+
     Args:
         path: The folder.
         consent: ``module:attribute`` names in its settings that may be imported: the folder may be somebody else's.
@@ -134,6 +137,9 @@ def run_reward_resume(path: str, consent: Collection[str] = (), *, accept_change
     """
     with resuming(path, "reward fit", consent, can_go_on=True) as run:
         settings = RewardSettings.from_json(run.settings_of("reward fit"))
+        if _is_finished(run):
+            console.say(f"{run.shown} is finished; its reward model is {Path(run.shown) / 'reward'}.")
+            return run
         say_other_versions(run)
         task, splits = _make_task(settings), run.config().get("splits")
         check_data(splits, describe_splits([task]), task.dataset.name, accept_changed_data)
@@ -145,6 +151,11 @@ def run_reward_resume(path: str, consent: Collection[str] = (), *, accept_change
         write_records(kept, records)
         _fit(run, settings, task, model, records)
     return run
+
+
+def _is_finished(run: RunFolder) -> bool:
+    """Say whether everything is written; the summary comes last, and checkpoints go then."""
+    return bool(run.summary()) and run.reward.is_dir() and not run.checkpoints.exists()
 
 
 def _make_task(settings: RewardSettings) -> Task:
@@ -173,7 +184,8 @@ def _fit(
             note_accuracy(store, report, curve)
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     console.say(
-        f"Reward model: {run.reward}   use it with: textgym train {settings.choice.env_id} --reward {run.shown}"
+        f"Reward model: {Path(run.shown) / 'reward'}   use it with: textgym train {settings.choice.env_id} --reward "
+        f"{shlex.quote(run.shown)}"
     )
 
 
@@ -322,9 +334,16 @@ def _how_to_fit(settings: RewardSettings, title: str, checkpoints: StepCheckpoin
     if settings.embeddings is not None:
         yield {"seed": settings.seed}
         return
-    trained = {name: getattr(settings, name) for name in ("seed", "epochs", "batch_size", "learning_rate")}
+    how: dict[str, Any] = {name: getattr(settings, name) for name in ("seed", "epochs", "batch_size", "learning_rate")}
     with console.progress(title, 1, "steps") as ticker:
-        yield {**trained, "progress": _FitReporter(ticker, []), "checkpoints": checkpoints}
+        how["progress"] = _FitReporter(ticker, [])
+        if checkpoints is None:  # there would be nothing to go on from
+            yield how
+            return
+        with stop_on_request("finishing this step and saving a checkpoint") as request:
+            yield {**how, "checkpoints": checkpoints.stopping_on(request)}
+        if request.wanted:  # too late for a step
+            raise Terminated(signal_of(request))
 
 
 def _measure_curve(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from textgym import console
 from textgym.agents.checkpoint import load_newest, read_checkpoint, set_aside_newer, write_checkpoint
+from textgym.pipelines.interrupts import StopRequest, Terminated, signal_of
 
 State = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 """Tensors by name, and JSON."""
@@ -23,14 +24,19 @@ class StepCheckpoints:
         folder: Holds them; made with the first.
         kind: What they are of, for errors.
         every: Steps between two of them.
+        request: Whether to stop; once it is wanted, a checkpoint is due after the step, and ends the training.
     """
 
-    def __init__(self, folder: Path, kind: str, every: int) -> None:
-        self.folder, self.kind, self.every = folder, kind, every
+    def __init__(self, folder: Path, kind: str, every: int, request: StopRequest | None = None) -> None:
+        self.folder, self.kind, self.every, self.request = folder, kind, every, request
+
+    def stopping_on(self, request: StopRequest) -> StepCheckpoints:
+        """Return the same, with a request that ends the training."""
+        return StepCheckpoints(self.folder, self.kind, self.every, request)
 
     def part(self, name: str) -> StepCheckpoints:
         """Return the checkpoints of one of several trainings of a run."""
-        return StepCheckpoints(self.folder / name, self.kind, self.every)
+        return StepCheckpoints(self.folder / name, self.kind, self.every, self.request)
 
     def restore(self, take: Callable[[dict[str, Tensor], dict[str, Any], Path], object]) -> bool:
         """Let ``take(tensors, record, folder)`` go on from the newest checkpoint that can be used.
@@ -47,9 +53,16 @@ class StepCheckpoints:
         return True
 
     def save_if_due(self, step: int, steps: int, state: Callable[[], State]) -> None:
-        """Save after every ``every`` steps, and after the last of ``steps``."""
-        if step % self.every == 0 or step == steps:
+        """Save after every ``every`` steps, and after the last of ``steps``.
+
+        Raises:
+            Terminated: The user wants to stop; this step is saved.
+        """
+        wanted = self.request is not None and self.request.wanted
+        if wanted or step % self.every == 0 or step == steps:
             self.save(step, state)
+        if wanted:
+            raise Terminated(signal_of(self.request))
 
     def save(self, step: int, state: Callable[[], State]) -> None:
         """Save unless it is saved, and remove all but the newest two."""
