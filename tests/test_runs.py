@@ -76,6 +76,22 @@ def test_a_line_that_was_cut_off_is_dropped(run: RunFolder) -> None:
         run.log()
 
 
+def test_rows_that_make_no_sense_are_dropped(run: RunFolder) -> None:
+    run.append_log({"timesteps": 10, "reward": 0.5, "kl": math.nan})
+    run.append_samples(10, {"key": "text"})
+    for row in ({"timesteps": "x"}, {"reward": 1}, {"timesteps": 5, "kl": "x"}, {"timesteps": True}, {"timesteps": []}):
+        run.append_log(row)
+        run._append("samples.jsonl", row)
+    for texts in (3, {"key": 3}, None):
+        run._append("samples.jsonl", {"timesteps": 5, "texts": texts})
+    with pytest.warns(UserWarning, match="dropped") as warned:
+        run.truncate_logs(20)
+    assert [str(each.message).split(" of ")[0] for each in warned] == ["dropped 5 rows", "dropped 8 rows"]
+    assert run.log() == [{"timesteps": 10, "reward": 0.5, "kl": None}]
+    assert run.samples() == [{"timesteps": 10, "texts": {"key": "text"}}]
+    run.write_samples_table({"key": "prompt"})
+
+
 @pytest.mark.parametrize("text", ["two\nlines", "\u2028 separator", "\ud800 half a pair", "| pipe \\ and ütf", ""])
 def test_any_text_survives(run: RunFolder, text: str) -> None:
     run.append_samples(0, {"key": text})

@@ -9,6 +9,7 @@ import platform
 import shlex
 import shutil
 import time
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -241,10 +242,22 @@ class RunFolder:
         return self.read_rows(_SAMPLES)
 
     def truncate_logs(self, last: int, counted: str = "timesteps") -> None:
-        """Forget what was logged after a checkpoint, at more than ``last`` of what ``counted`` names."""
-        for name in (_LOG, _SAMPLES):
-            if (self.path / name).is_file():
-                self.write_rows(name, [row for row in self.read_rows(name) if row.get(counted, 0) <= last])
+        """Forget what was logged after a checkpoint, at more than ``last`` of what ``counted`` names.
+
+        Rows that cannot be a log's are dropped, with a warning.
+        """
+        for name, is_sound in ((_LOG, _is_record), (_SAMPLES, _is_sample)):
+            if not (self.path / name).is_file():
+                continue
+            rows = self.read_rows(name)
+            sound = [row for row in rows if is_sound(row, counted)]
+            if len(sound) < len(rows):
+                warnings.warn(
+                    f"dropped {len(rows) - len(sound)} rows of {str(self.path / name)!r} that make no sense as numbers "
+                    "or texts of a run; what they said is missing from plots and tables",
+                    stacklevel=2,
+                )
+            self.write_rows(name, [row for row in sound if row[counted] <= last])
 
     def write_samples_table(self, prompts: Mapping[str, str]) -> None:
         """Write ``samples.md``: a section per example (its document first), a row per moment."""
@@ -338,6 +351,25 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _is_record(row: Mapping[str, Any], counted: str) -> bool:
+    """Say whether a row is one of ``log.jsonl``: numbers, and ``None`` for those that are not finite."""
+    return _is_number(row.get(counted)) and all(value is None or _is_number(value) for value in row.values())
+
+
+def _is_sample(row: Mapping[str, Any], counted: str) -> bool:
+    """Say whether a row is one of ``samples.jsonl``: a moment, and texts by key."""
+    texts = row.get("texts")
+    return (
+        _is_number(row.get(counted))
+        and isinstance(texts, dict)
+        and all(isinstance(text, str) for text in texts.values())
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _read_object(file: Path) -> dict[str, Any]:
