@@ -631,6 +631,30 @@ def test_out_of_memory_says_what_to_lower(error: Exception, capsys: pytest.Captu
     assert "--resume" not in said  # there is nothing to go on from
 
 
+def test_out_of_memory_while_a_run_is_built_says_what_to_lower(
+    built_in: TrainSettings, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(settings: TrainSettings) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pipeline, "_make_env", exhausted)
+    for go in (lambda: run_train(replace(built_in, out="run")), lambda: run_resume("copied")):
+        with pytest.raises(MemoryError) as caught:
+            go()
+        assert "--n-envs" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("name", ["n_envs", "n_steps", "batch_size", "eval_prompts", "max_new_tokens"])
+def test_absurd_sizes_are_refused_by_name(name: str, built_in: TrainSettings, copied: Path) -> None:
+    run = RunFolder("copied")
+    config = run.config()
+    run.write_config({**config, "train": {**config["train"], name: 10**12}})
+    with pytest.raises(ValueError, match=f"expected {name} of at most .*, got 1000000000000"):
+        run_resume("copied")
+    with pytest.raises(ValueError, match="n_envs of at most 65,536"):
+        replace(built_in, n_envs=10**6)
+
+
 ENVS = "from textgym.cli import main; main()"
 
 

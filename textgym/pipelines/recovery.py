@@ -99,6 +99,16 @@ def say_other_versions(run: RunFolder) -> None:
 
 
 @contextmanager
+def advising_on_memory() -> Iterator[None]:
+    """Tell a user for whom memory runs out, before there is a run, what to lower."""
+    try:
+        yield
+    except Exception as error:
+        _add_memory_note(error)
+        raise
+
+
+@contextmanager
 def advising(run: RunFolder, command: str, *, can_go_on: bool | None = None) -> Iterator[None]:
     """Tell a user whose run stops, for whatever reason, how to go on with it, if there is something to go on from.
 
@@ -138,10 +148,14 @@ def _add_notes(error: Exception, run: RunFolder, command: str, can_go_on: bool |
 
     Nobody is urged to consent, or to go on with a folder that is the wrong one.
     """
+    _add_memory_note(error)
     notes: list[Any] = getattr(error, "__notes__", [])
-    if is_out_of_memory(error) and _MEMORY not in notes:
-        error.add_note(_MEMORY)
     if isinstance(error, ConsentError | RunFolderError):
         return
     if _has_something(run, can_go_on) and not any("--resume" in str(note) for note in notes):
         error.add_note(f"What was done is saved. Once it is mended, go on with: {how_to_resume(run, command)}")
+
+
+def _add_memory_note(error: Exception) -> None:
+    if is_out_of_memory(error) and _MEMORY not in getattr(error, "__notes__", []):
+        error.add_note(_MEMORY)

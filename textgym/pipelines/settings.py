@@ -14,6 +14,11 @@ SEEDS = 2**32
 """Seeds are below this: the largest one numpy's global generator takes."""
 
 
+LARGEST_COUNT = 2**31 - 1
+"""No machine makes, or holds, more of anything that is counted; tokens and steps to train on are not limited so."""
+_UNLIMITED = ("steps",)
+
+
 def use_plain_values(settings: Any) -> None:
     """Replace numpy's numbers and paths in a frozen dataclass by Python's own numbers and texts, which JSON can say."""
     for field in fields(settings):
@@ -31,7 +36,7 @@ def check_settings(
 
     Args:
         settings: A frozen dataclass with a ``seed``.
-        counts: Fields that are whole numbers of at least 1.
+        counts: Fields that are whole numbers of at least 1, and of sizes that exist.
         positive: Fields that are finite numbers above 0.
         not_negative: Fields that are finite numbers of at least 0.
 
@@ -45,6 +50,8 @@ def check_settings(
     for name in (*positive, *not_negative):
         _check_type(settings, name, int | float, "a number")
     _check_range(settings, counts, 1, "of at least 1")
+    limited = [name for name in counts if name not in _UNLIMITED]
+    _check_range(settings, limited, 1, f"of at most {LARGEST_COUNT:,}", LARGEST_COUNT + 1)
     _check_range(settings, positive, math.nextafter(0, 1), "above 0")
     _check_range(settings, not_negative, 0, "of at least 0")
     _check_range(settings, ["seed"], 0, f"from 0 to {SEEDS - 1}", SEEDS)

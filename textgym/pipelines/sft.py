@@ -29,6 +29,7 @@ from textgym.pipelines.interrupts import RunInterrupted, signal_of, signals_as_i
 from textgym.pipelines.model_card import write_model_card
 from textgym.pipelines.recovery import (
     advising,
+    advising_on_memory,
     check_data,
     describe_splits,
     how_to_resume,
@@ -122,7 +123,7 @@ class _Tuning:
 
 def run_sft(settings: SftSettings) -> RunFolder:
     """Fine-tune, with measures before and after on a held-out split."""
-    with signals_as_interrupts():
+    with signals_as_interrupts(), advising_on_memory():
         tuning = _begin(located(settings), None)
         with tuning.run:
             _announce(tuning)

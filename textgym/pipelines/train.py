@@ -42,6 +42,7 @@ from textgym.pipelines.interrupts import (
 from textgym.pipelines.model_card import write_model_card
 from textgym.pipelines.recovery import (
     advising,
+    advising_on_memory,
     check_data,
     describe_splits,
     how_to_resume,
@@ -92,7 +93,7 @@ class Training:
 
 def run_train(settings: TrainSettings) -> RunFolder:
     """Train from the start."""
-    with signals_as_interrupts():
+    with signals_as_interrupts(), advising_on_memory():
         training = begin(located(settings), None)
         with training.run:
             announce(training)

@@ -11,6 +11,9 @@ from textgym.models.language_model import Precision
 from textgym.pipelines.settings import check_settings
 from textgym.pipelines.setup import TaskChoice, settings_from_json
 
+_MOST_ENVS = 2**16
+"""Environments are objects of one process: more are a mistake, and would fill the memory one by one."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
@@ -69,6 +72,8 @@ class TrainSettings:
             positive=("learning_rate", "kl_target", "temperature", "reward_timeout"),
             not_negative=("kl_coef", "gae_lambda", "vf_coef"),
         )
+        if self.n_envs > _MOST_ENVS:
+            raise ValueError(f"expected n_envs of at most {_MOST_ENVS:,}, got {self.n_envs}; lower it")
         if self.gae_lambda > 1:
             raise ValueError(f"expected gae_lambda of at most 1, got {self.gae_lambda}; lower it")
         if self.batch_size < 2 or self.n_envs * (2 if self.n_steps is None else self.n_steps) < 2:
