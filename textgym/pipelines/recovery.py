@@ -122,13 +122,12 @@ def advising(run: RunFolder, command: str, *, can_go_on: bool | None = None) -> 
     """
     try:
         yield
-    except RunInterrupted:
-        raise
     except KeyboardInterrupt as error:
-        if not _has_something(run, can_go_on):
+        how = how_to_resume(run, command) if _has_something(run, can_go_on) else ""
+        if how in getattr(error, "advice", ""):  # nothing to go on from, or told by a part of the same run
             raise
         since = " from the last checkpoint" if _has_checkpoint(run) else ""
-        raise RunInterrupted(f"Go on{since} with: {how_to_resume(run, command)}", signal_of(error)) from None
+        raise RunInterrupted(f"Go on{since} with: {how}", signal_of(error)) from None
     except Exception as error:
         _add_notes(error, run, command, can_go_on)
         raise
