@@ -142,6 +142,50 @@ def test_an_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "interrupted" in shown.stderr
 
 
+ENDINGS = {
+    "ends_on_import": "import sys\nsys.exit(0)\n",
+    "ends_when_called": "import sys\ndef f(*texts): sys.exit(3)\n",
+    "ends_when_made": "import sys\nclass f:\n    def __init__(self): sys.exit(0)\n",
+    "closes_when_called": "def f(*texts): raise GeneratorExit\n",
+    "panics_when_called": "class Panic(BaseException): pass\ndef f(*texts): raise Panic\n",
+}
+
+
+@pytest.mark.parametrize("command", ["train --n-envs 1", "sft", "evaluate", "play"])
+@pytest.mark.parametrize("module", ENDINGS)
+def test_a_reward_that_wants_to_end_the_process_is_an_error(
+    command: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(f"{module}.py").write_text(ENDINGS[module])
+    shown = run(*command.split(), "--reward", f"{module}:f")
+    assert shown.exit_code == cli.BAD_INPUT, shown.stderr
+    assert shown.stderr.splitlines()[-1].startswith("Error: expected ")
+    assert "got SystemExit(" in shown.stderr or "got GeneratorExit()" in shown.stderr or "got Panic()" in shown.stderr
+    assert not Path("runs").exists()
+
+
+def test_an_environment_module_that_wants_to_end_the_process_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("env_that_ends.py").write_text("import sys\nsys.exit(0)\n")
+    shown = run("train", "env_that_ends:Id-v0")
+    assert shown.exit_code == cli.BAD_INPUT
+    assert "a module that can be imported as 'env_that_ends', got SystemExit(0)" in shown.stderr
+
+
+@pytest.mark.parametrize("ending", [SystemExit(0), SystemExit(3), GeneratorExit()])
+def test_a_command_that_is_ended_from_within_exits_1(ending: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end() -> None:
+        raise ending
+
+    monkeypatch.setattr("textgym.pipelines.environments.run_envs", end)
+    shown = run("envs")
+    assert shown.exit_code == cli.FAILED
+    assert shown.stderr.startswith(f"Error: expected a command that runs to its end, got {ending!r}")
+
+
 def test_envs_lists_both_grains() -> None:
     shown = run("envs")
     assert shown.exit_code == 0

@@ -20,6 +20,7 @@ from textgym.cli_errors import BAD_INPUT, FAILED, INTERRUPTED, reader_is_gone, r
 from textgym.cli_feedback import feedback_app
 from textgym.cli_machine import bench, doctor
 from textgym.consent import FIELDS, find_user_modules_in, names_module
+from textgym.errors import EndedError, exits_as
 from textgym.plots import ignore_style_of_folder
 
 __all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "app", "main"]
@@ -49,9 +50,10 @@ class Commands(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; interrupts of ours pass through typer, which would swallow their message."""
+        """Run a command; interrupts of ours pass through typer, which would swallow their message, and exits."""
         try:
-            return super().invoke(ctx)
+            with exits_as(EndedError, "a command that runs to its end"):
+                return super().invoke(ctx)
         except KeyboardInterrupt as error:
             return report_interrupt(error)
 

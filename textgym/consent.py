@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from textgym.errors import ConsentError, did_you_mean
+from textgym.errors import ConsentError, did_you_mean, exits_as
 
 FIELDS: Mapping[str, str] = {"env_id": "", "reward": "--reward"}
 """Fields of stored settings whose value may be ``module:attribute``, with the option that names it on the command line
@@ -205,7 +205,7 @@ def _refusal(named: Sequence[tuple[str, str]]) -> ConsentError:
 
 def _import(module: str) -> ModuleType:
     """Import a module from the usual places, or last from the user's folder, but never from where a name came from."""
-    with _user_modules():
+    with _user_modules(), exits_as(ValueError, f"a module that can be imported as {module!r}"):
         if _origins:
             _refuse_places(module)
         return importlib.import_module(module)
