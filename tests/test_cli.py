@@ -186,6 +186,27 @@ def test_a_command_that_is_ended_from_within_exits_1(ending: BaseException, monk
     assert shown.stderr.startswith(f"Error: expected a command that runs to its end, got {ending!r}")
 
 
+@pytest.mark.parametrize("arguments", [["envs"], ["train"], ["train", "--resume", "x"]])
+def test_a_working_directory_that_was_removed_is_said(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    shown = in_shell(*arguments)
+    assert shown.returncode == cli.BAD_INPUT
+    assert shown.stderr.startswith("Error: expected a working directory, got one that was removed")
+    assert shown.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("show", [console.warn, console.error])
+def test_commands_in_messages_can_be_copied(show: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
+    command = "textgym train --resume 'a  b\xa0c'"
+    show(f"\nfirst\r\n\nthen\n{command}\n")
+    assert capsys.readouterr().err.split(": ", 1)[1] == f"first then {command}\n"
+
+
 def test_envs_lists_both_grains() -> None:
     shown = run("envs")
     assert shown.exit_code == 0
