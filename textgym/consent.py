@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from textgym.errors import ConsentError, did_you_mean, exits_as
+from textgym.paths import user_path
 
 FIELDS: Mapping[str, str] = {"env_id": "", "reward": "--reward"}
 """Fields of stored settings whose value may be ``module:attribute``, with the option that names it on the command line
@@ -54,7 +55,7 @@ def names_from(folder: str | Path, command: str, consent: Collection[str] = ()) 
         command: How a user goes on, such as ``"textgym train --resume RUN"``, for the error message.
         consent: Names the user has given besides. Within a block in this one they count too.
     """
-    origin = _Origin(Path(folder).expanduser().resolve(), command, frozenset(consent))
+    origin = _Origin(user_path(folder).resolve(), command, frozenset(consent))
     _origins.append(origin)
     try:
         yield

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from textgym.errors import CheckpointError, MissingExtraError, did_you_mean
 from textgym.foreign import read_json
+from textgym.paths import user_path
 
 Kind = Literal["model", "reward"]
 SHIPPED = ("tiny", "tiny-reward")
@@ -34,7 +35,7 @@ def resolve_folder(name: str | Path, *, kind: Kind = "model") -> Path:
     """
     if str(name) in SHIPPED:
         return _shipped(str(name))
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if folder.is_dir():
         return _local(folder, kind)
     return _from_hub(str(name))

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from textgym.consent import load_attribute, load_named
 from textgym.errors import RewardError, did_you_mean
+from textgym.paths import user_path
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task
 
 NAMED_REWARDS: Mapping[str, str] = {
@@ -329,7 +330,7 @@ def _by_name(name: str, task: Task | None) -> RewardFn:
         if not callable(reward):
             raise TypeError(f"expected a callable reward at {name!r}, got {type(reward).__name__}")
         return reward  # type: ignore[no-any-return]
-    if Path(name).expanduser().is_dir():
+    if user_path(name).is_dir():
         return LazyReward("learned", name)
     if _looks_like_path(name):
         raise ValueError(

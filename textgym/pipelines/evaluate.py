@@ -14,6 +14,7 @@ from textgym import console
 from textgym.errors import TextGymError
 from textgym.evaluation import Measures, compare, fixed_examples, judge
 from textgym.models.language_model import LanguageModel
+from textgym.paths import user_path
 from textgym.pipelines.reward_guard import guarded_reward
 from textgym.pipelines.sampling import Samples, Sampling, log_probs_of_texts, sample_texts
 from textgym.pipelines.settings import check_settings
@@ -236,7 +237,7 @@ def _show(exam: Exam, first: Evaluation, second: Evaluation | None) -> None:
 
 def start_model_of(model: str) -> str | None:
     """Return the model that a run started from, if ``model`` is a run folder that says so and it still exists."""
-    if not (Path(model).expanduser() / "config.json").is_file():
+    if not (user_path(model) / "config.json").is_file():
         return None
     try:
         settings = RunFolder(model).config().get("settings", {})
