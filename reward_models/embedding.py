@@ -17,6 +17,7 @@ from textgym.errors import CheckpointError, RewardError, TextGymError
 from textgym.hub import resolve_folder
 from textgym.models.pretrained import quiet
 from textgym.models.proportions import proportionate
+from textgym.paths import user_path
 from textgym.reward_models import storage
 from textgym.reward_models.encoder_files import check_encoder, require_safe_release
 from textgym.reward_models.encoding import whole_characters
@@ -298,7 +299,7 @@ def _load_encoder(model: str | Path) -> Any:
     require_safe_release()
     from sentence_transformers import SentenceTransformer
 
-    folder = Path(model).expanduser()
+    folder = user_path(model)
     folder = folder if (folder / "modules.json").is_file() else resolve_folder(model)
     try:
         check_encoder(folder)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from textgym.errors import CheckpointError
 from textgym.foreign import read_json, require_regular_files
+from textgym.paths import user_path
 
 CARD = "reward_model.json"
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -29,7 +30,7 @@ def write_folder(folder: str | Path, write: Callable[[Path], None]) -> None:
     Raises:
         CheckpointError: If the folder exists and holds something else than a reward model.
     """
-    target = Path(folder).expanduser().absolute()
+    target = user_path(folder).absolute()
     if target.exists() and not (target / CARD).is_file() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(
             f"expected a new or empty folder, or one with a {CARD} to replace, got {str(target)!r}; choose another"
@@ -79,7 +80,7 @@ def open_folder(folder: str | Path, kind: str) -> tuple[Path, dict[str, Any]]:
     Raises:
         CheckpointError: If there is no card, it is damaged, or of another kind.
     """
-    folder = Path(folder).expanduser()
+    folder = user_path(folder)
     card = read_card(folder)
     with complete(folder):
         require_regular_files(folder)

@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.foreign",
         "textgym.hub",
         "textgym.locks",
+        "textgym.paths",
         "textgym.prompt_encoding",
         "textgym.registration",
         "textgym.spaces",

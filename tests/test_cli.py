@@ -89,6 +89,15 @@ def test_no_command_shows_help() -> None:
         (["reward", "fit", "--annotator", "golden"], "'gold' or 'rouge'"),
         (["reward", "fit", "--comparisons", "missing.jsonl"], "missing.jsonl"),
         (["evaluate", "--reward", "gold", "--prompts", "1", "--out", "/dev/null/run"], "/dev/null/run"),
+        (
+            ["evaluate", "--reward", "gold", "--prompts", "1", "--out", "~no-such-user/run"],
+            "no home directory for '~no-such-user'",
+        ),
+        (["train", "--resume", "~no-such-user"], "no home directory for '~no-such-user'"),
+        (["train", "--out", "~no-such-user"], "no home directory for '~no-such-user'"),
+        (["train", "--reward", "~no-such-user/run"], "no home directory for '~no-such-user'"),
+        (["generate", "--text", "x", "--model", "~no-such-user"], "no home directory for '~no-such-user'"),
+        (["evaluate", "--data", "~no-such-user/x.jsonl"], "no home directory for '~no-such-user'"),
         (["train", "--lora-rank", "0"], "expected lora_rank of at least 1"),
         (["play", "TextSumm-v1"], "Did you mean 'TextSumm-v0'?"),
     ],
@@ -140,6 +149,71 @@ def test_an_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = run("envs")
     assert shown.exit_code == cli.INTERRUPTED
     assert "interrupted" in shown.stderr
+
+
+ENDINGS = {
+    "ends_on_import": "import sys\nsys.exit(0)\n",
+    "ends_when_called": "import sys\ndef f(*texts): sys.exit(3)\n",
+    "ends_when_made": "import sys\nclass f:\n    def __init__(self): sys.exit(0)\n",
+    "closes_when_called": "def f(*texts): raise GeneratorExit\n",
+    "panics_when_called": "class Panic(BaseException): pass\ndef f(*texts): raise Panic\n",
+}
+
+
+@pytest.mark.parametrize("command", ["train --n-envs 1", "sft", "evaluate", "play"])
+@pytest.mark.parametrize("module", ENDINGS)
+def test_a_reward_that_wants_to_end_the_process_is_an_error(
+    command: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(f"{module}.py").write_text(ENDINGS[module])
+    shown = run(*command.split(), "--reward", f"{module}:f")
+    assert shown.exit_code == cli.BAD_INPUT, shown.stderr
+    assert shown.stderr.splitlines()[-1].startswith("Error: expected ")
+    assert "got SystemExit(" in shown.stderr or "got GeneratorExit()" in shown.stderr or "got Panic()" in shown.stderr
+    assert not Path("runs").exists()
+
+
+def test_an_environment_module_that_wants_to_end_the_process_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("env_that_ends.py").write_text("import sys\nsys.exit(0)\n")
+    shown = run("train", "env_that_ends:Id-v0")
+    assert shown.exit_code == cli.BAD_INPUT
+    assert "a module that can be imported as 'env_that_ends', got SystemExit(0)" in shown.stderr
+
+
+@pytest.mark.parametrize("ending", [SystemExit(0), SystemExit(3), GeneratorExit()])
+def test_a_command_that_is_ended_from_within_exits_1(ending: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end() -> None:
+        raise ending
+
+    monkeypatch.setattr("textgym.pipelines.environments.run_envs", end)
+    shown = run("envs")
+    assert shown.exit_code == cli.FAILED
+    assert shown.stderr.startswith(f"Error: expected a command that runs to its end, got {ending!r}")
+
+
+@pytest.mark.parametrize("arguments", [["envs"], ["train"], ["train", "--resume", "x"]])
+def test_a_working_directory_that_was_removed_is_said(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    shown = in_shell(*arguments)
+    assert shown.returncode == cli.BAD_INPUT
+    assert shown.stderr.startswith("Error: expected a working directory, got one that was removed")
+    assert shown.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("show", [console.warn, console.error])
+def test_commands_in_messages_can_be_copied(show: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
+    command = "textgym train --resume 'a  b\xa0c'"
+    show(f"\nfirst\r\n\nthen\n{command}\n")
+    assert capsys.readouterr().err.split(": ", 1)[1] == f"first then {command}\n"
 
 
 def test_envs_lists_both_grains() -> None:

@@ -117,6 +117,21 @@ def test_settings_are_checked_before_anything_is_built() -> None:
     check_names({"reward": "rouge", "choice": {"env_id": "TextSumm-v0"}, "device": "cuda:0"})
 
 
+def test_names_in_compositions_are_found() -> None:
+    record = {
+        "reward": [[0.5, "m:a"], {"gate": {"of": ["rouge", "m:b"], "model": ["m:a"]}}],
+        "choice": [{"env_id": "m:Id-v0"}],
+        "data": ["owner/data:x", "m:c"],
+    }
+    names = ["m:a", "m:b", "m:Id-v0"]
+    with pytest.raises(ConsentError, match="got reward 'm:a' and reward 'm:b' and env_id 'm:Id-v0' in"):
+        check_names(record)
+    with names_from("run", COMMAND, names):
+        check_names(record)
+    check_repeated(names, record)
+    assert resume_command("train", "run", {"reward": ["m:a", "m:a"]}) == "textgym train --resume run --reward m:a"
+
+
 def test_what_is_repeated_stands_in_the_run() -> None:
     check_repeated(["m:r", "m:Id-v0"], {"reward": "m:r", "choice": {"env_id": "m:Id-v0"}})
     with pytest.raises(ValueError, match="a run keeps its settings"):

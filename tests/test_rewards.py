@@ -91,7 +91,10 @@ def test_gate_pays_the_constant_where_the_test_fails() -> None:
         (["1", "2"], "expected numbers from the reward '.*', got strings"),
         (None, "expected finite numbers|shape"),
         (None, "got None .* does it lack a return"),
-        ([1.0, None], r"got None for response 2 of 2: 'x{79}…'; return a number"),
+        (
+            [1.0, None],
+            r"^expected finite numbers from the reward '\w+', got None for response 2 of 2: 'x{79}…'; return a number",
+        ),
         (np.array([None, None]), "got None for response 1 of 2"),
         ([1.0, 1j], "expected numbers from the reward '.*', got complex numbers"),
         (np.array([1 + 0j, 2j]), "got complex numbers"),
@@ -178,6 +181,14 @@ def test_unknown_names_say_what_to_do(name: str) -> None:
         resolve_reward(name)
     with pytest.raises(TypeError, match="callable"):
         resolve_reward(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["runs/gone", "./gone", "/gone/a:b", "a-file"])
+def test_a_reward_folder_that_is_gone_is_said(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a-file").touch()
+    with pytest.raises(ValueError, match=f"expected a folder with a reward model, got '{name}', which does not exist"):
+        resolve_reward(name)
 
 
 class GoldTask:

@@ -20,6 +20,7 @@ from textgym.cli_errors import BAD_INPUT, FAILED, INTERRUPTED, reader_is_gone, r
 from textgym.cli_feedback import feedback_app
 from textgym.cli_machine import bench, doctor
 from textgym.consent import FIELDS, find_user_modules_in, names_module
+from textgym.errors import EndedError, exits_as
 from textgym.plots import ignore_style_of_folder
 
 __all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "app", "main"]
@@ -49,9 +50,10 @@ class Commands(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; interrupts of ours pass through typer, which would swallow their message."""
+        """Run a command; interrupts of ours pass through typer, which would swallow their message, and exits."""
         try:
-            return super().invoke(ctx)
+            with exits_as(EndedError, "a command that runs to its end"):
+                return super().invoke(ctx)
         except KeyboardInterrupt as error:
             return report_interrupt(error)
 
@@ -77,9 +79,17 @@ app.command()(doctor)
 def main() -> None:
     """Entry point of the ``textgym`` script."""
     _start_in_utf8()
-    if sys.path[0] in ("", os.getcwd()):  # as with `python -c`: a torch.py in a folder of downloads is not torch
+    if sys.path[0] in ("", _working_folder()):  # as with `python -c`: a torch.py in a folder of downloads is not torch
         del sys.path[0]
     app()
+
+
+def _working_folder() -> str | None:
+    """Return the current folder; ``None`` where it was removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
 
 
 def _start_in_utf8() -> None:
@@ -104,7 +114,10 @@ def _root(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit
-    find_user_modules_in(os.getcwd())
+    folder = _working_folder()
+    if folder is None:  # torch itself cannot start there
+        raise FileNotFoundError("expected a working directory, got one that was removed; go to another, as by cd ~")
+    find_user_modules_in(folder)
     if ignore_style_of_folder():
         console.remark("The matplotlibrc in this folder is not followed.")
 

@@ -6,7 +6,7 @@ import sys
 import traceback
 
 from textgym import console
-from textgym.errors import DiskFullError, TextGymError, did_you_mean
+from textgym.errors import DiskFullError, EndedError, TextGymError, did_you_mean
 from textgym.escaping import printable
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -44,7 +44,7 @@ def report(error: Exception, debug: bool) -> int:
     console.error(f"{error}" if bad_input else f"{type(error).__name__}: {error}{hint}")
     for note in getattr(error, "__notes__", ()):
         console.warn(note)
-    return BAD_INPUT if bad_input and not isinstance(error, DiskFullError) else FAILED
+    return BAD_INPUT if bad_input and not isinstance(error, DiskFullError | EndedError) else FAILED
 
 
 def _usage_message(error: Exception, message: str) -> str:

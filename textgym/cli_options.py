@@ -38,7 +38,13 @@ MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help="Long
 RewardTimeout = Annotated[
     float | None, typer.Option("--reward-timeout", help="Seconds that the reward may take for the texts of a step.")
 ]
-Resume = Annotated[str | None, typer.Option("--resume", help="Go on with this run; give no other option.")]
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        help="Go on with this run, which keeps its settings; repeat only ENV_ID or --reward that name a module.",
+    ),
+]
 AcceptChangedData = Annotated[
     bool, typer.Option("--accept-changed-data", help="With --resume: go on although the data is another by now.")
 ]

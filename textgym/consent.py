@@ -18,7 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from textgym.errors import ConsentError, did_you_mean
+from textgym.errors import ConsentError, did_you_mean, exits_as
+from textgym.paths import user_path
 
 FIELDS: Mapping[str, str] = {"env_id": "", "reward": "--reward"}
 """Fields of stored settings whose value may be ``module:attribute``, with the option that names it on the command line
@@ -54,7 +55,7 @@ def names_from(folder: str | Path, command: str, consent: Collection[str] = ()) 
         command: How a user goes on, such as ``"textgym train --resume RUN"``, for the error message.
         consent: Names the user has given besides. Within a block in this one they count too.
     """
-    origin = _Origin(Path(folder).expanduser().resolve(), command, frozenset(consent))
+    origin = _Origin(user_path(folder).resolve(), command, frozenset(consent))
     _origins.append(origin)
     try:
         yield
@@ -71,7 +72,7 @@ def check_names(record: Mapping[str, Any]) -> None:
     Raises:
         ConsentError: A field of :data:`FIELDS` names a module, and the user has not.
     """
-    named = list(_named(record))
+    named = list(dict.fromkeys(_named(record)))
     if not all(_is_consented(name) for _, name in named):
         raise _refusal(named)
 
@@ -84,7 +85,7 @@ def resume_command(command: str, folder: str | Path, record: Mapping[str, Any]) 
         folder: The run.
         record: Its settings.
     """
-    return f"textgym {command} --resume {shlex.quote(str(folder))}{_repeated(list(_named(record)))}"
+    return f"textgym {command} --resume {shlex.quote(str(folder))}{_repeated(list(dict.fromkeys(_named(record))))}"
 
 
 def check_repeated(consent: Collection[str], record: object) -> None:
@@ -163,7 +164,9 @@ def _parts(name: str) -> tuple[str, str]:
 
 def _texts(value: object) -> Iterator[str]:
     if isinstance(value, Mapping):
-        for item in value.values():
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
             yield from _texts(item)
     elif isinstance(value, str):
         yield value
@@ -179,13 +182,21 @@ def _is_consented(name: str) -> bool:
     return any(name in origin.consent for origin in _origins)
 
 
-def _named(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield field and value of every name of a module in settings."""
-    for field, value in record.items():
-        if isinstance(value, Mapping):
-            yield from _named(value)
-        elif field in FIELDS and isinstance(value, str) and names_module(value):
-            yield field, value
+def _named(value: object, field: str = "") -> Iterator[tuple[str, str]]:
+    """Yield field and value of every name of a module in settings.
+
+    Args:
+        value: Settings, or a part of them; what is composed of several things is nested.
+        field: The innermost of :data:`FIELDS` that it is in.
+    """
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _named(item, name if name in FIELDS else field)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _named(item, field)
+    elif field and isinstance(value, str) and names_module(value):
+        yield field, value
 
 
 def _repeated(named: Sequence[tuple[str, str]]) -> str:
@@ -205,7 +216,7 @@ def _refusal(named: Sequence[tuple[str, str]]) -> ConsentError:
 
 def _import(module: str) -> ModuleType:
     """Import a module from the usual places, or last from the user's folder, but never from where a name came from."""
-    with _user_modules():
+    with _user_modules(), exits_as(ValueError, f"a module that can be imported as {module!r}"):
         if _origins:
             _refuse_places(module)
         return importlib.import_module(module)

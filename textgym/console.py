@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,12 +62,12 @@ def remark(text: str) -> None:
 
 def warn(text: str) -> None:
     """Print a warning."""
-    err().print(_text(f"Warning: {' '.join(text.split())}"), style="yellow", soft_wrap=True)
+    err().print(_text(f"Warning: {_one_line(text)}"), style="yellow", soft_wrap=True)
 
 
 def error(text: str) -> None:
     """Print what went wrong, as one line."""
-    err().print(_text(f"Error: {' '.join(text.split())}"), style="bold red", soft_wrap=True)
+    err().print(_text(f"Error: {_one_line(text)}"), style="bold red", soft_wrap=True)
 
 
 def heading(text: str) -> None:
@@ -224,6 +225,11 @@ def _table(first: str, *others: str) -> Table:
     for name in others:
         table.add_column(name)
     return table
+
+
+def _one_line(text: str) -> str:
+    """Return a text without line ends; its spaces stay, as a command in it is copied with names of files."""
+    return re.sub(r"[\r\n]+", " ", text.strip("\r\n"))
 
 
 def _text(text: str) -> Text:

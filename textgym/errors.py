@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class TextGymError(Exception):
@@ -46,8 +47,31 @@ class ConsentError(TextGymError, ValueError):
     """A file names a module; importing it would run code that the user did not ask for."""
 
 
+class EndedError(TextGymError):
+    """Code of others that a command ran wanted to end the process."""
+
+
 class MissingExtraError(TextGymError, ImportError):
     """An optional dependency is needed; the message names the pip command that installs it."""
+
+
+@contextlib.contextmanager
+def exits_as(kind: type[Exception], expected: str) -> Iterator[None]:
+    """Make an error of whatever would end the process within the block, such as ``sys.exit()``; interrupts pass.
+
+    Args:
+        kind: Of the error.
+        expected: What code of others is called for, for the message.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # SystemExit, GeneratorExit, panics of compiled code
+        raise kind(
+            f"expected {expected}, got {error!r}; let code that is imported or called return, or raise an error that "
+            "says what is wrong"
+        ) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

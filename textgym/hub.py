@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any, Literal
 
 from textgym.errors import CheckpointError, MissingExtraError, did_you_mean
 from textgym.foreign import read_json
+from textgym.paths import user_path
 
 Kind = Literal["model", "reward"]
 SHIPPED = ("tiny", "tiny-reward")
 _MARKERS = ("config.json", "tokenizer.json", "tokenizer_config.json", "reward_model.json", "adapter_config.json")
 _MAKERS: Mapping[Kind, Sequence[str]] = {"model": ("sft", "train", "demo"), "reward": ("reward fit", "demo")}
 ADAPTER_CONFIG = "adapter_config.json"
+_TEXTS = (".json", ".jinja", ".txt", ".model")
 _SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 
@@ -35,7 +38,7 @@ def resolve_folder(name: str | Path, *, kind: Kind = "model") -> Path:
     """
     if str(name) in SHIPPED:
         return _shipped(str(name))
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if folder.is_dir():
         return _local(folder, kind)
     return _from_hub(str(name))
@@ -103,15 +106,33 @@ def _local(folder: Path, kind: Kind) -> Path:
     """Return ``folder`` itself, or the child that a run folder keeps its ``kind`` in."""
     child = folder / kind
     if child.is_dir() and any((child / marker).is_file() for marker in _MARKERS):
+        _refuse_links(child)
         return child
     command = _command_of(folder)
     if command is not None:
         raise CheckpointError(_without_model(folder, kind, command))
     if any((folder / marker).is_file() for marker in _MARKERS):
+        _refuse_links(folder)
         return folder
     raise CheckpointError(
         f"expected a folder with one of {', '.join(_MARKERS)} (or a run folder with {kind}/), got {str(folder)!r}"
     )
+
+
+def _refuse_links(folder: Path) -> None:
+    """Check that a model's texts lie in its folder: they are saved again, and sent on, with what is made of it.
+
+    Links of the Hub's cache lead to its own blobs. The folder itself and weights may be links to anywhere.
+    """
+    root = folder.resolve()
+    homes = [root, *(place.parent / "blobs" for place in root.parents if place.name == "snapshots")]
+    for file in root.iterdir():
+        target = Path(os.path.realpath(file))  # which goes round no loop
+        if file.suffix in _TEXTS and not any(target.is_relative_to(home) for home in homes):
+            raise CheckpointError(
+                f"expected the files of a model in its own folder, got a link, {str(file)!r} -> {str(target)!r}; put a "
+                "copy there if you know and trust it"
+            )
 
 
 def _command_of(folder: Path) -> str | None:

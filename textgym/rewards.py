@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from textgym.consent import load_attribute, load_named
 from textgym.errors import RewardError, did_you_mean
+from textgym.paths import user_path
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task
 
 NAMED_REWARDS: Mapping[str, str] = {
@@ -353,19 +354,27 @@ def _by_name(name: str, task: Task | None) -> RewardFn:
         return LazyReward("learned", "tiny-reward")
     if name == "gold":
         return _gold(task)
-    if name in NAMED_REWARDS or (":" in name and not Path(name).exists()):
+    if name in NAMED_REWARDS or (":" in name and not _looks_like_path(name)):
         found = load_attribute(NAMED_REWARDS[name]) if name in NAMED_REWARDS else load_named(name, "reward")
         reward = found() if isinstance(found, type) else found
         if not callable(reward):
             raise TypeError(f"expected a callable reward at {name!r}, got {type(reward).__name__}")
         return reward  # type: ignore[no-any-return]
-    if Path(name).expanduser().is_dir():
+    if user_path(name).is_dir():
         return LazyReward("learned", name)
+    if _looks_like_path(name):
+        raise ValueError(
+            f"expected a folder with a reward model, got {name!r}, which does not exist or is no folder; check the path"
+        )
     known = [*NAMED_REWARDS, "learned", "gold"]
     raise ValueError(
         f"expected a reward name, 'module:attribute', a folder with a reward model or a callable, got {name!r}."
         f"{did_you_mean(name, known)}"
     )
+
+
+def _looks_like_path(name: str) -> bool:
+    return os.sep in name or name.startswith("~") or Path(name).exists()
 
 
 def _gold(task: Task | None) -> GoldReward:
@@ -386,12 +395,13 @@ def _as_array(values: Any, label: str, responses: Sequence[str]) -> FloatArray:
         )
     try:
         array = np.asarray(_without_torch(values))
-        if array.dtype.kind == "O":
-            _refuse_missing(array, label, responses)
-        if array.dtype.kind in "biufO":
-            return array.astype(np.float64)
+        floats = array.astype(np.float64) if array.dtype.kind in "biufO" else None
     except (TypeError, ValueError, OverflowError) as error:
         raise _no_numbers(label, type(values).__name__, str(error)) from error
+    if array.dtype.kind == "O":
+        _refuse_missing(array, label, responses)
+    if floats is not None:
+        return floats
     kind = {"c": "complex numbers", "U": "strings", "S": "bytes"}.get(array.dtype.kind, str(array.dtype))
     raise _no_numbers(label, kind, "return one real number per response")
 

@@ -21,6 +21,7 @@ from textgym.errors import CheckpointError, RunFolderError
 from textgym.escaping import markdown, markdown_cell
 from textgym.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
 from textgym.locks import LOCK, FolderLock
+from textgym.paths import user_path
 from textgym.types import Interval
 
 __all__ = ["RunFolder", "RunFolderError", "intervals_as_json", "versions", "write_json"]
@@ -44,7 +45,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         """Name a folder; :meth:`create` and :meth:`open` also check it."""
-        self.path = Path(path).expanduser().absolute()
+        self.path = user_path(path).absolute()
         self.shown = str(self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path)
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"

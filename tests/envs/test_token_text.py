@@ -308,6 +308,18 @@ def test_a_time_limit_below_the_budget_is_refused(env_ids: tuple[str, str], toke
     plain.reset()  # as it is without one
 
 
+def test_a_time_limit_around_an_environment_that_was_not_made_by_id_is_refused(env: gym.Env[Any, Any]) -> None:
+    bare = env.unwrapped
+    bare.spec = None
+    for wrapped in (bare, gym.wrappers.RecordEpisodeStatistics(bare)):
+        limited = gym.wrappers.TimeLimit(wrapped, 5)
+        with pytest.raises(ValueError, match="a TimeLimit of 5 steps around texts of 30 tokens"):
+            limited.reset()
+        assert limited.spec is None
+        assert limited.unwrapped is bare
+        gym.wrappers.TimeLimit(wrapped, 30).reset()
+
+
 def test_texts_that_another_limit_cuts_are_said_once(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
     env = Patience(gym.make(env_ids[0], model=str(tokenizer_folder)))
     with pytest.warns(UserWarning, match=r"given up after 5 tokens each.* use max_new_tokens") as said:

@@ -24,6 +24,7 @@ from pathlib import Path
 from textgym.data.dataset import InMemoryDataset, LoadReport, check_split, prompt_digest, split_of
 from textgym.data.prose import Passage, read_docstring
 from textgym.errors import DataError
+from textgym.paths import user_path
 from textgym.types import Example, Split
 
 # Distribution and the folder it installs; those that are missing are left out.
@@ -113,7 +114,7 @@ def cache_folder() -> Path:
     """Return the folder for derived data: ``$TEXTGYM_CACHE``, else ``textgym`` in the user's cache folder."""
     own = os.environ.get("TEXTGYM_CACHE")
     if own:
-        return Path(own).expanduser()
+        return user_path(own)
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":

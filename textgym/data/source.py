@@ -13,6 +13,7 @@ from textgym.data.collect import Part, build_dataset
 from textgym.data.dataset import InMemoryDataset, check_split
 from textgym.data.files import SUFFIXES, DataWarning, Problem, Row, read_file, suffix_of
 from textgym.errors import DataError, MissingExtraError, did_you_mean
+from textgym.paths import user_path
 from textgym.types import SPLITS, Dataset, NameOrPath, Split
 
 BUILT_IN = ("reports", "docstrings")
@@ -97,7 +98,7 @@ def _warn(dataset: InMemoryDataset) -> None:
 
 def _find(data: str) -> tuple[str, list[Part]]:
     """Return the name and the parts of the data set that ``data`` names."""
-    path = Path(data).expanduser()
+    path = user_path(data)
     if not data:  # the path would be that of the current folder
         raise DataError(_not_found(data, path))
     if path.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
 from typing import Any
@@ -33,10 +34,25 @@ def refuse_time_limit(env: gym.Env[Any, Any], max_new_tokens: int) -> None:
         frame = frame.f_back if frame else None
         wrapper = frame.f_locals.get("self") if frame else None
         if isinstance(wrapper, TimeLimit) and wrapper.unwrapped is env:
-            steps = wrapper.spec.max_episode_steps if wrapper.spec else None
+            steps = _limit_of(wrapper)
             if steps is not None and steps < max_new_tokens:
                 raise ValueError(use_a_budget(f"a TimeLimit of {steps} steps around texts of {max_new_tokens} tokens"))
     del frame  # a frame that is kept keeps all its variables
+
+
+def _limit_of(wrapper: TimeLimit[Any, Any]) -> int | None:
+    """Return after how many steps a ``TimeLimit`` ends episodes.
+
+    It tells by its ``spec``, which it makes from that of what it wraps; an environment that was not made by
+    ``gym.make`` has none, so a copy of the wrapper is asked that is put around one that has.
+    """
+    spec = wrapper.spec
+    if spec is None:
+        wrapper = copy.copy(wrapper)
+        wrapper.env = gym.Env()
+        wrapper.env.spec = gym.envs.registration.EnvSpec("Limit-v0")
+        spec = wrapper.spec
+    return spec.max_episode_steps if spec else None
 
 
 class GivenUp:

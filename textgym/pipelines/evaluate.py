@@ -14,10 +14,12 @@ from textgym import console
 from textgym.errors import TextGymError
 from textgym.evaluation import Measures, compare, fixed_examples, judge
 from textgym.models.language_model import LanguageModel
+from textgym.paths import user_path
+from textgym.pipelines.reward_guard import guarded_reward
 from textgym.pipelines.sampling import Samples, Sampling, log_probs_of_texts, sample_texts
 from textgym.pipelines.settings import check_settings
 from textgym.pipelines.setup import TaskChoice, describe_data, load_model, located, require_context, with_budgets
-from textgym.rewards import resolve_reward, reward_name
+from textgym.rewards import reward_name
 from textgym.runs import RunFolder, intervals_as_json
 from textgym.types import Example, RewardFn, Split, Task
 
@@ -188,7 +190,7 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     """Measure one model, or a model and the one it started from, and write ``summary.json``."""
     start = time.perf_counter()
     task = settings.choice.make(settings.split)
-    reward = resolve_reward(task.default_reward if settings.reward is None else settings.reward, task)
+    reward = guarded_reward(task.default_reward if settings.reward is None else settings.reward, task)
     exam = make_exam(
         task,
         reward,
@@ -235,7 +237,7 @@ def _show(exam: Exam, first: Evaluation, second: Evaluation | None) -> None:
 
 def start_model_of(model: str) -> str | None:
     """Return the model that a run started from, if ``model`` is a run folder that says so and it still exists."""
-    if not (Path(model).expanduser() / "config.json").is_file():
+    if not (user_path(model) / "config.json").is_file():
         return None
     try:
         settings = RunFolder(model).config().get("settings", {})

@@ -21,10 +21,10 @@ from textgym.feedback.simulated import Habits, Scorer, SimulatedPerson, reward_s
 from textgym.feedback.store import FeedbackStore
 from textgym.metrics.words import count_words
 from textgym.pipelines.feedback import asked_since, asked_so_far, existing
+from textgym.pipelines.reward_guard import guarded_reward
 from textgym.pipelines.sampling import Sampling, sample_texts
 from textgym.pipelines.settings import check_settings
 from textgym.pipelines.setup import TaskChoice, load_model, require_context, stable_name, with_budgets
-from textgym.rewards import resolve_reward
 from textgym.types import Example, FloatArray, Mode, Question, Split, Task
 
 _RESPONSES: Mapping[Mode, int] = {"compare": 2, "rank": 4, "rate": 1, "edit": 1, "natural": 4}
@@ -325,7 +325,7 @@ def _judge(store: FeedbackStore, by: str | None) -> tuple[Task | None, Scorer]:
         raise DataError("expected data that knows the true quality, got another; use --by rouge")
     if by == "gold" or (by is None and knows_gold):
         return task, partial(_gold, task, examples)
-    return task, reward_scorer(resolve_reward(by or "rouge", task), examples)
+    return task, reward_scorer(guarded_reward(by or "rouge", task), examples)
 
 
 def _task(store: FeedbackStore) -> Task | None:

@@ -13,6 +13,7 @@ import torch
 from textgym import console
 from textgym.evaluation import judge
 from textgym.models.language_model import LanguageModel
+from textgym.pipelines.reward_guard import guarded
 from textgym.pipelines.settings import check_settings
 from textgym.pipelines.setup import TaskChoice, check_env_id, is_episode_level, load_model
 from textgym.tokenization import Tokenizer
@@ -57,7 +58,7 @@ def run_play(settings: PlaySettings) -> list[float]:
     """Play; return the returns of the finished episodes."""
     env_id = check_env_id(settings.choice.env_id)
     episode_level = is_episode_level(env_id)
-    kwargs = {**settings.choice.env_kwargs(), "split": settings.split, "reward": settings.reward}
+    kwargs = {**settings.choice.env_kwargs(), "split": settings.split, "reward": guarded(settings.reward, None)}
     kwargs |= {} if episode_level else _token_kwargs(settings)
     env = gym.make(env_id, **kwargs)
     judge(_task(env), [_task(env).dataset[0]], [""], env.get_wrapper_attr("reward"))  # fails now or not at the end

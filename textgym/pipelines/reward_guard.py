@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from textgym import console
-from textgym.errors import RewardError
+from textgym.errors import RewardError, exits_as
 from textgym.rewards import Scores, resolve_reward, reward_name, score
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task
 
@@ -43,10 +43,15 @@ def guarded(name: str | None, seconds: float | None) -> str | GuardedReward | No
     return name if is_ours and seconds is None else GuardedReward(name, seconds)
 
 
+def guarded_reward(name: str, task: Task) -> RewardFn:
+    """Return the reward that a user named, resolved for a task, and guarded if it is not one of ours."""
+    return resolve_reward(guarded(name, None) or name, task)
+
+
 class GuardedReward:
     """A reward whose side effects are undone, whose exit is an error, and whose time may be limited.
 
-    * ``SystemExit`` becomes a :class:`RewardError` that names the reward.
+    * ``SystemExit`` and whatever else would end the process becomes a :class:`RewardError` that names the reward.
     * The working directory, torch's default dtype and device, its number of threads, its gradient mode and numpy's
       treatment of errors are put back, with a warning that names the reward, once each.
     * Global random generators (Python's, numpy's, torch's) that the reward drew from or seeded go on in a state that
@@ -72,7 +77,7 @@ class GuardedReward:
     def bind(self, task: Task | None) -> GuardedReward:
         """Return a copy whose reward, if given by name, is resolved for ``task``; importing it is guarded too."""
         reward = task.default_reward if self._reward is None and task is not None else self._reward
-        with undisturbed(f"the reward {reward!r}", self._told):
+        with undisturbed(f"the reward {reward!r}", self._told), exits_as(RewardError, f"a reward at {self.name!r}"):
             return GuardedReward(resolve_reward(reward, task), self._seconds)  # type: ignore[arg-type]
 
     def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
@@ -86,14 +91,9 @@ class GuardedReward:
             reward = self._reward if callable(self._reward) else resolve_reward(self._reward or "")
             return score(reward, prompts, responses, examples)
 
-        with undisturbed(f"the reward {self.name!r}", self._told):
-            try:
-                return call() if self._seconds is None else self._in_time(call, len(responses))
-            except SystemExit as error:
-                raise RewardError(
-                    f"expected numbers from the reward {self.name!r}, got SystemExit({error.code}); return a number, "
-                    "or raise an error that says what is wrong"
-                ) from error
+        numbers = f"numbers from the reward {self.name!r}"
+        with undisturbed(f"the reward {self.name!r}", self._told), exits_as(RewardError, numbers):
+            return call() if self._seconds is None else self._in_time(call, len(responses))
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
         """Return the totals alone, shape ``(n,)``."""

@@ -7,7 +7,6 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import gymnasium as gym
@@ -21,6 +20,7 @@ from textgym.errors import CheckpointError, TextGymError, did_you_mean
 from textgym.hub import SHIPPED
 from textgym.models.device import pick_device
 from textgym.models.language_model import LanguageModel, Precision, load_language_model
+from textgym.paths import user_path
 from textgym.pipelines.settings import use_plain_values
 from textgym.registration import registered_ids
 from textgym.rewards import NAMED_REWARDS
@@ -129,7 +129,7 @@ def load_model(name: str, device: str, precision: Precision = "fp32") -> Languag
 
 def stable_name(model: str) -> str:
     """Return the name of a model in a form that still finds it from another working directory."""
-    return _absolute(model) if model not in SHIPPED and Path(model).expanduser().is_dir() else model
+    return _absolute(model) if model not in SHIPPED and user_path(model).is_dir() else model
 
 
 def located(settings: _Settings) -> _Settings:
@@ -204,13 +204,13 @@ def _stable_reward(reward: str) -> str:
 
 def _absolute(name: str) -> str:
     """Return the absolute path of a file or folder that exists; any other name as it is."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     return str(path.resolve()) if name and path.exists() else name
 
 
 def _absolute_target(name: str) -> str:
     """Return the absolute path of a folder that need not exist yet."""
-    return str(Path(name).expanduser().absolute())
+    return str(user_path(name).absolute())
 
 
 _LOCATE: Mapping[str, Callable[[str], str]] = {

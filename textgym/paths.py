@@ -1,0 +1,22 @@
+"""Paths as users write them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def user_path(name: str | os.PathLike[str]) -> Path:
+    """Return the path that a user means, with the home directory for ``~``.
+
+    Raises:
+        ValueError: It is that of a user whom this machine does not know, as in ``~nobody``.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        first = Path(name).parts[0]
+        raise ValueError(
+            f"expected a path, got {os.fspath(name)!r}: there is no home directory for {first!r}; write it in full, or "
+            f"'./{os.fspath(name)}' for one here that is called so"
+        ) from error
