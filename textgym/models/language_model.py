@@ -68,7 +68,8 @@ class LanguageModel(TrainableNetwork):
             self.stored_dtype = torch.float16
         require_finite(network, type(network).__name__ if source is None else repr(source))
         self._trunk_name, self.findings = examine(network, self.config)
-        self._tell()
+        self._tell_uncached()
+        self._tell_never_training()
 
     @property
     def trunk(self) -> Any:
@@ -112,7 +113,7 @@ class LanguageModel(TrainableNetwork):
         within = tokens if limit is None else min(tokens, limit)
         self.findings = reaching(before, self._probed, within)
         if before.is_cacheable and not self.findings.is_cacheable:
-            self._tell()
+            self._tell_uncached()
 
     def caches(self, tokens: int) -> bool:
         """Whether texts of up to ``tokens`` tokens are continued from keys and values."""
@@ -123,8 +124,8 @@ class LanguageModel(TrainableNetwork):
     def _probed(self) -> Trunk:
         return Trunk(self.trunk, self.config, self.findings.arguments)
 
-    def _tell(self) -> None:
-        """Say what is slower than it might be."""
+    def _tell_uncached(self) -> None:
+        """Say that texts are not continued from keys and values, if they are not."""
         found = self.findings
         if not found.is_cacheable:
             warnings.warn(
@@ -132,10 +133,13 @@ class LanguageModel(TrainableNetwork):
                 f"{found.reason}; {found.cost}",
                 stacklevel=3,
             )
-        if found.is_never_training:
+
+    def _tell_never_training(self) -> None:
+        """Say that the trunk stays in evaluation mode, if it does."""
+        if self.findings.is_never_training:
             warnings.warn(
-                f"{found.architecture} makes noise in training mode that could not be traced to a kind of module: it "
-                "stays in evaluation mode, where gradient checkpointing has no effect",
+                f"{self.findings.architecture} makes noise in training mode that could not be traced to a kind of "
+                "module: it stays in evaluation mode, where gradient checkpointing has no effect",
                 stacklevel=3,
             )
 
