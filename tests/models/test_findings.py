@@ -347,7 +347,7 @@ def test_a_soft_cap_is_found_whatever_it_is_called(oracle: Oracle) -> None:
 
 # ------------------------------------------------------------------ numbers called like windows
 
-_LONG = {**_GROUPED, "max_position_embeddings": 32768}
+_LONG: dict[str, Any] = {**_GROUPED, "max_position_embeddings": 32768}
 _SCALED = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 
 
