@@ -318,7 +318,9 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     def save(self, path: str | Path) -> None:
         """Write the whole policy to a folder of JSON and safetensors."""
-        write_checkpoint(Path(path), unique_tensors(self.state_dict()), self.describe(), self.save_config)
+        buffers = [name for name, _ in self.named_buffers()]
+        tensors = unique_tensors(self.state_dict())
+        write_checkpoint(Path(path), tensors, self.describe(), self.save_config, may_be_infinite=buffers)
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "auto") -> CausalLMPolicy:

@@ -125,6 +125,7 @@ def check_equal(log_ratio: Tensor, model: LanguageModel, expected: str, tolerate
     )
     if off > limit and not tolerate:
         raise ModelError(
-            f"{message}. Nothing was trained; to train nevertheless, pass policy_kwargs={{'tolerate_mismatch': True}}"
+            f"{message}. Nothing was trained; to train nevertheless, pass policy_kwargs={{'tolerate_mismatch': True}} "
+            "(textgym train --tolerate-mismatch)"
         )
     warnings.warn(message, stacklevel=3)

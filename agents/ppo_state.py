@@ -41,6 +41,7 @@ from textgym.agents.stored_values import (
 from textgym.agents.vec_env import get_vec_state, set_vec_state
 from textgym.errors import CheckpointError
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
+from textgym.rewards import load_reward_models
 
 _KIND = "textgym.PPO"
 _SETTINGS: Mapping[str, Check] = {
@@ -189,6 +190,8 @@ def load_ppo(cls: Any, folder: Path, env: VecEnv | None, device: torch.device | 
     if env is not None and "environment" in record:
         _restore_environment(agent, record["environment"], tensors["episode_starts"])
         agent._tokens_so_far = np.array(record.get("tokens_so_far", agent._tokens_so_far), dtype=np.int64)
+    if agent.env is not None:
+        _load_rewards(agent.env)
     _restore_generators(record["rng"], tensors)
     return agent
 
@@ -227,6 +230,16 @@ def _restore_environment(agent: Any, state: Any, episode_starts: Tensor) -> None
     agent._last_obs = set_vec_state(env, from_json(state))
     if agent._last_obs is not None:
         agent._last_episode_starts = episode_starts.numpy().astype(bool)
+
+
+def _load_rewards(env: VecEnv) -> None:
+    """Let environments load their reward models now: later, that would draw from the generators of the run."""
+    try:
+        rewards = env.get_attr("reward")
+    except AttributeError:  # environments of somebody else
+        return
+    for reward in rewards[:1]:
+        load_reward_models(reward)
 
 
 def _restore_generators(record: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -17,10 +17,10 @@ from textgym.runs import RunFolder
     [
         ("train", "model", "finish it with: textgym train --resume .*run"),
         ("demo", "model", "finish it with: textgym train --resume .*run"),
-        ("sft", "model", "has not finished; run that command again"),
+        ("sft", "model", "finish it with: textgym sft --resume .*run"),
         ("reward fit", "model", "makes none; give a run of `textgym sft` or `textgym train`"),
         ("evaluate", "model", "makes none"),
-        ("reward fit", "reward", "has not finished; run that command again"),
+        ("reward fit", "reward", "finish it with: textgym reward fit --resume .*run"),
         ("train", "reward", "makes none; give a run of `textgym reward fit`"),
     ],
 )

@@ -257,6 +257,9 @@ def train(
     lora_rank: Annotated[int | None, typer.Option("--lora-rank", help="Train adapters of this rank only.")] = None,
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
     compile: Annotated[bool, typer.Option("--compile", help="Fuse kernels; pays on GPUs and in bf16.")] = False,
+    tolerate_mismatch: Annotated[
+        bool, typer.Option("--tolerate-mismatch", help="Train although the model is computed in different ways.")
+    ] = False,
     max_prompt_tokens: options.MaxPromptTokens = None,
     max_new_tokens: options.MaxNewTokens = None,
     eval_prompts: options.EvalPrompts = 300,

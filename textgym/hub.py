@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -130,8 +131,10 @@ def _without_model(folder: Path, kind: Kind, command: str) -> str:
     if command not in _MAKERS[kind]:
         makers = " or ".join(f"`textgym {maker}`" for maker in _MAKERS[kind])
         return f"{expected}, which makes none; give a run of {makers}"
-    if kind == "model" and any((folder / "checkpoints").glob("step-*")):
-        return f"{expected} that has not finished; finish it with: textgym train --resume {folder}"
+    resumed_by = "train" if command == "demo" and kind == "model" else command
+    if resumed_by != "demo" and (command != "demo" or any((folder / "checkpoints").glob("step-*"))):
+        command_line = f"textgym {resumed_by} --resume {shlex.quote(str(folder))}"
+        return f"{expected} that has not finished; finish it with: {command_line}"
     return f"{expected} that has not finished; run that command again"
 
 

@@ -74,15 +74,30 @@ class LazyReward:
         """Return itself: a reward model needs no task."""
         return self
 
-    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
-        """Score ``n`` texts."""
+    def load(self) -> RewardFn:
+        """Load the reward model, which may draw from torch's global generator; later calls return the same one."""
         if self._loaded is None:
             self._loaded = load_attribute(_LEARNED)(self.source)
-        return score(self._loaded, prompts, responses, examples, name=self.name)
+        return self._loaded
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+        """Score ``n`` texts."""
+        return score(self.load(), prompts, responses, examples, name=self.name)
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
         """Score ``n`` texts; shape ``(n,)``."""
         return self.score(prompts, responses, examples).total
+
+
+def load_reward_models(reward: object) -> None:
+    """Load now what a reward, or a part of it, would load when it first scores.
+
+    Whoever restores random generators calls this before, because loading may draw from them.
+    """
+    if isinstance(reward, LazyReward):
+        reward.load()
+    for part in getattr(reward, "parts", ()):
+        load_reward_models(part)
 
 
 class GoldReward:
@@ -133,6 +148,11 @@ class WeightedSum:
             raise ValueError(f"expected at least one reward in a WeightedSum, got none; {_TERM}")
         self._terms = {name: _check_term(name, term) for name, term in terms.items()}
 
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """The rewards that are added."""
+        return tuple(reward for _, reward in self._terms.values())
+
     def bind(self, task: Task | None) -> WeightedSum:
         """Return a copy whose rewards given by name are resolved for ``task``."""
         return WeightedSum({name: (weight, resolve_reward(fn, task)) for name, (weight, fn) in self._terms.items()})
@@ -179,6 +199,11 @@ class Gate:
         self._reward, self._passes = _check_reward(reward), passes
         self._otherwise = _check_number("otherwise", otherwise)
 
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """The reward it is made of."""
+        return (self._reward,)
+
     def bind(self, task: Task | None) -> Gate:
         """Return a copy whose reward, if given by name, is resolved for ``task``."""
         return Gate(resolve_reward(self._reward, task), self._passes, self._otherwise)
@@ -206,6 +231,11 @@ class Clip:
         if not self._low <= self._high:
             raise ValueError(f"expected low <= high, got low={low}, high={high}; swap them")
         self._reward = _check_reward(reward)
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """The reward it is made of."""
+        return (self._reward,)
 
     def bind(self, task: Task | None) -> Clip:
         """Return a copy whose reward, if given by name, is resolved for ``task``."""
@@ -301,12 +331,12 @@ def check_size(reward: RewardFn, totals: FloatArray) -> None:
     if largest < _HUGE:
         return
     name = reward_name(reward)
-    remedy = f'scale it, as by WeightedSum({{"{name}": ({1 / 10 ** math.floor(math.log10(largest)):.0e}, reward)}})'
+    remedy = f'scale it, as by WeightedSum({{"{name}": (1e-3, reward)}}), or Clip it'
     if largest > float(np.finfo(np.float32).max):
         raise RewardError(f"expected numbers that fit 32 bits from the reward {name!r}, got {largest:.0e}; {remedy}")
     warnings.warn(
-        f"expected rewards of about 1, got some of about {largest:.0e} from {name!r}: value losses grow with the "
-        f"square, and policies stop moving; {remedy}, or Clip it",
+        f"expected rewards of about 1, got some of {_HUGE:g} and more from {name!r}: value losses grow with the "
+        f"square, and policies stop moving; {remedy}, unless the agent does (whiten_rewards or clip_reward of PPO)",
         stacklevel=3,
     )
 

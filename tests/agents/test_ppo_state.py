@@ -298,3 +298,15 @@ def test_another_reference_is_kept_by_a_checkpoint(make_agent: Any, make_network
         agent.set_reference(LanguageModel(make_network("llama")))
     with pytest.raises(ModelError, match="got adapters"):
         make_agent({"lora_rank": 2}).set_reference(LanguageModel(make_network()))
+
+
+def test_a_reward_model_that_loads_when_it_first_scores_changes_no_resume(make_agent: Any, tmp_path: Path) -> None:
+    whole = make_agent(env={"reward": "learned"})
+    whole.learn(4 * 11)
+    whole.save(tmp_path / "agent")
+    whole.learn(4 * 11, reset_num_timesteps=False)
+    other = make_agent(env={"reward": "learned"})  # its own environment has scored nothing yet
+    again = PPO.load(tmp_path / "agent", env=other.env)
+    again.learn(4 * 11, reset_num_timesteps=False)
+    left, right = whole.policy.state_dict(), again.policy.state_dict()
+    assert all(torch.equal(left[name], right[name]) for name in left)

@@ -64,6 +64,11 @@ class GuardedReward:
         self._told: set[str] = set()
         self._worker: _Worker | None = None
 
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """The reward that is guarded."""
+        return (self._reward,)
+
     def bind(self, task: Task | None) -> GuardedReward:
         """Return a copy whose reward, if given by name, is resolved for ``task``; importing it is guarded too."""
         reward = task.default_reward if self._reward is None and task is not None else self._reward

@@ -146,6 +146,7 @@ def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
             "precision": settings.precision,
             "lora_rank": settings.lora_rank,
             "compile": settings.compile,
+            "tolerate_mismatch": settings.tolerate_mismatch,
         },
         seed=settings.seed,
         device=pick_device(settings.device),

@@ -25,6 +25,7 @@ class TrainSettings:
         steps: Tokens to train on; whole iterations of ``n_envs * n_steps`` tokens are made.
         n_steps: Tokens per environment and iteration; ``None`` is the budget of a response.
         temperature: Of the policy in training; evaluation is at temperature 1.
+        tolerate_mismatch: Only warn where the first update computes other log-probabilities than the rollout.
         eval_prompts: Prompts of the test split to measure on, before and after.
         save_every: Iterations between checkpoints.
         reward_timeout: Longest time in seconds that the reward may take for the texts of a step; ``None`` for no limit.
@@ -52,6 +53,7 @@ class TrainSettings:
     lora_rank: int | None = None
     precision: Precision = "fp32"
     compile: bool = False
+    tolerate_mismatch: bool = False
     max_prompt_tokens: int | None = None
     max_new_tokens: int | None = None
     eval_prompts: int = 300
