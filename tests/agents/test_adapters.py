@@ -20,6 +20,7 @@ from textgym.agents.causal_lm_policy import CausalLMPolicy
 from textgym.agents.ppo import PPO
 from textgym.agents.sft import TokenPair, supervised_fine_tune
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
+from textgym.models.adapters import rebuild_adapter
 from textgym.models.language_model import load_language_model
 from textgym.reward_models import PreferenceRewardModel
 from textgym.tokenization import Tokenizer
@@ -185,10 +186,16 @@ def test_adapters_that_cannot_be_used(adapter: Path, model_folder: Path, make_ne
     torch.save({}, adapter / "adapter_model.bin")
     with pytest.raises(CheckpointError, match="pickled weights are not opened"):
         load_language_model(adapter)
-    (adapter / "adapter_model.safetensors").write_bytes(weights)
+    other = adapter / "adapter_model-other.safetensors"  # with which the pickle is not opened either
+    other.write_bytes(weights)
+    with pytest.raises(CheckpointError, match=r"does not fit \(.*adapter_model\.safetensors"):
+        load_language_model(adapter)
+    other.rename(adapter / "adapter_model.safetensors")
     change(adapter, megatron_config={"x": 1}, megatron_core="own.module")
     with pytest.raises(ModelError, match="names modules to import"):
         load_language_model(adapter)
+    with pytest.raises(ModelError, match="names code to import"):
+        rebuild_adapter(make_network(), adapter)
     for name, reason in (
         (None, "got None"),
         ("nowhere/to/be/found", "does not exist"),

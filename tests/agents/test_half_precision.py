@@ -86,6 +86,16 @@ def test_a_folder_in_half_precision_says_what_it_is_saved_as(
         load_language_model(tmp_path / "half")  # nothing is trained or saved
 
 
+def test_a_module_that_was_cast_is_not_taken_for_its_folder(make_policy: Any, model_folder: Path) -> None:
+    """Its tokenizer comes from the folder, and the folder's weights are in fp32."""
+    network = AutoModelForCausalLM.from_pretrained(model_folder).bfloat16()
+    with pytest.warns(UserWarning, match="the weights of the module GPTNeoXForCausalLM come in bfloat16; ") as caught:
+        make_policy(network)
+    (told,) = [each for each in caught if "held, trained and saved" in str(each.message)]
+    assert str(model_folder) not in str(told.message)
+    assert "stable_baselines3" not in told.filename
+
+
 def test_supervised_training_of_half_precision(make_network: Any) -> None:
     model = LanguageModel(make_network().bfloat16())
     with pytest.warns(UserWarning, match="trained and saved in float32"):

@@ -195,6 +195,18 @@ def test_any_numbers_have_an_interval(values: list[float], groups: int) -> None:
         assert interval.low <= interval.mean <= interval.high
 
 
+@pytest.mark.filterwarnings("error")
+def test_huge_numbers_have_the_interval_of_small_ones() -> None:
+    for values in ([1.0, 1.0, -1.0], [1.0, 2.5, 4.0, 9.0], [1.0, -1.0] * 4):
+        expected = mean_interval(values)
+        for unit in (2.0**900, 2.0**1018):
+            assert mean_interval(np.array(values) * unit) == pytest.approx([bound * unit for bound in expected])
+    interval = mean_interval([1e308, 1e308, -1e308])
+    assert interval.mean == pytest.approx(1e308 / 3)
+    assert (interval.low, interval.high) == (-math.inf, math.inf)  # beyond what floats hold
+    assert paired_difference_interval([1e308, 0.9e308], [-0.5e308, -0.6e308]).mean == pytest.approx(1.5e308)
+
+
 def test_difference_of_rare_shares_has_a_width() -> None:
     same = paired_difference_interval([0, 0, 1, 0] * 5, [0, 0, 1, 0] * 5)
     assert same.mean == 0

@@ -343,3 +343,58 @@ def test_a_soft_cap_is_found_whatever_it_is_called(oracle: Oracle) -> None:
     assert model.findings.form.cap == 7.0
     assert len(said) == 1
     assert worst_of_rollout(model, oracle, [12, 5]) < 1e-4
+
+
+# ------------------------------------------------------------------ numbers called like windows
+
+_LONG: dict[str, Any] = {**_GROUPED, "max_position_embeddings": 32768}
+_SCALED = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+
+
+def caches(network: Any, tokens: int) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return LanguageModel(network).caches(tokens)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "tokens"),
+    [
+        ("Llama", {}, 3000),
+        ("Llama", {"rope_parameters": {**_SCALED, "original_max_position_embeddings": 2500}}, 3000),
+        ("Qwen2", {"use_sliding_window": False, "sliding_window": 2500, "max_window_layers": 28}, 3000),
+        ("Qwen3", {"head_dim": 8, "max_window_layers": 28}, 3000),
+        ("Mixtral", {"num_local_experts": 4}, 3000),
+        ("Mistral", {"sliding_window": None}, 3000),
+    ],
+)
+def test_counts_and_unused_numbers_are_not_taken_for_windows(kind: str, settings: dict[str, Any], tokens: int) -> None:
+    assert caches(network_of(kind, **{**_LONG, **settings}), tokens)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("Mistral", {"sliding_window": 2500}),
+        ("Qwen2", {"use_sliding_window": True, "sliding_window": 2500, "max_window_layers": 1}),
+    ],
+)
+def test_windows_longer_than_probed_texts_are_found(kind: str, settings: dict[str, Any]) -> None:
+    network = network_of(kind, **{**_LONG, **settings})
+    assert caches(network, 2400)
+    assert not caches(network, 3000)
+
+
+def test_texts_beyond_probed_ones_cost_no_more_than_those(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textgym.models.findings._LONGEST_PROBE", 96)
+    network = network_of("Qwen3", **_LONG, head_dim=8, max_window_layers=28)
+    model = LanguageModel(network)
+    probe = narrow_probe(Trunk(network.model, network.config))
+    assert not isinstance(probe, str)
+    read: list[int] = []
+    probe.trunk.module.register_forward_pre_hook(
+        lambda _module, _arguments, named: read.append(named["input_ids"].shape[1]), with_kwargs=True
+    )
+    model.prepare(8192)
+    assert model.is_cacheable
+    assert 0 < max(read) <= 96

@@ -261,6 +261,16 @@ def test_the_dropout_of_the_configuration_is_saved(lora: bool, make_network: Any
     assert (model.config.resid_pdrop, model.config.embd_pdrop) == (0.0, 0.0)  # while it runs it has none
 
 
+def test_a_module_that_is_wrapped_twice_is_saved_with_its_dropout(make_network: Any, tmp_path: Path) -> None:
+    network = make_network("gpt2", resid_pdrop=0.5, embd_pdrop=0.25, attn_pdrop=0.0)
+    LanguageModel(network)
+    network.config.attn_pdrop = 0.125  # changed in between
+    copy.deepcopy(LanguageModel(network)).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["resid_pdrop"], config["embd_pdrop"], config["attn_pdrop"]) == (0.5, 0.25, 0.125)
+    assert (network.config.resid_pdrop, network.config.embd_pdrop, network.config.attn_pdrop) == (0.0, 0.0, 0.0)
+
+
 def test_without_adapter_needs_one(make_network: Any) -> None:
     with pytest.raises(ModelError, match="call add_lora first"), LanguageModel(make_network("llama")).without_adapter():
         pass

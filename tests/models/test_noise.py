@@ -135,11 +135,27 @@ class Restless(transformers.GPT2Model):
         return output
 
 
-def test_noise_that_cannot_be_traced_keeps_the_trunk_in_evaluation_mode() -> None:
+def restless_network() -> Any:
     network = noisy_network("gpt2")
     restless = Restless(network.config)
     restless.load_state_dict(network.transformer.state_dict())
     network.transformer = restless
+    return network
+
+
+def test_what_cannot_be_trained_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model = LanguageModel(restless_network())
+        monkeypatch.setattr("textgym.models.findings._reason_at", lambda *_: "it was made to end here")
+        model.prepare(model.findings.reach + 1)
+    texts = [str(each.message) for each in said]
+    assert sum("stays in evaluation mode" in text for text in texts) == 1
+    assert sum("it was made to end here" in text for text in texts) == 1
+
+
+def test_noise_that_cannot_be_traced_keeps_the_trunk_in_evaluation_mode() -> None:
+    network = restless_network()
     with pytest.warns(UserWarning, match="stays in evaluation mode, where gradient checkpointing has no effect"):
         model = LanguageModel(network)
     model.train()

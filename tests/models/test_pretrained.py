@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
 from textgym.hub import resolve_folder
 from textgym.models.language_model import LanguageModel, load_language_model
-from textgym.models.pretrained import read_pretrained, require_finite
+from textgym.models.pretrained import read_pretrained, require_finite_weights
 
 
 def read(folder: Path, **options: Any) -> Any:
@@ -130,7 +130,7 @@ def test_weights_that_are_not_finite_are_named(value: float, make_network: Any, 
 def test_sums_beyond_the_type_are_no_infinite_weights(make_network: Any) -> None:
     network = make_network("gpt2", torch.float32)
     network.transformer.wpe.weight.data.fill_(3e38)
-    require_finite(network, "it")
+    require_finite_weights(network, "it")
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-reward"])

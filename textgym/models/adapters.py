@@ -36,23 +36,19 @@ def import_peft() -> Any:
 def attach_adapter(network: nn.Module, folder: Path) -> Any:
     """Put the adapter in ``folder`` into the layers of ``network``, in place, to be trained.
 
+    The folder was looked at before (:func:`~textgym.models.proportions.check_folder`).
+
     Returns:
         PEFT's wrapper around ``network``.
 
     Raises:
-        CheckpointError: Weights of the adapter are missing, damaged, pickled, or of another base model.
+        CheckpointError: Weights of the adapter are missing, damaged, or of another base model.
         MissingExtraError: PEFT is not installed.
-        ModelError: It is an adapter of a kind that does not live in layers (prompt and prefix tuning), or its
-            configuration names code.
+        ModelError: It is an adapter of a kind that does not live in layers (prompt and prefix tuning).
     """
     peft = import_peft()
     config = read_config(folder)
     file = folder / _WEIGHTS
-    if not file.is_file():
-        raise CheckpointError(
-            f"expected {_WEIGHTS} beside {ADAPTER_CONFIG} in {folder}, got no such file; pickled weights are not "
-            "opened, because they can execute code: save the adapter again with PEFT's save_pretrained"
-        )
     try:
         stored = load_file(file)
         with without_noise():
@@ -76,13 +72,9 @@ def read_config(folder: Path) -> Any:
 
     Raises:
         CheckpointError: PEFT does not understand it.
-        ModelError: It is of a kind that does not live in layers, or names code.
+        ModelError: It is of a kind that does not live in layers.
     """
     peft = import_peft()
-    if read_adapter_config(folder).get("megatron_config"):
-        raise ModelError(
-            f"expected an adapter without megatron_config in {folder}, got one, which names code to import; remove it"
-        )
     try:
         config = peft.PeftConfig.from_pretrained(str(folder))
     except (ValueError, TypeError, KeyError, OSError) as error:
@@ -98,8 +90,17 @@ def read_config(folder: Path) -> Any:
 
 
 def rebuild_adapter(network: nn.Module, folder: Path) -> Any:
-    """Put an adapter with new weights, of the configuration in ``folder``, into ``network``; for a checkpoint."""
+    """Put an adapter with new weights, of the configuration in ``folder``, into ``network``; for a checkpoint.
+
+    Raises:
+        CheckpointError: PEFT does not understand the configuration.
+        ModelError: It is of a kind that does not live in layers, or names code.
+    """
     peft = import_peft()
+    if read_adapter_config(folder).get("megatron_config"):
+        raise ModelError(
+            f"expected an adapter without megatron_config in {folder}, got one, which names code to import; remove it"
+        )
     config = read_config(folder)
     config.inference_mode, config.base_model_name_or_path = False, None  # the base is the checkpoint's own
     with without_noise():

@@ -7,6 +7,8 @@ the architecture does, and the model whether this one, wrapped, quantized or pat
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from textgym.errors import ModelError
 from textgym.models.head import LogitForm, numbers_in, read_network
-from textgym.models.narrow import enlarge_weights, narrow_copy, readable_ids
+from textgym.models.narrow import build, enlarge_weights, narrow_copy, readable_ids
 from textgym.models.noise import is_quiet, modes_kept, noisy_kinds, random_states_kept
 from textgym.models.probe import (
     Cached,
@@ -32,11 +34,12 @@ from textgym.models.trunk import BARE_ARGUMENTS, Arguments, Trunk, trunk_candida
 
 _ROW = 7  # tokens of a row on the model itself
 _FIRST_REACH = 64  # tokens that a narrow copy reads when a model is loaded
-_LONGEST_PROBE = 2048  # tokens beyond which no texts are computed, unless the configuration names a number like
-_LONGEST_ROW = 8192  # that of a switch, to which one row is computed then
+_LONGEST_PROBE = 2048  # tokens beyond which no texts are computed, unless a number in the configuration is found to
+_LONGEST_ROW = 8192  # be a switch beyond them: one row of this length is computed then
 # transformers maps most architectures' own names for it (n_positions, n_ctx, seq_length) to the first one.
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len")
-_HINTS = ("window", "chunk", "local", "original", "index")
+_HINTS = ("window", "chunk", "local", "original", "index")  # what a switch may be called; whether it is one is computed
+_SMALL_SWITCH = 16
 _SEEDS = 3
 _NOISE_ROWS = 4
 _COPIES = 16
@@ -160,6 +163,23 @@ def is_cached(findings: Findings, trunk: Trunk, tokens: int) -> bool:
     return findings.arguments.cache is not None and not _reason_at(narrow_probe(trunk), trunk.config, tokens)
 
 
+class _Switch(NamedTuple):
+    """What changes with the length of a text.
+
+    Attributes:
+        ends_cache: Longer texts are not continued from keys and values.
+        ends_texts: The first tokens of longer texts have other states.
+        named: Numbers in the configuration that may be the length.
+    """
+
+    ends_cache: bool
+    ends_texts: bool
+    named: str = ""
+
+
+_UNKNOWN_SWITCH = _Switch(True, True)
+
+
 class NarrowProbe:
     """A narrow copy and what was found with it, by length."""
 
@@ -167,6 +187,7 @@ class NarrowProbe:
         self.trunk, self.vocabulary = trunk, vocabulary
         self._found: dict[int, Cached] = {}
         self._longest: dict[int, int | None] = {}
+        self._switches: dict[str, _Switch] = {}
         # Experts are chosen by a hair while weights are small, and clearly once they are large: noise shows in one.
         noisy = self._noisy()
         enlarge_weights(trunk.module)
@@ -201,10 +222,39 @@ class NarrowProbe:
 
     def longest(self, tokens: int) -> int | None:
         """Longest text, below ``tokens``, whose first tokens have the states of a short one; ``None``: all have."""
-        tokens = min(tokens, _LONGEST_PROBE if _hint(self.trunk.config, tokens) is None else _LONGEST_ROW)
+        if tokens > _LONGEST_PROBE:
+            tokens = min(tokens, _LONGEST_ROW if self.switch(tokens).ends_texts else _LONGEST_PROBE)
         if tokens not in self._longest:
             self._longest[tokens] = self._search(tokens)
         return self._longest[tokens]
+
+    def switch(self, tokens: int) -> _Switch:
+        """What changes between the longest probed text and ``tokens`` with a number of the configuration.
+
+        Numbers called like windows are made small in a second copy, to see whether short texts show a switch then: many
+        count something else (layers, experts), or are not used. Smaller ones show in the texts that are probed.
+        """
+        named = list(_numbers(self.trunk.config, _LONGEST_PROBE, tokens))
+        text = ", ".join(f"{path[-1]}={value}" for path, value in named)
+        if text not in self._switches:
+            found = self._with_small([path for path, _ in named]) if named else _Switch(False, False)
+            self._switches[text] = found._replace(named=text)
+        return self._switches[text]
+
+    def _with_small(self, paths: list[tuple[str, ...]]) -> _Switch:
+        """What short texts show with small numbers in these places; everything, where it cannot be computed."""
+        config = copy.deepcopy(self.trunk.config)
+        with random_states_kept():
+            if any(isinstance(attempt(_make_small, config, path), Exception) for path in paths):
+                return _UNKNOWN_SWITCH
+            module = attempt(build, self.trunk, config)
+            if isinstance(module, Exception):
+                return _UNKNOWN_SWITCH
+            trunk = Trunk(module, config, bare_arguments=self.trunk.bare_arguments)
+            probe = attempt(NarrowProbe, trunk, self.vocabulary)
+            if isinstance(probe, Exception):
+                return _UNKNOWN_SWITCH
+            return _Switch(bool(probe.cached(_FIRST_REACH).reason), probe.longest(_FIRST_REACH) is not None)
 
     def _try(self, tokens: int, seed: int) -> Cached:
         lengths = Lengths.upto(tokens)
@@ -359,22 +409,42 @@ def _silenced(trunk: Trunk, ids: Tensor, quiet: Tensor, narrow: NarrowProbe | st
 
 def _reason_at(narrow: NarrowProbe | str, config: Any, tokens: int) -> str:
     """Why texts of ``tokens`` tokens cannot be continued from keys and values, as far as the architecture tells."""
-    if isinstance(narrow, NarrowProbe) and tokens <= _LONGEST_PROBE:
-        return narrow.cached(tokens).reason
-    if (hint := _hint(config, tokens)) is not None:
-        return f"its configuration names {hint}, and texts of {tokens} tokens were not probed"
-    return narrow.cached(_LONGEST_PROBE).reason if isinstance(narrow, NarrowProbe) else ""
+    if isinstance(narrow, NarrowProbe):
+        if reason := narrow.cached(min(tokens, _LONGEST_PROBE)).reason:
+            return reason
+        switch = narrow.switch(tokens)
+        named = switch.named if switch.ends_cache or switch.ends_texts else ""
+    else:
+        named = ", ".join(f"{path[-1]}={value}" for path, value in _numbers(config, 2, tokens))
+    return f"its configuration names {named}, and texts of {tokens} tokens were not probed" if named else ""
 
 
-def _hint(config: Any, tokens: int) -> str | None:
-    """A number in the configuration that may be a window within ``tokens`` tokens."""
+def _numbers(config: Any, least: int, tokens: int) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Where a configuration has numbers from ``least`` to below ``tokens`` that are called like windows, and them."""
     for name, value in config.to_dict().items():
-        parts = value.items() if isinstance(value, dict) else [(name, value)]
+        parts = value.items() if isinstance(value, dict) else [(None, value)]
         for part, inner in parts:
-            named = any(hint in str(part) for hint in _HINTS)
-            if named and any(1 < number < tokens for number in numbers_in(inner)):
-                return f"{part}={inner}"
+            path = (str(name),) if part is None else (str(name), str(part))
+            if any(hint in path[-1] for hint in _HINTS) and any(least <= each < tokens for each in numbers_in(inner)):
+                yield path, inner
+
+
+def _make_small(config: Any, path: tuple[str, ...]) -> None:
+    """Put a small number, or several, into a place of a configuration."""
+    if len(path) == 2:
+        inner = getattr(config, path[0])
+        if not isinstance(inner, dict):
+            return _make_small(inner, path[1:])
+        inner[path[1]] = _smaller(inner[path[1]])
+    else:
+        setattr(config, path[0], _smaller(getattr(config, path[0])))
     return None
+
+
+def _smaller(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(map(_smaller, value))
+    return min(value, _SMALL_SWITCH) if isinstance(value, int | float) else value
 
 
 def _ids(vocabulary: range, tokens: int, device: torch.device, seed: int = 0) -> Tensor:

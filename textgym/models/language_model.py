@@ -19,7 +19,7 @@ from textgym.models.activations import fuse_activations
 from textgym.models.adapters import attach_adapter
 from textgym.models.findings import configured_context, examine, is_cached, reaching
 from textgym.models.noise import set_mode, switch_off_dropout
-from textgym.models.pretrained import quiet, read_pretrained, require_finite
+from textgym.models.pretrained import quiet, read_pretrained, require_finite_weights
 from textgym.models.proportions import check_folder
 from textgym.models.trainable import HALVES, TrainableNetwork
 from textgym.models.trunk import Trunk, additive_mask, default_positions
@@ -46,6 +46,7 @@ class LanguageModel(TrainableNetwork):
 
     def __init__(self, network: PreTrainedModel, source: str | None = None, precision: Precision = "fp32") -> None:
         super().__init__(network, source)
+        self.weights_from = f"the module {type(network).__name__}"  # its source may be that of its tokenizer
         if precision not in get_args(Precision):
             raise ValueError(f"expected precision 'fp32' or 'bf16', got {precision!r}; use one of these")
         self.precision = precision
@@ -66,9 +67,10 @@ class LanguageModel(TrainableNetwork):
         if precision == "bf16" and any(parameter.dtype == torch.float16 for parameter in network.parameters()):
             network.float()  # fp16 under an autocast to bf16 does not compute
             self.stored_dtype = torch.float16
-        require_finite(network, type(network).__name__ if source is None else repr(source))
+        require_finite_weights(network, type(network).__name__ if source is None else repr(source))
         self._trunk_name, self.findings = examine(network, self.config)
-        self._tell()
+        self._tell_uncached()
+        self._tell_never_training()
 
     @property
     def trunk(self) -> Any:
@@ -112,7 +114,7 @@ class LanguageModel(TrainableNetwork):
         within = tokens if limit is None else min(tokens, limit)
         self.findings = reaching(before, self._probed, within)
         if before.is_cacheable and not self.findings.is_cacheable:
-            self._tell()
+            self._tell_uncached()
 
     def caches(self, tokens: int) -> bool:
         """Whether texts of up to ``tokens`` tokens are continued from keys and values."""
@@ -123,8 +125,8 @@ class LanguageModel(TrainableNetwork):
     def _probed(self) -> Trunk:
         return Trunk(self.trunk, self.config, self.findings.arguments)
 
-    def _tell(self) -> None:
-        """Say what is slower than it might be."""
+    def _tell_uncached(self) -> None:
+        """Say that texts are not continued from keys and values, if they are not."""
         found = self.findings
         if not found.is_cacheable:
             warnings.warn(
@@ -132,10 +134,13 @@ class LanguageModel(TrainableNetwork):
                 f"{found.reason}; {found.cost}",
                 stacklevel=3,
             )
-        if found.is_never_training:
+
+    def _tell_never_training(self) -> None:
+        """Say that the trunk stays in evaluation mode, if it does."""
+        if self.findings.is_never_training:
             warnings.warn(
-                f"{found.architecture} makes noise in training mode that could not be traced to a kind of module: it "
-                "stays in evaluation mode, where gradient checkpointing has no effect",
+                f"{self.findings.architecture} makes noise in training mode that could not be traced to a kind of "
+                "module: it stays in evaluation mode, where gradient checkpointing has no effect",
                 stacklevel=3,
             )
 
@@ -370,6 +375,8 @@ def load_language_model(
         network, lost = _read_network(base, dtype), _lost_dtype(base, dtype)
         wrapper = attach_adapter(network, folder) if base is not folder else None
     loaded = LanguageModel(network, source, precision)
+    if not isinstance(model, nn.Module):
+        loaded.weights_from = str(model)
     if device is not None:
         loaded.to(device)
     loaded.stored_dtype = loaded.stored_dtype or lost

@@ -37,7 +37,7 @@ def narrow_copy(trunk: Trunk) -> tuple[Trunk, range] | str:
     """
     reasons = []
     for config in _narrower(trunk.config, _size(trunk.module)):
-        built = attempt(_build, trunk, config)
+        built = attempt(build, trunk, config)
         if isinstance(built, nn.Module):
             size = int(config.vocab_size)
             return Trunk(built, config, bare_arguments=trunk.bare_arguments), readable_ids(config, size)
@@ -64,7 +64,13 @@ def enlarge_weights(module: nn.Module) -> None:
             parameter.mul_(wanted / size)
 
 
-def _build(trunk: Trunk, config: Any) -> nn.Module:
+def build(trunk: Trunk, config: Any) -> nn.Module:
+    """A module in fp32 of the trunk's class, with new weights, after it has read two tokens.
+
+    Raises:
+        Exception: Any, where the class cannot be built with this configuration.
+        ValueError: It would be too large.
+    """
     kind: Callable[[Any], nn.Module] = type(trunk.module)
     with torch.device("meta"):
         size = _size(kind(copy.deepcopy(config)))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+_ORIGINALS = "_textgym_original_rates"
 _TRIES = 3
 _MORE_TRIES = 12  # where random numbers were drawn, and rarely change anything
 
@@ -23,10 +24,13 @@ _MORE_TRIES = 12  # where random numbers were drawn, and rarely change anything
 def switch_off_dropout(network: nn.Module) -> list[tuple[Any, str, float]]:
     """Set every dropout probability to zero, in modules and where modules read it from their configuration.
 
+    What configurations said is kept on the network, for whoever comes later and finds zeros.
+
     Returns:
-        What was changed in configurations: (configuration, name, value).
+        What was changed in configurations, now or before: (configuration, name, value).
     """
-    changed: list[tuple[Any, str, float]] = []
+    before: list[tuple[Any, str, float]] = getattr(network, _ORIGINALS, [])
+    changed = {(id(config), name): (config, name, value) for config, name, value in before}
     for module in network.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
@@ -36,8 +40,9 @@ def switch_off_dropout(network: nn.Module) -> list[tuple[Any, str, float]]:
                 if "drop" in name and isinstance(value, float) and value:
                     setattr(owner, name, 0.0)
                     if owner is config:
-                        changed.append((config, name, value))
-    return changed
+                        changed[id(config), name] = config, name, value
+    setattr(network, _ORIGINALS, list(changed.values()))
+    return list(changed.values())
 
 
 def noisy_kinds(module: nn.Module, compute: Callable[[], Tensor]) -> list[type]:

@@ -79,7 +79,7 @@ def _missing_package(folder: Path, error: ImportError) -> str:
     return f"expected the packages that the model in {folder} needs, got one that is missing ({reason}); use: {mend}"
 
 
-def require_finite(network: nn.Module, what: str) -> None:
+def require_finite_weights(network: nn.Module, what: str) -> None:
     """Check that no weight is NaN or infinite, at the cost of reading each once.
 
     Args:

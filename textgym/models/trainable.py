@@ -24,6 +24,7 @@ class TrainableNetwork(nn.Module):
         source: Where it came from.
 
     Attributes:
+        weights_from: What its weights were read from, for messages; of a module that was given, the module.
         adapter: PEFT's wrapper around the network, if it has adapters.
         adapter_is_off: Whether it computes, for the moment, as what the training of its adapters started from.
         stored_dtype: Half precision that the weights came in, if they are held in another type.
@@ -33,6 +34,7 @@ class TrainableNetwork(nn.Module):
         super().__init__()
         self.network: Any = network
         self.source = source
+        self.weights_from = source or f"the module {type(network).__name__}"
         self.adapter: Any = None
         self.adapter_is_off = False
         self.stored_dtype: torch.dtype | None = None
@@ -64,10 +66,10 @@ class TrainableNetwork(nn.Module):
         if self.stored_dtype is not None:
             size = sum(parameter.numel() * parameter.itemsize for parameter in self.network.parameters()) / 1e6
             warnings.warn(
-                f"the weights of {self.source or type(self.network).__name__} come in {_name(self.stored_dtype)}; they "
+                f"the weights of {self.weights_from} come in {_name(self.stored_dtype)}; they "
                 f"are held, trained and saved in float32 ({size:,.0f} MB), so that small steps are not rounded away "
                 "(precision='bf16' computes in bf16 nevertheless)",
-                stacklevel=3,
+                stacklevel=2,  # policies are made by Stable-Baselines3, whose warning this is not
             )
             self.stored_dtype = None  # said once
 
