@@ -209,3 +209,13 @@ def test_a_lock_is_no_way_out_of_a_folder(tmp_path: Path, ours: bool) -> None:
     os.mkfifo(folder / ".lock")
     with pytest.raises(RunFolderError, match="pipe"):
         FolderLock(folder)
+
+
+def test_a_run_that_was_killed_at_its_first_file_begins_again(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".lock").touch()
+    (folder / ".config.json.123.tmp").write_text('{"comm')
+    with RunFolder.create(folder, "train", {}) as run:
+        assert run.config()["command"] == "train"
+    assert not list(folder.glob("*.tmp")) + list(folder.glob(".config*"))

@@ -134,6 +134,10 @@ class RunFolder:
         found = [path for path in self.path.iterdir() if path.name != LOCK]
         if not found:
             return
+        if all(unfinished_name(path) == _CONFIG for path in found):  # killed at its very first file
+            for path in found:
+                path.unlink()
+            return
         known = {*beginnings, _CONFIG}
         unknown = any((unfinished_name(path) or path.name) not in known for path in found)
         if unknown or any(unfinished_name(path) is None for path in self.checkpoints.glob("*")):
@@ -311,7 +315,9 @@ def _refuse_foreign(run: RunFolder) -> None:
     """Leave alone, without so much as a lock, what is no folder or holds what is not a run's."""
     if run.path.exists() and not run.path.is_dir():
         raise _taken(run, "which is in use")
-    if not run.path.is_dir() or all(path.name == LOCK for path in run.path.iterdir()):
+    if not run.path.is_dir() or all(
+        path.name == LOCK or unfinished_name(path) == _CONFIG for path in run.path.iterdir()
+    ):
         return
     try:
         run._require_ours()
