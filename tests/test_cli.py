@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -223,6 +224,22 @@ def test_envs_lists_both_grains() -> None:
     assert "one token" in rows["TextSumm-v0"]
     assert "a whole text" in rows["TextSummEpisode-v0"]
     assert all("reports" in rows[name] and "learned" in rows[name] for name in ("TextSumm-v0", "TextSummEpisode-v0"))
+
+
+class Bare:
+    """A task of a user that has no default reward."""
+
+    def __init__(self, split: str = "train") -> None:
+        self.dataset = type("Data", (), {"name": "bare"})
+
+
+def test_a_task_of_a_user_that_lacks_something_hides_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    kwargs = {**gym.registry["TextSumm-v0"].kwargs, "task": Bare}
+    monkeypatch.setitem(gym.registry["TextSumm-v0"].__dict__, "kwargs", kwargs)
+    shown = run("envs")
+    assert shown.exit_code == 0
+    assert "'Bare' object has no attribute" in shown.stdout
+    assert "TextSummEpisode-v0" in shown.stdout
 
 
 @pytest.mark.parametrize(

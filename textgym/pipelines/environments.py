@@ -6,7 +6,6 @@ import gymnasium as gym
 
 from textgym import console
 from textgym.envs.setup import build_task
-from textgym.errors import TextGymError
 from textgym.pipelines.setup import is_episode_level
 from textgym.registration import registered_ids
 
@@ -24,6 +23,6 @@ def _describe(env_id: str) -> tuple[str, str, str, str]:
     grain = "a whole text" if is_episode_level(env_id) else "one token"
     try:
         task = build_task(spec.kwargs["task"], None, None, None, "train")
-    except (TextGymError, TypeError) as error:  # a task of the user that has no default data
+        return env_id, grain, task.dataset.name, task.default_reward
+    except Exception as error:  # a task of a user, without default data or reward: the others are listed all the same
         return env_id, grain, f"({error})"[:40], "?"
-    return env_id, grain, task.dataset.name, task.default_reward
