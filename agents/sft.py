@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from textgym.agents.checkpoint import load_unique, unique_tensors
-from textgym.agents.health import clip_gradients, require_finite
+from textgym.agents.common.health import clip_gradients, require_finite
 from textgym.envs.prompts import prompt_of
 from textgym.errors import DataError
-from textgym.models.generation import pad_rows
-from textgym.models.language_model import LanguageModel
+from textgym.models.causal_lm import CausalLM
+from textgym.models.checkpoint import load_unique, unique_tensors
+from textgym.models.decoding.generation import pad_rows
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
-from textgym.tokenization import Tokenizer
+from textgym.text.tokenizer import Tokenizer
 from textgym.types import Dataset, FloatArray, Prompt, Task
 
 _POOL = 64  # batches whose texts are sorted by length together, so that little padding is computed
@@ -92,7 +92,7 @@ def _fit_prompt(prompt: Prompt, tokenizer: Tokenizer, ids: list[int], room: floa
 
 
 def response_loss(
-    model: LanguageModel, pairs: Sequence[TokenPair], prompt_share: float = 0.0, rng: np.random.Generator | None = None
+    model: CausalLM, pairs: Sequence[TokenPair], prompt_share: float = 0.0, rng: np.random.Generator | None = None
 ) -> Tensor:
     """Mean cross-entropy of the responses (and of a random share of the prompt tokens), a scalar in nats per token.
 
@@ -114,7 +114,7 @@ def response_loss(
 
 
 def supervised_fine_tune(
-    model: LanguageModel,
+    model: CausalLM,
     pairs: Sequence[TokenPair],
     *,
     steps: int,
@@ -169,7 +169,7 @@ class SupervisedTraining:
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: CausalLM,
         pairs: Sequence[TokenPair],
         *,
         steps: int,

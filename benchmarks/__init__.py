@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textgym.benchmarks.harness import Options, Report
+from benchmarks.harness import Options, Report
 
 __all__ = ["BENCHMARKS", "Options", "Report", "module_of", "run_benchmark"]
 
@@ -33,4 +33,4 @@ def run_benchmark(name: str, options: Options) -> Report:
 
 def module_of(name: str) -> str:
     """Return the module that holds one of :data:`BENCHMARKS`."""
-    return f"textgym.benchmarks.{name.replace('-', '_')}"
+    return f"benchmarks.{name.replace('-', '_')}"

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.harness import Measurement, Options, Report
 from textgym import console
-from textgym.benchmarks.harness import Measurement, Options, Report
-from textgym.feedback.simulated import preference_probability
+from textgym.feedback.annotators.simulated import preference_probability
+from textgym.feedback.types import Comparison, Question
 from textgym.metrics import mean_interval
 from textgym.reward_models import EmbeddingRewardModel, TextEmbedder, select_pairs
 from textgym.tasks.summarization import Summarization
-from textgym.types import Comparison, Example, FloatArray, Question, Task
+from textgym.types import Example, FloatArray, Task
 
 _NOISE = 0.1
 _REPLICAS = 8

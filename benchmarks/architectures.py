@@ -1,7 +1,7 @@
-"""What becomes of every architecture: ``python -P -m textgym.benchmarks.architectures [--json FILE] [--page FILE]``.
+"""What becomes of every architecture: ``python -P -m benchmarks.architectures [--json FILE] [--page FILE]``.
 
 Small random models of all causal LMs that the installed transformers knows, and some that are none, pass through all
-paths of textgym (:mod:`~textgym.benchmarks.bare_model`). Each is cached, uncached or refused; none may deviate from the
+paths of textgym (:mod:`~benchmarks.bare_model`). Each is cached, uncached or refused; none may deviate from the
 bare model and say nothing.
 """
 
@@ -23,10 +23,10 @@ import torch
 from transformers.utils import logging as hf_logging
 
 from textgym import console
-from textgym.benchmarks.bare_model import Comparison, compare
-from textgym.benchmarks.small_networks import Architecture, architectures
+from benchmarks.bare_model import Comparison, compare
+from benchmarks.small_networks import Architecture, architectures
 from textgym.errors import did_you_mean
-from textgym.runs import versions, write_json
+from textgym.training.run_folder import versions, write_json
 
 TOLERANCE = 1e-4  # nats, in fp32
 TIME_LIMIT = 120  # seconds for one architecture
@@ -193,7 +193,7 @@ def write_page(path: Path, results: Mapping[str, Comparison]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it, print the table and write what was asked for."""
-    parser = argparse.ArgumentParser(prog="python -P -m textgym.benchmarks.architectures", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -P -m benchmarks.architectures", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="architectures; all by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file")
     parser.add_argument("--page", type=Path, metavar="FILE", help=f"write the table into this page, at {BEGIN}")

@@ -19,11 +19,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from textgym.agents.causal_lm_policy import CausalLMPolicy, token_observation_space
+from textgym.agents.common.causal_lm_policy import CausalLMPolicy, token_observation_space
 from textgym.errors import TextGymError
-from textgym.models.generation import generate, pad_rows
-from textgym.models.language_model import LanguageModel, load_language_model
-from textgym.models.prefix_cache import PrefixCache
+from textgym.models.decoding.generation import generate, pad_rows
+from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.decoding.prefix_cache import PrefixCache
 
 Status = Literal["cached", "uncached", "refused", "failed", "not built"]
 Row = tuple[int, ...]
@@ -104,7 +104,7 @@ def _words(seed: int, vocabulary: int, count: int) -> Row:
 class _Paths:
     """The paths, each the deviations of what it computes, with texts of up to ``width`` tokens."""
 
-    def __init__(self, model: LanguageModel, bare: BareModel, width: int) -> None:
+    def __init__(self, model: CausalLM, bare: BareModel, width: int) -> None:
         self.model, self.bare, self.width = model, bare, width
         self.is_cached = False
         longest = width - _GROWN - 1

@@ -1,4 +1,4 @@
-"""Four controls of the demo: ``python -P -m textgym.benchmarks.controls [--demo RUN] [--out FOLDER]``.
+"""Four controls of the demo: ``python -P -m benchmarks.controls [--demo RUN] [--out FOLDER]``.
 
 1. More supervised training of the start model, for as long as PPO took: how much of the gap to the references closes?
    The start model ships with sharpened logits, which training undoes, so the trained one is measured with logits
@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 
 from textgym.build_assets import TEMPERATURE
+from textgym.evaluation.evaluate import make_exam, sit_exam
+from textgym.evaluation.setup import TaskChoice, load_model
 from textgym.metrics import mean_interval
-from textgym.pipelines.demo import DemoSettings, run_demo, train_settings
-from textgym.pipelines.evaluate import make_exam, sit_exam
-from textgym.pipelines.setup import TaskChoice, load_model
-from textgym.pipelines.sft import SftSettings, run_sft
-from textgym.pipelines.train import run_train
-from textgym.runs import RunFolder
+from textgym.rlhf.demo import DemoSettings, run_demo, train_settings
 from textgym.tasks import Summarization
+from textgym.training.run_folder import RunFolder
+from textgym.training.sft import SftSettings, run_sft
+from textgym.training.train import run_train
 from textgym.types import Example, Interval
 
 
@@ -91,7 +91,7 @@ def shuffled_control(demo: RunFolder) -> dict[str, Any]:
 def constant_control(demo: RunFolder, settings: DemoSettings, out: Path) -> dict[str, Any]:
     """Gold before and after the same run with a constant reward."""
     same = train_settings(demo, settings, TaskChoice())
-    run = run_train(replace(same, reward="textgym.benchmarks.controls:constant", out=str(out / "constant")))
+    run = run_train(replace(same, reward="benchmarks.controls:constant", out=str(out / "constant")))
     summary = run.summary()
     before, after = summary["before"]["gold"], summary["after"]["gold"]
     overlap = before["low"] <= after["high"] and after["low"] <= before["high"]

@@ -28,15 +28,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.harness import Measurement, Options, Report
 from textgym import console
-from textgym.benchmarks.harness import Measurement, Options, Report
 from textgym.data.reports import Reports
 from textgym.feedback import read_records, split_records
-from textgym.feedback.comparisons import ASSISTANT_TURN
-from textgym.feedback.simulated import preference_probability
+from textgym.feedback.annotators.comparisons import ASSISTANT_TURN
+from textgym.feedback.annotators.simulated import preference_probability
+from textgym.feedback.types import Record
 from textgym.metrics import proportion_interval
 from textgym.reward_models import EmbeddingRewardModel, FitReport, LearnedReward, PreferenceRewardModel
-from textgym.types import Example, Record
+from textgym.types import Example
 
 _HUMAN_TURN = "\n\nHuman:"
 _NOISE = 0.1

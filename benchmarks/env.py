@@ -14,8 +14,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from benchmarks.harness import Case, Options, Report, measure
 from textgym.agents import make_vec_env
-from textgym.benchmarks.harness import Case, Options, Report, measure
 from textgym.types import Example
 
 _COPIES, _STEPS = 64, 2000

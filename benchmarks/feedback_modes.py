@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 
+from benchmarks.feedback_page import Answer, Shown, answer_all, open_browser, open_page
+from benchmarks.harness import Measurement, Options, Report
 from textgym import console
-from textgym.benchmarks.feedback_page import Answer, Shown, answer_all, open_browser, open_page
-from textgym.benchmarks.harness import Measurement, Options, Report
 from textgym.feedback import (
     FeedbackStore,
     Habits,
@@ -35,24 +35,21 @@ from textgym.feedback import (
     shown_order,
     split_records,
 )
-from textgym.metrics import clustered_proportion_interval
-from textgym.reward_models import EmbeddingRewardModel, LearnedReward, TextEmbedder
-from textgym.tasks.summarization import Summarization
-from textgym.types import (
+from textgym.feedback.types import (
     Annotator,
     Comparison,
     Demonstration,
-    Example,
-    FloatArray,
     ImplicitFeedback,
-    Interval,
     Mode,
     Question,
     Ranking,
     Rating,
     Record,
-    Task,
 )
+from textgym.metrics import clustered_proportion_interval
+from textgym.reward_models import EmbeddingRewardModel, LearnedReward, TextEmbedder
+from textgym.tasks.summarization import Summarization
+from textgym.types import Example, FloatArray, Interval, Task
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

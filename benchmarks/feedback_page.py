@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from textgym.errors import MissingExtraError
-from textgym.types import Choice, Comparison, Demonstration, ImplicitFeedback, Mode, Ranking, Rating, Record
+from textgym.feedback.types import Choice, Comparison, Demonstration, ImplicitFeedback, Mode, Ranking, Rating, Record
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Locator, Page

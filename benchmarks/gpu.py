@@ -24,11 +24,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from textgym.benchmarks.harness import Case, Measurement, Options, Report, clock, measure
-from textgym.benchmarks.limit import Limit
-from textgym.benchmarks.ppo import TimedReward, iteration_case, make_agent
-from textgym.benchmarks.rollout import padded, stepper
-from textgym.benchmarks.workload import Workload, environment, eos_ids
+from benchmarks.harness import Case, Measurement, Options, Report, clock, measure
+from benchmarks.limit import Limit
+from benchmarks.ppo import TimedReward, iteration_case, make_agent
+from benchmarks.rollout import padded, stepper
+from benchmarks.workload import Workload, environment, eos_ids
 
 _TEXTS = Workload(prompt=256, response=128, precision="bf16")
 MODELS = {

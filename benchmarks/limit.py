@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textgym.benchmarks.harness import timed
-from textgym.benchmarks.workload import Workload
+from benchmarks.harness import timed
+from benchmarks.workload import Workload
 from textgym.models.activations import fuse_activations
-from textgym.models.sampling import sample_tokens
+from textgym.models.decoding.sampling import sample_tokens
 
 
 class Limit:

@@ -11,7 +11,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from textgym.agents.features import NoFeatures
+from textgym.agents.common.features import NoFeatures
 
 
 class NaivePolicy(ActorCriticPolicy):

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from transformers import GPT2ForSequenceClassification, PreTrainedTokenizerFast
 
-from textgym.benchmarks.harness import Case, Options, Report, measure
-from textgym.benchmarks.ppo import TimedReward, iteration_case, make_agent
-from textgym.benchmarks.workload import Workload, environment, make_tokenizer
+from benchmarks.harness import Case, Options, Report, measure
+from benchmarks.ppo import TimedReward, iteration_case, make_agent
+from benchmarks.workload import Workload, environment, make_tokenizer
 from textgym.errors import MissingExtraError
 
 TRL = "TRL PPO"

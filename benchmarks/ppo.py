@@ -13,14 +13,14 @@ import torch
 from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 
+from benchmarks.harness import Case, Options, Report, clock, measure, timed
+from benchmarks.limit import Limit
+from benchmarks.naive import NaivePolicy
+from benchmarks.workload import Workload, environment
 from textgym.agents import PPO, CausalLMPolicy, EpisodeRolloutBuffer
-from textgym.benchmarks.harness import Case, Options, Report, clock, measure, timed
-from textgym.benchmarks.limit import Limit
-from textgym.benchmarks.naive import NaivePolicy
-from textgym.benchmarks.workload import Workload, environment
-from textgym.models.language_model import LanguageModel
+from textgym.models.causal_lm import CausalLM
 from textgym.reward_models import PreferenceRewardModel
-from textgym.tokenization import Tokenizer
+from textgym.text.tokenizer import Tokenizer
 from textgym.types import Example, FloatArray
 
 LIMIT, SEPARATE_LIMIT = "limit", "limit, separate critic"
@@ -142,7 +142,7 @@ class TimedReward:
     """
 
     def __init__(self, work: Workload) -> None:
-        trunk = LanguageModel(work.language_model(1), "tiny", work.precision)
+        trunk = CausalLM(work.language_model(1), "tiny", work.precision)
         self.model = PreferenceRewardModel(trunk, max_length=work.prompt + work.response)
         self.device, self.seconds, self.calls = torch.device(work.device), 0.0, 0
 

@@ -16,11 +16,11 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from benchmarks.harness import Case, Measurement, Options, Report, measure, timed
+from benchmarks.limit import Limit
+from benchmarks.workload import Workload, environment, eos_ids
 from textgym.agents import CausalLMPolicy
-from textgym.benchmarks.harness import Case, Measurement, Options, Report, measure, timed
-from textgym.benchmarks.limit import Limit
-from textgym.benchmarks.workload import Workload, environment, eos_ids
-from textgym.models import LanguageModel, generate
+from textgym.models import CausalLM, generate
 
 MEAN_LENGTH = 24  # of mixed texts, if the budget did not cut them
 _ROUNDS = 4  # batches of prompts in a run with mixed lengths
@@ -77,7 +77,7 @@ def stepper(
         venv.observation_space,
         venv.action_space,
         lambda _: 0.0,
-        model=LanguageModel(work.language_model(0)),
+        model=CausalLM(work.language_model(0)),
         suppress_tokens=tuple(suppress),
         precision=work.precision,
     ).to(work.device)
@@ -117,7 +117,7 @@ def padded(model: Any, prompts: Tensor, work: Workload, ends: list[int]) -> Call
 
 def _refilled(model: Any, prompts: Tensor, work: Workload, ends: list[int]) -> Callable[[], int]:
     """Textgym's own generate, which refills rows too."""
-    language_model, rows = LanguageModel(model), prompts.tolist() * _ROUNDS
+    language_model, rows = CausalLM(model), prompts.tolist() * _ROUNDS
 
     def write() -> int:
         texts = generate(

@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.harness import Case, Measurement, Options, Report, measure
+from benchmarks.limit import Limit
+from benchmarks.ppo import TimedReward, iteration_case, make_agent
+from benchmarks.rollout import stepper
+from benchmarks.workload import Workload, environment, eos_ids
 from textgym import plots
-from textgym.benchmarks.harness import Case, Measurement, Options, Report, measure
-from textgym.benchmarks.limit import Limit
-from textgym.benchmarks.ppo import TimedReward, iteration_case, make_agent
-from textgym.benchmarks.rollout import stepper
-from textgym.benchmarks.workload import Workload, environment, eos_ids
 
 _LIMIT = "limit"
 

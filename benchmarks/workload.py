@@ -23,9 +23,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from textgym.agents import make_vec_env
 from textgym.hub import resolve_folder
-from textgym.models.language_model import Precision
+from textgym.models.causal_lm import Precision
 from textgym.spaces import TokenSpace
-from textgym.tokenization import Tokenizer
+from textgym.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

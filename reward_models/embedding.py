@@ -14,10 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from textgym.errors import CheckpointError, RewardError, TextGymError
+from textgym.feedback.types import Record
+from textgym.files.paths import user_path
 from textgym.hub import resolve_folder
 from textgym.models.pretrained import quiet
 from textgym.models.proportions import proportionate
-from textgym.paths import user_path
 from textgym.reward_models import storage
 from textgym.reward_models.encoder_files import check_encoder, require_safe_release
 from textgym.reward_models.encoding import whole_characters
@@ -26,7 +27,7 @@ from textgym.reward_models.fitting import Training
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.likelihood import AnswerLikelihood
 from textgym.reward_models.report import FitReport
-from textgym.types import FloatArray, Record
+from textgym.types import FloatArray
 
 KIND = "embedding"
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"

@@ -11,8 +11,8 @@ from typing import Any
 from torch import nn
 
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
-from textgym.foreign import read_json
 from textgym.models.proportions import check_folder
+from textgym.security.foreign import read_json
 
 _PACKAGE = "sentence_transformers"
 _OLDEST = 6

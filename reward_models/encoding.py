@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 
 from textgym.data.messages import unflatten
-from textgym.feedback.comparisons import ASSISTANT_TURN
-from textgym.tokenization import Tokenizer
+from textgym.feedback.annotators.comparisons import ASSISTANT_TURN
+from textgym.text.tokenizer import Tokenizer
 from textgym.types import Conversation, Prompt
 
 _CUE = 16

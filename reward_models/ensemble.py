@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from textgym.feedback.types import Record
 from textgym.reward_models import storage
 from textgym.reward_models.evidence import Evidence
 from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.learned import LearnedReward
 from textgym.reward_models.preference import PreferenceRewardModel
 from textgym.reward_models.report import FitReport
-from textgym.types import FloatArray, Record
+from textgym.types import FloatArray
 
 KIND = "ensemble"
 

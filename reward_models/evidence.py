@@ -10,8 +10,8 @@ from itertools import combinations, pairwise
 from typing import Literal, NamedTuple
 
 from textgym.errors import DataError, did_you_mean
+from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
 from textgym.reward_models.implicit import DEFAULT_WEIGHT, Vote, implied_preferences, weight_of_behaviour
-from textgym.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
 
 Kind = Literal["comparison", "ranking", "rating", "demonstration", "implicit"]
 Form = Literal["choice", "ranking", "rating"]

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from textgym.feedback.types import ImplicitFeedback
 from textgym.metrics.words import count_words
-from textgym.types import FloatArray, ImplicitFeedback
+from textgym.types import FloatArray
 
 DEFAULT_AGREEMENT = 0.6
 """How often behaviour is taken to agree with a vote where there is none to compare with."""

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from textgym.errors import CheckpointError
-from textgym.foreign import read_json
 from textgym.hub import resolve_folder
 from textgym.models.device import pick_device
 from textgym.reward_models import embedding, ensemble, preference
 from textgym.reward_models.classifier import SequenceClassifierReward
 from textgym.reward_models.learned import LearnedReward
 from textgym.reward_models.storage import CARD, read_card
+from textgym.security.foreign import read_json
 from textgym.types import RewardFn
 
 _LEARNED: Mapping[object, Callable[[Path], LearnedReward]] = {

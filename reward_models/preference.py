@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from textgym.models.language_model import LanguageModel, load_language_model
+from textgym.feedback.types import Record
+from textgym.models.causal_lm import CausalLM, load_language_model
 from textgym.reward_models import storage
 from textgym.reward_models.encoding import EncodedText, TextEncoder
 from textgym.reward_models.evidence import Evidence, Observation
@@ -19,7 +20,7 @@ from textgym.reward_models.fitting import Checkpoints, FitSettings, Progress, Tr
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.report import FitReport
 from textgym.reward_models.scoring import Precision, ResponseScorer
-from textgym.types import FloatArray, Record
+from textgym.types import FloatArray
 
 KIND = "preference"
 _HEAD = "head.safetensors"
@@ -59,7 +60,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
 
     def __init__(
         self,
-        model: str | Path | PreTrainedModel | LanguageModel = "tiny",
+        model: str | Path | PreTrainedModel | CausalLM = "tiny",
         *,
         max_length: int = 512,
         lora_rank: int | None = None,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from textgym.models.language_model import LanguageModel
+from textgym.models.causal_lm import CausalLM
 from textgym.reward_models.encoding import EncodedText, batches_of_tokens
 from textgym.types import FloatArray
 
@@ -69,7 +69,7 @@ class ResponseScorer(nn.Module):
         trunk: The language model.
     """
 
-    def __init__(self, trunk: LanguageModel) -> None:
+    def __init__(self, trunk: CausalLM) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = nn.Linear(trunk.hidden_size, 1, bias=False, device=trunk.device)

@@ -8,8 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from textgym.feedback.types import Question
 from textgym.reward_models.calibration import sigmoid
-from textgym.types import FloatArray, Question
+from textgym.types import FloatArray
 
 _LEAST = 1e-9  # nats; less disagreement than that counts as much
 _TINY = 1e-300  # stands for a discount of 0, whose log is infinite

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from textgym.errors import CheckpointError
-from textgym.foreign import read_json, require_regular_files
-from textgym.paths import user_path
+from textgym.files.paths import user_path
+from textgym.security.foreign import read_json, require_regular_files
 
 CARD = "reward_model.json"
 Dtype = Literal["float32", "float16", "bfloat16"]

@@ -86,7 +86,7 @@ def _same_questions_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the stores of a test differ, and those of one test be the same each time: who is asked what hangs on it."""
     numbers = itertools.count()
     drawn = SimpleNamespace(token_hex=lambda length: f"{next(numbers):0{2 * length}x}")
-    monkeypatch.setattr("textgym.feedback.store.secrets", drawn)
+    monkeypatch.setattr("textgym.feedback.store.project.secrets", drawn)
 
 
 @pytest.fixture(scope="session")

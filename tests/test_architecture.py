@@ -18,56 +18,42 @@ SOURCES = {
     "textgym": "textgym",
     "textgym.agents": "agents",
     "textgym.reward_models": "reward_models",
-    "textgym.benchmarks": "benchmarks",
+    "benchmarks": "benchmarks",
 }
 
 # From the ground up; an import goes down, or stays on its floor. The longest matching name counts.
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "textgym.assets",
-        "textgym.chat",
-        "textgym.disk",
-        "textgym.chat_sandbox",
-        "textgym.consent",
+        "textgym.console",
         "textgym.errors",
-        "textgym.escaping",
-        "textgym.foreign",
+        "textgym.files",
         "textgym.hub",
-        "textgym.locks",
-        "textgym.paths",
-        "textgym.prompt_encoding",
+        "textgym.plots",
         "textgym.registration",
+        "textgym.security",
         "textgym.spaces",
-        "textgym.stopping",
-        "textgym.text_encoding",
-        "textgym.token_bytes",
-        "textgym.tokenization",
         "textgym.types",
     ),
-    ("textgym.data", "textgym.metrics", "textgym.tasks"),
-    ("textgym.envs", "textgym.rewards", "textgym.testing", "textgym.wrappers"),
-    ("textgym.console", "textgym.evaluation", "textgym.feedback", "textgym.plots", "textgym.runs"),
+    ("textgym.text",),
+    ("textgym.data", "textgym.metrics"),
+    ("textgym.tasks",),
+    ("textgym.rewards",),
+    ("textgym.envs", "textgym.testing", "textgym.wrappers"),
+    ("textgym.feedback",),
     ("textgym.feedback.server",),
     ("textgym.models",),
+    ("textgym.evaluation",),
     ("textgym.agents", "textgym.reward_models"),
-    ("textgym.benchmarks",),
-    (
-        "textgym",
-        "textgym.__main__",
-        "textgym.benchmarks.controls",
-        "textgym.build_assets",
-        "textgym.cli",
-        "textgym.cli_errors",
-        "textgym.cli_feedback",
-        "textgym.cli_machine",
-        "textgym.cli_options",
-        "textgym.pipelines",
-    ),
+    ("textgym.training",),
+    ("textgym.rlhf",),
+    ("textgym", "textgym.__main__", "textgym.cli"),
+    ("benchmarks", "textgym.build_assets"),
 )
 NEIGHBOURS_APART = {("textgym.agents", "textgym.reward_models"), ("textgym.reward_models", "textgym.agents")}
 MAY_IMPORT_TORCH = {
     "textgym.agents",
-    "textgym.benchmarks",
+    "benchmarks",
     "textgym.build_assets",
     "textgym.models",
     "textgym.pipelines",
@@ -75,7 +61,7 @@ MAY_IMPORT_TORCH = {
 }
 HEAVY = {"accelerate", "peft", "sentence_transformers", "stable_baselines3", "torch", "transformers"}
 OPTIONAL = {"fastapi", "jinja2", "pydantic", "starlette", "uvicorn"}  # of the extra "feedback"
-MAY_IMPORT_OPTIONAL = {"textgym.chat_sandbox", "textgym.feedback.server"}
+MAY_IMPORT_OPTIONAL = {"textgym.text.chat_sandbox", "textgym.feedback.server"}
 MAX_FUNCTION_LINES = 80
 MAX_FILE_LINES = 500
 

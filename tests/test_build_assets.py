@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from textgym.build_assets import TEMPERATURE, save_model
-from textgym.models import LanguageModel
+from textgym.models import CausalLM
 
 
 def test_the_model_ships_sharper_and_in_half_precision(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_the_model_ships_sharper_and_in_half_precision(tmp_path: Path) -> None:
         eos_token_id=1,
         pad_token_id=0,
     )
-    model = LanguageModel(GPTNeoXForCausalLM(config))
+    model = CausalLM(GPTNeoXForCausalLM(config))
     save_model(model, tmp_path)
     shipped = GPTNeoXForCausalLM.from_pretrained(tmp_path)
     ids = torch.arange(8)[None]

@@ -13,7 +13,7 @@ import pytest
 def module_names() -> list[str]:
     """Return the names that users import; pytest's own doctest collector would load second copies of modules."""
     names = []
-    for package in ("textgym", "textgym.agents", "textgym.reward_models", "textgym.benchmarks"):
+    for package in ("textgym", "textgym.agents", "textgym.reward_models", "benchmarks"):
         spec = importlib.util.find_spec(package)
         assert spec is not None
         folders = spec.submodule_search_locations

@@ -9,7 +9,7 @@ import pytest
 
 from textgym.errors import CheckpointError
 from textgym.hub import Kind, resolve_folder
-from textgym.runs import RunFolder
+from textgym.training.run_folder import RunFolder
 
 
 @pytest.mark.parametrize(

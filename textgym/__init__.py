@@ -5,8 +5,9 @@ Importing this package registers its environments, so ``gym.make("TextSumm-v0")`
 
 from importlib.metadata import version
 
+from textgym.feedback.types import Comparison
 from textgym.registration import register_task, registered_ids
-from textgym.types import Comparison, Example, RewardFn
+from textgym.types import Example, RewardFn
 
 __version__ = version("textgym")
 __all__ = ["Comparison", "Example", "RewardFn", "__version__", "register_task", "registered_ids"]

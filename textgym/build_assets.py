@@ -22,13 +22,13 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from textgym.agents.sft import TokenPair, encode_pairs, supervised_fine_tune
-from textgym.models.language_model import LanguageModel, load_language_model
-from textgym.pipelines.reward import RewardSettings, simulate_comparisons
-from textgym.pipelines.setup import TaskChoice
+from textgym.evaluation.setup import TaskChoice
+from textgym.models.causal_lm import CausalLM, load_language_model
 from textgym.reward_models import FitReport, PreferenceRewardModel
 from textgym.reward_models.storage import convert_weights
 from textgym.tasks.summarization import Summarization
-from textgym.tokenization import Tokenizer
+from textgym.text.tokenizer import Tokenizer
+from textgym.training.reward import RewardSettings, simulate_comparisons
 
 ASSETS = Path(__file__).parent / "assets"
 VOCABULARY, WIDTH, LAYERS, HEADS, CONTEXT = 4096, 192, 4, 6, 1024
@@ -91,7 +91,7 @@ def build_model(folder: Path, steps: int, seed: int = 0) -> None:
         eos_token_id=EOS,
         pad_token_id=PAD,
     )
-    model = LanguageModel(GPTNeoXForCausalLM(config), str(folder))
+    model = CausalLM(GPTNeoXForCausalLM(config), str(folder))
     pairs = _training_pairs(Tokenizer.load(folder))
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(pairs):,} texts", flush=True)
     start = time.perf_counter()
@@ -118,7 +118,7 @@ def _training_pairs(tokenizer: Tokenizer) -> list[TokenPair]:
     return encode_pairs(reports, reports.dataset, tokenizer) + [pair for pair in prose if len(pair.prompt) <= 192]
 
 
-def save_model(model: LanguageModel, folder: Path) -> None:
+def save_model(model: CausalLM, folder: Path) -> None:
     """Write the model as it ships: sharper (see ``TEMPERATURE``), its weights in half precision.
 
     Its configuration names float32: transformers then loads it as such, and plain AdamW, which turns weights held in

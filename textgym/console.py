@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from textgym.escaping import printable
+from textgym.security.escaping import printable
 from textgym.types import Interval
 
 _SHARE_BETWEEN_LINES = 0.1

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from textgym.errors import CheckpointError, MissingExtraError, did_you_mean
-from textgym.foreign import read_json
-from textgym.paths import user_path
+from textgym.files.paths import user_path
+from textgym.security.foreign import read_json
 
 Kind = Literal["model", "reward"]
 SHIPPED = ("tiny", "tiny-reward")

@@ -113,7 +113,7 @@ class TokenIds(gym.spaces.Box):
             "expected token ids to be looked up, got a policy or wrapper that reads input_ids as numbers (a flat "
             "vector), from which nothing can be learned about text; use textgym.agents.CausalLMPolicy with PPO or A2C, "
             "or put an embedding over input_ids in a features extractor of your own (a policy that reads ids by itself "
-            "gets features_extractor_class=textgym.agents.features.NoFeatures)",
+            "gets features_extractor_class=textgym.agents.common.features.NoFeatures)",
             stacklevel=2,
         )
 

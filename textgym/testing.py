@@ -17,9 +17,9 @@ from gymnasium.utils.env_checker import data_equivalence
 
 from textgym.data import DataWarning
 from textgym.envs import EpisodeTextEnv, TokenTextEnv
+from textgym.envs.arguments import EPISODE_ARGUMENTS, TOKEN_ARGUMENTS
 from textgym.envs.limits import use_a_budget
-from textgym.envs.setup import EPISODE_ARGUMENTS, TOKEN_ARGUMENTS
-from textgym.rewards import resolve_reward, reward_name, score
+from textgym.rewards.core import resolve_reward, reward_name, score
 from textgym.spaces import TokenSpace
 from textgym.types import Example, NameOrPath, RewardFn
 

@@ -12,11 +12,11 @@ import torch
 import transformers
 from torch import Tensor
 
-from textgym.agents.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.ppo import PPO
-from textgym.agents.vec_env import make_vec_env
 from textgym.spaces import TokenSpace
-from textgym.tokenization import Tokenizer
+from textgym.text.tokenizer import Tokenizer
 
 ROWS = 384
 FEW_TOKENS = tuple(range(20, 377))  # suppressed, so that EOS (1) is drawn often and texts end at different times
@@ -109,7 +109,7 @@ def token_space(tokenizer_folder: Path) -> TokenSpace:
 @pytest.fixture(scope="session")
 def make_policy(token_space: TokenSpace) -> Callable[..., CausalLMPolicy]:
     """``make_policy(network, width, **options)``."""
-    from textgym.agents.policy_record import token_observation_space
+    from textgym.agents.common.policy_record import token_observation_space
 
     def make(network: Any = None, width: int = 48, **options: Any) -> CausalLMPolicy:
         model = build_network() if network is None else network

@@ -16,14 +16,14 @@ from safetensors.torch import load_file, save_file
 from stable_baselines3.common.callbacks import BaseCallback
 from transformers import AutoModelForCausalLM
 
-from textgym.agents.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.ppo import PPO
 from textgym.agents.sft import TokenPair, supervised_fine_tune
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
 from textgym.models.adapters import rebuild_adapter
-from textgym.models.language_model import load_language_model
+from textgym.models.causal_lm import load_language_model
 from textgym.reward_models import PreferenceRewardModel
-from textgym.tokenization import Tokenizer
+from textgym.text.tokenizer import Tokenizer
 
 IDS = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
 LORA: dict[str, Any] = {"task_type": "CAUSAL_LM", "r": 2, "target_modules": "all-linear", "lora_dropout": 0.1}

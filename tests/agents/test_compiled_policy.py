@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from textgym.agents import PPO, CausalLMPolicy
-from textgym.agents.prefix_sharing import EpisodeBatch
+from textgym.agents.common.episode_batch import EpisodeBatch
 
 pytestmark = pytest.mark.skipif(
     shutil.which("g++") is None and shutil.which("clang++") is None, reason="torch.compile needs a C++ compiler"

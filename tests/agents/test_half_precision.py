@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from textgym.agents.ppo import PPO
 from textgym.agents.sft import TokenPair, supervised_fine_tune
-from textgym.models.language_model import LanguageModel, load_language_model
+from textgym.models.causal_lm import CausalLM, load_language_model
 
 
 def layers(network: Any) -> list[torch.Tensor]:
@@ -97,7 +97,7 @@ def test_a_module_that_was_cast_is_not_taken_for_its_folder(make_policy: Any, mo
 
 
 def test_supervised_training_of_half_precision(make_network: Any) -> None:
-    model = LanguageModel(make_network().bfloat16())
+    model = CausalLM(make_network().bfloat16())
     with pytest.warns(UserWarning, match="trained and saved in float32"):
         supervised_fine_tune(model, [TokenPair([5, 6], [7, 1])], steps=1, batch_size=1)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

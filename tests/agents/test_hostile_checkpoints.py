@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from textgym.agents.causal_lm_policy import CausalLMPolicy
-from textgym.agents.checkpoint import read_checkpoint
+from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.ppo import PPO
-from textgym.agents.stored_values import from_json, plain, to_json
 from textgym.errors import CheckpointError, TextGymError
+from textgym.models.checkpoint import read_checkpoint
+from textgym.models.stored_values import from_json, plain, to_json
 
 Record = dict[str, Any]
 

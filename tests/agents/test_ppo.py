@@ -14,11 +14,11 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from textgym.agents.causal_lm_policy import CausalLMPolicy
-from textgym.agents.losses import adapt_kl_coef, clipped_policy_loss, clipped_value_loss, normalize_advantages
+from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.losses import adapt_kl_coef, clipped_policy_loss, clipped_value_loss, normalize_advantages
 from textgym.agents.ppo import PPO
 from textgym.errors import RewardError
-from textgym.models.prefix_cache import last_hidden
+from textgym.models.decoding.prefix_cache import last_hidden
 
 FEW_TOKENS = tuple(range(20, 377))  # what ``make_agent`` suppresses
 

@@ -12,11 +12,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from textgym.agents.causal_lm_policy import CausalLMPolicy
-from textgym.agents.checkpoint import newest_checkpoint
+from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.ppo import PPO
 from textgym.errors import CheckpointError, ModelError
-from textgym.models.language_model import LanguageModel
+from textgym.models.causal_lm import CausalLM
+from textgym.models.checkpoint import newest_checkpoint
 
 
 def state(agent: PPO) -> dict[str, torch.Tensor]:
@@ -276,7 +276,7 @@ def test_a_crash_while_saving_leaves_the_old_checkpoint(
     def crash(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("textgym.agents.checkpoint._digest", crash)
+    monkeypatch.setattr("textgym.models.checkpoint._digest", crash)
     with pytest.raises(KeyboardInterrupt):
         agent.save(checkpoints / "0002")
     monkeypatch.undo()
@@ -285,7 +285,7 @@ def test_a_crash_while_saving_leaves_the_old_checkpoint(
 
 def test_another_reference_is_kept_by_a_checkpoint(make_agent: Any, make_network: Any, tmp_path: Path) -> None:
     agent = make_agent()
-    agent.set_reference(LanguageModel(make_network(seed=1)))
+    agent.set_reference(CausalLM(make_network(seed=1)))
     agent.learn(4 * 11)
     assert abs(agent.history[0]["kl"]) > 1e-3  # the policy is still the one it started from
     agent.save(tmp_path / "saved")
@@ -295,9 +295,9 @@ def test_another_reference_is_kept_by_a_checkpoint(make_agent: Any, make_network
         expected = make_network(seed=1).base_model(input_ids=ids)[0]
         torch.testing.assert_close(loaded._reference.hidden(ids), expected, rtol=0, atol=1e-6)
     with pytest.raises(ModelError, match="of the policy's architecture"):
-        agent.set_reference(LanguageModel(make_network("llama")))
+        agent.set_reference(CausalLM(make_network("llama")))
     with pytest.raises(ModelError, match="got adapters"):
-        make_agent({"lora_rank": 2}).set_reference(LanguageModel(make_network()))
+        make_agent({"lora_rank": 2}).set_reference(CausalLM(make_network()))
 
 
 def test_a_reward_model_that_loads_when_it_first_scores_changes_no_resume(make_agent: Any, tmp_path: Path) -> None:

@@ -10,26 +10,26 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tests.chat_templates import NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
 
 import textgym
-from tests.chat_templates import NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
 from textgym.agents.sft import TokenPair, encode_pairs, response_loss, supervised_fine_tune
 from textgym.envs.prompts import prompt_of
 from textgym.errors import DataError, ModelError
-from textgym.models.generation import generate
-from textgym.models.language_model import LanguageModel
-from textgym.pipelines.setup import encode_prompts
+from textgym.evaluation.setup import encode_prompts
+from textgym.models.causal_lm import CausalLM
+from textgym.models.decoding.generation import generate
 from textgym.reward_models.encoding import TextEncoder
 from textgym.tasks import TextTask
-from textgym.tokenization import Tokenizer
+from textgym.text.tokenizer import Tokenizer
 from textgym.types import Example
 
 PAIRS = [TokenPair([5, 6, 7], [8, 9, 1]), TokenPair([3], [4, 4, 4, 4, 1]), TokenPair([0, 0, 2, 5, 5], [1])]
 
 
 @pytest.fixture
-def model(make_network: Any) -> LanguageModel:
-    return LanguageModel(make_network())
+def model(make_network: Any) -> CausalLM:
+    return CausalLM(make_network())
 
 
 class Documents:
@@ -61,7 +61,7 @@ class KeyTask(TemplateTask):
         return f"[{example.key}] {example.prompt}\n"
 
 
-def by_hand(model: LanguageModel, pairs: list[TokenPair]) -> float:
+def by_hand(model: CausalLM, pairs: list[TokenPair]) -> float:
     """Mean negative log-likelihood of the response tokens, one text at a time by the bare model."""
     losses = []
     for prompt, response in pairs:
@@ -72,7 +72,7 @@ def by_hand(model: LanguageModel, pairs: list[TokenPair]) -> float:
     return float(np.mean(losses))
 
 
-def test_the_loss_counts_response_tokens_only(model: LanguageModel) -> None:
+def test_the_loss_counts_response_tokens_only(model: CausalLM) -> None:
     loss = response_loss(model, PAIRS)
     assert loss.item() == pytest.approx(by_hand(model, PAIRS), abs=1e-4)
     # 3 + 5 + 1 tokens: a mean over tokens, not over texts
@@ -80,14 +80,14 @@ def test_the_loss_counts_response_tokens_only(model: LanguageModel) -> None:
     assert loss.item() == pytest.approx((3 * single[0] + 5 * single[1] + single[2]) / 9, abs=1e-4)
 
 
-def test_the_order_of_texts_and_their_padding_do_not_matter(model: LanguageModel) -> None:
+def test_the_order_of_texts_and_their_padding_do_not_matter(model: CausalLM) -> None:
     assert response_loss(model, PAIRS[::-1]).item() == pytest.approx(response_loss(model, PAIRS).item(), abs=1e-5)
     long = TokenPair([7] * 30, [8])
     both = response_loss(model, [PAIRS[1], long]).item()
     assert both == pytest.approx((5 * by_hand(model, [PAIRS[1]]) + by_hand(model, [long])) / 6, abs=1e-4)
 
 
-def test_prompt_share(model: LanguageModel) -> None:
+def test_prompt_share(model: CausalLM) -> None:
     every = response_loss(model, PAIRS, 1.0, np.random.default_rng(0)).item()
     whole = [TokenPair(pair.prompt[:1], pair.prompt[1:] + pair.response) for pair in PAIRS]
     assert every == pytest.approx(by_hand(model, whole), abs=1e-4)
@@ -96,7 +96,7 @@ def test_prompt_share(model: LanguageModel) -> None:
 
 
 def test_the_padded_vocabulary_takes_no_part(make_network: Any) -> None:
-    model = LanguageModel(make_network())
+    model = CausalLM(make_network())
     model.restrict_vocabulary(377)
     with torch.no_grad():
         model.network.get_output_embeddings().weight[377:] = 100.0
@@ -146,7 +146,7 @@ def test_a_short_context_cuts_prompts_and_never_responses(tokenizer_folder: Path
 
 
 def test_texts_beyond_the_context_are_an_error(make_network: Any) -> None:
-    model = LanguageModel(make_network("gpt2"))  # 64 positions
+    model = CausalLM(make_network("gpt2"))  # 64 positions
     supervised_fine_tune(model, [TokenPair([5] * 60, [6, 7, 8, 1])], steps=1)
     with pytest.raises(ModelError, match="at least 65 tokens for the longest text to imitate, got 64"):
         supervised_fine_tune(model, [*PAIRS, TokenPair([5] * 60, [6, 7, 8, 9, 1])], steps=1)
@@ -177,7 +177,7 @@ def test_prompts_are_those_of_the_environment(kind: Any, tokenizer_folder: Path)
 
 
 def test_learns_to_answer(make_network: Any) -> None:
-    model = LanguageModel(make_network(scale=1.0))
+    model = CausalLM(make_network(scale=1.0))
     pairs = [TokenPair([k, 3], [k + 100, k + 101, 1]) for k in range(10, 18)]
     steps: list[int] = []
     losses = supervised_fine_tune(
@@ -194,7 +194,7 @@ def test_seeds(make_network: Any) -> None:
     pairs = [TokenPair([k], [k + 1, 1]) for k in range(2, 40)]
 
     def train(seed: int) -> list[float]:
-        model = LanguageModel(make_network())
+        model = CausalLM(make_network())
         before = np.random.get_state()[1].copy(), torch.get_rng_state()  # type: ignore[index, union-attr]
         losses = supervised_fine_tune(model, pairs, steps=5, batch_size=4, prompt_share=0.3, seed=seed)
         assert (before[0] == np.random.get_state()[1]).all()  # type: ignore[index]
@@ -205,10 +205,10 @@ def test_seeds(make_network: Any) -> None:
     assert train(0) != train(1)
 
 
-def test_every_pair_is_seen_once_per_pass(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_pair_is_seen_once_per_pass(model: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
-    def loss(model_: LanguageModel, batch: Any, *_: Any) -> torch.Tensor:
+    def loss(model_: CausalLM, batch: Any, *_: Any) -> torch.Tensor:
         seen.extend(pair.prompt[0] for pair in batch)
         return next(model_.parameters()).sum() * 0
 
@@ -221,7 +221,7 @@ def test_every_pair_is_seen_once_per_pass(model: LanguageModel, monkeypatch: pyt
 
 def test_lora_trains_adapters_only(make_network: Any) -> None:
     pytest.importorskip("peft")
-    model = LanguageModel(make_network())
+    model = CausalLM(make_network())
     model.add_lora(2)
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     supervised_fine_tune(model, PAIRS, steps=3)
@@ -230,7 +230,7 @@ def test_lora_trains_adapters_only(make_network: Any) -> None:
     assert all("lora" in name for name in changed)
 
 
-def test_a_loss_that_is_not_finite(model: LanguageModel) -> None:
+def test_a_loss_that_is_not_finite(model: CausalLM) -> None:
     with torch.no_grad():
         model.network.get_output_embeddings().weight.fill_(math.nan)
     with pytest.raises(FloatingPointError, match="at step 0, got nan; lower the learning rate"):

@@ -14,10 +14,10 @@ import stable_baselines3
 import transformers
 
 import textgym
-from textgym.agents.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
+from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.ppo import PPO
-from textgym.agents.rollout_buffer import EpisodeRolloutBuffer
-from textgym.agents.vec_env import make_vec_env
 from textgym.types import Example, Split
 
 ENVS, PROMPT, NEW, EPOCHS = 4, 12, 5, 3

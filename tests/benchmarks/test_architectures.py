@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from textgym.benchmarks import architectures as tool
-from textgym.benchmarks import bare_model
-from textgym.benchmarks.bare_model import BareModel, Comparison
-from textgym.benchmarks.small_networks import WINDOW, Architecture, architectures, small_config
-from textgym.models.language_model import LanguageModel
+from benchmarks import architectures as tool
+from benchmarks import bare_model
+from benchmarks.bare_model import BareModel, Comparison
+from benchmarks.small_networks import WINDOW, Architecture, architectures, small_config
+from textgym.models.causal_lm import CausalLM
 
 BASELINE = tool.read_results(Path(__file__).with_name("architectures_5_23.json"))
 FAST = ("bart (encoder-decoder)", "bloom", "gpt_neo", "llama", "mixtral (router jitter)")
@@ -99,7 +99,7 @@ def test_a_deviation_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """A head that goes wrong by little once the model is loaded."""
     load = bare_model.load_language_model
 
-    def load_and_disturb(network: Any) -> LanguageModel:
+    def load_and_disturb(network: Any) -> CausalLM:
         model = load(network)
         off = 0.01 * (torch.arange(model.vocab_size) == 7)
         model.network.get_output_embeddings().register_forward_hook(lambda module, inputs, logits: logits + off)

@@ -14,17 +14,17 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from textgym import cli
-from textgym.benchmarks import BENCHMARKS, Options, Report, controls, gpu, module_of, run_benchmark
-from textgym.benchmarks import active_selection as active
-from textgym.benchmarks import dialogue_rewards as dialogues
-from textgym.benchmarks.feedback_page import find_chromium
-from textgym.benchmarks.limit import Limit
-from textgym.benchmarks.ppo import TimedReward
-from textgym.benchmarks.workload import Workload, environment, eos_ids
+from benchmarks import BENCHMARKS, Options, Report, controls, gpu, module_of, run_benchmark
+from benchmarks import active_selection as active
+from benchmarks import dialogue_rewards as dialogues
+from benchmarks.feedback_page import find_chromium
+from benchmarks.limit import Limit
+from benchmarks.ppo import TimedReward
+from benchmarks.workload import Workload, environment, eos_ids
+from textgym.cli import app as cli
 from textgym.errors import MissingExtraError
 from textgym.feedback import read_comparisons
-from textgym.rewards import resolve_reward
+from textgym.rewards.core import resolve_reward
 
 HERE = ("ppo", "rollout", "scaling", "env")  # need neither a GPU nor an extra
 AGENTS = ("textgym PPO", "textgym PPO, detached critic", "textgym PPO, separate critic", "stock PPO, episode buffer")
@@ -243,7 +243,7 @@ def test_the_reward_model_reads_no_more_than_the_limit_does() -> None:
 
 
 def test_the_reward_of_the_controls_can_be_found_by_its_path() -> None:
-    assert resolve_reward("textgym.benchmarks.controls:constant")(["a"], ["b"], [None]) == [0.0]  # type: ignore[list-item]
+    assert resolve_reward("benchmarks.controls:constant")(["a"], ["b"], [None]) == [0.0]  # type: ignore[list-item]
     with pytest.raises(SystemExit, match="0"):
         controls.main(["--help"])
 

@@ -12,23 +12,14 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from textgym.benchmarks import feedback_modes as modes
-from textgym.benchmarks import feedback_page
-from textgym.benchmarks.feedback_page import Answer, Shown, rank_keys
+from benchmarks import feedback_modes as modes
+from benchmarks import feedback_page
+from benchmarks.feedback_page import Answer, Shown, rank_keys
 from textgym.errors import MissingExtraError
 from textgym.feedback import Habits, SimulatedPerson, shown_order
+from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating, Record
 from textgym.tasks.summarization import Summarization
-from textgym.types import (
-    Comparison,
-    Demonstration,
-    FloatArray,
-    ImplicitFeedback,
-    Mode,
-    Question,
-    Ranking,
-    Rating,
-    Record,
-)
+from textgym.types import FloatArray
 
 ITEM = modes.Item(
     "k", "Name a number.\n\nSummary:", {"w": "2 two", "x": "9 nine", "y": "4 four", "z": "7 seven"}, np.zeros(4)

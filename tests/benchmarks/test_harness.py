@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from textgym.benchmarks.harness import Case, Measurement, Options, PeakMemory, Report, measure, timed
-from textgym.benchmarks.scaling import fitted_exponent
+from benchmarks.harness import Case, Measurement, Options, PeakMemory, Report, measure, timed
+from benchmarks.scaling import fitted_exponent
 
 CPU = torch.device("cpu")
 ONCE = Options(repetitions=1)

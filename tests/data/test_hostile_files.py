@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from textgym import foreign
 from textgym.data import files
 from textgym.data.files import Problem, read_file
 from textgym.data.source import load_examples
 from textgym.errors import DataError
 from textgym.feedback import FeedbackStore, make_questions, read_records
+from textgym.security import foreign
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import textgym
 from textgym.envs import TokenTextEnv
-from textgym.rewards import NAMED_REWARDS, resolve_reward
+from textgym.rewards.core import NAMED_REWARDS, resolve_reward
 from textgym.testing import AWKWARD_TEXTS, check_text_env
 from textgym.types import Example
 

@@ -12,11 +12,11 @@ import tokenizers
 from gymnasium.error import InvalidAction, ResetNeeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.chat_templates import ENDS, TEMPLATES, write_chat_folder
+
 from textgym.envs.token_text import TokenTextEnv
 from textgym.tasks import Summarization
-from textgym.tokenization import Tokenizer
+from textgym.text.tokenizer import Tokenizer
 
 STOPS = ("\n", " the", "e🎉")
 
@@ -100,7 +100,7 @@ def test_prompts_that_come_again_are_not_encoded_again(
     begun = len(encoded)
     first = [env.reset(options={"task_key": f"train/{i % 3}"})[0]["input_ids"] for i in range(9)]
     assert len(encoded) - begun <= 3
-    monkeypatch.setattr("textgym.envs.core._MOST_KEPT", 80)  # two prompts of 40
+    monkeypatch.setattr("textgym.envs.token_core._MOST_KEPT", 80)  # two prompts of 40
     small = gym.make(env_ids[0], model=str(tokenizer_folder), max_prompt_tokens=40)
     again = [small.reset(options={"task_key": f"train/{i % 3}"})[0]["input_ids"] for i in range(9)]
     assert len(small.unwrapped._core._prompts) <= 2

@@ -26,7 +26,7 @@ from textgym.feedback import (
     to_preference_rows,
     write_records,
 )
-from textgym.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating, Record
+from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating, Record
 
 COMPARISON = Comparison("k", "p", "x", "y", "b", annotator="ann", generators=("g", "h"))
 RANKING = Ranking("k", "p", ("low", "top", "mid", "mid2"), (4, 1, 2, 2))

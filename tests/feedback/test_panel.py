@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from textgym.feedback import FeedbackStore, Panel, export_votes, import_votes, simulated_people
-from textgym.types import Annotator, Question, Record
+from textgym.feedback.types import Annotator, Question, Record
 
 QUESTIONS = [Question(f"k{i}", f"p{i}", ("a long text", f"{i}"), order_seed=i) for i in range(7)]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from textgym.feedback import FeedbackStore, People, SimulatedPerson
-from textgym.types import Annotator, Question
+from textgym.feedback.types import Annotator, Question
 
 
 def length(responses: list[str], task_keys: list[str]) -> list[float]:

@@ -7,7 +7,7 @@ import pytest
 
 from textgym.errors import DataError
 from textgym.feedback import FeedbackStore, Planned, export_questions, import_questions
-from textgym.types import Question
+from textgym.feedback.types import Question
 
 PLAN = [
     Planned(Question("k", "p\u202e", ("x", "y\n"), generators=("one", "two")), overlap=3, priority=-1.5),

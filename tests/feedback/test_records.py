@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from textgym.errors import DataError
 from textgym.feedback import export_records, read_comparisons, read_records, shown_order, write_records
-from textgym.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating, Record
+from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating, Record
 
 TEXTS = st.text(st.characters(exclude_categories=[]))
 SECONDS = st.none() | st.floats(0, 1e9)

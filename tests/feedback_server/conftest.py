@@ -19,7 +19,7 @@ from textgym.feedback import FeedbackStore
 from textgym.feedback.server.app import create_app
 from textgym.feedback.server.sessions import Session, seal
 from textgym.feedback.server.site import Site
-from textgym.types import Mode, Question
+from textgym.feedback.types import Mode, Question
 
 TOKEN = "the-owners-token"
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from textgym.feedback import accuracy_curve
-from textgym.types import Comparison, Demonstration, ImplicitFeedback, Interval, Question, Ranking, Rating
+from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating
+from textgym.types import Interval
 
 TOKEN = "the-owners-token"
 ANSWERS: dict[str, tuple[int, dict[str, Any]]] = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from textgym.feedback import shown_order
-from textgym.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating
+from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating
 
 
 def texts_of(page: str) -> list[str]:

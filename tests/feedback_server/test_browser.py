@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from textgym.benchmarks.feedback_page import find_chromium, open_browser, open_page, press
+from benchmarks.feedback_page import find_chromium, open_browser, open_page, press
 from textgym.errors import MissingExtraError
 from textgym.feedback import FeedbackStore, shown_order
-from textgym.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating
+from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -40,7 +40,7 @@ class Server:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        code = "from textgym.cli import main; main()"
+        code = "from textgym.cli.app import main; main()"
         arguments = ["feedback", "serve", str(self.store.path), "--port", str(self.port), "--name", "me"]
         self.started = time.perf_counter()
         self.process = subprocess.Popen([sys.executable, "-P", "-c", code, *arguments], stdout=subprocess.DEVNULL)
@@ -485,7 +485,7 @@ def test_a_vote_is_possible_within_seconds_of_the_command(tmp_path: Path) -> Non
 
 
 def test_the_server_says_where_it_is_and_stops(tmp_path: Path) -> None:
-    code = "from textgym.cli import main; main()"
+    code = "from textgym.cli.app import main; main()"
     command = [sys.executable, "-P", "-c", code, "feedback", "serve", str(tmp_path / "p.db"), "--port", "0", "--closed"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -21,7 +21,8 @@ from textgym.feedback.server.dashboard import (
     pairwise_kappas,
     seconds_per_100_words,
 )
-from textgym.types import Comparison, Interval
+from textgym.feedback.types import Comparison
+from textgym.types import Interval
 
 
 def texts(picture: charts.Picture) -> list[str]:

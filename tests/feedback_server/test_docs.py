@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from textgym.feedback import FeedbackStore, import_questions
-from textgym.pipelines.feedback import run_export
-from textgym.types import Comparison
+from textgym.feedback.types import Comparison
+from textgym.rlhf.feedback import run_export
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "feedback.md"
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="needs the checkout")

@@ -19,7 +19,7 @@ from textgym.feedback.server.accounts import Accounts
 from textgym.feedback.server.gate import MAX_BODY_BYTES, RateLimit
 from textgym.feedback.server.serve import is_loopback
 from textgym.feedback.server.sessions import Session, seal, unseal
-from textgym.types import Comparison, Question
+from textgym.feedback.types import Comparison, Question
 
 TOKEN = "the-owners-token"
 PASSWORD = "correct horse battery"

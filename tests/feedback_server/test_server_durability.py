@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from textgym.feedback import FeedbackStore
-from textgym.types import Question
+from textgym.feedback.types import Question
 
 httpx = pytest.importorskip("httpx", reason="needs httpx")
 pytest.importorskip("fastapi", reason="needs the extra textgym[feedback]")
@@ -32,7 +32,7 @@ class Server:
     def __init__(self, path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        code = "from textgym.cli import main; main()"
+        code = "from textgym.cli.app import main; main()"
         arguments = ["feedback", "serve", str(path), "--port", str(self.port)]
         self.command = [sys.executable, "-P", "-c", code, *arguments]
         self.start()

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from textgym.models.language_model import LanguageModel
+from textgym.models.causal_lm import CausalLM
 
 
 @pytest.mark.parametrize(("kind", "setting"), [("gpt2", {}), ("gpt2", {"activation_function": "gelu_fast"})])
 def test_a_gelu_that_is_written_out_becomes_one_kernel(kind: str, setting: dict[str, str], make_network: Any) -> None:
     network = make_network(kind, **setting)
     twin, ids = copy.deepcopy(network), torch.arange(40).reshape(2, 20)
-    model = LanguageModel(network)
+    model = CausalLM(network)
     torch.testing.assert_close(model.logits(model.hidden(ids)), twin(ids).logits, rtol=0, atol=1e-9)
     assert sum(isinstance(module, nn.GELU) for module in network.modules()) == 2  # one per layer
     assert network.config.activation_function == twin.config.activation_function
@@ -24,5 +24,5 @@ def test_a_gelu_that_is_written_out_becomes_one_kernel(kind: str, setting: dict[
 def test_other_activations_stay(kind: str, make_network: Any) -> None:
     network = make_network(kind)
     before = [type(module) for module in network.modules()]
-    LanguageModel(network)
+    CausalLM(network)
     assert [type(module) for module in network.modules()] == before

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from textgym.models.causal_lm import CausalLM, load_language_model
 from textgym.models.device import release_memory
-from textgym.models.language_model import LanguageModel, load_language_model
 
 
 def _resident_megabytes() -> float:
@@ -35,7 +35,7 @@ def test_release_is_harmless_where_there_is_nothing_to_call(monkeypatch: pytest.
 
 def test_a_module_stays_where_it_is_unless_a_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     moves: list[object] = []
-    monkeypatch.setattr(LanguageModel, "to", lambda self, device: moves.append(device) or self)
+    monkeypatch.setattr(CausalLM, "to", lambda self, device: moves.append(device) or self)
     model = load_language_model("tiny")
     assert load_language_model(model) is model
     load_language_model(model.network)

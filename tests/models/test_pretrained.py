@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
 from textgym.hub import resolve_folder
-from textgym.models.language_model import LanguageModel, load_language_model
+from textgym.models.causal_lm import CausalLM, load_language_model
 from textgym.models.pretrained import read_pretrained, require_finite_weights
 
 
@@ -121,7 +121,7 @@ def test_weights_that_are_not_finite_are_named(value: float, make_network: Any, 
     network.transformer.h[1].mlp.c_fc.weight.data[3, 4] = value
     named = r"NaN or infinity in 'transformer\.h\.1\.mlp\.c_fc\.weight' of .* \(1 parameters"
     with pytest.raises(ModelError, match=named):
-        LanguageModel(network)
+        CausalLM(network)
     network.save_pretrained(folder)
     with pytest.raises(ModelError, match=named):
         load_language_model(folder)

@@ -14,9 +14,9 @@ import pytest
 import transformers
 
 from textgym.errors import CheckpointError, ModelError, TextGymError
-from textgym.models.language_model import load_language_model
+from textgym.models.causal_lm import load_language_model
 from textgym.models.proportions import proportionate
-from textgym.tokenization import Tokenizer
+from textgym.text.tokenizer import Tokenizer
 
 _numbers = itertools.count()
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}

@@ -21,8 +21,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating
 from textgym.reward_models import TextEmbedder
-from textgym.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating
 
 TEXT = "good bad council bridge road voted closed opened the a on in mayor Summary : document {prompt} {response}"
 WORDS = TEXT.split()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from textgym.feedback.types import Rating, Record
 from textgym.reward_models import (
     EmbeddingRewardModel,
     LearnedReward,
@@ -16,7 +17,6 @@ from textgym.reward_models import (
     TextEmbedder,
     learning_curve,
 )
-from textgym.types import Rating, Record
 
 
 @pytest.fixture(params=["embedding", "language model"])

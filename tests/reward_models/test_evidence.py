@@ -6,6 +6,7 @@ import pytest
 
 from textgym.errors import DataError
 from textgym.feedback import split_records
+from textgym.feedback.types import Choice, Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
 from textgym.reward_models.evidence import (
     BOTH_BAD,
     TIE,
@@ -19,7 +20,6 @@ from textgym.reward_models.evidence import (
     teaches,
     usable_records,
 )
-from textgym.types import Choice, Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
 
 
 def comparison(choice: Choice, prompt: str = "p", annotator: str = "ann") -> Comparison:

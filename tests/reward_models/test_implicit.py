@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from textgym.feedback.types import Comparison, ImplicitFeedback, Record
 from textgym.reward_models.evidence import observe
 from textgym.reward_models.implicit import (
     DEFAULT_WEIGHT,
@@ -12,7 +13,6 @@ from textgym.reward_models.implicit import (
     weight_of_agreement,
     weight_of_behaviour,
 )
-from textgym.types import Comparison, ImplicitFeedback, Record
 
 
 def event(text: str, position: int, dwell: float, prompt: str = "p", annotator: str = "u") -> ImplicitFeedback:

@@ -14,13 +14,14 @@ from transformers import AutoModelForCausalLM
 
 from textgym.errors import CheckpointError, DataError, RewardError
 from textgym.feedback import BradleyTerryAnnotator, make_questions
-from textgym.models.language_model import load_language_model
+from textgym.feedback.types import Comparison
+from textgym.models.causal_lm import load_language_model
 from textgym.reward_models import PreferenceRewardModel, load_reward
 from textgym.reward_models.calibration import sigmoid
 from textgym.reward_models.scoring import ResponseScorer
-from textgym.rewards import score
+from textgym.rewards.core import score
 from textgym.testing import AWKWARD_TEXTS
-from textgym.types import Comparison, FloatArray, RewardFn
+from textgym.types import FloatArray, RewardFn
 
 FILLER = ("council", "bridge", "road", "voted", "closed", "opened", "mayor")
 TEXTS = ["good road", "", "bad", "the council voted on the bridge " * 5, "good good good"]

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from textgym.feedback.types import Question
 from textgym.reward_models import disagreement, select_pairs
-from textgym.types import FloatArray, Question
+from textgym.types import FloatArray
 
 
 class TwoMembers:

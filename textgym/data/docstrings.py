@@ -24,7 +24,7 @@ from pathlib import Path
 from textgym.data.dataset import InMemoryDataset, LoadReport, check_split, prompt_digest, split_of
 from textgym.data.prose import Passage, read_docstring
 from textgym.errors import DataError
-from textgym.paths import user_path
+from textgym.files.paths import user_path
 from textgym.types import Example, Split
 
 # Distribution and the folder it installs; those that are missing are left out.

@@ -16,7 +16,14 @@ from types import ModuleType
 from typing import IO, Any, AnyStr, NamedTuple
 
 from textgym.errors import DataError, MissingExtraError
-from textgym.foreign import LARGEST_RATIO, LONGEST_LINE, ROWS_FREELY, UNPACKED_FREELY, Unpacked, require_regular
+from textgym.security.foreign import (
+    LARGEST_RATIO,
+    LONGEST_LINE,
+    ROWS_FREELY,
+    UNPACKED_FREELY,
+    Unpacked,
+    require_regular,
+)
 
 _FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 SUFFIXES = (*_FORMATS, *(f"{suffix}.gz" for suffix in _FORMATS))

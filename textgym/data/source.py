@@ -13,7 +13,7 @@ from textgym.data.collect import Part, build_dataset
 from textgym.data.dataset import InMemoryDataset, check_split
 from textgym.data.files import SUFFIXES, DataWarning, Problem, Row, read_file, suffix_of
 from textgym.errors import DataError, MissingExtraError, did_you_mean
-from textgym.paths import user_path
+from textgym.files.paths import user_path
 from textgym.types import SPLITS, Dataset, NameOrPath, Split
 
 BUILT_IN = ("reports", "docstrings")

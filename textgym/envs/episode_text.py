@@ -8,9 +8,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
-from textgym.envs.bandit import BanditCore
-from textgym.envs.prompts import draw_index, find_example, named_keys, plain_seed
-from textgym.envs.setup import (
+from textgym.envs.arguments import (
     EPISODE_ARGUMENTS,
     RENDER_MODES,
     TaskSource,
@@ -21,6 +19,8 @@ from textgym.envs.setup import (
     refuse_unknown,
     stops_of,
 )
+from textgym.envs.episode_core import BanditCore
+from textgym.envs.prompts import draw_index, find_example, named_keys, plain_seed
 from textgym.spaces import Text
 from textgym.types import Example, NameOrPath, RewardFn, Split, Task
 

@@ -10,9 +10,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from textgym.envs.bandit import BanditCore
-from textgym.envs.prompts import RowGenerators, find_example, named_keys, spread_seeds
-from textgym.envs.setup import (
+from textgym.envs.arguments import (
     EPISODE_ARGUMENTS,
     RENDER_MODES,
     TaskSource,
@@ -24,6 +22,8 @@ from textgym.envs.setup import (
     refuse_unknown,
     stops_of,
 )
+from textgym.envs.episode_core import BanditCore
+from textgym.envs.prompts import RowGenerators, find_example, named_keys, spread_seeds
 from textgym.spaces import Text
 from textgym.types import BoolArray, Example, FloatArray, NameOrPath, RewardFn, Split, Task
 

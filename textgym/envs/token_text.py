@@ -9,10 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import InvalidAction
 
-from textgym.envs.core import CoreAttributes, Observation, TokenCore
-from textgym.envs.limits import GivenUp, refuse_time_limit
-from textgym.envs.prompts import draw_index, find_example, named_keys, plain_seed
-from textgym.envs.setup import (
+from textgym.envs.arguments import (
     RENDER_MODES,
     TOKEN_ARGUMENTS,
     TaskSource,
@@ -22,7 +19,10 @@ from textgym.envs.setup import (
     print_frames,
     refuse_unknown,
 )
-from textgym.tokenization import Tokenizer
+from textgym.envs.limits import GivenUp, refuse_time_limit
+from textgym.envs.prompts import draw_index, find_example, named_keys, plain_seed
+from textgym.envs.token_core import CoreAttributes, Observation, TokenCore
+from textgym.text.tokenizer import Tokenizer
 from textgym.types import NameOrPath, RewardFn, Split
 
 

@@ -9,9 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from textgym.envs.core import CoreAttributes, Observation, TokenCore
-from textgym.envs.prompts import RowGenerators, find_example, named_keys, spread_seeds
-from textgym.envs.setup import (
+from textgym.envs.arguments import (
     RENDER_MODES,
     TOKEN_ARGUMENTS,
     TaskSource,
@@ -21,7 +19,9 @@ from textgym.envs.setup import (
     print_frames,
     refuse_unknown,
 )
-from textgym.tokenization import Tokenizer
+from textgym.envs.prompts import RowGenerators, find_example, named_keys, spread_seeds
+from textgym.envs.token_core import CoreAttributes, Observation, TokenCore
+from textgym.text.tokenizer import Tokenizer
 from textgym.types import BoolArray, Example, FloatArray, IntArray, NameOrPath, RewardFn, Split
 
 VectorStep = tuple[Observation, FloatArray, BoolArray, BoolArray, dict[str, Any]]

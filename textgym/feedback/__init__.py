@@ -1,13 +1,13 @@
 """Feedback about texts: records, the store that collects them, and simulated people who give them."""
 
-from textgym.feedback.agreement import (
-    agreement_interval,
-    alpha_over_time,
-    cohen_kappa,
-    collect_answers,
-    krippendorff_alpha,
-    position_bias,
-    raw_agreement,
+from textgym.feedback.annotators.comparisons import from_preference_rows, make_questions, split_records
+from textgym.feedback.annotators.simulated import (
+    BradleyTerryAnnotator,
+    Habits,
+    Scorer,
+    SimulatedPerson,
+    reward_scorer,
+    simulated_people,
 )
 from textgym.feedback.answers import (
     Behaviour,
@@ -18,7 +18,6 @@ from textgym.feedback.answers import (
     answer_rank,
     answer_rate,
 )
-from textgym.feedback.comparisons import from_preference_rows, make_questions, split_records
 from textgym.feedback.entries import Assignment, Planned, Vote
 from textgym.feedback.exchange import (
     Form,
@@ -28,21 +27,22 @@ from textgym.feedback.exchange import (
     to_labelled_rows,
     to_preference_rows,
 )
-from textgym.feedback.learning_curve import AccuracyPoint, accuracy_curve, add_accuracy
 from textgym.feedback.panel import Panel
 from textgym.feedback.people import People
 from textgym.feedback.questions import export_questions, import_questions
 from textgym.feedback.records import read_comparisons, read_records, shown_order, write_records
-from textgym.feedback.simulated import (
-    BradleyTerryAnnotator,
-    Habits,
-    Scorer,
-    SimulatedPerson,
-    reward_scorer,
-    simulated_people,
+from textgym.feedback.statistics.agreement import (
+    agreement_interval,
+    alpha_over_time,
+    cohen_kappa,
+    collect_answers,
+    krippendorff_alpha,
+    position_bias,
+    raw_agreement,
 )
-from textgym.feedback.store import FeedbackStore, VoteConflictError
-from textgym.feedback.strengths import WinRates, bradley_terry_scores, win_rates
+from textgym.feedback.statistics.learning_curve import AccuracyPoint, accuracy_curve, add_accuracy
+from textgym.feedback.statistics.strengths import WinRates, bradley_terry_scores, win_rates
+from textgym.feedback.store.project import FeedbackStore, VoteConflictError
 
 __all__ = [
     "AccuracyPoint",

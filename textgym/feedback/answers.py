@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from textgym.types import Choice, Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating, Record
+from textgym.feedback.types import (
+    Choice,
+    Comparison,
+    Demonstration,
+    ImplicitFeedback,
+    Question,
+    Ranking,
+    Rating,
+    Record,
+)
 
 Expected = Choice | Sequence[int]
 """A choice; ranks; or the lowest and the highest right grade."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from textgym.feedback.answers import Expected
-from textgym.types import Question, Record
+from textgym.feedback.types import Question, Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
-from textgym.feedback.comparisons import PreferenceRow
+from textgym.feedback.annotators.comparisons import PreferenceRow
 from textgym.feedback.records import (
     KINDS,
     is_check,
@@ -26,8 +26,8 @@ from textgym.feedback.records import (
     replacing,
     write_lines,
 )
-from textgym.feedback.store import FeedbackStore
-from textgym.types import Comparison, Demonstration, Ranking, Rating, Record
+from textgym.feedback.store.project import FeedbackStore
+from textgym.feedback.types import Comparison, Demonstration, Ranking, Rating, Record
 
 Form = Literal["records", "preferences", "labels", "csv"]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from textgym.feedback.exchange import Form, export_records, export_votes
 from textgym.feedback.questions import export_questions
-from textgym.feedback.store import FeedbackStore
+from textgym.feedback.store.project import FeedbackStore
 
 ProjectForm = Literal["votes", "questions"] | Form
 PROJECT_FORMS: tuple[ProjectForm, ...] = ("votes", "questions", *get_args(Form))

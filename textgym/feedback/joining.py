@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from textgym.feedback import tables
 from textgym.feedback.answers import check_answer
 from textgym.feedback.records import record_from_json
-from textgym.foreign import parse_json
-from textgym.types import Comparison, Demonstration, Question, Ranking, Rating, Record
+from textgym.feedback.types import Comparison, Demonstration, Question, Ranking, Rating, Record
+from textgym.security.foreign import parse_json
 
 
 class Answerable:

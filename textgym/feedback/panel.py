@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from textgym.feedback.simulated import SimulatedPerson
-from textgym.feedback.store import FeedbackStore
+from textgym.feedback.annotators.simulated import SimulatedPerson
+from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.tables import digest
-from textgym.types import Question, Record
+from textgym.feedback.types import Question, Record
 
 
 class Panel:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from textgym.feedback.store import FeedbackStore
-from textgym.types import Question, Record
+from textgym.feedback.store.project import FeedbackStore
+from textgym.feedback.types import Question, Record
 
 
 class People:

@@ -12,8 +12,8 @@ from textgym.errors import DataError
 from textgym.feedback.answers import check_expected, check_question
 from textgym.feedback.entries import Planned
 from textgym.feedback.records import is_question, read_lines, write_lines
-from textgym.feedback.store import FeedbackStore
-from textgym.types import Question
+from textgym.feedback.store.project import FeedbackStore
+from textgym.feedback.types import Question
 
 _LONGEST_KEY = 80  # of one made from a prompt
 

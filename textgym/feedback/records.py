@@ -20,8 +20,8 @@ from typing import Any, TypeGuard, TypeVar
 from textgym.data.files import open_bytes
 from textgym.data.files import read_lines as read_lines_of
 from textgym.errors import DataError, did_you_mean
-from textgym.feedback.comparisons import from_preference_row
-from textgym.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
+from textgym.feedback.annotators.comparisons import from_preference_row
+from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
 
 KINDS: Mapping[str, type[Record]] = {
     "comparison": Comparison,

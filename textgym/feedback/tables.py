@@ -10,8 +10,8 @@ from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from textgym.feedback.answers import Expected
-from textgym.foreign import parse_json
-from textgym.types import Mode, Question
+from textgym.feedback.types import Mode, Question
+from textgym.security.foreign import parse_json
 
 SKIP = "[]"  # the records of a skip
 SELECT_VOTES = (

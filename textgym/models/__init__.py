@@ -1,6 +1,6 @@
 """Language models: loading, sampling, and keeping keys and values."""
 
-from textgym.models.generation import generate
-from textgym.models.language_model import LanguageModel, load_language_model
+from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.decoding.generation import generate
 
-__all__ = ["LanguageModel", "generate", "load_language_model"]
+__all__ = ["CausalLM", "generate", "load_language_model"]

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from textgym.escaping import markdown_cell
 from textgym.hub import SHIPPED
-from textgym.runs import versions
+from textgym.security.escaping import markdown_cell
+from textgym.training.run_folder import versions
 
 CARD = "README.md"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from textgym.errors import CheckpointError, ModelError, TextGymError
-from textgym.foreign import LARGEST_TOKENIZER, read_json, require_regular, require_regular_files
+from textgym.security.foreign import LARGEST_TOKENIZER, read_json, require_regular, require_regular_files
 
 _PARAMETERS_PER_BYTE = 16  # of weights: eight in a byte where they are quantised, and tied ones counted twice
 _PARAMETERS_FREELY = 2**17

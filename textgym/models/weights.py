@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from textgym.models.language_model import LanguageModel
+from textgym.models.causal_lm import CausalLM
 
 _PROBED = 8  # values of each parameter that are compared
 _optimizer_steps = 0
@@ -39,7 +39,7 @@ class WeightsWatch:
             tells, show in them.
     """
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: CausalLM) -> None:
         self.model = model
         self._parameters = list(model.parameters())
         constant = model.constant_buffers()

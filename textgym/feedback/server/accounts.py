@@ -14,7 +14,7 @@ import unicodedata
 from typing import Any, NamedTuple
 
 from textgym.feedback.server.sessions import matches
-from textgym.feedback.store import FeedbackStore
+from textgym.feedback.store.project import FeedbackStore
 
 INVITATION_SECONDS = 14 * 86_400
 SHORTEST_PASSWORD = 10

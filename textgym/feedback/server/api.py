@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
-from textgym.feedback.agreement import Level, collect_answers, krippendorff_alpha, position_bias
 from textgym.feedback.answers import (
     Behaviour,
     By,
@@ -24,10 +23,12 @@ from textgym.feedback.answers import (
     answer_rank,
     answer_rate,
 )
-from textgym.feedback.learning_curve import accuracy_curve, add_accuracy
 from textgym.feedback.records import record_to_json
 from textgym.feedback.server.site import LoginNeededError, RefusedError, SiteOf, check_csrf
-from textgym.types import Comparison, Interval, Mode, Question, Ranking, Rating, Record
+from textgym.feedback.statistics.agreement import Level, collect_answers, krippendorff_alpha, position_bias
+from textgym.feedback.statistics.learning_curve import accuracy_curve, add_accuracy
+from textgym.feedback.types import Comparison, Mode, Question, Ranking, Rating, Record
+from textgym.types import Interval
 
 
 def _let_in(request: Request, site: SiteOf) -> None:

@@ -15,9 +15,9 @@ from textgym.feedback.server.forms import edited_response, read_form
 from textgym.feedback.server.sessions import Session
 from textgym.feedback.server.site import RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
 from textgym.feedback.server.text import Piece, differing_pieces, plain, visible_pieces
-from textgym.feedback.store import VoteConflictError
+from textgym.feedback.store.project import VoteConflictError
+from textgym.feedback.types import Comparison, Mode, Question, Ranking
 from textgym.metrics.words import count_words
-from textgym.types import Comparison, Mode, Question, Ranking
 
 router = APIRouter()
 _SHORTEST_COPY = 80

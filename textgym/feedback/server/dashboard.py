@@ -13,17 +13,8 @@ import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from textgym.feedback.agreement import (
-    Level,
-    agreement_interval,
-    alpha_over_time,
-    cohen_kappa,
-    collect_answers,
-    position_bias,
-)
 from textgym.feedback.entries import Vote
 from textgym.feedback.exports import ProjectForm, export_project
-from textgym.feedback.learning_curve import accuracy_curve
 from textgym.feedback.server.charts import (
     Picture,
     bar_picture,
@@ -33,10 +24,19 @@ from textgym.feedback.server.charts import (
     matrix_picture,
 )
 from textgym.feedback.server.site import Owner, SiteOf
-from textgym.feedback.store import FeedbackStore
-from textgym.feedback.strengths import bradley_terry_scores, win_rates
+from textgym.feedback.statistics.agreement import (
+    Level,
+    agreement_interval,
+    alpha_over_time,
+    cohen_kappa,
+    collect_answers,
+    position_bias,
+)
+from textgym.feedback.statistics.learning_curve import accuracy_curve
+from textgym.feedback.statistics.strengths import bradley_terry_scores, win_rates
+from textgym.feedback.store.project import FeedbackStore
+from textgym.feedback.types import Comparison, ImplicitFeedback, Ranking, Rating, Record
 from textgym.metrics.words import count_words
-from textgym.types import Comparison, ImplicitFeedback, Ranking, Rating, Record
 
 router = APIRouter()
 _MOST_ROWS = 12

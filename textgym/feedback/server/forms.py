@@ -15,8 +15,8 @@ from textgym.feedback.answers import (
     answer_rate,
 )
 from textgym.feedback.records import shown_order
-from textgym.foreign import parse_json
-from textgym.types import Choice, Mode, Question, Record
+from textgym.feedback.types import Choice, Mode, Question, Record
+from textgym.security.foreign import parse_json
 
 Values = Mapping[str, str]
 PLACES = ("first", "second")

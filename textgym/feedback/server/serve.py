@@ -16,7 +16,7 @@ import uvicorn
 from textgym.errors import TextGymError
 from textgym.feedback.server.app import create_app
 from textgym.feedback.server.site import Site
-from textgym.feedback.store import FeedbackStore
+from textgym.feedback.store.project import FeedbackStore
 
 _SECONDS_TO_STOP = 5.0
 

@@ -18,7 +18,7 @@ from textgym.feedback.server.accounts import Accounts
 from textgym.feedback.server.gate import RateLimit
 from textgym.feedback.server.sessions import LIFETIME_SECONDS, Session, matches, seal, unseal
 from textgym.feedback.server.text import plain, visible_text
-from textgym.feedback.store import FeedbackStore
+from textgym.feedback.store.project import FeedbackStore
 
 FOLDER = Path(__file__).parent
 ANCHORS = ("useless", "poor", "fair", "good", "excellent")

@@ -1,0 +1,1 @@
+"""What all agents over text share: policy, rollouts, sharing of prefixes, losses, exact resume."""

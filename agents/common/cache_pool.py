@@ -1,0 +1,57 @@
+"""Prefix caches for the environments that take turns with one policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from textgym.models.causal_lm import CausalLM
+from textgym.models.decoding.decoding_copy import DecodingCopy
+from textgym.models.decoding.prefix_cache import Match, PrefixCache
+
+
+class CachePool:
+    """A few prefix caches, because training and evaluation environments take turns with one policy."""
+
+    def __init__(self, model: CausalLM, size: int = 2) -> None:
+        self.model, self.size = model, size
+        self.decoder = DecodingCopy(model)
+        self._caches: list[PrefixCache] = []  # least recently used first
+
+    def clear(self) -> None:
+        """Drop everything cached."""
+        for cache in self._caches:
+            cache.drop()
+
+    def reset(self) -> None:
+        """Begin as if new: no caches, no recorded steps, no copy to decode with."""
+        self._caches, self.decoder = [], DecodingCopy(self.model)
+
+    def hidden(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Hidden state (B, H) of each row's last token, from a cache that knows most of the rows."""
+        cache, match = self._find(input_ids, lengths)
+        if cache in self._caches:
+            self._caches.remove(cache)
+        self._caches = [*self._caches[-(self.size - 1) :], cache]
+        return cache.hidden(input_ids, lengths, match)
+
+    def _find(self, input_ids: Tensor, lengths: Tensor) -> tuple[PrefixCache, Match | None]:
+        """The cache to use and how the rows match it: one that knows them, else an empty one, else a new one."""
+        rows, width = input_ids.shape
+        fitting = [cache for cache in reversed(self._caches) if (cache.rows, cache.width) == (rows, width)]
+        best, most = None, 0
+        for cache in fitting:
+            match = cache.match(input_ids, lengths)
+            known = int((match.extended | match.unchanged).sum())
+            if known > most:
+                best, most = (cache, match), known
+            if 2 * most > rows:  # hardly another knows more
+                break
+        if best is not None:
+            return best
+        empty = next((cache for cache in fitting if cache.is_empty), None)
+        return empty or PrefixCache(self.model, rows, width, self.decoder), None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CachePool, (self.model, self.size)  # a copy begins with nothing cached

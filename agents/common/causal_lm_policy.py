@@ -1,0 +1,407 @@
+"""A causal language model as a Stable-Baselines3 actor-critic policy."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import get_device
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from textgym.agents.common.cache_pool import CachePool
+from textgym.agents.common.episode_batch import EpisodeBatch, share_prefixes
+from textgym.agents.common.features import NoFeatures
+from textgym.agents.common.first_ratio import FirstRatio
+from textgym.agents.common.health import refuse_bad_steps
+from textgym.agents.common.observations import TextBatch, check_spaces, check_suppressed, read_ids, read_observation
+from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of, token_observation_space
+from textgym.agents.common.prompt_sharing import hidden_states
+from textgym.errors import TokenizerMismatchError
+from textgym.models.card import CARD, write_card
+from textgym.models.causal_lm import CausalLM, Precision, load_language_model
+from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
+from textgym.models.decoding.prefix_cache import last_hidden
+from textgym.models.decoding.sampling import Sample, log_prob_and_entropy, log_probs_of, sample_tokens
+from textgym.spaces import TokenSpace
+from textgym.types import BoolArray
+
+Critic = Literal["detached", "shared", "separate"]
+_FORBIDDEN = -1e9  # logit of a suppressed token: probability 0, and finite, so that 0 * logit stays 0
+_KIND = "textgym.CausalLMPolicy"
+__all__ = ["CausalLMPolicy", "Critic", "PolicyOptions", "rebuild_model", "spaces_of", "token_observation_space"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PolicyOptions:
+    """How a :class:`CausalLMPolicy` is built from its model; plain data, stored with a checkpoint."""
+
+    critic: Critic = "detached"
+    temperature: float = 1.0
+    precision: Precision = "fp32"
+    lora_rank: int | None = None
+    suppress_tokens: tuple[int, ...] = ()
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    tolerate_mismatch: bool = False
+
+    def __post_init__(self) -> None:
+        if self.critic not in ("detached", "shared", "separate"):
+            raise ValueError(f"expected critic 'detached', 'shared' or 'separate', got {self.critic!r}")
+        if not self.temperature > 0:
+            raise ValueError(
+                f"expected a temperature above 0, got {self.temperature}; use deterministic=True for greedy actions"
+            )
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f"expected precision 'fp32' or 'bf16', got {self.precision!r}")
+
+
+class CausalLMPolicy(ActorCriticPolicy):
+    """Actor-critic policy over tokens for *unmodified* ``stable_baselines3.PPO`` and ``A2C``.
+
+    The observation is the text so far (``input_ids``, ``attention_mask``), an action is the next token. Rollouts keep
+    keys and values (:class:`~textgym.models.decoding.prefix_cache.PrefixCache`), updates run one forward pass per
+    episode (:mod:`~textgym.agents.common.episode_batch`), and one per prompt where episodes share it
+    (:mod:`~textgym.agents.common.prompt_sharing`).
+
+    Actions are drawn from softmax(logits / temperature) and scored by the same distribution. Under Stable-Baselines3
+    randomness comes from the global torch generator, which it seeds.
+
+    Args:
+        observation_space: Dict space of a token-level text environment.
+        action_space: Its ``Discrete`` space; a :class:`~textgym.spaces.TokenSpace` names the tokenizer.
+        lr_schedule: Learning rate as a function of the remaining progress.
+        model: ``"tiny"``, a folder, a Hub id or a Hugging Face causal LM. Default: the model whose tokenizer the
+            environment uses.
+        critic: ``"detached"``: a linear value head that reads the policy's trunk and sends no gradient into it.
+            ``"shared"``: the same with gradients, which on small data pull the trunk away from language.
+            ``"separate"``: a trunk of its own, a copy of the policy's at the start (memory: weights, gradients and
+            optimizer state of a second model). The value head starts at zero in all three.
+        temperature: Divides the logits, in sampling and in scoring.
+        precision: ``"fp32"`` or ``"bf16"`` (autocast; losses stay in fp32).
+        lora_rank: Train low-rank adapters of this rank and the value head only (needs ``textgym[lora]``).
+        suppress_tokens: Ids that are never drawn and have probability 0 when scored.
+        gradient_checkpointing: Recompute activations in the backward pass, for memory.
+        compile: Fuse the passes over whole texts with ``torch.compile``, which takes half a minute at the first update
+            (and a C++ compiler on CPUs). It pays on GPUs and in bf16.
+        tolerate_mismatch: Warn, instead of raising an error, where the first update gives the tokens of the rollout
+            other probabilities than they were drawn with (:mod:`~textgym.agents.common.first_ratio`).
+        optimizer_class, optimizer_kwargs: AdamW by default, with eps 1e-5 and no weight decay.
+        use_sde: Must be false; accepted because Stable-Baselines3 passes it.
+
+    Raises:
+        ModelError: If the context of the model is shorter than the observations, which hold prompt and response, or
+            there is nothing to train.
+        TokenizerMismatchError: If model and environment have different tokenizers.
+        ValueError: For an observation or action space of another kind, or an option out of range.
+    """
+
+    _suppressed: Tensor
+    values_come_later = False  # whoever switches this on computes the values of a separate critic afterwards
+    ended: BoolArray | None = None  # (B,): whose values nobody needs, the next time that values are asked for
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        model: str | Path | PreTrainedModel | CausalLM | None = None,
+        *,
+        critic: Critic = "detached",
+        temperature: float = 1.0,
+        precision: Precision = "fp32",
+        lora_rank: int | None = None,
+        suppress_tokens: Sequence[int] = (),
+        gradient_checkpointing: bool = False,
+        compile: bool = False,
+        tolerate_mismatch: bool = False,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        use_sde: bool = False,
+    ) -> None:
+        check_spaces(observation_space, action_space, use_sde)
+        options = PolicyOptions(
+            critic,
+            temperature,
+            precision,
+            lora_rank,
+            tuple(map(int, suppress_tokens)),
+            gradient_checkpointing,
+            compile,
+            tolerate_mismatch,
+        )
+        assert isinstance(action_space, spaces.Discrete)
+        check_suppressed(options.suppress_tokens, int(action_space.n))
+        if optimizer_kwargs is None:
+            optimizer_kwargs = {"eps": 1e-5, "weight_decay": 0.0} if optimizer_class is torch.optim.AdamW else {}
+        # _build, which the parent's constructor calls, needs these; they are no modules, so they may come first.
+        self._build_arguments = (model, options)
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch=[],
+            features_extractor_class=NoFeatures,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+        del self._build_arguments
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        model, self.options = self._build_arguments
+        if model is None:
+            model = self.action_space.tokenizer if isinstance(self.action_space, TokenSpace) else "tiny"
+        self.model = load_language_model(model, precision=self.options.precision)
+        self.model.precision = self.options.precision  # of a model that is a CausalLM already, too
+        assert isinstance(self.action_space, spaces.Discrete)
+        assert isinstance(self.observation_space, spaces.Dict)
+        _check_tokenizer(self.model, self.action_space)
+        width = self.observation_space["input_ids"].shape
+        assert width is not None
+        self.model.require_context(width[0])
+        self.model.restrict_vocabulary(int(self.action_space.n))
+        if self.options.lora_rank is None:
+            self.model.require_trainable()
+            self.model.hold_masters()
+        self.critic = copy.deepcopy(self.model) if self.options.critic == "separate" else None
+        for network in filter(None, (self.model, self.critic)):
+            if self.options.lora_rank is not None:
+                network.add_lora(self.options.lora_rank)
+            if self.options.gradient_checkpointing:
+                network.recompute_activations()
+            if self.options.compile:
+                network.compile_trunk()
+        suppressed = torch.tensor(self.options.suppress_tokens, dtype=torch.long)
+        self.register_buffer("_suppressed", suppressed, persistent=False)
+        self.value_head = nn.Linear(self.model.hidden_size, 1)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+        self._actor_caches = CachePool(self.model)
+        self._critic_caches = self._actor_caches if self.critic is None else CachePool(self.critic)
+        self._first_ratio = FirstRatio(self.model, self.options.tolerate_mismatch)
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        self.optimizer = self.optimizer_class(trainable, **{"lr": lr_schedule(1), **self.optimizer_kwargs})
+        refuse_bad_steps(self.optimizer)  # of Stable-Baselines3's algorithms, which check nothing
+
+    # ------------------------------------------------------------------ acting
+    def forward(self, obs: dict[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        """Choose a token for every text.
+
+        Args:
+            obs: Batched observations.
+            deterministic: Take the most likely token.
+
+        Returns:
+            Actions (B,), values (B, 1), log-probabilities (B,). Values are 0 while :attr:`values_come_later`.
+        """
+        batch = read_ids(obs)
+        states, logits = self._act(batch)
+        actions, log_probs = _choose(logits, deterministic)
+        if not self.training:
+            self._first_ratio.remember(batch, actions, log_probs)
+        if self.critic is None:
+            values = self.value_head(states)
+        elif self.values_come_later:
+            values = torch.zeros_like(log_probs)[:, None]
+        else:
+            values = self.value_head(self._states(self._critic_caches, batch))
+        return actions, values, log_probs
+
+    def predict_values(self, obs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+        """Values (B, 1) of the observed texts; those that :attr:`ended` names are not read, and have value 0."""
+        ids, lengths = read_ids(obs)
+        ended = torch.zeros_like(lengths, dtype=torch.bool)
+        if self.ended is not None and len(self.ended) == len(ids):
+            ended, self.ended = torch.as_tensor(self.ended, device=ids.device), None
+            if ended.all():
+                return torch.zeros(len(ids), 1, device=ids.device)
+        # One token stands for a text that ended: a cache wants as many rows as there are environments.
+        states = self._states(self._critic_caches, TextBatch(ids, lengths.masked_fill(ended, 1)))
+        values: Tensor = self.value_head(states).masked_fill(ended[:, None], 0.0)
+        return values
+
+    def get_distribution(self, obs: dict[str, Tensor]) -> Distribution:  # type: ignore[override]
+        """The categorical distribution of the next token."""
+        _, logits = self._act(read_ids(obs))
+        return self.action_dist.proba_distribution(action_logits=logits)
+
+    def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
+        _, logits = self._act(read_ids(observation))
+        return _choose(logits, deterministic).tokens
+
+    # ---------------------------------------------------------------- learning
+    def evaluate_actions(  # type: ignore[override]
+        self, obs: dict[str, Tensor] | EpisodeBatch, actions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Score given actions, with gradients.
+
+        Args:
+            obs: Batched observations, or an :class:`EpisodeBatch` from :class:`EpisodeRolloutBuffer`.
+            actions: (N,) or (N, 1) ids.
+
+        Returns:
+            Values (N, 1), log-probabilities (N,), entropies (N,).
+
+        Raises:
+            ModelError: At the first update, if the log-probabilities are not those of the rollout.
+        """
+        batch = obs if isinstance(obs, EpisodeBatch) else share_prefixes(*read_observation(obs))
+        states = hidden_states(self.model, batch)  # (N, H)
+        log_probs, entropy = log_prob_and_entropy(self.action_logits(states), actions.long().flatten())
+        if self.training:
+            self._first_ratio.compare(batch, actions, log_probs)
+        if self.critic is not None:
+            return self.critic_values(batch), log_probs, entropy
+        return self.value_head(states.detach() if self.options.critic == "detached" else states), log_probs, entropy
+
+    def critic_values(self, batch: EpisodeBatch) -> Tensor:
+        """Values (N, 1) by the separate critic."""
+        values: Tensor = self.value_head(hidden_states(self.critic or self.model, batch))
+        return values
+
+    def action_logits(self, states: Tensor, model: CausalLM | None = None) -> Tensor:
+        """Logits (..., V) of the distribution that actions are drawn from, given hidden states (..., H).
+
+        ``model`` is the one whose head is meant, such as the reference's; temperature and suppressed tokens apply to it
+        too.
+        """
+        logits = (model or self.model).logits(states)
+        if self.options.temperature != 1.0:
+            logits = logits / self.options.temperature
+        if self.options.suppress_tokens:
+            logits = logits.index_fill(-1, self._suppressed, _FORBIDDEN)
+        return logits
+
+    # ------------------------------------------------------------------- state
+    def set_training_mode(self, mode: bool) -> None:
+        """Switch modes; before an update (``True``) everything cached is dropped. Dropout stays off in both."""
+        super().set_training_mode(mode)
+        if mode:
+            self._actor_caches.clear()
+            self._critic_caches.clear()
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load weights and drop everything cached."""
+        self.drop_caches()
+        return super().load_state_dict(*args, **kwargs)
+
+    def drop_caches(self) -> None:
+        """Forget cached keys and values, and whatever else was made to decode.
+
+        Needed after a write through ``parameter.data`` into parts of parameters, and after PEFT's own calls that merge,
+        switch or disable adapters; other changes are noticed.
+        """
+        self._actor_caches.reset()
+        self._critic_caches.reset()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the language model as a Hugging Face folder that ``AutoModelForCausalLM.from_pretrained`` opens.
+
+        It gets a model card, unless there is a ``README.md`` already.
+        """
+        self.model.save_pretrained(folder)
+        if not (Path(folder) / CARD).exists():
+            write_card(
+                Path(folder),
+                method="reinforcement learning with textgym, as a Stable-Baselines3 policy",
+                start_model=self.model.source or f"a {type(self.model.network).__name__}, given as a module",
+                facts=[("Temperature it acted at", str(self.options.temperature))],
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole policy to a folder of JSON and safetensors."""
+        buffers = [name for name, _ in self.named_buffers()]
+        tensors = unique_tensors(self.state_dict())
+        write_checkpoint(Path(path), tensors, self.describe(), self.save_config, may_be_infinite=buffers)
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "auto") -> CausalLMPolicy:
+        """Load a folder that :meth:`save` wrote. Nothing is unpickled.
+
+        Raises:
+            CheckpointError: If the folder is damaged or holds something else.
+        """
+        tensors, record = read_checkpoint(Path(path), _KIND)
+        check_policy_record(record)
+        model = rebuild_model(record, Path(path))
+        policy = cls(*spaces_of(record), _zero_schedule, model, **record["options"])
+        policy.model.source = record["source"] or model.source
+        load_unique(policy, tensors, Path(path))
+        return policy.to(get_device(device))
+
+    def describe(self) -> dict[str, Any]:
+        """Everything but the weights, as JSON."""
+        assert isinstance(self.action_space, spaces.Discrete)
+        assert isinstance(self.observation_space, spaces.Dict)
+        shape, prompt = self.observation_space["input_ids"].shape, self.observation_space.get("prompt_length")
+        assert shape is not None
+        tokens = self.action_space
+        return {
+            "kind": _KIND,
+            "options": dataclasses.asdict(self.options),
+            "width": shape[0],
+            "longest_prompt": int(prompt.high[0]) if isinstance(prompt, spaces.Box) else shape[0],
+            "dtype": str(next(self.model.network.parameters()).dtype).removeprefix("torch."),
+            "actions": int(tokens.n),
+            "tokenizer": [tokens.tokenizer, tokens.fingerprint] if isinstance(tokens, TokenSpace) else None,
+            "source": self.model.source,
+        }
+
+    def save_config(self, folder: Path) -> None:
+        """Write the model's configuration and tokenizer, without weights, into ``folder/model``."""
+        with self.model.original_config():
+            self.model.network.config.save_pretrained(folder / "model")
+        if self.model.source is not None:
+            self.model.tokenizer.save(folder / "model")
+        if self.model.adapter is not None and self.options.lora_rank is None:
+            self.model.adapter.active_peft_config.save_pretrained(folder / "adapter")
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": _zero_schedule,
+            "model": self.model.source or self.model,
+            **dataclasses.asdict(self.options),
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
+        }
+
+    def _act(self, batch: TextBatch) -> tuple[Tensor, Tensor]:
+        """The policy's states (B, H) and logits (B, V)."""
+        states = self._states(self._actor_caches, batch)
+        head = self.model if torch.is_grad_enabled() else self._actor_caches.decoder.current
+        return states, self.action_logits(states, head)
+
+    def _states(self, caches: CachePool, batch: TextBatch) -> Tensor:
+        return last_hidden(caches.model, *batch) if torch.is_grad_enabled() else caches.hidden(*batch)
+
+
+def _choose(logits: Tensor, deterministic: bool) -> Sample:
+    if not deterministic:
+        return sample_tokens(logits)
+    tokens = logits.argmax(-1)
+    return Sample(tokens, log_probs_of(logits, tokens))
+
+
+def _zero_schedule(_: float) -> float:
+    return 0.0
+
+
+def _check_tokenizer(model: CausalLM, action_space: spaces.Discrete) -> None:
+    if not isinstance(action_space, TokenSpace) or model.source is None:
+        return
+    tokenizer = model.tokenizer
+    if tokenizer.fingerprint != action_space.fingerprint:
+        raise TokenizerMismatchError(
+            f"expected a model with the environment's tokenizer {action_space.tokenizer!r}, got {model.source!r} with "
+            f"another one; make the environment with model={model.source!r}"
+        )

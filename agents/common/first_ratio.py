@@ -1,0 +1,131 @@
+"""Whether the first update gives the tokens of a rollout the probabilities that they were drawn with.
+
+PPO's ratio is 1 there. Anything else means that sampling (one token at a time, from cached keys and values) and
+training (whole texts) compute different models, which no loss curve shows. It is found before anything is trained.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textgym.agents.common.episode_batch import EpisodeBatch
+from textgym.agents.common.observations import TextBatch
+from textgym.errors import ModelError
+from textgym.models.causal_lm import CausalLM
+from textgym.models.weights import WeightsWatch
+
+# |ratio - 1| beyond which rounding is no explanation: (warning, error). In half precision a single token can be off by
+# a step of its logit, 1/16 at 10, so that it is the mean that counts; in fp32 it is the largest.
+_FULL, _HALF = (1e-4, 1e-2), (2e-2, 1e-1)
+_STEPS = 256  # of a rollout among which the remembered texts are spread
+_IDS = 2**22  # remembered at most, 4 bytes each
+
+RATIO = "the first update to give the tokens of the rollout the probabilities that they were drawn with"
+KL = "the policy to be its reference before the first update (KL 0)"
+
+
+class FirstRatio:
+    """Remembers texts of a rollout with the log-probabilities of their actions, for the first pass of the next update.
+
+    It looks once. It goes on remembering where an update had none of its texts, or weights that others changed.
+
+    Args:
+        model: The policy's.
+        tolerate: Warn where it would be an error.
+    """
+
+    def __init__(self, model: CausalLM, tolerate: bool = False) -> None:
+        self.model, self.tolerate = model, tolerate
+        self._is_done = False
+        self._watch: WeightsWatch | None = None
+        self._steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self._left = _IDS
+
+    def remember(self, batch: TextBatch, actions: Tensor, log_probs: Tensor) -> None:
+        """Take note of a few texts (B, L) with actions and log-probabilities (B,); of others at each step."""
+        if self._is_done or self._left <= 0:
+            return
+        self._watch = self._watch or WeightsWatch(self.model)
+        rows, width = batch.input_ids.shape
+        count = min(rows, max(1, _IDS // (_STEPS * width)))
+        chosen = (torch.arange(count, device=actions.device) + len(self._steps) * count) % rows
+        ids, lengths = batch.input_ids[chosen].int(), batch.lengths[chosen]
+        self._steps.append((ids, lengths, actions[chosen], log_probs[chosen].detach()))
+        self._left -= count * width
+
+    def compare(self, batch: EpisodeBatch, actions: Tensor, log_probs: Tensor) -> None:
+        """Look at the log-probabilities (N,) that an update gives to actions (N,).
+
+        Raises:
+            ModelError: They are others than in the rollout.
+        """
+        if self._is_done or self._watch is None:
+            return
+        known = {} if self._watch.sees_change() else self._known()
+        self._forget()
+        found = [(n, known[key]) for n, key in enumerate(_keys(batch, actions)) if key in known] if known else []
+        if found:
+            self._is_done = True
+            places, before = zip(*found, strict=True)
+            now = log_probs.detach().double().cpu()[list(places)]
+            check_equal(now - torch.tensor(before, dtype=torch.float64), self.model, RATIO, self.tolerate)
+
+    def _known(self) -> dict[bytes, float]:
+        """Log-probabilities by text and action."""
+        known: dict[bytes, float] = {}
+        for ids, lengths, actions, log_probs in self._steps:
+            every = torch.arange(len(lengths), device=lengths.device)
+            keys = _keys(EpisodeBatch(ids, every, lengths - 1), actions)
+            known |= zip(keys, log_probs.tolist(), strict=True)
+        return known
+
+    def _forget(self) -> None:
+        self._watch, self._steps, self._left = None, [], _IDS
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FirstRatio, (self.model, self.tolerate)  # a copy looks for itself
+
+
+def _keys(batch: EpisodeBatch, actions: Tensor) -> list[bytes]:
+    """What identifies each transition (N): its text and its action."""
+    ids, rows, ends, chosen = (
+        tensor.cpu().numpy().astype(np.int32)
+        for tensor in (batch.input_ids, batch.rows, batch.positions + 1, actions.flatten())
+    )
+    return [ids[row, :end].tobytes() + action.tobytes() for row, end, action in zip(rows, ends, chosen, strict=True)]
+
+
+def check_equal(log_ratio: Tensor, model: CausalLM, expected: str, tolerate: bool = False) -> None:
+    """Warn or raise where two computations of the same log-probabilities differ by more than rounding.
+
+    Args:
+        log_ratio: (N,) their differences.
+        model: What computed them.
+        expected: What was expected, for the message: :data:`RATIO` or :data:`KL`.
+        tolerate: Warn where it would be an error.
+
+    Raises:
+        ModelError: The differences are so large that training would learn from wrong numbers.
+    """
+    bound, limit = _HALF if model.rounds_to_half else _FULL
+    deviations = log_ratio.detach().double().expm1().abs()
+    off = float(deviations.mean() if model.rounds_to_half else deviations.max())
+    if not off > bound:  # NaN is told as such by the loss
+        return
+    name = f"{type(model.network).__name__} {model.source or '(given as a module)'} in {model.precision}"
+    message = (
+        f"expected {expected}, got |ratio - 1| = {off:.2g} (rounding explains {bound:g}) with {name}: the model is "
+        "computed in different ways. Please report it to the developers of textgym, with the model's config.json, this "
+        "message and the versions of torch and transformers"
+    )
+    if off > limit and not tolerate:
+        raise ModelError(
+            f"{message}. Nothing was trained; to train nevertheless, pass policy_kwargs={{'tolerate_mismatch': True}} "
+            "(textgym train --tolerate-mismatch)"
+        )
+    warnings.warn(message, stacklevel=3)

@@ -1,0 +1,110 @@
+"""What a checkpoint says about a policy, besides its weights: checked, and made into spaces and a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from textgym.errors import CheckpointError, TextGymError
+from textgym.hub import is_adapter
+from textgym.models.adapters import rebuild_adapter
+from textgym.models.causal_lm import CausalLM
+from textgym.models.proportions import proportionate
+from textgym.models.stored_values import (
+    Check,
+    check_fields,
+    fields,
+    integer,
+    listed,
+    number,
+    optional,
+    positive,
+    text,
+    truth,
+)
+from textgym.spaces import TokenIds, TokenSpace
+
+_DTYPES = {name: getattr(torch, name) for name in ("float64", "float32", "float16", "bfloat16")}
+_OPTIONS: Mapping[str, Check] = {
+    "critic": lambda value: value in ("detached", "shared", "separate"),
+    "temperature": number,
+    "precision": lambda value: value in ("fp32", "bf16"),
+    "lora_rank": optional(positive),
+    "suppress_tokens": listed(integer),
+    "gradient_checkpointing": truth,
+    "compile": truth,
+    "tolerate_mismatch": truth,
+}
+_RECORD: Mapping[str, Check] = {
+    "kind": text,
+    # Checkpoints of before the option go on.
+    "options": lambda value: isinstance(value, dict) and fields(_OPTIONS)({"tolerate_mismatch": False, **value}),
+    "width": positive,
+    "longest_prompt": positive,
+    "dtype": lambda value: isinstance(value, str) and value in _DTYPES,
+    "actions": positive,
+    "tokenizer": optional(lambda value: listed(text)(value) and len(value) == 2),  # type: ignore[arg-type]
+    "source": optional(text),
+}
+
+
+def check_policy_record(record: Mapping[str, Any]) -> None:
+    """Check that a record holds what ``CausalLMPolicy.describe`` gives, and nothing else.
+
+    Raises:
+        CheckpointError: Something is unknown, missing, or of another kind.
+    """
+    check_fields(record, _RECORD, "parts of a policy")
+
+
+def token_observation_space(width: int, vocabulary: int, longest_prompt: int) -> spaces.Dict:
+    """The observation space of token-level environments: texts of up to ``width`` tokens."""
+    parts: dict[str, spaces.Space[Any]] = {
+        "input_ids": TokenIds(vocabulary, width),
+        "attention_mask": spaces.Box(0, 1, (width,), np.int8),
+        "prompt_length": spaces.Box(0, longest_prompt, (1,), np.int64),
+    }
+    return spaces.Dict(parts)
+
+
+def spaces_of(record: dict[str, Any]) -> tuple[spaces.Dict, spaces.Discrete]:
+    """The spaces that :meth:`CausalLMPolicy.describe` recorded."""
+    actions = record["actions"]
+    tokens = TokenSpace(actions, *record["tokenizer"]) if record["tokenizer"] else spaces.Discrete(actions)
+    return token_observation_space(record["width"], actions, record["longest_prompt"]), tokens
+
+
+def rebuild_model(record: dict[str, Any], folder: Path) -> CausalLM:
+    """The model of a checkpoint with fresh weights, from its configuration.
+
+    Raises:
+        CheckpointError: If transformers does not know its architecture.
+    """
+    # The type of the weights is not always the one that their configuration names.
+    dtype = _DTYPES[record["dtype"]]
+    try:
+        with proportionate(folder / "model", folder):
+            config = AutoConfig.from_pretrained(folder / "model", trust_remote_code=False)
+            with torch.device("meta"):  # first without memory, which is counted before it is taken
+                AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        network = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    except TextGymError:
+        raise
+    except ValueError as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"expected a causal LM that transformers knows in {folder / 'model'}, got another one ({reason}); "
+            "code from a checkpoint is not run: register the classes of the model before loading"
+        ) from error
+    has_tokenizer = (folder / "model" / "tokenizer.json").is_file()
+    wrapper = rebuild_adapter(network, folder / "adapter") if is_adapter(folder / "adapter") else None
+    model = CausalLM(network, str(folder / "model") if has_tokenizer else None, record["options"]["precision"])
+    if wrapper is not None:
+        model.adopt_adapter(wrapper)
+    return model

@@ -1,0 +1,60 @@
+"""One pass over a prompt for all the texts that begin with it.
+
+Responses to one prompt, or texts after the same examples, repeat their beginning in every row. Keys and values of the
+beginning are computed once and copied to its rows, through which gradients flow back and add up::
+
+    rows (E, T)              prompts (U, P)      the rest (E, R)
+    [p p p p p a b c]        [p p p p p]         [a b c]
+    [p p p p p d e]     ->                       [d e]
+    [q q q f]                [q q q]             [f]
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textgym.agents.common.episode_batch import EpisodeBatch
+from textgym.models.causal_lm import CausalLM
+from textgym.models.decoding.continuation import Prompts, continued
+from textgym.types import IntArray
+
+_WORTH_IT = 0.75  # share of the tokens that may be left for two passes to be faster than one
+
+
+def hidden_states(model: CausalLM, batch: EpisodeBatch) -> Tensor:
+    """Hidden states (N, H) that the actions of a batch follow from, with gradients."""
+    shareable = model.can_continue_with_gradients(batch.input_ids.shape[1])
+    prompts = shared_prompts(batch, model.fill_id) if shareable else None
+    if prompts is None:
+        return batch.gather(model.hidden(batch.input_ids))
+    states = continued(model, batch.input_ids, prompts)
+    places = batch.positions - prompts.lengths[batch.rows] + 1  # 0 is the last token of the beginning
+    return states[batch.rows, places]
+
+
+def shared_prompts(batch: EpisodeBatch, fill_id: int = 0) -> Prompts | None:
+    """What stands before the first action of each text; ``None`` where too little of it is shared to gain by."""
+    ids, rows = batch.input_ids.cpu().numpy(), batch.rows.cpu().numpy()
+    ends = batch.positions.cpu().numpy() + 1
+    lengths, totals = np.full(len(ids), ids.shape[1]), np.zeros(len(ids), dtype=np.int64)
+    np.minimum.at(lengths, rows, ends)
+    np.maximum.at(totals, rows, ends)
+    seen: dict[bytes, int] = {}
+    which = [seen.setdefault(row[:size].tobytes(), len(seen)) for row, size in zip(ids, lengths, strict=True)]
+    width, rest = int(lengths.max()), int((totals - lengths).max())
+    if len(seen) * width + len(ids) * rest > _WORTH_IT * ids.size:
+        return None
+    return _prompts(ids, np.array(which), lengths, rest, fill_id, batch.input_ids.device)
+
+
+def _prompts(
+    ids: IntArray, which: IntArray, lengths: IntArray, rest: int, fill_id: int, device: torch.device
+) -> Prompts:
+    """Cut the first copy of every beginning out of ``ids`` (E, T)."""
+    _, first = np.unique(which, return_index=True)
+    width = int(lengths.max())
+    padding = np.arange(width) >= lengths[first, None]
+    cut = torch.from_numpy(np.where(padding, fill_id, ids[first, :width]))
+    return Prompts(cut.to(device), torch.from_numpy(which).to(device), torch.from_numpy(lengths).to(device), rest)

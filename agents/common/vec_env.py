@@ -1,0 +1,331 @@
+"""Gymnasium's native vector environments as a Stable-Baselines3 ``VecEnv``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from stable_baselines3.common.vec_env import (
+    VecCheckNan,
+    VecEnv,
+    VecEnvWrapper,
+    VecMonitor,
+    VecNormalize,
+)
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+from textgym.envs.limits import use_a_budget
+from textgym.errors import CheckpointError
+from textgym.spaces import TokenSpace
+
+
+def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kwargs: Any) -> VecMonitor:
+    """Make ``n_envs`` copies of a token-level environment for a Stable-Baselines3 algorithm.
+
+    Args:
+        env_id: A registered id, such as ``"TextSumm-v0"``.
+        n_envs: Number of copies.
+        seed: Copy ``i`` is seeded with ``seed + i`` at the first reset; ``None`` leaves them to chance.
+        env_kwargs: Arguments of the environment; a ``reward`` may be a callable.
+
+    Returns:
+        A ``VecMonitor`` (SB3 logs no episode rewards without one) around a :class:`GymVecEnv`.
+
+    Raises:
+        ValueError: Actions of the environment are whole texts, for which SB3 has no policies.
+    """
+    try:
+        envs = gym.make_vec(env_id, num_envs=n_envs, **env_kwargs)
+    except TypeError as error:
+        if not _is_episode_level(env_id):
+            raise
+        # That `model` is unknown does not tell what is wrong.
+        raise ValueError(_whole_texts(env_id)) from error
+    venv = GymVecEnv(envs)
+    if seed is not None:
+        venv.seed(seed)
+    monitor = VecMonitor(venv)
+    monitor.reset_infos = venv.reset_infos  # SB3's wrappers do not pass these on
+    return monitor
+
+
+class GymVecEnv(VecEnv):
+    """Stable-Baselines3's face of a Gymnasium vector environment with autoreset mode ``SAME_STEP``.
+
+    ``infos[i]`` is an empty dict until copy ``i`` ends; then it holds the final info of the episode, the last
+    observation as ``terminal_observation``, and ``TimeLimit.truncated``. What the environment reports at a reset is in
+    ``reset_infos``.
+
+    Args:
+        env: The environment; ``SyncVectorEnv(..., autoreset_mode=AutoresetMode.SAME_STEP)`` works too.
+
+    Raises:
+        TypeError: ``env`` is no vector environment.
+        ValueError: Its actions are whole texts, or it resets in another mode, in which SB3 would learn from wrong
+            transitions.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        if not isinstance(env, VectorEnv):
+            raise TypeError(
+                f"expected a gymnasium VectorEnv, got {type(env).__name__}; make it with gymnasium.make_vec"
+            )
+        mode = env.metadata.get("autoreset_mode")
+        if mode is not AutoresetMode.SAME_STEP:
+            raise ValueError(f"expected autoreset mode SAME_STEP, got {mode}; make the environment with that mode")
+        if isinstance(env.single_action_space, gym.spaces.Text):
+            raise ValueError(_whole_texts(env.spec.id if env.spec else type(env).__name__))
+        self.env = env
+        self.spec = env.spec
+        self._actions: Any = None
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def reset(self) -> VecEnvObs:
+        """Reset all copies with the seeds and options set before; shape of every array ``(num_envs, ...)``."""
+        seeds = self._seeds if any(seed is not None for seed in self._seeds) else None
+        observations, infos = self.env.reset(seed=cast("int | None", seeds), options=_merge(self._options))
+        self.reset_infos[:] = [_row_info(infos, row) for row in range(self.num_envs)]
+        self._reset_seeds()
+        self._reset_options()
+        return cast("VecEnvObs", observations)
+
+    def step_async(self, actions: np.ndarray[Any, Any]) -> None:
+        """Remember the actions for :meth:`step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Step all copies; rewards are float32, as SB3's buffers hold them."""
+        observations, rewards, terminations, truncations, infos = self.env.step(self._actions)
+        dones = np.logical_or(terminations, truncations)
+        rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for row in dones.nonzero()[0].tolist():
+            rows[row] = self._final_info(infos, row, bool(truncations[row] and not terminations[row]))
+            self.reset_infos[row] = _row_info(infos, row, skip=("final_obs", "final_info"))
+        return cast("VecEnvObs", observations), rewards.astype(np.float32), dones, rows
+
+    def observation(self) -> VecEnvObs:
+        """Return the current observations again, for an algorithm that resumes."""
+        return cast("VecEnvObs", self._resumable().observation())
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the state of the environment, for a bit-exact resume."""
+        return cast("dict[str, Any]", self._resumable().get_state())
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Bring the environment back to a state of :meth:`get_state`."""
+        self._resumable().set_state(dict(state))
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Return an attribute; copies share one environment object, so they share its value."""
+        value = getattr(self.env, attr_name) if hasattr(self.env, attr_name) else getattr(self.env.unwrapped, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Set an attribute of all copies (they cannot differ).
+
+        Raises:
+            ValueError: ``indices`` names some copies only.
+        """
+        self._require_all(indices, "set_attr")
+        setattr(self.env.unwrapped, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Call a method once, for all copies; every copy gets its result.
+
+        Raises:
+            ValueError: ``indices`` names some copies only.
+        """
+        self._require_all(indices, "env_method")
+        result = getattr(self.env.unwrapped, method_name)(*method_args, **method_kwargs)
+        return [result] * self.num_envs
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
+    ) -> list[bool]:
+        """Say for each copy that it has no single-environment wrapper."""
+        return [False for _ in self._get_indices(indices)]
+
+    def get_images(self) -> Sequence[np.ndarray[Any, Any] | None]:
+        """Text has no images."""
+        return [None] * self.num_envs
+
+    def _final_info(self, infos: Mapping[str, Any], row: int, truncated: bool) -> dict[str, Any]:
+        """Return the last info of a copy in SB3's form."""
+        info = _row_info(infos["final_info"], row)
+        if truncated and "text" not in info and isinstance(self.action_space, TokenSpace):
+            raise ValueError(use_a_budget("one that was cut by a limit of steps"))
+        return info | {"terminal_observation": infos["final_obs"][row], "TimeLimit.truncated": truncated}
+
+    def _resumable(self) -> Any:
+        """Return the environment if its state can be saved."""
+        env = self.env.unwrapped
+        if not hasattr(env, "get_state"):
+            raise TypeError(f"expected an environment with get_state and set_state, got {type(env).__name__}")
+        return env
+
+    def _require_all(self, indices: VecEnvIndices, method: str) -> None:
+        """Copies live in one object, so a call for some of them is a mistake."""
+        if len(list(self._get_indices(indices))) != self.num_envs:
+            raise ValueError(
+                f"expected {method} for all {self.num_envs} copies, got indices {indices!r}; leave them out"
+            )
+
+
+def get_vec_state(venv: VecEnv) -> dict[str, Any]:
+    """Return the state of an environment: arrays, lists and numbers only.
+
+    ``"env"`` is the state of the copies of a ``make_vec_env`` environment, ``"wrappers"`` are the running sums of every
+    ``VecMonitor`` and ``VecNormalize`` around it, outermost first. What cannot be read is left out, with a warning.
+    """
+    state: dict[str, Any] = {"wrappers": [_read_sums(layer) for layer in _layers(venv) if _has_sums(layer)]}
+    if unsaved := _unsaved_wrappers(venv):
+        warnings.warn(
+            f"the state of {', '.join(unsaved)} is not saved, if there is any: a run that goes on may then differ",
+            stacklevel=2,
+        )
+    try:
+        state["env"] = _adapter(venv).get_state()
+    except TypeError as error:
+        warnings.warn(f"a run that goes on from here begins with new texts: {error}", stacklevel=2)
+    return state
+
+
+def set_vec_state(venv: VecEnv, state: Mapping[str, Any]) -> VecEnvObs | None:
+    """Bring an environment back to a state of :func:`get_vec_state`.
+
+    Returns:
+        Its current observations; ``None`` if the state of the copies was not saved.
+
+    Raises:
+        CheckpointError: A ``VecNormalize`` was there and is not, or the other way round.
+    """
+    for kind in (VecMonitor, VecNormalize):
+        layers = [layer for layer in _layers(venv) if isinstance(layer, kind)]
+        saved = [sums for sums in state["wrappers"] if sums["wrapper"] == kind.__name__]
+        if kind is VecNormalize and len(layers) != len(saved):
+            raise CheckpointError(
+                f"expected an environment with {len(saved)} VecNormalize around it, as it was saved, "
+                f"got {len(layers)}; wrap it as before"
+            )
+        for layer, sums in zip(layers, saved, strict=False):  # a monitor only logs: it may come or go
+            _write_sums(layer, sums)
+    if "env" not in state:
+        return None
+    _adapter(venv).set_state(state["env"])
+    return _adapter(venv).observation()
+
+
+def _layers(venv: VecEnv) -> Iterable[VecEnv]:
+    """Yield a VecEnv and everything it wraps, outermost first."""
+    while isinstance(venv, VecEnvWrapper):
+        yield venv
+        venv = venv.venv
+    yield venv
+
+
+def _adapter(venv: VecEnv) -> GymVecEnv:
+    """Return the innermost environment, which must be ours."""
+    base = list(_layers(venv))[-1]
+    if not isinstance(base, GymVecEnv):
+        raise TypeError(
+            f"expected an environment of textgym.agents.common.vec_env.make_vec_env, got {type(base).__name__}"
+        )
+    return base
+
+
+def _token_level(name: str) -> str:
+    return name.replace("Episode-v", "-v")
+
+
+def _is_episode_level(env_id: object) -> bool:
+    """Whether an id is one of the two grains of a task, the one of whole texts."""
+    return (
+        isinstance(env_id, str)
+        and _token_level(env_id) != env_id
+        and {env_id, _token_level(env_id)} <= gym.registry.keys()
+    )
+
+
+def _whole_texts(name: str) -> str:
+    """Say why an environment whose actions are whole texts is none for SB3, and what helps."""
+    token_level = _token_level(name)
+    return (
+        f"expected a token-level environment, got {name!r}, where an action is a whole text; use "
+        f"{token_level if token_level != name else 'TextSumm-v0'!r} here, or gym.make and gym.make_vec for an agent "
+        "that writes whole texts"
+    )
+
+
+def _has_sums(layer: VecEnv) -> bool:
+    return isinstance(layer, VecMonitor | VecNormalize)
+
+
+def _read_sums(layer: VecEnv) -> dict[str, Any]:
+    """Return what a monitor or normalizer has summed up."""
+    if isinstance(layer, VecMonitor):
+        sums = {"episode_returns": layer.episode_returns.copy(), "episode_lengths": layer.episode_lengths.copy()}
+        return {"wrapper": "VecMonitor", **sums}
+    if not isinstance(layer, VecNormalize):
+        raise TypeError(f"expected a VecMonitor or a VecNormalize, got a {type(layer).__name__}; save it yourself")
+    moments = {name: np.array(getattr(layer.ret_rms, name), dtype=np.float64) for name in ("mean", "var", "count")}
+    return {"wrapper": "VecNormalize", "returns": layer.returns.copy(), **moments}
+
+
+def _write_sums(layer: VecEnv, sums: Mapping[str, Any]) -> None:
+    """Give a monitor or normalizer what :func:`_read_sums` returned."""
+    if isinstance(layer, VecMonitor):
+        layer.episode_returns = np.array(sums["episode_returns"], dtype=np.float32)
+        layer.episode_lengths = np.array(sums["episode_lengths"], dtype=np.int32)
+    elif isinstance(layer, VecNormalize):
+        layer.returns = np.array(sums["returns"], dtype=np.float64)
+        layer.ret_rms.mean, layer.ret_rms.var = np.array(sums["mean"]), np.array(sums["var"])
+        layer.ret_rms.count = float(sums["count"])
+
+
+def _unsaved_wrappers(venv: VecEnv) -> list[str]:
+    """Return the names of wrappers that may have a state of their own, outermost first."""
+    known = (VecMonitor, VecNormalize, VecCheckNan)  # the last one keeps no state
+    layers = list(_layers(venv))
+    names = [type(layer).__name__ for layer in layers if isinstance(layer, VecEnvWrapper) and type(layer) not in known]
+    inner = layers[-1].env if isinstance(layers[-1], GymVecEnv) else None
+    while isinstance(inner, VectorWrapper):
+        names.append(type(inner).__name__)
+        inner = inner.env
+    return names
+
+
+def _merge(options: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return SB3's options per copy as the options of one vector environment."""
+    if not any(options):
+        return None
+    if all(set(option) <= {"task_key"} for option in options):
+        return {"task_keys": [option.get("task_key") for option in options]}
+    if any(option != options[0] for option in options):
+        raise ValueError(f"expected the same reset options for all copies (but for task_key), got {list(options)!r}")
+    return dict(options[0])
+
+
+def _row_info(infos: Mapping[str, Any], row: int, skip: Sequence[str] = ()) -> dict[str, Any]:
+    """Return one copy's part of a vector environment's infos, as plain Python values."""
+    info: dict[str, Any] = {}
+    for key, values in infos.items():
+        mask = infos.get(f"_{key}")
+        if mask is None or key in skip or not mask[row]:
+            continue
+        info[key] = _row_info(values, row) if isinstance(values, dict) else _plain(values[row])
+    return info
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy scalars as Python's."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,158 @@
+"""A gradient that is no number never reaches the weights, and what goes wrong is said once, with what to do."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import stable_baselines3
+import torch
+from torch import nn
+
+from textgym.agents.common.health import Watch, clip_gradients, concerns, refuse_bad_steps, require_finite
+from textgym.agents.ppo import PPO
+from textgym.agents.sft import TokenPair, supervised_fine_tune
+from textgym.models.causal_lm import load_language_model
+
+
+def weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(left[name], right[name]) for name in left)
+
+
+def spoil_gradients(parameter: torch.Tensor, call: int, value: float = float("nan")) -> list[int]:
+    """Let the ``call``-th gradient of a parameter be ``value``."""
+    count = [0]
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor:
+        count[0] += 1
+        return torch.full_like(gradient, value) if count[0] == call else gradient
+
+    parameter.register_hook(spoil)
+    return count
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_clipping_refuses_what_is_no_number(value: float) -> None:
+    parameter = nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([3.0, 4.0])
+    assert clip_gradients([parameter], 1.0) == 5.0
+    assert torch.allclose(parameter.grad, torch.tensor([0.6, 0.8]))
+    parameter.grad = torch.tensor([1.0, value])
+    with pytest.raises(FloatingPointError, match=r"expected a finite gradient, got (nan|inf); lower the learning rate"):
+        clip_gradients([parameter], 1.0)
+
+
+def test_huge_rewards_are_named_instead_of_the_learning_rate() -> None:
+    with pytest.raises(FloatingPointError, match=r"rewards are huge \(up to 3e\+12\).*--whiten-rewards") as caught:
+        require_finite("loss", float("inf"), 3e12)
+    assert "learning rate" not in str(caught.value)
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        require_finite("loss", float("nan"), 12.0)
+
+
+def test_ppo_stops_before_the_weights_take_a_bad_gradient(make_agent: Any, tmp_path: Path) -> None:
+    agent: PPO = make_agent()
+    agent.learn(4 * 11)
+    steps = len(list(agent.rollout_buffer.minibatches(agent.batch_size))) * agent.n_epochs
+    count = spoil_gradients(agent.policy.value_head.weight, call=2 * steps)  # the very last one of two iterations
+    seen: list[dict[str, torch.Tensor]] = []
+    step = agent.policy.optimizer.step
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        result = step(*args, **kwargs)
+        seen.append(weights(agent.policy))
+        return result
+
+    agent.policy.optimizer.step = watched  # type: ignore[method-assign]
+    with pytest.raises(FloatingPointError, match="expected a finite gradient"):
+        agent.learn(4 * 11 * 9, reset_num_timesteps=False)
+    assert count[0] == 2 * steps
+    assert same(weights(agent.policy), seen[-1])
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in seen[-1].values())
+
+
+@pytest.mark.parametrize("algorithm", [stable_baselines3.PPO, stable_baselines3.A2C])
+def test_so_do_the_algorithms_of_stable_baselines(algorithm: Any, make_agent: Any) -> None:
+    ours = make_agent()
+    options = {} if algorithm is stable_baselines3.A2C else {"batch_size": 11, "n_epochs": 1}
+    agent = algorithm(type(ours.policy), ours.env, n_steps=11, policy_kwargs=ours.policy_kwargs, seed=0, **options)
+    agent.learn(44)
+    spoil_gradients(agent.policy.value_head.weight, call=1)
+    before = weights(agent.policy)
+    with pytest.raises(FloatingPointError, match="expected a finite gradient"):
+        agent.learn(44)
+    assert same(weights(agent.policy), before)
+
+
+def test_so_does_supervised_fine_tuning(model_folder: Path) -> None:
+    model = load_language_model(model_folder)
+    pairs = [TokenPair([3, 4, 5], [6, 7, 1])] * 4
+    parameter = next(parameter for parameter in model.parameters() if parameter.requires_grad)
+    spoil_gradients(parameter, call=2)
+    done: list[dict[str, torch.Tensor]] = []
+    with pytest.raises(FloatingPointError, match="expected a finite gradient"):
+        supervised_fine_tune(
+            model, pairs, steps=4, batch_size=2, progress=lambda step, loss: done.append(weights(model))
+        )
+    assert len(done) == 1
+    assert same(weights(model), done[0])
+
+
+def test_a_hooked_optimizer_still_steps() -> None:
+    parameter = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([parameter, nn.Parameter(torch.ones(1))], lr=0.5)
+    refuse_bad_steps(optimizer)
+    parameter.grad = torch.ones(1)
+    optimizer.step()
+    assert parameter.item() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("metrics", "signs"),
+    [
+        ({"kl": 130.0, "length": 48.0, "entropy": 1.0}, ["kl"]),
+        ({"kl": 30.0, "length": 12.0, "entropy": 1.0}, ["kl"]),
+        ({"kl": 30.0, "length": 48.0, "entropy": 1.0}, []),
+        ({"kl": 6.0, "length": 3.0, "entropy": 1.0}, []),
+        ({"kl": 0.0, "length": 48.0, "entropy": 0.0}, ["entropy"]),
+        ({"kl": 0.0, "length": 48.0, "entropy": 0.05}, []),
+        ({"kl": 0.0, "length": 48.0, "entropy": 1.0}, []),
+        ({}, []),
+    ],
+)
+def test_what_is_a_concern(metrics: dict[str, float], signs: list[str]) -> None:
+    assert [sign for sign, _ in concerns(metrics)] == signs
+
+
+def test_each_sign_is_said_once_with_its_remedy() -> None:
+    watch = Watch()
+    record = {"kl": 130.4, "length": 48.0, "entropy": 0.0}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        watch.look(record)
+        watch.look({**record, "kl": 140.0})
+    texts = [str(item.message) for item in caught]
+    assert len(texts) == 2
+    assert "130 nats" in texts[0]
+    assert "--kl-coef" in texts[0]
+    assert "entropy is 0" in texts[1]
+
+
+def test_a_run_on_huge_rewards_says_so(make_agent: Any) -> None:
+    def millions(prompts: Any, responses: Any, examples: Any) -> Any:
+        return np.array([1e6 * len(text) for text in responses])
+
+    agent = make_agent(env={"reward": millions})
+    with pytest.warns(UserWarning, match=r"expected rewards of order 1, got some .*e\+.*whiten_rewards"):
+        agent.learn(4 * 11)
+    scaled = make_agent(env={"reward": millions}, whiten_rewards=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="(?s).*expected rewards of order 1.*")
+        scaled.learn(4 * 11)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from textgym.agents.common.episode_batch import EpisodeBatch
+from textgym.agents.common.prompt_sharing import hidden_states, shared_prompts
+from textgym.models.causal_lm import CausalLM
+
+LONG, SHORT = [5, 6, 7, 8, 9, 10, 11, 12], [20, 21, 22]
+TEXTS = [(LONG, [1, 2, 3]), (LONG, [4, 5]), (SHORT, [6]), (LONG, [7, 8, 9, 10]), (SHORT, []), (LONG, [1, 2])]
+
+
+def batch_of(texts: list[tuple[list[int], list[int]]], noise: int = 0) -> EpisodeBatch:
+    """One transition after the prompt and after each token of the response, shuffled."""
+    width = max(len(prompt) + len(response) for prompt, response in texts)
+    ids = torch.full((len(texts), width), noise)
+    places = []
+    for row, (prompt, response) in enumerate(texts):
+        ids[row, : len(prompt) + len(response)] = torch.tensor([*prompt, *response])
+        places += [(row, len(prompt) - 1 + step) for step in range(len(response) + 1)]
+    order = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))
+    rows, positions = torch.tensor(places)[order].T
+    return EpisodeBatch(ids, rows.contiguous(), positions.contiguous())
+
+
+@pytest.mark.parametrize("kind", ["gpt_neox", "gpt2", "llama"])
+@pytest.mark.parametrize("noise", [0, 3])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_states_and_gradients_are_those_of_whole_texts(
+    kind: str, noise: int, attention: str, make_network: Any
+) -> None:
+    model = CausalLM(make_network(kind, attn_implementation=attention).double())
+    batch = batch_of(TEXTS, noise)
+    assert shared_prompts(batch) is not None
+    weights = torch.linspace(-1, 2, len(batch.rows), dtype=torch.float64)[:, None]
+    found = []
+    for states in (hidden_states(model, batch), batch.gather(model.hidden(batch.input_ids))):
+        model.zero_grad()
+        (states * weights).square().sum().backward()
+        found.append([states, *(parameter.grad for parameter in model.parameters() if parameter.grad is not None)])
+    # transformers computes the eager softmax and Llama's norms in fp32.
+    tolerance = 1e-9 if attention == "sdpa" and kind != "llama" else 1e-3
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+def test_each_prompt_is_read_once(make_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, shapes = CausalLM(make_network()), []
+    original = model.hidden
+
+    def spy(ids: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
+        shapes.append(tuple(ids.shape))
+        return original(ids, *rest, **named)
+
+    monkeypatch.setattr(model, "hidden", spy)
+    hidden_states(model, batch_of(TEXTS))
+    assert shapes == [(2, 8), (6, 4)]
+
+
+def test_texts_of_one_token_need_no_second_pass(make_network: Any) -> None:
+    model, batch = CausalLM(make_network()), batch_of([(LONG, [])] * 4)
+    torch.testing.assert_close(hidden_states(model, batch), batch.gather(model.hidden(batch.input_ids)))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [(LONG, [1, 2]), ([*LONG[:-1], 50], [3, 4])],  # nothing in common before the first action
+        [(SHORT, list(range(20))), (SHORT, list(range(20)))],  # too little in common
+    ],
+)
+def test_one_pass_where_sharing_does_not_pay(texts: list[tuple[list[int], list[int]]]) -> None:
+    assert shared_prompts(batch_of(texts)) is None
+
+
+def test_recomputed_activations_are_left_alone(make_network: Any) -> None:
+    """Keys and values of recomputed layers carry no gradients."""
+    model = CausalLM(make_network())
+    assert model.can_continue_with_gradients(11)
+    model.recompute_activations()
+    assert not model.can_continue_with_gradients(11)

@@ -1,0 +1,78 @@
+"""Sampling for tasks, and the log-probabilities behind the KL."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from textgym.evaluation import sampling as module
+from textgym.evaluation.evaluate import make_exam, sit_exam
+from textgym.evaluation.sampling import Samples, Sampling, log_probs_of_texts, sample_texts
+from textgym.evaluation.setup import load_model
+from textgym.models.causal_lm import CausalLM
+from textgym.tasks import Summarization
+from textgym.types import Example
+
+TASK = Summarization(split="test")
+EXAMPLES = [TASK.dataset[index] for index in range(6)]
+
+
+@pytest.fixture
+def model(lm: str) -> CausalLM:
+    return load_model(lm, "cpu")
+
+
+def test_same_seed_same_texts(model: CausalLM) -> None:
+    settings = Sampling(64, 8, seed=3)
+    first = sample_texts(model, TASK, EXAMPLES, settings)
+    assert sample_texts(model, TASK, EXAMPLES, settings) == first
+    assert sample_texts(model, TASK, EXAMPLES, Sampling(64, 8, seed=4)).ids != first.ids
+
+
+def test_budgets_hold_and_eos_is_no_part_of_a_text(model: CausalLM) -> None:
+    eos = model.tokenizer.eos_ids[0]
+    with torch.no_grad():
+        model.network.get_output_embeddings().weight[eos] *= 40  # now it ends some texts
+    samples = sample_texts(model, TASK, EXAMPLES * 20, Sampling(40, 8))
+    assert max(map(len, samples.prompts)) <= 40
+    assert max(map(len, samples.ids)) <= 8
+    assert samples.ended == [ids[-1] == eos for ids in samples.ids]
+    assert any(samples.ended)
+    assert not any("<eos>" in text for text in samples.texts)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_log_probs_are_those_of_the_bare_model(
+    temperature: float, model: CausalLM, lm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TOKENS_PER_BATCH", 200)  # several padded batches
+    samples = sample_texts(model, TASK, EXAMPLES, Sampling(64, 8))
+    bare = AutoModelForCausalLM.from_pretrained(lm)
+    expected = []
+    for prompt, ids in zip(samples.prompts, samples.ids, strict=True):
+        with torch.no_grad():
+            log_probs = (bare(torch.tensor([prompt + ids])).logits[0] / temperature).log_softmax(-1)
+        expected.append(sum(float(log_probs[len(prompt) - 1 + place, token]) for place, token in enumerate(ids)))
+    assert log_probs_of_texts(model, samples, temperature) == pytest.approx(expected, abs=1e-4)
+
+
+def test_log_prob_of_nothing_is_zero(model: CausalLM) -> None:
+    assert log_probs_of_texts(model, Samples([[5, 6]], [[]], [""], [False])).tolist() == [0]
+
+
+def test_kl_to_itself_is_zero_and_to_a_sharper_model_is_not(model: CausalLM, lm: str) -> None:
+    exam = make_exam(TASK, None, 6, 0, max_prompt_tokens=64, max_new_tokens=8)
+    assert sit_exam(exam, model, "x", model).measures.values["kl"].tolist() == [0] * 6
+    assert np.abs(sit_exam(exam, model, "x", load_model(lm, "cpu")).measures.values["kl"]).max() < 1e-4
+    other = load_model(lm, "cpu")
+    with torch.no_grad():
+        other.network.get_output_embeddings().weight *= 3
+    assert sit_exam(exam, other, "x", model).measures.values["kl"].mean() > 0.1
+    assert "kl" not in sit_exam(exam, model, "x", None).measures.values
+
+
+def test_special_tokens_in_a_document_are_text(model: CausalLM) -> None:
+    samples = sample_texts(model, TASK, [Example("x", "A literal <eos> here.")], Sampling(64, 2))
+    assert not set(samples.prompts[0]) & set(model.tokenizer.eos_ids)

@@ -1,0 +1,112 @@
+"""Settings of commands: plain values, sensible numbers, and names that still mean the same in another folder."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from textgym.cli.generate import GenerateSettings
+from textgym.cli.play import PlaySettings
+from textgym.evaluation.evaluate import EvaluateSettings
+from textgym.evaluation.setup import TaskChoice, located, stable_name, with_budgets
+from textgym.rlhf.demo import DemoSettings
+from textgym.tasks import Summarization
+from textgym.training.reward import RewardSettings
+from textgym.training.run_folder import RunFolder
+from textgym.training.sft import SftSettings
+from textgym.training.train import TrainSettings
+
+BUDGETS = ("max_prompt_tokens", "max_new_tokens")
+COUNTS: dict[Any, tuple[str, ...]] = {
+    EvaluateSettings: ("prompts", *BUDGETS),
+    GenerateSettings: ("prompts", "n", *BUDGETS),
+    PlaySettings: ("choices", "episodes", *BUDGETS),
+    RewardSettings: ("pairs", "epochs", "batch_size", *BUDGETS),
+    SftSettings: ("steps", "batch_size", "limit", "eval_prompts", *BUDGETS),
+    TrainSettings: ("steps", "n_envs", "n_steps", "epochs", "micro_batch_size", "lora_rank", "save_every", *BUDGETS),
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in COUNTS.items() for name in names])
+def test_counts_are_whole_numbers_of_at_least_1(kind: Any, name: str) -> None:
+    for wrong in (0, -3):
+        with pytest.raises(ValueError, match=rf"expected {name} of at least 1, got {wrong}; "):
+            kind(TaskChoice(), **{name: wrong})
+    for wrong in (1.5, "3", True):
+        with pytest.raises(TypeError, match=f"expected a whole number as {name}, got "):
+            kind(TaskChoice(), **{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "wrong"),
+    [
+        (TrainSettings, "learning_rate", 0),
+        (TrainSettings, "learning_rate", math.nan),
+        (TrainSettings, "kl_target", 0.0),
+        (TrainSettings, "kl_coef", -1),
+        (TrainSettings, "gae_lambda", 7),
+        (TrainSettings, "vf_coef", math.inf),
+        (TrainSettings, "batch_size", 1),
+        (TrainSettings, "seed", -1),
+        (TrainSettings, "seed", 2**32),
+        (EvaluateSettings, "temperature", -0.1),
+        (GenerateSettings, "document", " "),
+        (RewardSettings, "noise", -1),
+        (RewardSettings, "held_out", 1),
+        (RewardSettings, "pairs", 1),
+        (SftSettings, "minutes", 0),
+        (SftSettings, "minutes", math.inf),
+    ],
+)
+def test_numbers_out_of_range(kind: Any, name: str, wrong: object) -> None:
+    with pytest.raises(ValueError, match=r"expected .*, got "):
+        kind(TaskChoice(), **{name: wrong})
+
+
+def test_the_demo_checks_its_numbers_too() -> None:
+    with pytest.raises(ValueError, match="expected seed from 0 to 4294967295, got -1"):
+        DemoSettings(seed=-1)
+
+
+def test_numpy_numbers_and_paths_become_plain(tmp_path: Path) -> None:
+    settings = TrainSettings(
+        TaskChoice(data=tmp_path / "x.jsonl"),  # type: ignore[arg-type]
+        model=tmp_path,  # type: ignore[arg-type]
+        steps=np.int64(3),  # type: ignore[arg-type]
+        learning_rate=np.float32(0.5),  # type: ignore[arg-type]
+    )
+    expected = TrainSettings(TaskChoice(data=f"{tmp_path}/x.jsonl"), str(tmp_path), steps=3, learning_rate=0.5)
+    assert json.dumps(asdict(settings)) == json.dumps(asdict(expected))
+    assert RunFolder.create(tmp_path / "run", "train", asdict(settings)).config()["settings"] == asdict(expected)
+
+
+def test_local_files_are_stored_by_absolute_paths(tmp_path: Path) -> None:
+    for name in ("notes.jsonl", "pairs.jsonl"):
+        Path(name).write_text("{}")
+    for name in ("policy", "judge", "tiny", "rouge", "reports"):  # the last three are names of our own
+        Path(name).mkdir()
+    choice = TaskChoice(data="notes.jsonl")
+    train = located(TrainSettings(choice, model="policy", reward="judge"))
+    here = str(tmp_path.resolve())
+    assert (train.choice.data, train.model, train.reward) == (f"{here}/notes.jsonl", f"{here}/policy", f"{here}/judge")
+    assert located(RewardSettings(choice, feedback="pairs.jsonl")).feedback == f"{here}/pairs.jsonl"
+    named = TrainSettings(TaskChoice(data="reports"), model="tiny", reward="rouge")
+    assert located(named) == named
+    foreign = replace(named, choice=TaskChoice(data="owner/name"), model="owner/model", reward="module:attribute")
+    assert located(foreign) == foreign
+    assert stable_name("notes.jsonl") == "notes.jsonl"  # a model is a folder
+
+
+def test_budgets_are_changed_in_a_copy() -> None:
+    task = Summarization(split="test")
+    smaller = with_budgets(task, 40, None)
+    assert (smaller.max_prompt_tokens, smaller.max_new_tokens) == (40, 48)
+    assert task.max_prompt_tokens == 512
+    assert smaller.dataset is task.dataset
+    assert with_budgets(task, None, None) is task

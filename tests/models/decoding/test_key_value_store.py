@@ -1,0 +1,212 @@
+"""The store on its own; together with the cache it is tested in test_prefix_cache.py."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from textgym.models.causal_lm import CausalLM
+from textgym.models.decoding import key_value_store
+from textgym.models.decoding.generation import generate
+from textgym.models.decoding.key_value_store import KeyValueStore
+from textgym.models.decoding.prefix_cache import PrefixCache, last_hidden
+
+
+class Replayed:
+    """A CUDA graph's stand-in: operators on fixed tensors, recorded once and replayed without the Python around them.
+
+    Like the original it refuses a computation that looks at a value.
+    """
+
+    made = 0
+
+    def __init__(self, compute: Callable[[], Tensor], state: Tensor) -> None:
+        before = state.clone()
+        self._graph = make_fx(compute)()
+        state.copy_(before)
+        Replayed.made += 1
+
+    def __call__(self) -> Tensor:
+        output: Tensor = self._graph()
+        return output.clone()
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores record their steps, as they do on a GPU."""
+    original = KeyValueStore.__init__
+
+    def init(store: KeyValueStore, *arguments: Any) -> None:
+        original(store, *arguments)
+        store.is_recorded = store.model.can_be_recorded  # probes record nothing
+
+    monkeypatch.setattr(KeyValueStore, "__init__", init)
+    monkeypatch.setattr(key_value_store, "RecordedStep", Replayed)
+    monkeypatch.setattr(Replayed, "made", 0)
+
+
+def test_equal_new_rows_are_computed_once(make_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = CausalLM(make_network("llama"))
+    store = KeyValueStore(model, 4, 10)
+    shapes: list[tuple[int, ...]] = []
+    original = model.hidden
+    monkeypatch.setattr(
+        model, "hidden", lambda ids, *a, **k: (shapes.append(tuple(ids.shape)), original(ids, *a, **k))[1]
+    )
+    ids = torch.tensor([[1, 2, 3], [1, 2, 9], [1, 2, 3], [1, 2, 7]])
+    with torch.no_grad():
+        states = store.prefill(torch.arange(4), ids, torch.tensor([3, 2, 3, 2]))
+    assert shapes == [(2, 3)]
+    assert torch.equal(states[0], states[2])
+    assert torch.equal(states[1], states[3])
+    assert not torch.equal(states[0], states[1])
+
+
+def expected_logits(oracle: Any, model: CausalLM, rows: Tensor, lengths: Tensor) -> Tensor:
+    """Logits (B, V) after each row by the bare model."""
+    return torch.stack([oracle(model.network, row[:n].tolist()) for row, n in zip(rows, lengths, strict=True)])
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "llama", "qwen3"])
+def test_recorded_steps_equal_the_bare_model(kind: str, make_network: Any, oracle: Any, recorded: None) -> None:
+    model = CausalLM(make_network(kind, max_position_embeddings=256) if kind != "gpt2" else make_network(kind))
+    width = 64 if kind == "gpt2" else 150
+    cache, rng = PrefixCache(model, 3, width), torch.Generator().manual_seed(0)
+    rows = torch.zeros(3, width, dtype=torch.long)
+    lengths = torch.tensor([3, 11, 5])
+    rows[:, :11] = torch.randint(0, 64, (3, 11), generator=rng)
+    for step in range(width - 12):
+        states = cache.hidden(rows, lengths)
+        if step % 13 == 0:
+            expected = torch.stack(
+                [oracle(model.network, row[:n].tolist()) for row, n in zip(rows, lengths, strict=True)]
+            )
+            torch.testing.assert_close(model.logits(states), expected, rtol=0, atol=1e-9)
+        if step == 40:  # a row begins anew
+            rows[1], lengths[1] = 7, 2
+        rows[torch.arange(3), lengths] = torch.randint(0, 64, (3,), generator=rng)
+        lengths = lengths + 1
+    assert Replayed.made == -(-width // 64)  # one for every 64 columns
+
+
+def test_recorded_steps_survive_an_update(make_network: Any, oracle: Any, recorded: None) -> None:
+    """New weights in the old places: what was recorded computes with them."""
+    model = CausalLM(make_network("llama"))
+    cache = PrefixCache(model, 2, 20)
+    rows = torch.arange(40).reshape(2, 20)
+    for _ in range(3):
+        for lengths in (torch.tensor([4, 6]), torch.tensor([5, 7]), torch.tensor([6, 8])):
+            states = cache.hidden(rows, lengths)
+            expected = torch.stack(
+                [oracle(model.network, row[:n].tolist()) for row, n in zip(rows, lengths, strict=True)]
+            )
+            torch.testing.assert_close(model.logits(states), expected, rtol=0, atol=1e-9)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter *= 1.1
+        cache.drop()
+    assert Replayed.made == 1
+
+
+def test_weights_in_new_places_are_recorded_anew(make_network: Any, oracle: Any, recorded: None) -> None:
+    model = CausalLM(make_network("llama"))
+    cache, rows = PrefixCache(model, 2, 20), torch.arange(40).reshape(2, 20)
+    for _ in range(2):
+        for lengths in (torch.tensor([4, 6]), torch.tensor([5, 7])):
+            states = cache.hidden(rows, lengths)
+        expected = expected_logits(oracle, model, rows, torch.tensor([5, 7]))
+        torch.testing.assert_close(model.logits(states), expected, rtol=0, atol=1e-9)
+        for parameter in model.parameters():
+            parameter.data = parameter.data * 1.1
+    assert Replayed.made == 2
+
+
+def test_adapters_switched_off_are_recorded_apart(make_network: Any, oracle: Any, recorded: None) -> None:
+    pytest.importorskip("peft")
+    model = CausalLM(make_network("llama"))
+    model.add_lora(2)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    cache, rows, size = PrefixCache(model, 2, 20), torch.arange(40).reshape(2, 20), 4
+    for off in (False, True, False):
+        with model.without_adapter() if off else nullcontext():
+            for _ in range(2):
+                size += 1
+                states = cache.hidden(rows, torch.tensor([size, size]))
+                expected = last_hidden(model, rows, torch.tensor([size, size]))
+                torch.testing.assert_close(states, expected, rtol=0, atol=1e-9)
+
+
+def test_a_store_goes_as_soon_as_nobody_needs_it(make_network: Any) -> None:
+    model = CausalLM(make_network("llama"))
+    store = KeyValueStore(model, 2, 8)
+    store.prefill(torch.arange(2), torch.full((2, 3), 5), torch.full((2,), 3))
+    store.extend(torch.tensor([4, 5]))
+    keys = weakref.ref(store._layers[0].keys)
+    gc.disable()
+    try:
+        del store
+        assert keys() is None
+    finally:
+        gc.enable()
+
+
+def test_after_inference_mode(make_network: Any) -> None:
+    model = CausalLM(make_network("llama"))
+    cache, rows = PrefixCache(model, 2, 20), torch.arange(40).reshape(2, 20)
+    with torch.inference_mode():
+        cache.hidden(rows, torch.tensor([4, 6]))
+        cache.hidden(rows, torch.tensor([5, 7]))
+    states = cache.hidden(rows, torch.tensor([6, 8]))
+    expected = last_hidden(model, rows, torch.tensor([6, 8]))
+    torch.testing.assert_close(states, expected, rtol=0, atol=1e-9)
+
+
+def test_decoding_where_activations_are_recomputed(make_network: Any) -> None:
+    """In training mode transformers fills no cache then."""
+    model = CausalLM(make_network("llama"))
+    settings: dict[str, Any] = {"max_new_tokens": 6, "eos_ids": [5], "temperature": 0.0}
+    expected = generate(model, [[1, 2], [3]], **settings)
+    model.recompute_activations()
+    model.train()
+    assert generate(model, [[1, 2], [3]], **settings) == expected
+    assert model.trunk.training
+
+
+def test_generation_with_recorded_steps(make_network: Any, recorded: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows idle, begin anew and are dropped while steps are recorded."""
+    model = CausalLM(make_network("llama"))
+    prompts = [[i % 60, *range(2, 2 + i % 7)] for i in range(20)]
+    settings: dict[str, Any] = {"max_new_tokens": 12, "eos_ids": [5, 6, 7], "temperature": 0.0, "batch_size": 6}
+    found = generate(model, prompts, **settings)
+    assert Replayed.made == 1  # rows that are left over are not worth another recording
+    monkeypatch.undo()
+    assert found == generate(model, prompts, **settings)
+    assert len(set(map(len, found))) > 1
+
+
+def test_a_step_that_cannot_be_recorded_is_computed(
+    make_network: Any, oracle: Any, recorded: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(key_value_store, "RecordedStep", refuse)
+    model = CausalLM(make_network("llama"))
+    cache, rows = PrefixCache(model, 1, 20), torch.arange(20)[None]
+    cache.hidden(rows, torch.tensor([4]))
+    with pytest.warns(
+        UserWarning, match="without CUDA graphs, slower: operation not permitted when stream is capturing$"
+    ):
+        states = cache.hidden(rows, torch.tensor([5]))
+    torch.testing.assert_close(model.logits(states)[0], oracle(model.network, list(range(5))), rtol=0, atol=1e-9)
+    cache.hidden(rows, torch.tensor([6]))  # and no second warning

@@ -1,0 +1,102 @@
+"""Commands that are run in a folder of downloads, where files are called like modules."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from textgym.cli import app as cli
+
+OPTIONAL = ("IPython", "apex", "bitsandbytes", "flash_attn", "jax", "kernels", "sitecustomize", "tensorflow", "triton")
+ARGUMENTS = {
+    "envs": [],
+    "demo": ["--model", "./nothing"],
+    "sft": ["--model", "./nothing"],
+    "reward fit": ["--model", "./nothing"],
+    "train": ["--model", "./nothing"],
+    "rlhf": ["--model", "./nothing"],
+    "evaluate": ["--model", "./nothing"],
+    "bench": ["env", "--smoke", "--repetitions", "1"],
+    "generate": ["--text", "x", "--n", "1", "--max-new-tokens", "2"],
+    "play": ["--episodes", "1"],
+    "feedback serve": ["project.db", "--port", "-1"],
+    "feedback sample": ["project.db", "--model", "./nothing"],
+    "doctor": [],
+    "feedback simulate": ["missing.db"],
+    "feedback export": ["missing.db", "x.jsonl"],
+    "feedback import": ["project.db", "votes.jsonl"],
+    "feedback status": ["missing.db"],
+}
+"""How each command is run, so that it comes as far as it can in seconds: most stop at a model that is not there."""
+
+
+def commands(group: object = None, prefix: str = "") -> list[str]:
+    group = typer.main.get_command(cli.app) if group is None else group
+    found = []
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        found += commands(command, f"{prefix}{name} ") if hasattr(command, "commands") else [f"{prefix}{name}"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file for every module that is installed, and some that could be."""
+    folder = tmp_path_factory.mktemp("downloads")
+    installed = {name.partition("/")[0] for name in importlib.metadata.packages_distributions()}
+    for name in installed | set(sys.stdlib_module_names) | set(OPTIONAL):
+        if name.isidentifier() and name != "textgym":
+            (folder / f"{name}.py").write_text(f"open({str(folder / 'run-code')!r}, 'a').write({name + ' '!r})\n")
+    (folder / "matplotlibrc").write_text(
+        f"backend: module://scipy\naxes.prop_cycle: cycler(color=[open({str(folder / 'run-code')!r}, 'a')])\n"
+    )
+    (folder / "votes.jsonl").write_text("{}\n")
+    return folder
+
+
+def run_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as its script does: the first place of the module path is where the script is."""
+    scripts = folder.parent / "bin"
+    scripts.mkdir(exist_ok=True)
+    (scripts / "start.py").write_text("from textgym.cli.app import main\nmain()\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    return subprocess.run(
+        [sys.executable, str(scripts / "start.py"), *arguments],
+        cwd=folder,
+        env=environment,
+        input="",
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+
+
+def test_every_command_is_tried() -> None:
+    assert sorted(commands()) == sorted(ARGUMENTS)
+
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ARGUMENTS if name != "envs"]
+
+
+@pytest.mark.parametrize("command", ["envs", *SLOW])
+def test_no_file_of_the_folder_is_run(command: str, downloads: Path) -> None:
+    shown = run_in(downloads, *command.split(), *ARGUMENTS[command])
+    assert not (downloads / "run-code").exists(), (downloads / "run-code").read_text()
+    assert "Traceback" not in shown.stderr
+    assert command != "envs" or "TextSumm-v0" in shown.stdout
+
+
+@pytest.mark.slow
+def test_a_module_that_the_user_names_is_found_and_brings_nothing_along(downloads: Path) -> None:
+    mark = downloads / "mine.mark"
+    source = f"import scipy, json\nopen({str(mark)!r}, 'w').close()\n"
+    (downloads / "my_own_envs.py").write_text(source)
+    shown = run_in(downloads, "train", "my_own_envs:Nothing-v0")
+    assert mark.exists()
+    assert "expected the id of a text environment" in shown.stderr
+    assert not (downloads / "run-code").exists()

@@ -1,0 +1,89 @@
+"""Texts of a language model for a document, or for prompts of a task."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from textgym import console
+from textgym.evaluation.measures import fixed_examples
+from textgym.evaluation.sampling import Sampling, sample_texts
+from textgym.evaluation.settings import check_settings
+from textgym.evaluation.setup import TaskChoice, load_model, require_context, with_budgets
+from textgym.registration import registered_ids
+from textgym.types import Example, Split
+
+_LOOKS_LIKE_ID = re.compile(r"([\w.]+:)?\w+-v\d+")
+_DEFAULT_ID = "TextSumm-v0"
+_SHOWN_CHARS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateSettings:
+    """Settings of ``textgym generate``.
+
+    Attributes:
+        choice: Task whose prompt is used, and whose examples where there is no document.
+        model: Who writes.
+        document: What to write about; ``None`` takes examples of the split.
+        prompts: How many of them.
+        n: Texts per document.
+        temperature: 0 takes the most likely token at every step.
+    """
+
+    choice: TaskChoice
+    model: str = "tiny"
+    document: str | None = None
+    split: Split = "test"
+    prompts: int = 1
+    n: int = 3
+    temperature: float = 1.0
+    max_prompt_tokens: int | None = None
+    max_new_tokens: int | None = None
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        counts = ("prompts", "n", "max_prompt_tokens", "max_new_tokens")
+        check_settings(self, counts=counts, not_negative=("temperature",))
+        if self.document is not None and not self.document.strip():
+            raise ValueError("expected a document, got an empty text; give one, or an environment to take some from")
+
+
+def split_argument(argument: str | None, text: str | None) -> tuple[str, str | None]:
+    """Return (environment id, document) from the command's argument, which may be either.
+
+    What looks like an id is taken as one, so that a typo in it is found.
+    """
+    if argument is None:
+        return _DEFAULT_ID, text
+    if argument in registered_ids() or _LOOKS_LIKE_ID.fullmatch(argument):
+        return argument, text
+    if text is not None:
+        raise ValueError(f"expected one document, got both {argument[:40]!r} and --text; leave one out")
+    return _DEFAULT_ID, argument
+
+
+def run_generate(settings: GenerateSettings) -> list[str]:
+    """Print ``n`` texts per document."""
+    task = with_budgets(settings.choice.make(settings.split), settings.max_prompt_tokens, settings.max_new_tokens)
+    given = settings.document is not None
+    examples = [Example("given", str(settings.document))] if given else fixed_examples(task.dataset, settings.prompts)
+    model = load_model(settings.model, settings.device)
+    require_context(model, task)
+    sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, settings.temperature, settings.seed)
+    repeated = [example for example in examples for _ in range(settings.n)]
+    texts = sample_texts(model, task, repeated, sampling).texts
+    for place, example in enumerate(examples):
+        if not given:
+            console.heading(example.key)
+            console.say(_shorten(example.prompt), style="dim")
+        for number in range(settings.n):
+            text = " ".join(texts[place * settings.n + number].split())
+            console.say(f"{number + 1}. {text}" if settings.n > 1 else text)
+    return texts
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"

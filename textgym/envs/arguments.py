@@ -1,0 +1,93 @@
+"""What the constructors of all environments share: the task, its reward, and checks of the arguments."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from textgym.envs.limits import use_a_budget
+from textgym.errors import did_you_mean
+from textgym.rewards.core import resolve_reward
+from textgym.security.consent import load_attribute
+from textgym.security.escaping import printable
+from textgym.types import SPLITS, NameOrPath, RewardFn, Split, Task
+
+TaskSource = str | Callable[..., Task]
+EPISODE_ARGUMENTS = ("data", "prompt_column", "reference_column", "split", "reward", "stop", "render_mode")
+TOKEN_ARGUMENTS = (*EPISODE_ARGUMENTS, "model", "max_prompt_tokens", "max_new_tokens")
+RENDER_MODES = ("ansi", "human")
+_logger = logging.getLogger("textgym")
+
+
+def build_task(
+    task: TaskSource, data: NameOrPath | None, prompt_column: str | None, reference_column: str | None, split: Split
+) -> Task:
+    """Make the task of an environment; arguments that are ``None`` are left to the task's own defaults."""
+    if split not in SPLITS:
+        raise ValueError(f"expected a split, one of {', '.join(SPLITS)}, got {split!r}.{did_you_mean(split, SPLITS)}")
+    factory = load_attribute(task) if isinstance(task, str) else task
+    given = {"data": data, "prompt_column": prompt_column, "reference_column": reference_column}
+    made: Task = factory(split=split, **{name: value for name, value in given.items() if value is not None})
+    return made
+
+
+def build_reward(reward: RewardFn | NameOrPath | None, task: Task, data: NameOrPath | None) -> RewardFn:
+    """Resolve the reward of an environment; without one the task's default, said aloud on own data."""
+    if reward is None and data is not None and data != "reports":
+        reason = getattr(task, "default_reward_reason", f"The default reward is {task.default_reward!r}.")
+        _logger.warning("No reward= was given for %s on %r. %s", task.name, os.fspath(data), reason)
+    return resolve_reward(task.default_reward if reward is None else reward, task)
+
+
+def refuse_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise ``TypeError`` for the first argument that an environment does not have."""
+    if "max_episode_steps" in unknown:
+        raise TypeError(use_a_budget(f"max_episode_steps={unknown['max_episode_steps']}"))
+    if unknown:
+        name = next(iter(unknown))
+        raise TypeError(f"expected an argument of this environment, got {name!r}.{did_you_mean(name, known)}")
+
+
+def check_render_mode(render_mode: str | None) -> None:
+    """Raise ``TypeError`` for an unknown way of rendering; Stable-Baselines3 then tries again without one."""
+    if render_mode is not None and render_mode not in RENDER_MODES:
+        raise TypeError(
+            f"expected render_mode None, 'ansi' or 'human', got {render_mode!r}."
+            f"{did_you_mean(render_mode, RENDER_MODES)}"
+        )
+
+
+def check_budget(name: str, value: int | None, default: int) -> int:
+    """Return a positive integer, ``default`` for ``None``."""
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"expected {name} to be a positive integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"expected {name} to be at least 1, got {value}")
+    return int(value)
+
+
+def stops_of(stop: Iterable[str]) -> tuple[str, ...]:
+    """Return stop strings as a tuple; a single string is refused, as it would be read as its characters."""
+    if isinstance(stop, str):
+        raise TypeError(f"expected a sequence of stop strings, got the string {stop!r}; write stop=({stop!r},)")
+    stops = tuple(stop)
+    if not all(isinstance(item, str) and item for item in stops):
+        raise ValueError(f"expected non-empty stop strings, got {stops!r}; remove the empty ones")
+    return stops
+
+
+def transcript(prompt: str, response: str) -> str:
+    """Return prompt and response as they are rendered."""
+    return f"{prompt}\n>>> {response}"
+
+
+def print_frames(frames: Iterable[str]) -> None:
+    """Print what is rendered, as ``render_mode="human"`` does: a blank line between two frames."""
+    sys.stdout.write("\n\n".join(map(printable, frames)) + "\n")

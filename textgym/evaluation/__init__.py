@@ -1,0 +1,1 @@
+"""Sampling texts, scoring them with intervals, comparing models."""

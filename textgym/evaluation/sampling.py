@@ -1,0 +1,131 @@
+"""Texts of a language model for examples of a task, and how likely another model finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from textgym import console
+from textgym.evaluation.setup import encode_prompts
+from textgym.models.causal_lm import CausalLM
+from textgym.models.decoding.generation import generate, pad_rows
+from textgym.types import Example, FloatArray, Task
+
+_TOKENS_PER_BATCH = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """One sampled response per example.
+
+    Attributes:
+        prompts: Prompt ids.
+        ids: Sampled ids, the EOS included where it was reached.
+        texts: The responses as a user sees them.
+        ended: Whether each was ended by EOS (else by the budget).
+    """
+
+    prompts: list[list[int]]
+    ids: list[list[int]]
+    texts: list[str]
+    ended: list[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How texts are sampled; the same settings and seed give the same texts.
+
+    Attributes:
+        max_prompt_tokens, max_new_tokens: Budgets.
+        temperature: Divides the logits; 0 takes the most likely token.
+        seed: Of a generator of its own.
+        batch_size: Texts decoded side by side.
+    """
+
+    max_prompt_tokens: int
+    max_new_tokens: int
+    temperature: float = 1.0
+    seed: int = 0
+    batch_size: int = 64
+
+
+def sample_texts(
+    model: CausalLM, task: Task, examples: Sequence[Example], sampling: Sampling, title: str | None = None
+) -> Samples:
+    """Sample one response per example.
+
+    Args:
+        model: Writes.
+        task: Formats the prompts.
+        examples: What is asked.
+        sampling: Budgets, temperature, seed.
+        title: What the progress bar is called; no bar without.
+    """
+    tokenizer = model.tokenizer
+    prompts = encode_prompts(task, examples, tokenizer, sampling.max_prompt_tokens)
+    generator = torch.Generator(device=model.device).manual_seed(sampling.seed)
+    if title is None:
+        ids = _generate(model, prompts, sampling, generator, None)
+    else:
+        with console.progress(title, len(prompts), "texts") as ticker:
+            ids = _generate(model, prompts, sampling, generator, ticker)
+    ends = set(tokenizer.eos_ids)
+    texts = tokenizer.decode_batch([[token for token in row if token not in ends] for row in ids])
+    return Samples(prompts, ids, texts, [bool(row) and row[-1] in ends for row in ids])
+
+
+def _generate(
+    model: CausalLM,
+    prompts: list[list[int]],
+    sampling: Sampling,
+    generator: torch.Generator,
+    ticker: console.Ticker | None,
+) -> list[list[int]]:
+    return generate(
+        model,
+        prompts,
+        max_new_tokens=sampling.max_new_tokens,
+        eos_ids=model.tokenizer.eos_ids,
+        temperature=sampling.temperature,
+        generator=generator,
+        batch_size=sampling.batch_size,
+        progress=None if ticker is None else ticker.advance,
+    )
+
+
+@torch.no_grad()
+def log_probs_of_texts(model: CausalLM, samples: Samples, temperature: float = 1.0) -> FloatArray:
+    """Return the log-probability of every sampled response given its prompt, shape ``(n,)``, in nats.
+
+    Args:
+        model: Whose probabilities are meant.
+        samples: Prompts and responses.
+        temperature: Above 0; divides the logits.
+    """
+    totals = np.zeros(len(samples.ids))
+    lengths = [len(prompt) + len(ids) for prompt, ids in zip(samples.prompts, samples.ids, strict=True)]
+    for rows in _batches(lengths):
+        texts = [samples.prompts[row] + samples.ids[row] for row in rows]
+        input_ids, _ = pad_rows(texts, model.fill_id, model.device)
+        hidden = model.hidden(input_ids)
+        for place, row in enumerate(rows):
+            start, stop = len(samples.prompts[row]), lengths[row]
+            logits = model.logits(hidden[place, start - 1 : stop - 1]) / temperature  # (R, V)
+            chosen = logits.gather(1, input_ids[place, start:stop, None])[:, 0] - logits.logsumexp(1)
+            totals[row] = float(chosen.double().sum())
+    return totals
+
+
+def _batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Group rows of similar length so that padded batches stay below a number of tokens."""
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        # The first row of a batch is its longest.
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= _TOKENS_PER_BATCH:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches

@@ -1,0 +1,1 @@
+"""Simulated people, and pairs to ask about."""

@@ -1,0 +1,1 @@
+"""Agreement, strengths and learning curves of feedback."""

@@ -1,0 +1,44 @@
+"""How well a reward model does after so many labels: whoever fits one notes it in the store, the dashboard draws it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from textgym.feedback.store.project import FeedbackStore
+from textgym.types import Interval
+
+_SETTING = "accuracy"
+
+
+class AccuracyPoint(NamedTuple):
+    """One fit.
+
+    Attributes:
+        labels: Number of answers it was fitted on.
+        accuracy: Share of held-out comparisons it orders as people did, with its 95 % interval.
+    """
+
+    labels: int
+    accuracy: Interval
+
+
+def add_accuracy(store: FeedbackStore, labels: int, accuracy: Interval) -> None:
+    """Note one fit; a later one on as many labels replaces it.
+
+    Raises:
+        ValueError: The number of labels is negative, or the interval is no interval of shares.
+    """
+    mean, low, high = accuracy
+    if labels < 0 or not 0 <= low <= mean <= high <= 1:
+        raise ValueError(f"expected 0 <= labels and 0 <= low <= mean <= high <= 1, got {labels}, {tuple(accuracy)}")
+    row = [labels, mean, low, high]
+
+    def change(rows: Any) -> list[Any]:
+        return sorted([*(other for other in rows or [] if other[0] != labels), row])
+
+    store.update_setting(_SETTING, change)
+
+
+def accuracy_curve(store: FeedbackStore) -> list[AccuracyPoint]:
+    """Return what was noted, fewest labels first."""
+    return [AccuracyPoint(labels, Interval(*shares)) for labels, *shares in store.setting(_SETTING, [])]

@@ -1,0 +1,1 @@
+"""The project file that collects feedback."""

@@ -1,0 +1,268 @@
+"""The records of feedback: what was asked, what was answered, by whom. No heavy imports here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, get_args
+
+Choice = Literal["a", "b", "tie", "both_bad"]
+Mode = Literal["compare", "rank", "rate", "edit", "natural"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What every record of feedback says: about which example, by whom, when, shown in which order.
+
+    A record that cannot be right is a ``ValueError`` when it is made.
+
+    Attributes:
+        task_key: Key of the example.
+        prompt: Formatted prompt text, as the annotator saw it.
+        annotator: Who answered.
+        generators: Where each response came from, in the order of the responses; empty if nobody knows.
+        time: When, in seconds since 1970 (UTC); ``None`` if nobody knows.
+        seconds: How long the answer took; ``None`` if nobody knows.
+        order_seed: :func:`textgym.feedback.shown_order` says with it in which order the responses were shown; ``None``:
+            as they are listed here.
+    """
+
+    task_key: str = field(kw_only=False)
+    prompt: str = field(kw_only=False)
+    annotator: str = "anonymous"
+    generators: tuple[str, ...] = ()
+    time: float | None = None
+    seconds: float | None = None
+    order_seed: int | None = None
+
+    def _check(self, responses: int) -> None:
+        """Check what all kinds share, for a record about so many responses."""
+        _check_generators(self.generators, responses)
+        if self.time is not None and not math.isfinite(self.time):
+            raise ValueError(f"expected a finite time, got {self.time}; give seconds since 1970, or None")
+        if self.seconds is not None:
+            _check_seconds("seconds", self.seconds)
+
+
+def _is_whole(value: object) -> bool:
+    """Is it an integer? Truth values and numbers such as 2.0 come from outside too."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(Feedback):
+    """One answered question "which response is better?".
+
+    Attributes:
+        response_a, response_b: The two texts.
+        choice: ``"a"``, ``"b"``, ``"tie"`` (equally good) or ``"both_bad"``.
+    """
+
+    response_a: str
+    response_b: str
+    choice: Choice
+
+    def __post_init__(self) -> None:
+        self._check(2)
+        if self.choice not in get_args(Choice):
+            raise ValueError(f"expected choice 'a', 'b', 'tie' or 'both_bad', got {self.choice!r}; correct it")
+
+    @property
+    def responses(self) -> tuple[str, ...]:
+        """Both texts."""
+        return self.response_a, self.response_b
+
+    @property
+    def chosen(self) -> str:
+        """The preferred response (the first one where neither is)."""
+        return self.response_b if self.choice == "b" else self.response_a
+
+    @property
+    def rejected(self) -> str:
+        """The other response."""
+        return self.response_a if self.choice == "b" else self.response_b
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking(Feedback):
+    """``k`` responses put in order.
+
+    Attributes:
+        responses: The texts, two or more.
+        ranks: Place of each, 1 the best, none above ``k``; equal numbers are ties.
+    """
+
+    responses: tuple[str, ...]
+    ranks: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        self._check(len(self.responses))
+        count = len(self.responses)
+        if count < 2 or len(self.ranks) != count:
+            raise ValueError(
+                f"expected two responses or more and one rank for each, got {count} responses and "
+                f"{len(self.ranks)} ranks; give each response its place"
+            )
+        if not all(map(_is_whole, self.ranks)) or min(self.ranks) != 1 or max(self.ranks) > count:
+            raise ValueError(f"expected ranks from 1 (the best) to {count}, got {self.ranks}; correct them")
+
+
+@dataclass(frozen=True, slots=True)
+class Rating(Feedback):
+    """A grade from 1 (worst) to 5 (best).
+
+    Attributes:
+        response: The text.
+        rating: Overall grade, 1 to 5.
+        criteria: Grades by criterion, such as ``{"faithful": 4}``; may be empty.
+    """
+
+    response: str
+    rating: int
+    criteria: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self._check(1)
+        for name, grade in {"rating": self.rating, **self.criteria}.items():
+            if not _is_whole(grade) or grade not in range(1, 6):
+                raise ValueError(f"expected a whole number from 1 to 5 as {name}, got {grade!r}; correct it")
+
+    @property
+    def responses(self) -> tuple[str, ...]:
+        """The one text."""
+        return (self.response,)
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration(Feedback):
+    """A text that somebody wrote, or made better.
+
+    Attributes:
+        response: The text.
+        edited_from: What it was made from; ``None`` if it was written from scratch.
+    """
+
+    response: str
+    edited_from: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self._check(1)
+
+    @property
+    def responses(self) -> tuple[str, ...]:
+        """The one text; ``generators`` says where what it was made from came from."""
+        return (self.response,)
+
+
+@dataclass(frozen=True, slots=True)
+class ImplicitFeedback(Feedback):
+    """What somebody did with a response in natural use, without being asked.
+
+    Attributes:
+        response: The text.
+        position: Place among the responses shown, 0 the first.
+        clicked: Was it opened?
+        dwell_seconds: How long it was looked at; hidden and idle time do not count.
+        scrolled: Share of it that was scrolled through, 0 to 1.
+        copied: Was any of it copied?
+    """
+
+    response: str
+    position: int
+    clicked: bool
+    dwell_seconds: float
+    scrolled: float = field(default=0.0, kw_only=True)
+    copied: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self._check(1)
+        _check_seconds("dwell_seconds", self.dwell_seconds)
+        if self.position < 0:
+            raise ValueError(f"expected a position of 0 or more, got {self.position}; 0 is the first place")
+        if not 0 <= self.scrolled <= 1:
+            raise ValueError(f"expected the scrolled share in [0, 1], got {self.scrolled}; correct it")
+
+    @property
+    def responses(self) -> tuple[str, ...]:
+        """The one text."""
+        return (self.response,)
+
+
+Record = Comparison | Ranking | Rating | Demonstration | ImplicitFeedback
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something to ask about responses to one prompt.
+
+    Attributes:
+        task_key: Key of the example.
+        prompt: Formatted prompt text.
+        responses: The texts.
+        mode: What is asked, and which records answer it: ``"compare"``: one `Comparison` of two texts; ``"rank"``: one
+            `Ranking`; ``"rate"``: one `Rating` per text; ``"edit"``: the better text (of one or two) made better still,
+            a `Demonstration`, after a `Comparison` where there were two; ``"natural"``: one `ImplicitFeedback` per
+            text.
+        generators: Where each response came from; empty if nobody knows.
+        order_seed: As in `Feedback`.
+        criteria: What else a rating grades.
+    """
+
+    task_key: str
+    prompt: str
+    responses: tuple[str, ...]
+    mode: Mode = "compare"
+    generators: tuple[str, ...] = ()
+    order_seed: int | None = None
+    criteria: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.mode not in _RESPONSES:
+            raise ValueError(f"expected a mode out of {', '.join(_RESPONSES)}, got {self.mode!r}; correct it")
+        _check_generators(self.generators, len(self.responses))
+        least, most = _RESPONSES[self.mode]
+        if not least <= len(self.responses) <= most:
+            raise ValueError(
+                f"expected {least} to {most} responses to {self.mode}, got {len(self.responses)}; change their number "
+                "or the mode"
+            )
+
+
+_RESPONSES: Mapping[Mode, tuple[int, int]] = {
+    "compare": (2, 2),
+    "rank": (2, 20),
+    "rate": (1, 20),
+    "edit": (1, 2),
+    "natural": (1, 20),
+}
+
+
+class Annotator(Protocol):
+    """Whoever answers questions: a person behind a page, or a simulation. One signature for both."""
+
+    @property
+    def name(self) -> str:
+        """Goes into the records."""
+        ...
+
+    def answer(self, questions: Sequence[Question]) -> Sequence[tuple[Record, ...]]:
+        """Answer every question, in order.
+
+        Returns:
+            The records of each (`Question.mode` says which); none where the question was skipped.
+        """
+        ...
+
+
+def _check_generators(generators: tuple[str, ...], responses: int) -> None:
+    if generators and len(generators) != responses:
+        raise ValueError(
+            f"expected one generator for each of {responses} responses or none at all, got {len(generators)}; name "
+            "where every response came from"
+        )
+
+
+def _check_seconds(name: str, seconds: float) -> None:
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"expected {name} of 0 or more, got {seconds}; correct it")

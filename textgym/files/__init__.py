@@ -1,0 +1,1 @@
+"""Writing that survives a crash: atomic replacement, locks, paths."""

@@ -1,0 +1,293 @@
+"""Checkpoints of JSON and safetensors: written aside, verified by checksum, moved into place. Nothing is pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from textgym.errors import CheckpointError, ModelError, TextGymError, is_out_of_memory
+from textgym.files.disk import aside, naming_full_disk, restore, retired
+from textgym.security.foreign import LARGEST_STATE, read_object
+
+_Loaded = TypeVar("_Loaded")
+_NONSENSE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError)
+_DAMAGED = "damaged-"
+
+_MANIFEST = "manifest.json"
+_RECORD = "state.json"
+_TENSORS = "tensors.safetensors"
+
+
+def unique_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out tensors that share memory with an earlier one (tied weights); the rest is made contiguous."""
+    seen: set[tuple[int, tuple[int, ...], tuple[int, ...]]] = set()
+    unique: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        identity = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        if tensor.numel() == 0 or identity not in seen:
+            unique[name] = tensor.detach().contiguous()
+            seen.add(identity)
+    return unique
+
+
+def load_unique(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Load what :func:`unique_tensors` kept; tied weights come along.
+
+    Raises:
+        CheckpointError: If a weight is missing, left over, or of another shape.
+    """
+    try:
+        missing, unexpected = module.load_state_dict(dict(tensors), strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"expected the weights of this model in {folder}, got others: {error}") from error
+    tied = set(module.state_dict()) - set(unique_tensors(module.state_dict()))
+    if unexpected or set(missing) - tied:
+        names = [*unexpected, *sorted(set(missing) - tied)][:3]
+        raise CheckpointError(f"expected the weights of this model in {folder}, got other names, such as {names}")
+
+
+class Newest(NamedTuple, Generic[_Loaded]):
+    """What :func:`load_newest` found.
+
+    Attributes:
+        value: What was loaded from the newest checkpoint that can be used; ``None`` if there is none.
+        folder: That checkpoint.
+        problems: What was wrong with the newer ones, newest first.
+    """
+
+    value: _Loaded | None
+    folder: Path | None
+    problems: list[str]
+
+
+def write_checkpoint(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    record: Mapping[str, Any],
+    extra: Callable[[Path], object] | None = None,
+    may_be_infinite: Collection[str] = (),
+) -> None:
+    """Write a checkpoint so that a crash at any moment leaves the old one or the new one, never half of one.
+
+    Args:
+        folder: Where it goes; replaced if it exists.
+        tensors: Named tensors.
+        record: JSON; its ``"kind"`` says what the checkpoint is of. Numpy scalars and paths are stored as plain values.
+        extra: Writes further files into the folder it is given.
+        may_be_infinite: Tensors in which an infinity is no mistake, as in a mask.
+
+    Raises:
+        CheckpointError: A tensor holds NaN, or an infinity where there must be none. Nothing is written.
+        DiskFullError: There is no room for it.
+    """
+    infinite = _check_finite(tensors.items(), may_be_infinite, "to save")
+    record = {**record, "infinite": infinite} if infinite else record
+    with naming_full_disk(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        restore(folder)
+        unfinished, former = aside(folder), retired(folder)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            unfinished.mkdir()
+            _fill(unfinished, tensors, record, extra)
+            shutil.rmtree(former, ignore_errors=True)
+            if folder.exists():
+                folder.rename(former)
+            unfinished.rename(folder)
+            _sync(folder.parent)
+            shutil.rmtree(former, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            restore(folder)
+            raise
+
+
+def _fill(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    record: Mapping[str, Any],
+    extra: Callable[[Path], object] | None,
+) -> None:
+    """Write all files of a checkpoint, their manifest last, and bring them to the disk."""
+    save_file(dict(tensors), folder / _TENSORS)
+    (folder / _RECORD).write_text(json.dumps(record, indent=1, default=_plain), encoding="utf-8")
+    if extra is not None:
+        extra(folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    manifest = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
+    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    for path in (*files, folder / _MANIFEST, folder):
+        _sync(path)
+
+
+def _check_finite(tensors: Iterable[tuple[str, Tensor]], may_be_infinite: Collection[str], what: str) -> list[str]:
+    """Return the names of tensors that hold infinities, and may.
+
+    Raises:
+        CheckpointError: Another one does, or one holds NaN.
+    """
+    infinite = []
+    for name, tensor in tensors:
+        if not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()):
+            continue
+        if name not in may_be_infinite or bool(torch.isnan(tensor).any()):
+            raise CheckpointError(
+                f"expected finite numbers {what}, got NaN or infinity in {name!r}; go on from an older checkpoint, "
+                "with a lower learning rate if it happens again"
+            )
+        infinite.append(name)
+    return infinite
+
+
+def _plain(value: object) -> object:
+    """Return what JSON has instead of a value that it does not know."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"expected numbers, texts, lists and dicts in a checkpoint, got {type(value).__name__}")
+
+
+def read_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint after checking every file of it.
+
+    Returns:
+        Tensors by name, and the record.
+
+    Raises:
+        CheckpointError: If something is missing, changed, or of another kind.
+    """
+    verify_checkpoint(folder)
+    record = _read_record(folder)
+    if record.get("kind") != kind:
+        raise CheckpointError(
+            f"expected a checkpoint of {kind} in {folder}, got {record.get('kind')!r}; choose another folder"
+        )
+    try:
+        return load_file(folder / _TENSORS), record
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"expected tensors in {folder / _TENSORS}, got a file that cannot be read: {error}"
+        ) from error
+
+
+def verify_checkpoint(folder: Path) -> None:
+    """Compare every file of a checkpoint with its manifest, and see that its numbers are numbers.
+
+    Raises:
+        CheckpointError: Naming the first file that is missing or changed, or the first tensor that is not finite.
+    """
+    restore(folder)
+    try:
+        manifest = read_object(folder / _MANIFEST)
+        if not {_RECORD, _TENSORS} <= manifest.keys():
+            raise ValueError(f"{_MANIFEST} does not name the files")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"expected a checkpoint in {folder}, got none that is complete: {error}") from error
+    for name, digest in manifest.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise CheckpointError(
+                f"expected files of checkpoint {folder}, got {name!r} outside of it; check its origin"
+            )
+        if not path.is_file():
+            raise CheckpointError(f"expected {name} in checkpoint {folder}, got no such file; use an older checkpoint")
+        if _digest(path) != digest:
+            raise CheckpointError(f"expected {path} as it was written, got another content; use an older checkpoint")
+    infinite = _read_record(folder).get("infinite", [])
+    _check_finite(_read_tensors(folder), infinite if isinstance(infinite, list) else [], f"in {folder}")
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    try:
+        return read_object(folder / _RECORD, LARGEST_STATE)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"expected the record of a checkpoint in {folder}, got: {error}; use an older checkpoint"
+        ) from error
+
+
+def _read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """Yield one tensor after the other, so that a large checkpoint is not in memory twice."""
+    try:
+        with safe_open(folder / _TENSORS, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - no mapping
+                yield name, file.get_tensor(name)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"expected tensors in {folder / _TENSORS}, got a file that cannot be read: {error}"
+        ) from error
+
+
+def load_newest(folder: Path, load: Callable[[Path], _Loaded]) -> Newest[_Loaded]:
+    """Load the newest checkpoint among the sub-folders of ``folder``, by their names, that can be used.
+
+    Args:
+        folder: Holds checkpoints.
+        load: Loads one. Where it cannot make sense of one (an entry is missing or of a wrong type), the next older one
+            is tried; what it did before that must be undone by its next call.
+    """
+    problems: list[str] = []
+    for candidate in _candidates(folder):
+        try:
+            verify_checkpoint(candidate)
+            return Newest(load(candidate), candidate, problems)
+        except CheckpointError as error:
+            problems.append(str(error))
+        except _NONSENSE as error:
+            about_checkpoint = isinstance(error, ModelError) or not isinstance(error, TextGymError)
+            if not about_checkpoint or is_out_of_memory(error):
+                raise
+            problems.append(f"expected the state of a run in {candidate}, got {type(error).__name__}: {error}")
+    return Newest(None, None, problems)
+
+
+def set_aside_newer(checkpoint: Path) -> None:
+    """Rename the checkpoints newer than the one in use, which cannot be used, so that they do not count as newest."""
+    for other in _candidates(checkpoint.parent):
+        if other.name > checkpoint.name:
+            damaged = other.with_name(_DAMAGED + other.name)
+            shutil.rmtree(damaged, ignore_errors=True)
+            other.rename(damaged)
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
+    """Find the newest valid checkpoint among the sub-folders of ``folder``, by their names.
+
+    Returns:
+        The checkpoint (``None`` if there is none), and what was wrong with the newer ones.
+    """
+    found = load_newest(folder, lambda path: path)
+    return found.folder, found.problems
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, newest first, whole or not."""
+    for former in folder.glob(".*.old"):
+        restore(folder / former.name[1:].removesuffix(".old"))
+    names = [path for path in folder.glob("*") if path.is_dir() and not path.name.startswith((".", _DAMAGED))]
+    return sorted(names, reverse=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Token by token: caches of keys and values, sampling, generation."""

@@ -1,0 +1,157 @@
+"""Sampling whole responses from a language model, with finished rows refilled at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textgym.models.causal_lm import CausalLM
+from textgym.models.decoding.decoding_copy import DecodingCopy
+from textgym.models.decoding.key_value_store import KeyValueStore
+from textgym.models.decoding.prefix_cache import last_hidden
+from textgym.models.decoding.sampling import sample_tokens
+
+
+def pad_rows(rows: Sequence[Sequence[int]], fill: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Right-pad lists of ids: ((B, T) ids, (B,) lengths)."""
+    lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+    padded = np.full((len(rows), int(lengths.max(initial=1))), fill, dtype=np.int64)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return torch.from_numpy(padded).to(device), torch.from_numpy(lengths).to(device)
+
+
+def generate(
+    model: CausalLM,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    eos_ids: Sequence[int],
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+    batch_size: int = 64,
+    progress: Callable[[int], object] | None = None,
+) -> list[list[int]]:
+    """Sample one response per prompt.
+
+    Args:
+        model: The language model.
+        prompts: Prompt ids, each at least one id long.
+        max_new_tokens: Budget of a response.
+        eos_ids: Ids that end a response; they are kept as its last id.
+        temperature: Divides the logits; 0 takes the most likely id.
+        generator: Source of randomness, on the model's device.
+        batch_size: Texts decoded side by side.
+        progress: Called with the number of responses just finished.
+
+    Returns:
+        Sampled ids per prompt, in order.
+
+    Raises:
+        ValueError: For an empty prompt, a negative temperature, or a budget or batch size below 1.
+    """
+    if any(len(prompt) == 0 for prompt in prompts):
+        raise ValueError("expected prompts of at least one token, got an empty one; encode a start token")
+    if max_new_tokens < 1 or batch_size < 1:
+        name, value = ("max_new_tokens", max_new_tokens) if max_new_tokens < 1 else ("batch_size", batch_size)
+        raise ValueError(f"expected a {name} of at least 1, got {value}")
+    if temperature < 0:
+        raise ValueError(f"expected a temperature >= 0, got {temperature}; use 0 for greedy decoding")
+    if not prompts:
+        return []
+    model = DecodingCopy(model).refresh()
+    decoder = _Decoder(model, prompts, min(batch_size, len(prompts)), max_new_tokens, frozenset(eos_ids))
+    with torch.no_grad():
+        while decoder.owners:
+            logits = model.logits(decoder.states)
+            tokens = sample_tokens(logits / temperature, generator).tokens if temperature > 0 else logits.argmax(-1)
+            finished = decoder.append(tokens)
+            if finished and progress is not None:
+                progress(finished)
+    return decoder.responses
+
+
+class _Decoder:
+    """Rows decoded side by side; a row that is done is given to the next prompt.
+
+    Attributes:
+        responses: Ids sampled so far, per prompt.
+        owners: The prompt each row works on; ``None`` for an idle row. Empty when all is done.
+        states: (B, H) hidden states that predict each row's next token.
+    """
+
+    def __init__(
+        self, model: CausalLM, prompts: Sequence[Sequence[int]], rows: int, budget: int, ends: frozenset[int]
+    ) -> None:
+        self.model, self.prompts, self.budget, self.ends = model, prompts, budget, ends
+        # Long prompts first: rows decoded together then have similar lengths.
+        self._queue = deque(sorted(range(len(prompts)), key=lambda i: -len(prompts[i])))
+        self.responses: list[list[int]] = [[] for _ in prompts]
+        self.owners: list[int | None] = [None] * rows
+        width = max(map(len, prompts)) + budget
+        self._store = KeyValueStore(model, rows, width) if model.caches(width) else None
+        self.states = torch.empty(rows, model.hidden_size, device=model.device)
+        self._refill()
+
+    def append(self, tokens: Tensor) -> int:
+        """Take one sampled id per row (B,); return how many responses that finished."""
+        finished = 0
+        for row, (owner, token) in enumerate(zip(self.owners, tokens.tolist(), strict=True)):
+            if owner is None:
+                continue
+            response = self.responses[owner]
+            response.append(token)
+            if token in self.ends or len(response) == self.budget:
+                self.owners[row] = None
+                finished += 1
+        active = [row for row, owner in enumerate(self.owners) if owner is not None]
+        if not self._queue and len(active) <= len(self.owners) // 2:
+            tokens = self._keep(active, tokens)
+        if active:
+            self._extend(tokens)
+        # A prefill costs a model call: wait until it serves several rows.
+        if self._queue and len(self.owners) - len(active) >= max(1, len(self.owners) // 8):
+            self._refill()
+        return finished
+
+    def _refill(self) -> None:
+        idle = [row for row, owner in enumerate(self.owners) if owner is None][: len(self._queue)]
+        for row in idle:
+            self.owners[row] = self._queue.popleft()
+        self._encode(idle)
+
+    def _encode(self, rows: list[int]) -> None:
+        texts = [
+            [*self.prompts[owner], *self.responses[owner]]
+            for owner in (self.owners[row] for row in rows)
+            if owner is not None
+        ]
+        ids, lengths = pad_rows(texts, self.model.fill_id, self.model.device)
+        index = torch.tensor(rows)
+        compute = self._store.prefill if self._store is not None else self._recompute
+        states = compute(index, ids, lengths)
+        self.states = self.states.to(states.dtype).index_copy(0, index.to(states.device), states)
+
+    def _recompute(self, rows: Tensor, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        return last_hidden(self.model, input_ids, lengths)
+
+    def _extend(self, tokens: Tensor) -> None:
+        if self._store is None:
+            self._encode([row for row, owner in enumerate(self.owners) if owner is not None])
+            return
+        idle = [row for row, owner in enumerate(self.owners) if owner is None]
+        self._store.free(torch.tensor(idle, dtype=torch.long))  # an idle row must not widen the window
+        self.states = self._store.extend(tokens)
+
+    def _keep(self, rows: list[int], tokens: Tensor) -> Tensor:
+        """Go on with ``rows`` only."""
+        index = torch.tensor(rows, dtype=torch.long, device=tokens.device)
+        self.owners = [self.owners[row] for row in rows]
+        self.states = self.states[index]
+        if self._store is not None:
+            self._store.keep(index)
+        return tokens[index]

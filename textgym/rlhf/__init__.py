@@ -1,0 +1,1 @@
+"""Rounds of sampling, asking, fitting and training."""

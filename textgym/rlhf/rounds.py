@@ -1,0 +1,471 @@
+"""The steps of a round of learning from feedback. Each leaves a file behind; what has left its file is not done again.
+
+Whatever is random in a step follows from (seed, round, step), so that an interrupted run asks the same questions and
+gets the same simulated answers as one that was left alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from textgym.errors import DataError
+from textgym.evaluation.evaluate import Evaluation, Exam, read_texts, write_texts
+from textgym.evaluation.measures import Measures, judge
+from textgym.evaluation.settings import SEEDS, check_settings
+from textgym.evaluation.setup import TaskChoice, load_model
+from textgym.feedback import FeedbackStore, Habits, Panel, SimulatedPerson, reward_scorer, simulated_people, win_rates
+from textgym.feedback.types import Annotator, Question
+from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
+from textgym.models.checkpoint import newest_checkpoint
+from textgym.models.device import release_memory
+from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_reward, select_pairs
+from textgym.rewards.core import resolve_reward
+from textgym.rlhf.questions import SampleSettings, question_about
+from textgym.rlhf.questions import write_texts as texts_by_writers
+from textgym.training.reward import NOISE, AnnotatorName, RewardSettings, annotator_of, fit_reward, note_accuracy
+from textgym.training.reward_report import report_as_json, show_report
+from textgym.training.run_folder import RunFolder, intervals_as_json
+from textgym.training.train import Training, TrainSettings, begin, complete, resume
+from textgym.types import Example, Interval, Task
+
+Select = Literal["random", "disagreement"]
+_LAST_PORT = 65_535
+_CANDIDATES, _QUESTIONS = "candidates.jsonl", "questions.jsonl"
+_SPARE = 1.3  # texts of a good policy are often equal, and nobody can tell these apart
+_POOL = 3.0  # pairs to choose one from, where the choice is not left to chance
+_JUDGES = ("gold", "rougeL")
+_SAVE_EVERY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RlhfSettings:
+    """Settings of ``textgym rlhf``; the default ones take about seven minutes on one core.
+
+    Attributes:
+        choice: Task and data.
+        model: The policy to start with, and the trunk of every reward model.
+        rounds: How often to sample, ask, fit and train.
+        labels: Questions asked in each round.
+        matches: Share of them, from the second round on, in which the policy meets the one of the round before.
+        select: ``"disagreement"`` asks, from the second round on, where the members of the last reward disagree.
+        members: Reward models in each reward; more than one are averaged.
+        embeddings: Fit a head on frozen embeddings instead of a language model, as in ``textgym reward fit``.
+        people: Ask people on a page that is served meanwhile, instead of simulating them.
+        port: Of that page; 0 takes a free one.
+        overlap: Annotators per question.
+        annotators: How many are simulated.
+        annotator, noise: What simulated annotators judge by, and how noisily, as in ``textgym reward fit``.
+        reward_epochs, reward_learning_rate: Of every fit.
+        iterations: Iterations of PPO in each round.
+        n_envs: Texts written side by side.
+        learning_rate, kl_coef: Of PPO.
+        eval_prompts: Unseen prompts to measure every policy on.
+        max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
+    """
+
+    choice: TaskChoice
+    model: str = "tiny"
+    rounds: int = 3
+    labels: int = 400
+    matches: float = 0.25
+    select: Select = "random"
+    members: int = 1
+    embeddings: str | None = None
+    people: bool = False
+    port: int = 8765
+    overlap: int = 1
+    annotators: int = 3
+    annotator: AnnotatorName | None = None
+    noise: float | None = None
+    reward_epochs: int = 1
+    reward_learning_rate: float = 1e-4
+    iterations: int = 8
+    n_envs: int = 64
+    learning_rate: float = 2e-4
+    kl_coef: float = 0.02
+    eval_prompts: int = 320
+    max_prompt_tokens: int | None = None
+    max_new_tokens: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        budgets = ("max_prompt_tokens", "max_new_tokens")
+        sizes = ("rounds", "labels", "members", "overlap", "annotators", "iterations", "n_envs", "eval_prompts")
+        check_settings(
+            self,
+            counts=(*sizes, "reward_epochs", *budgets),
+            positive=("reward_learning_rate", "learning_rate"),
+            not_negative=("matches", "noise", "kl_coef", "port"),
+        )
+        if self.labels < 2:
+            raise ValueError("expected 2 labels or more, so that one can be held out, got 1; raise labels")
+        if self.port > _LAST_PORT:
+            raise ValueError(f"expected a port of at most {_LAST_PORT}, got {self.port}; choose another")
+        if self.matches > 1:
+            raise ValueError(f"expected a share of at most 1 as matches, got {self.matches}; lower it")
+        if self.select not in ("random", "disagreement"):
+            raise ValueError(f"expected select to be 'random' or 'disagreement', got {self.select!r}; correct it")
+        if self.select == "disagreement" and self.members < 2:
+            raise ValueError("expected two members or more, whose disagreement can be measured, got 1; raise members")
+        if self.overlap > self.annotators and not self.people:
+            raise ValueError(
+                f"expected {self.overlap} annotators or more, as many as the overlap, got {self.annotators}; add some"
+            )
+
+    def for_reward(self, seed: int) -> RewardSettings:
+        """Settings of one fit."""
+        return RewardSettings(
+            self.choice,
+            model=self.model,
+            members=self.members,
+            embeddings=self.embeddings,
+            annotator=self.annotator,
+            noise=self.noise,
+            epochs=self.reward_epochs,
+            learning_rate=self.reward_learning_rate,
+            seed=seed,
+            device=self.device,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What all rounds share: the folder, the settings, the task on its training split, and all feedback so far.
+
+    Attributes:
+        accept_changed_data: Go on although the data is not what the run began with.
+    """
+
+    run: RunFolder
+    settings: RlhfSettings
+    task: Task
+    store: FeedbackStore
+    accept_changed_data: bool = False
+
+    def policy(self, number: int) -> str:
+        """The model after a round; that of round 0 is the one to start with."""
+        return str(self.folder(number).model.resolve()) if number else self.settings.model
+
+    def folder(self, number: int) -> RunFolder:
+        """Files of a round."""
+        return RunFolder(self.run.path / f"round-{number}")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of a loop.
+
+    Attributes:
+        loop: What it is a round of.
+        number: From 1 on. One after the last, which nothing is learnt in, lets the last two policies meet.
+    """
+
+    loop: Loop
+    number: int
+
+    @property
+    def folder(self) -> RunFolder:
+        """Its files."""
+        return self.loop.folder(self.number)
+
+    @property
+    def is_last_match(self) -> bool:
+        """Does it only compare the last two policies?"""
+        return self.number > self.loop.settings.rounds
+
+    def rng(self, step: str) -> np.random.Generator:
+        """Source of everything random in a step."""
+        return np.random.default_rng([self.loop.settings.seed, self.number, zlib.crc32(step.encode())])
+
+    def seed(self, step: str) -> int:
+        """The same, as a number."""
+        return int(self.rng(step).integers(SEEDS))
+
+    def wanted(self) -> tuple[int, int]:
+        """How many questions to ask: about two texts of the policy, and about one of it and one of that before."""
+        settings = self.loop.settings
+        matches = round(settings.matches * settings.labels) if self.number > 1 else 0
+        return (0 if self.is_last_match else settings.labels - matches), matches
+
+
+def play(round_: Round, ask: Callable[[Round], Annotator]) -> None:
+    """Do whatever is left of a round.
+
+    Args:
+        round_: The round.
+        ask: Gives the annotator of a round.
+    """
+    _make_folder(round_)
+    with round_.folder:  # `textgym train --resume` of a round could otherwise come between
+        for step in (sample_candidates, choose_questions):
+            step(round_)
+        collect_answers(round_, ask)
+        if not round_.is_last_match:
+            fit(round_)
+            train(round_)
+            release_memory()
+
+
+def _make_folder(round_: Round) -> None:
+    folder = round_.folder
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if not folder.path.joinpath("config.json").is_file():
+        # `textgym evaluate --model RUN/round-2` compares with the model that is named here.
+        folder.write_config({"command": "rlhf round", "settings": {"model": round_.loop.settings.model}})
+
+
+# ------------------------------------------------------------------------ sample
+def sample_candidates(round_: Round) -> list[Question]:
+    """Let the policy write two texts about prompts of the training split; in matches, the policy before writes one.
+
+    Rounds draw different prompts while there are any. Pairs of equal texts are left out.
+
+    Raises:
+        DataError: All texts are equal.
+    """
+    known = _read(round_, _CANDIDATES)
+    if known:
+        return known
+    with _timed(round_, "sample"):
+        loop, rng = round_.loop, round_.rng("sample")
+        current, before = round_.number - 1, max(round_.number - 2, 0)
+        writers = [[current, current]] * _pool(round_)[0] + [[current, before]] * _pool(round_)[1]
+        rows = [[writer[place] for place in rng.permutation(2)] for writer in writers]
+        examples = _prompts(round_, len(rows))
+        names = tuple(dict.fromkeys((loop.policy(current), loop.policy(before))))
+        sampling = SampleSettings(
+            loop.settings.choice, "", names, seed=round_.seed("texts"), device=loop.settings.device
+        )
+        texts = texts_by_writers(sampling, loop.task, examples, [[loop.policy(each) for each in row] for row in rows])
+        titles = [[f"round-{each}" for each in row] for row in rows]
+        asked = [question_about(sampling, loop.task, *about) for about in zip(examples, texts, titles, strict=True)]
+        questions = list(dict.fromkeys(question for question in asked if question is not None))
+    if not questions:
+        raise DataError("expected a policy that writes different texts about a prompt, got equal ones only; lower --lr")
+    return _write(round_, _CANDIDATES, questions)
+
+
+def _pool(round_: Round) -> tuple[int, int]:
+    own, matches = round_.wanted()
+    factor = _POOL if round_.loop.settings.select == "disagreement" and round_.number > 1 else _SPARE
+    return math.ceil(factor * own), math.ceil(_SPARE * matches)
+
+
+def _prompts(round_: Round, count: int) -> list[Example]:
+    """The next examples of an order that all rounds share."""
+    dataset, settings = round_.loop.task.dataset, round_.loop.settings
+    order = np.random.default_rng([settings.seed, len(dataset)]).permutation(len(dataset))
+    most = math.ceil(max(_POOL if settings.select == "disagreement" else 0, _SPARE) * settings.labels) + 2
+    first = (round_.number - 1) * most
+    return [dataset[int(order[place % len(order)])] for place in range(first, first + count)]
+
+
+# ------------------------------------------------------------------------ choose
+def choose_questions(round_: Round) -> list[Question]:
+    """Choose what to ask: at random, or where the members of the last reward disagree. Matches are always random."""
+    known = _read(round_, _QUESTIONS)
+    if known:
+        return known
+    with _timed(round_, "choose"):
+        rng, (own, matches) = round_.rng("choose"), round_.wanted()
+        candidates = sample_candidates(round_)
+        pairs = [question for question in candidates if len(set(question.generators)) == 1]
+        others = [question for question in candidates if len(set(question.generators)) > 1]
+        if round_.loop.settings.select == "disagreement" and round_.number > 1:
+            committee = load_reward(round_.loop.folder(round_.number - 1).reward, round_.loop.settings.device)
+            assert isinstance(committee, RewardEnsemble | EmbeddingRewardModel)
+            pairs = select_pairs(committee, pairs, own, rng)
+        chosen = pairs[:own] + others[:matches]
+        seeds = rng.integers(2**31, size=len(chosen))
+        ordered = [replace(question, order_seed=int(seed)) for question, seed in zip(chosen, seeds, strict=True)]
+    return _write(round_, _QUESTIONS, [ordered[place] for place in rng.permutation(len(ordered))])
+
+
+# --------------------------------------------------------------------------- ask
+def collect_answers(round_: Round, ask: Callable[[Round], Annotator]) -> None:
+    """Have the questions of a round answered; what was answered before is in the store, and not asked again.
+
+    Raises:
+        DataError: It is not in the store.
+    """
+    known = round_.folder.summary().get("labels")
+    if known is not None:
+        if known and not round_.loop.store.progress().votes:
+            raise DataError(
+                f"expected {known} answers of round {round_.number} in {str(round_.loop.store.path)!r}, got none; put "
+                "the file back, or begin anew"
+            )
+        return
+    with _timed(round_, "ask"):
+        ask(round_).answer(choose_questions(round_))
+        _note(round_, {"labels": round_.loop.store.progress().votes})
+
+
+def simulated_panel(round_: Round) -> Panel:
+    """Simulated people who judge by true quality, or by the references."""
+    loop, rng = round_.loop, round_.rng("people")
+    settings = loop.settings.for_reward(loop.settings.seed)
+    name = annotator_of(loop.task, settings)
+    keys = {question.task_key for question in choose_questions(round_)}
+    score = reward_scorer(resolve_reward(name, loop.task), {key: loop.task.dataset.find(key) for key in keys})
+    habits = Habits(noise=NOISE[name] if settings.noise is None else settings.noise)
+    people: list[SimulatedPerson] = simulated_people(score, loop.settings.annotators, rng, habits)
+    return Panel(loop.store, people, overlap=loop.settings.overlap)
+
+
+# --------------------------------------------------------------------------- fit
+def fit(round_: Round) -> None:
+    """Fit a new reward to all answers so far."""
+    folder, settings = round_.folder, round_.loop.settings
+    if "accuracy" in folder.summary():
+        return
+    with _timed(round_, "fit"):
+        trunk = load_model(settings.model, settings.device)
+        records = round_.loop.store.records()
+        report = fit_reward(folder, settings.for_reward(round_.seed("fit")), round_.loop.task, trunk, records)
+        show_report(report)
+        note_accuracy(round_.loop.store, report)
+        _note(round_, report_as_json(report))
+
+
+# ------------------------------------------------------------------------- train
+def train(round_: Round) -> None:
+    """Improve the policy by PPO on the new reward; measure it, and how often it beats the policy before.
+
+    The KL penalty is to the model that the first round started from.
+    """
+    if "win_rate" in round_.folder.summary():
+        return
+    with _timed(round_, "train"):
+        training = _begin_or_resume(round_)
+        if round_.number > 1:
+            _judge_anew(round_, training.exam)
+        before, after = complete(training)
+        rate = win_rate(after.measures, before.measures)
+        _note(round_, {"win_rate": None if rate is None else intervals_as_json({"": rate})[""]})
+
+
+def _begin_or_resume(round_: Round) -> Training:
+    folder = round_.folder
+    if "train" in folder.config() and newest_checkpoint(folder.checkpoints)[0] is not None:
+        return resume(folder, accept_changed_data=round_.loop.accept_changed_data)
+    folder.truncate_logs(-1)  # of a beginning that came to nothing
+    return begin(train_settings(round_), folder)
+
+
+def train_settings(round_: Round) -> TrainSettings:
+    """Settings of PPO in a round."""
+    loop = round_.loop
+    settings, task = loop.settings, loop.task
+    return TrainSettings(
+        settings.choice,
+        model=loop.policy(round_.number - 1),
+        reference_model=settings.model,
+        reward=str(round_.folder.reward.resolve()),
+        steps=settings.iterations * settings.n_envs * task.max_new_tokens,
+        learning_rate=settings.learning_rate,
+        kl_coef=settings.kl_coef,
+        n_envs=settings.n_envs,
+        epochs=2,
+        gae_lambda=1.0,
+        whiten_rewards=True,
+        max_prompt_tokens=settings.max_prompt_tokens,
+        max_new_tokens=settings.max_new_tokens,
+        eval_prompts=settings.eval_prompts,
+        seed=round_.seed("train"),
+        save_every=_SAVE_EVERY,
+        device=settings.device,
+    )
+
+
+def _judge_anew(round_: Round, exam: Exam) -> None:
+    """What the round before measured last is what this one measures first, but for the reward, which is a new one."""
+    known = read_texts(round_.loop.folder(round_.number - 1), "after", exam)
+    assert known is not None
+    measures = known.measures.with_values(judge(exam.task, exam.examples, known.texts, exam.reward).values)
+    write_texts(round_.folder, "before", exam, Evaluation(known.texts, measures, 0.0))
+
+
+def win_rate(after: Measures, before: Measures) -> Interval | None:
+    """Share of prompts on which a policy's text is truly better than the policy before's, ties counting half.
+
+    By gold, or else by ROUGE-L; ``None`` where neither is known. The interval is Wilson's: unlike percentiles of
+    resampled prompts it has a width where one side wins everywhere. It allows for several texts to one prompt.
+    """
+    name = next((name for name in _JUDGES if name in after.values and name in before.values), None)
+    if name is None:
+        return None
+    leads = after.values[name] - before.values[name]
+    known = np.flatnonzero(np.isfinite(leads))
+    points, prompts = 0.5 + 0.5 * np.sign(leads[known]), after.about(known)
+    if prompts is None:
+        return proportion_interval(float(points.sum()), len(points))
+    return clustered_proportion_interval(points, prompts)
+
+
+# ----------------------------------------------------------------------- results
+def results(loop: Loop, rounds: int) -> list[dict[str, Any]]:
+    """What is known after so many rounds: a record of the start model as round 0, then one of each round."""
+    records = [_start(loop), *(_result(loop, number) for number in range(1, rounds + 1))]
+    counts = win_rates(loop.store.records())
+    for record in records[1:]:
+        names = [f"round-{record['round'] - back}" for back in (0, 1)]
+        if set(names) <= set(counts.generators):
+            places = [counts.generators.index(name) for name in names]
+            record["win_rate_by_votes"] = intervals_as_json({"": counts.rate(places[0], places[1])})[""]
+    return records
+
+
+def _start(loop: Loop) -> dict[str, Any]:
+    return {"round": 0, "labels": 0, **loop.folder(1).summary()["before"]}
+
+
+def _result(loop: Loop, number: int) -> dict[str, Any]:
+    summary = loop.folder(number).summary()
+    seconds: Mapping[str, float] = summary["steps"]
+    return {
+        "round": number,
+        **{name: summary[name] for name in ("labels", "accuracy", "win_rate")},
+        **summary["after"],
+        "reward_before": summary["before"]["reward"],
+        "seconds": {**seconds, "total": sum(seconds.values())},
+    }
+
+
+# ------------------------------------------------------------------------- files
+@contextmanager
+def _timed(round_: Round, step: str) -> Iterator[None]:
+    """Add the seconds of the block to those of a step, also if it is interrupted."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        steps = round_.folder.summary().get("steps", {})
+        _note(round_, {"steps": {**steps, step: steps.get(step, 0.0) + time.perf_counter() - start}})
+
+
+def _note(round_: Round, facts: Mapping[str, Any]) -> None:
+    round_.folder.write_summary({**round_.folder.summary(), **facts})
+
+
+def _write(round_: Round, name: str, questions: Sequence[Question]) -> list[Question]:
+    round_.folder.write_rows(name, map(asdict, questions))
+    return list(questions)
+
+
+def _read(round_: Round, name: str) -> list[Question]:
+    return [_question(row) for row in round_.folder.read_rows(name)]
+
+
+def _question(row: Mapping[str, Any]) -> Question:
+    return Question(**{**row, **{name: tuple(row[name]) for name in ("responses", "generators", "criteria")}})

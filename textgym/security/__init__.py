@@ -1,0 +1,1 @@
+"""Files of others: consent before code is imported, limits, escaping."""

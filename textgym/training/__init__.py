@@ -1,0 +1,1 @@
+"""Runs: folder, checkpoints, callbacks, interrupts, resume."""

@@ -1,0 +1,160 @@
+"""What a run that is gone on with is compared with, and what a run that stops leaves its user with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from textgym import console
+from textgym.data.fingerprint import fingerprint
+from textgym.errors import ConsentError, DataError, RunFolderError, is_out_of_memory
+from textgym.security.consent import check_names, check_repeated, names_from, resume_command
+from textgym.training.interrupts import RunInterrupted, signal_of, signals_as_interrupts
+from textgym.training.run_folder import RunFolder, versions
+from textgym.types import Task
+
+ACCEPT = "--accept-changed-data"
+_MEMORY = (
+    "Memory ran out. Lower --micro-batch-size (tokens of a forward and backward pass), --n-envs, --batch-size or "
+    "--max-prompt-tokens, train adapters only (--lora-rank), or take a smaller model."
+)
+
+
+@contextmanager
+def resuming(
+    path: str, command: str, consent: Collection[str], *, can_go_on: bool | None = None
+) -> Iterator[RunFolder]:
+    """Open and hold the folder of an earlier run, which may be somebody else's; advise whoever stops it.
+
+    Args:
+        path: The folder.
+        command: The one that has ``--resume``.
+        consent: ``module:attribute`` names in its settings that may be imported.
+        can_go_on: As for :func:`advising`.
+
+    Raises:
+        ConsentError: Its settings name a module that is not among them.
+        RunFolderError: The folder is no run of the command.
+        FolderInUseError: Another run works there.
+    """
+    named = names_from(path, resume_command(command, path, {}), consent)
+    with signals_as_interrupts(), named, RunFolder.open(path) as run:
+        settings = run.settings_of(command)
+        check_repeated(consent, settings)
+        check_names(settings)
+        with advising(run, command, can_go_on=can_go_on):
+            yield run
+
+
+def how_to_resume(run: RunFolder, command: str) -> str:
+    """Return the command line that goes on with a run."""
+    config = run.config()
+    settings = config.get("train") or config.get("settings")
+    return resume_command(command, run.shown, settings if isinstance(settings, Mapping) else {})
+
+
+def describe_splits(tasks: Iterable[Task]) -> dict[str, str]:
+    """Return a fingerprint of the data of every task, by split, as it is stored with a run."""
+    return {str(task.dataset.split): fingerprint(task.dataset) for task in tasks}
+
+
+def check_data(stored: object, now: Mapping[str, str], name: str, accept: bool) -> None:
+    """Compare the data of a run with that it began with; a run that did not store it is not checked.
+
+    Args:
+        stored: What :func:`describe_splits` said then.
+        now: What it says now.
+        name: What the data is called.
+        accept: Only warn.
+
+    Raises:
+        DataError: They differ.
+    """
+    before = stored if isinstance(stored, Mapping) else {}
+    changed = [split for split, text in now.items() if before.get(split, text) != text]
+    if not changed:
+        return
+    what = f"the {' and '.join(changed)} split of {name!r}"
+    if not accept:
+        raise DataError(
+            f"expected the data that the run began with, got other examples in {what} (rows added, removed, reordered "
+            f"or changed); put the old data back, or go on with the new with {ACCEPT}: the result is then of both"
+        )
+    console.warn(f"going on with changed data in {what}: the result is of both, and what was measured before is not")
+
+
+def say_other_versions(run: RunFolder) -> None:
+    """Warn where packages are not those that a run began with."""
+    began = run.config().get("versions")
+    if not isinstance(began, Mapping):
+        return
+    now = versions()
+    others = [f"{name} {began[name]} (now {now[name]})" for name in now if began.get(name, now[name]) != now[name]]
+    if others:
+        console.warn(
+            f"the run began with {', '.join(others)}: it goes on, but not bit for bit as it would have, and a model "
+            "may be computed differently"
+        )
+
+
+@contextmanager
+def advising_on_memory() -> Iterator[None]:
+    """Tell a user for whom memory runs out, before there is a run, what to lower."""
+    try:
+        yield
+    except Exception as error:
+        _add_memory_note(error)
+        raise
+
+
+@contextmanager
+def advising(run: RunFolder, command: str, *, can_go_on: bool | None = None) -> Iterator[None]:
+    """Tell a user whose run stops, for whatever reason, how to go on with it, if there is something to go on from.
+
+    Args:
+        run: The folder.
+        command: Which command has ``--resume``.
+        can_go_on: Whether there is; by default, whether there is a checkpoint.
+
+    Raises:
+        RunInterrupted: Instead of another interrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        how = how_to_resume(run, command) if _has_something(run, can_go_on) else ""
+        if how in getattr(error, "advice", ""):  # nothing to go on from, or told by a part of the same run
+            raise
+        since = " from the last checkpoint" if _has_checkpoint(run) else ""
+        raise RunInterrupted(f"Go on{since} with: {how}", signal_of(error)) from None
+    except Exception as error:
+        _add_notes(error, run, command, can_go_on)
+        raise
+
+
+def _has_something(run: RunFolder, can_go_on: bool | None) -> bool:
+    return _has_checkpoint(run) if can_go_on is None else can_go_on
+
+
+def _has_checkpoint(run: RunFolder) -> bool:
+    """Say whether there is one, of the run or of a part of it."""
+    return any(run.checkpoints.rglob("step-*"))
+
+
+def _add_notes(error: Exception, run: RunFolder, command: str, can_go_on: bool | None) -> None:
+    """Say what helps; an error that passes two of these blocks is told once.
+
+    Nobody is urged to consent, or to go on with a folder that is the wrong one.
+    """
+    _add_memory_note(error)
+    notes: list[Any] = getattr(error, "__notes__", [])
+    if isinstance(error, ConsentError | RunFolderError):
+        return
+    if _has_something(run, can_go_on) and not any("--resume" in str(note) for note in notes):
+        error.add_note(f"What was done is saved. Once it is mended, go on with: {how_to_resume(run, command)}")
+
+
+def _add_memory_note(error: Exception) -> None:
+    if is_out_of_memory(error) and _MEMORY not in getattr(error, "__notes__", []):
+        error.add_note(_MEMORY)

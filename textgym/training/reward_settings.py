@@ -1,0 +1,89 @@
+"""The settings of ``textgym reward fit``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from textgym.evaluation.settings import check_settings
+from textgym.evaluation.setup import TaskChoice, settings_from_json
+
+AnnotatorName = Literal["gold", "rouge"]
+NOISE: Mapping[AnnotatorName, float] = {"gold": 0.1, "rouge": 0.05}
+"""Score difference that a simulated annotator sees 73 % of the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewardSettings:
+    """Settings of ``textgym reward fit``.
+
+    Attributes:
+        choice: Task and data.
+        model: Samples the texts to compare, and is the trunk the reward model starts from.
+        lora_rank: Train low-rank adapters of the trunk only.
+        embeddings: Sentence-transformers model, or any that `TextEmbedder` takes; a linear head on its frozen
+            embeddings is fitted instead of a trunk.
+        members: Reward models to average, each fitted to reweighted prompts; they say where they disagree.
+        feedback: Project, or JSON lines of records of any kinds or of published preferences; ``None`` lets an annotator
+            be simulated.
+        criterion: Learn from the ratings by this criterion instead of the overall ones.
+        learning_curve: Also fit to shares of the feedback, and measure what more of it brings.
+        annotator: Whom to simulate: ``"gold"`` judges by the data's true quality, ``"rouge"`` by the references.
+            ``None`` takes gold where the data knows it.
+        pairs: Number of simulated comparisons.
+        noise: Score difference at which the better text is preferred with probability 0.73; ``None`` is 0.1 for gold
+            and 0.05 for ROUGE.
+        epochs, learning_rate, batch_size: Of the fit.
+        held_out: Share of the prompts that accuracy is measured on.
+        max_prompt_tokens, max_new_tokens: Budgets of the texts that are sampled; ``None`` is the task's.
+        save_every: Optimizer steps between checkpoints.
+    """
+
+    choice: TaskChoice
+    model: str = "tiny"
+    members: int = 1
+    lora_rank: int | None = None
+    embeddings: str | None = None
+    feedback: str | None = None
+    criterion: str | None = None
+    learning_curve: bool = False
+    annotator: AnnotatorName | None = None
+    pairs: int = 2000
+    noise: float | None = None
+    epochs: int = 1
+    learning_rate: float = 1e-4
+    batch_size: int = 16
+    held_out: float = 0.1
+    max_prompt_tokens: int | None = None
+    max_new_tokens: int | None = None
+    save_every: int = 100
+    seed: int = 0
+    device: str = "auto"
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        budgets = ("max_prompt_tokens", "max_new_tokens")
+        counts = ("members", "lora_rank", "pairs", "epochs", "batch_size", "save_every", *budgets)
+        check_settings(self, counts=counts, positive=("learning_rate",), not_negative=("noise", "held_out"))
+        if self.held_out >= 1:
+            raise ValueError(f"expected a share below 1 as held_out, got {self.held_out}; lower it")
+        if self.criterion is not None and self.feedback is None:
+            raise ValueError("expected feedback that holds ratings by the criterion, got none; give --feedback")
+        if self.learning_curve and not self.held_out:
+            raise ValueError(
+                "expected prompts held out, on which a learning curve is measured, got none; raise held_out"
+            )
+        if self.embeddings is not None and self.lora_rank is not None:
+            raise ValueError("expected embeddings, which stay as they are, or a lora_rank, got both; leave one out")
+        if self.pairs < 2:
+            raise ValueError(
+                f"expected at least 2 pairs, one to learn from and one held out, got {self.pairs}; raise it"
+            )
+        if self.annotator not in (None, "gold", "rouge"):
+            raise ValueError(f"expected the annotator 'gold' or 'rouge', got {self.annotator!r}")
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> RewardSettings:
+        """Read what ``dataclasses.asdict`` wrote."""
+        return settings_from_json(cls, record)

@@ -1,0 +1,415 @@
+"""The folder of a run: configuration, versions, logs, summary. Everything in it is plain text, JSON or safetensors."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shlex
+import shutil
+import time
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from textgym.errors import CheckpointError, RunFolderError
+from textgym.files.disk import append_line, remove_leftovers, replace_text, unfinished_name
+from textgym.files.locks import LOCK, FolderLock
+from textgym.files.paths import user_path
+from textgym.security.escaping import markdown, markdown_cell
+from textgym.security.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
+from textgym.types import Interval
+
+__all__ = ["RunFolder", "RunFolderError", "intervals_as_json", "versions", "write_json"]
+PACKAGES = ("textgym", "gymnasium", "stable-baselines3", "torch", "transformers", "tokenizers", "datasets", "numpy")
+_RESUMABLE = ("train", "sft", "reward fit", "rlhf")
+_ROUND = "rlhf round"
+_CONFIG, _LOG, _SAMPLES, _SUMMARY = "config.json", "log.jsonl", "samples.jsonl", "summary.json"
+
+
+class RunFolder:
+    """The files of one run.
+
+    A run that writes holds the folder's lock, from :meth:`create` on or inside ``with run:``; the end of the block
+    releases it, and the system does if the process dies.
+
+    Attributes:
+        path: The folder, absolute: whoever changes the working directory later changes nothing.
+        shown: The same as it is shown to users, relative where it lies in the working directory.
+        checkpoints, model, reward, tensorboard: Its parts; they need not exist.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Name a folder; :meth:`create` and :meth:`open` also check it."""
+        self.path = user_path(path).absolute()
+        self.shown = str(self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path)
+        self.checkpoints = self.path / "checkpoints"
+        self.model = self.path / "model"
+        self.reward = self.path / "reward"
+        self.tensorboard = self.path / "tensorboard"
+        self._lock: FolderLock | None = None
+
+    def __enter__(self) -> Self:
+        """Hold the lock of the folder, and remove what killed runs left half-written in it.
+
+        Raises:
+            RunFolderError: It is no run of textgym.
+            FolderInUseError: Another run works here.
+        """
+        if self._lock is None:
+            self._require_ours()
+            self._lock = FolderLock(self.path)
+            for folder in (self.path, self.checkpoints):
+                remove_leftovers(folder)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release the lock."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    @classmethod
+    def create(
+        cls, path: str | Path | None, command: str, settings: Mapping[str, Any], beginnings: Collection[str] = ()
+    ) -> RunFolder:
+        """Make the folder of a new run, lock it, and write its configuration.
+
+        Args:
+            path: A new or empty folder; ``None`` makes one in ``runs/``, named after the command and the time.
+            command: Which command it is a run of.
+            settings: Its settings, as JSON.
+            beginnings: Names of what a run of this command has written before there is anything to go on from. A folder
+                with no more than these, of a run with the same settings that was killed so early, is begun again.
+
+        Raises:
+            RunFolderError: The folder holds something else already.
+            FolderInUseError: Another run works there.
+        """
+        if path is None:
+            run = cls(_new_folder(command))
+        else:
+            run = cls(path)
+            _refuse_foreign(run)
+            run.path.mkdir(parents=True, exist_ok=True)
+        had_lock = (run.path / LOCK).exists()
+        run._lock = FolderLock(run.path)
+        try:
+            run._clear(command, settings, beginnings)
+            config = {"command": command, "seed": settings.get("seed"), "settings": dict(settings)}
+            started = time.strftime("%Y-%m-%d %H:%M:%S")
+            run.write_config({**config, "versions": versions(), "started": started})
+        except BaseException as error:
+            run.__exit__(type(error), error, error.__traceback__)
+            if not had_lock:
+                (run.path / LOCK).unlink(missing_ok=True)
+            raise
+        return run
+
+    def _require_ours(self) -> None:
+        """Check that textgym made the folder: what is removed in it are textgym's own files then.
+
+        Raises:
+            RunFolderError: It did not.
+            CheckpointError: The configuration is damaged.
+        """
+        if not isinstance(self.config().get("command"), str):
+            raise RunFolderError(
+                f"expected a run folder of textgym, got {self.shown!r}, whose {_CONFIG} names no command of it; check "
+                "the path"
+            )
+
+    def _clear(self, command: str, settings: Mapping[str, Any], beginnings: Collection[str]) -> None:
+        """Remove the beginning of a run that was killed, if that is all there is.
+
+        Raises:
+            RunFolderError: There is more.
+        """
+        found = [path for path in self.path.iterdir() if path.name != LOCK]
+        if not found:
+            return
+        if all(unfinished_name(path) == _CONFIG for path in found):  # killed at its very first file
+            for path in found:
+                path.unlink()
+            return
+        known = {*beginnings, _CONFIG}
+        unknown = any((unfinished_name(path) or path.name) not in known for path in found)
+        if unknown or any(unfinished_name(path) is None for path in self.checkpoints.glob("*")):
+            raise _taken(self, "which is in use")
+        before = self.config()
+        if before.get("command") != command or not _same_settings(before.get("settings"), settings):
+            raise _taken(self, "where a run with other settings began")
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """Open the folder of an earlier run, to go on in it.
+
+        Raises:
+            RunFolderError: There is none, or something in it leads to another place.
+        """
+        run = cls(path)
+        if not (run.path / _CONFIG).is_file():
+            raise RunFolderError(f"expected a run folder with a {_CONFIG}, got {str(path)!r}; check the path")
+        try:
+            refuse_links(run.path)
+        except ValueError as error:
+            raise RunFolderError(str(error)) from error
+        return run
+
+    def config(self) -> dict[str, Any]:
+        """Return what :meth:`create` wrote.
+
+        Raises:
+            CheckpointError: The file is damaged.
+        """
+        return _read_object(self.path / _CONFIG)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Replace the configuration."""
+        write_json(self.path / _CONFIG, config)
+
+    def settings_of(self, command: str, *, rounds: bool = False) -> dict[str, Any]:
+        """Return the settings that a run of ``command`` was made with.
+
+        A run of another command that did the same on its way, as ``demo`` trains, has them under the command's name.
+
+        Args:
+            command: Which.
+            rounds: Do rounds of ``textgym rlhf`` count? Only their own loop goes on with them.
+
+        Raises:
+            RunFolderError: It is a run of another command.
+            CheckpointError: They are damaged.
+        """
+        config = self.config()
+        made_by = config.get("command")
+        if (made_by == _ROUND and not rounds) or (made_by != command and command not in config):
+            raise RunFolderError(
+                f"expected a run of `textgym {command}` to resume, got {self.shown!r}, {self._what_else(made_by)}"
+            )
+        settings = config.get(command, config.get("settings"))
+        if not isinstance(settings, dict):
+            raise CheckpointError(f"expected settings in {str(self.path / _CONFIG)!r}, got none; put the file back")
+        return settings
+
+    def _what_else(self, made_by: object) -> str:
+        """Say which command made the folder, and what can be done with it."""
+        if made_by == _ROUND:
+            parent = str(Path(self.shown).parent)
+            return f"a round of the run {parent!r}; go on with `textgym rlhf --resume {shlex.quote(parent)}`"
+        if made_by in _RESUMABLE:
+            how = f"go on with `textgym {made_by} --resume {shlex.quote(self.shown)}`"
+            return f"a run of `textgym {made_by}`; {how}"
+        return f"a run of `textgym {made_by}`, which cannot be resumed; start a new run"
+
+    # ----------------------------------------------------------------- results
+    def summary(self) -> dict[str, Any]:
+        """Return the summary so far, ``{}`` before there is one."""
+        file = self.path / _SUMMARY
+        return _read_object(file) if file.is_file() else {}
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Replace the summary; versions are added."""
+        write_json(self.path / _SUMMARY, {**summary, "versions": versions()})
+
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the JSON lines ``name``, such as ``"texts-before.jsonl"``."""
+        replace_text(self.path / name, "".join(map(_line, rows)))
+
+    def read_rows(self, name: str) -> list[dict[str, Any]]:
+        """Return the JSON lines ``name``; none if there is no such file. A last line that was cut off is dropped."""
+        file = self.path / name
+        return _read_lines(file) if file.is_file() else []
+
+    # -------------------------------------------------------------------- logs
+    def append_log(self, record: Mapping[str, Any]) -> None:
+        """Append one record to ``log.jsonl``."""
+        self._append(_LOG, record)
+
+    def append_samples(self, timesteps: int, texts: Mapping[str, str]) -> None:
+        """Append what the model wrote at a moment (text by example key)."""
+        self._append(_SAMPLES, {"timesteps": timesteps, "texts": dict(texts)})
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the records of ``log.jsonl``."""
+        return self.read_rows(_LOG)
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Return what was appended by :meth:`append_samples`."""
+        return self.read_rows(_SAMPLES)
+
+    def truncate_logs(self, last: int, counted: str = "timesteps") -> None:
+        """Forget what was logged after a checkpoint, at more than ``last`` of what ``counted`` names.
+
+        Rows that cannot be a log's are dropped, with a warning.
+        """
+        for name, is_sound in ((_LOG, _is_record), (_SAMPLES, _is_sample)):
+            if not (self.path / name).is_file():
+                continue
+            rows = self.read_rows(name)
+            sound = [row for row in rows if is_sound(row, counted)]
+            if len(sound) < len(rows):
+                warnings.warn(
+                    f"dropped {len(rows) - len(sound)} rows of {str(self.path / name)!r} that make no sense as numbers "
+                    "or texts of a run; what they said is missing from plots and tables",
+                    stacklevel=2,
+                )
+            self.write_rows(name, [row for row in sound if row[counted] <= last])
+
+    def write_samples_table(self, prompts: Mapping[str, str]) -> None:
+        """Write ``samples.md``: a section per example (its document first), a row per moment."""
+        parts = ["# Sample texts through training\n"]
+        rows = self.samples()
+        for key, prompt in prompts.items():
+            parts.append(f"\n## {markdown_cell(key)}\n\n{_quote(prompt)}\n\n| tokens seen | text |\n|---:|---|\n")
+            parts += [f"| {row['timesteps']:,} | {_cell(row['texts'].get(key, ''))} |\n" for row in rows]
+        replace_text(self.path / "samples.md", "".join(parts))
+
+    def _append(self, name: str, record: Mapping[str, Any]) -> None:
+        append_line(self.path / name, _line(record))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # a source tree that was never installed
+            found[name] = "unknown"
+    return found
+
+
+def intervals_as_json(intervals: Mapping[str, Interval]) -> dict[str, dict[str, float | None]]:
+    """Return intervals as ``{name: {"mean", "low", "high"}}``; an infinite bound is ``None``."""
+    return {name: {key: _plain(value) for key, value in item._asdict().items()} for name, item in intervals.items()}
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON so that a crash leaves the old file or the new one; NaN and infinity become ``null``."""
+    replace_text(file, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
+
+
+def _new_folder(command: str) -> Path:
+    """Make a folder in ``runs/`` that nobody else has made."""
+    stem = f"{command.replace(' ', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for name in (stem, *(f"{stem}-{number}" for number in range(2, 100))):
+        path = Path("runs") / name
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return path
+    raise RunFolderError(f"expected a free name for a run, got 99 runs called runs/{stem}-...; name one with --out")
+
+
+def _refuse_foreign(run: RunFolder) -> None:
+    """Leave alone, without so much as a lock, what is no folder or holds what is not a run's."""
+    if run.path.exists() and not run.path.is_dir():
+        raise _taken(run, "which is in use")
+    if not run.path.is_dir() or all(
+        path.name == LOCK or unfinished_name(path) == _CONFIG for path in run.path.iterdir()
+    ):
+        return
+    try:
+        run._require_ours()
+    except (RunFolderError, CheckpointError) as error:
+        raise _taken(run, "which is in use") from error
+    try:
+        refuse_links(run.path)
+    except ValueError as error:
+        raise RunFolderError(str(error)) from error
+
+
+def _taken(run: RunFolder, why: str) -> RunFolderError:
+    return RunFolderError(
+        f"expected a new or empty folder for --out, got {run.shown!r}, {why}; choose another (an interrupted training "
+        "run is continued with --resume)"
+    )
+
+
+def _same_settings(stored: object, settings: Mapping[str, Any]) -> bool:
+    """Compare settings as JSON has them; the folder itself may be spelled in several ways."""
+    if not isinstance(stored, Mapping):
+        return False
+    return {**stored, "out": None} == {**_plain(settings), "out": None}
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(_plain(record), ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can say: numpy's numbers and arrays as Python's, numbers that are not finite as ``None``."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _is_record(row: Mapping[str, Any], counted: str) -> bool:
+    """Say whether a row is one of ``log.jsonl``: numbers, and ``None`` for those that are not finite."""
+    return _is_number(row.get(counted)) and all(value is None or _is_number(value) for value in row.values())
+
+
+def _is_sample(row: Mapping[str, Any], counted: str) -> bool:
+    """Say whether a row is one of ``samples.jsonl``: a moment, and texts by key."""
+    texts = row.get("texts")
+    return (
+        _is_number(row.get(counted))
+        and isinstance(texts, dict)
+        and all(isinstance(text, str) for text in texts.values())
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    try:
+        content = read_json(file)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"expected JSON in {str(file)!r}, got: {error}; is it a run folder?") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"expected a JSON object in {str(file)!r}, got {type(content).__name__}")
+    return content
+
+
+def _read_lines(file: Path) -> list[dict[str, Any]]:
+    lines = read_text(file, LARGEST_STATE).removesuffix("\n").split("\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            row = parse_json(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"{type(row).__name__} instead of an object")
+            rows.append(row)
+        except ValueError as error:
+            if number == len(lines):  # the machine stopped in the middle of a line
+                break
+            raise CheckpointError(f"{file}:{number}: expected JSON, got: {error}; remove the line") from error
+    return rows
+
+
+def _quote(text: str) -> str:
+    return "\n".join(f"> {line}" for line in markdown(text).splitlines()) or "> (empty)"
+
+
+def _cell(text: str) -> str:
+    return markdown_cell(text) or "(empty)"
