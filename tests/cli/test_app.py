@@ -21,13 +21,13 @@ from textgym.types import Interval
 COMMANDS = (
     "envs",
     "demo",
-    "training.sft",
-    "training.train",
+    "sft",
+    "train",
     "rlhf",
-    "evaluation.evaluate",
-    "cli.generate",
-    "cli.play",
-    "training.reward",
+    "evaluate",
+    "generate",
+    "play",
+    "reward",
     "bench",
     "doctor",
 )
@@ -125,7 +125,7 @@ def test_mistakes_are_one_line_and_exit_2(arguments: list[str], message: str) ->
 
 
 def test_debug_shows_the_traceback() -> None:
-    shown = run("--debug", "training.train", "TextSum-v0")
+    shown = run("--debug", "train", "TextSum-v0")
     assert "Traceback" in shown.stderr
     assert shown.exit_code == cli.BAD_INPUT
 
@@ -174,7 +174,7 @@ ENDINGS = {
 }
 
 
-@pytest.mark.parametrize("command", ["train --n-envs 1", "training.sft", "evaluation.evaluate", "play"])
+@pytest.mark.parametrize("command", ["train --n-envs 1", "sft", "evaluate", "play"])
 @pytest.mark.parametrize("module", ENDINGS)
 def test_a_reward_that_wants_to_end_the_process_is_an_error(
     command: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
