@@ -64,11 +64,10 @@ class FirstRatio:
             ModelError: They are others than in the rollout.
         """
         if known := self._take():
-            chosen = zip(
-                _texts(batch.input_ids, batch.rows, batch.positions + 1), actions.flatten().tolist(), strict=True
-            )
-            places = [(place, known[text]) for place, text in enumerate(chosen) if text in known]
-            self._check([before for _, before in places], log_probs[[place for place, _ in places]])
+            texts = _texts(batch.input_ids, batch.rows, batch.positions + 1)
+            keys = enumerate(zip(texts, actions.flatten().tolist(), strict=True))
+            found = {place: known[key] for place, key in keys if key in known}
+            self._check([*found.values()], log_probs[[*found]])
 
     def compare_all(self, batch: TextBatch, log_probs: Tensor) -> None:
         """As :meth:`compare`, with log-probabilities (N, V) of all actions: those of the rollout are looked up.
@@ -78,9 +77,8 @@ class FirstRatio:
         if known := self._take():
             rows = torch.arange(len(batch.lengths), device=batch.lengths.device)
             row_of = {text: row for row, text in enumerate(_texts(batch.input_ids, rows, batch.lengths))}
-            places = [(row_of[text], action, before) for (text, action), before in known.items() if text in row_of]
-            rows, actions = [row for row, _, _ in places], [action for _, action, _ in places]
-            self._check([before for _, _, before in places], log_probs[rows, actions])
+            found = {(row_of[text], action): before for (text, action), before in known.items() if text in row_of}
+            self._check([*found.values()], log_probs[[row for row, _ in found], [action for _, action in found]])
 
     def _take(self) -> dict[tuple[bytes, int], float]:
         """The remembered log-probabilities by text and action, which are then forgotten; none of other weights."""

@@ -14,6 +14,7 @@ import transformers
 from torch import Tensor, nn
 
 from textgym.errors import ModelError
+from textgym.models import probe
 from textgym.models.findings import narrow_probe
 from textgym.models.generation import generate
 from textgym.models.head import LogitForm, fit_form
@@ -262,6 +263,23 @@ def test_a_model_reads_few_tokens_when_it_is_loaded(kind: str, make_network: Any
     read.clear()
     model.require_context(60)
     assert read == []
+
+
+def test_an_argument_that_takes_no_cache_is_tried_once(make_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    decode = probe._decode
+
+    def noting(trunk: Trunk, *arguments: Any, **named: Any) -> Any:
+        tried.append(str(trunk.arguments.cache))
+        return decode(trunk, *arguments, **named)
+
+    monkeypatch.setattr(probe, "_decode", noting)
+    monkeypatch.setattr(probe, "CACHE_NAMES", ("another", *probe.CACHE_NAMES))
+    model = LanguageModel(make_network("llama", hidden_size=48))  # of which there is no narrow copy yet
+    model.require_context(100)
+    assert model.is_cacheable
+    assert tried.count("another") == 1
+    assert tried.count(str(model.findings.arguments.cache)) == 3  # 64 tokens, the model itself, 100 tokens
 
 
 def test_loading_changes_no_state_of_random_generators(make_network: Any) -> None:

@@ -212,6 +212,7 @@ class NarrowProbe:
                     break
             else:
                 self._found[tokens] = Cached(None, "rounding hides whether keys and values continue a text")
+            self.trunk = self.trunk.taking(cache=self._found[tokens].name or self.trunk.arguments.cache)
         return self._found[tokens]
 
     def _known(self, tokens: int) -> Cached | None:
@@ -374,7 +375,8 @@ def _combined(network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor, form: Log
     reason = _reason_at(narrow, trunk.config, min(reach, longest or reach))
     cached = Cached(None, reason)
     if not reason:
-        cached = probe_cache(trunk, oracle, ids, Lengths.upto(len(ids)), thorough=not isinstance(narrow, NarrowProbe))
+        known = trunk.taking(cache=narrow.trunk.arguments.cache) if isinstance(narrow, NarrowProbe) else trunk
+        cached = probe_cache(known, oracle, ids, Lengths.upto(len(ids)), thorough=known is trunk)
         reason = cached.reason
         if isinstance(narrow, str) and cached.is_undecided:
             reason = "rounding hides whether keys and values continue a text"

@@ -178,14 +178,14 @@ def probe_cache(trunk: Trunk, oracle: Oracle, ids: Tensor, lengths: Lengths, *, 
     """Whether keys and values continue texts as rollouts (and, if ``thorough``, updates) need it.
 
     Args:
-        trunk: With arguments that work uncached.
+        trunk: With arguments that work uncached, and the one for the cache if it is known.
         oracle: Of ``ids``.
         ids: (T,).
         lengths: Of the rows to decode side by side.
         thorough: Begin a row again, and continue several tokens at once.
     """
     reasons: list[Cached] = []
-    for name in CACHE_NAMES:
+    for name in sorted(CACHE_NAMES, key=lambda name: name != trunk.arguments.cache):  # one that worked before is first
         found = attempt(_decode, trunk.taking(cache=name), oracle, ids, lengths, thorough=thorough)
         if isinstance(found, Deviation) and found.is_none:
             return Cached(name, "", found)
