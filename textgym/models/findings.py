@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from textgym.errors import ModelError
-from textgym.models.head import LogitForm, numbers_in, read_network
+from textgym.models.head import LogitForm, numbers_in, read_network, rows_of
 from textgym.models.narrow import build, enlarge_weights, narrow_copy, readable_ids
 from textgym.models.noise import gradients_fail, is_quiet, modes_kept, noisy_kinds, random_states_kept
 from textgym.models.probe import (
@@ -473,7 +473,7 @@ def _ids(vocabulary: range, tokens: int, device: torch.device, seed: int = 0) ->
 
 
 def _vocabulary(network: Any) -> int:
-    return int(network.get_output_embeddings().weight.shape[0])
+    return min(rows_of(network).values())
 
 
 def _device(network: Any) -> torch.device:

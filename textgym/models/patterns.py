@@ -1,4 +1,4 @@
-"""Regular expressions out of files of others, tried before they are used: some take centuries for a word of 30 letters."""
+"""Regular expressions out of files of others, tried before they are used: some take years for a name of 30 letters."""
 
 from __future__ import annotations
 
