@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from textgym.errors import CheckpointError
+from textgym.errors import CheckpointError, is_out_of_memory
 from textgym.foreign import read_json, require_regular_files
 from textgym.paths import user_path
 
@@ -94,7 +94,7 @@ def open_folder(folder: str | Path, kind: str) -> tuple[Path, dict[str, Any]]:
 
 @contextlib.contextmanager
 def complete(folder: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while a folder is read into a `CheckpointError`."""
+    """Turn whatever goes wrong while a folder is read into a `CheckpointError`, unless memory ran out."""
     try:
         yield
     except CheckpointError:
@@ -106,9 +106,10 @@ def complete(folder: Path) -> Iterator[None]:
         AttributeError,
         OSError,
         RuntimeError,
-        MemoryError,
         SafetensorError,
     ) as error:
+        if is_out_of_memory(error):
+            raise
         raise CheckpointError(
             f"expected a complete reward model in {str(folder)!r}, got {type(error).__name__}: {error}; save again"
         ) from error

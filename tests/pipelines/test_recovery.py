@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -133,7 +134,7 @@ def test_the_command_prints_how_to_go_on(settings: TrainSettings, lm: str, monke
     arguments = f"--data {choice.data} --prompt-column doc --reference-column sum --model {lm} --steps 192 --n-envs 6"
     more = f"--n-steps 8 --batch-size 16 --max-new-tokens 8 --eval-prompts 2 --reward {LENGTH} --out run"
     shown = CliRunner().invoke(cli.app, ["train", *arguments.split(), *more.split()])
-    assert shown.exit_code == cli.FAILED
+    assert shown.exit_code == cli.FAILED, shown.stderr
     assert "ZeroDivisionError: by chance" in shown.stderr
     assert "textgym train --resume run" in " ".join(shown.stderr.split())
 
@@ -228,7 +229,8 @@ def spoil(folder: Path, name: str, change: Callable[[Any], Any]) -> None:
     """Change a file of a checkpoint, and its checksum with it."""
     file = folder / name
     if name.endswith(".json"):
-        file.write_text(json.dumps(change(json.loads(file.read_text()))))
+        changed = change(json.loads(file.read_text()))
+        file.write_text(changed if isinstance(changed, str) else json.dumps(changed))
     else:
         save_file(change(load_file(file)), file)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -242,6 +244,11 @@ def with_nan(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 NONSENSE: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "nan": ("tensors.safetensors", with_nan),
+    "no JSON": ("state.json", lambda record: "{" + json.dumps(record)),
+    "endless nesting": ("state.json", lambda record: "[" * 100_000),
+    "NaN in JSON": ("state.json", lambda record: {**record, "counters": {**record["counters"], "kl_coef": float("nan")}}),
+    "another model": ("model/config.json", lambda record: {**record, "hidden_size": 3}),
+    "a model that is none": ("model/config.json", lambda record: []),
     "no object": ("state.json", lambda record: [record]),
     "a key is missing": ("state.json", lambda record: {k: v for k, v in record.items() if k != "optimizer"}),
     "a type is wrong": ("state.json", lambda record: {**record, "rng": "none"}),
@@ -395,6 +402,19 @@ def test_a_run_with_a_checkpoint_is_not_begun_again(built_in: TrainSettings, cop
 
 
 # ------------------------------------------------------------------- other data
+def test_what_was_measured_before_is_of_the_same_data(
+    settings: TrainSettings, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was killed between its first measures and its first checkpoint keeps the former."""
+    shutil.copy(data, "notes.jsonl")
+    killed_early(replace(settings, choice=replace(settings.choice, data="notes.jsonl"), reward="rouge"), monkeypatch)
+    assert Path("run/texts-before.jsonl").is_file()
+    Path("notes.jsonl").write_text(Path("notes.jsonl").read_text().replace("opened on day", "closed on day"))
+    with pytest.raises(DataError, match=r"expected the data that the run began with.*--accept-changed-data"):
+        run_resume("run")
+    run_resume("run", accept_changed_data=True)
+
+
 def test_changed_data_is_noticed(
     settings: TrainSettings, data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -619,6 +639,8 @@ def test_the_folder_stays_where_it_was_meant(built_in: TrainSettings, monkeypatc
         MemoryError("Unable to allocate 9 GiB"),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GiB). Tried to allocate 256 bytes"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_out_of_memory_says_what_to_lower(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
@@ -629,6 +651,22 @@ def test_out_of_memory_says_what_to_lower(error: Exception, capsys: pytest.Captu
     assert "--micro-batch-size" in said
     assert "--n-envs" in said
     assert "--resume" not in said  # there is nothing to go on from
+
+
+@pytest.mark.parametrize("command", ["train", "sft", "reward fit", "rlhf", "evaluate", "generate", "feedback sample"])
+def test_what_to_lower_is_what_the_command_has(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*arguments: Any, **named: Any) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr("textgym.models.language_model.LanguageModel.__init__", exhausted)
+    project = {"feedback sample": ["project.db"], "generate": ["TextSumm-v0"]}.get(command, [])
+    shown = CliRunner().invoke(cli.app, [*command.split(), *project])
+    assert shown.exit_code == cli.FAILED, shown.stderr
+    (advice,) = re.findall(r"Memory ran out\. Lower .*?smaller model\.", " ".join(shown.stderr.split()))
+    options = re.findall(r"--[a-z-]+", advice)
+    known = CliRunner().invoke(cli.app, [*command.split(), "--help"]).stdout
+    assert options
+    assert [option for option in options if option not in known] == []
 
 
 def test_out_of_memory_while_a_run_is_built_says_what_to_lower(
