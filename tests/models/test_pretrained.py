@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
@@ -18,7 +14,6 @@ from textgym.errors import CheckpointError, MissingExtraError, ModelError
 from textgym.hub import resolve_folder
 from textgym.models.language_model import LanguageModel, load_language_model
 from textgym.models.pretrained import read_pretrained, require_finite_weights
-from textgym.reward_models import PreferenceRewardModel, load_reward
 
 
 def read(folder: Path, **options: Any) -> Any:
@@ -118,29 +113,6 @@ def test_a_package_that_the_model_needs(
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", fail)
     with pytest.raises(MissingExtraError, match=rf"got one that is missing \(.*; use: pip (install )?{package}"):
         read(folder)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
-        SafetensorError("Error while opening: Cannot allocate memory (os error 12)"),
-    ],
-)
-def test_memory_that_runs_out_is_no_damage(error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is told to fetch again, or to mend, what is only too large for the machine."""
-
-    def exhausted(*arguments: Any, **named: Any) -> None:
-        raise error
-
-    PreferenceRewardModel(load_language_model(folder), max_length=64).save(folder / "reward")
-    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", exhausted)
-    for load in (load_language_model, partial(PreferenceRewardModel, max_length=64), lambda _: load_reward(folder / "reward")):
-        with pytest.raises(type(error)) as caught:
-            load(folder)
-        assert caught.value is error
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -28,12 +29,14 @@ from textgym import cli, console
 from textgym.agents import checkpoint
 from textgym.cli_errors import reader_is_gone, report, report_interrupt
 from textgym.errors import CheckpointError, DataError, DiskFullError, FolderInUseError, RewardError, RunFolderError
+from textgym.models.language_model import LanguageModel, load_language_model
 from textgym.pipelines import train as pipeline
 from textgym.pipelines.interrupts import RunInterrupted, Terminated, signals_as_interrupts, stop_on_request
 from textgym.pipelines.recovery import advising
 from textgym.pipelines.reward_guard import GuardedReward, guarded
 from textgym.pipelines.setup import TaskChoice
 from textgym.pipelines.train import TrainSettings, run_resume, run_train
+from textgym.reward_models import PreferenceRewardModel, load_reward
 from textgym.runs import RunFolder
 from textgym.types import Example
 
@@ -246,7 +249,10 @@ NONSENSE: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "nan": ("tensors.safetensors", with_nan),
     "no JSON": ("state.json", lambda record: "{" + json.dumps(record)),
     "endless nesting": ("state.json", lambda record: "[" * 100_000),
-    "NaN in JSON": ("state.json", lambda record: {**record, "counters": {**record["counters"], "kl_coef": float("nan")}}),
+    "NaN in JSON": (
+        "state.json",
+        lambda record: {**record, "counters": {**record["counters"], "_current_progress_remaining": float("nan")}},
+    ),
     "another model": ("model/config.json", lambda record: {**record, "hidden_size": 3}),
     "a model that is none": ("model/config.json", lambda record: []),
     "no object": ("state.json", lambda record: [record]),
@@ -562,6 +568,59 @@ def test_a_limit_of_the_system_is_a_full_disk_too() -> None:
     assert not checkpoint.read_checkpoint(Path("c"), "x")[0]["a"].any()
 
 
+def limited(save: Callable[..., Any]) -> Callable[..., Any]:
+    """Let files be no larger than 2,000 bytes while ``save`` runs."""
+    import resource
+
+    def run(*arguments: Any, **named: Any) -> Any:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+        try:
+            return save(*arguments, **named)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    return run
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+def test_no_room_for_the_trained_model(
+    built_in: TrainSettings, whole: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(LanguageModel, "save_pretrained", limited(LanguageModel.save_pretrained))
+        with pytest.raises(DiskFullError, match=r"room to write .*run/model', got: .*os error 27.*free some") as caught:
+            run_train(replace(built_in, save_every=100, out="run"))
+    assert "textgym train --resume run" in caught.value.__notes__[0]
+    assert same_weights(run_resume("run"), whole)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+def test_no_room_for_a_model_of_any_kind(lm: str) -> None:
+    model = load_language_model(lm)
+    for name, save in (("model", model.save_pretrained), ("reward", PreferenceRewardModel(model).save)):
+        with pytest.raises(DiskFullError, match=rf"room to write '.*{name}.*', got: "):
+            limited(save)(name)
+    assert not Path("reward").exists()
+
+
+def test_a_reward_model_that_cannot_be_replaced_stays(lm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = PreferenceRewardModel(load_language_model(lm))
+    model.save("reward")
+    rename, card = Path.rename, Path("reward/reward_model.json").read_text()
+
+    def fails(self: Path, target: Path) -> Path:
+        if self.suffix == ".new":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        model.save("reward")
+    assert os.listdir() == ["reward"]
+    assert Path("reward/reward_model.json").read_text() == card
+
+
 HALF = """
 import resource
 from textgym.errors import DiskFullError
@@ -691,6 +750,29 @@ def test_absurd_sizes_are_refused_by_name(name: str, built_in: TrainSettings, co
         run_resume("copied")
     with pytest.raises(ValueError, match="n_envs of at most 65,536"):
         replace(built_in, n_envs=10**6)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        SafetensorError("Error while opening: Cannot allocate memory (os error 12)"),
+    ],
+)
+def test_a_model_that_is_too_large_is_not_damaged(error: Exception, lm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told to fetch it again, or to mend it."""
+
+    def exhausted(*arguments: Any, **named: Any) -> None:
+        raise error
+
+    PreferenceRewardModel(load_language_model(lm)).save("reward")
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", exhausted)
+    for load, folder in ((load_language_model, lm), (PreferenceRewardModel, lm), (load_reward, "reward")):
+        with pytest.raises(type(error)) as caught:
+            load(folder)
+        assert caught.value is error
 
 
 ENVS = "from textgym.cli import main; main()"
