@@ -359,7 +359,7 @@ def _begin_or_resume(round_: Round) -> Training:
     if "train" in folder.config() and newest_checkpoint(folder.checkpoints)[0] is not None:
         return resume(folder, accept_changed_data=round_.loop.accept_changed_data)
     folder.truncate_logs(-1)  # of a beginning that came to nothing
-    return begin(train_settings(round_), folder)
+    return begin(train_settings(round_), folder, accept_changed_data=round_.loop.accept_changed_data)
 
 
 def train_settings(round_: Round) -> TrainSettings:
