@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from textgym.disk import aside, naming_full_disk, restore, retired
+from textgym.disk import replace_folder, restore, sync
 from textgym.errors import CheckpointError, ModelError, TextGymError, is_out_of_memory
 from textgym.foreign import LARGEST_STATE, read_object
 
@@ -93,24 +93,7 @@ def write_checkpoint(
     """
     infinite = _check_finite(tensors.items(), may_be_infinite, "to save")
     record = {**record, "infinite": infinite} if infinite else record
-    with naming_full_disk(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        restore(folder)
-        unfinished, former = aside(folder), retired(folder)
-        shutil.rmtree(unfinished, ignore_errors=True)
-        try:
-            unfinished.mkdir()
-            _fill(unfinished, tensors, record, extra)
-            shutil.rmtree(former, ignore_errors=True)
-            if folder.exists():
-                folder.rename(former)
-            unfinished.rename(folder)
-            _sync(folder.parent)
-            shutil.rmtree(former, ignore_errors=True)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            restore(folder)
-            raise
+    replace_folder(folder, lambda unfinished: _fill(unfinished, tensors, record, extra))
 
 
 def _fill(
@@ -128,7 +111,7 @@ def _fill(
     manifest = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     for path in (*files, folder / _MANIFEST, folder):
-        _sync(path)
+        sync(path)
 
 
 def _check_finite(tensors: Iterable[tuple[str, Tensor]], may_be_infinite: Collection[str], what: str) -> list[str]:
@@ -296,11 +279,3 @@ def _candidates(folder: Path) -> list[Path]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

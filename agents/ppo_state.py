@@ -30,6 +30,7 @@ from textgym.agents.stored_values import (
     integer,
     listed,
     mapped,
+    measured,
     number,
     optional,
     plain,
@@ -98,7 +99,7 @@ _RECORD: Mapping[str, Check] = {
         {"class": text, "param_groups": listed(mapped(either(optional(number), truth, listed(number))))}
     ),
     "rng": fields(_GENERATORS),
-    "history": listed(mapped(optional(number))),
+    "history": listed(mapped(optional(measured))),
     "environment": plain,
     "tokens_so_far": optional(listed(integer)),
     "infinite": optional(listed(text)),

@@ -184,7 +184,7 @@ def stop_in(patch: pytest.MonkeyPatch, place: str, call: int, killed: bool) -> N
     patch.setattr(owner, name, stopping)
 
 
-PLACES = [("save_file", 1), ("_sync", 1), ("_sync", 4), ("Path.rename", 1), ("Path.rename", 2), ("_sync", 6)]
+PLACES = [("save_file", 1), ("os.fsync", 1), ("os.fsync", 4), ("Path.rename", 1), ("Path.rename", 2), ("os.fsync", 6)]
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)

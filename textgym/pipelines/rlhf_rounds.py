@@ -359,7 +359,7 @@ def _begin_or_resume(round_: Round) -> Training:
         with contextlib.suppress(NoCheckpointError):  # what is wrong with each of them is told
             return resume(folder, accept_changed_data=round_.loop.accept_changed_data)
     folder.truncate_logs(-1)  # of a beginning that came to nothing
-    return begin(train_settings(round_), folder)
+    return begin(train_settings(round_), folder, accept_changed_data=round_.loop.accept_changed_data)
 
 
 def train_settings(round_: Round) -> TrainSettings:

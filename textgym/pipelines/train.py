@@ -93,7 +93,7 @@ class Training:
 
 def run_train(settings: TrainSettings) -> RunFolder:
     """Train from the start."""
-    with signals_as_interrupts(), advising_on_memory():
+    with signals_as_interrupts(), advising_on_memory("train"):
         training = begin(located(settings), None)
         with training.run:
             announce(training)
@@ -119,12 +119,14 @@ def run_resume(path: str, consent: Collection[str] = (), *, accept_changed_data:
     return run
 
 
-def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
+def begin(settings: TrainSettings, run: RunFolder | None, *, accept_changed_data: bool = False) -> Training:
     """Build environment and agent; the folder is made last, so that mistakes leave none behind.
 
     Args:
         settings: What to do.
-        run: The folder, if there is one already; the caller holds its lock.
+        run: The folder, if there is one already; the caller holds its lock. What was measured there before training
+            stays, which is why its data is compared.
+        accept_changed_data: As for :func:`resume`.
     """
     env = _make_env(settings)
     agent = PPO(
@@ -161,6 +163,7 @@ def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
     splits = describe_splits((_core(env, "task"), sheet.task, exam.task))
     if run is None:
         run = RunFolder.create(settings.out, "train", asdict(settings), _BEGINNINGS)
+    check_data(run.config().get("splits"), splits, _core(env, "task").dataset.name, accept_changed_data)
     run.write_config({**run.config(), "train": asdict(settings), "splits": splits})
     agent.tensorboard_log = str(run.tensorboard)
     return Training(run, settings, agent, exam, sheet)
@@ -185,7 +188,7 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
     settings = _settings_of(run, consent)
     say_other_versions(run)
     if not any(run.checkpoints.glob("step-*")):
-        return _begin_again(run, settings)
+        return _begin_again(run, settings, accept_changed_data)
     env = _make_env(settings)
     exam = _make_exam(settings, env)
     sheet = _make_sheet(settings, exam)
@@ -214,10 +217,10 @@ def _settings_of(run: RunFolder, consent: Collection[str]) -> TrainSettings:
         ) from error
 
 
-def _begin_again(run: RunFolder, settings: TrainSettings) -> Training:
+def _begin_again(run: RunFolder, settings: TrainSettings, accept_changed_data: bool) -> Training:
     console.say(f"{run.shown} has no checkpoint yet: it begins again.")
     run.truncate_logs(-1)
-    return begin(settings, run)
+    return begin(settings, run, accept_changed_data=accept_changed_data)
 
 
 def _load_newest(run: RunFolder, env: VecEnv, settings: TrainSettings) -> tuple[PPO, Path]:
