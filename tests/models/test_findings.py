@@ -19,6 +19,7 @@ from textgym.models.findings import narrow_probe
 from textgym.models.generation import generate
 from textgym.models.head import LogitForm, fit_form
 from textgym.models.language_model import LanguageModel
+from textgym.models.narrow import narrow_copy
 from textgym.models.prefix_cache import PrefixCache
 from textgym.models.trunk import Trunk
 
@@ -249,6 +250,16 @@ def test_the_narrow_copy_of_a_large_model_is_small() -> None:
     assert copied.config.n_embd // copied.config.n_head == config.n_embd // config.n_head
     assert not probe.cached(64).reason
     assert narrow_probe(Trunk(trunk, config)) is probe
+
+
+def test_the_narrow_copy_of_a_model_without_an_inner_width_has_a_small_one() -> None:
+    config = transformers.GPT2Config()
+    with torch.device("meta"):
+        trunk = transformers.GPT2Model(config)
+    copied = narrow_copy(Trunk(trunk, config))
+    assert isinstance(copied, tuple)
+    assert copied[0].module.h[0].mlp.c_fc.weight.shape == (128, 64)
+    assert config.n_inner is None
 
 
 # ------------------------------------------------------------------ cost
