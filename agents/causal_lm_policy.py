@@ -236,10 +236,9 @@ class CausalLMPolicy(ActorCriticPolicy):
         """
         batch = read_ids(obs, maybe_stored=self.training)
         _, logits = self._act(batch)
-        distribution = self.action_dist.proba_distribution(action_logits=logits)
         if self.training and torch.is_grad_enabled():
-            self._first_ratio.compare_all(batch, distribution.distribution.logits)
-        return distribution
+            self._first_ratio.compare_all(batch, logits)
+        return self.action_dist.proba_distribution(action_logits=logits)
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
         _, logits = self._act(read_ids(observation))

@@ -69,8 +69,8 @@ class FirstRatio:
             found = {place: known[key] for place, key in keys if key in known}
             self._check([*found.values()], log_probs[[*found]])
 
-    def compare_all(self, batch: TextBatch, log_probs: Tensor) -> None:
-        """As :meth:`compare`, with log-probabilities (N, V) of all actions: those of the rollout are looked up.
+    def compare_all(self, batch: TextBatch, logits: Tensor) -> None:
+        """As :meth:`compare`, with logits (N, V) of all actions: those of the rollout are looked up.
 
         For updates that ask for distributions, as that of trust-region policy optimization does.
         """
@@ -78,6 +78,7 @@ class FirstRatio:
             rows = torch.arange(len(batch.lengths), device=batch.lengths.device)
             row_of = {text: row for row, text in enumerate(_texts(batch.input_ids, rows, batch.lengths))}
             found = {(row_of[text], action): before for (text, action), before in known.items() if text in row_of}
+            log_probs = logits.detach().log_softmax(-1)
             self._check([*found.values()], log_probs[[row for row, _ in found], [action for _, action in found]])
 
     def _take(self) -> dict[tuple[bytes, int], float]:

@@ -219,17 +219,17 @@ def test_distributions_are_looked_up_by_text(make_network: Any) -> None:
     model = LanguageModel(make_network())
     texts = TextBatch(torch.tensor([[5, 6, 7], [5, 6, 9]]), torch.tensor([3, 2]))  # the last 9 is padding
     batch = TextBatch(torch.tensor([[8, 8, 8], [5, 6, 0], [5, 6, 7]]), torch.tensor([3, 2, 3]))
-    right = torch.zeros(3, 4)
-    right[2, 1], right[1, 2] = -1.0, -2.0
-    for log_probs, is_right in ((right, True), (right - 0.1 * torch.eye(3, 4)[:, [0, 3, 1, 2]], False)):
+    # softmax of (0, ln 2, ln 4, 0) is (1, 2, 4, 1) / 8
+    logits = torch.tensor([0.0, 2.0, 4.0, 1.0]).clamp(min=1.0).log().repeat(3, 1)
+    for before, is_right in (([2 / 8, 4 / 8], True), ([2 / 8, 3 / 8], False)):
         first = FirstRatio(model)
-        first.remember(texts, torch.tensor([1, 2]), torch.tensor([-1.0, -2.0]))
+        first.remember(texts, torch.tensor([1, 2]), torch.tensor(before).log())
         if is_right:
-            first.compare_all(batch, log_probs)
+            first.compare_all(batch, logits)
             assert first._is_done
         else:
             with pytest.raises(ModelError, match=RATIO):
-                first.compare_all(batch, log_probs)
+                first.compare_all(batch, logits)
 
 
 def test_weights_that_changed_since_the_rollout_are_no_mistake(make_network: Any) -> None:
