@@ -324,6 +324,11 @@ def _load_slow(folder: Path) -> tokenizers.Tokenizer:
     backend = getattr(converted, "backend_tokenizer", None)
     if not isinstance(backend, tokenizers.Tokenizer):
         raise _no_tokenizer(folder, f"{type(converted).__name__} has no fast form")
+    added = backend.get_added_tokens_decoder()
+    pieces = [piece for piece, id_ in backend.get_vocab(with_added_tokens=False).items() if id_ not in added]
+    if not any(letter.isalnum() for piece in pieces for letter in piece):
+        # Transformers makes one up where files are missing.
+        raise _no_tokenizer(folder, "there are no tokens that letters could be made of")
     return backend
 
 
