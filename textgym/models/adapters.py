@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from textgym.errors import CheckpointError, MissingExtraError, ModelError
+from textgym.errors import CheckpointError, MissingExtraError, ModelError, is_out_of_memory
 from textgym.hub import ADAPTER_CONFIG, read_adapter_config
 from textgym.models.patterns import require_quick_patterns
 
@@ -57,6 +57,8 @@ def attach_adapter(network: nn.Module, folder: Path) -> Any:
         with without_noise():
             wrapper = peft.PeftModel.from_pretrained(network, str(folder), is_trainable=True, config=config)
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
+        if is_out_of_memory(error):
+            raise
         raise CheckpointError(
             f"expected an adapter of {type(network).__name__} in {folder}, got one that does not fit "
             f"({' '.join(str(error).split())[:300]}); check base_model_name_or_path in {ADAPTER_CONFIG}"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from textgym.disk import naming_full_disk
 from textgym.errors import ModelError
 from textgym.foreign import read_json
 from textgym.hub import base_of_adapter, is_adapter, resolve_folder
@@ -329,14 +330,19 @@ class LanguageModel(TrainableNetwork):
         self.adapter = wrapper
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write a Hugging Face folder (safetensors, configs, tokenizer); LoRA adapters are merged in a copy."""
+        """Write a Hugging Face folder (safetensors, configs, tokenizer); LoRA adapters are merged in a copy.
+
+        Raises:
+            DiskFullError: There is no room for it.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with quiet(), self.original_config():
-            network = copy.deepcopy(self.adapter).merge_and_unload() if self.adapter is not None else self.network
-            network.save_pretrained(folder)
-        if self._tokenizer is not None:
-            self._tokenizer.save(folder)
+        with naming_full_disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with quiet(), self.original_config():
+                network = copy.deepcopy(self.adapter).merge_and_unload() if self.adapter is not None else self.network
+                network.save_pretrained(folder)
+            if self._tokenizer is not None:
+                self._tokenizer.save(folder)
 
 
 def load_language_model(

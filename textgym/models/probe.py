@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from textgym.errors import ModelError
+from textgym.errors import ModelError, is_out_of_memory
 from textgym.models.continuation import Prompts, continued
 from textgym.models.key_value_store import KeyValueStore
 from textgym.models.trunk import CACHE_NAMES, PLAIN_SETS, Trunk
@@ -248,7 +248,7 @@ def attempt(compute: Callable[..., _Result], *arguments: Any, **named: Any) -> _
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return compute(*arguments, **named)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         return error

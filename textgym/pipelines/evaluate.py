@@ -15,6 +15,7 @@ from textgym.errors import TextGymError
 from textgym.evaluation import Measures, compare, fixed_examples, judge
 from textgym.models.language_model import LanguageModel
 from textgym.paths import user_path
+from textgym.pipelines.recovery import advising_on_memory
 from textgym.pipelines.reward_guard import guarded_reward
 from textgym.pipelines.sampling import Samples, Sampling, log_probs_of_texts, sample_texts
 from textgym.pipelines.settings import check_settings
@@ -186,6 +187,7 @@ class EvaluateSettings:
         check_settings(self, counts=("prompts", "max_prompt_tokens", "max_new_tokens"), not_negative=("temperature",))
 
 
+@advising_on_memory("evaluate")
 def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     """Measure one model, or a model and the one it started from, and write ``summary.json``."""
     start = time.perf_counter()

@@ -21,6 +21,7 @@ from textgym.feedback.simulated import Habits, Scorer, SimulatedPerson, reward_s
 from textgym.feedback.store import FeedbackStore
 from textgym.metrics.words import count_words
 from textgym.pipelines.feedback import asked_since, asked_so_far, existing
+from textgym.pipelines.recovery import advising_on_memory
 from textgym.pipelines.reward_guard import guarded_reward
 from textgym.pipelines.sampling import Sampling, sample_texts
 from textgym.pipelines.settings import check_settings
@@ -84,6 +85,7 @@ class SampleSettings:
         return _RESPONSES[self.mode] if self.responses is None else self.responses
 
 
+@advising_on_memory("feedback sample")
 def run_sample(settings: SampleSettings) -> list[Question]:
     """Sample texts and put the questions into the project."""
     task = with_budgets(settings.choice.make(settings.split), settings.max_prompt_tokens, settings.max_new_tokens)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from textgym import console
 from textgym.evaluation import fixed_examples
+from textgym.pipelines.recovery import advising_on_memory
 from textgym.pipelines.sampling import Sampling, sample_texts
 from textgym.pipelines.settings import check_settings
 from textgym.pipelines.setup import TaskChoice, load_model, require_context, with_budgets
@@ -64,6 +65,7 @@ def split_argument(argument: str | None, text: str | None) -> tuple[str, str | N
     return _DEFAULT_ID, argument
 
 
+@advising_on_memory("generate")
 def run_generate(settings: GenerateSettings) -> list[str]:
     """Print ``n`` texts per document."""
     task = with_budgets(settings.choice.make(settings.split), settings.max_prompt_tokens, settings.max_new_tokens)

@@ -34,6 +34,7 @@ from textgym.models.language_model import LanguageModel
 from textgym.pipelines.interrupts import Terminated, signal_of, signals_as_interrupts, stop_on_request
 from textgym.pipelines.recovery import (
     advising,
+    advising_on_memory,
     check_data,
     describe_splits,
     resuming,
@@ -50,6 +51,7 @@ from textgym.pipelines.setup import (
     with_budgets,
 )
 from textgym.pipelines.step_checkpoints import StepCheckpoints
+from textgym.pipelines.tolerance import Tolerance
 from textgym.plots import plot_loss
 from textgym.reward_models import (
     CurvePoint,
@@ -84,6 +86,7 @@ __all__ = [
 RECORDS = "feedback.jsonl"
 """File of a run that holds what its reward model was fitted to."""
 _BEGINNINGS = ("checkpoints", "reward_report.png", "reward_loss.png")
+_PLOT_IS_MISSING = "the reward model is not affected"
 _REFERENCES = 512
 _MIX = (0.55, 0.15, 0.15, 0.15)  # second text of a pair: a sample, the reference, another's reference, the first words
 _MAX_LENGTH = 512
@@ -102,6 +105,7 @@ class _FitReporter:
         self.ticker.advance(1, note=f"loss {np.mean(self.losses[-20:]):.3f}")
 
 
+@advising_on_memory("reward fit")
 def run_reward_fit(settings: RewardSettings) -> RunFolder:
     """Collect or read feedback, fit a reward model, and write it to ``RUN/reward``."""
     with signals_as_interrupts():
@@ -174,7 +178,8 @@ def _fit(
     if settings.learning_curve:
         curve = _measure_curve(settings, task, model, records, checkpoints.part("curve"))
     report = fit_reward(run, settings, task, model, records, checkpoints.part("fit"))
-    draw_report(run.path / "reward_report.png", report, curve)
+    with Tolerance().of("a plot", _PLOT_IS_MISSING):
+        draw_report(run.path / "reward_report.png", report, curve)
     show_report(report)
     show_details(report, curve)
     seconds = {"fit": report.seconds, "total": time.perf_counter() - start}
@@ -309,7 +314,8 @@ def fit_reward(
     reward.normalise([text.prompt for text in texts], [text.response for text in texts])
     reward.save(run.reward)
     if len(report.losses) > 1:
-        plot_loss(run.path / "reward_loss.png", report.losses, "negative log-likelihood of an answer, nats")
+        with Tolerance().of("a plot", _PLOT_IS_MISSING):
+            plot_loss(run.path / "reward_loss.png", report.losses, "negative log-likelihood of an answer, nats")
     return report
 
 

@@ -15,6 +15,7 @@ from textgym.pipelines.feedback import require_page, user_name
 from textgym.pipelines.interrupts import signals_as_interrupts
 from textgym.pipelines.recovery import (
     advising,
+    advising_on_memory,
     check_data,
     describe_splits,
     resuming,
@@ -40,6 +41,7 @@ _BEGINNINGS = ("feedback.db", "feedback.db-wal", "feedback.db-shm")
 _COLUMNS = ("round", "labels", "held-out\naccuracy", "reward", "gold", "win rate", "KL", "seconds")
 
 
+@advising_on_memory(_COMMAND)
 def run_rlhf(settings: RlhfSettings) -> RunFolder:
     """Run all rounds into one folder."""
     with signals_as_interrupts():
