@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from textgym.errors import ModelError
+from textgym.errors import CheckpointError, ModelError
 from textgym.models import probe
 from textgym.models.findings import narrow_probe
 from textgym.models.generation import generate
 from textgym.models.head import LogitForm, fit_form
-from textgym.models.language_model import LanguageModel
+from textgym.models.language_model import LanguageModel, load_language_model
 from textgym.models.narrow import narrow_copy
 from textgym.models.prefix_cache import PrefixCache
 from textgym.models.trunk import Trunk
@@ -172,6 +173,16 @@ def test_an_encoder_decoder_that_wants_two_texts_is_refused() -> None:
         LanguageModel(network_of("T5", "AutoModelForSeq2SeqLM", **settings))
 
 
+@pytest.mark.parametrize("kind", ["Bart", "MBart"])
+def test_folders_of_encoder_decoders_are_refused_and_those_of_decoders_alone_are_not(kind: str, tmp_path: Path) -> None:
+    network_of(kind, "AutoModelForSeq2SeqLM", **_TRANSLATOR).save_pretrained(tmp_path / "whole")
+    with pytest.raises(ModelError, match=rf"an encoder-decoder \({kind.lower()}\), .* load a \*ForCausalLM"):
+        load_language_model(tmp_path / "whole")
+    network_of(kind, **_TRANSLATOR).save_pretrained(tmp_path / "decoder")
+    with pytest.raises(CheckpointError, match="expected a tokenizer"):  # all else is right
+        load_language_model(tmp_path / "decoder")
+
+
 # ------------------------------------------------------------------ windows and chunks
 
 
@@ -303,6 +314,14 @@ def test_loading_changes_no_state_of_random_generators(make_network: Any) -> Non
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == random.getstate()
     assert before[2] == np.random.get_state()[1].tolist()
+
+
+def test_a_model_that_is_loaded_in_inference_mode_generates(make_network: Any) -> None:
+    expected = generate(LanguageModel(make_network("llama")), [[5, 6]], max_new_tokens=4, eos_ids=[], temperature=0)
+    with torch.inference_mode():
+        model = LanguageModel(make_network("llama"))
+        assert model.is_cacheable
+        assert generate(model, [[5, 6]], max_new_tokens=4, eos_ids=[], temperature=0) == expected
 
 
 def test_loading_leaves_modes_and_weights_as_they_are(make_network: Any) -> None:

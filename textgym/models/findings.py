@@ -123,7 +123,7 @@ def examine(network: Any, config: Any) -> Examined:
     """
     with modes_kept(network), random_states_kept():
         network.eval()
-        versions = {name: buffer._version for name, buffer in network.named_buffers()}
+        versions = _versions(network)
         reach = min(_FIRST_REACH, configured_context(config) or _FIRST_REACH)
         ids = _ids(readable_ids(config, _vocabulary(network)), min(_ROW, reach), _device(network))
         trunk, oracle, form = _read(network, config, ids)
@@ -136,7 +136,7 @@ def examine(network: Any, config: Any) -> Examined:
         trunk = _with_arguments(network, trunk, oracle, ids)
         findings = _combined(network, trunk, oracle, ids, form, reach)
         name = next(name for name, part in network.named_modules() if part is trunk.module)
-        now = {name: buffer._version for name, buffer in network.named_buffers()}
+        now = _versions(network)
         written = frozenset(name for name, version in now.items() if version != versions.get(name))
     return Examined(name, replace(findings, written=written))
 
@@ -466,6 +466,11 @@ def _smaller(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map(_smaller, value))
     return min(value, _SMALL_SWITCH) if isinstance(value, int | float) else value
+
+
+def _versions(network: Any) -> dict[str, int]:
+    """How often each buffer was written; nobody counts that of those that were made in inference mode."""
+    return {name: buffer._version for name, buffer in network.named_buffers() if not buffer.is_inference()}
 
 
 def _ids(vocabulary: range, tokens: int, device: torch.device, seed: int = 0) -> Tensor:

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from textgym.disk import naming_full_disk
 from textgym.errors import ModelError
+from textgym.foreign import read_json
 from textgym.hub import base_of_adapter, is_adapter, resolve_folder
 from textgym.models.activations import fuse_activations
 from textgym.models.adapters import attach_adapter
@@ -22,6 +23,7 @@ from textgym.models.findings import configured_context, examine, is_cached, reac
 from textgym.models.head import rows_of
 from textgym.models.noise import set_mode, switch_off_dropout
 from textgym.models.pretrained import quiet, read_pretrained, require_finite_weights
+from textgym.models.probe import attempt
 from textgym.models.proportions import check_folder
 from textgym.models.trainable import HALVES, TrainableNetwork
 from textgym.models.trunk import Trunk, additive_mask, default_positions
@@ -395,6 +397,13 @@ def load_language_model(
 
 
 def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    config = attempt(read_json, folder / "config.json")  # damage is told by who reads it next
+    if isinstance(config, dict) and config.get("is_encoder_decoder") is True:
+        # Transformers would read its decoder alone, if that is stored as one.
+        raise ModelError(
+            f"expected a causal LM in {folder}, got an encoder-decoder ({config.get('model_type')}), which reads its "
+            "prompt from both sides; load a *ForCausalLM"
+        )
     network: PreTrainedModel = read_pretrained(AutoModelForCausalLM, "a causal LM", folder, dtype)
     return network
 
