@@ -31,6 +31,10 @@ class CheckpointError(TextGymError, ValueError):
     """A checkpoint is incomplete, damaged or of another kind."""
 
 
+class NoCheckpointError(CheckpointError):
+    """None of the checkpoints of a run can be used."""
+
+
 class RunFolderError(TextGymError, ValueError):
     """A run folder is taken, or is not one."""
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from textgym.agents import checkpoint
 from textgym.agents.checkpoint import (
+    load_newest,
     load_unique,
     newest_checkpoint,
     read_checkpoint,
@@ -141,6 +142,23 @@ def test_newest_checkpoint_falls_back(tmp_path: Path) -> None:
     found, problems = newest_checkpoint(tmp_path)
     assert found == tmp_path / "0001"
     assert len(problems) == 2
+
+
+def test_the_newest_checkpoint_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "0001")
+    read: list[str] = []
+
+    def noting(name: str) -> None:
+        original = getattr(checkpoint, name)
+        monkeypatch.setattr(checkpoint, name, lambda path, *rest, **named: read.append(path.name) or original(path))
+
+    for name in ("_digest", "load_file", "read_object"):
+        noting(name)
+    monkeypatch.setattr(checkpoint, "safe_open", None)
+    found = load_newest(tmp_path, lambda path: read_checkpoint(path, KIND))
+    assert found.folder == tmp_path / "0001"
+    # the state is checked and parsed, the tensors are checked and loaded
+    assert sorted(read) == ["manifest.json", "note.txt", *["state.json"] * 2, *["tensors.safetensors"] * 2]
 
 
 class Crash(BaseException):

@@ -149,6 +149,15 @@ def test_a_tokenizer_with_more_ids_than_the_model_has_rows(
         load_language_model(model)
 
 
+@pytest.mark.parametrize("rows", [370, 200, 3])
+def test_a_tokenizer_with_more_ids_than_the_model_reads(rows: int, folder: Path) -> None:
+    """The head has rows enough, and the table of embeddings has not."""
+    network = AutoModelForCausalLM.from_pretrained(folder)
+    network.set_input_embeddings(torch.nn.Embedding(rows, network.config.hidden_size))
+    with pytest.raises(ModelError, match=rf"{TOKENS} input rows, got {rows}; .* network.resize_token_embeddings"):
+        load_language_model(network)
+
+
 @pytest.mark.parametrize("kind", ["gemma2", "cohere", "granite", "gpt2", "opt", "mamba"])
 def test_logits_are_those_of_the_network(kind: str, make_network: Any) -> None:
     network = make_network(kind)

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from textgym.errors import ModelError
-from textgym.models.head import LogitForm, numbers_in, read_network
+from textgym.models.head import LogitForm, numbers_in, read_network, rows_of
 from textgym.models.narrow import build, enlarge_weights, narrow_copy, readable_ids
-from textgym.models.noise import is_quiet, modes_kept, noisy_kinds, random_states_kept
+from textgym.models.noise import gradients_fail, is_quiet, modes_kept, noisy_kinds, random_states_kept
 from textgym.models.probe import (
     Cached,
     Deviation,
@@ -42,6 +42,7 @@ _HINTS = ("window", "chunk", "local", "original", "index")  # what a switch may 
 _SMALL_SWITCH = 16
 _SEEDS = 3
 _NOISE_ROWS = 4
+_NOISE_ROW = 61  # tokens of each: a prime, because some modules take multiples of a number only when they train
 _COPIES = 16
 _COST = "every generated token reads its whole text again, so a response of n tokens costs n/2 times as much and more"
 
@@ -196,7 +197,7 @@ class NarrowProbe:
         self.causality = self._oracle(ids, Lengths.upto(_ROW)).causality
 
     def _noisy(self) -> list[type]:
-        width = min(_FIRST_REACH, configured_context(self.trunk.config) or _FIRST_REACH)
+        width = min(_NOISE_ROW, configured_context(self.trunk.config) or _NOISE_ROW)
         rows = _ids(self.vocabulary, _NOISE_ROWS * width, torch.device("cpu")).reshape(_NOISE_ROWS, width)
         return noisy_kinds(self.trunk.module, lambda: self.trunk.bare(rows))
 
@@ -371,6 +372,8 @@ def _combined(network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor, form: Log
     if isinstance(narrow, NarrowProbe):
         _require_causal(network, narrow.causality)
         longest = narrow.longest(reach)
+    silenced = _silenced(trunk, ids, oracle.alone, narrow)
+    _require_gradients(network, narrow, silenced)
     reason = _reason_at(narrow, trunk.config, min(reach, longest or reach))
     cached = Cached(None, reason)
     if not reason:
@@ -386,7 +389,7 @@ def _combined(network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor, form: Log
         longest=longest,
         arguments=replace(trunk.arguments, cache=None if reason else cached.name),
         form=form,
-        silenced=_silenced(trunk, ids, oracle.alone, narrow),
+        silenced=silenced,
         narrow=narrow if isinstance(narrow, str) else "",
         deviation=cached.deviation,
     )
@@ -405,6 +408,22 @@ def _silenced(trunk: Trunk, ids: Tensor, quiet: Tensor, narrow: NarrowProbe | st
         if is_quiet(trunk.module, lambda: trunk.bare(ids[None]), quiet, silenced):
             return silenced
     return (torch.nn.Module,)
+
+
+def _require_gradients(network: Any, narrow: NarrowProbe | str, silenced: tuple[type, ...]) -> None:
+    """Check that texts of any length have gradients; some modules have them in training mode only, and raise there."""
+    if not isinstance(narrow, NarrowProbe):
+        return
+    trunk, ids = narrow.trunk, _ids(narrow.vocabulary, _ROW, torch.device("cpu"))
+    error = gradients_fail(trunk.module, lambda: trunk.bare(ids[None]), silenced)
+    if error is None:
+        return
+    in_training = gradients_fail(trunk.module, lambda: trunk.bare(ids[None]), ()) or error
+    reason = str(in_training).partition("\n")[0]
+    raise ModelError(
+        f"expected a causal LM that can be trained on texts of any length, got {type(network).__name__}, which cannot "
+        f"({type(in_training).__name__}: {reason}); this architecture is not supported"
+    ) from error
 
 
 def _reason_at(narrow: NarrowProbe | str, config: Any, tokens: int) -> str:
@@ -454,7 +473,7 @@ def _ids(vocabulary: range, tokens: int, device: torch.device, seed: int = 0) ->
 
 
 def _vocabulary(network: Any) -> int:
-    return int(network.get_output_embeddings().weight.shape[0])
+    return min(rows_of(network).values())
 
 
 def _device(network: Any) -> torch.device:

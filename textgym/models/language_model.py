@@ -19,6 +19,7 @@ from textgym.hub import base_of_adapter, is_adapter, resolve_folder
 from textgym.models.activations import fuse_activations
 from textgym.models.adapters import attach_adapter
 from textgym.models.findings import configured_context, examine, is_cached, reaching
+from textgym.models.head import rows_of
 from textgym.models.noise import set_mode, switch_off_dropout
 from textgym.models.pretrained import quiet, read_pretrained, require_finite_weights
 from textgym.models.proportions import check_folder, proportionate
@@ -140,8 +141,8 @@ class LanguageModel(TrainableNetwork):
         """Say that the trunk stays in evaluation mode, if it does."""
         if self.findings.is_never_training:
             warnings.warn(
-                f"{self.findings.architecture} makes noise in training mode that could not be traced to a kind of "
-                "module: it stays in evaluation mode, where gradient checkpointing has no effect",
+                f"{self.findings.architecture} makes noise, or fails, in training mode, which could not be traced to "
+                "a kind of module: it stays in evaluation mode, where gradient checkpointing has no effect",
                 stacklevel=3,
             )
 
@@ -299,10 +300,10 @@ class LanguageModel(TrainableNetwork):
 
     def restrict_vocabulary(self, size: int) -> None:
         """Drop the logits of padding rows: keep the first ``size`` ids (the tokenizer's length)."""
-        if size > self.network.get_output_embeddings().weight.shape[0]:
-            rows = self.network.get_output_embeddings().weight.shape[0]
+        kind, rows = min(rows_of(self.network).items(), key=lambda item: item[1])
+        if size > rows:
             raise ModelError(
-                f"expected a model with at least {size} output rows, got {rows}; give it a row for every id of its "
+                f"expected a model with at least {size} {kind} rows, got {rows}; give it a row for every id of its "
                 f"tokenizer with network.resize_token_embeddings({size}) and train those, or use the tokenizer that it "
                 "was trained with"
             )

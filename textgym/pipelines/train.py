@@ -16,7 +16,7 @@ from textgym.agents.checkpoint import load_newest, set_aside_newer
 from textgym.agents.ppo import PPO
 from textgym.agents.vec_env import make_vec_env
 from textgym.consent import check_repeated
-from textgym.errors import CheckpointError
+from textgym.errors import CheckpointError, NoCheckpointError
 from textgym.evaluation import fixed_examples
 from textgym.models.device import pick_device
 from textgym.models.language_model import LanguageModel
@@ -182,7 +182,7 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
     Raises:
         ConsentError: Its settings name a module that is not among them.
         RunFolderError: The folder is no training run.
-        CheckpointError: There are checkpoints, and none is whole.
+        CheckpointError: Its settings are no settings; there are checkpoints, and none is whole (``NoCheckpointError``).
         DataError: The data has changed.
     """
     settings = _settings_of(run, consent)
@@ -227,14 +227,16 @@ def _load_newest(run: RunFolder, env: VecEnv, settings: TrainSettings) -> tuple[
     """Load the newest checkpoint that can be used, and say which ones cannot.
 
     Raises:
-        CheckpointError: None can.
+        NoCheckpointError: None can.
     """
     load = partial(PPO.load, env=env, device=pick_device(settings.device))
     agent, folder, problems = load_newest(run.checkpoints, load)
     for problem in problems:
         console.warn(f"skipped a damaged checkpoint: {problem}")
     if agent is None or folder is None:
-        raise CheckpointError(f"expected a checkpoint in {str(run.checkpoints)!r}, got none that is whole; start anew")
+        raise NoCheckpointError(
+            f"expected a checkpoint in {str(run.checkpoints)!r}, got none that is whole; start anew"
+        )
     return agent, folder
 
 
@@ -307,7 +309,7 @@ def measure_before(training: Training) -> Evaluation:
 def learn(training: Training) -> None:
     """Run what is left of the training; checkpoints are made on the way.
 
-    After an error in a rollout, as of a reward, the last whole iteration is saved. Errors of logs stop nothing.
+    After an error, as of a reward, the last whole iteration is saved. Errors of logs stop nothing.
 
     Raises:
         RunInterrupted: The user stopped it.
@@ -325,6 +327,7 @@ def learn(training: Training) -> None:
         try:
             if left > 0:
                 agent.learn(left, reset_num_timesteps=not training.resumed, callback=callback)
+            callback.finish()
         except StopTraining:
             _write_pictures(training, None, None)
             raise RunInterrupted(_advice(training.run), signal_of(request)) from None
@@ -332,9 +335,6 @@ def learn(training: Training) -> None:
             with tolerance.of("a checkpoint of the last whole iteration", _UNRESCUED):
                 callback.rescue()
             raise
-        callback.flush()
-        callback.write_samples()
-        callback.save_checkpoint()
     agent.policy.save_pretrained(training.run.model)
     if request.wanted:
         raise RunInterrupted(_advice(training.run), signal_of(request))
