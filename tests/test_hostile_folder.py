@@ -92,7 +92,14 @@ def test_no_file_of_the_folder_is_run(command: str, downloads: Path) -> None:
     assert command != "envs" or "TextSumm-v0" in shown.stdout
 
 
-@pytest.mark.parametrize(("module_path", "is_run"), [(":/nowhere", False), ("/nowhere:", False), (":.", True)])
+@pytest.mark.parametrize(
+    ("module_path", "is_run"),
+    [
+        (":/nowhere", False),
+        pytest.param("/nowhere:", False, marks=pytest.mark.slow),
+        pytest.param(":.", True, marks=pytest.mark.slow),
+    ],
+)
 def test_an_empty_entry_of_the_module_path_is_nobodys_word(module_path: str, is_run: bool, tmp_path: Path) -> None:
     """Python reads it as the current folder; ``PYTHONPATH=$PYTHONPATH:/some/place`` makes one."""
     (tmp_path / "here").mkdir()

@@ -24,7 +24,7 @@ from textgym.models.head import rows_of
 from textgym.models.noise import set_mode, switch_off_dropout
 from textgym.models.pretrained import quiet, read_pretrained, require_finite_weights
 from textgym.models.probe import attempt
-from textgym.models.proportions import check_folder
+from textgym.models.proportions import check_folder, proportionate
 from textgym.models.trainable import HALVES, TrainableNetwork
 from textgym.models.trunk import Trunk, additive_mask, default_positions
 from textgym.tokenization import Tokenizer
@@ -421,7 +421,8 @@ def _base_of_wrapper(module: nn.Module) -> PreTrainedModel:
 
 def _lost_dtype(folder: Path, dtype: torch.dtype) -> torch.dtype | None:
     """The half precision that a folder's configuration names, if weights are held in another type."""
-    named = AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
+    with proportionate(folder):
+        named = AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
     return named if named in HALVES and named != dtype else None
 
 
