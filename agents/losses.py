@@ -109,8 +109,8 @@ def require_adaptable(kl_coef: float, kl_target: float | None) -> None:
     """
     if kl_target is not None and kl_coef == 0:
         raise ValueError(
-            f"expected kl_coef above 0 where kl_target adapts it by factors, got kl_coef 0 with kl_target "
-            f"{kl_target:g}; choose a small one, such as 0.01, or leave kl_target out"
+            "expected kl_coef (--kl-coef) above 0 where kl_target (--kl-target) adapts it by factors, got 0 with "
+            f"kl_target {kl_target:g}; choose a small one, such as 0.01, or leave kl_target out"
         )
 
 
