@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import transformers
-from tests.chat_templates import CHATS, DATED, NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
 
+from tests.chat_templates import CHATS, DATED, NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
 from textgym.envs.prompts import prompt_of
 from textgym.errors import CheckpointError
 from textgym.tasks import TextTask
