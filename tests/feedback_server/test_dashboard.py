@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from textgym.feedback import By, add_accuracy, answer_compare, answer_natural, answer_rate
-from textgym.feedback.answers import Behaviour
-from textgym.feedback.exports import PROJECT_FORMS
+from textgym.feedback.records.answers import Behaviour
+from textgym.feedback.store.exports import PROJECT_FORMS
 from textgym.feedback.server import charts
 from textgym.feedback.server.dashboard import (
     agreement_pictures,

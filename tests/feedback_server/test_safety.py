@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from textgym.feedback.exports import PROJECT_FORMS
+from textgym.feedback.store.exports import PROJECT_FORMS
 from textgym.feedback.server.accounts import Accounts
 from textgym.feedback.server.gate import MAX_BODY_BYTES, RateLimit
 from textgym.feedback.server.serve import is_loopback
