@@ -52,13 +52,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("textgym.training",),
     ("textgym.rlhf",),
     ("textgym", "textgym.__main__", "textgym.cli"),
-    ("benchmarks", "textgym.build_assets"),
+    ("benchmarks",),
 )
 NEIGHBOURS_APART = {("textgym.agents", "textgym.reward_models"), ("textgym.reward_models", "textgym.agents")}
 MAY_IMPORT_TORCH = {
     "textgym.agents",
     "benchmarks",
-    "textgym.build_assets",
     "textgym.models",
     "textgym.reward_models",
 }
