@@ -21,7 +21,6 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
-from textgym.agents.common.episode_batch import EpisodeBatch
 from textgym.agents.common.first_ratio import KL, check_equal
 from textgym.agents.common.health import Watch, clip_gradients, require_finite
 from textgym.agents.common.losses import (
@@ -35,11 +34,10 @@ from textgym.agents.common.losses import (
 )
 from textgym.agents.common.metrics import describe_texts, mean
 from textgym.agents.common.on_policy_state import load_ppo, save_ppo
-from textgym.agents.common.prompt_sharing import hidden_states
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, Segment, split_segments
 from textgym.errors import ModelError
-from textgym.models.causal_lm import CausalLM
-from textgym.models.decoding.sampling import log_probs_of
+from textgym.models.batch import EpisodeBatch
+from textgym.models.text_model import TextModel
 from textgym.models.weights import WeightsWatch
 from textgym.types import FloatArray
 
@@ -166,7 +164,7 @@ class PPO(stable_baselines3.PPO):
         self.history: list[dict[str, float]] = []
         self.finished: list[tuple[int, int, dict[str, Any]]] = []
         self.seconds: dict[str, float] = defaultdict(float)
-        self._reference: CausalLM | None = None
+        self._reference: TextModel | None = None
         self._metrics: dict[str, float] = {}
         self._values_are_centered = False
         self._score_spread: float | None = None
@@ -206,7 +204,7 @@ class PPO(stable_baselines3.PPO):
         self._start = WeightsWatch(self.policy.model)
         self._start_values = torch.cat(self._start.probes)
 
-    def set_reference(self, model: CausalLM) -> None:
+    def set_reference(self, model: TextModel) -> None:
         """Let the KL penalty be to ``model`` from now on, instead of to the policy that training started from.
 
         Raises:
@@ -340,9 +338,8 @@ class PPO(stable_baselines3.PPO):
         self.policy.values_come_later = False
         return self._score_rollout(lambda batch, actions: self.policy.critic_values(batch))
 
-    def _log_probs(self, batch: EpisodeBatch, actions: Tensor, network: CausalLM | None = None) -> Tensor:
-        network = network or self.policy.model
-        return log_probs_of(self.policy.action_logits(hidden_states(network, batch), network), actions)
+    def _log_probs(self, batch: EpisodeBatch, actions: Tensor, network: TextModel | None = None) -> Tensor:
+        return self.policy.log_probs(batch, actions, network)
 
     def _reference_log_probs(self, batch: EpisodeBatch, actions: Tensor) -> Tensor:
         if self._reference is not None:
