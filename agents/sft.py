@@ -16,7 +16,7 @@ from textgym.agents.common.health import clip_gradients, require_finite
 from textgym.envs.prompts import prompt_of
 from textgym.errors import DataError
 from textgym.models.checkpoint import load_unique, unique_tensors
-from textgym.models.log_probs import response_batch, token_log_probs
+from textgym.models.log_probs import cross_entropy, response_batch
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
 from textgym.models.text_model import TextModel
 from textgym.text.tokenizer import Tokenizer
@@ -105,7 +105,7 @@ def response_loss(
     if prompt_share and rng is not None:
         also = torch.from_numpy(_draw(pairs, rng) < prompt_share).to(model.device)
     batch, actions = response_batch(model, [pair.prompt for pair in pairs], [pair.response for pair in pairs], also)
-    return -token_log_probs(model, batch, actions).mean()
+    return cross_entropy(model, batch, actions)
 
 
 def supervised_fine_tune(
