@@ -80,7 +80,7 @@ def resolve_agent(name: str, *, from_file: bool = False) -> type[Any]:
 
 
 def agent_options(agent: type[Any]) -> list[Option]:
-    """Return what an agent can be told: arguments of its constructor, and of its policy's if it has one.
+    """Return what an agent can be told: arguments of its constructors, and of its policy's if it has one.
 
     Left out are arguments that ``create`` has itself (environment, model, seed, device), those whose type no text can
     have, and the names in the class attribute ``not_options``, if there is one. A class attribute ``policy_class``
@@ -90,11 +90,21 @@ def agent_options(agent: type[Any]) -> list[Option]:
         agent: The class.
     """
     filled = {*inspect.signature(agent.create).parameters, *getattr(agent, "not_options", ())}
-    sources = [agent, *filter(None, [getattr(agent, "policy_class", None)])]
+    policy = getattr(agent, "policy_class", None)
     found: dict[str, Option] = {}
-    for source in sources:
+    for source in [*_constructors(agent), *([] if policy is None else _constructors(policy))]:
         found |= {option.name: option for option in _options(source) if option.name not in {*filled, *found}}
     return list(found.values())
+
+
+def _constructors(agent: type[Any]) -> Iterator[type[Any]]:
+    """Yield the classes whose constructors a call runs through, up to the first that hands no ``**options`` on."""
+    for kind in agent.__mro__:
+        if "__init__" in vars(kind):
+            yield kind
+            parameters = inspect.signature(kind).parameters.values()
+            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+                return
 
 
 def _options(source: type[Any]) -> Iterator[Option]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 
-from textgym.agents.registry import Option, agent_options, argument_help, resolve_agent
+from textgym.agents.registry import AGENTS, Option, agent_options, argument_help, resolve_agent
 from textgym.errors import ConsentError
 from textgym.security.consent import names_from
 
@@ -116,3 +116,16 @@ def test_a_class_named_in_a_file_needs_consent(tmp_path: Path) -> None:
         resolve_agent(name, from_file=True)
     with names_from(tmp_path, "textgym train", [name]):
         assert resolve_agent(name, from_file=True) is Writer
+
+
+def test_names_of_the_table_need_no_consent(tmp_path: Path) -> None:
+    with names_from(tmp_path, "textgym train"):
+        assert resolve_agent("ppo", from_file=True).__name__ == "PPO"
+
+
+def test_every_option_of_every_agent_has_a_default_that_fits_and_a_help_text() -> None:
+    for name in AGENTS:
+        for option in agent_options(resolve_agent(name)):
+            assert option.help, f"{name}: {option.name}"
+            assert option.default is None or isinstance(option.default, (option.type, int)), f"{name}: {option.name}"
+            assert option.default is not None or option.optional, f"{name}: {option.name}"

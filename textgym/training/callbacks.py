@@ -11,7 +11,6 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from textgym import console
-from textgym.agents.common.on_policy_state import Snapshot, save_ppo, take_snapshot
 from textgym.agents.ppo import PPO
 from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.training.interrupts import StopRequest
@@ -81,8 +80,8 @@ class RunCallback(BaseCallback):
         self._times: Mapping[str, float] = {}
         self._shown = 0.0
         self._begun: int | None = None
+        self._weights_are_whole = True
         self._rollout_share = _ROLLOUT_SHARE
-        self._snapshot: Snapshot | None = None
 
     def _on_rollout_start(self) -> None:
         """Between iterations: the weights are updated, and nothing new is sampled."""
@@ -92,7 +91,7 @@ class RunCallback(BaseCallback):
         if self._request.wanted:
             self.save_checkpoint()
             raise StopTraining
-        self._snapshot = take_snapshot(self.model)
+        self._weights_are_whole = True
 
     def _on_step(self) -> bool:
         self._show(self._rollout_share * self.training_env.num_envs)
@@ -101,7 +100,7 @@ class RunCallback(BaseCallback):
     def _on_rollout_end(self) -> None:
         """Keep the record of times: the agent begins a new one with the next rollout, before this one is read."""
         self._times = self.model.seconds
-        self._snapshot = None  # from here on weights change
+        self._weights_are_whole = False
 
     def flush(self) -> None:
         """Write the records of iterations that ended since the last call, and samples if they are due.
@@ -150,20 +149,20 @@ class RunCallback(BaseCallback):
 
     def save_checkpoint(self) -> None:
         """Save everything that is needed to go on, and remove all but the newest checkpoints."""
-        self._save(self.model.num_timesteps, None)
+        self._save(self.model.num_timesteps)
 
     def rescue(self) -> None:
         """Save the last whole iteration after an error in the rollout that followed it.
 
         An error in an update leaves nothing to save: some of its steps are made, the others are not.
         """
-        if self._snapshot is not None and self._snapshot.record["counters"]["num_timesteps"] > 0:
-            self._save(self._snapshot.record["counters"]["num_timesteps"], self._snapshot)
+        if self._weights_are_whole and self.model.history:
+            self._save(int(self.model.history[-1]["timesteps"]))
 
-    def _save(self, timesteps: int, snapshot: Snapshot | None) -> None:
+    def _save(self, timesteps: int) -> None:
         if timesteps == self._saved:
             return
-        save_ppo(self.model, self._run.checkpoints / f"step-{timesteps:010d}", snapshot)
+        self.model.save(self._run.checkpoints / f"step-{timesteps:010d}")
         self._saved = timesteps
         for old in _checkpoint_folders(self._run.checkpoints)[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(old)
