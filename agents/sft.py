@@ -11,15 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from textgym.agents.common.health import clip_gradients, require_finite
 from textgym.envs.prompts import prompt_of
 from textgym.errors import DataError
-from textgym.models.causal_lm import CausalLM
 from textgym.models.checkpoint import load_unique, unique_tensors
-from textgym.models.decoding.generation import pad_rows
+from textgym.models.log_probs import response_batch, token_log_probs
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
+from textgym.models.text_model import TextModel
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Dataset, FloatArray, Prompt, Task
 
@@ -92,7 +91,7 @@ def _fit_prompt(prompt: Prompt, tokenizer: Tokenizer, ids: list[int], room: floa
 
 
 def response_loss(
-    model: CausalLM, pairs: Sequence[TokenPair], prompt_share: float = 0.0, rng: np.random.Generator | None = None
+    model: TextModel, pairs: Sequence[TokenPair], prompt_share: float = 0.0, rng: np.random.Generator | None = None
 ) -> Tensor:
     """Mean cross-entropy of the responses (and of a random share of the prompt tokens), a scalar in nats per token.
 
@@ -102,19 +101,15 @@ def response_loss(
         prompt_share: Share of the prompt tokens that count too.
         rng: Chooses them.
     """
-    ids, lengths = pad_rows([pair.prompt + pair.response for pair in pairs], model.fill_id, model.device)
-    prompt_lengths = torch.tensor([len(pair.prompt) for pair in pairs], device=ids.device)[:, None]
-    target = torch.arange(1, ids.shape[1], device=ids.device)[None]  # position of the predicted token
-    counted = target >= prompt_lengths  # (B, T-1)
+    also = None
     if prompt_share and rng is not None:
-        counted = counted | torch.from_numpy(_draw(pairs, rng) < prompt_share).to(ids.device)
-    rows, columns = (counted & (target < lengths[:, None])).nonzero(as_tuple=True)
-    logits = model.logits(model.hidden(ids)[rows, columns])  # (N, V)
-    return F.cross_entropy(logits, ids[rows, columns + 1])
+        also = torch.from_numpy(_draw(pairs, rng) < prompt_share).to(model.device)
+    batch, actions = response_batch(model, [pair.prompt for pair in pairs], [pair.response for pair in pairs], also)
+    return -token_log_probs(model, batch, actions).mean()
 
 
 def supervised_fine_tune(
-    model: CausalLM,
+    model: TextModel,
     pairs: Sequence[TokenPair],
     *,
     steps: int,
@@ -169,7 +164,7 @@ class SupervisedTraining:
 
     def __init__(
         self,
-        model: CausalLM,
+        model: TextModel,
         pairs: Sequence[TokenPair],
         *,
         steps: int,

@@ -5,7 +5,7 @@ import numpy as np
 from textgym.agents import PPO, make_vec_env
 from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.feedback import SimulatedPerson, make_questions
-from textgym.models.causal_lm import load_language_model
+from textgym.models.loading import load_language_model
 from textgym.reward_models import PreferenceRewardModel
 from textgym.tasks import Summarization
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from textgym.feedback.types import Record
-from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.causal_lm import CausalLM
+from textgym.models.loading import load_language_model
 from textgym.reward_models import storage
 from textgym.reward_models.encoding import EncodedText, TextEncoder
 from textgym.reward_models.evidence import Evidence, Observation

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textgym.agents.common.episode_batch import EpisodeBatch
-from textgym.agents.common.observations import TextBatch
 from textgym.errors import ModelError
-from textgym.models.causal_lm import CausalLM
+from textgym.models.batch import EpisodeBatch, TextBatch
+from textgym.models.text_model import TextModel
 from textgym.models.weights import WeightsWatch
 
 # |ratio - 1| beyond which rounding is no explanation: (warning, error). In half precision a single token can be off by
@@ -39,7 +38,7 @@ class FirstRatio:
         tolerate: Warn where it would be an error.
     """
 
-    def __init__(self, model: CausalLM, tolerate: bool = False) -> None:
+    def __init__(self, model: TextModel, tolerate: bool = False) -> None:
         self.model, self.tolerate = model, tolerate
         self._is_done = False
         self._watch: WeightsWatch | None = None
@@ -80,7 +79,7 @@ class FirstRatio:
         known: dict[bytes, float] = {}
         for ids, lengths, actions, log_probs in self._steps:
             every = torch.arange(len(lengths), device=lengths.device)
-            keys = _keys(EpisodeBatch(ids, every, lengths - 1), actions)
+            keys = _keys(EpisodeBatch(ids, lengths, every, lengths - 1), actions)
             known |= zip(keys, log_probs.tolist(), strict=True)
         return known
 
@@ -100,7 +99,7 @@ def _keys(batch: EpisodeBatch, actions: Tensor) -> list[bytes]:
     return [ids[row, :end].tobytes() + action.tobytes() for row, end, action in zip(rows, ends, chosen, strict=True)]
 
 
-def check_equal(log_ratio: Tensor, model: CausalLM, expected: str, tolerate: bool = False) -> None:
+def check_equal(log_ratio: Tensor, model: TextModel, expected: str, tolerate: bool = False) -> None:
     """Warn or raise where two computations of the same log-probabilities differ by more than rounding.
 
     Args:

@@ -22,12 +22,13 @@ from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.health import Watch, clip_gradients, require_finite
 from textgym.agents.common.losses import adapt_kl_coef, kl_estimates, scale_rewards, token_numbers
 from textgym.agents.common.metrics import describe_texts, mean
-from textgym.agents.common.reference import Reference, log_probs_under
+from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
-from textgym.models.causal_lm import CausalLM, load_language_model
 from textgym.models.decoding.sampling import sample_tokens
 from textgym.models.device import pick_device
+from textgym.models.loading import load_language_model
+from textgym.models.text_model import TextModel
 from textgym.types import FloatArray, IntArray
 
 _LARGE_ERROR = 30.0  # of the values, on average: at it the policy moves about half as far as with rewards of order 1
@@ -151,7 +152,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
     def create(
         cls,
         env: VecEnv,
-        model: str | Path | CausalLM | None = None,
+        model: str | Path | TextModel | None = None,
         *,
         seed: int | None = 0,
         device: str = "auto",
@@ -226,7 +227,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
                 "expected n_steps, or an environment with max_new_tokens, got neither; pass n_steps"
             ) from None
 
-    def set_reference(self, model: CausalLM) -> None:
+    def set_reference(self, model: TextModel) -> None:
         """Let the KL penalty be to ``model`` from now on, instead of to the policy that training started from.
 
         Raises:
@@ -237,7 +238,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
 
     # ----------------------------------------------------------------- acting
     @property
-    def text_model(self) -> CausalLM:
+    def text_model(self) -> TextModel:
         """The language model that writes."""
         return self.policy.model
 
@@ -282,7 +283,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         reference = self._score_rollout(self.reference.log_probs)
         recompute = self.recompute_log_probs
         if recompute or (recompute is None and self.policy.model.rounds_to_half):
-            own = self._score_rollout(lambda batch, actions: log_probs_under(self.policy, batch, actions))
+            own = self._score_rollout(self.policy.log_probs)
             buffer.log_probs = own.astype(np.float32)
         log_probs = buffer.log_probs.astype(np.float64)
         kl = kl_estimates(log_probs, np.where(buffer.counted, reference, log_probs))

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
-from textgym.agents.common.episode_batch import EpisodeBatch
 from textgym.agents.common.first_ratio import KL, check_equal
-from textgym.agents.common.prompt_sharing import hidden_states
 from textgym.errors import ModelError
-from textgym.models.causal_lm import CausalLM
-from textgym.models.decoding.sampling import log_probs_of
+from textgym.models.batch import EpisodeBatch
+from textgym.models.text_model import TextModel
 from textgym.models.weights import WeightsWatch
 from textgym.types import FloatArray
 
@@ -30,7 +28,7 @@ class Reference:
 
     def __init__(self, policy: CausalLMPolicy) -> None:
         self._policy = policy
-        self.network: CausalLM | None = None
+        self.network: TextModel | None = None
         if policy.model.adapter is None:
             self.network = copy.deepcopy(policy.model).eval().requires_grad_(False)
             if policy.options.compile:
@@ -40,7 +38,7 @@ class Reference:
         self._start: WeightsWatch | None = WeightsWatch(policy.model)
         self._start_values = torch.cat(self._start.probes)
 
-    def replace(self, model: CausalLM) -> None:
+    def replace(self, model: TextModel) -> None:
         """Let another model be the reference.
 
         Raises:
@@ -62,9 +60,9 @@ class Reference:
     def log_probs(self, batch: EpisodeBatch, actions: Tensor) -> Tensor:
         """Log-probabilities (N,) of actions (N,), under the distribution that the policy would draw from."""
         if self.network is not None:
-            return log_probs_under(self._policy, batch, actions, self.network)
+            return self._policy.log_probs(batch, actions, self.network)
         with self._policy.model.as_start():
-            return log_probs_under(self._policy, batch, actions)
+            return self._policy.log_probs(batch, actions)
 
     def check_start(self, log_ratios: FloatArray) -> None:
         """Before the first update the KL is 0, if nobody changed the policy or its reference since it was built.
@@ -78,11 +76,3 @@ class Reference:
         start, self._start = self._start, None
         if start is not None and not start.sees_change() and torch.equal(torch.cat(start.probes), self._start_values):
             check_equal(torch.from_numpy(log_ratios), self._policy.model, KL, self._policy.options.tolerate_mismatch)
-
-
-def log_probs_under(
-    policy: CausalLMPolicy, batch: EpisodeBatch, actions: Tensor, network: CausalLM | None = None
-) -> Tensor:
-    """Log-probabilities (N,) of actions (N,) under the policy's distribution, of its own model or of ``network``."""
-    network = network or policy.model
-    return log_probs_of(policy.action_logits(hidden_states(network, batch), network), actions)

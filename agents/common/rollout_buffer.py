@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
-from textgym.agents.common.episode_batch import EpisodeBatch
+from textgym.models.batch import EpisodeBatch
 from textgym.types import BoolArray, IntArray
 
 
@@ -22,6 +23,7 @@ class Segment(NamedTuple):
     start: int  # first step in the buffer
     stop: int  # one past the last step
     prefix: IntArray  # (n,) ids of the first observation
+    prompt_length: int  # how many of them were given, not acted; less than n where a text goes on from the last rollout
 
 
 class EpisodeSamples(NamedTuple):
@@ -58,8 +60,9 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
             np.zeros(shape, dtype=np.float32) for _ in range(6)
         )
         self.counted = np.ones(shape, dtype=bool)
-        self._starts: list[tuple[int, int, IntArray]] = []  # (env, step, prefix) of every segment
+        self._starts: list[tuple[int, int, IntArray, int]] = []  # (env, step, prefix, prompt_length) of every segment
         self._ids = np.zeros((self.n_envs, 0), dtype=np.int64)
+        self._prompts = np.zeros(self.n_envs, dtype=np.int64)
         self._lengths = np.zeros(self.n_envs, dtype=np.int64)
         self.pos, self.full, self.generator_ready = 0, False, False
 
@@ -76,16 +79,18 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         if self.pos == len(self.actions):
             self._resize(2 * self.pos)
         ids, lengths = obs["input_ids"], obs["attention_mask"].sum(1, dtype=np.int64)
+        prompts = obs["prompt_length"].reshape(self.n_envs) if "prompt_length" in obs else np.ones_like(lengths)
         begins = np.ones(self.n_envs, dtype=bool)
         if self.pos:
             last_tokens = ids[np.arange(self.n_envs), lengths - 1]
             grown = (lengths == self._lengths + 1) & (last_tokens == self.actions[self.pos - 1, :, 0])
             beyond = np.arange(ids.shape[1]) >= self._lengths[:, None]
             kept = ((ids == self._ids) | beyond).all(1)
+            kept &= prompts == self._prompts
             begins = np.asarray(episode_start, dtype=bool) | ~(grown & kept)
         for env in np.flatnonzero(begins).tolist():
-            self._starts.append((env, self.pos, ids[env, : lengths[env]].astype(np.int32)))
-        self._ids, self._lengths = ids.copy(), lengths
+            self._starts.append((env, self.pos, ids[env, : lengths[env]].astype(np.int32), int(prompts[env])))
+        self._ids, self._lengths, self._prompts = ids.copy(), lengths, prompts.copy()
         self.actions[self.pos, :, 0] = np.asarray(action).reshape(self.n_envs)
         self.rewards[self.pos] = reward
         self.episode_starts[self.pos] = episode_start
@@ -131,10 +136,10 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
     def segments(self) -> list[Segment]:
         """All segments of the rollout, by environment and step."""
         starts = sorted(self._starts, key=lambda start: start[:2])
-        following = [*starts[1:], (-1, 0, None)]
+        stops = [after[1] if after[0] == env else self.pos for (env, *_), after in pairwise([*starts, (-1, 0)])]
         return [
-            Segment(env, step, after[1] if after[0] == env else self.pos, prefix)
-            for (env, step, prefix), after in zip(starts, following, strict=True)
+            Segment(env, step, stop, prefix, prompt_length)
+            for (env, step, prefix, prompt_length), stop in zip(starts, stops, strict=True)
             if self.counted[step, env]
         ]
 
@@ -152,6 +157,7 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         prefix_lengths = np.array([len(segment.prefix) for segment in segments])
         batch = EpisodeBatch(
             self._send(padded),
+            self._send(np.array([segment.prompt_length for segment in segments])),
             self._send(np.repeat(np.arange(len(segments)), sizes)),
             self._send(np.repeat(prefix_lengths - 1, sizes) + offsets),
         )

@@ -16,6 +16,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from textgym.agents.common.causal_lm_policy import Decision
 from textgym.agents.common.on_policy_state import ResumableOnPolicyAlgorithm
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, split_segments
 from textgym.types import BoolArray, FloatArray
@@ -110,19 +111,15 @@ class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
         self._tokens_so_far = np.zeros(env.num_envs, dtype=np.int64)
 
     @torch.no_grad()
-    def _choose_actions(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Actions (B,), values (B, 1), log-probabilities (B,); values of a separate critic come after the rollout."""
-        self.policy.values_come_later = self.policy.critic is not None
-        try:
-            return self.policy(obs_as_tensor(self._last_obs, self.device))  # type: ignore[arg-type, no-any-return]
-        finally:
-            self.policy.values_come_later = False
+    def _choose_actions(self) -> Decision:
+        """Sample the next tokens; values of a separate critic come after the rollout."""
+        observed = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
+        return self.policy.act(observed, with_values=self.policy.critic is None)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def _last_values(self, dones: BoolArray) -> Tensor:
         """Values (B, 1) after the last step. Those of texts that ended, of the next prompts, count for nothing."""
-        self.policy.ended = np.asarray(dones, dtype=bool)
-        return self.policy.predict_values(obs_as_tensor(self._last_obs, self.device))  # type: ignore[arg-type]
+        return self.policy.predict_values(obs_as_tensor(self._last_obs, self.device), dones)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def _add_values_of_truncated_texts(

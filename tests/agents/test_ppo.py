@@ -316,7 +316,7 @@ def test_prompts_that_come_next_are_not_read(
     )
     monkeypatch.setattr(agent, "shape_rewards", lambda: read.append(0))
     predict = agent.policy.predict_values
-    monkeypatch.setattr(agent.policy, "predict_values", lambda obs: (read.clear(), predict(obs))[1])
+    monkeypatch.setattr(agent.policy, "predict_values", lambda *args: (read.clear(), predict(*args))[1])
     collect(agent)
     ended = agent._last_episode_starts
     assert ended.sum() in ending

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tests.chat_templates import NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
 
 import textgym
+from tests.chat_templates import NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
 from textgym.agents.sft import TokenPair, encode_pairs, response_loss, supervised_fine_tune
 from textgym.envs.prompts import prompt_of
 from textgym.errors import DataError, ModelError

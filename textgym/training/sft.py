@@ -35,7 +35,7 @@ from textgym.evaluation.setup import (
     settings_from_json,
     with_budgets,
 )
-from textgym.models.causal_lm import CausalLM
+from textgym.models.text_model import TextModel
 from textgym.plots import plot_loss
 from textgym.training.interrupts import RunInterrupted, signal_of, signals_as_interrupts, stop_on_request
 from textgym.training.model_card import write_model_card
@@ -114,7 +114,7 @@ class _Tuning:
     train: Task
     exam: Exam
     training: SupervisedTraining
-    model: CausalLM
+    model: TextModel
     steps: int
     held_out_pairs: list[TokenPair]
     texts: int
@@ -276,7 +276,7 @@ def _checkpoints(run: RunFolder, settings: SftSettings) -> StepCheckpoints:
     return StepCheckpoints(run.checkpoints, "textgym.SupervisedTraining", settings.save_every)
 
 
-def _time_of_a_step(model: CausalLM, pairs: Sequence[TokenPair], settings: SftSettings) -> float:
+def _time_of_a_step(model: TextModel, pairs: Sequence[TokenPair], settings: SftSettings) -> float:
     """Return the seconds of a forward and backward pass, by trying; no weight changes."""
     rng = np.random.default_rng(settings.seed)
     times = []
@@ -289,7 +289,7 @@ def _time_of_a_step(model: CausalLM, pairs: Sequence[TokenPair], settings: SftSe
     return min(times)
 
 
-def _held_out_pairs(task: Task, model: CausalLM) -> list[TokenPair]:
+def _held_out_pairs(task: Task, model: TextModel) -> list[TokenPair]:
     """Encode held-out texts; where there is nothing to imitate or nothing fits, training goes on without their loss."""
     try:
         return encode_pairs(task, task.dataset, model.tokenizer, _LOSS_PAIRS, model.context_length)
@@ -297,7 +297,7 @@ def _held_out_pairs(task: Task, model: CausalLM) -> list[TokenPair]:
         return []
 
 
-def _mean_loss(model: CausalLM, pairs: Sequence[TokenPair]) -> float | None:
+def _mean_loss(model: TextModel, pairs: Sequence[TokenPair]) -> float | None:
     """Mean loss per text, nats per token; ``None`` without texts."""
     if not pairs:
         return None
