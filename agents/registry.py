@@ -23,6 +23,7 @@ AGENTS: Mapping[str, str] = {
 }
 """The agents of textgym; one line each."""
 _METHODS = ("act", "save", "load", "create")
+_FILLED = ("env", "model", "seed", "device", "policy", "policy_kwargs")
 _PLAIN: Mapping[type, type[int | float | str | bool]] = {each: each for each in (int, float, str, bool)}
 
 
@@ -80,19 +81,19 @@ def resolve_agent(name: str, *, from_file: bool = False) -> type[Any]:
 
 
 def agent_options(agent: type[Any]) -> list[Option]:
-    """Return what an agent can be told: arguments of its constructors, and of its policy's if it has one.
+    """Return what an agent can be told: arguments of ``create``, its constructors, and its policy's if it has one.
 
-    Left out are arguments that ``create`` has itself (environment, model, seed, device), those whose type no text can
-    have, and the names in the class attribute ``not_options``, if there is one. A class attribute ``policy_class``
-    names the policy whose options go to ``policy_kwargs``.
+    Left out are what every agent gets (environment, model, seed, device), arguments whose type no text can have, and
+    the names in the class attribute ``not_options``, if there is one. A class attribute ``policy_class`` names the
+    policy whose options go to ``policy_kwargs``.
 
     Args:
         agent: The class.
     """
-    filled = {*inspect.signature(agent.create).parameters, *getattr(agent, "not_options", ())}
+    filled = {*_FILLED, *getattr(agent, "not_options", ())}
     policy = getattr(agent, "policy_class", None)
     found: dict[str, Option] = {}
-    for source in [*_constructors(agent), *([] if policy is None else _constructors(policy))]:
+    for source in [agent.create, *_constructors(agent), *([] if policy is None else _constructors(policy))]:
         found |= {option.name: option for option in _options(source) if option.name not in {*filled, *found}}
     return list(found.values())
 
@@ -107,9 +108,10 @@ def _constructors(agent: type[Any]) -> Iterator[type[Any]]:
                 return
 
 
-def _options(source: type[Any]) -> Iterator[Option]:
-    """Yield the arguments of a class's constructor that a text can give."""
-    hints, helps = get_type_hints(source.__init__), argument_help(source)
+def _options(source: Callable[..., Any]) -> Iterator[Option]:
+    """Yield the arguments of a constructor or function that a text can give."""
+    hints = get_type_hints(source.__init__ if inspect.isclass(source) else source)
+    helps = argument_help(source)
     for name, parameter in inspect.signature(source).parameters.items():
         form = _form(hints.get(name, NoneType))
         if form is not None and parameter.default is not parameter.empty and not name.startswith("_"):

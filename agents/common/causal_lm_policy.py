@@ -23,7 +23,14 @@ from textgym.agents.common.features import NoFeatures
 from textgym.agents.common.first_ratio import FirstRatio
 from textgym.agents.common.health import refuse_bad_steps
 from textgym.agents.common.observations import check_spaces, check_suppressed, read_ids, read_observation
-from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of, token_observation_space
+from textgym.agents.common.policy_record import (
+    check_policy_record,
+    dtype_name,
+    rebuild_model,
+    spaces_of,
+    token_observation_space,
+    write_model_config,
+)
 from textgym.errors import TokenizerMismatchError
 from textgym.models.batch import EpisodeBatch, TextBatch, share_prefixes
 from textgym.models.card import CARD, write_card
@@ -396,7 +403,7 @@ class CausalLMPolicy(ActorCriticPolicy):
             "options": dataclasses.asdict(self.options),
             "width": shape[0],
             "longest_prompt": int(prompt.high[0]) if isinstance(prompt, spaces.Box) else shape[0],
-            "dtype": str(next(self.model.network.parameters()).dtype).removeprefix("torch."),
+            "dtype": dtype_name(self.model),
             "actions": int(tokens.n),
             "tokenizer": [tokens.tokenizer, tokens.fingerprint] if isinstance(tokens, TokenSpace) else None,
             "source": self.model.source,
@@ -404,12 +411,7 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     def save_config(self, folder: Path) -> None:
         """Write the model's configuration and tokenizer, without weights, into ``folder/model``."""
-        with self.model.original_config():
-            self.model.network.config.save_pretrained(folder / "model")
-        if self.model.source is not None:
-            self.model.tokenizer.save(folder / "model")
-        if self.model.adapter is not None and self.options.lora_rank is None:
-            self.model.adapter.active_peft_config.save_pretrained(folder / "adapter")
+        write_model_config(self.model, folder, new_adapter=self.options.lora_rank is not None)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {

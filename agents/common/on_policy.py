@@ -368,8 +368,12 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         self._record_update(steps)
         self._is_updating = False
 
-    def accumulate_gradients(self, members: list[Segment]) -> dict[str, float]:
+    def accumulate_gradients(self, members: list[Segment], at_once: int | None = None) -> dict[str, float]:
         """Compute the gradients of :meth:`loss` over one minibatch, in micro-batches.
+
+        Args:
+            members: The minibatch.
+            at_once: Transitions per forward and backward pass; ``micro_batch_size`` counts if given; neither: all.
 
         Returns:
             Its statistics, means over the tokens, and ``"loss"``.
@@ -378,7 +382,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             FloatingPointError: The loss is not finite.
         """
         self.policy.optimizer.zero_grad(set_to_none=True)
-        chunks = list(split_segments(members, self.micro_batch_size)) if self.micro_batch_size else [members]
+        at_once = self.micro_batch_size or at_once
+        chunks = list(split_segments(members, at_once)) if at_once else [members]
         samples = [self.rollout_buffer.samples(chunk) for chunk in chunks]
         advantages = self.scaled_advantages(torch.cat([sample.advantages for sample in samples]))
         total: dict[str, float] = defaultdict(float)

@@ -64,6 +64,8 @@ _GENERATORS: Mapping[str, Check] = {
     "python": lambda value: isinstance(value, list) and len(value) == 3 and plain(value),
     "numpy": plain,
 }
+OPTIMIZER = fields({"class": text, "param_groups": listed(mapped(either(optional(number), truth, listed(number))))})
+"""What a record may say about an optimizer."""
 _RECORD: Mapping[str, Check] = {
     "kind": text,
     "policy": mapped(plain),
@@ -71,9 +73,7 @@ _RECORD: Mapping[str, Check] = {
     "settings": mapped(plain),
     "schedules": mapped(_SCHEDULE),
     "counters": mapped(plain),
-    "optimizer": fields(
-        {"class": text, "param_groups": listed(mapped(either(optional(number), truth, listed(number))))}
-    ),
+    "optimizer": OPTIMIZER,
     "rng": fields(_GENERATORS),
     "history": listed(mapped(optional(number))),
     "environment": plain,

@@ -96,7 +96,7 @@ class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
             self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
             n_steps += 1
         buffer.end_rollout(np.stack(counted))
-        last_values = self._last_values(dones)
+        last_values = self._last_values(dones if self.rollout_texts is None else np.ones_like(dones))
         if self.policy.critic is not None:
             # A separate critic's pass over whole texts costs less than one per token, and nobody needs values before.
             buffer.values = self._score_rollout(lambda batch, _: self.policy.critic_values(batch)).astype(np.float32)
