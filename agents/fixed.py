@@ -143,7 +143,7 @@ class Scripted:
             ValueError: The script gave another number of texts, or does not know a prompt.
         """
         prompts = list(observations)
-        texts = list(map(self._look_up, prompts)) if self.script in _SCRIPTS else list(self._function(prompts))
+        texts = list(self._function(prompts)) if self._function is not None else list(map(self._look_up, prompts))
         if len(texts) != len(prompts):
             raise ValueError(
                 f"expected {len(prompts)} texts of the script, got {len(texts)}; return one for each prompt"

@@ -26,7 +26,7 @@ from textgym.errors import CheckpointError, DataError
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model, rebuild_language_model
-from textgym.models.log_probs import response_batch, token_log_probs
+from textgym.models.log_probs import cross_entropy, response_batch
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
 from textgym.models.stored_values import (
     Check,
@@ -62,7 +62,7 @@ def response_loss(
     if prompt_share and rng is not None:
         also = torch.from_numpy(_draw(pairs, rng) < prompt_share).to(model.device)
     batch, actions = response_batch(model, [pair.prompt for pair in pairs], [pair.response for pair in pairs], also)
-    return -token_log_probs(model, batch, actions).mean()
+    return cross_entropy(model, batch, actions)
 
 
 def supervised_fine_tune(

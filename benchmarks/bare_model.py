@@ -292,6 +292,7 @@ def compare(network: Any, width: int = 40) -> Comparison:
 def _compare(network: Any, width: int, outcome: Comparison) -> None:
     bare = BareModel(network)
     model = load_language_model(network)
+    assert isinstance(model, CausalLM)
     try:
         outcome.signal, outcome.noise = bare.signal(), bare.noise()
     except Exception:  # of the bare model: nothing can be compared

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from textgym.models.causal_lm import CausalLM
+from textgym.models.log_probs import log_probs_by_sum
 from textgym.reward_models.encoding import EncodedText, batches_of_tokens
 from textgym.types import FloatArray
 
@@ -160,7 +161,7 @@ class ResponseScorer(nn.Module):
         rows = torch.arange(len(states), device=states.device)[:, None]  # (B, 1)
         scores: Tensor = self.head(states[rows, readout.ends].float())[..., 0]  # (B, K)
         logits = self.trunk.logits(states[readout.rows, readout.columns])  # (N, V)
-        log_probs = logits.gather(1, readout.targets[:, None])[:, 0] - logits.logsumexp(1)  # (N,)
+        log_probs = log_probs_by_sum(logits, readout.targets)  # (N,)
         sums = log_probs.new_zeros(scores.numel()).index_add(0, readout.owners, log_probs)
         counts = torch.bincount(readout.owners, minlength=scores.numel()).clamp(min=1)
         likelihoods = (sums / counts).exp().float().reshape(scores.shape)  # (B, K)

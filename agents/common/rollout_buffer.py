@@ -79,7 +79,9 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         if self.pos == len(self.actions):
             self._resize(2 * self.pos)
         ids, lengths = obs["input_ids"], obs["attention_mask"].sum(1, dtype=np.int64)
-        prompts = obs["prompt_length"].reshape(self.n_envs) if "prompt_length" in obs else np.ones_like(lengths)
+        prompts: IntArray = (
+            obs["prompt_length"].reshape(self.n_envs) if "prompt_length" in obs else np.ones_like(lengths)
+        )
         begins = np.ones(self.n_envs, dtype=bool)
         if self.pos:
             last_tokens = ids[np.arange(self.n_envs), lengths - 1]

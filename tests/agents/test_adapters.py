@@ -21,7 +21,7 @@ from textgym.agents.ppo import PPO
 from textgym.agents.sft import TokenPair, supervised_fine_tune
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
 from textgym.models.adapters import rebuild_adapter
-from textgym.models.causal_lm import load_language_model
+from textgym.models.loading import load_language_model
 from textgym.reward_models import PreferenceRewardModel
 from textgym.text.tokenizer import Tokenizer
 
@@ -50,7 +50,7 @@ def adapter(model_folder: Path, tmp_path: Path) -> Path:
 
 def logits_of(model: Any) -> torch.Tensor:
     with torch.no_grad():
-        logits: torch.Tensor = model.logits(model.hidden(IDS))
+        logits: torch.Tensor = model.logits(model.token_states(IDS))
     return logits
 
 

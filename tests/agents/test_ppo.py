@@ -18,6 +18,7 @@ from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.losses import adapt_kl_coef, clipped_policy_loss, clipped_value_loss, normalize_advantages
 from textgym.agents.ppo import PPO
 from textgym.errors import RewardError
+from textgym.models.batch import TextBatch
 from textgym.models.decoding.prefix_cache import last_hidden
 
 FEW_TOKENS = tuple(range(20, 377))  # what ``make_agent`` suppresses
@@ -66,12 +67,12 @@ def test_the_reference_never_changes(policy: dict[str, Any], make_agent: Any, ma
     with torch.no_grad():
         before = make_network().base_model(input_ids=ids)[0]
         if agent.reference.network is not None:
-            after = agent.reference.network.hidden(ids)
+            after = agent.reference.network.token_states(ids)
             assert not any(parameter.requires_grad for parameter in agent.reference.network.parameters())
         else:
             with agent.policy.model.without_adapter():
-                after = agent.policy.model.hidden(ids)
-        changed = agent.policy.model.hidden(ids)
+                after = agent.policy.model.token_states(ids)
+        changed = agent.policy.model.token_states(ids)
     torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
     assert not torch.allclose(changed, before, atol=1e-3)
 
@@ -398,7 +399,7 @@ def test_padding_adds_nothing_to_the_loss(make_agent: Any, whiten: bool) -> None
     tokens = [(s, step) for s in buffer.segments() for step in range(s.start, s.stop)]
     for (segment, step), advantage in zip(tokens, normalized, strict=True):
         text = [*segment.prefix.tolist(), *buffer.actions[segment.start : step, segment.env, 0].tolist()]
-        states = last_hidden(policy.model, torch.tensor([text]), torch.tensor([len(text)]))
+        states = last_hidden(policy.model, TextBatch.of_ids(torch.tensor([text]), torch.tensor([len(text)])))
         log_probs = policy.action_logits(states).log_softmax(1)[0]
         new = log_probs[int(buffer.actions[step, segment.env, 0])]
         at = (step, segment.env)

@@ -293,7 +293,7 @@ def test_another_reference_is_kept_by_a_checkpoint(make_agent: Any, make_network
     ids = torch.arange(12).reshape(2, 6)
     with torch.no_grad():
         expected = make_network(seed=1).base_model(input_ids=ids)[0]
-        torch.testing.assert_close(loaded.reference.network.hidden(ids), expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(loaded.reference.network.token_states(ids), expected, rtol=0, atol=1e-6)
     with pytest.raises(ModelError, match="of the policy's architecture"):
         agent.set_reference(CausalLM(make_network("llama")))
     with pytest.raises(ModelError, match="got adapters"):

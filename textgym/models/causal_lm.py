@@ -43,7 +43,6 @@ class CausalLM(TextModel):
     def __init__(self, network: PreTrainedModel, source: str | None = None, precision: Precision = "fp32") -> None:
         super().__init__(network, source, precision)
         self._is_compiled = False
-        self.can_be_recorded = True  # as a CUDA graph, until a try fails
         self._trunk_name, self.findings = examine(network, self.config)
         self._tell_uncached()
         self._tell_never_training()

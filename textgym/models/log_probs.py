@@ -70,6 +70,11 @@ def token_log_probs(
     return log_probs_of((logits or model.logits)(model.hidden(batch)), actions)
 
 
+def cross_entropy(model: TextModel, batch: EpisodeBatch, actions: Tensor) -> Tensor:
+    """Mean of minus the log-probabilities of the actions of a batch, a scalar in nats per token, with gradients."""
+    return functional.cross_entropy(model.logits(model.hidden(batch)), actions)
+
+
 @torch.no_grad()
 def response_log_probs(
     model: TextModel,
@@ -92,7 +97,7 @@ def response_log_probs(
         sizes = [len(responses[row]) for row in rows]
         # One text at a time: the logits of a whole batch may be larger than everything else.
         parts = zip(model.hidden(batch).split(sizes), actions.split(sizes), strict=True)
-        totals[rows] = [float(log_probs_of(model.logits(h) / temperature, ids).double().sum()) for h, ids in parts]
+        totals[rows] = [float(log_probs_by_sum(model.logits(h) / temperature, ids).double().sum()) for h, ids in parts]
     return totals
 
 
@@ -111,6 +116,15 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
 def log_probs_of(logits: Tensor, actions: Tensor) -> Tensor:
     """Log-probabilities (N,) of given ids (N,) under softmax(logits), (N, V)."""
     return -functional.cross_entropy(logits, actions, reduction="none")
+
+
+def log_probs_by_sum(logits: Tensor, actions: Tensor) -> Tensor:
+    """The same as :func:`log_probs_of` but for rounding: the logit minus the logarithm of the sum.
+
+    Evaluation and learned rewards round this way, references and training the other one. A reward that differs in its
+    last bit makes another run, so neither can take the other's place without changing figures that were published.
+    """
+    return logits.gather(1, actions[:, None])[:, 0] - logits.logsumexp(1)
 
 
 class _LogProbEntropy(torch.autograd.Function):

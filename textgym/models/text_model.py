@@ -43,6 +43,7 @@ class TextModel(TrainableNetwork, ABC):
     Attributes:
         vocab_size: Ids that have a logit.
         fill_id: An id that rows can be padded with.
+        can_be_recorded: Whether a step of decoding may be recorded as a CUDA graph; not once a try failed.
 
     Raises:
         ModelError: If weights are not finite, or there is no output head.
@@ -57,6 +58,7 @@ class TextModel(TrainableNetwork, ABC):
         self.precision = precision
         self._tokenizer = Tokenizer.load(source) if source is not None else None
         self._recomputes = False
+        self.can_be_recorded = True
         head = network.get_output_embeddings()
         if head is None:
             raise ModelError(

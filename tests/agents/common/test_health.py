@@ -15,7 +15,7 @@ from torch import nn
 from textgym.agents.common.health import Watch, clip_gradients, concerns, refuse_bad_steps, require_finite
 from textgym.agents.ppo import PPO
 from textgym.agents.sft import TokenPair, supervised_fine_tune
-from textgym.models.causal_lm import load_language_model
+from textgym.models.loading import load_language_model
 
 
 def weights(module: nn.Module) -> dict[str, torch.Tensor]:

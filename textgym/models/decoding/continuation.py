@@ -15,8 +15,11 @@ from textgym.errors import ModelError
 class Decoder(Protocol):
     """What keys and values are computed with: a language model, or the trunk of one that is probed."""
 
-    precision: str
     can_be_recorded: bool
+
+    @property
+    def precision(self) -> str:
+        """The type that products are computed in, ``"fp32"`` or ``"bf16"``."""
 
     @property
     def config(self) -> Any:
