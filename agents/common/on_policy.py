@@ -366,7 +366,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             self._update_learning_rate(self.policy.optimizer)
             yield steps
         self._record_update(steps)
-        self._is_updating = False
+        self._snapshot, self._is_updating = None, False
 
     def accumulate_gradients(self, members: list[Segment], at_once: int | None = None) -> dict[str, float]:
         """Compute the gradients of :meth:`loss` over one minibatch, in micro-batches.

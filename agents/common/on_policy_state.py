@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -44,9 +45,14 @@ from textgym.models.stored_values import (
     to_json,
     truth,
 )
+from textgym.models.weights import WeightsWatch
 from textgym.rewards.core import load_reward_models
 from textgym.types import IntArray, State
 
+_LARGEST_COPY = 3 * 2**29
+"""Bytes of weights and moments, 12 per trained weight, that are copied before an update, on the same device."""
+_LARGEST_SHARE = 1 / 16
+"""Of a GPU's memory, for that copy."""
 _IGNORED = ("tensorboard_log",)  # stood in checkpoints of earlier versions
 _RENAMED = {"whiten_rewards": "scale_rewards"}  # since then
 _COUNTERS: Mapping[str, Check] = {
@@ -128,10 +134,11 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
     def get_state(self) -> State:
         """Return everything a run needs to go on bit for bit.
 
-        In a rollout, or after an error in one, this is the state at its beginning.
+        In a rollout, or after an error in one, this is the state at its beginning; in the update after it too, if
+        :meth:`remember_weights` was called.
 
         Raises:
-            CheckpointError: An update is under way, or was broken off.
+            CheckpointError: An update is under way, or was broken off, and weights of before are gone.
         """
         tensors, record, _ = self._read_state()
         return State({name: tensor.clone() for name, tensor in tensors.items()}, record)
@@ -201,10 +208,32 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         agent._write_state(tensors, record, folder)
         return agent
 
+    def remember_weights(self) -> None:
+        """Copy what the next update changes, so that a state can be had of an update that fails.
+
+        For callbacks, in ``_on_rollout_end``. Of weights that take too much memory there is no copy: the state is then
+        to be had until the first step of the optimizer.
+        """
+        if self._snapshot is None:
+            return
+        trained = {f"policy.{name}" for name, parameter in self.policy.named_parameters() if parameter.requires_grad}
+        weights = {name: tensor for name, tensor in _named(self.policy, "policy.")[0].items() if name in trained}
+        changing = weights | self._optimizer_tensors()
+        if sum(tensor.nbytes for tensor in changing.values()) <= _room_for_copy(self.device):
+            self._snapshot.record["optimizer"] = describe_optimizer(self.policy.optimizer)
+        else:
+            self._snapshot.unchanged = WeightsWatch(self.policy.model)
+            changing = _named(self.policy.value_head, "policy.value_head.")[0]  # may be shifted before the first step
+        self._snapshot.tensors |= {name: tensor.clone() for name, tensor in changing.items()}
+        self._snapshot.has_weights = True
+
     def _remember_start(self) -> None:
         """Remember what the rollout that begins will change: all but weights and optimizer."""
         self._snapshot, self._is_updating = None, False
         self._snapshot = self._take_snapshot()
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        return {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.policy.optimizer).items()}
 
     def _take_snapshot(self) -> _Snapshot:
         tensors = {"rng.torch": torch.get_rng_state()}
@@ -229,24 +258,19 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
 
     def _read_state(self) -> tuple[dict[str, Tensor], dict[str, Any], set[str]]:
         """Tensors (the weights themselves, no copies), the record, and the names of tensors that are buffers."""
-        if self._is_updating:
-            raise CheckpointError(
-                "expected an agent between updates, got one within; save when a rollout starts, as in a callback's "
-                "_on_rollout_start"
-            )
         now = self._snapshot or self._take_snapshot()
+        if self._is_updating:
+            now.require_weights()
         for problem in now.problems:
             warnings.warn(problem, stacklevel=4)
         tensors, buffers = _named(self.policy, "policy.")
         if self.reference.network is not None:
             reference, more = _named(self.reference.network, "reference.")
             tensors, buffers = tensors | reference, buffers | more
-        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.policy.optimizer).items()}
-        record = {
-            **now.record,
-            "policy": self.policy.describe(),
-            "optimizer": describe_optimizer(self.policy.optimizer),
-        }
+        record = {**now.record, "policy": self.policy.describe()}
+        if "optimizer" not in record:
+            tensors |= self._optimizer_tensors()
+            record["optimizer"] = describe_optimizer(self.policy.optimizer)
         return tensors | now.tensors, to_json(record), buffers
 
     def _write_state(self, tensors: dict[str, Tensor], record: dict[str, Any], folder: Path) -> None:
@@ -291,17 +315,43 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         check_policy_record(record["policy"])
 
 
+@dataclass
 class _Snapshot:
     """What a rollout changes of an agent, as it was when the rollout began: all but weights and optimizer.
 
-    Args:
-        tensors: States of random generators, and which episodes began.
+    Attributes:
+        tensors: States of random generators, and which episodes began; after ``remember_weights``, weights too.
         record: Counters, settings, environments: plain values that nothing else refers to.
         problems: What cannot be restored, said whenever the state is read.
+        has_weights: Whether weights are remembered: copied, or watched for changes.
+        unchanged: What must not have changed since, where there is no copy of the weights.
     """
 
-    def __init__(self, tensors: dict[str, Tensor], record: dict[str, Any], problems: list[str]) -> None:
-        self.tensors, self.record, self.problems = tensors, record, problems
+    tensors: dict[str, Tensor]
+    record: dict[str, Any]
+    problems: list[str]
+    has_weights: bool = False
+    unchanged: WeightsWatch | None = None
+
+    def require_weights(self) -> None:
+        """Check that the weights of then are still known.
+
+        Raises:
+            CheckpointError: They changed, and there is no copy.
+        """
+        if not self.has_weights:
+            raise CheckpointError(
+                "expected an agent between updates, got one within; save when a rollout starts, as in a callback's "
+                "_on_rollout_start"
+            )
+        if self.unchanged is not None and self.unchanged.sees_change():
+            raise CheckpointError("an update had begun to change the weights, which are too large to be copied before")
+
+
+def _room_for_copy(device: torch.device) -> float:
+    if device.type != "cuda":
+        return _LARGEST_COPY
+    return min(_LARGEST_COPY, _LARGEST_SHARE * torch.cuda.get_device_properties(device).total_memory)
 
 
 def _named(module: nn.Module, prefix: str) -> tuple[dict[str, Tensor], set[str]]:

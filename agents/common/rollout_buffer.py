@@ -138,7 +138,8 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
     def segments(self) -> list[Segment]:
         """All segments of the rollout, by environment and step."""
         starts = sorted(self._starts, key=lambda start: start[:2])
-        stops = [after[1] if after[0] == now[0] else self.pos for now, after in pairwise([*starts, (-1, 0)])]
+        places = [(env, step) for env, step, *_ in starts]
+        stops = [after[1] if after[0] == now[0] else self.pos for now, after in pairwise([*places, (-1, 0)])]
         return [
             Segment(env, step, stop, prefix, prompt_length)
             for (env, step, prefix, prompt_length), stop in zip(starts, stops, strict=True)

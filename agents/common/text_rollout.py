@@ -63,8 +63,7 @@ class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
         with self._timed("rollout"):
             going_on = self._roll_out(env, callback, n_rollout_steps)
         if going_on:
-            # From here on weights and coefficients change.
-            self._snapshot, self._is_updating = None, True
+            self._is_updating = True  # from here on weights and coefficients change
             with self._timed("reference"):
                 self.shape_rewards()
         return going_on

@@ -80,7 +80,6 @@ class RunCallback(BaseCallback):
         self._times: Mapping[str, float] = {}
         self._shown = 0.0
         self._begun: int | None = None
-        self._weights_are_whole = True
         self._rollout_share = _ROLLOUT_SHARE
 
     def _on_rollout_start(self) -> None:
@@ -91,7 +90,6 @@ class RunCallback(BaseCallback):
         if self._request.wanted:
             self.save_checkpoint()
             raise StopTraining
-        self._weights_are_whole = True
 
     def _on_step(self) -> bool:
         self._show(self._rollout_share * self.training_env.num_envs)
@@ -100,7 +98,7 @@ class RunCallback(BaseCallback):
     def _on_rollout_end(self) -> None:
         """Keep the record of times: the agent begins a new one with the next rollout, before this one is read."""
         self._times = self.model.seconds
-        self._weights_are_whole = False
+        self.model.remember_weights()  # from here on they change
 
     def flush(self) -> None:
         """Write the records of iterations that ended since the last call, and samples if they are due.
@@ -152,11 +150,12 @@ class RunCallback(BaseCallback):
         self._save(self.model.num_timesteps)
 
     def rescue(self) -> None:
-        """Save the last whole iteration after an error in the rollout that followed it.
+        """Save the last whole iteration after an error in whatever followed it.
 
-        An error in an update leaves nothing to save: some of its steps are made, the others are not.
+        Raises:
+            CheckpointError: It cannot be saved, as after the first step of an update of a large model.
         """
-        if self._weights_are_whole and self.model.history:
+        if self.model.history:
             self._save(int(self.model.history[-1]["timesteps"]))
 
     def _save(self, timesteps: int) -> None:
