@@ -20,7 +20,7 @@ from torch import Tensor
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.health import Watch, clip_gradients, require_finite
-from textgym.agents.common.losses import adapt_kl_coef, kl_estimates, scale_rewards, token_numbers
+from textgym.agents.common.losses import adapt_kl_coef, kl_estimates, require_adaptable, scale_rewards, token_numbers
 from textgym.agents.common.metrics import describe_texts, mean
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
@@ -58,7 +58,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         vf_coef: Weight of the value loss.
         max_grad_norm: The largest gradient norm.
         kl_coef: Weight of the KL penalty.
-        kl_target: Hold the KL per text (nats) near this by adapting ``kl_coef``; ``None`` keeps it fixed.
+        kl_target: Hold the KL per text (nats) near this by adapting ``kl_coef``, then above 0; ``None``: it is fixed.
         kl_horizon: Texts over which ``kl_coef`` may change by about 20 %.
         reference_model: What the KL is to: a name or folder of a model with the policy's architecture; ``None`` is the
             model training starts from.
@@ -203,6 +203,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             if not (optional if value is None else least <= value < math.inf):
                 bound = "above 0" if 0 < least < 1 else f"of at least {least:g}"
                 raise ValueError(f"expected {name} {bound}, got {value}; choose another{' or leave it out' * optional}")
+        require_adaptable(self.kl_coef, self.kl_target)
 
     def _setup_model(self) -> None:
         if self.n_steps is None:
@@ -213,6 +214,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
                 "each writes as many"
             )
         super()._setup_model()
+        self.policy.step_check.remove()  # clip_gradients, which every step passes, looks at the norm already
         self._tokens_so_far = np.zeros(self.n_envs, dtype=np.int64)
         self.reference = Reference(self.policy)
         if self.reference_model is not None:

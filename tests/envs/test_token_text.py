@@ -12,8 +12,8 @@ import tokenizers
 from gymnasium.error import InvalidAction, ResetNeeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.chat_templates import ENDS, TEMPLATES, write_chat_folder
 
+from tests.chat_templates import ENDS, TEMPLATES, write_chat_folder
 from textgym.envs.token_text import TokenTextEnv
 from textgym.tasks import Summarization
 from textgym.text.tokenizer import Tokenizer

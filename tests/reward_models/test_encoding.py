@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.chat_templates import TEMPLATES, write_chat_folder
 
+from tests.chat_templates import TEMPLATES, write_chat_folder
 from textgym.reward_models.encoding import TextEncoder, batches_of_like_length, batches_of_tokens
 from textgym.text.tokenizer import Tokenizer
 

@@ -9,9 +9,9 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.chat_templates import ENDS, build_tokenizer, write_chat_folder
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
+from tests.chat_templates import ENDS, build_tokenizer, write_chat_folder
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
 from textgym.hub import resolve_folder
 from textgym.tasks import Summarization

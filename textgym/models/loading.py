@@ -14,9 +14,11 @@ from textgym.hub import base_of_adapter, is_adapter, resolve_folder
 from textgym.models.adapters import attach_adapter, rebuild_adapter
 from textgym.models.causal_lm import CausalLM
 from textgym.models.pretrained import read_pretrained
+from textgym.models.probing.probe import attempt
 from textgym.models.proportions import check_folder, proportionate
 from textgym.models.text_model import Precision, TextModel
 from textgym.models.trainable import HALVES
+from textgym.security.foreign import read_json
 
 
 def load_language_model(
@@ -104,6 +106,13 @@ def rebuild_language_model(folder: Path, dtype: torch.dtype, precision: Precisio
 
 
 def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    config = attempt(read_json, folder / "config.json")  # damage is told by who reads it next
+    if isinstance(config, dict) and config.get("is_encoder_decoder") is True:
+        # Transformers would read its decoder alone, if that is stored as one.
+        raise ModelError(
+            f"expected a causal LM in {folder}, got an encoder-decoder ({config.get('model_type')}), which reads its "
+            "prompt from both sides; load a *ForCausalLM"
+        )
     network: PreTrainedModel = read_pretrained(AutoModelForCausalLM, "a causal LM", folder, dtype)
     return network
 
@@ -121,7 +130,8 @@ def _base_of_wrapper(module: nn.Module) -> PreTrainedModel:
 
 def _lost_dtype(folder: Path, dtype: torch.dtype) -> torch.dtype | None:
     """The half precision that a folder's configuration names, if weights are held in another type."""
-    named = AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
+    with proportionate(folder):
+        named = AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
     return named if named in HALVES and named != dtype else None
 
 

@@ -14,10 +14,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from textgym.errors import ModelError
+from textgym.files.disk import naming_full_disk
 from textgym.models.activations import fuse_activations
 from textgym.models.batch import EpisodeBatch
 from textgym.models.decoding.cache import DecodingCache, RecomputingCache
 from textgym.models.pretrained import quiet, require_finite_weights
+from textgym.models.probing.head import rows_of
 from textgym.models.probing.noise import switch_off_dropout
 from textgym.models.trainable import HALVES, TrainableNetwork
 from textgym.text.tokenizer import Tokenizer
@@ -155,10 +157,10 @@ class TextModel(TrainableNetwork, ABC):
 
     def restrict_vocabulary(self, size: int) -> None:
         """Drop the logits of padding rows: keep the first ``size`` ids (the tokenizer's length)."""
-        rows = int(self.network.get_output_embeddings().weight.shape[0])
+        kind, rows = min(rows_of(self.network).items(), key=lambda item: item[1])
         if size > rows:
             raise ModelError(
-                f"expected a model with at least {size} output rows, got {rows}; give it a row for every id of its "
+                f"expected a model with at least {size} {kind} rows, got {rows}; give it a row for every id of its "
                 f"tokenizer with network.resize_token_embeddings({size}) and train those, or use the tokenizer that it "
                 "was trained with"
             )
@@ -195,11 +197,16 @@ class TextModel(TrainableNetwork, ABC):
                 setattr(config, name, 0.0)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write a Hugging Face folder (safetensors, configs, tokenizer); LoRA adapters are merged in a copy."""
+        """Write a Hugging Face folder (safetensors, configs, tokenizer); LoRA adapters are merged in a copy.
+
+        Raises:
+            DiskFullError: There is no room for it.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with quiet(), self.original_config():
-            network = copy.deepcopy(self.adapter).merge_and_unload() if self.adapter is not None else self.network
-            network.save_pretrained(folder)
-        if self._tokenizer is not None:
-            self._tokenizer.save(folder)
+        with naming_full_disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with quiet(), self.original_config():
+                network = copy.deepcopy(self.adapter).merge_and_unload() if self.adapter is not None else self.network
+                network.save_pretrained(folder)
+            if self._tokenizer is not None:
+                self._tokenizer.save(folder)

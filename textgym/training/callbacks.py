@@ -100,6 +100,12 @@ class RunCallback(BaseCallback):
         self._times = self.model.seconds
         self.model.remember_weights()  # from here on they change
 
+    def finish(self) -> None:
+        """Write what is left to write after the last iteration, and a checkpoint."""
+        self.flush()
+        self.write_samples()
+        self.save_checkpoint()
+
     def flush(self) -> None:
         """Write the records of iterations that ended since the last call, and samples if they are due.
 
