@@ -123,6 +123,8 @@ class GymVecEnv(VecEnv):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Bring the environment back to a state of :meth:`get_state`."""
         self._resumable().set_state(dict(state))
+        self._reset_seeds()  # of before: the next reset goes on with the state's own generators
+        self._reset_options()
 
     def close(self) -> None:
         """Close the environment."""

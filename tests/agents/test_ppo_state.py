@@ -297,9 +297,10 @@ def test_the_state_before_an_update_that_failed(
                 raise ZeroDivisionError
             return step()
 
-        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        with monkeypatch.context() as patch:
             patch.setattr(agent.policy.optimizer, "step", fails)
-            agent.learn(4 * 11, reset_num_timesteps=False, callback=RememberWeights(tmp_path / "before"))
+            with pytest.raises(ZeroDivisionError):
+                agent.learn(4 * 11, reset_num_timesteps=False, callback=RememberWeights(tmp_path / "before"))
 
     agent = make_agent(policy)
     agent.learn(4 * 11)
@@ -351,7 +352,7 @@ def test_there_is_no_state_within_an_update(make_agent: Any, monkeypatch: pytest
     with pytest.raises(CheckpointError, match="expected an agent between updates, got one within"):
         agent.learn(4 * 11)
     state = other.get_state()
-    with pytest.raises(CheckpointError, match="expected the state of textgym.PPO, got one of 'textgym.SFT'"):
+    with pytest.raises(CheckpointError, match=r"expected the state of textgym\.PPO, got one of 'textgym\.SFT'"):
         agent.set_state(state._replace(record={**state.record, "kind": "textgym.SFT"}))
 
 
