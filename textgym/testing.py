@@ -128,13 +128,15 @@ def check_agent(
     Args:
         agent: An agent, of which only the acting is checked; or a name or ``"module:Class"``, which is made here.
         env: An id, of the agent's grain, or an environment of ``gymnasium.make``; to make an agent it takes an id.
-        model: Of agents that are made here; ``None`` is the one whose tokenizer the environment uses.
+        model: Of agents that are made here, and of their token-level environment; ``None`` is its default.
         iterations: How long agents that are made here learn before they are compared.
         env_kwargs: Arguments of the environment if ``env`` is an id.
 
     Raises:
         ConformanceError: A promise is broken; the message says which.
     """
+    if model is not None:
+        env_kwargs["model"] = model
     envs = [gym.make(env, **env_kwargs) for _ in range(_COPIES)] if isinstance(env, str) else [env]
     if not isinstance(agent, str):
         _check_acting(agent, envs)

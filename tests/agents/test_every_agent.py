@@ -60,9 +60,8 @@ def test_scripts(env_ids: tuple[str, str], tmp_path: Path) -> None:
     texts = [prompt for prompt, _ in prompts]
     reference = Scripted.create(env, script="reference")
     assert reference.act(texts) == [example.references[0] for example in examples]
-    first = Scripted.create(env).act(texts)
-    assert all(example.prompt.startswith(text) for example, text in zip(examples, first, strict=True))
-    assert all(text.endswith(".") for text in first)
+    first = Scripted().act([" It rained 2.5 mm. Then it stopped.", "No end", "Really?!\nYes.", ""])
+    assert first == ["It rained 2.5 mm.", "No end", "Really?!", ""]
     with pytest.raises(ValueError, match="expected a prompt of the task"):
         reference.act(["Another prompt."])
     with pytest.raises(ValueError, match="expected 2 texts of the script, got 1"):
