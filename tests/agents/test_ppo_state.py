@@ -323,17 +323,16 @@ def assert_same_checkpoint(left: Path, right: Path) -> None:
     assert same == record
 
 
-def test_the_state_in_a_rollout_that_failed_is_that_of_its_beginning(
-    make_agent: Any, make_env: Any, length_reward: Any, tmp_path: Path
-) -> None:
+def test_the_state_in_a_rollout_that_failed_is_that_of_its_beginning(make_agent: Any, tmp_path: Path) -> None:
     class Fails(RememberWeights):
         def _on_step(self) -> bool:
             if self.model.num_timesteps == 4 * (11 + 5):
                 raise ZeroDivisionError
             return True
 
-    whole, run = make_agent(learning_rate=1e-2), make_agent(learning_rate=1e-2)
+    whole = make_agent(learning_rate=1e-2)
     whole.learn(4 * 11 * 2)
+    run = make_agent(learning_rate=1e-2)
     with pytest.raises(ZeroDivisionError):
         run.learn(4 * 11 * 2, callback=Fails(tmp_path / "before"))
     state = run.get_state()
