@@ -125,6 +125,7 @@ def save_model(model: CausalLM, folder: Path) -> None:
     Its configuration names float32: transformers then loads it as such, and plain AdamW, which turns weights held in
     float16 into NaN at its first step, trains it.
     """
+    assert isinstance(model.config, GPTNeoXConfig)  # as it was built here
     network = GPTNeoXForCausalLM(model.config)
     network.load_state_dict(model.network.state_dict())
     network.tie_weights()
