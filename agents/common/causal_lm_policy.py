@@ -22,9 +22,21 @@ from textgym.agents.common.cache_pool import CachePool
 from textgym.agents.common.features import NoFeatures
 from textgym.agents.common.first_ratio import FirstRatio
 from textgym.agents.common.health import refuse_bad_steps
-from textgym.agents.common.observations import check_spaces, check_suppressed, read_ids, read_observation
-from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of, token_observation_space
-from textgym.errors import TokenizerMismatchError
+from textgym.agents.common.observations import (
+    check_spaces,
+    check_suppressed,
+    check_tokenizer,
+    read_ids,
+    read_observation,
+)
+from textgym.agents.common.policy_record import (
+    check_policy_record,
+    dtype_name,
+    rebuild_model,
+    spaces_of,
+    token_observation_space,
+    write_model_config,
+)
 from textgym.models.batch import EpisodeBatch, TextBatch, share_prefixes
 from textgym.models.card import CARD, write_card
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
@@ -126,8 +138,6 @@ class CausalLMPolicy(ActorCriticPolicy):
     """
 
     _suppressed: Tensor
-    values_come_later = False  # whoever switches this on computes the values of a separate critic afterwards
-    ended: BoolArray | None = None  # (B,): whose values nobody needs, the next time that values are asked for
 
     def __init__(
         self,
@@ -184,7 +194,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         self.model.precision = self.options.precision  # of a model that is a TextModel already, too
         assert isinstance(self.action_space, spaces.Discrete)
         assert isinstance(self.observation_space, spaces.Dict)
-        _check_tokenizer(self.model, self.action_space)
+        check_tokenizer(self.model, self.action_space)
         width = self.observation_space["input_ids"].shape
         assert width is not None
         self.model.require_context(width[0])
@@ -221,9 +231,9 @@ class CausalLMPolicy(ActorCriticPolicy):
             deterministic: Take the most likely token.
 
         Returns:
-            Actions (B,), values (B, 1), log-probabilities (B,). Values are 0 while :attr:`values_come_later`.
+            Actions (B,), values (B, 1), log-probabilities (B,).
         """
-        return self.act(obs, deterministic=deterministic, with_values=not self.values_come_later)
+        return self.act(obs, deterministic=deterministic)
 
     def act(self, obs: dict[str, Tensor], *, deterministic: bool = False, with_values: bool = True) -> Decision:
         """Choose a token for every text.
@@ -255,8 +265,6 @@ class CausalLMPolicy(ActorCriticPolicy):
             ended: (B,) texts whose values nobody needs: they are not read, and have value 0.
         """
         texts = read_ids(obs)
-        if ended is None and self.ended is not None and len(self.ended) == len(texts.lengths):
-            ended, self.ended = self.ended, None
         if ended is None:
             ended = np.zeros(len(texts.lengths), dtype=bool)
         if ended.all():
@@ -407,7 +415,7 @@ class CausalLMPolicy(ActorCriticPolicy):
             "options": dataclasses.asdict(self.options),
             "width": shape[0],
             "longest_prompt": int(prompt.high[0]) if isinstance(prompt, spaces.Box) else shape[0],
-            "dtype": str(next(self.model.network.parameters()).dtype).removeprefix("torch."),
+            "dtype": dtype_name(self.model),
             "actions": int(tokens.n),
             "tokenizer": [tokens.tokenizer, tokens.fingerprint] if isinstance(tokens, TokenSpace) else None,
             "source": self.model.source,
@@ -415,12 +423,7 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     def save_config(self, folder: Path) -> None:
         """Write the model's configuration and tokenizer, without weights, into ``folder/model``."""
-        with self.model.original_config():
-            self.model.network.config.save_pretrained(folder / "model")
-        if self.model.source is not None:
-            self.model.tokenizer.save(folder / "model")
-        if self.model.adapter is not None and self.options.lora_rank is None:
-            self.model.adapter.active_peft_config.save_pretrained(folder / "adapter")
+        write_model_config(self.model, folder, new_adapter=self.options.lora_rank is not None)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
@@ -452,14 +455,3 @@ def _choose(logits: Tensor, deterministic: bool) -> Sample:
 
 def _zero_schedule(_: float) -> float:
     return 0.0
-
-
-def _check_tokenizer(model: TextModel, action_space: spaces.Discrete) -> None:
-    if not isinstance(action_space, TokenSpace) or model.source is None:
-        return
-    tokenizer = model.tokenizer
-    if tokenizer.fingerprint != action_space.fingerprint:
-        raise TokenizerMismatchError(
-            f"expected a model with the environment's tokenizer {action_space.tokenizer!r}, got {model.source!r} with "
-            f"another one; make the environment with model={model.source!r}"
-        )

@@ -26,7 +26,9 @@ from textgym.models.stored_values import (
 from textgym.models.text_model import TextModel
 from textgym.spaces import TokenIds, TokenSpace
 
-_DTYPES = {name: getattr(torch, name) for name in ("float64", "float32", "float16", "bfloat16")}
+DTYPES: Mapping[str, torch.dtype] = {
+    name: getattr(torch, name) for name in ("float64", "float32", "float16", "bfloat16")
+}
 _OPTIONS: Mapping[str, Check] = {
     "critic": lambda value: value in ("detached", "shared", "separate"),
     "temperature": number,
@@ -43,7 +45,7 @@ _RECORD: Mapping[str, Check] = {
     "options": lambda value: isinstance(value, dict) and fields(_OPTIONS)({"tolerate_mismatch": False, **value}),
     "width": positive,
     "longest_prompt": positive,
-    "dtype": lambda value: isinstance(value, str) and value in _DTYPES,
+    "dtype": lambda value: isinstance(value, str) and value in DTYPES,
     "actions": positive,
     "tokenizer": optional(lambda value: listed(text)(value) and len(value) == 2),  # type: ignore[arg-type]
     "source": optional(text),
@@ -82,4 +84,22 @@ def rebuild_model(record: dict[str, Any], folder: Path) -> TextModel:
     Raises:
         CheckpointError: If transformers does not know its architecture.
     """
-    return rebuild_language_model(folder, _DTYPES[record["dtype"]], record["options"]["precision"])
+    return rebuild_language_model(folder, DTYPES[record["dtype"]], record["options"]["precision"])
+
+
+def write_model_config(model: TextModel, folder: Path, *, new_adapter: bool = False) -> None:
+    """Write what :func:`rebuild_model` reads: configuration and tokenizer, without weights, into ``folder/model``.
+
+    An adapter's configuration goes into ``folder/adapter``, unless it is a new one that the policy's options describe.
+    """
+    with model.original_config():
+        model.network.config.save_pretrained(folder / "model")
+    if model.source is not None:
+        model.tokenizer.save(folder / "model")
+    if model.adapter is not None and not new_adapter:
+        model.adapter.active_peft_config.save_pretrained(folder / "adapter")
+
+
+def dtype_name(model: TextModel) -> str:
+    """The type that a model's weights are held in, as a record names it."""
+    return str(next(model.network.parameters()).dtype).removeprefix("torch.")

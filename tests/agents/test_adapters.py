@@ -120,7 +120,7 @@ def test_training_goes_on_with_its_start_as_reference(
     run.learn(4 * 11 * 4, callback=SaveAt(tmp_path / "saved", 4 * 11 * 2))
     assert run.history[0]["kl"] == run.history[0]["kl_k3"] == 0.0
     assert run.history[1]["kl_k3"] > 1e-4
-    assert run._reference is None
+    assert run.reference.network is None
     assert all(torch.equal(value, frozen[name]) for name, value in run.policy.named_parameters() if name in frozen)
     assert not torch.allclose(logits_of(run.policy.model), start, atol=1e-3)
     with torch.no_grad(), run.policy.model.as_start():

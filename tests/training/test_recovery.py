@@ -116,7 +116,7 @@ def test_a_rescue_that_fails_says_what_is_lost(
     settings: TrainSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trouble_after(monkeypatch, 48, "raise ZeroDivisionError('by chance')")
-    monkeypatch.setattr("textgym.training.callbacks.save_ppo", full)
+    monkeypatch.setattr("textgym.agents.PPO.save", full)
     with pytest.raises(ZeroDivisionError):
         run_train(settings)
     said = " ".join(capsys.readouterr().err.split())

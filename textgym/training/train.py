@@ -135,7 +135,7 @@ def begin(settings: TrainSettings, run: RunFolder | None, *, accept_changed_data
         missing_eos_penalty=settings.missing_eos_penalty,
         gae_lambda=settings.gae_lambda,
         vf_coef=settings.vf_coef,
-        whiten_rewards=settings.whiten_rewards,
+        scale_rewards=settings.whiten_rewards,
         micro_batch_size=settings.micro_batch_size,
         policy_kwargs={
             "model": settings.model,

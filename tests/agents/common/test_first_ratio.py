@@ -158,8 +158,8 @@ def test_a_reference_that_the_policy_does_not_start_as_is_an_error(
     policy: dict[str, Any], learner: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = learner("own", **policy)
-    compute = agent._reference_log_probs
-    monkeypatch.setattr(agent, "_reference_log_probs", lambda batch, actions: compute(batch, actions) - 0.1)
+    compute = agent.reference.log_probs
+    monkeypatch.setattr(agent.reference, "log_probs", lambda batch, actions: compute(batch, actions) - 0.1)
     with pytest.raises(ModelError, match="expected the policy to be its reference before the first update"):
         agent.learn(44)
 
