@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from textgym.data.messages import unflatten
-from textgym.feedback.annotators.comparisons import ASSISTANT_TURN
+from textgym.feedback.types import ASSISTANT_TURN
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Conversation, Prompt
 
