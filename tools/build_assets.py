@@ -24,7 +24,8 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from textgym.agents.sft import TokenPair, encode_pairs, supervised_fine_tune
 from textgym.assets import TINY_TEMPERATURE
 from textgym.evaluation.setup import TaskChoice
-from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.causal_lm import CausalLM
+from textgym.models.loading import load_language_model
 from textgym.reward_models import FitReport, PreferenceRewardModel
 from textgym.reward_models.storage import convert_weights
 from textgym.tasks.summarization import Summarization
@@ -122,6 +123,7 @@ def save_model(model: CausalLM, folder: Path) -> None:
     Its configuration names float32: transformers then loads it as such, and plain AdamW, which turns weights held in
     float16 into NaN at its first step, trains it.
     """
+    assert isinstance(model.config, GPTNeoXConfig)  # as it was built here
     network = GPTNeoXForCausalLM(model.config)
     network.load_state_dict(model.network.state_dict())
     network.tie_weights()
