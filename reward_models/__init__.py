@@ -1,9 +1,11 @@
 """Rewards that are models: learnt from feedback of every kind, or any Hugging Face classifier."""
 
+from textgym.reward_models.building import fit_reward_model, new_embedding_reward, new_reward_model
 from textgym.reward_models.calibration import Calibration, ReliabilityBin
 from textgym.reward_models.classifier import SequenceClassifierReward
 from textgym.reward_models.embedding import EmbeddingRewardModel, TextEmbedder
 from textgym.reward_models.ensemble import RewardEnsemble
+from textgym.reward_models.evidence import Split, read_split
 from textgym.reward_models.learned import LearnedReward, Normalisation, learning_curve
 from textgym.reward_models.loading import load_reward
 from textgym.reward_models.losses import bradley_terry_loss
@@ -25,10 +27,15 @@ __all__ = [
     "ReliabilityBin",
     "RewardEnsemble",
     "SequenceClassifierReward",
+    "Split",
     "TextEmbedder",
     "bradley_terry_loss",
     "disagreement",
+    "fit_reward_model",
     "learning_curve",
     "load_reward",
+    "new_embedding_reward",
+    "new_reward_model",
+    "read_split",
     "select_pairs",
 ]

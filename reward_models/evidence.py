@@ -92,6 +92,11 @@ class Split(NamedTuple):
     train: Evidence
     held_out: Evidence = Evidence([], None)
 
+    @property
+    def everything(self) -> Evidence:
+        """Both together, what is learnt from first."""
+        return Evidence([*self.train.observations, *self.held_out.observations], self.train.implicit_weight)
+
 
 class Judgement(NamedTuple):
     """Somebody's preference between two texts, to measure a model by.

@@ -43,7 +43,8 @@ from textgym.reward_models import (
     TextEmbedder,
     learning_curve,
 )
-from textgym.reward_models.evidence import Candidate, graded_by, judgements, observe, read_split
+from textgym.reward_models.building import MOST_REFERENCES, new_embedding_reward, new_reward_model, preferred_texts
+from textgym.reward_models.evidence import Candidate, graded_by, observe, read_split
 from textgym.rewards.core import NAMED_REWARDS
 from textgym.security.consent import load_attribute
 from textgym.training.interrupts import Terminated, signal_of, signals_as_interrupts, stop_on_request
@@ -81,7 +82,6 @@ RECORDS = "feedback.jsonl"
 """File of a run that holds what its reward model was fitted to."""
 _BEGINNINGS = ("checkpoints", "reward_report.png", "reward_loss.png")
 _PLOT_IS_MISSING = "the reward model is not affected"
-_REFERENCES = 512
 _MIX = (0.55, 0.15, 0.15, 0.15)  # second text of a pair: a sample, the reference, another's reference, the first words
 _MAX_LENGTH = 512
 
@@ -293,7 +293,7 @@ def fit_reward(
     """Fit to ``records``, normalise on good texts of the training split, and save to ``run``.
 
     Args:
-        run: Gets ``reward/`` and a picture of the loss.
+        run: Gets ``reward/`` and a plot of the loss.
         settings: What to fit, and how.
         task: On its training split.
         model: The trunk, which is changed; not needed with ``settings.embeddings``.
@@ -316,15 +316,11 @@ def _new_reward(
     settings: RewardSettings, task: Task, model: TextModel | None
 ) -> PreferenceRewardModel | RewardEnsemble | EmbeddingRewardModel:
     if settings.embeddings is not None:
-        replicas = settings.members if settings.members > 1 else 0
-        return EmbeddingRewardModel(settings.embeddings, replicas=replicas).to(pick_device(settings.device))
-    model = _not_none(model)
+        return new_embedding_reward(settings.embeddings, members=settings.members).to(pick_device(settings.device))
     longest = max(task.max_prompt_tokens + task.max_new_tokens, _MAX_LENGTH)
-    context = longest if model.context_length is None else model.context_length
-    trunks = [model, *(copy.deepcopy(model) for _ in range(settings.members - 1))]
-    new_member = partial(PreferenceRewardModel, max_length=min(context, longest), lora_rank=settings.lora_rank)
-    members = [new_member(trunk) for trunk in trunks]
-    return RewardEnsemble(members) if len(members) > 1 else members[0]
+    return new_reward_model(
+        _not_none(model), members=settings.members, max_length=longest, lora_rank=settings.lora_rank
+    )
 
 
 @contextlib.contextmanager
@@ -457,16 +453,11 @@ def reference_texts(task: Task, records: Sequence[Record]) -> list[Candidate]:
     their texts if fewer than two are preferred.
     """
     if any(_is_about(task, record) for record in records):
-        examples = [task.dataset[index] for index in range(min(_REFERENCES, len(task.dataset)))]
+        examples = [task.dataset[index] for index in range(min(MOST_REFERENCES, len(task.dataset)))]
         known = [example for example in examples if example.references]
         if len(known) >= 2:
             return [Candidate(task.format_prompt(example), example.references[0]) for example in known]
-    observations = observe(records).observations
-    decided = [each for each in judgements(observations) if each.label != 0.5]
-    preferred = list(dict.fromkeys(each.first if each.label == 1 else each.second for each in decided))
-    if len(preferred) < 2:
-        preferred = list(dict.fromkeys(text for each in observations for text in each.candidates))
-    return preferred[:_REFERENCES]
+    return preferred_texts(observe(records))
 
 
 def _is_about(task: Task, record: Record) -> bool:
