@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textgym.errors import CheckpointError
 from textgym.hub import resolve_folder
 from textgym.models.device import pick_device
-from textgym.reward_models import embedding, ensemble, preference
-from textgym.reward_models.classifier import SequenceClassifierReward
-from textgym.reward_models.learned import LearnedReward
 from textgym.reward_models.storage import CARD, read_card
+from textgym.security.consent import load_attribute
 from textgym.security.foreign import read_json
 from textgym.types import RewardFn
 
-_LEARNED: Mapping[object, Callable[[Path], LearnedReward]] = {
-    preference.KIND: preference.PreferenceRewardModel.load,
-    embedding.KIND: embedding.EmbeddingRewardModel.load,
-    ensemble.KIND: ensemble.RewardEnsemble.load,
+if TYPE_CHECKING:
+    from textgym.reward_models.classifier import SequenceClassifierReward
+    from textgym.reward_models.learned import LearnedReward
+
+_LEARNED: Mapping[object, str] = {
+    "preference": "textgym.reward_models.preference:PreferenceRewardModel",
+    "embedding": "textgym.reward_models.embedding:EmbeddingRewardModel",
+    "ensemble": "textgym.reward_models.ensemble:RewardEnsemble",
 }
+"""The kind that a card names -> its class, which is imported when a model of that kind is opened."""
+_CLASSIFIER = "textgym.reward_models.classifier:SequenceClassifierReward"
 
 
 def load_reward(name_or_folder: str | Path = "tiny-reward", device: str = "auto") -> RewardFn:
@@ -46,9 +51,11 @@ def load_reward(name_or_folder: str | Path = "tiny-reward", device: str = "auto"
                 f"expected a reward model of kind {' or '.join(map(repr, _LEARNED))} in {str(folder)!r}, got {kind!r}; "
                 "update textgym"
             )
-        return _LEARNED[kind](folder).to(pick_device(device))
+        learned: LearnedReward = load_attribute(_LEARNED[kind]).load(folder)
+        return learned.to(pick_device(device))
     if _is_classifier(folder):
-        return SequenceClassifierReward(folder).to(pick_device(device))
+        classifier: SequenceClassifierReward = load_attribute(_CLASSIFIER)(folder)
+        return classifier.to(pick_device(device))
     raise CheckpointError(
         f"expected a reward model ({CARD}) or a sequence classifier in {str(folder)!r}, got neither; "
         "fit a PreferenceRewardModel on comparisons and save it"

@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "textgym.assets",
         "textgym.console",
+        "textgym.deferred",
         "textgym.errors",
         "textgym.files",
         "textgym.hub",

@@ -39,7 +39,9 @@ def test_the_store_loads_no_server() -> None:
 
 
 def test_every_public_name_has_a_part() -> None:
-    assert sorted(textgym.feedback.__all__) == sorted(textgym.feedback._HOMES)
+    assert sorted(textgym.feedback.__all__) == sorted(
+        name for names in textgym.feedback._PARTS.values() for name in names
+    )
     assert all(getattr(textgym.feedback, name) is not None for name in textgym.feedback.__all__)
     assert set(textgym.feedback.__all__) <= set(dir(textgym.feedback))
 
@@ -47,3 +49,15 @@ def test_every_public_name_has_a_part() -> None:
 def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(AttributeError, match=r"textgym\.feedback.*no attribute 'Store'"):
         _ = textgym.feedback.Store
+
+
+def test_a_learned_score_loads_its_kind_of_model_and_no_other() -> None:
+    code = "from textgym.reward_models import load_reward; load_reward('tiny-reward', device='cpu')(['p'], ['r'], [])"
+    found = loaded(code)
+    assert found & {"sqlite3", "fastapi", "uvicorn", "sentence_transformers"} == set()
+    own = {name for name in found if name.startswith("textgym.feedback")}
+    assert own <= {"textgym.feedback", "textgym.feedback.types", *(name for name in own if ".records" in name)}
+    kinds = {"classifier", "embedding", "encoder_files", "ensemble", "selection", "building"}
+    assert {name for name in found if name.startswith("textgym.reward_models.")} & {
+        f"textgym.reward_models.{kind}" for kind in kinds
+    } == set()

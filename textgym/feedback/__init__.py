@@ -12,8 +12,9 @@
 The names below are loaded from these parts when they are first used, so that reading records loads no database.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from textgym.deferred import deferred
 
 if TYPE_CHECKING:
     from textgym.feedback.annotators.pairs import make_questions
@@ -83,8 +84,6 @@ _PARTS = {
     "store.votes": ("export_votes", "import_votes"),
     "types": ("shown_order",),
 }  # fmt: skip
-_HOMES = {name: part for part, names in _PARTS.items() for name in names}
-
 __all__ = [
     "AccuracyPoint",
     "Assignment",
@@ -136,15 +135,4 @@ __all__ = [
     "write_records",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its part, at its first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = deferred(__name__, _PARTS)
