@@ -14,12 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textgym.agents.common.health import clip_gradients, require_finite
-from textgym.envs.prompts import prompt_of
 from textgym.errors import DataError
 from textgym.models.causal_lm import CausalLM
 from textgym.models.checkpoint import load_unique, unique_tensors
 from textgym.models.decoding.generation import pad_rows
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
+from textgym.tasks.base import prompt_of
+from textgym.text.batching import length_batches
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Dataset, FloatArray, Prompt, Task
 
@@ -265,7 +266,8 @@ def _batches(pairs: Sequence[TokenPair], size: int, rng: np.random.Generator) ->
     while True:
         order = rng.permutation(len(pairs))
         for pool in np.array_split(order, math.ceil(len(order) / (_POOL * size))):
-            by_length = sorted(pool, key=lambda i: len(pairs[i].prompt) + len(pairs[i].response))
-            batches = np.array_split(np.array(by_length), math.ceil(len(pool) / size))
+            chosen = [pairs[i] for i in pool]
+            lengths = [len(pair.prompt) + len(pair.response) for pair in chosen]
+            batches = length_batches(lengths, max_rows=size, longest_first=False, even=True)
             for k in rng.permutation(len(batches)):
-                yield [pairs[i] for i in batches[k]]
+                yield [chosen[i] for i in batches[k]]

@@ -19,7 +19,7 @@ from textgym.data import DataWarning
 from textgym.envs import EpisodeTextEnv, TokenTextEnv
 from textgym.envs.arguments import EPISODE_ARGUMENTS, TOKEN_ARGUMENTS
 from textgym.envs.limits import use_a_budget
-from textgym.rewards.core import resolve_reward, reward_name, score
+from textgym.rewards import resolve_reward, reward_name, score
 from textgym.spaces import TokenSpace
 from textgym.types import Example, NameOrPath, RewardFn
 
@@ -98,7 +98,7 @@ def check_reward(reward: RewardFn | NameOrPath, examples: Sequence[Example] = ()
     name = reward_name(fn)
     pool = list(examples) or [Example("check/0", "The council met on Tuesday.", ("The council met.",))]
     items = [pool[row % len(pool)] for row in range(len(AWKWARD_TEXTS))]
-    prompts, texts = [item.prompt for item in items], list(AWKWARD_TEXTS)
+    prompts, texts = [item.text for item in items], list(AWKWARD_TEXTS)
     with _holds(f"{name!r} to score every text"):
         whole = score(fn, prompts, texts, items).total
         again = score(fn, prompts, texts, items).total

@@ -41,7 +41,7 @@ from textgym.models.stored_values import (
     to_json,
     truth,
 )
-from textgym.rewards.core import load_reward_models
+from textgym.rewards import load_reward_models
 
 _KIND = "textgym.PPO"
 _SETTINGS: Mapping[str, Check] = {

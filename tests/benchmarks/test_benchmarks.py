@@ -24,7 +24,7 @@ from benchmarks.workload import Workload, environment, eos_ids
 from textgym.cli import app as cli
 from textgym.errors import MissingExtraError
 from textgym.feedback import read_comparisons
-from textgym.rewards.core import resolve_reward
+from textgym.rewards import resolve_reward
 
 HERE = ("ppo", "rollout", "scaling", "env")  # need neither a GPU nor an extra
 AGENTS = ("textgym PPO", "textgym PPO, detached critic", "textgym PPO, separate critic", "stock PPO, episode buffer")

@@ -12,8 +12,8 @@ import tokenizers
 from gymnasium.error import InvalidAction, ResetNeeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.chat_templates import ENDS, TEMPLATES, write_chat_folder
 
+from tests.chat_templates import ENDS, TEMPLATES, write_chat_folder
 from textgym.envs.token_text import TokenTextEnv
 from textgym.tasks import Summarization
 from textgym.text.tokenizer import Tokenizer
@@ -112,7 +112,7 @@ def test_prompts_follow_a_task_that_changes(tokenizer_folder: Path) -> None:
     class Counting(Summarization):
         asked = 0
 
-        def format_prompt(self, example: Any, /) -> str:
+        def prompt(self, example: Any, /) -> str:
             self.asked += 1
             return f"{self.asked} {example.prompt}"
 

@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 import transformers
-from tests.chat_templates import CHATS, DATED, NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
 
-from textgym.envs.prompts import prompt_of
+from tests.chat_templates import CHATS, DATED, NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
 from textgym.errors import CheckpointError
-from textgym.tasks import TextTask
+from textgym.tasks import TextTask, prompt_of
 from textgym.text.chat import ChatTemplate
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import Conversation, Example, Message, Prompt
+from textgym.types import Example, Message, Prompt
 
 NOON = datetime.datetime(2024, 7, 26, 12)
 
@@ -43,8 +42,7 @@ def as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
 
 def as_prompt(messages: Sequence[Message]) -> Prompt:
     """A conversation that ends with the user, nothing around its last message."""
-    body = messages[-1].content
-    return Prompt("", body, "", Conversation(tuple(messages[:-1]), "", body, ""))
+    return Prompt("", messages[-1].content, "", tuple(messages[:-1]))
 
 
 def merged(name: str, messages: Sequence[Message]) -> list[Message]:
@@ -232,6 +230,6 @@ def test_a_conversation_without_the_user() -> None:
     """Whoever is not the assistant asks."""
     task = TextTask.__new__(TextTask)
     messages = (Message("system", "Be brief."), Message("system", "Sing."), Message("assistant", "La"))
-    prompt = prompt_of(task, Example("k", "text", messages=messages))
-    assert prompt.conversation == Conversation(messages[:1], "", "Sing.", "", messages[2:])
-    assert prompt_of(task, Example("k", "text", messages=messages[2:])).conversation is None
+    prompt = prompt_of(task, Example("k", messages))
+    assert prompt == Prompt("", "Sing.", "", messages[:1], messages[2:])
+    assert prompt_of(task, Example("k", messages[2:])) == Prompt("", "Assistant: La", "")

@@ -17,7 +17,7 @@ from textgym.evaluation.settings import check_settings
 from textgym.evaluation.setup import TaskChoice, check_env_id, is_episode_level, load_model
 from textgym.models.causal_lm import CausalLM
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import Split, Task
+from textgym.types import Episode, Split, Task
 
 _DEFAULT_MODEL = "tiny"
 
@@ -173,7 +173,7 @@ def _show_result(task: Task, info: dict[str, Any]) -> None:
     rows = [(name, console.number(value)) for name, value in info["rewards"].items() if name != "total"]
     if len(rows) != 1:
         rows.append(("total", console.number(info["rewards"]["total"])))
-    gold = task.gold([info["text"]], [example])
+    gold = task.gold([Episode.of(example, info["text"])])
     if gold is not None and "gold" not in info["rewards"]:
         rows.append(("gold (true quality)", console.number(float(gold[0]))))
     rows += [("success", "yes" if info["is_success"] else "no"), ("ended by", info["finish_reason"])]

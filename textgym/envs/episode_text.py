@@ -19,10 +19,10 @@ from textgym.envs.arguments import (
     refuse_unknown,
     stops_of,
 )
-from textgym.envs.episode_core import BanditCore
-from textgym.envs.prompts import draw_index, find_example, named_keys, plain_seed
+from textgym.envs.episode_core import EpisodeCore
+from textgym.envs.prompts import Root, draw_index, find_example, named_keys, plain_seed
 from textgym.spaces import Text
-from textgym.types import Example, NameOrPath, RewardFn, Split, Task
+from textgym.types import Data, NameOrPath, RewardFn, Split, Task
 
 
 class EpisodeTextEnv(gym.Env[str, str]):
@@ -83,7 +83,7 @@ class EpisodeTextEnv(gym.Env[str, str]):
     def __init__(
         self,
         task: TaskSource,
-        data: NameOrPath | None = None,
+        data: Data | None = None,
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
@@ -95,8 +95,8 @@ class EpisodeTextEnv(gym.Env[str, str]):
         refuse_unknown(unknown, EPISODE_ARGUMENTS)
         check_render_mode(render_mode)
         made = build_task(task, data, prompt_column, reference_column, split)
-        self._core = BanditCore(made, build_reward(reward, made, data), stops_of(stop))
-        self._example: Example | None = None
+        self._core = EpisodeCore(made, build_reward(reward, made, data), stops_of(stop))
+        self._episodes = -1
         self._response = ""
         self._running = False
         self.render_mode = render_mode
@@ -124,30 +124,34 @@ class EpisodeTextEnv(gym.Env[str, str]):
         (key,) = named_keys(options, 1)
         dataset = self.task.dataset
         example = find_example(self.task, key) if key is not None else dataset[draw_index(self.np_random, len(dataset))]
-        self._example = example
+        self._episodes = 0 if seed is not None else self._episodes + 1
+        conversations = self._core.conversations
+        root = Root(max(self.np_random_seed, 0) if conversations.has_turns else 0, self._episodes)
+        conversations.start([0], [example], [root])
         self._response, self._running = "", True
-        return self.task.format_prompt(example), {"task_key": example.key}
+        return conversations.shown(0), {"task_key": example.key}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Answer with a whole text; the observation stays the prompt.
+        """Write a whole turn; at the end of the episode, the observation stays what it was.
 
         Raises:
             gymnasium.error.ResetNeeded: The episode has ended or not begun.
             gymnasium.error.InvalidAction: ``action`` is not a text.
         """
-        if self._example is None or not self._running:
+        if not self._running:
             raise ResetNeeded("expected a running episode, got a step before reset() or after the end; call reset()")
-        rewards, infos = self._core.judge([self._example], [action])
-        self._response, self._running = infos[0]["text"], False
-        if self.render_mode == "human":
+        rewards, (ended,), (info,), _ = self._core.step([action])
+        self._running = not ended
+        self._response = info["text"] if ended else ""
+        if ended and self.render_mode == "human":
             self.render()
-        return self.task.format_prompt(self._example), float(rewards[0]), True, False, infos[0]
+        return self._core.conversations.shown(0), float(rewards[0]), bool(ended), False, info
 
     def render(self) -> str | None:
         """Return (``"ansi"``) or print (``"human"``) the prompt and the response."""
         if self.render_mode is None:
             return None
-        frame = self._core.render(self._example, self._response)
+        frame = self._core.render(0, self._response)
         if self.render_mode == "ansi":
             return frame
         print_frames([frame])

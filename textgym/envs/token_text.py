@@ -20,10 +20,10 @@ from textgym.envs.arguments import (
     refuse_unknown,
 )
 from textgym.envs.limits import GivenUp, refuse_time_limit
-from textgym.envs.prompts import draw_index, find_example, named_keys, plain_seed
+from textgym.envs.prompts import Root, draw_index, find_example, named_keys, plain_seed
 from textgym.envs.token_core import CoreAttributes, Observation, TokenCore
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import NameOrPath, RewardFn, Split
+from textgym.types import Data, NameOrPath, RewardFn, Split
 
 
 class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
@@ -116,7 +116,7 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
     def __init__(
         self,
         task: TaskSource,
-        data: NameOrPath | None = None,
+        data: Data | None = None,
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
@@ -141,6 +141,7 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
             stop=stop,
         )
         self._given_up = GivenUp()
+        self._episodes = -1
         self.render_mode = render_mode
         self.observation_space: gym.spaces.Dict = self._core.observation_space()  # type: ignore[assignment]
         self.action_space = self._core.action_space()
@@ -153,10 +154,10 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
         (key,) = named_keys(options, 1)
         dataset = self.task.dataset
         example = find_example(self.task, key) if key is not None else dataset[draw_index(self.np_random, len(dataset))]
-        refuse_time_limit(self, self.max_new_tokens)
+        refuse_time_limit(self, self._core.max_steps)
         self._given_up.reset(self._core.written(0) if self._core.is_running(0) else 0)
-        self._core.reset([0], [example])
-        return self._core.observe_row(0), self._core.reset_info(0)
+        self._core.reset([0], [example], [self._begin(restarted=seed is not None)])
+        return self._core.observe_row(0), self._masked(self._core.reset_info(0))
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Append one token.
@@ -171,12 +172,15 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
             )
         finished = self._core.step(np.asarray(action).reshape(1))
         if not finished.size:
-            return self._core.observe_row(0), 0.0, False, False, {}
-        self._given_up.finish(self._core.written(0))
-        rewards, infos = self._core.finish(finished)
+            return self._core.observe_row(0), 0.0, False, False, self._masked({})
+        written = self._core.written(0)
+        rewards, (ended,), (info,), _ = self._core.finish(finished)
+        if not ended:
+            return self._core.observe_row(0), float(rewards[0]), False, False, self._masked({})
+        self._given_up.finish(written)
         if self.render_mode == "human":
             self.render()
-        return self._core.observe_row(0), float(rewards[0]), True, False, infos[0]
+        return self._core.observe_row(0), float(rewards[0]), True, False, self._masked(info)
 
     def render(self) -> str | None:
         """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far."""
@@ -185,3 +189,12 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
         if self.render_mode == "human":
             print_frames([self._core.render(0)])
         return None
+
+    def _begin(self, restarted: bool) -> Root:
+        """Count an episode, from 0 behind every seed, and return its root."""
+        self._episodes = 0 if restarted else self._episodes + 1
+        return Root(max(self.np_random_seed, 0) if self._core.conversations.has_turns else 0, self._episodes)
+
+    def _masked(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Add the action mask of a task that has one."""
+        return info | {"action_mask": self.action_masks().astype(np.int8)} if self._core.has_masks else info

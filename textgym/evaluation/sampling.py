@@ -12,6 +12,7 @@ from textgym import console
 from textgym.evaluation.setup import encode_prompts
 from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding.generation import generate, pad_rows
+from textgym.text.batching import length_batches
 from textgym.types import Example, FloatArray, Task
 
 _TOKENS_PER_BATCH = 16_384
@@ -107,7 +108,7 @@ def log_probs_of_texts(model: CausalLM, samples: Samples, temperature: float = 1
     """
     totals = np.zeros(len(samples.ids))
     lengths = [len(prompt) + len(ids) for prompt, ids in zip(samples.prompts, samples.ids, strict=True)]
-    for rows in _batches(lengths):
+    for rows in length_batches(lengths, _TOKENS_PER_BATCH):
         texts = [samples.prompts[row] + samples.ids[row] for row in rows]
         input_ids, _ = pad_rows(texts, model.fill_id, model.device)
         hidden = model.hidden(input_ids)
@@ -117,15 +118,3 @@ def log_probs_of_texts(model: CausalLM, samples: Samples, temperature: float = 1
             chosen = logits.gather(1, input_ids[place, start:stop, None])[:, 0] - logits.logsumexp(1)
             totals[row] = float(chosen.double().sum())
     return totals
-
-
-def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Group rows of similar length so that padded batches stay below a number of tokens."""
-    batches: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        # The first row of a batch is its longest.
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= _TOKENS_PER_BATCH:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches

@@ -27,7 +27,7 @@ from textgym.metrics.intervals import clustered_proportion_interval, proportion_
 from textgym.models.checkpoint import newest_checkpoint
 from textgym.models.device import release_memory
 from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_reward, select_pairs
-from textgym.rewards.core import resolve_reward
+from textgym.rewards import resolve_reward
 from textgym.rlhf.questions import SampleSettings, question_about
 from textgym.rlhf.questions import write_texts as texts_by_writers
 from textgym.training.reward import NOISE, AnnotatorName, RewardSettings, annotator_of, fit_reward, note_accuracy

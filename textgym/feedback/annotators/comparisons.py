@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 
-from textgym.data.messages import MessageError, flatten, is_chat, last_answer, parse_messages
 from textgym.errors import DataError
 from textgym.feedback.types import Comparison, Feedback, Question
+from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages
+from textgym.types import flatten
 
 _Record = TypeVar("_Record", bound=Feedback)
 ASSISTANT_TURN = "\n\nAssistant:"
