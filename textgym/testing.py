@@ -209,11 +209,11 @@ def _check_wrappers(env: gym.Env[Any, Any]) -> None:
     """Nothing around the environment cuts a text that has room left."""
     base = env.unwrapped
     if not isinstance(base, TokenTextEnv):
-        return  # one step is an episode
+        return  # there is no limit of steps
     env.reset(seed=3)
     pieces, ends = base.tokenizer.token_bytes, base.tokenizer.eos_ids
     goes_on = min((id_ for id_ in range(len(pieces)) if id_ not in ends), key=lambda id_: len(pieces[id_]))
-    for _ in range(base.max_new_tokens):
+    for _ in range(base.max_new_tokens * base.task.max_turns):
         _, _, terminated, truncated, _ = env.step(np.int64(goes_on))
         if terminated:
             return
@@ -221,19 +221,42 @@ def _check_wrappers(env: gym.Env[Any, Any]) -> None:
 
 
 def _check_episode_end(env: gym.Env[Any, Any]) -> None:
-    """Infos of steps are empty until the end, which has all keys; then a reset is needed."""
+    """Infos of steps are empty until the end, which has all keys, and the return; then a reset is needed."""
     env.reset(seed=3)
-    for action in _actions(env, 1, getattr(env, "max_new_tokens", 1)):
+    turns, paid = _most_turns(env), 0.0
+    for action in _actions(env, 1, getattr(env, "max_new_tokens", 1) * turns):
         _, reward, terminated, _, info = env.step(action)
+        paid += float(reward)
         if terminated:
             break
-        _require(info == {} and reward == 0.0, f"expected no info and no reward before the end, got {info}, {reward}")
+        _require(
+            set(info) <= {"action_mask"} and (turns > 1 or reward == 0.0),
+            f"expected no info and no reward before the end, got {info}, {reward}",
+        )
     missing = END_KEYS - set(info)
     _require(not missing, f"expected {sorted(END_KEYS)} in the last info, got none of {sorted(missing)}")
     _require(type(info["is_success"]) is bool, f"expected is_success to be a bool, got {info['is_success']!r}")
-    _require(info["rewards"]["total"] == reward, f"expected rewards['total'] == {reward}, got {info['rewards']}")
+    _require(
+        bool(np.isclose(info["rewards"]["total"], paid)),
+        f"expected rewards['total'] to be all that was paid, {paid}, got {info['rewards']}",
+    )
     _require(info["text"] == info["text"].strip(), f"expected a stripped text, got {info['text']!r}")
     _expect(ResetNeeded, lambda: env.step(action), "a step after the end")
+
+
+def _most_turns(env: gym.Env[Any, Any]) -> int:
+    """Return how many turns of the agent an episode may have."""
+    turns: int = env.get_wrapper_attr("task").max_turns
+    return turns
+
+
+def _repeat(env: gym.Env[Any, Any], action: Any) -> tuple[float, bool, dict[str, Any]]:
+    """Take one action as every turn of an episode; returns the last reward, whether it ended, and the last info."""
+    for _ in range(_most_turns(env)):
+        _, reward, terminated, _, info = env.step(action)
+        if terminated:
+            break
+    return float(reward), terminated, info
 
 
 def _expect(kind: type[Exception], call: Callable[[], Any], what: str) -> None:
@@ -262,14 +285,13 @@ def _check_token_level(env: gym.Env[Any, Any]) -> None:
         _require(tokenizer.pad_id not in tokenizer.eos_ids, "expected the shipped tokenizer's pad to be no EOS")
     silent = [id_ for id_, raw in enumerate(tokenizer.token_bytes) if not raw and id_ not in tokenizer.eos_ids]
     for id_ in dict.fromkeys([tokenizer.pad_id, *silent[:8]]):
-        env.reset(seed=1)
+        position = int(env.reset(seed=1)[0]["prompt_length"][0])
         observation, *_ = env.step(np.int64(id_))
-        position = int(observation["prompt_length"][0])
         _require(bool(observation["attention_mask"][position]), f"expected token {id_} to be attended to, got a 0 mask")
         _require(int(observation["input_ids"][position]) == id_, f"expected token {id_} in the observation")
     for id_ in tokenizer.eos_ids:
         env.reset(seed=1)
-        _, reward, terminated, _, info = env.step(np.int64(id_))
+        reward, terminated, info = _repeat(env, np.int64(id_))
         _require(
             terminated and info["text"] == "", f"expected EOS {id_} to end an empty text, got {info.get('text')!r}"
         )
@@ -282,7 +304,7 @@ def _check_awkward_answers(env: gym.Env[Any, Any]) -> None:
         return
     for text in AWKWARD_TEXTS:
         env.reset(seed=1)
-        _, reward, terminated, _, info = env.step(text)
+        reward, terminated, info = _repeat(env, text)
         _require(terminated and bool(np.isfinite(reward)), f"expected a finite reward for {text[:40]!r}, got {reward}")
         _require(
             info["text"] == text.strip() or bool(env.stop),
@@ -340,16 +362,41 @@ def _check_equal_returns(env: gym.Env[Any, Any]) -> None:
         sibling_id in gym.registry, f"expected the other grain as {sibling_id!r}; register tasks with register_task"
     )
     sibling = gym.make(sibling_id, **_kwargs(env, EPISODE_ARGUMENTS))
+    seed: int | None = 30  # the other side of a conversation draws its numbers by seed and number of the episode
     for *_, info in _rollout(env, 30, _actions(env, 4, 4 * _STEPS)):
         if "text" not in info:
             continue
-        sibling.reset(options={"task_key": info["task_key"]})
-        _, reward, _, _, whole = sibling.step(info["text"])
-        close = bool(np.isclose(float(reward), info["rewards"]["total"], rtol=_TOLERANCE, atol=_TOLERANCE))
+        sibling.reset(seed=seed, options={"task_key": info["task_key"]})
+        seed, paid = None, 0.0
+        for text in _written(info):
+            _, reward, _, _, whole = sibling.step(text)
+            paid += float(reward)
+        close = bool(np.isclose(paid, info["rewards"]["total"], rtol=_TOLERANCE, atol=_TOLERANCE))
         _require(
-            close and whole["text"] == info["text"],
-            f"expected both grains to pay {info['rewards']['total']} for {info['text']!r:.80}, got {reward}",
+            close and whole.get("text") == info["text"] and whole.get("turns") == info.get("turns"),
+            f"expected both grains to pay {info['rewards']['total']} for {info['text']!r:.80}, got {paid}",
         )
+
+
+def _written(info: dict[str, Any]) -> list[str]:
+    """Return what the agent wrote in an episode, turn by turn."""
+    turns = info.get("turns", [{"role": "assistant", "content": info["text"]}])
+    return [turn["content"] for turn in turns if turn["role"] == "assistant"]
+
+
+def _check_masks(env: gym.Env[Any, Any]) -> None:
+    """Infos and ``action_masks`` say the same, wherever a task says what may be written."""
+    if not isinstance(env, TokenTextEnv):
+        return
+    _, info = env.reset(seed=8)
+    for action in _actions(env, 5):
+        masks = env.action_masks()
+        told = info.get("action_mask", np.ones(env.tokenizer.vocab_size))
+        _require(bool((masks == told).all()), "expected info['action_mask'] to be action_masks(), got another one")
+        _require(bool(masks.any()), "expected a token that may be written, got none")
+        _, _, terminated, _, info = env.step(action)
+        if terminated:
+            return
 
 
 _CHECKS: tuple[tuple[str, Callable[[gym.Env[Any, Any]], None]], ...] = (
@@ -361,4 +408,5 @@ _CHECKS: tuple[tuple[str, Callable[[gym.Env[Any, Any]], None]], ...] = (
     ("every text to be a legal action", _check_awkward_answers),
     ("many copies to play as single ones do", _check_copies),
     ("both grains to pay the same", _check_equal_returns),
+    ("action masks to be told", _check_masks),
 )

@@ -108,7 +108,7 @@ def test_order_of_measures() -> None:
         "kl",
         "length",
         "eos",
-    ]  # a task's own as it has them
+    ]
     assert Measures({name: np.ones(2) for name in names}).names() == shown
 
 

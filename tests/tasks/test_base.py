@@ -87,7 +87,7 @@ def test_wrong_tasks_say_what_is_missing() -> None:
     class Mute(Shout):
         prompt_template = "no slot"
 
-    with pytest.raises(ValueError, match="with {prompt} once, got 'no slot'"):
+    with pytest.raises(ValueError, match=r"with \{prompt\} once, got 'no slot'"):
         Mute(EXAMPLES)
 
 

@@ -73,6 +73,8 @@ class TokenCore:
         if not (tokenizer.eos_ids or self.stop.stops):
             _warn_endless(tokenizer, self.max_new_tokens)
         self._encode([task.dataset[0]])  # a budget that is too small fails here, not in the middle of a run
+        if task.max_turns > 1:
+            tokenizer.encode_reply([Message("user", "")], task.max_reply_tokens, ended=False)
 
     def observation_space(self) -> gym.spaces.Dict:
         """Return the observation space of one copy."""
