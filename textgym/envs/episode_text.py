@@ -29,26 +29,29 @@ class EpisodeTextEnv(gym.Env[str, str]):
     """Write a whole text as one action.
 
     ## Description
-    A task gives a prompt as text; the agent answers with a text, which is judged; the episode is over. This is a
-    contextual bandit. The same task exists token by token under the id without `Episode`; for any text both pay the
-    same return.
+    A task gives a prompt as text; the agent answers with a text, which is scored; the episode is over. This is a
+    contextual bandit. In a task of several turns (`max_turns`), the other side answers, and the agent writes again. The
+    same task exists token by token under the id without `Episode`; for any text both pay the same return.
 
     ## Observation Space
-    `textgym.spaces.Text()`: the whole prompt, uncut. Gymnasium's `AsyncVectorEnv` needs `shared_memory=False` for it.
+    `textgym.spaces.Text()`: the whole prompt, uncut, and the conversation so far. Gymnasium's `AsyncVectorEnv`
+    needs `shared_memory=False` for it.
 
     ## Action Space
     `textgym.spaces.Text()`: any Unicode text, the empty text included. It is cut before the first string of `stop` and
-    its white space at both ends is dropped before it is judged.
+    its white space at both ends is dropped before it is scored.
 
     ## Rewards
-    The score of the text, from `reward`.
+    The score of the text, from `reward`. In a task of several turns, each pays what `turn_reward` of the task says, and
+    the reward at the end scores the last turn, with the conversation so far as its prompt.
 
     ## Starting State
     The prompt of a random example of the split: one 64-bit draw of `np_random`, modulo the number of examples.
     `reset(options={"task_key": key})` starts on a named example and draws nothing.
 
     ## Episode End
-    `terminated` after the one step; `info["finish_reason"]` is `"stop"` if a stop string was in the text, else `"eos"`.
+    `terminated` after the one step, or after the last turn; `info["finish_reason"]` is `"stop"` if a stop string was in
+    the text, else `"eos"`.
 
     ## Info
     At reset `task_key`, at the end all of these:
@@ -56,14 +59,15 @@ class EpisodeTextEnv(gym.Env[str, str]):
     | Key | Meaning |
     |---|---|
     | `task_key` | which example it is |
-    | `text` | the answer as it was judged |
+    | `text` | the answer (of several turns: the last one) as it was scored |
+    | `turns` | everything that was said, as `role` and `content`; only in tasks of several turns |
     | `finish_reason` | `"eos"` or `"stop"` |
     | `is_success` | the task's own judgement, apart from the reward |
-    | `rewards` | each part of the reward by name, before any weight, and `total`, the reward itself |
-    | `gold` | true quality of the text, whatever the reward; only where the data know it (the built-in reports) |
+    | `rewards` | each part of the reward by name, before any weight; `turns`, if turns were paid; `total`, the return |
+    | `gold` | true quality of the text, whatever the reward; only where the data know it |
 
     ## Arguments
-    * `data`: a built-in corpus or a file of the user; the task's default if `None`.
+    * `data`: a built-in corpus, a file, a folder, a Hub id, or a list of examples or rows; the task's own if `None`.
     * `prompt_column`, `reference_column`: where prompts and references are in a file.
     * `split`: `"train"`, `"validation"` or `"test"`.
     * `reward`: a name (`"learned"`, `"rouge"`, `"gold"`), `"module:attribute"`, a folder with a reward model, or a
@@ -110,7 +114,7 @@ class EpisodeTextEnv(gym.Env[str, str]):
 
     @property
     def reward(self) -> RewardFn:
-        """What judges texts."""
+        """What scores texts."""
         return self._core.reward
 
     @property

@@ -1,4 +1,4 @@
-"""Text generation with whole texts as actions, many copies judged in one batch."""
+"""Text generation with whole texts as actions, many copies scored in one batch."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ Texts = tuple[str, ...]
 
 
 class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
-    """Many copies of :class:`EpisodeTextEnv`, judged together; what ``gym.make_vec`` returns.
+    """Many copies of :class:`EpisodeTextEnv`, scored together; what ``gym.make_vec`` returns.
 
     ## Description
     See :class:`EpisodeTextEnv` for the task, the spaces, the rewards and the arguments. Observations and actions are
-    tuples of ``num_envs`` texts. Every step ends every copy: autoreset mode is ``SAME_STEP``, so the observations of a
-    step are the next prompts, and what was answered is in ``infos["final_obs"]`` and ``infos["final_info"]``.
+    tuples of ``num_envs`` texts. Autoreset mode is ``SAME_STEP``: where an episode ends (in a task of one turn, at
+    every step of every copy), the observation is the next prompt, and what was answered is in ``infos["final_obs"]`` and
+    ``infos["final_info"]``.
 
     ## Seeds
     As in :class:`TokenTextVectorEnv`: with equal seeds, both grains ask the same examples in the same order.
@@ -86,7 +87,7 @@ class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
 
     @property
     def reward(self) -> RewardFn:
-        """What judges texts."""
+        """What scores texts."""
         return self._core.reward
 
     @property

@@ -31,7 +31,7 @@ class TokenCore:
     No text is decoded before the last token of a turn; resets and finished turns are handled a batch at a time.
 
     Attributes:
-        task, tokenizer, reward: What is asked, in which tokens, judged by what.
+        task, tokenizer, reward: What is asked, in which tokens, scored by what.
         max_prompt_tokens, max_new_tokens: The budgets of the prompt and of every turn.
         conversations: What was said in every copy.
         has_masks: Whether the task says which tokens may be written.
@@ -332,7 +332,7 @@ class CoreAttributes:
 
     @property
     def reward(self) -> RewardFn:
-        """What judges finished texts."""
+        """What scores finished texts."""
         return self._core.reward
 
     @property

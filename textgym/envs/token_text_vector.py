@@ -33,7 +33,7 @@ class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
     ## Description
     See :class:`TokenTextEnv` for the task, the spaces, the rewards and the arguments. Copy ``i`` behaves like a single
     environment with its seed: its ``k``-th prompt depends on that seed and ``k`` only. A step costs a few numpy calls;
-    texts are decoded and judged in one batch when they end.
+    texts are decoded and scored in one batch when they end.
 
     ## Seeds
     ``reset(seed=s)`` seeds copy ``i`` with ``s + i``; ``reset(seed=[7, 7, 7, 7])`` gives one prompt four times, now
@@ -118,7 +118,7 @@ class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
         return self._core.observe(), self._masked(infos)
 
     def step(self, actions: IntArray) -> VectorStep:
-        """Append one token per copy; copies that end are judged together and reset.
+        """Append one token per copy; copies that end are scored together and reset.
 
         Args:
             actions: Token ids, shape ``(num_envs,)``.

@@ -16,7 +16,7 @@ class GoldReward:
     name = "gold"
 
     def __init__(self, task: Task) -> None:
-        """Remember the task that judges.
+        """Remember the task that knows it.
 
         Raises:
             TypeError: It has no method ``gold``.
