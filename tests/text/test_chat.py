@@ -95,6 +95,29 @@ def test_responses_continue_and_end_as_the_template_does(name: str, chat: str, r
     assert end not in ids[len(prompt.ids) : -1]
 
 
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("chat", CHATS)
+@pytest.mark.parametrize("name", TERMINATORS)
+def test_replies_continue_as_the_template_does(name: str, chat: str, root: Path, ended: bool) -> None:
+    """Turn by turn, the ids are those of the whole conversation; a turn that did not end gets its end too.
+
+    What was read once stays: a template that later leaves out the beginning of a turn (a thought) is not asked again.
+    """
+    folder = folder_of(name, root)
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(folder), Tokenizer.load(folder)
+    answer, reply = "The council, 今天.", Message("user", "And <eos> then?")
+    (prompt,) = ours.encode_prompts([as_prompt(CHATS[chat])], 2000)
+    ids = [*prompt.ids, *ours.encode_response(answer), *(ours.response_end if ended else ())]
+    ids += ours.encode_reply([reply], 2000, ended=ended).ids
+    messages = [*merged(name, CHATS[chat]), Message("assistant", answer), Message("user", reply.content)]
+    whole = theirs.apply_chat_template(as_dicts(messages), add_generation_prompt=True, tokenize=False)
+    assert ours._template is not None
+    lead = ours._template.turn.lead
+    before, found, behind = whole.rpartition(answer)
+    whole = before.removesuffix(lead) + lead + found + behind
+    assert ids == ours._encoding.written([whole.replace(reply.content, ours._encoding.quote(reply.content))])[0]
+
+
 def test_a_template_that_leaves_the_system_out_gets_it_in_the_first_turn() -> None:
     source = "{% for m in messages if m.role != 'system' %}<{{ m.role }}>{{ m.content }}{% endfor %}"
     template = ChatTemplate(source, {})

@@ -36,8 +36,8 @@ class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
     ## Description
     See :class:`EpisodeTextEnv` for the task, the spaces, the rewards and the arguments. Observations and actions are
     tuples of ``num_envs`` texts. Autoreset mode is ``SAME_STEP``: where an episode ends (in a task of one turn, at
-    every step of every copy), the observation is the next prompt, and what was answered is in ``infos["final_obs"]`` and
-    ``infos["final_info"]``.
+    every step of every copy), the observation is the next prompt, and what was answered is in ``infos["final_obs"]``
+    and ``infos["final_info"]``.
 
     ## Seeds
     As in :class:`TokenTextVectorEnv`: with equal seeds, both grains ask the same examples in the same order.
