@@ -200,6 +200,7 @@ class Task(Protocol):
         max_turns: Most turns of the agent.
         reward: The reward of an environment that is given none: a name or a callable.
         metrics: Name -> what is measured beside the reward, in the order in which it is shown.
+        main_metric: The one that stands for quality where gold is not known; ``None``: none does.
     """
 
     name: str
@@ -210,6 +211,7 @@ class Task(Protocol):
     max_turns: int
     reward: RewardFn | NameOrPath
     metrics: Mapping[str, Metric]
+    main_metric: str | None
 
     def prompt(self, example: Example) -> Prompt | Sequence[Message] | str:
         """Return what is asked: the one prompt formatter of supervised training, RL, evaluation and reward models."""

@@ -64,6 +64,7 @@ class TextTask:
         reward: The reward of an environment that is given none: a name or a callable.
         reward_reason: Why it is that one, as a sentence for people.
         metrics: Name -> measure to report beside the reward, in the order in which they are shown.
+        main_metric: The one that stands for quality where gold is not known.
     """
 
     name: str = "text"
@@ -77,6 +78,7 @@ class TextTask:
     reward: RewardFn | NameOrPath = "rouge"
     reward_reason: str = ""
     metrics: Mapping[str, Metric] = TEXT_METRICS
+    main_metric: str | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Keep a function that is assigned as ``reward`` from becoming a method."""

@@ -87,6 +87,7 @@ class Summarization(TextTask):
         super().__init__(data, prompt_column, reference_column, split)
         self.has_references = len(self.dataset) > 0 and bool(self.dataset[0].references)
         self.metrics = {**_ROUGE, **TEXT_METRICS} if self.has_references else TEXT_METRICS
+        self.main_metric = "rougeL" if self.has_references else None
         self.reward, self.reward_reason = _default_reward(self.data, self.dataset.name, self.has_references)
 
     def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
