@@ -30,6 +30,7 @@ from textgym.agents.common.losses import (
     clipped_value_loss,
     kl_estimates,
     normalize_advantages,
+    require_adaptable,
     scale_rewards,
     token_numbers,
 )
@@ -67,7 +68,7 @@ class PPO(stable_baselines3.PPO):
             has set the scale, standard deviation 1.
         ent_coef, vf_coef, max_grad_norm: Weights of entropy and value loss, and the largest gradient norm.
         kl_coef: Weight of the KL penalty.
-        kl_target: Hold the KL per text (nats) near this by adapting ``kl_coef``; ``None`` keeps it fixed.
+        kl_target: Hold the KL per text (nats) near this by adapting ``kl_coef``, then above 0; ``None``: it is fixed.
         kl_horizon: Texts over which ``kl_coef`` may change by about 20 %.
         missing_eos_penalty: Charged to a text that the token budget cut.
         whiten_rewards: Divide scores by the standard deviation that those of the first rollout have (the mean is not
@@ -128,8 +129,7 @@ class PPO(stable_baselines3.PPO):
         self.kl_target = None if kl_target is None else float(kl_target)
         self.missing_eos_penalty = missing_eos_penalty
         self.whiten_rewards, self.clip_reward = whiten_rewards, clip_reward
-        self.recompute_log_probs = recompute_log_probs
-        self.micro_batch_size = micro_batch_size
+        self.recompute_log_probs, self.micro_batch_size = recompute_log_probs, micro_batch_size
         self._check_settings()
         self._begin_records()
         with warnings.catch_warnings():
@@ -170,8 +170,7 @@ class PPO(stable_baselines3.PPO):
         self._metrics: dict[str, float] = {}
         self._values_are_centered = False
         self._score_spread: float | None = None
-        self._watch, self._largest_reward = Watch(), 0.0
-        self._scale_is_told = False
+        self._watch, self._largest_reward, self._scale_is_told = Watch(), 0.0, False
         self._start: WeightsWatch | None = None  # of the weights that the policy shares with its reference at first
         self._tokens_so_far = np.zeros(0, dtype=np.int64)  # (n_envs,) of the texts that the next rollout goes on with
 
@@ -193,9 +192,11 @@ class PPO(stable_baselines3.PPO):
             if not (optional if value is None else least <= value < math.inf):
                 bound = "above 0" if 0 < least < 1 else f"of at least {least:g}"
                 raise ValueError(f"expected {name} {bound}, got {value}; choose another{' or leave it out' * optional}")
+        require_adaptable(self.kl_coef, self.kl_target)
 
     def _setup_model(self) -> None:
         super()._setup_model()
+        self.policy.step_check.remove()  # clip_gradients, which every step passes, looks at the norm already
         self._tokens_so_far = np.zeros(self.n_envs, dtype=np.int64)
         if self.policy.model.adapter is None:
             self._reference = copy.deepcopy(self.policy.model).eval().requires_grad_(False)

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from textgym.errors import CheckpointError, RewardError, TextGymError
+from textgym.errors import CheckpointError, RewardError, TextGymError, is_out_of_memory
 from textgym.feedback.types import Record
 from textgym.files.paths import user_path
 from textgym.hub import resolve_folder
@@ -315,6 +315,8 @@ def _load_encoder(model: str | Path) -> Any:
     except TextGymError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise CheckpointError(
             f"expected a sentence-transformers model with safetensors weights in {str(folder)!r}, got none that can be "
             f"read ({error}); fetch it again"

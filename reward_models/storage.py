@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from textgym.errors import CheckpointError
+from textgym.errors import CheckpointError, is_out_of_memory
+from textgym.files.disk import replace_folder
 from textgym.files.paths import user_path
 from textgym.security.foreign import read_json, require_regular_files
 
@@ -29,23 +28,14 @@ def write_folder(folder: str | Path, write: Callable[[Path], None]) -> None:
 
     Raises:
         CheckpointError: If the folder exists and holds something else than a reward model.
+        DiskFullError: There is no room for it; what was there stays.
     """
     target = user_path(folder).absolute()
     if target.exists() and not (target / CARD).is_file() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(
             f"expected a new or empty folder, or one with a {CARD} to replace, got {str(target)!r}; choose another"
         )
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.new")
-    replaced = target.with_name(f".{target.name}.{os.getpid()}.old")
-    unfinished.mkdir(parents=True)
-    try:
-        write(unfinished)
-        if target.exists():
-            target.rename(replaced)
-        unfinished.rename(target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+    replace_folder(target, write)
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
@@ -94,7 +84,7 @@ def open_folder(folder: str | Path, kind: str) -> tuple[Path, dict[str, Any]]:
 
 @contextlib.contextmanager
 def complete(folder: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while a folder is read into a `CheckpointError`."""
+    """Turn whatever goes wrong while a folder is read into a `CheckpointError`, unless memory ran out."""
     try:
         yield
     except CheckpointError:
@@ -106,9 +96,10 @@ def complete(folder: Path) -> Iterator[None]:
         AttributeError,
         OSError,
         RuntimeError,
-        MemoryError,
         SafetensorError,
     ) as error:
+        if is_out_of_memory(error):
+            raise
         raise CheckpointError(
             f"expected a complete reward model in {str(folder)!r}, got {type(error).__name__}: {error}; save again"
         ) from error

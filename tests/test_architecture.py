@@ -56,7 +56,6 @@ MAY_IMPORT_TORCH = {
     "benchmarks",
     "textgym.build_assets",
     "textgym.models",
-    "textgym.pipelines",
     "textgym.reward_models",
 }
 HEAVY = {"accelerate", "peft", "sentence_transformers", "stable_baselines3", "torch", "transformers"}

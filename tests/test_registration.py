@@ -73,6 +73,8 @@ def test_wrong_values_are_named(env_ids: tuple[str, str], tokenizer_folder: Path
         gym.make(env_ids[0], model=folder, max_prompt_tokens=1)
     with pytest.raises(TypeError, match="sequence of stop strings"):
         gym.make(env_ids[1], stop="\n")
+    with pytest.raises(TypeError, match=r"sequence of stop strings, got None; write stop=\(\)"):
+        gym.make(env_ids[1], stop=None)
     with pytest.raises(TypeError, match="Did you mean 'ansi'"), pytest.warns(UserWarning, match="render_mode"):
         gym.make(env_ids[1], render_mode="anssi")
 

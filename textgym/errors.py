@@ -31,6 +31,10 @@ class CheckpointError(TextGymError, ValueError):
     """A checkpoint is incomplete, damaged or of another kind."""
 
 
+class NoCheckpointError(CheckpointError):
+    """None of the checkpoints of a run can be used."""
+
+
 class RunFolderError(TextGymError, ValueError):
     """A run folder is taken, or is not one."""
 
@@ -75,10 +79,14 @@ def exits_as(kind: type[Exception], expected: str) -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error means that memory ran out: Python's own, or torch's of a GPU or of its CPU allocator."""
-    texts = ("can't allocate memory", "not enough memory", "CUDA out of memory")
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or (isinstance(error, RuntimeError) and any(text in str(error) for text in texts))
+    """Say whether an error means that memory ran out: Python's own, torch's of any device, or the system's by its text.
+
+    Errors of ours say so by their cause at most: they are about something else.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    texts = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+    return not isinstance(error, TextGymError) and any(text in str(error) for text in texts)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -189,7 +189,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         self._first_ratio = FirstRatio(self.model, self.options.tolerate_mismatch)
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         self.optimizer = self.optimizer_class(trainable, **{"lr": lr_schedule(1), **self.optimizer_kwargs})
-        refuse_bad_steps(self.optimizer)  # of Stable-Baselines3's algorithms, which check nothing
+        self.step_check = refuse_bad_steps(self.optimizer)  # of Stable-Baselines3's algorithms, which check nothing
 
     # ------------------------------------------------------------------ acting
     def forward(self, obs: dict[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
@@ -229,8 +229,15 @@ class CausalLMPolicy(ActorCriticPolicy):
         return values
 
     def get_distribution(self, obs: dict[str, Tensor]) -> Distribution:  # type: ignore[override]
-        """The categorical distribution of the next token."""
-        _, logits = self._act(read_ids(obs))
+        """The categorical distribution of the next token.
+
+        Raises:
+            ModelError: In the first update that asks for it, if its log-probabilities are not those of the rollout.
+        """
+        batch = read_ids(obs, maybe_stored=self.training)
+        _, logits = self._act(batch)
+        if self.training and torch.is_grad_enabled():
+            self._first_ratio.compare_all(batch, logits)
         return self.action_dist.proba_distribution(action_logits=logits)
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]

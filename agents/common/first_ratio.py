@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,40 +63,49 @@ class FirstRatio:
         Raises:
             ModelError: They are others than in the rollout.
         """
-        if self._is_done or self._watch is None:
-            return
-        known = {} if self._watch.sees_change() else self._known()
-        self._forget()
-        found = [(n, known[key]) for n, key in enumerate(_keys(batch, actions)) if key in known] if known else []
-        if found:
-            self._is_done = True
-            places, before = zip(*found, strict=True)
-            now = log_probs.detach().double().cpu()[list(places)]
-            check_equal(now - torch.tensor(before, dtype=torch.float64), self.model, RATIO, self.tolerate)
+        if known := self._take():
+            texts = _texts(batch.input_ids, batch.rows, batch.positions + 1)
+            keys = enumerate(zip(texts, actions.flatten().tolist(), strict=True))
+            found = {place: known[key] for place, key in keys if key in known}
+            self._check([*found.values()], log_probs[[*found]])
 
-    def _known(self) -> dict[bytes, float]:
-        """Log-probabilities by text and action."""
-        known: dict[bytes, float] = {}
-        for ids, lengths, actions, log_probs in self._steps:
-            every = torch.arange(len(lengths), device=lengths.device)
-            keys = _keys(EpisodeBatch(ids, every, lengths - 1), actions)
-            known |= zip(keys, log_probs.tolist(), strict=True)
+    def compare_all(self, batch: TextBatch, logits: Tensor) -> None:
+        """As :meth:`compare`, with logits (N, V) of all actions: those of the rollout are looked up.
+
+        For updates that ask for distributions, as that of trust-region policy optimization does.
+        """
+        if known := self._take():
+            rows = torch.arange(len(batch.lengths), device=batch.lengths.device)
+            row_of = {text: row for row, text in enumerate(_texts(batch.input_ids, rows, batch.lengths))}
+            found = {(row_of[text], action): before for (text, action), before in known.items() if text in row_of}
+            log_probs = logits.detach().log_softmax(-1)
+            self._check([*found.values()], log_probs[[row for row, _ in found], [action for _, action in found]])
+
+    def _take(self) -> dict[tuple[bytes, int], float]:
+        """The remembered log-probabilities by text and action, which are then forgotten; none of other weights."""
+        known: dict[tuple[bytes, int], float] = {}
+        if self._is_done or self._watch is None:
+            return known
+        for ids, lengths, actions, log_probs in [] if self._watch.sees_change() else self._steps:
+            texts = _texts(ids, torch.arange(len(lengths), device=lengths.device), lengths)
+            known |= zip(zip(texts, actions.tolist(), strict=True), log_probs.tolist(), strict=True)
+        self._watch, self._steps, self._left = None, [], _IDS
         return known
 
-    def _forget(self) -> None:
-        self._watch, self._steps, self._left = None, [], _IDS
+    def _check(self, before: list[float], now: Tensor) -> None:
+        if before:
+            self._is_done = True
+            log_ratio = now.detach().double().cpu() - torch.tensor(before, dtype=torch.float64)
+            check_equal(log_ratio, self.model, RATIO, self.tolerate)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FirstRatio, (self.model, self.tolerate)  # a copy looks for itself
 
 
-def _keys(batch: EpisodeBatch, actions: Tensor) -> list[bytes]:
-    """What identifies each transition (N): its text and its action."""
-    ids, rows, ends, chosen = (
-        tensor.cpu().numpy().astype(np.int32)
-        for tensor in (batch.input_ids, batch.rows, batch.positions + 1, actions.flatten())
-    )
-    return [ids[row, :end].tobytes() + action.tobytes() for row, end, action in zip(rows, ends, chosen, strict=True)]
+def _texts(ids: Tensor, rows: Tensor, ends: Tensor) -> list[bytes]:
+    """What identifies N texts: the ids in ``rows`` (N,) of a table (R, T), up to ``ends`` (N,)."""
+    table = ids.int().cpu().numpy()
+    return [table[row, :end].tobytes() for row, end in zip(rows.tolist(), ends.tolist(), strict=True)]
 
 
 def check_equal(log_ratio: Tensor, model: CausalLM, expected: str, tolerate: bool = False) -> None:

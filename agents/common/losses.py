@@ -101,6 +101,19 @@ def kl_estimates(log_p: FloatArray, log_q: FloatArray) -> KLEstimates:
     return KLEstimates(-log_ratio, np.expm1(log_ratio) - log_ratio)
 
 
+def require_adaptable(kl_coef: float, kl_target: float | None) -> None:
+    """Check that :func:`adapt_kl_coef` can reach a target: it multiplies, so that 0 stays 0.
+
+    Raises:
+        ValueError: There is a target, and the coefficient is 0.
+    """
+    if kl_target is not None and kl_coef == 0:
+        raise ValueError(
+            "expected kl_coef (--kl-coef) above 0 where kl_target (--kl-target) adapts it by factors, got 0 with "
+            f"kl_target {kl_target:g}; choose a small one, such as 0.01, or leave kl_target out"
+        )
+
+
 def adapt_kl_coef(kl_coef: float, kl: float, target: float, episodes: int, horizon: float) -> float:
     """Proportional control of the KL coefficient (Ziegler et al. 2019, arXiv:1909.08593, section 2.2).
 

@@ -22,9 +22,15 @@ def read_observation(obs: dict[str, Tensor]) -> TextBatch:
     return TextBatch(obs["input_ids"].long(), obs["attention_mask"].sum(1, dtype=torch.long))
 
 
-def read_ids(obs: dict[str, Tensor]) -> TextBatch:
-    """Read observations that come from an environment, after a look at their type; buffers hold them as floats."""
-    if obs["input_ids"].is_floating_point() or obs["attention_mask"].is_floating_point():
+def read_ids(obs: dict[str, Tensor], *, maybe_stored: bool = False) -> TextBatch:
+    """Read observations that come from an environment, after a look at their type.
+
+    Args:
+        obs: The observations.
+        maybe_stored: They may come from a buffer instead, which holds all of them as floats.
+    """
+    are_floats = [obs[name].is_floating_point() for name in ("input_ids", "attention_mask")]
+    if any(are_floats) and not (maybe_stored and all(are_floats)):
         raise ValueError(
             f"expected token ids and a mask of integers, got {obs['input_ids'].dtype} and "
             f"{obs['attention_mask'].dtype}; if the environment is in a VecNormalize, make that with norm_obs=False"

@@ -33,6 +33,7 @@ from textgym.models.stored_values import (
     integer,
     listed,
     mapped,
+    measured,
     number,
     optional,
     plain,
@@ -41,9 +42,14 @@ from textgym.models.stored_values import (
     to_json,
     truth,
 )
+from textgym.models.weights import WeightsWatch
 from textgym.rewards import load_reward_models
 
 _KIND = "textgym.PPO"
+_LARGEST_COPY = 3 * 2**29
+"""Bytes of weights and moments, 12 per trained weight, that are copied before an update, on the same device."""
+_LARGEST_SHARE = 1 / 16
+"""Of a GPU's memory, for that copy."""
 _SETTINGS: Mapping[str, Check] = {
     "n_steps": positive,
     "batch_size": positive,
@@ -93,7 +99,7 @@ _RECORD: Mapping[str, Check] = {
         {"class": text, "param_groups": listed(mapped(either(optional(number), truth, listed(number))))}
     ),
     "rng": fields(_GENERATORS),
-    "history": listed(mapped(optional(number))),
+    "history": listed(mapped(optional(measured))),
     "environment": plain,
     "tokens_so_far": optional(listed(integer)),
     "infinite": optional(listed(text)),
@@ -105,12 +111,23 @@ class Snapshot(NamedTuple):
     """What a rollout changes of an agent, as it was when the rollout began: all but weights and optimizer.
 
     Attributes:
-        tensors: States of random generators, and which episodes began.
+        tensors: States of random generators, and which episodes began; of :func:`with_weights`, those too.
         record: Counters, settings, environments: plain values that nothing else refers to.
+        unchanged: What must not have changed since, where weights are not among the tensors.
     """
 
     tensors: dict[str, Tensor]
     record: dict[str, Any]
+    unchanged: WeightsWatch | None = None
+
+    def require_weights(self) -> None:
+        """Check that the weights of then are still known.
+
+        Raises:
+            CheckpointError: They changed, and there is no copy.
+        """
+        if self.unchanged is not None and self.unchanged.sees_change():
+            raise CheckpointError("an update had begun to change the weights, which are too large to be copied before")
 
 
 def take_snapshot(agent: Any) -> Snapshot:
@@ -136,27 +153,54 @@ def take_snapshot(agent: Any) -> Snapshot:
     return Snapshot(tensors, record)
 
 
+def with_weights(agent: Any, snapshot: Snapshot) -> Snapshot:
+    """Add a copy of what an update changes to a snapshot, so that it can be saved after an update that failed.
+
+    Of weights that take too much memory there is no copy: it can then be saved until the first step of the optimizer.
+    """
+    trained = {f"policy.{name}" for name, parameter in agent.policy.named_parameters() if parameter.requires_grad}
+    weights = {name: tensor for name, tensor in _named(agent.policy, "policy.")[0].items() if name in trained}
+    changing = weights | _optimizer_tensors(agent)
+    record, watch = {**snapshot.record, "optimizer": describe_optimizer(agent.policy.optimizer)}, None
+    if sum(tensor.nbytes for tensor in changing.values()) > _room_for_copy(agent.device):
+        record, watch = snapshot.record, WeightsWatch(agent.policy.model)
+        changing = _named(agent.policy.value_head, "policy.value_head.")[0]  # may be shifted before the first step
+    return Snapshot(snapshot.tensors | {name: tensor.clone() for name, tensor in changing.items()}, record, watch)
+
+
+def _room_for_copy(device: torch.device) -> float:
+    if device.type != "cuda":
+        return _LARGEST_COPY
+    return min(_LARGEST_COPY, _LARGEST_SHARE * torch.cuda.get_device_properties(device).total_memory)
+
+
 def save_ppo(agent: Any, folder: Path, snapshot: Snapshot | None = None) -> None:
     """Write ``agent``, a :class:`textgym.agents.PPO`, to ``folder``.
 
     Args:
-        agent: The agent, between iterations, or in the rollout that began at the snapshot.
+        agent: The agent, between iterations, in the rollout that began at the snapshot, or in the update after it.
         folder: Where it goes.
         snapshot: What the agent was when its rollout began; by default what it is now.
 
     Raises:
-        CheckpointError: A weight or a moment of the optimizer is not finite.
+        CheckpointError: A weight or a moment of the optimizer is not finite, or the weights of the snapshot are gone.
     """
     now = take_snapshot(agent) if snapshot is None else snapshot
+    now.require_weights()
     tensors, buffers = _named(agent.policy, "policy.")
     if agent._reference is not None:
         reference, more = _named(agent._reference, "reference.")
         tensors, buffers = tensors | reference, buffers | more
-    tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(agent.policy.optimizer).items()}
+    record = {**now.record, "policy": agent.policy.describe()}
+    if "optimizer" not in record:
+        tensors |= _optimizer_tensors(agent)
+        record["optimizer"] = describe_optimizer(agent.policy.optimizer)
     tensors |= now.tensors
-    optimizer = describe_optimizer(agent.policy.optimizer)
-    record = {**now.record, "policy": agent.policy.describe(), "optimizer": optimizer}
     write_checkpoint(folder, tensors, record, agent.policy.save_config, may_be_infinite=buffers)
+
+
+def _optimizer_tensors(agent: Any) -> dict[str, Tensor]:
+    return {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(agent.policy.optimizer).items()}
 
 
 def _named(module: nn.Module, prefix: str) -> tuple[dict[str, Tensor], set[str]]:

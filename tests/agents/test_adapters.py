@@ -210,6 +210,43 @@ def test_adapters_that_cannot_be_used(adapter: Path, model_folder: Path, make_ne
         load_language_model(adapter)
 
 
+_ENDLESS = r"(([a-z_.0-9])+)+\$"
+"""A pattern that tries as many ways as there are partitions of a name."""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target_modules": _ENDLESS},
+        {"exclude_modules": _ENDLESS},
+        {"modules_to_save": [_ENDLESS]},
+        {"rank_pattern": {_ENDLESS: 4}},
+        {"alpha_pattern": {_ENDLESS: 4}},
+        {"layers_to_transform": [0], "layers_pattern": [_ENDLESS]},
+    ],
+    ids=lambda changes: list(changes)[-1],
+)
+def test_patterns_that_never_end_are_refused(
+    changes: dict[str, Any], adapter: Path, make_network: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(adapter, **changes)
+    monkeypatch.setattr("textgym.models.patterns.MOST_SECONDS", 0.5)
+    with pytest.raises(CheckpointError, match=r"takes more than 0\.5 s, .*; write the names there instead"):
+        load_language_model(adapter)
+    with pytest.raises(CheckpointError, match=r"takes more than 0\.5 s"):
+        rebuild_adapter(make_network(), adapter)
+
+
+def test_patterns_that_others_write_are_used(model_folder: Path, tmp_path: Path) -> None:
+    config = LoraConfig(
+        **{**LORA, "target_modules": r"(?:.*?(?:layers).*?(?:attention|mlp).*?(?:query_key_value|dense).*?)"},
+        rank_pattern={r".*\.[01]\.attention\.(?:dense|query_key_value)": 3},
+    )
+    expected = write_adapter(model_folder, tmp_path / "adapter", config)
+    model = load_language_model(tmp_path / "adapter")
+    torch.testing.assert_close(logits_of(model), expected, rtol=0, atol=1e-4)
+
+
 def test_weights_that_an_adapter_lacks(adapter: Path) -> None:
     file = adapter / "adapter_model.safetensors"
     stored = load_file(file)

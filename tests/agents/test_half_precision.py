@@ -101,3 +101,21 @@ def test_supervised_training_of_half_precision(make_network: Any) -> None:
     with pytest.warns(UserWarning, match="trained and saved in float32"):
         supervised_fine_tune(model, [TokenPair([5, 6], [7, 1])], steps=1, batch_size=1)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("policy", "off"),
+    [({}, 1e-4), ({"critic": "separate"}, 1e-4), ({"precision": "bf16"}, 2e-3)],
+    ids=["fp32", "separate", "bf16"],
+)
+def test_before_anything_is_trained_the_ratio_is_1(
+    policy: dict[str, Any], off: float, make_agent: Any, make_network: Any
+) -> None:
+    """Also for a module that comes in half precision: at a learning rate of 0, for a whole iteration."""
+    options = {"learning_rate": 0.0, "n_epochs": 1, "recompute_log_probs": "precision" in policy}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        agent = make_agent({"model": make_network().bfloat16(), **policy}, **options)
+        agent.learn(4 * 11)
+    assert agent.history[0]["ratio_max"] == pytest.approx(1.0, abs=off)
+    assert agent.history[0]["kl"] == pytest.approx(0.0, abs=1e-4)

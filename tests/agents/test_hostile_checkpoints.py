@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -93,6 +94,34 @@ def test_records_hold_nothing_else(change: Callable[[Record], object], forge: An
     folder = forge(change)
     with pytest.raises(CheckpointError):
         PPO.load(folder)
+
+
+def texts(value: Any) -> list[tuple[Any, Any]]:
+    """Every holder of a text in JSON, and the key of the text in it."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found = [(value, key) for key, item in items if isinstance(item, str)]
+    return found + [place for _, item in items for place in texts(item)]
+
+
+def test_no_text_of_a_checkpoint_is_imported(forge: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = tmp_path / "imported"
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "hostile_module.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    folder = forge(lambda record: None)
+    original = (folder / "state.json").read_text()
+    count = len(texts(json.loads(original)))
+    assert count > 8
+    for place in range(count):
+        for name in ("hostile_module.Thing", "hostile_module:Thing"):
+            record = json.loads(original)
+            holder, key = texts(record)[place]
+            holder[key] = name
+            (folder / "state.json").write_text(json.dumps(record))
+            sign(folder)
+            with contextlib.suppress(TextGymError):
+                PPO.load(folder)
+            assert not mark.exists(), key
 
 
 def test_paths_in_a_record_are_not_written_to(forge: Any, make_env: Any, length_reward: Any, tmp_path: Path) -> None:

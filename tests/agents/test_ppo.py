@@ -236,6 +236,12 @@ def test_settings_out_of_range_are_refused(make_agent: Any, name: str, value: fl
         make_agent(**{name: value})
 
 
+def test_a_coefficient_of_0_cannot_be_adapted(make_agent: Any) -> None:
+    expected = r"expected kl_coef .* above 0 where kl_target .* adapts it by factors, got 0 with kl_target 6; "
+    with pytest.raises(ValueError, match=expected):
+        make_agent(kl_coef=0.0, kl_target=6.0)
+
+
 def test_adaptive_coefficient(make_agent: Any) -> None:
     agent = make_agent(kl_coef=0.1, kl_target=0.05, kl_horizon=50.0, learning_rate=3e-2)
     agent.learn(4 * 11 * 3)

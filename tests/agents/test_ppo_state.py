@@ -13,10 +13,11 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.on_policy_state import save_ppo, take_snapshot, with_weights
 from textgym.agents.ppo import PPO
 from textgym.errors import CheckpointError, ModelError
 from textgym.models.causal_lm import CausalLM
-from textgym.models.checkpoint import newest_checkpoint
+from textgym.models.checkpoint import newest_checkpoint, read_checkpoint
 
 
 def state(agent: PPO) -> dict[str, torch.Tensor]:
@@ -265,6 +266,30 @@ def test_damaged_checkpoints(damage: str, checkpoints: Path, make_policy: Any) -
         assert found == checkpoints / "0001"
         assert len(problems) == 1
         assert PPO.load(found).num_timesteps == 4 * 11
+
+
+@pytest.mark.parametrize("policy", [{}, {"lora_rank": 2}, {"critic": "separate"}], ids=str)
+def test_a_snapshot_with_weights_can_be_saved_after_an_update(
+    policy: dict[str, Any], make_agent: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = make_agent(policy)
+    agent.learn(4 * 11)
+    agent.save(tmp_path / "before")
+    snapshot = with_weights(agent, take_snapshot(agent))
+    monkeypatch.setattr("textgym.agents.common.on_policy_state._LARGEST_COPY", 0)
+    without = with_weights(agent, take_snapshot(agent))
+    agent.policy.value_head.bias.data += 1.0
+    save_ppo(agent, tmp_path / "unchanged", without)
+    agent.train()
+    with pytest.raises(CheckpointError, match="an update had begun to change the weights"):
+        save_ppo(agent, tmp_path / "after", without)
+    save_ppo(agent, tmp_path / "after", snapshot)
+    tensors, record = read_checkpoint(tmp_path / "before", "textgym.PPO")
+    for name in ("unchanged", "after"):
+        again, same = read_checkpoint(tmp_path / name, "textgym.PPO")
+        assert again.keys() == tensors.keys()
+        assert all(torch.equal(again[key], tensors[key]) for key in tensors)
+        assert same == record
 
 
 def test_a_crash_while_saving_leaves_the_old_checkpoint(

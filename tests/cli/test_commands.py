@@ -233,6 +233,7 @@ def test_a_tokenizer_without_an_end_is_refused_before_anything_is_made(lm: str) 
         "evaluate --max-new-tokens -3",
         "evaluate --reward nothing",
         "train --kl-target 0",
+        "train --kl-coef 0 --kl-target 6",
         "sft --reward nothing",
         "demo --model nothing",
     ],

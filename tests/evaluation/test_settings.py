@@ -69,6 +69,12 @@ def test_numbers_out_of_range(kind: Any, name: str, wrong: object) -> None:
         kind(TaskChoice(), **{name: wrong})
 
 
+def test_a_kl_coefficient_of_0_has_no_target() -> None:
+    with pytest.raises(ValueError, match=r"expected kl_coef .* above 0 where kl_target .* got 0 with"):
+        TrainSettings(TaskChoice(), kl_coef=0, kl_target=6.0)
+    assert TrainSettings(TaskChoice(), kl_coef=0).kl_target is None
+
+
 def test_the_demo_checks_its_numbers_too() -> None:
     with pytest.raises(ValueError, match="expected seed from 0 to 4294967295, got -1"):
         DemoSettings(seed=-1)

@@ -27,6 +27,7 @@ THAI = "สวัสดีครับ"
         ("用Python3写代码", ["用", "python3", "写", "代", "码"]),
         ("İstanbul'da güzel", ["istanbul", "da", "güzel"]),
         ("I\u0307stanbul", ["istanbul"]),
+        ("İSTANBUL İ\u0301".lower(), ["istanbul", "í"]),  # `lower` leaves an i with two dots
         ("Straße ΣΑΣ σας", ["strasse", "σασ", "σασ"]),
         ("می\u200cخواهم Zusam\u00admen", ["میخواهم", "zusammen"]),
         ("😀🎉 — …", []),

@@ -149,6 +149,24 @@ def test_a_tokenizer_with_more_ids_than_the_model_has_rows(
         load_language_model(model)
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "qwen2", "gemma2", "gpt_neox", "opt", "llama", "bloom"])
+def test_a_folder_without_a_tokenizer_gets_none_that_is_made_up(kind: str, make_network: Any, tmp_path: Path) -> None:
+    make_network(kind, torch.float32).save_pretrained(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(CheckpointError, match=r"expected a tokenizer in .*; put a tokenizer\.json there"):
+            load_language_model(tmp_path)
+
+
+@pytest.mark.parametrize("rows", [370, 200, 3])
+def test_a_tokenizer_with_more_ids_than_the_model_reads(rows: int, folder: Path) -> None:
+    """The head has rows enough, and the table of embeddings has not."""
+    network = AutoModelForCausalLM.from_pretrained(folder)
+    network.set_input_embeddings(torch.nn.Embedding(rows, network.config.hidden_size))
+    with pytest.raises(ModelError, match=rf"{TOKENS} input rows, got {rows}; .* network.resize_token_embeddings"):
+        load_language_model(network)
+
+
 @pytest.mark.parametrize("kind", ["gemma2", "cohere", "granite", "gpt2", "opt", "mamba"])
 def test_logits_are_those_of_the_network(kind: str, make_network: Any) -> None:
     network = make_network(kind)

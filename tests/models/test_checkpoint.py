@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from textgym.errors import CheckpointError
 from textgym.models import checkpoint
 from textgym.models.checkpoint import (
+    load_newest,
     load_unique,
     newest_checkpoint,
     read_checkpoint,
@@ -143,6 +144,23 @@ def test_newest_checkpoint_falls_back(tmp_path: Path) -> None:
     assert len(problems) == 2
 
 
+def test_the_newest_checkpoint_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "0001")
+    read: list[str] = []
+
+    def noting(name: str) -> None:
+        original = getattr(checkpoint, name)
+        monkeypatch.setattr(checkpoint, name, lambda path, *rest, **named: read.append(path.name) or original(path))
+
+    for name in ("_digest", "load_file", "read_object"):
+        noting(name)
+    monkeypatch.setattr(checkpoint, "safe_open", None)
+    found = load_newest(tmp_path, lambda path: read_checkpoint(path, KIND))
+    assert found.folder == tmp_path / "0001"
+    # the state is checked and parsed, the tensors are checked and loaded
+    assert sorted(read) == ["manifest.json", "note.txt", *["state.json"] * 2, *["tensors.safetensors"] * 2]
+
+
 class Crash(BaseException):
     """Not an Exception, like KeyboardInterrupt."""
 
@@ -166,7 +184,7 @@ def stop_in(patch: pytest.MonkeyPatch, place: str, call: int, killed: bool) -> N
     patch.setattr(owner, name, stopping)
 
 
-PLACES = [("save_file", 1), ("_sync", 1), ("_sync", 4), ("Path.rename", 1), ("Path.rename", 2), ("_sync", 6)]
+PLACES = [("save_file", 1), ("os.fsync", 1), ("os.fsync", 4), ("Path.rename", 1), ("Path.rename", 2), ("os.fsync", 6)]
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)

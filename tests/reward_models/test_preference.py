@@ -408,6 +408,23 @@ def test_a_loss_that_is_not_finite_stops_the_fit(neox: Path) -> None:
         model.raw(["p"], ["text"])
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_stops_the_fit_before_the_weights(neox: Path, value: float) -> None:
+    model, calls, seen = PreferenceRewardModel(neox, max_length=128), [0], list[torch.Tensor]()
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor:
+        calls[0] += 1
+        seen.append(model.head.weight.detach().clone())
+        return torch.full_like(gradient, value) if calls[0] == 4 else gradient
+
+    model.head.weight.register_hook(spoil)  # type: ignore[no-untyped-call]
+    with pytest.raises(RewardError, match=r"at step 4; lower the learning rate"):
+        model.fit(comparisons(8), batch_size=2, validation_fraction=0.0)
+    assert torch.equal(model.head.weight, seen[-1])
+    assert not torch.equal(seen[0], seen[-1])
+    assert all(bool(torch.isfinite(each).all()) for each in model.parameters())
+
+
 def test_references_without_spread_are_refused(neox: Path, fitted: PreferenceRewardModel) -> None:
     blind = PreferenceRewardModel(neox, max_length=128)
     blind.likelihood_weight.data.zero_()

@@ -112,6 +112,20 @@ def test_seam_refuses_what_is_not_one_finite_number_each(values: Any, message: s
         score(WeightedSum({"part": (1.0, bad), "ok": (1.0, ones)}), PROMPTS, TEXTS, EXAMPLES)
 
 
+def test_a_reward_may_change_the_lists_that_it_gets() -> None:
+    def greedy(prompts: Any, responses: Any, examples: Any) -> list[float]:
+        numbers = [float(len(responses.pop())) for _ in range(len(responses))][::-1]
+        prompts.clear()
+        examples.reverse()
+        return numbers
+
+    prompts, texts, examples = list(PROMPTS), list(TEXTS), list(EXAMPLES)
+    lengths = [float(len(text)) for text in TEXTS]
+    both = WeightedSum({"first": (1.0, greedy), "second": (1.0, greedy)})
+    assert score(both, prompts, texts, examples).total.tolist() == [2 * length for length in lengths]
+    assert (prompts, texts, examples) == (list(PROMPTS), list(TEXTS), list(EXAMPLES))
+
+
 def test_complex_tensors_are_refused() -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(RewardError, match="got complex numbers"):

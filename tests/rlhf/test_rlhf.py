@@ -28,6 +28,7 @@ from textgym.evaluation.setup import TaskChoice
 from textgym.feedback import FeedbackStore, SimulatedPerson, accuracy_curve
 from textgym.feedback.types import Comparison
 from textgym.metrics.intervals import proportion_interval
+from textgym.reward_models import fitting
 from textgym.rlhf import rounds as rlhf_rounds
 from textgym.rlhf import run as rlhf
 from textgym.rlhf.feedback import user_name
@@ -190,6 +191,12 @@ def stop_in_the_middle(step: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     def stop(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
+    advance = fitting._ScorerTraining.advance
+
+    def advance_and_stop(self: Any) -> None:
+        advance(self)
+        stop()
+
     vote, votes = FeedbackStore.vote, iter(range(5))
 
     def hasty(self: FeedbackStore, *about: Any) -> bool:
@@ -200,12 +207,14 @@ def stop_in_the_middle(step: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
             patch.setattr(train_pipeline, "stop_on_request", impatient)
         elif step == "ask":
             patch.setattr(FeedbackStore, "vote", hasty)
+        elif step == "a step of the fit":
+            patch.setattr(fitting._ScorerTraining, "advance", advance_and_stop)
         else:
             patch.setattr("textgym.reward_models.learned.LearnedReward.normalise", stop)
         yield
 
 
-@pytest.mark.parametrize("step", ["ask", "fit", "train"])
+@pytest.mark.parametrize("step", ["ask", "a step of the fit", "fit", "train"])
 def test_stopped_in_the_middle_of_a_step(
     whole: Path, settings: RlhfSettings, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +223,18 @@ def test_stopped_in_the_middle_of_a_step(
     if step == "train":
         assert [path.name for path in Path("run/round-1/checkpoints").iterdir()]
     run_rlhf_resume("run")
+    assert_same_rounds(Path("run"), whole, rounds=1)
+
+
+def test_training_without_a_whole_checkpoint_begins_again(
+    whole: Path, settings: RlhfSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stop_in_the_middle("train", monkeypatch), pytest.raises(RunInterrupted):
+        run_rlhf(replace(settings, rounds=1))
+    for tensors in Path("run/round-1/checkpoints").glob("step-*/tensors.safetensors"):
+        tensors.write_bytes(b"")
+    run_rlhf_resume("run")
+    assert "skipped a damaged checkpoint" in capsys.readouterr().err
     assert_same_rounds(Path("run"), whole, rounds=1)
 
 

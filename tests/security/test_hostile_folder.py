@@ -59,12 +59,13 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_in(folder: Path, *arguments: str, module_path: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command as its script does: the first place of the module path is where the script is."""
     scripts = folder.parent / "bin"
     scripts.mkdir(exist_ok=True)
     (scripts / "start.py").write_text("from textgym.cli.app import main\nmain()\n")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", "PYTHONPATH")}
+    environment |= {} if module_path is None else {"PYTHONPATH": module_path}
     return subprocess.run(
         [sys.executable, str(scripts / "start.py"), *arguments],
         cwd=folder,
@@ -89,6 +90,24 @@ def test_no_file_of_the_folder_is_run(command: str, downloads: Path) -> None:
     assert not (downloads / "run-code").exists(), (downloads / "run-code").read_text()
     assert "Traceback" not in shown.stderr
     assert command != "envs" or "TextSumm-v0" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("module_path", "is_run"),
+    [
+        (":/nowhere", False),
+        pytest.param("/nowhere:", False, marks=pytest.mark.slow),
+        pytest.param(":.", True, marks=pytest.mark.slow),
+    ],
+)
+def test_an_empty_entry_of_the_module_path_is_nobodys_word(module_path: str, is_run: bool, tmp_path: Path) -> None:
+    """Python reads it as the current folder; ``PYTHONPATH=$PYTHONPATH:/some/place`` makes one."""
+    (tmp_path / "here").mkdir()
+    for name in ("scipy", "torch", "transformers", "pandas", "rouge_score"):
+        (tmp_path / "here" / f"{name}.py").write_text("open('run-code', 'w').close()\n")
+    shown = run_in(tmp_path / "here", "envs", module_path=module_path)
+    assert (tmp_path / "here" / "run-code").exists() == is_run
+    assert is_run or "TextSumm-v0" in shown.stdout
 
 
 @pytest.mark.slow

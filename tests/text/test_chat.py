@@ -214,6 +214,26 @@ def test_named_templates(tmp_path: Path) -> None:
         Tokenizer.load(folder).encode_prompt("", "Hi", "", 99)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"think_token": "<think>"},
+        {"think_token": {"__type": "AddedToken", "content": "<think>", "special": True, "lstrip": False}},
+        {"extra_special_tokens": {"think_token": "<think>"}},
+        {"model_specific_special_tokens": {"think_token": "<think>"}},
+    ],
+    ids=["a text", "a token", "extra", "model-specific"],
+)
+def test_templates_know_the_tokens_that_a_model_names_itself(config: dict[str, Any], tmp_path: Path) -> None:
+    source = "{{ think_token }}{{ eos_token }}{{ messages[0].content }}{{ pad_token }}"
+    folder = write_chat_folder(tmp_path, source, "byte", **config)
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(folder), Tokenizer.load(folder)
+    messages = [Message("user", "Hi")]
+    assert ours._template is not None
+    assert ours._template.render(messages) == "<think><|endoftext|>Hi"
+    assert theirs.apply_chat_template(as_dicts(messages), tokenize=False) == "<think><|endoftext|>Hi"
+
+
 def test_a_template_that_is_no_text(tmp_path: Path) -> None:
     folder = write_chat_folder(tmp_path, "", "byte")
     (folder / "chat_template.jinja").write_bytes(b"\xff{{ messages[0].content }}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+import functools
 import importlib
 import json
 import os
 import pkgutil
+import shutil
 import sys
 import typing
 from collections.abc import Iterator
@@ -17,6 +20,8 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 import textgym
@@ -24,14 +29,15 @@ from textgym.cli import app as cli
 from textgym.errors import ConsentError, TextGymError
 from textgym.evaluation.evaluate import start_model_of
 from textgym.evaluation.setup import TaskChoice, settings_from_json
+from textgym.models.causal_lm import load_language_model
 from textgym.models.checkpoint import write_checkpoint
 from textgym.rlhf.rounds import RlhfSettings
 from textgym.rlhf.run import run_rlhf_resume
 from textgym.security import consent
 from textgym.security.consent import FIELDS, names_from
-from textgym.training.reward import RewardSettings
+from textgym.training.reward import RewardSettings, run_reward_resume
 from textgym.training.run_folder import RunFolder, RunFolderError
-from textgym.training.sft import SftSettings
+from textgym.training.sft import SftSettings, run_sft_resume
 from textgym.training.train import TrainSettings, resume, run_resume
 
 NONSENSE = (
@@ -120,6 +126,11 @@ def leaves(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
             yield from leaves(item, (*place, key))
 
 
+def at(value: Any, place: tuple[Any, ...]) -> Any:
+    """Return what stands at a place in JSON."""
+    return functools.reduce(lambda holder, key: holder[key], place, value)
+
+
 def changed(value: Any, place: tuple[Any, ...], leaf: Any) -> Any:
     """Return JSON with another value at a place."""
     value = copy.deepcopy(value)
@@ -173,6 +184,57 @@ def test_no_value_of_a_run_is_imported(run: RunFolder, mark: Path, capsys: pytes
     with pytest.raises(TextGymError, match="none that is whole"):
         run_resume(str(run.path))
     assert "parts of a PPO run" in " ".join(capsys.readouterr().err.split())  # what stands there is followed so far
+
+
+RESUMABLE: dict[str, tuple[type, Any]] = {
+    "sft": (SftSettings, run_sft_resume),
+    "reward fit": (RewardSettings, run_reward_resume),
+    "rlhf": (RlhfSettings, run_rlhf_resume),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", RESUMABLE)
+def test_no_value_of_other_runs_is_imported(command: str, lm: str, data: str, tmp_path: Path, mark: Path) -> None:
+    kind, go_on = RESUMABLE[command]
+    more = {"feedback": data} if command == "reward fit" else {}
+    settings = kind(TaskChoice("TextSumm-v0", data, "doc", "sum"), model=lm, **more)
+    run = RunFolder.create(tmp_path / "run", command, asdict(settings))
+    run.write_config({**run.config(), "splits": {"train": "?"}})  # which stops it, at the latest, before it trains
+    run.__exit__(None, None, None)
+    config = run.config()
+    for place in leaves(config):
+        run.write_config({**changed(config, place, EVIL), "splits": {"train": "?"}})
+        with pytest.raises((TextGymError, TypeError, ValueError, KeyError)):
+            go_on(str(run.path))
+        assert not mark.exists(), place
+
+
+@pytest.mark.slow
+def test_no_text_of_a_model_or_adapter_is_imported(lm: str, tmp_path: Path, mark: Path) -> None:
+    """Every text of every JSON file, and names under which such folders carry code."""
+    names = ("hostile_module.Thing", "hostile_module--hostile_module.Thing", "hostile_module:Thing")
+    network = get_peft_model(AutoModelForCausalLM.from_pretrained(lm), LoraConfig(task_type="CAUSAL_LM", r=2))
+    network.save_pretrained(tmp_path / "adapter")
+    tried = 0
+    for folder in (Path(shutil.copytree(lm, tmp_path / "model")), tmp_path / "adapter"):
+        shutil.copy(tmp_path / "modules" / "hostile_module.py", folder)
+        for file in sorted(folder.glob("*.json")):
+            if file.name == "tokenizer.json":  # read by a library that knows no modules
+                continue
+            content = json.loads(file.read_text())
+            auto = {"AutoConfig": names[0], "AutoModelForCausalLM": names[0], "AutoTokenizer": [names[0], names[0]]}
+            code = [{**content, "auto_map": auto}, {**content, "auto_mapping": {"parent_library": "hostile_module"}}]
+            texts = [place for place in leaves(content) if isinstance(at(content, place), str)]
+            for forged in (*code, *(changed(content, place, name) for place in texts for name in names)):
+                file.write_text(json.dumps(forged))
+                with contextlib.suppress(TextGymError, ValueError, TypeError, OSError):
+                    load_language_model(folder)
+                assert not mark.exists(), (file, forged)
+                tried += 1
+            file.write_text(json.dumps(content))
+        load_language_model(folder)  # unchanged, it is a model
+    assert tried > 30
 
 
 @pytest.mark.parametrize(("field", "option"), [("reward", ["--reward", EVIL]), ("env_id", [EVIL])])

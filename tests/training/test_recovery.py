@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -30,6 +32,8 @@ from textgym.errors import CheckpointError, DataError, DiskFullError, FolderInUs
 from textgym.evaluation.reward_guard import GuardedReward, guarded
 from textgym.evaluation.setup import TaskChoice
 from textgym.models import checkpoint
+from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.reward_models import PreferenceRewardModel, load_reward
 from textgym.training import train as pipeline
 from textgym.training.interrupts import RunInterrupted, Terminated, signals_as_interrupts, stop_on_request
 from textgym.training.recovery import advising
@@ -134,7 +138,7 @@ def test_the_command_prints_how_to_go_on(settings: TrainSettings, lm: str, monke
     arguments = f"--data {choice.data} --prompt-column doc --reference-column sum --model {lm} --steps 192 --n-envs 6"
     more = f"--n-steps 8 --batch-size 16 --max-new-tokens 8 --eval-prompts 2 --reward {LENGTH} --out run"
     shown = CliRunner().invoke(cli.app, ["train", *arguments.split(), *more.split()])
-    assert shown.exit_code == cli.FAILED
+    assert shown.exit_code == cli.FAILED, shown.stderr
     assert "ZeroDivisionError: by chance" in shown.stderr
     assert "textgym train --resume run" in " ".join(shown.stderr.split())
 
@@ -229,7 +233,8 @@ def spoil(folder: Path, name: str, change: Callable[[Any], Any]) -> None:
     """Change a file of a checkpoint, and its checksum with it."""
     file = folder / name
     if name.endswith(".json"):
-        file.write_text(json.dumps(change(json.loads(file.read_text()))))
+        changed = change(json.loads(file.read_text()))
+        file.write_text(changed if isinstance(changed, str) else json.dumps(changed))
     else:
         save_file(change(load_file(file)), file)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -243,6 +248,14 @@ def with_nan(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 NONSENSE: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "nan": ("tensors.safetensors", with_nan),
+    "no JSON": ("state.json", lambda record: "{" + json.dumps(record)),
+    "endless nesting": ("state.json", lambda record: "[" * 100_000),
+    "NaN in JSON": (
+        "state.json",
+        lambda record: {**record, "counters": {**record["counters"], "_current_progress_remaining": float("nan")}},
+    ),
+    "another model": ("model/config.json", lambda record: {**record, "hidden_size": 3}),
+    "a model that is none": ("model/config.json", lambda record: []),
     "no object": ("state.json", lambda record: [record]),
     "a key is missing": ("state.json", lambda record: {k: v for k, v in record.items() if k != "optimizer"}),
     "a type is wrong": ("state.json", lambda record: {**record, "rng": "none"}),
@@ -396,6 +409,19 @@ def test_a_run_with_a_checkpoint_is_not_begun_again(built_in: TrainSettings, cop
 
 
 # ------------------------------------------------------------------- other data
+def test_what_was_measured_before_is_of_the_same_data(
+    settings: TrainSettings, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was killed between its first measures and its first checkpoint keeps the former."""
+    shutil.copy(data, "notes.jsonl")
+    killed_early(replace(settings, choice=replace(settings.choice, data="notes.jsonl"), reward="rouge"), monkeypatch)
+    assert Path("run/texts-before.jsonl").is_file()
+    Path("notes.jsonl").write_text(Path("notes.jsonl").read_text().replace("opened on day", "closed on day"))
+    with pytest.raises(DataError, match=r"expected the data that the run began with.*--accept-changed-data"):
+        run_resume("run")
+    run_resume("run", accept_changed_data=True)
+
+
 def test_changed_data_is_noticed(
     settings: TrainSettings, data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -543,6 +569,59 @@ def test_a_limit_of_the_system_is_a_full_disk_too() -> None:
     assert not checkpoint.read_checkpoint(Path("c"), "x")[0]["a"].any()
 
 
+def limited(save: Callable[..., Any]) -> Callable[..., Any]:
+    """Let files be no larger than 2,000 bytes while ``save`` runs."""
+    import resource
+
+    def run(*arguments: Any, **named: Any) -> Any:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+        try:
+            return save(*arguments, **named)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    return run
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+def test_no_room_for_the_trained_model(
+    built_in: TrainSettings, whole: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(CausalLM, "save_pretrained", limited(CausalLM.save_pretrained))
+        with pytest.raises(DiskFullError, match=r"room to write .*run/model', got: .*os error 27.*free some") as caught:
+            run_train(replace(built_in, save_every=100, out="run"))
+    assert "textgym train --resume run" in caught.value.__notes__[0]
+    assert same_weights(run_resume("run"), whole)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+def test_no_room_for_a_model_of_any_kind(lm: str) -> None:
+    model = load_language_model(lm)
+    for name, save in (("model", model.save_pretrained), ("reward", PreferenceRewardModel(model).save)):
+        with pytest.raises(DiskFullError, match=rf"room to write '.*{name}.*', got: "):
+            limited(save)(name)
+    assert not Path("reward").exists()
+
+
+def test_a_reward_model_that_cannot_be_replaced_stays(lm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = PreferenceRewardModel(load_language_model(lm))
+    model.save("reward")
+    rename, card = Path.rename, Path("reward/reward_model.json").read_text()
+
+    def fails(self: Path, target: Path) -> Path:
+        if self.suffix == ".new":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        model.save("reward")
+    assert os.listdir() == ["reward"]
+    assert Path("reward/reward_model.json").read_text() == card
+
+
 HALF = """
 import resource
 from textgym.errors import DiskFullError
@@ -620,6 +699,8 @@ def test_the_folder_stays_where_it_was_meant(built_in: TrainSettings, monkeypatc
         MemoryError("Unable to allocate 9 GiB"),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GiB). Tried to allocate 256 bytes"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_out_of_memory_says_what_to_lower(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
@@ -630,6 +711,22 @@ def test_out_of_memory_says_what_to_lower(error: Exception, capsys: pytest.Captu
     assert "--micro-batch-size" in said
     assert "--n-envs" in said
     assert "--resume" not in said  # there is nothing to go on from
+
+
+@pytest.mark.parametrize("command", ["train", "sft", "reward fit", "rlhf", "evaluate", "generate", "feedback sample"])
+def test_what_to_lower_is_what_the_command_has(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*arguments: Any, **named: Any) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr("textgym.models.causal_lm.CausalLM.__init__", exhausted)
+    project = {"feedback sample": ["project.db"], "generate": ["TextSumm-v0"]}.get(command, [])
+    shown = CliRunner().invoke(cli.app, [*command.split(), *project])
+    assert shown.exit_code == cli.FAILED, shown.stderr
+    (advice,) = re.findall(r"Memory ran out\. Lower .*?smaller model\.", " ".join(shown.stderr.split()))
+    options = re.findall(r"--[a-z-]+", advice)
+    known = CliRunner().invoke(cli.app, [*command.split(), "--help"]).stdout
+    assert options
+    assert [option for option in options if option not in known] == []
 
 
 def test_out_of_memory_while_a_run_is_built_says_what_to_lower(
@@ -654,6 +751,29 @@ def test_absurd_sizes_are_refused_by_name(name: str, built_in: TrainSettings, co
         run_resume("copied")
     with pytest.raises(ValueError, match="n_envs of at most 65,536"):
         replace(built_in, n_envs=10**6)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        SafetensorError("Error while opening: Cannot allocate memory (os error 12)"),
+    ],
+)
+def test_a_model_that_is_too_large_is_not_damaged(error: Exception, lm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told to fetch it again, or to mend it."""
+
+    def exhausted(*arguments: Any, **named: Any) -> None:
+        raise error
+
+    PreferenceRewardModel(load_language_model(lm)).save("reward")
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", exhausted)
+    for load, folder in ((load_language_model, lm), (PreferenceRewardModel, lm), (load_reward, "reward")):
+        with pytest.raises(type(error)) as caught:
+            load(folder)
+        assert caught.value is error
 
 
 ENVS = "from textgym.cli.app import main; main()"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 from torch import equal
 
 from textgym.agents.sft import SupervisedTraining
-from textgym.errors import CheckpointError, DataError
+from textgym.errors import CheckpointError, DataError, FolderInUseError
 from textgym.evaluation.setup import TaskChoice
 from textgym.reward_models import fitting
 from textgym.training import reward
@@ -163,6 +168,87 @@ def test_changed_data_is_noticed(lm: str, data: str, tmp_path: Path, monkeypatch
     with pytest.raises(DataError, match="expected the data that the run began with"):
         run_sft_resume("cut")
     assert run_sft_resume("cut", accept_changed_data=True).summary()["after"]
+
+
+def spoil(folder: Path, name: str, change: Callable[[Any], Any]) -> None:
+    """Change a file of a checkpoint, and its checksum with it."""
+    file = folder / name
+    if name.endswith(".json"):
+        file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    else:
+        save_file(change(load_file(file)), file)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def with_nan(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    return {**tensors, name: torch.full_like(tensors[name], float("nan"))}
+
+
+NONSENSE: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "nan": ("tensors.safetensors", with_nan),
+    "a tensor is missing": ("tensors.safetensors", lambda tensors: dict(list(tensors.items())[1:])),
+    "no object": ("state.json", lambda record: [record]),
+    "nothing in it": ("state.json", lambda record: {"kind": record["kind"]}),
+    "texts for numbers": ("state.json", lambda record: {"kind": record["kind"], **dict.fromkeys(record, "x")}),
+}
+
+
+@pytest.mark.parametrize("command", ["sft", "reward fit"])
+@pytest.mark.parametrize(("name", "change"), NONSENSE.values(), ids=NONSENSE.keys())
+def test_resume_skips_what_cannot_be_used(
+    lm: str,
+    data: str,
+    command: str,
+    name: str,
+    change: Callable[[Any], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A checkpoint whose checksums are right, and which makes no sense all the same."""
+    run: Callable[[str], RunFolder] = {
+        "sft": lambda out: run_sft(tuning(lm, data, out)),
+        "reward fit": lambda out: run_reward_fit(fit(lm, data, out)),
+    }[command]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 11)
+        stop_fit_at(patch, 20)
+        with pytest.raises(RunInterrupted):
+            run("cut")
+    *_, newest = sorted(Path("cut/checkpoints").rglob("step-*"))
+    spoil(newest, name, change)
+    capsys.readouterr()
+    resumed = run_sft_resume("cut") if command == "sft" else run_reward_resume("cut")
+    assert "skipped a damaged checkpoint" in "".join(capsys.readouterr())
+    whole = run("whole")
+    part = "model" if command == "sft" else "reward"
+    assert same(weights(resumed.path / part), weights(whole.path / part))
+
+
+@pytest.mark.parametrize(("command", "resume"), [("sft", run_sft_resume), ("reward fit", run_reward_resume)])
+def test_a_run_has_one_owner(command: str, resume: Any) -> None:
+    with RunFolder.create("run", command, {}), pytest.raises(FolderInUseError, match=f"process {os.getpid()}"):
+        resume("run")
+
+
+def full(*arguments: Any, **named: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_plots_that_fail_stop_nothing(
+    lm: str, data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("textgym.plots._save", full)
+    monkeypatch.setattr(RunFolder, "append_log", full)
+    assert run_sft(tuning(lm, data, "tuned")).summary()["after"]
+    fitted = run_reward_fit(fit(lm, data, "fitted"))
+    assert fitted.summary()["accuracy"]
+    assert not fitted.checkpoints.exists()
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("a plot could not be written ([Errno 28] No space left on device)") >= 2
+    assert said.count("log.jsonl could not be written") == 1
 
 
 @pytest.mark.parametrize(("command", "resume"), [("sft", run_reward_resume), ("reward fit", run_sft_resume)])

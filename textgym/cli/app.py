@@ -79,9 +79,23 @@ app.command()(doctor)
 def main() -> None:
     """Entry point of the ``textgym`` script."""
     _start_in_utf8()
-    if sys.path[0] in ("", _working_folder()):  # as with `python -c`: a torch.py in a folder of downloads is not torch
-        del sys.path[0]
+    _forget_working_folder()
     app()
+
+
+def _forget_working_folder() -> None:
+    """Take the current folder off the module path where nobody named it: a torch.py among downloads is not torch.
+
+    Python puts it there by itself (``python -c``), or for an empty entry in ``PYTHONPATH``, which
+    ``export PYTHONPATH=$PYTHONPATH:/some/place`` makes of an unset one.
+    """
+    here = _working_folder()
+    if sys.path[0] in ("", here):
+        del sys.path[0]
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    is_named = here is not None and here in [os.path.abspath(entry) for entry in entries if entry]
+    if len(entries) > 1 and "" in entries and not is_named:
+        sys.path[:] = [place for place in sys.path if place not in ("", here)]
 
 
 def _working_folder() -> str | None:

@@ -11,6 +11,7 @@ from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.evaluation.settings import check_settings
 from textgym.evaluation.setup import TaskChoice, load_model, require_context, with_budgets
 from textgym.registration import registered_ids
+from textgym.training.recovery import advising_on_memory
 from textgym.types import Example, Split
 
 _LOOKS_LIKE_ID = re.compile(r"([\w.]+:)?\w+-v\d+")
@@ -64,6 +65,7 @@ def split_argument(argument: str | None, text: str | None) -> tuple[str, str | N
     return _DEFAULT_ID, argument
 
 
+@advising_on_memory("generate")
 def run_generate(settings: GenerateSettings) -> list[str]:
     """Print ``n`` texts per document."""
     task = with_budgets(settings.choice.make(settings.split), settings.max_prompt_tokens, settings.max_new_tokens)

@@ -89,6 +89,8 @@ def stops_of(stop: Iterable[str]) -> tuple[str, ...]:
     """Return stop strings as a tuple; a single string is refused, as it would be read as its characters."""
     if isinstance(stop, str):
         raise TypeError(f"expected a sequence of stop strings, got the string {stop!r}; write stop=({stop!r},)")
+    if not isinstance(stop, Iterable):
+        raise TypeError(f"expected a sequence of stop strings, got {stop!r}; write stop=() for none")
     stops = tuple(stop)
     if not all(isinstance(item, str) and item for item in stops):
         raise ValueError(f"expected non-empty stop strings, got {stops!r}; remove the empty ones")

@@ -21,6 +21,7 @@ from textgym.files.paths import user_path
 from textgym.models.causal_lm import CausalLM
 from textgym.rewards import reward_name
 from textgym.tasks.base import prompt_text
+from textgym.training.recovery import advising_on_memory
 from textgym.training.run_folder import RunFolder, intervals_as_json
 from textgym.types import Example, RewardFn, Split, Task
 
@@ -185,6 +186,7 @@ class EvaluateSettings:
         check_settings(self, counts=("prompts", "max_prompt_tokens", "max_new_tokens"), not_negative=("temperature",))
 
 
+@advising_on_memory("evaluate")
 def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     """Measure one model, or a model and the one it started from, and write ``summary.json``."""
     start = time.perf_counter()

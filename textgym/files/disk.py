@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,6 +59,45 @@ def replace_text(file: Path, text: str) -> None:
             unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
+    """Write a folder so that a crash at any moment leaves the old one or the new one, never half of one.
+
+    Args:
+        folder: Where it goes; replaced if it exists.
+        fill: Writes everything into the empty folder that it is given.
+
+    Raises:
+        DiskFullError: There is no room; the old folder stays.
+    """
+    with naming_full_disk(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        restore(folder)
+        unfinished, former = aside(folder), retired(folder)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            unfinished.mkdir()
+            fill(unfinished)
+            shutil.rmtree(former, ignore_errors=True)
+            if folder.exists():
+                folder.rename(former)
+            unfinished.rename(folder)
+            sync(folder.parent)
+            shutil.rmtree(former, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            restore(folder)
+            raise
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def append_line(file: Path, line: str) -> None:

@@ -12,8 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from textgym.errors import CheckpointError, MissingExtraError, ModelError
+from textgym.errors import CheckpointError, MissingExtraError, ModelError, is_out_of_memory
 from textgym.hub import ADAPTER_CONFIG, read_adapter_config
+from textgym.models.patterns import require_quick_patterns
 
 _WEIGHTS = "adapter_model.safetensors"
 
@@ -42,18 +43,22 @@ def attach_adapter(network: nn.Module, folder: Path) -> Any:
         PEFT's wrapper around ``network``.
 
     Raises:
-        CheckpointError: Weights of the adapter are missing, damaged, or of another base model.
+        CheckpointError: Weights of the adapter are missing, damaged, or of another base model; or a pattern in its
+            configuration takes for ever.
         MissingExtraError: PEFT is not installed.
         ModelError: It is an adapter of a kind that does not live in layers (prompt and prefix tuning).
     """
     peft = import_peft()
     config = read_config(folder)
+    _require_quick_patterns(folder, network)
     file = folder / _WEIGHTS
     try:
         stored = load_file(file)
         with without_noise():
             wrapper = peft.PeftModel.from_pretrained(network, str(folder), is_trainable=True, config=config)
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
+        if is_out_of_memory(error):
+            raise
         raise CheckpointError(
             f"expected an adapter of {type(network).__name__} in {folder}, got one that does not fit "
             f"({' '.join(str(error).split())[:300]}); check base_model_name_or_path in {ADAPTER_CONFIG}"
@@ -89,11 +94,17 @@ def read_config(folder: Path) -> Any:
     return config
 
 
+def _require_quick_patterns(folder: Path, network: nn.Module) -> None:
+    """PEFT uses many fields of a configuration as regular expressions, keys of ``rank_pattern`` for one."""
+    names = [name for name, _ in network.named_modules()]
+    require_quick_patterns(read_adapter_config(folder), names, str(folder / ADAPTER_CONFIG))
+
+
 def rebuild_adapter(network: nn.Module, folder: Path) -> Any:
     """Put an adapter with new weights, of the configuration in ``folder``, into ``network``; for a checkpoint.
 
     Raises:
-        CheckpointError: PEFT does not understand the configuration.
+        CheckpointError: PEFT does not understand the configuration, or a pattern in it takes for ever.
         ModelError: It is of a kind that does not live in layers, or names code.
     """
     peft = import_peft()
@@ -102,6 +113,7 @@ def rebuild_adapter(network: nn.Module, folder: Path) -> Any:
             f"expected an adapter without megatron_config in {folder}, got one, which names code to import; remove it"
         )
     config = read_config(folder)
+    _require_quick_patterns(folder, network)
     config.inference_mode, config.base_model_name_or_path = False, None  # the base is the checkpoint's own
     with without_noise():
         return peft.get_peft_model(network, config)

@@ -14,15 +14,19 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from textgym.errors import ModelError
+from textgym.files.disk import naming_full_disk
 from textgym.hub import base_of_adapter, is_adapter, resolve_folder
 from textgym.models.activations import fuse_activations
 from textgym.models.adapters import attach_adapter
 from textgym.models.pretrained import quiet, read_pretrained, require_finite_weights
 from textgym.models.probing.findings import configured_context, examine, is_cached, reaching
+from textgym.models.probing.head import rows_of
 from textgym.models.probing.noise import set_mode, switch_off_dropout
+from textgym.models.probing.probe import attempt
 from textgym.models.probing.trunk import Trunk, additive_mask, default_positions
-from textgym.models.proportions import check_folder
+from textgym.models.proportions import check_folder, proportionate
 from textgym.models.trainable import HALVES, TrainableNetwork
+from textgym.security.foreign import read_json
 from textgym.text.tokenizer import Tokenizer
 
 Precision = Literal["fp32", "bf16"]
@@ -140,8 +144,8 @@ class CausalLM(TrainableNetwork):
         """Say that the trunk stays in evaluation mode, if it does."""
         if self.findings.is_never_training:
             warnings.warn(
-                f"{self.findings.architecture} makes noise in training mode that could not be traced to a kind of "
-                "module: it stays in evaluation mode, where gradient checkpointing has no effect",
+                f"{self.findings.architecture} makes noise, or fails, in training mode, which could not be traced to "
+                "a kind of module: it stays in evaluation mode, where gradient checkpointing has no effect",
                 stacklevel=3,
             )
 
@@ -299,10 +303,10 @@ class CausalLM(TrainableNetwork):
 
     def restrict_vocabulary(self, size: int) -> None:
         """Drop the logits of padding rows: keep the first ``size`` ids (the tokenizer's length)."""
-        if size > self.network.get_output_embeddings().weight.shape[0]:
-            rows = self.network.get_output_embeddings().weight.shape[0]
+        kind, rows = min(rows_of(self.network).items(), key=lambda item: item[1])
+        if size > rows:
             raise ModelError(
-                f"expected a model with at least {size} output rows, got {rows}; give it a row for every id of its "
+                f"expected a model with at least {size} {kind} rows, got {rows}; give it a row for every id of its "
                 f"tokenizer with network.resize_token_embeddings({size}) and train those, or use the tokenizer that it "
                 "was trained with"
             )
@@ -327,14 +331,19 @@ class CausalLM(TrainableNetwork):
         self.adapter = wrapper
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write a Hugging Face folder (safetensors, configs, tokenizer); LoRA adapters are merged in a copy."""
+        """Write a Hugging Face folder (safetensors, configs, tokenizer); LoRA adapters are merged in a copy.
+
+        Raises:
+            DiskFullError: There is no room for it.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with quiet(), self.original_config():
-            network = copy.deepcopy(self.adapter).merge_and_unload() if self.adapter is not None else self.network
-            network.save_pretrained(folder)
-        if self._tokenizer is not None:
-            self._tokenizer.save(folder)
+        with naming_full_disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with quiet(), self.original_config():
+                network = copy.deepcopy(self.adapter).merge_and_unload() if self.adapter is not None else self.network
+                network.save_pretrained(folder)
+            if self._tokenizer is not None:
+                self._tokenizer.save(folder)
 
 
 def load_language_model(
@@ -389,6 +398,13 @@ def load_language_model(
 
 
 def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    config = attempt(read_json, folder / "config.json")  # damage is told by who reads it next
+    if isinstance(config, dict) and config.get("is_encoder_decoder") is True:
+        # Transformers would read its decoder alone, if that is stored as one.
+        raise ModelError(
+            f"expected a causal LM in {folder}, got an encoder-decoder ({config.get('model_type')}), which reads its "
+            "prompt from both sides; load a *ForCausalLM"
+        )
     network: PreTrainedModel = read_pretrained(AutoModelForCausalLM, "a causal LM", folder, dtype)
     return network
 
@@ -406,7 +422,8 @@ def _base_of_wrapper(module: nn.Module) -> PreTrainedModel:
 
 def _lost_dtype(folder: Path, dtype: torch.dtype) -> torch.dtype | None:
     """The half precision that a folder's configuration names, if weights are held in another type."""
-    named = AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
+    with proportionate(folder):
+        named = AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
     return named if named in HALVES and named != dtype else None
 
 

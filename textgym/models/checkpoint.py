@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from textgym.errors import CheckpointError, ModelError, TextGymError, is_out_of_memory
-from textgym.files.disk import aside, naming_full_disk, restore, retired
+from textgym.files.disk import replace_folder, restore, sync
 from textgym.security.foreign import LARGEST_STATE, read_object
 
 _Loaded = TypeVar("_Loaded")
@@ -93,24 +93,7 @@ def write_checkpoint(
     """
     infinite = _check_finite(tensors.items(), may_be_infinite, "to save")
     record = {**record, "infinite": infinite} if infinite else record
-    with naming_full_disk(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        restore(folder)
-        unfinished, former = aside(folder), retired(folder)
-        shutil.rmtree(unfinished, ignore_errors=True)
-        try:
-            unfinished.mkdir()
-            _fill(unfinished, tensors, record, extra)
-            shutil.rmtree(former, ignore_errors=True)
-            if folder.exists():
-                folder.rename(former)
-            unfinished.rename(folder)
-            _sync(folder.parent)
-            shutil.rmtree(former, ignore_errors=True)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            restore(folder)
-            raise
+    replace_folder(folder, lambda unfinished: _fill(unfinished, tensors, record, extra))
 
 
 def _fill(
@@ -128,7 +111,7 @@ def _fill(
     manifest = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     for path in (*files, folder / _MANIFEST, folder):
-        _sync(path)
+        sync(path)
 
 
 def _check_finite(tensors: Iterable[tuple[str, Tensor]], may_be_infinite: Collection[str], what: str) -> list[str]:
@@ -168,26 +151,35 @@ def read_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[st
     Raises:
         CheckpointError: If something is missing, changed, or of another kind.
     """
-    verify_checkpoint(folder)
-    record = _read_record(folder)
+    record = _verify_files(folder)
     if record.get("kind") != kind:
         raise CheckpointError(
             f"expected a checkpoint of {kind} in {folder}, got {record.get('kind')!r}; choose another folder"
         )
     try:
-        return load_file(folder / _TENSORS), record
+        tensors = load_file(folder / _TENSORS)
     except SafetensorError as error:
         raise CheckpointError(
             f"expected tensors in {folder / _TENSORS}, got a file that cannot be read: {error}"
         ) from error
+    _check_finite(tensors.items(), _may_be_infinite(record), f"in {folder}")
+    return tensors, record
 
 
 def verify_checkpoint(folder: Path) -> None:
     """Compare every file of a checkpoint with its manifest, and see that its numbers are numbers.
 
+    :func:`read_checkpoint` does so too; this is for those who do not want to read it.
+
     Raises:
         CheckpointError: Naming the first file that is missing or changed, or the first tensor that is not finite.
     """
+    record = _verify_files(folder)
+    _check_finite(_read_tensors(folder), _may_be_infinite(record), f"in {folder}")
+
+
+def _verify_files(folder: Path) -> dict[str, Any]:
+    """Compare every file with the manifest, and return the record."""
     restore(folder)
     try:
         manifest = read_object(folder / _MANIFEST)
@@ -205,8 +197,12 @@ def verify_checkpoint(folder: Path) -> None:
             raise CheckpointError(f"expected {name} in checkpoint {folder}, got no such file; use an older checkpoint")
         if _digest(path) != digest:
             raise CheckpointError(f"expected {path} as it was written, got another content; use an older checkpoint")
-    infinite = _read_record(folder).get("infinite", [])
-    _check_finite(_read_tensors(folder), infinite if isinstance(infinite, list) else [], f"in {folder}")
+    return _read_record(folder)
+
+
+def _may_be_infinite(record: Mapping[str, Any]) -> Collection[str]:
+    names = record.get("infinite", [])
+    return names if isinstance(names, list) else []
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
@@ -235,13 +231,13 @@ def load_newest(folder: Path, load: Callable[[Path], _Loaded]) -> Newest[_Loaded
 
     Args:
         folder: Holds checkpoints.
-        load: Loads one. Where it cannot make sense of one (an entry is missing or of a wrong type), the next older one
-            is tried; what it did before that must be undone by its next call.
+        load: Loads one, verifying it as :func:`read_checkpoint` does. Where it cannot make sense of one (an entry is
+            missing or of a wrong type), the next older one is tried; what it did before that must be undone by its next
+            call.
     """
     problems: list[str] = []
     for candidate in _candidates(folder):
         try:
-            verify_checkpoint(candidate)
             return Newest(load(candidate), candidate, problems)
         except CheckpointError as error:
             problems.append(str(error))
@@ -268,7 +264,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     Returns:
         The checkpoint (``None`` if there is none), and what was wrong with the newer ones.
     """
-    found = load_newest(folder, lambda path: path)
+    found = load_newest(folder, verify_checkpoint)
     return found.folder, found.problems
 
 
@@ -283,11 +279,3 @@ def _candidates(folder: Path) -> list[Path]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.utils import logging as hf_logging
 
-from textgym.errors import CheckpointError, MissingExtraError, ModelError, TextGymError
+from textgym.errors import CheckpointError, MissingExtraError, ModelError, TextGymError, is_out_of_memory
 from textgym.models.proportions import proportionate
 
 _PIP = re.compile(r"pip install\s+(?:(?:-U|--upgrade)\s+)?[`'\"]?([A-Za-z0-9][\w.\-\[\]]*)")
@@ -49,11 +49,15 @@ def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype
     except TextGymError:
         raise
     except (OSError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         raise CheckpointError(
             f"expected safetensors weights in {folder}, got none that can be read ({error}); "
             "pickled weights are not opened, because they can execute code: convert them"
         ) from error
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         raise CheckpointError(
             f"expected the weights that the configuration in {folder} describes, got others ({error}); fetch it again"
         ) from error

@@ -50,6 +50,8 @@ def proportionate(folder: Path, weights: Path | None = None) -> Iterator[None]:
             yield
     except (TextGymError, OSError, SafetensorError, RuntimeError, ValueError, KeyError, ImportError):
         raise
+    except MemoryError:
+        raise
     except Exception as error:  # a configuration is data of others, and its mistakes end up anywhere in transformers
         raise ModelError(
             f"expected a configuration in {folder} that describes a model, got one that transformers stumbles over "

@@ -20,7 +20,12 @@ def integer(value: object) -> bool:
 
 
 def number(value: object) -> bool:
-    """Any number."""
+    """Any number, and infinity, which is no limit; NaN is none."""
+    return measured(value) and value == value
+
+
+def measured(value: object) -> bool:
+    """Any number, or NaN, where nothing could be measured."""
     return integer(value) or isinstance(value, float)
 
 

@@ -68,15 +68,16 @@ def score(
         RewardError: Not ``n`` numbers, or one of them is not finite.
     """
     label = name or reward_name(reward)
+    given = list(prompts), list(responses), list(examples)  # its own: what it does to them is nobody else's concern
     if isinstance(reward, RewardWithParts):
-        scores = reward.score(prompts, responses, examples)
+        scores = reward.score(*given)
         if not isinstance(scores, Scores):
             raise RewardError(
                 f"expected Scores(total, parts) from score() of the reward {label!r}, got {type(scores).__name__}; "
                 "return that, or leave out bind() and score(), which make a reward one with parts"
             )
     else:
-        values = as_scores(reward(prompts, responses, examples), label, responses)
+        values = as_scores(reward(*given), label, responses)
         scores = Scores(values, {label: values})
     check_scores(label, scores.total, responses)
     for part, values in scores.parts.items():

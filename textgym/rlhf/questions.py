@@ -27,6 +27,7 @@ from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words
 from textgym.rlhf.feedback import asked_since, asked_so_far, existing
 from textgym.tasks.base import prompt_text
+from textgym.training.recovery import advising_on_memory
 from textgym.types import Episode, Example, FloatArray, Split, Task, episodes_of
 
 _RESPONSES: Mapping[Mode, int] = {"compare": 2, "rank": 4, "rate": 1, "edit": 1, "natural": 4}
@@ -86,6 +87,7 @@ class SampleSettings:
         return _RESPONSES[self.mode] if self.responses is None else self.responses
 
 
+@advising_on_memory("feedback sample")
 def run_sample(settings: SampleSettings) -> list[Question]:
     """Sample texts and put the questions into the project."""
     task = with_budgets(settings.choice.make(settings.split), settings.max_prompt_tokens, settings.max_new_tokens)

@@ -6,17 +6,17 @@ gets the same simulated answers as one that was left alone.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from textgym.errors import DataError
+from textgym.errors import DataError, NoCheckpointError
 from textgym.evaluation.evaluate import Evaluation, Exam, read_texts, write_texts
 from textgym.evaluation.measures import Measures, judge
 from textgym.evaluation.settings import SEEDS, check_settings
@@ -24,7 +24,6 @@ from textgym.evaluation.setup import TaskChoice, load_model
 from textgym.feedback import FeedbackStore, Habits, Panel, SimulatedPerson, reward_scorer, simulated_people, win_rates
 from textgym.feedback.types import Annotator, Question
 from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
-from textgym.models.checkpoint import newest_checkpoint
 from textgym.models.device import release_memory
 from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_reward, select_pairs
 from textgym.rewards import resolve_reward
@@ -356,10 +355,11 @@ def train(round_: Round) -> None:
 
 def _begin_or_resume(round_: Round) -> Training:
     folder = round_.folder
-    if "train" in folder.config() and newest_checkpoint(folder.checkpoints)[0] is not None:
-        return resume(folder, accept_changed_data=round_.loop.accept_changed_data)
+    if "train" in folder.config() and any(folder.checkpoints.glob("step-*")):
+        with contextlib.suppress(NoCheckpointError):  # what is wrong with each of them is told
+            return resume(folder, accept_changed_data=round_.loop.accept_changed_data)
     folder.truncate_logs(-1)  # of a beginning that came to nothing
-    return begin(train_settings(round_), folder)
+    return begin(train_settings(round_), folder, accept_changed_data=round_.loop.accept_changed_data)
 
 
 def train_settings(round_: Round) -> TrainSettings:
@@ -442,7 +442,7 @@ def _result(loop: Loop, number: int) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------- files
-@contextmanager
+@contextlib.contextmanager
 def _timed(round_: Round, step: str) -> Iterator[None]:
     """Add the seconds of the block to those of a step, also if it is interrupted."""
     start = time.perf_counter()

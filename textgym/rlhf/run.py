@@ -24,7 +24,14 @@ from textgym.plots import plot_rounds
 from textgym.rlhf.feedback import require_page, user_name
 from textgym.rlhf.rounds import Loop, RlhfSettings, Round, play, results, simulated_panel
 from textgym.training.interrupts import signals_as_interrupts
-from textgym.training.recovery import advising, check_data, describe_splits, resuming, say_other_versions
+from textgym.training.recovery import (
+    advising,
+    advising_on_memory,
+    check_data,
+    describe_splits,
+    resuming,
+    say_other_versions,
+)
 from textgym.training.reward import annotator_of
 from textgym.training.run_folder import RunFolder
 from textgym.training.tolerance import Tolerance
@@ -35,6 +42,7 @@ _BEGINNINGS = ("feedback.db", "feedback.db-wal", "feedback.db-shm")
 _COLUMNS = ("round", "labels", "held-out\naccuracy", "reward", "gold", "win rate", "KL", "seconds")
 
 
+@advising_on_memory(_COMMAND)
 def run_rlhf(settings: RlhfSettings) -> RunFolder:
     """Run all rounds into one folder."""
     with signals_as_interrupts():

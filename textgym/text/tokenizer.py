@@ -288,15 +288,26 @@ class Tokenizer:
             source = named.get("default")
         if not isinstance(source, str):
             return None
-        extra = self._config.get("extra_special_tokens")
-        names = dict.fromkeys((*_SPECIAL, *(extra if isinstance(extra, dict) else ())))
+        others = (name for name in self._named_tokens if name.endswith("_token") or name in self._own_tokens)
+        names = dict.fromkeys((*_SPECIAL, *others))
         return ChatTemplate(source, {name: text for name in names if (text := self._token_text(name))})
+
+    @cached_property
+    def _own_tokens(self) -> dict[str, Any]:
+        """Tokens with names that models give themselves."""
+        groups = (self._config.get(name) for name in ("model_specific_special_tokens", "extra_special_tokens"))
+        return {name: token for group in groups if isinstance(group, dict) for name, token in group.items()}
+
+    @cached_property
+    def _named_tokens(self) -> dict[str, Any]:
+        """What the files of the tokenizer say about tokens, and whatever else, by name."""
+        return (
+            self._special_tokens_map | {name: value for name, value in self._config.items() if value} | self._own_tokens
+        )
 
     def _token_text(self, key: str) -> str:
         """Return a special token's text as ``tokenizer_config.json`` gives it (a string or a dict), else ``""``."""
-        extra = self._config.get("extra_special_tokens")
-        named = self._config | (extra if isinstance(extra, dict) else {})
-        value = named.get(key) or self._special_tokens_map.get(key)
+        value = self._named_tokens.get(key)
         value = value.get("content") if isinstance(value, dict) else value
         return value if isinstance(value, str) else ""
 
@@ -346,6 +357,11 @@ def _load_slow(folder: Path) -> tokenizers.Tokenizer:
     backend = getattr(converted, "backend_tokenizer", None)
     if not isinstance(backend, tokenizers.Tokenizer):
         raise _no_tokenizer(folder, f"{type(converted).__name__} has no fast form")
+    added = backend.get_added_tokens_decoder()
+    pieces = [piece for piece, id_ in backend.get_vocab(with_added_tokens=False).items() if id_ not in added]
+    if not any(letter.isalnum() for piece in pieces for letter in piece):
+        # Transformers makes one up where files are missing.
+        raise _no_tokenizer(folder, "there are no tokens that letters could be made of")
     return backend
 
 

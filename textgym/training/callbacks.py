@@ -11,7 +11,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from textgym import console
-from textgym.agents.common.on_policy_state import Snapshot, save_ppo, take_snapshot
+from textgym.agents.common.on_policy_state import Snapshot, save_ppo, take_snapshot, with_weights
 from textgym.agents.ppo import PPO
 from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.training.interrupts import StopRequest
@@ -86,13 +86,13 @@ class RunCallback(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         """Between iterations: the weights are updated, and nothing new is sampled."""
+        self._snapshot = take_snapshot(self.model)
         self.flush()
         if self._iterations and self._iterations % self._save_every == 0:
             self.save_checkpoint()
         if self._request.wanted:
             self.save_checkpoint()
             raise StopTraining
-        self._snapshot = take_snapshot(self.model)
 
     def _on_step(self) -> bool:
         self._show(self._rollout_share * self.training_env.num_envs)
@@ -101,7 +101,15 @@ class RunCallback(BaseCallback):
     def _on_rollout_end(self) -> None:
         """Keep the record of times: the agent begins a new one with the next rollout, before this one is read."""
         self._times = self.model.seconds
-        self._snapshot = None  # from here on weights change
+        if self._snapshot is not None:  # from here on weights change
+            self._snapshot = with_weights(self.model, self._snapshot)
+
+    def finish(self) -> None:
+        """Write what is left to write after the last iteration, and a checkpoint."""
+        self._snapshot = take_snapshot(self.model)
+        self.flush()
+        self.write_samples()
+        self.save_checkpoint()
 
     def flush(self) -> None:
         """Write the records of iterations that ended since the last call, and samples if they are due.
@@ -153,9 +161,10 @@ class RunCallback(BaseCallback):
         self._save(self.model.num_timesteps, None)
 
     def rescue(self) -> None:
-        """Save the last whole iteration after an error in the rollout that followed it.
+        """Save the last whole iteration after an error in whatever followed it.
 
-        An error in an update leaves nothing to save: some of its steps are made, the others are not.
+        Raises:
+            CheckpointError: It cannot be saved, as after the first step of an update of a large model.
         """
         if self._snapshot is not None and self._snapshot.record["counters"]["num_timesteps"] > 0:
             self._save(self._snapshot.record["counters"]["num_timesteps"], self._snapshot)

@@ -15,10 +15,22 @@ from textgym.training.run_folder import RunFolder, versions
 from textgym.types import Task
 
 ACCEPT = "--accept-changed-data"
-_MEMORY = (
-    "Memory ran out. Lower --micro-batch-size (tokens of a forward and backward pass), --n-envs, --batch-size or "
-    "--max-prompt-tokens, train adapters only (--lora-rank), or take a smaller model."
-)
+_MEMORY = {
+    "train": (
+        "--micro-batch-size (tokens of a forward and backward pass), --n-envs, --batch-size or --max-prompt-tokens, "
+        "train adapters only (--lora-rank)"
+    ),
+    "sft": "--batch-size or --max-prompt-tokens",
+    "reward fit": (
+        "--batch-size, --members or --max-prompt-tokens, train adapters only (--lora-rank), or a linear head on frozen "
+        "texts (--embeddings)"
+    ),
+    "rlhf": "--n-envs, --members or --max-prompt-tokens, or fit a linear head on frozen texts (--embeddings)",
+    "evaluate": "--max-prompt-tokens or --max-new-tokens",
+    "generate": "--max-prompt-tokens or --max-new-tokens",
+    "feedback sample": "--max-prompt-tokens or --max-new-tokens",
+}
+"""What takes memory, by command: options that it has."""
 
 
 @contextmanager
@@ -99,12 +111,12 @@ def say_other_versions(run: RunFolder) -> None:
 
 
 @contextmanager
-def advising_on_memory() -> Iterator[None]:
-    """Tell a user for whom memory runs out, before there is a run, what to lower."""
+def advising_on_memory(command: str) -> Iterator[None]:
+    """Tell a user for whom memory runs out, where there is no run (yet), what to lower."""
     try:
         yield
     except Exception as error:
-        _add_memory_note(error)
+        _add_memory_note(error, command)
         raise
 
 
@@ -147,7 +159,7 @@ def _add_notes(error: Exception, run: RunFolder, command: str, can_go_on: bool |
 
     Nobody is urged to consent, or to go on with a folder that is the wrong one.
     """
-    _add_memory_note(error)
+    _add_memory_note(error, command)
     notes: list[Any] = getattr(error, "__notes__", [])
     if isinstance(error, ConsentError | RunFolderError):
         return
@@ -155,6 +167,7 @@ def _add_notes(error: Exception, run: RunFolder, command: str, can_go_on: bool |
         error.add_note(f"What was done is saved. Once it is mended, go on with: {how_to_resume(run, command)}")
 
 
-def _add_memory_note(error: Exception) -> None:
-    if is_out_of_memory(error) and _MEMORY not in getattr(error, "__notes__", []):
-        error.add_note(_MEMORY)
+def _add_memory_note(error: Exception, command: str) -> None:
+    told = any(str(note).startswith("Memory ran out") for note in getattr(error, "__notes__", []))
+    if is_out_of_memory(error) and not told:
+        error.add_note(f"Memory ran out. Lower {_MEMORY[command]}, or take a smaller model.")

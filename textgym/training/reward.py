@@ -49,11 +49,19 @@ from textgym.rewards import NAMED_REWARDS
 from textgym.security.consent import load_attribute
 from textgym.tasks.base import prompt_text
 from textgym.training.interrupts import Terminated, signal_of, signals_as_interrupts, stop_on_request
-from textgym.training.recovery import advising, check_data, describe_splits, resuming, say_other_versions
+from textgym.training.recovery import (
+    advising,
+    advising_on_memory,
+    check_data,
+    describe_splits,
+    resuming,
+    say_other_versions,
+)
 from textgym.training.reward_report import draw_report, report_as_json, show_details, show_report
 from textgym.training.reward_settings import NOISE, AnnotatorName, RewardSettings
 from textgym.training.run_folder import RunFolder
 from textgym.training.step_checkpoints import StepCheckpoints
+from textgym.training.tolerance import Tolerance
 from textgym.types import Episode, Example, Task, episodes_of
 
 __all__ = [
@@ -74,6 +82,7 @@ __all__ = [
 RECORDS = "feedback.jsonl"
 """File of a run that holds what its reward model was fitted to."""
 _BEGINNINGS = ("checkpoints", "reward_report.png", "reward_loss.png")
+_PLOT_IS_MISSING = "the reward model is not affected"
 _REFERENCES = 512
 _MIX = (0.55, 0.15, 0.15, 0.15)  # second text of a pair: a sample, the reference, another's reference, the first words
 _MAX_LENGTH = 512
@@ -92,6 +101,7 @@ class _FitReporter:
         self.ticker.advance(1, note=f"loss {np.mean(self.losses[-20:]):.3f}")
 
 
+@advising_on_memory("reward fit")
 def run_reward_fit(settings: RewardSettings) -> RunFolder:
     """Collect or read feedback, fit a reward model, and write it to ``RUN/reward``."""
     with signals_as_interrupts():
@@ -164,7 +174,8 @@ def _fit(
     if settings.learning_curve:
         curve = _measure_curve(settings, task, model, records, checkpoints.part("curve"))
     report = fit_reward(run, settings, task, model, records, checkpoints.part("fit"))
-    draw_report(run.path / "reward_report.png", report, curve)
+    with Tolerance().of("a plot", _PLOT_IS_MISSING):
+        draw_report(run.path / "reward_report.png", report, curve)
     show_report(report)
     show_details(report, curve)
     seconds = {"fit": report.seconds, "total": time.perf_counter() - start}
@@ -299,7 +310,8 @@ def fit_reward(
     reward.normalise([text.prompt for text in texts], [text.response for text in texts])
     reward.save(run.reward)
     if len(report.losses) > 1:
-        plot_loss(run.path / "reward_loss.png", report.losses, "negative log-likelihood of an answer, nats")
+        with Tolerance().of("a plot", _PLOT_IS_MISSING):
+            plot_loss(run.path / "reward_loss.png", report.losses, "negative log-likelihood of an answer, nats")
     return report
 
 

@@ -123,7 +123,7 @@ class _Tuning:
 
 def run_sft(settings: SftSettings) -> RunFolder:
     """Fine-tune, with measures before and after on a held-out split."""
-    with signals_as_interrupts(), advising_on_memory():
+    with signals_as_interrupts(), advising_on_memory("sft"):
         tuning = _begin(located(settings), None)
         with tuning.run:
             _announce(tuning)

@@ -10,6 +10,7 @@ from stable_baselines3.common import utils
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from textgym import console
+from textgym.errors import is_out_of_memory
 
 
 class Tolerance:
@@ -28,9 +29,9 @@ class Tolerance:
         """
         try:
             yield
-        except MemoryError:
-            raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             if what not in self._told:
                 self._told.add(what)
                 reason = str(error) or type(error).__name__

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from textgym import console
 from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.ppo import PPO
-from textgym.errors import CheckpointError
+from textgym.errors import CheckpointError, NoCheckpointError
 from textgym.evaluation.evaluate import (
     Evaluation,
     Exam,
@@ -87,7 +87,7 @@ class Training:
 
 def run_train(settings: TrainSettings) -> RunFolder:
     """Train from the start."""
-    with signals_as_interrupts(), advising_on_memory():
+    with signals_as_interrupts(), advising_on_memory("train"):
         training = begin(located(settings), None)
         with training.run:
             announce(training)
@@ -113,12 +113,14 @@ def run_resume(path: str, consent: Collection[str] = (), *, accept_changed_data:
     return run
 
 
-def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
+def begin(settings: TrainSettings, run: RunFolder | None, *, accept_changed_data: bool = False) -> Training:
     """Build environment and agent; the folder is made last, so that mistakes leave none behind.
 
     Args:
         settings: What to do.
-        run: The folder, if there is one already; the caller holds its lock.
+        run: The folder, if there is one already; the caller holds its lock. What was measured there before training
+            stays, which is why its data is compared.
+        accept_changed_data: As for :func:`resume`.
     """
     env = _make_env(settings)
     agent = PPO(
@@ -155,6 +157,7 @@ def begin(settings: TrainSettings, run: RunFolder | None) -> Training:
     splits = describe_splits((_core(env, "task"), sheet.task, exam.task))
     if run is None:
         run = RunFolder.create(settings.out, "train", asdict(settings), _BEGINNINGS)
+    check_data(run.config().get("splits"), splits, _core(env, "task").dataset.name, accept_changed_data)
     run.write_config({**run.config(), "train": asdict(settings), "splits": splits})
     agent.tensorboard_log = str(run.tensorboard)
     return Training(run, settings, agent, exam, sheet)
@@ -173,13 +176,13 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
     Raises:
         ConsentError: Its settings name a module that is not among them.
         RunFolderError: The folder is no training run.
-        CheckpointError: There are checkpoints, and none is whole.
+        CheckpointError: Its settings are no settings; there are checkpoints, and none is whole (``NoCheckpointError``).
         DataError: The data has changed.
     """
     settings = _settings_of(run, consent)
     say_other_versions(run)
     if not any(run.checkpoints.glob("step-*")):
-        return _begin_again(run, settings)
+        return _begin_again(run, settings, accept_changed_data)
     env = _make_env(settings)
     exam = _make_exam(settings, env)
     sheet = _make_sheet(settings, exam)
@@ -208,24 +211,26 @@ def _settings_of(run: RunFolder, consent: Collection[str]) -> TrainSettings:
         ) from error
 
 
-def _begin_again(run: RunFolder, settings: TrainSettings) -> Training:
+def _begin_again(run: RunFolder, settings: TrainSettings, accept_changed_data: bool) -> Training:
     console.say(f"{run.shown} has no checkpoint yet: it begins again.")
     run.truncate_logs(-1)
-    return begin(settings, run)
+    return begin(settings, run, accept_changed_data=accept_changed_data)
 
 
 def _load_newest(run: RunFolder, env: VecEnv, settings: TrainSettings) -> tuple[PPO, Path]:
     """Load the newest checkpoint that can be used, and say which ones cannot.
 
     Raises:
-        CheckpointError: None can.
+        NoCheckpointError: None can.
     """
     load = partial(PPO.load, env=env, device=pick_device(settings.device))
     agent, folder, problems = load_newest(run.checkpoints, load)
     for problem in problems:
         console.warn(f"skipped a damaged checkpoint: {problem}")
     if agent is None or folder is None:
-        raise CheckpointError(f"expected a checkpoint in {str(run.checkpoints)!r}, got none that is whole; start anew")
+        raise NoCheckpointError(
+            f"expected a checkpoint in {str(run.checkpoints)!r}, got none that is whole; start anew"
+        )
     return agent, folder
 
 
@@ -298,7 +303,7 @@ def measure_before(training: Training) -> Evaluation:
 def learn(training: Training) -> None:
     """Run what is left of the training; checkpoints are made on the way.
 
-    After an error in a rollout, as of a reward, the last whole iteration is saved. Errors of logs stop nothing.
+    After an error, as of a reward, the last whole iteration is saved. Errors of logs stop nothing.
 
     Raises:
         RunInterrupted: The user stopped it.
@@ -316,6 +321,7 @@ def learn(training: Training) -> None:
         try:
             if left > 0:
                 agent.learn(left, reset_num_timesteps=not training.resumed, callback=callback)
+            callback.finish()
         except StopTraining:
             _write_pictures(training, None, None)
             raise RunInterrupted(_advice(training.run), signal_of(request)) from None
@@ -323,9 +329,6 @@ def learn(training: Training) -> None:
             with tolerance.of("a checkpoint of the last whole iteration", _UNRESCUED):
                 callback.rescue()
             raise
-        callback.flush()
-        callback.write_samples()
-        callback.save_checkpoint()
     agent.policy.save_pretrained(training.run.model)
     if request.wanted:
         raise RunInterrupted(_advice(training.run), signal_of(request))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from textgym.agents.common.causal_lm_policy import Critic
+from textgym.agents.common.losses import require_adaptable
 from textgym.evaluation.settings import check_settings
 from textgym.evaluation.setup import TaskChoice, settings_from_json
 from textgym.models.causal_lm import Precision
@@ -74,6 +75,7 @@ class TrainSettings:
             positive=("learning_rate", "kl_target", "temperature", "reward_timeout"),
             not_negative=("kl_coef", "gae_lambda", "vf_coef"),
         )
+        require_adaptable(self.kl_coef, self.kl_target)
         if self.n_envs > _MOST_ENVS:
             raise ValueError(f"expected n_envs of at most {_MOST_ENVS:,}, got {self.n_envs}; lower it")
         if self.gae_lambda > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import stable_baselines3
 import torch
+from stable_baselines3.common.distributions import kl_divergence
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.episode_batch import EpisodeBatch
@@ -20,6 +22,26 @@ from textgym.errors import ModelError
 from textgym.models.causal_lm import CausalLM
 
 FEW_TOKENS = tuple(range(20, 377))
+
+
+class ByDistribution(stable_baselines3.PPO):
+    """Updates through ``get_distribution``, as trust-region policy optimization (sb3-contrib) does."""
+
+    def train(self) -> None:
+        self.policy.set_training_mode(True)
+        for data in self.rollout_buffer.get(batch_size=None):
+            actions = data.actions.long().flatten()
+            with torch.no_grad():
+                old = copy.copy(self.policy.get_distribution(data.observations))
+            new = self.policy.get_distribution(data.observations)
+            ratio = (new.log_prob(actions) - data.old_log_prob).exp()
+            loss = kl_divergence(old, new).mean() - (data.advantages * ratio).mean()
+            self.policy.optimizer.zero_grad()
+            loss.backward()
+            self.policy.optimizer.step()
+            self._n_updates += 1
+
+
 LEARNERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "own": (PPO, {"batch_size": 16, "n_epochs": 1}),
     "own, recomputed": (PPO, {"batch_size": 16, "n_epochs": 1, "recompute_log_probs": True}),
@@ -29,6 +51,7 @@ LEARNERS: dict[str, tuple[Any, dict[str, Any]]] = {
         {"batch_size": 11, "n_epochs": 1, "rollout_buffer_class": EpisodeRolloutBuffer},
     ),
     "A2C": (stable_baselines3.A2C, {}),
+    "by distribution": (ByDistribution, {"batch_size": 44}),
 }
 
 
@@ -190,6 +213,23 @@ def test_texts_are_found_by_ids_and_action(make_network: Any) -> None:
     again.compare(other, torch.tensor([2, 1]), torch.tensor([-2.0, -1.0]))  # equal
     again.remember(TextBatch(ids, lengths), torch.tensor([1, 2]), torch.tensor([-1.0, -2.0]))
     again.compare(other, torch.tensor([2, 1]), torch.tensor([-9.0, -9.0]))  # an update later: other weights
+
+
+def test_distributions_are_looked_up_by_text(make_network: Any) -> None:
+    model = CausalLM(make_network())
+    texts = TextBatch(torch.tensor([[5, 6, 7], [5, 6, 9]]), torch.tensor([3, 2]))  # the last 9 is padding
+    batch = TextBatch(torch.tensor([[8, 8, 8], [5, 6, 0], [5, 6, 7]]), torch.tensor([3, 2, 3]))
+    # softmax of (0, ln 2, ln 4, 0) is (1, 2, 4, 1) / 8
+    logits = torch.tensor([0.0, 2.0, 4.0, 1.0]).clamp(min=1.0).log().repeat(3, 1)
+    for before, is_right in (([2 / 8, 4 / 8], True), ([2 / 8, 3 / 8], False)):
+        first = FirstRatio(model)
+        first.remember(texts, torch.tensor([1, 2]), torch.tensor(before).log())
+        if is_right:
+            first.compare_all(batch, logits)
+            assert first._is_done
+        else:
+            with pytest.raises(ModelError, match=RATIO):
+                first.compare_all(batch, logits)
 
 
 def test_weights_that_changed_since_the_rollout_are_no_mistake(make_network: Any) -> None:

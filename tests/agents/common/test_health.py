@@ -11,6 +11,8 @@ import pytest
 import stable_baselines3
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from textgym.agents.common.health import Watch, clip_gradients, concerns, refuse_bad_steps, require_finite
 from textgym.agents.ppo import PPO
@@ -76,6 +78,30 @@ def test_ppo_stops_before_the_weights_take_a_bad_gradient(make_agent: Any, tmp_p
     assert count[0] == 2 * steps
     assert same(weights(agent.policy), seen[-1])
     assert all(bool(torch.isfinite(tensor).all()) for tensor in seen[-1].values())
+
+
+class NormCounter(TorchDispatchMode):
+    """Counts the elements of which norms are computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in ("_foreach_norm", "linalg_vector_norm", "norm"):
+            self.elements += sum(tensor.numel() for tensor in tree_leaves(args) if isinstance(tensor, torch.Tensor))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_of_ppo_computes_the_norm_once(make_agent: Any) -> None:
+    agent: PPO = make_agent(n_epochs=1)
+    agent.learn(4 * 11)
+    gradients = [parameter.grad for parameter in agent.policy.parameters() if parameter.grad is not None]
+    steps = len(list(agent.rollout_buffer.minibatches(agent.batch_size)))
+    with NormCounter() as counter:
+        agent.train()
+    once = sum(gradient.numel() for gradient in gradients)
+    assert steps * once <= counter.elements <= steps * (once + len(gradients))  # and the norm of the norms
 
 
 @pytest.mark.parametrize("algorithm", [stable_baselines3.PPO, stable_baselines3.A2C])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from textgym.errors import ModelError
-from textgym.models.causal_lm import CausalLM
+from textgym.errors import CheckpointError, ModelError
+from textgym.models.causal_lm import CausalLM, load_language_model
 from textgym.models.decoding.generation import generate
 from textgym.models.decoding.prefix_cache import PrefixCache
+from textgym.models.probing import probe
 from textgym.models.probing.findings import narrow_probe
 from textgym.models.probing.head import LogitForm, fit_form
+from textgym.models.probing.narrow import narrow_copy
 from textgym.models.probing.trunk import Trunk
 
 Oracle = Callable[[Any, Sequence[int]], Tensor]
@@ -170,6 +173,16 @@ def test_an_encoder_decoder_that_wants_two_texts_is_refused() -> None:
         CausalLM(network_of("T5", "AutoModelForSeq2SeqLM", **settings))
 
 
+@pytest.mark.parametrize("kind", ["Bart", "MBart"])
+def test_folders_of_encoder_decoders_are_refused_and_those_of_decoders_alone_are_not(kind: str, tmp_path: Path) -> None:
+    network_of(kind, "AutoModelForSeq2SeqLM", **_TRANSLATOR).save_pretrained(tmp_path / "whole")
+    with pytest.raises(ModelError, match=rf"an encoder-decoder \({kind.lower()}\), .* load a \*ForCausalLM"):
+        load_language_model(tmp_path / "whole")
+    network_of(kind, **_TRANSLATOR).save_pretrained(tmp_path / "decoder")
+    with pytest.raises(CheckpointError, match="expected a tokenizer"):  # all else is right
+        load_language_model(tmp_path / "decoder")
+
+
 # ------------------------------------------------------------------ windows and chunks
 
 
@@ -250,6 +263,16 @@ def test_the_narrow_copy_of_a_large_model_is_small() -> None:
     assert narrow_probe(Trunk(trunk, config)) is probe
 
 
+def test_the_narrow_copy_of_a_model_without_an_inner_width_has_a_small_one() -> None:
+    config = transformers.GPT2Config()
+    with torch.device("meta"):
+        trunk = transformers.GPT2Model(config)
+    copied = narrow_copy(Trunk(trunk, config))
+    assert isinstance(copied, tuple)
+    assert copied[0].module.h[0].mlp.c_fc.weight.shape == (128, 64)
+    assert config.n_inner is None
+
+
 # ------------------------------------------------------------------ cost
 
 
@@ -264,6 +287,23 @@ def test_a_model_reads_few_tokens_when_it_is_loaded(kind: str, make_network: Any
     assert read == []
 
 
+def test_an_argument_that_takes_no_cache_is_tried_once(make_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    decode = probe._decode
+
+    def noting(trunk: Trunk, *arguments: Any, **named: Any) -> Any:
+        tried.append(str(trunk.arguments.cache))
+        return decode(trunk, *arguments, **named)
+
+    monkeypatch.setattr(probe, "_decode", noting)
+    monkeypatch.setattr(probe, "CACHE_NAMES", ("another", *probe.CACHE_NAMES))
+    model = CausalLM(make_network("llama", hidden_size=48))  # of which there is no narrow copy yet
+    model.require_context(100)
+    assert model.is_cacheable
+    assert tried.count("another") == 1
+    assert tried.count(str(model.findings.arguments.cache)) == 3  # 64 tokens, the model itself, 100 tokens
+
+
 def test_loading_changes_no_state_of_random_generators(make_network: Any) -> None:
     network = make_network("llama")
     torch.manual_seed(3)
@@ -274,6 +314,14 @@ def test_loading_changes_no_state_of_random_generators(make_network: Any) -> Non
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == random.getstate()
     assert before[2] == np.random.get_state()[1].tolist()
+
+
+def test_a_model_that_is_loaded_in_inference_mode_generates(make_network: Any) -> None:
+    expected = generate(CausalLM(make_network("llama")), [[5, 6]], max_new_tokens=4, eos_ids=[], temperature=0)
+    with torch.inference_mode():
+        model = CausalLM(make_network("llama"))
+        assert model.is_cacheable
+        assert generate(model, [[5, 6]], max_new_tokens=4, eos_ids=[], temperature=0) == expected
 
 
 def test_loading_leaves_modes_and_weights_as_they_are(make_network: Any) -> None:

@@ -11,6 +11,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from textgym.errors import ModelError
 from textgym.models.causal_lm import CausalLM
 from textgym.models.probing.findings import narrow_probe
 from textgym.models.probing.trunk import Trunk
@@ -123,6 +124,78 @@ def test_a_module_of_ones_own_is_silenced() -> None:
     assert network.transformer.h[1].training
 
 
+class Particular(nn.Module):
+    """Takes texts of a multiple of eight tokens only, when it trains."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, states: Tensor) -> Tensor:
+        if self.training and states.shape[1] % 8:
+            raise ValueError("expected a multiple of 8 tokens")
+        output: Tensor = self.inner(states)
+        return output
+
+
+class Reseeding(Particular):
+    """Seeds the generator with what no seed of a run repeats, when it trains."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        if self.training:
+            torch.seed()
+        output: Tensor = self.inner(states)
+        return output
+
+
+@pytest.mark.parametrize("kind", [Particular, Reseeding])
+def test_modules_that_fail_or_reseed_in_training_mode_are_silenced(kind: type[Particular]) -> None:
+    network = noisy_network("gpt2")
+    network.transformer.h[1].mlp = kind(network.transformer.h[1].mlp)
+    expected = copy.deepcopy(network).eval()
+    model = CausalLM(network)
+    model.train()
+    assert not network.transformer.h[1].mlp.training
+    assert network.transformer.h[1].training
+    before = torch.get_rng_state()
+    states, found = gradients(model)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(bool(gradient.isfinite().all()) for gradient in found)
+    with torch.no_grad():
+        torch.testing.assert_close(model.logits(states), expected(input_ids=IDS, use_cache=False).logits)
+
+
+class _TrainsOnly(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, states: Tensor, training: bool) -> Tensor:
+        context.training = training
+        return states.clone()
+
+    @staticmethod
+    def backward(context: Any, *gradients: Any) -> Any:
+        if not context.training:
+            raise AssertionError("use train()")
+        return gradients[0], None
+
+
+class Stubborn(transformers.GPT2Model):
+    """A trunk with gradients in training mode only, in which it takes eight tokens only."""
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        output = super().forward(*given, **named)
+        if self.training and named["input_ids"].shape[1] != 8:
+            raise ValueError("expected 8 tokens")
+        output.last_hidden_state = _TrainsOnly.apply(output.last_hidden_state, self.training)  # type: ignore[no-untyped-call]
+        return output
+
+
+def test_a_model_without_gradients_for_texts_of_any_length_is_refused() -> None:
+    network = noisy_network("gpt2")
+    network.transformer = with_weights_of(network.transformer, Stubborn)
+    with pytest.raises(ModelError, match=r"which cannot \(ValueError: expected 8 tokens\)"):
+        CausalLM(network)
+
+
 class Restless(transformers.GPT2Model):
     """A trunk that makes noise while most of its parts are in training mode."""
 
@@ -135,10 +208,14 @@ class Restless(transformers.GPT2Model):
 
 def restless_network() -> Any:
     network = noisy_network("gpt2")
-    restless = Restless(network.config)
-    restless.load_state_dict(network.transformer.state_dict())
-    network.transformer = restless
+    network.transformer = with_weights_of(network.transformer, Restless)
     return network
+
+
+def with_weights_of(trunk: Any, kind: type[Any]) -> Any:
+    copied = kind(trunk.config)
+    copied.load_state_dict(trunk.state_dict())
+    return copied
 
 
 def test_what_cannot_be_trained_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from textgym.errors import ModelError
-from textgym.models.probing.head import LogitForm, numbers_in, read_network
+from textgym.models.probing.head import LogitForm, numbers_in, read_network, rows_of
 from textgym.models.probing.narrow import build, enlarge_weights, narrow_copy, readable_ids
-from textgym.models.probing.noise import is_quiet, modes_kept, noisy_kinds, random_states_kept
+from textgym.models.probing.noise import gradients_fail, is_quiet, modes_kept, noisy_kinds, random_states_kept
 from textgym.models.probing.probe import (
     Cached,
     Deviation,
@@ -42,6 +42,7 @@ _HINTS = ("window", "chunk", "local", "original", "index")  # what a switch may 
 _SMALL_SWITCH = 16
 _SEEDS = 3
 _NOISE_ROWS = 4
+_NOISE_ROW = 61  # tokens of each: a prime, because some modules take multiples of a number only when they train
 _COPIES = 16
 _COST = "every generated token reads its whole text again, so a response of n tokens costs n/2 times as much and more"
 
@@ -122,7 +123,7 @@ def examine(network: Any, config: Any) -> Examined:
     """
     with modes_kept(network), random_states_kept():
         network.eval()
-        versions = {name: buffer._version for name, buffer in network.named_buffers()}
+        versions = _versions(network)
         reach = min(_FIRST_REACH, configured_context(config) or _FIRST_REACH)
         ids = _ids(readable_ids(config, _vocabulary(network)), min(_ROW, reach), _device(network))
         trunk, oracle, form = _read(network, config, ids)
@@ -135,7 +136,7 @@ def examine(network: Any, config: Any) -> Examined:
         trunk = _with_arguments(network, trunk, oracle, ids)
         findings = _combined(network, trunk, oracle, ids, form, reach)
         name = next(name for name, part in network.named_modules() if part is trunk.module)
-        now = {name: buffer._version for name, buffer in network.named_buffers()}
+        now = _versions(network)
         written = frozenset(name for name, version in now.items() if version != versions.get(name))
     return Examined(name, replace(findings, written=written))
 
@@ -196,7 +197,7 @@ class NarrowProbe:
         self.causality = self._oracle(ids, Lengths.upto(_ROW)).causality
 
     def _noisy(self) -> list[type]:
-        width = min(_FIRST_REACH, configured_context(self.trunk.config) or _FIRST_REACH)
+        width = min(_NOISE_ROW, configured_context(self.trunk.config) or _NOISE_ROW)
         rows = _ids(self.vocabulary, _NOISE_ROWS * width, torch.device("cpu")).reshape(_NOISE_ROWS, width)
         return noisy_kinds(self.trunk.module, lambda: self.trunk.bare(rows))
 
@@ -212,6 +213,7 @@ class NarrowProbe:
                     break
             else:
                 self._found[tokens] = Cached(None, "rounding hides whether keys and values continue a text")
+            self.trunk = self.trunk.taking(cache=self._found[tokens].name or self.trunk.arguments.cache)
         return self._found[tokens]
 
     def _known(self, tokens: int) -> Cached | None:
@@ -371,10 +373,13 @@ def _combined(network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor, form: Log
     if isinstance(narrow, NarrowProbe):
         _require_causal(network, narrow.causality)
         longest = narrow.longest(reach)
+    silenced = _silenced(trunk, ids, oracle.alone, narrow)
+    _require_gradients(network, narrow, silenced)
     reason = _reason_at(narrow, trunk.config, min(reach, longest or reach))
     cached = Cached(None, reason)
     if not reason:
-        cached = probe_cache(trunk, oracle, ids, Lengths.upto(len(ids)), thorough=not isinstance(narrow, NarrowProbe))
+        known = trunk.taking(cache=narrow.trunk.arguments.cache) if isinstance(narrow, NarrowProbe) else trunk
+        cached = probe_cache(known, oracle, ids, Lengths.upto(len(ids)), thorough=known is trunk)
         reason = cached.reason
         if isinstance(narrow, str) and cached.is_undecided:
             reason = "rounding hides whether keys and values continue a text"
@@ -386,7 +391,7 @@ def _combined(network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor, form: Log
         longest=longest,
         arguments=replace(trunk.arguments, cache=None if reason else cached.name),
         form=form,
-        silenced=_silenced(trunk, ids, oracle.alone, narrow),
+        silenced=silenced,
         narrow=narrow if isinstance(narrow, str) else "",
         deviation=cached.deviation,
     )
@@ -405,6 +410,22 @@ def _silenced(trunk: Trunk, ids: Tensor, quiet: Tensor, narrow: NarrowProbe | st
         if is_quiet(trunk.module, lambda: trunk.bare(ids[None]), quiet, silenced):
             return silenced
     return (torch.nn.Module,)
+
+
+def _require_gradients(network: Any, narrow: NarrowProbe | str, silenced: tuple[type, ...]) -> None:
+    """Check that texts of any length have gradients; some modules have them in training mode only, and raise there."""
+    if not isinstance(narrow, NarrowProbe):
+        return
+    trunk, ids = narrow.trunk, _ids(narrow.vocabulary, _ROW, torch.device("cpu"))
+    error = gradients_fail(trunk.module, lambda: trunk.bare(ids[None]), silenced)
+    if error is None:
+        return
+    in_training = gradients_fail(trunk.module, lambda: trunk.bare(ids[None]), ()) or error
+    reason = str(in_training).partition("\n")[0]
+    raise ModelError(
+        f"expected a causal LM that can be trained on texts of any length, got {type(network).__name__}, which cannot "
+        f"({type(in_training).__name__}: {reason}); this architecture is not supported"
+    ) from error
 
 
 def _reason_at(narrow: NarrowProbe | str, config: Any, tokens: int) -> str:
@@ -447,6 +468,11 @@ def _smaller(value: Any) -> Any:
     return min(value, _SMALL_SWITCH) if isinstance(value, int | float) else value
 
 
+def _versions(network: Any) -> dict[str, int]:
+    """How often each buffer was written; nobody counts that of those that were made in inference mode."""
+    return {name: buffer._version for name, buffer in network.named_buffers() if not buffer.is_inference()}
+
+
 def _ids(vocabulary: range, tokens: int, device: torch.device, seed: int = 0) -> Tensor:
     """Random ids (T,) of a vocabulary."""
     generator = torch.Generator().manual_seed(seed)
@@ -454,7 +480,7 @@ def _ids(vocabulary: range, tokens: int, device: torch.device, seed: int = 0) ->
 
 
 def _vocabulary(network: Any) -> int:
-    return int(network.get_output_embeddings().weight.shape[0])
+    return min(rows_of(network).values())
 
 
 def _device(network: Any) -> torch.device:

@@ -52,6 +52,16 @@ class Reading(NamedTuple):
     form: LogitForm | None
 
 
+def rows_of(network: Any) -> dict[str, int]:
+    """How many ids a network tells apart where it writes them and, if they are looked up in a table, where it reads."""
+    rows = {"output": int(network.get_output_embeddings().weight.shape[0])}
+    try:
+        table = network.get_input_embeddings()
+    except (NotImplementedError, AttributeError):  # some architectures do not say
+        return rows
+    return rows | {"input": int(table.weight.shape[0])} if isinstance(table, nn.Embedding) else rows
+
+
 def read_network(network: Any, trunk: nn.Module, input_ids: Tensor, arguments: dict[str, Any]) -> Reading:
     """Call ``network`` on ids (3, T), and further arguments, and find what it does with its trunk's states.
 

@@ -22,6 +22,7 @@ from textgym.models.probing.trunk import Trunk
 
 _DIVIDED = ("hidden_size", "n_embd", "d_model", "embed", "_heads", "n_head")
 _CUT = {"intermediate": 64, "ffn": 64, "d_ff": 64, "n_inner": 64, "experts": 16}  # at most
+_DEFAULT_INNER = ("n_inner", "intermediate_size")  # where these are None, networks take four times their width
 _KEPT = ("per_", "head_dim", "max_position", "shared_experts")
 _VOCABULARY = 64
 _FEW_LAYERS = 4
@@ -112,6 +113,9 @@ def _narrower(config: Any, parameters: int) -> Iterator[Any]:
 def _shrink(config: Any, divides: bool, shrinks_vocabulary: bool) -> None:
     _drop_layers(config)
     if divides:
+        for name in _DEFAULT_INNER:
+            if getattr(config, name, 0) is None:
+                setattr(config, name, _CUT["intermediate"])
         factor = _factor(config)
         for name, value in list(vars(config).items()):
             if isinstance(value, int) and not isinstance(value, bool) and not any(part in name for part in _KEPT):

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from textgym.models.probing.probe import attempt
+
 _ORIGINALS = "_textgym_original_rates"
 _TRIES = 3
 _MORE_TRIES = 12  # where random numbers were drawn, and rarely change anything
@@ -46,7 +48,7 @@ def switch_off_dropout(network: nn.Module) -> list[tuple[Any, str, float]]:
 
 
 def noisy_kinds(module: nn.Module, compute: Callable[[], Tensor]) -> list[type]:
-    """Kinds of submodules that give ``compute``, which calls ``module``, other results in training mode.
+    """Kinds of submodules that give ``compute``, which calls ``module``, other results or errors in training mode.
 
     Returns:
         The kinds; with them in evaluation mode it is equal to the last bit, unless only some together make noise.
@@ -76,12 +78,40 @@ def _differs(
     for part in module.modules():
         part.training = trains(part)
     for number in range(_MORE_TRIES if tries > 1 else 1):
-        before = torch.get_rng_state()
-        if not torch.equal(compute(), quiet):
+        before, states, after = torch.get_rng_state(), attempt(compute), torch.get_rng_state()
+        if not (isinstance(states, Tensor) and torch.equal(states, quiet)):
             return True
-        if number + 1 >= tries and torch.equal(before, torch.get_rng_state()):
+        draws = not torch.equal(before, after)
+        if draws and not torch.equal(_after_again(compute, before), after):
+            return True  # it seeds the generator with what no seed of a run repeats
+        if number + 1 >= tries and not draws:
             return False
     return False
+    return False
+
+
+def _after_again(compute: Callable[[], Tensor], before: Tensor) -> Tensor:
+    """The generator's state after ``compute`` from a state of before."""
+    torch.set_rng_state(before)
+    attempt(compute)
+    return torch.get_rng_state()
+
+
+def gradients_fail(module: nn.Module, compute: Callable[[], Tensor], silenced: tuple[type, ...]) -> Exception | None:
+    """What is raised where results of ``compute`` are differentiated as an update does it; ``None`` if nothing is.
+
+    Args:
+        module: Is called by ``compute``.
+        compute: Has a result of any shape.
+        silenced: Kinds that stay in evaluation mode; all, if one is ``nn.Module``.
+    """
+    weight = next((each for each in module.parameters() if each.requires_grad and each.is_floating_point()), None)
+    if weight is None:  # it is frozen
+        return None
+    with modes_kept(module), torch.enable_grad():
+        set_mode(module, nn.Module not in silenced, silenced)
+        found = attempt(lambda: torch.autograd.grad(compute().sum(), weight, allow_unused=True))
+    return found if isinstance(found, Exception) else None
 
 
 def set_mode(module: nn.Module, training: bool, silenced: tuple[type, ...] = ()) -> None:

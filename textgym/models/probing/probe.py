@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from textgym.errors import ModelError
+from textgym.errors import ModelError, is_out_of_memory
 from textgym.models.decoding.continuation import Prompts, continued
 from textgym.models.decoding.key_value_store import KeyValueStore
 from textgym.models.probing.trunk import CACHE_NAMES, PLAIN_SETS, Trunk
@@ -178,14 +178,14 @@ def probe_cache(trunk: Trunk, oracle: Oracle, ids: Tensor, lengths: Lengths, *, 
     """Whether keys and values continue texts as rollouts (and, if ``thorough``, updates) need it.
 
     Args:
-        trunk: With arguments that work uncached.
+        trunk: With arguments that work uncached, and the one for the cache if it is known.
         oracle: Of ``ids``.
         ids: (T,).
         lengths: Of the rows to decode side by side.
         thorough: Begin a row again, and continue several tokens at once.
     """
     reasons: list[Cached] = []
-    for name in CACHE_NAMES:
+    for name in sorted(CACHE_NAMES, key=lambda name: name != trunk.arguments.cache):  # one that worked before is first
         found = attempt(_decode, trunk.taking(cache=name), oracle, ids, lengths, thorough=thorough)
         if isinstance(found, Deviation) and found.is_none:
             return Cached(name, "", found)
@@ -248,7 +248,7 @@ def attempt(compute: Callable[..., _Result], *arguments: Any, **named: Any) -> _
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return compute(*arguments, **named)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         return error
