@@ -16,6 +16,7 @@ from textgym.evaluation.measures import Measures
 from textgym.evaluation.setup import TaskChoice
 from textgym.feedback import read_comparisons, write_records
 from textgym.feedback.types import Comparison
+from textgym.metrics.texts import TEXT_METRICS
 from textgym.rewards import resolve_reward
 from textgym.rlhf.demo import DemoSettings, gap_closed, run_demo
 from textgym.tasks import Summarization, prompt_text
@@ -40,7 +41,7 @@ def test_sft(lm: str, data: str) -> None:
         *("--eval-prompts", "4", "--out", "s"),
     )
     summary = RunFolder("s").summary()
-    assert {"rouge1", "rougeL", "kl", "length", "eos", "reward"} == set(summary["after"]) - {"rouge2"}
+    assert {"rouge1", "rougeL", *TEXT_METRICS, "kl", "length", "eos", "reward"} == set(summary["after"]) - {"rouge2"}
     assert summary["loss"]["after"] < summary["loss"]["before"]
     assert (Path("s") / "learning_curve.png").is_file()
     assert "supervised fine-tuning" in (Path("s") / "model" / "README.md").read_text()
