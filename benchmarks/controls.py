@@ -1,4 +1,4 @@
-"""Four controls of the demo: ``python -P -m benchmarks.controls [--demo RUN] [--out FOLDER]``.
+"""Four controls of the demo: ``python -m benchmarks.controls [--demo RUN] [--out FOLDER]``.
 
 1. More supervised training of the start model, for as long as PPO took: how much of the gap to the references closes?
    The start model ships with sharpened logits, which training undoes, so the trained one is measured with logits
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from textgym.build_assets import TEMPERATURE
+from textgym.assets import TINY_TEMPERATURE
 from textgym.evaluation.evaluate import make_exam, sit_exam
 from textgym.evaluation.setup import TaskChoice, load_model
 from textgym.metrics import mean_interval
@@ -56,7 +56,7 @@ def supervised_control(demo: RunFolder, settings: DemoSettings, out: Path) -> di
     )
     measured = run.summary()
     before, after = measured["before"]["gold"], measured["after"]["gold"]
-    sharpened = gold_at(TEMPERATURE, str(run.model), settings)
+    sharpened = gold_at(TINY_TEMPERATURE, str(run.model), settings)
     gap = summary["references"]["gold"]["mean"] - before["mean"]
     closed = (sharpened["mean"] - before["mean"]) / gap
     return {"minutes": minutes, "before": before, "after": after, "sharpened": sharpened, "gap_closed": closed}

@@ -31,9 +31,8 @@ import numpy as np
 from benchmarks.harness import Measurement, Options, Report
 from textgym import console
 from textgym.feedback import read_records, split_records
-from textgym.feedback.annotators.comparisons import ASSISTANT_TURN
 from textgym.feedback.annotators.simulated import preference_probability
-from textgym.feedback.types import Record
+from textgym.feedback.types import ASSISTANT_TURN, Record
 from textgym.metrics import proportion_interval
 from textgym.reward_models import EmbeddingRewardModel, FitReport, LearnedReward, PreferenceRewardModel
 from textgym.tasks.summarization.reports import Reports

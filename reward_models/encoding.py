@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from textgym.feedback.annotators.comparisons import ASSISTANT_TURN
+from textgym.feedback.types import ASSISTANT_TURN
 from textgym.text.batching import length_batches
 from textgym.text.messages import as_prompt, unflatten
 from textgym.text.tokenizer import Tokenizer

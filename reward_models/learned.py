@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from textgym.errors import DataError, RewardError
-from textgym.feedback.annotators.comparisons import split_records
+from textgym.feedback.records.splitting import split_records
 from textgym.feedback.types import Comparison, Record
 from textgym.reward_models import storage
 from textgym.reward_models.calibration import sigmoid

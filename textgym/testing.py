@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -20,8 +23,9 @@ from textgym.envs import EpisodeTextEnv, TokenTextEnv
 from textgym.envs.arguments import EPISODE_ARGUMENTS, TOKEN_ARGUMENTS
 from textgym.envs.limits import use_a_budget
 from textgym.rewards import resolve_reward, reward_name, score
+from textgym.security.consent import load_attribute
 from textgym.spaces import TokenSpace
-from textgym.types import Example, NameOrPath, RewardFn
+from textgym.types import Agent, Example, NameOrPath, RewardFn, State, Trainable
 
 AWKWARD_TEXTS = (
     "",
@@ -40,18 +44,12 @@ AWKWARD_TEXTS = (
 END_KEYS = {"text", "finish_reason", "is_success", "rewards", "task_key"}
 _TOLERANCE = 1e-5
 _STEPS = 60
+_COPIES = 3
+_ACTIONS = 20
 
 
 class ConformanceError(AssertionError):
     """Something breaks a promise that the rest of textgym relies on."""
-
-
-class Agent(Protocol):
-    """Whatever answers observations with actions."""
-
-    def act(self, observation: Any) -> Any:
-        """Return the action for one observation."""
-        ...
 
 
 def check_text_env(env: str | gym.Env[Any, Any], **env_kwargs: Any) -> None:
@@ -113,26 +111,134 @@ def check_reward(reward: RewardFn | NameOrPath, examples: Sequence[Example] = ()
     )
 
 
-def check_agent(agent: Agent, env: gym.Env[Any, Any], *, episodes: int = 2) -> None:
-    """Check that an agent plays an environment with legal actions and leaves its observations alone.
+def check_agent(
+    agent: Agent | str,
+    env: str | gym.Env[Any, Any],
+    *,
+    model: str | None = None,
+    iterations: int = 2,
+    **env_kwargs: Any,
+) -> None:
+    """Check that an agent keeps the promises of :class:`textgym.types.Agent`, and of ``Trainable`` if it learns.
+
+    It acts legally, one action for each of several observations, and leaves these alone; the same generator gives the
+    same actions; what is saved acts the same once loaded. One that learns learns the same from the same seed, keeps a
+    record per iteration, and goes on bit for bit from a state.
+
+    Args:
+        agent: An agent, of which only the acting is checked; or a name or ``"module:Class"``, which is made here.
+        env: An id, of the agent's grain, or an environment of ``gymnasium.make``; to make an agent it takes an id.
+        model: Of agents that are made here, and of their token-level environment; ``None`` is its default.
+        iterations: How long agents that are made here learn before they are compared.
+        env_kwargs: Arguments of the environment if ``env`` is an id.
 
     Raises:
         ConformanceError: A promise is broken; the message says which.
     """
-    for episode in range(episodes):
-        observation, _ = env.reset(seed=episode)
-        ended = False
-        while not ended:
-            before = copy.deepcopy(observation)
-            action = agent.act(observation)
-            _require(
-                data_equivalence(before, observation), "expected act() to leave the observation alone, got a change"
-            )
-            _require(action in env.action_space, f"expected an action in {env.action_space}, got {action!r:.80}")
-            observation, _, terminated, truncated, _ = env.step(action)
-            cut = truncated and not terminated and isinstance(env.unwrapped, TokenTextEnv)
-            _require(not cut, use_a_budget("one that was cut by a limit of steps"))
-            ended = terminated or truncated
+    if model is not None:
+        env_kwargs["model"] = model
+    envs = [gym.make(env, **env_kwargs) for _ in range(_COPIES)] if isinstance(env, str) else [env]
+    if not isinstance(agent, str):
+        _check_acting(agent, envs)
+        return
+    if not isinstance(env, str):
+        raise TypeError(f"expected the id of an environment to make {agent!r} for, got a {type(env).__name__}")
+    kind = load_attribute("textgym.agents:resolve_agent")(agent)
+    vector = load_attribute("textgym.agents:make_vec_env") if kind.grain == "token" else gym.make_vec
+
+    def make() -> Any:
+        return kind.create(vector(env, _COPIES, **env_kwargs), model, seed=3, device="cpu")
+
+    with _holds(f"{agent!r} to keep the promises of an agent"):
+        made = make()
+        _check_acting(made, envs)
+        if isinstance(made, Trainable):
+            _check_learning(make, iterations)
+
+
+def _check_acting(agent: Agent, envs: Sequence[gym.Env[Any, Any]]) -> None:
+    """Actions are legal and repeatable, and the same once the agent is saved and loaded."""
+    kind = EpisodeTextEnv if agent.grain == "episode" else TokenTextEnv
+    fits = all(isinstance(env.unwrapped, kind) for env in envs)
+    _require(fits, f"expected an environment whose actions are those of the agent, grain {agent.grain!r}, got another")
+    again = _saved_and_loaded(agent)
+    rows = [env.reset(seed=seed)[0] for seed, env in enumerate(envs)]
+    for _ in range(_ACTIONS):
+        observations = _batch(rows)
+        before = copy.deepcopy(observations)
+        actions = list(agent.act(observations, greedy=True))
+        _require(data_equivalence(before, observations), "expected act() to leave the observation alone, got a change")
+        _require(len(actions) == len(rows), f"expected {len(rows)} actions, got {len(actions)}")
+        for env, action in zip(envs, actions, strict=True):
+            legal = isinstance(action, str) if agent.grain == "episode" else action in env.action_space
+            _require(legal, f"expected an action in {env.action_space}, got {action!r:.80}")
+        drawn = [list(each.act(observations, generator=_generator())) for each in (agent, agent, again)]
+        _require(drawn[0] == drawn[1], "expected the same actions from generators of the same seed, got others")
+        _require(drawn[0] == drawn[2], "expected the agent to act the same once it is saved and loaded, got others")
+        rows = [_play(env, action) for env, action in zip(envs, actions, strict=True)]
+
+
+def _saved_and_loaded(agent: Agent) -> Agent:
+    with tempfile.TemporaryDirectory() as folder:
+        agent.save(Path(folder) / "agent")
+        return type(agent).load(Path(folder) / "agent")
+
+
+def _batch(rows: Sequence[Any]) -> Any:
+    """Observations of several environments as agents get them: arrays (n, ...) by name, or a list of texts."""
+    if isinstance(rows[0], str):
+        return list(rows)
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _play(env: gym.Env[Any, Any], action: Any) -> Any:
+    """Step, and reset at the end of a text; the next observation."""
+    observation, _, terminated, truncated, _ = env.step(action)
+    cut = truncated and not terminated and isinstance(env.unwrapped, TokenTextEnv)
+    _require(not cut, use_a_budget("one that was cut by a limit of steps"))
+    return env.reset()[0] if terminated or truncated else observation
+
+
+def _generator() -> Any:
+    return load_attribute("torch:Generator")().manual_seed(5)
+
+
+def _check_learning(make: Callable[[], Any], iterations: int) -> None:
+    """The same seed learns the same; a state goes on bit for bit.
+
+    One agent after the other, because those of Stable-Baselines3 draw from the process's generators.
+    """
+    agent = make()
+    _learn(agent, iterations)
+    last = agent.history[-1] if agent.history else {}
+    _require(
+        last.get("timesteps") == agent.num_timesteps,
+        f"expected a record per iteration in history, the last with 'timesteps' {agent.num_timesteps}, got {last}",
+    )
+    _require(bool(agent.seconds), "expected the seconds of the last iteration by part, got none")
+    state = agent.get_state()
+    json.dumps(state.record)
+    _learn(agent, 1)
+    twin = make()
+    _learn(twin, iterations)
+    same = _equal_tensors(state, twin.get_state())
+    _require(same, "expected the same weights from the same seed, got others")
+    again = make()
+    again.set_state(state)
+    _require(again.num_timesteps == twin.num_timesteps, "expected set_state() to bring num_timesteps back")
+    _learn(again, 1)
+    same = _equal_tensors(agent.get_state(), again.get_state())
+    _require(same, "expected an agent that goes on from a state to learn what the other one did, got other weights")
+
+
+def _learn(agent: Trainable, iterations: int) -> None:
+    for _ in range(iterations):
+        agent.learn(1, reset_num_timesteps=False)
+
+
+def _equal_tensors(left: State, right: State) -> bool:
+    same = left.tensors.keys() == right.tensors.keys()
+    return same and all(bool((left.tensors[name] == right.tensors[name]).all()) for name in left.tensors)
 
 
 def _require(condition: bool, message: str) -> None:

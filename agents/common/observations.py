@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
-
-class TextBatch(NamedTuple):
-    """Right-padded ids (B, L) and their real lengths (B,)."""
-
-    input_ids: Tensor
-    lengths: Tensor
+from textgym.errors import TokenizerMismatchError
+from textgym.models.batch import TextBatch
+from textgym.models.text_model import TextModel
+from textgym.spaces import TokenSpace
 
 
 def read_observation(obs: dict[str, Tensor]) -> TextBatch:
-    """Read ids and lengths from batched observations; lengths come from the mask, never from the ids."""
-    return TextBatch(obs["input_ids"].long(), obs["attention_mask"].sum(1, dtype=torch.long))
+    """Read batched observations; lengths come from the mask, never from the ids."""
+    texts = TextBatch.of_ids(obs["input_ids"].long(), obs["attention_mask"].sum(1, dtype=torch.long))
+    return texts._replace(prompt_lengths=obs["prompt_length"][:, 0].long()) if "prompt_length" in obs else texts
 
 
 def read_ids(obs: dict[str, Tensor], *, maybe_stored: bool = False) -> TextBatch:
@@ -58,3 +57,15 @@ def check_suppressed(tokens: tuple[int, ...], actions: int) -> None:
         )
     if len(set(tokens)) == actions:
         raise ValueError(f"expected a token that is not suppressed, got all {actions} suppressed; leave some out")
+
+
+def check_tokenizer(model: TextModel, action_space: object) -> None:
+    """Refuse a model whose ids mean other texts than the actions of the environment."""
+    if not isinstance(action_space, TokenSpace) or model.source is None:
+        return
+    tokenizer = model.tokenizer
+    if tokenizer.fingerprint != action_space.fingerprint:
+        raise TokenizerMismatchError(
+            f"expected a model with the environment's tokenizer {action_space.tokenizer!r}, got {model.source!r} with "
+            f"another one; make the environment with model={model.source!r}"
+        )

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from stable_baselines3.common.callbacks import BaseCallback
 
 import textgym
 from tests.chat_templates import NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
-from textgym.agents.sft import TokenPair, encode_pairs, response_loss, supervised_fine_tune
+from textgym.agents.sft import SFT, TokenPair, encode_pairs, response_loss, supervised_fine_tune
 from textgym.errors import DataError, ModelError
 from textgym.evaluation.setup import encode_prompts
 from textgym.models.causal_lm import CausalLM
@@ -276,3 +277,64 @@ def test_conversations_are_what_the_template_writes_to_the_end_of_the_turn(name:
 @pytest.fixture(autouse=True, scope="module")
 def _chat_environment() -> None:
     textgym.register_task("TestChat", TextTask)
+
+
+class Recorder(BaseCallback):
+    """What it is told, with the number of steps."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        super().__init__()
+        self.told: list[tuple[str, int]] = []
+        self.stop_at = stop_at
+
+    def _on_rollout_start(self) -> None:
+        self.told.append(("start", self.model.num_timesteps))
+
+    def _on_step(self) -> bool:
+        self.told.append(("step", self.num_timesteps))
+        return self.num_timesteps != self.stop_at
+
+    def _on_rollout_end(self) -> None:
+        self.told.append(("end", self.model.num_timesteps))
+
+
+def test_an_agent_learns_what_the_function_does_and_tells_callbacks(make_network: Any) -> None:
+    expected = supervised_fine_tune(CausalLM(make_network()), PAIRS, steps=5, batch_size=2, learning_rate=1e-2)
+    agent, recorder = SFT(CausalLM(make_network()), PAIRS, batch_size=2, learning_rate=1e-2, log_every=2), Recorder()
+    agent.learn(5, recorder)
+    assert agent.losses == expected
+    steps = [[("start", 2 * k), ("step", 2 * k + 1), ("step", 2 * k + 2), ("end", 2 * k + 2)] for k in range(2)]
+    assert recorder.told == [*steps[0], *steps[1], ("start", 4), ("step", 5), ("end", 5)]
+    assert [record["timesteps"] for record in agent.history] == [2.0, 4.0, 5.0]
+    assert [record["loss"] for record in agent.history[:2]] == [np.mean(expected[:2]), np.mean(expected[2:4])]
+    assert agent.seconds["update"] > 0
+
+
+def test_a_callback_can_end_supervised_training(make_network: Any) -> None:
+    agent = SFT(CausalLM(make_network()), PAIRS, batch_size=2)
+    agent.learn(20, Recorder(stop_at=3))
+    assert agent.num_timesteps == 3
+
+
+@pytest.mark.parametrize("prompt_share", [0.0, 0.5])
+def test_supervised_training_goes_on_bit_for_bit(prompt_share: float, make_network: Any) -> None:
+    """From a state in the middle of an iteration, too; prompt tokens are drawn as they would have been."""
+
+    def make() -> SFT:
+        return SFT(CausalLM(make_network()), PAIRS, batch_size=2, prompt_share=prompt_share, log_every=4)
+
+    whole, begun, again = make(), make(), make()
+    whole.learn(10)
+    begun.begin(10)
+    for _ in range(6):
+        begun.advance()
+    again.set_state(begun.get_state())
+    again.learn(4, reset_num_timesteps=False)
+    assert again.losses == whole.losses
+    weights = whole.text_model.state_dict(), again.text_model.state_dict()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_supervised_training_without_texts_is_an_error(model: CausalLM) -> None:
+    with pytest.raises(DataError, match="expected texts to imitate, got none"):
+        SFT(model).learn(1)

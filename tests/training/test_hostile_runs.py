@@ -29,8 +29,8 @@ from textgym.cli import app as cli
 from textgym.errors import ConsentError, TextGymError
 from textgym.evaluation.evaluate import start_model_of
 from textgym.evaluation.setup import TaskChoice, settings_from_json
-from textgym.models.causal_lm import load_language_model
 from textgym.models.checkpoint import write_checkpoint
+from textgym.models.loading import load_language_model
 from textgym.rlhf.rounds import RlhfSettings
 from textgym.rlhf.run import run_rlhf_resume
 from textgym.security import consent

@@ -275,7 +275,7 @@ def train(
         float, typer.Option("--eos-penalty", help="Charged to texts the budget cuts.")
     ] = 0.0,
     whiten_rewards: Annotated[
-        bool, typer.Option("--whiten-rewards", help="Divide rewards by their spread in the first rollout.")
+        bool, typer.Option("--scale-rewards", "--whiten-rewards", help="Divide rewards by their first spread.")
     ] = False,
     gae_lambda: Annotated[float, typer.Option("--gae-lambda", help="Lambda of the advantages.")] = 0.95,
     vf_coef: Annotated[float, typer.Option("--vf-coef", help="Weight of the value loss.")] = 0.1,

@@ -18,7 +18,7 @@ from textgym.evaluation.sampling import Samples, Sampling, log_probs_of_texts, s
 from textgym.evaluation.settings import check_settings
 from textgym.evaluation.setup import TaskChoice, describe_data, load_model, located, require_context, with_budgets
 from textgym.files.paths import user_path
-from textgym.models.causal_lm import CausalLM
+from textgym.models.text_model import TextModel
 from textgym.rewards import reward_name
 from textgym.tasks.base import prompt_text
 from textgym.training.recovery import advising_on_memory
@@ -79,7 +79,7 @@ def make_exam(
     return Exam(task, examples, reward, Sampling(task.max_prompt_tokens, task.max_new_tokens, temperature, seed))
 
 
-def sit_exam(exam: Exam, model: CausalLM, title: str, reference: CausalLM | None = None) -> Evaluation:
+def sit_exam(exam: Exam, model: TextModel, title: str, reference: TextModel | None = None) -> Evaluation:
     """Sample one response per prompt and judge it.
 
     Args:
@@ -102,7 +102,7 @@ def sit_exam(exam: Exam, model: CausalLM, title: str, reference: CausalLM | None
     return Evaluation(samples.texts, measures, time.perf_counter() - start)
 
 
-def _kl(model: CausalLM, reference: CausalLM | None, samples: Samples, temperature: float) -> np.ndarray | None:
+def _kl(model: TextModel, reference: TextModel | None, samples: Samples, temperature: float) -> np.ndarray | None:
     """Log pi - log ref of every text, shape (n,), both at the temperature the texts were sampled at."""
     if reference is model:
         return np.zeros(len(samples.ids))

@@ -17,8 +17,9 @@ from textgym.errors import CheckpointError, TextGymError, did_you_mean
 from textgym.evaluation.settings import use_plain_values
 from textgym.files.paths import user_path
 from textgym.hub import SHIPPED
-from textgym.models.causal_lm import CausalLM, Precision, load_language_model
 from textgym.models.device import pick_device
+from textgym.models.loading import load_language_model
+from textgym.models.text_model import Precision, TextModel
 from textgym.registration import registered_ids
 from textgym.rewards import NAMED_REWARDS
 from textgym.security.consent import check_names, import_named_module, names_module
@@ -127,7 +128,7 @@ def _import(module: str, env_id: str) -> None:
         raise UnknownEnvError(f"expected 'module:Id-v0', got {env_id!r}: there is no module {module!r}") from error
 
 
-def load_model(name: str, device: str, precision: Precision = "fp32") -> CausalLM:
+def load_model(name: str, device: str, precision: Precision = "fp32") -> TextModel:
     """Load a language model onto a device."""
     return load_language_model(name, precision=precision, device=pick_device(device))
 
@@ -194,7 +195,7 @@ def with_budgets(task: Task, max_prompt_tokens: int | None, max_new_tokens: int 
     return task
 
 
-def require_context(model: CausalLM, task: Task) -> None:
+def require_context(model: TextModel, task: Task) -> None:
     """Check that a model can read prompt and response of a task at once.
 
     Raises:

@@ -13,7 +13,7 @@ from textgym.evaluation.measures import Measures, judge
 from textgym.evaluation.settings import check_settings
 from textgym.evaluation.setup import TaskChoice, load_model, require_context, stable_name
 from textgym.feedback import write_records
-from textgym.models.causal_lm import CausalLM
+from textgym.models.text_model import TextModel
 from textgym.training.interrupts import signals_as_interrupts
 from textgym.training.reward import RECORDS, RewardSettings, fit_reward, simulate_comparisons
 from textgym.training.reward_report import report_as_json, show_report
@@ -85,7 +85,7 @@ def _run(settings: DemoSettings) -> RunFolder:
     return run
 
 
-def _fit(run: RunFolder, settings: DemoSettings, choice: TaskChoice, task: Task, model: CausalLM) -> None:
+def _fit(run: RunFolder, settings: DemoSettings, choice: TaskChoice, task: Task, model: TextModel) -> None:
     fitting = RewardSettings(
         choice,
         model=settings.model,

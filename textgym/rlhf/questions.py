@@ -21,7 +21,7 @@ from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.evaluation.settings import check_settings
 from textgym.evaluation.setup import TaskChoice, load_model, require_context, stable_name, with_budgets
 from textgym.feedback.annotators.simulated import Habits, Scorer, SimulatedPerson, reward_scorer, simulated_people
-from textgym.feedback.answers import Expected
+from textgym.feedback.records.answers import Expected
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words

@@ -10,7 +10,7 @@ from textgym.agents.common.causal_lm_policy import Critic
 from textgym.agents.common.losses import require_adaptable
 from textgym.evaluation.settings import check_settings
 from textgym.evaluation.setup import TaskChoice, settings_from_json
-from textgym.models.causal_lm import Precision
+from textgym.models.text_model import Precision
 
 _MOST_ENVS = 2**16
 """Environments are objects of one process: more are a mistake, and would fill the memory one by one."""

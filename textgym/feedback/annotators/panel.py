@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textgym.feedback.annotators.simulated import SimulatedPerson
 from textgym.feedback.store.project import FeedbackStore
-from textgym.feedback.tables import digest
+from textgym.feedback.store.tables import digest
 from textgym.feedback.types import Question, Record
 
 

@@ -1,4 +1,4 @@
-"""Rebuild the shipped models: ``python -m textgym.build_assets [tokenizer] [model] [reward]`` (all three by default).
+"""Rebuild the shipped models: ``python -P tools/build_assets.py [tokenizer] [model] [reward]`` (all three by default).
 
     tokenizer   byte-level BPE of 4,096 entries, from the built-in reports and the docstrings found on this machine
     model       a small GPT-NeoX causal LM, supervised on the reports' drafts and on docstrings; 40 minutes on 2 cores
@@ -22,20 +22,19 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from textgym.agents.sft import TokenPair, encode_pairs, supervised_fine_tune
+from textgym.assets import TINY_TEMPERATURE
 from textgym.evaluation.setup import TaskChoice
-from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.causal_lm import CausalLM
+from textgym.models.loading import load_language_model
 from textgym.reward_models import FitReport, PreferenceRewardModel
 from textgym.reward_models.storage import convert_weights
 from textgym.tasks import Summarization, prompt_text
 from textgym.text.tokenizer import Tokenizer
 from textgym.training.reward import RewardSettings, simulate_comparisons
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).resolve().parents[1] / "textgym" / "assets"
 VOCABULARY, WIDTH, LAYERS, HEADS, CONTEXT = 4096, 192, 4, 6, 1024
 PAD, EOS = 0, 1
-# Supervision leaves a model this small too much probability on tokens that make no sense. What ships has its logits
-# divided by this, so that at temperature 1 it writes as it would at this temperature.
-TEMPERATURE = 0.8
 
 
 def build_tokenizer(folder: Path, reports: int = 30_000) -> None:
@@ -119,16 +118,17 @@ def _training_pairs(tokenizer: Tokenizer) -> list[TokenPair]:
 
 
 def save_model(model: CausalLM, folder: Path) -> None:
-    """Write the model as it ships: sharper (see ``TEMPERATURE``), its weights in half precision.
+    """Write the model as it ships: sharper (see ``TINY_TEMPERATURE``), its weights in half precision.
 
     Its configuration names float32: transformers then loads it as such, and plain AdamW, which turns weights held in
     float16 into NaN at its first step, trains it.
     """
+    assert isinstance(model.config, GPTNeoXConfig)  # as it was built here
     network = GPTNeoXForCausalLM(model.config)
     network.load_state_dict(model.network.state_dict())
     network.tie_weights()
     for parameter in network.gpt_neox.final_layer_norm.parameters():  # read by the head alone, which is linear
-        parameter.data /= TEMPERATURE
+        parameter.data /= TINY_TEMPERATURE
     network.save_pretrained(folder)
     convert_weights(folder, "float16")
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from textgym.errors import DataError
-from textgym.feedback.answers import check_expected, check_question
-from textgym.feedback.entries import Planned
-from textgym.feedback.records import is_question, read_lines, write_lines
+from textgym.feedback.records.answers import check_expected, check_question
+from textgym.feedback.records.lines import read_lines, write_lines
+from textgym.feedback.records.parsing import is_question
+from textgym.feedback.store.entries import Planned
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Question
 

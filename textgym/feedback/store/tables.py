@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
-from textgym.feedback.answers import Expected
+from textgym.feedback.records.answers import Expected
 from textgym.feedback.types import Mode, Question
 from textgym.security.foreign import parse_json
 

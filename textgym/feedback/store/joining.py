@@ -7,9 +7,9 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from textgym.feedback import tables
-from textgym.feedback.answers import check_answer
-from textgym.feedback.records import record_from_json
+from textgym.feedback.records.answers import check_answer
+from textgym.feedback.records.parsing import record_from_json
+from textgym.feedback.store import tables
 from textgym.feedback.types import Comparison, Demonstration, Question, Ranking, Rating, Record
 from textgym.security.foreign import parse_json
 

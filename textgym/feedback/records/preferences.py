@@ -1,20 +1,22 @@
-"""Comparisons as questions and as rows of published preference data; records of all kinds split by prompt."""
+"""Rows of published preference data, to and from records.
+
+The rows are those of TRL's data sets (https://huggingface.co/docs/trl/dataset_formats): ``prompt``, ``chosen``,
+``rejected`` ("preference") and ``prompt``, ``completion``, ``label`` ("unpaired preference").
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict
 
 from textgym.errors import DataError
-from textgym.feedback.types import Comparison, Feedback, Question
+from textgym.feedback.types import ASSISTANT_TURN, Comparison, Demonstration, Ranking, Rating, Record
 from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages
 from textgym.types import flatten
 
-_Record = TypeVar("_Record", bound=Feedback)
-ASSISTANT_TURN = "\n\nAssistant:"
-"""What the last turn of a dialogue begins with; the prompt of a dialogue ends with it."""
+_GOOD, _BAD = 4, 2
 
 
 class PreferenceRow(TypedDict):
@@ -25,32 +27,12 @@ class PreferenceRow(TypedDict):
     rejected: str
 
 
-def make_questions(
-    prompts: Sequence[str], keys: Sequence[str], responses_a: Sequence[str], responses_b: Sequence[str]
-) -> list[Question]:
-    """Put ``n`` pairs of responses before an annotator.
+class LabelledRow(TypedDict):
+    """A text that somebody found good, or bad."""
 
-    Args:
-        prompts: ``n`` formatted prompt texts.
-        keys: The ``n`` keys of their examples.
-        responses_a: ``n`` texts.
-        responses_b: ``n`` texts to compare them with.
-
-    Returns:
-        ``n`` questions in the given order.
-
-    Raises:
-        ValueError: If the lengths differ.
-    """
-    lengths = (len(prompts), len(keys), len(responses_a), len(responses_b))
-    if len(set(lengths)) > 1:
-        raise ValueError(
-            f"expected as many prompts as keys and responses, got {lengths[0]} prompts, {lengths[1]} keys, "
-            f"{lengths[2]} and {lengths[3]} responses; give one of each per question"
-        )
-    return [
-        Question(key, prompt, (a, b)) for key, prompt, a, b in zip(keys, prompts, responses_a, responses_b, strict=True)
-    ]
+    prompt: str
+    completion: str
+    label: bool
 
 
 def from_preference_rows(rows: Iterable[Mapping[str, Any]], annotator: str = "anonymous") -> list[Comparison]:
@@ -112,50 +94,6 @@ def _as_texts(row: Mapping[str, Any], place: str) -> Mapping[str, Any]:
     return texts | ({"prompt": before.pop()} if before else {})
 
 
-def split_records(
-    records: Sequence[_Record], held_out: float = 0.1, seed: int = 0
-) -> tuple[list[_Record], list[_Record]]:
-    """Split records of any kinds by prompt, so that no prompt is on both sides, white space and case apart.
-
-    The side of a prompt is a function of its text and the seed alone: adding records about other prompts, or shuffling
-    them, moves none. With at least two prompts and ``0 < held_out < 1`` neither side is empty.
-
-    Args:
-        records: The records.
-        held_out: Expected share of prompts on the second side, in ``[0, 1)``.
-        seed: Another seed, another split.
-
-    Returns:
-        ``(train, held_out)``, each in the order of ``records``.
-
-    Raises:
-        ValueError: If ``held_out`` is not in ``[0, 1)``.
-    """
-    if not 0 <= held_out < 1:
-        raise ValueError(f"expected a held-out share in [0, 1), got {held_out}; 0.1 holds out a tenth of the prompts")
-    texts: dict[str, str] = {}  # prompts that are the same -> the least of them, which decides for all
-    for prompt in sorted({record.prompt for record in records}):
-        texts.setdefault(_normal(prompt), prompt)
-    places = {normal: _place(prompt, seed) for normal, prompt in texts.items()}
-    outside = {prompt for prompt, place in places.items() if place < held_out}
-    if held_out > 0 and len(places) > 1:
-        ranked = sorted(places, key=lambda prompt: (places[prompt], prompt))
-        outside = (outside | {ranked[0]}) - {ranked[-1]}
-    sides = [_normal(record.prompt) in outside for record in records]
-    train = [record for record, is_outside in zip(records, sides, strict=True) if not is_outside]
-    return train, [record for record, is_outside in zip(records, sides, strict=True) if is_outside]
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
-def _place(prompt: str, seed: int) -> float:
-    """A number in [0, 1) that depends on nothing but the text and the seed."""
-    digest = hashlib.sha256(f"{seed}\n{prompt}".encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48
-
-
 def _split_dialogues(chosen: str, rejected: str, place: str) -> tuple[str, str, str]:
     r"""Split two whole dialogues, ``"\n\nHuman: ...\n\nAssistant: ..."``, into prompt and responses.
 
@@ -171,3 +109,72 @@ def _split_dialogues(chosen: str, rejected: str, place: str) -> tuple[str, str, 
         )
     end = start + len(ASSISTANT_TURN)
     return chosen[:end], chosen[end:].strip(), rejected[end:].strip()
+
+
+def to_preference_rows(records: Iterable[Record]) -> list[PreferenceRow]:
+    """Turn records into (prompt, chosen, rejected) rows.
+
+    A comparison is one row, unless neither text is better. A ranking is a row for every pair of different rank. An
+    edited text is better than what it was made from. Ratings and implicit feedback compare nothing by themselves.
+
+    Args:
+        records: Of any kind.
+
+    Returns:
+        The rows, in the order of the records. Half surrogate pairs, which UTF-8 cannot say, became ``?``.
+    """
+    return [
+        PreferenceRow(prompt=_utf8(record.prompt), chosen=_utf8(chosen), rejected=_utf8(rejected))
+        for record in records
+        for chosen, rejected in _pairs(record)
+    ]
+
+
+def to_labelled_rows(records: Iterable[Record]) -> list[LabelledRow]:
+    """Turn records into (prompt, completion, label) rows.
+
+    Good are the chosen text of a comparison, the first of a ranking, ratings of 4 and 5, and demonstrations; bad are
+    the rejected one, both if both are, the last, and ratings of 1 and 2. What is in between makes no row.
+
+    Args:
+        records: Of any kind.
+
+    Returns:
+        The rows, in the order of the records; texts as in `to_preference_rows`.
+    """
+    return [
+        LabelledRow(prompt=_utf8(record.prompt), completion=_utf8(text), label=label)
+        for record in records
+        for text, label in _labels(record)
+    ]
+
+
+def _pairs(record: Record) -> list[tuple[str, str]]:
+    """Return (better, worse) texts."""
+    if isinstance(record, Comparison):
+        return [(record.chosen, record.rejected)] if record.choice in ("a", "b") else []
+    if isinstance(record, Ranking):
+        placed = list(zip(record.ranks, record.responses, strict=True))
+        return [(better, worse) for rank, better in placed for other, worse in placed if rank < other]
+    if isinstance(record, Demonstration) and record.edited_from not in (None, record.response):
+        return [(record.response, str(record.edited_from))]
+    return []
+
+
+def _labels(record: Record) -> list[tuple[str, bool]]:
+    if isinstance(record, Comparison):
+        known = {"tie": [], "both_bad": [(text, False) for text in record.responses]}
+        return known.get(record.choice, [(record.chosen, True), (record.rejected, False)])
+    if isinstance(record, Ranking):
+        worst = max(record.ranks)
+        ends = [
+            (text, rank == 1) for text, rank in zip(record.responses, record.ranks, strict=True) if rank in (1, worst)
+        ]
+        return ends if worst > 1 else []
+    if isinstance(record, Rating):
+        return [(record.response, record.rating >= _GOOD)] if not _BAD < record.rating < _GOOD else []
+    return [(record.response, True)] if isinstance(record, Demonstration) else []
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

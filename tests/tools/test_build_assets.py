@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from build_assets import save_model
 from safetensors.torch import load_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from textgym.build_assets import TEMPERATURE, save_model
+from textgym.assets import TINY_TEMPERATURE
 from textgym.models import CausalLM
 
 
@@ -28,7 +29,7 @@ def test_the_model_ships_sharper_and_in_half_precision(tmp_path: Path) -> None:
     shipped = GPTNeoXForCausalLM.from_pretrained(tmp_path)
     ids = torch.arange(8)[None]
     with torch.no_grad():
-        expected = model.network(ids).logits / TEMPERATURE
+        expected = model.network(ids).logits / TINY_TEMPERATURE
         assert torch.allclose(shipped.float()(ids).logits, expected, rtol=1e-2, atol=1e-2)
     assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {torch.float16}
     # What plain transformers loads can be trained: half precision would become NaN in one step.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from textgym.feedback.answers import Expected
+from textgym.feedback.records.answers import Expected
 from textgym.feedback.types import Question, Record
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from textgym.feedback.exchange import Form, export_records, export_votes
-from textgym.feedback.questions import export_questions
+from textgym.feedback.records.export import Form, export_records
 from textgym.feedback.store.project import FeedbackStore
+from textgym.feedback.store.questions import export_questions
+from textgym.feedback.store.votes import export_votes
 
 ProjectForm = Literal["votes", "questions"] | Form
 PROJECT_FORMS: tuple[ProjectForm, ...] = ("votes", "questions", *get_args(Form))
