@@ -14,13 +14,13 @@ import torch
 from textgym.agents.common.observations import check_tokenizer
 from textgym.agents.common.token_writer import TokenWriter
 from textgym.agents.common.vec_env import attribute_of
-from textgym.envs.prompts import prompt_of
 from textgym.errors import CheckpointError
 from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model
 from textgym.models.text_model import TextModel
 from textgym.security.consent import check_names, load_named, names_module
 from textgym.security.foreign import read_object
+from textgym.tasks.base import prompt_of
 from textgym.types import IntArray, Task
 
 Script = Callable[[Sequence[str]], Sequence[str]]

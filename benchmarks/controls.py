@@ -30,7 +30,7 @@ from textgym.tasks import Summarization
 from textgym.training.run_folder import RunFolder
 from textgym.training.sft import SftSettings, run_sft
 from textgym.training.train import run_train
-from textgym.types import Example, Interval
+from textgym.types import Example, Interval, episodes_of
 
 
 def constant(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> list[float]:
@@ -80,8 +80,9 @@ def shuffled_control(demo: RunFolder) -> dict[str, Any]:
     task = Summarization("reports", split="test")
     examples = [task.dataset.find(row["task_key"]) for row in rows]
     texts = [row["text"] for row in rows]
-    own = task.gold(texts, examples)
-    dealt = task.gold([texts[i] for i in np.roll(np.arange(len(texts)), 1)], examples)
+    own = task.gold(episodes_of(examples, texts))
+    others = [texts[i] for i in np.roll(np.arange(len(texts)), 1)]
+    dealt = task.gold(episodes_of(examples, others))
     assert own is not None
     assert dealt is not None
     prompts = [example.prompt for example in examples]

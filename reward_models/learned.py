@@ -30,7 +30,7 @@ from textgym.reward_models.evidence import (
 )
 from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.report import CurvePoint, FitReport, judge
-from textgym.rewards.core import Scores
+from textgym.rewards import Scores
 from textgym.types import Example, FloatArray, Interval, Task
 
 

@@ -57,10 +57,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 NEIGHBOURS_APART = {("textgym.agents", "textgym.reward_models"), ("textgym.reward_models", "textgym.agents")}
 MAY_IMPORT_TORCH = {
-    "textgym.agents",
     "benchmarks",
+    "textgym.agents",
+    "textgym.cli",
+    "textgym.evaluation",
     "textgym.models",
     "textgym.reward_models",
+    "textgym.rlhf",
+    "textgym.training",
 }
 HEAVY = {"accelerate", "peft", "sentence_transformers", "stable_baselines3", "torch", "transformers"}
 OPTIONAL = {"fastapi", "jinja2", "pydantic", "starlette", "uvicorn"}  # of the extra "feedback"

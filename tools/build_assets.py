@@ -28,7 +28,7 @@ from textgym.models.causal_lm import CausalLM
 from textgym.models.loading import load_language_model
 from textgym.reward_models import FitReport, PreferenceRewardModel
 from textgym.reward_models.storage import convert_weights
-from textgym.tasks.summarization import Summarization
+from textgym.tasks import Summarization, prompt_text
 from textgym.text.tokenizer import Tokenizer
 from textgym.training.reward import RewardSettings, simulate_comparisons
 
@@ -69,7 +69,7 @@ def _corpus(reports: int) -> Iterator[str]:
     for task, limit in ((Summarization("reports"), reports), (Summarization("docstrings"), 10**9)):
         for i in range(min(limit, len(task.dataset))):
             example = task.dataset[i]
-            yield task.format_prompt(example)
+            yield prompt_text(task, example)
             for text in (*example.references, *example.demonstrations):
                 yield f" {text}"
 
@@ -142,7 +142,7 @@ def build_reward(folder: Path, model_folder: Path, pairs: int, epochs: int, seed
     reward = PreferenceRewardModel(model, max_length=CONTEXT)
     report = reward.fit(records, epochs=epochs, learning_rate=1e-4, seed=seed, progress=_print_progress)
     examples = [task.dataset[i] for i in range(512)]
-    reward.normalise([task.format_prompt(example) for example in examples], [e.references[0] for e in examples])
+    reward.normalise([prompt_text(task, example) for example in examples], [e.references[0] for e in examples])
     reward.save(folder, dtype="float16")
     return report
 

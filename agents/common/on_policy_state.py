@@ -47,7 +47,7 @@ from textgym.models.stored_values import (
     truth,
 )
 from textgym.models.weights import WeightsWatch
-from textgym.rewards.core import load_reward_models
+from textgym.rewards import load_reward_models
 from textgym.types import IntArray, State
 
 _LARGEST_COPY = 3 * 2**29

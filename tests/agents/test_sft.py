@@ -15,13 +15,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 import textgym
 from tests.chat_templates import NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
 from textgym.agents.sft import SFT, TokenPair, encode_pairs, response_loss, supervised_fine_tune
-from textgym.envs.prompts import prompt_of
 from textgym.errors import DataError, ModelError
 from textgym.evaluation.setup import encode_prompts
 from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding.generation import generate
 from textgym.reward_models.encoding import TextEncoder
-from textgym.tasks import TextTask
+from textgym.tasks import TextTask, prompt_of, prompt_text
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Example
 
@@ -47,18 +46,18 @@ class Documents:
         return self.examples[index]
 
 
-class TemplateTask:
+class TemplateTask(TextTask):
     prompt_template = "Read: {prompt}\n\nSummary:"
     max_prompt_tokens = 30
 
-    def format_prompt(self, example: Example) -> str:
-        return self.prompt_template.replace("{prompt}", example.prompt)
+    def __init__(self) -> None:
+        """It needs no data."""
 
 
 class KeyTask(TemplateTask):
     """A formatter that is more than its template."""
 
-    def format_prompt(self, example: Example) -> str:
+    def prompt(self, example: Example) -> str:
         return f"[{example.key}] {example.prompt}\n"
 
 
@@ -172,7 +171,7 @@ def test_prompts_are_those_of_the_environment(kind: Any, tokenizer_folder: Path)
     pairs = encode_pairs(task, Documents(examples), tokenizer)  # type: ignore[arg-type]
     for example, pair in zip(examples, pairs, strict=True):
         prompt = prompt_of(task, example)
-        assert prompt.before + prompt.body + prompt.after == task.format_prompt(example)
+        assert prompt.prefix + prompt.body + prompt.suffix == prompt_text(task, example)
         assert pair.prompt == tokenizer.encode_prompts([prompt], 30)[0].ids
         assert len(pair.prompt) <= 30
 
@@ -271,7 +270,7 @@ def test_conversations_are_what_the_template_writes_to_the_end_of_the_turn(name:
     thought = "<think>\n\n</think>\n\n" if name == "thinking" else ""  # it is what the model writes
     assert (info["text"], info["finish_reason"]) == (thought + "two, then.", "eos")
     assert encode_prompts(task, [task.dataset[0]], tokenizer, 512) == [asked]  # what is evaluated
-    (read,) = TextEncoder(tokenizer, 512)([task.format_prompt(task.dataset[0])], ["two, then."])  # what is rewarded
+    (read,) = TextEncoder(tokenizer, 512)([prompt_text(task, task.dataset[0])], ["two, then."])  # what is rewarded
     assert (read.prompt, read.response) == pair
 
 

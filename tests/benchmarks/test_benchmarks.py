@@ -26,7 +26,7 @@ from textgym.cli import app as cli
 from textgym.cli.bench import NoBenchmarksError, load_benchmarks
 from textgym.errors import MissingExtraError
 from textgym.feedback import read_comparisons
-from textgym.rewards.core import resolve_reward
+from textgym.rewards import resolve_reward
 
 HERE = ("ppo", "rollout", "scaling", "env")  # need neither a GPU nor an extra
 AGENTS = ("textgym PPO", "textgym PPO, detached critic", "textgym PPO, separate critic", "stock PPO, episode buffer")

@@ -323,7 +323,7 @@ def test_win_rate() -> None:
     assert apart is not None
     assert (apart.mean, apart.low) == (0.625, pytest.approx(proportion_interval(2.5, 4).low))
     without = [Measures({"rougeL": each.values["rougeL"]}) for each in (after, before)]
-    assert win_rate(*without) == proportion_interval(4, 4)
+    assert win_rate(*without, "rougeL") == proportion_interval(4, 4)
     assert win_rate(Measures({"reward": np.ones(4)}), before) is None
 
 

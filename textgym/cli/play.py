@@ -19,7 +19,7 @@ from textgym.models.batch import TextBatch
 from textgym.models.decoding.prefix_cache import last_hidden
 from textgym.models.text_model import TextModel
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import Split, Task
+from textgym.types import Episode, Split, Task
 
 _DEFAULT_MODEL = "tiny"
 
@@ -177,7 +177,7 @@ def _show_result(task: Task, info: dict[str, Any]) -> None:
     rows = [(name, console.number(value)) for name, value in info["rewards"].items() if name != "total"]
     if len(rows) != 1:
         rows.append(("total", console.number(info["rewards"]["total"])))
-    gold = task.gold([info["text"]], [example])
+    gold = task.gold([Episode.of(example, info["text"])])
     if gold is not None and "gold" not in info["rewards"]:
         rows.append(("gold (true quality)", console.number(float(gold[0]))))
     rows += [("success", "yes" if info["is_success"] else "no"), ("ended by", info["finish_reason"])]

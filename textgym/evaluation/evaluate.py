@@ -19,7 +19,8 @@ from textgym.evaluation.settings import check_settings
 from textgym.evaluation.setup import TaskChoice, describe_data, load_model, located, require_context, with_budgets
 from textgym.files.paths import user_path
 from textgym.models.text_model import TextModel
-from textgym.rewards.core import reward_name
+from textgym.rewards import reward_name
+from textgym.tasks.base import prompt_text
 from textgym.training.recovery import advising_on_memory
 from textgym.training.run_folder import RunFolder, intervals_as_json
 from textgym.types import Example, RewardFn, Split, Task
@@ -129,7 +130,7 @@ def read_texts(run: RunFolder, side: str, exam: Exam) -> Evaluation | None:
     rows = run.read_rows(_TEXTS.format(side))
     if [row["task_key"] for row in rows] != [example.key for example in exam.examples]:
         return None
-    prompts = [exam.task.format_prompt(example) for example in exam.examples]
+    prompts = [prompt_text(exam.task, example) for example in exam.examples]
     values = {
         name: np.array([np.nan if row["measures"].get(name) is None else row["measures"][name] for row in rows])
         for name in rows[0]["measures"]
@@ -160,7 +161,7 @@ def show_comparison(exam: Exam, before: Evaluation, after: Evaluation, names: tu
         }
     )
     for place in range(min(shown, len(exam.examples))):
-        document = exam.examples[place].prompt
+        document = exam.examples[place].text
         console.print_side_by_side(names, document, (before.texts[place], after.texts[place]))
 
 
@@ -190,7 +191,7 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     """Measure one model, or a model and the one it started from, and write ``summary.json``."""
     start = time.perf_counter()
     task = settings.choice.make(settings.split)
-    reward = guarded_reward(task.default_reward if settings.reward is None else settings.reward, task)
+    reward = guarded_reward(task.reward if settings.reward is None else settings.reward, task)
     exam = make_exam(
         task,
         reward,
@@ -231,7 +232,7 @@ def _show(exam: Exam, first: Evaluation, second: Evaluation | None) -> None:
     console.print_measures({"mean, 95 % interval": first.measures.intervals()})
     for example, text in list(zip(exam.examples, first.texts, strict=True))[:_SHOWN]:
         console.say()
-        console.say(" ".join(example.prompt.split())[:_DOCUMENT_CHARS], style="dim")
+        console.say(" ".join(example.text.split())[:_DOCUMENT_CHARS], style="dim")
         console.say(f"-> {text or '(empty)'}")
 
 

@@ -12,9 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import gymnasium as gym
 
 from textgym import console
-from textgym.data.source import BUILT_IN
-from textgym.envs.arguments import build_task
-from textgym.envs.prompts import prompt_of
+from textgym.envs.arguments import TaskSource, build_task, built_in_names
 from textgym.errors import CheckpointError, TextGymError, did_you_mean
 from textgym.evaluation.settings import use_plain_values
 from textgym.files.paths import user_path
@@ -23,8 +21,9 @@ from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model
 from textgym.models.text_model import Precision, TextModel
 from textgym.registration import registered_ids
-from textgym.rewards.core import NAMED_REWARDS
+from textgym.rewards import NAMED_REWARDS
 from textgym.security.consent import check_names, import_named_module, names_module
+from textgym.tasks.base import prompt_of
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Example, Split, Task
 
@@ -61,12 +60,18 @@ class TaskChoice:
             UnknownEnvError: There is no such id.
             DataError: The data cannot be read.
         """
-        source = gym.registry[check_env_id(self.env_id)].kwargs["task"]
-        return build_task(source, self.data, self.prompt_column, self.reference_column, split)
+        return build_task(self._source(), self.data, self.prompt_column, self.reference_column, split)
+
+    def _source(self) -> TaskSource:
+        """Return what the environment makes its task of."""
+        source: TaskSource = gym.registry[check_env_id(self.env_id)].kwargs["task"]
+        return source
 
     def located(self) -> TaskChoice:
         """Return the same choice with an absolute path for data that is a file or folder."""
-        return self if self.data is None or self.data in BUILT_IN else replace(self, data=_absolute(self.data))
+        if self.data is None or self.data in built_in_names(self._source()):
+            return self
+        return replace(self, data=_absolute(self.data))
 
     def env_kwargs(self) -> dict[str, Any]:
         """Return the arguments of ``gym.make`` that say which data it is."""
@@ -87,7 +92,7 @@ def check_env_id(env_id: str) -> str:
     if name not in known:
         raise UnknownEnvError(
             f"expected the id of a text environment, got {env_id!r}.{did_you_mean(name, known)} "
-            "`textgym envs` lists them."
+            "`textgym envs` lists them; one of your own is 'module:Id-v0', where importing the module registers it."
         )
     return name
 
@@ -196,7 +201,8 @@ def require_context(model: TextModel, task: Task) -> None:
     Raises:
         ModelError: Its context is shorter than the task's budgets.
     """
-    model.require_context(task.max_prompt_tokens + task.max_new_tokens)
+    later = (task.max_turns - 1) * (task.max_reply_tokens + task.max_new_tokens)
+    model.require_context(task.max_prompt_tokens + task.max_new_tokens + later)
 
 
 def _stable_reward(reward: str) -> str:

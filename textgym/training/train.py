@@ -32,7 +32,7 @@ from textgym.models.checkpoint import load_newest, set_aside_newer
 from textgym.models.device import pick_device
 from textgym.models.text_model import TextModel
 from textgym.plots import plot_kl, plot_learning
-from textgym.rewards.core import reward_name
+from textgym.rewards import reward_name
 from textgym.security.consent import check_repeated
 from textgym.training.callbacks import RunCallback, SampleSheet, StopTraining
 from textgym.training.estimate import guess_training
@@ -369,7 +369,7 @@ def _write_results(training: Training, before: Evaluation, after: Evaluation, se
         data=describe_data(_task(training)),
         settings=asdict(settings),
         summary=summary,
-        reward=_task(training).default_reward if settings.reward is None else settings.reward,
+        reward=reward_name(_task(training).reward) if settings.reward is None else settings.reward,
     )
     _write_pictures(training, before, after)
 
@@ -381,7 +381,7 @@ def _write_pictures(training: Training, before: Evaluation | None, after: Evalua
         plot_learning(run.path / _PICTURES[0], log, *sides)
         plot_kl(run.path / _PICTURES[1], log, training.settings.kl_target)
     with tolerance.of("samples.md"):
-        run.write_samples_table({example.key: example.prompt for example in training.sheet.examples})
+        run.write_samples_table({example.key: example.text for example in training.sheet.examples})
 
 
 def _make_env(settings: TrainSettings) -> VecEnv:

@@ -362,7 +362,7 @@ def reward_scorer(reward: RewardFn, examples: Mapping[str, Example]) -> Scorer:
 
     def score(responses: Sequence[str], task_keys: Sequence[str]) -> npt.NDArray[Any]:
         asked = [examples[key] for key in task_keys]
-        return np.asarray(reward([example.prompt for example in asked], responses, asked))
+        return np.asarray(reward([example.text for example in asked], responses, asked))
 
     return score
 

@@ -11,9 +11,10 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
-from textgym.data.messages import MessageError, flatten, is_chat, last_answer, parse_messages
 from textgym.errors import DataError
 from textgym.feedback.types import ASSISTANT_TURN, Comparison, Demonstration, Ranking, Rating, Record
+from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages
+from textgym.types import flatten
 
 _GOOD, _BAD = 4, 2
 

@@ -6,7 +6,7 @@ part that a hurried writer leaves out.
 
 from __future__ import annotations
 
-from textgym.data.reports.genre import Genre
+from textgym.tasks.summarization.reports.genre import Genre
 
 COUNCIL = Genre(
     name="council",

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
+from textgym.data.source import BuiltIn
 from textgym.metrics.rouge import reaches_rougeL, rouge1, rouge2, rougeL
+from textgym.metrics.texts import TEXT_METRICS, ReferenceMetric
 from textgym.tasks.base import TextTask
-from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Split
+from textgym.tasks.summarization import reports
+from textgym.types import Data, Episode, FloatArray, Metric, Split
 
 _BUILT_IN = "reports"
 _SUCCESS_ROUGE_L = 0.5
-_METRICS: Mapping[str, RewardFn] = {"rouge1": rouge1, "rouge2": rouge2, "rougeL": rougeL}
+_ROUGE: Mapping[str, Metric] = {
+    "rouge1": ReferenceMetric(rouge1),
+    "rouge2": ReferenceMetric(rouge2),
+    "rougeL": ReferenceMetric(rougeL),
+}
 
 
 class Summarization(TextTask):
@@ -50,10 +58,11 @@ class Summarization(TextTask):
 
     ## Metrics
     ``rouge1``, ``rouge2``, ``rougeL``: F1 against the best reference, by characters in scripts without spaces; none
-    without references.
+    without references. ``words``: length. ``distinct_2``: share of different word pairs. ``repetition_4``: share of
+    runs of four words that occurred before.
 
     ## Arguments
-    * ``data="reports"``: the built-in corpus, a file, a folder, or a Hub id.
+    * ``data="reports"``: the built-in corpus, a file, a folder, a Hub id, or a list of examples or rows.
     * ``prompt_column=None``, ``reference_column=None``: columns of your own data; guessed by default.
     * ``split="train"``: ``"train"``, ``"validation"`` or ``"test"``.
 
@@ -62,45 +71,45 @@ class Summarization(TextTask):
     """
 
     name = "summarization"
+    built_in: ClassVar[BuiltIn] = {_BUILT_IN: reports.Reports}
+    default_data: ClassVar[Data] = _BUILT_IN
     prompt_template = "{prompt}\n\nSummary:"
     max_prompt_tokens = 512
     max_new_tokens = 48
 
     def __init__(
         self,
-        data: NameOrPath = _BUILT_IN,
+        data: Data = _BUILT_IN,
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
     ) -> None:
         super().__init__(data, prompt_column, reference_column, split)
         self.has_references = len(self.dataset) > 0 and bool(self.dataset[0].references)
-        self.metrics = dict(_METRICS) if self.has_references else {}
-        self.default_reward, self.default_reward_reason = _default_reward(self.data, self.has_references)
+        self.metrics = {**_ROUGE, **TEXT_METRICS} if self.has_references else TEXT_METRICS
+        self.main_metric = "rougeL" if self.has_references else None
+        self.reward, self.reward_reason = _default_reward(self.data, self.dataset.name, self.has_references)
 
-    def gold(self, responses: Sequence[str], examples: Sequence[Example]) -> FloatArray | None:
+    def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
         """True quality in [0, 1], shape ``(n,)``, on the built-in corpus; ``None`` on other data."""
         if self.data != _BUILT_IN:
             return None
-        from textgym.data import reports  # lazy: its tables are only needed where it is used
+        return reports.gold([episode.text for episode in episodes], [episode.example for episode in episodes])
 
-        return reports.gold(responses, examples)
-
-    def is_success(self, response: str, example: Example) -> bool:
+    def is_success(self, episode: Episode) -> bool:
         """All key facts and nothing invented; on other data, ROUGE-L F1 of at least 0.5."""
         if self.data == _BUILT_IN:
-            from textgym.data import reports
-
-            return reports.is_success(response, example)
-        return bool(example.references) and reaches_rougeL(response, example, _SUCCESS_ROUGE_L)
+            return reports.is_success(episode.text, episode.example)
+        return bool(episode.example.references) and reaches_rougeL(episode.text, episode.example, _SUCCESS_ROUGE_L)
 
 
-def _default_reward(data: str, has_references: bool) -> tuple[str, str]:
+def _default_reward(data: Data, name: str, has_references: bool) -> tuple[str, str]:
     if data == _BUILT_IN:
         return "learned", "The default reward on the built-in reports is the shipped reward model."
+    shown = repr(data if isinstance(data, str) else name)
     if has_references:
-        return "rouge", f"The default reward on {data!r} is ROUGE-L against its references; reward= chooses another."
+        return "rouge", f"The default reward on {shown} is ROUGE-L against its references; reward= chooses another."
     return "learned", (
-        f"{data!r} has no references, so the default reward is the shipped reward model, which knows the built-in "
+        f"{shown} has no references, so the default reward is the shipped reward model, which knows the built-in "
         "reports only; reward= chooses another."
     )

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from textgym.data.reports import lexicon
-from textgym.data.reports.frames_people import FILLERS
-from textgym.data.reports.generator import GENRES, Draws, Facts, draw_value
-from textgym.data.reports.genre import Genre, fill, omissions, summary_parts, unfold
-from textgym.data.reports.keys import facts
 from textgym.metrics.words import count_words
+from textgym.tasks.summarization.reports import lexicon
+from textgym.tasks.summarization.reports.frames_people import FILLERS
+from textgym.tasks.summarization.reports.generator import GENRES, Draws, Facts, draw_value
+from textgym.tasks.summarization.reports.genre import Genre, fill, omissions, summary_parts, unfold
+from textgym.tasks.summarization.reports.keys import facts
 from textgym.types import Example, FloatArray
 
 _TOKEN = re.compile(r"\$?\d+(?:,\d{3})*(?:\.\d+)?|[^\W\d_]+(?:['’][^\W\d_]+)?|[.!?,;:]|[^\w\s\"'“”‘’()-]|_")

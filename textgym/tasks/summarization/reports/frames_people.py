@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textgym.data.reports.genre import Genre
+from textgym.tasks.summarization.reports.genre import Genre
 
 RACE = Genre(
     name="race",

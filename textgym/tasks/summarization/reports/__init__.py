@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from textgym.data.fingerprint import digest
-from textgym.data.reports.generator import Fact, Facts, make_item
-from textgym.data.reports.keys import SIZES, facts, format_key, parse_key
-from textgym.data.reports.scoring import GoldParts, gold, gold_parts, is_success
 from textgym.errors import DataError, did_you_mean
+from textgym.tasks.summarization.reports.generator import Fact, Facts, make_item
+from textgym.tasks.summarization.reports.keys import SIZES, facts, format_key, parse_key
+from textgym.tasks.summarization.reports.scoring import GoldParts, gold, gold_parts, is_success
 from textgym.types import SPLITS, Example, Split
 
 __all__ = ["Fact", "Facts", "GoldParts", "Reports", "facts", "gold", "gold_parts", "is_success"]

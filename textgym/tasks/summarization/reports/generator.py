@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from textgym.data.reports import lexicon
-from textgym.data.reports.frames_people import FILLERS, PEOPLE_GENRES
-from textgym.data.reports.frames_public import PUBLIC_GENRES
-from textgym.data.reports.genre import Genre, Group, fill, summary_parts, unfold
+from textgym.tasks.summarization.reports import lexicon
+from textgym.tasks.summarization.reports.frames_people import FILLERS, PEOPLE_GENRES
+from textgym.tasks.summarization.reports.frames_public import PUBLIC_GENRES
+from textgym.tasks.summarization.reports.genre import Genre, Group, fill, summary_parts, unfold
 from textgym.types import SPLITS, Split
 
 GENRES: tuple[Genre, ...] = (*PUBLIC_GENRES, *PEOPLE_GENRES)

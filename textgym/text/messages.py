@@ -1,11 +1,12 @@
-"""Chat messages (``[{"role": ..., "content": ...}, ...]``) as plain text."""
+"""Chat messages: read from ``[{"role": ..., "content": ...}, ...]``, and as plain text."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
-from textgym.types import Message
+from textgym.types import Message, Prompt, flatten
 
 _FORMS = (("role", "content"), ("from", "value"))  # the names of the two fields, in the two forms in use
 _ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant"}
@@ -64,23 +65,6 @@ def _joined_parts(parts: list[object]) -> str | None:
     return "".join(text for text in texts if isinstance(text, str)) if all(isinstance(t, str) for t in texts) else None
 
 
-def flatten(messages: Sequence[Message]) -> str:
-    r"""Return a chat as one text.
-
-    A single user message is its content, unchanged. Several turns become lines ``"User: ..."``, ``"Assistant: ..."``;
-    system messages come first.
-
-    >>> flatten([Message("user", "Hello")])
-    'Hello'
-    >>> flatten([Message("user", "Hello"), Message("system", "Be kind.")])
-    'System: Be kind.\nUser: Hello'
-    """
-    if len(messages) == 1 and messages[0].role == "user":
-        return messages[0].content
-    ordered = sorted(messages, key=lambda message: message.role != "system")
-    return "\n".join(f"{message.role.capitalize()}: {message.content.strip()}" for message in ordered)
-
-
 def unflatten(text: str) -> tuple[Message, ...]:
     r"""Return the messages of a text that :func:`flatten` made, or of a dialogue; none for any other text.
 
@@ -131,3 +115,41 @@ def last_answer(messages: Sequence[Message]) -> str:
     if not answers:
         raise MessageError("expected an assistant message, got none")
     return answers[-1]
+
+
+def as_prompt(value: Prompt | Sequence[Message]) -> Prompt:
+    """Return messages as a prompt: the user's last message (else anybody's but the assistant's) is its body."""
+    if isinstance(value, Prompt):
+        return value
+    messages = tuple(value)
+    asked = [place for place, message in enumerate(messages) if message.role != "assistant"]
+    if not asked:
+        return Prompt("", flatten(messages), "")
+    place = next((place for place in reversed(asked) if messages[place].role == "user"), asked[-1])
+    return Prompt("", messages[place].content, "", messages[:place], messages[place + 1 :])
+
+
+def conversation_text(prompt: Prompt, turns: Sequence[Message]) -> str:
+    r"""Return a prompt and what was said after it as one text.
+
+    The agent's first turn follows the prompt; what is said to it comes as a line ``"User: ..."``, and the line of its
+    next turn begins with ``"Assistant:"``. Where the other side spoke last, that is the end of the text.
+
+    >>> prompt = Prompt("", "Guess.", "")
+    >>> conversation_text(prompt, [Message("assistant", "Five."), Message("user", "No.")])
+    'Guess. Five.\nUser: No.\nAssistant:'
+    """
+    text = prompt.text
+    for is_agent, group in itertools.groupby(turns, key=lambda message: message.role == "assistant"):
+        said = list(group)
+        text += "".join(f" {message.content}" for message in said if message.content) if is_agent else reply_text(said)
+    return text
+
+
+def reply_text(messages: Sequence[Message]) -> str:
+    r"""Return what the other side says between two turns of the agent, as models without a chat template read it.
+
+    >>> reply_text([Message("user", "Colder.")])
+    '\nUser: Colder.\nAssistant:'
+    """
+    return "".join(f"\n{role.capitalize()}: {content.strip()}" for role, content in messages) + "\nAssistant:"

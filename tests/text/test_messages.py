@@ -6,16 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgym.data.messages import (
-    Message,
+from textgym.text.messages import (
     MessageError,
-    flatten,
     is_chat,
     last_answer,
     parse_messages,
     split_chat,
     unflatten,
 )
+from textgym.types import Message, flatten
 
 
 def chat(*turns: tuple[str, str]) -> list[Message]:

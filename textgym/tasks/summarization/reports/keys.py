@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, cast
 
-from textgym.data.reports.generator import Facts, draw_facts
 from textgym.errors import did_you_mean
+from textgym.tasks.summarization.reports.generator import Facts, draw_facts
 from textgym.types import SPLITS, Example, Split
 
 SIZES: dict[Split, int] = {"train": 100_000, "validation": 2_000, "test": 2_000}

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textgym.data.reports import Reports, facts, gold, gold_parts, is_success, lexicon
-from textgym.data.reports.generator import FAULTS, GENRES, Item, make_item
-from textgym.data.reports.genre import Genre, fill, summary_parts, unfold
-from textgym.data.reports.keys import format_key, parse_key
-from textgym.data.reports.scoring import _scan, _tokens
 from textgym.errors import DataError
+from textgym.tasks.summarization.reports import Reports, facts, gold, gold_parts, is_success, lexicon
+from textgym.tasks.summarization.reports.generator import FAULTS, GENRES, Item, make_item
+from textgym.tasks.summarization.reports.genre import Genre, fill, summary_parts, unfold
+from textgym.tasks.summarization.reports.keys import format_key, parse_key
+from textgym.tasks.summarization.reports.scoring import _scan, _tokens
 from textgym.types import SPLITS, Example, Split
 
 COUNT = 300
@@ -189,8 +189,9 @@ def test_items_depend_on_seed_split_and_index_alone() -> None:
 
 
 def test_examples_hold_no_facts() -> None:
-    fields = {"key", "prompt", "references", "demonstrations", "messages"}
+    fields = {"key", "prompt", "references", "demonstrations", "extra"}
     assert {field.name for field in dataclasses.fields(Example)} == fields
+    assert Reports("train")[0].extra == {}
 
 
 def test_lengths_and_lookups() -> None:
