@@ -30,7 +30,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for code in blocks("python"):
         name = code.splitlines()[0].removeprefix("# ")
         (home / name).write_text(code, encoding="utf-8")
-    (home / "words.jsonl").write_text(blocks("json")[0], encoding="utf-8")
     return home
 
 
@@ -58,5 +57,5 @@ def test_the_reward_is_found_by_its_name(folder: Path) -> None:
 
 
 def test_the_environments_of_the_task_keep_their_promises(folder: Path) -> None:
-    code = "from textgym.testing import check_text_env as check; check('shout:Shout-v0', data='words.jsonl')"
+    code = "from textgym.testing import check_text_env as check; check('shout:Shout-v0')"
     assert run(folder, "-c", code) == ""
