@@ -92,7 +92,7 @@ class EmbeddingRewardModel(LearnedReward):
     """A reward that is linear in frozen embeddings (a `RewardFn`), for feedback that comes in as one watches.
 
     With embeddings p of the prompt and r of the response, the features are r, p * r and |p - r|, standardised: the head
-    can judge a response by itself and by how it relates to its prompt. The weights have a normal prior and maximise the
+    can score a response by itself and by how it relates to its prompt. The weights have a normal prior and maximise the
     posterior, which is found by L-BFGS: there is no learning rate, and the same records give the same model.
 
     With ``replicas``, that many more heads are fitted to reweighted prompts (Bayesian bootstrap), each pulled towards
@@ -152,7 +152,7 @@ class EmbeddingRewardModel(LearnedReward):
         validation_fraction: float = 0.1,
         seed: int = 0,
     ) -> FitReport:
-        """Learn from records of any kinds, mixed as they come; the normalisation starts anew.
+        """Learn from records of any kinds, mixed as they come; the normalisation is reset.
 
         How each kind is read: `observe`; how answers come about from scores: `AnswerLikelihood`.
 
@@ -247,7 +247,7 @@ class EmbeddingRewardModel(LearnedReward):
 
 
 class Head(NamedTuple):
-    """Fitted weights, (F,), what was learnt about answering, and the mean loss of the answers."""
+    """Fitted weights, (F,), what was learned about answering, and the mean loss of the answers."""
 
     weights: FloatArray
     likelihood: AnswerLikelihood

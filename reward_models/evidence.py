@@ -77,7 +77,7 @@ class Evidence(NamedTuple):
 
     @property
     def teaches(self) -> bool:
-        """Whether a preference can be learnt from it."""
+        """Whether a preference can be learned from it."""
         return any(_expresses(observations) for observations in _by_form(self.observations).values())
 
 
@@ -94,7 +94,7 @@ class Split(NamedTuple):
 
     @property
     def everything(self) -> Evidence:
-        """Both together, what is learnt from first."""
+        """Both together, what is learned from first."""
         return Evidence([*self.train.observations, *self.held_out.observations], self.train.implicit_weight)
 
 

@@ -221,8 +221,8 @@ def _update_reliability(
 
 def _optimizer(trained: list[Parameter], likelihood: AnswerLikelihood, settings: FitSettings) -> torch.optim.AdamW:
     """AdamW; the few numbers about answering move faster than the network, and have a prior instead of decay."""
-    learnt = [parameter for name, parameter in likelihood.named_parameters() if name != "log_odds"]
-    about_answers = {"params": learnt, "peak": _ANSWER_LEARNING_RATE, "weight_decay": 0.0}
+    learned = [parameter for name, parameter in likelihood.named_parameters() if name != "log_odds"]
+    about_answers = {"params": learned, "peak": _ANSWER_LEARNING_RATE, "weight_decay": 0.0}
     groups = [{"params": trained, "peak": settings.learning_rate}, about_answers]
     return torch.optim.AdamW(
         groups, lr=settings.learning_rate, eps=1e-5, weight_decay=settings.weight_decay, fused=_can_fuse(trained)

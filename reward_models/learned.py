@@ -1,4 +1,4 @@
-"""What all rewards learnt from feedback have in common: fitting, measuring, normalising, scoring."""
+"""What all rewards learned from feedback have in common: fitting, measuring, normalising, scoring."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from textgym.reward_models.evidence import (
     read_split,
 )
 from textgym.reward_models.fitting import Checkpoints, Training
-from textgym.reward_models.report import CurvePoint, FitReport, judge
+from textgym.reward_models.report import CurvePoint, FitReport, measure
 from textgym.rewards import Scores
 from textgym.types import Example, FloatArray, Interval, Task
 
@@ -50,7 +50,7 @@ class Normalisation(NamedTuple):
 
 
 class LearnedReward(nn.Module):
-    """A reward learnt from feedback (a `RewardFn`). Subclasses say how texts are scored and how to train.
+    """A reward learned from feedback (a `RewardFn`). Subclasses say how texts are scored and how to train.
 
     Attributes:
         normalisation: Mean 0 and standard deviation 1 until `normalise` is called.
@@ -154,7 +154,7 @@ class LearnedReward(nn.Module):
             reliability: Of the annotators, by name, as in a report; those who guess are left out.
         """
         asked = judgements(observe(graded_by(records, criterion)).observations)
-        return judge(self.differences_of, asked, [], reliability).accuracy
+        return measure(self.differences_of, asked, [], reliability).accuracy
 
     def _learn(
         self,
@@ -170,7 +170,7 @@ class LearnedReward(nn.Module):
         evidence = split.train
         training = train(evidence)
         asked = judgements(split.held_out.observations)
-        result = judge(self.differences_of, asked, judgements(evidence.observations), training.reliability)
+        result = measure(self.differences_of, asked, judgements(evidence.observations), training.reliability)
         self.normalisation = Normalisation()
         self.report = FitReport(
             accuracy=result.accuracy,
@@ -274,5 +274,5 @@ def learning_curve(
             kept: dict[str, Any] = {} if checkpoints is None else {"checkpoints": checkpoints.part(f"records-{size}")}
             report = model.fit(Split(evidence), seed=seed, **kept, **settings)
             reliability = report.reliability if reliability is None else reliability
-            points.append(CurvePoint(size, judge(model.differences_of, asked, [], reliability).accuracy))
+            points.append(CurvePoint(size, measure(model.differences_of, asked, [], reliability).accuracy))
     return points[::-1]

@@ -1,4 +1,4 @@
-"""How answers of every kind come about from scores, with what is learnt about answering besides the scores."""
+"""How answers of every kind come about from scores, with what is learned about answering besides the scores."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class AnswerLikelihood(nn.Module):
     each has a reliability. What the observations never show (ties, say) has no parameter.
 
     Args:
-        observations: What will be learnt from.
+        observations: What will be learned from.
         centre: Roughly the mean of the scores; thresholds start around it.
     """
 

@@ -1,4 +1,4 @@
-"""A language model as a reward, learnt from feedback."""
+"""A language model as a reward, learned from feedback."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         progress: Progress | None = None,
         checkpoints: Checkpoints | None = None,
     ) -> FitReport:
-        """Learn from records of any kinds, mixed as they come, all weights at once; the normalisation starts anew.
+        """Learn from records of any kinds, mixed as they come, all weights at once; the normalisation is reset.
 
         How each kind is read: `observe`; how answers come about from scores: `AnswerLikelihood`.
 
@@ -183,7 +183,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         storage.write_card(folder, self._card(dtype))
 
     def _head_tensors(self) -> dict[str, Tensor]:
-        """What is learnt besides the trunk."""
+        """What is learned besides the trunk."""
         return {"head.weight": self.head.weight, "likelihood_weight": self.likelihood_weight}
 
     def _read_head(self, file: Path) -> None:

@@ -52,7 +52,7 @@ class RunningReliability:
     """Reliabilities while a network learns: after every step they fit the answers that were seen last.
 
     An incremental EM algorithm. The losses are those of when the answers were seen, by a network that had not yet
-    learnt from them (in the first epoch); with a small memory, what an untrained network thought is soon forgotten.
+    learned from them (in the first epoch); with a small memory, what an untrained network thought is soon forgotten.
 
     Args:
         annotators: Number of annotators.

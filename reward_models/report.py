@@ -161,7 +161,7 @@ Difference = Callable[[Sequence[Judgement]], FloatArray]
 """``difference(judgements)`` -> raw score of the first text minus that of the second, shape ``(n,)``."""
 
 
-def judge(
+def measure(
     difference: Difference,
     held_out: Sequence[Judgement],
     train: Sequence[Judgement],

@@ -11,7 +11,7 @@ import pytest
 from textgym.metrics import clustered_proportion_interval as clustered_interval
 from textgym.metrics import proportion_interval
 from textgym.reward_models.evidence import Candidate, Judgement, Kind
-from textgym.reward_models.report import FitReport, HeldOut, accuracy, agreement, judge
+from textgym.reward_models.report import FitReport, HeldOut, accuracy, agreement, measure
 from textgym.types import FloatArray, Interval
 
 
@@ -54,7 +54,7 @@ def test_ties_are_left_out_and_equal_scores_are_half_right() -> None:
 
 def test_only_preferences_are_counted() -> None:
     ties = [judgement("x", "y", 0.5, prompt=f"tie {i}") for i in range(90)]
-    result = judge(by_length, [*many(10), *ties], many(50))
+    result = measure(by_length, [*many(10), *ties], many(50))
     assert result.pairs == 10
     assert result.calibration is None
 
@@ -76,7 +76,7 @@ def test_agreement_by_hand() -> None:
 
 
 def test_length_bias_shows() -> None:
-    result = judge(by_length, many(200, 0.6), [])
+    result = measure(by_length, many(200, 0.6), [])
     held_out = result.held_out
     assert held_out is not None
     assert result.accuracy.mean == held_out.always_longer.mean == pytest.approx(0.6)
@@ -91,7 +91,7 @@ def test_length_bias_shows() -> None:
 def test_the_worst_errors_are_shown() -> None:
     judged = [judgement("x" * (i + 1), "", 0.0, prompt=f"prompt {i} {'w' * 1000}") for i in range(40)]
     judged.append(judged[-1]._replace(annotator="bob"))  # who says the same
-    held_out = judge(by_length, judged, []).held_out
+    held_out = measure(by_length, judged, []).held_out
     assert held_out is not None
     assert [each.margin for each in held_out.worst] == [40, 39, 38, 37, 36]
     assert held_out.worst[0].rejected == "x" * 40
@@ -101,17 +101,17 @@ def test_the_worst_errors_are_shown() -> None:
 
 def test_annotators_who_guess_are_not_judged_by() -> None:
     judged = many(40, annotator="ann") + many(40, 0.0, annotator="spam")
-    assert judge(by_length, judged, []).accuracy.mean == pytest.approx(0.5)
-    result = judge(by_length, judged, [], {"ann": 0.95, "spam": 0.1})
+    assert measure(by_length, judged, []).accuracy.mean == pytest.approx(0.5)
+    result = measure(by_length, judged, [], {"ann": 0.95, "spam": 0.1})
     assert result.accuracy.mean == 1.0
     assert result.held_out is not None
     assert "40 held-out preferences left out, of annotators who guess: spam" in result.held_out.notes
-    alone = judge(by_length, many(40, 0.0, annotator="spam"), [], {"ann": 0.95, "spam": 0.1})
+    alone = measure(by_length, many(40, 0.0, annotator="spam"), [], {"ann": 0.95, "spam": 0.1})
     assert alone.accuracy.mean == 0.0
 
 
 def notes(judged: Sequence[Judgement], train: Sequence[Judgement] = ()) -> str:
-    held_out = judge(by_length, judged, train).held_out
+    held_out = measure(by_length, judged, train).held_out
     assert held_out is not None
     return "; ".join(held_out.notes)
 
@@ -136,7 +136,7 @@ def test_constant_annotators_are_named_unless_all_are() -> None:
 
 def test_explicit_answers_decide_where_there_are_any() -> None:
     implied = [each._replace(kind="implicit") for each in many(100, 0.0)]
-    result = judge(by_length, many(40) + implied, [])
+    result = measure(by_length, many(40) + implied, [])
     assert result.accuracy.mean == 1.0
     assert result.held_out is not None
     assert {kind: each.mean for kind, each in result.held_out.by_kind.items()} == {"comparison": 1.0, "implicit": 0.0}
@@ -154,14 +154,14 @@ def finite(value: object) -> bool:
     "judged", [many(1), many(40), [judgement("x", "y", 0.5)] * 5, [judgement("x", "x")] * 30, many(3, 0.0)]
 )
 def test_nothing_is_ever_nan_and_nothing_is_certain(judged: list[Judgement]) -> None:
-    result = judge(by_length, judged, [])
+    result = measure(by_length, judged, [])
     assert result.held_out is not None
     assert finite(asdict(result.held_out))
     assert result.accuracy.low < 1.0
 
 
 def test_reports_survive_json() -> None:
-    result = judge(by_length, many(50, 0.6), [])
+    result = measure(by_length, many(50, 0.6), [])
     extras = {"reliability": {"ann": 0.9}, "severity": {"ann": 0.1}, "implicit_weight": 0.2}
     report = FitReport(
         result.accuracy, 0.5, result.calibration, 100, result.pairs, 1.5, held_out=result.held_out, **extras

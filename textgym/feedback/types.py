@@ -49,7 +49,7 @@ class Feedback:
 
 
 def _is_whole(value: object) -> bool:
-    """Is it an integer? Truth values and numbers such as 2.0 come from outside too."""
+    """Whether it is an integer; truth values and numbers such as 2.0 come from outside too."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -350,7 +350,7 @@ def preference_probability(differences: FloatArray, temperature: float) -> Float
 
 
 def reward_scorer(reward: RewardFn, examples: Mapping[str, Example]) -> Scorer:
-    """Let an annotator judge by any reward, such as ROUGE against the references.
+    """Let an annotator answer by any reward, such as ROUGE against the references.
 
     Args:
         reward: Called with the examples' raw prompts.

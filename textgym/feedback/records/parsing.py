@@ -68,7 +68,7 @@ def _refuse_other_exports(row: Mapping[str, Any], place: str) -> None:
 
 
 def is_check(row: object) -> bool:
-    """Does a line of `export_votes` answer an attention check? Nothing is to be learnt from these."""
+    """Whether a line of `export_votes` answers an attention check, from which nothing is learned."""
     return isinstance(row, dict) and row.get("check") is True
 
 

@@ -122,7 +122,7 @@ def clean_name(name: str) -> str:
 
 
 def _account(name: str, row: dict[str, str]) -> Account:
-    return Account(name, row["salt"])  # drawn anew for every password
+    return Account(name, row["salt"])  # drawn again for every password
 
 
 def _check_password(password: str) -> None:

@@ -158,7 +158,7 @@ def raw_agreement(values: FloatArray, prompts: Sequence[str] | None = None) -> I
 def position_bias(records: Iterable[Record]) -> Interval:
     """Share of comparisons that the text shown first won, with its 95 % interval; 0.5 is no bias.
 
-    The order is drawn anew for every answer, which makes answers about one prompt independent in this respect.
+    The order is drawn again for every answer, which makes answers about one prompt independent in this respect.
 
     Args:
         records: Of any kind; comparisons whose order is known and where one text was better count.

@@ -46,7 +46,7 @@ class Vote:
 
     @property
     def skipped(self) -> bool:
-        """Was the question passed over?"""
+        """Whether the question was skipped."""
         return not self.records
 
 

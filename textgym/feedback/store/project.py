@@ -341,9 +341,9 @@ class FeedbackStore:
         until such a question is added.
 
         Args:
-            votes: One that is here under its name is passed over; where the name stands for another one here (of
+            votes: One that is here under its name is skipped; where the name stands for another one here (of
                 somebody else, or about other texts), it gets a new one.
-            checks: Votes that answer attention checks; those whose check is not in the store are passed over.
+            checks: Votes that answer attention checks; those whose check is not in the store are skipped.
 
         Returns:
             How many were new.

@@ -18,7 +18,7 @@ def export_votes(store: FeedbackStore, path: str | Path) -> int:
     """Write all records of a store, attention checks included, for `import_votes`; returns how many.
 
     The lines are records with the name of their vote. Those that answer an attention check say so by ``"check": true``;
-    `read_records` passes over them.
+    `read_records` skips them.
     """
     rows = [
         {"vote": vote.id, **({"check": True} if vote.is_check else {}), **record_to_json(record)}
