@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from textgym.build_assets import TEMPERATURE
-from textgym.evaluation.evaluate import make_exam, sit_exam
-from textgym.evaluation.setup import TaskChoice, load_model
+from textgym.envs.choice import EnvChoice
+from textgym.evaluation.evaluate import evaluate, make_evaluation_set
+from textgym.evaluation.loading import load_model
 from textgym.metrics import mean_interval
 from textgym.rlhf.demo import DemoSettings, run_demo, train_settings
 from textgym.tasks import Summarization
@@ -44,7 +45,7 @@ def supervised_control(demo: RunFolder, settings: DemoSettings, out: Path) -> di
     minutes = summary["seconds"]["training"] / 60
     run = run_sft(
         SftSettings(
-            TaskChoice(),
+            EnvChoice(),
             model=settings.model,
             minutes=minutes,
             reward=str(demo.reward),
@@ -64,8 +65,10 @@ def supervised_control(demo: RunFolder, settings: DemoSettings, out: Path) -> di
 
 def gold_at(temperature: float, model: str, settings: DemoSettings) -> dict[str, float]:
     """Gold of a model's texts on the demo's test documents."""
-    exam = make_exam(TaskChoice().make("test"), None, settings.eval_prompts, settings.seed, temperature=temperature)
-    measures = sit_exam(exam, load_model(model, settings.device), f"temperature {temperature:g}").measures
+    eval_set = make_evaluation_set(
+        EnvChoice().make("test"), None, settings.eval_prompts, settings.seed, temperature=temperature
+    )
+    measures = evaluate(eval_set, load_model(model, settings.device), f"temperature {temperature:g}").measures
     return measures.intervals()["gold"]._asdict()
 
 
@@ -90,7 +93,7 @@ def shuffled_control(demo: RunFolder) -> dict[str, Any]:
 
 def constant_control(demo: RunFolder, settings: DemoSettings, out: Path) -> dict[str, Any]:
     """Gold before and after the same run with a constant reward."""
-    same = train_settings(demo, settings, TaskChoice())
+    same = train_settings(demo, settings, EnvChoice())
     run = run_train(replace(same, reward="benchmarks.controls:constant", out=str(out / "constant")))
     summary = run.summary()
     before, after = summary["before"]["gold"], summary["after"]["gold"]

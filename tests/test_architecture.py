@@ -25,6 +25,7 @@ SOURCES = {
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "textgym.assets",
+        "textgym.checks",
         "textgym.console",
         "textgym.errors",
         "textgym.files",
@@ -34,6 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.security",
         "textgym.spaces",
         "textgym.types",
+        "textgym.versions",
     ),
     ("textgym.text",),
     ("textgym.data", "textgym.metrics"),

@@ -13,13 +13,14 @@ import pytest
 
 from textgym.cli.generate import GenerateSettings
 from textgym.cli.play import PlaySettings
-from textgym.evaluation.evaluate import EvaluateSettings
-from textgym.evaluation.setup import TaskChoice, located, stable_name, with_budgets
+from textgym.envs.choice import EnvChoice, with_budgets
 from textgym.rlhf.demo import DemoSettings
 from textgym.tasks import Summarization
+from textgym.training.evaluate import EvaluateSettings
 from textgym.training.reward import RewardSettings
 from textgym.training.run_folder import RunFolder
 from textgym.training.sft import SftSettings
+from textgym.training.stored_settings import located, stable_name
 from textgym.training.train import TrainSettings
 
 BUDGETS = ("max_prompt_tokens", "max_new_tokens")
@@ -37,10 +38,10 @@ COUNTS: dict[Any, tuple[str, ...]] = {
 def test_counts_are_whole_numbers_of_at_least_1(kind: Any, name: str) -> None:
     for wrong in (0, -3):
         with pytest.raises(ValueError, match=rf"expected {name} of at least 1, got {wrong}; "):
-            kind(TaskChoice(), **{name: wrong})
+            kind(EnvChoice(), **{name: wrong})
     for wrong in (1.5, "3", True):
         with pytest.raises(TypeError, match=f"expected a whole number as {name}, got "):
-            kind(TaskChoice(), **{name: wrong})
+            kind(EnvChoice(), **{name: wrong})
 
 
 @pytest.mark.parametrize(
@@ -66,13 +67,13 @@ def test_counts_are_whole_numbers_of_at_least_1(kind: Any, name: str) -> None:
 )
 def test_numbers_out_of_range(kind: Any, name: str, wrong: object) -> None:
     with pytest.raises(ValueError, match=r"expected .*, got "):
-        kind(TaskChoice(), **{name: wrong})
+        kind(EnvChoice(), **{name: wrong})
 
 
 def test_a_kl_coefficient_of_0_has_no_target() -> None:
     with pytest.raises(ValueError, match=r"expected kl_coef .* above 0 where kl_target .* got 0 with"):
-        TrainSettings(TaskChoice(), kl_coef=0, kl_target=6.0)
-    assert TrainSettings(TaskChoice(), kl_coef=0).kl_target is None
+        TrainSettings(EnvChoice(), kl_coef=0, kl_target=6.0)
+    assert TrainSettings(EnvChoice(), kl_coef=0).kl_target is None
 
 
 def test_the_demo_checks_its_numbers_too() -> None:
@@ -82,12 +83,12 @@ def test_the_demo_checks_its_numbers_too() -> None:
 
 def test_numpy_numbers_and_paths_become_plain(tmp_path: Path) -> None:
     settings = TrainSettings(
-        TaskChoice(data=tmp_path / "x.jsonl"),  # type: ignore[arg-type]
+        EnvChoice(data=tmp_path / "x.jsonl"),  # type: ignore[arg-type]
         model=tmp_path,  # type: ignore[arg-type]
         steps=np.int64(3),  # type: ignore[arg-type]
         learning_rate=np.float32(0.5),  # type: ignore[arg-type]
     )
-    expected = TrainSettings(TaskChoice(data=f"{tmp_path}/x.jsonl"), str(tmp_path), steps=3, learning_rate=0.5)
+    expected = TrainSettings(EnvChoice(data=f"{tmp_path}/x.jsonl"), str(tmp_path), steps=3, learning_rate=0.5)
     assert json.dumps(asdict(settings)) == json.dumps(asdict(expected))
     assert RunFolder.create(tmp_path / "run", "train", asdict(settings)).config()["settings"] == asdict(expected)
 
@@ -97,14 +98,14 @@ def test_local_files_are_stored_by_absolute_paths(tmp_path: Path) -> None:
         Path(name).write_text("{}")
     for name in ("policy", "judge", "tiny", "rouge", "reports"):  # the last three are names of our own
         Path(name).mkdir()
-    choice = TaskChoice(data="notes.jsonl")
+    choice = EnvChoice(data="notes.jsonl")
     train = located(TrainSettings(choice, model="policy", reward="judge"))
     here = str(tmp_path.resolve())
     assert (train.choice.data, train.model, train.reward) == (f"{here}/notes.jsonl", f"{here}/policy", f"{here}/judge")
     assert located(RewardSettings(choice, feedback="pairs.jsonl")).feedback == f"{here}/pairs.jsonl"
-    named = TrainSettings(TaskChoice(data="reports"), model="tiny", reward="rouge")
+    named = TrainSettings(EnvChoice(data="reports"), model="tiny", reward="rouge")
     assert located(named) == named
-    foreign = replace(named, choice=TaskChoice(data="owner/name"), model="owner/model", reward="module:attribute")
+    foreign = replace(named, choice=EnvChoice(data="owner/name"), model="owner/model", reward="module:attribute")
     assert located(foreign) == foreign
     assert stable_name("notes.jsonl") == "notes.jsonl"  # a model is a folder
 

@@ -28,9 +28,9 @@ from typer.testing import CliRunner
 from textgym import console
 from textgym.cli import app as cli
 from textgym.cli.errors import reader_is_gone, report, report_interrupt
+from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError, DataError, DiskFullError, FolderInUseError, RewardError, RunFolderError
 from textgym.evaluation.reward_guard import GuardedReward, guarded
-from textgym.evaluation.setup import TaskChoice
 from textgym.models import checkpoint
 from textgym.models.causal_lm import CausalLM, load_language_model
 from textgym.reward_models import PreferenceRewardModel, load_reward
@@ -61,7 +61,7 @@ def settings(lm: str, data: str, monkeypatch: pytest.MonkeyPatch) -> TrainSettin
     monkeypatch.syspath_prepend(str(Path.cwd()))
     sys.modules.pop("a_reward", None)
     return TrainSettings(
-        TaskChoice("TextSumm-v0", data, "doc", "sum"),
+        EnvChoice("TextSumm-v0", data, "doc", "sum"),
         model=lm,
         reward=LENGTH,
         steps=4 * 48,
@@ -279,7 +279,7 @@ def test_resume_skips_what_cannot_be_used(
 @pytest.fixture(scope="module")
 def built_in(lm: str) -> TrainSettings:
     return TrainSettings(
-        TaskChoice(),
+        EnvChoice(),
         model=lm,
         reward="rouge",
         steps=3 * 48,

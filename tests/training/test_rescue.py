@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from textgym.agents.ppo import PPO
-from textgym.evaluation.setup import TaskChoice
+from textgym.envs.choice import EnvChoice
 from textgym.training import train as pipeline
 from textgym.training.callbacks import RunCallback
 from textgym.training.run_folder import RunFolder
@@ -26,7 +26,7 @@ ITERATION = 6 * 8  # tokens
 def settings(lm: str) -> TrainSettings:
     """Four iterations of two epochs, and no checkpoint before the end; samples after each."""
     return TrainSettings(
-        TaskChoice(),
+        EnvChoice(),
         model=lm,
         reward="rouge",
         steps=4 * ITERATION,
@@ -116,7 +116,7 @@ PLACES: dict[str, tuple[Any, str, Callable[[Any], bool], int]] = {
     "the end of a rollout": (RunCallback, "_on_rollout_end", after(3), 2),
     "the reference's pass": (PPO, "_check_start", call(3), 2),
     "what is recorded of an update": (PPO, "_record_update", call(3), 2),
-    "evaluation afterwards": (pipeline, "sit_exam", call(2), 4),
+    "evaluation afterwards": (pipeline, "evaluate", call(2), 4),
     "results": (pipeline, "_write_results", call(1), 4),
 }
 
@@ -180,7 +180,7 @@ def test_of_a_large_model_an_update_that_began_is_lost_and_said(
 def test_an_error_in_the_first_iteration_leaves_a_folder_that_begins_again(
     settings: TrainSettings, whole: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for owner, name in ((pipeline, "sit_exam"), (PPO, "_accumulate_gradients")):
+    for owner, name in ((pipeline, "evaluate"), (PPO, "_accumulate_gradients")):
         with monkeypatch.context() as patch:
             fail_in(patch, owner, name, call(1))
             with pytest.raises(TroubleError):

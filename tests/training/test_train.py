@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from textgym.cli import app as cli
+from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError, ModelError, TextGymError
-from textgym.evaluation.setup import TaskChoice
 from textgym.training import train as pipeline
 from textgym.training.interrupts import RunInterrupted
 from textgym.training.run_folder import RunFolder, RunFolderError
@@ -54,7 +54,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, iterations: int) -> None:
 @pytest.fixture
 def settings(lm: str) -> TrainSettings:
     return TrainSettings(
-        TaskChoice(),
+        EnvChoice(),
         model=lm,
         reward="rouge",
         steps=4 * 48,
@@ -223,7 +223,7 @@ def test_mistakes_leave_no_folder(settings: TrainSettings, missing: str) -> None
     mistakes = {
         "model": {"model": "empty"},
         "reward": {"reward": "empty"},
-        "data": {"choice": TaskChoice(data="few.jsonl")},
+        "data": {"choice": EnvChoice(data="few.jsonl")},
     }
     with pytest.raises(TextGymError, match="expected"):
         run_train(replace(settings, **mistakes[missing]))  # type: ignore[arg-type]
@@ -238,7 +238,7 @@ def test_a_run_is_gone_on_with_from_another_folder(
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
         with pytest.raises(RunInterrupted):
-            run_train(replace(settings, choice=TaskChoice("TextSumm-v0", "notes.jsonl", "doc", "sum"), model="start"))
+            run_train(replace(settings, choice=EnvChoice("TextSumm-v0", "notes.jsonl", "doc", "sum"), model="start"))
     run = Path("run").resolve()
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
@@ -259,7 +259,7 @@ def test_on_a_file_without_gold(lm: str, data: str) -> None:
         ["train", "TextSumm-v0", *arguments.split(), "--max-new-tokens", "8", "--eval-prompts", "4", "--out", "r"],
     )
     assert shown.exit_code == 0, shown.stderr
-    assert "ROUGE-L against its references" in shown.stderr  # which reward was chosen is said aloud
+    assert "ROUGE-L against its references" in shown.stderr  # the log says which reward was chosen
     assert set(RunFolder("r").summary()["after"]) == MEASURES - {"gold"}
 
 

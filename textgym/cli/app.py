@@ -332,7 +332,7 @@ def rlhf(
     port: Annotated[int, typer.Option("--port", help="Of that page; 0 takes a free one.")] = 8765,
     overlap: Annotated[int, typer.Option("--overlap", help="Annotators per question.")] = 1,
     annotators: Annotated[int, typer.Option("--annotators", help="How many to simulate.")] = 3,
-    annotator: Annotated[str | None, typer.Option("--annotator", help="What they judge by: gold or rouge.")] = None,
+    annotator: Annotated[str | None, typer.Option("--annotator", help="What they compare by: gold or rouge.")] = None,
     noise: Annotated[
         float | None, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")
     ] = None,
@@ -385,7 +385,7 @@ def evaluate(
 ) -> None:
     """Measure a model, or a model and the one it started from, on held-out prompts."""
     _quiet()
-    from textgym.evaluation.evaluate import EvaluateSettings, run_evaluate
+    from textgym.training.evaluate import EvaluateSettings, run_evaluate
 
     run_evaluate(_settings(EvaluateSettings, context))
 
@@ -446,16 +446,16 @@ def play(
 
 def _settings(kind: Callable[..., _Settings], context: typer.Context, **changes: object) -> _Settings:
     """Make a command's settings from its options, which are named after the fields (a test compares them)."""
-    from textgym.evaluation.setup import TaskChoice
+    from textgym.envs.choice import EnvChoice
 
     values = context.params | changes
-    choice = TaskChoice(*(values[field.name] for field in fields(TaskChoice)))
+    choice = EnvChoice(*(values[field.name] for field in fields(EnvChoice)))
     known = set(inspect.signature(kind).parameters) & set(values)
     return kind(choice=choice, **{name: values[name] for name in known})
 
 
 def _quiet() -> None:
-    from textgym.evaluation.setup import quiet_libraries
+    from textgym.cli.quiet import quiet_libraries
 
     quiet_libraries()
 

@@ -29,7 +29,7 @@ class BenchSettings:
     device: str | None = None
     threads: int | None = None
     json_file: str | None = None
-    picture: str | None = None
+    plot: str | None = None
 
 
 def run_bench(settings: BenchSettings) -> None:
@@ -39,9 +39,9 @@ def run_bench(settings: BenchSettings) -> None:
         raise UnknownBenchmarkError(
             f"expected one of {known}, got {settings.name!r}.{did_you_mean(settings.name, list(BENCHMARKS))}"
         )
-    picture = Path(settings.picture) if settings.picture else None
+    plot = Path(settings.plot) if settings.plot else None
     device = str(pick_device(settings.device or _own_device(settings)))
-    options = Options(settings.repetitions, settings.smoke, device, settings.threads, picture)
+    options = Options(settings.repetitions, settings.smoke, device, settings.threads, plot)
     report = run_benchmark(settings.name, options)
     report.show()
     if settings.json_file:

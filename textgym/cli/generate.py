@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 
 from textgym import console
+from textgym.checks import check_settings
+from textgym.envs.choice import EnvChoice, with_budgets
+from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.sampling import Sampling, sample_texts
-from textgym.evaluation.settings import check_settings
-from textgym.evaluation.setup import TaskChoice, load_model, require_context, with_budgets
 from textgym.registration import registered_ids
 from textgym.training.recovery import advising_on_memory
 from textgym.types import Example, Split
@@ -32,7 +33,7 @@ class GenerateSettings:
         temperature: 0 takes the most likely token at every step.
     """
 
-    choice: TaskChoice
+    choice: EnvChoice
     model: str = "tiny"
     document: str | None = None
     split: Split = "test"

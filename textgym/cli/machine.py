@@ -24,14 +24,16 @@ def bench(
     ] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
     json_file: Annotated[str | None, typer.Option("--json", help="Write everything measured to this file.")] = None,
-    picture: Annotated[str | None, typer.Option("--picture", help="Draw it, where it can be drawn.")] = None,
+    plot: Annotated[
+        str | None, typer.Option("--plot", "--picture", help="Plot it to this file, where it can be plotted.")
+    ] = None,
 ) -> None:
     """Measure what things cost beside what cannot be avoided, and what reward models learn."""
     from textgym.cli.bench import BenchSettings, run_bench
-    from textgym.evaluation.setup import quiet_libraries
+    from textgym.cli.quiet import quiet_libraries
 
     quiet_libraries()
-    run_bench(BenchSettings(name, repetitions, smoke, device, threads, json_file, picture))
+    run_bench(BenchSettings(name, repetitions, smoke, device, threads, json_file, plot))
 
 
 def doctor(model: options.Model = "tiny", device: options.Device = "auto") -> None:

@@ -11,10 +11,11 @@ import gymnasium as gym
 import torch
 
 from textgym import console
-from textgym.evaluation.measures import judge
+from textgym.checks import check_settings
+from textgym.envs.choice import EnvChoice, check_env_id, is_episode_level
+from textgym.evaluation.loading import load_model
+from textgym.evaluation.measures import score_responses
 from textgym.evaluation.reward_guard import guarded
-from textgym.evaluation.settings import check_settings
-from textgym.evaluation.setup import TaskChoice, check_env_id, is_episode_level, load_model
 from textgym.models.causal_lm import CausalLM
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Split, Task
@@ -35,7 +36,7 @@ class PlaySettings:
         episodes: How many episodes are played; input that ends ends the game too.
     """
 
-    choice: TaskChoice
+    choice: EnvChoice
     model: str | None = None
     reward: str | None = None
     split: Split = "train"
@@ -61,7 +62,9 @@ def run_play(settings: PlaySettings) -> list[float]:
     kwargs = {**settings.choice.env_kwargs(), "split": settings.split, "reward": guarded(settings.reward, None)}
     kwargs |= {} if episode_level else _token_kwargs(settings)
     env = gym.make(env_id, **kwargs)
-    judge(_task(env), [_task(env).dataset[0]], [""], env.get_wrapper_attr("reward"))  # fails now or not at the end
+    score_responses(
+        _task(env), [_task(env).dataset[0]], [""], env.get_wrapper_attr("reward")
+    )  # fails now or not at the end
     model = None if episode_level else _load_adviser(settings, env)
     _explain(episode_level, model)
     returns: list[float] = []

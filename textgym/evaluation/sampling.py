@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from textgym import console
-from textgym.evaluation.setup import encode_prompts
+from textgym.envs.prompts import prompt_of
 from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding.generation import generate, pad_rows
+from textgym.text.tokenizer import Tokenizer
 from textgym.types import Example, FloatArray, Task
 
 _TOKENS_PER_BATCH = 16_384
@@ -50,6 +51,12 @@ class Sampling:
     temperature: float = 1.0
     seed: int = 0
     batch_size: int = 64
+
+
+def encode_prompts(task: Task, examples: Sequence[Example], tokenizer: Tokenizer, budget: int) -> list[list[int]]:
+    """Return the prompt ids of ``n`` examples as environments encode them, each of at most ``budget`` ids."""
+    prompts = [prompt_of(task, example) for example in examples]
+    return [prompt.ids for prompt in tokenizer.encode_prompts(prompts, budget)]
 
 
 def sample_texts(

@@ -8,16 +8,18 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from textgym import console
+from textgym.checks import check_settings
+from textgym.envs.choice import EnvChoice
 from textgym.evaluation.evaluate import Evaluation
-from textgym.evaluation.measures import Measures, judge
-from textgym.evaluation.settings import check_settings
-from textgym.evaluation.setup import TaskChoice, load_model, require_context, stable_name
+from textgym.evaluation.loading import load_model, require_context
+from textgym.evaluation.measures import Measures, score_responses
 from textgym.feedback import write_records
 from textgym.models.causal_lm import CausalLM
 from textgym.training.interrupts import signals_as_interrupts
 from textgym.training.reward import RECORDS, RewardSettings, fit_reward, simulate_comparisons
 from textgym.training.reward_report import report_as_json, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
+from textgym.training.stored_settings import stable_name
 from textgym.training.train import Training, TrainSettings, begin, finish
 from textgym.types import Task
 
@@ -65,7 +67,7 @@ def run_demo(settings: DemoSettings) -> RunFolder:
 
 def _run(settings: DemoSettings) -> RunFolder:
     start = time.perf_counter()
-    choice = TaskChoice()
+    choice = EnvChoice()
     settings = replace(settings, model=stable_name(settings.model))
     task, model = choice.make("train"), load_model(settings.model, settings.device)
     model.tokenizer.require_eos()
@@ -85,7 +87,7 @@ def _run(settings: DemoSettings) -> RunFolder:
     return run
 
 
-def _fit(run: RunFolder, settings: DemoSettings, choice: TaskChoice, task: Task, model: CausalLM) -> None:
+def _fit(run: RunFolder, settings: DemoSettings, choice: EnvChoice, task: Task, model: CausalLM) -> None:
     fitting = RewardSettings(
         choice,
         model=settings.model,
@@ -103,7 +105,7 @@ def _fit(run: RunFolder, settings: DemoSettings, choice: TaskChoice, task: Task,
     run.write_summary({**report_as_json(report), "seconds": {"reward": time.perf_counter() - start}})
 
 
-def train_settings(run: RunFolder, settings: DemoSettings, choice: TaskChoice) -> TrainSettings:
+def train_settings(run: RunFolder, settings: DemoSettings, choice: EnvChoice) -> TrainSettings:
     """Return the demo's PPO settings, with the reward model of ``run``."""
     tokens = choice.make("train").max_new_tokens * settings.n_envs
     return TrainSettings(
@@ -125,8 +127,13 @@ def train_settings(run: RunFolder, settings: DemoSettings, choice: TaskChoice) -
 
 def _report(training: Training, before: Evaluation, after: Evaluation, seconds: float) -> None:
     """Compare with the references: how much of the way to them was gone."""
-    exam, run = training.exam, training.run
-    references = judge(exam.task, exam.examples, [example.references[0] for example in exam.examples], exam.reward)
+    eval_set, run = training.eval_set, training.run
+    references = score_responses(
+        eval_set.task,
+        eval_set.examples,
+        [example.references[0] for example in eval_set.examples],
+        eval_set.reward,
+    )
     closed = gap_closed(before.measures, after.measures, references)
     spread = before.measures.spreads()["reward"]
     gain = float(np.mean(after.measures.values["reward"] - before.measures.values["reward"])) / spread

@@ -16,11 +16,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from textgym.checks import SEEDS, check_settings
+from textgym.envs.choice import EnvChoice
 from textgym.errors import DataError, NoCheckpointError
-from textgym.evaluation.evaluate import Evaluation, Exam, read_texts, write_texts
-from textgym.evaluation.measures import Measures, judge
-from textgym.evaluation.settings import SEEDS, check_settings
-from textgym.evaluation.setup import TaskChoice, load_model
+from textgym.evaluation.evaluate import Evaluation, EvaluationSet
+from textgym.evaluation.loading import load_model
+from textgym.evaluation.measures import Measures, score_responses
 from textgym.feedback import FeedbackStore, Habits, Panel, SimulatedPerson, reward_scorer, simulated_people, win_rates
 from textgym.feedback.types import Annotator, Question
 from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
@@ -29,6 +30,7 @@ from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_rew
 from textgym.rewards.core import resolve_reward
 from textgym.rlhf.questions import SampleSettings, question_about
 from textgym.rlhf.questions import write_texts as texts_by_writers
+from textgym.training.results import read_texts, write_texts
 from textgym.training.reward import NOISE, AnnotatorName, RewardSettings, annotator_of, fit_reward, note_accuracy
 from textgym.training.reward_report import report_as_json, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
@@ -40,7 +42,7 @@ _LAST_PORT = 65_535
 _CANDIDATES, _QUESTIONS = "candidates.jsonl", "questions.jsonl"
 _SPARE = 1.3  # texts of a good policy are often equal, and nobody can tell these apart
 _POOL = 3.0  # pairs to choose one from, where the choice is not left to chance
-_JUDGES = ("gold", "rougeL")
+_TRUE_QUALITY = ("gold", "rougeL")
 _SAVE_EVERY = 2
 
 
@@ -61,7 +63,7 @@ class RlhfSettings:
         port: Of that page; 0 takes a free one.
         overlap: Annotators per question.
         annotators: How many are simulated.
-        annotator, noise: What simulated annotators judge by, and how noisily, as in ``textgym reward fit``.
+        annotator, noise: What simulated annotators compare by, and how noisily, as in ``textgym reward fit``.
         reward_epochs, reward_learning_rate: Of every fit.
         iterations: Iterations of PPO in each round.
         n_envs: Texts written side by side.
@@ -70,7 +72,7 @@ class RlhfSettings:
         max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
     """
 
-    choice: TaskChoice
+    choice: EnvChoice
     model: str = "tiny"
     rounds: int = 3
     labels: int = 400
@@ -302,7 +304,7 @@ def collect_answers(round_: Round, ask: Callable[[Round], Annotator]) -> None:
         if known and not round_.loop.store.progress().votes:
             raise DataError(
                 f"expected {known} answers of round {round_.number} in {str(round_.loop.store.path)!r}, got none; put "
-                "the file back, or begin anew"
+                "the file back, or start a new run"
             )
         return
     with _timed(round_, "ask"):
@@ -311,7 +313,7 @@ def collect_answers(round_: Round, ask: Callable[[Round], Annotator]) -> None:
 
 
 def simulated_panel(round_: Round) -> Panel:
-    """Simulated people who judge by true quality, or by the references."""
+    """Simulated people who compare by true quality, or by the references."""
     loop, rng = round_.loop, round_.rng("people")
     settings = loop.settings.for_reward(loop.settings.seed)
     name = annotator_of(loop.task, settings)
@@ -348,7 +350,7 @@ def train(round_: Round) -> None:
     with _timed(round_, "train"):
         training = _begin_or_resume(round_)
         if round_.number > 1:
-            _judge_anew(round_, training.exam)
+            _score_again(round_, training.eval_set)
         before, after = complete(training)
         rate = win_rate(after.measures, before.measures)
         _note(round_, {"win_rate": None if rate is None else intervals_as_json({"": rate})[""]})
@@ -388,12 +390,14 @@ def train_settings(round_: Round) -> TrainSettings:
     )
 
 
-def _judge_anew(round_: Round, exam: Exam) -> None:
+def _score_again(round_: Round, eval_set: EvaluationSet) -> None:
     """What the round before measured last is what this one measures first, but for the reward, which is a new one."""
-    known = read_texts(round_.loop.folder(round_.number - 1), "after", exam)
+    known = read_texts(round_.loop.folder(round_.number - 1), "after", eval_set)
     assert known is not None
-    measures = known.measures.with_values(judge(exam.task, exam.examples, known.texts, exam.reward).values)
-    write_texts(round_.folder, "before", exam, Evaluation(known.texts, measures, 0.0))
+    measures = known.measures.with_values(
+        score_responses(eval_set.task, eval_set.examples, known.texts, eval_set.reward).values
+    )
+    write_texts(round_.folder, "before", eval_set, Evaluation(known.texts, measures, 0.0))
 
 
 def win_rate(after: Measures, before: Measures) -> Interval | None:
@@ -402,7 +406,7 @@ def win_rate(after: Measures, before: Measures) -> Interval | None:
     By gold, or else by ROUGE-L; ``None`` where neither is known. The interval is Wilson's: unlike percentiles of
     resampled prompts it has a width where one side wins everywhere. It allows for several texts to one prompt.
     """
-    name = next((name for name in _JUDGES if name in after.values and name in before.values), None)
+    name = next((name for name in _TRUE_QUALITY if name in after.values and name in before.values), None)
     if name is None:
         return None
     leads = after.values[name] - before.values[name]

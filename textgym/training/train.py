@@ -14,20 +14,12 @@ from stable_baselines3.common.vec_env import VecEnv
 from textgym import console
 from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.ppo import PPO
+from textgym.envs.choice import describe_data, token_level_id
 from textgym.errors import CheckpointError, NoCheckpointError
-from textgym.evaluation.evaluate import (
-    Evaluation,
-    Exam,
-    make_exam,
-    read_texts,
-    show_comparison,
-    sit_exam,
-    summarise,
-    write_texts,
-)
+from textgym.evaluation.evaluate import Evaluation, EvaluationSet, evaluate, make_evaluation_set
+from textgym.evaluation.loading import load_model
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.reward_guard import guarded
-from textgym.evaluation.setup import describe_data, load_model, located, token_level_id
 from textgym.models.causal_lm import CausalLM
 from textgym.models.checkpoint import load_newest, set_aside_newer
 from textgym.models.device import pick_device
@@ -47,7 +39,9 @@ from textgym.training.recovery import (
     resuming,
     say_other_versions,
 )
+from textgym.training.results import read_texts, show_comparison, summarise, write_texts
 from textgym.training.run_folder import RunFolder
+from textgym.training.stored_settings import located
 from textgym.training.tolerance import Tolerance, tolerant_logger
 from textgym.training.train_settings import TrainSettings
 from textgym.types import Task
@@ -58,19 +52,19 @@ _SAMPLED_PROMPTS = 4
 _SAMPLE_MOMENTS = 10
 _SIDE_BY_SIDE = 3
 _UNRESCUED = "what came after the checkpoint before it, if there is one, is lost"
-_PICTURES = ("learning_curve.png", "kl.png")
-_LOGS = ("log.jsonl", "samples.jsonl", "samples.md", "tensorboard", *_PICTURES)
+_PLOTS = ("learning_curve.png", "kl.png")
+_LOGS = ("log.jsonl", "samples.jsonl", "samples.md", "tensorboard", *_PLOTS)
 _BEGINNINGS = (*_LOGS, "summary.json", "texts-before.jsonl", "checkpoints")  # of a run without a checkpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """A run that is under way: the agent with its environment, what it is examined on, and where files go."""
+    """A run that is under way: the agent with its environment, what it is evaluated on, and where files go."""
 
     run: RunFolder
     settings: TrainSettings
     agent: PPO
-    exam: Exam
+    eval_set: EvaluationSet
     sheet: SampleSheet
     resumed: bool = False
 
@@ -152,15 +146,15 @@ def begin(settings: TrainSettings, run: RunFolder | None, *, accept_changed_data
     if settings.reference_model is not None:
         agent.set_reference(load_model(settings.reference_model, str(agent.device)))
     agent.policy.model.require_context(_core(env, "max_prompt_tokens") + _core(env, "max_new_tokens"))
-    exam = _make_exam(settings, env)
-    sheet = _make_sheet(settings, exam)
-    splits = describe_splits((_core(env, "task"), sheet.task, exam.task))
+    eval_set = _make_evaluation_set(settings, env)
+    sheet = _make_sheet(settings, eval_set)
+    splits = describe_splits((_core(env, "task"), sheet.task, eval_set.task))
     if run is None:
         run = RunFolder.create(settings.out, "train", asdict(settings), _BEGINNINGS)
     check_data(run.config().get("splits"), splits, _core(env, "task").dataset.name, accept_changed_data)
     run.write_config({**run.config(), "train": asdict(settings), "splits": splits})
     agent.tensorboard_log = str(run.tensorboard)
-    return Training(run, settings, agent, exam, sheet)
+    return Training(run, settings, agent, eval_set, sheet)
 
 
 def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> Training:
@@ -184,9 +178,9 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
     if not any(run.checkpoints.glob("step-*")):
         return _begin_again(run, settings, accept_changed_data)
     env = _make_env(settings)
-    exam = _make_exam(settings, env)
-    sheet = _make_sheet(settings, exam)
-    splits = describe_splits((_core(env, "task"), sheet.task, exam.task))
+    eval_set = _make_evaluation_set(settings, env)
+    sheet = _make_sheet(settings, eval_set)
+    splits = describe_splits((_core(env, "task"), sheet.task, eval_set.task))
     check_data(run.config().get("splits"), splits, _core(env, "task").dataset.name, accept_changed_data)
     agent, folder = _load_newest(run, env, settings)
     run.write_config({**run.config(), "splits": splits})
@@ -196,7 +190,7 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
     run.truncate_logs(agent.num_timesteps)
     set_aside_newer(folder)
     console.say(f"Resuming {run.shown} from {folder.name} ({agent.num_timesteps:,} of {settings.steps:,} tokens).")
-    return Training(run, settings, agent, exam, sheet, resumed=True)
+    return Training(run, settings, agent, eval_set, sheet, resumed=True)
 
 
 def _settings_of(run: RunFolder, consent: Collection[str]) -> TrainSettings:
@@ -229,7 +223,7 @@ def _load_newest(run: RunFolder, env: VecEnv, settings: TrainSettings) -> tuple[
         console.warn(f"skipped a damaged checkpoint: {problem}")
     if agent is None or folder is None:
         raise NoCheckpointError(
-            f"expected a checkpoint in {str(run.checkpoints)!r}, got none that is whole; start anew"
+            f"expected a checkpoint in {str(run.checkpoints)!r}, got none that is whole; start a new run"
         )
     return agent, folder
 
@@ -242,7 +236,7 @@ def announce(training: Training) -> None:
     console.say(
         f"PPO: {settings.model} ({parameters:.1f} M parameters) on {describe_data(_task(training))}, reward "
         f"{reward_name(_core(agent.env, 'reward'))!r}: {left} iterations of {training.iteration:,} tokens, with "
-        f"{len(training.exam.examples)} unseen prompts before and after. {_guess(training, left)} "
+        f"{len(training.eval_set.examples)} unseen prompts before and after. {_guess(training, left)} "
         f"Files: {training.run.shown}"
     )
 
@@ -267,8 +261,8 @@ def complete(training: Training) -> tuple[Evaluation, Evaluation]:
     start = time.perf_counter()
     before = measure_before(training)
     learn(training)
-    after = sit_exam(training.exam, training.agent.policy.model, "after", _load_reference(training))
-    write_texts(training.run, "after", training.exam, after)
+    after = evaluate(training.eval_set, training.agent.policy.model, "after", _load_reference(training))
+    write_texts(training.run, "after", training.eval_set, after)
     _write_results(training, before, after, time.perf_counter() - start)
     return before, after
 
@@ -282,7 +276,7 @@ def _load_reference(training: Training) -> CausalLM:
 
 def measure_before(training: Training) -> Evaluation:
     """Measure the start model, or read what was measured before an interruption."""
-    known = read_texts(training.run, "before", training.exam)
+    known = read_texts(training.run, "before", training.eval_set)
     if known is not None:
         return known
     if training.resumed:
@@ -292,8 +286,8 @@ def measure_before(training: Training) -> Evaluation:
         start = training.agent.policy.model
     is_start = training.settings.reference_model in (None, training.settings.model)
     reference = start if is_start else _load_reference(training)
-    before = sit_exam(training.exam, start, "before", reference)
-    write_texts(training.run, "before", training.exam, before)
+    before = evaluate(training.eval_set, start, "before", reference)
+    write_texts(training.run, "before", training.eval_set, before)
     summary = training.run.summary()
     seconds = {**summary.get("seconds", {}), "before": before.seconds}
     training.run.write_summary({**summary, **summarise(before, None), "seconds": seconds})
@@ -323,7 +317,7 @@ def learn(training: Training) -> None:
                 agent.learn(left, reset_num_timesteps=not training.resumed, callback=callback)
             callback.finish()
         except StopTraining:
-            _write_pictures(training, None, None)
+            _write_plots(training, None, None)
             raise RunInterrupted(_advice(training.run), signal_of(request)) from None
         except Exception:
             with tolerance.of("a checkpoint of the last whole iteration", _UNRESCUED):
@@ -337,8 +331,8 @@ def learn(training: Training) -> None:
 def show_results(training: Training, before: Evaluation, after: Evaluation) -> None:
     """Print the table and texts side by side."""
     console.heading(f"{len(before.texts)} unseen prompts, temperature 1, same seeds; means with 95 % intervals")
-    show_comparison(training.exam, before, after, ("before", "after"), _SIDE_BY_SIDE)
-    console.say(f"\nModel: {Path(training.run.shown) / 'model'}   curves: {Path(training.run.shown) / _PICTURES[0]}")
+    show_comparison(training.eval_set, before, after, ("before", "after"), _SIDE_BY_SIDE)
+    console.say(f"\nModel: {Path(training.run.shown) / 'model'}   curves: {Path(training.run.shown) / _PLOTS[0]}")
 
 
 def _make_callback(
@@ -356,7 +350,7 @@ def _make_callback(
 
 
 def _write_results(training: Training, before: Evaluation, after: Evaluation, seconds: float) -> None:
-    """Write summary, model card, pictures and the table of samples."""
+    """Write summary, model card, plots and the table of samples."""
     run, settings = training.run, training.settings
     trained = sum(value or 0.0 for row in run.log() for key, value in row.items() if key.startswith("seconds/"))
     times = {"before": before.seconds, "training": trained, "after": after.seconds, "total": seconds}
@@ -371,15 +365,15 @@ def _write_results(training: Training, before: Evaluation, after: Evaluation, se
         summary=summary,
         reward=_task(training).default_reward if settings.reward is None else settings.reward,
     )
-    _write_pictures(training, before, after)
+    _write_plots(training, before, after)
 
 
-def _write_pictures(training: Training, before: Evaluation | None, after: Evaluation | None) -> None:
+def _write_plots(training: Training, before: Evaluation | None, after: Evaluation | None) -> None:
     run, log, tolerance = training.run, training.run.log(), Tolerance()
     sides = [item.measures.intervals() if item else None for item in (before, after)]
     with tolerance.of("a plot"):
-        plot_learning(run.path / _PICTURES[0], log, *sides)
-        plot_kl(run.path / _PICTURES[1], log, training.settings.kl_target)
+        plot_learning(run.path / _PLOTS[0], log, *sides)
+        plot_kl(run.path / _PLOTS[1], log, training.settings.kl_target)
     with tolerance.of("samples.md"):
         run.write_samples_table({example.key: example.prompt for example in training.sheet.examples})
 
@@ -397,9 +391,9 @@ def _make_env(settings: TrainSettings) -> VecEnv:
     )
 
 
-def _make_exam(settings: TrainSettings, env: VecEnv) -> Exam:
+def _make_evaluation_set(settings: TrainSettings, env: VecEnv) -> EvaluationSet:
     # The environment's reward object is used, so that a reward model is in memory once.
-    return make_exam(
+    return make_evaluation_set(
         settings.choice.make("test"),
         _core(env, "reward"),
         settings.eval_prompts,
@@ -409,10 +403,10 @@ def _make_exam(settings: TrainSettings, env: VecEnv) -> Exam:
     )
 
 
-def _make_sheet(settings: TrainSettings, exam: Exam) -> SampleSheet:
+def _make_sheet(settings: TrainSettings, eval_set: EvaluationSet) -> SampleSheet:
     validation = settings.choice.make("validation")
     examples = fixed_examples(validation.dataset, _SAMPLED_PROMPTS)
-    return SampleSheet(validation, examples, replace(exam.sampling, temperature=1.0))
+    return SampleSheet(validation, examples, replace(eval_set.sampling, temperature=1.0))
 
 
 def _core(env: VecEnv | None, name: str) -> Any:
@@ -430,5 +424,5 @@ def _advice(run: RunFolder) -> str:
 
 
 def _guess(training: Training, iterations: int) -> str:
-    seconds = guess_training(training.agent, iterations, len(training.exam.examples))
+    seconds = guess_training(training.agent, iterations, len(training.eval_set.examples))
     return f"About {console.duration(seconds)}."

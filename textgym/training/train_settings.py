@@ -8,9 +8,10 @@ from typing import Any
 
 from textgym.agents.common.causal_lm_policy import Critic
 from textgym.agents.common.losses import require_adaptable
-from textgym.evaluation.settings import check_settings
-from textgym.evaluation.setup import TaskChoice, settings_from_json
+from textgym.checks import check_settings
+from textgym.envs.choice import EnvChoice
 from textgym.models.causal_lm import Precision
+from textgym.training.stored_settings import settings_from_json
 
 _MOST_ENVS = 2**16
 """Environments are objects of one process: more are a mistake, and would fill the memory one by one."""
@@ -35,7 +36,7 @@ class TrainSettings:
         reward_timeout: Longest time in seconds that the reward may take for the texts of a step; ``None`` for no limit.
     """
 
-    choice: TaskChoice
+    choice: EnvChoice
     model: str = "tiny"
     reference_model: str | None = None
     reward: str | None = None

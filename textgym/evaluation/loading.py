@@ -1,0 +1,21 @@
+"""Language models to sample from, on the device that a user names."""
+
+from __future__ import annotations
+
+from textgym.models.causal_lm import CausalLM, Precision, load_language_model
+from textgym.models.device import pick_device
+from textgym.types import Task
+
+
+def load_model(name: str, device: str, precision: Precision = "fp32") -> CausalLM:
+    """Load a language model onto a device."""
+    return load_language_model(name, precision=precision, device=pick_device(device))
+
+
+def require_context(model: CausalLM, task: Task) -> None:
+    """Check that a model can read prompt and response of a task at once.
+
+    Raises:
+        ModelError: Its context is shorter than the task's budgets.
+    """
+    model.require_context(task.max_prompt_tokens + task.max_new_tokens)
