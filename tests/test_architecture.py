@@ -57,8 +57,12 @@ MAY_IMPORT_TORCH = {
     "textgym.agents",
     "benchmarks",
     "textgym.build_assets",
+    "textgym.cli",
+    "textgym.evaluation",
     "textgym.models",
     "textgym.reward_models",
+    "textgym.rlhf",
+    "textgym.training",
 }
 HEAVY = {"accelerate", "peft", "sentence_transformers", "stable_baselines3", "torch", "transformers"}
 OPTIONAL = {"fastapi", "jinja2", "pydantic", "starlette", "uvicorn"}  # of the extra "feedback"

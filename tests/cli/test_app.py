@@ -262,7 +262,7 @@ def test_a_task_of_a_user_that_lacks_something_hides_no_environment(monkeypatch:
         ("reward_fit", "training.reward", "RewardSettings"),
         ("train", "training.train", "TrainSettings"),
         ("rlhf", "rlhf.rounds", "RlhfSettings"),
-        ("evaluate", "evaluation.evaluate", "EvaluateSettings"),
+        ("evaluate", "training.evaluate", "EvaluateSettings"),
         ("generate", "cli.generate", "GenerateSettings"),
         ("play", "cli.play", "PlaySettings"),
     ],
