@@ -3,96 +3,52 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
+from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
-from torch.nn import functional as F
 
 from textgym.agents.common.health import clip_gradients, require_finite
-from textgym.envs.prompts import prompt_of
-from textgym.errors import DataError
-from textgym.models.causal_lm import CausalLM
-from textgym.models.checkpoint import load_unique, unique_tensors
-from textgym.models.decoding.generation import pad_rows
+from textgym.agents.common.on_policy_state import OPTIMIZER
+from textgym.agents.common.policy_record import DTYPES, dtype_name, write_model_config
+from textgym.agents.common.token_pairs import TokenPair, encode_pairs, endless_batches
+from textgym.agents.common.token_writer import TokenWriter
+from textgym.agents.common.vec_env import attribute_of
+from textgym.errors import CheckpointError, DataError
+from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
+from textgym.models.device import pick_device
+from textgym.models.loading import load_language_model, rebuild_language_model
+from textgym.models.log_probs import cross_entropy, response_batch
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
-from textgym.text.tokenizer import Tokenizer
-from textgym.types import Dataset, FloatArray, Prompt, Task
+from textgym.models.stored_values import (
+    Check,
+    check_fields,
+    fields,
+    integer,
+    listed,
+    mapped,
+    number,
+    optional,
+    positive,
+    text,
+    to_json,
+)
+from textgym.models.text_model import TextModel
+from textgym.types import FloatArray, IntArray, State
 
-_POOL = 64  # batches whose texts are sorted by length together, so that little padding is computed
-
-
-class TokenPair(NamedTuple):
-    """A prompt and the response to imitate, as ids; the response ends with EOS, or as the chat template ends it."""
-
-    prompt: list[int]
-    response: list[int]
-
-
-def encode_pairs(
-    task: Task, dataset: Dataset, tokenizer: Tokenizer, limit: int | None = None, context_length: int | None = None
-) -> list[TokenPair]:
-    """Encode what supervised training imitates: demonstrations, or else references.
-
-    Args:
-        task: Formats the prompts.
-        dataset: The examples.
-        tokenizer: That of the model.
-        limit: How many examples are used; ``None`` for all.
-        context_length: Most tokens of prompt and response together. A prompt that leaves its response too little room
-            is cut further, at the end of its document. A response is never cut: one that does not fit even without the
-            document is left out, with a warning that counts them.
-
-    Raises:
-        DataError: If no example has either, or nothing fits.
-        ModelError: If the tokenizer has no token that ends a text.
-    """
-    tokenizer.require_eos()
-    count = len(dataset) if limit is None else min(limit, len(dataset))
-    examples = [dataset[i] for i in range(count)]
-    asked = [prompt_of(task, example) for example in examples]
-    prompts = [prompt.ids for prompt in tokenizer.encode_prompts(asked, task.max_prompt_tokens)]
-    pairs, too_long = [], 0
-    for example, prompt, ids in zip(examples, asked, prompts, strict=True):
-        for text in example.demonstrations or example.references:
-            response = [*tokenizer.encode_response(text), *tokenizer.response_end]
-            fitting = _fit_prompt(prompt, tokenizer, ids, (context_length or math.inf) - len(response))
-            too_long += fitting is None
-            if fitting is not None:
-                pairs.append(TokenPair(fitting, response))
-    if not pairs:
-        wanted, mend = "references to imitate", "name their column with reference_column"
-        if too_long:
-            wanted = f"references of at most {context_length} tokens with their prompts"
-            mend = "shorten them or the prompt template, or use a model with a longer context"
-        raise DataError(f"expected {wanted} in {dataset.name!r}, got none; {mend}")
-    if too_long:
-        warnings.warn(
-            f"left out {too_long} of {too_long + len(pairs)} references in {dataset.name!r}: with the shortest prompt "
-            f"they do not fit the context of {context_length} tokens",
-            stacklevel=2,
-        )
-    return pairs
-
-
-def _fit_prompt(prompt: Prompt, tokenizer: Tokenizer, ids: list[int], room: float) -> list[int] | None:
-    """Return the prompt in at most ``room`` tokens; ``None`` if what stands around the document is longer already."""
-    if len(ids) <= room:
-        return ids
-    if room < 1:
-        return None
-    try:
-        return tokenizer.encode_prompts([prompt], int(room))[0].ids
-    except ValueError:
-        return None
+__all__ = ["SFT", "TokenPair", "encode_pairs", "response_loss", "supervised_fine_tune"]
 
 
 def response_loss(
-    model: CausalLM, pairs: Sequence[TokenPair], prompt_share: float = 0.0, rng: np.random.Generator | None = None
+    model: TextModel, pairs: Sequence[TokenPair], prompt_share: float = 0.0, rng: np.random.Generator | None = None
 ) -> Tensor:
     """Mean cross-entropy of the responses (and of a random share of the prompt tokens), a scalar in nats per token.
 
@@ -102,33 +58,29 @@ def response_loss(
         prompt_share: Share of the prompt tokens that count too.
         rng: Chooses them.
     """
-    ids, lengths = pad_rows([pair.prompt + pair.response for pair in pairs], model.fill_id, model.device)
-    prompt_lengths = torch.tensor([len(pair.prompt) for pair in pairs], device=ids.device)[:, None]
-    target = torch.arange(1, ids.shape[1], device=ids.device)[None]  # position of the predicted token
-    counted = target >= prompt_lengths  # (B, T-1)
+    also = None
     if prompt_share and rng is not None:
-        counted = counted | torch.from_numpy(_draw(pairs, rng) < prompt_share).to(ids.device)
-    rows, columns = (counted & (target < lengths[:, None])).nonzero(as_tuple=True)
-    logits = model.logits(model.hidden(ids)[rows, columns])  # (N, V)
-    return F.cross_entropy(logits, ids[rows, columns + 1])
+        also = torch.from_numpy(_draw(pairs, rng) < prompt_share).to(model.device)
+    batch, actions = response_batch(model, [pair.prompt for pair in pairs], [pair.response for pair in pairs], also)
+    return cross_entropy(model, batch, actions)
 
 
 def supervised_fine_tune(
-    model: CausalLM,
+    model: TextModel,
     pairs: Sequence[TokenPair],
     *,
     steps: int,
     progress: Callable[[int, float], object] | None = None,
     **settings: Any,
 ) -> list[float]:
-    """Minimise the cross-entropy of the responses; all of :class:`SupervisedTraining` in one call.
+    """Minimise the cross-entropy of the responses; all of :class:`SFT` in one call.
 
     Args:
         model: Trained in place.
         pairs: Texts to imitate.
         steps: Optimizer steps.
         progress: Called with (step, loss) after every step.
-        settings: Further arguments of :class:`SupervisedTraining`.
+        settings: Further arguments of :class:`SFT`.
 
     Returns:
         Loss of every step, in nats per token.
@@ -137,111 +89,318 @@ def supervised_fine_tune(
         FloatingPointError: If a loss or a gradient is not finite; the weights are those of the step before.
         ModelError: If a text is longer than the context of the model; :func:`encode_pairs` fits them.
     """
-    training = SupervisedTraining(model, pairs, steps=steps, **settings)
-    while training.step < steps:
-        loss = training.advance()
+    agent = SFT(model, pairs, **settings)
+    agent.begin(steps)
+    while agent.num_timesteps < steps:
+        loss = agent.advance()
         if progress is not None:
-            progress(training.step - 1, loss)
-    return training.losses
+            progress(agent.num_timesteps - 1, loss)
+    return agent.losses
 
 
-class SupervisedTraining:
-    """AdamW on the cross-entropy of the responses, with linear warm-up and cosine decay, step by step.
+class SFT:
+    """Supervised fine-tuning: AdamW on the cross-entropy of given responses, with linear warm-up and cosine decay.
+
+    A time step is an optimizer step.
 
     Args:
         model: Trained in place.
-        pairs: Texts to imitate.
-        steps: Optimizer steps in all.
+        pairs: Texts to imitate; without any it can act, but not learn.
         batch_size: Texts per step.
         learning_rate: Peak learning rate.
         warmup: Share of the steps with a rising learning rate.
-        prompt_share: See :func:`response_loss`.
+        prompt_share: Share of the prompt tokens that count too, drawn at random.
         max_grad_norm: The gradient norm is clipped here.
+        log_every: Steps per iteration, of which a record is kept.
         seed: Order of the texts.
 
     Attributes:
-        losses: Of the steps so far, in nats per token.
+        text_model: The model.
+        pairs: What it imitates.
+        num_timesteps: Steps made so far.
+        losses: Of these steps, in nats per token.
+        history: One record per iteration: mean loss, learning rate, steps.
+        seconds: Time of the last iteration: update.
 
     Raises:
         ModelError: If a text is longer than the context of the model (:func:`encode_pairs` fits them), or all weights
             are frozen.
     """
 
+    grain: Literal["token"] = "token"
+    kind = "textgym.SFT"
+
     def __init__(
         self,
-        model: CausalLM,
-        pairs: Sequence[TokenPair],
+        model: TextModel,
+        pairs: Sequence[TokenPair] = (),
         *,
-        steps: int,
         batch_size: int = 32,
         learning_rate: float = 5e-4,
         warmup: float = 0.05,
         prompt_share: float = 0.0,
         max_grad_norm: float = 1.0,
+        log_every: int = 10,
         seed: int = 0,
     ) -> None:
         model.require_trainable()
         model.hold_masters()
-        longest = max(len(pair.prompt) + len(pair.response) for pair in pairs)
-        model.require_context(longest, "the longest text to imitate")
-        self.losses: list[float] = []
-        self._model, self._prompt_share, self._max_grad_norm = model, prompt_share, max_grad_norm
-        self._learning_rate, self._share = learning_rate, _warmup_cosine(steps, warmup)
+        if pairs:
+            longest = max(len(pair.prompt) + len(pair.response) for pair in pairs)
+            model.require_context(longest, "the longest text to imitate")
+        self.text_model, self.pairs = model, pairs
+        self.batch_size, self.learning_rate, self.warmup = batch_size, learning_rate, warmup
+        self.prompt_share, self.max_grad_norm, self.log_every = prompt_share, max_grad_norm, log_every
+        self.seed = seed
+        self.logger = Logger(None, [])
+        self.env: VecEnv | None = None
+        self._writer = TokenWriter(model)
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
-        )
-        self._rng = np.random.default_rng(seed)
-        self._batches = _batches(pairs, batch_size, self._rng)
+        self.begin(1)
 
-    @property
-    def step(self) -> int:
-        """Steps made so far."""
-        return len(self.losses)
+    @classmethod
+    def create(
+        cls,
+        env: Any,
+        model: str | Path | TextModel | None = None,
+        *,
+        limit: int | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        **options: Any,
+    ) -> Self:
+        """Make an agent that imitates the demonstrations, or else the references, of an environment's examples.
+
+        Args:
+            env: Of either grain, single or vector.
+            model: Start model; ``None`` is the one whose tokenizer the environment uses.
+            limit: Use at most this many examples; ``None`` for all.
+            seed: Order of the texts.
+            device: Where the model runs.
+            options: Arguments of the constructor.
+
+        Raises:
+            DataError: There is nothing to imitate.
+        """
+        task, budget = attribute_of(env, "task"), attribute_of(env, "max_prompt_tokens")
+        loaded = load_language_model(model or attribute_of(env, "tokenizer").name, device=pick_device(device))
+        length = loaded.context_length
+        pairs = encode_pairs(task, task.dataset, loaded.tokenizer, limit, length, max_prompt_tokens=budget)
+        agent = cls(loaded, pairs, seed=seed, **options)
+        agent.env = env if isinstance(env, VecEnv) else None
+        return agent
+
+    # ---------------------------------------------------------------- learning
+    def begin(self, steps: int) -> None:
+        """Begin a training of so many optimizer steps; the weights stay as they are."""
+        self.num_timesteps, self._steps, self._is_updating = 0, steps, False
+        self.losses: list[float] = []
+        self.history: list[dict[str, float]] = []
+        self.seconds: dict[str, float] = {}
+        self._optimizer = torch.optim.AdamW(
+            self._parameters, lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        )
+        self._rng = np.random.default_rng(self.seed)
+        self._batches = endless_batches(self.pairs, self.batch_size, self._rng)
+
+    def learn(
+        self, total_timesteps: int, callback: BaseCallback | None = None, *, reset_num_timesteps: bool = True
+    ) -> Self:
+        """Make ``total_timesteps`` optimizer steps.
+
+        Args:
+            total_timesteps: How many; ``reset_num_timesteps=False`` makes them after those that were made.
+            callback: Told when an iteration of ``log_every`` steps starts and ends, and after each step, after which it
+                can end training.
+            reset_num_timesteps: Begin a new training, of these weights.
+
+        Raises:
+            FloatingPointError: If a loss or a gradient is not finite; the weights are those of the step before.
+        """
+        if reset_num_timesteps:
+            self.begin(total_timesteps)
+        self._steps = self.num_timesteps + total_timesteps
+        watcher = callback if callback is not None else ConvertCallback(None)
+        watcher.init_callback(self)  # type: ignore[arg-type]  # it has what callbacks read
+        watcher.on_training_start(locals(), globals())
+        going_on = True
+        while going_on and self.num_timesteps < self._steps:
+            going_on = self._iterate(watcher)
+        watcher.on_training_end()
+        return self
+
+    def _iterate(self, watcher: BaseCallback) -> bool:
+        """Make the steps up to the next record; false if the callback ends training."""
+        watcher.on_rollout_start()
+        start, going_on = time.perf_counter(), True
+        while going_on:
+            self.advance()
+            watcher.update_locals(locals())
+            going_on = watcher.on_step()
+            if self.num_timesteps % self.log_every == 0 or self.num_timesteps == self._steps:
+                break
+        watcher.on_rollout_end()
+        if going_on:
+            self.seconds = {"update": time.perf_counter() - start}
+            self._record()
+        return going_on
 
     def advance(self) -> float:
-        """Make one step.
+        """Make one optimizer step.
 
         Returns:
             Its loss, in nats per token.
 
         Raises:
+            DataError: There are no texts to imitate.
             FloatingPointError: If the loss or a gradient is not finite; the weights stay as they are.
         """
+        if not self.pairs:
+            raise DataError("expected texts to imitate, got none; make the agent with an environment")
         for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate * self._share(self.step)
-        loss = response_loss(self._model, next(self._batches), self._prompt_share, self._rng)
+            group["lr"] = self.learning_rate * _warmup_cosine(self.num_timesteps, self._steps, self.warmup)
+        loss = response_loss(self.text_model, next(self._batches), self.prompt_share, self._rng)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        require_finite(f"loss at step {self.step}", loss.item())
-        clip_gradients(self._parameters, self._max_grad_norm)
+        require_finite(f"loss at step {self.num_timesteps}", loss.item())
+        clip_gradients(self._parameters, self.max_grad_norm)
+        self._is_updating = True
         self._optimizer.step()
         self.losses.append(loss.item())
+        self.num_timesteps += 1
+        self._is_updating = False
         return self.losses[-1]
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return what :meth:`restore` needs, as named tensors and JSON."""
-        tensors = {f"model.{name}": tensor for name, tensor in unique_tensors(self._model.state_dict()).items()}
-        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self._optimizer).items()}
-        return tensors, {"losses": self.losses, "optimizer": describe_optimizer(self._optimizer)}
+    def _record(self) -> None:
+        record = {
+            "loss": float(np.mean(self.losses[-self.log_every :])),
+            "learning_rate": float(self._optimizer.param_groups[0]["lr"]),
+            "timesteps": float(self.num_timesteps),
+        }
+        self.history.append(record)
+        for name, value in record.items():
+            self.logger.record(f"textgym/{name}", value)
+        self.logger.dump(self.num_timesteps)
 
-    def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any], folder: Path) -> None:
-        """Go on, bit for bit, where :meth:`state` was called on training with the same arguments.
+    def get_env(self) -> VecEnv | None:
+        """The environment it was made with, if Stable-Baselines3 can use it."""
+        return self.env
 
-        Args:
-            tensors, record: What it returned.
-            folder: Where they come from, for errors.
+    def set_logger(self, logger: Logger) -> None:
+        """Write records to another logger of Stable-Baselines3."""
+        self.logger = logger
+
+    # ------------------------------------------------------------------ acting
+    def act(
+        self, observations: Mapping[str, np.ndarray], *, greedy: bool = False, generator: torch.Generator | None = None
+    ) -> IntArray:
+        """Choose the next token of every text; see :meth:`textgym.types.Agent.act`."""
+        return self._writer.act(observations, greedy=greedy, generator=generator)
+
+    # ------------------------------------------------------------- checkpoints
+    def get_state(self) -> State:
+        """Return what :meth:`set_state` needs to go on bit for bit, between any two steps.
 
         Raises:
-            CheckpointError: They are of another model or optimizer.
+            CheckpointError: A step was broken off in the middle.
         """
-        load_unique(self._model, part(tensors, "model."), folder)
+        tensors, record = self._read_state()
+        return State({name: tensor.clone() for name, tensor in tensors.items()}, record)
+
+    def set_state(self, state: State) -> None:
+        """Go on, bit for bit, where :meth:`get_state` was called on an agent made with the same arguments.
+
+        Raises:
+            CheckpointError: It is of another model or optimizer.
+        """
+        check_fields({"infinite": None, **state.record}, _RECORD, "parts of supervised training")
+        self._write_state({name: tensor.clone() for name, tensor in state.tensors.items()}, state.record, Path("it"))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the state to a folder of JSON and safetensors, replaced in one step.
+
+        Raises:
+            CheckpointError: A step was broken off in the middle, or a weight is not finite.
+        """
+        tensors, record = self._read_state()
+        buffers = [f"model.{name}" for name, _ in self.text_model.named_buffers()]
+        config = partial(write_model_config, self.text_model)
+        write_checkpoint(Path(folder), tensors, record, config, may_be_infinite=buffers)
+
+    @classmethod
+    def load(cls, folder: str | Path, env: Any = None, device: str = "auto", **changes: Any) -> Self:
+        """Load what :meth:`save` wrote. Nothing is unpickled.
+
+        Args:
+            folder: The folder.
+            env: Environment with the texts that it was made with; without one it can act, but not learn.
+            device: Where the model runs.
+            changes: Constructor arguments, and ``limit``, to change.
+
+        Raises:
+            CheckpointError: The folder is damaged or holds something else.
+        """
+        tensors, record = read_checkpoint(Path(folder), cls.kind)
+        check_fields({"infinite": None, **record}, _RECORD, "parts of supervised training")
+        model = rebuild_language_model(Path(folder), DTYPES[record["dtype"]], record["precision"])
+        if model.source is not None:
+            model.restrict_vocabulary(model.tokenizer.vocab_size)
+        settings = {**record["settings"], **changes}
+        agent = cls(model, **settings) if env is None else cls.create(env, model, device=device, **settings)
+        agent.text_model.to(pick_device(device))
+        agent._write_state(tensors, record, Path(folder))
+        return agent
+
+    def _read_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        if self._is_updating:
+            raise CheckpointError("expected an agent between optimizer steps, got one within; go on from a checkpoint")
+        tensors = {f"model.{name}": tensor for name, tensor in unique_tensors(self.text_model.state_dict()).items()}
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self._optimizer).items()}
+        record = {
+            "kind": self.kind,
+            "settings": {name: getattr(self, name) for name in _SETTINGS},
+            "dtype": dtype_name(self.text_model),
+            "precision": self.text_model.precision,
+            "steps": self._steps,
+            "losses": list(self.losses),
+            "history": list(self.history),
+            "optimizer": describe_optimizer(self._optimizer),
+        }
+        return tensors, to_json(record)
+
+    def _write_state(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any], folder: Path) -> None:
+        self.begin(record["steps"])
+        load_unique(self.text_model, part(tensors, "model."), folder)
         restore_optimizer(self._optimizer, part(tensors, "optimizer."), record["optimizer"])
-        while self.step < len(record["losses"]):  # the generator draws what it drew for the steps that were made
+        self.losses, self.history = list(record["losses"]), list(record["history"])
+        self.num_timesteps = len(self.losses)
+        for _ in self.losses if self.pairs else ():  # the generator draws what it drew for the steps that were made
             batch = next(self._batches)
-            if self._prompt_share:
+            if self.prompt_share:
                 _draw(batch, self._rng)
-            self.losses.append(float(record["losses"][self.step]))
+
+
+_SETTINGS: Mapping[str, Check] = {
+    "batch_size": positive,
+    "learning_rate": number,
+    "warmup": number,
+    "prompt_share": number,
+    "max_grad_norm": number,
+    "log_every": positive,
+    "seed": integer,
+}
+"""Constructor arguments in a checkpoint."""
+_RECORD: Mapping[str, Check] = {
+    "kind": text,
+    "settings": fields(_SETTINGS),
+    "dtype": lambda value: isinstance(value, str) and value in DTYPES,
+    "precision": lambda value: value in ("fp32", "bf16"),
+    "steps": positive,
+    "losses": listed(number),
+    "history": listed(mapped(number)),
+    "optimizer": OPTIMIZER,
+    "infinite": optional(listed(text)),
+}
 
 
 def _draw(pairs: Sequence[TokenPair], rng: np.random.Generator) -> FloatArray:
@@ -249,23 +408,9 @@ def _draw(pairs: Sequence[TokenPair], rng: np.random.Generator) -> FloatArray:
     return rng.random((len(pairs), max(len(pair.prompt) + len(pair.response) for pair in pairs) - 1))
 
 
-def _warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:
+def _warmup_cosine(step: int, steps: int, warmup: float) -> float:
+    """Share of the peak learning rate at a step."""
     rising = max(1, int(steps * warmup))
-
-    def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
-
-    return factor
-
-
-def _batches(pairs: Sequence[TokenPair], size: int, rng: np.random.Generator) -> Iterator[list[TokenPair]]:
-    """Endless batches of texts of similar length, in random order."""
-    while True:
-        order = rng.permutation(len(pairs))
-        for pool in np.array_split(order, math.ceil(len(order) / (_POOL * size))):
-            by_length = sorted(pool, key=lambda i: len(pairs[i].prompt) + len(pairs[i].response))
-            batches = np.array_split(np.array(by_length), math.ceil(len(pool) / size))
-            for k in rng.permutation(len(batches)):
-                yield [pairs[i] for i in batches[k]]
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))

@@ -20,9 +20,11 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy, token_observation_space
+from textgym.agents.common.observations import read_observation
 from textgym.errors import TextGymError
 from textgym.models.decoding.generation import generate, pad_rows
-from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.causal_lm import CausalLM
+from textgym.models.loading import load_language_model
 from textgym.models.decoding.prefix_cache import PrefixCache
 
 Status = Literal["cached", "uncached", "refused", "failed", "not built"]
@@ -133,7 +135,7 @@ class _Paths:
         rows = [text[: start + _GROWN] for text, start in zip(self._texts, self._starts, strict=True)]
         ids, _ = pad_rows(rows, self.model.fill_id)
         with torch.no_grad():
-            logits = self.model.logits(self.model.hidden(ids))
+            logits = self.model.logits(self.model.token_states(ids))
         for row, ours in zip(rows, logits, strict=True):
             yield from (self._off(ours[place], row[: place + 1]) for place in range(len(row) - 1, -1, -3))
 
@@ -163,7 +165,7 @@ class _Paths:
 
     def _hidden(self, cache: PrefixCache, rows: list[Row]) -> Tensor:
         observation = _observation(rows, self.width)
-        return cache.hidden(observation["input_ids"], observation["attention_mask"].sum(1, dtype=torch.long)).clone()
+        return cache.hidden(read_observation(observation)).clone()
 
     def _generate(self) -> Iterator[float]:
         """``generate``, by all the logits that it computes: those of every text must be among them."""
@@ -290,6 +292,7 @@ def compare(network: Any, width: int = 40) -> Comparison:
 def _compare(network: Any, width: int, outcome: Comparison) -> None:
     bare = BareModel(network)
     model = load_language_model(network)
+    assert isinstance(model, CausalLM)
     try:
         outcome.signal, outcome.noise = bare.signal(), bare.noise()
     except Exception:  # of the bare model: nothing can be compared

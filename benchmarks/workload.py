@@ -23,7 +23,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from textgym.agents import make_vec_env
 from textgym.hub import resolve_folder
-from textgym.models.causal_lm import Precision
+from textgym.models.text_model import Precision
 from textgym.spaces import TokenSpace
 from textgym.text.tokenizer import Tokenizer
 

@@ -5,7 +5,7 @@ import numpy as np
 from textgym.agents import PPO, make_vec_env
 from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.feedback import SimulatedPerson, make_questions
-from textgym.models.causal_lm import load_language_model
+from textgym.models.loading import load_language_model
 from textgym.reward_models import PreferenceRewardModel
 from textgym.tasks import Summarization
 
@@ -23,7 +23,7 @@ for number in range(3):
     print("held-out accuracy", reward.fit(records).accuracy)
     envs = make_vec_env("TextSumm-v0", n_envs=64, seed=number, reward=reward)
     agent = PPO("CausalLMPolicy", envs, learning_rate=2e-4, n_epochs=2, gae_lambda=1.0, kl_coef=0.02,
-                whiten_rewards=True, policy_kwargs={"model": policy}, seed=number)  # fmt: skip
+                scale_rewards=True, policy_kwargs={"model": policy}, seed=number)  # fmt: skip
     agent.learn(8 * 64 * 48)
     policy = agent.policy.model
 policy.save_pretrained("rlhf-model")

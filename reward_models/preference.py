@@ -11,8 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from textgym.errors import ModelError
 from textgym.feedback.types import Record
-from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.causal_lm import CausalLM
+from textgym.models.loading import load_language_model
+from textgym.models.text_model import TextModel
 from textgym.reward_models import storage
 from textgym.reward_models.encoding import EncodedText, TextEncoder
 from textgym.reward_models.evidence import Evidence, Observation
@@ -60,12 +63,17 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
 
     def __init__(
         self,
-        model: str | Path | PreTrainedModel | CausalLM = "tiny",
+        model: str | Path | PreTrainedModel | TextModel = "tiny",
         *,
         max_length: int = 512,
         lora_rank: int | None = None,
     ) -> None:
-        super().__init__(load_language_model(model))
+        trunk = load_language_model(model)
+        if not isinstance(trunk, CausalLM):
+            raise ModelError(
+                f"expected a causal LM as the trunk of a reward model, got a {type(trunk).__name__}; choose another"
+            )
+        super().__init__(trunk)
         if not _MIN_LENGTH <= max_length <= self.context:
             raise ValueError(
                 f"expected max_length between {_MIN_LENGTH} and {self.context}, the context of the trunk, "

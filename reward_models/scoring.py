@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from textgym.models.causal_lm import CausalLM
+from textgym.models.log_probs import log_probs_by_sum
 from textgym.reward_models.encoding import EncodedText, batches_of_tokens
 from textgym.types import FloatArray
 
@@ -94,14 +95,14 @@ class ResponseScorer(nn.Module):
         sees what follows it.
         """
         ids = self._padded([[*text.prompt, *text.response] for text in texts])  # (B, T)
-        return self._read(self.trunk.hidden(ids), self._readout([[(text, 0)] for text in texts]))[:, 0]
+        return self._read(self.trunk.token_states(ids), self._readout([[(text, 0)] for text in texts]))[:, 0]
 
     def score_pairs(self, pairs: Sequence[Pair]) -> Tensor:
         """Scores of the responses a and b of ``B`` pairs, (B, 2) fp32; a shared prompt is read once where possible."""
         if self.shares_prompts and all(a.prompt == b.prompt for a, b in pairs):
             packed = self._pack(pairs)
             if packed.input_ids.shape[1] <= self.context and self.trunk.caches(packed.input_ids.shape[1]):
-                states = self.trunk.hidden(packed.input_ids, packed.mask, packed.position_ids)
+                states = self.trunk.token_states(packed.input_ids, packed.mask, packed.position_ids)
                 return self._read(states, self._readout([[(a, 0), (b, len(a.response))] for a, b in pairs]))
         return self.score_texts([a for a, _ in pairs] + [b for _, b in pairs]).reshape(2, -1).T
 
@@ -126,10 +127,10 @@ class ResponseScorer(nn.Module):
         packed = self._pack(pairs)
         if packed.input_ids.shape[1] > self.context:
             return False
-        states = self.trunk.hidden(packed.input_ids, packed.mask, packed.position_ids)
+        states = self.trunk.token_states(packed.input_ids, packed.mask, packed.position_ids)
         for row, pair in enumerate(pairs):
             for side, text in enumerate(pair):
-                alone = self.trunk.hidden(self._padded([[*text.prompt, *text.response]]))[0, -1]
+                alone = self.trunk.token_states(self._padded([[*text.prompt, *text.response]]))[0, -1]
                 if not torch.allclose(states[row, packed.ends[row, side]], alone, rtol=1e-2, atol=1e-3):
                     return False
         return True
@@ -160,7 +161,7 @@ class ResponseScorer(nn.Module):
         rows = torch.arange(len(states), device=states.device)[:, None]  # (B, 1)
         scores: Tensor = self.head(states[rows, readout.ends].float())[..., 0]  # (B, K)
         logits = self.trunk.logits(states[readout.rows, readout.columns])  # (N, V)
-        log_probs = logits.gather(1, readout.targets[:, None])[:, 0] - logits.logsumexp(1)  # (N,)
+        log_probs = log_probs_by_sum(logits, readout.targets)  # (N,)
         sums = log_probs.new_zeros(scores.numel()).index_add(0, readout.owners, log_probs)
         counts = torch.bincount(readout.owners, minlength=scores.numel()).clamp(min=1)
         likelihoods = (sums / counts).exp().float().reshape(scores.shape)  # (B, K)

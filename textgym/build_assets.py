@@ -23,7 +23,8 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from textgym.agents.sft import TokenPair, encode_pairs, supervised_fine_tune
 from textgym.envs.choice import EnvChoice
-from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.causal_lm import CausalLM
+from textgym.models.loading import load_language_model
 from textgym.reward_models import FitReport, PreferenceRewardModel
 from textgym.reward_models.storage import convert_weights
 from textgym.tasks.summarization import Summarization

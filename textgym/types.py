@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from stable_baselines3.common.callbacks import BaseCallback
+    from torch import Generator, Tensor
+
 NameOrPath = str | os.PathLike[str]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Grain = Literal["token", "episode"]
+"""What an action is: the next token, or a whole text."""
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -139,4 +146,104 @@ class Task(Protocol):
 
     def is_success(self, response: str, example: Example) -> bool:
         """The task's own yes/no judgement of one response, independent of any reward."""
+        ...
+
+
+class State(NamedTuple):
+    """Everything that training needs to go on bit for bit.
+
+    Attributes:
+        tensors: Weights, moments of the optimizer, states of random generators, by name.
+        record: The rest, as JSON.
+    """
+
+    tensors: Mapping[str, Tensor]
+    record: Mapping[str, Any]
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Whatever answers observations of a text environment with actions.
+
+    An agent class also has a class method ``create(env, model=None, *, seed=0, device="auto", **options)``; the command
+    line makes every agent with it. Its options are the arguments of its constructor
+    (:func:`textgym.agents.agent_options`).
+
+    An agent that samples from a language model has it as ``text_model``. Evaluation then samples whole texts from that
+    model; any other agent is stepped through the environment with :meth:`act`.
+
+    """
+
+    @property
+    def grain(self) -> Grain:
+        """``"token"``: an action is the next token; ``"episode"``: it is a whole text."""
+        ...
+
+    def act(self, observations: Any, *, greedy: bool = False, generator: Generator | None = None) -> Any:
+        """Choose an action for each of ``n`` environments.
+
+        Args:
+            observations: Token grain: the batched observation, arrays (n, ...) by name. Episode grain: ``n`` texts.
+            greedy: Take the most likely action instead of sampling one.
+            generator: Source of randomness; by default torch's global one.
+
+        Returns:
+            Token grain: ids (n,). Episode grain: a list of ``n`` texts.
+        """
+        ...
+
+    def save(self, folder: str | Path) -> None:
+        """Write the agent to a folder, which :meth:`load` reads; nothing is pickled."""
+        ...
+
+    @classmethod
+    def load(cls, folder: str | Path, **changes: Any) -> Self:
+        """Read an agent from a folder that :meth:`save` wrote; ``changes`` are constructor arguments to change."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Agent, Protocol):
+    """An agent that learns, in iterations, and goes on bit for bit from a state.
+
+    Attributes:
+        num_timesteps: Steps made so far: environment steps, or optimizer steps where nothing is sampled.
+        history: One record (name -> number) per iteration; ``"timesteps"`` is ``num_timesteps`` at its end.
+    """
+
+    num_timesteps: int
+    history: list[dict[str, float]]
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Time of the last iteration by part."""
+        ...
+
+    def learn(
+        self, total_timesteps: int, callback: BaseCallback | None = None, *, reset_num_timesteps: bool = True
+    ) -> Any:
+        """Make whole iterations until ``total_timesteps`` further steps are made.
+
+        Args:
+            total_timesteps: How many.
+            callback: Stable-Baselines3's, whatever the agent: ``on_rollout_start`` is called between iterations, when
+                weights are whole, ``on_step`` after every step, ``on_rollout_end`` before weights change.
+            reset_num_timesteps: Count from 0; ``False`` goes on.
+        """
+        ...
+
+    def get_state(self) -> State:
+        """Return the state; in a rollout, or after an error in one, the state at its beginning.
+
+        Raises:
+            CheckpointError: An update is under way, or was broken off: the weights are not whole.
+        """
+        ...
+
+    def set_state(self, state: State) -> None:
+        """Go on from a state of an agent that was made with the same arguments.
+
+        Raises:
+            CheckpointError: It is of another kind of agent, model or environment.
+        """
         ...

@@ -6,15 +6,16 @@ from typing import Any
 
 from torch import Tensor
 
-from textgym.models.causal_lm import CausalLM
+from textgym.models.batch import TextBatch
 from textgym.models.decoding.decoding_copy import DecodingCopy
 from textgym.models.decoding.prefix_cache import Match, PrefixCache
+from textgym.models.text_model import TextModel
 
 
 class CachePool:
     """A few prefix caches, because training and evaluation environments take turns with one policy."""
 
-    def __init__(self, model: CausalLM, size: int = 2) -> None:
+    def __init__(self, model: TextModel, size: int = 2) -> None:
         self.model, self.size = model, size
         self.decoder = DecodingCopy(model)
         self._caches: list[PrefixCache] = []  # least recently used first
@@ -28,21 +29,21 @@ class CachePool:
         """Begin as if new: no caches, no recorded steps, no copy to decode with."""
         self._caches, self.decoder = [], DecodingCopy(self.model)
 
-    def hidden(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        """Hidden state (B, H) of each row's last token, from a cache that knows most of the rows."""
-        cache, match = self._find(input_ids, lengths)
+    def hidden(self, texts: TextBatch) -> Tensor:
+        """Hidden state (B, H) of each text's last token, from a cache that knows most of the rows."""
+        cache, match = self._find(texts)
         if cache in self._caches:
             self._caches.remove(cache)
         self._caches = [*self._caches[-(self.size - 1) :], cache]
-        return cache.hidden(input_ids, lengths, match)
+        return cache.hidden(texts, match)
 
-    def _find(self, input_ids: Tensor, lengths: Tensor) -> tuple[PrefixCache, Match | None]:
+    def _find(self, texts: TextBatch) -> tuple[PrefixCache, Match | None]:
         """The cache to use and how the rows match it: one that knows them, else an empty one, else a new one."""
-        rows, width = input_ids.shape
+        rows, width = texts.input_ids.shape
         fitting = [cache for cache in reversed(self._caches) if (cache.rows, cache.width) == (rows, width)]
         best, most = None, 0
         for cache in fitting:
-            match = cache.match(input_ids, lengths)
+            match = cache.match(texts)
             known = int((match.extended | match.unchanged).sum())
             if known > most:
                 best, most = (cache, match), known

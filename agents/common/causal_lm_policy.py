@@ -1,4 +1,4 @@
-"""A causal language model as a Stable-Baselines3 actor-critic policy."""
+"""A language model as a Stable-Baselines3 actor-critic policy."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import Distribution
@@ -18,19 +19,27 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from textgym.agents.common.cache_pool import CachePool
-from textgym.agents.common.episode_batch import EpisodeBatch, share_prefixes
 from textgym.agents.common.features import NoFeatures
 from textgym.agents.common.first_ratio import FirstRatio
 from textgym.agents.common.health import refuse_bad_steps
-from textgym.agents.common.observations import TextBatch, check_spaces, check_suppressed, read_ids, read_observation
-from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of, token_observation_space
-from textgym.agents.common.prompt_sharing import hidden_states
+from textgym.agents.common.observations import check_spaces, check_suppressed, read_ids, read_observation
+from textgym.agents.common.policy_record import (
+    check_policy_record,
+    dtype_name,
+    rebuild_model,
+    spaces_of,
+    token_observation_space,
+    write_model_config,
+)
 from textgym.errors import TokenizerMismatchError
+from textgym.models.batch import EpisodeBatch, TextBatch, share_prefixes
 from textgym.models.card import CARD, write_card
-from textgym.models.causal_lm import CausalLM, Precision, load_language_model
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.models.decoding.prefix_cache import last_hidden
-from textgym.models.decoding.sampling import Sample, log_prob_and_entropy, log_probs_of, sample_tokens
+from textgym.models.decoding.sampling import Sample, sample_tokens
+from textgym.models.loading import load_language_model
+from textgym.models.log_probs import log_prob_and_entropy, log_probs_of, token_log_probs
+from textgym.models.text_model import Precision, TextModel
 from textgym.spaces import TokenSpace
 from textgym.types import BoolArray
 
@@ -64,13 +73,32 @@ class PolicyOptions:
             raise ValueError(f"expected precision 'fp32' or 'bf16', got {self.precision!r}")
 
 
+class Decision(NamedTuple):
+    """What a policy does about ``B`` texts.
+
+    Attributes:
+        actions: (B,) next tokens.
+        values: (B, 1); 0 where they were not wanted.
+        log_probs: (B,) of the actions.
+    """
+
+    actions: Tensor
+    values: Tensor
+    log_probs: Tensor
+
+
 class CausalLMPolicy(ActorCriticPolicy):
     """Actor-critic policy over tokens for *unmodified* ``stable_baselines3.PPO`` and ``A2C``.
 
     The observation is the text so far (``input_ids``, ``attention_mask``), an action is the next token. Rollouts keep
-    keys and values (:class:`~textgym.models.decoding.prefix_cache.PrefixCache`), updates run one forward pass per
-    episode (:mod:`~textgym.agents.common.episode_batch`), and one per prompt where episodes share it
-    (:mod:`~textgym.agents.common.prompt_sharing`).
+    what the model has read (:class:`~textgym.models.decoding.prefix_cache.PrefixCache`), updates run one forward pass
+    per episode (:class:`~textgym.models.batch.EpisodeBatch`), and one per prompt where episodes share it and the model
+    can. The model is a :class:`~textgym.models.text_model.TextModel` of any family.
+
+    Stable-Baselines3 calls :meth:`forward`, :meth:`predict_values` and :meth:`evaluate_actions`. An algorithm that
+    knows text does better with :meth:`act`, which can leave out values, :meth:`predict_values` with the texts that
+    ended, :meth:`critic_values` for the values of whole episodes at once, and :meth:`log_probs`, which scores given
+    actions by this model or by a reference.
 
     Actions are drawn from softmax(logits / temperature) and scored by the same distribution. Under Stable-Baselines3
     randomness comes from the global torch generator, which it seeds.
@@ -79,8 +107,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         observation_space: Dict space of a token-level text environment.
         action_space: Its ``Discrete`` space; a :class:`~textgym.spaces.TokenSpace` names the tokenizer.
         lr_schedule: Learning rate as a function of the remaining progress.
-        model: ``"tiny"``, a folder, a Hub id or a Hugging Face causal LM. Default: the model whose tokenizer the
-            environment uses.
+        model: ``"tiny"``, a folder, a Hub id, a Hugging Face model or a ``TextModel``. Default: the model whose
+            tokenizer the environment uses.
         critic: ``"detached"``: a linear value head that reads the policy's trunk and sends no gradient into it.
             ``"shared"``: the same with gradients, which on small data pull the trunk away from language.
             ``"separate"``: a trunk of its own, a copy of the policy's at the start (memory: weights, gradients and
@@ -105,15 +133,13 @@ class CausalLMPolicy(ActorCriticPolicy):
     """
 
     _suppressed: Tensor
-    values_come_later = False  # whoever switches this on computes the values of a separate critic afterwards
-    ended: BoolArray | None = None  # (B,): whose values nobody needs, the next time that values are asked for
 
     def __init__(
         self,
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
-        model: str | Path | PreTrainedModel | CausalLM | None = None,
+        model: str | Path | PreTrainedModel | TextModel | None = None,
         *,
         critic: Critic = "detached",
         temperature: float = 1.0,
@@ -160,7 +186,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         if model is None:
             model = self.action_space.tokenizer if isinstance(self.action_space, TokenSpace) else "tiny"
         self.model = load_language_model(model, precision=self.options.precision)
-        self.model.precision = self.options.precision  # of a model that is a CausalLM already, too
+        self.model.precision = self.options.precision  # of a model that is a TextModel already, too
         assert isinstance(self.action_space, spaces.Discrete)
         assert isinstance(self.observation_space, spaces.Dict)
         _check_tokenizer(self.model, self.action_space)
@@ -200,32 +226,49 @@ class CausalLMPolicy(ActorCriticPolicy):
             deterministic: Take the most likely token.
 
         Returns:
-            Actions (B,), values (B, 1), log-probabilities (B,). Values are 0 while :attr:`values_come_later`.
+            Actions (B,), values (B, 1), log-probabilities (B,).
         """
-        batch = read_ids(obs)
-        states, logits = self._act(batch)
+        return self.act(obs, deterministic=deterministic)
+
+    def act(self, obs: dict[str, Tensor], *, deterministic: bool = False, with_values: bool = True) -> Decision:
+        """Choose a token for every text.
+
+        Args:
+            obs: Batched observations.
+            deterministic: Take the most likely token.
+            with_values: Without, values are 0. Those of a separate critic cost a pass of their own, and
+                :meth:`critic_values` gives them for less once the episodes are whole.
+        """
+        texts = read_ids(obs)
+        states, logits = self._states_and_logits(texts)
         actions, log_probs = _choose(logits, deterministic)
         if not self.training:
-            self._first_ratio.remember(batch, actions, log_probs)
-        if self.critic is None:
-            values = self.value_head(states)
-        elif self.values_come_later:
-            values = torch.zeros_like(log_probs)[:, None]
-        else:
-            values = self.value_head(self._states(self._critic_caches, batch))
-        return actions, values, log_probs
+            self._first_ratio.remember(texts, actions, log_probs)
+        if not with_values:
+            return Decision(actions, torch.zeros_like(log_probs)[:, None], log_probs)
+        if self.critic is not None:
+            states = self._states(self._critic_caches, texts)
+        return Decision(actions, self.value_head(states), log_probs)
 
-    def predict_values(self, obs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
-        """Values (B, 1) of the observed texts; those that :attr:`ended` names are not read, and have value 0."""
-        ids, lengths = read_ids(obs)
-        ended = torch.zeros_like(lengths, dtype=torch.bool)
-        if self.ended is not None and len(self.ended) == len(ids):
-            ended, self.ended = torch.as_tensor(self.ended, device=ids.device), None
-            if ended.all():
-                return torch.zeros(len(ids), 1, device=ids.device)
+    def predict_values(  # type: ignore[override]
+        self, obs: dict[str, Tensor], ended: BoolArray | None = None
+    ) -> Tensor:
+        """Values (B, 1) of the observed texts.
+
+        Args:
+            obs: Batched observations.
+            ended: (B,) texts whose values nobody needs: they are not read, and have value 0.
+        """
+        texts = read_ids(obs)
+        if ended is None:
+            ended = np.zeros(len(texts.lengths), dtype=bool)
+        if ended.all():
+            return torch.zeros(len(ended), 1, device=texts.lengths.device)
+        skipped = torch.from_numpy(ended).to(texts.lengths.device)
         # One token stands for a text that ended: a cache wants as many rows as there are environments.
-        states = self._states(self._critic_caches, TextBatch(ids, lengths.masked_fill(ended, 1)))
-        values: Tensor = self.value_head(states).masked_fill(ended[:, None], 0.0)
+        lengths, prompt_lengths = (each.masked_fill(skipped, 1) for each in texts[1:])
+        states = self._states(self._critic_caches, TextBatch(texts.input_ids, lengths, prompt_lengths))
+        values: Tensor = self.value_head(states).masked_fill(skipped[:, None], 0.0)
         return values
 
     def get_distribution(self, obs: dict[str, Tensor]) -> Distribution:  # type: ignore[override]
@@ -234,14 +277,14 @@ class CausalLMPolicy(ActorCriticPolicy):
         Raises:
             ModelError: In the first update that asks for it, if its log-probabilities are not those of the rollout.
         """
-        batch = read_ids(obs, maybe_stored=self.training)
-        _, logits = self._act(batch)
+        texts = read_ids(obs, maybe_stored=self.training)
+        _, logits = self._states_and_logits(texts)
         if self.training and torch.is_grad_enabled():
-            self._first_ratio.compare_all(batch, logits)
+            self._first_ratio.compare_all(texts, logits)
         return self.action_dist.proba_distribution(action_logits=logits)
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
-        _, logits = self._act(read_ids(observation))
+        _, logits = self._states_and_logits(read_ids(observation))
         return _choose(logits, deterministic).tokens
 
     # ---------------------------------------------------------------- learning
@@ -260,8 +303,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         Raises:
             ModelError: At the first update, if the log-probabilities are not those of the rollout.
         """
-        batch = obs if isinstance(obs, EpisodeBatch) else share_prefixes(*read_observation(obs))
-        states = hidden_states(self.model, batch)  # (N, H)
+        batch = obs if isinstance(obs, EpisodeBatch) else share_prefixes(read_observation(obs))
+        states = self.model.hidden(batch)  # (N, H)
         log_probs, entropy = log_prob_and_entropy(self.action_logits(states), actions.long().flatten())
         if self.training:
             self._first_ratio.compare(batch, actions, log_probs)
@@ -271,10 +314,21 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     def critic_values(self, batch: EpisodeBatch) -> Tensor:
         """Values (N, 1) by the separate critic."""
-        values: Tensor = self.value_head(hidden_states(self.critic or self.model, batch))
+        values: Tensor = self.value_head((self.critic or self.model).hidden(batch))
         return values
 
-    def action_logits(self, states: Tensor, model: CausalLM | None = None) -> Tensor:
+    def log_probs(self, batch: EpisodeBatch, actions: Tensor, model: TextModel | None = None) -> Tensor:
+        """Log-probabilities (N,) of given actions (N,), with gradients.
+
+        Args:
+            batch: ``N`` transitions.
+            actions: (N,) ids.
+            model: Whose they are; the policy's own by default. Temperature and suppressed tokens apply to any.
+        """
+        network = model or self.model
+        return token_log_probs(network, batch, actions, lambda states: self.action_logits(states, network))
+
+    def action_logits(self, states: Tensor, model: TextModel | None = None) -> Tensor:
         """Logits (..., V) of the distribution that actions are drawn from, given hidden states (..., H).
 
         ``model`` is the one whose head is meant, such as the reference's; temperature and suppressed tokens apply to it
@@ -356,7 +410,7 @@ class CausalLMPolicy(ActorCriticPolicy):
             "options": dataclasses.asdict(self.options),
             "width": shape[0],
             "longest_prompt": int(prompt.high[0]) if isinstance(prompt, spaces.Box) else shape[0],
-            "dtype": str(next(self.model.network.parameters()).dtype).removeprefix("torch."),
+            "dtype": dtype_name(self.model),
             "actions": int(tokens.n),
             "tokenizer": [tokens.tokenizer, tokens.fingerprint] if isinstance(tokens, TokenSpace) else None,
             "source": self.model.source,
@@ -364,12 +418,7 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     def save_config(self, folder: Path) -> None:
         """Write the model's configuration and tokenizer, without weights, into ``folder/model``."""
-        with self.model.original_config():
-            self.model.network.config.save_pretrained(folder / "model")
-        if self.model.source is not None:
-            self.model.tokenizer.save(folder / "model")
-        if self.model.adapter is not None and self.options.lora_rank is None:
-            self.model.adapter.active_peft_config.save_pretrained(folder / "adapter")
+        write_model_config(self.model, folder, new_adapter=self.options.lora_rank is not None)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
@@ -382,14 +431,14 @@ class CausalLMPolicy(ActorCriticPolicy):
             "optimizer_kwargs": self.optimizer_kwargs,
         }
 
-    def _act(self, batch: TextBatch) -> tuple[Tensor, Tensor]:
+    def _states_and_logits(self, texts: TextBatch) -> tuple[Tensor, Tensor]:
         """The policy's states (B, H) and logits (B, V)."""
-        states = self._states(self._actor_caches, batch)
+        states = self._states(self._actor_caches, texts)
         head = self.model if torch.is_grad_enabled() else self._actor_caches.decoder.current
         return states, self.action_logits(states, head)
 
-    def _states(self, caches: CachePool, batch: TextBatch) -> Tensor:
-        return last_hidden(caches.model, *batch) if torch.is_grad_enabled() else caches.hidden(*batch)
+    def _states(self, caches: CachePool, texts: TextBatch) -> Tensor:
+        return last_hidden(caches.model, texts) if torch.is_grad_enabled() else caches.hidden(texts)
 
 
 def _choose(logits: Tensor, deterministic: bool) -> Sample:
@@ -403,7 +452,7 @@ def _zero_schedule(_: float) -> float:
     return 0.0
 
 
-def _check_tokenizer(model: CausalLM, action_space: spaces.Discrete) -> None:
+def _check_tokenizer(model: TextModel, action_space: spaces.Discrete) -> None:
     if not isinstance(action_space, TokenSpace) or model.source is None:
         return
     tokenizer = model.tokenizer

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textgym.agents.common.episode_batch import EpisodeBatch
-from textgym.agents.common.observations import TextBatch
 from textgym.errors import ModelError
-from textgym.models.causal_lm import CausalLM
+from textgym.models.batch import EpisodeBatch, TextBatch
+from textgym.models.text_model import TextModel
 from textgym.models.weights import WeightsWatch
 
 # |ratio - 1| beyond which rounding is no explanation: (warning, error). In half precision a single token can be off by
@@ -38,7 +37,7 @@ class FirstRatio:
         tolerate: Warn where it would be an error.
     """
 
-    def __init__(self, model: CausalLM, tolerate: bool = False) -> None:
+    def __init__(self, model: TextModel, tolerate: bool = False) -> None:
         self.model, self.tolerate = model, tolerate
         self._is_done = False
         self._watch: WeightsWatch | None = None
@@ -108,7 +107,7 @@ def _texts(ids: Tensor, rows: Tensor, ends: Tensor) -> list[bytes]:
     return [table[row, :end].tobytes() for row, end in zip(rows.tolist(), ends.tolist(), strict=True)]
 
 
-def check_equal(log_ratio: Tensor, model: CausalLM, expected: str, tolerate: bool = False) -> None:
+def check_equal(log_ratio: Tensor, model: TextModel, expected: str, tolerate: bool = False) -> None:
     """Warn or raise where two computations of the same log-probabilities differ by more than rounding.
 
     Args:

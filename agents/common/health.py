@@ -58,7 +58,7 @@ def _remedy(largest_reward: float) -> str:
     if largest_reward <= HUGE_REWARD:
         return "lower the learning rate, or use precision='fp32' if it is bf16"
     return (
-        f"the rewards are huge (up to {largest_reward:.3g}): divide them, or use whiten_rewards (--whiten-rewards) or "
+        f"the rewards are huge (up to {largest_reward:.3g}): divide them, or use scale_rewards (--scale-rewards) or "
         "clip_reward"
     )
 

@@ -1,4 +1,4 @@
-"""What an iteration of PPO tells about the texts that it finished."""
+"""What an iteration tells about the texts that it finished."""
 
 from __future__ import annotations
 

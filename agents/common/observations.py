@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
-
-class TextBatch(NamedTuple):
-    """Right-padded ids (B, L) and their real lengths (B,)."""
-
-    input_ids: Tensor
-    lengths: Tensor
+from textgym.models.batch import TextBatch
 
 
 def read_observation(obs: dict[str, Tensor]) -> TextBatch:
-    """Read ids and lengths from batched observations; lengths come from the mask, never from the ids."""
-    return TextBatch(obs["input_ids"].long(), obs["attention_mask"].sum(1, dtype=torch.long))
+    """Read batched observations; lengths come from the mask, never from the ids."""
+    texts = TextBatch.of_ids(obs["input_ids"].long(), obs["attention_mask"].sum(1, dtype=torch.long))
+    return texts._replace(prompt_lengths=obs["prompt_length"][:, 0].long()) if "prompt_length" in obs else texts
 
 
 def read_ids(obs: dict[str, Tensor], *, maybe_stored: bool = False) -> TextBatch:

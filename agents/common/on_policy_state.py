@@ -1,4 +1,4 @@
-"""What a PPO run consists of, to and from a checkpoint.
+"""What a run of an on-policy agent consists of, to and from a checkpoint.
 
 Stable-Baselines3 saves weights, optimizer and counters. A run that is to go on bit for bit also needs the states of the
 random generators, of the environments, the last observation, the reference model and the KL coefficient.
@@ -7,20 +7,24 @@ random generators, of the environments, the last observation, the reference mode
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of
-from textgym.agents.common.vec_env import get_vec_state, set_vec_state
+from textgym.agents.common.reference import Reference
+from textgym.agents.common.vec_env import describe_vec_state, set_vec_state
 from textgym.errors import CheckpointError
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
@@ -44,35 +48,14 @@ from textgym.models.stored_values import (
 )
 from textgym.models.weights import WeightsWatch
 from textgym.rewards.core import load_reward_models
+from textgym.types import IntArray, State
 
-_KIND = "textgym.PPO"
 _LARGEST_COPY = 3 * 2**29
 """Bytes of weights and moments, 12 per trained weight, that are copied before an update, on the same device."""
 _LARGEST_SHARE = 1 / 16
 """Of a GPU's memory, for that copy."""
-_SETTINGS: Mapping[str, Check] = {
-    "n_steps": positive,
-    "batch_size": positive,
-    "n_epochs": positive,
-    "gamma": number,
-    "gae_lambda": number,
-    "normalize_advantage": truth,
-    "ent_coef": number,
-    "vf_coef": number,
-    "max_grad_norm": number,
-    "kl_coef": number,
-    "kl_target": optional(number),
-    "kl_horizon": number,
-    "missing_eos_penalty": number,
-    "whiten_rewards": truth,
-    "clip_reward": optional(number),
-    "recompute_log_probs": optional(truth),
-    "micro_batch_size": optional(positive),
-    "target_kl": optional(number),
-    "seed": optional(integer),
-}
-"""Constructor arguments in a checkpoint. Where to log is none of them: that is for whoever loads it to say."""
 _IGNORED = ("tensorboard_log",)  # stood in checkpoints of earlier versions
+_RENAMED = {"whiten_rewards": "scale_rewards"}  # since then
 _COUNTERS: Mapping[str, Check] = {
     "num_timesteps": integer,
     "_total_timesteps": integer,
@@ -88,16 +71,16 @@ _GENERATORS: Mapping[str, Check] = {
     "python": lambda value: isinstance(value, list) and len(value) == 3 and plain(value),
     "numpy": plain,
 }
+OPTIMIZER = fields({"class": text, "param_groups": listed(mapped(either(optional(number), truth, listed(number))))})
+"""What a record may say about an optimizer."""
 _RECORD: Mapping[str, Check] = {
     "kind": text,
     "policy": mapped(plain),
     "n_envs": positive,
     "settings": mapped(plain),
-    "schedules": fields(dict.fromkeys(("learning_rate", "clip_range", "clip_range_vf"), _SCHEDULE)),
+    "schedules": mapped(_SCHEDULE),
     "counters": mapped(plain),
-    "optimizer": fields(
-        {"class": text, "param_groups": listed(mapped(either(optional(number), truth, listed(number))))}
-    ),
+    "optimizer": OPTIMIZER,
     "rng": fields(_GENERATORS),
     "history": listed(mapped(optional(measured))),
     "environment": plain,
@@ -107,17 +90,248 @@ _RECORD: Mapping[str, Check] = {
 _OPTIONAL = ("environment", "tokens_so_far", "infinite")
 
 
-class Snapshot(NamedTuple):
+class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
+    """An on-policy algorithm that is saved without pickle and goes on bit for bit.
+
+    A subclass names the arguments of its constructor that belong to a checkpoint; everything else is done here.
+
+    Attributes:
+        kind: What a checkpoint is of.
+        settings: Arguments of the constructor, kept as attributes of the same names, with what each may be. Where to
+            log is none of them: that is for whoever loads a checkpoint to say.
+        schedules: Those that may be functions of the remaining progress.
+    """
+
+    kind: ClassVar[str]
+    settings: ClassVar[Mapping[str, Check]] = {
+        "n_steps": positive,
+        "rollout_texts": optional(positive),
+        "batch_size": positive,
+        "gamma": number,
+        "gae_lambda": number,
+        "ent_coef": number,
+        "vf_coef": number,
+        "max_grad_norm": number,
+        "kl_coef": number,
+        "kl_target": optional(number),
+        "kl_horizon": number,
+        "missing_eos_penalty": number,
+        "scale_rewards": truth,
+        "clip_reward": optional(number),
+        "recompute_log_probs": optional(truth),
+        "micro_batch_size": optional(positive),
+        "seed": optional(integer),
+    }
+    schedules: ClassVar[tuple[str, ...]] = ("learning_rate",)
+
+    policy: CausalLMPolicy
+    reference: Reference
+    history: list[dict[str, float]]
+    kl_coef: float
+    _tokens_so_far: IntArray  # (n_envs,) of the texts that the next rollout goes on with
+    _snapshot: _Snapshot | None = None  # of the beginning of the rollout that is under way, or was broken off
+    _is_updating = False
+
+    def get_state(self) -> State:
+        """Return everything a run needs to go on bit for bit.
+
+        In a rollout, or after an error in one, this is the state at its beginning; in the update after it too, if
+        :meth:`remember_weights` was called.
+
+        Raises:
+            CheckpointError: An update is under way, or was broken off, and weights of before are gone.
+        """
+        tensors, record, _ = self._read_state()
+        return State({name: tensor.clone() for name, tensor in tensors.items()}, record)
+
+    def set_state(self, state: State) -> None:
+        """Go on from a state of an agent that was made with the same arguments.
+
+        Raises:
+            CheckpointError: It is of another kind of agent, model or environment.
+        """
+        record = dict(state.record)
+        if record.get("kind") != self.kind:
+            raise CheckpointError(f"expected the state of {self.kind}, got one of {record.get('kind')!r}")
+        self._check_record(record)
+        _check_spaces(self, *spaces_of(record["policy"]))
+        self.kl_coef = record["settings"]["kl_coef"]
+        self._write_state({name: tensor.clone() for name, tensor in state.tensors.items()}, record, Path("the state"))
+
+    def save(self, path: str | Path, exclude: Any = None, include: Any = None) -> None:  # type: ignore[override]
+        """Write the state of :meth:`get_state` to a folder of JSON and safetensors.
+
+        Args:
+            path: The folder; it is replaced in one step.
+            exclude, include: Not supported; they exist for Stable-Baselines3's signature.
+
+        Raises:
+            CheckpointError: An update is under way, or a weight or a moment of the optimizer is not finite.
+        """
+        if exclude is not None or include is not None:
+            raise ValueError("expected a complete checkpoint, got exclude or include; leave them out")
+        tensors, record, buffers = self._read_state()
+        write_checkpoint(Path(path), tensors, record, self.policy.save_config, may_be_infinite=buffers)
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls, path: str | Path, env: VecEnv | None = None, device: torch.device | str = "auto", **changes: Any
+    ) -> Self:
+        """Load a checkpoint that :meth:`save` wrote. Nothing is unpickled.
+
+        The run goes on with ``learn(n, reset_num_timesteps=False)``; by default ``learn`` begins a new run, with new
+        texts and the first learning rate.
+
+        Args:
+            path: The folder.
+            env: Environment to go on with: one of :func:`make_vec_env`, made with the same arguments and wrapped alike,
+                is brought back to where it was; without one, the policy can act but not learn.
+            device: Where to put the model.
+            changes: Constructor arguments to change, such as a learning-rate schedule, which is not stored.
+
+        Raises:
+            CheckpointError: If the folder is damaged or of another kind.
+        """
+        folder = Path(path)
+        tensors, record = read_checkpoint(folder, cls.kind)
+        cls._check_record(record)
+        settings = record["settings"] | _schedules(record["schedules"], changes) | changes
+        model = rebuild_model(record["policy"], folder)
+        settings["policy_kwargs"] = record["policy"]["options"] | changes.get("policy_kwargs", {}) | {"model": model}
+        agent = cls(CausalLMPolicy, env, **settings, device=device, _init_setup_model=False)  # type: ignore[arg-type]
+        if agent.env is None:
+            agent.observation_space, agent.action_space = spaces_of(record["policy"])
+            agent.n_envs = record["n_envs"]
+        else:
+            _check_spaces(agent, *spaces_of(record["policy"]))
+        agent._setup_model()
+        agent.policy.model.source = record["policy"]["source"] or agent.policy.model.source
+        agent._write_state(tensors, record, folder)
+        return agent
+
+    def remember_weights(self) -> None:
+        """Copy what the next update changes, so that a state can be had of an update that fails.
+
+        For callbacks, in ``_on_rollout_end``. Of weights that take too much memory there is no copy: the state is then
+        to be had until the first step of the optimizer.
+        """
+        if self._snapshot is None:
+            return
+        trained = {f"policy.{name}" for name, parameter in self.policy.named_parameters() if parameter.requires_grad}
+        weights = {name: tensor for name, tensor in _named(self.policy, "policy.")[0].items() if name in trained}
+        changing = weights | self._optimizer_tensors()
+        if sum(tensor.nbytes for tensor in changing.values()) <= _room_for_copy(self.device):
+            self._snapshot.record["optimizer"] = describe_optimizer(self.policy.optimizer)
+        else:
+            self._snapshot.unchanged = WeightsWatch(self.policy.model)
+            changing = _named(self.policy.value_head, "policy.value_head.")[0]  # may be shifted before the first step
+        self._snapshot.tensors |= {name: tensor.clone() for name, tensor in changing.items()}
+        self._snapshot.has_weights = True
+
+    def _remember_start(self) -> None:
+        """Remember what the rollout that begins will change: all but weights and optimizer."""
+        self._snapshot, self._is_updating = None, False
+        self._snapshot = self._take_snapshot()
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        return {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.policy.optimizer).items()}
+
+    def _take_snapshot(self) -> _Snapshot:
+        tensors = {"rng.torch": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            tensors |= {f"rng.cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+        record = {
+            "kind": self.kind,
+            "n_envs": self.n_envs,
+            "settings": {name: getattr(self, name) for name in self.settings},
+            "schedules": {name: _constant(getattr(self, name)) for name in self.schedules},
+            "counters": {name: getattr(self, name) for name in _COUNTERS},
+            "rng": {"python": random.getstate(), "numpy": to_json(np.random.get_state(legacy=False))},
+            "history": list(self.history),
+        }
+        problems: list[str] = []
+        if self._last_obs is not None and self.env is not None:
+            state, problems = describe_vec_state(self.env)
+            record["environment"] = to_json(state)
+            record["tokens_so_far"] = self._tokens_so_far.tolist()
+            tensors["episode_starts"] = torch.from_numpy(np.array(self._last_episode_starts, dtype=np.uint8))
+        return _Snapshot(tensors, record, problems)
+
+    def _read_state(self) -> tuple[dict[str, Tensor], dict[str, Any], set[str]]:
+        """Tensors (the weights themselves, no copies), the record, and the names of tensors that are buffers."""
+        now = self._snapshot or self._take_snapshot()
+        if self._is_updating:
+            now.require_weights()
+        for problem in now.problems:
+            warnings.warn(problem, stacklevel=4)
+        tensors, buffers = _named(self.policy, "policy.")
+        if self.reference.network is not None:
+            reference, more = _named(self.reference.network, "reference.")
+            tensors, buffers = tensors | reference, buffers | more
+        record = {**now.record, "policy": self.policy.describe()}
+        if "optimizer" not in record:
+            tensors |= self._optimizer_tensors()
+            record["optimizer"] = describe_optimizer(self.policy.optimizer)
+        return tensors | now.tensors, to_json(record), buffers
+
+    def _write_state(self, tensors: dict[str, Tensor], record: dict[str, Any], folder: Path) -> None:
+        """Take over what :meth:`_read_state` gave; ``folder`` is where it comes from, for errors."""
+        load_unique(self.policy, part(tensors, "policy."), folder)
+        if self.reference.network is not None:
+            load_unique(self.reference.network, part(tensors, "reference."), folder)
+        restore_optimizer(self.policy.optimizer, part(tensors, "optimizer."), record["optimizer"])
+        for name in _COUNTERS:
+            setattr(self, name, record["counters"][name])
+        self.history = list(record["history"])
+        if self.env is not None:
+            if "environment" in record:
+                self._restore_environment(self.env, record, tensors["episode_starts"])
+            _load_rewards(self.env)
+        self._snapshot, self._is_updating = None, False
+        _restore_generators(record["rng"], tensors)
+
+    def _restore_environment(self, env: VecEnv, record: Mapping[str, Any], episode_starts: Tensor) -> None:
+        if "env" in record["environment"] and env.num_envs != len(episode_starts):
+            raise CheckpointError(
+                f"expected {len(episode_starts)} environments, got {env.num_envs}; make as many as before"
+            )
+        self._last_obs = set_vec_state(env, from_json(record["environment"]))  # type: ignore[assignment]
+        if self._last_obs is not None:
+            self._last_episode_starts = episode_starts.numpy().astype(bool)
+        self._tokens_so_far = np.array(record.get("tokens_so_far", self._tokens_so_far), dtype=np.int64)
+
+    @classmethod
+    def _check_record(cls, record: dict[str, Any]) -> None:
+        """Check that a record holds what a state has, and nothing else; settings get their present names.
+
+        Raises:
+            CheckpointError: Something is unknown, missing, or of another kind.
+        """
+        check_fields(dict.fromkeys(_OPTIONAL) | record, _RECORD, "parts of a run")
+        settings = {_RENAMED.get(name, name): value for name, value in record["settings"].items()}
+        record["settings"] = {name: value for name, value in settings.items() if name not in _IGNORED}
+        check_fields(record["settings"], cls.settings, "settings of a run", may_lack=True)
+        check_fields(record["schedules"], dict.fromkeys(cls.schedules, _SCHEDULE), "schedules of a run")
+        check_fields(record["counters"], _COUNTERS, "counters of a run")
+        check_policy_record(record["policy"])
+
+
+@dataclass
+class _Snapshot:
     """What a rollout changes of an agent, as it was when the rollout began: all but weights and optimizer.
 
     Attributes:
-        tensors: States of random generators, and which episodes began; of :func:`with_weights`, those too.
+        tensors: States of random generators, and which episodes began; after ``remember_weights``, weights too.
         record: Counters, settings, environments: plain values that nothing else refers to.
-        unchanged: What must not have changed since, where weights are not among the tensors.
+        problems: What cannot be restored, said whenever the state is read.
+        has_weights: Whether weights are remembered: copied, or watched for changes.
+        unchanged: What must not have changed since, where there is no copy of the weights.
     """
 
     tensors: dict[str, Tensor]
     record: dict[str, Any]
+    problems: list[str]
+    has_weights: bool = False
     unchanged: WeightsWatch | None = None
 
     def require_weights(self) -> None:
@@ -126,46 +340,13 @@ class Snapshot(NamedTuple):
         Raises:
             CheckpointError: They changed, and there is no copy.
         """
+        if not self.has_weights:
+            raise CheckpointError(
+                "expected an agent between updates, got one within; save when a rollout starts, as in a callback's "
+                "_on_rollout_start"
+            )
         if self.unchanged is not None and self.unchanged.sees_change():
             raise CheckpointError("an update had begun to change the weights, which are too large to be copied before")
-
-
-def take_snapshot(agent: Any) -> Snapshot:
-    """Remember what the next rollout will change; up to the end of that rollout :func:`save_ppo` can go back to it."""
-    tensors = {"rng.torch": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        tensors |= {f"rng.cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
-    record = {
-        "kind": _KIND,
-        "n_envs": agent.n_envs,
-        "settings": {name: getattr(agent, name) for name in _SETTINGS},
-        "schedules": {
-            name: _constant(getattr(agent, name)) for name in ("learning_rate", "clip_range", "clip_range_vf")
-        },
-        "counters": {name: getattr(agent, name) for name in _COUNTERS},
-        "rng": {"python": random.getstate(), "numpy": to_json(np.random.get_state(legacy=False))},
-        "history": list(agent.history),
-    }
-    if agent._last_obs is not None and agent.env is not None:
-        record["environment"] = to_json(get_vec_state(agent.env))
-        record["tokens_so_far"] = agent._tokens_so_far.tolist()
-        tensors["episode_starts"] = torch.from_numpy(np.array(agent._last_episode_starts, dtype=np.uint8))
-    return Snapshot(tensors, record)
-
-
-def with_weights(agent: Any, snapshot: Snapshot) -> Snapshot:
-    """Add a copy of what an update changes to a snapshot, so that it can be saved after an update that failed.
-
-    Of weights that take too much memory there is no copy: it can then be saved until the first step of the optimizer.
-    """
-    trained = {f"policy.{name}" for name, parameter in agent.policy.named_parameters() if parameter.requires_grad}
-    weights = {name: tensor for name, tensor in _named(agent.policy, "policy.")[0].items() if name in trained}
-    changing = weights | _optimizer_tensors(agent)
-    record, watch = {**snapshot.record, "optimizer": describe_optimizer(agent.policy.optimizer)}, None
-    if sum(tensor.nbytes for tensor in changing.values()) > _room_for_copy(agent.device):
-        record, watch = snapshot.record, WeightsWatch(agent.policy.model)
-        changing = _named(agent.policy.value_head, "policy.value_head.")[0]  # may be shifted before the first step
-    return Snapshot(snapshot.tensors | {name: tensor.clone() for name, tensor in changing.items()}, record, watch)
 
 
 def _room_for_copy(device: torch.device) -> float:
@@ -174,106 +355,19 @@ def _room_for_copy(device: torch.device) -> float:
     return min(_LARGEST_COPY, _LARGEST_SHARE * torch.cuda.get_device_properties(device).total_memory)
 
 
-def save_ppo(agent: Any, folder: Path, snapshot: Snapshot | None = None) -> None:
-    """Write ``agent``, a :class:`textgym.agents.PPO`, to ``folder``.
-
-    Args:
-        agent: The agent, between iterations, in the rollout that began at the snapshot, or in the update after it.
-        folder: Where it goes.
-        snapshot: What the agent was when its rollout began; by default what it is now.
-
-    Raises:
-        CheckpointError: A weight or a moment of the optimizer is not finite, or the weights of the snapshot are gone.
-    """
-    now = take_snapshot(agent) if snapshot is None else snapshot
-    now.require_weights()
-    tensors, buffers = _named(agent.policy, "policy.")
-    if agent._reference is not None:
-        reference, more = _named(agent._reference, "reference.")
-        tensors, buffers = tensors | reference, buffers | more
-    record = {**now.record, "policy": agent.policy.describe()}
-    if "optimizer" not in record:
-        tensors |= _optimizer_tensors(agent)
-        record["optimizer"] = describe_optimizer(agent.policy.optimizer)
-    tensors |= now.tensors
-    write_checkpoint(folder, tensors, record, agent.policy.save_config, may_be_infinite=buffers)
-
-
-def _optimizer_tensors(agent: Any) -> dict[str, Tensor]:
-    return {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(agent.policy.optimizer).items()}
-
-
 def _named(module: nn.Module, prefix: str) -> tuple[dict[str, Tensor], set[str]]:
     """Return the tensors of a module, and the names of those that are buffers, such as masks."""
     tensors = {f"{prefix}{name}": tensor for name, tensor in unique_tensors(module.state_dict()).items()}
     return tensors, {f"{prefix}{name}" for name, _ in module.named_buffers()}
 
 
-def load_ppo(cls: Any, folder: Path, env: VecEnv | None, device: torch.device | str, changes: dict[str, Any]) -> Any:
-    """Read an agent of class ``cls`` from ``folder``; see :meth:`PPO.load`."""
-    tensors, record = read_checkpoint(folder, _KIND)
-    _check_record(record)
-    settings = record["settings"] | _schedules(record["schedules"], changes) | changes
-    model = rebuild_model(record["policy"], folder)
-    settings["policy_kwargs"] = record["policy"]["options"] | changes.get("policy_kwargs", {}) | {"model": model}
-    agent = cls(CausalLMPolicy, env, **settings, device=device, _init_setup_model=False)
-    if agent.env is None:
-        agent.observation_space, agent.action_space = spaces_of(record["policy"])
-        agent.n_envs = record["n_envs"]
-    else:
-        _check_spaces(agent, *spaces_of(record["policy"]))
-    agent._setup_model()
-    agent.policy.model.source = record["policy"]["source"] or agent.policy.model.source
-    load_unique(agent.policy, part(tensors, "policy."), folder)
-    if agent._reference is not None:
-        load_unique(agent._reference, part(tensors, "reference."), folder)
-    restore_optimizer(agent.policy.optimizer, part(tensors, "optimizer."), record["optimizer"])
-    for name in _COUNTERS:
-        setattr(agent, name, record["counters"][name])
-    agent.history = record["history"]
-    if env is not None and "environment" in record:
-        _restore_environment(agent, record["environment"], tensors["episode_starts"])
-        agent._tokens_so_far = np.array(record.get("tokens_so_far", agent._tokens_so_far), dtype=np.int64)
-    if agent.env is not None:
-        _load_rewards(agent.env)
-    _restore_generators(record["rng"], tensors)
-    return agent
-
-
-def _check_record(record: dict[str, Any]) -> None:
-    """Check that a record holds what :func:`save_ppo` writes, and nothing else.
-
-    Raises:
-        CheckpointError: Something is unknown, missing, or of another kind.
-    """
-    check_fields(dict.fromkeys(_OPTIONAL) | record, _RECORD, "parts of a PPO run")
-    for name in _IGNORED:
-        record["settings"].pop(name, None)
-    check_fields(record["settings"], _SETTINGS, "settings of PPO", may_lack=True)
-    check_fields(record["counters"], _COUNTERS, "counters of PPO")
-    check_policy_record(record["policy"])
-
-
-def _check_spaces(agent: Any, observation_space: spaces.Dict, action_space: spaces.Discrete) -> None:
+def _check_spaces(agent: OnPolicyAlgorithm, observation_space: spaces.Dict, action_space: spaces.Discrete) -> None:
     """Compare the environment with that of the checkpoint."""
     if agent.observation_space != observation_space or agent.action_space != action_space:
         raise CheckpointError(
             f"expected an environment like that of the checkpoint, with {observation_space} and {action_space}, got "
             f"{agent.observation_space} and {agent.action_space}; make it with the same model and budgets"
         )
-
-
-def _restore_environment(agent: Any, state: Any, episode_starts: Tensor) -> None:
-    env = agent.env
-    if env is None:
-        raise CheckpointError("expected an agent with an environment, got none; make it with env=")
-    if "env" in state and env.num_envs != len(episode_starts):
-        raise CheckpointError(
-            f"expected {len(episode_starts)} environments, got {env.num_envs}; make as many as before"
-        )
-    agent._last_obs = set_vec_state(env, from_json(state))
-    if agent._last_obs is not None:
-        agent._last_episode_starts = episode_starts.numpy().astype(bool)
 
 
 def _load_rewards(env: VecEnv) -> None:

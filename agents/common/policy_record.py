@@ -9,13 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from transformers import AutoConfig, AutoModelForCausalLM
 
-from textgym.errors import CheckpointError, TextGymError
-from textgym.hub import is_adapter
-from textgym.models.adapters import rebuild_adapter
-from textgym.models.causal_lm import CausalLM
-from textgym.models.proportions import proportionate
+from textgym.models.loading import rebuild_language_model
 from textgym.models.stored_values import (
     Check,
     check_fields,
@@ -28,9 +23,12 @@ from textgym.models.stored_values import (
     text,
     truth,
 )
+from textgym.models.text_model import TextModel
 from textgym.spaces import TokenIds, TokenSpace
 
-_DTYPES = {name: getattr(torch, name) for name in ("float64", "float32", "float16", "bfloat16")}
+DTYPES: Mapping[str, torch.dtype] = {
+    name: getattr(torch, name) for name in ("float64", "float32", "float16", "bfloat16")
+}
 _OPTIONS: Mapping[str, Check] = {
     "critic": lambda value: value in ("detached", "shared", "separate"),
     "temperature": number,
@@ -47,7 +45,7 @@ _RECORD: Mapping[str, Check] = {
     "options": lambda value: isinstance(value, dict) and fields(_OPTIONS)({"tolerate_mismatch": False, **value}),
     "width": positive,
     "longest_prompt": positive,
-    "dtype": lambda value: isinstance(value, str) and value in _DTYPES,
+    "dtype": lambda value: isinstance(value, str) and value in DTYPES,
     "actions": positive,
     "tokenizer": optional(lambda value: listed(text)(value) and len(value) == 2),  # type: ignore[arg-type]
     "source": optional(text),
@@ -80,31 +78,28 @@ def spaces_of(record: dict[str, Any]) -> tuple[spaces.Dict, spaces.Discrete]:
     return token_observation_space(record["width"], actions, record["longest_prompt"]), tokens
 
 
-def rebuild_model(record: dict[str, Any], folder: Path) -> CausalLM:
+def rebuild_model(record: dict[str, Any], folder: Path) -> TextModel:
     """The model of a checkpoint with fresh weights, from its configuration.
 
     Raises:
         CheckpointError: If transformers does not know its architecture.
     """
-    # The type of the weights is not always the one that their configuration names.
-    dtype = _DTYPES[record["dtype"]]
-    try:
-        with proportionate(folder / "model", folder):
-            config = AutoConfig.from_pretrained(folder / "model", trust_remote_code=False)
-            with torch.device("meta"):  # first without memory, which is counted before it is taken
-                AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        network = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-    except TextGymError:
-        raise
-    except ValueError as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"expected a causal LM that transformers knows in {folder / 'model'}, got another one ({reason}); "
-            "code from a checkpoint is not run: register the classes of the model before loading"
-        ) from error
-    has_tokenizer = (folder / "model" / "tokenizer.json").is_file()
-    wrapper = rebuild_adapter(network, folder / "adapter") if is_adapter(folder / "adapter") else None
-    model = CausalLM(network, str(folder / "model") if has_tokenizer else None, record["options"]["precision"])
-    if wrapper is not None:
-        model.adopt_adapter(wrapper)
-    return model
+    return rebuild_language_model(folder, DTYPES[record["dtype"]], record["options"]["precision"])
+
+
+def write_model_config(model: TextModel, folder: Path, *, new_adapter: bool = False) -> None:
+    """Write what :func:`rebuild_model` reads: configuration and tokenizer, without weights, into ``folder/model``.
+
+    An adapter's configuration goes into ``folder/adapter``, unless it is a new one that the policy's options describe.
+    """
+    with model.original_config():
+        model.network.config.save_pretrained(folder / "model")
+    if model.source is not None:
+        model.tokenizer.save(folder / "model")
+    if model.adapter is not None and not new_adapter:
+        model.adapter.active_peft_config.save_pretrained(folder / "adapter")
+
+
+def dtype_name(model: TextModel) -> str:
+    """The type that a model's weights are held in, as a record names it."""
+    return str(next(model.network.parameters()).dtype).removeprefix("torch.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Generator, Iterator, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -11,8 +12,8 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
-from textgym.agents.common.episode_batch import EpisodeBatch
-from textgym.types import FloatArray, IntArray
+from textgym.models.batch import EpisodeBatch
+from textgym.types import BoolArray, IntArray
 
 
 class Segment(NamedTuple):
@@ -22,6 +23,18 @@ class Segment(NamedTuple):
     start: int  # first step in the buffer
     stop: int  # one past the last step
     prefix: IntArray  # (n,) ids of the first observation
+    prompt_length: int  # how many of them were given, not acted; less than n where a text goes on from the last rollout
+
+
+class EpisodeSamples(NamedTuple):
+    """Transitions as Stable-Baselines3's algorithms read them; but for the observations, all are (N,)."""
+
+    observations: EpisodeBatch
+    actions: Tensor
+    old_values: Tensor
+    old_log_prob: Tensor
+    advantages: Tensor
+    returns: Tensor
 
 
 class EpisodeRolloutBuffer(DictRolloutBuffer):
@@ -32,11 +45,12 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
     holds *about* ``batch_size`` transitions and costs one forward pass over its texts. Observations reach
     ``policy.evaluate_actions`` as an :class:`EpisodeBatch`.
 
-    Attributes:
-        late_values: Gives the values (steps, envs) of a full buffer to which none were added.
-    """
+    The buffer grows beyond its size where a rollout does not end after a number of steps; :meth:`end_rollout` then says
+    which transitions count.
 
-    late_values: Callable[[], FloatArray] | None = None
+    Attributes:
+        counted: (T, B) whether a transition belongs to the rollout; all do unless :meth:`end_rollout` says otherwise.
+    """
 
     def reset(self) -> None:
         """Empty the buffer."""
@@ -45,8 +59,10 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         self.episode_starts, self.rewards, self.values, self.log_probs, self.advantages, self.returns = (
             np.zeros(shape, dtype=np.float32) for _ in range(6)
         )
-        self._starts: list[tuple[int, int, IntArray]] = []  # (env, step, prefix) of every segment
+        self.counted = np.ones(shape, dtype=bool)
+        self._starts: list[tuple[int, int, IntArray, int]] = []  # (env, step, prefix, prompt_length) of every segment
         self._ids = np.zeros((self.n_envs, 0), dtype=np.int64)
+        self._prompts = np.zeros(self.n_envs, dtype=np.int64)
         self._lengths = np.zeros(self.n_envs, dtype=np.int64)
         self.pos, self.full, self.generator_ready = 0, False, False
 
@@ -60,17 +76,23 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         log_prob: Tensor,
     ) -> None:
         """Store one step of all environments (arguments as in Stable-Baselines3)."""
+        if self.pos == len(self.actions):
+            self._resize(2 * self.pos)
         ids, lengths = obs["input_ids"], obs["attention_mask"].sum(1, dtype=np.int64)
+        prompts: IntArray = (
+            obs["prompt_length"].reshape(self.n_envs) if "prompt_length" in obs else np.ones_like(lengths)
+        )
         begins = np.ones(self.n_envs, dtype=bool)
         if self.pos:
             last_tokens = ids[np.arange(self.n_envs), lengths - 1]
             grown = (lengths == self._lengths + 1) & (last_tokens == self.actions[self.pos - 1, :, 0])
             beyond = np.arange(ids.shape[1]) >= self._lengths[:, None]
             kept = ((ids == self._ids) | beyond).all(1)
+            kept &= prompts == self._prompts
             begins = np.asarray(episode_start, dtype=bool) | ~(grown & kept)
         for env in np.flatnonzero(begins).tolist():
-            self._starts.append((env, self.pos, ids[env, : lengths[env]].astype(np.int32)))
-        self._ids, self._lengths = ids.copy(), lengths
+            self._starts.append((env, self.pos, ids[env, : lengths[env]].astype(np.int32), int(prompts[env])))
+        self._ids, self._lengths, self._prompts = ids.copy(), lengths, prompts.copy()
         self.actions[self.pos, :, 0] = np.asarray(action).reshape(self.n_envs)
         self.rewards[self.pos] = reward
         self.episode_starts[self.pos] = episode_start
@@ -81,8 +103,6 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: np.ndarray) -> None:
         """Compute GAE and returns, and remember the arguments for :meth:`recompute_returns`."""
-        if self.late_values is not None:
-            self.values = self.late_values().astype(np.float32)
         self._last = (last_values, dones)
         super().compute_returns_and_advantage(last_values, dones)
 
@@ -96,13 +116,34 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         """Compute GAE and returns again, after :attr:`rewards` or :attr:`values` were changed."""
         super().compute_returns_and_advantage(*self._last)
 
+    def end_rollout(self, counted: BoolArray) -> None:
+        """End a rollout after the steps that were added, however many.
+
+        Args:
+            counted: (T, B) which transitions belong to it. Those of a text must all do, or none.
+        """
+        self._resize(self.pos)
+        self.counted, self.full = counted, True
+
+    def _resize(self, steps: int) -> None:
+        """Make room for so many steps, or cut to them."""
+        for name in ("actions", "episode_starts", "rewards", "values", "log_probs", "advantages", "returns"):
+            old = getattr(self, name)
+            new = np.zeros((steps, *old.shape[1:]), old.dtype)
+            new[: self.pos] = old[: self.pos]
+            setattr(self, name, new)
+        self.counted = np.ones((steps, self.n_envs), dtype=bool)
+        self.buffer_size = steps
+
     def segments(self) -> list[Segment]:
         """All segments of the rollout, by environment and step."""
         starts = sorted(self._starts, key=lambda start: start[:2])
-        following = [*starts[1:], (-1, 0, None)]
+        places = [(env, step) for env, step, *_ in starts]
+        stops = [after[1] if after[0] == now[0] else self.pos for now, after in pairwise([*places, (-1, 0)])]
         return [
-            Segment(env, step, after[1] if after[0] == env else self.pos, prefix)
-            for (env, step, prefix), after in zip(starts, following, strict=True)
+            Segment(env, step, stop, prefix, prompt_length)
+            for (env, step, prefix, prompt_length), stop in zip(starts, stops, strict=True)
+            if self.counted[step, env]
         ]
 
     def episode_batch(self, segments: list[Segment]) -> tuple[EpisodeBatch, IntArray]:
@@ -119,6 +160,7 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         prefix_lengths = np.array([len(segment.prefix) for segment in segments])
         batch = EpisodeBatch(
             self._send(padded),
+            self._send(np.array([segment.prompt_length for segment in segments])),
             self._send(np.repeat(np.arange(len(segments)), sizes)),
             self._send(np.repeat(prefix_lengths - 1, sizes) + offsets),
         )
@@ -142,17 +184,17 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         if not self.full:
             raise RuntimeError("expected a full buffer, got one that is being filled; collect a whole rollout first")
         for members in self.minibatches(batch_size):
-            yield self.samples(members)
+            yield cast("RolloutBufferSamples", self.samples(members))  # they have the same fields
 
-    def samples(self, segments: list[Segment]) -> RolloutBufferSamples:
+    def samples(self, segments: list[Segment]) -> EpisodeSamples:
         """The transitions of ``segments`` as Stable-Baselines3's algorithms read them."""
         batch, index = self.episode_batch(segments)
 
         def pick(array: np.ndarray[Any, Any]) -> Tensor:
             return self._send(array.reshape(-1)[index])
 
-        return RolloutBufferSamples(
-            observations=batch,  # type: ignore[arg-type]
+        return EpisodeSamples(
+            observations=batch,
             actions=pick(self.actions),
             old_values=pick(self.values),
             old_log_prob=pick(self.log_probs),

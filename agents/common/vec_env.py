@@ -53,6 +53,11 @@ def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kw
     return monitor
 
 
+def attribute_of(env: Any, name: str) -> Any:
+    """Return an attribute of a text environment, such as its task, whatever wraps it; the first copy's of several."""
+    return env.get_attr(name)[0] if isinstance(env, VecEnv) else getattr(env.unwrapped, name)
+
+
 class GymVecEnv(VecEnv):
     """Stable-Baselines3's face of a Gymnasium vector environment with autoreset mode ``SAME_STEP``.
 
@@ -182,22 +187,33 @@ class GymVecEnv(VecEnv):
 
 
 def get_vec_state(venv: VecEnv) -> dict[str, Any]:
+    """Return the state of an environment, as :func:`describe_vec_state` does; what cannot be read is warned about."""
+    state, problems = describe_vec_state(venv)
+    for problem in problems:
+        warnings.warn(problem, stacklevel=2)
+    return state
+
+
+def describe_vec_state(venv: VecEnv) -> tuple[dict[str, Any], list[str]]:
     """Return the state of an environment: arrays, lists and numbers only.
 
     ``"env"`` is the state of the copies of a ``make_vec_env`` environment, ``"wrappers"`` are the running sums of every
-    ``VecMonitor`` and ``VecNormalize`` around it, outermost first. What cannot be read is left out, with a warning.
+    ``VecMonitor`` and ``VecNormalize`` around it, outermost first.
+
+    Returns:
+        The state, and what cannot be read and is left out, a sentence each.
     """
     state: dict[str, Any] = {"wrappers": [_read_sums(layer) for layer in _layers(venv) if _has_sums(layer)]}
+    problems = []
     if unsaved := _unsaved_wrappers(venv):
-        warnings.warn(
-            f"the state of {', '.join(unsaved)} is not saved, if there is any: a run that goes on may then differ",
-            stacklevel=2,
+        problems.append(
+            f"the state of {', '.join(unsaved)} is not saved, if there is any: a run that goes on may then differ"
         )
     try:
         state["env"] = _adapter(venv).get_state()
     except TypeError as error:
-        warnings.warn(f"a run that goes on from here begins with new texts: {error}", stacklevel=2)
-    return state
+        problems.append(f"a run that goes on from here begins with new texts: {error}")
+    return state, problems
 
 
 def set_vec_state(venv: VecEnv, state: Mapping[str, Any]) -> VecEnvObs | None:

@@ -21,7 +21,7 @@ from textgym.agents.ppo import PPO
 from textgym.agents.sft import TokenPair, supervised_fine_tune
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
 from textgym.models.adapters import rebuild_adapter
-from textgym.models.causal_lm import load_language_model
+from textgym.models.loading import load_language_model
 from textgym.reward_models import PreferenceRewardModel
 from textgym.text.tokenizer import Tokenizer
 
@@ -50,7 +50,7 @@ def adapter(model_folder: Path, tmp_path: Path) -> Path:
 
 def logits_of(model: Any) -> torch.Tensor:
     with torch.no_grad():
-        logits: torch.Tensor = model.logits(model.hidden(IDS))
+        logits: torch.Tensor = model.logits(model.token_states(IDS))
     return logits
 
 
@@ -120,7 +120,7 @@ def test_training_goes_on_with_its_start_as_reference(
     run.learn(4 * 11 * 4, callback=SaveAt(tmp_path / "saved", 4 * 11 * 2))
     assert run.history[0]["kl"] == run.history[0]["kl_k3"] == 0.0
     assert run.history[1]["kl_k3"] > 1e-4
-    assert run._reference is None
+    assert run.reference.network is None
     assert all(torch.equal(value, frozen[name]) for name, value in run.policy.named_parameters() if name in frozen)
     assert not torch.allclose(logits_of(run.policy.model), start, atol=1e-3)
     with torch.no_grad(), run.policy.model.as_start():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from textgym.agents import PPO, CausalLMPolicy
-from textgym.agents.common.episode_batch import EpisodeBatch
+from textgym.models.batch import EpisodeBatch
 
 pytestmark = pytest.mark.skipif(
     shutil.which("g++") is None and shutil.which("clang++") is None, reason="torch.compile needs a C++ compiler"
@@ -24,7 +24,9 @@ def test_compiled_updates_equal_eager_ones(make_policy: Any, make_network: Any) 
     for texts, length in ((2, 6), (3, 9), (1, 4)):
         ids = torch.randint(0, 64, (texts, length), generator=torch.Generator().manual_seed(texts))
         rows = torch.arange(texts).repeat_interleave(2)
-        batch = EpisodeBatch(ids, rows, torch.tensor([length - 2, length - 1]).repeat(texts))
+        positions = torch.tensor([length - 2, length - 1]).repeat(texts)
+        batch = EpisodeBatch(ids, torch.ones(texts, dtype=torch.long), rows, positions)
+
         found = []
         for policy in (eager, compiled):
             policy.zero_grad()

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from textgym.agents.ppo import PPO
 from textgym.agents.sft import TokenPair, supervised_fine_tune
-from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.causal_lm import CausalLM
+from textgym.models.loading import load_language_model
 
 
 def layers(network: Any) -> list[torch.Tensor]:

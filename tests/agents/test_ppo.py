@@ -18,6 +18,7 @@ from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.losses import adapt_kl_coef, clipped_policy_loss, clipped_value_loss, normalize_advantages
 from textgym.agents.ppo import PPO
 from textgym.errors import RewardError
+from textgym.models.batch import TextBatch
 from textgym.models.decoding.prefix_cache import last_hidden
 
 FEW_TOKENS = tuple(range(20, 377))  # what ``make_agent`` suppresses
@@ -39,7 +40,7 @@ def hand_made_rollout(agent: PPO, monkeypatch: pytest.MonkeyPatch) -> np.ndarray
     buffer._last = (torch.tensor([7.0, 7.0]), np.array([False, True]))
     reference = np.array([[-1.5, -2.0], [-2.0, -1.25], [-0.5, -4.5]])
     monkeypatch.setattr(agent, "_score_rollout", lambda score: reference)
-    agent._start = None  # numbers by hand are no start from the reference
+    agent.reference._start = None  # numbers by hand are no start from the reference
     ended = {"rewards": {"total": 2.0}, "is_success": True, "finish_reason": "eos", "episode": {"l": 2}}
     cut = {"rewards": {"total": 1.0}, "is_success": False, "finish_reason": "length", "episode": {"l": 3}}
     agent.finished = [(1, 0, ended), (2, 1, cut)]
@@ -65,13 +66,13 @@ def test_the_reference_never_changes(policy: dict[str, Any], make_agent: Any, ma
     agent.learn(4 * 11 * 2)
     with torch.no_grad():
         before = make_network().base_model(input_ids=ids)[0]
-        if agent._reference is not None:
-            after = agent._reference.hidden(ids)
-            assert not any(parameter.requires_grad for parameter in agent._reference.parameters())
+        if agent.reference.network is not None:
+            after = agent.reference.network.token_states(ids)
+            assert not any(parameter.requires_grad for parameter in agent.reference.network.parameters())
         else:
             with agent.policy.model.without_adapter():
-                after = agent.policy.model.hidden(ids)
-        changed = agent.policy.model.hidden(ids)
+                after = agent.policy.model.token_states(ids)
+        changed = agent.policy.model.token_states(ids)
     torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
     assert not torch.allclose(changed, before, atol=1e-3)
 
@@ -107,7 +108,7 @@ def test_the_penalty_is_that_of_the_bare_models(
 def test_penalty_by_hand(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.1, gae_lambda=1.0)
     hand_made_rollout(agent, monkeypatch)
-    agent._shape_rewards()
+    agent.shape_rewards()
     # log pi - log ref: 0.5, 0 / -1, 0.25 / 0, 2; times 0.1, taken from the scores
     np.testing.assert_allclose(agent.rollout_buffer.rewards, [[-0.05, 0.0], [2.1, -0.025], [0.0, 0.8]], atol=1e-6)
     # gamma = lambda = 1: sums to the end of the text; the last text of environment 0 goes on with value 7 + 1.5
@@ -122,49 +123,49 @@ def test_values_start_at_the_mean_score(make_agent: Any, monkeypatch: pytest.Mon
     agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.0)
     hand_made_rollout(agent, monkeypatch)
     finished, agent.finished = agent.finished, []
-    agent._shape_rewards()  # nothing to learn the mean from yet
+    agent.shape_rewards()  # nothing to learn the mean from yet
     agent._n_updates = 1
     assert agent.policy.value_head.bias.item() == 0.0
     hand_made_rollout(agent, monkeypatch)
     agent.finished = finished
-    agent._shape_rewards()  # the scores are 2 and 1
+    agent.shape_rewards()  # the scores are 2 and 1
     assert agent.policy.value_head.bias.item() == pytest.approx(1.5)
     np.testing.assert_allclose(agent.rollout_buffer.values, 0.25 + 1.5)
-    agent._shape_rewards()  # once
+    agent.shape_rewards()  # once
     assert agent.policy.value_head.bias.item() == pytest.approx(1.5)
 
 
 def test_missing_eos_penalty_by_hand(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.0, missing_eos_penalty=0.4)
     hand_made_rollout(agent, monkeypatch)
-    agent._shape_rewards()
+    agent.shape_rewards()
     np.testing.assert_allclose(agent.rollout_buffer.rewards, [[0, 0], [2, 0], [0, 0.6]], atol=1e-6)
 
 
 def test_whitening_never_shifts_the_mean(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.0, whiten_rewards=True)
+    agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.0, scale_rewards=True)
     hand_made_rollout(agent, monkeypatch)
-    agent._shape_rewards()
+    agent.shape_rewards()
     # scores 2 and 1: standard deviation 0.5, so they become 4 and 2: no text without a score gets one
     np.testing.assert_allclose(agent.rollout_buffer.rewards, [[0, 0], [4, 0], [0, 2]], atol=1e-5)
     agent.rollout_buffer.rewards[:] = [[0, 0], [7, 0], [0, 2]]
-    agent._shape_rewards()  # the scale stays what it was
+    agent.shape_rewards()  # the scale stays what it was
     np.testing.assert_allclose(agent.rollout_buffer.rewards, [[0, 0], [14, 0], [0, 4]], atol=1e-5)
 
 
 @pytest.mark.parametrize("score", [0.0, 2.0, 1e6])
 def test_equal_scores_have_no_scale(make_agent: Any, monkeypatch: pytest.MonkeyPatch, score: float) -> None:
-    agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.0, whiten_rewards=True)
+    agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.0, scale_rewards=True)
     hand_made_rollout(agent, monkeypatch)
     agent.rollout_buffer.rewards[:] = [[0, 0], [score, 0], [0, score * (1 + 1e-4)]]
-    agent._shape_rewards()
+    agent.shape_rewards()
     np.testing.assert_allclose(agent.rollout_buffer.rewards[1, 0], score)
 
 
 def test_whitened_scores_far_from_zero_meet_their_values(make_agent: Any) -> None:
     """Scores around 50 that differ by 1: the value head starts where they are and is not left behind."""
     reward = {"reward": lambda prompts, responses, examples: [50.0 + len(text) % 3 for text in responses]}
-    agent = make_agent(env=reward, whiten_rewards=True, kl_coef=0.0)
+    agent = make_agent(env=reward, scale_rewards=True, kl_coef=0.0)
     for _ in range(3):
         agent.learn(4 * 11, reset_num_timesteps=False)
         ends = [(step, env) for step, env, _ in agent.finished]
@@ -177,7 +178,7 @@ def test_whitening_leaves_little_to_learn_from_one_reward_for_all(make_agent: An
         agent.learn(2 * 4 * 11)
         return float(agent.history[-1]["grad_norm"])
 
-    assert gradient(whiten_rewards=True) < 0.1 * gradient(whiten_rewards=False)
+    assert gradient(scale_rewards=True) < 0.1 * gradient(scale_rewards=False)
 
 
 def test_rewards_that_are_huge(make_agent: Any) -> None:
@@ -197,18 +198,18 @@ def test_rewards_that_are_huge(make_agent: Any) -> None:
     usual, silent = moved(1.0)
     small, told = moved(1e6)
     assert (silent, len(told)) == ([], 1)
-    assert "whiten_rewards=True (textgym train --whiten-rewards)" in told[0]
+    assert "scale_rewards=True (textgym train --scale-rewards)" in told[0]
     assert small < 1e-3 * usual
-    scaled, silent = moved(1e6, whiten_rewards=True)
+    scaled, silent = moved(1e6, scale_rewards=True)
     assert silent == []
-    assert scaled == pytest.approx(moved(1.0, whiten_rewards=True)[0], rel=1e-3)
+    assert scaled == pytest.approx(moved(1.0, scale_rewards=True)[0], rel=1e-3)
     assert scaled > 0.1 * usual
 
 
 def test_clipped_rewards_by_hand(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_agent(n_envs=2, n_steps=3, kl_coef=0.1, clip_reward=1.5)
     hand_made_rollout(agent, monkeypatch)
-    agent._shape_rewards()
+    agent.shape_rewards()
     # the score is clipped, the penalty is not
     np.testing.assert_allclose(agent.rollout_buffer.rewards, [[-0.05, 0.0], [1.6, -0.025], [0.0, 0.8]], atol=1e-6)
 
@@ -259,7 +260,7 @@ def test_a_negative_kl_is_warned_about(make_agent: Any, monkeypatch: pytest.Monk
     agent.finished = [agent.finished[0]] * 16
     agent.rollout_buffer.log_probs -= 30.0
     with pytest.warns(UserWarning, match="negative"):
-        agent._shape_rewards()
+        agent.shape_rewards()
 
 
 # ------------------------------------------------------------------ returns and losses
@@ -320,9 +321,9 @@ def test_prompts_that_come_next_are_not_read(
     agent.policy.model.network.base_model.register_forward_pre_hook(
         lambda _, args, kwargs: read.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
-    monkeypatch.setattr(agent, "_shape_rewards", lambda: read.append(0))
+    monkeypatch.setattr(agent, "shape_rewards", lambda: read.append(0))
     predict = agent.policy.predict_values
-    monkeypatch.setattr(agent.policy, "predict_values", lambda obs: (read.clear(), predict(obs))[1])
+    monkeypatch.setattr(agent.policy, "predict_values", lambda *args: (read.clear(), predict(*args))[1])
     collect(agent)
     ended = agent._last_episode_starts
     assert ended.sum() in ending
@@ -358,14 +359,14 @@ def test_texts_that_a_time_limit_cuts_have_values(make_agent: Any, monkeypatch: 
 
 def test_defaults_are_those_of_text(make_agent: Any) -> None:
     agent = make_agent()
-    assert (agent.gamma, agent.gae_lambda, agent.whiten_rewards, agent.clip_reward) == (1.0, 0.95, False, None)
+    assert (agent.gamma, agent.gae_lambda, agent.scale_rewards, agent.clip_reward) == (1.0, 0.95, False, None)
     assert agent.policy.optimizer.param_groups[0]["eps"] == 1e-5
 
 
 def gradients(agent: PPO, micro_batch_size: int | None, members: list[Any]) -> list[torch.Tensor | None]:
     agent.micro_batch_size = micro_batch_size
     agent.policy.optimizer.zero_grad(set_to_none=True)
-    agent._accumulate_gradients(members)
+    agent.accumulate_gradients(members)
     return [None if parameter.grad is None else parameter.grad.clone() for parameter in agent.policy.parameters()]
 
 
@@ -389,7 +390,7 @@ def test_micro_batches_give_the_gradients_of_the_whole(policy: dict[str, Any], m
 def test_padding_adds_nothing_to_the_loss(make_agent: Any, whiten: bool) -> None:
     """A minibatch's loss is the mean over its tokens, each scored alone by the bare losses."""
     agent = make_agent(
-        ent_coef=0.1, vf_coef=0.7, clip_range=0.1, clip_range_vf=0.05, learning_rate=1e-2, whiten_rewards=whiten
+        ent_coef=0.1, vf_coef=0.7, clip_range=0.1, clip_range_vf=0.05, learning_rate=1e-2, scale_rewards=whiten
     )
     agent.learn(4 * 11)
     collect(agent)
@@ -404,7 +405,7 @@ def test_padding_adds_nothing_to_the_loss(make_agent: Any, whiten: bool) -> None
     tokens = [(s, step) for s in buffer.segments() for step in range(s.start, s.stop)]
     for (segment, step), advantage in zip(tokens, normalized, strict=True):
         text = [*segment.prefix.tolist(), *buffer.actions[segment.start : step, segment.env, 0].tolist()]
-        states = last_hidden(policy.model, torch.tensor([text]), torch.tensor([len(text)]))
+        states = last_hidden(policy.model, TextBatch.of_ids(torch.tensor([text]), torch.tensor([len(text)])))
         log_probs = policy.action_logits(states).log_softmax(1)[0]
         new = log_probs[int(buffer.actions[step, segment.env, 0])]
         at = (step, segment.env)
@@ -415,7 +416,7 @@ def test_padding_adds_nothing_to_the_loss(make_agent: Any, whiten: bool) -> None
     expected = (
         torch.cat(policy_losses).mean() + 0.7 * torch.cat(value_losses).mean() - 0.1 * torch.stack(entropies).mean()
     )
-    statistics = agent._accumulate_gradients(buffer.segments())
+    statistics = agent.accumulate_gradients(buffer.segments())
     assert statistics["loss"] == pytest.approx(float(expected.detach()), abs=1e-4)
     assert statistics["entropy"] == pytest.approx(float(torch.stack(entropies).mean().detach()), abs=1e-4)
 
@@ -425,7 +426,7 @@ def test_the_first_minibatch_has_ratio_one(make_agent: Any) -> None:
     for _ in range(2):
         collect(agent)
         agent.policy.set_training_mode(True)
-        statistics = agent._accumulate_gradients(next(agent.rollout_buffer.minibatches(16)))
+        statistics = agent.accumulate_gradients(next(agent.rollout_buffer.minibatches(16)))
         assert statistics["ratio_max"] == pytest.approx(1.0, abs=1e-4)
         assert abs(statistics["approx_kl"]) < 1e-6
         assert statistics["clip_fraction"] == 0.0
@@ -595,7 +596,7 @@ def test_infos_that_only_some_texts_have(make_agent: Any, monkeypatch: pytest.Mo
     hand_made_rollout(agent, monkeypatch)
     cut = {"episode": {"r": 1.0, "l": 3}, "TimeLimit.truncated": True}  # by a wrapper, so the text was never scored
     agent.finished = [agent.finished[0], (2, 1, cut)]
-    agent._shape_rewards()
+    agent.shape_rewards()
     told = {name: agent._metrics[name] for name in ("reward", "reward/total", "success", "eos", "texts", "length")}
     assert told == {"reward": 1.5, "reward/total": 2.0, "success": 1.0, "eos": 1.0, "texts": 2.0, "length": 2.5}
 

@@ -13,7 +13,6 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
-from textgym.agents.common.on_policy_state import save_ppo, take_snapshot, with_weights
 from textgym.agents.ppo import PPO
 from textgym.errors import CheckpointError, ModelError
 from textgym.models.causal_lm import CausalLM
@@ -75,7 +74,7 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "detached": ({}, {}),
     "shared": ({"critic": "shared"}, {}),
     "separate": ({"critic": "separate", "temperature": 0.7}, {"kl_target": 0.05, "kl_horizon": 50.0}),
-    "lora": ({"lora_rank": 2}, {"whiten_rewards": True, "micro_batch_size": 7, "recompute_log_probs": True}),
+    "lora": ({"lora_rank": 2}, {"scale_rewards": True, "micro_batch_size": 7, "recompute_log_probs": True}),
     "schedules": (
         {"gradient_checkpointing": True},
         {
@@ -268,28 +267,92 @@ def test_damaged_checkpoints(damage: str, checkpoints: Path, make_policy: Any) -
         assert PPO.load(found).num_timesteps == 4 * 11
 
 
+class RememberWeights(BaseCallback):
+    """Saves at the start of rollouts, and lets the weights be remembered before updates."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def _on_rollout_start(self) -> None:
+        self.model.save(self.folder)
+
+    def _on_rollout_end(self) -> None:
+        self.model.remember_weights()  # type: ignore[attr-defined]
+
+    def _on_step(self) -> bool:
+        return True
+
+
 @pytest.mark.parametrize("policy", [{}, {"lora_rank": 2}, {"critic": "separate"}], ids=str)
-def test_a_snapshot_with_weights_can_be_saved_after_an_update(
+def test_the_state_before_an_update_that_failed(
     policy: dict[str, Any], make_agent: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def fail_at_step(number: int) -> None:
+        step, left = agent.policy.optimizer.step, [number]
+
+        def fails() -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                raise ZeroDivisionError
+            return step()
+
+        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+            patch.setattr(agent.policy.optimizer, "step", fails)
+            agent.learn(4 * 11, reset_num_timesteps=False, callback=RememberWeights(tmp_path / "before"))
+
     agent = make_agent(policy)
     agent.learn(4 * 11)
-    agent.save(tmp_path / "before")
-    snapshot = with_weights(agent, take_snapshot(agent))
+    fail_at_step(3)  # two steps are made
+    agent.save(tmp_path / "copied")
+    assert_same_checkpoint(tmp_path / "copied", tmp_path / "before")
     monkeypatch.setattr("textgym.agents.common.on_policy_state._LARGEST_COPY", 0)
-    without = with_weights(agent, take_snapshot(agent))
-    agent.policy.value_head.bias.data += 1.0
-    save_ppo(agent, tmp_path / "unchanged", without)
-    agent.train()
+    fail_at_step(1)
+    agent.save(tmp_path / "unchanged")
+    assert_same_checkpoint(tmp_path / "unchanged", tmp_path / "before")
+    fail_at_step(2)
     with pytest.raises(CheckpointError, match="an update had begun to change the weights"):
-        save_ppo(agent, tmp_path / "after", without)
-    save_ppo(agent, tmp_path / "after", snapshot)
-    tensors, record = read_checkpoint(tmp_path / "before", "textgym.PPO")
-    for name in ("unchanged", "after"):
-        again, same = read_checkpoint(tmp_path / name, "textgym.PPO")
-        assert again.keys() == tensors.keys()
-        assert all(torch.equal(again[key], tensors[key]) for key in tensors)
-        assert same == record
+        agent.save(tmp_path / "after")
+
+
+def assert_same_checkpoint(left: Path, right: Path) -> None:
+    (tensors, record), (again, same) = (read_checkpoint(folder, "textgym.PPO") for folder in (left, right))
+    assert again.keys() == tensors.keys()
+    assert all(torch.equal(again[key], tensors[key]) for key in tensors)
+    assert same == record
+
+
+def test_the_state_in_a_rollout_that_failed_is_that_of_its_beginning(
+    make_agent: Any, make_env: Any, length_reward: Any, tmp_path: Path
+) -> None:
+    class Fails(RememberWeights):
+        def _on_step(self) -> bool:
+            if self.model.num_timesteps == 4 * (11 + 5):
+                raise ZeroDivisionError
+            return True
+
+    whole, run = make_agent(learning_rate=1e-2), make_agent(learning_rate=1e-2)
+    whole.learn(4 * 11 * 2)
+    with pytest.raises(ZeroDivisionError):
+        run.learn(4 * 11 * 2, callback=Fails(tmp_path / "before"))
+    state = run.get_state()
+    run.save(tmp_path / "saved")
+    assert_same_checkpoint(tmp_path / "saved", tmp_path / "before")
+    again = make_agent(learning_rate=1e-2)
+    again.learn(4 * 11)  # another past, which does not matter
+    again.set_state(state)
+    again.learn(4 * 11, reset_num_timesteps=False)
+    assert_same_run(whole, again)
+
+
+def test_there_is_no_state_within_an_update(make_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, other = make_agent(), make_agent()
+    monkeypatch.setattr(agent.policy.optimizer, "step", agent.get_state)
+    with pytest.raises(CheckpointError, match="expected an agent between updates, got one within"):
+        agent.learn(4 * 11)
+    state = other.get_state()
+    with pytest.raises(CheckpointError, match="expected the state of textgym.PPO, got one of 'textgym.SFT'"):
+        agent.set_state(state._replace(record={**state.record, "kind": "textgym.SFT"}))
 
 
 def test_a_crash_while_saving_leaves_the_old_checkpoint(
@@ -318,7 +381,7 @@ def test_another_reference_is_kept_by_a_checkpoint(make_agent: Any, make_network
     ids = torch.arange(12).reshape(2, 6)
     with torch.no_grad():
         expected = make_network(seed=1).base_model(input_ids=ids)[0]
-        torch.testing.assert_close(loaded._reference.hidden(ids), expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(loaded.reference.network.token_states(ids), expected, rtol=0, atol=1e-6)
     with pytest.raises(ModelError, match="of the policy's architecture"):
         agent.set_reference(CausalLM(make_network("llama")))
     with pytest.raises(ModelError, match="got adapters"):

@@ -144,7 +144,7 @@ def test_prompts_are_what_is_counted_on(tasks: tuple[str, str], tokenizer_folder
 def test_ppo_with_one_trunk(critic: str, tasks: tuple[str, str], tokenizer_folder: Path, make_network: Any) -> None:
     """A rollout: each prompt once, one token a step, nothing after the last; then the reference and each epoch."""
     agent = make_agent(PPO, make_env(tasks[0], tokenizer_folder), make_network(), critic=critic)
-    read = TokensRead(policy=agent.policy.model, reference=agent._reference)
+    read = TokensRead(policy=agent.policy.model, reference=agent.reference.network)
     roll_out(agent)
     assert read.take() == {"policy": PREFILL + STEPS, "reference": WHOLE} == {"policy": 64, "reference": 64}
     agent.train()
@@ -154,7 +154,7 @@ def test_ppo_with_one_trunk(critic: str, tasks: tuple[str, str], tokenizer_folde
 def test_ppo_with_a_separate_critic(tasks: tuple[str, str], tokenizer_folder: Path, make_network: Any) -> None:
     """The critic reads whole texts once after the rollout, and once an epoch."""
     agent = make_agent(PPO, make_env(tasks[0], tokenizer_folder), make_network(), critic="separate")
-    read = TokensRead(policy=agent.policy.model, critic=agent.policy.critic, reference=agent._reference)
+    read = TokensRead(policy=agent.policy.model, critic=agent.policy.critic, reference=agent.reference.network)
     roll_out(agent)
     assert read.take() == {"policy": PREFILL + STEPS, "critic": WHOLE, "reference": WHOLE}
     agent.train()
@@ -167,7 +167,7 @@ def test_a_shared_prompt_is_read_once(
 ) -> None:
     """In the rollout, by the reference, and in every epoch."""
     agent = make_agent(PPO, make_env(tasks[1], tokenizer_folder), make_network(), critic=critic)
-    trunks = {"policy": agent.policy.model, "reference": agent._reference}
+    trunks = {"policy": agent.policy.model, "reference": agent.reference.network}
     if critic == "separate":
         trunks["critic"] = agent.policy.critic
     read = TokensRead(**trunks)

@@ -18,7 +18,8 @@ from typer.testing import CliRunner, Result
 
 from textgym.cli import app as cli
 from textgym.cli import doctor
-from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.causal_lm import CausalLM
+from textgym.models.loading import load_language_model
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -141,7 +142,7 @@ def test_decoding_with_a_cache_reads_every_token_once() -> None:
     model = load_language_model("tiny")
     assert doctor.tokens_read(model, prompt_tokens=48, new_tokens=16) == 48 + 15  # nothing follows the last token
     assert model.can_be_recorded
-    assert not model.trunk._forward_pre_hooks
+    assert not model.network.get_input_embeddings()._forward_pre_hooks
 
 
 def test_decoding_without_a_cache_reads_the_whole_text_for_every_token() -> None:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from textgym.evaluation import sampling as module
 from textgym.evaluation.evaluate import evaluate, make_evaluation_set
 from textgym.evaluation.loading import load_model
 from textgym.evaluation.sampling import Samples, Sampling, log_probs_of_texts, sample_texts
+from textgym.models import log_probs as module
 from textgym.models.causal_lm import CausalLM
 from textgym.tasks import Summarization
 from textgym.types import Example

@@ -15,7 +15,7 @@ def test_a_gelu_that_is_written_out_becomes_one_kernel(kind: str, setting: dict[
     network = make_network(kind, **setting)
     twin, ids = copy.deepcopy(network), torch.arange(40).reshape(2, 20)
     model = CausalLM(network)
-    torch.testing.assert_close(model.logits(model.hidden(ids)), twin(ids).logits, rtol=0, atol=1e-9)
+    torch.testing.assert_close(model.logits(model.token_states(ids)), twin(ids).logits, rtol=0, atol=1e-9)
     assert sum(isinstance(module, nn.GELU) for module in network.modules()) == 2  # one per layer
     assert network.config.activation_function == twin.config.activation_function
 

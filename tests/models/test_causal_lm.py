@@ -14,8 +14,9 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, GPTNeoX
 
 from textgym.errors import CheckpointError, ModelError
 from textgym.hub import resolve_folder
-from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding.generation import generate
+from textgym.models.loading import load_language_model
 from textgym.text.tokenizer import Tokenizer
 
 TOKENS = 377  # of the test tokenizer; the model's table has 384 rows
@@ -46,7 +47,8 @@ def test_load_by_folder(folder: Path) -> None:
 def test_load_a_run_folder(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "model")
     ids = ids_of()
-    torch.testing.assert_close(load_language_model(tmp_path).hidden(ids), load_language_model(folder).hidden(ids))
+    copied, original = (load_language_model(place).token_states(ids) for place in (tmp_path, folder))
+    torch.testing.assert_close(copied, original)
 
 
 def test_load_tiny() -> None:
@@ -122,8 +124,8 @@ def test_a_module_from_a_folder_without_tokenizer(make_network: Any, tmp_path: P
 def test_padded_vocabulary_is_gone_in_every_path(way: str, folder: Path) -> None:
     model = load_language_model(folder if way == "folder" else AutoModelForCausalLM.from_pretrained(folder))
     with torch.no_grad():  # make the padding rows the most likely ids
-        model.network.get_output_embeddings().weight[TOKENS:] = model.hidden(ids_of()).mean((0, 1)) * 50
-    assert model.logits(model.hidden(ids_of())).shape == (3, 9, TOKENS)
+        model.network.get_output_embeddings().weight[TOKENS:] = model.token_states(ids_of()).mean((0, 1)) * 50
+    assert model.logits(model.token_states(ids_of())).shape == (3, 9, TOKENS)
     generator = torch.Generator().manual_seed(0)
     for temperature in (0.0, 1.0):
         rows = generate(
@@ -174,21 +176,21 @@ def test_logits_are_those_of_the_network(kind: str, make_network: Any) -> None:
     with torch.no_grad():
         ids = ids_of()
         theirs = network(input_ids=ids, use_cache=False).logits
-        ours = model.logits(model.hidden(ids))
+        ours = model.logits(model.token_states(ids))
     tolerance = 1e-3 if kind == "mamba" else 1e-6  # Mamba's code computes in fp32 whatever the dtype
     torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance, check_dtype=False)
     # The shape of the logits matters in this test: without scale or cap they would differ.
     if kind in ("gemma2", "cohere", "granite"):
-        assert not torch.allclose(network.get_output_embeddings()(model.hidden(ids)), theirs, atol=1e-2)
+        assert not torch.allclose(network.get_output_embeddings()(model.token_states(ids)), theirs, atol=1e-2)
 
 
 def test_right_padding_does_not_matter(make_network: Any) -> None:
     model = CausalLM(make_network("gpt2"))
     ids = ids_of()
-    short = model.hidden(ids[:, :4])
-    torch.testing.assert_close(model.hidden(ids)[:, :4], short, rtol=0, atol=1e-9)
+    short = model.token_states(ids[:, :4])
+    torch.testing.assert_close(model.token_states(ids)[:, :4], short, rtol=0, atol=1e-9)
     mask = (torch.arange(9) < 4).long().expand(3, 9)
-    torch.testing.assert_close(model.hidden(ids, mask)[:, :4], short, rtol=0, atol=1e-9)
+    torch.testing.assert_close(model.token_states(ids, mask)[:, :4], short, rtol=0, atol=1e-9)
 
 
 def test_bf16_is_close_and_its_logits_are_fp32(make_network: Any) -> None:
@@ -196,15 +198,15 @@ def test_bf16_is_close_and_its_logits_are_fp32(make_network: Any) -> None:
     full, half = CausalLM(network), CausalLM(network, precision="bf16")
     ids = ids_of()
     with torch.no_grad():
-        exact, close = full.logits(full.hidden(ids)), half.logits(half.hidden(ids))
-    assert half.hidden(ids).dtype == close.dtype == torch.float32
+        exact, close = full.logits(full.token_states(ids)), half.logits(half.token_states(ids))
+    assert half.token_states(ids).dtype == close.dtype == torch.float32
     assert 0 < float((exact - close).abs().max()) < 0.05 * float(exact.abs().max())
     assert next(half.network.parameters()).dtype == torch.float32
 
 
 def test_weights_in_bf16(make_network: Any) -> None:
     model = CausalLM(make_network("llama", torch.bfloat16))
-    states = model.hidden(ids_of())
+    states = model.token_states(ids_of())
     assert states.dtype == model.logits(states).dtype == torch.float32
 
 
@@ -224,12 +226,12 @@ def test_save_pretrained_is_a_hugging_face_folder(folder: Path, tmp_path: Path) 
     ids = ids_of()
     with torch.no_grad():
         theirs = network(input_ids=ids).logits[..., :TOKENS]
-        torch.testing.assert_close(model.logits(model.hidden(ids)), theirs, rtol=0, atol=1e-5)
+        torch.testing.assert_close(model.logits(model.token_states(ids)), theirs, rtol=0, atol=1e-5)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "deep" / "saved")
     assert tokenizer("The council met.")["input_ids"] == model.tokenizer.encode("The council met.")
     assert tokenizer.eos_token_id == 1
     again = load_language_model(tmp_path / "deep" / "saved")
-    torch.testing.assert_close(model.hidden(ids), again.hidden(ids), rtol=0, atol=0)
+    torch.testing.assert_close(model.token_states(ids), again.token_states(ids), rtol=0, atol=0)
     assert again.tokenizer.fingerprint == model.tokenizer.fingerprint
     assert not list((tmp_path / "deep" / "saved").glob("*.bin"))
 
@@ -239,23 +241,23 @@ def test_lora_starts_as_the_model_and_is_merged_on_save(kind: str, make_network:
     pytest.importorskip("peft")
     model = CausalLM(make_network(kind))
     ids = ids_of()
-    before = model.hidden(ids).detach()
+    before = model.token_states(ids).detach()
     model.add_lora(2)
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     assert trainable
     assert all("lora" in name for name in trainable)
-    assert torch.equal(model.hidden(ids), before)
+    assert torch.equal(model.token_states(ids), before)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
-    adapted = model.hidden(ids).detach()
+    adapted = model.token_states(ids).detach()
     assert not torch.allclose(adapted, before, atol=1e-3)
     with model.without_adapter():
-        assert torch.equal(model.hidden(ids), before)
+        assert torch.equal(model.token_states(ids), before)
     model.save_pretrained(tmp_path)
-    torch.testing.assert_close(model.hidden(ids), adapted, rtol=0, atol=0)  # saving changed nothing
+    torch.testing.assert_close(model.token_states(ids), adapted, rtol=0, atol=0)  # saving changed nothing
     saved = CausalLM(AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64))
-    torch.testing.assert_close(saved.hidden(ids), adapted, rtol=0, atol=1e-6)
+    torch.testing.assert_close(saved.token_states(ids), adapted, rtol=0, atol=1e-6)
     assert not any("lora" in name for name in load_file(tmp_path / "model.safetensors"))
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.causal_lm import CausalLM
 from textgym.models.device import release_memory
+from textgym.models.loading import load_language_model
 
 
 def _resident_megabytes() -> float:

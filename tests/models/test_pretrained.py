@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
 from textgym.hub import resolve_folder
-from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.causal_lm import CausalLM
+from textgym.models.loading import load_language_model
 from textgym.models.pretrained import read_pretrained, require_finite_weights
 
 

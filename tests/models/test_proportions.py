@@ -14,7 +14,7 @@ import pytest
 import transformers
 
 from textgym.errors import CheckpointError, ModelError, TextGymError
-from textgym.models.causal_lm import load_language_model
+from textgym.models.loading import load_language_model
 from textgym.models.proportions import proportionate
 from textgym.text.tokenizer import Tokenizer
 

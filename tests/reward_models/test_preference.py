@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from textgym.errors import CheckpointError, DataError, RewardError
 from textgym.feedback import BradleyTerryAnnotator, make_questions
 from textgym.feedback.types import Comparison
-from textgym.models.causal_lm import load_language_model
+from textgym.models.loading import load_language_model
 from textgym.reward_models import PreferenceRewardModel, load_reward
 from textgym.reward_models.calibration import sigmoid
 from textgym.reward_models.scoring import ResponseScorer

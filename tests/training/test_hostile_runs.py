@@ -28,8 +28,8 @@ import textgym
 from textgym.cli import app as cli
 from textgym.envs.choice import EnvChoice
 from textgym.errors import ConsentError, TextGymError
-from textgym.models.causal_lm import load_language_model
 from textgym.models.checkpoint import write_checkpoint
+from textgym.models.loading import load_language_model
 from textgym.rlhf.rounds import RlhfSettings
 from textgym.rlhf.run import run_rlhf_resume
 from textgym.security import consent

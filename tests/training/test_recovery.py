@@ -32,7 +32,8 @@ from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError, DataError, DiskFullError, FolderInUseError, RewardError, RunFolderError
 from textgym.evaluation.reward_guard import GuardedReward, guarded
 from textgym.models import checkpoint
-from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.causal_lm import CausalLM
+from textgym.models.loading import load_language_model
 from textgym.reward_models import PreferenceRewardModel, load_reward
 from textgym.training import train as pipeline
 from textgym.training.interrupts import RunInterrupted, Terminated, signals_as_interrupts, stop_on_request
@@ -115,7 +116,7 @@ def test_a_rescue_that_fails_says_what_is_lost(
     settings: TrainSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trouble_after(monkeypatch, 48, "raise ZeroDivisionError('by chance')")
-    monkeypatch.setattr("textgym.training.callbacks.save_ppo", full)
+    monkeypatch.setattr("textgym.agents.PPO.save", full)
     with pytest.raises(ZeroDivisionError):
         run_train(settings)
     said = " ".join(capsys.readouterr().err.split())

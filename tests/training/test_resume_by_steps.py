@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import equal
 
-from textgym.agents.sft import SupervisedTraining
+from textgym.agents.sft import SFT
 from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError, DataError, FolderInUseError
 from textgym.reward_models import fitting
@@ -66,14 +66,14 @@ def same(left: Weights, right: Weights) -> bool:
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException] = KeyboardInterrupt) -> None:
     """Interrupt supervised fine-tuning in the middle of a step."""
-    advance = SupervisedTraining.advance
+    advance = SFT.advance
 
-    def interrupted(self: SupervisedTraining) -> float:
-        if self.step == step:
+    def interrupted(self: SFT) -> float:
+        if self.num_timesteps == step:
             raise error
         return advance(self)
 
-    monkeypatch.setattr(SupervisedTraining, "advance", interrupted)
+    monkeypatch.setattr(SFT, "advance", interrupted)
 
 
 def stop_fit_at(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
@@ -111,15 +111,15 @@ def test_an_interrupted_sft_ends_as_one_left_alone(
 def test_a_request_to_stop_saves_a_checkpoint_and_the_model(
     lm: str, data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole, advance = run_sft(tuning(lm, data, "whole")), SupervisedTraining.advance
+    whole, advance = run_sft(tuning(lm, data, "whole")), SFT.advance
 
-    def signalled(self: SupervisedTraining) -> float:
-        if self.step == 7:
+    def signalled(self: SFT) -> float:
+        if self.num_timesteps == 7:
             signal.raise_signal(signal.SIGTERM)
         return advance(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SupervisedTraining, "advance", signalled)
+        patch.setattr(SFT, "advance", signalled)
         with pytest.raises(RunInterrupted, match="Saved after 8 of 12 steps"):
             run_sft(tuning(lm, data, "cut"))
     assert (Path("cut") / "model" / "config.json").is_file()

@@ -19,7 +19,7 @@ from textgym import console
 from textgym.errors import TextGymError
 
 if TYPE_CHECKING:
-    from textgym.models.causal_lm import CausalLM
+    from textgym.models.text_model import TextModel
 
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+).*?>=(?P<least>[0-9.]+)(?:.*extra == ['\"](?P<extra>[a-z]+)['\"])?"
@@ -165,7 +165,7 @@ def _report_model(name: str, device: str) -> list[str]:
     return []
 
 
-def _describe(model: CausalLM) -> None:
+def _describe(model: TextModel) -> None:
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     dtype = str(next(model.network.parameters()).dtype).removeprefix("torch.")
     longest = model.context_length
@@ -178,15 +178,15 @@ def _describe(model: CausalLM) -> None:
     length = _PROMPT_TOKENS if longest is None else max(1, min(_PROMPT_TOKENS, longest - _NEW_TOKENS))
     read = tokens_read(model, length, _NEW_TOKENS)
     whole = sum(length + step for step in range(_NEW_TOKENS))
-    state = "on: keys and values are kept" if model.is_cacheable else "off: every token reads its whole text again"
+    state = "on: keys and values are kept" if model.caches(tokens) else "off: every token reads its whole text again"
     console.say(f"Cached decoding of texts of {tokens} tokens is {state}")
     console.say(
         f"A response of {_NEW_TOKENS} tokens to a prompt of {length} reads {read:,} tokens (without a cache {whole:,})"
     )
 
 
-def tokens_read(model: CausalLM, prompt_tokens: int, new_tokens: int) -> int:
-    """Count the tokens that the trunk reads while one response is sampled.
+def tokens_read(model: TextModel, prompt_tokens: int, new_tokens: int) -> int:
+    """Count the tokens that the model reads while one response is sampled.
 
     Args:
         model: The model; the text is arbitrary and has no end-of-text token.
@@ -203,7 +203,7 @@ def tokens_read(model: CausalLM, prompt_tokens: int, new_tokens: int) -> int:
         counts.append(int(ids.numel()) if ids is not None else 0)
 
     recorded, model.can_be_recorded = model.can_be_recorded, False  # a CUDA graph runs no hooks
-    hook = model.trunk.register_forward_pre_hook(count, with_kwargs=True)
+    hook = model.network.get_input_embeddings().register_forward_pre_hook(count, with_kwargs=True)
     try:
         prompt = [index % model.vocab_size for index in range(prompt_tokens)]
         generate(model, [prompt], max_new_tokens=new_tokens, eos_ids=(), temperature=0.0)

@@ -16,7 +16,9 @@ from textgym.envs.choice import EnvChoice, check_env_id, is_episode_level
 from textgym.evaluation.loading import load_model
 from textgym.evaluation.measures import score_responses
 from textgym.evaluation.reward_guard import guarded
-from textgym.models.causal_lm import CausalLM
+from textgym.models.batch import TextBatch
+from textgym.models.decoding.prefix_cache import last_hidden
+from textgym.models.text_model import TextModel
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Split, Task
 
@@ -88,7 +90,7 @@ def _token_kwargs(settings: PlaySettings) -> dict[str, Any]:
     }
 
 
-def _load_adviser(settings: PlaySettings, env: gym.Env[Any, Any]) -> CausalLM | None:
+def _load_adviser(settings: PlaySettings, env: gym.Env[Any, Any]) -> TextModel | None:
     """Load the model whose tokens are offered, if one is asked for.
 
     Raises:
@@ -102,7 +104,7 @@ def _load_adviser(settings: PlaySettings, env: gym.Env[Any, Any]) -> CausalLM | 
     return model
 
 
-def _explain(episode_level: bool, model: CausalLM | None) -> None:
+def _explain(episode_level: bool, model: TextModel | None) -> None:
     if episode_level:
         console.say("Read the prompt, type your text on one line, and see what it is worth.")
     elif model is None:
@@ -120,7 +122,7 @@ def _play_text(env: gym.Env[Any, Any], seed: int | None) -> float:
     return float(reward)
 
 
-def _play_tokens(env: gym.Env[Any, Any], model: CausalLM | None, choices: int, seed: int | None) -> float:
+def _play_tokens(env: gym.Env[Any, Any], model: TextModel | None, choices: int, seed: int | None) -> float:
     observation, info = env.reset(seed=seed)
     tokenizer: Tokenizer = env.get_wrapper_attr("tokenizer")
     console.heading(info["task_key"])
@@ -152,10 +154,12 @@ def _actions(typed: str, offered: Sequence[int], tokenizer: Tokenizer, *, begins
 
 
 @torch.no_grad()
-def _offer(model: CausalLM, tokenizer: Tokenizer, observation: dict[str, Any], choices: int) -> list[int]:
+def _offer(model: TextModel, tokenizer: Tokenizer, observation: dict[str, Any], choices: int) -> list[int]:
     """Show the likeliest next tokens, numbered, and return them."""
     ids = torch.tensor([_ids(observation)], device=model.device)
-    probabilities = model.logits(model.hidden(ids)[0, -1]).softmax(-1)
+    prompt_length = torch.tensor([int(observation["prompt_length"][0])], device=model.device)
+    text = TextBatch(ids, torch.full_like(prompt_length, ids.shape[1]), prompt_length)
+    probabilities = model.logits(last_hidden(model, text))[0].softmax(-1)
     best = probabilities.topk(min(choices, len(probabilities)))
     tokens: list[int] = best.indices.tolist()
     shown = [

@@ -11,7 +11,7 @@ import numpy as np
 from textgym.envs.choice import with_budgets
 from textgym.evaluation.measures import Measures, fixed_examples, score_responses
 from textgym.evaluation.sampling import Samples, Sampling, log_probs_of_texts, sample_texts
-from textgym.models.causal_lm import CausalLM
+from textgym.models.text_model import TextModel
 from textgym.types import Example, RewardFn, Task
 
 
@@ -66,7 +66,7 @@ def make_evaluation_set(
     )
 
 
-def evaluate(eval_set: EvaluationSet, model: CausalLM, title: str, reference: CausalLM | None = None) -> Evaluation:
+def evaluate(eval_set: EvaluationSet, model: TextModel, title: str, reference: TextModel | None = None) -> Evaluation:
     """Sample one response per prompt and judge it.
 
     Args:
@@ -89,7 +89,7 @@ def evaluate(eval_set: EvaluationSet, model: CausalLM, title: str, reference: Ca
     return Evaluation(samples.texts, measures, time.perf_counter() - start)
 
 
-def _kl(model: CausalLM, reference: CausalLM | None, samples: Samples, temperature: float) -> np.ndarray | None:
+def _kl(model: TextModel, reference: TextModel | None, samples: Samples, temperature: float) -> np.ndarray | None:
     """Log pi - log ref of every text, shape (n,), both at the temperature the texts were sampled at."""
     if reference is model:
         return np.zeros(len(samples.ids))

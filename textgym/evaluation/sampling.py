@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from textgym import console
 from textgym.envs.prompts import prompt_of
-from textgym.models.causal_lm import CausalLM
-from textgym.models.decoding.generation import generate, pad_rows
+from textgym.models.decoding.generation import generate
+from textgym.models.log_probs import response_log_probs
+from textgym.models.text_model import TextModel
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Example, FloatArray, Task
-
-_TOKENS_PER_BATCH = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ def encode_prompts(task: Task, examples: Sequence[Example], tokenizer: Tokenizer
 
 
 def sample_texts(
-    model: CausalLM, task: Task, examples: Sequence[Example], sampling: Sampling, title: str | None = None
+    model: TextModel, task: Task, examples: Sequence[Example], sampling: Sampling, title: str | None = None
 ) -> Samples:
     """Sample one response per example.
 
@@ -85,7 +83,7 @@ def sample_texts(
 
 
 def _generate(
-    model: CausalLM,
+    model: TextModel,
     prompts: list[list[int]],
     sampling: Sampling,
     generator: torch.Generator,
@@ -103,8 +101,7 @@ def _generate(
     )
 
 
-@torch.no_grad()
-def log_probs_of_texts(model: CausalLM, samples: Samples, temperature: float = 1.0) -> FloatArray:
+def log_probs_of_texts(model: TextModel, samples: Samples, temperature: float = 1.0) -> FloatArray:
     """Return the log-probability of every sampled response given its prompt, shape ``(n,)``, in nats.
 
     Args:
@@ -112,27 +109,4 @@ def log_probs_of_texts(model: CausalLM, samples: Samples, temperature: float = 1
         samples: Prompts and responses.
         temperature: Above 0; divides the logits.
     """
-    totals = np.zeros(len(samples.ids))
-    lengths = [len(prompt) + len(ids) for prompt, ids in zip(samples.prompts, samples.ids, strict=True)]
-    for rows in _batches(lengths):
-        texts = [samples.prompts[row] + samples.ids[row] for row in rows]
-        input_ids, _ = pad_rows(texts, model.fill_id, model.device)
-        hidden = model.hidden(input_ids)
-        for place, row in enumerate(rows):
-            start, stop = len(samples.prompts[row]), lengths[row]
-            logits = model.logits(hidden[place, start - 1 : stop - 1]) / temperature  # (R, V)
-            chosen = logits.gather(1, input_ids[place, start:stop, None])[:, 0] - logits.logsumexp(1)
-            totals[row] = float(chosen.double().sum())
-    return totals
-
-
-def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Group rows of similar length so that padded batches stay below a number of tokens."""
-    batches: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        # The first row of a batch is its longest.
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= _TOKENS_PER_BATCH:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
+    return response_log_probs(model, samples.prompts, samples.ids, temperature)

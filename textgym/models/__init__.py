@@ -1,6 +1,8 @@
 """Language models: loading, sampling, and keeping keys and values."""
 
-from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding.generation import generate
+from textgym.models.loading import load_language_model
+from textgym.models.text_model import TextModel
 
-__all__ = ["CausalLM", "generate", "load_language_model"]
+__all__ = ["CausalLM", "TextModel", "generate", "load_language_model"]

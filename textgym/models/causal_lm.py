@@ -1,42 +1,34 @@
-"""A Hugging Face causal language model, seen the way RL needs it: hidden states, logits, and a folder to save."""
+"""A Hugging Face causal language model, split into its trunk (ids -> states) and its head (states -> logits)."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from textgym.errors import ModelError
-from textgym.files.disk import naming_full_disk
-from textgym.hub import base_of_adapter, is_adapter, resolve_folder
-from textgym.models.activations import fuse_activations
-from textgym.models.adapters import attach_adapter
-from textgym.models.pretrained import quiet, read_pretrained, require_finite_weights
+from textgym.models.batch import EpisodeBatch
+from textgym.models.decoding.cache import DecodingCache
+from textgym.models.decoding.key_value_store import KeyValueStore
 from textgym.models.probing.findings import configured_context, examine, is_cached, reaching
-from textgym.models.probing.head import rows_of
-from textgym.models.probing.noise import set_mode, switch_off_dropout
-from textgym.models.probing.probe import attempt
+from textgym.models.probing.noise import set_mode
 from textgym.models.probing.trunk import Trunk, additive_mask, default_positions
-from textgym.models.proportions import check_folder, proportionate
-from textgym.models.trainable import HALVES, TrainableNetwork
-from textgym.security.foreign import read_json
-from textgym.text.tokenizer import Tokenizer
+from textgym.models.prompt_sharing import continued_states, shared_prompts
+from textgym.models.text_model import Precision, TextModel
+from textgym.models.trainable import HALVES
 
-Precision = Literal["fp32", "bf16"]
 _COMPILED_VARIANTS = 256
 
 
-class CausalLM(TrainableNetwork):
-    """A causal language model split into its trunk (ids -> hidden states) and its head (hidden states -> logits).
+class CausalLM(TextModel):
+    """A decoder-only model: prompt and response are one text, of which it predicts every next token.
 
-    Dropout is off whatever mode the module is in: a sampled token must be scored by the distribution it was drawn from.
+    What an architecture can do is found by computing when it is loaded (:attr:`findings`).
 
     Args:
         network: Any Hugging Face causal LM.
@@ -49,29 +41,8 @@ class CausalLM(TrainableNetwork):
     """
 
     def __init__(self, network: PreTrainedModel, source: str | None = None, precision: Precision = "fp32") -> None:
-        super().__init__(network, source)
-        self.weights_from = f"the module {type(network).__name__}"  # its source may be that of its tokenizer
-        if precision not in get_args(Precision):
-            raise ValueError(f"expected precision 'fp32' or 'bf16', got {precision!r}; use one of these")
-        self.precision = precision
-        self._tokenizer = Tokenizer.load(source) if source is not None else None
+        super().__init__(network, source, precision)
         self._is_compiled = False
-        self._recomputes = False
-        self.can_be_recorded = True  # as a CUDA graph, until a try fails
-        head = network.get_output_embeddings()
-        if head is None:
-            raise ModelError(
-                f"expected a causal LM with an output head, got {type(network).__name__}; load a *ForCausalLM"
-            )
-        self.vocab_size = int(head.weight.shape[0])
-        # Padding must be an id other than the model's own pad id: some models warn about pads without a mask.
-        self.fill_id = 1 if getattr(self.config, "pad_token_id", None) == 0 else 0
-        self._dropout = switch_off_dropout(network)
-        fuse_activations(network)
-        if precision == "bf16" and any(parameter.dtype == torch.float16 for parameter in network.parameters()):
-            network.float()  # fp16 under an autocast to bf16 does not compute
-            self.stored_dtype = torch.float16
-        require_finite_weights(network, type(network).__name__ if source is None else repr(source))
         self._trunk_name, self.findings = examine(network, self.config)
         self._tell_uncached()
         self._tell_never_training()
@@ -80,22 +51,6 @@ class CausalLM(TrainableNetwork):
     def trunk(self) -> Any:
         """The network without its head."""
         return self.network.get_submodule(self._trunk_name)
-
-    @property
-    def config(self) -> Any:
-        """The Hugging Face configuration of the text model."""
-        return self.network.config.get_text_config(decoder=True)
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the hidden states."""
-        return int(self.network.get_output_embeddings().weight.shape[1])
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        device: torch.device = next(self.network.parameters()).device
-        return device
 
     @property
     def context_length(self) -> int | None:
@@ -126,6 +81,10 @@ class CausalLM(TrainableNetwork):
         self.prepare(tokens)
         return is_cached(self.findings, self._probed, tokens)
 
+    def new_cache(self, rows: int, width: int) -> DecodingCache:
+        """Keys and values of ``rows`` texts of up to ``width`` tokens, where those continue a text."""
+        return KeyValueStore(self, rows, width) if self.caches(width) else super().new_cache(rows, width)
+
     @property
     def _probed(self) -> Trunk:
         return Trunk(self.trunk, self.config, self.findings.arguments)
@@ -148,31 +107,6 @@ class CausalLM(TrainableNetwork):
                 "a kind of module: it stays in evaluation mode, where gradient checkpointing has no effect",
                 stacklevel=3,
             )
-
-    def require_context(self, tokens: int, what: str = "prompt and response") -> None:
-        """Check that ``tokens`` tokens fit, and prepare for them.
-
-        Raises:
-            ModelError: If the context of the model is shorter.
-        """
-        self.prepare(tokens)
-        if self.context_length is not None and tokens > self.context_length:
-            raise ModelError(
-                f"expected a model with a context of at least {tokens} tokens for {what}, got {self.context_length}; "
-                "lower max_prompt_tokens or max_new_tokens"
-            )
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer that belongs to the model (read from :attr:`source`)."""
-        if self._tokenizer is None:
-            raise ModelError("expected a model with a tokenizer, got a bare module; load it by name, folder or Hub id")
-        return self._tokenizer
-
-    @property
-    def rounds_to_half(self) -> bool:
-        """Whether it is computed in half precision: by autocast, or because weights are held so."""
-        return self.precision == "bf16" or any(parameter.dtype in HALVES for parameter in self.network.parameters())
 
     @property
     def is_cacheable(self) -> bool:
@@ -200,25 +134,22 @@ class CausalLM(TrainableNetwork):
         written = self.findings.written
         return [buffer for name, buffer in self.network.named_buffers() if name not in written]
 
-    @contextlib.contextmanager
-    def original_config(self) -> Iterator[None]:
-        """Run the block with the dropout in the configuration that it came with, for saving."""
-        for config, name, value in self._dropout:
-            setattr(config, name, value)
-        try:
-            yield
-        finally:
-            for config, name, _ in self._dropout:
-                setattr(config, name, 0.0)
+    def hidden(self, batch: EpisodeBatch) -> Tensor:
+        """States (N, H), fp32, of tokens of whole texts; a beginning that texts share is read once where that pays."""
+        shareable = self.can_continue_with_gradients(batch.input_ids.shape[1])
+        prompts = shared_prompts(batch, self.fill_id) if shareable else None
+        if prompts is None:
+            return batch.gather(self.token_states(batch.input_ids))
+        return continued_states(self, batch, prompts)
 
-    def hidden(
+    def token_states(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         cache: Any = None,
     ) -> Tensor:
-        """Last hidden states, after the final norm.
+        """Last hidden states of all tokens, after the final norm.
 
         Rows are padded on the right; no mask is needed then, because no real token attends to what follows it.
 
@@ -259,9 +190,9 @@ class CausalLM(TrainableNetwork):
                 self._set_trunk_mode(True)
 
     def attention_mask(self, visible: Tensor) -> Tensor:
-        """What :meth:`hidden` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K).
+        """What :meth:`token_states` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K).
 
-        It is added to the scores: fused attention would turn a boolean one into that anew in every layer.
+        It is added to the scores: fused attention would turn a boolean one into that again in every layer.
         """
         dtype = torch.bfloat16 if self.precision == "bf16" else next(self.network.parameters()).dtype
         return additive_mask(visible, dtype)
@@ -273,15 +204,6 @@ class CausalLM(TrainableNetwork):
             logits: Tensor = head(hidden.to(head.weight.dtype))
         logits = logits[..., : self.vocab_size]
         return self.findings.form(logits.float() if logits.dtype != torch.float64 else logits)
-
-    @contextlib.contextmanager
-    def autocast(self) -> Iterator[None]:
-        """Run the block in the model's precision."""
-        if self.precision == "fp32":
-            yield
-            return
-        with torch.autocast(self.device.type, torch.bfloat16):
-            yield
 
     def compile_trunk(self) -> None:
         """Let ``torch.compile`` fuse the passes over whole texts; the first takes half a minute, later ones are faster.
@@ -295,23 +217,6 @@ class CausalLM(TrainableNetwork):
         self.trunk.compile(dynamic=True)
         self._is_compiled = True
 
-    def recompute_activations(self) -> None:
-        """Keep one activation per layer and compute the others again in the backward pass, for memory."""
-        name = "activation_checkpointing_enable"  # what newer releases of transformers call it
-        getattr(self.network, name, self.network.gradient_checkpointing_enable)()
-        self._recomputes = True
-
-    def restrict_vocabulary(self, size: int) -> None:
-        """Drop the logits of padding rows: keep the first ``size`` ids (the tokenizer's length)."""
-        kind, rows = min(rows_of(self.network).items(), key=lambda item: item[1])
-        if size > rows:
-            raise ModelError(
-                f"expected a model with at least {size} {kind} rows, got {rows}; give it a row for every id of its "
-                f"tokenizer with network.resize_token_embeddings({size}) and train those, or use the tokenizer that it "
-                "was trained with"
-            )
-        self.vocab_size = size
-
     def adopt_adapter(self, wrapper: Any) -> None:
         """Take over the adapter that PEFT has put into the layers of the network, to be trained.
 
@@ -320,7 +225,7 @@ class CausalLM(TrainableNetwork):
         """
         ids = torch.arange(4, device=self.device)[None] % self.vocab_size
         with torch.no_grad():
-            ours, theirs = self.logits(self.hidden(ids)), wrapper(input_ids=ids).logits
+            ours, theirs = self.logits(self.token_states(ids)), wrapper(input_ids=ids).logits
         theirs = theirs[..., : self.vocab_size].to(ours.dtype)
         tolerance = 0.1 if self.rounds_to_half else 1e-3
         if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance):
@@ -329,105 +234,3 @@ class CausalLM(TrainableNetwork):
                 f"{type(wrapper).__name__}; merge it into its model, or train a LoRA adapter instead"
             )
         self.adapter = wrapper
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write a Hugging Face folder (safetensors, configs, tokenizer); LoRA adapters are merged in a copy.
-
-        Raises:
-            DiskFullError: There is no room for it.
-        """
-        folder = Path(folder)
-        with naming_full_disk(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            with quiet(), self.original_config():
-                network = copy.deepcopy(self.adapter).merge_and_unload() if self.adapter is not None else self.network
-                network.save_pretrained(folder)
-            if self._tokenizer is not None:
-                self._tokenizer.save(folder)
-
-
-def load_language_model(
-    model: str | Path | nn.Module,
-    *,
-    precision: Precision = "fp32",
-    dtype: torch.dtype = torch.float32,
-    device: str | torch.device | None = None,
-) -> CausalLM:
-    """Load a causal LM by name (``"tiny"``), folder or Hub id; a module is wrapped as it is.
-
-    Only safetensors weights are read: pickled checkpoints can execute code.
-
-    Args:
-        model: What to load. A folder may hold a PEFT adapter, which is put on the base model that it names and goes on
-            training; a module may be one of PEFT's.
-        precision: See :class:`CausalLM`.
-        dtype: Type the weights are held in.
-        device: Where to put it; by default what is read goes to the CPU, and a module stays where it is.
-
-    Raises:
-        CheckpointError: There is no such model, or its weights are missing, damaged or pickled.
-        MissingExtraError: It is an adapter, and PEFT is not installed.
-        ModelError: It is no causal LM of a kind that works here.
-    """
-    if isinstance(model, CausalLM):
-        return model if device is None else model.to(device)
-    wrapper: Any = None
-    lost = None
-    if isinstance(model, PreTrainedModel):
-        network, source = model, _folder_with_tokenizer(model.name_or_path)
-    elif isinstance(model, nn.Module):
-        wrapper, network = model, _base_of_wrapper(model)
-        source = _folder_with_tokenizer(network.name_or_path)
-    else:
-        folder, source = resolve_folder(str(model)), str(model)
-        check_folder(folder)
-        base = base_of_adapter(folder) if is_adapter(folder) else folder
-        network, lost = _read_network(base, dtype), _lost_dtype(base, dtype)
-        wrapper = attach_adapter(network, folder) if base is not folder else None
-    loaded = CausalLM(network, source, precision)
-    if not isinstance(model, nn.Module):
-        loaded.weights_from = str(model)
-    if device is not None:
-        loaded.to(device)
-    loaded.stored_dtype = loaded.stored_dtype or lost
-    if wrapper is not None:
-        loaded.adopt_adapter(wrapper)
-    if source is not None:
-        loaded.restrict_vocabulary(loaded.tokenizer.vocab_size)
-    return loaded
-
-
-def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    config = attempt(read_json, folder / "config.json")  # damage is told by who reads it next
-    if isinstance(config, dict) and config.get("is_encoder_decoder") is True:
-        # Transformers would read its decoder alone, if that is stored as one.
-        raise ModelError(
-            f"expected a causal LM in {folder}, got an encoder-decoder ({config.get('model_type')}), which reads its "
-            "prompt from both sides; load a *ForCausalLM"
-        )
-    network: PreTrainedModel = read_pretrained(AutoModelForCausalLM, "a causal LM", folder, dtype)
-    return network
-
-
-def _base_of_wrapper(module: nn.Module) -> PreTrainedModel:
-    """Return the Hugging Face model in one of PEFT's wrappers."""
-    base = getattr(module, "get_base_model", lambda: None)()
-    if not isinstance(base, PreTrainedModel):
-        raise ModelError(
-            f"expected a Hugging Face causal LM, or PEFT's wrapper around one, got {type(module).__name__}; "
-            "load it with AutoModelForCausalLM"
-        )
-    return base
-
-
-def _lost_dtype(folder: Path, dtype: torch.dtype) -> torch.dtype | None:
-    """The half precision that a folder's configuration names, if weights are held in another type."""
-    with proportionate(folder):
-        named = AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
-    return named if named in HALVES and named != dtype else None
-
-
-def _folder_with_tokenizer(name: str | None) -> str | None:
-    """``name`` if it is a folder that a tokenizer can be read from."""
-    files = ("tokenizer.json", "tokenizer_config.json")
-    return name if name and any((Path(name) / file).is_file() for file in files) else None

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from textgym.models.causal_lm import CausalLM
+from textgym.models.text_model import TextModel
 
 _PROBED = 8  # values of each parameter that are compared
-_optimizer_steps = 0
 
 
-def _count_step(*_: Any) -> None:
-    global _optimizer_steps
-    _optimizer_steps += 1
+class _OptimizerSteps:
+    """Counts the steps that optimizers make while it exists."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        register_optimizer_step_post_hook(self._add)
+
+    def _add(self, *_: object) -> None:
+        self.count += 1
 
 
-# Fused optimizers change weights without bumping tensor versions, so versions alone would miss an update.
-register_optimizer_step_post_hook(_count_step)
+@functools.cache
+def _optimizer_steps() -> _OptimizerSteps:
+    """The one counter, made with the first watch.
+
+    Fused optimizers change weights without bumping tensor versions, so versions alone would miss an update.
+    """
+    return _OptimizerSteps()
 
 
 class WeightsWatch:
@@ -39,8 +50,8 @@ class WeightsWatch:
             tells, show in them.
     """
 
-    def __init__(self, model: CausalLM) -> None:
-        self.model = model
+    def __init__(self, model: TextModel) -> None:
+        self.model, self._steps = model, _optimizer_steps()
         self._parameters = list(model.parameters())
         constant = model.constant_buffers()
         self._watched = [*self._parameters, *constant]
@@ -68,7 +79,7 @@ class WeightsWatch:
 
     def _read(self) -> tuple[int, ...]:
         versions = sum(tensor._version for tensor in self._watched)
-        return _optimizer_steps, versions, addresses(self._parameters), int(self.model.adapter_is_off)
+        return self._steps.count, versions, addresses(self._parameters), int(self.model.adapter_is_off)
 
     def _is_probed(self, parameter: Tensor) -> bool:
         # Quantized and offloaded weights are left out: they cannot be joined with the others, nor change by training.

@@ -338,7 +338,7 @@ def check_size(reward: RewardFn, totals: FloatArray) -> None:
         raise RewardError(f"expected numbers that fit 32 bits from the reward {name!r}, got {largest:.0e}; {remedy}")
     warnings.warn(
         f"expected rewards of about 1, got some of {_HUGE:g} and more from {name!r}: value losses grow with the "
-        f"square, and policies stop moving; {remedy}, unless the agent does (whiten_rewards or clip_reward of PPO)",
+        f"square, and policies stop moving; {remedy}, unless the agent does (scale_rewards or clip_reward of PPO)",
         stacklevel=3,
     )
 

@@ -14,7 +14,7 @@ from textgym.evaluation.evaluate import Evaluation
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import Measures, score_responses
 from textgym.feedback import write_records
-from textgym.models.causal_lm import CausalLM
+from textgym.models.text_model import TextModel
 from textgym.training.interrupts import signals_as_interrupts
 from textgym.training.reward import RECORDS, RewardSettings, fit_reward, simulate_comparisons
 from textgym.training.reward_report import report_as_json, show_report
@@ -87,7 +87,7 @@ def _run(settings: DemoSettings) -> RunFolder:
     return run
 
 
-def _fit(run: RunFolder, settings: DemoSettings, choice: EnvChoice, task: Task, model: CausalLM) -> None:
+def _fit(run: RunFolder, settings: DemoSettings, choice: EnvChoice, task: Task, model: TextModel) -> None:
     fitting = RewardSettings(
         choice,
         model=settings.model,

@@ -11,7 +11,6 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from textgym import console
-from textgym.agents.common.on_policy_state import Snapshot, save_ppo, take_snapshot, with_weights
 from textgym.agents.ppo import PPO
 from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.training.interrupts import StopRequest
@@ -82,11 +81,9 @@ class RunCallback(BaseCallback):
         self._shown = 0.0
         self._begun: int | None = None
         self._rollout_share = _ROLLOUT_SHARE
-        self._snapshot: Snapshot | None = None
 
     def _on_rollout_start(self) -> None:
         """Between iterations: the weights are updated, and nothing new is sampled."""
-        self._snapshot = take_snapshot(self.model)
         self.flush()
         if self._iterations and self._iterations % self._save_every == 0:
             self.save_checkpoint()
@@ -101,12 +98,10 @@ class RunCallback(BaseCallback):
     def _on_rollout_end(self) -> None:
         """Keep the record of times: the agent begins a new one with the next rollout, before this one is read."""
         self._times = self.model.seconds
-        if self._snapshot is not None:  # from here on weights change
-            self._snapshot = with_weights(self.model, self._snapshot)
+        self.model.remember_weights()  # from here on they change
 
     def finish(self) -> None:
         """Write what is left to write after the last iteration, and a checkpoint."""
-        self._snapshot = take_snapshot(self.model)
         self.flush()
         self.write_samples()
         self.save_checkpoint()
@@ -158,7 +153,7 @@ class RunCallback(BaseCallback):
 
     def save_checkpoint(self) -> None:
         """Save everything that is needed to go on, and remove all but the newest checkpoints."""
-        self._save(self.model.num_timesteps, None)
+        self._save(self.model.num_timesteps)
 
     def rescue(self) -> None:
         """Save the last whole iteration after an error in whatever followed it.
@@ -166,13 +161,13 @@ class RunCallback(BaseCallback):
         Raises:
             CheckpointError: It cannot be saved, as after the first step of an update of a large model.
         """
-        if self._snapshot is not None and self._snapshot.record["counters"]["num_timesteps"] > 0:
-            self._save(self._snapshot.record["counters"]["num_timesteps"], self._snapshot)
+        if self.model.history:
+            self._save(int(self.model.history[-1]["timesteps"]))
 
-    def _save(self, timesteps: int, snapshot: Snapshot | None) -> None:
+    def _save(self, timesteps: int) -> None:
         if timesteps == self._saved:
             return
-        save_ppo(self.model, self._run.checkpoints / f"step-{timesteps:010d}", snapshot)
+        self.model.save(self._run.checkpoints / f"step-{timesteps:010d}")
         self._saved = timesteps
         for old in _checkpoint_folders(self._run.checkpoints)[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(old)

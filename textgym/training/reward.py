@@ -32,8 +32,8 @@ from textgym.feedback import (
 )
 from textgym.feedback.types import Comparison, Question, Record
 from textgym.metrics.words import count_words, first_words
-from textgym.models.causal_lm import CausalLM
 from textgym.models.device import pick_device
+from textgym.models.text_model import TextModel
 from textgym.plots import plot_loss
 from textgym.reward_models import (
     CurvePoint,
@@ -164,7 +164,7 @@ def _make_task(settings: RewardSettings) -> Task:
 
 
 def _fit(
-    run: RunFolder, settings: RewardSettings, task: Task, model: CausalLM | None, records: Sequence[Record]
+    run: RunFolder, settings: RewardSettings, task: Task, model: TextModel | None, records: Sequence[Record]
 ) -> None:
     """Fit, and write and show what came of it; checkpoints go when nothing is left to do."""
     start, checkpoints = (
@@ -226,7 +226,7 @@ def _read_given(settings: RewardSettings) -> list[Record] | None:
     return records
 
 
-def _load_trunk(settings: RewardSettings, task: Task, *, samples: bool) -> CausalLM | None:
+def _load_trunk(settings: RewardSettings, task: Task, *, samples: bool) -> TextModel | None:
     """Load the language model; ``None`` if nothing needs one.
 
     Args:
@@ -243,7 +243,7 @@ def _load_trunk(settings: RewardSettings, task: Task, *, samples: bool) -> Causa
     return model
 
 
-def _not_none(model: CausalLM | None) -> CausalLM:
+def _not_none(model: TextModel | None) -> TextModel:
     assert model is not None
     return model
 
@@ -264,7 +264,7 @@ def note_accuracy(store: FeedbackStore, report: FitReport, curve: Sequence[Curve
         add_accuracy(store, report.pairs, report.accuracy)
 
 
-def simulate_comparisons(settings: RewardSettings, task: Task, model: CausalLM) -> list[Comparison]:
+def simulate_comparisons(settings: RewardSettings, task: Task, model: TextModel) -> list[Comparison]:
     """Let a simulated annotator compare texts about prompts of the training split.
 
     Args:
@@ -290,7 +290,7 @@ def fit_reward(
     run: RunFolder,
     settings: RewardSettings,
     task: Task,
-    model: CausalLM | None,
+    model: TextModel | None,
     records: Sequence[Record],
     checkpoints: StepCheckpoints | None = None,
 ) -> FitReport:
@@ -317,7 +317,7 @@ def fit_reward(
 
 
 def _new_reward(
-    settings: RewardSettings, task: Task, model: CausalLM | None
+    settings: RewardSettings, task: Task, model: TextModel | None
 ) -> PreferenceRewardModel | RewardEnsemble | EmbeddingRewardModel:
     if settings.embeddings is not None:
         replicas = settings.members if settings.members > 1 else 0
@@ -352,7 +352,7 @@ def _how_to_fit(settings: RewardSettings, title: str, checkpoints: StepCheckpoin
 def _measure_curve(
     settings: RewardSettings,
     task: Task,
-    model: CausalLM | None,
+    model: TextModel | None,
     records: Sequence[Record],
     checkpoints: StepCheckpoints,
 ) -> list[CurvePoint]:
@@ -368,7 +368,7 @@ def _measure_curve(
         return learning_curve(new_model, shuffled, criterion=settings.criterion, held_out=settings.held_out, **how)
 
 
-def _copied_reward(settings: RewardSettings, task: Task, model: CausalLM) -> LearnedReward:
+def _copied_reward(settings: RewardSettings, task: Task, model: TextModel) -> LearnedReward:
     return _new_reward(settings, task, copy.deepcopy(model))
 
 

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from textgym import console
-from textgym.agents.sft import SupervisedTraining, TokenPair, encode_pairs, response_loss
+from textgym.agents.sft import SFT, TokenPair, encode_pairs, response_loss
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice, describe_data, with_budgets
 from textgym.errors import CheckpointError, DataError
 from textgym.evaluation.evaluate import Evaluation, EvaluationSet, evaluate, make_evaluation_set
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.reward_guard import guarded_reward
-from textgym.models.causal_lm import CausalLM
+from textgym.models.text_model import TextModel
 from textgym.plots import plot_loss
 from textgym.training.interrupts import RunInterrupted, signal_of, signals_as_interrupts, stop_on_request
 from textgym.training.model_card import write_model_card
@@ -37,7 +37,7 @@ from textgym.training.run_folder import RunFolder
 from textgym.training.step_checkpoints import StepCheckpoints
 from textgym.training.stored_settings import located, settings_from_json
 from textgym.training.tolerance import Tolerance
-from textgym.types import Split, Task
+from textgym.types import Split, State, Task
 
 _LOSS_PAIRS = 256
 _TRIALS = 3
@@ -99,8 +99,8 @@ class _Tuning:
     settings: SftSettings
     train: Task
     eval_set: EvaluationSet
-    training: SupervisedTraining
-    model: CausalLM
+    training: SFT
+    model: TextModel
     steps: int
     held_out_pairs: list[TokenPair]
     texts: int
@@ -136,8 +136,10 @@ def run_sft_resume(path: str, consent: Collection[str] = (), *, accept_changed_d
         say_other_versions(run)
         tuning = _begin(settings, run, accept_changed_data)
         had_checkpoints = any(run.checkpoints.glob("step-*"))
-        if _checkpoints(run, settings).restore(tuning.training.restore):
-            step = tuning.training.step
+        if _checkpoints(run, settings).restore(
+            lambda tensors, record, _: tuning.training.set_state(State(tensors, record))
+        ):
+            step = tuning.training.num_timesteps
             run.truncate_logs(step, "step")
             console.say(f"Resuming {run.shown} from step {step:,} of {tuning.steps:,}.")
         elif had_checkpoints:
@@ -171,21 +173,17 @@ def _begin(settings: SftSettings, run: RunFolder | None, accept_changed_data: bo
         steps = run.config().get("steps", steps)
         check_data(run.config().get("splits"), splits, train.dataset.name, accept_changed_data)
         run.write_config({**run.config(), "splits": splits, "steps": steps})
-    training = SupervisedTraining(
-        model,
-        pairs,
-        steps=steps,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        seed=settings.seed,
+    training = SFT(
+        model, pairs, batch_size=settings.batch_size, learning_rate=settings.learning_rate, seed=settings.seed
     )
+    training.begin(steps)
     held_out_pairs = _held_out_pairs(held_out, model)
     return _Tuning(run, settings, train, eval_set, training, model, steps, held_out_pairs, len(pairs), seconds)
 
 
 def _announce(tuning: _Tuning) -> None:
     """Say what will happen, or what is left of it, and how long it takes."""
-    settings, left = tuning.settings, tuning.steps - tuning.training.step
+    settings, left = tuning.settings, tuning.steps - tuning.training.num_timesteps
     console.say(
         f"Supervised fine-tuning of {settings.model} on {tuning.texts:,} texts of "
         f"{describe_data(tuning.train)}: {left:,} steps of {settings.batch_size} texts, about "
@@ -215,7 +213,9 @@ def _measure_before(tuning: _Tuning) -> tuple[Evaluation, float | None]:
     run, known = tuning.run, read_texts(tuning.run, "before", tuning.eval_set)
     if known is not None and "loss" in run.summary():
         return known, run.summary()["loss"]["before"]
-    model = tuning.model if not tuning.training.step else load_model(tuning.settings.model, tuning.settings.device)
+    model = (
+        tuning.model if not tuning.training.num_timesteps else load_model(tuning.settings.model, tuning.settings.device)
+    )
     before, loss = evaluate(tuning.eval_set, model, "before", model), _mean_loss(model, tuning.held_out_pairs)
     write_texts(run, "before", tuning.eval_set, before)
     run.write_summary({**run.summary(), **summarise(before, None), "loss": {"before": loss}})
@@ -236,33 +236,33 @@ def _train(tuning: _Tuning) -> None:
     checkpoints = _checkpoints(run, tuning.settings)
     with (
         stop_on_request("finishing this step and saving a checkpoint") as request,
-        console.progress("training", max(1, steps - training.step), "steps") as ticker,
+        console.progress("training", max(1, steps - training.num_timesteps), "steps") as ticker,
     ):
-        while training.step < steps and not request.wanted:
+        while training.num_timesteps < steps and not request.wanted:
             training.advance()
             recent = float(np.mean(training.losses[-_LOGGED_STEPS:]))
             ticker.advance(1, note=f"loss {recent:.3f}")
-            if training.step % _LOGGED_STEPS == 0:
+            if training.num_timesteps % _LOGGED_STEPS == 0:
                 with tolerance.of("log.jsonl"):
-                    run.append_log({"step": training.step, "loss": recent})
-            checkpoints.save_if_due(training.step, steps, training.state)
-        if training.step:
-            checkpoints.save(training.step, training.state)
+                    run.append_log({"step": training.num_timesteps, "loss": recent})
+            checkpoints.save_if_due(training.num_timesteps, steps, training.get_state)
+        if training.num_timesteps:
+            checkpoints.save(training.num_timesteps, training.get_state)
     tuning.model.save_pretrained(run.model)
     with tolerance.of("a plot"):
         plot_loss(run.path / _PLOT, training.losses, "loss, nats per token")
     if request.wanted:
         raise RunInterrupted(
-            f"Saved after {training.step:,} of {steps:,} steps. Go on with: {how_to_resume(run, 'sft')}",
+            f"Saved after {training.num_timesteps:,} of {steps:,} steps. Go on with: {how_to_resume(run, 'sft')}",
             signal_of(request),
         )
 
 
 def _checkpoints(run: RunFolder, settings: SftSettings) -> StepCheckpoints:
-    return StepCheckpoints(run.checkpoints, "textgym.SupervisedTraining", settings.save_every)
+    return StepCheckpoints(run.checkpoints, SFT.kind, settings.save_every)
 
 
-def _time_of_a_step(model: CausalLM, pairs: Sequence[TokenPair], settings: SftSettings) -> float:
+def _time_of_a_step(model: TextModel, pairs: Sequence[TokenPair], settings: SftSettings) -> float:
     """Return the seconds of a forward and backward pass, by trying; no weight changes."""
     rng = np.random.default_rng(settings.seed)
     times = []
@@ -275,7 +275,7 @@ def _time_of_a_step(model: CausalLM, pairs: Sequence[TokenPair], settings: SftSe
     return min(times)
 
 
-def _held_out_pairs(task: Task, model: CausalLM) -> list[TokenPair]:
+def _held_out_pairs(task: Task, model: TextModel) -> list[TokenPair]:
     """Encode held-out texts; where there is nothing to imitate or nothing fits, training goes on without their loss."""
     try:
         return encode_pairs(task, task.dataset, model.tokenizer, _LOSS_PAIRS, model.context_length)
@@ -283,7 +283,7 @@ def _held_out_pairs(task: Task, model: CausalLM) -> list[TokenPair]:
         return []
 
 
-def _mean_loss(model: CausalLM, pairs: Sequence[TokenPair]) -> float | None:
+def _mean_loss(model: TextModel, pairs: Sequence[TokenPair]) -> float | None:
     """Mean loss per text, nats per token; ``None`` without texts."""
     if not pairs:
         return None

@@ -20,9 +20,9 @@ from textgym.evaluation.evaluate import Evaluation, EvaluationSet, evaluate, mak
 from textgym.evaluation.loading import load_model
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.reward_guard import guarded
-from textgym.models.causal_lm import CausalLM
 from textgym.models.checkpoint import load_newest, set_aside_newer
 from textgym.models.device import pick_device
+from textgym.models.text_model import TextModel
 from textgym.plots import plot_kl, plot_learning
 from textgym.rewards.core import reward_name
 from textgym.security.consent import check_repeated
@@ -129,7 +129,7 @@ def begin(settings: TrainSettings, run: RunFolder | None, *, accept_changed_data
         missing_eos_penalty=settings.missing_eos_penalty,
         gae_lambda=settings.gae_lambda,
         vf_coef=settings.vf_coef,
-        whiten_rewards=settings.whiten_rewards,
+        scale_rewards=settings.whiten_rewards,
         micro_batch_size=settings.micro_batch_size,
         policy_kwargs={
             "model": settings.model,
@@ -267,7 +267,7 @@ def complete(training: Training) -> tuple[Evaluation, Evaluation]:
     return before, after
 
 
-def _load_reference(training: Training) -> CausalLM:
+def _load_reference(training: Training) -> TextModel:
     """Load what the KL is to."""
     settings = training.settings
     name = settings.model if settings.reference_model is None else settings.reference_model

@@ -10,7 +10,7 @@ from textgym.agents.common.causal_lm_policy import Critic
 from textgym.agents.common.losses import require_adaptable
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
-from textgym.models.causal_lm import Precision
+from textgym.models.text_model import Precision
 from textgym.training.stored_settings import settings_from_json
 
 _MOST_ENVS = 2**16

@@ -13,12 +13,12 @@ import torch
 from stable_baselines3.common.distributions import kl_divergence
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
-from textgym.agents.common.episode_batch import EpisodeBatch
 from textgym.agents.common.first_ratio import KL, RATIO, FirstRatio, check_equal
 from textgym.agents.common.observations import TextBatch
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
 from textgym.agents.ppo import PPO
 from textgym.errors import ModelError
+from textgym.models.batch import EpisodeBatch
 from textgym.models.causal_lm import CausalLM
 
 FEW_TOKENS = tuple(range(20, 377))
@@ -158,8 +158,8 @@ def test_a_reference_that_the_policy_does_not_start_as_is_an_error(
     policy: dict[str, Any], learner: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = learner("own", **policy)
-    compute = agent._reference_log_probs
-    monkeypatch.setattr(agent, "_reference_log_probs", lambda batch, actions: compute(batch, actions) - 0.1)
+    compute = agent.reference.log_probs
+    monkeypatch.setattr(agent.reference, "log_probs", lambda batch, actions: compute(batch, actions) - 0.1)
     with pytest.raises(ModelError, match="expected the policy to be its reference before the first update"):
         agent.learn(44)
 
@@ -201,17 +201,17 @@ def test_texts_are_found_by_ids_and_action(make_network: Any) -> None:
     model = CausalLM(make_network())
     first = FirstRatio(model)
     ids, lengths = torch.tensor([[5, 6, 7], [5, 6, 9]]), torch.tensor([3, 2])  # the last 9 is padding
-    first.remember(TextBatch(ids, lengths), torch.tensor([1, 2]), torch.tensor([-1.0, -2.0]))
-    other = EpisodeBatch(torch.tensor([[5, 6, 7]]), torch.tensor([0, 0]), torch.tensor([1, 2]))
+    first.remember(TextBatch.of_ids(ids, lengths), torch.tensor([1, 2]), torch.tensor([-1.0, -2.0]))
+    other = EpisodeBatch(torch.tensor([[5, 6, 7]]), torch.tensor([1]), torch.tensor([0, 0]), torch.tensor([1, 2]))
     # text 5 6 7 with another action, 5 6 with another one: nothing to compare, so it goes on with what comes next
     first.compare(other, torch.tensor([1, 2]), torch.tensor([-9.0, -9.0]))
-    first.remember(TextBatch(ids, lengths), torch.tensor([1, 2]), torch.tensor([-1.0, -2.0]))
+    first.remember(TextBatch.of_ids(ids, lengths), torch.tensor([1, 2]), torch.tensor([-1.0, -2.0]))
     with pytest.raises(ModelError, match=RATIO):
         first.compare(other, torch.tensor([2, 2]), torch.tensor([-2.1, -9.0]))
     again = FirstRatio(model)
-    again.remember(TextBatch(ids, lengths), torch.tensor([1, 2]), torch.tensor([-1.0, -2.0]))
+    again.remember(TextBatch.of_ids(ids, lengths), torch.tensor([1, 2]), torch.tensor([-1.0, -2.0]))
     again.compare(other, torch.tensor([2, 1]), torch.tensor([-2.0, -1.0]))  # equal
-    again.remember(TextBatch(ids, lengths), torch.tensor([1, 2]), torch.tensor([-1.0, -2.0]))
+    again.remember(TextBatch.of_ids(ids, lengths), torch.tensor([1, 2]), torch.tensor([-1.0, -2.0]))
     again.compare(other, torch.tensor([2, 1]), torch.tensor([-9.0, -9.0]))  # an update later: other weights
 
 
@@ -235,8 +235,8 @@ def test_distributions_are_looked_up_by_text(make_network: Any) -> None:
 def test_weights_that_changed_since_the_rollout_are_no_mistake(make_network: Any) -> None:
     model = CausalLM(make_network())
     first = FirstRatio(model)
-    texts, actions = TextBatch(torch.tensor([[5, 6]]), torch.tensor([2])), torch.tensor([1])
-    batch = EpisodeBatch(texts.input_ids, torch.tensor([0]), torch.tensor([1]))
+    texts, actions = TextBatch.of_ids(torch.tensor([[5, 6]]), torch.tensor([2])), torch.tensor([1])
+    batch = EpisodeBatch(texts.input_ids, torch.tensor([1]), torch.tensor([0]), torch.tensor([1]))
     first.remember(texts, actions, torch.tensor([-1.0]))
     with torch.no_grad():
         next(model.parameters()).add_(1.0)

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from textgym.agents.common.health import Watch, clip_gradients, concerns, refuse_bad_steps, require_finite
 from textgym.agents.ppo import PPO
 from textgym.agents.sft import TokenPair, supervised_fine_tune
-from textgym.models.causal_lm import load_language_model
+from textgym.models.loading import load_language_model
 
 
 def weights(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -52,7 +52,7 @@ def test_clipping_refuses_what_is_no_number(value: float) -> None:
 
 
 def test_huge_rewards_are_named_instead_of_the_learning_rate() -> None:
-    with pytest.raises(FloatingPointError, match=r"rewards are huge \(up to 3e\+12\).*--whiten-rewards") as caught:
+    with pytest.raises(FloatingPointError, match=r"rewards are huge \(up to 3e\+12\).*--scale-rewards") as caught:
         require_finite("loss", float("inf"), 3e12)
     assert "learning rate" not in str(caught.value)
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
@@ -176,9 +176,9 @@ def test_a_run_on_huge_rewards_says_so(make_agent: Any) -> None:
         return np.array([1e6 * len(text) for text in responses])
 
     agent = make_agent(env={"reward": millions})
-    with pytest.warns(UserWarning, match=r"expected rewards of order 1, got some .*e\+.*whiten_rewards"):
+    with pytest.warns(UserWarning, match=r"expected rewards of order 1, got some .*e\+.*scale_rewards"):
         agent.learn(4 * 11)
-    scaled = make_agent(env={"reward": millions}, whiten_rewards=True)
+    scaled = make_agent(env={"reward": millions}, scale_rewards=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="(?s).*expected rewards of order 1.*")
         scaled.learn(4 * 11)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from textgym.models.batch import TextBatch
 from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding.decoding_copy import DecodingCopy
 from textgym.models.decoding.key_value_store import KeyValueStore
@@ -16,7 +17,7 @@ def decoded(model: CausalLM) -> torch.Tensor:
     """Logits (2, 4, V) of a prefill and three steps."""
     store = KeyValueStore(model, 2, 20)
     with torch.no_grad():
-        states = [store.prefill(torch.arange(2), IDS[:, :5], torch.tensor([5, 5]))]
+        states = [store.prefill(torch.arange(2), TextBatch.of_ids(IDS[:, :5], torch.tensor([5, 5])))]
         states += [store.extend(IDS[:, 5 + step]) for step in range(3)]
         return model.logits(torch.stack(states, 1))
 
@@ -27,7 +28,7 @@ def test_same_numbers_as_autocast(kind: str, make_network: Any) -> None:
     copy = DecodingCopy(model)
     assert torch.equal(decoded(copy.refresh()), decoded(model))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-    model.logits(model.hidden(IDS)).sum().backward()
+    model.logits(model.token_states(IDS)).sum().backward()
     optimizer.step()
     before = copy.current
     assert torch.equal(decoded(copy.refresh()), decoded(model))

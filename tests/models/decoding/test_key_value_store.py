@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from textgym.models.batch import TextBatch
 from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding import key_value_store
 from textgym.models.decoding.generation import generate
@@ -57,13 +58,13 @@ def test_equal_new_rows_are_computed_once(make_network: Any, monkeypatch: pytest
     model = CausalLM(make_network("llama"))
     store = KeyValueStore(model, 4, 10)
     shapes: list[tuple[int, ...]] = []
-    original = model.hidden
+    original = model.token_states
     monkeypatch.setattr(
-        model, "hidden", lambda ids, *a, **k: (shapes.append(tuple(ids.shape)), original(ids, *a, **k))[1]
+        model, "token_states", lambda ids, *a, **k: (shapes.append(tuple(ids.shape)), original(ids, *a, **k))[1]
     )
     ids = torch.tensor([[1, 2, 3], [1, 2, 9], [1, 2, 3], [1, 2, 7]])
     with torch.no_grad():
-        states = store.prefill(torch.arange(4), ids, torch.tensor([3, 2, 3, 2]))
+        states = store.prefill(torch.arange(4), TextBatch.of_ids(ids, torch.tensor([3, 2, 3, 2])))
     assert shapes == [(2, 3)]
     assert torch.equal(states[0], states[2])
     assert torch.equal(states[1], states[3])
@@ -84,7 +85,7 @@ def test_recorded_steps_equal_the_bare_model(kind: str, make_network: Any, oracl
     lengths = torch.tensor([3, 11, 5])
     rows[:, :11] = torch.randint(0, 64, (3, 11), generator=rng)
     for step in range(width - 12):
-        states = cache.hidden(rows, lengths)
+        states = cache.hidden(TextBatch.of_ids(rows, lengths))
         if step % 13 == 0:
             expected = torch.stack(
                 [oracle(model.network, row[:n].tolist()) for row, n in zip(rows, lengths, strict=True)]
@@ -104,7 +105,7 @@ def test_recorded_steps_survive_an_update(make_network: Any, oracle: Any, record
     rows = torch.arange(40).reshape(2, 20)
     for _ in range(3):
         for lengths in (torch.tensor([4, 6]), torch.tensor([5, 7]), torch.tensor([6, 8])):
-            states = cache.hidden(rows, lengths)
+            states = cache.hidden(TextBatch.of_ids(rows, lengths))
             expected = torch.stack(
                 [oracle(model.network, row[:n].tolist()) for row, n in zip(rows, lengths, strict=True)]
             )
@@ -121,7 +122,7 @@ def test_weights_in_new_places_are_recorded_anew(make_network: Any, oracle: Any,
     cache, rows = PrefixCache(model, 2, 20), torch.arange(40).reshape(2, 20)
     for _ in range(2):
         for lengths in (torch.tensor([4, 6]), torch.tensor([5, 7])):
-            states = cache.hidden(rows, lengths)
+            states = cache.hidden(TextBatch.of_ids(rows, lengths))
         expected = expected_logits(oracle, model, rows, torch.tensor([5, 7]))
         torch.testing.assert_close(model.logits(states), expected, rtol=0, atol=1e-9)
         for parameter in model.parameters():
@@ -141,15 +142,15 @@ def test_adapters_switched_off_are_recorded_apart(make_network: Any, oracle: Any
         with model.without_adapter() if off else nullcontext():
             for _ in range(2):
                 size += 1
-                states = cache.hidden(rows, torch.tensor([size, size]))
-                expected = last_hidden(model, rows, torch.tensor([size, size]))
+                states = cache.hidden(TextBatch.of_ids(rows, torch.tensor([size, size])))
+                expected = last_hidden(model, TextBatch.of_ids(rows, torch.tensor([size, size])))
                 torch.testing.assert_close(states, expected, rtol=0, atol=1e-9)
 
 
 def test_a_store_goes_as_soon_as_nobody_needs_it(make_network: Any) -> None:
     model = CausalLM(make_network("llama"))
     store = KeyValueStore(model, 2, 8)
-    store.prefill(torch.arange(2), torch.full((2, 3), 5), torch.full((2,), 3))
+    store.prefill(torch.arange(2), TextBatch.of_ids(torch.full((2, 3), 5), torch.full((2,), 3)))
     store.extend(torch.tensor([4, 5]))
     keys = weakref.ref(store._layers[0].keys)
     gc.disable()
@@ -164,10 +165,10 @@ def test_after_inference_mode(make_network: Any) -> None:
     model = CausalLM(make_network("llama"))
     cache, rows = PrefixCache(model, 2, 20), torch.arange(40).reshape(2, 20)
     with torch.inference_mode():
-        cache.hidden(rows, torch.tensor([4, 6]))
-        cache.hidden(rows, torch.tensor([5, 7]))
-    states = cache.hidden(rows, torch.tensor([6, 8]))
-    expected = last_hidden(model, rows, torch.tensor([6, 8]))
+        cache.hidden(TextBatch.of_ids(rows, torch.tensor([4, 6])))
+        cache.hidden(TextBatch.of_ids(rows, torch.tensor([5, 7])))
+    states = cache.hidden(TextBatch.of_ids(rows, torch.tensor([6, 8])))
+    expected = last_hidden(model, TextBatch.of_ids(rows, torch.tensor([6, 8])))
     torch.testing.assert_close(states, expected, rtol=0, atol=1e-9)
 
 
@@ -203,10 +204,10 @@ def test_a_step_that_cannot_be_recorded_is_computed(
     monkeypatch.setattr(key_value_store, "RecordedStep", refuse)
     model = CausalLM(make_network("llama"))
     cache, rows = PrefixCache(model, 1, 20), torch.arange(20)[None]
-    cache.hidden(rows, torch.tensor([4]))
+    cache.hidden(TextBatch.of_ids(rows, torch.tensor([4])))
     with pytest.warns(
         UserWarning, match="without CUDA graphs, slower: operation not permitted when stream is capturing$"
     ):
-        states = cache.hidden(rows, torch.tensor([5]))
+        states = cache.hidden(TextBatch.of_ids(rows, torch.tensor([5])))
     torch.testing.assert_close(model.logits(states)[0], oracle(model.network, list(range(5))), rtol=0, atol=1e-9)
-    cache.hidden(rows, torch.tensor([6]))  # and no second warning
+    cache.hidden(TextBatch.of_ids(rows, torch.tensor([6])))  # and no second warning

@@ -12,6 +12,7 @@ from stable_baselines3.common.utils import polyak_update
 from torch import Tensor
 
 from textgym.agents.common.cache_pool import CachePool
+from textgym.models.batch import TextBatch
 from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding.prefix_cache import PrefixCache, last_hidden
 
@@ -55,12 +56,12 @@ class Texts:
         else:  # two ids at once
             self.rows[i] = [*row, 3, 4][: self.width]
 
-    def tensors(self) -> tuple[Tensor, Tensor]:
+    def batch(self) -> TextBatch:
         # What lies behind a text's end must not matter, so it is noise.
         ids = torch.from_numpy(self.rng.integers(0, 64, (len(self.rows), self.width)))
         for target, row in zip(ids, self.rows, strict=True):
             target[: len(row)] = torch.tensor(row)
-        return ids, torch.tensor([len(row) for row in self.rows])
+        return TextBatch.of_ids(ids, torch.tensor([len(row) for row in self.rows]))
 
 
 def worst_error(model: CausalLM, oracle: Oracle, states: Tensor, rows: Sequence[Sequence[int]]) -> float:
@@ -77,7 +78,7 @@ def play(model: CausalLM, oracle: Oracle, steps: int, rows: int = 4, width: int 
             texts.disturb()
         elif texts.rng.random() < 0.9:
             texts.grow()
-        states = cache.hidden(*texts.tensors())
+        states = cache.hidden(texts.batch())
         if step % check == 0:
             worst = max(worst, worst_error(model, oracle, states, texts.rows))
     return worst
@@ -101,8 +102,8 @@ def test_eager_attention(kind: str, make_network: Any, oracle: Oracle) -> None:
     assert model.network.config._attn_implementation == "eager"
     assert play(model, oracle, 60) < 1e-6  # transformers computes the eager softmax in fp32
     twin = CausalLM(make_network(kind, attn_implementation="sdpa"))
-    ids, lengths = Texts(3, 20).tensors()
-    torch.testing.assert_close(last_hidden(model, ids, lengths), last_hidden(twin, ids, lengths), rtol=0, atol=1e-5)
+    texts = Texts(3, 20).batch()
+    torch.testing.assert_close(last_hidden(model, texts), last_hidden(twin, texts), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", UNCACHED)
@@ -117,7 +118,7 @@ def test_architectures_without_a_cache_warn_and_are_right(kind: str, make_networ
     texts = Texts(3, 20)
     for _ in range(4):
         # Mamba's and Bloom's code computes parts in fp32 whatever the dtype.
-        assert worst_error(model, oracle, cache.hidden(*texts.tensors()), texts.rows) < 1e-5
+        assert worst_error(model, oracle, cache.hidden(texts.batch()), texts.rows) < 1e-5
         texts.grow()
 
 
@@ -137,7 +138,7 @@ def test_a_long_rollout_in_which_rows_begin_anew(make_network: Any, oracle: Orac
     model = CausalLM(make_network("llama"))
     cache, texts = PrefixCache(model, 3, 30), Texts(3, 30)
     for step in range(300):
-        states = cache.hidden(*texts.tensors())
+        states = cache.hidden(texts.batch())
         if step % 10 == 0 or step > 290:
             assert worst_error(model, oracle, states, texts.rows) < 1e-9
         texts.grow()
@@ -154,7 +155,7 @@ def test_a_full_row_next_to_growing_ones(kind: str, make_network: Any, oracle: O
     for _ in range(3):
         short = [*short, 5]
         rows[0], rows[1, : len(short)] = torch.tensor(full), torch.tensor(short)
-        states = cache.hidden(rows, torch.tensor([width, len(short)]))
+        states = cache.hidden(TextBatch.of_ids(rows, torch.tensor([width, len(short)])))
         assert worst_error(model, oracle, states, [full, short]) < 1e-9
 
 
@@ -173,7 +174,7 @@ def test_memory_that_was_never_written_does_not_matter(
         rows = torch.zeros(2, 20, dtype=torch.long)
         for target, row in zip(rows, (long, short), strict=True):
             target[: len(row)] = torch.tensor(row)
-        states = cache.hidden(rows, torch.tensor([len(long), len(short)]))
+        states = cache.hidden(TextBatch.of_ids(rows, torch.tensor([len(long), len(short)])))
         assert worst_error(model, oracle, states, [long, short]) < 1e-9
         # The second row is given a longer text than the first one ever had.
         short, long = [*short, 4], list(range(12)) if step == 1 else [*long, 3]
@@ -184,18 +185,18 @@ def test_one_token_costs_one_token(make_network: Any, monkeypatch: pytest.Monkey
     cache = PrefixCache(model, 2, 20)
     ids = torch.arange(40).reshape(2, 20)
     computed: list[tuple[int, ...]] = []
-    original = model.hidden
+    original = model.token_states
 
     def spy(input_ids: Tensor, *rest: Any, **named: Any) -> Tensor:
         computed.append(tuple(input_ids.shape))
         return original(input_ids, *rest, **named)
 
-    monkeypatch.setattr(model, "hidden", spy)
-    cache.hidden(ids, torch.tensor([5, 9]))
-    cache.hidden(ids, torch.tensor([6, 10]))
-    cache.hidden(ids, torch.tensor([6, 10]))
+    monkeypatch.setattr(model, "token_states", spy)
+    cache.hidden(TextBatch.of_ids(ids, torch.tensor([5, 9])))
+    cache.hidden(TextBatch.of_ids(ids, torch.tensor([6, 10])))
+    cache.hidden(TextBatch.of_ids(ids, torch.tensor([6, 10])))
     ids[1] += 1
-    cache.hidden(ids, torch.tensor([7, 3]))
+    cache.hidden(TextBatch.of_ids(ids, torch.tensor([7, 3])))
     assert computed == [(2, 9), (2, 1), (2, 1), (1, 3)]
 
 
@@ -316,15 +317,15 @@ def test_the_cache_dies_with_the_weights(change: Any, grows: bool, make_network:
     model = CausalLM(make_network("gpt_neox"))
     cache, pool, texts = PrefixCache(model, 3, 16), CachePool(model), Texts(3, 12)
     texts.width = 16
-    before = cache.hidden(*texts.tensors()).clone()
-    pool.hidden(*texts.tensors())
+    before = cache.hidden(texts.batch()).clone()
+    pool.hidden(texts.batch())
     change(model.network)
     if grows:
         texts.rows = [[*row, 9] for row in texts.rows]
-    states = cache.hidden(*texts.tensors())
+    states = cache.hidden(texts.batch())
     assert not torch.allclose(before, states)
     assert worst_error(model, oracle, states, texts.rows) < 1e-9
-    assert worst_error(model, oracle, pool.hidden(*texts.tensors()), texts.rows) < 1e-9
+    assert worst_error(model, oracle, pool.hidden(texts.batch()), texts.rows) < 1e-9
 
 
 def test_every_parameter_is_watched(make_network: Any) -> None:
@@ -338,21 +339,21 @@ def test_every_parameter_is_watched(make_network: Any) -> None:
     cache = PrefixCache(model, 2, 10)
     ids, lengths = torch.arange(20).reshape(2, 10), torch.tensor([4, 5])
     for parameter in model.parameters():
-        cache.hidden(ids, lengths)
-        assert cache.match(ids, lengths).unchanged.all()
+        cache.hidden(TextBatch.of_ids(ids, lengths))
+        assert cache.match(TextBatch.of_ids(ids, lengths)).unchanged.all()
         parameter.data += 0.01
-        assert not cache.match(ids, lengths).unchanged.any()
-    assert not cache.match(ids, lengths + 1).extended.any()
+        assert not cache.match(TextBatch.of_ids(ids, lengths)).unchanged.any()
+    assert not cache.match(TextBatch.of_ids(ids, lengths + 1)).extended.any()
 
 
 def test_the_cache_survives_calls_that_change_nothing(make_network: Any) -> None:
     model = CausalLM(make_network("llama"))
     cache = PrefixCache(model, 2, 10)
     ids = torch.arange(20).reshape(2, 10)
-    cache.hidden(ids, torch.tensor([4, 5]))
+    cache.hidden(TextBatch.of_ids(ids, torch.tensor([4, 5])))
     model.eval()
     model.train()
-    extended, unchanged = cache.match(ids, torch.tensor([5, 5]))
+    extended, unchanged = cache.match(TextBatch.of_ids(ids, torch.tensor([5, 5])))
     assert extended.tolist() == [True, False]
     assert unchanged.tolist() == [False, True]
 
@@ -366,12 +367,12 @@ def test_adapters_switched_off_are_another_model(make_network: Any) -> None:
             torch.nn.init.normal_(parameter)
     cache = PrefixCache(model, 2, 10)
     ids, lengths = torch.arange(20).reshape(2, 10), torch.tensor([4, 5])
-    adapted = cache.hidden(ids, lengths).clone()
+    adapted = cache.hidden(TextBatch.of_ids(ids, lengths)).clone()
     with model.without_adapter():
-        plain = cache.hidden(ids, lengths).clone()
-        torch.testing.assert_close(plain, last_hidden(model, ids, lengths), rtol=0, atol=1e-9)
+        plain = cache.hidden(TextBatch.of_ids(ids, lengths)).clone()
+        torch.testing.assert_close(plain, last_hidden(model, TextBatch.of_ids(ids, lengths)), rtol=0, atol=1e-9)
     assert not torch.allclose(plain, adapted)
-    torch.testing.assert_close(cache.hidden(ids, lengths), adapted, rtol=0, atol=1e-9)
+    torch.testing.assert_close(cache.hidden(TextBatch.of_ids(ids, lengths)), adapted, rtol=0, atol=1e-9)
 
 
 def test_training_and_evaluation_take_turns(make_network: Any, oracle: Oracle) -> None:
@@ -381,7 +382,7 @@ def test_training_and_evaluation_take_turns(make_network: Any, oracle: Oracle) -
     train, evaluation = Texts(3, 20, seed=5), Texts(3, 20, seed=5)
     for step in range(60):
         for texts in (train, evaluation) if step % 3 else (train,):
-            states = pool.hidden(*texts.tensors())
+            states = pool.hidden(texts.batch())
             assert worst_error(model, oracle, states, texts.rows) < 1e-9
             texts.grow()
         if step % 7 == 0:
@@ -394,15 +395,15 @@ def test_pool_takes_batches_of_any_size(make_network: Any, oracle: Oracle) -> No
     pool = CachePool(model)
     for rows in (1, 4, 2, 1, 4):
         texts = Texts(rows, 10 + rows, seed=rows)
-        assert worst_error(model, oracle, pool.hidden(*texts.tensors()), texts.rows) < 1e-9
+        assert worst_error(model, oracle, pool.hidden(texts.batch()), texts.rows) < 1e-9
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "llama", "opt", "falcon", "gpt_bigcode", "persimmon", "bloom"])
 def test_dropout_in_the_config_has_no_effect(kind: str, make_network: Any, oracle: Oracle) -> None:
     model = CausalLM(make_network(kind))
     model.train()
-    ids, lengths = Texts(3, 20).tensors()
-    states = last_hidden(model, ids, lengths)
-    assert torch.equal(states, last_hidden(model, ids, lengths))
+    texts = Texts(3, 20).batch()
+    states = last_hidden(model, texts)
+    assert torch.equal(states, last_hidden(model, texts))
     model.eval()
-    assert torch.equal(states, last_hidden(model, ids, lengths))
+    assert torch.equal(states, last_hidden(model, texts))

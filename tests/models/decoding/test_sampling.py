@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from textgym.models.decoding.sampling import log_prob_and_entropy, log_probs_of, sample_tokens
+from textgym.models.decoding.sampling import sample_tokens
+from textgym.models.log_probs import log_prob_and_entropy, log_probs_of
 
 
 def logits_of(rows: int = 7, size: int = 11, seed: int = 0) -> Tensor:

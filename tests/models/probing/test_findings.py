@@ -15,9 +15,11 @@ import transformers
 from torch import Tensor, nn
 
 from textgym.errors import CheckpointError, ModelError
-from textgym.models.causal_lm import CausalLM, load_language_model
+from textgym.models.batch import TextBatch
+from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding.generation import generate
 from textgym.models.decoding.prefix_cache import PrefixCache
+from textgym.models.loading import load_language_model
 from textgym.models.probing import probe
 from textgym.models.probing.findings import narrow_probe
 from textgym.models.probing.head import LogitForm, fit_form
@@ -54,7 +56,7 @@ def worst_of_rollout(model: CausalLM, oracle: Oracle, lengths: Sequence[int], st
     rows = torch.randint(4, 64, (len(lengths), max(lengths) + steps), generator=generator)
     cache, sizes, worst = PrefixCache(model, len(lengths), rows.shape[1]), torch.tensor(lengths), 0.0
     for _ in range(steps):
-        states = cache.hidden(rows, sizes)
+        states = cache.hidden(TextBatch.of_ids(rows, sizes))
         for row, size, state in zip(rows, sizes.tolist(), states, strict=True):
             expected = oracle(model.network, row[:size].tolist())
             worst = max(worst, float((model.logits(state) - expected).abs().max()))

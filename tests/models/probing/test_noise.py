@@ -42,7 +42,7 @@ def noisy_network(kind: str, **changes: Any) -> Any:
 
 def gradients(model: CausalLM) -> tuple[Tensor, list[Tensor]]:
     model.zero_grad()
-    states = model.hidden(IDS)
+    states = model.token_states(IDS)
     states.square().sum().backward()
     return states.detach(), [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
 
@@ -63,7 +63,7 @@ def test_two_passes_of_an_update_are_equal_to_the_last_bit(kind: str) -> None:
         assert torch.equal(states, again)
         assert all(torch.equal(ours, theirs) for ours, theirs in zip(first, second, strict=True))
         model.eval()
-        assert torch.equal(model.hidden(IDS), states)
+        assert torch.equal(model.token_states(IDS), states)
         found[recomputes] = first
     with torch.no_grad():
         ours, theirs = model.logits(states), expected(input_ids=IDS, use_cache=False).logits
@@ -96,7 +96,7 @@ def test_recomputing_activations_keeps_less_and_gives_equal_gradients(kind: str)
             model.train()
         kept = Kept()
         with kept:
-            model.hidden(IDS)
+            model.token_states(IDS)
         sizes.append(kept.bytes)
     assert sizes[1] < 0.3 * sizes[0]
 
@@ -119,7 +119,7 @@ def test_a_module_of_ones_own_is_silenced() -> None:
     model = CausalLM(network)
     model.train()
     assert model.trunk.training
-    assert torch.equal(model.hidden(IDS), model.hidden(IDS))
+    assert torch.equal(model.token_states(IDS), model.token_states(IDS))
     assert not network.transformer.h[1].mlp.training
     assert network.transformer.h[1].training
 
@@ -235,7 +235,7 @@ def test_noise_that_cannot_be_traced_keeps_the_trunk_in_evaluation_mode() -> Non
         model = CausalLM(network)
     model.train()
     assert not model.trunk.training
-    assert torch.equal(model.hidden(IDS), model.hidden(IDS))
+    assert torch.equal(model.token_states(IDS), model.token_states(IDS))
 
 
 def test_quiet_models_are_left_in_training_mode() -> None:

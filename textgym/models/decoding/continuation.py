@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from textgym.errors import ModelError
@@ -15,8 +15,11 @@ from textgym.errors import ModelError
 class Decoder(Protocol):
     """What keys and values are computed with: a language model, or the trunk of one that is probed."""
 
-    precision: Any
     can_be_recorded: bool
+
+    @property
+    def precision(self) -> str:
+        """The type that products are computed in, ``"fp32"`` or ``"bf16"``."""
 
     @property
     def config(self) -> Any:
@@ -26,17 +29,17 @@ class Decoder(Protocol):
     def device(self) -> torch.device:
         """Where the weights are."""
 
-    def hidden(
+    def token_states(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        cache: Any = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """States (B, T, H)."""
 
     def attention_mask(self, visible: Tensor) -> Tensor:
-        """What :meth:`hidden` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K)."""
+        """What :meth:`token_states` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K)."""
 
 
 class Prompts(NamedTuple):
@@ -64,7 +67,7 @@ def continued(model: Decoder, input_ids: Tensor, prompts: Prompts) -> Tensor:
         prompts: Their beginnings.
     """
     cache = DynamicCache(config=model.config)
-    of_prompts = model.hidden(prompts.input_ids, cache=cache)  # (U, P, H)
+    of_prompts = model.token_states(prompts.input_ids, cache=cache)  # (U, P, H)
     last = of_prompts[prompts.which, prompts.lengths - 1][:, None]
     if prompts.rest == 0:
         return last
@@ -76,7 +79,7 @@ def continued(model: Decoder, input_ids: Tensor, prompts: Prompts) -> Tensor:
     before = (columns < prompts.lengths[:, None])[:, None].expand(-1, prompts.rest, -1)  # (E, R, P)
     after = (steps <= steps[:, None]).expand(len(input_ids), -1, -1)  # (E, R, R)
     mask = model.attention_mask(torch.cat([before, after], 2))
-    following = model.hidden(input_ids.gather(1, positions), mask, positions, cache)
+    following = model.token_states(input_ids.gather(1, positions), mask, positions, cache)
     return torch.cat([last, following], 1)
 
 

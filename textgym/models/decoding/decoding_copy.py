@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from textgym.models.causal_lm import CausalLM
+from textgym.models.text_model import TextModel
 
 
 class DecodingCopy:
@@ -23,14 +23,14 @@ class DecodingCopy:
         current: What to decode with; as new as the last :meth:`refresh`.
     """
 
-    def __init__(self, model: CausalLM) -> None:
+    def __init__(self, model: TextModel) -> None:
         self.model, self.current = model, model
-        self._copy: CausalLM | None = None
+        self._copy: TextModel | None = None
         self._made_of: list[Any] = []
         self._casts: list[tuple[Any, Tensor]] = []  # (module, its weight in bf16)
 
     @torch.no_grad()
-    def refresh(self) -> CausalLM:
+    def refresh(self) -> TextModel:
         """Take over the present weights; returns :attr:`current`."""
         self.current = self.model
         if self.model.precision == "bf16" and not self.model.adapter_is_off:
@@ -43,7 +43,7 @@ class DecodingCopy:
             self.current = self._copy
         return self.current
 
-    def _build(self) -> tuple[CausalLM, list[tuple[Any, Tensor]]]:
+    def _build(self) -> tuple[TextModel, list[tuple[Any, Tensor]]]:
         shared = [*self.model.parameters(), *self.model.buffers(), self.model._tokenizer]
         twin = copy.deepcopy(self.model, {id(item): item for item in shared})
         casts: list[tuple[Any, Tensor]] = []
@@ -54,7 +54,7 @@ class DecodingCopy:
         return twin, casts
 
 
-def _parts(model: CausalLM) -> list[Any]:
+def _parts(model: TextModel) -> list[Any]:
     """What a copy was made of; a new one is due where an object, a type, a device or an adapter's state differs."""
     tensors = [(id(tensor), tensor.dtype, tensor.device) for tensor in (*model.parameters(), *model.buffers())]
     layers: list[Any] = [module for module in model.modules() if hasattr(module, "merged_adapters")]

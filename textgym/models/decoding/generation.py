@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textgym.models.causal_lm import CausalLM
+from textgym.models.batch import TextBatch
 from textgym.models.decoding.decoding_copy import DecodingCopy
-from textgym.models.decoding.key_value_store import KeyValueStore
-from textgym.models.decoding.prefix_cache import last_hidden
 from textgym.models.decoding.sampling import sample_tokens
+from textgym.models.text_model import TextModel
 
 
 def pad_rows(rows: Sequence[Sequence[int]], fill: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -26,7 +25,7 @@ def pad_rows(rows: Sequence[Sequence[int]], fill: int, device: torch.device | st
 
 
 def generate(
-    model: CausalLM,
+    model: TextModel,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
@@ -85,7 +84,7 @@ class _Decoder:
     """
 
     def __init__(
-        self, model: CausalLM, prompts: Sequence[Sequence[int]], rows: int, budget: int, ends: frozenset[int]
+        self, model: TextModel, prompts: Sequence[Sequence[int]], rows: int, budget: int, ends: frozenset[int]
     ) -> None:
         self.model, self.prompts, self.budget, self.ends = model, prompts, budget, ends
         # Long prompts first: rows decoded together then have similar lengths.
@@ -93,7 +92,7 @@ class _Decoder:
         self.responses: list[list[int]] = [[] for _ in prompts]
         self.owners: list[int | None] = [None] * rows
         width = max(map(len, prompts)) + budget
-        self._store = KeyValueStore(model, rows, width) if model.caches(width) else None
+        self._cache = model.new_cache(rows, width)
         self.states = torch.empty(rows, model.hidden_size, device=model.device)
         self._refill()
 
@@ -120,38 +119,23 @@ class _Decoder:
 
     def _refill(self) -> None:
         idle = [row for row, owner in enumerate(self.owners) if owner is None][: len(self._queue)]
-        for row in idle:
-            self.owners[row] = self._queue.popleft()
-        self._encode(idle)
-
-    def _encode(self, rows: list[int]) -> None:
-        texts = [
-            [*self.prompts[owner], *self.responses[owner]]
-            for owner in (self.owners[row] for row in rows)
-            if owner is not None
-        ]
-        ids, lengths = pad_rows(texts, self.model.fill_id, self.model.device)
-        index = torch.tensor(rows)
-        compute = self._store.prefill if self._store is not None else self._recompute
-        states = compute(index, ids, lengths)
+        chosen = [self._queue.popleft() for _ in idle]
+        for row, prompt in zip(idle, chosen, strict=True):
+            self.owners[row] = prompt
+        ids, lengths = pad_rows([self.prompts[prompt] for prompt in chosen], self.model.fill_id, self.model.device)
+        index = torch.tensor(idle)
+        states = self._cache.prefill(index, TextBatch(ids, lengths, lengths))
         self.states = self.states.to(states.dtype).index_copy(0, index.to(states.device), states)
 
-    def _recompute(self, rows: Tensor, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        return last_hidden(self.model, input_ids, lengths)
-
     def _extend(self, tokens: Tensor) -> None:
-        if self._store is None:
-            self._encode([row for row, owner in enumerate(self.owners) if owner is not None])
-            return
         idle = [row for row, owner in enumerate(self.owners) if owner is None]
-        self._store.free(torch.tensor(idle, dtype=torch.long))  # an idle row must not widen the window
-        self.states = self._store.extend(tokens)
+        self._cache.drop(torch.tensor(idle, dtype=torch.long))  # an idle row must not widen the window
+        self.states = self._cache.extend(tokens)
 
     def _keep(self, rows: list[int], tokens: Tensor) -> Tensor:
         """Go on with ``rows`` only."""
         index = torch.tensor(rows, dtype=torch.long, device=tokens.device)
         self.owners = [self.owners[row] for row in rows]
         self.states = self.states[index]
-        if self._store is not None:
-            self._store.keep(index)
+        self._cache.select(index)
         return tokens[index]

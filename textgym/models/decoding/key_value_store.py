@@ -5,7 +5,7 @@ so rows of any length decode in one batch::
 
     column      0 1 2 3 4 5 6 7
     row 0       a b c d e . . .    length 5
-    row 1       p q . . . . . .    length 2, begun anew a moment ago
+    row 1       p q . . . . . .    length 2, begun a moment ago
 
 A step attends to as many columns as the longest row needs. On a GPU, a step of a small model takes longer to launch
 than to compute. The number of columns is rounded up there, so that a few different steps suffice; each is recorded once
@@ -24,6 +24,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
+from textgym.models.batch import TextBatch
 from textgym.models.decoding.continuation import Decoder, filled_layers
 from textgym.models.decoding.cuda_graph import RecordedStep
 
@@ -105,8 +106,8 @@ class KeyValueStore:
             self._allocate(torch.zeros(rows, dtype=torch.long, device=model.device))
 
     @property
-    def has_recordings(self) -> bool:
-        """Are there recorded steps, which are dear to make?"""
+    def is_worth_keeping(self) -> bool:
+        """Whether there are recorded steps, which cost more to make again than the memory that is held."""
         return bool(self._steps)
 
     def _allocate(self, lengths: Tensor) -> None:
@@ -117,21 +118,13 @@ class KeyValueStore:
         self._range = torch.arange(self.width, device=lengths.device)
         self._steps: dict[int, RecordedStep] = {}
 
-    def prefill(self, rows: Tensor, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        """Compute ``rows`` from scratch.
-
-        Args:
-            rows: (b,) which rows.
-            input_ids: (b, T) right-padded ids.
-            lengths: (b,) real lengths, at least 1.
-
-        Returns:
-            (b, H) hidden states of the last real token.
-        """
+    def prefill(self, rows: Tensor, texts: TextBatch) -> Tensor:
+        """Compute ``rows`` (b,) from scratch; (b, H) hidden states of the last real token of each text."""
+        input_ids, lengths, _ = texts
         sizes = lengths.cpu().numpy()
         first, which = _unique_rows(input_ids, sizes)
         fresh, longest = DynamicCache(config=self.model.config), int(sizes.max())
-        states = self.model.hidden(input_ids[first, :longest], cache=fresh)  # (u, T, H)
+        states = self.model.token_states(input_ids[first, :longest], cache=fresh)  # (u, T, H)
         index = rows.to(self.index.device)
         for layer, new in zip(self._layers, filled_layers(fresh, longest), strict=True):
             layer.write(index, new.keys[which], new.values[which])
@@ -152,12 +145,12 @@ class KeyValueStore:
         self._tokens.copy_(tokens)
         return self._step(int(self._sizes.max()))
 
-    def free(self, rows: Tensor) -> None:
+    def drop(self, rows: Tensor) -> None:
         """Let ``rows`` (b,) idle: they go on taking part, and what they hold is forgotten."""
         self.lengths[rows.to(self.lengths.device)] = 0
         self._sizes[rows.cpu().numpy()] = 0
 
-    def keep(self, rows: Tensor) -> None:
+    def select(self, rows: Tensor) -> None:
         """Go on with ``rows`` (b,) only, in that order."""
         index = rows.to(self.lengths.device)
         for layer in self._layers:
@@ -188,7 +181,7 @@ class KeyValueStore:
         self.columns.copy_(self.lengths.clamp(max=self.width - 1))
         visible = self._range[:window] <= self.columns[:, None]  # (B, K)
         mask = self.model.attention_mask(visible[:, None])
-        states = self.model.hidden(self._tokens[:, None], mask, self.columns[:, None], self._cache)
+        states = self.model.token_states(self._tokens[:, None], mask, self.columns[:, None], self._cache)
         self.lengths.copy_(self.columns + 1)
         return states[:, -1]
 

@@ -1,16 +1,14 @@
-"""Drawing tokens, and the log-probabilities and entropies of drawn tokens."""
+"""Drawing tokens."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 _BLOCK = 256  # ids that are summed before they are put in order
 _BELOW_ONE = 1 - 2**-53  # the largest number below 1
-_IN_CACHE = 2**18  # numbers that the processor keeps at hand between two operations
 
 
 class Sample(NamedTuple):
@@ -49,11 +47,6 @@ def sample_tokens(logits: Tensor, generator: torch.Generator | None = None) -> S
     return Sample(tokens[:, 0], log_probs)
 
 
-def log_probs_of(logits: Tensor, actions: Tensor) -> Tensor:
-    """Log-probabilities (N,) of given ids (N,) under softmax(logits), (N, V)."""
-    return -functional.cross_entropy(logits, actions, reduction="none")
-
-
 def _block_sums(weights: Tensor) -> Tensor:
     """Sums of every `_BLOCK` ids, (B, V) -> (B, ceil(V / _BLOCK)).
 
@@ -78,56 +71,3 @@ def _invert(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     weight = weights.gather(1, place)
     left = (threshold - (cumulative.gather(1, place) - weight)) / weight
     return place, left.clamp_(0.0, _BELOW_ONE)
-
-
-class _LogProbEntropy(torch.autograd.Function):
-    """log p(action) and entropy of softmax(logits) with one exponential in each direction.
-
-    With p = softmax(x), l = log p(a), H = -sum p log p:  dl/dx = onehot(a) - p,  dH/dx = -p (log p + H).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        probs = logits.softmax(-1)  # (N, V)
-        # The largest logit has probability 1 / sum(exp(x - largest)).
-        log_normalizer = logits.amax(-1) - probs.amax(-1).log()  # (N,)
-        log_probs = logits.gather(-1, actions[:, None])[:, 0] - log_normalizer
-        entropy = log_normalizer - _mean_logits(probs, logits)
-        ctx.save_for_backward(logits, log_normalizer, entropy, actions, probs)
-        return log_probs, entropy
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        grad_log_probs, grad_entropy = gradients
-        logits, log_normalizer, entropy, actions, probs = ctx.saved_tensors
-        slope = -grad_log_probs[:, None]
-        # An entropy coefficient of 0 costs nothing, except on a GPU, where looking would cost more than computing.
-        if grad_entropy.is_cuda or bool(grad_entropy.any()):
-            log_probs = logits - log_normalizer[:, None]
-            slope = slope - grad_entropy[:, None] * (log_probs + entropy[:, None])
-        grad = probs * slope
-        grad.scatter_add_(-1, actions[:, None], grad_log_probs[:, None])
-        return grad, None
-
-
-def _mean_logits(probs: Tensor, logits: Tensor) -> Tensor:
-    """Sum of p x over the ids, (N,); on a CPU a few rows at a time, because storing all products takes longest."""
-    if logits.is_cuda:
-        return (probs * logits).sum(-1)
-    rows = max(1, _IN_CACHE // logits.shape[-1])
-    pairs = zip(probs.split(rows), logits.split(rows), strict=True)
-    return torch.cat([(p * x).sum(-1) for p, x in pairs])
-
-
-def log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probability of the drawn ids and entropy of the distributions, differentiable once.
-
-    Args:
-        logits: (N, V), fp32 or better, all finite (a forbidden action has a large negative one).
-        actions: (N,) ids.
-
-    Returns:
-        Two tensors of shape (N,), in nats.
-    """
-    log_probs, entropy = _LogProbEntropy.apply(logits, actions)  # type: ignore[no-untyped-call]
-    return log_probs, entropy

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from textgym.errors import ModelError, is_out_of_memory
+from textgym.models.batch import TextBatch
 from textgym.models.decoding.continuation import Prompts, continued
 from textgym.models.decoding.key_value_store import KeyValueStore
 from textgym.models.probing.trunk import CACHE_NAMES, PLAIN_SETS, Trunk
@@ -161,7 +162,7 @@ def plain_arguments(trunk: Trunk, oracle: Oracle, ids: Tensor, short: int) -> tu
     best, least = trunk, None
     for plain in PLAIN_SETS:
         candidate = trunk.taking(plain=plain)
-        states = attempt(candidate.hidden, rows)
+        states = attempt(candidate.token_states, rows)
         if not isinstance(states, Tensor):
             continue
         found = max(
@@ -229,7 +230,10 @@ def _prefill(store: KeyValueStore, ids: Tensor, rows: list[int] | range, sizes: 
     padded = ids[:width].repeat(len(sizes), 1)
     for row, size in zip(padded, sizes, strict=True):
         row[size:] = ids.flip(0)[size:width]
-    return store.prefill(torch.tensor(list(rows), device=ids.device), padded, torch.tensor(sizes, device=ids.device))
+    return store.prefill(
+        torch.tensor(list(rows), device=ids.device),
+        TextBatch.of_ids(padded, torch.tensor(sizes, device=ids.device)),
+    )
 
 
 def _continue(trunk: Trunk, oracle: Oracle, ids: Tensor, lengths: Lengths) -> Deviation:

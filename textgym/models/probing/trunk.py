@@ -84,21 +84,21 @@ class Trunk:
         states: Tensor = self.module(input_ids=input_ids, **self.bare_arguments)[0]
         return states
 
-    def hidden(
+    def token_states(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         cache: Any = None,
     ) -> Tensor:
-        """States (B, T, H); arguments as in :meth:`textgym.models.causal_lm.CausalLM.hidden`."""
+        """States (B, T, H); arguments as in :meth:`textgym.models.causal_lm.CausalLM.token_states`."""
         if position_ids is None:
             position_ids = default_positions(input_ids)
         states: Tensor = self.module(input_ids=input_ids, **self.arguments.of(position_ids, attention_mask, cache))[0]
         return states
 
     def attention_mask(self, visible: Tensor) -> Tensor:
-        """What :meth:`hidden` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K)."""
+        """What :meth:`token_states` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K)."""
         return additive_mask(visible, self._weight.dtype)
 
 

@@ -15,20 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textgym.agents.common.episode_batch import EpisodeBatch
-from textgym.models.causal_lm import CausalLM
-from textgym.models.decoding.continuation import Prompts, continued
+from textgym.models.batch import EpisodeBatch
+from textgym.models.decoding.continuation import Decoder, Prompts, continued
 from textgym.types import IntArray
 
 _WORTH_IT = 0.75  # share of the tokens that may be left for two passes to be faster than one
 
 
-def hidden_states(model: CausalLM, batch: EpisodeBatch) -> Tensor:
-    """Hidden states (N, H) that the actions of a batch follow from, with gradients."""
-    shareable = model.can_continue_with_gradients(batch.input_ids.shape[1])
-    prompts = shared_prompts(batch, model.fill_id) if shareable else None
-    if prompts is None:
-        return batch.gather(model.hidden(batch.input_ids))
+def continued_states(model: Decoder, batch: EpisodeBatch, prompts: Prompts) -> Tensor:
+    """Hidden states (N, H) of a batch by one pass over its prompts and one over what follows them."""
     states = continued(model, batch.input_ids, prompts)
     places = batch.positions - prompts.lengths[batch.rows] + 1  # 0 is the last token of the beginning
     return states[batch.rows, places]

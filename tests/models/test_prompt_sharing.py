@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from textgym.agents.common.episode_batch import EpisodeBatch
-from textgym.agents.common.prompt_sharing import hidden_states, shared_prompts
+from textgym.models.batch import EpisodeBatch
 from textgym.models.causal_lm import CausalLM
+from textgym.models.prompt_sharing import shared_prompts
 
 LONG, SHORT = [5, 6, 7, 8, 9, 10, 11, 12], [20, 21, 22]
 TEXTS = [(LONG, [1, 2, 3]), (LONG, [4, 5]), (SHORT, [6]), (LONG, [7, 8, 9, 10]), (SHORT, []), (LONG, [1, 2])]
@@ -23,7 +23,8 @@ def batch_of(texts: list[tuple[list[int], list[int]]], noise: int = 0) -> Episod
         places += [(row, len(prompt) - 1 + step) for step in range(len(response) + 1)]
     order = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))
     rows, positions = torch.tensor(places)[order].T
-    return EpisodeBatch(ids, rows.contiguous(), positions.contiguous())
+    prompt_lengths = torch.tensor([len(prompt) for prompt, _ in texts])
+    return EpisodeBatch(ids, prompt_lengths, rows.contiguous(), positions.contiguous())
 
 
 @pytest.mark.parametrize("kind", ["gpt_neox", "gpt2", "llama"])
@@ -37,7 +38,7 @@ def test_states_and_gradients_are_those_of_whole_texts(
     assert shared_prompts(batch) is not None
     weights = torch.linspace(-1, 2, len(batch.rows), dtype=torch.float64)[:, None]
     found = []
-    for states in (hidden_states(model, batch), batch.gather(model.hidden(batch.input_ids))):
+    for states in (model.hidden(batch), batch.gather(model.token_states(batch.input_ids))):
         model.zero_grad()
         (states * weights).square().sum().backward()
         found.append([states, *(parameter.grad for parameter in model.parameters() if parameter.grad is not None)])
@@ -49,20 +50,20 @@ def test_states_and_gradients_are_those_of_whole_texts(
 
 def test_each_prompt_is_read_once(make_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, shapes = CausalLM(make_network()), []
-    original = model.hidden
+    original = model.token_states
 
     def spy(ids: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
         shapes.append(tuple(ids.shape))
         return original(ids, *rest, **named)
 
-    monkeypatch.setattr(model, "hidden", spy)
-    hidden_states(model, batch_of(TEXTS))
+    monkeypatch.setattr(model, "token_states", spy)
+    model.hidden(batch_of(TEXTS))
     assert shapes == [(2, 8), (6, 4)]
 
 
 def test_texts_of_one_token_need_no_second_pass(make_network: Any) -> None:
     model, batch = CausalLM(make_network()), batch_of([(LONG, [])] * 4)
-    torch.testing.assert_close(hidden_states(model, batch), batch.gather(model.hidden(batch.input_ids)))
+    torch.testing.assert_close(model.hidden(batch), batch.gather(model.token_states(batch.input_ids)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,458 @@
+"""What on-policy algorithms over text share: rollouts, the KL penalty, micro-batches, records, exact resume."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, cast
+
+import numpy as np
+import torch
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import LinearSchedule, explained_variance, obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.health import Watch, clip_gradients, require_finite
+from textgym.agents.common.losses import adapt_kl_coef, kl_estimates, require_adaptable, scale_rewards, token_numbers
+from textgym.agents.common.metrics import describe_texts, mean
+from textgym.agents.common.reference import Reference
+from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
+from textgym.agents.common.text_rollout import TextRolloutAlgorithm
+from textgym.models.decoding.sampling import sample_tokens
+from textgym.models.device import pick_device
+from textgym.models.loading import load_language_model
+from textgym.models.text_model import TextModel
+from textgym.types import FloatArray, IntArray
+
+_LARGE_ERROR = 30.0  # of the values, on average: at it the policy moves about half as far as with rewards of order 1
+_ABOVE_0 = math.nextafter(0, 1)
+
+
+class OnPolicyAgent(TextRolloutAlgorithm):
+    """The core of on-policy algorithms that fine-tune a language model on a token-level text environment.
+
+    The reward of token t is ``score_t - kl_coef * (log pi(a_t) - log ref(a_t))``, where ``score_t`` is the
+    environment's reward, which comes with the last token (Ziegler et al. 2019, arXiv:1909.08593, eq. 2). A subclass
+    says how the policy learns from a rollout: :meth:`train`, and :meth:`loss`, whose gradients the core accumulates.
+    Callbacks and logging are those of Stable-Baselines3.
+
+    Args:
+        policy: :class:`CausalLMPolicy` or its name.
+        env: Token-level text environment (``make_vec_env``).
+        learning_rate: A number decays linearly to 0 over the run; a schedule is used as it is.
+        n_steps: Tokens per environment and rollout; ``None`` is the environment's budget of a response.
+        rollout_texts: End a rollout after this many whole texts instead, a multiple of the number of environments: each
+            writes its share, from a new prompt at the beginning of the rollout. What those that are done earlier go on
+            to write does not count.
+        batch_size: Transitions that are read at once, about; whole episodes are kept together.
+        gamma: Discount; 1 is usual for text.
+        gae_lambda: Trade-off between bias and variance of the advantages.
+        ent_coef: Weight of the entropy, which is made larger.
+        vf_coef: Weight of the value loss.
+        max_grad_norm: The largest gradient norm.
+        kl_coef: Weight of the KL penalty.
+        kl_target: Hold the KL per text (nats) near this by adapting ``kl_coef``, then above 0; ``None``: it is fixed.
+        kl_horizon: Texts over which ``kl_coef`` may change by about 20 %.
+        reference_model: What the KL is to: a name or folder of a model with the policy's architecture; ``None`` is the
+            model training starts from.
+        missing_eos_penalty: Charged to a text that the token budget cut.
+        scale_rewards: Divide scores by the standard deviation that those of the first rollout have (the mean is not
+            shifted). The scale stays, because the value head learns it.
+        clip_reward: Clip scores to plus or minus this.
+        recompute_log_probs: Score the rollout again with the training forward before updating. ``None``: only in half
+            precision, where cached decoding and the training forward differ visibly.
+        micro_batch_size: Transitions per forward and backward pass, for memory; gradients are accumulated.
+        tensorboard_log, policy_kwargs, verbose, seed, device, stats_window_size: As in Stable-Baselines3.
+
+    Attributes:
+        history: One record (name -> number) per iteration.
+        finished: The texts that the last rollout finished, with terminal infos: texts, rewards by name, finish reasons.
+        seconds: Time of the last iteration by part: rollout, reference, update.
+        reference: The model that the KL penalty is to.
+    """
+
+    grain: Literal["token"] = "token"
+    policy_class = CausalLMPolicy
+    policy_aliases = {"CausalLMPolicy": CausalLMPolicy}  # noqa: RUF012
+    not_options: ClassVar = ("tensorboard_log", "verbose", "stats_window_size", "use_sde")
+    rollout_buffer: EpisodeRolloutBuffer
+    policy: CausalLMPolicy
+
+    def __init__(
+        self,
+        policy: str | type[CausalLMPolicy],
+        env: GymEnv | str | None,
+        *,
+        gae_lambda: float,
+        vf_coef: float,
+        learning_rate: float | Schedule = 1e-4,
+        n_steps: int | None = None,
+        rollout_texts: int | None = None,
+        batch_size: int = 768,
+        gamma: float = 1.0,
+        ent_coef: float = 0.0,
+        max_grad_norm: float = 1.0,
+        kl_coef: float = 0.05,
+        kl_target: float | None = None,
+        kl_horizon: float = 10_000.0,
+        reference_model: str | None = None,
+        missing_eos_penalty: float = 0.0,
+        scale_rewards: bool = False,
+        clip_reward: float | None = None,
+        recompute_log_probs: bool | None = None,
+        micro_batch_size: int | None = None,
+        tensorboard_log: str | Path | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        # Plain floats, because a checkpoint holds such, and arithmetic in a numpy type would give other numbers.
+        self.kl_coef, self.kl_horizon = float(kl_coef), float(kl_horizon)
+        self.kl_target = None if kl_target is None else float(kl_target)
+        self.missing_eos_penalty, self.scale_rewards, self.clip_reward = missing_eos_penalty, scale_rewards, clip_reward
+        self.recompute_log_probs, self.reference_model = recompute_log_probs, reference_model
+        self.rollout_texts, self.batch_size, self.micro_batch_size = rollout_texts, batch_size, micro_batch_size
+        self._check_settings()
+        self._begin_records()
+        super().__init__(
+            policy,
+            env,  # type: ignore[arg-type]
+            learning_rate=learning_rate if callable(learning_rate) else LinearSchedule(learning_rate, 0.0, 1.0),
+            n_steps=n_steps,  # type: ignore[arg-type]  # known when there is an environment
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
+            use_sde=False,
+            sde_sample_freq=-1,
+            rollout_buffer_class=EpisodeRolloutBuffer,
+            stats_window_size=stats_window_size,
+            tensorboard_log=None if tensorboard_log is None else str(tensorboard_log),
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=False,
+        )
+        if _init_setup_model:
+            self._setup_model()
+
+    @classmethod
+    def create(
+        cls,
+        env: VecEnv,
+        model: str | Path | TextModel | None = None,
+        *,
+        seed: int | None = 0,
+        device: str = "auto",
+        **options: Any,
+    ) -> Self:
+        """Make an agent from its options and those of its policy, all by name.
+
+        Args:
+            env: Of :func:`make_vec_env`.
+            model: Start model; ``None`` is the one whose tokenizer the environment uses.
+            seed: Of everything that is drawn.
+            device: Where the model runs.
+            options: Arguments of the constructor, and of :class:`CausalLMPolicy`.
+        """
+        of_policy = options.keys() & inspect.signature(CausalLMPolicy).parameters.keys()
+        policy_kwargs = {"model": model, **options.pop("policy_kwargs", {})}
+        policy_kwargs |= {name: options.pop(name) for name in of_policy}
+        return cls(CausalLMPolicy, env, policy_kwargs=policy_kwargs, seed=seed, device=pick_device(device), **options)
+
+    def _begin_records(self) -> None:
+        """Set up what is measured, and what the first rollouts decide."""
+        self.history = []
+        self.finished, self.seconds = [], defaultdict(float)
+        self._metrics: dict[str, float] = {}
+        self._values_are_centered = False
+        self._score_spread: float | None = None
+        self._watch, self._largest_reward = Watch(), 0.0
+        self._scale_is_told = False
+        self._tokens_so_far = np.zeros(0, dtype=np.int64)
+
+    def _check_settings(self) -> None:
+        """Refuse numbers out of range before they cost a rollout.
+
+        Raises:
+            ValueError: One of them is.
+        """
+        for name, least, optional in (
+            ("kl_coef", 0.0, False),
+            ("kl_target", _ABOVE_0, True),
+            ("kl_horizon", _ABOVE_0, False),
+            ("missing_eos_penalty", 0.0, False),
+            ("clip_reward", _ABOVE_0, True),
+            ("batch_size", 1, False),
+            ("micro_batch_size", 1, True),
+            ("rollout_texts", 1, True),
+        ):
+            value = getattr(self, name)
+            if not (optional if value is None else least <= value < math.inf):
+                bound = "above 0" if 0 < least < 1 else f"of at least {least:g}"
+                raise ValueError(f"expected {name} {bound}, got {value}; choose another{' or leave it out' * optional}")
+        require_adaptable(self.kl_coef, self.kl_target)
+
+    def _setup_model(self) -> None:
+        if self.n_steps is None:
+            self.n_steps = self._response_budget()
+        if self.rollout_texts is not None and self.rollout_texts % self.n_envs:
+            raise ValueError(
+                f"expected rollout_texts to be a multiple of the {self.n_envs} environments, got {self.rollout_texts}; "
+                "each writes as many"
+            )
+        super()._setup_model()
+        self.policy.step_check.remove()  # clip_gradients, which every step passes, looks at the norm already
+        self._tokens_so_far = np.zeros(self.n_envs, dtype=np.int64)
+        self.reference = Reference(self.policy)
+        if self.reference_model is not None:
+            self.set_reference(load_language_model(self.reference_model, device=self.device))
+
+    def _response_budget(self) -> int:
+        """The environment's ``max_new_tokens``."""
+        try:
+            return int(self.env.get_attr("max_new_tokens")[0])  # type: ignore[union-attr]
+        except AttributeError:
+            raise ValueError(
+                "expected n_steps, or an environment with max_new_tokens, got neither; pass n_steps"
+            ) from None
+
+    def set_reference(self, model: TextModel) -> None:
+        """Let the KL penalty be to ``model`` from now on, instead of to the policy that training started from.
+
+        Raises:
+            ModelError: It has not the policy's architecture, or the policy trains adapters, whose reference is the
+                model without them.
+        """
+        self.reference.replace(model)
+
+    # ----------------------------------------------------------------- acting
+    @property
+    def text_model(self) -> TextModel:
+        """The language model that writes."""
+        return self.policy.model
+
+    def act(
+        self, observations: Mapping[str, np.ndarray], *, greedy: bool = False, generator: torch.Generator | None = None
+    ) -> IntArray:
+        """Choose the next token of every text.
+
+        Args:
+            observations: Batched, arrays (n, ...).
+            greedy: Take the most likely token.
+            generator: Source of randomness; by default torch's global one.
+
+        Returns:
+            Ids (n,).
+        """
+        self.policy.set_training_mode(False)
+        with torch.no_grad():
+            observed = obs_as_tensor(dict(observations), self.device)
+            distribution = self.policy.get_distribution(observed).distribution  # type: ignore[arg-type]
+            logits = cast("torch.distributions.Categorical", distribution).logits  # (n, V)
+            tokens = logits.argmax(-1) if greedy else sample_tokens(logits, generator).tokens
+        return tokens.cpu().numpy()
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Make whole iterations until so many tokens are written; arguments as in Stable-Baselines3."""
+        name = type(self).__name__ if tb_log_name is None else tb_log_name
+        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
+
+    # ----------------------------------------------------------------- rewards
+    def shape_rewards(self) -> None:
+        """Rewards <- scores - kl_coef * (log pi - log ref), then returns and advantages again."""
+        buffer = self.rollout_buffer
+        reference = self._score_rollout(self.reference.log_probs)
+        recompute = self.recompute_log_probs
+        if recompute or (recompute is None and self.policy.model.rounds_to_half):
+            own = self._score_rollout(self.policy.log_probs)
+            buffer.log_probs = own.astype(np.float32)
+        log_probs = buffer.log_probs.astype(np.float64)
+        kl = kl_estimates(log_probs, np.where(buffer.counted, reference, log_probs))
+        self.reference.check_start(kl.k1)
+        scores = self._scores(buffer.rewards.astype(np.float64))
+        buffer.rewards = (scores - self.kl_coef * kl.k1).astype(np.float32)
+        if self.finished and self.learns_values and not self._values_are_centered:
+            self._center_values(scores)
+        buffer.recompute_returns()
+        self._look_at_scale()
+        self._record_rollout(kl.k1, kl.k3)
+        if self.kl_target is not None and self.finished:
+            self.kl_coef = adapt_kl_coef(
+                self.kl_coef, self._metrics["kl"], self.kl_target, len(self.finished), self.kl_horizon
+            )
+
+    @property
+    def learns_values(self) -> bool:
+        """Whether the value head is trained, so that it starts at the mean score."""
+        return True
+
+    def _center_values(self, scores: FloatArray) -> None:
+        """Start the value head at the mean score of the first texts that are finished.
+
+        Texts that the end of the rollout cut have values for returns. At 0, far from the scores, these would praise or
+        blame them, and the first updates would follow that instead of the reward.
+        """
+        average = float(np.mean([scores[step, env] for step, env, _ in self.finished]))
+        self.policy.value_head.bias.data += average
+        self.rollout_buffer.shift_values(average)
+        self._values_are_centered = True
+
+    def _look_at_scale(self) -> None:
+        """Warn, once, of rewards whose value loss takes up the gradient: it is clipped as a whole."""
+        advantages = self.rollout_buffer.advantages[self.rollout_buffer.counted]
+        error = float(np.sqrt(np.mean(np.square(advantages, dtype=np.float64))))
+        if self.learns_values and error > _LARGE_ERROR and not self._scale_is_told:
+            self._scale_is_told = True
+            warnings.warn(
+                f"expected rewards of order 1, got some that are {error:.1e} off their predicted values: the value "
+                f"loss then fills the gradient, which is clipped at {self.max_grad_norm:g}, and the policy hardly "
+                "moves; divide the reward, or pass scale_rewards=True (textgym train --scale-rewards)",
+                stacklevel=2,
+            )
+
+    def _scores(self, rewards: FloatArray) -> FloatArray:
+        """Terminal scores (T, B), scaled and clipped, minus what a missing EOS costs."""
+        ends = [(step, env) for step, env, _ in self.finished]
+        if ends and self.scale_rewards and self._score_spread is None:
+            first = np.array([rewards[end] for end in ends])
+            # Scores that differ by less than a thousandth of their size are all the same score.
+            varied = float(first.std()) > 1e-3 * max(1e-3, float(np.abs(first).max()))
+            self._score_spread = float(first.std()) if varied else None
+        rewards = scale_rewards(rewards, self._score_spread, self.clip_reward)
+        for step, env, info in self.finished:
+            if info.get("finish_reason") == "length":
+                rewards[step, env] -= self.missing_eos_penalty
+        self._largest_reward = float(np.abs(rewards).max(initial=0.0))
+        return rewards
+
+    # ------------------------------------------------------------------ update
+    def loss(self, sample: EpisodeSamples, advantages: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss to be minimised, a mean over the tokens (N,) of ``sample``, and statistics, scalars.
+
+        Statistics are averaged over tokens and optimizer steps; of those called ``..._max`` the largest is taken.
+        """
+        raise NotImplementedError
+
+    def scaled_advantages(self, advantages: Tensor) -> Tensor:
+        """Advantages (N,) of one optimizer step, as :meth:`loss` gets them: centred, say."""
+        return advantages
+
+    @contextmanager
+    def updating(self) -> Iterator[list[dict[str, float]]]:
+        """Around :meth:`train`: modes, learning rate, times; yields the list that statistics of steps go to."""
+        self._is_updating = True
+        steps: list[dict[str, float]] = []
+        with self._timed("update"):
+            self.policy.set_training_mode(True)
+            self._update_learning_rate(self.policy.optimizer)
+            yield steps
+        self._record_update(steps)
+        self._snapshot, self._is_updating = None, False
+
+    def accumulate_gradients(self, members: list[Segment], at_once: int | None = None) -> dict[str, float]:
+        """Compute the gradients of :meth:`loss` over one minibatch, in micro-batches.
+
+        Args:
+            members: The minibatch.
+            at_once: Transitions per forward and backward pass; ``micro_batch_size`` counts if given; neither: all.
+
+        Returns:
+            Its statistics, means over the tokens, and ``"loss"``.
+
+        Raises:
+            FloatingPointError: The loss is not finite.
+        """
+        self.policy.optimizer.zero_grad(set_to_none=True)
+        at_once = self.micro_batch_size or at_once
+        chunks = list(split_segments(members, at_once)) if at_once else [members]
+        samples = [self.rollout_buffer.samples(chunk) for chunk in chunks]
+        advantages = self.scaled_advantages(torch.cat([sample.advantages for sample in samples]))
+        total: dict[str, float] = defaultdict(float)
+        for sample, part in zip(samples, advantages.split([len(sample.actions) for sample in samples]), strict=True):
+            share = len(part) / len(advantages)
+            loss, statistics = self.loss(sample, part)
+            (loss * share).backward()
+            for name, value in _numbers({"loss": loss, **statistics}).items():
+                total[name] = max(total[name], value) if name.endswith("_max") else total[name] + share * value
+        require_finite("loss", total["loss"], self._largest_reward)
+        return total
+
+    def step_optimizer(self, statistics: Mapping[str, float]) -> dict[str, float]:
+        """Clip the gradients and step along them.
+
+        Returns:
+            ``statistics``, and the norm of the gradients before.
+
+        Raises:
+            FloatingPointError: A gradient is not finite; the weights stay as they are.
+        """
+        norm = clip_gradients(self.policy.parameters(), self.max_grad_norm, self._largest_reward)
+        self.policy.optimizer.step()
+        return {**statistics, "grad_norm": norm}
+
+    # ----------------------------------------------------------------- records
+    def _record_rollout(self, k1: FloatArray, k3: FloatArray) -> None:
+        infos, counted = [info for _, _, info in self.finished], self.rollout_buffer.counted
+        numbers = token_numbers(self.rollout_buffer.episode_starts > 0, self._tokens_so_far)
+        self._tokens_so_far = numbers[-1]
+        # Per token times tokens per text: the rollout holds pieces of texts too, which a sum over texts would miscount.
+        length = mean([numbers[step, env] for step, env, _ in self.finished]) if infos else float(self.n_steps)
+        metrics = {
+            "kl": float(k1[counted].mean()) * length,
+            "kl_k3": float(k3[counted].mean()) * length,
+            "kl_coef": self.kl_coef,
+            "texts": float(len(infos)),
+        }
+        if infos:
+            metrics |= describe_texts(infos) | {"length": length}
+        if metrics["kl"] < -1.0 and metrics["texts"] >= 16:
+            warnings.warn(
+                f"the KL to the reference is negative ({metrics['kl']:.2f} nats per text): sampled and scored "
+                "distributions differ",
+                stacklevel=2,
+            )
+        self._metrics = metrics
+
+    def _record_update(self, steps: list[dict[str, float]]) -> None:
+        buffer, metrics = self.rollout_buffer, self._metrics
+        for name in steps[0] if steps else ():
+            values = [step[name] for step in steps]
+            metrics[name] = max(values) if name.endswith("_max") else mean(values)
+        if self.learns_values:
+            explained = explained_variance(buffer.values[buffer.counted], buffer.returns[buffer.counted])
+            metrics["explained_variance"] = float(explained)
+        metrics["learning_rate"] = self.policy.optimizer.param_groups[0]["lr"]
+        metrics["tokens_per_second"] = buffer.actions.size / max(1e-9, sum(self.seconds.values()))
+        metrics["timesteps"] = float(self.num_timesteps)
+        self.history.append(dict(metrics))
+        self._watch.look(metrics)
+        for name, value in metrics.items():
+            self.logger.record(f"textgym/{name}", value)
+
+
+def _numbers(statistics: Mapping[str, Tensor]) -> dict[str, float]:
+    """Scalars on the device as numbers, in one transfer."""
+    with torch.no_grad():
+        numbers = torch.stack([value.detach().float() for value in statistics.values()]).tolist()
+    return dict(zip(statistics, numbers, strict=True))

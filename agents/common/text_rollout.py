@@ -1,0 +1,153 @@
+"""How a language model writes a rollout: until so many steps are made, or so many texts are finished."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from textgym.agents.common.causal_lm_policy import Decision
+from textgym.agents.common.on_policy_state import ResumableOnPolicyAlgorithm
+from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, split_segments
+from textgym.types import BoolArray, FloatArray
+
+
+class Finished(NamedTuple):
+    """A text that a rollout finished: after which step, in which environment, and its last info."""
+
+    step: int
+    env: int
+    info: dict[str, Any]
+
+
+class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
+    """An on-policy algorithm whose rollouts end after a number of steps or of whole texts.
+
+    The loop is that of Stable-Baselines3. It remembers the state at its beginning, keeps the infos of finished texts,
+    and computes no value that nobody needs.
+
+    Attributes:
+        rollout_texts: Texts of a rollout, in all environments together; ``None``: it ends after ``n_steps`` steps.
+        batch_size, micro_batch_size: Transitions that are read at once, about; the second one counts if given.
+        finished: The texts that the last rollout finished.
+        seconds: Time of the last iteration by part: rollout, reference, update.
+    """
+
+    rollout_buffer: EpisodeRolloutBuffer
+    rollout_texts: int | None
+    batch_size: int
+    micro_batch_size: int | None
+    finished: list[Finished]
+    seconds: dict[str, float]
+
+    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
+        # Stable-Baselines3 counts the rollout just made, so that a rate that decays to 0 wastes the last iteration.
+        super()._update_current_progress_remaining(num_timesteps - self.rollout_buffer.actions.size, total_timesteps)
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """Collect a rollout, then shape its rewards; arguments as in Stable-Baselines3."""
+        self._remember_start()
+        self.finished, self.seconds = [], defaultdict(float)
+        with self._timed("rollout"):
+            going_on = self._roll_out(env, callback, n_rollout_steps)
+        if going_on:
+            self._is_updating = True  # from here on weights and coefficients change
+            with self._timed("reference"):
+                self.shape_rewards()
+        return going_on
+
+    def _roll_out(self, env: VecEnv, callback: BaseCallback, n_rollout_steps: int) -> bool:
+        """Fill the buffer; false if the callback stops training."""
+        buffer, n_steps = self.rollout_buffer, 0
+        self.policy.set_training_mode(False)
+        buffer.reset()
+        callback.on_rollout_start()
+        if self.rollout_texts is not None and not np.all(self._last_episode_starts):
+            self._begin_new_texts(env)
+        left = np.full(env.num_envs, (self.rollout_texts or 0) // env.num_envs)  # (B,) texts still to be written
+        counted: list[BoolArray] = []
+        while left.any() if self.rollout_texts is not None else n_steps < n_rollout_steps:
+            actions, values, log_probs = self._choose_actions()
+            new_obs, rewards, dones, infos = env.step(actions.cpu().numpy())
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            self._update_info_buffer(infos, dones)
+            counted.append(left > 0 if self.rollout_texts is not None else np.ones(env.num_envs, dtype=bool))
+            ended = np.flatnonzero(dones & counted[-1]).tolist()
+            self.finished += [Finished(n_steps, row, infos[row]) for row in ended]
+            left[ended] -= 1
+            self._add_values_of_truncated_texts(rewards, dones, infos)
+            buffer.add(self._last_obs, actions, rewards, self._last_episode_starts, values, log_probs)  # type: ignore[arg-type]
+            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+            n_steps += 1
+        buffer.end_rollout(np.stack(counted))
+        last_values = self._last_values(dones if self.rollout_texts is None else np.ones_like(dones))
+        if self.policy.critic is not None:
+            # A separate critic's pass over whole texts costs less than one per token, and nobody needs values before.
+            buffer.values = self._score_rollout(lambda batch, _: self.policy.critic_values(batch)).astype(np.float32)
+        buffer.compute_returns_and_advantage(last_values, dones)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _begin_new_texts(self, env: VecEnv) -> None:
+        self._last_obs = env.reset()  # type: ignore[assignment]
+        self._last_episode_starts = np.ones(env.num_envs, dtype=bool)
+        self._tokens_so_far = np.zeros(env.num_envs, dtype=np.int64)
+
+    @torch.no_grad()
+    def _choose_actions(self) -> Decision:
+        """Sample the next tokens; values of a separate critic come after the rollout."""
+        observed = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
+        return self.policy.act(observed, with_values=self.policy.critic is None)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def _last_values(self, dones: BoolArray) -> Tensor:
+        """Values (B, 1) after the last step. Those of texts that ended, of the next prompts, count for nothing."""
+        return self.policy.predict_values(obs_as_tensor(self._last_obs, self.device), dones)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def _add_values_of_truncated_texts(
+        self, rewards: FloatArray, dones: BoolArray, infos: list[dict[str, Any]]
+    ) -> None:
+        """A text that a time limit cut pays what it was still worth (DLR-RM/stable-baselines3 issue 633)."""
+        for row in np.flatnonzero(dones):
+            if infos[row].get("TimeLimit.truncated", False) and infos[row].get("terminal_observation") is not None:
+                observed, _ = self.policy.obs_to_tensor(infos[row]["terminal_observation"])
+                rewards[row] += self.gamma * self.policy.predict_values(observed)[0]  # type: ignore[arg-type]
+
+    def shape_rewards(self) -> None:
+        """Change the rewards of the rollout before the update, and compute returns and advantages again."""
+
+    @torch.no_grad()
+    def _score_rollout(self, score: Callable[..., Tensor]) -> FloatArray:
+        """Numbers (T, B) of the transitions, ``score(batch, actions)`` of passes over whole texts; 0 if not counted."""
+        buffer = self.rollout_buffer
+        numbers = np.zeros(buffer.actions.shape[:2], dtype=np.float64)
+        # Texts of similar length together: less padding.
+        segments = sorted(buffer.segments(), key=lambda s: len(s.prefix) + s.stop - s.start)
+        for members in split_segments(segments, self.micro_batch_size or self.batch_size):
+            batch, index = buffer.episode_batch(members)
+            actions = torch.from_numpy(buffer.actions.reshape(-1)[index]).to(self.device)
+            numbers.reshape(-1)[index] = score(batch, actions).flatten().cpu().numpy()
+        return numbers
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[part] += time.perf_counter() - start

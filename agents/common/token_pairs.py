@@ -1,0 +1,101 @@
+"""What supervised training imitates: prompts with responses, as ids."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from textgym.envs.prompts import prompt_of
+from textgym.errors import DataError
+from textgym.text.tokenizer import Tokenizer
+from textgym.types import Dataset, Prompt, Task
+
+_POOL = 64  # batches whose texts are sorted by length together, so that little padding is computed
+
+
+class TokenPair(NamedTuple):
+    """A prompt and the response to imitate, as ids; the response ends with EOS, or as the chat template ends it."""
+
+    prompt: list[int]
+    response: list[int]
+
+
+def encode_pairs(
+    task: Task,
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    limit: int | None = None,
+    context_length: int | None = None,
+    *,
+    max_prompt_tokens: int | None = None,
+) -> list[TokenPair]:
+    """Encode what supervised training imitates: demonstrations, or else references.
+
+    Args:
+        task: Formats the prompts.
+        dataset: The examples.
+        tokenizer: That of the model.
+        limit: How many examples are used; ``None`` for all.
+        context_length: Most tokens of prompt and response together. A prompt that leaves its response too little room
+            is cut further, at the end of its document. A response is never cut: one that does not fit even without the
+            document is left out, with a warning that counts them.
+        max_prompt_tokens: Budget of a prompt; ``None`` is the task's.
+
+    Raises:
+        DataError: If no example has either, or nothing fits.
+        ModelError: If the tokenizer has no token that ends a text.
+    """
+    tokenizer.require_eos()
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    examples = [dataset[i] for i in range(count)]
+    asked = [prompt_of(task, example) for example in examples]
+    budget = task.max_prompt_tokens if max_prompt_tokens is None else max_prompt_tokens
+    prompts = [prompt.ids for prompt in tokenizer.encode_prompts(asked, budget)]
+    pairs, too_long = [], 0
+    for example, prompt, ids in zip(examples, asked, prompts, strict=True):
+        for text in example.demonstrations or example.references:
+            response = [*tokenizer.encode_response(text), *tokenizer.response_end]
+            fitting = _fit_prompt(prompt, tokenizer, ids, (context_length or math.inf) - len(response))
+            too_long += fitting is None
+            if fitting is not None:
+                pairs.append(TokenPair(fitting, response))
+    if not pairs:
+        wanted, mend = "references to imitate", "name their column with reference_column"
+        if too_long:
+            wanted = f"references of at most {context_length} tokens with their prompts"
+            mend = "shorten them or the prompt template, or use a model with a longer context"
+        raise DataError(f"expected {wanted} in {dataset.name!r}, got none; {mend}")
+    if too_long:
+        warnings.warn(
+            f"left out {too_long} of {too_long + len(pairs)} references in {dataset.name!r}: with the shortest prompt "
+            f"they do not fit the context of {context_length} tokens",
+            stacklevel=2,
+        )
+    return pairs
+
+
+def _fit_prompt(prompt: Prompt, tokenizer: Tokenizer, ids: list[int], room: float) -> list[int] | None:
+    """Return the prompt in at most ``room`` tokens; ``None`` if what stands around the document is longer already."""
+    if len(ids) <= room:
+        return ids
+    if room < 1:
+        return None
+    try:
+        return tokenizer.encode_prompts([prompt], int(room))[0].ids
+    except ValueError:
+        return None
+
+
+def endless_batches(pairs: Sequence[TokenPair], size: int, rng: np.random.Generator) -> Iterator[list[TokenPair]]:
+    """Endless batches of texts of similar length, in random order."""
+    while True:
+        order = rng.permutation(len(pairs))
+        for pool in np.array_split(order, math.ceil(len(order) / (_POOL * size))):
+            by_length = sorted(pool, key=lambda i: len(pairs[i].prompt) + len(pairs[i].response))
+            batches = np.array_split(np.array(by_length), math.ceil(len(pool) / size))
+            for k in rng.permutation(len(batches)):
+                yield [pairs[i] for i in batches[k]]

@@ -1,0 +1,267 @@
+"""Agents that do not learn: what others are compared with, and people."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+
+from textgym.agents.common.token_writer import TokenWriter
+from textgym.agents.common.vec_env import attribute_of
+from textgym.envs.prompts import prompt_of
+from textgym.errors import CheckpointError
+from textgym.models.device import pick_device
+from textgym.models.loading import load_language_model
+from textgym.models.text_model import TextModel
+from textgym.security.consent import check_names, load_named, names_module
+from textgym.security.foreign import read_object
+from textgym.types import IntArray, Task
+
+Script = Callable[[Sequence[str]], Sequence[str]]
+_FILE = "agent.json"
+_SCRIPTS = ("first-sentence", "reference")
+_SENTENCE = re.compile(r".+?[.!?](?=\s|$)", re.DOTALL)
+
+
+class Random:
+    """Writes random tokens, all equally likely.
+
+    Args:
+        actions: Number of tokens.
+    """
+
+    grain: Literal["token"] = "token"
+
+    def __init__(self, actions: int) -> None:
+        self.actions = actions
+
+    @classmethod
+    def create(cls, env: Any, model: object = None, *, seed: int = 0, device: str = "auto", **options: Any) -> Self:
+        """Make the agent of a token-level environment; it has no options, and uses neither model nor device."""
+        space = getattr(env, "single_action_space", env.action_space)
+        return cls(int(space.n), **options)
+
+    def act(
+        self, observations: Mapping[str, np.ndarray], *, greedy: bool = False, generator: torch.Generator | None = None
+    ) -> IntArray:
+        """Draw a token for every text; ``greedy`` changes nothing, because none is likelier than another."""
+        rows = len(observations["input_ids"])
+        return torch.randint(self.actions, (rows,), generator=generator).numpy()
+
+    def save(self, folder: str | Path) -> None:
+        """Write the number of tokens."""
+        _write(folder, self, {"actions": self.actions})
+
+    @classmethod
+    def load(cls, folder: str | Path, **changes: Any) -> Self:
+        """Read what :meth:`save` wrote."""
+        return cls(**{**_read(folder, cls, {"actions": int}), **changes})
+
+
+class Greedy:
+    """Writes the most likely token of a language model, always.
+
+    Args:
+        model: The model.
+    """
+
+    grain: Literal["token"] = "token"
+
+    def __init__(self, model: TextModel) -> None:
+        self.model = model
+        self._writer = TokenWriter(model)
+
+    @classmethod
+    def create(
+        cls,
+        env: Any,
+        model: str | Path | TextModel | None = None,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        **options: Any,
+    ) -> Self:
+        """Make the agent of a model; ``None`` is the one whose tokenizer the environment uses. It has no options."""
+        name = model or attribute_of(env, "tokenizer").name
+        return cls(load_language_model(name, device=pick_device(device)), **options)
+
+    def act(
+        self, observations: Mapping[str, np.ndarray], *, greedy: bool = True, generator: torch.Generator | None = None
+    ) -> IntArray:
+        """Choose the next token of every text; nothing is drawn, whatever the arguments."""
+        return self._writer.act(observations, greedy=True)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model as a Hugging Face folder, ``folder/model``."""
+        _write(folder, self, {})
+        self.model.save_pretrained(Path(folder) / "model")
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "auto", **changes: Any) -> Self:
+        """Read what :meth:`save` wrote."""
+        _read(folder, cls, {})
+        return cls(load_language_model(Path(folder) / "model", device=pick_device(device)), **changes)
+
+
+class Scripted:
+    """Writes whole texts by a rule.
+
+    Args:
+        script: ``"first-sentence"`` of the document, the ``"reference"`` of its example, ``"module:function"``, or a
+            function from ``n`` prompts to ``n`` texts.
+        task: Knows the documents and references of prompts.
+
+    Raises:
+        ValueError: There is no such script, or a task is needed and there is none.
+    """
+
+    grain: Literal["episode"] = "episode"
+
+    def __init__(self, script: str | Script = "first-sentence", task: Task | None = None) -> None:
+        self.script, self._task = script, task
+        self._answers: dict[str, str] = {}
+        if isinstance(script, str) and script not in _SCRIPTS and not names_module(script):
+            raise ValueError(f"expected script {', '.join(_SCRIPTS)} or 'module:function', got {script!r}")
+        self._function = _function(script)
+
+    @classmethod
+    def create(cls, env: Any, model: object = None, *, seed: int = 0, device: str = "auto", **options: Any) -> Self:
+        """Make the agent of an episode-level environment; it uses neither model nor device."""
+        return cls(task=attribute_of(env, "task"), **options)
+
+    def act(
+        self, observations: Sequence[str], *, greedy: bool = False, generator: torch.Generator | None = None
+    ) -> list[str]:
+        """Answer ``n`` prompts; nothing is drawn.
+
+        Raises:
+            ValueError: The script gave another number of texts, or does not know a prompt.
+        """
+        prompts = list(observations)
+        texts = list(self._function(prompts)) if self._function is not None else list(map(self._look_up, prompts))
+        if len(texts) != len(prompts):
+            raise ValueError(
+                f"expected {len(prompts)} texts of the script, got {len(texts)}; return one for each prompt"
+            )
+        return texts
+
+    def _look_up(self, prompt: str) -> str:
+        """The built-in script's text for a prompt of the task."""
+        if not self._answers and self._task is not None:
+            dataset = self._task.dataset
+            for example in map(dataset.__getitem__, range(len(dataset))):
+                asked = prompt_of(self._task, example)
+                whole, body = "".join(asked[:3]), asked[1]
+                first = _SENTENCE.match(body.strip())
+                sentence = body.strip() if first is None else first[0]
+                reference = example.references[0] if example.references else ""
+                self._answers[whole] = sentence if self.script == "first-sentence" else reference
+        if prompt not in self._answers:
+            raise ValueError(
+                f"expected a prompt of the task that {self.script!r} is made with, got {prompt[:60]!r}; make the agent "
+                "with the environment that it acts in"
+            )
+        return self._answers[prompt]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the script's name.
+
+        Raises:
+            ValueError: It is a function, which has none.
+        """
+        if not isinstance(self.script, str):
+            raise ValueError("expected a script with a name, got a function; pass script='module:function'")
+        _write(folder, self, {"script": self.script})
+
+    @classmethod
+    def load(cls, folder: str | Path, **changes: Any) -> Self:
+        """Read what :meth:`save` wrote; pass ``task=`` for the built-in scripts.
+
+        Raises:
+            ConsentError: The file names a function, and the user has not.
+        """
+        settings = _read(folder, cls, {"script": str})
+        if "script" not in changes:
+            check_names(settings)
+        return cls(**{**settings, **changes})
+
+
+class Human:
+    """Whoever sits at the terminal: reads the prompt, and writes a line.
+
+    Args:
+        ask: Shows a text and returns what is written then.
+    """
+
+    grain: Literal["episode"] = "episode"
+
+    def __init__(self, ask: Callable[[str], str] = input) -> None:
+        self._ask = ask
+
+    @classmethod
+    def create(cls, env: Any, model: object = None, *, seed: int = 0, device: str = "auto", **options: Any) -> Self:
+        """Make the agent; it uses none of the arguments, and has no options."""
+        return cls(**options)
+
+    def act(
+        self, observations: Sequence[str], *, greedy: bool = False, generator: torch.Generator | None = None
+    ) -> list[str]:
+        """Ask for a text for each of ``n`` prompts; the end of the input is an empty one."""
+        return [self._answer(prompt) for prompt in observations]
+
+    def _answer(self, prompt: str) -> str:
+        try:
+            return self._ask(f"{prompt}\n> ")
+        except EOFError:
+            return ""
+
+    def save(self, folder: str | Path) -> None:
+        """Write that it was a person."""
+        _write(folder, self, {})
+
+    @classmethod
+    def load(cls, folder: str | Path, **changes: Any) -> Self:
+        """Read what :meth:`save` wrote."""
+        _read(folder, cls, {})
+        return cls(**changes)
+
+
+def _function(script: str | Script) -> Script | None:
+    """The function that a script is, or names; ``None`` for a built-in one."""
+    if not isinstance(script, str):
+        return script
+    if script in _SCRIPTS:
+        return None
+    function: Script = load_named(script, "script")
+    return function
+
+
+def _write(folder: str | Path, agent: object, settings: Mapping[str, Any]) -> None:
+    """Write an agent without weights: its class and settings."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    record = {"kind": f"textgym.{type(agent).__name__}", "settings": dict(settings)}
+    (Path(folder) / _FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _read(folder: str | Path, agent: type[Any], settings: Mapping[str, type[Any]]) -> dict[str, Any]:
+    """Return the settings that :func:`_write` wrote, each of the given type.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, or of another agent.
+    """
+    path = Path(folder) / _FILE
+    try:
+        record = read_object(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"expected an agent in {folder}, got none that can be read: {error}") from error
+    stored = record.get("settings")
+    if record.get("kind") != f"textgym.{agent.__name__}" or not isinstance(stored, dict):
+        raise CheckpointError(f"expected a textgym.{agent.__name__} in {path}, got {record.get('kind')!r}")
+    if stored.keys() != settings.keys() or any(type(stored[name]) is not kind for name, kind in settings.items()):
+        raise CheckpointError(f"expected settings {', '.join(settings) or 'none'} in {path}, got {stored!r:.80}")
+    return stored

@@ -1,0 +1,93 @@
+"""REINFORCE: every token of a text is made likelier by how much better than usual the text was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from stable_baselines3.common.type_aliases import GymEnv
+from torch import Tensor
+
+from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.on_policy import OnPolicyAgent
+from textgym.agents.common.rollout_buffer import EpisodeSamples
+from textgym.models.stored_values import Check
+
+Baseline = Literal["none", "mean", "learned"]
+_BASELINES = ("none", "mean", "learned")
+
+
+class REINFORCE(OnPolicyAgent):
+    """REINFORCE (Williams 1992, doi:10.1007/BF00992696) with a KL penalty in the reward, as in :class:`PPO`.
+
+    One optimizer step per rollout. A rollout holds whole texts only, because what follows a token is what it is praised
+    or blamed for: by default one text of every environment.
+
+    Args:
+        policy: :class:`CausalLMPolicy` or its name.
+        env: Token-level text environment (``make_vec_env``).
+        baseline: What a return is compared with: nothing (``"none"``), the ``"mean"`` over the tokens of the rollout,
+            or the value of the text so far, which is ``"learned"`` beside the policy.
+        rollout_texts: Texts per rollout, a multiple of the number of environments; ``None``: as many as these.
+        vf_coef: Weight of the value loss of the learned baseline.
+        options: Of :class:`~textgym.agents.common.on_policy.OnPolicyAgent`.
+
+    Raises:
+        ValueError: For another baseline.
+    """
+
+    kind = "textgym.REINFORCE"
+    settings: ClassVar[Mapping[str, Check]] = {
+        **{name: check for name, check in OnPolicyAgent.settings.items() if name != "gae_lambda"},
+        "baseline": lambda value: value in _BASELINES,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[CausalLMPolicy],
+        env: GymEnv | str | None,
+        *,
+        baseline: Baseline = "mean",
+        rollout_texts: int | None = None,
+        vf_coef: float = 0.1,
+        **options: Any,
+    ) -> None:
+        if baseline not in _BASELINES:
+            raise ValueError(f"expected baseline 'none', 'mean' or 'learned', got {baseline!r}; choose one of these")
+        self.baseline = baseline
+        # With lambda = 1 the advantage of a token is all that is paid from it on, minus its value.
+        super().__init__(policy, env, rollout_texts=rollout_texts, vf_coef=vf_coef, gae_lambda=1.0, **options)
+
+    def _setup_model(self) -> None:
+        if self.rollout_texts is None:
+            self.rollout_texts = self.n_envs
+        super()._setup_model()
+
+    @property
+    def learns_values(self) -> bool:
+        """Whether the baseline is learned."""
+        return self.baseline == "learned"
+
+    def train(self) -> None:
+        """One step along the policy gradient of the rollout."""
+        with self.updating() as steps:
+            self._n_updates += 1
+            statistics = self.accumulate_gradients(self.rollout_buffer.segments(), self.batch_size)
+            steps.append(self.step_optimizer(statistics))
+
+    def scaled_advantages(self, advantages: Tensor) -> Tensor:
+        """G_t - b of all tokens (N,). A value head that nobody trains is 0, so that these are returns at first."""
+        return advantages - advantages.mean() if self.baseline == "mean" else advantages
+
+    def loss(self, sample: EpisodeSamples, advantages: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Its gradient is minus the policy gradient E[grad log pi(a_t | s_t) (G_t - b)], a mean over tokens."""
+        values, log_probs, entropy = self.policy.evaluate_actions(sample.observations, sample.actions)
+        # Williams' theorem 1: the mean of grad log pi(a_t | s_t) (G_t - b) is the gradient of the expected return
+        policy_loss = -(log_probs * advantages).mean()
+        loss = policy_loss - self.ent_coef * entropy.mean()
+        statistics = {"policy_loss": policy_loss, "entropy": entropy.mean()}
+        if self.baseline == "learned":
+            # b(s_t) = V(s_t) is fitted to the returns by least squares
+            statistics["value_loss"] = ((values.flatten() - sample.returns) ** 2).mean()
+            loss = loss + self.vf_coef * statistics["value_loss"]
+        return loss, statistics

@@ -1,0 +1,131 @@
+"""Agents by name, and the options that their constructors give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pytest
+
+from textgym.agents.registry import AGENTS, Option, agent_options, argument_help, resolve_agent
+from textgym.errors import ConsentError
+from textgym.security.consent import names_from
+
+
+class Base:
+    """Does nothing.
+
+    Args:
+        warmth: How warm,
+            in degrees.
+        model: The model.
+    """
+
+    def __init__(self, warmth: float = 0.5, model: Any = None, table: Mapping[str, int] | None = None) -> None:
+        self.warmth = warmth
+
+
+class Writer:
+    """Writes.
+
+    Args:
+        env: Where.
+        rate, decay: Of learning.
+        kind: What it is.
+        limit: At most this many,
+            or all.
+        seed: Of everything.
+        log: Where logs go.
+
+    Attributes:
+        other: Not an argument.
+    """
+
+    grain = "episode"
+    policy_class = Base
+    not_options: ClassVar = ("log",)
+
+    def __init__(
+        self,
+        env: Any,
+        rate: float | Mapping[str, float] = 1e-3,
+        decay: float = 0.1,
+        *,
+        kind: Literal["a", "b"] = "a",
+        limit: int | None = None,
+        quick: bool = False,
+        seed: int = 0,
+        log: str | None = None,
+        _setup: bool = True,
+    ) -> None:
+        self.env = env
+
+    @classmethod
+    def create(cls, env: Any, model: Any = None, *, seed: int = 0, device: str = "auto", **options: Any) -> Writer:
+        return cls(env, **options)
+
+    def act(self, observations: Sequence[str], *, greedy: bool = False, generator: Any = None) -> list[str]:
+        return [""] * len(observations)
+
+    def save(self, folder: str | Path) -> None:
+        Path(folder).mkdir()
+
+    @classmethod
+    def load(cls, folder: str | Path, **changes: Any) -> Writer:
+        return cls(None, **changes)
+
+
+class Halfway:
+    def act(self) -> None: ...
+
+
+def test_options_are_the_plain_arguments_of_agent_and_policy_with_their_docstring() -> None:
+    assert agent_options(Writer) == [
+        Option("rate", float, 1e-3, "Of learning."),
+        Option("decay", float, 0.1, "Of learning."),
+        Option("kind", str, "a", "What it is.", ("a", "b")),
+        Option("limit", int, None, "At most this many, or all.", (), True),
+        Option("quick", bool, False, ""),
+        Option("warmth", float, 0.5, "How warm, in degrees."),
+    ]
+
+
+def test_argument_help_of_a_class_without_a_section() -> None:
+    assert argument_help(Halfway) == {}
+
+
+def test_an_agent_of_a_user_is_found_by_module_and_class() -> None:
+    assert resolve_agent(f"{__name__}:Writer") is Writer
+
+
+def test_unknown_agents_are_errors_that_say_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"got agent 'pppo'\. Did you mean 'ppo'"):
+        resolve_agent("pppo")
+    with pytest.raises(TypeError, match=r"got a class without save, load, create; see textgym\.types\.Agent"):
+        resolve_agent(f"{__name__}:Halfway")
+    with pytest.raises(TypeError, match="got a function"):
+        resolve_agent(f"{__name__}:test_argument_help_of_a_class_without_a_section")
+
+
+def test_a_class_named_in_a_file_needs_consent(tmp_path: Path) -> None:
+    name = f"{__name__}:Writer"
+    with pytest.raises(ConsentError, match="agent"):
+        resolve_agent(name, from_file=True)
+    with names_from(tmp_path, "textgym train"), pytest.raises(ConsentError, match=f"textgym train --agent {name}"):
+        resolve_agent(name, from_file=True)
+    with names_from(tmp_path, "textgym train", [name]):
+        assert resolve_agent(name, from_file=True) is Writer
+
+
+def test_names_of_the_table_need_no_consent(tmp_path: Path) -> None:
+    with names_from(tmp_path, "textgym train"):
+        assert resolve_agent("ppo", from_file=True).__name__ == "PPO"
+
+
+def test_every_option_of_every_agent_has_a_default_that_fits_and_a_help_text() -> None:
+    for name in AGENTS:
+        for option in agent_options(resolve_agent(name)):
+            assert option.help, f"{name}: {option.name}"
+            assert option.default is None or isinstance(option.default, (option.type, int)), f"{name}: {option.name}"
+            assert option.default is not None or option.optional, f"{name}: {option.name}"

@@ -1,0 +1,141 @@
+"""Language models read from folders and the Hub, or made from modules: the one place that chooses their family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from textgym.errors import CheckpointError, ModelError, TextGymError
+from textgym.hub import base_of_adapter, is_adapter, resolve_folder
+from textgym.models.adapters import attach_adapter, rebuild_adapter
+from textgym.models.causal_lm import CausalLM
+from textgym.models.pretrained import read_pretrained
+from textgym.models.probing.probe import attempt
+from textgym.models.proportions import check_folder, proportionate
+from textgym.models.text_model import Precision, TextModel
+from textgym.models.trainable import HALVES
+from textgym.security.foreign import read_json
+
+
+def load_language_model(
+    model: str | Path | nn.Module,
+    *,
+    precision: Precision = "fp32",
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device | None = None,
+) -> TextModel:
+    """Load a language model by name (``"tiny"``), folder or Hub id; a module is wrapped as it is.
+
+    Only safetensors weights are read: pickled checkpoints can execute code.
+
+    Args:
+        model: What to load. A folder may hold a PEFT adapter, which is put on the base model that it names and goes on
+            training; a module may be one of PEFT's.
+        precision: See :class:`~textgym.models.text_model.TextModel`.
+        dtype: Type the weights are held in.
+        device: Where to put it; by default what is read goes to the CPU, and a module stays where it is.
+
+    Raises:
+        CheckpointError: There is no such model, or its weights are missing, damaged or pickled.
+        MissingExtraError: It is an adapter, and PEFT is not installed.
+        ModelError: It is no causal LM of a kind that works here.
+    """
+    if isinstance(model, TextModel):
+        return model if device is None else model.to(device)
+    wrapper: Any = None
+    lost = None
+    if isinstance(model, PreTrainedModel):
+        network, source = model, _folder_with_tokenizer(model.name_or_path)
+    elif isinstance(model, nn.Module):
+        wrapper, network = model, _base_of_wrapper(model)
+        source = _folder_with_tokenizer(network.name_or_path)
+    else:
+        folder, source = resolve_folder(str(model)), str(model)
+        check_folder(folder)
+        base = base_of_adapter(folder) if is_adapter(folder) else folder
+        network, lost = _read_network(base, dtype), _lost_dtype(base, dtype)
+        wrapper = attach_adapter(network, folder) if base is not folder else None
+    loaded = CausalLM(network, source, precision)
+    if not isinstance(model, nn.Module):
+        loaded.weights_from = str(model)
+    if device is not None:
+        loaded.to(device)
+    loaded.stored_dtype = loaded.stored_dtype or lost
+    if wrapper is not None:
+        loaded.adopt_adapter(wrapper)
+    if source is not None:
+        loaded.restrict_vocabulary(loaded.tokenizer.vocab_size)
+    return loaded
+
+
+def rebuild_language_model(folder: Path, dtype: torch.dtype, precision: Precision) -> TextModel:
+    """Make the model of a checkpoint, with fresh weights, from the configuration in ``folder/model``.
+
+    Args:
+        folder: The checkpoint; its adapter, if it has one, is described in ``folder/adapter``.
+        dtype: Type of the weights, which is not always the one that their configuration names.
+        precision: See :class:`~textgym.models.text_model.TextModel`.
+
+    Raises:
+        CheckpointError: Transformers does not know the architecture.
+    """
+    try:
+        with proportionate(folder / "model", folder):
+            config = AutoConfig.from_pretrained(folder / "model", trust_remote_code=False)
+            with torch.device("meta"):  # first without memory, which is counted before it is taken
+                AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        network = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    except TextGymError:
+        raise
+    except ValueError as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"expected a causal LM that transformers knows in {folder / 'model'}, got another one ({reason}); "
+            "code from a checkpoint is not run: register the classes of the model before loading"
+        ) from error
+    has_tokenizer = (folder / "model" / "tokenizer.json").is_file()
+    wrapper = rebuild_adapter(network, folder / "adapter") if is_adapter(folder / "adapter") else None
+    model = CausalLM(network, str(folder / "model") if has_tokenizer else None, precision)
+    if wrapper is not None:
+        model.adopt_adapter(wrapper)
+    return model
+
+
+def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    config = attempt(read_json, folder / "config.json")  # damage is told by who reads it next
+    if isinstance(config, dict) and config.get("is_encoder_decoder") is True:
+        # Transformers would read its decoder alone, if that is stored as one.
+        raise ModelError(
+            f"expected a causal LM in {folder}, got an encoder-decoder ({config.get('model_type')}), which reads its "
+            "prompt from both sides; load a *ForCausalLM"
+        )
+    network: PreTrainedModel = read_pretrained(AutoModelForCausalLM, "a causal LM", folder, dtype)
+    return network
+
+
+def _base_of_wrapper(module: nn.Module) -> PreTrainedModel:
+    """Return the Hugging Face model in one of PEFT's wrappers."""
+    base = getattr(module, "get_base_model", lambda: None)()
+    if not isinstance(base, PreTrainedModel):
+        raise ModelError(
+            f"expected a Hugging Face causal LM, or PEFT's wrapper around one, got {type(module).__name__}; "
+            "load it with AutoModelForCausalLM"
+        )
+    return base
+
+
+def _lost_dtype(folder: Path, dtype: torch.dtype) -> torch.dtype | None:
+    """The half precision that a folder's configuration names, if weights are held in another type."""
+    with proportionate(folder):
+        named = AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
+    return named if named in HALVES and named != dtype else None
+
+
+def _folder_with_tokenizer(name: str | None) -> str | None:
+    """``name`` if it is a folder that a tokenizer can be read from."""
+    files = ("tokenizer.json", "tokenizer_config.json")
+    return name if name and any((Path(name) / file).is_file() for file in files) else None

@@ -1,0 +1,212 @@
+"""What policies, decoding, supervised training and scoring know of a language model, whatever its family."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from textgym.errors import ModelError
+from textgym.files.disk import naming_full_disk
+from textgym.models.activations import fuse_activations
+from textgym.models.batch import EpisodeBatch
+from textgym.models.decoding.cache import DecodingCache, RecomputingCache
+from textgym.models.pretrained import quiet, require_finite_weights
+from textgym.models.probing.head import rows_of
+from textgym.models.probing.noise import switch_off_dropout
+from textgym.models.trainable import HALVES, TrainableNetwork
+from textgym.text.tokenizer import Tokenizer
+
+Precision = Literal["fp32", "bf16"]
+
+
+class TextModel(TrainableNetwork, ABC):
+    """A language model: states that actions follow from, logits of states, and a cache to decode with.
+
+    A new family of models is a subclass with :meth:`hidden` and :meth:`logits`. Everything else has a default that
+    works: :meth:`new_cache` reads the whole text again at every token, :attr:`context_length` has no end. (It is a base
+    class rather than a ``typing.Protocol`` because a model is a torch module, whose weights are trained, copied and
+    saved.)
+
+    Dropout is off whatever mode the module is in: a sampled token must be scored by the distribution it was drawn from.
+
+    Args:
+        network: A Hugging Face model with an output head.
+        source: Where it came from (name, folder or Hub id); its tokenizer is read from there.
+        precision: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast. Logits are fp32 in both.
+
+    Attributes:
+        vocab_size: Ids that have a logit.
+        fill_id: An id that rows can be padded with.
+        can_be_recorded: Whether a step of decoding may be recorded as a CUDA graph; not once a try failed.
+
+    Raises:
+        ModelError: If weights are not finite, or there is no output head.
+        ValueError: For another precision.
+    """
+
+    def __init__(self, network: PreTrainedModel, source: str | None = None, precision: Precision = "fp32") -> None:
+        super().__init__(network, source)
+        self.weights_from = f"the module {type(network).__name__}"  # its source may be that of its tokenizer
+        if precision not in get_args(Precision):
+            raise ValueError(f"expected precision 'fp32' or 'bf16', got {precision!r}; use one of these")
+        self.precision = precision
+        self._tokenizer = Tokenizer.load(source) if source is not None else None
+        self._recomputes = False
+        self.can_be_recorded = True
+        head = network.get_output_embeddings()
+        if head is None:
+            raise ModelError(
+                f"expected a causal LM with an output head, got {type(network).__name__}; load a *ForCausalLM"
+            )
+        self.vocab_size = int(head.weight.shape[0])
+        # Padding must be an id other than the model's own pad id: some models warn about pads without a mask.
+        self.fill_id = 1 if getattr(self.config, "pad_token_id", None) == 0 else 0
+        self._dropout = switch_off_dropout(network)
+        fuse_activations(network)
+        if precision == "bf16" and any(parameter.dtype == torch.float16 for parameter in network.parameters()):
+            network.float()  # fp16 under an autocast to bf16 does not compute
+            self.stored_dtype = torch.float16
+        require_finite_weights(network, type(network).__name__ if source is None else repr(source))
+
+    # -------------------------------------------------------------- the family
+    @abstractmethod
+    def hidden(self, batch: EpisodeBatch) -> Tensor:
+        """States (N, H), fp32, that the actions of a batch follow from, with gradients.
+
+        The state at position p of a text is that after tokens 0 to p. Families that do not write prompts know it from
+        the last token of the prompt on only (``positions >= prompt_lengths - 1``), and raise ``ModelError`` before.
+        """
+
+    @abstractmethod
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits over the first :attr:`vocab_size` ids, (..., V), at least fp32 (hidden: (..., H))."""
+
+    def new_cache(self, rows: int, width: int) -> DecodingCache:
+        """What texts in ``rows`` rows, of up to ``width`` tokens each, are decoded with."""
+        return RecomputingCache(self.hidden, rows, width, self.fill_id, self.device)
+
+    def caches(self, tokens: int) -> bool:
+        """Whether a text of up to ``tokens`` tokens is continued from what :meth:`new_cache` keeps of it."""
+        return False
+
+    @property
+    def context_length(self) -> int | None:
+        """Most tokens of one text, prompt and response together; ``None`` where positions have no end."""
+        return None
+
+    def prepare(self, tokens: int) -> None:
+        """Find out what has to be known to read texts of up to ``tokens`` tokens."""
+
+    def compile_trunk(self) -> None:
+        """Let ``torch.compile`` fuse the passes over whole texts.
+
+        Raises:
+            ModelError: The family has no such passes.
+        """
+        raise ModelError(f"expected a model whose passes can be compiled, got {type(self).__name__}; leave compile out")
+
+    # ------------------------------------------------------- what families share
+    @property
+    def config(self) -> Any:
+        """The Hugging Face configuration of the text model."""
+        return self.network.config.get_text_config(decoder=True)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that belongs to the model (read from :attr:`source`)."""
+        if self._tokenizer is None:
+            raise ModelError("expected a model with a tokenizer, got a bare module; load it by name, folder or Hub id")
+        return self._tokenizer
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states."""
+        return int(self.network.get_output_embeddings().weight.shape[1])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = next(self.network.parameters()).device
+        return device
+
+    @property
+    def rounds_to_half(self) -> bool:
+        """Whether it is computed in half precision: by autocast, or because weights are held so."""
+        return self.precision == "bf16" or any(parameter.dtype in HALVES for parameter in self.network.parameters())
+
+    def require_context(self, tokens: int, what: str = "prompt and response") -> None:
+        """Check that ``tokens`` tokens fit, and prepare for them.
+
+        Raises:
+            ModelError: If the context of the model is shorter.
+        """
+        self.prepare(tokens)
+        if self.context_length is not None and tokens > self.context_length:
+            raise ModelError(
+                f"expected a model with a context of at least {tokens} tokens for {what}, got {self.context_length}; "
+                "lower max_prompt_tokens or max_new_tokens"
+            )
+
+    def restrict_vocabulary(self, size: int) -> None:
+        """Drop the logits of padding rows: keep the first ``size`` ids (the tokenizer's length)."""
+        kind, rows = min(rows_of(self.network).items(), key=lambda item: item[1])
+        if size > rows:
+            raise ModelError(
+                f"expected a model with at least {size} {kind} rows, got {rows}; give it a row for every id of its "
+                f"tokenizer with network.resize_token_embeddings({size}) and train those, or use the tokenizer that it "
+                "was trained with"
+            )
+        self.vocab_size = size
+
+    def recompute_activations(self) -> None:
+        """Keep one activation per layer and compute the others again in the backward pass, for memory."""
+        name = "activation_checkpointing_enable"  # what newer releases of transformers call it
+        getattr(self.network, name, self.network.gradient_checkpointing_enable)()
+        self._recomputes = True
+
+    def constant_buffers(self) -> list[Tensor]:
+        """Buffers into which the network does not write when it computes."""
+        return list(self.network.buffers())
+
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Run the block in the model's precision."""
+        if self.precision == "fp32":
+            yield
+            return
+        with torch.autocast(self.device.type, torch.bfloat16):
+            yield
+
+    @contextlib.contextmanager
+    def original_config(self) -> Iterator[None]:
+        """Run the block with the dropout in the configuration that it came with, for saving."""
+        for config, name, value in self._dropout:
+            setattr(config, name, value)
+        try:
+            yield
+        finally:
+            for config, name, _ in self._dropout:
+                setattr(config, name, 0.0)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a Hugging Face folder (safetensors, configs, tokenizer); LoRA adapters are merged in a copy.
+
+        Raises:
+            DiskFullError: There is no room for it.
+        """
+        folder = Path(folder)
+        with naming_full_disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with quiet(), self.original_config():
+                network = copy.deepcopy(self.adapter).merge_and_unload() if self.adapter is not None else self.network
+                network.save_pretrained(folder)
+            if self._tokenizer is not None:
+                self._tokenizer.save(folder)
