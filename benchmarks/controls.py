@@ -23,7 +23,7 @@ import numpy as np
 
 from textgym.build_assets import TEMPERATURE
 from textgym.envs.choice import EnvChoice
-from textgym.evaluation.evaluate import evaluate, make_evaluation_set
+from textgym.evaluation.core import evaluate, make_evaluation_set
 from textgym.evaluation.loading import load_model
 from textgym.metrics import mean_interval
 from textgym.rlhf.demo import DemoSettings, run_demo, train_settings
@@ -68,7 +68,7 @@ def gold_at(temperature: float, model: str, settings: DemoSettings) -> dict[str,
     eval_set = make_evaluation_set(
         EnvChoice().make("test"), None, settings.eval_prompts, settings.seed, temperature=temperature
     )
-    measures = evaluate(eval_set, load_model(model, settings.device), f"temperature {temperature:g}").measures
+    measures = evaluate(load_model(model, settings.device), eval_set, title=f"temperature {temperature:g}").measures
     return measures.intervals()["gold"]._asdict()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from textgym import console
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
-from textgym.evaluation.evaluate import Evaluation
+from textgym.evaluation.core import Evaluation
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import Measures, score_responses
 from textgym.feedback import write_records

@@ -19,7 +19,7 @@ import numpy as np
 from textgym.checks import SEEDS, check_settings
 from textgym.envs.choice import EnvChoice
 from textgym.errors import DataError, NoCheckpointError
-from textgym.evaluation.evaluate import Evaluation, EvaluationSet
+from textgym.evaluation.core import Evaluation, EvaluationSet
 from textgym.evaluation.loading import load_model
 from textgym.evaluation.measures import Measures, score_responses
 from textgym.feedback import FeedbackStore, Habits, Panel, SimulatedPerson, reward_scorer, simulated_people, win_rates

@@ -10,7 +10,7 @@ from textgym import console
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice, describe_data
 from textgym.errors import TextGymError
-from textgym.evaluation.evaluate import Evaluation, EvaluationSet, evaluate, make_evaluation_set
+from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, make_evaluation_set
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.files.paths import user_path
@@ -72,8 +72,8 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     for network in filter(None, (model, reference)):
         require_context(network, eval_set.task)
     run = RunFolder.create(settings.out, "evaluate", asdict(located(settings)))
-    before = evaluate(eval_set, reference, "before", reference) if reference else None
-    only = evaluate(eval_set, model, "after" if reference else "sampling", reference or model)
+    before = evaluate(reference, eval_set, reference=reference, title="before") if reference else None
+    only = evaluate(model, eval_set, reference=reference or model, title="after" if reference else "sampling")
     first, second = (before, only) if before else (only, None)
     for side, evaluation in (("before", first), ("after", second)):
         if evaluation:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from textgym import console
-from textgym.evaluation.evaluate import Evaluation, EvaluationSet
+from textgym.evaluation.core import Evaluation, EvaluationSet
 from textgym.evaluation.measures import Measures, compare
 from textgym.training.run_folder import RunFolder, intervals_as_json
 

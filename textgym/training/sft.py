@@ -16,7 +16,7 @@ from textgym.agents.sft import SFT, TokenPair, encode_pairs, response_loss
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice, describe_data, with_budgets
 from textgym.errors import CheckpointError, DataError
-from textgym.evaluation.evaluate import Evaluation, EvaluationSet, evaluate, make_evaluation_set
+from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, make_evaluation_set
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.models.text_model import TextModel
@@ -200,7 +200,8 @@ def _finish(tuning: _Tuning) -> None:
         begun = time.perf_counter()
         _train(tuning)
         seconds = {"before": before.seconds, "training": time.perf_counter() - begun}
-        after = evaluate(eval_set, model, "after", load_model(tuning.settings.model, tuning.settings.device))
+        start_model = load_model(tuning.settings.model, tuning.settings.device)
+        after = evaluate(model, eval_set, reference=start_model, title="after")
         write_texts(run, "after", eval_set, after)
         seconds |= {"after": after.seconds, "total": time.perf_counter() - start}
         losses = {"before": loss_before, "after": _mean_loss(model, tuning.held_out_pairs)}
@@ -216,7 +217,8 @@ def _measure_before(tuning: _Tuning) -> tuple[Evaluation, float | None]:
     model = (
         tuning.model if not tuning.training.num_timesteps else load_model(tuning.settings.model, tuning.settings.device)
     )
-    before, loss = evaluate(tuning.eval_set, model, "before", model), _mean_loss(model, tuning.held_out_pairs)
+    before = evaluate(model, tuning.eval_set, reference=model, title="before")
+    loss = _mean_loss(model, tuning.held_out_pairs)
     write_texts(run, "before", tuning.eval_set, before)
     run.write_summary({**run.summary(), **summarise(before, None), "loss": {"before": loss}})
     return before, loss

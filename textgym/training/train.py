@@ -16,7 +16,7 @@ from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.ppo import PPO
 from textgym.envs.choice import describe_data, token_level_id
 from textgym.errors import CheckpointError, NoCheckpointError
-from textgym.evaluation.evaluate import Evaluation, EvaluationSet, evaluate, make_evaluation_set
+from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, make_evaluation_set
 from textgym.evaluation.loading import load_model
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.reward_guard import guarded
@@ -261,7 +261,7 @@ def complete(training: Training) -> tuple[Evaluation, Evaluation]:
     start = time.perf_counter()
     before = measure_before(training)
     learn(training)
-    after = evaluate(training.eval_set, training.agent.policy.model, "after", _load_reference(training))
+    after = evaluate(training.agent, training.eval_set, reference=_load_reference(training), title="after")
     write_texts(training.run, "after", training.eval_set, after)
     _write_results(training, before, after, time.perf_counter() - start)
     return before, after
@@ -286,7 +286,7 @@ def measure_before(training: Training) -> Evaluation:
         start = training.agent.policy.model
     is_start = training.settings.reference_model in (None, training.settings.model)
     reference = start if is_start else _load_reference(training)
-    before = evaluate(training.eval_set, start, "before", reference)
+    before = evaluate(start, training.eval_set, reference=reference, title="before")
     write_texts(training.run, "before", training.eval_set, before)
     summary = training.run.summary()
     seconds = {**summary.get("seconds", {}), "before": before.seconds}
