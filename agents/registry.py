@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from stable_baselines3.common.vec_env import VecEnv
+
 from textgym.errors import did_you_mean
 from textgym.security.consent import check_names, load_attribute, load_named, names_module
 
@@ -110,7 +112,8 @@ def _constructors(agent: type[Any]) -> Iterator[type[Any]]:
 
 def _options(source: Callable[..., Any]) -> Iterator[Option]:
     """Yield the arguments of a constructor or function that a text can give."""
-    hints = get_type_hints(source.__init__ if inspect.isclass(source) else source)
+    function = source.__init__ if inspect.isclass(source) else source
+    hints = get_type_hints(function, localns={"VecEnv": VecEnv})  # which Stable-Baselines3's GymEnv has by name only
     helps = argument_help(source)
     for name, parameter in inspect.signature(source).parameters.items():
         form = _form(hints.get(name, NoneType))

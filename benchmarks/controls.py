@@ -26,7 +26,7 @@ from textgym.envs.choice import EnvChoice
 from textgym.evaluation.core import evaluate, make_evaluation_set
 from textgym.evaluation.loading import load_model
 from textgym.metrics import mean_interval
-from textgym.rlhf.demo import DemoSettings, run_demo, train_settings
+from textgym.rlhf.demo import DemoSettings, run_demo, training_of
 from textgym.tasks import Summarization
 from textgym.training.run_folder import RunFolder
 from textgym.training.sft import SftSettings, run_sft
@@ -93,7 +93,7 @@ def shuffled_control(demo: RunFolder) -> dict[str, Any]:
 
 def constant_control(demo: RunFolder, settings: DemoSettings, out: Path) -> dict[str, Any]:
     """Gold before and after the same run with a constant reward."""
-    same = train_settings(demo, settings, EnvChoice())
+    same = training_of(demo, settings, EnvChoice())
     run = run_train(replace(same, reward="benchmarks.controls:constant", out=str(out / "constant")))
     summary = run.summary()
     before, after = summary["before"]["gold"], summary["after"]["gold"]

@@ -40,6 +40,7 @@ from textgym.training.run_folder import RunFolder, RunFolderError
 from textgym.training.sft import SftSettings, run_sft_resume
 from textgym.training.stored_settings import settings_from_json
 from textgym.training.train import TrainSettings, resume, run_resume
+from textgym.training.train_settings import train_settings
 
 NONSENSE = (
     "{}",
@@ -97,7 +98,7 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def run(lm: str, data: str, tmp_path: Path) -> RunFolder:
     """A training run with a checkpoint that passes its checksum and holds nothing."""
-    settings = TrainSettings(
+    settings = train_settings(
         EnvChoice("TextSumm-v0", data, "doc", "sum"), model=lm, reward="rouge", n_envs=2, n_steps=4, eval_prompts=2
     )
     run = RunFolder.create(tmp_path / "run", "train", asdict(settings))

@@ -19,6 +19,7 @@ from textgym.training import train as pipeline
 from textgym.training.callbacks import RunCallback
 from textgym.training.run_folder import RunFolder
 from textgym.training.train import TrainSettings, run_resume, run_train
+from textgym.training.train_settings import train_settings
 
 ITERATION = 6 * 8  # tokens
 
@@ -26,7 +27,7 @@ ITERATION = 6 * 8  # tokens
 @pytest.fixture(scope="module")
 def settings(lm: str) -> TrainSettings:
     """Four iterations of two epochs, and no checkpoint before the end; samples after each."""
-    return TrainSettings(
+    return train_settings(
         EnvChoice(),
         model=lm,
         reward="rouge",
@@ -153,7 +154,7 @@ def test_an_error_in_an_update_loses_no_iteration(
 def test_nor_does_one_with_other_weights(
     policy: dict[str, Any], settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = replace(settings, **policy)
+    settings = settings.with_options(**policy)
     whole = run_train(replace(settings, out="whole"))
     with monkeypatch.context() as patch:
         fail_in(patch, PPO, "accumulate_gradients", in_update(3))

@@ -27,6 +27,7 @@ from textgym.training import train as pipeline
 from textgym.training.interrupts import RunInterrupted
 from textgym.training.run_folder import RunFolder, RunFolderError
 from textgym.training.train import TrainSettings, run_resume, run_train
+from textgym.training.train_settings import train_settings
 
 MEASURES = {"reward", "gold", "rouge1", "rouge2", "rougeL", "kl", "length", "eos"}
 
@@ -53,7 +54,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, iterations: int) -> None:
 
 @pytest.fixture
 def settings(lm: str) -> TrainSettings:
-    return TrainSettings(
+    return train_settings(
         EnvChoice(),
         model=lm,
         reward="rouge",
@@ -205,7 +206,7 @@ def test_same_seed_same_run_and_another_differs(settings: TrainSettings) -> None
 
 
 def test_lora_and_a_separate_critic(settings: TrainSettings) -> None:
-    run = run_train(replace(settings, steps=96, critic="separate", lora_rank=2, temperature=0.7))
+    run = run_train(replace(settings, steps=96).with_options(critic="separate", lora_rank=2, temperature=0.7))
     assert run.summary()["before"]["kl"]["mean"] == 0
     assert (run.model / "model.safetensors").is_file()
 
@@ -246,8 +247,16 @@ def test_a_run_is_gone_on_with_from_another_folder(
 
 
 def test_numpy_numbers_and_paths(settings: TrainSettings) -> None:
-    changes = {"steps": np.int64(48), "n_envs": np.int64(6), "n_steps": np.int64(8), "seed": np.int64(0)}
-    run = run_train(replace(settings, **changes, model=Path(settings.model), out=Path("run")))  # type: ignore[arg-type]
+    changes = {"steps": np.int64(48), "n_envs": np.int64(6), "seed": np.int64(0)}
+    run = run_train(
+        replace(
+            settings,
+            **changes,
+            model=Path(settings.model),
+            out=Path("run"),
+            options={**settings.options, "n_steps": np.int64(8)},
+        )
+    )  # type: ignore[arg-type]
     assert run.config()["settings"]["steps"] == 48
     assert len(list(run.checkpoints.glob("step-*"))) == 1
 

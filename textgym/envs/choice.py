@@ -15,7 +15,7 @@ from textgym.errors import TextGymError, did_you_mean
 from textgym.files.paths import absolute_if_exists
 from textgym.registration import registered_ids
 from textgym.security.consent import import_named_module, names_module
-from textgym.types import Split, Task
+from textgym.types import Grain, Split, Task
 
 
 class UnknownEnvError(TextGymError, ValueError):
@@ -91,6 +91,18 @@ def token_level_id(env_id: str) -> str:
             f"use {name.replace('Episode-v', '-v')!r}"
         )
     return name
+
+
+def id_of_grain(env_id: str, grain: Grain) -> str:
+    """Return the id of the environment of a grain that has the same task as another one.
+
+    Raises:
+        UnknownEnvError: There is none.
+    """
+    name = check_env_id(env_id)
+    if is_episode_level(name) == (grain == "episode"):
+        return name
+    return check_env_id(name.replace("Episode-v", "-v") if grain == "token" else name.replace("-v", "Episode-v"))
 
 
 def is_episode_level(env_id: str) -> bool:

@@ -20,7 +20,8 @@ from textgym.training.reward import RECORDS, RewardSettings, fit_reward, simulat
 from textgym.training.reward_report import report_as_json, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
 from textgym.training.stored_settings import stable_name
-from textgym.training.train import Training, TrainSettings, begin, finish
+from textgym.training.train import Training, begin, finish
+from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Task
 
 
@@ -81,7 +82,7 @@ def _run(settings: DemoSettings) -> RunFolder:
         console.heading("1. A reward model from noisy preferences")
         _fit(run, settings, choice, task, model)
         console.heading("2. PPO from the shipped language model")
-        training = begin(train_settings(run, settings, choice), run)
+        training = begin(training_of(run, settings, choice), run)
         before, after = finish(training)
         _report(training, before, after, time.perf_counter() - start)
     return run
@@ -105,19 +106,19 @@ def _fit(run: RunFolder, settings: DemoSettings, choice: EnvChoice, task: Task, 
     run.write_summary({**report_as_json(report), "seconds": {"reward": time.perf_counter() - start}})
 
 
-def train_settings(run: RunFolder, settings: DemoSettings, choice: EnvChoice) -> TrainSettings:
+def training_of(run: RunFolder, settings: DemoSettings, choice: EnvChoice) -> TrainSettings:
     """Return the demo's PPO settings, with the reward model of ``run``."""
     tokens = choice.make("train").max_new_tokens * settings.n_envs
-    return TrainSettings(
+    return train_settings(
         choice,
         model=settings.model,
         reward=str(run.reward.resolve()),
         steps=settings.iterations * tokens,
         learning_rate=settings.learning_rate,
         kl_coef=settings.kl_coef,
-        epochs=2,
+        n_epochs=2,
         gae_lambda=1.0,
-        whiten_rewards=True,
+        scale_rewards=True,
         n_envs=settings.n_envs,
         eval_prompts=settings.eval_prompts,
         seed=settings.seed,

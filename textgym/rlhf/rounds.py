@@ -34,7 +34,8 @@ from textgym.training.results import read_texts, write_texts
 from textgym.training.reward import NOISE, AnnotatorName, RewardSettings, annotator_of, fit_reward, note_accuracy
 from textgym.training.reward_report import report_as_json, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
-from textgym.training.train import Training, TrainSettings, begin, complete, resume
+from textgym.training.train import Training, begin, complete, resume
+from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Example, Interval, Task
 
 Select = Literal["random", "disagreement"]
@@ -362,14 +363,14 @@ def _begin_or_resume(round_: Round) -> Training:
         with contextlib.suppress(NoCheckpointError):  # what is wrong with each of them is told
             return resume(folder, accept_changed_data=round_.loop.accept_changed_data)
     folder.truncate_logs(-1)  # of a beginning that came to nothing
-    return begin(train_settings(round_), folder, accept_changed_data=round_.loop.accept_changed_data)
+    return begin(training_of(round_), folder, accept_changed_data=round_.loop.accept_changed_data)
 
 
-def train_settings(round_: Round) -> TrainSettings:
+def training_of(round_: Round) -> TrainSettings:
     """Settings of PPO in a round."""
     loop = round_.loop
     settings, task = loop.settings, loop.task
-    return TrainSettings(
+    return train_settings(
         settings.choice,
         model=loop.policy(round_.number - 1),
         reference_model=settings.model,
@@ -378,9 +379,9 @@ def train_settings(round_: Round) -> TrainSettings:
         learning_rate=settings.learning_rate,
         kl_coef=settings.kl_coef,
         n_envs=settings.n_envs,
-        epochs=2,
+        n_epochs=2,
         gae_lambda=1.0,
-        whiten_rewards=True,
+        scale_rewards=True,
         max_prompt_tokens=settings.max_prompt_tokens,
         max_new_tokens=settings.max_new_tokens,
         eval_prompts=settings.eval_prompts,

@@ -38,7 +38,7 @@ class RunFolder:
     Attributes:
         path: The folder, absolute: whoever changes the working directory later changes nothing.
         shown: The same as it is shown to users, relative where it lies in the working directory.
-        checkpoints, model, reward, tensorboard: Its parts; they need not exist.
+        checkpoints, model, agent, reward, tensorboard: Its parts; they need not exist.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -47,6 +47,7 @@ class RunFolder:
         self.shown = str(self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path)
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
+        self.agent = self.path / "agent"
         self.reward = self.path / "reward"
         self.tensorboard = self.path / "tensorboard"
         self._lock: FolderLock | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from textgym.training.run_folder import RunFolder
 from textgym.training.step_checkpoints import StepCheckpoints
 from textgym.training.stored_settings import located, settings_from_json
 from textgym.training.tolerance import Tolerance
+from textgym.training.train_settings import OptionValue, checked_options
 from textgym.types import Split, State, Task
 
 _LOSS_PAIRS = 256
@@ -62,6 +63,7 @@ class SftSettings:
         split: Held-out split that is measured on.
         eval_prompts: How many of its examples.
         save_every: Steps between checkpoints.
+        options: Further arguments of :class:`~textgym.agents.sft.SFT`; those that are fields here set these.
     """
 
     choice: EnvChoice
@@ -80,8 +82,14 @@ class SftSettings:
     seed: int = 0
     device: str = "auto"
     out: str | None = None
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        names = {each.name for each in fields(self)}
+        for name in self.options.keys() & names:
+            object.__setattr__(self, name, self.options[name])
+        rest = {name: value for name, value in self.options.items() if name not in names}
+        object.__setattr__(self, "options", checked_options("sft", rest))
         counts = ("steps", "batch_size", "limit", "eval_prompts", "save_every", "max_prompt_tokens", "max_new_tokens")
         check_settings(self, counts=counts, positive=("minutes", "learning_rate"))
 
@@ -174,7 +182,12 @@ def _begin(settings: SftSettings, run: RunFolder | None, accept_changed_data: bo
         check_data(run.config().get("splits"), splits, train.dataset.name, accept_changed_data)
         run.write_config({**run.config(), "splits": splits, "steps": steps})
     training = SFT(
-        model, pairs, batch_size=settings.batch_size, learning_rate=settings.learning_rate, seed=settings.seed
+        model,
+        pairs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
+        **settings.options,  # type: ignore[arg-type]  # checked against its constructor
     )
     training.begin(steps)
     held_out_pairs = _held_out_pairs(held_out, model)

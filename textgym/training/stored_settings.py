@@ -28,7 +28,13 @@ def located(settings: _Settings) -> _Settings:
     """
     known = {field.name for field in fields(settings)} & _LOCATE.keys()  # type: ignore[arg-type]  # a dataclass
     given = {name: getattr(settings, name) for name in known if getattr(settings, name) is not None}
-    changes = {name: _LOCATE[name](value) for name, value in given.items()}
+    changes: dict[str, Any] = {name: _LOCATE[name](value) for name, value in given.items()}
+    options = getattr(settings, "options", None)
+    if options is not None:
+        changes["options"] = {
+            name: _LOCATE[name](value) if name in _LOCATE and isinstance(value, str) else value
+            for name, value in options.items()
+        }
     return replace(settings, choice=settings.choice.located(), **changes)  # type: ignore[type-var, attr-defined]
 
 
@@ -61,6 +67,9 @@ def _may_be(value: object, hint: Any) -> bool:
     """Say whether a value from JSON can be that of a field with a type hint."""
     if get_origin(hint) is Literal:
         return value in get_args(hint)
+    if get_origin(hint) is Mapping:
+        kind = get_args(hint)[1]
+        return isinstance(value, Mapping) and all(_may_be(each, kind) for each in value.values())
     if get_args(hint):
         return any(_may_be(value, each) for each in get_args(hint))
     if hint is float:

@@ -1,0 +1,84 @@
+"""Agents by name, or from the run folder they were trained in, for whatever evaluates them or watches them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import gymnasium as gym
+
+from textgym.agents.common.vec_env import make_vec_env
+from textgym.agents.registry import AGENTS, resolve_agent
+from textgym.envs.choice import EnvChoice, id_of_grain
+from textgym.errors import CheckpointError
+from textgym.evaluation.loading import load_model
+from textgym.files.paths import user_path
+from textgym.models.text_model import TextModel
+from textgym.security.consent import names_from, names_module
+from textgym.training.run_folder import RunFolder
+from textgym.types import Agent, Split
+
+
+def can_learn(name: str) -> bool:
+    """Say whether an agent learns; the others are only evaluated."""
+    return callable(getattr(resolve_agent(name), "learn", None))
+
+
+def make_agent(
+    name: str,
+    choice: EnvChoice,
+    split: Split,
+    *,
+    model: str = "tiny",
+    seed: int = 0,
+    device: str = "auto",
+    options: Mapping[str, Any] | None = None,
+) -> Agent:
+    """Make an untrained agent for the environment of its grain.
+
+    Args:
+        name: Of the agent, or ``module:Class``.
+        choice: Environment of either grain, and data.
+        split: Of the data.
+        model: Language model of the agent, or whose tokens it writes.
+        seed, device: Of the agent.
+        options: Arguments of its constructor.
+    """
+    kind = resolve_agent(name)
+    env_id, kwargs = id_of_grain(choice.env_id, kind.grain), {**choice.env_kwargs(), "split": split}
+    env: Any = make_vec_env(env_id, model=model, **kwargs) if kind.grain == "token" else gym.make(env_id, **kwargs)
+    agent: Agent = kind.create(env, model, seed=seed, device=device, **(options or {}))
+    return agent
+
+
+def find_agent(
+    name: str, choice: EnvChoice, split: Split, *, model: str = "tiny", seed: int = 0, device: str = "auto"
+) -> Agent | TextModel:
+    """Return the agent of a run folder, or a new one by name; otherwise as :func:`make_agent`.
+
+    Raises:
+        CheckpointError: The folder holds no agent.
+        ConsentError: A file in the folder names a class, which the user has not.
+        ValueError: There is no such agent.
+    """
+    folder = user_path(name)
+    if name in AGENTS or names_module(name) or not folder.is_dir():
+        return make_agent(name, choice, split, model=model, seed=seed, device=device)
+    run = RunFolder(folder)
+    if run.model.is_dir():
+        return load_model(name, device)
+    return _of_run(run, choice, split, model=model, seed=seed, device=device)
+
+
+def _of_run(run: RunFolder, choice: EnvChoice, split: Split, consent: Collection[str] = (), **how: Any) -> Agent:
+    """The agent without a language model that a run left, or was about."""
+    settings = run.config().get("settings", {})
+    kind, options = settings.get("agent"), settings.get("options", {})
+    if not isinstance(kind, str) or not isinstance(options, Mapping):
+        raise CheckpointError(f"expected a run with an agent, got {run.shown!r}, whose settings name none")
+    with names_from(run.path, f"textgym evaluate --agent {run.shown}", consent):
+        if run.agent.is_dir():
+            agent: Agent = resolve_agent(kind, from_file=True).load(run.agent)
+            return agent
+        resolve_agent(kind, from_file=True)
+        return make_agent(kind, choice, split, **how, options=options)
