@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from textgym.files.paths import user_path
 from textgym.models.text_model import TextModel
 from textgym.security.consent import names_from, names_module
 from textgym.training.run_folder import RunFolder
+from textgym.training.train_settings import TrainSettings
 from textgym.types import Agent, Split
 
 
@@ -56,29 +58,34 @@ def find_agent(
 ) -> Agent | TextModel:
     """Return the agent of a run folder, or a new one by name; otherwise as :func:`make_agent`.
 
+    Args:
+        name: A run folder, the name of an agent, or ``module:Class``, with which the run in ``model`` may be loaded
+            that names this class.
+        choice, split, model, seed, device: As for :func:`make_agent`.
+
     Raises:
         CheckpointError: The folder holds no agent.
         ConsentError: A file in the folder names a class, which the user has not.
         ValueError: There is no such agent.
     """
-    folder = user_path(name)
-    if name in AGENTS or names_module(name) or not folder.is_dir():
-        return make_agent(name, choice, split, model=model, seed=seed, device=device)
-    run = RunFolder(folder)
-    if run.model.is_dir():
-        return load_model(name, device)
-    return _of_run(run, choice, split, model=model, seed=seed, device=device)
+    how = {"seed": seed, "device": device}
+    if name in AGENTS or not user_path(name).is_dir():
+        run = RunFolder(model)
+        if names_module(name) and run.path.joinpath("config.json").is_file() and not run.model.is_dir():
+            return _of_run(run, choice, split, [name], **how)
+        return make_agent(name, choice, split, model=model, **how)
+    run = RunFolder(name)
+    return load_model(name, device) if run.model.is_dir() else _of_run(run, choice, split, **how)
 
 
 def _of_run(run: RunFolder, choice: EnvChoice, split: Split, consent: Collection[str] = (), **how: Any) -> Agent:
     """The agent without a language model that a run left, or was about."""
-    settings = run.config().get("settings", {})
-    kind, options = settings.get("agent"), settings.get("options", {})
-    if not isinstance(kind, str) or not isinstance(options, Mapping):
+    record = run.config().get("settings", {})
+    if not isinstance(record, Mapping) or "agent" not in record:
         raise CheckpointError(f"expected a run with an agent, got {run.shown!r}, whose settings name none")
-    with names_from(run.path, f"textgym evaluate --agent {run.shown}", consent):
+    with names_from(run.path, f"textgym evaluate --model {shlex.quote(run.shown)}", consent):
+        settings = TrainSettings.from_json(record)
         if run.agent.is_dir():
-            agent: Agent = resolve_agent(kind, from_file=True).load(run.agent)
+            agent: Agent = resolve_agent(settings.agent, from_file=True).load(run.agent)
             return agent
-        resolve_agent(kind, from_file=True)
-        return make_agent(kind, choice, split, **how, options=options)
+        return make_agent(settings.agent, choice, split, model=settings.model, **how, options=settings.options)
