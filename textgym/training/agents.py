@@ -17,7 +17,7 @@ from textgym.files.paths import user_path
 from textgym.models.text_model import TextModel
 from textgym.security.consent import names_from, names_module
 from textgym.training.run_folder import RunFolder
-from textgym.training.train_settings import TrainSettings
+from textgym.training.train_settings import TrainSettings, checked_options
 from textgym.types import Agent, Split
 
 
@@ -49,7 +49,7 @@ def make_agent(
     kind = resolve_agent(name)
     env_id, kwargs = id_of_grain(choice.env_id, kind.grain), {**choice.env_kwargs(), "split": split}
     env: Any = make_vec_env(env_id, model=model, **kwargs) if kind.grain == "token" else gym.make(env_id, **kwargs)
-    agent: Agent = kind.create(env, model, seed=seed, device=device, **(options or {}))
+    agent: Agent = kind.create(env, model, seed=seed, device=device, **checked_options(name, options or {}))
     return agent
 
 

@@ -46,7 +46,7 @@ from textgym.training.results import read_texts, show_comparison, summarise, wri
 from textgym.training.run_folder import RunFolder
 from textgym.training.stored_settings import located
 from textgym.training.tolerance import Tolerance, tolerant_logger
-from textgym.training.train_settings import TrainSettings
+from textgym.training.train_settings import TrainSettings, checked_options
 from textgym.types import Agent, Example, Task, Trainable
 
 __all__ = ["TrainSettings", "Training", "begin", "complete", "finish", "resume", "run_resume", "run_train"]
@@ -456,8 +456,8 @@ def _task(training: Training) -> Task:
 
 
 def _make_agent(settings: TrainSettings, env: Any) -> Any:
-    kind = resolve_agent(settings.agent)
-    return kind.create(env, settings.model, seed=settings.seed, device=settings.device, **settings.options)
+    kind, options = resolve_agent(settings.agent), checked_options(settings.agent, settings.options)
+    return kind.create(env, settings.model, seed=settings.seed, device=settings.device, **options)
 
 
 def _require_context(agent: Any, env: VecEnv) -> None:

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from textgym.agents.common.losses import require_adaptable
-from textgym.agents.registry import Option, agent_options, resolve_agent
+from textgym.agents.registry import AGENTS, Option, agent_options, resolve_agent
 from textgym.checks import LARGEST_COUNT, check_settings
 from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError, did_you_mean
-from textgym.security.consent import check_names
 from textgym.training.stored_settings import settings_from_json
 
 OptionValue = int | float | str | bool | None
@@ -66,7 +65,8 @@ class TrainSettings:
         )
         if self.n_envs > _MOST_ENVS:
             raise ValueError(f"expected n_envs of at most {_MOST_ENVS:,}, got {self.n_envs}; lower it")
-        object.__setattr__(self, "options", checked_options(self.agent, self.options))
+        if self.agent in AGENTS:  # a class of somebody else is imported when the agent is made, and no sooner
+            object.__setattr__(self, "options", checked_options(self.agent, self.options))
         batch, n_steps = (self.options.get(name) for name in ("batch_size", "n_steps"))
         if (batch == 1 and self.agent == "ppo") or self.n_envs * (2 if n_steps is None else int(n_steps)) < 2:
             raise ValueError(
@@ -90,8 +90,7 @@ class TrainSettings:
         agent = record.get("agent", "ppo")
         if not isinstance(agent, str):
             raise CheckpointError(f"expected the name of an agent in the settings of a run, got {agent!r}")
-        if "options" not in record:
-            check_names({"agent": agent})
+        if "options" not in record and agent in AGENTS:
             known = {option.name for option in agent_options(resolve_agent(agent))}
             others = {OPTION_ALIASES.get(name, name): record[name] for name in record.keys() - names}
             options = {name: value for name, value in others.items() if name in known and value is not None}
