@@ -52,7 +52,7 @@ format: $(VENV)/.dev ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix
 
 assets: $(VENV)/.dev ## Rebuild the models that ship with the package
-	$(BIN)/python -P -m textgym.build_assets $(ARGS)
+	$(BIN)/python -P tools/build_assets.py $(ARGS)
 
 bench: $(VENV)/.runtime ## Run the benchmarks that need no GPU and nothing else installed
 	@set -e; for name in ppo rollout scaling env; do $(BIN)/textgym bench $$name $(ARGS); done

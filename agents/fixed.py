@@ -11,15 +11,16 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 
+from textgym.agents.common.observations import check_tokenizer
 from textgym.agents.common.token_writer import TokenWriter
 from textgym.agents.common.vec_env import attribute_of
-from textgym.envs.prompts import prompt_of
 from textgym.errors import CheckpointError
 from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model
 from textgym.models.text_model import TextModel
 from textgym.security.consent import check_names, load_named, names_module
 from textgym.security.foreign import read_object
+from textgym.tasks.base import prompt_of
 from textgym.types import IntArray, Task
 
 Script = Callable[[Sequence[str]], Sequence[str]]
@@ -88,7 +89,9 @@ class Greedy:
     ) -> Self:
         """Make the agent of a model; ``None`` is the one whose tokenizer the environment uses. It has no options."""
         name = model or attribute_of(env, "tokenizer").name
-        return cls(load_language_model(name, device=pick_device(device)), **options)
+        loaded = load_language_model(name, device=pick_device(device))
+        check_tokenizer(loaded, env.action_space)
+        return cls(loaded, **options)
 
     def act(
         self, observations: Mapping[str, np.ndarray], *, greedy: bool = True, generator: torch.Generator | None = None
@@ -112,22 +115,22 @@ class Scripted:
     """Writes whole texts by a rule.
 
     Args:
-        script: ``"first-sentence"`` of the document, the ``"reference"`` of its example, ``"module:function"``, or a
+        script: The ``"first-sentence"`` of the prompt, the ``"reference"`` of its example, ``"module:function"``, or a
             function from ``n`` prompts to ``n`` texts.
-        task: Knows the documents and references of prompts.
+        task: Knows the references of prompts.
 
     Raises:
-        ValueError: There is no such script, or a task is needed and there is none.
+        ValueError: There is no such script.
     """
 
     grain: Literal["episode"] = "episode"
 
     def __init__(self, script: str | Script = "first-sentence", task: Task | None = None) -> None:
         self.script, self._task = script, task
-        self._answers: dict[str, str] = {}
+        self._references: dict[str, str] = {}
         if isinstance(script, str) and script not in _SCRIPTS and not names_module(script):
             raise ValueError(f"expected script {', '.join(_SCRIPTS)} or 'module:function', got {script!r}")
-        self._function = _function(script)
+        self._function = self._look_up_all if script == "reference" else _function(script)
 
     @classmethod
     def create(cls, env: Any, model: object = None, *, seed: int = 0, device: str = "auto", **options: Any) -> Self:
@@ -143,30 +146,29 @@ class Scripted:
             ValueError: The script gave another number of texts, or does not know a prompt.
         """
         prompts = list(observations)
-        texts = list(self._function(prompts)) if self._function is not None else list(map(self._look_up, prompts))
+        texts = list(self._function(prompts))
         if len(texts) != len(prompts):
             raise ValueError(
                 f"expected {len(prompts)} texts of the script, got {len(texts)}; return one for each prompt"
             )
         return texts
 
+    def _look_up_all(self, prompts: Sequence[str]) -> list[str]:
+        return [self._look_up(prompt) for prompt in prompts]
+
     def _look_up(self, prompt: str) -> str:
-        """The built-in script's text for a prompt of the task."""
-        if not self._answers and self._task is not None:
+        """The reference of a prompt of the task; an empty text if it has none."""
+        if not self._references and self._task is not None:
             dataset = self._task.dataset
             for example in map(dataset.__getitem__, range(len(dataset))):
-                asked = prompt_of(self._task, example)
-                whole, body = "".join(asked[:3]), asked[1]
-                first = _SENTENCE.match(body.strip())
-                sentence = body.strip() if first is None else first[0]
-                reference = example.references[0] if example.references else ""
-                self._answers[whole] = sentence if self.script == "first-sentence" else reference
-        if prompt not in self._answers:
+                whole = "".join(prompt_of(self._task, example)[:3])
+                self._references[whole] = next(iter(example.references), "")
+        if prompt not in self._references:
             raise ValueError(
-                f"expected a prompt of the task that {self.script!r} is made with, got {prompt[:60]!r}; make the agent "
-                "with the environment that it acts in"
+                f"expected a prompt of the task that the agent is made with, got {prompt[:60]!r}; make it with the "
+                "environment that it acts in, or load it with task="
             )
-        return self._answers[prompt]
+        return self._references[prompt]
 
     def save(self, folder: str | Path) -> None:
         """Write the script's name.
@@ -180,7 +182,7 @@ class Scripted:
 
     @classmethod
     def load(cls, folder: str | Path, **changes: Any) -> Self:
-        """Read what :meth:`save` wrote; pass ``task=`` for the built-in scripts.
+        """Read what :meth:`save` wrote; ``"reference"`` needs ``task=`` besides.
 
         Raises:
             ConsentError: The file names a function, and the user has not.
@@ -195,12 +197,12 @@ class Human:
     """Whoever sits at the terminal: reads the prompt, and writes a line.
 
     Args:
-        ask: Shows a text and returns what is written then.
+        ask: Shows a text and returns what is written then; by default ``input``.
     """
 
     grain: Literal["episode"] = "episode"
 
-    def __init__(self, ask: Callable[[str], str] = input) -> None:
+    def __init__(self, ask: Callable[[str], str] | None = None) -> None:
         self._ask = ask
 
     @classmethod
@@ -216,7 +218,7 @@ class Human:
 
     def _answer(self, prompt: str) -> str:
         try:
-            return self._ask(f"{prompt}\n> ")
+            return (self._ask or input)(f"{prompt}\n> ")
         except EOFError:
             return ""
 
@@ -231,14 +233,18 @@ class Human:
         return cls(**changes)
 
 
-def _function(script: str | Script) -> Script | None:
-    """The function that a script is, or names; ``None`` for a built-in one."""
+def _function(script: str | Script) -> Script:
+    """The function that a script is, or names."""
     if not isinstance(script, str):
         return script
-    if script in _SCRIPTS:
-        return None
-    function: Script = load_named(script, "script")
+    function: Script = first_sentences if script == "first-sentence" else load_named(script, "script")
     return function
+
+
+def first_sentences(texts: Sequence[str]) -> list[str]:
+    """The first sentence of each text; all of it where none ends."""
+    found = [_SENTENCE.match(text.strip()) for text in texts]
+    return [text.strip() if first is None else first[0] for text, first in zip(texts, found, strict=True)]
 
 
 def _write(folder: str | Path, agent: object, settings: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from textgym.agents.common.health import clip_gradients, require_finite
+from textgym.agents.common.observations import check_tokenizer
 from textgym.agents.common.on_policy_state import OPTIMIZER
 from textgym.agents.common.policy_record import DTYPES, dtype_name, write_model_config
 from textgym.agents.common.token_pairs import TokenPair, encode_pairs, endless_batches
@@ -184,6 +185,7 @@ class SFT:
         """
         task, budget = attribute_of(env, "task"), attribute_of(env, "max_prompt_tokens")
         loaded = load_language_model(model or attribute_of(env, "tokenizer").name, device=pick_device(device))
+        check_tokenizer(loaded, env.action_space)
         length = loaded.context_length
         pairs = encode_pairs(task, task.dataset, loaded.tokenizer, limit, length, max_prompt_tokens=budget)
         agent = cls(loaded, pairs, seed=seed, **options)

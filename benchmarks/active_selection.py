@@ -20,8 +20,8 @@ from textgym.feedback.annotators.simulated import preference_probability
 from textgym.feedback.types import Comparison, Question
 from textgym.metrics import mean_interval
 from textgym.reward_models import EmbeddingRewardModel, TextEmbedder, select_pairs
-from textgym.tasks.summarization import Summarization
-from textgym.types import Example, FloatArray, Task
+from textgym.tasks import Summarization, prompt_text
+from textgym.types import Example, FloatArray, Task, episodes_of
 
 _NOISE = 0.1
 _REPLICAS = 8
@@ -67,14 +67,14 @@ class Pool:
 def candidates(example: Example, other: Example, rng: np.random.Generator) -> list[str]:
     """Responses of different quality to one report."""
     reference = str(rng.choice(example.references))
-    words, sentences = reference.split(), example.prompt.split(". ")
+    words, sentences = reference.split(), example.text.split(". ")
     return [
         reference,
         example.demonstrations[0],
         other.references[0],
         str(rng.choice(sentences)),
         " ".join(words[: len(words) // 2]),
-        " ".join(example.prompt.split()[: len(words)]),
+        " ".join(example.text.split()[: len(words)]),
     ]
 
 
@@ -84,12 +84,12 @@ def make_pool(task: Task, indices: Sequence[int], rng: np.random.Generator) -> P
     for index in indices:
         example, other = task.dataset[index], task.dataset[int(rng.integers(len(task.dataset)))]
         texts = candidates(example, other, rng)
-        quality = task.gold(texts, [example] * len(texts))
+        quality = task.gold(episodes_of([example] * len(texts), texts))
         assert quality is not None
         order = rng.permutation(len(texts))
         for a, b in (order[:2], order[2:4]):
             if texts[a].strip() != texts[b].strip():
-                questions.append(Question(example.key, task.format_prompt(example), (texts[a], texts[b])))
+                questions.append(Question(example.key, prompt_text(task, example), (texts[a], texts[b])))
                 leads.append(quality[a] - quality[b])
     return Pool(questions, np.array(leads))
 

@@ -1,4 +1,4 @@
-"""What becomes of every architecture: ``python -P -m benchmarks.architectures [--json FILE] [--page FILE]``.
+"""What becomes of every architecture: ``python -m benchmarks.architectures [--json FILE] [--page FILE]``.
 
 Small random models of all causal LMs that the installed transformers knows, and some that are none, pass through all
 paths of textgym (:mod:`~benchmarks.bare_model`). Each is cached, uncached or refused; none may deviate from the
@@ -194,7 +194,7 @@ def write_page(path: Path, results: Mapping[str, Comparison]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it, print the table and write what was asked for."""
-    parser = argparse.ArgumentParser(prog="python -P -m benchmarks.architectures", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.architectures", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="architectures; all by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file")
     parser.add_argument("--page", type=Path, metavar="FILE", help=f"write the table into this page, at {BEGIN}")

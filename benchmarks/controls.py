@@ -1,4 +1,4 @@
-"""Four controls of the demo: ``python -P -m benchmarks.controls [--demo RUN] [--out FOLDER]``.
+"""Four controls of the demo: ``python -m benchmarks.controls [--demo RUN] [--out FOLDER]``.
 
 1. More supervised training of the start model, for as long as PPO took: how much of the gap to the references closes?
    The start model ships with sharpened logits, which training undoes, so the trained one is measured with logits
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from textgym.build_assets import TEMPERATURE
+from textgym.assets import TINY_TEMPERATURE
 from textgym.envs.choice import EnvChoice
 from textgym.evaluation.core import evaluate, make_evaluation_set
 from textgym.evaluation.loading import load_model
@@ -31,7 +31,7 @@ from textgym.tasks import Summarization
 from textgym.training.run_folder import RunFolder
 from textgym.training.sft import SftSettings, run_sft
 from textgym.training.train import run_train
-from textgym.types import Example, Interval
+from textgym.types import Example, Interval, episodes_of
 
 
 def constant(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> list[float]:
@@ -57,7 +57,7 @@ def supervised_control(demo: RunFolder, settings: DemoSettings, out: Path) -> di
     )
     measured = run.summary()
     before, after = measured["before"]["gold"], measured["after"]["gold"]
-    sharpened = gold_at(TEMPERATURE, str(run.model), settings)
+    sharpened = gold_at(TINY_TEMPERATURE, str(run.model), settings)
     gap = summary["references"]["gold"]["mean"] - before["mean"]
     closed = (sharpened["mean"] - before["mean"]) / gap
     return {"minutes": minutes, "before": before, "after": after, "sharpened": sharpened, "gap_closed": closed}
@@ -83,8 +83,9 @@ def shuffled_control(demo: RunFolder) -> dict[str, Any]:
     task = Summarization("reports", split="test")
     examples = [task.dataset.find(row["task_key"]) for row in rows]
     texts = [row["text"] for row in rows]
-    own = task.gold(texts, examples)
-    dealt = task.gold([texts[i] for i in np.roll(np.arange(len(texts)), 1)], examples)
+    own = task.gold(episodes_of(examples, texts))
+    others = [texts[i] for i in np.roll(np.arange(len(texts)), 1)]
+    dealt = task.gold(episodes_of(examples, others))
     assert own is not None
     assert dealt is not None
     prompts = [example.prompt for example in examples]

@@ -30,13 +30,12 @@ import numpy as np
 
 from benchmarks.harness import Measurement, Options, Report
 from textgym import console
-from textgym.data.reports import Reports
 from textgym.feedback import read_records, split_records
-from textgym.feedback.annotators.comparisons import ASSISTANT_TURN
 from textgym.feedback.annotators.simulated import preference_probability
-from textgym.feedback.types import Record
+from textgym.feedback.types import ASSISTANT_TURN, Record
 from textgym.metrics import proportion_interval
 from textgym.reward_models import EmbeddingRewardModel, FitReport, LearnedReward, PreferenceRewardModel
+from textgym.tasks.summarization.reports import Reports
 from textgym.types import Example
 
 _HUMAN_TURN = "\n\nHuman:"
@@ -189,7 +188,7 @@ def make_pair(rng: np.random.Generator) -> Pair:
 
 def make_answer(shown: Sequence[Example], reports: Reports, rng: np.random.Generator) -> Answer:
     """Sentences about the reports that were shown, some of them faulty."""
-    sentences = [sentence for report in shown for sentence in _sentences(report.prompt)]
+    sentences = [sentence for report in shown for sentence in _sentences(report.text)]
     count = min(int(rng.choice(_SENTENCES)), len(sentences))
     is_sound = rng.random(count) < rng.random()
     said: list[str] = []
@@ -205,7 +204,7 @@ def _faulty(sentence: str, said: Sequence[str], reports: Reports, rng: np.random
         return " ".join(rng.permutation(sentence.split()))
     if fault == "repetition" and said:
         return str(rng.choice(said))
-    return str(rng.choice(_sentences(reports[int(rng.integers(len(reports)))].prompt)))
+    return str(rng.choice(_sentences(reports[int(rng.integers(len(reports)))].text)))
 
 
 def _earlier_turns(reports: Reports, rng: np.random.Generator) -> str:
@@ -216,7 +215,7 @@ def _earlier_turns(reports: Reports, rng: np.random.Generator) -> str:
 
 
 def _question(shown: Sequence[Example]) -> str:
-    return f"{_HUMAN_TURN} {' '.join(each.prompt for each in shown)} What happened?"
+    return f"{_HUMAN_TURN} {' '.join(each.text for each in shown)} What happened?"
 
 
 def _sentences(text: str) -> list[str]:

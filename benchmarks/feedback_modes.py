@@ -48,8 +48,8 @@ from textgym.feedback.types import (
 )
 from textgym.metrics import clustered_proportion_interval
 from textgym.reward_models import EmbeddingRewardModel, LearnedReward, TextEmbedder
-from textgym.tasks.summarization import Summarization
-from textgym.types import Example, FloatArray, Interval, Task
+from textgym.tasks import Summarization, prompt_text
+from textgym.types import Example, FloatArray, Interval, Task, episodes_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -131,9 +131,9 @@ def make_items(task: Task, count: int, rng: np.random.Generator) -> list[Item]:
         named = list(texts_about(example, rng).items())
         texts = dict(named[place] for place in rng.permutation(len(named)))
         if len(set(texts.values())) == len(texts):
-            quality = task.gold(list(texts.values()), [example] * len(texts))
+            quality = task.gold(episodes_of([example] * len(texts), list(texts.values())))
             assert quality is not None
-            items[example.key] = Item(example.key, task.format_prompt(example), texts, quality)
+            items[example.key] = Item(example.key, prompt_text(task, example), texts, quality)
     return list(items.values())
 
 
@@ -144,7 +144,7 @@ def texts_about(example: Example, rng: np.random.Generator) -> dict[str, str]:
         "summary": summary,
         "draft": draft,
         "half of a summary": " ".join(other[: len(other) // 2]),
-        "first words of the report": " ".join(example.prompt.split()[: len(summary.split())]),
+        "first words of the report": " ".join(example.text.split()[: len(summary.split())]),
         "summary in disorder": " ".join(rng.permutation(other)),
         "draft in disorder": " ".join(rng.permutation(draft.split())),
     }
@@ -155,7 +155,7 @@ def make_person(task: Task, items: Sequence[Item]) -> SimulatedPerson:
     examples = {item.key: task.dataset.find(item.key) for item in items}
 
     def quality(responses: Sequence[str], keys: Sequence[str]) -> FloatArray:
-        found = task.gold(responses, [examples[key] for key in keys])
+        found = task.gold(episodes_of([examples[key] for key in keys], responses))
         assert found is not None
         return found
 

@@ -31,14 +31,14 @@ class Options:
         smoke: Tiny sizes: shows that the benchmark runs, measures nothing.
         device: Where models run.
         threads: Threads of torch; ``None`` leaves them as they are.
-        picture: PNG to draw, by benchmarks that have one.
+        plot: PNG to write, by benchmarks that have one.
     """
 
     repetitions: int = 3
     smoke: bool = False
     device: str = "cpu"
     threads: int | None = None
-    picture: Path | None = None
+    plot: Path | None = None
 
 
 @dataclass(slots=True)

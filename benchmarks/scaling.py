@@ -75,8 +75,8 @@ def run(options: Options) -> Report:
             bounds = [_microseconds(item) for item in found if item.name.startswith(_LIMIT)]
             figures[f"the same of the limit, in {axis.name}"] = round(fitted_exponent(axis.sizes, bounds), 2)
         measurements += found
-    if options.picture:
-        plots.plot_scaling(options.picture, curves)
+    if options.plot:
+        plots.plot_scaling(options.plot, curves)
     return Report("scaling", "Time per token as one size grows", measurements, figures=figures)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
-from textgym.data.messages import unflatten
-from textgym.feedback.annotators.comparisons import ASSISTANT_TURN
+from textgym.feedback.types import ASSISTANT_TURN
+from textgym.text.batching import length_batches
+from textgym.text.messages import as_prompt, unflatten
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import Conversation, Prompt
+from textgym.types import Prompt
 
 _CUE = 16
 _UNCUT = 2**31
@@ -64,7 +65,7 @@ class TextEncoder:
         if len(prompts) != len(responses):
             raise ValueError(f"expected one prompt per response, got {len(prompts)} for {len(responses)}; repeat it")
         distinct = list(dict.fromkeys(prompts))
-        encoded = self._tokenizer.encode_prompts([_prompt(prompt) for prompt in distinct], _UNCUT)
+        encoded = self._tokenizer.encode_prompts([self._prompt(prompt) for prompt in distinct], _UNCUT)
         known = {prompt: item.ids for prompt, item in zip(distinct, encoded, strict=True)}
         tails = self._tokenizer.encode_response_batch([whole_characters(response.strip()) for response in responses])
         return [
@@ -72,21 +73,15 @@ class TextEncoder:
             for prompt, tail in zip(prompts, tails, strict=True)
         ]
 
+    def _prompt(self, text: str) -> Prompt:
+        """Return a prompt whose messages are known by its text alone, as records of feedback are."""
+        messages = unflatten(text) if self._tokenizer.has_chat_template else ()
+        return as_prompt(messages) if messages else Prompt("", text, "")
+
     def _join(self, prompt: list[int], response: list[int], *, is_dialogue: bool) -> EncodedText:
         room = max(self.max_length - len(prompt), self.max_length // 2) - len(self._end)
         ending = [*response[:room], *self._end]
         return EncodedText(_cut_middle(prompt, self.max_length - len(ending), is_dialogue), ending)
-
-
-def _prompt(text: str) -> Prompt:
-    """Return a prompt whose messages, if it has several, are known by its text alone, as records of feedback are."""
-    messages = unflatten(text)
-    turns = [place for place, message in enumerate(messages) if message.role == "user"]
-    if not turns:
-        return Prompt("", text, "")
-    place = turns[-1]
-    conversation = Conversation(messages[:place], "", messages[place].content, "", messages[place + 1 :])
-    return Prompt("", text, "", conversation)
 
 
 def whole_characters(text: str) -> str:
@@ -120,18 +115,7 @@ def batches_of_like_length(lengths: Sequence[int], batch_size: int, generator: t
     window = 16 * batch_size
     batches: list[list[int]] = []
     for start in range(0, len(order), window):
-        chunk = sorted(order[start : start + window], key=lengths.__getitem__)
-        batches += [chunk[i : i + batch_size] for i in range(0, len(chunk), batch_size)]
+        chunk = order[start : start + window]
+        sorted_by_length = length_batches([lengths[i] for i in chunk], max_rows=batch_size, longest_first=False)
+        batches += [[chunk[place] for place in batch] for batch in sorted_by_length]
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-
-
-def batches_of_tokens(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Yield indices, shortest items first, in batches of at most ``tokens`` ids with padding (or one item)."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and lengths[index] * (len(batch) + 1) > tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch

@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from textgym.errors import DataError, RewardError
-from textgym.feedback.annotators.comparisons import split_records
+from textgym.feedback.records.splitting import split_records
 from textgym.feedback.types import Comparison, Record
 from textgym.reward_models import storage
 from textgym.reward_models.calibration import sigmoid
@@ -30,7 +30,7 @@ from textgym.reward_models.evidence import (
 )
 from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.report import CurvePoint, FitReport, judge
-from textgym.rewards.core import Scores
+from textgym.rewards import Scores
 from textgym.types import Example, FloatArray, Interval, Task
 
 

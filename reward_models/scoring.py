@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from textgym.models.causal_lm import CausalLM
 from textgym.models.log_probs import log_probs_by_sum
-from textgym.reward_models.encoding import EncodedText, batches_of_tokens
+from textgym.reward_models.encoding import EncodedText
+from textgym.text.batching import length_batches
 from textgym.types import FloatArray
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -139,7 +140,7 @@ class ResponseScorer(nn.Module):
     def raw_scores(self, texts: Sequence[EncodedText]) -> FloatArray:
         """Scores of ``n`` texts without gradients, shape ``(n,)``, batched by length."""
         scores = np.empty(len(texts))
-        for batch in batches_of_tokens([text.length for text in texts], _TOKENS_PER_BATCH):
+        for batch in length_batches([text.length for text in texts], _TOKENS_PER_BATCH, longest_first=False):
             scores[batch] = self.score_texts([texts[i] for i in batch]).double().cpu().numpy()
         return scores
 

@@ -17,7 +17,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 import textgym
 from textgym.errors import did_you_mean
-from textgym.types import Example, FloatArray, RewardFn, Split
+from textgym.tasks import TextTask
+from textgym.types import Episode, Example, FloatArray, Metric, Split
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
@@ -145,34 +146,31 @@ class ListDataset:
         raise KeyError(f"no example {key!r}.{did_you_mean(key, [item.key for item in self._items])}")
 
 
-class ListTask:
+class ListTask(TextTask):
     """A task over the documents above, for tests of environments."""
 
     name = "ListTask"
     prompt_template = "{prompt}\n\nSummary:"
     max_prompt_tokens = 40
     max_new_tokens = 8
-    default_reward = "gold"
-    metrics: Mapping[str, RewardFn] = {}
+    reward = "gold"
+    metrics: Mapping[str, Metric] = {}
 
     def __init__(self, split: Split = "train") -> None:
         self.dataset = ListDataset(split)
 
-    def format_prompt(self, example: Example) -> str:
-        return self.prompt_template.replace("{prompt}", example.prompt)
+    def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
+        return word_overlap([], [each.text for each in episodes], [each.example for each in episodes])
 
-    def gold(self, responses: Sequence[str], examples: Sequence[Example]) -> FloatArray | None:
-        return word_overlap([], responses, examples)
-
-    def is_success(self, response: str, example: Example) -> bool:
-        return bool(response) and response in example.prompt
+    def is_success(self, episode: Episode) -> bool:
+        return bool(episode.text) and episode.text in episode.example.text
 
 
 def word_overlap(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
     """Share of the document's words in the response, minus a little per character: sensitive to the whole text."""
     scores = []
     for response, example in zip(responses, examples, strict=True):
-        words = set(example.prompt.split())
+        words = set(example.text.split())
         scores.append(len(words & set(response.split())) / (1 + len(words)) - 0.001 * len(response))
     return np.array(scores, dtype=np.float64)
 

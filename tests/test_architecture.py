@@ -37,11 +37,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.types",
         "textgym.versions",
     ),
-    ("textgym.text",),
+    ("textgym.text", "textgym.text.chat_sandbox"),
     ("textgym.data", "textgym.metrics"),
     ("textgym.tasks",),
     ("textgym.rewards",),
     ("textgym.envs", "textgym.testing", "textgym.wrappers"),
+    ("textgym.feedback.types",),
+    ("textgym.feedback.records",),
+    ("textgym.feedback.store",),
+    ("textgym.feedback.annotators", "textgym.feedback.statistics"),
     ("textgym.feedback",),
     ("textgym.feedback.server",),
     ("textgym.models",),
@@ -50,13 +54,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("textgym.training",),
     ("textgym.rlhf",),
     ("textgym", "textgym.__main__", "textgym.cli"),
-    ("benchmarks", "textgym.build_assets"),
+    ("benchmarks",),
 )
 NEIGHBOURS_APART = {("textgym.agents", "textgym.reward_models"), ("textgym.reward_models", "textgym.agents")}
 MAY_IMPORT_TORCH = {
     "textgym.agents",
     "benchmarks",
-    "textgym.build_assets",
     "textgym.cli",
     "textgym.evaluation",
     "textgym.models",
@@ -145,7 +148,7 @@ def own_imports(module: Module, names: frozenset[str] = NAMES) -> set[str]:
     """Return the modules of the package that a module imports anywhere, also inside functions."""
     targets = set()
     for name in imported_names(module, ast.walk(module.tree)):
-        if name.split(".")[0] == "textgym":
+        if name.split(".")[0] in ("textgym", "benchmarks"):
             targets.add(name if name in names else name.rpartition(".")[0])
     return targets - {module.name}
 
@@ -230,6 +233,17 @@ def test_no_import_cycle_between_parts() -> None:
         here = str(area(module.name))
         edges.setdefault(here, set()).update({str(area(target)) for target in own_imports(module)} - {here})
     assert cycle(edges) == []
+
+
+def test_reward_models_know_records_and_no_store() -> None:
+    of_feedback = {
+        target
+        for module in MODULES
+        if area(module.name) == "textgym.reward_models"
+        for target in own_imports(module)
+        if target.startswith("textgym.feedback")
+    }
+    assert {area(target) for target in of_feedback} <= {"textgym.feedback.types", "textgym.feedback.records"}
 
 
 def test_only_models_and_above_import_torch() -> None:

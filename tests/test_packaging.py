@@ -38,6 +38,13 @@ def test_the_package_list_is_complete() -> None:
 
 
 @needs_checkout
+def test_benchmarks_and_tools_are_no_part_of_the_wheel() -> None:
+    assert [name for name in (*PACKAGES, *FOLDERS) if not f"{name}.".startswith("textgym.")] == []
+    assert "textgym.build_assets" not in PACKAGES
+    assert not (ROOT / "textgym" / "build_assets.py").exists()
+
+
+@needs_checkout
 def test_every_source_file_lies_in_a_package() -> None:
     homes = [path.parent for folder in FOLDERS.values() for path in (ROOT / folder).rglob("*.py")]
     assert [str(home) for home in homes if not (home / "__init__.py").is_file()] == []
@@ -52,7 +59,7 @@ def test_paths_are_plain_ascii() -> None:
 
 @needs_checkout
 def test_the_links_for_the_type_checker_lead_home() -> None:
-    for name in ("agents", "benchmarks", "reward_models"):
+    for name in ("agents", "reward_models"):
         assert (ROOT / ".typings" / "textgym" / name).resolve() == ROOT / name
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import textgym
+from textgym.envs.choice import EnvChoice, UnknownEnvError
+from textgym.testing import check_text_env
 
 PROBE = """
 import sys, time
@@ -109,3 +111,34 @@ def test_spec_goes_through_json(tokenizer_folder: Path) -> None:
     env = gym.make(spec, model=str(tokenizer_folder), reward="gold")
     assert env.reset(seed=1)[1]["task_key"]
     assert time.process_time() - start < 20
+
+
+OWN_TASK = """
+import textgym
+from textgym.tasks import TextTask
+
+class Shout(TextTask):
+    prompt_template = "In capitals: {prompt}"
+    default_data = [{"prompt": f"text {n}", "reference": f"TEXT {n}"} for n in range(40)]
+
+textgym.register_task("TestOwnShout", Shout)
+"""
+
+
+def test_a_task_of_a_module_is_found_by_module_and_id(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    name = f"own_tasks_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(OWN_TASK)
+    monkeypatch.syspath_prepend(tmp_path)
+    ids = [f"{name}:TestOwnShout-v0", f"{name}:TestOwnShoutEpisode-v0"]
+    model = {"model": str(tokenizer_folder)}
+    check_text_env(ids[0], **model)
+    check_text_env(ids[1])
+    assert gym.make_vec(ids[1], num_envs=2).reset(seed=0)[0][0].startswith("In capitals: text ")
+    for task in (EnvChoice(ids[0]).make("test"), EnvChoice(ids[1]).make("test")):
+        assert task.dataset.split == "test"
+    with pytest.raises(UnknownEnvError, match=r"got 'TestOwnShot-v0'.* one of your own is 'module:Id-v0'"):
+        EnvChoice("TestOwnShot-v0").make("train")
+    for suffix in ("", "Episode"):
+        gym.registry.pop(f"TestOwnShout{suffix}-v0")

@@ -33,15 +33,26 @@ def nan_for_empty(prompts: Sequence[str], responses: Sequence[str], examples: Se
 
 
 class Writer:
-    """An agent that repeats one token, or one that breaks a rule."""
+    """An agent that repeats one token or text, or one that breaks a rule."""
 
-    def __init__(self, action: Any, *, scribble: bool = False) -> None:
-        self.action, self.scribble = action, scribble
+    def __init__(self, action: Any = 5, *, scribble: bool = False, restless: bool = False, few: bool = False) -> None:
+        self.action, self.scribble, self.few = action, scribble, few
+        self.grain = "episode" if isinstance(action, str) else "token"
+        self.calls, self.restless = 0, restless
 
-    def act(self, observation: Any) -> Any:
+    def act(self, observations: Any, *, greedy: bool = False, generator: Any = None) -> Any:
         if self.scribble:
-            observation["input_ids"][0] += 1
-        return self.action
+            observations["input_ids"][0] += 1
+        self.calls += 1
+        rows = observations if self.grain == "episode" else observations["input_ids"]
+        return [self.action + self.calls if self.restless else self.action] * (len(rows) - self.few)
+
+    def save(self, folder: Path) -> None:
+        Path(folder).write_text(json.dumps(self.action if isinstance(self.action, str) else int(self.action)))
+
+    @classmethod
+    def load(cls, folder: Path) -> Writer:
+        return cls(json.loads(Path(folder).read_text()))
 
 
 @pytest.mark.parametrize("stop", [(), ("\n", "e")])
@@ -167,3 +178,11 @@ def test_agents(env_ids: tuple[str, str], tokenizer_folder: Path) -> None:
         check_agent(Writer(np.int64(10**6)), env)
     with pytest.raises(ConformanceError, match="leave the observation alone"):
         check_agent(Writer(np.int64(5), scribble=True), env)
+    with pytest.raises(ConformanceError, match="expected 1 actions, got 0"):
+        check_agent(Writer(np.int64(5), few=True), env)
+    with pytest.raises(ConformanceError, match="from generators of the same seed"):
+        check_agent(Writer(np.int64(5), restless=True), env)
+    with pytest.raises(ConformanceError, match="grain 'episode'"):
+        check_agent(Writer("A text."), env)
+    with pytest.raises(TypeError, match="expected the id of an environment to make 'random' for"):
+        check_agent("random", env)

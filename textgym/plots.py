@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = {"reward": "#1f77b4", "gold": "#d08700", "rougeL": "#2c8a4b", "kl": "#b5324a", "loss": "#1f77b4"}
+_COLOURS = {"reward": "#1f77b4", "gold": "#d08700", "metric": "#2c8a4b", "kl": "#b5324a", "loss": "#1f77b4"}
 _VOTES = "#7a5195"
 _APART = 0.06  # rounds, so that intervals do not cover each other
-_LABELS = {"reward": "reward", "gold": "gold (true quality)", "rougeL": "ROUGE-L"}
+_LABELS = {"reward": "reward", "gold": "gold (true quality)"}
 
 
 def plot_learning(
@@ -114,7 +114,7 @@ def _draw_accuracy(axes: Axes, ceiling: Interval | None, x_label: str) -> None:
     """Finish a panel of accuracies."""
     axes.axhline(0.5, linestyle=":", color="#888888", label="chance")
     if ceiling is not None:
-        axes.axhline(ceiling.mean, linestyle="--", color=_COLOURS["rougeL"], label="people with each other")
+        axes.axhline(ceiling.mean, linestyle="--", color=_COLOURS["metric"], label="people with each other")
     axes.set_ylim(0, 1.02)
     _finish(axes, x_label, "held-out accuracy")
 
@@ -141,7 +141,7 @@ def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequenc
     _save(figure, file)
 
 
-def plot_rounds(file: Path, rounds: Sequence[Mapping[str, Any]]) -> None:
+def plot_rounds(file: Path, rounds: Sequence[Mapping[str, Any]], metric: str | None = None) -> None:
     """Draw what every round of learning from feedback changed, with 95 % intervals.
 
     The reward has a line per round, from the policy that the round started with to the one it ended with, because every
@@ -152,6 +152,7 @@ def plot_rounds(file: Path, rounds: Sequence[Mapping[str, Any]]) -> None:
         rounds: Records with ``round`` and ``labels`` (spent so far), and, as far as they are known, ``{"mean", "low",
             "high"}`` of ``reward_before``, ``reward``, ``gold``, ``win_rate``, ``win_rate_by_votes``, ``accuracy``.
             Round 0 is the start model.
+        metric: What stands for quality where gold is not known.
     """
     figure = _figure(height=6.4)
     reward, quality, wins, labels = figure.subplots(2, 2).flat
@@ -159,12 +160,13 @@ def plot_rounds(file: Path, rounds: Sequence[Mapping[str, Any]]) -> None:
         start, end = record["round"] - 1 + _APART, record["round"] - _APART
         ends = [(start, record["reward_before"]), (end, record["reward"])]
         _draw_means(reward, ends, _COLOURS["reward"])
-    measure = next((name for name in ("gold", "rougeL") if name in rounds[0]), None)
+    measure = next((name for name in ("gold", metric) if name in rounds[0]), None)
+    colour = _COLOURS["gold" if measure == "gold" else "metric"]
     if measure is not None:
-        _draw_means(quality, [(record["round"], record[measure]) for record in rounds], _COLOURS[measure])
+        _draw_means(quality, [(record["round"], record[measure]) for record in rounds], colour)
     wins.axhline(0.5, color="grey", linestyle="--", linewidth=1)
-    by_quality = f"by {_LABELS.get(measure or '')}, unseen prompts"
-    _draw_wins(wins, rounds, "win_rate", _COLOURS.get(measure or "", "grey"), by_quality, -_APART)
+    by_quality = f"by {_LABELS.get(measure or '', measure)}, unseen prompts"
+    _draw_wins(wins, rounds, "win_rate", colour if measure else "grey", by_quality, -_APART)
     _draw_wins(wins, rounds, "win_rate_by_votes", _VOTES, "by votes, training prompts", _APART)
     wins.set_ylim(0, 1)
     spent = [(record["labels"], record["accuracy"]) for record in rounds if record.get("accuracy")]
@@ -175,7 +177,7 @@ def plot_rounds(file: Path, rounds: Sequence[Mapping[str, Any]]) -> None:
         axes.set_xticks([record["round"] for record in rounds])
         axes.set_xlim(-0.3, rounds[-1]["round"] + 0.3)
     _finish(reward, "round", "reward of the round, start to end")
-    _finish(quality, "round", _LABELS.get(measure or "", "true quality is not known"))
+    _finish(quality, "round", _LABELS.get(measure or "", measure or "true quality is not known"))
     _finish(wins, "round", "win rate against the round before")
     _finish(labels, "labels spent", "held-out accuracy of the reward")
     _save(figure, file)

@@ -15,10 +15,20 @@ _GRAINS = (("", "TokenText"), ("Episode", "EpisodeText"))
 def register_task(name: str, task: str | Callable[..., Task], *, version: int = 0) -> tuple[str, str]:
     """Register both grains of a task: ``{name}-v{version}`` and ``{name}Episode-v{version}``.
 
+    Afterwards ``gymnasium.make`` knows both ids, and so does every command. Where the call stands in a module
+    ``my_tasks``, commands and ``gymnasium.make`` import it by themselves for the id ``"my_tasks:Shout-v0"``.
     Registering the same task again changes nothing.
 
+    Example::
+
+        class Shout(TextTask):
+            prompt_template = "In capitals: {prompt}"
+
+        textgym.register_task("Shout", Shout)
+        env = gym.make("Shout-v0", data=[{"prompt": "hello", "reference": "HELLO"}])
+
     Args:
-        name: CamelCase name, such as ``"TextSumm"``.
+        name: CamelCase name, such as ``"Shout"``.
         task: The task's class as ``"module:attribute"`` (imported at the first ``make``) or the class itself. It is
             called with ``split=`` and with those of ``data=``, ``prompt_column=``, ``reference_column=`` that the user
             gave.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -37,54 +37,118 @@ class Message(NamedTuple):
     content: str
 
 
+def flatten(messages: Sequence[Message]) -> str:
+    r"""Return a conversation as one text.
+
+    A single message of the user is its content, unchanged. Several turns become lines ``"User: ..."``,
+    ``"Assistant: ..."``; system messages come first.
+
+    >>> flatten([Message("user", "Hello")])
+    'Hello'
+    >>> flatten([Message("user", "Hello"), Message("system", "Be kind.")])
+    'System: Be kind.\nUser: Hello'
+    """
+    if len(messages) == 1 and messages[0].role == "user":
+        return messages[0].content
+    ordered = sorted(messages, key=lambda message: message.role != "system")
+    return "\n".join(f"{message.role.capitalize()}: {message.content.strip()}" for message in ordered)
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One item of a task.
 
     Attributes:
         key: Stable name of the item, unique over all splits of its data set.
-        prompt: The raw text the item is about (a document, a dialogue, a question).
+        prompt: What the item is about: a text of the user (a document, a question), or a conversation.
         references: Texts that answer it well; may be empty.
         demonstrations: Texts that supervised training imitates; empty means "the references".
-        messages: The conversation that ``prompt`` is the text of; empty where the prompt is one text of the user.
-            Models with a chat template get it message by message.
+        extra: Whatever else the data say about it (labels, tests, ratings, ...): every other column of a file.
     """
 
     key: str
-    prompt: str
+    prompt: str | tuple[Message, ...]
     references: tuple[str, ...] = ()
     demonstrations: tuple[str, ...] = ()
-    messages: tuple[Message, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-
-class Conversation(NamedTuple):
-    """A prompt as messages, the last one of the user taken apart.
-
-    Attributes:
-        earlier: What was said before it.
-        before, body, after: Its content, of which only the body is ever cut.
-        later: What was said after it; usually nothing.
-    """
-
-    earlier: tuple[Message, ...]
-    before: str
-    body: str
-    after: str
-    later: tuple[Message, ...] = ()
+    @property
+    def text(self) -> str:
+        """The prompt as one text: of a conversation, what :func:`flatten` makes of it."""
+        return self.prompt if isinstance(self.prompt, str) else flatten(self.prompt)
 
 
 class Prompt(NamedTuple):
-    """A prompt as text, ``before + body + after``, of which only the body is ever cut.
+    """What an agent is asked: one message of the user, of which only the body is ever cut, within a conversation.
 
     Attributes:
-        before, body, after: The text.
-        conversation: The same as messages, for models with a chat template; ``None``: one message of the user.
+        prefix, body, suffix: The message.
+        earlier: What was said before it.
+        later: What was said after it; usually nothing.
     """
 
-    before: str
+    prefix: str
     body: str
-    after: str
-    conversation: Conversation | None = None
+    suffix: str
+    earlier: tuple[Message, ...] = ()
+    later: tuple[Message, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All of it as one text: prefix and suffix stand around everything that was said."""
+        return self.prefix + self.document + self.suffix
+
+    @property
+    def document(self) -> str:
+        """What stands between prefix and suffix in :attr:`text`: the body, with the conversation around it."""
+        if not (self.earlier or self.later):
+            return self.body
+        return flatten((*self.earlier, Message("user", self.body), *self.later))
+
+
+Data = NameOrPath | Sequence[Example] | Sequence[Mapping[str, Any]]
+"""Name, file, folder, Hub id, or a list of examples or of rows."""
+
+FinishReason = Literal["eos", "stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """What an agent wrote, and what was answered: what tasks, metrics and rewards judge.
+
+    Attributes:
+        example: What it is about.
+        turns: What was said after the prompt, in order. Where the agent is to write next, the last one is not its own.
+        finish_reason: Why the agent's last turn ended: ``"eos"``, ``"stop"`` (a stop string) or ``"length"``.
+        state: What the task itself keeps from turn to turn. Its :meth:`Task.reply` may change it; it is saved with the
+            environment, so it holds JSON values only.
+    """
+
+    example: Example
+    turns: tuple[Message, ...] = ()
+    finish_reason: FinishReason = "eos"
+    state: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def text(self) -> str:
+        """The agent's last turn, as a user sees it; empty before it has written one."""
+        return next((turn.content for turn in reversed(self.turns) if turn.role == "assistant"), "")
+
+    @classmethod
+    def of(cls, example: Example, text: str, finish_reason: FinishReason = "eos") -> Self:
+        """Return the episode of one turn."""
+        return cls(example, (Message("assistant", text),), finish_reason)
+
+
+def episodes_of(examples: Sequence[Example], texts: Sequence[str]) -> list[Episode]:
+    """Return the episodes of one turn in which ``texts`` answer ``examples``.
+
+    Raises:
+        ValueError: There are not as many of both.
+    """
+    if len(examples) != len(texts):
+        raise ValueError(f"expected one example per text, got {len(examples)} and {len(texts)}; pair them up")
+    return [Episode.of(example, text) for example, text in zip(examples, texts, strict=True)]
 
 
 class Interval(NamedTuple):
@@ -125,27 +189,65 @@ class Dataset(Protocol):
         ...
 
 
+Metric = Callable[[Sequence[Episode]], FloatArray]
+"""``metric(episodes)`` -> one number each, shape ``(n,)``; NaN where it does not apply, such as without references."""
+
+
 class Task(Protocol):
-    """What is asked, about which texts, judged how. One file per task in ``textgym/tasks/``."""
+    """What is asked, about which texts, judged how. One file or folder per task in ``textgym/tasks/``.
+
+    :class:`textgym.tasks.TextTask` has defaults for everything.
+
+    Attributes:
+        name: What it is called in messages.
+        dataset: The examples of one split.
+        max_prompt_tokens: Default budget of a prompt.
+        max_new_tokens: Default budget of each turn of the agent.
+        max_reply_tokens: Budget of what the other side says between two turns.
+        max_turns: Most turns of the agent.
+        reward: The reward of an environment that is given none: a name or a callable.
+        metrics: Name -> what is measured beside the reward, in the order in which it is shown.
+        main_metric: The one that stands for quality where gold is not known; ``None``: none does.
+    """
 
     name: str
     dataset: Dataset
-    prompt_template: str
     max_prompt_tokens: int
     max_new_tokens: int
-    default_reward: str
-    metrics: Mapping[str, RewardFn]
+    max_reply_tokens: int
+    max_turns: int
+    reward: RewardFn | NameOrPath
+    metrics: Mapping[str, Metric]
+    main_metric: str | None
 
-    def format_prompt(self, example: Example) -> str:
-        """The one prompt formatter: supervised training, RL, evaluation and reward models all use it."""
+    def prompt(self, example: Example) -> Prompt | Sequence[Message] | str:
+        """Return what is asked: the one prompt formatter of supervised training, RL, evaluation and reward models."""
         ...
 
-    def gold(self, responses: Sequence[str], examples: Sequence[Example]) -> FloatArray | None:
-        """True quality of ``n`` responses, shape ``(n,)``, where the data knows it; else ``None``."""
+    def reply(self, episode: Episode, rng: np.random.Generator) -> Sequence[Message] | None:
+        """Return what the other side says to the agent's last turn; ``None`` ends the episode.
+
+        Called after every turn of the agent but the ``max_turns``-th.
+        """
         ...
 
-    def is_success(self, response: str, example: Example) -> bool:
-        """The task's own yes/no judgement of one response, independent of any reward."""
+    def turn_reward(self, episode: Episode) -> float:
+        """Return what the agent's last turn is paid, before it is answered.
+
+        The return of an episode is the sum of these and of the reward at its end.
+        """
+        ...
+
+    def allowed(self, episode: Episode, ids: Sequence[int], tokenizer: Any) -> IntArray | None:
+        """Return the ids that may be written next, behind ``ids`` of the agent's turn; ``None``: any."""
+        ...
+
+    def is_success(self, episode: Episode) -> bool:
+        """Return the task's own yes/no judgement, independent of any reward."""
+        ...
+
+    def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
+        """Return the true quality of ``n`` episodes, shape ``(n,)``, where the data knows it; else ``None``."""
         ...
 
 

@@ -22,7 +22,13 @@ from textgym.agents.common.cache_pool import CachePool
 from textgym.agents.common.features import NoFeatures
 from textgym.agents.common.first_ratio import FirstRatio
 from textgym.agents.common.health import refuse_bad_steps
-from textgym.agents.common.observations import check_spaces, check_suppressed, read_ids, read_observation
+from textgym.agents.common.observations import (
+    check_spaces,
+    check_suppressed,
+    check_tokenizer,
+    read_ids,
+    read_observation,
+)
 from textgym.agents.common.policy_record import (
     check_policy_record,
     dtype_name,
@@ -31,7 +37,6 @@ from textgym.agents.common.policy_record import (
     token_observation_space,
     write_model_config,
 )
-from textgym.errors import TokenizerMismatchError
 from textgym.models.batch import EpisodeBatch, TextBatch, share_prefixes
 from textgym.models.card import CARD, write_card
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
@@ -189,7 +194,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         self.model.precision = self.options.precision  # of a model that is a TextModel already, too
         assert isinstance(self.action_space, spaces.Discrete)
         assert isinstance(self.observation_space, spaces.Dict)
-        _check_tokenizer(self.model, self.action_space)
+        check_tokenizer(self.model, self.action_space)
         width = self.observation_space["input_ids"].shape
         assert width is not None
         self.model.require_context(width[0])
@@ -450,14 +455,3 @@ def _choose(logits: Tensor, deterministic: bool) -> Sample:
 
 def _zero_schedule(_: float) -> float:
     return 0.0
-
-
-def _check_tokenizer(model: TextModel, action_space: spaces.Discrete) -> None:
-    if not isinstance(action_space, TokenSpace) or model.source is None:
-        return
-    tokenizer = model.tokenizer
-    if tokenizer.fingerprint != action_space.fingerprint:
-        raise TokenizerMismatchError(
-            f"expected a model with the environment's tokenizer {action_space.tokenizer!r}, got {model.source!r} with "
-            f"another one; make the environment with model={model.source!r}"
-        )

@@ -9,7 +9,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from textgym.errors import TokenizerMismatchError
 from textgym.models.batch import TextBatch
+from textgym.models.text_model import TextModel
+from textgym.spaces import TokenSpace
 
 
 def read_observation(obs: dict[str, Tensor]) -> TextBatch:
@@ -54,3 +57,15 @@ def check_suppressed(tokens: tuple[int, ...], actions: int) -> None:
         )
     if len(set(tokens)) == actions:
         raise ValueError(f"expected a token that is not suppressed, got all {actions} suppressed; leave some out")
+
+
+def check_tokenizer(model: TextModel, action_space: object) -> None:
+    """Refuse a model whose ids mean other texts than the actions of the environment."""
+    if not isinstance(action_space, TokenSpace) or model.source is None:
+        return
+    tokenizer = model.tokenizer
+    if tokenizer.fingerprint != action_space.fingerprint:
+        raise TokenizerMismatchError(
+            f"expected a model with the environment's tokenizer {action_space.tokenizer!r}, got {model.source!r} with "
+            f"another one; make the environment with model={model.source!r}"
+        )

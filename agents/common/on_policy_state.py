@@ -47,7 +47,7 @@ from textgym.models.stored_values import (
     truth,
 )
 from textgym.models.weights import WeightsWatch
-from textgym.rewards.core import load_reward_models
+from textgym.rewards import load_reward_models
 from textgym.types import IntArray, State
 
 _LARGEST_COPY = 3 * 2**29
@@ -220,9 +220,8 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         trained = {f"policy.{name}" for name, parameter in self.policy.named_parameters() if parameter.requires_grad}
         weights = {name: tensor for name, tensor in _named(self.policy, "policy.")[0].items() if name in trained}
         changing = weights | self._optimizer_tensors()
-        if sum(tensor.nbytes for tensor in changing.values()) <= _room_for_copy(self.device):
-            self._snapshot.record["optimizer"] = describe_optimizer(self.policy.optimizer)
-        else:
+        self._snapshot.record["optimizer"] = describe_optimizer(self.policy.optimizer)
+        if sum(tensor.nbytes for tensor in changing.values()) > _room_for_copy(self.device):
             self._snapshot.unchanged = WeightsWatch(self.policy.model)
             changing = _named(self.policy.value_head, "policy.value_head.")[0]  # may be shifted before the first step
         self._snapshot.tensors |= {name: tensor.clone() for name, tensor in changing.items()}
@@ -268,10 +267,10 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         if self.reference.network is not None:
             reference, more = _named(self.reference.network, "reference.")
             tensors, buffers = tensors | reference, buffers | more
-        record = {**now.record, "policy": self.policy.describe()}
-        if "optimizer" not in record:
+        if not now.is_whole:
             tensors |= self._optimizer_tensors()
-            record["optimizer"] = describe_optimizer(self.policy.optimizer)
+        optimizer = describe_optimizer(self.policy.optimizer)
+        record = {"optimizer": optimizer, **now.record, "policy": self.policy.describe()}
         return tensors | now.tensors, to_json(record), buffers
 
     def _write_state(self, tensors: dict[str, Tensor], record: dict[str, Any], folder: Path) -> None:
@@ -333,6 +332,11 @@ class _Snapshot:
     problems: list[str]
     has_weights: bool = False
     unchanged: WeightsWatch | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that an update changes is among the tensors."""
+        return self.has_weights and self.unchanged is None
 
     def require_weights(self) -> None:
         """Check that the weights of then are still known.

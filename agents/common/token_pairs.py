@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from textgym.envs.prompts import prompt_of
 from textgym.errors import DataError
+from textgym.tasks.base import prompt_of
+from textgym.text.batching import length_batches
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Dataset, Prompt, Task
 
@@ -95,7 +96,8 @@ def endless_batches(pairs: Sequence[TokenPair], size: int, rng: np.random.Genera
     while True:
         order = rng.permutation(len(pairs))
         for pool in np.array_split(order, math.ceil(len(order) / (_POOL * size))):
-            by_length = sorted(pool, key=lambda i: len(pairs[i].prompt) + len(pairs[i].response))
-            batches = np.array_split(np.array(by_length), math.ceil(len(pool) / size))
+            chosen = [pairs[i] for i in pool]
+            lengths = [len(pair.prompt) + len(pair.response) for pair in chosen]
+            batches = length_batches(lengths, max_rows=size, longest_first=False, even=True)
             for k in rng.permutation(len(batches)):
-                yield [pairs[i] for i in batches[k]]
+                yield [chosen[i] for i in batches[k]]

@@ -123,6 +123,8 @@ class GymVecEnv(VecEnv):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Bring the environment back to a state of :meth:`get_state`."""
         self._resumable().set_state(dict(state))
+        self._reset_seeds()  # of before: the next reset goes on with the state's own generators
+        self._reset_options()
 
     def close(self) -> None:
         """Close the environment."""
@@ -145,11 +147,14 @@ class GymVecEnv(VecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call a method once, for all copies; every copy gets its result.
+        """Call a method once, for all copies; every copy gets its result, of ``action_masks`` its own row.
 
         Raises:
             ValueError: ``indices`` names some copies only.
         """
+        if method_name == "action_masks":
+            masks = self.env.unwrapped.action_masks()  # type: ignore[attr-defined]
+            return [masks[row] for row in self._get_indices(indices)]
         self._require_all(indices, "env_method")
         result = getattr(self.env.unwrapped, method_name)(*method_args, **method_kwargs)
         return [result] * self.num_envs

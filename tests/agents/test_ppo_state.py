@@ -297,9 +297,10 @@ def test_the_state_before_an_update_that_failed(
                 raise ZeroDivisionError
             return step()
 
-        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        with monkeypatch.context() as patch:
             patch.setattr(agent.policy.optimizer, "step", fails)
-            agent.learn(4 * 11, reset_num_timesteps=False, callback=RememberWeights(tmp_path / "before"))
+            with pytest.raises(ZeroDivisionError):
+                agent.learn(4 * 11, reset_num_timesteps=False, callback=RememberWeights(tmp_path / "before"))
 
     agent = make_agent(policy)
     agent.learn(4 * 11)
@@ -322,17 +323,16 @@ def assert_same_checkpoint(left: Path, right: Path) -> None:
     assert same == record
 
 
-def test_the_state_in_a_rollout_that_failed_is_that_of_its_beginning(
-    make_agent: Any, make_env: Any, length_reward: Any, tmp_path: Path
-) -> None:
+def test_the_state_in_a_rollout_that_failed_is_that_of_its_beginning(make_agent: Any, tmp_path: Path) -> None:
     class Fails(RememberWeights):
         def _on_step(self) -> bool:
             if self.model.num_timesteps == 4 * (11 + 5):
                 raise ZeroDivisionError
             return True
 
-    whole, run = make_agent(learning_rate=1e-2), make_agent(learning_rate=1e-2)
+    whole = make_agent(learning_rate=1e-2)
     whole.learn(4 * 11 * 2)
+    run = make_agent(learning_rate=1e-2)
     with pytest.raises(ZeroDivisionError):
         run.learn(4 * 11 * 2, callback=Fails(tmp_path / "before"))
     state = run.get_state()
@@ -351,7 +351,7 @@ def test_there_is_no_state_within_an_update(make_agent: Any, monkeypatch: pytest
     with pytest.raises(CheckpointError, match="expected an agent between updates, got one within"):
         agent.learn(4 * 11)
     state = other.get_state()
-    with pytest.raises(CheckpointError, match="expected the state of textgym.PPO, got one of 'textgym.SFT'"):
+    with pytest.raises(CheckpointError, match=r"expected the state of textgym\.PPO, got one of 'textgym\.SFT'"):
         agent.set_state(state._replace(record={**state.record, "kind": "textgym.SFT"}))
 
 

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from stable_baselines3.common.callbacks import BaseCallback
 
 import textgym
 from tests.chat_templates import NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
-from textgym.agents.sft import TokenPair, encode_pairs, response_loss, supervised_fine_tune
-from textgym.envs.prompts import prompt_of
+from textgym.agents.sft import SFT, TokenPair, encode_pairs, response_loss, supervised_fine_tune
 from textgym.errors import DataError, ModelError
 from textgym.evaluation.sampling import encode_prompts
 from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding.generation import generate
 from textgym.reward_models.encoding import TextEncoder
-from textgym.tasks import TextTask
+from textgym.tasks import TextTask, prompt_of, prompt_text
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Example
 
@@ -46,18 +46,18 @@ class Documents:
         return self.examples[index]
 
 
-class TemplateTask:
+class TemplateTask(TextTask):
     prompt_template = "Read: {prompt}\n\nSummary:"
     max_prompt_tokens = 30
 
-    def format_prompt(self, example: Example) -> str:
-        return self.prompt_template.replace("{prompt}", example.prompt)
+    def __init__(self) -> None:
+        """It needs no data."""
 
 
 class KeyTask(TemplateTask):
     """A formatter that is more than its template."""
 
-    def format_prompt(self, example: Example) -> str:
+    def prompt(self, example: Example) -> str:
         return f"[{example.key}] {example.prompt}\n"
 
 
@@ -171,7 +171,7 @@ def test_prompts_are_those_of_the_environment(kind: Any, tokenizer_folder: Path)
     pairs = encode_pairs(task, Documents(examples), tokenizer)  # type: ignore[arg-type]
     for example, pair in zip(examples, pairs, strict=True):
         prompt = prompt_of(task, example)
-        assert prompt.before + prompt.body + prompt.after == task.format_prompt(example)
+        assert prompt.prefix + prompt.body + prompt.suffix == prompt_text(task, example)
         assert pair.prompt == tokenizer.encode_prompts([prompt], 30)[0].ids
         assert len(pair.prompt) <= 30
 
@@ -270,10 +270,71 @@ def test_conversations_are_what_the_template_writes_to_the_end_of_the_turn(name:
     thought = "<think>\n\n</think>\n\n" if name == "thinking" else ""  # it is what the model writes
     assert (info["text"], info["finish_reason"]) == (thought + "two, then.", "eos")
     assert encode_prompts(task, [task.dataset[0]], tokenizer, 512) == [asked]  # what is evaluated
-    (read,) = TextEncoder(tokenizer, 512)([task.format_prompt(task.dataset[0])], ["two, then."])  # what is rewarded
+    (read,) = TextEncoder(tokenizer, 512)([prompt_text(task, task.dataset[0])], ["two, then."])  # what is rewarded
     assert (read.prompt, read.response) == pair
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _chat_environment() -> None:
     textgym.register_task("TestChat", TextTask)
+
+
+class Recorder(BaseCallback):
+    """What it is told, with the number of steps."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        super().__init__()
+        self.told: list[tuple[str, int]] = []
+        self.stop_at = stop_at
+
+    def _on_rollout_start(self) -> None:
+        self.told.append(("start", self.model.num_timesteps))
+
+    def _on_step(self) -> bool:
+        self.told.append(("step", self.num_timesteps))
+        return self.num_timesteps != self.stop_at
+
+    def _on_rollout_end(self) -> None:
+        self.told.append(("end", self.model.num_timesteps))
+
+
+def test_an_agent_learns_what_the_function_does_and_tells_callbacks(make_network: Any) -> None:
+    expected = supervised_fine_tune(CausalLM(make_network()), PAIRS, steps=5, batch_size=2, learning_rate=1e-2)
+    agent, recorder = SFT(CausalLM(make_network()), PAIRS, batch_size=2, learning_rate=1e-2, log_every=2), Recorder()
+    agent.learn(5, recorder)
+    assert agent.losses == expected
+    steps = [[("start", 2 * k), ("step", 2 * k + 1), ("step", 2 * k + 2), ("end", 2 * k + 2)] for k in range(2)]
+    assert recorder.told == [*steps[0], *steps[1], ("start", 4), ("step", 5), ("end", 5)]
+    assert [record["timesteps"] for record in agent.history] == [2.0, 4.0, 5.0]
+    assert [record["loss"] for record in agent.history[:2]] == [np.mean(expected[:2]), np.mean(expected[2:4])]
+    assert agent.seconds["update"] > 0
+
+
+def test_a_callback_can_end_supervised_training(make_network: Any) -> None:
+    agent = SFT(CausalLM(make_network()), PAIRS, batch_size=2)
+    agent.learn(20, Recorder(stop_at=3))
+    assert agent.num_timesteps == 3
+
+
+@pytest.mark.parametrize("prompt_share", [0.0, 0.5])
+def test_supervised_training_goes_on_bit_for_bit(prompt_share: float, make_network: Any) -> None:
+    """From a state in the middle of an iteration, too; prompt tokens are drawn as they would have been."""
+
+    def make() -> SFT:
+        return SFT(CausalLM(make_network()), PAIRS, batch_size=2, prompt_share=prompt_share, log_every=4)
+
+    whole, begun, again = make(), make(), make()
+    whole.learn(10)
+    begun.begin(10)
+    for _ in range(6):
+        begun.advance()
+    again.set_state(begun.get_state())
+    again.learn(4, reset_num_timesteps=False)
+    assert again.losses == whole.losses
+    weights = whole.text_model.state_dict(), again.text_model.state_dict()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_supervised_training_without_texts_is_an_error(model: CausalLM) -> None:
+    with pytest.raises(DataError, match="expected texts to imitate, got none"):
+        SFT(model).learn(1)

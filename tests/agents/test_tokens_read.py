@@ -18,7 +18,8 @@ from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
 from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.ppo import PPO
-from textgym.types import Example, Split
+from textgym.tasks import TextTask
+from textgym.types import Episode, Example, Split
 
 ENVS, PROMPT, NEW, EPOCHS = 4, 12, 5, 3
 PREFILL = ENVS * PROMPT
@@ -48,7 +49,7 @@ class Digits:
         return next(item for item in self._items if item.key == key)
 
 
-class DigitTask:
+class DigitTask(TextTask):
     """A prompt is a digit, repeated, and nothing else; ``one_prompt`` gives all environments the same."""
 
     name = "DigitTask"
@@ -60,13 +61,7 @@ class DigitTask:
     def __init__(self, split: Split = "train") -> None:
         self.dataset = Digits(split, self.count)
 
-    def format_prompt(self, example: Example) -> str:
-        return example.prompt
-
-    def gold(self, responses: Any, examples: Any) -> None:
-        return None
-
-    def is_success(self, response: str, example: Example) -> bool:
+    def is_success(self, episode: Episode) -> bool:
         return False
 
 

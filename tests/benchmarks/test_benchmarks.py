@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +23,10 @@ from benchmarks.limit import Limit
 from benchmarks.ppo import TimedReward
 from benchmarks.workload import Workload, environment, eos_ids
 from textgym.cli import app as cli
+from textgym.cli.bench import NoBenchmarksError, load_benchmarks
 from textgym.errors import MissingExtraError
 from textgym.feedback import read_comparisons
-from textgym.rewards.core import resolve_reward
+from textgym.rewards import resolve_reward
 
 HERE = ("ppo", "rollout", "scaling", "env")  # need neither a GPU nor an extra
 AGENTS = ("textgym PPO", "textgym PPO, detached critic", "textgym PPO, separate critic", "stock PPO, episode buffer")
@@ -35,8 +37,8 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def smoke(name: str, picture: Path | None = None) -> Report:
-    return run_benchmark(name, Options(repetitions=1, smoke=True, picture=picture))
+def smoke(name: str, plot: Path | None = None) -> Report:
+    return run_benchmark(name, Options(repetitions=1, smoke=True, plot=plot))
 
 
 def check_form(report: Report) -> dict[str, Any]:
@@ -277,3 +279,19 @@ def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
     shown = bench(*arguments)
     assert message in shown.stderr
     assert shown.exit_code == cli.BAD_INPUT
+
+
+def test_an_installation_without_a_checkout_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "benchmarks")
+    with pytest.raises(NoBenchmarksError, match=r"expected a checkout .* clone the .*pip install -e \."):
+        load_benchmarks(tmp_path)
+
+
+def test_the_benchmarks_of_a_checkout_are_found_from_anywhere(tmp_path: Path) -> None:
+    code = "from textgym.cli.bench import load_benchmarks; import sys; print(*load_benchmarks().BENCHMARKS); "
+    code += "print('agents' in sys.modules or bool([p for p in sys.path if p.endswith('benchmarks')]))"
+    command = [sys.executable, "-P", "-c", code]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout.splitlines()
+    assert shown == [" ".join(BENCHMARKS), "False"]

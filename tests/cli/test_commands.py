@@ -16,9 +16,10 @@ from textgym.envs.choice import EnvChoice
 from textgym.evaluation.measures import Measures
 from textgym.feedback import read_comparisons, write_records
 from textgym.feedback.types import Comparison
-from textgym.rewards.core import resolve_reward
+from textgym.metrics.texts import TEXT_METRICS
+from textgym.rewards import resolve_reward
 from textgym.rlhf.demo import DemoSettings, gap_closed, run_demo
-from textgym.tasks import Summarization
+from textgym.tasks import Summarization, prompt_text
 from textgym.training.interrupts import StopRequest, stop_on_request
 from textgym.training.run_folder import RunFolder
 
@@ -40,7 +41,7 @@ def test_sft(lm: str, data: str) -> None:
         *("--eval-prompts", "4", "--out", "s"),
     )
     summary = RunFolder("s").summary()
-    assert {"rouge1", "rougeL", "kl", "length", "eos", "reward"} == set(summary["after"]) - {"rouge2"}
+    assert {"rouge1", "rougeL", *TEXT_METRICS, "kl", "length", "eos", "reward"} == set(summary["after"]) - {"rouge2"}
     assert summary["loss"]["after"] < summary["loss"]["before"]
     assert (Path("s") / "learning_curve.png").is_file()
     assert "supervised fine-tuning" in (Path("s") / "model" / "README.md").read_text()
@@ -81,7 +82,7 @@ def test_reward_fit_by_gold(lm: str) -> None:
     task = Summarization(split="test")
     reward = resolve_reward("r", task)
     examples = [task.dataset[0], task.dataset[1]]
-    scores = reward([task.format_prompt(item) for item in examples], ["x", "y"], examples)
+    scores = reward([prompt_text(task, item) for item in examples], ["x", "y"], examples)
     assert np.isfinite(scores).all()
     run("evaluate", "--model", lm, "--reward", "r", "--prompts", "3", "--max-new-tokens", "4", "--out", "e")
     assert set(RunFolder("e").summary()["before"]) >= {"reward", "gold"}

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from textgym.data import DataWarning, InMemoryDataset, load_examples
 from textgym.data.dataset import LoadReport, prompt_digest, split_of
+from textgym.data.fingerprint import fingerprint
 from textgym.errors import DataError
+from textgym.tasks.summarization.reports import Reports
 from textgym.types import SPLITS, Example, Message, Split
 
 
@@ -81,7 +83,7 @@ def test_tiny_file_gives_advice(tmp_path: Path) -> None:
 
 def test_unknown_split() -> None:
     with pytest.raises(ValueError, match="Did you mean 'validation'"):
-        load_examples("reports", "validatoin")  # type: ignore[arg-type]
+        load_examples("docstrings", "validatoin")  # type: ignore[arg-type]
 
 
 def test_folder_with_split_files(tmp_path: Path) -> None:
@@ -138,7 +140,7 @@ def test_files_of_no_split_are_not_all_named(tmp_path: Path) -> None:
 def test_no_name_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_rows(tmp_path / "train.jsonl", numbered(30))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"expected one of reports, .* got ''"):
+    with pytest.raises(DataError, match=r"expected one of docstrings, .* got ''"):
         load("")
 
 
@@ -311,17 +313,19 @@ def test_conversations_keep_their_messages(tmp_path: Path, column: str) -> None:
     chats = [[dict(zip(names, (role, text.format(i=i)), strict=True)) for role, text in turns] for i in range(40)]
     dataset = load(write_rows(tmp_path / "chats.jsonl", [{column: chat} for chat in chats]))
     for example in dataset:
-        number = example.messages[1].content.split()[-1]
+        assert isinstance(example.prompt, tuple)
+        number = example.prompt[1].content.split()[-1]
         expected = tuple(Message(role, text.format(i=number)) for role, text in turns[:4])
-        assert example.messages == expected
-        assert example.prompt == f"System: Be brief.\nUser: Hi {number}\nAssistant: Yes?\nUser: Go on"
+        assert example.prompt == expected
+        assert example.text == f"System: Be brief.\nUser: Hi {number}\nAssistant: Yes?\nUser: Go on"
         assert example.references == ("So.",)
 
 
 def test_one_message_of_the_user_is_plain_text(tmp_path: Path) -> None:
     answer = {"role": "assistant", "content": "x"}
     rows = [{"messages": [{"role": "user", "content": f"Hi {i}"}, answer]} for i in range(40)]
-    assert {example.messages for example in load(write_rows(tmp_path / "chats.jsonl", rows))} == {()}
+    dataset = load(write_rows(tmp_path / "chats.jsonl", rows))
+    assert all(example.prompt == example.text for example in dataset)
 
 
 def test_broken_chats_are_skipped(tmp_path: Path) -> None:
@@ -364,7 +368,7 @@ def test_chats_without_an_answer_are_skipped_where_others_have_one(tmp_path: Pat
 def test_unknown_names(data: str, what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=what):
-        load_examples(data)
+        load_examples(data, built_in={"reports": Reports})
 
 
 def test_misspelt_file_suggests_its_sibling(tmp_path: Path) -> None:
@@ -375,14 +379,66 @@ def test_misspelt_file_suggests_its_sibling(tmp_path: Path) -> None:
 
 def test_built_in_sets_take_no_columns() -> None:
     with pytest.raises(DataError, match="leave them out"):
-        load_examples("reports", prompt_column="text")
+        load_examples("docstrings", prompt_column="text")
 
 
 def test_data_is_a_name_or_a_path(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "set.jsonl", numbered(20))
     assert list(load(data)) == list(load(Path(data)))
-    with pytest.raises(TypeError, match="got list"):
-        load_examples(["a"])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a list of examples or dicts, got str"):
+        load_examples(["a"])  # type: ignore[list-item]
+
+
+def test_lists_of_rows_are_data_as_files_are(tmp_path: Path) -> None:
+    rows = numbered(40, label=3)
+    from_file = load(write_rows(tmp_path / "examples.jsonl", rows))
+    assert list(load_examples(rows)) == list(from_file)
+    with pytest.raises(DataError, match="expected prompt_column to name a column"):
+        load_examples(rows, prompt_column="nothing")
+
+
+def test_lists_of_examples_keep_their_keys() -> None:
+    examples = [Example(f"mine/{i}", f"prompt {i}", extra={"level": i}) for i in range(40)]
+    splits = [list(load_examples(examples, split)) for split in SPLITS]
+    assert sorted((item for split in splits for item in split), key=lambda item: item.extra["level"]) == examples
+    assert [split_of(prompt_digest(item.text)) for item in splits[2]] == ["test"] * len(splits[2])
+    with pytest.raises(DataError, match="leave them out"):
+        load_examples(examples, prompt_column="prompt")
+    split = "test" if examples[0] in splits[0] else "train"
+    with pytest.raises(DataError, match=f"at least one of the 1 examples in the {split} split, got none"):
+        load_examples(examples[:1], split)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="list of examples or dicts"):
+        load_examples([])
+
+
+# --- other columns
+
+
+def test_all_other_columns_reach_the_example(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{i}", "answer": "a", "score": i, "tags": ["x", {"y": i}], "empty": None} for i in range(40)]
+    for data in (rows, write_rows(tmp_path / "rows.jsonl", rows)):
+        for example in load_examples(data):
+            number = int(example.text[1:])
+            assert example.extra == {"score": number, "tags": ["x", {"y": number}], "empty": None}
+            assert hash(example) == hash(Example(example.key, example.prompt, example.references))
+
+
+def test_rows_of_one_prompt_that_differ_elsewhere_are_told(tmp_path: Path) -> None:
+    prompt = prompts_in("train", 1)[0]
+    rows = [{"prompt": prompt, "summary": f"s{i}", "rating": i, "same": 1} for i in range(3)]
+    with pytest.warns(DataWarning, match=r"differ in other columns \(rating\); the first row's are kept"):
+        (example,) = dataset = load_examples(rows)  # type: ignore[misc]
+    assert example.extra == {"rating": 0, "same": 1}
+    assert example.references == ("s0", "s1", "s2")
+    assert dataset.report.differing == {"rating": 2}  # type: ignore[attr-defined]
+
+
+def test_fingerprints_know_other_columns() -> None:
+    def of(**extra: Any) -> str:
+        return fingerprint(load_examples([Example("k", prompts_in("train", 1)[0], extra=extra)]))
+
+    assert of(a=1) == of(a=1) != of(a=2)
+    assert of() not in (of(a=1), of(a=2))
 
 
 def test_find_suggests_a_key(tmp_path: Path) -> None:

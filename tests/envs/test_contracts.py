@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 import textgym
 from textgym.envs import TokenTextEnv
-from textgym.rewards.core import NAMED_REWARDS, resolve_reward
+from textgym.metrics.texts import TEXT_METRICS
+from textgym.rewards import NAMED_REWARDS, resolve_reward
+from textgym.tasks import prompt_text
 from textgym.testing import AWKWARD_TEXTS, check_text_env
-from textgym.types import Example
+from textgym.types import Episode, Example
 
 IDS = [env_id for env_id in textgym.registered_ids() if not env_id.startswith("Test")]
 SNAPSHOTS = json.loads((Path(__file__).parent / "snapshots.json").read_text())
@@ -73,13 +75,16 @@ def test_every_response_has_finite_scores(
     _, reward, terminated, _, info = steps[-1]
     assert terminated
     example = base.task.dataset.find(started["task_key"])
-    arguments = [base.task.format_prompt(example)], [info["text"]], [example]
+    arguments = [prompt_text(base.task, example)], [info["text"]], [example]
+    episode = Episode.of(example, info["text"])
     rewards = [resolve_reward(name, base.task) for name in (*NAMED_REWARDS, *(["gold"] if "gold" in info else []))]
     scores = [reward, info.get("gold", 0.0)]
-    scores += [float(each(*arguments)[0]) for each in (*rewards, *base.task.metrics.values())]
+    scores += [float(each(*arguments)[0]) for each in rewards]
+    scores += [float(metric([episode])[0]) for name, metric in base.task.metrics.items() if name not in TEXT_METRICS]
     assert np.isfinite(scores).all()
     assert all(0 <= score <= 1 for score in scores)
-    assert base.task.is_success(info["text"], example) == info["is_success"]
+    assert not np.isinf([metric([episode])[0] for metric in TEXT_METRICS.values()]).any()
+    assert base.task.is_success(episode) == info["is_success"]
 
 
 @pytest.mark.parametrize("env_id", IDS)

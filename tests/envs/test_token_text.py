@@ -112,7 +112,7 @@ def test_prompts_follow_a_task_that_changes(tokenizer_folder: Path) -> None:
     class Counting(Summarization):
         asked = 0
 
-        def format_prompt(self, example: Any, /) -> str:
+        def prompt(self, example: Any, /) -> str:
             self.asked += 1
             return f"{self.asked} {example.prompt}"
 

@@ -11,25 +11,25 @@ from textgym.errors import RewardError
 from textgym.evaluation.measures import Measures, compare, fixed_examples, score_responses
 from textgym.metrics import mean_interval
 from textgym.metrics.rouge import rouge1
+from textgym.metrics.texts import ReferenceMetric
 from textgym.tasks import Summarization
-from textgym.types import Example, FloatArray
+from textgym.types import Episode, Example, FloatArray
 
 
 class Words:
     """A task without data, whose gold is the number of words."""
 
     name = "words"
-    prompt_template = "{prompt}?"
-    metrics = {"rouge1": rouge1}  # noqa: RUF012
+    metrics = {"rouge1": ReferenceMetric(rouge1)}  # noqa: RUF012
 
     def __init__(self, knows_gold: bool = True) -> None:
         self.knows_gold = knows_gold
 
-    def format_prompt(self, example: Example) -> str:
+    def prompt(self, example: Example) -> str:
         return f"{example.prompt}?"
 
-    def gold(self, responses: Sequence[str], examples: Sequence[Example]) -> FloatArray | None:
-        return np.array([len(text.split()) for text in responses], dtype=float) if self.knows_gold else None
+    def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
+        return np.array([len(each.text.split()) for each in episodes], dtype=float) if self.knows_gold else None
 
 
 EXAMPLES = [Example("a", "one", ("red blue",)), Example("b", "two"), Example("c", "three", ("green",))]
@@ -54,7 +54,7 @@ def test_known_answers() -> None:
 def test_what_makes_no_sense_is_absent() -> None:
     bare = [Example("a", "one"), Example("b", "two")]
     measures = score_responses(Words(knows_gold=False), bare, ["x", "y"], None)  # type: ignore[arg-type]
-    assert measures.values == {}
+    assert measures.names() == []
     assert measures.intervals() == {}
 
 
@@ -98,7 +98,17 @@ def test_pairs_without_a_value_are_left_out() -> None:
 
 def test_order_of_measures() -> None:
     names = ["zeal", "eos", "length", "kl", "rougeL", "rouge2", "rouge1", "gold", "reward"]
-    shown = ["reward", "gold", "rouge1", "rouge2", "rougeL", "kl", "length", "eos", "zeal"]
+    shown = [
+        "reward",
+        "gold",
+        "zeal",
+        "rougeL",
+        "rouge2",
+        "rouge1",
+        "kl",
+        "length",
+        "eos",
+    ]
     assert Measures({name: np.ones(2) for name in names}).names() == shown
 
 

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from textgym.evaluation.core import evaluate, make_evaluation_set
 from textgym.evaluation.loading import load_model
 from textgym.evaluation.sampling import Samples, Sampling, log_probs_of_texts, sample_texts
-from textgym.models import log_probs as module
+from textgym.models import log_probs
 from textgym.models.causal_lm import CausalLM
 from textgym.tasks import Summarization
 from textgym.types import Example
@@ -47,14 +47,14 @@ def test_budgets_hold_and_eos_is_no_part_of_a_text(model: CausalLM) -> None:
 def test_log_probs_are_those_of_the_bare_model(
     temperature: float, model: CausalLM, lm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_TOKENS_PER_BATCH", 200)  # several padded batches
+    monkeypatch.setattr(log_probs, "_TOKENS_PER_BATCH", 200)  # several padded batches
     samples = sample_texts(model, TASK, EXAMPLES, Sampling(64, 8))
     bare = AutoModelForCausalLM.from_pretrained(lm)
     expected = []
     for prompt, ids in zip(samples.prompts, samples.ids, strict=True):
         with torch.no_grad():
-            log_probs = (bare(torch.tensor([prompt + ids])).logits[0] / temperature).log_softmax(-1)
-        expected.append(sum(float(log_probs[len(prompt) - 1 + place, token]) for place, token in enumerate(ids)))
+            scores = (bare(torch.tensor([prompt + ids])).logits[0] / temperature).log_softmax(-1)
+        expected.append(sum(float(scores[len(prompt) - 1 + place, token]) for place, token in enumerate(ids)))
     assert log_probs_of_texts(model, samples, temperature) == pytest.approx(expected, abs=1e-4)
 
 

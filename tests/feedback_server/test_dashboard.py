@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from textgym.feedback import By, add_accuracy, answer_compare, answer_natural, answer_rate
-from textgym.feedback.answers import Behaviour
-from textgym.feedback.exports import PROJECT_FORMS
+from textgym.feedback.records.answers import Behaviour
 from textgym.feedback.server import charts
 from textgym.feedback.server.dashboard import (
     agreement_pictures,
@@ -21,6 +20,7 @@ from textgym.feedback.server.dashboard import (
     pairwise_kappas,
     seconds_per_100_words,
 )
+from textgym.feedback.store.exports import PROJECT_FORMS
 from textgym.feedback.types import Comparison
 from textgym.types import Interval
 

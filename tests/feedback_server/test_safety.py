@@ -14,11 +14,11 @@ from urllib.parse import quote
 
 import pytest
 
-from textgym.feedback.exports import PROJECT_FORMS
 from textgym.feedback.server.accounts import Accounts
 from textgym.feedback.server.gate import MAX_BODY_BYTES, RateLimit
 from textgym.feedback.server.serve import is_loopback
 from textgym.feedback.server.sessions import Session, seal, unseal
+from textgym.feedback.store.exports import PROJECT_FORMS
 from textgym.feedback.types import Comparison, Question
 
 TOKEN = "the-owners-token"

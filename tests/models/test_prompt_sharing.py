@@ -49,7 +49,7 @@ def test_states_and_gradients_are_those_of_whole_texts(
 
 
 def test_each_prompt_is_read_once(make_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, shapes = CausalLM(make_network()), []
+    model, shapes = CausalLM(make_network("gpt_neox")), []
     original = model.token_states
 
     def spy(ids: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
@@ -62,7 +62,7 @@ def test_each_prompt_is_read_once(make_network: Any, monkeypatch: pytest.MonkeyP
 
 
 def test_texts_of_one_token_need_no_second_pass(make_network: Any) -> None:
-    model, batch = CausalLM(make_network()), batch_of([(LONG, [])] * 4)
+    model, batch = CausalLM(make_network("gpt_neox")), batch_of([(LONG, [])] * 4)
     torch.testing.assert_close(model.hidden(batch), batch.gather(model.token_states(batch.input_ids)))
 
 
@@ -79,7 +79,7 @@ def test_one_pass_where_sharing_does_not_pay(texts: list[tuple[list[int], list[i
 
 def test_recomputed_activations_are_left_alone(make_network: Any) -> None:
     """Keys and values of recomputed layers carry no gradients."""
-    model = CausalLM(make_network())
+    model = CausalLM(make_network("gpt_neox"))
     assert model.can_continue_with_gradients(11)
     model.recompute_activations()
     assert not model.can_continue_with_gradients(11)

@@ -14,7 +14,7 @@ from textgym.errors import CheckpointError, DataError
 from textgym.reward_models import EmbeddingRewardModel, TextEmbedder, load_reward
 from textgym.reward_models.embedding import fit_head
 from textgym.reward_models.evidence import A, Observation
-from textgym.rewards.core import score
+from textgym.rewards import score
 from textgym.testing import AWKWARD_TEXTS
 from textgym.types import RewardFn
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chat_templates import TEMPLATES, write_chat_folder
-from textgym.reward_models.encoding import TextEncoder, batches_of_like_length, batches_of_tokens
+from textgym.reward_models.encoding import TextEncoder, batches_of_like_length
 from textgym.text.tokenizer import Tokenizer
 
 
@@ -95,13 +95,6 @@ def test_batches_waste_little_padding_and_differ_between_epochs() -> None:
     padded = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
     assert padded < 1.1 * sum(lengths)
     assert batches != batches_of_like_length(lengths, 16, generator)
-
-
-@given(st.lists(st.integers(1, 99), max_size=50), st.integers(1, 300))
-def test_token_batches_respect_their_budget(lengths: list[int], tokens: int) -> None:
-    batches = list(batches_of_tokens(lengths, tokens))
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    assert all(len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= tokens for batch in batches)
 
 
 def test_conversations_are_read_as_the_chat_template_writes_them(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from textgym.models.loading import load_language_model
 from textgym.reward_models import PreferenceRewardModel, load_reward
 from textgym.reward_models.calibration import sigmoid
 from textgym.reward_models.scoring import ResponseScorer
-from textgym.rewards.core import score
+from textgym.rewards import score
 from textgym.testing import AWKWARD_TEXTS
 from textgym.types import FloatArray, RewardFn
 

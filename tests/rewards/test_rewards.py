@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from textgym.errors import RewardError
-from textgym.rewards import core as rewards
-from textgym.rewards.core import (
+from textgym.rewards import (
     Clip,
     Gate,
     GoldReward,
@@ -24,7 +23,8 @@ from textgym.rewards.core import (
     resolve_reward,
     score,
 )
-from textgym.types import Example, FloatArray
+from textgym.rewards import lazy as rewards
+from textgym.types import Episode, Example, FloatArray, episodes_of
 
 EXAMPLES = [Example("a", "The council met."), Example("b", "A storm.")]
 PROMPTS = [example.prompt for example in EXAMPLES]
@@ -210,9 +210,10 @@ class GoldTask:
 
     name = "gold task"
     dataset = EXAMPLES
+    max_turns = 1
 
-    def gold(self, responses: Sequence[str], examples: Sequence[Example]) -> FloatArray | None:
-        return np.array([0.25] * len(responses))
+    def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
+        return np.array([0.25] * len(episodes))
 
 
 def test_names_inside_a_tree_are_bound_to_the_task() -> None:
@@ -321,10 +322,11 @@ def test_wrong_arguments_say_what_to_write(make: Any, message: str) -> None:
 @pytest.mark.parametrize("values", [[1.0], [1.0, float("nan")], [1.0, None], [[1.0], [2.0]]])
 def test_gold_is_checked_like_a_reward(values: Any) -> None:
     class Task(GoldTask):
-        def gold(self, responses: Sequence[str], examples: Sequence[Example]) -> Any:
+        def gold(self, episodes: Sequence[Episode]) -> Any:
             return values
 
-    for ask in (lambda: gold_scores(Task(), TEXTS, EXAMPLES), lambda: GoldReward(Task())(PROMPTS, TEXTS, EXAMPLES)):  # type: ignore[arg-type]
+    episodes = episodes_of(EXAMPLES, TEXTS)
+    for ask in (lambda: gold_scores(Task(), episodes), lambda: GoldReward(Task())(PROMPTS, TEXTS, EXAMPLES)):  # type: ignore[arg-type]
         with pytest.raises(RewardError, match="from the reward 'gold of gold task'"):
             ask()
 

@@ -290,7 +290,8 @@ def test_people_are_asked_on_a_page_and_never_twice(settings: RlhfSettings, monk
 
     people = replace(settings, people=True, port=0, rounds=1, matches=0.25)
     monkeypatch.setattr(rlhf, "_ask_people", ask_somebody)
-    monkeypatch.setattr("textgym.feedback.people.time", SimpleNamespace(sleep=wait, monotonic=time.monotonic))
+    clock = SimpleNamespace(sleep=wait, monotonic=time.monotonic)
+    monkeypatch.setattr("textgym.feedback.annotators.people.time", clock)
     with pytest.raises(RunInterrupted, match="textgym rlhf --resume run"):
         run_rlhf(people)
     assert len(records(Path("run"))) == 5
@@ -322,7 +323,7 @@ def test_win_rate() -> None:
     assert apart is not None
     assert (apart.mean, apart.low) == (0.625, pytest.approx(proportion_interval(2.5, 4).low))
     without = [Measures({"rougeL": each.values["rougeL"]}) for each in (after, before)]
-    assert win_rate(*without) == proportion_interval(4, 4)
+    assert win_rate(*without, "rougeL") == proportion_interval(4, 4)
     assert win_rate(Measures({"reward": np.ones(4)}), before) is None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from textgym.errors import ConsentError
-from textgym.rewards.core import Clip, Gate, WeightedSum, resolve_reward
+from textgym.rewards import Clip, Gate, WeightedSum, resolve_reward
 from textgym.security import consent
 from textgym.security.consent import (
     check_names,

@@ -14,12 +14,11 @@ import pytest
 import transformers
 
 from tests.chat_templates import CHATS, DATED, NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
-from textgym.envs.prompts import prompt_of
 from textgym.errors import CheckpointError
-from textgym.tasks import TextTask
+from textgym.tasks import TextTask, prompt_of
 from textgym.text.chat import ChatTemplate
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import Conversation, Example, Message, Prompt
+from textgym.types import Example, Message, Prompt
 
 NOON = datetime.datetime(2024, 7, 26, 12)
 
@@ -43,8 +42,7 @@ def as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
 
 def as_prompt(messages: Sequence[Message]) -> Prompt:
     """A conversation that ends with the user, nothing around its last message."""
-    body = messages[-1].content
-    return Prompt("", body, "", Conversation(tuple(messages[:-1]), "", body, ""))
+    return Prompt("", messages[-1].content, "", tuple(messages[:-1]))
 
 
 def merged(name: str, messages: Sequence[Message]) -> list[Message]:
@@ -95,6 +93,29 @@ def test_responses_continue_and_end_as_the_template_does(name: str, chat: str, r
     assert end in ours.eos_ids
     assert theirs.eos_token_id in ours.eos_ids
     assert end not in ids[len(prompt.ids) : -1]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("chat", CHATS)
+@pytest.mark.parametrize("name", TERMINATORS)
+def test_replies_continue_as_the_template_does(name: str, chat: str, root: Path, ended: bool) -> None:
+    """Turn by turn, the ids are those of the whole conversation; a turn that did not end gets its end too.
+
+    What was read once stays: a template that later leaves out the beginning of a turn (a thought) is not asked again.
+    """
+    folder = folder_of(name, root)
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(folder), Tokenizer.load(folder)
+    answer, reply = "The council, 今天.", Message("user", "And <eos> then?")
+    (prompt,) = ours.encode_prompts([as_prompt(CHATS[chat])], 2000)
+    ids = [*prompt.ids, *ours.encode_response(answer), *(ours.response_end if ended else ())]
+    ids += ours.encode_reply([reply], 2000, ended=ended).ids
+    messages = [*merged(name, CHATS[chat]), Message("assistant", answer), Message("user", reply.content)]
+    whole = theirs.apply_chat_template(as_dicts(messages), add_generation_prompt=True, tokenize=False)
+    assert ours._template is not None
+    lead = ours._template.turn.lead
+    before, found, behind = whole.rpartition(answer)
+    whole = before.removesuffix(lead) + lead + found + behind
+    assert ids == ours._encoding.written([whole.replace(reply.content, ours._encoding.quote(reply.content))])[0]
 
 
 def test_a_template_that_leaves_the_system_out_gets_it_in_the_first_turn() -> None:
@@ -252,6 +273,6 @@ def test_a_conversation_without_the_user() -> None:
     """Whoever is not the assistant asks."""
     task = TextTask.__new__(TextTask)
     messages = (Message("system", "Be brief."), Message("system", "Sing."), Message("assistant", "La"))
-    prompt = prompt_of(task, Example("k", "text", messages=messages))
-    assert prompt.conversation == Conversation(messages[:1], "", "Sing.", "", messages[2:])
-    assert prompt_of(task, Example("k", "text", messages=messages[2:])).conversation is None
+    prompt = prompt_of(task, Example("k", messages))
+    assert prompt == Prompt("", "Sing.", "", messages[:1], messages[2:])
+    assert prompt_of(task, Example("k", messages[2:])) == Prompt("", "Assistant: La", "")

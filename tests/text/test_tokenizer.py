@@ -18,7 +18,7 @@ from textgym.tasks import Summarization
 from textgym.text.prompts import cut_text
 from textgym.text.stopping import build_stop_table
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import Conversation, Message, Prompt
+from textgym.types import Message, Prompt
 
 TEXTS = st.text(max_size=60)
 WORDS = st.text("ab T.\n今é", max_size=40)
@@ -241,7 +241,7 @@ def test_conversations_lose_their_oldest_turns_first(chat_folder: Path) -> None:
     chat = Tokenizer.load(chat_folder)
     system = Message("system", "Be kind.")
     turns = [Message(role, f"{role} {k}") for k in range(4) for role in ("user", "assistant")]
-    asked = Prompt("", "", "", Conversation((system, *turns), "Sum up: ", "The council met on Tuesday", "!"))
+    asked = Prompt("Sum up: ", "The council met on Tuesday", "!", (system, *turns))
 
     def text(*earlier: Message, body: str = "The council met on Tuesday", first: str = "Be kind.") -> str:
         messages = [Message("system", first), *earlier, Message("user", f"Sum up: {body}!")]

@@ -17,7 +17,7 @@ from textgym.cli import app as cli
 from textgym.feedback import FeedbackStore, accuracy_curve, read_records, split_records, write_records
 from textgym.feedback.types import Choice, Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
 from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_reward
-from textgym.tasks import Summarization
+from textgym.tasks import Summarization, prompt_text
 from textgym.training.reward import read_feedback, reference_texts
 
 FILLER = ("council", "bridge", "road", "voted", "closed", "opened", "mayor")
@@ -268,7 +268,7 @@ def test_two_annotators_have_a_ceiling(people: People) -> None:
 def test_what_counts_as_zero(people: People) -> None:
     task = Summarization(split="train")
     example = task.dataset[0]
-    known = Comparison(example.key, task.format_prompt(example), "x", "y", "a")
+    known = Comparison(example.key, prompt_text(task, example), "x", "y", "a")
     assert len(reference_texts(task, [known])) == 512
     elsewhere: list[Record] = [about(0), about(1, "b"), about(2, "tie")]
     assert [(text.prompt, text.response) for text in reference_texts(task, elsewhere)] == [

@@ -23,13 +23,14 @@ from typer.testing import CliRunner
 from textgym.cli import app as cli
 from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError, ModelError, TextGymError
+from textgym.metrics.texts import TEXT_METRICS
 from textgym.training import train as pipeline
 from textgym.training.interrupts import RunInterrupted
 from textgym.training.run_folder import RunFolder, RunFolderError
 from textgym.training.train import TrainSettings, run_resume, run_train
 from textgym.training.train_settings import train_settings
 
-MEASURES = {"reward", "gold", "rouge1", "rouge2", "rougeL", "kl", "length", "eos"}
+MEASURES = {"reward", "gold", "rouge1", "rouge2", "rougeL", *TEXT_METRICS, "kl", "length", "eos"}
 
 
 class Impatient:

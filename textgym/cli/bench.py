@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
-from benchmarks import BENCHMARKS, Options, run_benchmark
+import textgym
 from textgym import console
 from textgym.errors import TextGymError, did_you_mean
 from textgym.models.device import pick_device
@@ -16,9 +19,13 @@ class UnknownBenchmarkError(TextGymError, ValueError):
     """No benchmark has this name."""
 
 
+class NoBenchmarksError(TextGymError, RuntimeError):
+    """The benchmarks are not installed."""
+
+
 @dataclass(frozen=True, slots=True)
 class BenchSettings:
-    """Settings of ``textgym bench``; see :class:`benchmarks.Options`.
+    """Settings of ``textgym bench``; see ``Options`` of ``benchmarks/harness.py``.
 
     Without ``device``, the benchmark ``gpu`` runs on a GPU and the others on the CPU.
     """
@@ -34,19 +41,49 @@ class BenchSettings:
 
 def run_bench(settings: BenchSettings) -> None:
     """Run it, print the table, and write what was asked for."""
-    if settings.name not in BENCHMARKS:
-        known = ", ".join(BENCHMARKS)
+    benchmarks = load_benchmarks()
+    if settings.name not in benchmarks.BENCHMARKS:
+        known = list(benchmarks.BENCHMARKS)
         raise UnknownBenchmarkError(
-            f"expected one of {known}, got {settings.name!r}.{did_you_mean(settings.name, list(BENCHMARKS))}"
+            f"expected one of {', '.join(known)}, got {settings.name!r}.{did_you_mean(settings.name, known)}"
         )
     plot = Path(settings.plot) if settings.plot else None
     device = str(pick_device(settings.device or _own_device(settings)))
-    options = Options(settings.repetitions, settings.smoke, device, settings.threads, plot)
-    report = run_benchmark(settings.name, options)
+    options = benchmarks.Options(settings.repetitions, settings.smoke, device, settings.threads, plot)
+    report = benchmarks.run_benchmark(settings.name, options)
     report.show()
     if settings.json_file:
         write_json(Path(settings.json_file), report.as_json())
         console.remark(f"Wrote {settings.json_file}")
+
+
+def load_benchmarks(root: Path = Path(textgym.__file__).parents[1]) -> ModuleType:
+    """Import the benchmarks of a checkout, where they lie beside the package; they are no part of the wheel.
+
+    Only this package becomes importable: with the whole checkout on ``sys.path``, ``import agents`` would make a second
+    copy of ``textgym.agents``.
+
+    Args:
+        root: The folder that holds the package.
+
+    Raises:
+        NoBenchmarksError: There are none.
+    """
+    file = root / "benchmarks" / "__init__.py"
+    known = sys.modules.get("benchmarks")
+    if known is not None and known.__file__ is not None and Path(known.__file__).resolve() == file.resolve():
+        return known
+    if not file.is_file():
+        raise NoBenchmarksError(
+            f"expected a checkout of textgym, which holds the benchmarks, got the package in {str(root)!r}; clone the "
+            "repository, run `pip install -e .` in it, and call `textgym bench` again"
+        )
+    spec = importlib.util.spec_from_file_location("benchmarks", file, submodule_search_locations=[str(file.parent)])
+    if spec is None or spec.loader is None:
+        raise NoBenchmarksError(f"expected a Python package in {str(file.parent)!r}, got another; restore the checkout")
+    module = sys.modules["benchmarks"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _own_device(settings: BenchSettings) -> str:

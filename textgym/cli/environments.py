@@ -8,6 +8,7 @@ from textgym import console
 from textgym.envs.arguments import build_task
 from textgym.envs.choice import is_episode_level
 from textgym.registration import registered_ids
+from textgym.rewards import reward_name
 
 
 def run_envs() -> list[tuple[str, str, str, str]]:
@@ -23,6 +24,6 @@ def _describe(env_id: str) -> tuple[str, str, str, str]:
     grain = "a whole text" if is_episode_level(env_id) else "one token"
     try:
         task = build_task(spec.kwargs["task"], None, None, None, "train")
-        return env_id, grain, task.dataset.name, task.default_reward
+        return env_id, grain, task.dataset.name, reward_name(task.reward)
     except Exception as error:  # a task of a user, without default data or reward: the others are listed all the same
         return env_id, grain, f"({error})"[:40], "?"

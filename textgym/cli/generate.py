@@ -83,7 +83,7 @@ def run_generate(settings: GenerateSettings) -> list[str]:
     for place, example in enumerate(examples):
         if not given:
             console.heading(example.key)
-            console.say(_shorten(example.prompt), style="dim")
+            console.say(_shorten(example.text), style="dim")
         for number in range(settings.n):
             text = " ".join(texts[place * settings.n + number].split())
             console.say(f"{number + 1}. {text}" if settings.n > 1 else text)

@@ -24,11 +24,9 @@ def bench(
     ] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
     json_file: Annotated[str | None, typer.Option("--json", help="Write everything measured to this file.")] = None,
-    plot: Annotated[
-        str | None, typer.Option("--plot", "--picture", help="Plot it to this file, where it can be plotted.")
-    ] = None,
+    plot: Annotated[str | None, typer.Option("--plot", "--picture", help="Plot it, where it can be plotted.")] = None,
 ) -> None:
-    """Measure what things cost beside what cannot be avoided, and what reward models learn."""
+    """Measure what things cost beside what cannot be avoided, and what reward models learn. Needs a checkout."""
     from textgym.cli.bench import BenchSettings, run_bench
     from textgym.cli.quiet import quiet_libraries
 

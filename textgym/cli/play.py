@@ -20,9 +20,10 @@ from textgym.evaluation.reward_guard import guarded, guarded_reward
 from textgym.models.batch import TextBatch
 from textgym.models.decoding.prefix_cache import last_hidden
 from textgym.models.text_model import TextModel
+from textgym.tasks.base import prompt_text
 from textgym.text.tokenizer import Tokenizer
 from textgym.training.agents import find_agent
-from textgym.types import Split, Task
+from textgym.types import Episode, Split, Task
 
 _DEFAULT_MODEL = "tiny"
 
@@ -94,13 +95,13 @@ def watch(settings: PlaySettings) -> list[float]:
     how = {"model": model, "seed": settings.seed, "device": settings.device}
     agent = find_agent(str(settings.agent), settings.choice, settings.split, **how)
     task = settings.choice.make(settings.split)
-    reward = guarded_reward(task.default_reward if settings.reward is None else settings.reward, task)
+    reward = guarded_reward(task.reward if settings.reward is None else settings.reward, task)
     budgets = {name: getattr(settings, name) for name in ("max_prompt_tokens", "max_new_tokens")}
     questions = make_evaluation_set(task, reward, settings.episodes, settings.seed, **budgets)
     evaluation = evaluate(agent, questions, tokenizer=model)
     for place, (example, text) in enumerate(zip(questions.examples, evaluation.texts, strict=True)):
         console.heading(example.key)
-        console.say(task.format_prompt(example))
+        console.say(prompt_text(task, example))
         console.say(f"-> {text or '(empty)'}", style="bold")
         names = evaluation.measures.names()
         console.print_rows(
@@ -207,7 +208,7 @@ def _show_result(task: Task, info: dict[str, Any]) -> None:
     rows = [(name, console.number(value)) for name, value in info["rewards"].items() if name != "total"]
     if len(rows) != 1:
         rows.append(("total", console.number(info["rewards"]["total"])))
-    gold = task.gold([info["text"]], [example])
+    gold = task.gold([Episode.of(example, info["text"])])
     if gold is not None and "gold" not in info["rewards"]:
         rows.append(("gold (true quality)", console.number(float(gold[0]))))
     rows += [("success", "yes" if info["is_success"] else "no"), ("ended by", info["finish_reason"])]

@@ -1,4 +1,4 @@
-"""Texts to work on: built-in corpora, files, folders, Hub data sets; and how they are split and reported."""
+"""Texts to work on: lists of examples, files, folders, Hub data sets; and how they are split and reported."""
 
 from textgym.data.dataset import InMemoryDataset, LoadReport
 from textgym.data.files import DataWarning

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from textgym.data.columns import Columns, Pair, choose_columns, missing_column, read_pair
 from textgym.data.dataset import InMemoryDataset, LoadReport, prompt_digest, split_of
 from textgym.data.files import Problem, Row
 from textgym.errors import DataError
-from textgym.types import Example, Message, Split
+from textgym.types import Example, Message, Split, flatten
 
 _ROWS_FOR_GUESS = 100
 _PROBLEMS_KEPT = 20
@@ -31,9 +31,9 @@ class Part(NamedTuple):
 class _Draft:
     where: str
     split: Split
-    prompt: str
+    prompt: str | tuple[Message, ...]
     references: dict[str, None]
-    messages: tuple[Message, ...]
+    extra: Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -45,6 +45,7 @@ class _Collector:
     columns_seen: dict[str, None] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    differing: Counter[str] = field(default_factory=Counter)
     rows_read: int = 0
     duplicates: int = 0
 
@@ -64,17 +65,18 @@ class _Collector:
             self.problems.append(f"{problem.where}: {problem.kind}: {problem.detail}")
 
     def _merge(self, home: Split, where: str, pair: Pair) -> Row | Problem:
-        digest = prompt_digest(pair.prompt)
+        digest = prompt_digest(pair.prompt if isinstance(pair.prompt, str) else flatten(pair.prompt))
         split = self._split(home, digest)
         draft = self.drafts.get(digest)
         if draft is None:
-            self.drafts[digest] = _Draft(where, split, pair.prompt, dict.fromkeys(pair.references), pair.messages)
+            self.drafts[digest] = _Draft(where, split, pair.prompt, dict.fromkeys(pair.references), pair.extra)
         elif draft.split != split:
             return Problem(where, "in another split", f"the same prompt is part of the {draft.split} split")
-        elif all(reference in draft.references for reference in pair.references):
-            self.duplicates += 1
         else:
+            self.duplicates += all(reference in draft.references for reference in pair.references)
             draft.references.update(dict.fromkeys(pair.references))
+            names = {*draft.extra, *pair.extra}
+            self.differing.update(name for name in names if draft.extra.get(name) != pair.extra.get(name))
         return Row(where, {})
 
     def _split(self, home: Split, digest: str) -> Split:
@@ -98,11 +100,13 @@ class _Collector:
 
     def report(self) -> LoadReport:
         kept = self.rows_read - self.duplicates - self.skipped.total()
-        return LoadReport(self.rows_read, kept, self.duplicates, dict(self.skipped), tuple(self.problems))
+        return LoadReport(
+            self.rows_read, kept, self.duplicates, dict(self.skipped), tuple(self.problems), dict(self.differing)
+        )
 
     def examples(self, name: str, split: Split) -> list[Example]:
         return [
-            Example(f"{name}/{digest}", draft.prompt, tuple(draft.references), messages=draft.messages)
+            Example(f"{name}/{digest}", draft.prompt, tuple(draft.references), extra=draft.extra)
             for digest, draft in self.drafts.items()
             if draft.split == split
         ]
@@ -117,9 +121,9 @@ def build_dataset(
 ) -> InMemoryDataset:
     """Build one split of a data set.
 
-    Prompts are kept as they are, references lose blanks at both ends. Rows with the same prompt become one example;
-    a prompt found in several parts belongs to the first of test, validation, train. Of the examples of a split, either
-    all have references or none has.
+    Prompts are kept as they are, references lose blanks at both ends. Rows with the same prompt become one example,
+    whose ``extra`` holds the other columns of the first of them; a prompt found in several parts belongs to the first
+    of test, validation, train. Of the examples of a split, either all have references or none has.
 
     Args:
         name: Name of the data set, the beginning of every key.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from textgym.data.files import Problem, Row, is_encodable
-from textgym.data.messages import MessageError, flatten, is_chat, last_answer, parse_messages, split_chat
 from textgym.errors import DataError, did_you_mean
-from textgym.types import Message
+from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages, split_chat
+from textgym.types import Message, flatten
 
 PROMPT_COLUMNS = (
     *("prompt", "document", "dialogue", "article", "text", "question", "input", "body"),
@@ -27,11 +27,11 @@ class Columns:
 
 
 class Pair(NamedTuple):
-    """What one row says: a prompt, any number of references, and the messages of a prompt that is a conversation."""
+    """What one row says: a prompt (a text or a conversation), any number of references, and its other columns."""
 
-    prompt: str
-    references: tuple[str, ...]
-    messages: tuple[Message, ...] = ()
+    prompt: str | tuple[Message, ...]
+    references: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = {}
 
 
 class _RowError(ValueError):
@@ -109,7 +109,8 @@ def read_pair(row: Row, columns: Columns) -> Pair | Problem:
         pair = _prompt_of(row, columns)
         if columns.reference is not None:
             pair = pair._replace(references=_references_of(row, columns.reference))
-        return pair
+        extra = {name: value for name, value in row.values.items() if name not in (columns.prompt, columns.reference)}
+        return pair._replace(extra=extra)
     except MessageError as error:
         return Problem(row.where, "wrong messages", str(error))
     except _RowError as error:
@@ -120,13 +121,14 @@ def _prompt_of(row: Row, columns: Columns) -> Pair:
     """Return the prompt, and the last assistant turn where the prompt is a chat and no other reference is asked."""
     value = _cell(row, columns.prompt)
     if not is_chat(value):
-        return Pair(_text(value, columns.prompt), ())
+        return Pair(_text(value, columns.prompt))
     messages, answer = tuple(parse_messages(value)), None
     if columns.reference is None:
         messages, answer = split_chat(messages)
     references = () if answer is None else (_text(answer, columns.prompt).strip(),)
     alone = len(messages) == 1 and messages[0].role == "user"
-    return Pair(_text(flatten(messages), columns.prompt), references, () if alone else messages)
+    text = _text(flatten(messages), columns.prompt)
+    return Pair(text if alone else messages, references)
 
 
 def _references_of(row: Row, column: str) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ class LoadReport:
         duplicates: Rows that repeated a (prompt, references) pair.
         skipped: Number of unusable rows by kind of problem.
         problems: The first problems, each as ``"file:line: what"``.
+        differing: Other column -> number of rows that repeat a prompt with another value, of which the first is kept.
     """
 
     rows_read: int = 0
@@ -32,6 +33,7 @@ class LoadReport:
     duplicates: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    differing: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.skipped.items()))

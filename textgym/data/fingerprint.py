@@ -10,7 +10,7 @@ from textgym.types import Dataset, Example
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Return a digest of all keys, prompts, messages, references and demonstrations of a split, in their order.
+    """Return a digest of all keys, prompts, references, demonstrations and other columns of a split, in their order.
 
     A data set that makes its examples on demand, of which there may be a great many, has a method ``fingerprint()`` of
     its own.
@@ -25,6 +25,16 @@ def digest(examples: Iterable[Example]) -> str:
     """Return a digest of examples, in their order."""
     state = hashlib.sha256()
     for item in examples:
-        row = [item.key, item.prompt, item.references, item.demonstrations, item.messages]
-        state.update(json.dumps(row).encode())  # ASCII, with marks between texts: no two lists of them read alike
+        messages = () if isinstance(item.prompt, str) else item.prompt
+        row = [
+            item.key,
+            item.text,
+            item.references,
+            item.demonstrations,
+            messages,
+            *([item.extra] if item.extra else []),
+        ]
+        state.update(
+            json.dumps(row, default=str).encode()
+        )  # ASCII, with marks between texts: no two lists of them read alike
     return state.hexdigest()

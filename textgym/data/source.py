@@ -1,22 +1,23 @@
-"""The one door to data: built-in corpora, files, folders and data sets of the Hugging Face Hub, by name."""
+"""The one door to data: lists of examples, files, folders and data sets of the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from textgym.data.collect import Part, build_dataset
-from textgym.data.dataset import InMemoryDataset, check_split
+from textgym.data.dataset import InMemoryDataset, check_split, prompt_digest, split_of
 from textgym.data.files import SUFFIXES, DataWarning, Problem, Row, read_file, suffix_of
 from textgym.errors import DataError, MissingExtraError, did_you_mean
 from textgym.files.paths import user_path
-from textgym.types import SPLITS, Dataset, NameOrPath, Split
+from textgym.types import SPLITS, Data, Dataset, Example, Split
 
-BUILT_IN = ("reports", "docstrings")
+BuiltIn = Mapping[str, Callable[[Split], Dataset]]
+"""Name -> loader of one split: the world that a task brings along."""
 
 _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(:(?P<config>[^/\\:]+))?")
 _SPLIT_WORDS: dict[str, Split] = {
@@ -34,59 +35,88 @@ _Source = TypeVar("_Source", str, Path)
 
 
 def load_examples(
-    data: NameOrPath,
+    data: Data,
     split: Split = "train",
     prompt_column: str | None = None,
     reference_column: str | None = None,
+    *,
+    built_in: BuiltIn | None = None,
 ) -> Dataset:
     """Load one split of a data set.
 
     Args:
-        data: ``"reports"`` (the built-in corpus), ``"docstrings"`` (prose found on every machine), the path of a
-            ``.jsonl``, ``.json``, ``.csv`` or ``.parquet`` file (each also with ``.gz``), a folder of such files, or
+        data: A list of examples, or of rows as dicts; ``"docstrings"`` (prose found on every machine); the path of a
+            ``.jsonl``, ``.json``, ``.csv`` or ``.parquet`` file (each also with ``.gz``); a folder of such files; or
             a Hub id: ``"owner/name"`` or ``"owner/name:config"``.
         split: ``"train"``, ``"validation"`` or ``"test"``. Files named after splits in a folder and the splits of a
             Hub data set are used; a split that has none of its own is cut out of the train rows by a hash of the
-            prompt (80/10/10 where there are no splits at all).
+            prompt (80/10/10 where there are no splits at all, as in a list).
         prompt_column: Column of the prompt, a string or a list of chat messages, each ``{"role", "content"}`` or
-            ``{"from", "value"}``; guessed if ``None``. Models with a chat template get the messages; the prompt of an
-            example, which all others read, is the text of them.
+            ``{"from", "value"}``; guessed if ``None``. Models with a chat template get the messages, others the text
+            of them.
         reference_column: Column of the references, a string, a list of strings or chat messages; guessed if ``None``,
             where a column of numbers is passed over. Rows without a usable cell in it are left out, and so are chats
             that nobody answers where others are.
+        built_in: Further names and what loads them: the data that a task brings along.
 
     Returns:
-        The examples; for files and Hub data sets with a ``report`` of how reading went.
+        The examples, with all other columns as ``extra``; for files and Hub data sets with a ``report`` of how reading
+        went.
 
     Raises:
         DataError: If the data cannot be found or read, or nothing usable is left.
         ValueError: If ``split`` is unknown.
-        TypeError: If ``data`` is neither a string nor a path.
+        TypeError: If ``data`` is neither a string, a path nor a list of examples or dicts.
     """
     check_split(split)
+    known = {**(built_in or {}), **_BUILT_IN}
     if not isinstance(data, str | os.PathLike):
-        raise TypeError(
-            f"expected data to be a name or path, got {type(data).__name__}; give a string or a pathlib.Path"
-        )
+        return _load_list(data, split, prompt_column, reference_column)
     data = os.fspath(data)
-    if data in BUILT_IN:
-        return _load_built_in(data, split, prompt_column, reference_column)
-    name, parts = _find(data)
+    if data in known:
+        if prompt_column is not None or reference_column is not None:
+            raise DataError(
+                f"expected no prompt_column and reference_column with the built-in {data!r}; leave them out"
+            )
+        return known[data](split)
+    name, parts = _find(data, known)
     dataset = build_dataset(name, split, parts, prompt_column, reference_column)
     _warn(dataset)
     return dataset
 
 
-def _load_built_in(data: str, split: Split, prompt_column: str | None, reference_column: str | None) -> Dataset:
-    if prompt_column is not None or reference_column is not None:
-        raise DataError(f"expected no prompt_column and reference_column with the built-in {data!r}; leave them out")
-    if data == "docstrings":
-        from textgym.data.docstrings import load_docstrings
+def _docstrings(split: Split) -> Dataset:
+    from textgym.data.docstrings import load_docstrings  # lazy: few need its parser
 
-        return load_docstrings(split)
-    from textgym.data.reports import Reports
+    return load_docstrings(split)
 
-    return Reports(split)
+
+_BUILT_IN: BuiltIn = {"docstrings": _docstrings}
+
+
+def _load_list(data: object, split: Split, prompt_column: str | None, reference_column: str | None) -> Dataset:
+    """Return one split of a list of examples, which keep their keys, or of a list of rows."""
+    items = list(data) if isinstance(data, Sequence) else []
+    if items and all(isinstance(item, Example) for item in items):
+        if prompt_column is not None or reference_column is not None:
+            raise DataError("expected no prompt_column and reference_column with examples; leave them out")
+        chosen = [item for item in items if split_of(prompt_digest(item.text)) == split]
+        if not chosen:
+            raise DataError(
+                f"expected at least one of the {len(items)} examples in the {split} split, got none: they are split "
+                "80/10/10 by a hash of the prompt; add examples"
+            )
+        return InMemoryDataset("examples", split, chosen)
+    if items and all(isinstance(item, Mapping) for item in items):
+        rows = [Row(f"row {number}", dict(item)) for number, item in enumerate(items, start=1)]
+        dataset = build_dataset("examples", split, [Part("train", rows)], prompt_column, reference_column)
+        _warn(dataset)
+        return dataset
+    kinds = ", ".join(sorted({type(item).__name__ for item in items})) or type(data).__name__
+    raise TypeError(
+        f"expected data to be a name, a path, or a list of examples or dicts, got {kinds}; give a string, a "
+        'pathlib.Path, or rows such as [{"prompt": "...", "reference": "..."}]'
+    )
 
 
 def _warn(dataset: InMemoryDataset) -> None:
@@ -94,13 +124,17 @@ def _warn(dataset: InMemoryDataset) -> None:
     if report.skipped:
         message = f"{dataset.name}: {report}. First: {report.problems[0]}. See the report attribute of the data set."
         warnings.warn(message, DataWarning, stacklevel=3)
+    if report.differing:
+        columns = ", ".join(sorted(report.differing))
+        message = f"{dataset.name}: rows of one prompt differ in other columns ({columns}); the first row's are kept"
+        warnings.warn(message, DataWarning, stacklevel=3)
 
 
-def _find(data: str) -> tuple[str, list[Part]]:
+def _find(data: str, built_in: BuiltIn) -> tuple[str, list[Part]]:
     """Return the name and the parts of the data set that ``data`` names."""
     path = user_path(data)
     if not data:  # the path would be that of the current folder
-        raise DataError(_not_found(data, path))
+        raise DataError(_not_found(data, path, built_in))
     if path.is_dir():
         return path.resolve().name, _folder_parts(path)
     if path.exists():
@@ -108,13 +142,13 @@ def _find(data: str) -> tuple[str, list[Part]]:
     hub_id = _HUB_ID.fullmatch(data)
     if hub_id and suffix_of(path) not in SUFFIXES:
         return data, _hub_parts(hub_id["name"], hub_id["config"])
-    raise DataError(_not_found(data, path))
+    raise DataError(_not_found(data, path, built_in))
 
 
-def _not_found(data: str, path: Path) -> str:
+def _not_found(data: str, path: Path, built_in: BuiltIn) -> str:
     if path.name == data and suffix_of(path) not in SUFFIXES:
-        known = f"expected one of {', '.join(BUILT_IN)}, a file, a folder or a Hub id 'owner/name', got {data!r}."
-        return known + did_you_mean(data, BUILT_IN)
+        known = f"expected one of {', '.join(built_in)}, a file, a folder or a Hub id 'owner/name', got {data!r}."
+        return known + did_you_mean(data, built_in)
     return f"expected an existing file or folder, got {data!r}.{_suggest_sibling(path)}"
 
 
@@ -173,7 +207,7 @@ def _load_from_hub(name: str, config: str | None) -> dict[str, Any]:
     except Exception as error:  # the library lets through errors of HTTP clients, file systems and parsers
         reason = f"{type(error).__name__}: {error}"
         raise DataError(
-            f"expected a built-in name ({', '.join(BUILT_IN)}), an existing path or a Hub data set, got {name!r}: no "
+            f"expected a built-in name, an existing path or a Hub data set, got {name!r}: no "
             f"such path exists, and {call} failed with {reason}. Check the name and the network, or give a local file."
         ) from error
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from textgym.envs.limits import use_a_budget
 from textgym.errors import did_you_mean
-from textgym.rewards.core import resolve_reward
+from textgym.rewards import resolve_reward
 from textgym.security.consent import load_attribute
 from textgym.security.escaping import printable
-from textgym.types import SPLITS, NameOrPath, RewardFn, Split, Task
+from textgym.types import SPLITS, Data, NameOrPath, RewardFn, Split, Task
 
 TaskSource = str | Callable[..., Task]
 EPISODE_ARGUMENTS = ("data", "prompt_column", "reference_column", "split", "reward", "stop", "render_mode")
@@ -25,7 +25,7 @@ _logger = logging.getLogger("textgym")
 
 
 def build_task(
-    task: TaskSource, data: NameOrPath | None, prompt_column: str | None, reference_column: str | None, split: Split
+    task: TaskSource, data: Data | None, prompt_column: str | None, reference_column: str | None, split: Split
 ) -> Task:
     """Make the task of an environment; arguments that are ``None`` are left to the task's own defaults."""
     if split not in SPLITS:
@@ -36,12 +36,24 @@ def build_task(
     return made
 
 
-def build_reward(reward: RewardFn | NameOrPath | None, task: Task, data: NameOrPath | None) -> RewardFn:
-    """Resolve the reward of an environment; without one the task's default, said aloud on own data."""
-    if reward is None and data is not None and data != "reports":
-        reason = getattr(task, "default_reward_reason", f"The default reward is {task.default_reward!r}.")
-        _logger.warning("No reward= was given for %s on %r. %s", task.name, os.fspath(data), reason)
-    return resolve_reward(task.default_reward if reward is None else reward, task)
+def built_in_names(task: TaskSource) -> tuple[str, ...]:
+    """Return the names of the data that a task brings along; they are no paths."""
+    factory = load_attribute(task) if isinstance(task, str) else task
+    return tuple(getattr(factory, "built_in", ()))
+
+
+def build_reward(reward: RewardFn | NameOrPath | None, task: Task, data: Data | None) -> RewardFn:
+    """Resolve the reward of an environment; without one the task's own, with a remark on a user's data."""
+    is_own = data is not None and not (isinstance(data, str) and data in getattr(task, "built_in", ()))
+    if reward is None and is_own:
+        reason = getattr(task, "reward_reason", "") or f"The default reward is {task.reward!r}."
+        _logger.warning("No reward= was given for %s on %r. %s", task.name, _shown(task, data), reason)
+    return resolve_reward(task.reward if reward is None else reward, task)
+
+
+def _shown(task: Task, data: Data | None) -> str:
+    """Return what data are called."""
+    return os.fspath(data) if isinstance(data, str | os.PathLike) else task.dataset.name
 
 
 def refuse_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import gymnasium as gym
 
 from textgym.checks import use_plain_values
-from textgym.data.source import BUILT_IN
-from textgym.envs.arguments import build_task
+from textgym.envs.arguments import TaskSource, build_task, built_in_names
 from textgym.errors import TextGymError, did_you_mean
 from textgym.files.paths import absolute_if_exists
 from textgym.registration import registered_ids
@@ -47,12 +46,18 @@ class EnvChoice:
             UnknownEnvError: There is no such id.
             DataError: The data cannot be read.
         """
-        source = gym.registry[check_env_id(self.env_id)].kwargs["task"]
-        return build_task(source, self.data, self.prompt_column, self.reference_column, split)
+        return build_task(self._source(), self.data, self.prompt_column, self.reference_column, split)
+
+    def _source(self) -> TaskSource:
+        """Return what the environment makes its task of."""
+        source: TaskSource = gym.registry[check_env_id(self.env_id)].kwargs["task"]
+        return source
 
     def located(self) -> EnvChoice:
         """Return the same choice with an absolute path for data that is a file or folder."""
-        return self if self.data is None or self.data in BUILT_IN else replace(self, data=absolute_if_exists(self.data))
+        if self.data is None or self.data in built_in_names(self._source()):
+            return self
+        return replace(self, data=absolute_if_exists(self.data))
 
     def env_kwargs(self) -> dict[str, Any]:
         """Return the arguments of ``gym.make`` that say which data it is."""
@@ -73,7 +78,7 @@ def check_env_id(env_id: str) -> str:
     if name not in known:
         raise UnknownEnvError(
             f"expected the id of a text environment, got {env_id!r}.{did_you_mean(name, known)} "
-            "`textgym envs` lists them."
+            "`textgym envs` lists them; one of your own is 'module:Id-v0', where importing the module registers it."
         )
     return name
 

@@ -1,4 +1,4 @@
-"""The episode-level judgement, shared by one copy and many."""
+"""Whole texts as actions, for ``n`` copies at once; single and vector environments are thin around it."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ from typing import Any
 from gymnasium.error import InvalidAction, ResetNeeded
 
 from textgym.envs.arguments import transcript
-from textgym.envs.scoring import FinishReason, judge
+from textgym.envs.conversations import Conversations, TurnEnds
 from textgym.text.stopping import cut_at_stop
-from textgym.types import Example, FloatArray, RewardFn, Task
+from textgym.types import FinishReason, RewardFn, Task
 
 
-class BanditCore:
-    """A task, its reward and the stop strings of whole-text answers."""
+class EpisodeCore:
+    """A task, its reward and the stop strings of whole texts.
 
-    def __init__(self, task: Task, reward: RewardFn, stop: tuple[str, ...]) -> None:
-        """Keep what judges an answer."""
-        self.task, self.reward, self.stop = task, reward, stop
+    Attributes:
+        conversations: What was said in every copy.
+    """
 
-    def judge(self, examples: Sequence[Example], actions: Sequence[Any]) -> tuple[FloatArray, list[dict[str, Any]]]:
-        """Judge one answer per example, with one reward call.
+    def __init__(self, task: Task, reward: RewardFn, stop: tuple[str, ...], n: int = 1) -> None:
+        """Keep what scores an answer."""
+        self.task, self.reward, self.stop, self.n = task, reward, stop, n
+        self.conversations = Conversations(task, reward, n)
 
-        Returns:
-            Rewards, shape ``(n,)``, and their infos.
+    def step(self, actions: Sequence[Any]) -> TurnEnds:
+        """Take in one text per copy, with one reward call for the episodes that end.
 
         Raises:
             InvalidAction: There are not ``n`` actions, or one of them is not a ``str``.
         """
-        if isinstance(actions, str) or len(actions) != len(examples):
-            raise InvalidAction(f"expected {len(examples)} texts, one per copy, got {actions!r:.80}")
+        if isinstance(actions, str) or len(actions) != self.n:
+            raise InvalidAction(f"expected {self.n} texts, one per copy, got {actions!r:.80}")
         for action in actions:
             if not isinstance(action, str):
                 raise InvalidAction(f"expected a text (str) as the action, got {type(action).__name__}")
@@ -38,10 +40,10 @@ class BanditCore:
         reasons: list[FinishReason] = [
             "eos" if cut == action else "stop" for cut, action in zip(cuts, actions, strict=True)
         ]
-        return judge(self.task, self.reward, examples, [str(cut).strip() for cut in cuts], reasons)
+        return self.conversations.end_turns(range(self.n), [str(cut).strip() for cut in cuts], reasons)
 
-    def render(self, example: Example | None, response: str) -> str:
-        """Return a prompt and its response as text."""
-        if example is None:
+    def render(self, row: int, response: str) -> str:
+        """Return what one copy was shown, and its response, as text."""
+        if not self.conversations.examples:
             raise ResetNeeded("expected reset() before render(), got no episode; call reset() first")
-        return transcript(self.task.format_prompt(example), response)
+        return transcript(self.conversations.shown(row), response)

@@ -19,36 +19,39 @@ from textgym.envs.arguments import (
     refuse_unknown,
     stops_of,
 )
-from textgym.envs.episode_core import BanditCore
-from textgym.envs.prompts import draw_index, find_example, named_keys, plain_seed
+from textgym.envs.episode_core import EpisodeCore
+from textgym.envs.prompts import Root, draw_index, find_example, named_keys, plain_seed
 from textgym.spaces import Text
-from textgym.types import Example, NameOrPath, RewardFn, Split, Task
+from textgym.types import Data, NameOrPath, RewardFn, Split, Task
 
 
 class EpisodeTextEnv(gym.Env[str, str]):
     """Write a whole text as one action.
 
     ## Description
-    A task gives a prompt as text; the agent answers with a text, which is judged; the episode is over. This is a
-    contextual bandit. The same task exists token by token under the id without `Episode`; for any text both pay the
-    same return.
+    A task gives a prompt as text; the agent answers with a text, which is scored; the episode is over. This is a
+    contextual bandit. In a task of several turns (`max_turns`), the other side answers, and the agent writes again. The
+    same task exists token by token under the id without `Episode`; for any text both pay the same return.
 
     ## Observation Space
-    `textgym.spaces.Text()`: the whole prompt, uncut. Gymnasium's `AsyncVectorEnv` needs `shared_memory=False` for it.
+    `textgym.spaces.Text()`: the whole prompt, uncut, and the conversation so far. Gymnasium's `AsyncVectorEnv`
+    needs `shared_memory=False` for it.
 
     ## Action Space
     `textgym.spaces.Text()`: any Unicode text, the empty text included. It is cut before the first string of `stop` and
-    its white space at both ends is dropped before it is judged.
+    its white space at both ends is dropped before it is scored.
 
     ## Rewards
-    The score of the text, from `reward`.
+    The score of the text, from `reward`. In a task of several turns, each pays what `turn_reward` of the task says, and
+    the reward at the end scores the last turn, with the conversation so far as its prompt.
 
     ## Starting State
     The prompt of a random example of the split: one 64-bit draw of `np_random`, modulo the number of examples.
     `reset(options={"task_key": key})` starts on a named example and draws nothing.
 
     ## Episode End
-    `terminated` after the one step; `info["finish_reason"]` is `"stop"` if a stop string was in the text, else `"eos"`.
+    `terminated` after the one step, or after the last turn; `info["finish_reason"]` is `"stop"` if a stop string was in
+    the text, else `"eos"`.
 
     ## Info
     At reset `task_key`, at the end all of these:
@@ -56,14 +59,15 @@ class EpisodeTextEnv(gym.Env[str, str]):
     | Key | Meaning |
     |---|---|
     | `task_key` | which example it is |
-    | `text` | the answer as it was judged |
+    | `text` | the answer (of several turns: the last one) as it was scored |
+    | `turns` | everything that was said, as `role` and `content`; only in tasks of several turns |
     | `finish_reason` | `"eos"` or `"stop"` |
     | `is_success` | the task's own judgement, apart from the reward |
-    | `rewards` | each part of the reward by name, before any weight, and `total`, the reward itself |
-    | `gold` | true quality of the text, whatever the reward; only where the data know it (the built-in reports) |
+    | `rewards` | each part of the reward by name, before any weight; `turns`, if turns were paid; `total`, the return |
+    | `gold` | true quality of the text, whatever the reward; only where the data know it |
 
     ## Arguments
-    * `data`: a built-in corpus or a file of the user; the task's default if `None`.
+    * `data`: a built-in corpus, a file, a folder, a Hub id, or a list of examples or rows; the task's own if `None`.
     * `prompt_column`, `reference_column`: where prompts and references are in a file.
     * `split`: `"train"`, `"validation"` or `"test"`.
     * `reward`: a name (`"learned"`, `"rouge"`, `"gold"`), `"module:attribute"`, a folder with a reward model, or a
@@ -83,7 +87,7 @@ class EpisodeTextEnv(gym.Env[str, str]):
     def __init__(
         self,
         task: TaskSource,
-        data: NameOrPath | None = None,
+        data: Data | None = None,
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
@@ -95,8 +99,8 @@ class EpisodeTextEnv(gym.Env[str, str]):
         refuse_unknown(unknown, EPISODE_ARGUMENTS)
         check_render_mode(render_mode)
         made = build_task(task, data, prompt_column, reference_column, split)
-        self._core = BanditCore(made, build_reward(reward, made, data), stops_of(stop))
-        self._example: Example | None = None
+        self._core = EpisodeCore(made, build_reward(reward, made, data), stops_of(stop))
+        self._episodes = -1
         self._response = ""
         self._running = False
         self.render_mode = render_mode
@@ -110,7 +114,7 @@ class EpisodeTextEnv(gym.Env[str, str]):
 
     @property
     def reward(self) -> RewardFn:
-        """What judges texts."""
+        """What scores texts."""
         return self._core.reward
 
     @property
@@ -124,30 +128,34 @@ class EpisodeTextEnv(gym.Env[str, str]):
         (key,) = named_keys(options, 1)
         dataset = self.task.dataset
         example = find_example(self.task, key) if key is not None else dataset[draw_index(self.np_random, len(dataset))]
-        self._example = example
+        self._episodes = 0 if seed is not None else self._episodes + 1
+        conversations = self._core.conversations
+        root = Root(max(self.np_random_seed, 0) if conversations.has_turns else 0, self._episodes)
+        conversations.start([0], [example], [root])
         self._response, self._running = "", True
-        return self.task.format_prompt(example), {"task_key": example.key}
+        return conversations.shown(0), {"task_key": example.key}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Answer with a whole text; the observation stays the prompt.
+        """Write a whole turn; at the end of the episode, the observation stays what it was.
 
         Raises:
             gymnasium.error.ResetNeeded: The episode has ended or not begun.
             gymnasium.error.InvalidAction: ``action`` is not a text.
         """
-        if self._example is None or not self._running:
+        if not self._running:
             raise ResetNeeded("expected a running episode, got a step before reset() or after the end; call reset()")
-        rewards, infos = self._core.judge([self._example], [action])
-        self._response, self._running = infos[0]["text"], False
-        if self.render_mode == "human":
+        rewards, (ended,), (info,), _ = self._core.step([action])
+        self._running = not ended
+        self._response = info["text"] if ended else ""
+        if ended and self.render_mode == "human":
             self.render()
-        return self.task.format_prompt(self._example), float(rewards[0]), True, False, infos[0]
+        return self._core.conversations.shown(0), float(rewards[0]), bool(ended), False, info
 
     def render(self) -> str | None:
         """Return (``"ansi"``) or print (``"human"``) the prompt and the response."""
         if self.render_mode is None:
             return None
-        frame = self._core.render(self._example, self._response)
+        frame = self._core.render(0, self._response)
         if self.render_mode == "ansi":
             return frame
         print_frames([frame])

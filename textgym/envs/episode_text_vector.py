@@ -1,4 +1,4 @@
-"""Text generation with whole texts as actions, many copies judged in one batch."""
+"""Text generation with whole texts as actions, many copies scored in one batch."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ from textgym.envs.arguments import (
     refuse_unknown,
     stops_of,
 )
-from textgym.envs.episode_core import BanditCore
+from textgym.envs.episode_core import EpisodeCore
 from textgym.envs.prompts import RowGenerators, find_example, named_keys, spread_seeds
 from textgym.spaces import Text
-from textgym.types import BoolArray, Example, FloatArray, NameOrPath, RewardFn, Split, Task
+from textgym.types import BoolArray, Data, Example, FloatArray, NameOrPath, RewardFn, Split, Task
 
 Texts = tuple[str, ...]
 
 
 class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
-    """Many copies of :class:`EpisodeTextEnv`, judged together; what ``gym.make_vec`` returns.
+    """Many copies of :class:`EpisodeTextEnv`, scored together; what ``gym.make_vec`` returns.
 
     ## Description
     See :class:`EpisodeTextEnv` for the task, the spaces, the rewards and the arguments. Observations and actions are
-    tuples of ``num_envs`` texts. Every step ends every copy: autoreset mode is ``SAME_STEP``, so the observations of a
-    step are the next prompts, and what was answered is in ``infos["final_obs"]`` and ``infos["final_info"]``.
+    tuples of ``num_envs`` texts. Autoreset mode is ``SAME_STEP``: where an episode ends (in a task of one turn, at
+    every step of every copy), the observation is the next prompt, and what was answered is in ``infos["final_obs"]``
+    and ``infos["final_info"]``.
 
     ## Seeds
     As in :class:`TokenTextVectorEnv`: with equal seeds, both grains ask the same examples in the same order.
@@ -58,7 +59,7 @@ class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
         self,
         task: TaskSource,
         num_envs: int = 1,
-        data: NameOrPath | None = None,
+        data: Data | None = None,
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
@@ -70,10 +71,9 @@ class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
         refuse_unknown(unknown, (*EPISODE_ARGUMENTS, "num_envs"))
         check_render_mode(render_mode)
         made = build_task(task, data, prompt_column, reference_column, split)
-        self._core = BanditCore(made, build_reward(reward, made, data), stops_of(stop))
         self.num_envs = check_budget("num_envs", num_envs, 1)
+        self._core = EpisodeCore(made, build_reward(reward, made, data), stops_of(stop), self.num_envs)
         self._random = RowGenerators(self.num_envs)
-        self._examples: list[Example] = []
         self.render_mode = render_mode
         self.single_observation_space = Text()
         self.single_action_space = Text()
@@ -87,7 +87,7 @@ class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
 
     @property
     def reward(self) -> RewardFn:
-        """What judges texts."""
+        """What scores texts."""
         return self._core.reward
 
     @property
@@ -111,30 +111,42 @@ class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
         """Show prompts of random examples, or of those that ``options`` names."""
         keys = named_keys(options, self.num_envs)
         self._random.seed(spread_seeds(seed, self.num_envs))
-        self._examples = [
-            self._draw(row) if key is None else find_example(self.task, key) for row, key in enumerate(keys)
-        ]
-        return self._prompts(), self._reset_infos({})
+        examples = [self._draw(row) if key is None else find_example(self.task, key) for row, key in enumerate(keys)]
+        rows = range(self.num_envs)
+        self._core.conversations.start(rows, examples, [self._random.begin(row) for row in rows])
+        return self._shown(), self._reset_infos({}, rows)
 
     def step(self, actions: Sequence[str]) -> tuple[Texts, FloatArray, BoolArray, BoolArray, dict[str, Any]]:
-        """Answer all prompts, be judged with one reward call, and get the next prompts."""
-        if not self._examples:
+        """Write a turn in all copies; those whose episode ends are scored with one reward call and get new prompts."""
+        conversations = self._core.conversations
+        if not conversations.examples:
             raise ResetNeeded("expected a running episode, got a step before reset(); call reset()")
-        rewards, finals = self._core.judge(self._examples, actions)
+        ends = self._core.step(actions)
+        rows = np.flatnonzero(ends.ended).tolist()
         infos: dict[str, Any] = {}
-        for row, (prompt, final) in enumerate(zip(self._prompts(), finals, strict=True)):
-            infos = self._add_info(infos, {"final_obs": prompt, "final_info": final}, row)
-        if self.render_mode == "human":
-            print_frames(self._frames([final["text"] for final in finals]))
-        self._examples = [self._draw(row) for row in range(self.num_envs)]
-        ended, cut = np.ones(self.num_envs, dtype=np.bool_), np.zeros(self.num_envs, dtype=np.bool_)
-        return self._prompts(), rewards.copy(), ended, cut, self._reset_infos(infos)
+        for row in rows:
+            last = {"final_obs": conversations.shown(row), "final_info": ends.infos[row]}
+            infos = self._add_info(infos, last, row)
+        if rows and self.render_mode == "human":
+            print_frames([self._core.render(row, ends.infos[row]["text"]) for row in rows])
+        conversations.start(rows, [self._draw(row) for row in rows], [self._random.begin(row) for row in rows])
+        cut = np.zeros(self.num_envs, dtype=np.bool_)
+        return self._shown(), ends.rewards.copy(), ends.ended, cut, self._reset_infos(infos, rows)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return everything that :meth:`set_state` needs to go on exactly: JSON values only."""
+        return self._core.conversations.get_state() | self._random.get_state()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state of :meth:`get_state`, of an environment made with the same arguments."""
+        self._core.conversations.set_state(state)
+        self._random.set_state(state)
 
     def render(self) -> tuple[str, ...] | None:
         """Return (``"ansi"``) or print (``"human"``) the prompt of every copy; it has no response yet."""
         if self.render_mode is None:
             return None
-        frames = self._frames([""] * self.num_envs)
+        frames = tuple(self._core.render(row, "") for row in range(self.num_envs))
         if self.render_mode == "ansi":
             return frames
         print_frames(frames)
@@ -144,17 +156,12 @@ class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
         """Return the next random example of one copy."""
         return self.task.dataset[self._random.draw(row, len(self.task.dataset))]
 
-    def _prompts(self) -> Texts:
-        """Return the prompts of the current examples."""
-        return tuple(self.task.format_prompt(example) for example in self._examples)
+    def _shown(self) -> Texts:
+        """Return what the agent is shown in every copy."""
+        return tuple(self._core.conversations.shown(row) for row in range(self.num_envs))
 
-    def _reset_infos(self, infos: dict[str, Any]) -> dict[str, Any]:
-        """Add what is reported at the start of every copy."""
-        for row, example in enumerate(self._examples):
-            infos = self._add_info(infos, {"task_key": example.key}, row)
+    def _reset_infos(self, infos: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
+        """Add what is reported at the start of copies."""
+        for row in rows:
+            infos = self._add_info(infos, {"task_key": self._core.conversations.examples[row].key}, row)
         return infos
-
-    def _frames(self, responses: Sequence[str]) -> Texts:
-        """Return the prompts and their responses as they are rendered."""
-        examples: Sequence[Example | None] = self._examples or [None] * self.num_envs
-        return tuple(self._core.render(*pair) for pair in zip(examples, responses, strict=True))

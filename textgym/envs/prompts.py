@@ -1,16 +1,15 @@
-"""Which example comes next, and how it is asked."""
+"""Which example comes next."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.utils import seeding
 
 from textgym.errors import did_you_mean
-from textgym.types import Conversation, Example, Prompt, Task
+from textgym.types import Example, Task
 
 _OPTIONS = ("task_key", "task_keys")
 
@@ -20,16 +19,29 @@ def draw_index(generator: np.random.Generator, size: int) -> int:
     return int(generator.bit_generator.random_raw() % size)
 
 
+class Root(NamedTuple):
+    """Where the random numbers of the other side of a conversation come from.
+
+    Attributes:
+        seed: Of the copy.
+        episode: Number of the episode since the copy was seeded.
+    """
+
+    seed: int
+    episode: int
+
+
 class RowGenerators:
     """One random generator per copy; copy ``i``'s ``k``-th prompt is a pure function of its seed and ``k``.
 
-    The state is two integers per copy: the seed and how many draws were made.
+    The state is three integers per copy: the seed, how many draws were made, and how many episodes were begun.
     """
 
     def __init__(self, n: int) -> None:
         """Leave all ``n`` copies unseeded until the first reset."""
         self.seeds: list[int | None] = [None] * n
         self.draws = [0] * n
+        self.episodes = [0] * n
         self.generators: list[np.random.Generator | None] = [None] * n
 
     def seed(self, seeds: Sequence[int | None]) -> None:
@@ -37,7 +49,7 @@ class RowGenerators:
         for row, seed in enumerate(seeds):
             if seed is not None or self.generators[row] is None:
                 self.generators[row], self.seeds[row] = seeding.np_random(seed)
-                self.draws[row] = 0
+                self.draws[row] = self.episodes[row] = 0
 
     def draw(self, row: int, size: int) -> int:
         """Return the next index below ``size`` for one copy."""
@@ -46,10 +58,20 @@ class RowGenerators:
         self.draws[row] += 1
         return draw_index(generator, size)
 
-    def restore(self, seeds: Sequence[int], draws: Sequence[int]) -> None:
-        """Bring every copy to where it was after ``draws[row]`` draws."""
-        self.seed(seeds)
-        self.draws = [int(count) for count in draws]
+    def begin(self, row: int) -> Root:
+        """Count an episode of one copy, and return its root."""
+        self.episodes[row] += 1
+        return Root(self.seeds[row] or 0, self.episodes[row] - 1)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the state of all copies."""
+        return {"seeds": list(self.seeds), "draws": list(self.draws), "episodes": list(self.episodes)}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Bring every copy back to a state of :meth:`get_state`."""
+        self.seed(state["seeds"])
+        self.draws = [int(count) for count in state["draws"]]
+        self.episodes = [int(count) for count in state.get("episodes", self.draws)]
         for generator, count in zip(self.generators, self.draws, strict=True):
             assert generator is not None
             generator.bit_generator.advance(count)  # type: ignore[attr-defined]
@@ -114,28 +136,3 @@ def find_example(task: Task, key: str) -> Example:
     except KeyError as error:
         message = error.args[0] if error.args else f"no example is called {key!r}"
         raise ValueError(f"expected the key of an example of {task.dataset.name!r}, got {key!r}: {message}") from error
-
-
-def prompt_of(task: Task, example: Example) -> Prompt:
-    """Return how an example is asked: the text before, in and after its body, and the conversation it came as.
-
-    The pieces always join to ``task.format_prompt(example)``; a task whose formatter is more than its template has all
-    of its prompt in the body. In a conversation, the last message of the user (or else of anybody but the
-    assistant, who then speaks as the user) is what the task formats.
-    """
-    pieces = _pieces(task, example)
-    asked = [place for place, message in enumerate(example.messages) if message.role != "assistant"]
-    if not asked:
-        return pieces
-    place = next((place for place in reversed(asked) if example.messages[place].role == "user"), asked[-1])
-    question = replace(example, prompt=example.messages[place].content, messages=())
-    earlier, later = example.messages[:place], example.messages[place + 1 :]
-    return pieces._replace(conversation=Conversation(earlier, *_pieces(task, question)[:3], later))
-
-
-def _pieces(task: Task, example: Example) -> Prompt:
-    text = task.format_prompt(example)
-    before, found, after = task.prompt_template.partition("{prompt}")
-    if found and before + example.prompt + after == text:
-        return Prompt(before, example.prompt, after)
-    return Prompt("", text, "")

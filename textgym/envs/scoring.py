@@ -1,45 +1,58 @@
-"""What a finished text is worth and what is reported about it; the same for both grains of a task."""
+"""What a finished episode is worth and what is reported about it; the same for both grains of a task."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-from textgym.rewards.core import check_size, gold_scores, score
-from textgym.types import Example, FloatArray, RewardFn, Task
+from textgym.rewards import check_size, gold_scores, score
+from textgym.tasks.base import prompt_of
+from textgym.text.messages import conversation_text
+from textgym.types import Episode, FloatArray, RewardFn, Task
 
-FinishReason = Literal["eos", "stop", "length"]
+
+def context_of(task: Task, episode: Episode) -> str:
+    """Return what the agent was shown before its last turn, uncut, as one text."""
+    return conversation_text(prompt_of(task, episode.example), episode.turns[:-1])
 
 
-def judge(
-    task: Task,
-    reward: RewardFn,
-    examples: Sequence[Example],
-    texts: Sequence[str],
-    reasons: Sequence[FinishReason],
+def score_episodes(
+    task: Task, reward: RewardFn, episodes: Sequence[Episode], earned: Sequence[float] | None = None
 ) -> tuple[FloatArray, list[dict[str, Any]]]:
-    """Score ``n`` finished texts with one reward call.
+    """Score ``n`` finished episodes with one reward call, which sees their last turns.
+
+    Args:
+        task: What is asked.
+        reward: Scores the last turns.
+        episodes: What was written.
+        earned: What the turns were paid by the task; ``None``: episodes have one turn, and it was paid nothing.
 
     Returns:
-        Totals, shape ``(n,)``, and one info per text: ``text``, ``finish_reason``, ``is_success`` (the task's
-        judgement), ``rewards`` (parts by name and ``"total"``), ``task_key``, and ``gold`` where the task knows it.
+        Scores, shape ``(n,)``, without what was earned; and one info per episode: ``text``, ``finish_reason``,
+        ``is_success`` (the task's judgement), ``rewards`` (parts by name and ``"total"``, the return), ``task_key``,
+        ``gold`` where the task knows it, and ``turns`` where an episode may have several.
     """
-    prompts = [task.format_prompt(example) for example in examples]
-    scores = score(reward, prompts, texts, examples)
+    texts, examples = [episode.text for episode in episodes], [episode.example for episode in episodes]
+    scores = score(reward, [context_of(task, episode) for episode in episodes], texts, examples)
     check_size(reward, scores.total)
-    gold = gold_scores(task, texts, examples)
+    gold = gold_scores(task, episodes)
     infos: list[dict[str, Any]] = []
-    for row, (example, text, reason) in enumerate(zip(examples, texts, reasons, strict=True)):
-        parts = {name: float(values[row]) for name, values in scores.parts.items()}
+    for row, episode in enumerate(episodes):
+        rewards = {name: float(values[row]) for name, values in scores.parts.items()}
+        rewards["total"] = float(scores.total[row])
+        if earned is not None:
+            rewards |= {"turns": earned[row], "total": rewards["total"] + earned[row]}
         infos.append(
             {
-                "text": text,
-                "finish_reason": reason,
-                "is_success": bool(task.is_success(text, example)),
-                "rewards": parts | {"total": float(scores.total[row])},
-                "task_key": example.key,
+                "text": texts[row],
+                "finish_reason": episode.finish_reason,
+                "is_success": bool(task.is_success(episode)),
+                "rewards": rewards,
+                "task_key": episode.example.key,
             }
         )
+        if task.max_turns > 1:
+            infos[-1]["turns"] = [message._asdict() for message in episode.turns]
         if gold is not None:
             infos[-1]["gold"] = float(gold[row])
     return scores.total, infos

@@ -12,12 +12,13 @@ import numpy.typing as npt
 from gymnasium.error import InvalidAction, ResetNeeded
 
 from textgym.envs.arguments import check_budget, stops_of, transcript
-from textgym.envs.prompts import find_example, prompt_of
-from textgym.envs.scoring import FinishReason, judge
+from textgym.envs.conversations import Conversations, TurnEnds
+from textgym.envs.prompts import Root
 from textgym.spaces import TokenIds, TokenSpace
+from textgym.tasks.base import TextTask, prompt_of
 from textgym.text.prompts import EncodedPrompt
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import Example, FloatArray, IntArray, Prompt, RewardFn, Task
+from textgym.types import BoolArray, Example, FinishReason, IntArray, Message, Prompt, RewardFn, Task
 
 Observation = dict[str, npt.NDArray[Any]]
 _MOST_KEPT = 2**20  # ids of prompts, some 40 MB
@@ -27,12 +28,13 @@ _ARRAYS = ("ids", "lengths", "prompt_lengths", "stop_states")
 class TokenCore:
     """State of ``n`` copies of a token-level text environment.
 
-    No text is decoded before a copy's last token; resets and finished texts are handled a batch at a time.
+    No text is decoded before the last token of a turn; resets and finished turns are handled a batch at a time.
 
     Attributes:
-        task, tokenizer, reward: What is asked, in which tokens, judged by what.
-        max_prompt_tokens, max_new_tokens: The budgets; a row has room for both.
-        examples: The current example of every copy.
+        task, tokenizer, reward: What is asked, in which tokens, scored by what.
+        max_prompt_tokens, max_new_tokens: The budgets of the prompt and of every turn.
+        conversations: What was said in every copy.
+        has_masks: Whether the task says which tokens may be written.
     """
 
     def __init__(
@@ -51,13 +53,17 @@ class TokenCore:
         self.max_prompt_tokens = check_budget("max_prompt_tokens", max_prompt_tokens, task.max_prompt_tokens)
         self.max_new_tokens = check_budget("max_new_tokens", max_new_tokens, task.max_new_tokens)
         self.stop = tokenizer.stop_table(stops_of(stop))
-        self.examples: list[Example] = []
+        self.conversations = Conversations(task, reward, self.n)
+        self.has_masks = getattr(type(task), "allowed", TextTask.allowed) is not TextTask.allowed
         self.truncated = [False] * n
         width = self.max_prompt_tokens + self.max_new_tokens
+        if task.max_turns > 1:
+            width += (task.max_turns - 1) * (self.max_new_tokens + task.max_reply_tokens)
         self._ids = np.full((n, width), tokenizer.pad_id, dtype=np.int64)
         self._mask = np.zeros((n, width), dtype=np.int8)
         self._lengths = np.zeros(n, dtype=np.int64)
-        self._prompt_lengths = np.zeros(n, dtype=np.int64)
+        self._prompt_lengths = np.zeros(n, dtype=np.int64)  # where the current turn begins
+        self._given = np.zeros(n, dtype=np.int64)  # ids that the agent did not write
         self._stop_states = np.zeros(n, dtype=np.int64)
         self._alive = np.zeros(n, dtype=np.bool_)
         self._prompts: dict[Prompt, EncodedPrompt] = {}
@@ -67,6 +73,8 @@ class TokenCore:
         if not (tokenizer.eos_ids or self.stop.stops):
             _warn_endless(tokenizer, self.max_new_tokens)
         self._encode([task.dataset[0]])  # a budget that is too small fails here, not in the middle of a run
+        if task.max_turns > 1:
+            tokenizer.encode_reply([Message("user", "")], task.max_reply_tokens, ended=False)
 
     def observation_space(self) -> gym.spaces.Dict:
         """Return the observation space of one copy."""
@@ -75,7 +83,7 @@ class TokenCore:
             {
                 "input_ids": TokenIds(self.tokenizer.vocab_size, width),
                 "attention_mask": gym.spaces.Box(0, 1, (width,), np.int8),
-                "prompt_length": gym.spaces.Box(0, self.max_prompt_tokens, (1,), np.int64),
+                "prompt_length": gym.spaces.Box(0, width - self.max_new_tokens, (1,), np.int64),
             }
         )
 
@@ -83,18 +91,17 @@ class TokenCore:
         """Return the action space of one copy."""
         return TokenSpace(self.tokenizer.vocab_size, self.tokenizer.name, self.tokenizer.fingerprint)
 
-    def reset(self, rows: Sequence[int], examples: Sequence[Example]) -> None:
+    def reset(self, rows: Sequence[int], examples: Sequence[Example], roots: Sequence[Root]) -> None:
         """Start ``rows`` on ``examples``, whose prompts are encoded together."""
-        if not self.examples:
-            self.examples = [examples[0]] * self.n
-        for row, example, prompt in zip(rows, examples, self._encode(examples), strict=True):
+        self.conversations.start(rows, examples, roots)
+        for row, prompt in zip(rows, self._encode(examples), strict=True):
             length = len(prompt.ids)
             self._ids[row] = self.tokenizer.pad_id
             self._ids[row, :length] = prompt.ids
             self._mask[row] = 0
             self._mask[row, :length] = 1
-            self._lengths[row] = self._prompt_lengths[row] = length
-            self.examples[row], self.truncated[row] = example, prompt.truncated
+            self._lengths[row] = self._prompt_lengths[row] = self._given[row] = length
+            self.truncated[row] = prompt.truncated
         self._stop_states[rows] = 0
         self._alive[rows] = True
 
@@ -105,7 +112,7 @@ class TokenCore:
             actions: Token ids, shape ``(n,)``.
 
         Returns:
-            The copies whose text ended with this token.
+            The copies whose turn ended with this token; :meth:`finish` goes on with them.
         """
         actions = self._checked(actions)
         self._ids[self._rows, self._lengths] = actions
@@ -120,18 +127,58 @@ class TokenCore:
             self._alive[finished] = False
         return finished
 
-    def finish(self, rows: IntArray) -> tuple[FloatArray, list[dict[str, Any]]]:
-        """Judge the texts of finished copies: one decoding call, one reward call.
+    def finish(self, rows: IntArray) -> TurnEnds:
+        """Take in the turns that ended: one decoding call, and one reward call for the episodes that end with them.
 
-        Returns:
-            Rewards, shape ``(len(rows),)``, and their infos.
+        Behind a turn that is answered, the other side's ids are appended, and the copy goes on.
         """
-        reasons = [self._reason(row) for row in rows]
-        texts = self.texts(rows)
-        rewards, infos = judge(self.task, self.reward, [self.examples[row] for row in rows], texts, reasons)
-        for row, info in zip(rows, infos, strict=True):
-            info["prompt_truncated"] = self.truncated[row]
-        return rewards, infos
+        copies = rows.tolist()
+        reasons = [self._reason(row) for row in copies]
+        ends = self.conversations.end_turns(copies, self.texts(rows), reasons)
+        for row, reason, ended, info, reply in zip(copies, reasons, ends.ended, ends.infos, ends.replies, strict=True):
+            if ended:
+                info["prompt_truncated"] = self.truncated[row]
+            else:
+                self._append(row, reply, reason)
+        return ends
+
+    def _append(self, row: int, reply: Sequence[Message], reason: FinishReason) -> None:
+        """Append what is said to a copy, and begin its next turn."""
+        encoded = self.tokenizer.encode_reply(reply, self.task.max_reply_tokens, ended=reason == "eos")
+        start, stop = self._lengths[row], self._lengths[row] + len(encoded.ids)
+        self._ids[row, start:stop] = encoded.ids
+        self._mask[row, start:stop] = 1
+        self._lengths[row] = self._prompt_lengths[row] = stop
+        self._given[row] += len(encoded.ids)
+        self.truncated[row] |= encoded.truncated
+        self._stop_states[row], self._alive[row] = 0, True
+
+    def action_masks(self) -> BoolArray:
+        """Return which tokens may be written next, shape ``(n, V)``; all where the task does not say.
+
+        Raises:
+            ValueError: The task allows an id that there is not, or none at all.
+        """
+        masks = np.ones((self.n, self.tokenizer.vocab_size), dtype=np.bool_)
+        if not self.has_masks or not self.conversations.examples:
+            return masks
+        for row in range(self.n):
+            ids = self._ids[row, self._prompt_lengths[row] : self._lengths[row]].tolist()
+            allowed = self.task.allowed(self.conversations.episode(row), ids, self.tokenizer)
+            if allowed is not None:
+                masks[row] = False
+                masks[row, self._legal(allowed)] = True
+        return masks
+
+    def _legal(self, allowed: IntArray) -> IntArray:
+        """Return ids that a task allows, checked."""
+        ids: IntArray = np.asarray(allowed, dtype=np.int64).reshape(-1)
+        if not ids.size or ids.min() < 0 or ids.max() >= self.tokenizer.vocab_size:
+            raise ValueError(
+                f"expected ids in [0, {self.tokenizer.vocab_size}), one at least, from allowed of {self.task.name!r}, "
+                f"got {ids.tolist()!r:.80}; return None where any token may be written"
+            )
+        return ids
 
     def texts(self, rows: IntArray) -> list[str]:
         """Return the responses so far as a user would see them: cut at EOS and stop string, no special tokens."""
@@ -157,8 +204,13 @@ class TokenCore:
         }
 
     def written(self, row: int) -> int:
-        """Return how many tokens the response of a copy has so far."""
-        return int(self._lengths[row] - self._prompt_lengths[row])
+        """Return how many tokens the agent has written in the episode of a copy."""
+        return int(self._lengths[row] - self._given[row])
+
+    @property
+    def max_steps(self) -> int:
+        """Most tokens of the agent in an episode."""
+        return self.max_new_tokens * self.task.max_turns
 
     def is_running(self, row: int) -> bool:
         """Return whether a copy is in the middle of a text."""
@@ -166,21 +218,23 @@ class TokenCore:
 
     def reset_info(self, row: int) -> dict[str, Any]:
         """Return what is reported when a copy starts."""
-        return {"task_key": self.examples[row].key, "prompt_truncated": self.truncated[row]}
+        key = self.conversations.examples[row].key
+        return {"task_key": key, "prompt_truncated": self.truncated[row]}
 
     def render(self, row: int) -> str:
-        """Return the prompt of a copy and its response so far."""
-        if not self.examples:
+        """Return what a copy was shown, and its turn so far."""
+        if not self.conversations.examples:
             raise ResetNeeded("expected reset() before render(), got no episode; call reset() first")
-        return transcript(self.task.format_prompt(self.examples[row]), self.texts(np.array([row]))[0])
+        return transcript(self.conversations.shown(row), self.texts(np.array([row]))[0])
 
     def get_state(self) -> dict[str, Any]:
         """Return the state of all copies as arrays, lists and plain values."""
         state: dict[str, Any] = {name: getattr(self, f"_{name}").copy() for name in _ARRAYS}
         return state | {
             "fingerprint": self.tokenizer.fingerprint,
-            "task_keys": [example.key for example in self.examples],
             "prompt_truncated": list(self.truncated),
+            **self.conversations.get_state(),
+            **({"given": self._given.copy()} if self.conversations.has_turns else {}),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -202,7 +256,8 @@ class TokenCore:
         for name in _ARRAYS:
             setattr(self, f"_{name}", np.array(state[name], dtype=np.int64))
         self._mask = (np.arange(self._ids.shape[1]) < self._lengths[:, None]).astype(np.int8)
-        self.examples = [find_example(self.task, key) for key in state["task_keys"]]
+        self._given = np.array(state.get("given", state["prompt_lengths"]), dtype=np.int64)
+        self.conversations.set_state(state)
         self.truncated = [bool(cut) for cut in state["prompt_truncated"]]
         self._alive[:] = True
 
@@ -256,6 +311,15 @@ class CoreAttributes:
 
     _core: TokenCore
 
+    def action_masks(self) -> BoolArray:
+        """Return which tokens the task lets the agent write next, for algorithms that mask actions.
+
+        Returns:
+            Shape ``(V,)``, of a vector environment ``(n, V)``.
+        """
+        masks = self._core.action_masks()
+        return masks if hasattr(self, "num_envs") else masks[0]
+
     @property
     def task(self) -> Task:
         """What is asked."""
@@ -268,7 +332,7 @@ class CoreAttributes:
 
     @property
     def reward(self) -> RewardFn:
-        """What judges finished texts."""
+        """What scores finished texts."""
         return self._core.reward
 
     @property
@@ -278,7 +342,7 @@ class CoreAttributes:
 
     @property
     def max_new_tokens(self) -> int:
-        """Largest number of tokens the agent writes."""
+        """Largest number of tokens of a turn of the agent."""
         return self._core.max_new_tokens
 
     @property

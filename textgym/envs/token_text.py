@@ -20,21 +20,26 @@ from textgym.envs.arguments import (
     refuse_unknown,
 )
 from textgym.envs.limits import GivenUp, refuse_time_limit
-from textgym.envs.prompts import draw_index, find_example, named_keys, plain_seed
+from textgym.envs.prompts import Root, draw_index, find_example, named_keys, plain_seed
 from textgym.envs.token_core import CoreAttributes, Observation, TokenCore
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import NameOrPath, RewardFn, Split
+from textgym.types import Data, NameOrPath, RewardFn, Split
 
 
 class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
     """Write a text token by token.
 
     ## Description
-    A task gives a prompt (for `TextSumm`: a document to summarise). The agent appends one token per step until it
-    writes an end-of-sequence token, a stop string appears, or its budget is used up. The finished text is then judged
-    by a reward. This is a finite Markov decision process with a deterministic transition: the next state is the state
+    A task gives a prompt, for instance a document to summarise. The agent appends one token per step until it writes
+    an end-of-sequence token, a stop string appears, or its budget is used up. The finished text is then scored by a
+    reward. This is a finite Markov decision process with a deterministic transition: the next state is the state
     plus the token. The same task exists as `...Episode-v0`, where the whole text is one action; for any text both pay
     the same return.
+
+    In a task of several turns (`max_turns`), the other side answers when the text ends, and the agent goes on behind
+    the answer. What is said to it is never its action: the observation grows by it in one step. Between two turns
+    stands what the model's chat template writes there; for models without one, lines such as `User: ...` and
+    `Assistant:`. An answer of more than `max_reply_tokens` of the task is cut at its end.
 
     ## Observation Space
     `Dict` with, for `L = max_prompt_tokens + max_new_tokens` and `V` = number of tokens:
@@ -43,7 +48,10 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
     |---|---|---|
     | `input_ids` | `Box(0, V - 1, (L,), int64)` | prompt ids, then the tokens written so far, then padding |
     | `attention_mask` | `Box(0, 1, (L,), int8)` | 1 for prompt and response, 0 for padding |
-    | `prompt_length` | `Box(0, max_prompt_tokens, (1,), int64)` | how many of the ids are the prompt |
+    | `prompt_length` | `Box(0, L - max_new_tokens, (1,), int64)` | where the agent's turn begins: its ids come behind |
+
+    A task of several turns has `L = max_prompt_tokens + max_new_tokens + (max_turns - 1) * (max_reply_tokens +
+    max_new_tokens)`.
 
     The ids of the prompt are those of its whole text. For a model with a chat template, that text is what the template
     makes of the conversation (a list of messages in the data, or else one message of the user), with the beginning of
@@ -58,12 +66,16 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
 
     ## Action Space
     `textgym.spaces.TokenSpace(V)`, a `Discrete` that knows its tokenizer. Every token is legal at every step, padding
-    and other special tokens too (they count as a token and add no text).
+    and other special tokens too (they count as a token and add no text). A task may say which tokens make sense next:
+    `info["action_mask"]` (int8, shape `(V,)`) and `action_masks()` tell it to algorithms that mask actions; the
+    environment takes any.
 
     ## Rewards
     0 for every token but the last; at the last token the score of the whole text, from `reward`. The text that is
-    judged is the one a user would see: cut before EOS and before the stop string, without special tokens, with no
-    white space at its ends. The reward sees the whole prompt, not the cut one. An empty text is legal and judged.
+    scored is the one a user would see: cut before EOS and before the stop string, without special tokens, with no
+    white space at its ends. The reward sees the whole prompt, not the cut one. An empty text is legal and scored.
+    In a task of several turns, the last token of each pays what `turn_reward` of the task says, and the reward at the
+    end scores the last turn, with the conversation so far as its prompt.
 
     ## Starting State
     The prompt of a random example of the split: one 64-bit draw of `np_random`, modulo the number of examples.
@@ -82,20 +94,22 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
     `textgym.agents.GymVecEnv` refuse it.
 
     ## Info
-    At reset `task_key` and `prompt_truncated`, at the end all of these, nothing in between:
+    At reset `task_key` and `prompt_truncated`, at the end all of these but the last, nothing in between:
 
     | Key | Meaning |
     |---|---|
     | `task_key` | which example it is |
-    | `prompt_truncated` | whether the prompt was cut to `max_prompt_tokens` |
-    | `text` | the response as it was judged |
+    | `prompt_truncated` | whether the prompt, or what was said to the agent, was cut to its budget |
+    | `text` | the response (of several turns: the last one) as it was scored |
+    | `turns` | everything that was said, as `role` and `content`; only in tasks of several turns |
     | `finish_reason` | `"eos"`, `"stop"` or `"length"` |
     | `is_success` | the task's own judgement, apart from the reward |
-    | `rewards` | each part of the reward by name, before any weight, and `total`, the reward itself |
-    | `gold` | true quality of the text, whatever the reward; only where the data know it (the built-in reports) |
+    | `rewards` | each part of the reward by name, before any weight; `turns`, if turns were paid; `total`, the return |
+    | `gold` | true quality of the text, whatever the reward; only where the data know it |
+    | `action_mask` | which tokens make sense next, at every step; only in tasks that say so |
 
     ## Arguments
-    * `data`: a built-in corpus or a file of the user; the task's default if `None`.
+    * `data`: a built-in corpus, a file, a folder, a Hub id, or a list of examples or rows; the task's own if `None`.
     * `prompt_column`, `reference_column`: where prompts and references are in a file.
     * `split`: `"train"`, `"validation"` or `"test"`.
     * `model`: whose tokenizer it is: `"tiny"`, a folder, or an id on the Hugging Face Hub. No weights are read.
@@ -116,7 +130,7 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
     def __init__(
         self,
         task: TaskSource,
-        data: NameOrPath | None = None,
+        data: Data | None = None,
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
@@ -141,6 +155,7 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
             stop=stop,
         )
         self._given_up = GivenUp()
+        self._episodes = -1
         self.render_mode = render_mode
         self.observation_space: gym.spaces.Dict = self._core.observation_space()  # type: ignore[assignment]
         self.action_space = self._core.action_space()
@@ -153,13 +168,13 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
         (key,) = named_keys(options, 1)
         dataset = self.task.dataset
         example = find_example(self.task, key) if key is not None else dataset[draw_index(self.np_random, len(dataset))]
-        refuse_time_limit(self, self.max_new_tokens)
+        refuse_time_limit(self, self._core.max_steps)
         self._given_up.reset(self._core.written(0) if self._core.is_running(0) else 0)
-        self._core.reset([0], [example])
-        return self._core.observe_row(0), self._core.reset_info(0)
+        self._core.reset([0], [example], [self._begin(restarted=seed is not None)])
+        return self._core.observe_row(0), self._masked(self._core.reset_info(0))
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Append one token.
+        """Append one token, and behind the last one of a turn what is said to it.
 
         Raises:
             gymnasium.error.ResetNeeded: The episode has ended or not begun.
@@ -171,12 +186,15 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
             )
         finished = self._core.step(np.asarray(action).reshape(1))
         if not finished.size:
-            return self._core.observe_row(0), 0.0, False, False, {}
-        self._given_up.finish(self._core.written(0))
-        rewards, infos = self._core.finish(finished)
+            return self._core.observe_row(0), 0.0, False, False, self._masked({})
+        written = self._core.written(0)
+        rewards, (ended,), (info,), _ = self._core.finish(finished)
+        if not ended:
+            return self._core.observe_row(0), float(rewards[0]), False, False, self._masked({})
+        self._given_up.finish(written)
         if self.render_mode == "human":
             self.render()
-        return self._core.observe_row(0), float(rewards[0]), True, False, infos[0]
+        return self._core.observe_row(0), float(rewards[0]), True, False, self._masked(info)
 
     def render(self) -> str | None:
         """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far."""
@@ -185,3 +203,12 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
         if self.render_mode == "human":
             print_frames([self._core.render(0)])
         return None
+
+    def _begin(self, restarted: bool) -> Root:
+        """Count an episode, from 0 behind every seed, and return its root."""
+        self._episodes = 0 if restarted else self._episodes + 1
+        return Root(max(self.np_random_seed, 0) if self._core.conversations.has_turns else 0, self._episodes)
+
+    def _masked(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Add the action mask of a task that has one."""
+        return info | {"action_mask": self.action_masks().astype(np.int8)} if self._core.has_masks else info

@@ -22,7 +22,7 @@ from textgym.envs.arguments import (
 from textgym.envs.prompts import RowGenerators, find_example, named_keys, spread_seeds
 from textgym.envs.token_core import CoreAttributes, Observation, TokenCore
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import BoolArray, Example, FloatArray, IntArray, NameOrPath, RewardFn, Split
+from textgym.types import BoolArray, Data, Example, FloatArray, IntArray, NameOrPath, RewardFn, Split
 
 VectorStep = tuple[Observation, FloatArray, BoolArray, BoolArray, dict[str, Any]]
 
@@ -33,7 +33,7 @@ class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
     ## Description
     See :class:`TokenTextEnv` for the task, the spaces, the rewards and the arguments. Copy ``i`` behaves like a single
     environment with its seed: its ``k``-th prompt depends on that seed and ``k`` only. A step costs a few numpy calls;
-    texts are decoded and judged in one batch when they end.
+    texts are decoded and scored in one batch when they end.
 
     ## Seeds
     ``reset(seed=s)`` seeds copy ``i`` with ``s + i``; ``reset(seed=[7, 7, 7, 7])`` gives one prompt four times, now
@@ -61,7 +61,7 @@ class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
         self,
         task: TaskSource,
         num_envs: int = 1,
-        data: NameOrPath | None = None,
+        data: Data | None = None,
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
@@ -110,14 +110,15 @@ class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
         keys = named_keys(options, self.num_envs)
         self._random.seed(spread_seeds(seed, self.num_envs))
         examples = [self._draw(row) if key is None else find_example(self.task, key) for row, key in enumerate(keys)]
-        self._core.reset(range(self.num_envs), examples)
+        rows = range(self.num_envs)
+        self._core.reset(rows, examples, [self._random.begin(row) for row in rows])
         infos: dict[str, Any] = {}
-        for row in range(self.num_envs):
+        for row in rows:
             infos = self._add_info(infos, self._core.reset_info(row), row)
-        return self._core.observe(), infos
+        return self._core.observe(), self._masked(infos)
 
     def step(self, actions: IntArray) -> VectorStep:
-        """Append one token per copy; copies that end are judged together and reset.
+        """Append one token per copy; copies that end are scored together and reset.
 
         Args:
             actions: Token ids, shape ``(num_envs,)``.
@@ -127,8 +128,8 @@ class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
         terminations = np.zeros(self.num_envs, dtype=np.bool_)
         infos: dict[str, Any] = {}
         if finished.size:
-            rewards[finished], infos = self._finish(finished)
-            terminations[finished] = True
+            rewards[finished], terminations[finished], infos = self._finish(finished)
+        infos = self._masked(infos)
         return self._core.observe(), rewards, terminations, np.zeros(self.num_envs, dtype=np.bool_), infos
 
     def observation(self) -> Observation:
@@ -137,12 +138,12 @@ class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
 
     def get_state(self) -> dict[str, Any]:
         """Return everything that :meth:`set_state` needs to go on bit for bit: arrays, lists and numbers only."""
-        return self._core.get_state() | {"seeds": list(self._random.seeds), "draws": list(self._random.draws)}
+        return self._core.get_state() | self._random.get_state()
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from a state of :meth:`get_state`, of an environment made with the same arguments."""
         self._core.set_state(state)
-        self._random.restore(state["seeds"], state["draws"])
+        self._random.set_state(state)
 
     def render(self) -> tuple[str, ...] | None:
         """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far of every copy."""
@@ -158,17 +159,31 @@ class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
         """Return the next random example of one copy."""
         return self.task.dataset[self._random.draw(row, len(self.task.dataset))]
 
-    def _finish(self, finished: IntArray) -> tuple[FloatArray, dict[str, Any]]:
-        """Judge and reset the copies that ended; returns their rewards and the infos of the step."""
-        rewards, finals = self._core.finish(finished)
-        rows = finished.tolist()
+    def _finish(self, finished: IntArray) -> tuple[FloatArray, BoolArray, dict[str, Any]]:
+        """Go on with the copies whose turn ended, and reset those whose episode did.
+
+        Returns:
+            Their rewards, whether their episodes ended, and the infos of the step.
+        """
+        ends = self._core.finish(finished)
+        infos: dict[str, Any] = {}
+        rows: list[int] = finished[ends.ended].tolist()
+        if not rows:
+            return ends.rewards, ends.ended, infos
         if self.render_mode == "human":
             print_frames(self._core.render(row) for row in rows)
-        infos: dict[str, Any] = {}
+        finals = [info for info, ended in zip(ends.infos, ends.ended, strict=True) if ended]
         for row, final in zip(rows, finals, strict=True):
             last = {"final_obs": self._core.observe_row(row), "final_info": final}
             infos = self._add_info(infos, last, row)
-        self._core.reset(rows, [self._draw(row) for row in rows])
+        self._core.reset(rows, [self._draw(row) for row in rows], [self._random.begin(row) for row in rows])
         for row in rows:
             infos = self._add_info(infos, self._core.reset_info(row), row)
-        return rewards, infos
+        return ends.rewards, ends.ended, infos
+
+    def _masked(self, infos: dict[str, Any]) -> dict[str, Any]:
+        """Add the action masks of a task that has some."""
+        if self._core.has_masks:
+            for row, mask in enumerate(self.action_masks().astype(np.int8)):
+                infos = self._add_info(infos, {"action_mask": mask}, row)
+        return infos

@@ -75,7 +75,7 @@ def make_evaluation_set(
     task = choice.make("test") if isinstance(choice, EnvChoice) else choice
     task = with_budgets(task, max_prompt_tokens, max_new_tokens)
     if isinstance(reward, str):
-        reward = guarded_reward(task.default_reward if reward == DEFAULT else reward, task)
+        reward = guarded_reward(task.reward if reward == DEFAULT else reward, task)
     examples = fixed_examples(task.dataset, prompts)
     score_responses(task, examples[:1], [""], reward)  # fails here, and not after minutes of sampling
     sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, temperature, seed)

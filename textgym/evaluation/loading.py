@@ -19,4 +19,5 @@ def require_context(model: TextModel, task: Task) -> None:
     Raises:
         ModelError: Its context is shorter than the task's budgets.
     """
-    model.require_context(task.max_prompt_tokens + task.max_new_tokens)
+    later = (task.max_turns - 1) * (task.max_reply_tokens + task.max_new_tokens)
+    model.require_context(task.max_prompt_tokens + task.max_new_tokens + later)

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from textgym.errors import RewardError
 from textgym.metrics.intervals import mean_interval, paired_difference_interval
-from textgym.rewards.core import gold_scores, score
-from textgym.types import Dataset, Example, FloatArray, IntArray, Interval, RewardFn, Task
+from textgym.rewards import gold_scores, score
+from textgym.tasks.base import prompt_text
+from textgym.types import Dataset, Episode, Example, FloatArray, IntArray, Interval, Metric, RewardFn, Task, episodes_of
 
-MEASURES = ("reward", "gold", "rouge1", "rouge2", "rougeL", "kl", "length", "eos")
-"""Order in which measures are shown; those that make no sense for some data are absent."""
+_FIRST = ("reward", "gold")
+_LAST = ("kl", "length", "eos")  # the metrics of the task are shown in between
 _SHARES: Mapping[str, bool] = {"eos": True, "kl": False, "length": False}  # of others their values tell
 
 
@@ -47,8 +49,8 @@ class Measures:
         return {name: float(np.std(_known(self.values[name]))) for name in self.names()}
 
     def names(self) -> list[str]:
-        """Return the names of the measures that have a value, in the order of :data:`MEASURES`, then the others."""
-        ordered = [*MEASURES, *sorted(set(self.values) - set(MEASURES))]
+        """Return the names of the measures that have a value, in the order in which they are shown."""
+        ordered = [*_FIRST, *(name for name in self.values if name not in (*_FIRST, *_LAST)), *_LAST]
         return [name for name in ordered if name in self.values and _known(self.values[name]).size]
 
     def with_values(self, values: Mapping[str, FloatArray]) -> Measures:
@@ -73,17 +75,16 @@ def score_responses(
     """
     if len(examples) != len(responses):
         raise ValueError(f"expected one response per example, got {len(responses)} for {len(examples)} examples")
-    prompts = [task.format_prompt(example) for example in examples]
+    prompts = [prompt_text(task, example) for example in examples]
+    episodes = episodes_of(examples, responses)
     values: dict[str, FloatArray] = {}
     if reward is not None:
         values["reward"] = score(reward, prompts, responses, examples).total
-    gold = gold_scores(task, responses, examples)
+    gold = gold_scores(task, episodes)
     if gold is not None:
         values["gold"] = gold
-    answerable = np.flatnonzero([bool(example.references) for example in examples])
-    if answerable.size:
-        for name, metric in task.metrics.items():
-            values[name] = _on_rows(metric, name, answerable, prompts, responses, examples)
+    for name, metric in task.metrics.items():
+        values[name] = _measured(metric, name, episodes)
     return Measures(values, prompts)
 
 
@@ -117,18 +118,14 @@ def fixed_examples(dataset: Dataset, n: int) -> list[Example]:
     return [dataset[index] for index in range(min(n, len(dataset)))]
 
 
-def _on_rows(
-    metric: RewardFn,
-    name: str,
-    rows: np.ndarray,
-    prompts: Sequence[str],
-    responses: Sequence[str],
-    examples: Sequence[Example],
-) -> FloatArray:
-    """Return a metric's values for ``rows``, NaN for the others; shape ``(n,)``."""
-    values = np.full(len(responses), np.nan)
-    picked = [[items[row] for row in rows] for items in (prompts, responses)]
-    values[rows] = score(metric, picked[0], picked[1], [examples[row] for row in rows], name=name).total
+def _measured(metric: Metric, name: str, episodes: Sequence[Episode]) -> FloatArray:
+    """Return a metric's values, NaN where it does not apply; shape ``(n,)``."""
+    values: FloatArray = np.asarray(metric(episodes), dtype=np.float64)
+    if values.shape != (len(episodes),) or np.isinf(values).any():
+        raise RewardError(
+            f"expected {len(episodes)} numbers (NaN where it does not apply) from the metric {name!r}, got an array of "
+            f"shape {values.shape}{' with infinite ones' if np.isinf(values).any() else ''}; return one per episode"
+        )
     return values
 
 

@@ -19,7 +19,7 @@ import torch
 
 from textgym import console
 from textgym.errors import RewardError, exits_as
-from textgym.rewards.core import Scores, resolve_reward, reward_name, score
+from textgym.rewards import Scores, resolve_reward, reward_name, score
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task
 
 # What a reward may have changed by its end, and how it is put back.
@@ -43,9 +43,11 @@ def guarded(name: str | None, seconds: float | None) -> str | GuardedReward | No
     return name if is_ours and seconds is None else GuardedReward(name, seconds)
 
 
-def guarded_reward(name: str, task: Task) -> RewardFn:
-    """Return the reward that a user named, resolved for a task, and guarded if it is not one of ours."""
-    return resolve_reward(guarded(name, None) or name, task)
+def guarded_reward(reward: RewardFn | NameOrPath, task: Task) -> RewardFn:
+    """Return the reward that a user or a task named, resolved for a task, and guarded if it is not one of ours."""
+    if callable(reward):
+        return GuardedReward(reward).bind(task)
+    return resolve_reward(guarded(os.fspath(reward), None) or reward, task)
 
 
 class GuardedReward:
@@ -76,7 +78,7 @@ class GuardedReward:
 
     def bind(self, task: Task | None) -> GuardedReward:
         """Return a copy whose reward, if given by name, is resolved for ``task``; importing it is guarded too."""
-        reward = task.default_reward if self._reward is None and task is not None else self._reward
+        reward = task.reward if self._reward is None and task is not None else self._reward
         with undisturbed(f"the reward {reward!r}", self._told), exits_as(RewardError, f"a reward at {self.name!r}"):
             return GuardedReward(resolve_reward(reward, task), self._seconds)  # type: ignore[arg-type]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from textgym import console
-from textgym.envs.prompts import prompt_of
 from textgym.models.decoding.generation import generate
 from textgym.models.log_probs import response_log_probs
 from textgym.models.text_model import TextModel
+from textgym.tasks.base import prompt_of
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Example, FloatArray, Task
 

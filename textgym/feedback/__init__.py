@@ -1,48 +1,89 @@
-"""Feedback about texts: records, the store that collects them, and simulated people who give them."""
+"""Feedback about texts: records, the store that collects them, the people who give them, and what they agree on.
 
-from textgym.feedback.annotators.comparisons import from_preference_rows, make_questions, split_records
-from textgym.feedback.annotators.simulated import (
-    BradleyTerryAnnotator,
-    Habits,
-    Scorer,
-    SimulatedPerson,
-    reward_scorer,
-    simulated_people,
-)
-from textgym.feedback.answers import (
-    Behaviour,
-    By,
-    answer_compare,
-    answer_edit,
-    answer_natural,
-    answer_rank,
-    answer_rate,
-)
-from textgym.feedback.entries import Assignment, Planned, Vote
-from textgym.feedback.exchange import (
-    Form,
-    export_records,
-    export_votes,
-    import_votes,
-    to_labelled_rows,
-    to_preference_rows,
-)
-from textgym.feedback.panel import Panel
-from textgym.feedback.people import People
-from textgym.feedback.questions import export_questions, import_questions
-from textgym.feedback.records import read_comparisons, read_records, shown_order, write_records
-from textgym.feedback.statistics.agreement import (
-    agreement_interval,
-    alpha_over_time,
-    cohen_kappa,
-    collect_answers,
-    krippendorff_alpha,
-    position_bias,
-    raw_agreement,
-)
-from textgym.feedback.statistics.learning_curve import AccuracyPoint, accuracy_curve, add_accuracy
-from textgym.feedback.statistics.strengths import WinRates, bradley_terry_scores, win_rates
-from textgym.feedback.store.project import FeedbackStore, VoteConflictError
+==================  ================================================================================================
+`types`             The records, questions and the `Annotator` protocol.
+`records`           Records in files: one parser, JSON lines, other forms, splits. No store.
+`store`             The project file, an SQLite database, and what goes in and out of it.
+`annotators`        People behind a page, and simulated people.
+`statistics`        Agreement between annotators, strengths of generators, learning curves.
+`server`            The web page (the extra ``textgym[feedback]``).
+==================  ================================================================================================
+
+The names below are loaded from these parts when they are first used, so that reading records loads no database.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from textgym.feedback.annotators.pairs import make_questions
+    from textgym.feedback.annotators.panel import Panel
+    from textgym.feedback.annotators.people import People
+    from textgym.feedback.annotators.simulated import (
+        BradleyTerryAnnotator,
+        Habits,
+        Scorer,
+        SimulatedPerson,
+        reward_scorer,
+        simulated_people,
+    )
+    from textgym.feedback.records.answers import (
+        Behaviour,
+        By,
+        answer_compare,
+        answer_edit,
+        answer_natural,
+        answer_rank,
+        answer_rate,
+    )
+    from textgym.feedback.records.export import Form, export_records
+    from textgym.feedback.records.files import read_comparisons, read_records, write_records
+    from textgym.feedback.records.preferences import from_preference_rows, to_labelled_rows, to_preference_rows
+    from textgym.feedback.records.splitting import split_records
+    from textgym.feedback.statistics.agreement import (
+        agreement_interval,
+        alpha_over_time,
+        cohen_kappa,
+        collect_answers,
+        krippendorff_alpha,
+        position_bias,
+        raw_agreement,
+    )
+    from textgym.feedback.statistics.learning_curve import AccuracyPoint, accuracy_curve, add_accuracy
+    from textgym.feedback.statistics.strengths import WinRates, bradley_terry_scores, win_rates
+    from textgym.feedback.store.entries import Assignment, Planned, Vote
+    from textgym.feedback.store.project import FeedbackStore, VoteConflictError
+    from textgym.feedback.store.questions import export_questions, import_questions
+    from textgym.feedback.store.votes import export_votes, import_votes
+    from textgym.feedback.types import shown_order
+
+_PARTS = {
+    "annotators.pairs": ("make_questions",),
+    "annotators.panel": ("Panel",),
+    "annotators.people": ("People",),
+    "annotators.simulated": (
+        "BradleyTerryAnnotator", "Habits", "Scorer", "SimulatedPerson", "reward_scorer", "simulated_people",
+    ),
+    "records.answers": (
+        "Behaviour", "By", "answer_compare", "answer_edit", "answer_natural", "answer_rank", "answer_rate",
+    ),
+    "records.export": ("Form", "export_records"),
+    "records.files": ("read_comparisons", "read_records", "write_records"),
+    "records.preferences": ("from_preference_rows", "to_labelled_rows", "to_preference_rows"),
+    "records.splitting": ("split_records",),
+    "statistics.agreement": (
+        "agreement_interval", "alpha_over_time", "cohen_kappa", "collect_answers", "krippendorff_alpha",
+        "position_bias", "raw_agreement",
+    ),
+    "statistics.learning_curve": ("AccuracyPoint", "accuracy_curve", "add_accuracy"),
+    "statistics.strengths": ("WinRates", "bradley_terry_scores", "win_rates"),
+    "store.entries": ("Assignment", "Planned", "Vote"),
+    "store.project": ("FeedbackStore", "VoteConflictError"),
+    "store.questions": ("export_questions", "import_questions"),
+    "store.votes": ("export_votes", "import_votes"),
+    "types": ("shown_order",),
+}  # fmt: skip
+_HOMES = {name: part for part, names in _PARTS.items() for name in names}
 
 __all__ = [
     "AccuracyPoint",
@@ -94,3 +135,16 @@ __all__ = [
     "win_rates",
     "write_records",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its part, at its first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import Literal, Protocol, get_args
 
 Choice = Literal["a", "b", "tie", "both_bad"]
 Mode = Literal["compare", "rank", "rate", "edit", "natural"]
+ASSISTANT_TURN = "\n\nAssistant:"
+"""What the last turn of a dialogue begins with; the prompt of a dialogue ends with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +27,7 @@ class Feedback:
         generators: Where each response came from, in the order of the responses; empty if nobody knows.
         time: When, in seconds since 1970 (UTC); ``None`` if nobody knows.
         seconds: How long the answer took; ``None`` if nobody knows.
-        order_seed: :func:`textgym.feedback.shown_order` says with it in which order the responses were shown; ``None``:
+        order_seed: `shown_order` says with it in which order the responses were shown; ``None``:
             as they are listed here.
     """
 
@@ -253,6 +256,23 @@ class Annotator(Protocol):
             The records of each (`Question.mode` says which); none where the question was skipped.
         """
         ...
+
+
+def shown_order(n: int, seed: int | None) -> tuple[int, ...]:
+    """Return the order in which ``n`` responses were shown: ``order[place]`` is the index of the one at ``place``.
+
+    A function of its arguments alone, today and in later versions, on every machine; all orders are equally likely.
+
+    Args:
+        n: Number of responses.
+        seed: The record's ``order_seed``; ``None`` is the order in which they are listed.
+
+    >>> shown_order(3, None), shown_order(3, 4)
+    ((0, 1, 2), (0, 2, 1))
+    """
+    if seed is None:
+        return tuple(range(n))
+    return tuple(sorted(range(n), key=lambda index: hashlib.sha256(f"{seed}:{index}".encode()).digest()))
 
 
 def _check_generators(generators: tuple[str, ...], responses: int) -> None:

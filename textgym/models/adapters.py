@@ -6,6 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from safetensors import SafetensorError
@@ -19,7 +20,7 @@ from textgym.models.patterns import require_quick_patterns
 _WEIGHTS = "adapter_model.safetensors"
 
 
-def import_peft() -> Any:
+def import_peft() -> ModuleType:
     """Import PEFT.
 
     Raises:
@@ -34,7 +35,7 @@ def import_peft() -> Any:
     return peft
 
 
-def attach_adapter(network: nn.Module, folder: Path) -> Any:
+def attach_adapter(network: nn.Module, folder: Path) -> nn.Module:
     """Put the adapter in ``folder`` into the layers of ``network``, in place, to be trained.
 
     The folder was looked at before (:func:`~textgym.models.proportions.check_folder`).
@@ -55,7 +56,7 @@ def attach_adapter(network: nn.Module, folder: Path) -> Any:
     try:
         stored = load_file(file)
         with without_noise():
-            wrapper = peft.PeftModel.from_pretrained(network, str(folder), is_trainable=True, config=config)
+            wrapper: nn.Module = peft.PeftModel.from_pretrained(network, str(folder), is_trainable=True, config=config)
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
         if is_out_of_memory(error):
             raise
@@ -100,7 +101,7 @@ def _require_quick_patterns(folder: Path, network: nn.Module) -> None:
     require_quick_patterns(read_adapter_config(folder), names, str(folder / ADAPTER_CONFIG))
 
 
-def rebuild_adapter(network: nn.Module, folder: Path) -> Any:
+def rebuild_adapter(network: nn.Module, folder: Path) -> nn.Module:
     """Put an adapter with new weights, of the configuration in ``folder``, into ``network``; for a checkpoint.
 
     Raises:
@@ -116,7 +117,8 @@ def rebuild_adapter(network: nn.Module, folder: Path) -> Any:
     _require_quick_patterns(folder, network)
     config.inference_mode, config.base_model_name_or_path = False, None  # the base is the checkpoint's own
     with without_noise():
-        return peft.get_peft_model(network, config)
+        wrapper: nn.Module = peft.get_peft_model(network, config)
+    return wrapper
 
 
 @contextlib.contextmanager

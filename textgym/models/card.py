@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from textgym.hub import SHIPPED
 from textgym.security.escaping import markdown_cell
@@ -39,7 +38,7 @@ def write_card(
     (folder / CARD).write_text(text, encoding="utf-8")
 
 
-def table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
+def table(header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
     """A Markdown table; what its cells say is shown as it is."""
     lines = [header, tuple("---" for _ in header), *rows]
     return "".join(f"| {' | '.join(markdown_cell(str(cell)) for cell in line)} |\n" for line in lines)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Self
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
+from transformers import Cache, PreTrainedModel
 
 from textgym.errors import ModelError
 from textgym.models.batch import EpisodeBatch
@@ -48,9 +48,10 @@ class CausalLM(TextModel):
         self._tell_never_training()
 
     @property
-    def trunk(self) -> Any:
+    def trunk(self) -> nn.Module:
         """The network without its head."""
-        return self.network.get_submodule(self._trunk_name)
+        trunk: nn.Module = self.network.get_submodule(self._trunk_name)
+        return trunk
 
     @property
     def context_length(self) -> int | None:
@@ -147,7 +148,7 @@ class CausalLM(TextModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        cache: Any = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """Last hidden states of all tokens, after the final norm.
 
@@ -178,7 +179,7 @@ class CausalLM(TextModel):
         return states.float() if states.dtype in HALVES else states
 
     @contextlib.contextmanager
-    def _keeping(self, cache: Any) -> Iterator[None]:
+    def _keeping(self, cache: Cache | None) -> Iterator[None]:
         """Let ``cache`` be filled: transformers does not, where activations are recomputed, in training mode."""
         switched = cache is not None and self._recomputes and self.trunk.training
         if switched:
@@ -217,7 +218,7 @@ class CausalLM(TextModel):
         self.trunk.compile(dynamic=True)
         self._is_compiled = True
 
-    def adopt_adapter(self, wrapper: Any) -> None:
+    def adopt_adapter(self, wrapper: nn.Module) -> None:
         """Take over the adapter that PEFT has put into the layers of the network, to be trained.
 
         Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -46,7 +45,7 @@ def load_language_model(
     """
     if isinstance(model, TextModel):
         return model if device is None else model.to(device)
-    wrapper: Any = None
+    wrapper: nn.Module | None = None
     lost = None
     if isinstance(model, PreTrainedModel):
         network, source = model, _folder_with_tokenizer(model.name_or_path)

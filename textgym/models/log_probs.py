@@ -13,6 +13,7 @@ from torch.nn import functional
 from textgym.models.batch import EpisodeBatch
 from textgym.models.decoding.generation import pad_rows
 from textgym.models.text_model import TextModel
+from textgym.text.batching import length_batches
 from textgym.types import FloatArray
 
 _TOKENS_PER_BATCH = 16_384
@@ -92,7 +93,7 @@ def response_log_probs(
     """
     totals = np.zeros(len(responses))
     lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
-    for rows in _batches(lengths):
+    for rows in length_batches(lengths, _TOKENS_PER_BATCH):
         sizes = [len(responses[row]) for row in rows]
         if not any(sizes):
             continue
@@ -101,18 +102,6 @@ def response_log_probs(
         parts = zip(model.hidden(batch).split(sizes), actions.split(sizes), strict=True)
         totals[rows] = [float(log_probs_by_sum(model.logits(h) / temperature, ids).double().sum()) for h, ids in parts]
     return totals
-
-
-def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Group rows of similar length so that padded batches stay below a number of tokens."""
-    batches: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        # The first row of a batch is its longest.
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= _TOKENS_PER_BATCH:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
 
 
 def log_probs_of(logits: Tensor, actions: Tensor) -> Tensor:

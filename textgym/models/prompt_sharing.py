@@ -31,6 +31,8 @@ def continued_states(model: Decoder, batch: EpisodeBatch, prompts: Prompts) -> T
 
 def shared_prompts(batch: EpisodeBatch, fill_id: int = 0) -> Prompts | None:
     """What stands before the first action of each text; ``None`` where too little of it is shared to gain by."""
+    if len(batch.rows) == 0:
+        return None
     ids, rows = batch.input_ids.cpu().numpy(), batch.rows.cpu().numpy()
     ends = batch.positions.cpu().numpy() + 1
     lengths, totals = np.full(len(ids), ids.shape[1]), np.zeros(len(ids), dtype=np.int64)

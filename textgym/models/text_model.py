@@ -7,11 +7,11 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from textgym.errors import ModelError
 from textgym.files.disk import naming_full_disk
@@ -115,9 +115,10 @@ class TextModel(TrainableNetwork, ABC):
 
     # ------------------------------------------------------- what families share
     @property
-    def config(self) -> Any:
+    def config(self) -> PreTrainedConfig:
         """The Hugging Face configuration of the text model."""
-        return self.network.config.get_text_config(decoder=True)
+        config: PreTrainedConfig = self.network.config.get_text_config(decoder=True)
+        return config
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -1,21 +1,10 @@
 """Rewards: the protocol, compositions, and names for what is built in."""
 
-from textgym.rewards.core import (
-    NAMED_REWARDS,
-    Clip,
-    Gate,
-    GoldReward,
-    LazyReward,
-    RewardWithParts,
-    Scores,
-    WeightedSum,
-    check_size,
-    gold_scores,
-    load_reward_models,
-    resolve_reward,
-    reward_name,
-    score,
-)
+from textgym.rewards.composition import Clip, Gate, WeightedSum, no_reward
+from textgym.rewards.gold import GoldReward, gold_scores
+from textgym.rewards.lazy import LazyReward, load_reward_models
+from textgym.rewards.names import NAMED_REWARDS, resolve_reward
+from textgym.rewards.protocol import RewardWithParts, Scores, check_size, reward_name, score
 
 __all__ = [
     "NAMED_REWARDS",
@@ -29,6 +18,7 @@ __all__ = [
     "check_size",
     "gold_scores",
     "load_reward_models",
+    "no_reward",
     "resolve_reward",
     "reward_name",
     "score",

@@ -15,10 +15,8 @@ import numpy as np
 
 from textgym import console
 from textgym.errors import DataError, MissingExtraError, did_you_mean
-from textgym.feedback.exchange import import_votes
-from textgym.feedback.exports import PROJECT_FORMS, export_project
-from textgym.feedback.questions import import_questions
-from textgym.feedback.records import is_check, is_question, read_lines, record_from_json
+from textgym.feedback.records.lines import read_lines
+from textgym.feedback.records.parsing import is_check, is_question, record_from_json
 from textgym.feedback.statistics.agreement import (
     Level,
     agreement_interval,
@@ -27,7 +25,10 @@ from textgym.feedback.statistics.agreement import (
     position_bias,
 )
 from textgym.feedback.statistics.strengths import bradley_terry_scores
+from textgym.feedback.store.exports import PROJECT_FORMS, export_project
 from textgym.feedback.store.project import FeedbackStore
+from textgym.feedback.store.questions import import_questions
+from textgym.feedback.store.votes import import_votes
 from textgym.feedback.types import Comparison, Ranking, Rating
 
 TOKEN_VARIABLE = "TEXTGYM_FEEDBACK_TOKEN"

@@ -22,14 +22,15 @@ from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.feedback.annotators.simulated import Habits, Scorer, SimulatedPerson, reward_scorer, simulated_people
-from textgym.feedback.answers import Expected
+from textgym.feedback.records.answers import Expected
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words
 from textgym.rlhf.feedback import asked_since, asked_so_far, existing
+from textgym.tasks.base import prompt_text
 from textgym.training.recovery import advising_on_memory
 from textgym.training.stored_settings import stable_name
-from textgym.types import Example, FloatArray, Split, Task
+from textgym.types import Episode, Example, FloatArray, Split, Task, episodes_of
 
 _RESPONSES: Mapping[Mode, int] = {"compare": 2, "rank": 4, "rate": 1, "edit": 1, "natural": 4}
 _REFERENCE = "reference"
@@ -124,7 +125,7 @@ def question_about(
         return None
     criteria = settings.criteria if settings.mode == "rate" else ()
     generators = tuple(names[text] for text in kept)
-    prompt = task.format_prompt(example)
+    prompt = prompt_text(task, example)
     return Question(example.key, prompt, tuple(kept), settings.mode, generators, criteria=criteria)
 
 
@@ -325,7 +326,7 @@ def _judge(store: FeedbackStore, by: str | None) -> tuple[Task | None, Scorer]:
             f"expected questions about examples of the task alone, got {min(keys - set(examples))!r} as well; use --by "
             "length"
         )
-    knows_gold = task.gold([""], [next(iter(examples.values()))]) is not None
+    knows_gold = task.gold([Episode.of(next(iter(examples.values())), "")]) is not None
     if by == "gold" and not knows_gold:
         raise DataError("expected data that knows the true quality, got another; use --by rouge")
     if by == "gold" or (by is None and knows_gold):
@@ -347,7 +348,7 @@ def _lengths(responses: Sequence[str], task_keys: Sequence[str]) -> FloatArray:
 def _gold(
     task: Task, examples: Mapping[str, Example], responses: Sequence[str], task_keys: Sequence[str]
 ) -> FloatArray:
-    scores = task.gold(responses, [examples[key] for key in task_keys])
+    scores = task.gold(episodes_of([examples[key] for key in task_keys], responses))
     assert scores is not None
     return scores
 

@@ -27,7 +27,7 @@ from textgym.feedback.types import Annotator, Question
 from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
 from textgym.models.device import release_memory
 from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_reward, select_pairs
-from textgym.rewards.core import resolve_reward
+from textgym.rewards import resolve_reward
 from textgym.rlhf.questions import SampleSettings, question_about
 from textgym.rlhf.questions import write_texts as texts_by_writers
 from textgym.training.results import read_texts, write_texts
@@ -43,7 +43,6 @@ _LAST_PORT = 65_535
 _CANDIDATES, _QUESTIONS = "candidates.jsonl", "questions.jsonl"
 _SPARE = 1.3  # texts of a good policy are often equal, and nobody can tell these apart
 _POOL = 3.0  # pairs to choose one from, where the choice is not left to chance
-_TRUE_QUALITY = ("gold", "rougeL")
 _SAVE_EVERY = 2
 
 
@@ -353,7 +352,7 @@ def train(round_: Round) -> None:
         if round_.number > 1:
             _score_again(round_, training.eval_set)
         before, after = complete(training)
-        rate = win_rate(after.measures, before.measures)
+        rate = win_rate(after.measures, before.measures, round_.loop.task.main_metric)
         _note(round_, {"win_rate": None if rate is None else intervals_as_json({"": rate})[""]})
 
 
@@ -401,13 +400,13 @@ def _score_again(round_: Round, eval_set: EvaluationSet) -> None:
     write_texts(round_.folder, "before", eval_set, Evaluation(known.texts, measures, 0.0))
 
 
-def win_rate(after: Measures, before: Measures) -> Interval | None:
+def win_rate(after: Measures, before: Measures, metric: str | None = None) -> Interval | None:
     """Share of prompts on which a policy's text is truly better than the policy before's, ties counting half.
 
-    By gold, or else by ROUGE-L; ``None`` where neither is known. The interval is Wilson's: unlike percentiles of
+    By gold, or else by ``metric``; ``None`` where neither is known. The interval is Wilson's: unlike percentiles of
     resampled prompts it has a width where one side wins everywhere. It allows for several texts to one prompt.
     """
-    name = next((name for name in _TRUE_QUALITY if name in after.values and name in before.values), None)
+    name = next((each for each in ("gold", metric) if each in after.values and each in before.values), None)
     if name is None:
         return None
     leads = after.values[name] - before.values[name]

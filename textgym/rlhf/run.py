@@ -149,7 +149,7 @@ def _report(loop: Loop, rounds: int) -> list[dict[str, Any]]:
     total = sum(record["seconds"]["total"] for record in records[1:])
     loop.run.write_summary({"rounds": records, "seconds": {"total": total}})
     with Tolerance().of("a plot"):
-        plot_rounds(loop.run.path / "rounds.png", records)
+        plot_rounds(loop.run.path / "rounds.png", records, loop.task.main_metric)
     return records
 
 

@@ -1,6 +1,6 @@
-"""What is asked, about which texts, judged how: one file per task."""
+"""What is asked, about which texts, judged how: one file or folder per task."""
 
-from textgym.tasks.base import TextTask
+from textgym.tasks.base import TextTask, prompt_of, prompt_text
 from textgym.tasks.summarization import Summarization
 
-__all__ = ["Summarization", "TextTask"]
+__all__ = ["Summarization", "TextTask", "prompt_of", "prompt_text"]

@@ -103,6 +103,21 @@ class ChatTemplate:
             following = ""
         return Turn(opening, lead, closing, following.partition(_QUESTION)[0])
 
+    def between(self, messages: Sequence[Message]) -> str:
+        """Return what stands between two turns of the assistant: the end of one, messages, the start of the other.
+
+        Raises:
+            CheckpointError: The template writes no conversation of several turns.
+        """
+        turns = [Message("user", _QUESTION), Message("assistant", _ANSWER), *messages]
+        _, found, following = self.render(turns).rpartition(_ANSWER)
+        if not found:
+            raise CheckpointError(
+                "expected a chat template that writes the assistant's earlier turns, got one that leaves them out; "
+                "correct the template, or choose a task of one turn"
+            )
+        return following
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
 

@@ -13,7 +13,7 @@ import tokenizers
 
 from textgym.text.chat import ChatTemplate
 from textgym.text.encoding import TextEncoding
-from textgym.types import Conversation, Message, Prompt
+from textgym.types import Message, Prompt
 
 _MOST_CHARACTERS = 7  # per id, on average, of a text that is cut before it is encoded
 _MARGIN = 8  # ids by which the start of a text may seem longer than all of it
@@ -32,7 +32,7 @@ class EncodedPrompt(NamedTuple):
     truncated: bool
 
 
-_Span = tuple[int, int]
+Span = tuple[int, int]
 
 
 class _Whole(NamedTuple):
@@ -63,7 +63,7 @@ class PromptEncoder:
         Raises:
             ValueError: The budget is too small for what may not be cut.
         """
-        asked = [self._conversation(prompt) for prompt in prompts]
+        asked = prompts if self._template is not None else [_as_text(prompt) for prompt in prompts]
         most = budget * _MOST_CHARACTERS
         short = [row for row, each in enumerate(asked) if len(each.body) <= most]
         long = [row for row, each in enumerate(asked) if len(each.body) > most]
@@ -76,18 +76,11 @@ class PromptEncoder:
             encoded[row] = self._fit_long(asked[row], start, encoding, budget)
         return [encoded[row] for row in range(len(asked))]
 
-    def _conversation(self, prompt: Prompt) -> Conversation:
-        """Return the messages of a prompt; without a template, the text as it is."""
-        if self._template is None or prompt.conversation is None:
-            return Conversation((), prompt.before, prompt.body, prompt.after)
-        return prompt.conversation
-
-    def _write(self, conversation: Conversation, body: str) -> str:
+    def _write(self, asked: Prompt, body: str) -> str:
         """Return the whole text of a prompt with that body."""
-        earlier, before, _, after, later = conversation
         if self._template is None:
-            return before + body + after
-        messages = [*earlier, Message("user", before + body + after), *later]
+            return asked.prefix + body + asked.suffix
+        messages = [*asked.earlier, Message("user", asked.prefix + body + asked.suffix), *asked.later]
         quoted = [Message(role, self._encoding.quote(content)) for role, content in messages]
         return self._template.render(quoted)
 
@@ -100,18 +93,18 @@ class PromptEncoder:
     def _ids(self, text: str) -> list[int]:
         return self._whole([text])[0].ids
 
-    def _fit(self, asked: Conversation, whole: _Whole, budget: int) -> EncodedPrompt:
+    def _fit(self, asked: Prompt, whole: _Whole, budget: int) -> EncodedPrompt:
         """Return a prompt that is known as a whole."""
         if len(whole.ids) <= budget:
             return EncodedPrompt(whole.ids or [self._fallback], False)
         if whole.encoding is None:
             spans = self._encoding.plain([asked.body])[0].offsets
         else:
-            first, last = len(asked.before), len(asked.before) + len(asked.body)
+            first, last = len(asked.prefix), len(asked.prefix) + len(asked.body)
             spans = [(a - first, b - first) for a, b in whole.encoding.offsets if a >= first and b <= last]
         return EncodedPrompt(self._shorten(asked, asked.body, spans, budget), True)
 
-    def _fit_long(self, asked: Conversation, start: str, encoding: tokenizers.Encoding, budget: int) -> EncodedPrompt:
+    def _fit_long(self, asked: Prompt, start: str, encoding: tokenizers.Encoding, budget: int) -> EncodedPrompt:
         """Return a prompt of whose body only the start is known: as much of it as shows that it does not fit."""
         while len(encoding.ids) <= budget + _MARGIN:
             if len(start) == len(asked.body):
@@ -120,12 +113,12 @@ class PromptEncoder:
             encoding = self._encoding.plain([start])[0]
         return EncodedPrompt(self._shorten(asked, start, encoding.offsets, budget), True)
 
-    def _shorten(self, asked: Conversation, start: str, spans: Sequence[_Span], budget: int) -> list[int]:
+    def _shorten(self, asked: Prompt, start: str, spans: Sequence[Span], budget: int) -> list[int]:
         """Return at most ``budget`` ids of a prompt that has more, whose body begins with ``start``."""
         shorter = self._without_old_turns(asked, budget) if asked.earlier else None
         return shorter or self._with_cut_body(asked, start, spans, budget) or [self._fallback]
 
-    def _without_old_turns(self, asked: Conversation, budget: int) -> list[int] | None:
+    def _without_old_turns(self, asked: Prompt, budget: int) -> list[int] | None:
         """Return the ids with as many of the last turns as fit before the user's; ``None`` if not even none does."""
         opening, turns = _opening(asked.earlier)
         begins = [place for place in range(1, len(turns)) if turns[place].role == "user"] + [len(turns)]
@@ -136,18 +129,18 @@ class PromptEncoder:
         place = bisect_left(begins, True, key=lambda begin: len(ids_from(begin)) <= budget)
         return ids_from(begins[place]) if place < len(begins) else None
 
-    def _with_cut_body(self, asked: Conversation, start: str, spans: Sequence[_Span], budget: int) -> list[int]:
+    def _with_cut_body(self, asked: Prompt, start: str, spans: Sequence[Span], budget: int) -> list[int]:
         """Return the ids without older turns and with so much of the body as fits; then the system's text is cut."""
         opening, _ = _opening(asked.earlier)
         left = asked._replace(earlier=opening)
-        ids = self._cut(lambda body: self._write(left, body), start, spans, budget)
+        ids = cut_to_fit(lambda body: self._ids(self._write(left, body)), start, spans, budget)
         if len(ids) > budget and opening:
             *others, last = opening
 
-            def write(text: str) -> str:
-                return self._write(left._replace(earlier=(*others, last._replace(content=text))), "")
+            def write(text: str) -> list[int]:
+                return self._ids(self._write(left._replace(earlier=(*others, last._replace(content=text))), ""))
 
-            ids = self._cut(write, last.content, self._encoding.plain([last.content])[0].offsets, budget)
+            ids = cut_to_fit(write, last.content, self._encoding.plain([last.content])[0].offsets, budget)
         if len(ids) > budget:
             raise ValueError(
                 f"expected a budget of at least {len(ids)} tokens, for the text around the document, got {budget}; "
@@ -155,26 +148,32 @@ class PromptEncoder:
             )
         return ids
 
-    def _cut(self, write: Callable[[str], str], text: str, spans: Sequence[_Span], budget: int) -> list[int]:
-        """Return the ids of ``write`` of as much of ``text`` as fits: at most ``budget``, or those of none of it.
 
-        Args:
-            write: Writes the prompt around a text.
-            text: What is cut, at its end.
-            spans: Where the ids of ``text`` begin and end in it.
-            budget: Most ids.
-        """
-        ids = self._ids(write(""))
-        keep = min(len(spans), budget - len(ids))
-        while keep > 0:
-            kept = cut_text(text, _end(spans, keep))
-            tried = self._ids(write(kept))
-            if len(tried) <= budget:
-                return tried
-            while keep > 0 and _end(spans, keep) > len(kept):
-                keep -= 1
-            keep -= len(tried) - budget
-        return ids
+def cut_to_fit(write: Callable[[str], list[int]], text: str, spans: Sequence[Span], budget: int) -> list[int]:
+    """Return the ids that ``write`` makes of as much of ``text`` as fits: at most ``budget``, or those of none of it.
+
+    Args:
+        write: Encodes a text, with what stands around it.
+        text: What is cut, at its end.
+        spans: Where the ids of ``text`` begin and end in it.
+        budget: Most ids.
+    """
+    ids = write("")
+    keep = min(len(spans), budget - len(ids))
+    while keep > 0:
+        kept = cut_text(text, _end(spans, keep))
+        tried = write(kept)
+        if len(tried) <= budget:
+            return tried
+        while keep > 0 and _end(spans, keep) > len(kept):
+            keep -= 1
+        keep -= len(tried) - budget
+    return ids
+
+
+def _as_text(prompt: Prompt) -> Prompt:
+    """Return a prompt without messages, for models that read plain text."""
+    return prompt if not (prompt.earlier or prompt.later) else Prompt(prompt.prefix, prompt.document, prompt.suffix)
 
 
 def cut_text(text: str, end: int) -> str:
@@ -218,7 +217,7 @@ def _start(text: str, length: int) -> str:
     return text[: space.start() if space else length]
 
 
-def _end(spans: Sequence[_Span], count: int) -> int:
+def _end(spans: Sequence[Span], count: int) -> int:
     """Return where the whole characters of the first ``count`` ids end in their text."""
     if count == 0:
         return 0

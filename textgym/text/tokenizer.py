@@ -17,9 +17,10 @@ from textgym.security.foreign import LARGEST_TOKENIZER, read_json, require_regul
 from textgym.text.chat import ChatTemplate
 from textgym.text.encoding import TextEncoding
 from textgym.text.prompts import EncodedPrompt, PromptEncoder
+from textgym.text.replies import ReplyEncoder
 from textgym.text.stopping import StopTable, build_stop_table
 from textgym.text.token_bytes import token_bytes
-from textgym.types import Prompt
+from textgym.types import Message, Prompt
 
 _FILES = (
     "tokenizer.json",
@@ -135,6 +136,11 @@ class Tokenizer:
                 return tuple(ids[: place + 1])
         return (named,) if named in self._config_eos else own
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model reads conversations by a chat template of its own."""
+        return self._template is not None
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of ``text``, all of it plain text; no BOS, no EOS."""
         return self.encode_batch([text])[0]
@@ -165,25 +171,37 @@ class Tokenizer:
         turn = self._template.turn
         return self._encoding.after(turn.opening, [turn.lead + self._encoding.quote(text) for text in texts])
 
-    def encode_prompt(self, before: str, body: str, after: str, budget: int) -> EncodedPrompt:
-        """Encode the prompt ``before + body + after`` of at most ``budget`` ids; see :meth:`encode_prompts`."""
-        return self.encode_prompts([Prompt(before, body, after)], budget)[0]
+    def encode_prompt(self, prefix: str, body: str, suffix: str, budget: int) -> EncodedPrompt:
+        """Encode the prompt ``prefix + body + suffix`` of at most ``budget`` ids; see :meth:`encode_prompts`."""
+        return self.encode_prompts([Prompt(prefix, body, suffix)], budget)[0]
 
     def encode_prompts(self, prompts: Sequence[Prompt], budget: int) -> list[EncodedPrompt]:
         """Encode prompts of at most ``budget`` ids each.
 
         The ids are those of the whole text. Where the model has a chat template, that text is what the template makes
-        of the conversation, or of one message of the user, with the beginning of the assistant's turn. A prompt
-        without any id becomes one EOS id (else pad).
+        of the conversation, with the beginning of the assistant's turn. A prompt without any id becomes one EOS id
+        (else pad).
 
         What does not fit is cut as text before it is encoded. A conversation loses its oldest turns first, a question
         with its answer. Then the body loses its *end*, back to a word boundary (in scripts without spaces, and in very
-        long words, to a whole character), and then the system's message. ``before`` and ``after`` always stay.
+        long words, to a whole character), and then the system's message. ``prefix`` and ``suffix`` always stay.
 
         Raises:
             ValueError: The budget is too small even for an empty body.
         """
         return self._prompt_encoder(prompts, budget)
+
+    def encode_reply(self, messages: Sequence[Message], budget: int, *, ended: bool) -> EncodedPrompt:
+        r"""Encode what the other side says behind a turn of the agent, up to where the agent's next turn begins.
+
+        With a chat template, that is what the template writes between two turns of the assistant (without the
+        terminator, where the agent ``ended`` its turn by it); else lines: ``"\nUser: ...\nAssistant:"``. What
+        does not fit ``budget`` ids is cut from the end of the last message.
+
+        Raises:
+            ValueError: The budget is too small even for an empty last message.
+        """
+        return self._reply_encoder(messages, budget, ended=ended)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ``ids``: special tokens skipped, white space stripped from both ends."""
@@ -244,6 +262,10 @@ class Tokenizer:
     def _prompt_encoder(self) -> PromptEncoder:
         fallback = self.eos_ids[0] if self.eos_ids else self.pad_id
         return PromptEncoder(self._encoding, self._template, self._bos(), fallback)
+
+    @cached_property
+    def _reply_encoder(self) -> ReplyEncoder:
+        return ReplyEncoder(self._encoding, self._template, self.response_end)
 
     def _bos(self) -> tuple[int, ...]:
         """Return the ids that the tokenizer's own post-processor puts before a text."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import gymnasium as gym
+from torch import nn
 
 from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.registry import AGENTS, resolve_agent
@@ -89,3 +90,28 @@ def _of_run(run: RunFolder, choice: EnvChoice, split: Split, consent: Collection
             agent: Agent = resolve_agent(settings.agent, from_file=True).load(run.agent)
             return agent
         return make_agent(settings.agent, choice, split, model=settings.model, **how, options=settings.options)
+
+
+def size_of(agent: Any) -> str:
+    """Return how many parameters an agent has, as words in brackets; nothing where it has no network."""
+    network = getattr(agent, "policy", getattr(agent, "text_model", None))
+    if not isinstance(network, nn.Module):
+        return ""
+    return f" ({sum(parameter.numel() for parameter in network.parameters()) / 1e6:.1f} M parameters)"
+
+
+def steps_per_iteration(agent: Any) -> int:
+    """Time steps of an iteration, where an agent says how many: tokens of a rollout, or optimizer steps; else 1."""
+    if getattr(agent, "rollout_texts", None) is None and hasattr(agent, "n_steps"):
+        return int(agent.n_steps * agent.n_envs)
+    return int(getattr(agent, "log_every", 1))
+
+
+def save_result(agent: Any, run: RunFolder) -> None:
+    """Write the language model of an agent as a Hugging Face folder, or else the agent itself."""
+    if hasattr(agent, "policy"):
+        agent.policy.save_pretrained(run.model)
+    elif hasattr(agent, "text_model"):
+        agent.text_model.save_pretrained(run.model)
+    else:
+        agent.save(run.agent)

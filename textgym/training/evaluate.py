@@ -15,7 +15,7 @@ from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.files.paths import user_path
 from textgym.models.text_model import TextModel
-from textgym.rewards.core import reward_name
+from textgym.rewards import reward_name
 from textgym.training.agents import find_agent, make_agent
 from textgym.training.recovery import advising_on_memory
 from textgym.training.results import show_comparison, summarise, write_texts
@@ -63,7 +63,7 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     """Measure one model, or a model and the one it started from, and write ``summary.json``."""
     start = time.perf_counter()
     task = settings.choice.make(settings.split)
-    reward = guarded_reward(task.default_reward if settings.reward is None else settings.reward, task)
+    reward = guarded_reward(task.reward if settings.reward is None else settings.reward, task)
     eval_set = make_evaluation_set(
         task,
         reward,
@@ -129,7 +129,7 @@ def run_without_training(settings: TrainSettings, run: RunFolder | None = None) 
     task = settings.choice.make("test")
     eval_set = make_evaluation_set(
         task,
-        guarded_reward(task.default_reward if settings.reward is None else settings.reward, task),
+        guarded_reward(task.reward if settings.reward is None else settings.reward, task),
         settings.eval_prompts,
         settings.seed,
         max_prompt_tokens=settings.max_prompt_tokens,
@@ -156,7 +156,7 @@ def _show(eval_set: EvaluationSet, first: Evaluation, second: Evaluation | None)
     console.print_measures({"mean, 95 % interval": first.measures.intervals()})
     for example, text in list(zip(eval_set.examples, first.texts, strict=True))[:_SHOWN]:
         console.say()
-        console.say(" ".join(example.prompt.split())[:_DOCUMENT_CHARS], style="dim")
+        console.say(" ".join(example.text.split())[:_DOCUMENT_CHARS], style="dim")
         console.say(f"-> {text or '(empty)'}")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from textgym import console
 from textgym.evaluation.core import Evaluation, EvaluationSet
 from textgym.evaluation.measures import Measures, compare
+from textgym.tasks.base import prompt_text
 from textgym.training.run_folder import RunFolder, intervals_as_json
 
 _TEXTS = "texts-{}.jsonl"
@@ -33,7 +34,7 @@ def read_texts(run: RunFolder, side: str, eval_set: EvaluationSet) -> Evaluation
     rows = run.read_rows(_TEXTS.format(side))
     if [row["task_key"] for row in rows] != [example.key for example in eval_set.examples]:
         return None
-    prompts = [eval_set.task.format_prompt(example) for example in eval_set.examples]
+    prompts = [prompt_text(eval_set.task, example) for example in eval_set.examples]
     values = {
         name: np.array([np.nan if row["measures"].get(name) is None else row["measures"][name] for row in rows])
         for name in rows[0]["measures"]
@@ -66,5 +67,5 @@ def show_comparison(
         }
     )
     for place in range(min(shown, len(eval_set.examples))):
-        document = eval_set.examples[place].prompt
+        document = eval_set.examples[place].text
         console.print_side_by_side(names, document, (before.texts[place], after.texts[place]))

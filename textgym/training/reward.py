@@ -46,8 +46,9 @@ from textgym.reward_models import (
     learning_curve,
 )
 from textgym.reward_models.evidence import Candidate, check_split, graded_by, judgements, observe, usable_records
-from textgym.rewards.core import NAMED_REWARDS
+from textgym.rewards import NAMED_REWARDS
 from textgym.security.consent import load_attribute
+from textgym.tasks.base import prompt_text
 from textgym.training.interrupts import Terminated, signal_of, signals_as_interrupts, stop_on_request
 from textgym.training.recovery import (
     advising,
@@ -63,7 +64,7 @@ from textgym.training.run_folder import RunFolder
 from textgym.training.step_checkpoints import StepCheckpoints
 from textgym.training.stored_settings import located
 from textgym.training.tolerance import Tolerance
-from textgym.types import Example, Task
+from textgym.types import Episode, Example, Task, episodes_of
 
 __all__ = [
     "NOISE",
@@ -281,7 +282,7 @@ def simulate_comparisons(settings: RewardSettings, task: Task, model: TextModel)
     if name == "rouge":
         second = _mixed(examples, second, rng)
     questions = make_questions(
-        [task.format_prompt(example) for example in examples], [example.key for example in examples], first, second
+        [prompt_text(task, example) for example in examples], [example.key for example in examples], first, second
     )
     return _annotator(name, settings, task, examples, rng).compare(_swapped(questions, rng))
 
@@ -379,7 +380,7 @@ def annotator_of(task: Task, settings: RewardSettings) -> AnnotatorName:
         DataError: The data cannot play that part.
     """
     example = task.dataset[0]
-    knows_gold = task.gold([""], [example]) is not None
+    knows_gold = task.gold([Episode.of(example, "")]) is not None
     name = settings.annotator or ("gold" if knows_gold else "rouge")
     if name == "gold" and not knows_gold:
         raise DataError(
@@ -414,7 +415,7 @@ class _Gold:
     task: Task
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> np.ndarray:
-        gold = self.task.gold(responses, examples)
+        gold = self.task.gold(episodes_of(examples, responses))
         assert gold is not None
         return gold
 
@@ -435,7 +436,7 @@ def _mixed(examples: Sequence[Example], sampled: Sequence[str], rng: np.random.G
     others = rng.permutation(len(examples))
     texts = []
     for example, text, kind, other in zip(examples, sampled, kinds, others, strict=True):
-        beginning = first_words(example.prompt, count_words(example.references[0]))
+        beginning = first_words(example.text, count_words(example.references[0]))
         stand_ins = (text, example.references[0], _reference(examples[other]), beginning)
         texts.append(stand_ins[kind])
     return texts
@@ -464,7 +465,7 @@ def reference_texts(task: Task, records: Sequence[Record]) -> list[Candidate]:
         examples = [task.dataset[index] for index in range(min(_REFERENCES, len(task.dataset)))]
         known = [example for example in examples if example.references]
         if len(known) >= 2:
-            return [Candidate(task.format_prompt(example), example.references[0]) for example in known]
+            return [Candidate(prompt_text(task, example), example.references[0]) for example in known]
     observations = observe(records).observations
     decided = [each for each in judgements(observations) if each.label != 0.5]
     preferred = list(dict.fromkeys(each.first if each.label == 1 else each.second for each in decided))
@@ -475,6 +476,6 @@ def reference_texts(task: Task, records: Sequence[Record]) -> list[Candidate]:
 
 def _is_about(task: Task, record: Record) -> bool:
     try:
-        return task.format_prompt(task.dataset.find(record.task_key)) == record.prompt
+        return prompt_text(task, task.dataset.find(record.task_key)) == record.prompt
     except KeyError:
         return False

@@ -165,7 +165,7 @@ def run_sft_resume(path: str, consent: Collection[str] = (), *, accept_changed_d
 def _begin(settings: SftSettings, run: RunFolder | None, accept_changed_data: bool = False) -> _Tuning:
     """Load everything, and make the folder last, so that mistakes leave none behind."""
     train, held_out = (_make_task(settings, split) for split in ("train", settings.split))
-    reward = guarded_reward(held_out.default_reward if settings.reward is None else settings.reward, held_out)
+    reward = guarded_reward(held_out.reward if settings.reward is None else settings.reward, held_out)
     eval_set = make_evaluation_set(held_out, reward, settings.eval_prompts, settings.seed)
     model = load_model(settings.model, settings.device)
     require_context(model, train)

@@ -10,7 +10,7 @@ from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError
 from textgym.files.paths import absolute_if_exists, user_path
 from textgym.hub import SHIPPED
-from textgym.rewards.core import NAMED_REWARDS
+from textgym.rewards import NAMED_REWARDS
 from textgym.security.consent import check_names
 
 _Settings = TypeVar("_Settings")

@@ -1,4 +1,4 @@
-"""PPO on a text environment, from a language model and a reward to a better language model."""
+"""Training an agent on a text environment: a run from its first evaluation to its last, and going on with one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.vec_env import VecEnv
-from torch import nn
 
 from textgym import console
 from textgym.agents.common.vec_env import make_vec_env
@@ -25,9 +24,9 @@ from textgym.models.checkpoint import load_newest, set_aside_newer
 from textgym.models.device import pick_device
 from textgym.models.text_model import Precision, TextModel
 from textgym.plots import plot_kl, plot_learning
-from textgym.rewards.core import reward_name
+from textgym.rewards import reward_name
 from textgym.security.consent import check_repeated
-from textgym.training.agents import can_learn
+from textgym.training.agents import can_learn, save_result, size_of, steps_per_iteration
 from textgym.training.callbacks import RunCallback, SampleSheet, StopTraining
 from textgym.training.estimate import guess_training
 from textgym.training.evaluate import run_without_training
@@ -217,7 +216,7 @@ def announce(training: Training) -> None:
     settings, agent = training.settings, training.agent
     left = training.iterations - agent.num_timesteps // training.iteration
     console.say(
-        f"{type(agent).__name__}: {settings.model}{_size(agent)} on {describe_data(_task(training))}, "
+        f"{type(agent).__name__}: {settings.model}{size_of(agent)} on {describe_data(_task(training))}, "
         f"reward {reward_name(training.eval_set.reward)!r}: {left} iterations of {training.iteration:,} tokens, with "
         f"{len(training.eval_set.examples)} unseen prompts before and after. {_guess(training, left)} "
         f"Files: {training.run.shown}"
@@ -392,7 +391,7 @@ def _write_results(training: Training, before: Evaluation, after: Evaluation, se
         data=describe_data(_task(training)),
         settings=asdict(settings),
         summary=summary,
-        reward=_task(training).default_reward if settings.reward is None else settings.reward,
+        reward=reward_name(_task(training).reward) if settings.reward is None else settings.reward,
     )
     target = settings.options.get("kl_target")
     _plot(run, training.sheet.examples, before, after, None if target is None else float(target))
@@ -412,7 +411,7 @@ def _plot(
         plot_learning(run.path / _PLOTS[0], log, *sides)
         plot_kl(run.path / _PLOTS[1], log, kl_target)
     with tolerance.of("samples.md"):
-        run.write_samples_table({example.key: example.prompt for example in examples})
+        run.write_samples_table({example.key: example.text for example in examples})
 
 
 def _make_env(settings: TrainSettings) -> VecEnv:
@@ -465,32 +464,8 @@ def _require_context(agent: Any, env: VecEnv) -> None:
         agent.text_model.require_context(_core(env, "max_prompt_tokens") + _core(env, "max_new_tokens"))
 
 
-def _size(agent: Any) -> str:
-    network = getattr(agent, "policy", getattr(agent, "text_model", None))
-    if not isinstance(network, nn.Module):
-        return ""
-    return f" ({sum(parameter.numel() for parameter in network.parameters()) / 1e6:.1f} M parameters)"
-
-
 def _precision(settings: TrainSettings) -> Precision:
     return "bf16" if settings.options.get("precision") == "bf16" else "fp32"
-
-
-def steps_per_iteration(agent: Any) -> int:
-    """Time steps of an iteration, where an agent says how many: tokens of a rollout, or optimizer steps; else 1."""
-    if getattr(agent, "rollout_texts", None) is None and hasattr(agent, "n_steps"):
-        return int(agent.n_steps * agent.n_envs)
-    return int(getattr(agent, "log_every", 1))
-
-
-def save_result(agent: Any, run: RunFolder) -> None:
-    """Write the language model of an agent as a Hugging Face folder, or else the agent itself."""
-    if hasattr(agent, "policy"):
-        agent.policy.save_pretrained(run.model)
-    elif hasattr(agent, "text_model"):
-        agent.text_model.save_pretrained(run.model)
-    else:
-        agent.save(run.agent)
 
 
 def _advice(run: RunFolder) -> str:

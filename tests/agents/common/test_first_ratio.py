@@ -217,8 +217,8 @@ def test_texts_are_found_by_ids_and_action(make_network: Any) -> None:
 
 def test_distributions_are_looked_up_by_text(make_network: Any) -> None:
     model = CausalLM(make_network())
-    texts = TextBatch(torch.tensor([[5, 6, 7], [5, 6, 9]]), torch.tensor([3, 2]))  # the last 9 is padding
-    batch = TextBatch(torch.tensor([[8, 8, 8], [5, 6, 0], [5, 6, 7]]), torch.tensor([3, 2, 3]))
+    texts = TextBatch.of_ids(torch.tensor([[5, 6, 7], [5, 6, 9]]), torch.tensor([3, 2]))  # the last 9 is padding
+    batch = TextBatch.of_ids(torch.tensor([[8, 8, 8], [5, 6, 0], [5, 6, 7]]), torch.tensor([3, 2, 3]))
     # softmax of (0, ln 2, ln 4, 0) is (1, 2, 4, 1) / 8
     logits = torch.tensor([0.0, 2.0, 4.0, 1.0]).clamp(min=1.0).log().repeat(3, 1)
     for before, is_right in (([2 / 8, 4 / 8], True), ([2 / 8, 3 / 8], False)):

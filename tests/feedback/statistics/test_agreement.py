@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from textgym.feedback.records import shown_order
 from textgym.feedback.statistics.agreement import (
     Level,
     Weights,
@@ -22,7 +21,7 @@ from textgym.feedback.statistics.agreement import (
     position_bias,
     raw_agreement,
 )
-from textgym.feedback.types import Comparison, Ranking, Rating, Record
+from textgym.feedback.types import Comparison, Ranking, Rating, Record, shown_order
 from textgym.metrics.intervals import proportion_interval
 from textgym.types import FloatArray, Interval
 

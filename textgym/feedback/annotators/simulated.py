@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from textgym.errors import RewardError
-from textgym.feedback.answers import (
+from textgym.feedback.records.answers import (
     Behaviour,
     By,
     answer_compare,
@@ -25,8 +25,7 @@ from textgym.feedback.answers import (
     answer_rank,
     answer_rate,
 )
-from textgym.feedback.records import shown_order
-from textgym.feedback.types import Choice, Comparison, Question, Record
+from textgym.feedback.types import Choice, Comparison, Question, Record, shown_order
 from textgym.metrics.words import count_words
 from textgym.types import BoolArray, Example, FloatArray, RewardFn
 
@@ -363,7 +362,7 @@ def reward_scorer(reward: RewardFn, examples: Mapping[str, Example]) -> Scorer:
 
     def score(responses: Sequence[str], task_keys: Sequence[str]) -> npt.NDArray[Any]:
         asked = [examples[key] for key in task_keys]
-        return np.asarray(reward([example.prompt for example in asked], responses, asked))
+        return np.asarray(reward([example.text for example in asked], responses, asked))
 
     return score
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
-from textgym.feedback.answers import (
+from textgym.feedback.records.answers import (
     Behaviour,
     By,
     Expected,
@@ -23,7 +23,7 @@ from textgym.feedback.answers import (
     answer_rank,
     answer_rate,
 )
-from textgym.feedback.records import record_to_json
+from textgym.feedback.records.parsing import record_to_json
 from textgym.feedback.server.site import LoginNeededError, RefusedError, SiteOf, check_csrf
 from textgym.feedback.statistics.agreement import Level, collect_answers, krippendorff_alpha, position_bias
 from textgym.feedback.statistics.learning_curve import accuracy_curve, add_accuracy

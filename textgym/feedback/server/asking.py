@@ -8,15 +8,14 @@ from typing import Annotated, Any, NamedTuple, get_args
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from textgym.feedback.answers import By
-from textgym.feedback.entries import Assignment, Vote
-from textgym.feedback.records import shown_order
+from textgym.feedback.records.answers import By
 from textgym.feedback.server.forms import edited_response, read_form
 from textgym.feedback.server.sessions import Session
 from textgym.feedback.server.site import RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
 from textgym.feedback.server.text import Piece, differing_pieces, plain, visible_pieces
+from textgym.feedback.store.entries import Assignment, Vote
 from textgym.feedback.store.project import VoteConflictError
-from textgym.feedback.types import Comparison, Mode, Question, Ranking
+from textgym.feedback.types import Comparison, Mode, Question, Ranking, shown_order
 from textgym.metrics.words import count_words
 
 router = APIRouter()

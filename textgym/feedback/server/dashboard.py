@@ -13,8 +13,6 @@ import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from textgym.feedback.entries import Vote
-from textgym.feedback.exports import ProjectForm, export_project
 from textgym.feedback.server.charts import (
     Picture,
     bar_picture,
@@ -34,6 +32,8 @@ from textgym.feedback.statistics.agreement import (
 )
 from textgym.feedback.statistics.learning_curve import accuracy_curve
 from textgym.feedback.statistics.strengths import bradley_terry_scores, win_rates
+from textgym.feedback.store.entries import Vote
+from textgym.feedback.store.exports import ProjectForm, export_project
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Comparison, ImplicitFeedback, Ranking, Rating, Record
 from textgym.metrics.words import count_words

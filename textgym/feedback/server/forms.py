@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from textgym.feedback.answers import (
+from textgym.feedback.records.answers import (
     Behaviour,
     By,
     answer_compare,
@@ -14,8 +14,7 @@ from textgym.feedback.answers import (
     answer_rank,
     answer_rate,
 )
-from textgym.feedback.records import shown_order
-from textgym.feedback.types import Choice, Mode, Question, Record
+from textgym.feedback.types import Choice, Mode, Question, Record, shown_order
 from textgym.security.foreign import parse_json
 
 Values = Mapping[str, str]

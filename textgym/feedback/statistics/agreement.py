@@ -7,8 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from textgym.feedback.records import shown_order
-from textgym.feedback.types import Comparison, Ranking, Rating, Record
+from textgym.feedback.types import Comparison, Ranking, Rating, Record, shown_order
 from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
 from textgym.types import FloatArray, IntArray, Interval
 

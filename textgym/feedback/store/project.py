@@ -18,12 +18,19 @@ from types import TracebackType
 from typing import Any
 
 from textgym.errors import TextGymError
-from textgym.feedback import tables
-from textgym.feedback.answers import Expected, check_answer, check_expected, check_question, is_expected, merge_natural
-from textgym.feedback.entries import AnnotatorProgress, Assignment, Planned, Progress, Vote
-from textgym.feedback.joining import Answerable, new_name, records_from_text
-from textgym.feedback.records import record_to_json
+from textgym.feedback.records.answers import (
+    Expected,
+    check_answer,
+    check_expected,
+    check_question,
+    is_expected,
+    merge_natural,
+)
+from textgym.feedback.records.parsing import record_to_json
+from textgym.feedback.store import tables
 from textgym.feedback.store.database import Database
+from textgym.feedback.store.entries import AnnotatorProgress, Assignment, Planned, Progress, Vote
+from textgym.feedback.store.joining import Answerable, new_name, records_from_text
 from textgym.feedback.store.schema import APPLICATION_ID, MIGRATIONS
 from textgym.feedback.types import Mode, Question, Record
 from textgym.security.foreign import parse_json

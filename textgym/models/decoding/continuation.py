@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicCache
+from transformers import Cache, DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
 from textgym.errors import ModelError
@@ -22,7 +22,7 @@ class Decoder(Protocol):
         """The type that products are computed in, ``"fp32"`` or ``"bf16"``."""
 
     @property
-    def config(self) -> Any:
+    def config(self) -> PreTrainedConfig:
         """Hugging Face configuration of the text model."""
 
     @property

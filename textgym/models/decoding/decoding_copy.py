@@ -26,8 +26,8 @@ class DecodingCopy:
     def __init__(self, model: TextModel) -> None:
         self.model, self.current = model, model
         self._copy: TextModel | None = None
-        self._made_of: list[Any] = []
-        self._casts: list[tuple[Any, Tensor]] = []  # (module, its weight in bf16)
+        self._made_of: list[object] = []
+        self._casts: list[tuple[nn.Linear | Conv1D, Tensor]] = []  # (module, its weight in bf16)
 
     @torch.no_grad()
     def refresh(self) -> TextModel:
@@ -43,10 +43,10 @@ class DecodingCopy:
             self.current = self._copy
         return self.current
 
-    def _build(self) -> tuple[TextModel, list[tuple[Any, Tensor]]]:
+    def _build(self) -> tuple[TextModel, list[tuple[nn.Linear | Conv1D, Tensor]]]:
         shared = [*self.model.parameters(), *self.model.buffers(), self.model._tokenizer]
         twin = copy.deepcopy(self.model, {id(item): item for item in shared})
-        casts: list[tuple[Any, Tensor]] = []
+        casts: list[tuple[nn.Linear | Conv1D, Tensor]] = []
         for module, double in zip(self.model.modules(), twin.modules(), strict=True):
             if isinstance(module, nn.Linear | Conv1D) and module.weight.is_floating_point():
                 double.weight = nn.Parameter(torch.empty_like(module.weight, dtype=torch.bfloat16), requires_grad=False)
@@ -54,7 +54,7 @@ class DecodingCopy:
         return twin, casts
 
 
-def _parts(model: TextModel) -> list[Any]:
+def _parts(model: TextModel) -> list[object]:
     """What a copy was made of; a new one is due where an object, a type, a device or an adapter's state differs."""
     tensors = [(id(tensor), tensor.dtype, tensor.device) for tensor in (*model.parameters(), *model.buffers())]
     layers: list[Any] = [module for module in model.modules() if hasattr(module, "merged_adapters")]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from textgym.errors import ModelError
 from textgym.models.probing.head import LogitForm, numbers_in, read_network, rows_of
@@ -101,7 +102,7 @@ class Examined(NamedTuple):
     findings: Findings
 
 
-def configured_context(config: Any) -> int | None:
+def configured_context(config: PreTrainedConfig) -> int | None:
     """Most tokens of one text by the configuration; ``None`` where positions have no end."""
     if getattr(config, "alibi", False):  # a bias by distance, whatever the configuration says besides
         return None
@@ -111,7 +112,7 @@ def configured_context(config: Any) -> int | None:
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def examine(network: Any, config: Any) -> Examined:
+def examine(network: PreTrainedModel, config: PreTrainedConfig) -> Examined:
     """Probe a network as it was loaded.
 
     Args:
@@ -327,7 +328,7 @@ def _new_probe(trunk: Trunk) -> NarrowProbe | str:
     return probe if isinstance(probe, NarrowProbe) else f"{type(probe).__name__}: {probe}".partition("\n")[0]
 
 
-def _read(network: Any, config: Any, ids: Tensor) -> tuple[Trunk, Oracle, LogitForm | None]:
+def _read(network: PreTrainedModel, config: PreTrainedConfig, ids: Tensor) -> tuple[Trunk, Oracle, LogitForm | None]:
     """The trunk among the network's parts, its states, and the form of the logits."""
     vocabulary = readable_ids(config, _vocabulary(network))
     rows, changed, later = probe_rows(ids, Lengths.upto(len(ids)), vocabulary)
@@ -347,7 +348,7 @@ def _read(network: Any, config: Any, ids: Tensor) -> tuple[Trunk, Oracle, LogitF
     ) from error
 
 
-def _require_causal(network: Any, causality: Deviation) -> None:
+def _require_causal(network: PreTrainedModel, causality: Deviation) -> None:
     if not causality.is_clear:
         return
     kind = "an encoder-decoder" if getattr(network.config, "is_encoder_decoder", False) else "a model"
@@ -357,7 +358,7 @@ def _require_causal(network: Any, causality: Deviation) -> None:
     )
 
 
-def _with_arguments(network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor) -> Trunk:
+def _with_arguments(network: PreTrainedModel, trunk: Trunk, oracle: Oracle, ids: Tensor) -> Trunk:
     found, deviation = plain_arguments(trunk, oracle, ids, Lengths.upto(len(ids)).short)
     if deviation is not None and deviation.is_clear:
         raise ModelError(
@@ -367,7 +368,9 @@ def _with_arguments(network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor) -> 
     return found
 
 
-def _combined(network: Any, trunk: Trunk, oracle: Oracle, ids: Tensor, form: LogitForm, reach: int) -> Findings:
+def _combined(
+    network: PreTrainedModel, trunk: Trunk, oracle: Oracle, ids: Tensor, form: LogitForm, reach: int
+) -> Findings:
     """Findings for short texts; raises if the copy shows what the model's small weights hide."""
     narrow, longest = narrow_probe(trunk), None
     if isinstance(narrow, NarrowProbe):
@@ -412,7 +415,7 @@ def _silenced(trunk: Trunk, ids: Tensor, quiet: Tensor, narrow: NarrowProbe | st
     return (torch.nn.Module,)
 
 
-def _require_gradients(network: Any, narrow: NarrowProbe | str, silenced: tuple[type, ...]) -> None:
+def _require_gradients(network: PreTrainedModel, narrow: NarrowProbe | str, silenced: tuple[type, ...]) -> None:
     """Check that texts of any length have gradients; some modules have them in training mode only, and raise there."""
     if not isinstance(narrow, NarrowProbe):
         return
@@ -428,7 +431,7 @@ def _require_gradients(network: Any, narrow: NarrowProbe | str, silenced: tuple[
     ) from error
 
 
-def _reason_at(narrow: NarrowProbe | str, config: Any, tokens: int) -> str:
+def _reason_at(narrow: NarrowProbe | str, config: PreTrainedConfig, tokens: int) -> str:
     """Why texts of ``tokens`` tokens cannot be continued from keys and values, as far as the architecture tells."""
     if isinstance(narrow, NarrowProbe):
         if reason := narrow.cached(min(tokens, _LONGEST_PROBE)).reason:
@@ -440,7 +443,7 @@ def _reason_at(narrow: NarrowProbe | str, config: Any, tokens: int) -> str:
     return f"its configuration names {named}, and texts of {tokens} tokens were not probed" if named else ""
 
 
-def _numbers(config: Any, least: int, tokens: int) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _numbers(config: PreTrainedConfig, least: int, tokens: int) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Where a configuration has numbers from ``least`` to below ``tokens`` that are called like windows, and them."""
     for name, value in config.to_dict().items():
         parts = value.items() if isinstance(value, dict) else [(None, value)]
@@ -450,7 +453,7 @@ def _numbers(config: Any, least: int, tokens: int) -> Iterator[tuple[tuple[str, 
                 yield path, inner
 
 
-def _make_small(config: Any, path: tuple[str, ...]) -> None:
+def _make_small(config: PreTrainedConfig, path: tuple[str, ...]) -> None:
     """Put a small number, or several, into a place of a configuration."""
     if len(path) == 2:
         inner = getattr(config, path[0])
@@ -468,7 +471,7 @@ def _smaller(value: Any) -> Any:
     return min(value, _SMALL_SWITCH) if isinstance(value, int | float) else value
 
 
-def _versions(network: Any) -> dict[str, int]:
+def _versions(network: PreTrainedModel) -> dict[str, int]:
     """How often each buffer was written; nobody counts that of those that were made in inference mode."""
     return {name: buffer._version for name, buffer in network.named_buffers() if not buffer.is_inference()}
 
@@ -479,11 +482,11 @@ def _ids(vocabulary: range, tokens: int, device: torch.device, seed: int = 0) ->
     return torch.randint(vocabulary.start, vocabulary.stop, (tokens,), generator=generator).to(device)
 
 
-def _vocabulary(network: Any) -> int:
+def _vocabulary(network: PreTrainedModel) -> int:
     return min(rows_of(network).values())
 
 
-def _device(network: Any) -> torch.device:
+def _device(network: PreTrainedModel) -> torch.device:
     device: torch.device = next(network.parameters()).device
     return device
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from textgym.errors import ModelError
 
@@ -52,7 +53,7 @@ class Reading(NamedTuple):
     form: LogitForm | None
 
 
-def rows_of(network: Any) -> dict[str, int]:
+def rows_of(network: PreTrainedModel) -> dict[str, int]:
     """How many ids a network tells apart where it writes them and, if they are looked up in a table, where it reads."""
     rows = {"output": int(network.get_output_embeddings().weight.shape[0])}
     try:
@@ -62,7 +63,7 @@ def rows_of(network: Any) -> dict[str, int]:
     return rows | {"input": int(table.weight.shape[0])} if isinstance(table, nn.Embedding) else rows
 
 
-def read_network(network: Any, trunk: nn.Module, input_ids: Tensor, arguments: dict[str, Any]) -> Reading:
+def read_network(network: PreTrainedModel, trunk: nn.Module, input_ids: Tensor, arguments: dict[str, Any]) -> Reading:
     """Call ``network`` on ids (3, T), and further arguments, and find what it does with its trunk's states.
 
     The first row's states go to the head as they are, the second's and third's made small and large.
@@ -97,7 +98,7 @@ def read_network(network: Any, trunk: nn.Module, input_ids: Tensor, arguments: d
     return Reading(states, fit_form(plain[..., : logits.shape[-1]], logits, network.config))
 
 
-def fit_form(plain: Tensor, logits: Tensor, config: Any) -> LogitForm | None:
+def fit_form(plain: Tensor, logits: Tensor, config: PreTrainedConfig) -> LogitForm | None:
     """The form that turns the head's output (3, T, V) into logits; rows are plain, small and large ones."""
     wide = plain.double(), logits.double()
     tolerance = 1e-4 if logits.dtype in (torch.float32, torch.float64) else 3e-2
@@ -168,7 +169,7 @@ def numbers_in(values: Any) -> Iterator[float]:
             yield from numbers_in(value)
 
 
-def _unknown(network: Any) -> ModelError:
+def _unknown(network: PreTrainedModel) -> ModelError:
     return ModelError(
         f"expected a causal LM that computes logits from the states of its decoder, got {type(network).__name__}, "
         "which does not; this architecture is not supported"

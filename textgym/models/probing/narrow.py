@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 
 from textgym.models.probing.probe import attempt
 from textgym.models.probing.trunk import Trunk
@@ -47,7 +48,7 @@ def narrow_copy(trunk: Trunk) -> tuple[Trunk, range] | str:
     return twin if twin is not None else "; ".join(dict.fromkeys(reasons)) or "it is too large"
 
 
-def readable_ids(config: Any, vocabulary: int) -> range:
+def readable_ids(config: PreTrainedConfig, vocabulary: int) -> range:
     """Ids that are no special ones: those of images, say, stand for something else."""
     third = range(vocabulary // 3, max(vocabulary // 3 + 2, 2 * vocabulary // 3))
     pad = getattr(config, "pad_token_id", None)
@@ -65,7 +66,7 @@ def enlarge_weights(module: nn.Module) -> None:
             parameter.mul_(wanted / size)
 
 
-def build(trunk: Trunk, config: Any) -> nn.Module:
+def build(trunk: Trunk, config: PreTrainedConfig) -> nn.Module:
     """A module in fp32 of the trunk's class, with new weights, after it has read two tokens.
 
     Raises:
@@ -99,7 +100,7 @@ def _twin(trunk: Trunk) -> tuple[Trunk, range] | None:
     return twin, readable_ids(trunk.config, int(trunk.config.vocab_size))
 
 
-def _narrower(config: Any, parameters: int) -> Iterator[Any]:
+def _narrower(config: PreTrainedConfig, parameters: int) -> Iterator[Any]:
     """Configurations to try, the narrowest first."""
     if parameters <= _SMALL:
         yield copy.deepcopy(config)
@@ -110,7 +111,7 @@ def _narrower(config: Any, parameters: int) -> Iterator[Any]:
             yield changed
 
 
-def _shrink(config: Any, divides: bool, shrinks_vocabulary: bool) -> None:
+def _shrink(config: PreTrainedConfig, divides: bool, shrinks_vocabulary: bool) -> None:
     _drop_layers(config)
     if divides:
         for name in _DEFAULT_INNER:
@@ -135,7 +136,7 @@ def _narrowed(name: str, value: int, factor: int) -> int:
     return value // factor if value % factor == 0 and any(part in name for part in _DIVIDED) else value
 
 
-def _factor(config: Any) -> int:
+def _factor(config: PreTrainedConfig) -> int:
     """By what the numbers of heads can be divided so that at least two are left."""
     heads = int(config.num_attention_heads)
     shared = math.gcd(heads, int(getattr(config, "num_key_value_heads", None) or heads))
@@ -143,7 +144,7 @@ def _factor(config: Any) -> int:
     return max(divisors) if len(divisors) > 1 or heads != shared else heads  # a prime number of heads: one is left
 
 
-def _drop_layers(config: Any) -> None:
+def _drop_layers(config: PreTrainedConfig) -> None:
     """Keep one period of what differs from layer to layer; without such lists, the first few layers."""
     total = int(config.num_hidden_layers)
     lists = {name: value for name, value in vars(config).items() if isinstance(value, list) and len(value) == total}

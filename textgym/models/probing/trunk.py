@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
 CACHE_NAMES = ("cache", "past_key_values")  # what releases of transformers call the argument, newest first
 PLAIN_SETS = (
@@ -20,7 +21,7 @@ PLAIN_SETS = (
     frozenset[str](),
 )
 
-BARE_ARGUMENTS: tuple[dict[str, Any], ...] = ({"use_cache": False}, {})  # the first that works
+BARE_ARGUMENTS: tuple[dict[str, bool], ...] = ({"use_cache": False}, {})  # the first that works
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class Arguments:
     plain: frozenset[str] = PLAIN_SETS[0]
     cache: str | None = None
 
-    def of(self, position_ids: Tensor, attention_mask: Tensor | None, cache: Any) -> dict[str, Any]:
+    def of(self, position_ids: Tensor, attention_mask: Tensor | None, cache: Cache | None) -> dict[str, object]:
         """Keyword arguments for one call; nothing is passed that is not needed."""
-        offered: dict[str, Any] = {"position_ids": position_ids, "use_cache": cache is not None}
+        offered: dict[str, object] = {"position_ids": position_ids, "use_cache": cache is not None}
         given = {name: value for name, value in offered.items() if name in self.plain}
         if attention_mask is not None:
             given["attention_mask"] = attention_mask
@@ -60,7 +61,11 @@ class Trunk:
     can_be_recorded = False
 
     def __init__(
-        self, module: Any, config: Any, arguments: Arguments | None = None, bare_arguments: dict[str, Any] | None = None
+        self,
+        module: nn.Module,
+        config: PreTrainedConfig,
+        arguments: Arguments | None = None,
+        bare_arguments: dict[str, bool] | None = None,
     ) -> None:
         self.module, self.config, self.arguments = module, config, arguments or Arguments()
         self.bare_arguments = BARE_ARGUMENTS[0] if bare_arguments is None else bare_arguments
@@ -89,7 +94,7 @@ class Trunk:
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        cache: Any = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """States (B, T, H); arguments as in :meth:`textgym.models.causal_lm.CausalLM.token_states`."""
         if position_ids is None:
@@ -113,7 +118,7 @@ def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
 
 
-def trunk_candidates(network: Any) -> list[Any]:
+def trunk_candidates(network: PreTrainedModel) -> list[nn.Module]:
     """Modules that may be the network without its head, likeliest first.
 
     Usually it is ``base_model``; in some architectures that is the network itself.
@@ -123,9 +128,9 @@ def trunk_candidates(network: Any) -> list[Any]:
         found.append(network.get_decoder())
     found += list(network.children())
     head = network.get_output_embeddings()
-    kept: list[Any] = []
+    kept: list[nn.Module] = []
     for module in found:
         known = any(module is other for other in (network, head, *kept))
-        if isinstance(module, torch.nn.Module) and not known and any(True for _ in module.parameters()):
+        if isinstance(module, nn.Module) and not known and any(True for _ in module.parameters()):
             kept.append(module)
     return kept

@@ -1,0 +1,119 @@
+"""The promises of agents, kept by every agent of the table: a new one costs no test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from textgym.agents import AGENTS, make_vec_env, resolve_agent
+from textgym.agents.fixed import Greedy, Human, Random, Scripted
+from textgym.errors import CheckpointError, ConsentError
+from textgym.testing import check_agent
+
+TINY = {"max_prompt_tokens": 32, "max_new_tokens": 4}
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_every_agent_conforms(
+    name: str, model_folder: Path, env_ids: tuple[str, str], length_reward: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: "A person's text.")
+    kind = resolve_agent(name)
+    if kind.grain == "episode":
+        check_agent(name, env_ids[1], reward=length_reward)
+    else:
+        check_agent(name, env_ids[0], model=str(model_folder), reward=length_reward, **TINY)
+
+
+def test_random_tokens_are_all_drawn() -> None:
+    agent = Random(5)
+    observed = {"input_ids": np.zeros((1000, 3), dtype=np.int64)}
+    tokens = agent.act(observed, generator=torch.Generator().manual_seed(0))
+    assert np.bincount(tokens).tolist() == pytest.approx([200] * 5, abs=50)
+
+
+def test_greedy_takes_the_most_likely_token(make_env: Any, model_folder: Path) -> None:
+    env = make_env(3)
+    agent = Greedy.create(env, str(model_folder))
+    observed = env.reset()
+    for _ in range(4):
+        tokens = agent.act(observed)
+        for row in range(3):
+            ids = observed["input_ids"][row][: observed["attention_mask"][row].sum()]
+            with torch.no_grad():
+                logits = agent.model.network(input_ids=torch.from_numpy(ids)[None]).logits[0, -1, :377]
+            assert tokens[row] == int(logits.argmax())
+        observed, *_ = env.step(tokens)
+
+
+def test_scripts(env_ids: tuple[str, str], tmp_path: Path) -> None:
+    env = gym.make(env_ids[1])
+    prompts = [env.reset(seed=seed) for seed in range(3)]
+    task = env.unwrapped.task  # type: ignore[attr-defined]
+    examples = [task.dataset.find(info["task_key"]) for _, info in prompts]
+    texts = [prompt for prompt, _ in prompts]
+    reference = Scripted.create(env, script="reference")
+    assert reference.act(texts) == [example.references[0] for example in examples]
+    first = Scripted().act([" It rained 2.5 mm. Then it stopped.", "No end", "Really?!\nYes.", ""])
+    assert first == ["It rained 2.5 mm.", "No end", "Really?!", ""]
+    with pytest.raises(ValueError, match="expected a prompt of the task"):
+        reference.act(["Another prompt."])
+    with pytest.raises(ValueError, match="expected 2 texts of the script, got 1"):
+        Scripted(lambda prompts: ["one"]).act(["a", "b"])
+    with pytest.raises(ValueError, match="expected script first-sentence, reference or 'module:function', got 'x'"):
+        Scripted("x")
+    with pytest.raises(ValueError, match="expected a script with a name, got a function"):
+        Scripted(shout).save(tmp_path / "nameless")
+
+
+def shout(prompts: Sequence[str]) -> list[str]:
+    return [prompt.upper() for prompt in prompts]
+
+
+def test_a_script_named_in_a_file_needs_consent(tmp_path: Path) -> None:
+    agent = Scripted(f"{__name__}:shout")
+    assert agent.act(["a"]) == ["A"]
+    agent.save(tmp_path / "agent")
+    with pytest.raises(ConsentError, match="script"):
+        Scripted.load(tmp_path / "agent")
+    assert Scripted.load(tmp_path / "agent", script=f"{__name__}:shout").act(["b"]) == ["B"]
+
+
+def test_a_person_is_asked_for_every_prompt() -> None:
+    asked: list[str] = []
+
+    def ask(prompt: str) -> str:
+        asked.append(prompt)
+        if len(asked) == 2:
+            raise EOFError
+        return "Text."
+
+    assert Human(ask).act(["One?", "Two?", "Three?"]) == ["Text.", "", "Text."]
+    assert [prompt.split("\n")[0] for prompt in asked] == ["One?", "Two?", "Three?"]
+
+
+def test_agents_of_other_folders_are_refused(tmp_path: Path) -> None:
+    Random(5).save(tmp_path / "agent")
+    with pytest.raises(CheckpointError, match=r"expected a textgym\.Human in"):
+        Human.load(tmp_path / "agent")
+    with pytest.raises(CheckpointError, match="got none that can be read"):
+        Random.load(tmp_path)
+    (tmp_path / "agent" / "agent.json").write_text('{"kind": "textgym.Random", "settings": {"actions": "5"}}')
+    with pytest.raises(CheckpointError, match="expected settings actions in"):
+        Random.load(tmp_path / "agent")
+
+
+@pytest.mark.parametrize("name", ["ppo", "reinforce", "sft"])
+def test_create_makes_an_agent_from_options(name: str, model_folder: Path, env_ids: tuple[str, str]) -> None:
+    env = make_vec_env(env_ids[0], 2, 0, model=str(model_folder), **TINY)
+    agent = resolve_agent(name).create(env, str(model_folder), learning_rate=0.5, max_grad_norm=3.0, seed=7)
+    assert (agent.seed, agent.max_grad_norm) == (7, 3.0)
+    assert agent.text_model.tokenizer.fingerprint == env.action_space.fingerprint
+    with pytest.raises(TypeError, match="unexpected keyword argument 'learning_rat'"):
+        resolve_agent(name).create(env, str(model_folder), learning_rat=0.5)

@@ -1,0 +1,320 @@
+"""The promises of text environments, one check each; :mod:`textgym.testing` runs them."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import check_env as gymnasium_check_env
+from gymnasium.utils.env_checker import data_equivalence
+
+from textgym.data import DataWarning
+from textgym.envs.arguments import EPISODE_ARGUMENTS, TOKEN_ARGUMENTS
+from textgym.envs.episode_text import EpisodeTextEnv
+from textgym.envs.limits import use_a_budget
+from textgym.envs.token_text import TokenTextEnv
+from textgym.spaces import TokenSpace
+
+AWKWARD_TEXTS = (
+    "",
+    "a",
+    "7",
+    ",",
+    " ;: ",
+    "...!?",
+    "\ud800 lone",
+    "The council met.",
+    "Ünïcode 東京 🎉 \u202e\x00",
+    "<eos> <pad> </s>",
+    "\n\n \t",
+    "word " * 4000,
+)
+END_KEYS = {"text", "finish_reason", "is_success", "rewards", "task_key"}
+TOLERANCE = 1e-5
+_STEPS = 60
+
+
+class ConformanceError(AssertionError):
+    """Something breaks a promise that the rest of textgym relies on."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ``ConformanceError`` unless ``condition``."""
+    if not condition:
+        raise ConformanceError(message)
+
+
+@contextmanager
+def holds(promise: str) -> Iterator[None]:
+    """Turn whatever goes wrong into ``ConformanceError``: environments and rewards under check may raise anything."""
+    try:
+        yield
+    except ConformanceError:
+        raise
+    except Exception as error:
+        raise ConformanceError(f"expected {promise}, got {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def no_warnings(checker: str) -> Iterator[None]:
+    """Turn warnings and failures of a public checker into ``ConformanceError``; what data lack is no concern of it."""
+    with warnings.catch_warnings(), holds(f"{checker} to pass without a warning"):
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DataWarning)
+        yield
+
+
+def draw_actions(env: gym.Env[Any, Any], seed: int, count: int = _STEPS) -> list[Any]:
+    """Return ``count`` random actions."""
+    space = copy.deepcopy(env.action_space)
+    space.seed(seed)
+    return [space.sample() for _ in range(count)]
+
+
+def _rollout(env: gym.Env[Any, Any], seed: int, actions: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Play ``actions`` from a seeded reset, resetting at ends; returns (obs, reward, ended, info) of each step."""
+    observation, info = env.reset(seed=seed)
+    seen: list[tuple[Any, ...]] = [(observation, 0.0, False, info)]
+    for action in actions:
+        observation, reward, terminated, truncated, info = env.step(action)
+        require(not truncated, "expected a finished text to be terminated, got truncated=True")
+        seen.append((observation, reward, terminated, info))
+        if terminated:
+            seen.append((*env.reset()[:1], 0.0, False, {}))
+    return seen
+
+
+def _check_gymnasium(env: gym.Env[Any, Any]) -> None:
+    """Gymnasium agrees."""
+    with no_warnings("Gymnasium's check_env"):
+        gymnasium_check_env(env, skip_close_check=True, skip_render_check=env.render_mode is None)
+
+
+def _check_determinism(env: gym.Env[Any, Any]) -> None:
+    """The same seed and actions give the same episodes."""
+    actions = draw_actions(env, 0)
+    first, second = _rollout(env, 11, actions), _rollout(env, 11, actions)
+    require(data_equivalence(tuple(first), tuple(second)), "expected the same episodes for the same seed and actions")
+
+
+def _check_named_examples(env: gym.Env[Any, Any]) -> None:
+    """A reset can name its example."""
+    observation, info = env.reset(seed=5)
+    require("task_key" in info, f"expected 'task_key' in the info of a reset, got {sorted(info)}")
+    env.reset()
+    same, named = env.reset(options={"task_key": info["task_key"]})
+    require(named["task_key"] == info["task_key"], f"expected example {info['task_key']!r}, got {named['task_key']!r}")
+    require(data_equivalence(observation, same), "expected the named example to look as when it was drawn")
+    _expect(ValueError, lambda: env.reset(options={"task_key": "no such key"}), "an unknown task_key")
+
+
+def check_wrappers(env: gym.Env[Any, Any]) -> None:
+    """Nothing around the environment cuts a text that has room left."""
+    base = env.unwrapped
+    if not isinstance(base, TokenTextEnv):
+        return  # there is no limit of steps
+    env.reset(seed=3)
+    pieces, ends = base.tokenizer.token_bytes, base.tokenizer.eos_ids
+    goes_on = min((id_ for id_ in range(len(pieces)) if id_ not in ends), key=lambda id_: len(pieces[id_]))
+    for _ in range(base.max_new_tokens * base.task.max_turns):
+        _, _, terminated, truncated, _ = env.step(np.int64(goes_on))
+        if terminated:
+            return
+        require(not truncated, use_a_budget("one that was cut by a limit of steps"))
+
+
+def _check_episode_end(env: gym.Env[Any, Any]) -> None:
+    """Infos of steps are empty until the end, which has all keys, and the return; then a reset is needed."""
+    env.reset(seed=3)
+    turns, paid = _most_turns(env), 0.0
+    for action in draw_actions(env, 1, getattr(env, "max_new_tokens", 1) * turns):
+        _, reward, terminated, _, info = env.step(action)
+        paid += float(reward)
+        if terminated:
+            break
+        require(
+            set(info) <= {"action_mask"} and (turns > 1 or reward == 0.0),
+            f"expected no info and no reward before the end, got {info}, {reward}",
+        )
+    missing = END_KEYS - set(info)
+    require(not missing, f"expected {sorted(END_KEYS)} in the last info, got none of {sorted(missing)}")
+    require(type(info["is_success"]) is bool, f"expected is_success to be a bool, got {info['is_success']!r}")
+    require(
+        bool(np.isclose(info["rewards"]["total"], paid)),
+        f"expected rewards['total'] to be all that was paid, {paid}, got {info['rewards']}",
+    )
+    require(info["text"] == info["text"].strip(), f"expected a stripped text, got {info['text']!r}")
+    _expect(ResetNeeded, lambda: env.step(action), "a step after the end")
+
+
+def _most_turns(env: gym.Env[Any, Any]) -> int:
+    """Return how many turns of the agent an episode may have."""
+    turns: int = env.get_wrapper_attr("task").max_turns
+    return turns
+
+
+def _repeat(env: gym.Env[Any, Any], action: Any) -> tuple[float, bool, dict[str, Any]]:
+    """Take one action as every turn of an episode; returns the last reward, whether it ended, and the last info."""
+    for _ in range(_most_turns(env)):
+        _, reward, terminated, _, info = env.step(action)
+        if terminated:
+            break
+    return float(reward), terminated, info
+
+
+def _expect(kind: type[Exception], call: Callable[[], Any], what: str) -> None:
+    """Check that ``call`` raises ``kind``."""
+    try:
+        call()
+    except kind:
+        return
+    except Exception as error:
+        raise ConformanceError(f"expected {kind.__name__} for {what}, got {type(error).__name__}: {error}") from error
+    raise ConformanceError(f"expected {kind.__name__} for {what}, got no error")
+
+
+def _check_token_level(env: gym.Env[Any, Any]) -> None:
+    """Stable-Baselines3 agrees, special tokens are legal, and EOS first is an empty text."""
+    if not isinstance(env, TokenTextEnv):
+        return
+    if importlib.util.find_spec("stable_baselines3"):
+        from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+        with no_warnings("Stable-Baselines3's check_env"):
+            sb3_check_env(env, warn=True, skip_render_check=True)
+    tokenizer = env.tokenizer
+    require(isinstance(env.action_space, TokenSpace), f"expected a TokenSpace, got {env.action_space}")
+    if tokenizer.name == "tiny":
+        require(tokenizer.pad_id not in tokenizer.eos_ids, "expected the shipped tokenizer's pad to be no EOS")
+    silent = [id_ for id_, raw in enumerate(tokenizer.token_bytes) if not raw and id_ not in tokenizer.eos_ids]
+    for id_ in dict.fromkeys([tokenizer.pad_id, *silent[:8]]):
+        position = int(env.reset(seed=1)[0]["prompt_length"][0])
+        observation, *_ = env.step(np.int64(id_))
+        require(bool(observation["attention_mask"][position]), f"expected token {id_} to be attended to, got a 0 mask")
+        require(int(observation["input_ids"][position]) == id_, f"expected token {id_} in the observation")
+    for id_ in tokenizer.eos_ids:
+        env.reset(seed=1)
+        reward, terminated, info = _repeat(env, np.int64(id_))
+        require(terminated and info["text"] == "", f"expected EOS {id_} to end an empty text, got {info.get('text')!r}")
+        require(bool(np.isfinite(reward)), f"expected a finite reward for the empty text, got {reward}")
+
+
+def _check_awkward_answers(env: gym.Env[Any, Any]) -> None:
+    """Any text can be an answer."""
+    if not isinstance(env, EpisodeTextEnv):
+        return
+    for text in AWKWARD_TEXTS:
+        env.reset(seed=1)
+        reward, terminated, info = _repeat(env, text)
+        require(terminated and bool(np.isfinite(reward)), f"expected a finite reward for {text[:40]!r}, got {reward}")
+        require(
+            info["text"] == text.strip() or bool(env.stop),
+            f"expected {text[:40]!r} to be judged, got {info['text']!r:.80}",
+        )
+
+
+def _kwargs(env: gym.Env[Any, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return those make-arguments of an environment that another one takes too."""
+    assert env.spec is not None
+    return {name: value for name, value in env.spec.kwargs.items() if name in names and name != "render_mode"}
+
+
+def _check_copies(env: gym.Env[Any, Any], n: int = 3) -> None:
+    """Copies in a vector environment live as single environments with their seeds do."""
+    assert env.spec is not None
+    tokens = isinstance(env, TokenTextEnv)
+    many = gym.make_vec(env.spec.id, num_envs=n, **_kwargs(env, TOKEN_ARGUMENTS if tokens else EPISODE_ARGUMENTS))
+    columns = [draw_actions(env, row) for row in range(n)]
+    _, infos = many.reset(seed=[20 + row for row in range(n)])  # type: ignore[arg-type]
+    keys = [list(infos["task_key"])]
+    totals = [[0.0] * n]
+    for step in range(_STEPS):
+        actions: Any = [column[step] for column in columns]
+        _, rewards, terminations, _, infos = many.step(np.array(actions) if tokens else actions)
+        totals.append(rewards.tolist())
+        keys.append([infos["task_key"][row] if terminations[row] else None for row in range(n)])
+    for row in range(n):
+        single = _reward_and_keys(env, 20 + row, columns[row])
+        together = [(total[row], key[row]) for total, key in zip(totals, keys, strict=True)]
+        agree = all(
+            key == other and bool(np.isclose(total, value, rtol=TOLERANCE, atol=TOLERANCE))
+            for (total, key), (value, other) in zip(together, single, strict=True)
+        )
+        require(agree, f"expected copy {row} of the vector environment to equal a single one, got another course")
+
+
+def _reward_and_keys(env: gym.Env[Any, Any], seed: int, actions: Sequence[Any]) -> list[tuple[float, str | None]]:
+    """Return each step's reward, and the key of the example that starts there."""
+    _, info = env.reset(seed=seed)
+    seen: list[tuple[float, str | None]] = [(0.0, info["task_key"])]
+    for action in actions:
+        _, reward, terminated, _, _ = env.step(action)
+        seen.append((float(reward), env.reset()[1]["task_key"] if terminated else None))
+    return seen
+
+
+def _check_equal_returns(env: gym.Env[Any, Any]) -> None:
+    """A text pays the same token by token and as a whole."""
+    assert env.spec is not None
+    if not isinstance(env, TokenTextEnv):
+        return
+    sibling_id = f"{env.spec.name}Episode-v{env.spec.version}"
+    require(
+        sibling_id in gym.registry, f"expected the other grain as {sibling_id!r}; register tasks with register_task"
+    )
+    sibling = gym.make(sibling_id, **_kwargs(env, EPISODE_ARGUMENTS))
+    seed: int | None = 30  # the other side of a conversation draws its numbers by seed and number of the episode
+    for *_, info in _rollout(env, 30, draw_actions(env, 4, 4 * _STEPS)):
+        if "text" not in info:
+            continue
+        sibling.reset(seed=seed, options={"task_key": info["task_key"]})
+        seed, paid = None, 0.0
+        for text in _written(info):
+            _, reward, _, _, whole = sibling.step(text)
+            paid += float(reward)
+        close = bool(np.isclose(paid, info["rewards"]["total"], rtol=TOLERANCE, atol=TOLERANCE))
+        require(
+            close and whole.get("text") == info["text"] and whole.get("turns") == info.get("turns"),
+            f"expected both grains to pay {info['rewards']['total']} for {info['text']!r:.80}, got {paid}",
+        )
+
+
+def _written(info: dict[str, Any]) -> list[str]:
+    """Return what the agent wrote in an episode, turn by turn."""
+    turns = info.get("turns", [{"role": "assistant", "content": info["text"]}])
+    return [turn["content"] for turn in turns if turn["role"] == "assistant"]
+
+
+def _check_masks(env: gym.Env[Any, Any]) -> None:
+    """Infos and ``action_masks`` say the same, wherever a task says what may be written."""
+    if not isinstance(env, TokenTextEnv):
+        return
+    _, info = env.reset(seed=8)
+    for action in draw_actions(env, 5):
+        masks = env.action_masks()
+        told = info.get("action_mask", np.ones(env.tokenizer.vocab_size))
+        require(bool((masks == told).all()), "expected info['action_mask'] to be action_masks(), got another one")
+        require(bool(masks.any()), "expected a token that may be written, got none")
+        _, _, terminated, _, info = env.step(action)
+        if terminated:
+            return
+
+
+ENV_CHECKS: tuple[tuple[str, Callable[[gym.Env[Any, Any]], None]], ...] = (
+    ("Gymnasium's rules to hold", _check_gymnasium),
+    ("the same episodes for the same seed and actions", _check_determinism),
+    ("reset() to start on an example that is named", _check_named_examples),
+    ("an episode to end with all that info promises", _check_episode_end),
+    ("every token to be a legal action", _check_token_level),
+    ("every text to be a legal action", _check_awkward_answers),
+    ("many copies to play as single ones do", _check_copies),
+    ("both grains to pay the same", _check_equal_returns),
+    ("action masks to be told", _check_masks),
+)

@@ -1,0 +1,166 @@
+"""What is said in the copies of an environment, turn by turn: the same for both grains of a task."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from textgym.envs.prompts import Root, find_example
+from textgym.envs.scoring import context_of, score_episodes
+from textgym.errors import RewardError
+from textgym.tasks.base import prompt_of
+from textgym.text.messages import conversation_text
+from textgym.types import BoolArray, Episode, Example, FinishReason, FloatArray, Message, RewardFn, Task
+
+
+class TurnEnds(NamedTuple):
+    """What follows from ``k`` turns of agents.
+
+    Attributes:
+        rewards: What they are paid, shape ``(k,)``: the turn, and where it was the last one, the episode.
+        ended: Whether they were the last ones, shape ``(k,)``.
+        infos: Of the episodes that ended; empty dicts for the others.
+        replies: What is said to the others; empty for those that ended.
+    """
+
+    rewards: FloatArray
+    ended: BoolArray
+    infos: list[dict[str, Any]]
+    replies: list[tuple[Message, ...]]
+
+
+class Conversations:
+    """The conversations of ``n`` copies; a task of one turn is a conversation of one turn.
+
+    What a task draws in :meth:`~textgym.types.Task.reply` is a pure function of the copy's seed, the number of the
+    episode since it was seeded, and the number of the turn. So it is the same at both grains, in one copy and in many,
+    and after a resume.
+
+    Args:
+        task: What is asked.
+        reward: Scores finished episodes.
+        n: Number of copies.
+
+    Attributes:
+        has_turns: Whether an episode may have more than one turn.
+        examples: The current example of every copy.
+    """
+
+    def __init__(self, task: Task, reward: RewardFn, n: int) -> None:
+        if task.max_turns < 1:
+            raise ValueError(f"expected max_turns of at least 1 in the task {task.name!r}, got {task.max_turns}")
+        self.task, self.reward, self.n = task, reward, n
+        self.has_turns = task.max_turns > 1
+        self.examples: list[Example] = []
+        self._turns: list[tuple[Message, ...]] = [()] * n
+        self._states: list[dict[str, Any]] = [{} for _ in range(n)]
+        self._earned = [0.0] * n
+        self._written = [0] * n  # turns of the agent
+        self._roots: list[Root] = [Root(0, 0)] * n
+        self._reasons: list[FinishReason] = ["eos"] * n
+
+    def start(self, rows: Sequence[int], examples: Sequence[Example], roots: Sequence[Root]) -> None:
+        """Start ``rows`` on ``examples``; ``roots`` is where their other sides' random numbers come from."""
+        if not self.examples:
+            self.examples = [examples[0]] * self.n
+        for row, example, root in zip(rows, examples, roots, strict=True):
+            self.examples[row], self._roots[row] = example, root
+            self._turns[row], self._states[row], self._earned[row], self._written[row] = (), {}, 0.0, 0
+
+    def end_turns(self, rows: Sequence[int], texts: Sequence[str], reasons: Sequence[FinishReason]) -> TurnEnds:
+        """Take in one turn of each of ``rows``, let it be answered, and score the episodes that end with it.
+
+        Raises:
+            RewardError: The task or the reward does not pay finite numbers.
+            TypeError: The other side says something else than messages.
+        """
+        paid, replies = np.zeros(len(rows)), list[tuple[Message, ...]]()
+        for place, (row, text, reason) in enumerate(zip(rows, texts, reasons, strict=True)):
+            self._turns[row] = (*self._turns[row], Message("assistant", text))
+            self._reasons[row] = reason
+            self._written[row] += 1
+            paid[place] = self._paid(row)
+            self._earned[row] += float(paid[place])
+            replies.append(self._reply(row))
+            self._turns[row] = (*self._turns[row], *replies[-1])
+        ended = np.array([not reply for reply in replies], dtype=np.bool_)
+        infos: list[dict[str, Any]] = [{} for _ in rows]
+        if ended.any():
+            places = np.flatnonzero(ended).tolist()
+            last = [rows[place] for place in places]
+            pays_turns = self.has_turns or any(self._earned[row] for row in last)
+            earned = [self._earned[row] for row in last] if pays_turns else None
+            scores, told = score_episodes(self.task, self.reward, [self.episode(row) for row in last], earned)
+            paid[places] += scores
+            for place, info in zip(places, told, strict=True):
+                infos[place] = info
+        return TurnEnds(paid, ended, infos, replies)
+
+    def episode(self, row: int) -> Episode:
+        """Return what was said so far in one copy."""
+        return Episode(self.examples[row], self._turns[row], self._reasons[row], self._states[row])
+
+    def shown(self, row: int) -> str:
+        """Return what the agent of one copy is shown before its turn (at the end: before its last one)."""
+        episode = self.episode(row)
+        if episode.turns and episode.turns[-1].role == "assistant":
+            return context_of(self.task, episode)
+        return conversation_text(prompt_of(self.task, episode.example), episode.turns)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what :meth:`set_state` needs: JSON values only."""
+        state: dict[str, Any] = {"task_keys": [example.key for example in self.examples]}
+        if self.has_turns:
+            turns = [[list(message) for message in turns] for turns in self._turns]
+            state |= {"turns": turns, "states": [self._saved(own) for own in self._states]}
+            state |= {"earned": list(self._earned), "roots": [list(root) for root in self._roots]}
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state of :meth:`get_state`, of the same task."""
+        self.examples = [find_example(self.task, key) for key in state["task_keys"]]
+        if self.has_turns:
+            self._turns = [tuple(Message(*message) for message in turns) for turns in state["turns"]]
+            self._written = [sum(message.role == "assistant" for message in turns) for turns in self._turns]
+            self._states = [self._saved(own) for own in state["states"]]
+            self._earned = [float(earned) for earned in state["earned"]]
+            self._roots = [Root(*map(int, root)) for root in state["roots"]]
+
+    def _paid(self, row: int) -> float:
+        """Return what the task pays for the turn that was just written."""
+        paid = float(self.task.turn_reward(self.episode(row)))
+        if not math.isfinite(paid):
+            raise RewardError(f"expected a finite number from turn_reward of {self.task.name!r}, got {paid}")
+        return paid
+
+    def _reply(self, row: int) -> tuple[Message, ...]:
+        """Return what is said to the turn that was just written; nothing where the episode ends."""
+        if self._written[row] >= self.task.max_turns:
+            return ()
+        rng = np.random.default_rng((*self._roots[row], self._written[row]))
+        said = self.task.reply(self.episode(row), rng)
+        if said is None:
+            return ()
+        if isinstance(said, str) or not said or not all(isinstance(message, Message) for message in said):
+            raise TypeError(
+                f"expected messages or None from reply of {self.task.name!r}, got {said!r:.80}; return "
+                '[Message("user", "...")], or None to end the episode'
+            )
+        if any(message.role == "assistant" for message in said):
+            raise ValueError(f"expected messages of others from reply of {self.task.name!r}, got one of the assistant")
+        return tuple(said)
+
+    def _saved(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return a copy of what a task keeps, through JSON."""
+        try:
+            copied: dict[str, Any] = json.loads(json.dumps(state))
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"expected JSON values in the state of an episode of {self.task.name!r}, got: {error}; keep numbers, "
+                "strings, lists and dicts there"
+            ) from error
+        return copied

@@ -1,0 +1,63 @@
+"""Objects as JSON lines: read with the place of every line, written whole or not at all."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from textgym.data.files import open_bytes
+from textgym.data.files import read_lines as read_lines_of
+from textgym.errors import DataError
+
+EXPORT_RECORDS = "export its project again with --form votes or --form records"
+"""What to do with an export that does not hold records."""
+
+
+def write_lines(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write objects as JSON lines; the file is replaced only after the new one is complete."""
+    with replacing(Path(path)) as unfinished, open(unfinished, "wb") as lines:
+        lines.writelines(_encode(row) + b"\n" for row in rows)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Lend a path to write to, which takes the place of ``path`` if the block ends without an exception."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[str, object]]:
+    """Yield the place (``"file:line"``) and the value of every line that is not blank; errors as `read_records`."""
+    with open_bytes(Path(path)) as lines:
+        for number, line in enumerate(read_lines_of(lines, str(path)), start=1):
+            if line.strip():
+                yield f"{path}:{number}", _decode(line, f"{path}:{number}")
+
+
+def _encode(row: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:  # half a surrogate pair is a legal Python text: it survives as an escape
+        return json.dumps(row, allow_nan=False).encode()
+
+
+def _decode(line: bytes, place: str) -> object:
+    try:
+        text = line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogatepass")
+        return json.loads(text)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: expected UTF-8 text, got other bytes ({error}); save the file as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        if text.startswith('"kind",'):
+            raise DataError(f"{place}: expected JSON lines, got a table for spreadsheets; {EXPORT_RECORDS}") from None
+        raise DataError(f"{place}: expected one JSON object per line, got {text.strip()[:60]!r} ({error})") from error

@@ -1,0 +1,162 @@
+"""Records of feedback as plain objects, and back: the one parser of records, whatever they come from.
+
+An object is ``{"kind": "comparison", "task_key": ..., "prompt": ..., ...}``, with the fields of its class in
+`textgym.feedback.types`; fields at their default may be missing, unknown ones are ignored. Comparisons without a kind,
+and the rows of published preference data, are read as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from typing import Any, TypeGuard
+
+from textgym.errors import DataError, did_you_mean
+from textgym.feedback.records.lines import EXPORT_RECORDS
+from textgym.feedback.records.preferences import from_preference_row
+from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
+
+KINDS: Mapping[str, type[Record]] = {
+    "comparison": Comparison,
+    "ranking": Ranking,
+    "rating": Rating,
+    "demonstration": Demonstration,
+    "implicit": ImplicitFeedback,
+}
+KIND_OF = {record: kind for kind, record in KINDS.items()}
+
+
+def record_to_json(record: Record) -> dict[str, Any]:
+    """Return a record as an object of plain data, its kind first."""
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    return {"kind": KIND_OF[type(record)], **plain}
+
+
+def record_from_json(row: object, place: str) -> Record:
+    """Return the record that an object describes; the inverse of `record_to_json`.
+
+    Args:
+        row: What ``json.loads`` returned.
+        place: Where it stands, for error messages, such as ``"votes.jsonl:3"``.
+
+    Raises:
+        DataError: Naming the place, if it is no such object.
+    """
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: expected a JSON object, got {type(row).__name__}; write one record per line")
+    if "kind" not in row:
+        if "chosen" in row:
+            return from_preference_row(row, place)
+        _refuse_other_exports(row, place)
+    kind = row.get("kind", "comparison")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise DataError(f"{place}: expected a known kind of record, got {kind!r}.{did_you_mean(str(kind), KINDS)}")
+    values = _read_values(row, KINDS[kind], place)
+    try:
+        return KINDS[kind](**values)
+    except ValueError as error:
+        raise DataError(f"{place}: {error}") from error
+
+
+def _refuse_other_exports(row: Mapping[str, Any], place: str) -> None:
+    """Say what a line is that `textgym.feedback` wrote, but cannot read as a record."""
+    if {"completion", "label"} <= row.keys():
+        raise DataError(f"{place}: expected a record, got a labelled text, which does not say enough; {EXPORT_RECORDS}")
+    if is_question(row):
+        raise DataError(f"{place}: expected a record, got a question, not its answers; {EXPORT_RECORDS}")
+
+
+def is_check(row: object) -> bool:
+    """Does a line of `export_votes` answer an attention check? Nothing is to be learnt from these."""
+    return isinstance(row, dict) and row.get("check") is True
+
+
+def is_question(row: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a line of a file is meant to be a question, not an answer to one."""
+    return isinstance(row, dict) and "responses" in row and "ranks" not in row
+
+
+def _read_values(row: Mapping[str, Any], record: type[Record], place: str) -> dict[str, Any]:
+    known = {field.name: field for field in fields(record)}
+    missing = [
+        name
+        for name, field in known.items()
+        if name not in row and field.default is MISSING and field.default_factory is MISSING
+    ]
+    if missing:
+        raise DataError(
+            f"{place}: expected {missing[0]!r} of a {KIND_OF[record]}, got only {', '.join(row) or 'nothing'}; add it"
+        )
+    return {name: _read_value(row[name], name, place) for name in known if name in row}
+
+
+def _read_value(value: Any, name: str, place: str) -> Any:
+    kind, read = _TYPES[name]
+    try:
+        return read(value)
+    except TypeError:
+        got = type(value).__name__ if not isinstance(value, bool | int | float) else repr(value)
+        raise DataError(f"{place}: expected {kind} as {name!r}, got {got}; correct the line") from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError
+    try:
+        return float(value)
+    except OverflowError:
+        raise TypeError from None
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _optional(read: Callable[[object], Any]) -> Callable[[object], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+def _list(read: Callable[[object], Any]) -> Callable[[object], Any]:
+    def read_list(value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise TypeError
+        return tuple(map(read, value))
+
+    return read_list
+
+
+def _grades(value: object) -> dict[str, int]:
+    if not isinstance(value, dict):
+        raise TypeError
+    return {name: _integer(grade) for name, grade in value.items()}
+
+
+_TYPES: Mapping[str, tuple[str, Callable[[object], Any]]] = {
+    **dict.fromkeys(
+        ("task_key", "prompt", "annotator", "response_a", "response_b", "choice", "response"), ("a text", _text)
+    ),
+    **dict.fromkeys(("rating", "position"), ("a whole number", _integer)),
+    **dict.fromkeys(("dwell_seconds", "scrolled"), ("a number", _number)),
+    **dict.fromkeys(("clicked", "copied"), ("true or false", _boolean)),
+    **dict.fromkeys(("time", "seconds"), ("a number or null", _optional(_number))),
+    **dict.fromkeys(("generators", "responses"), ("a list of texts", _list(_text))),
+    "order_seed": ("a whole number or null", _optional(_integer)),
+    "edited_from": ("a text or null", _optional(_text)),
+    "ranks": ("a list of whole numbers", _list(_integer)),
+    "criteria": ("an object of whole numbers", _grades),
+}

@@ -1,0 +1,180 @@
+"""Rows of published preference data, to and from records.
+
+The rows are those of TRL's data sets (https://huggingface.co/docs/trl/dataset_formats): ``prompt``, ``chosen``,
+``rejected`` ("preference") and ``prompt``, ``completion``, ``label`` ("unpaired preference").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict
+
+from textgym.errors import DataError
+from textgym.feedback.types import ASSISTANT_TURN, Comparison, Demonstration, Ranking, Rating, Record
+from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages
+from textgym.types import flatten
+
+_GOOD, _BAD = 4, 2
+
+
+class PreferenceRow(TypedDict):
+    """A comparison the way preference data sets are published: the better text is named, ties do not exist."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+
+class LabelledRow(TypedDict):
+    """A text that somebody found good, or bad."""
+
+    prompt: str
+    completion: str
+    label: bool
+
+
+def from_preference_rows(rows: Iterable[Mapping[str, Any]], annotator: str = "anonymous") -> list[Comparison]:
+    r"""Turn (prompt, chosen, rejected) rows, for instance of a published data set, into records.
+
+    Args:
+        rows: Mappings with the texts ``prompt``, ``chosen`` and ``rejected``; other entries are ignored. Without
+            ``prompt`` the other two are whole dialogues, each beginning with the prompt:
+            "\\n\\nHuman: ...\\n\\nAssistant: ...". Each of the three may be a list of chat messages: the last
+            message of the assistant is the response, what comes before it the prompt, if there is no other.
+        annotator: Who gave them.
+
+    Returns:
+        Records in which response a is the chosen one; the key is a hash of the prompt.
+
+    Raises:
+        DataError: Naming the row, if one of the three is missing or not a text.
+    """
+    return [from_preference_row({**row, "annotator": annotator}, f"row {number}") for number, row in enumerate(rows)]
+
+
+def from_preference_row(row: Mapping[str, Any], place: str) -> Comparison:
+    """Turn one row into a record, as `from_preference_rows`; ``place`` is where it stands, for error messages."""
+    row = _as_texts(row, place)
+    texts = {name: row[name] for name in ("prompt", "chosen", "rejected", "annotator") if row.get(name) is not None}
+    for name in ("chosen", "rejected", *texts):
+        if not isinstance(texts.get(name), str):
+            found = type(row[name]).__name__ if name in row else f"only {', '.join(map(str, row)) or 'nothing'}"
+            raise DataError(
+                f"{place}: expected a text as {name!r}, got {found}; give a string (a row has prompt, chosen, rejected)"
+            )
+    prompt, chosen, rejected = (
+        (texts["prompt"], texts["chosen"], texts["rejected"])
+        if "prompt" in texts
+        else _split_dialogues(texts["chosen"], texts["rejected"], place)
+    )
+    key = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return Comparison(key, prompt, chosen, rejected, "a", annotator=texts.get("annotator", "anonymous"))
+
+
+def _as_texts(row: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    """Return a row with texts in place of lists of chat messages."""
+    names = [name for name in ("prompt", "chosen", "rejected") if is_chat(row.get(name))]
+    texts, before = dict(row), set[str]()
+    for name in names:
+        try:
+            messages = parse_messages(row[name])
+            texts[name] = flatten(messages) if name == "prompt" else last_answer(messages)
+        except MessageError as error:
+            raise DataError(f"{place}: {name!r}: {error}; correct the row") from error
+        if name != "prompt" and row.get("prompt") is None:
+            spoken = [turn for turn, message in enumerate(messages) if message.role == "assistant"]
+            before.add(flatten(messages[: spoken[-1]]))
+    if len(before) > 1 or before == {""}:
+        raise DataError(
+            f"{place}: expected 'prompt', or two chats that share what comes before the last answer, got "
+            f"{sorted(before)!r:.80}; add the prompt"
+        )
+    return texts | ({"prompt": before.pop()} if before else {})
+
+
+def _split_dialogues(chosen: str, rejected: str, place: str) -> tuple[str, str, str]:
+    r"""Split two whole dialogues, ``"\n\nHuman: ...\n\nAssistant: ..."``, into prompt and responses.
+
+    The prompt is what they share up to the start of the last shared turn of the assistant; the responses, without
+    spaces around them, are the rest.
+    """
+    shared = os.path.commonprefix([chosen, rejected])  # noqa: RUF071  texts, not paths
+    start = shared.rfind(ASSISTANT_TURN)
+    if start < 0:
+        raise DataError(
+            f"{place}: expected a text as 'prompt', or two dialogues that share their beginning up to "
+            f"{ASSISTANT_TURN!r}, got {chosen[:40]!r} and {rejected[:40]!r}; add the prompt"
+        )
+    end = start + len(ASSISTANT_TURN)
+    return chosen[:end], chosen[end:].strip(), rejected[end:].strip()
+
+
+def to_preference_rows(records: Iterable[Record]) -> list[PreferenceRow]:
+    """Turn records into (prompt, chosen, rejected) rows.
+
+    A comparison is one row, unless neither text is better. A ranking is a row for every pair of different rank. An
+    edited text is better than what it was made from. Ratings and implicit feedback compare nothing by themselves.
+
+    Args:
+        records: Of any kind.
+
+    Returns:
+        The rows, in the order of the records. Half surrogate pairs, which UTF-8 cannot say, became ``?``.
+    """
+    return [
+        PreferenceRow(prompt=_utf8(record.prompt), chosen=_utf8(chosen), rejected=_utf8(rejected))
+        for record in records
+        for chosen, rejected in _pairs(record)
+    ]
+
+
+def to_labelled_rows(records: Iterable[Record]) -> list[LabelledRow]:
+    """Turn records into (prompt, completion, label) rows.
+
+    Good are the chosen text of a comparison, the first of a ranking, ratings of 4 and 5, and demonstrations; bad are
+    the rejected one, both if both are, the last, and ratings of 1 and 2. What is in between makes no row.
+
+    Args:
+        records: Of any kind.
+
+    Returns:
+        The rows, in the order of the records; texts as in `to_preference_rows`.
+    """
+    return [
+        LabelledRow(prompt=_utf8(record.prompt), completion=_utf8(text), label=label)
+        for record in records
+        for text, label in _labels(record)
+    ]
+
+
+def _pairs(record: Record) -> list[tuple[str, str]]:
+    """Return (better, worse) texts."""
+    if isinstance(record, Comparison):
+        return [(record.chosen, record.rejected)] if record.choice in ("a", "b") else []
+    if isinstance(record, Ranking):
+        placed = list(zip(record.ranks, record.responses, strict=True))
+        return [(better, worse) for rank, better in placed for other, worse in placed if rank < other]
+    if isinstance(record, Demonstration) and record.edited_from not in (None, record.response):
+        return [(record.response, str(record.edited_from))]
+    return []
+
+
+def _labels(record: Record) -> list[tuple[str, bool]]:
+    if isinstance(record, Comparison):
+        known = {"tie": [], "both_bad": [(text, False) for text in record.responses]}
+        return known.get(record.choice, [(record.chosen, True), (record.rejected, False)])
+    if isinstance(record, Ranking):
+        worst = max(record.ranks)
+        ends = [
+            (text, rank == 1) for text, rank in zip(record.responses, record.ranks, strict=True) if rank in (1, worst)
+        ]
+        return ends if worst > 1 else []
+    if isinstance(record, Rating):
+        return [(record.response, record.rating >= _GOOD)] if not _BAD < record.rating < _GOOD else []
+    return [(record.response, True)] if isinstance(record, Demonstration) else []
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,35 @@
+"""All forms in which a project leaves its store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from textgym.feedback.records.export import Form, export_records
+from textgym.feedback.store.project import FeedbackStore
+from textgym.feedback.store.questions import export_questions
+from textgym.feedback.store.votes import export_votes
+
+ProjectForm = Literal["votes", "questions"] | Form
+PROJECT_FORMS: tuple[ProjectForm, ...] = ("votes", "questions", *get_args(Form))
+
+
+def export_project(store: FeedbackStore, path: str | Path, form: ProjectForm) -> int:
+    """Write what a store holds, the oldest first.
+
+    Args:
+        store: The store.
+        path: The file; replaced only after the new one is complete.
+        form: ``"votes"``: as `export_votes`; ``"questions"``: as `export_questions`; others: as `export_records`,
+            without attention checks.
+
+    Returns:
+        How many questions, or records.
+    """
+    if form == "votes":
+        return export_votes(store, path)
+    if form == "questions":
+        return export_questions(store, path)
+    records = store.records()
+    export_records(records, path, form)
+    return len(records)

@@ -1,0 +1,162 @@
+"""Rewards made of rewards: a tree with named parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from textgym.rewards.arguments import check_number, check_reward, is_number, shown
+from textgym.rewards.names import resolve_reward
+from textgym.rewards.protocol import Scores, score
+from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task
+
+_TERM = 'write WeightedSum({"rouge": (1.0, "rouge"), "short": (-0.01, length)}): name -> (weight, reward)'
+
+
+class WeightedSum:
+    """The sum of named rewards, each times a weight.
+
+    Example:
+        >>> def length(prompts, responses, examples):
+        ...     return [float(len(text)) for text in responses]
+        >>> reward = WeightedSum({"rouge": (1.0, "rouge"), "length": (-0.01, length)})
+
+    Args:
+        terms: Name of the part -> (weight, reward); a reward is all that :func:`resolve_reward` takes, and may be a
+            composite.
+
+    Raises:
+        TypeError: It is no dict of that form.
+        ValueError: There is no term, one is called ``"total"``, or a weight is not finite.
+    """
+
+    name = "weighted_sum"
+
+    def __init__(self, terms: Mapping[str, tuple[float, RewardFn | NameOrPath]]) -> None:
+        if not isinstance(terms, Mapping):
+            raise TypeError(f"expected a dict of terms, got {shown(terms)}; {_TERM}")
+        if not terms:
+            raise ValueError(f"expected at least one reward in a WeightedSum, got none; {_TERM}")
+        self._terms = {name: _check_term(name, term) for name, term in terms.items()}
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """The rewards that are added."""
+        return tuple(reward for _, reward in self._terms.values())
+
+    def bind(self, task: Task | None) -> WeightedSum:
+        """Return a copy whose rewards given by name are resolved for ``task``."""
+        return WeightedSum({name: (weight, resolve_reward(fn, task)) for name, (weight, fn) in self._terms.items()})
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+        """Score ``n`` texts; parts of a composite part are called ``"name/part"``."""
+        total, parts = np.zeros(len(responses)), dict[str, FloatArray]()
+        for name, (weight, reward) in self._terms.items():
+            scores = score(resolve_reward(reward), prompts, responses, examples, name=name)
+            total = total + weight * scores.total
+            parts[name] = scores.total
+            if len(scores.parts) > 1:
+                parts |= {f"{name}/{inner}": values for inner, values in scores.parts.items()}
+        return Scores(total, parts)
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
+        """Return the totals alone, shape ``(n,)``."""
+        return self.score(prompts, responses, examples).total
+
+
+class Gate:
+    """A reward that is paid only for texts that pass a test; the others get a constant.
+
+    Args:
+        reward: A callable or a name; it still scores every text.
+        passes: ``passes(response, example) -> bool``.
+        otherwise: What a text that does not pass is paid.
+
+    Raises:
+        TypeError: ``reward`` is no reward, ``passes`` is not callable, or ``otherwise`` is no number.
+        ValueError: ``otherwise`` is not finite.
+    """
+
+    name = "gate"
+
+    def __init__(
+        self, reward: RewardFn | NameOrPath, passes: Callable[[str, Example], bool], otherwise: float = 0.0
+    ) -> None:
+        if not callable(passes):
+            raise TypeError(
+                f"expected a test passes(response, example) -> bool, got {shown(passes)}; give Gate a function, such "
+                "as lambda response, example: len(response) < 200"
+            )
+        self._reward, self._passes = check_reward(reward), passes
+        self._otherwise = check_number("otherwise", otherwise)
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """The reward it is made of."""
+        return (self._reward,)
+
+    def bind(self, task: Task | None) -> Gate:
+        """Return a copy whose reward, if given by name, is resolved for ``task``."""
+        return Gate(resolve_reward(self._reward, task), self._passes, self._otherwise)
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+        """Score ``n`` texts; the part ``"gate"`` is 1 where the text passed."""
+        scores = score(resolve_reward(self._reward), prompts, responses, examples)
+        passed = np.array([bool(self._passes(text, item)) for text, item in zip(responses, examples, strict=True)])
+        total = np.where(passed, scores.total, self._otherwise)
+        return Scores(total, scores.parts | {"gate": passed.astype(np.float64)})
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
+        """Return the totals alone, shape ``(n,)``."""
+        return self.score(prompts, responses, examples).total
+
+
+class Clip:
+    """A reward clipped to ``[low, high]``; its parts are reported unclipped."""
+
+    name = "clip"
+
+    def __init__(self, reward: RewardFn | NameOrPath, low: float, high: float) -> None:
+        """Clip ``reward``, a callable or a name; a bound may be infinite."""
+        self._low, self._high = (check_number(*bound, finite=False) for bound in (("low", low), ("high", high)))
+        if not self._low <= self._high:
+            raise ValueError(f"expected low <= high, got low={low}, high={high}; swap them")
+        self._reward = check_reward(reward)
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """The reward it is made of."""
+        return (self._reward,)
+
+    def bind(self, task: Task | None) -> Clip:
+        """Return a copy whose reward, if given by name, is resolved for ``task``."""
+        return Clip(resolve_reward(self._reward, task), self._low, self._high)
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+        """Score ``n`` texts."""
+        scores = score(resolve_reward(self._reward), prompts, responses, examples)
+        return Scores(np.clip(scores.total, self._low, self._high), scores.parts)
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
+        """Return the totals alone, shape ``(n,)``."""
+        return self.score(prompts, responses, examples).total
+
+
+def no_reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
+    """Pay nothing, shape ``(n,)``: for tasks that pay turn by turn."""
+    return np.zeros(len(responses))
+
+
+def _check_term(name: object, term: object) -> tuple[float, RewardFn | NameOrPath]:
+    """Return a term of a sum; ``info["rewards"]["total"]`` is the sum itself."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"expected a name for every reward, got {shown(name)}; {_TERM}")
+    if name == "total":
+        raise ValueError("expected another name for a reward than 'total', which is the sum of all; rename it")
+    if not isinstance(term, tuple | list) or len(term) != 2:
+        raise TypeError(f"expected (weight, reward) for {name!r}, got {shown(term)}; {_TERM}")
+    weight, reward = term
+    if not is_number(weight) and is_number(reward):
+        raise TypeError(f"expected (weight, reward) for {name!r}, got the reward first; swap them")
+    return check_number(f"the weight of {name!r}", weight), check_reward(reward)

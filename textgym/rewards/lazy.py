@@ -1,0 +1,53 @@
+"""Reward models, loaded when they are first asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textgym.rewards.arguments import shown
+from textgym.rewards.protocol import Scores, score
+from textgym.security.consent import load_attribute
+from textgym.types import Example, FloatArray, RewardFn, Task
+
+_LEARNED = "textgym.reward_models:load_reward"
+
+
+class LazyReward:
+    """A reward that is loaded when it first scores, so that making an environment stays fast and imports no torch."""
+
+    def __init__(self, name: str, source: str) -> None:
+        """Remember ``name`` (for messages) and ``source`` (what ``load_reward`` is called with)."""
+        if not isinstance(source, str) or not source:
+            raise TypeError(f"expected the name or folder of a reward model, got {shown(source)}; give it as a str")
+        self.name = name
+        self.source = source
+        self._loaded: RewardFn | None = None
+
+    def bind(self, task: Task | None) -> LazyReward:
+        """Return itself: a reward model needs no task."""
+        return self
+
+    def load(self) -> RewardFn:
+        """Load the reward model, which may draw from torch's global generator; later calls return the same one."""
+        if self._loaded is None:
+            self._loaded = load_attribute(_LEARNED)(self.source)
+        return self._loaded
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+        """Score ``n`` texts."""
+        return score(self.load(), prompts, responses, examples, name=self.name)
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
+        """Score ``n`` texts; shape ``(n,)``."""
+        return self.score(prompts, responses, examples).total
+
+
+def load_reward_models(reward: object) -> None:
+    """Load now what a reward, or a part of it, would load when it first scores.
+
+    Whoever restores random generators calls this before, because loading may draw from them.
+    """
+    if isinstance(reward, LazyReward):
+        reward.load()
+    for part in getattr(reward, "parts", ()):
+        load_reward_models(part)

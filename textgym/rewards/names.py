@@ -1,0 +1,83 @@
+"""Rewards by name: what is built in, ``module:attribute``, and folders with reward models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from textgym.errors import did_you_mean
+from textgym.files.paths import user_path
+from textgym.rewards.arguments import check_reward
+from textgym.rewards.gold import GoldReward
+from textgym.rewards.lazy import LazyReward
+from textgym.rewards.protocol import RewardWithParts
+from textgym.security.consent import load_attribute, load_named
+from textgym.types import NameOrPath, RewardFn, Task
+
+NAMED_REWARDS: Mapping[str, str] = {
+    "rouge": "textgym.metrics.rouge:rougeL",
+    "rouge1": "textgym.metrics.rouge:rouge1",
+    "rouge2": "textgym.metrics.rouge:rouge2",
+    "rougeL": "textgym.metrics.rouge:rougeL",
+    "none": "textgym.rewards.composition:no_reward",
+}
+"""Names of rewards that need neither a task nor a model; ``"gold"`` and ``"learned"`` are names too."""
+
+
+def resolve_reward(reward: RewardFn | NameOrPath, task: Task | None = None) -> RewardFn:
+    """Return the reward that ``reward`` names, or ``reward`` itself if it is one; composites are bound to ``task``.
+
+    Args:
+        reward: A callable; ``"learned"`` (the shipped reward model); ``"rouge"``, ``"rouge1"``, ``"rouge2"``,
+            ``"rougeL"``; ``"gold"`` (the data's own judgement); ``"none"`` (always 0); ``"module:attribute"`` (a
+            reward, or a class of rewards that takes no argument); or a folder with a fitted reward model. Models are
+            loaded when they first score.
+        task: Where ``"gold"`` comes from.
+
+    Raises:
+        ValueError: No reward is called so, or it is ``"gold"`` and there is no task.
+        TypeError: ``reward`` is neither a name nor callable.
+    """
+    if isinstance(reward, str | os.PathLike):
+        reward = _by_name(os.fspath(reward), task)
+    found: RewardFn = check_reward(reward)
+    return found.bind(task) if isinstance(found, RewardWithParts) else found
+
+
+def _by_name(name: str, task: Task | None) -> RewardFn:
+    """Return what a name stands for, not yet bound to the task if it is a composite."""
+    if name == "learned":
+        return LazyReward("learned", "tiny-reward")
+    if name == "gold":
+        return _gold(task)
+    if name in NAMED_REWARDS or (":" in name and not _looks_like_path(name)):
+        found = load_attribute(NAMED_REWARDS[name]) if name in NAMED_REWARDS else load_named(name, "reward")
+        reward = found() if isinstance(found, type) else found
+        if not callable(reward):
+            raise TypeError(f"expected a callable reward at {name!r}, got {type(reward).__name__}")
+        return reward  # type: ignore[no-any-return]
+    if user_path(name).is_dir():
+        return LazyReward("learned", name)
+    if _looks_like_path(name):
+        raise ValueError(
+            f"expected a folder with a reward model, got {name!r}, which does not exist or is no folder; check the path"
+        )
+    known = [*NAMED_REWARDS, "learned", "gold"]
+    raise ValueError(
+        f"expected a reward name, 'module:attribute', a folder with a reward model or a callable, got {name!r}."
+        f"{did_you_mean(name, known)}"
+    )
+
+
+def _looks_like_path(name: str) -> bool:
+    return os.sep in name or name.startswith("~") or Path(name).exists()
+
+
+def _gold(task: Task | None) -> GoldReward:
+    if task is None:
+        raise ValueError(
+            "expected a task for the reward 'gold', which is the judgement of its data, got none; give 'gold' to an "
+            "environment as reward=, or a task to resolve_reward('gold', task)"
+        )
+    return GoldReward(task)

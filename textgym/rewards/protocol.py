@@ -1,0 +1,182 @@
+"""What a reward is, and the one call by which rewards are asked and checked."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from textgym.errors import RewardError
+from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task
+
+SHOWN_CHARACTERS = 80
+"""Of a text in an error message."""
+_HUGE = 1e5
+
+
+class Scores(NamedTuple):
+    """Rewards of ``n`` texts.
+
+    Attributes:
+        total: What the agent is paid, shape ``(n,)``, finite.
+        parts: The named rewards it is made of, each of shape ``(n,)``, before any weight.
+    """
+
+    total: FloatArray
+    parts: dict[str, FloatArray]
+
+
+@runtime_checkable
+class RewardWithParts(Protocol):
+    """A reward that reports parts by name: one made of others, or a reward model with its raw score."""
+
+    def bind(self, task: Task | None) -> RewardWithParts:
+        """Return a copy whose children given by name are resolved for ``task``."""
+        ...
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+        """Score ``n`` texts."""
+        ...
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
+        """Return the totals alone, shape ``(n,)``."""
+        ...
+
+
+def score(
+    reward: RewardFn,
+    prompts: Sequence[str],
+    responses: Sequence[str],
+    examples: Sequence[Example],
+    *,
+    name: str | None = None,
+) -> Scores:
+    """Score ``n`` texts and check what comes back; no number reaches an environment any other way.
+
+    Args:
+        reward: A resolved reward.
+        prompts: ``n`` formatted, uncut prompt texts.
+        responses: ``n`` texts as a user would see them.
+        examples: The ``n`` items they answer.
+        name: What to call the reward in parts and errors; its own name by default.
+
+    Raises:
+        RewardError: Not ``n`` numbers, or one of them is not finite.
+    """
+    label = name or reward_name(reward)
+    given = list(prompts), list(responses), list(examples)  # its own: what it does to them is nobody else's concern
+    if isinstance(reward, RewardWithParts):
+        scores = reward.score(*given)
+        if not isinstance(scores, Scores):
+            raise RewardError(
+                f"expected Scores(total, parts) from score() of the reward {label!r}, got {type(scores).__name__}; "
+                "return that, or leave out bind() and score(), which make a reward one with parts"
+            )
+    else:
+        values = as_scores(reward(*given), label, responses)
+        scores = Scores(values, {label: values})
+    check_scores(label, scores.total, responses)
+    for part, values in scores.parts.items():
+        check_count(f"{label}/{part}", values, responses)
+    return scores
+
+
+def check_size(reward: RewardFn, totals: FloatArray) -> None:
+    """Say that what agents are paid is so large that they learn little from it.
+
+    Raises:
+        RewardError: It does not fit the 32 bits that algorithms keep rewards in.
+    """
+    largest = float(np.abs(totals).max(initial=0.0))
+    if largest < _HUGE:
+        return
+    name = reward_name(reward)
+    remedy = f'scale it, as by WeightedSum({{"{name}": (1e-3, reward)}}), or Clip it'
+    if largest > float(np.finfo(np.float32).max):
+        raise RewardError(f"expected numbers that fit 32 bits from the reward {name!r}, got {largest:.0e}; {remedy}")
+    warnings.warn(
+        f"expected rewards of about 1, got some of {_HUGE:g} and more from {name!r}: value losses grow with the "
+        f"square, and policies stop moving; {remedy}, unless the agent does (scale_rewards or clip_reward of PPO)",
+        stacklevel=3,
+    )
+
+
+def reward_name(reward: RewardFn | NameOrPath) -> str:
+    """Return what a reward is called in ``info["rewards"]``: its ``name``, its ``__name__`` or that of its class."""
+    if isinstance(reward, str | os.PathLike):
+        return os.fspath(reward)
+    name = getattr(reward, "name", None) or getattr(reward, "__name__", None) or type(reward).__name__
+    return "custom" if name in ("<lambda>", "total") else str(name)
+
+
+def as_scores(values: Any, label: str, responses: Sequence[str]) -> FloatArray:
+    """Return whatever a reward returned as float64; what numpy would quietly make a number of is refused."""
+    if values is None:
+        raise RewardError(
+            f"expected {len(responses)} numbers from the reward {label!r}, got None (an array of shape ()); does it "
+            "lack a return?"
+        )
+    try:
+        array = np.asarray(_without_torch(values))
+        floats = array.astype(np.float64) if array.dtype.kind in "biufO" else None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _no_numbers(label, type(values).__name__, str(error)) from error
+    if array.dtype.kind == "O":
+        _refuse_missing(array, label, responses)
+    if floats is not None:
+        return floats
+    kind = {"c": "complex numbers", "U": "strings", "S": "bytes"}.get(array.dtype.kind, str(array.dtype))
+    raise _no_numbers(label, kind, "return one real number per response")
+
+
+def _no_numbers(label: str, got: str, reason: str) -> RewardError:
+    return RewardError(f"expected numbers from the reward {label!r}, got {got}: {reason}")
+
+
+def _refuse_missing(values: npt.NDArray[Any], label: str, responses: Sequence[str]) -> None:
+    """Raise ``RewardError`` for the first ``None``, which numpy reads as NaN."""
+    missing = next((place for place, value in enumerate(values.flat) if value is None), None)
+    if missing is not None:
+        raise RewardError(
+            f"expected finite numbers from the reward {label!r}, got None for response {missing + 1} of "
+            f"{len(responses)}: {_shorten(responses[missing:])}; return a number for every response, 0.0 for instance"
+        )
+
+
+def _without_torch(values: Any) -> Any:
+    """Return tensors, alone or in a list, as numpy arrays: numpy knows no bf16 and reads no tensor with a gradient."""
+    if hasattr(values, "detach"):
+        tensor = values.detach().cpu()
+        return (tensor if tensor.is_complex() else tensor.double()).numpy()
+    return [_without_torch(value) for value in values] if isinstance(values, list | tuple) else values
+
+
+def check_scores(label: str, values: FloatArray, responses: Sequence[str]) -> None:
+    """Raise ``RewardError`` unless there is one finite number per response."""
+    check_count(label, values, responses)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        row = int(bad[0])
+        raise RewardError(
+            f"expected finite numbers from the reward {label!r}, got {values[row]} for response {row + 1} of "
+            f"{len(responses)}: {_shorten(responses[row:])}"
+        )
+
+
+def check_count(label: str, values: Any, responses: Sequence[str]) -> None:
+    """Raise ``RewardError`` unless there is one value per response."""
+    if np.shape(values) != (len(responses),):
+        raise RewardError(
+            f"expected {len(responses)} numbers from the reward {label!r}, got an array of shape {np.shape(values)}; "
+            f"return one number per response (the first one was {_shorten(responses)})"
+        )
+
+
+def _shorten(responses: Sequence[str]) -> str:
+    """Return the first response as an error message shows it."""
+    text = responses[0] if responses else ""
+    return repr(text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…")

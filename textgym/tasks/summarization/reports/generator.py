@@ -1,0 +1,241 @@
+"""From (seed, split, index) to facts, a document, editors' summaries and one writer's draft."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal, NamedTuple, TypeVar
+
+import numpy as np
+
+from textgym.tasks.summarization.reports import lexicon
+from textgym.tasks.summarization.reports.frames_people import FILLERS, PEOPLE_GENRES
+from textgym.tasks.summarization.reports.frames_public import PUBLIC_GENRES
+from textgym.tasks.summarization.reports.genre import Genre, Group, fill, summary_parts, unfold
+from textgym.types import SPLITS, Split
+
+GENRES: tuple[Genre, ...] = (*PUBLIC_GENRES, *PEOPLE_GENRES)
+_BY_NAME = {genre.name: genre for genre in GENRES}
+Fault = Literal["omits", "slips", "rambles"]
+# How many of the drafts leave facts out, state a false one, or add sentences that tell nothing; independently.
+FAULTS: dict[Fault, float] = {"omits": 0.65, "slips": 0.05, "rambles": 0.8}
+# Of ten buckets of fact combinations, the training split owns eight, so no combination is in two splits.
+_BUCKETS: dict[Split, range] = {"train": range(0, 8), "validation": range(8, 9), "test": range(9, 10)}
+_MIN_WORDS, _MAX_WORDS = 45, 75
+_MAX_SENTENCES = 6
+_RAMBLING_WORDS = 30
+_NO_OMISSION: frozenset[str] = frozenset()
+T = TypeVar("T")
+
+
+class Fact(NamedTuple):
+    """One value of a document: the slot it fills, its kind, and how it is written."""
+
+    role: str
+    kind: str
+    value: str
+
+
+class Facts(NamedTuple):
+    """What a document says.
+
+    Attributes:
+        genre: Name of the genre.
+        keys: The four facts a good summary states.
+        rivals: Values of the same or other kinds that a good summary leaves out.
+    """
+
+    genre: str
+    keys: tuple[Fact, ...]
+    rivals: tuple[Fact, ...]
+
+
+class Item(NamedTuple):
+    """One generated item; ``faults`` are those of ``draft``."""
+
+    facts: Facts
+    document: str
+    references: tuple[str, str]
+    draft: str
+    faults: frozenset[Fault]
+
+
+@dataclass(slots=True)
+class Draws:
+    """A source of choices fed from blocks of uniform numbers: one scalar numpy call per choice would be 10 x slower."""
+
+    generator: np.random.Generator
+    block: list[float] = field(default_factory=list)
+
+    def uniform(self) -> float:
+        """A number in [0, 1)."""
+        if not self.block:
+            self.block = self.generator.random(64).tolist()
+        return self.block.pop()
+
+    def pick(self, options: Sequence[T]) -> T:
+        """One of the options."""
+        return options[int(self.uniform() * len(options))]
+
+    def shuffled(self, options: Sequence[T]) -> list[T]:
+        """All options in random order."""
+        rest = list(options)
+        return [rest.pop(int(self.uniform() * len(rest))) for _ in range(len(rest))]
+
+
+@lru_cache(maxsize=4096)
+def draw_facts(seed: int, split: Split, index: int) -> Facts:
+    """The facts of one item, without its texts (about 40 microseconds)."""
+    return _draw_facts(_draws(seed, split, index), split)
+
+
+def make_item(seed: int, split: Split, index: int) -> Item:
+    """The item at ``index``: a pure function of its three arguments (about 130 microseconds)."""
+    draws = _draws(seed, split, index)
+    facts = _draw_facts(draws, split)
+    genre = _BY_NAME[facts.genre]
+    values = _values(facts)
+    sentences, background = _document(draws, genre, values)
+    first, second, third = draws.shuffled(range(len(genre.summaries)))[:3]
+    references = (_summary(draws, genre.summaries[first], values), _summary(draws, genre.summaries[second], values))
+    faults = _draw_faults(draws)
+    draft = _draft(draws, faults, genre, genre.summaries[third], facts, background)
+    return Item(facts, " ".join(sentences), references, draft, faults)
+
+
+def _draws(seed: int, split: Split, index: int) -> Draws:
+    return Draws(np.random.default_rng([seed, SPLITS.index(split), index]))
+
+
+def _draw_facts(draws: Draws, split: Split) -> Facts:
+    genre = draws.pick(GENRES)
+    while True:
+        keys = tuple(Fact(role, genre.slots[role], draw_value(draws, genre.slots[role])) for role in genre.keys)
+        if _bucket(keys) in _BUCKETS[split]:
+            break
+    taken = list(keys)
+    for role, kind in genre.slots.items():
+        if role not in genre.keys:
+            taken.append(Fact(role, kind, draw_other(draws, kind, [fact.value for fact in taken if fact.kind == kind])))
+    return Facts(genre.name, keys, tuple(taken[len(keys) :]))
+
+
+def _bucket(keys: Sequence[Fact]) -> int:
+    return zlib.crc32("|".join(fact.value for fact in keys).encode()) % 10
+
+
+def draw_value(draws: Draws, kind: str) -> str:
+    """A value of a kind: ``"town"``, ``"thing:project"``, ``"count:20:900"`` ..."""
+    sort, _, detail = kind.partition(":")
+    if sort == "thing":
+        things = lexicon.THINGS[detail]
+        return f"{draws.pick(things.modifiers)} {draws.pick(things.nouns)}"
+    if sort == "count":
+        low, high = detail.split(":")
+        return str(draws.pick(range(int(low), int(high) + 1)))
+    if sort == "person":
+        return f"{draws.pick(lexicon.FIRST_NAMES)} {draws.pick(lexicon.LAST_NAMES)}"
+    if sort == "org":
+        return f"{draws.pick(lexicon.ORG_HEADS)} {draws.pick(lexicon.ORG_TAILS[detail])}"
+    if sort == "date":
+        return f"{draws.pick(lexicon.DAYS)} {draws.pick(lexicon.MONTHS)}"
+    return draws.pick(_LISTS[kind])
+
+
+_LISTS: dict[str, Sequence[str]] = {
+    "town": lexicon.TOWNS,
+    "weekday": lexicon.WEEKDAYS,
+    "money": lexicon.MONEY,
+    "prize": lexicon.PRIZES,
+    "term:sentence": lexicon.TERMS["sentence"],
+    "term:closure": lexicon.TERMS["closure"],
+}
+
+
+def draw_other(draws: Draws, kind: str, taken: Sequence[str]) -> str:
+    """A value unlike those taken: names and things share no word with them."""
+    by_word = kind.startswith(("person", "thing", "org"))
+    used = {word for value in taken for word in value.split()} if by_word else set(taken)
+    while True:
+        value = draw_value(draws, kind)
+        if not used.intersection(value.split() if by_word else (value,)):
+            return value
+
+
+def _values(facts: Facts) -> dict[str, str]:
+    """Slot -> text; a person's slot also gives ``<slot>_last``."""
+    values = {fact.role: fact.value for fact in (*facts.keys, *facts.rivals)}
+    people = {fact.role: fact.value for fact in (*facts.keys, *facts.rivals) if fact.kind == "person"}
+    return values | {f"{role}_last": name.rsplit(" ", 1)[-1] for role, name in people.items()}
+
+
+def _sentence(draws: Draws, frames: Group, values: dict[str, str]) -> str:
+    return fill(draws.pick(unfold(draws.pick(frames))), values)
+
+
+def _clause(draws: Draws, frames: Group, values: dict[str, str]) -> tuple[str, str]:
+    """One sentence in two forms: to stand alone, and to follow "and" (lower case unless it begins with a value)."""
+    wording = draws.pick(unfold(draws.pick(frames)))
+    return fill(wording, values), (wording[0].lower() + wording[1:]).format_map(values)
+
+
+def _document(draws: Draws, genre: Genre, values: dict[str, str]) -> tuple[list[str], str]:
+    """Three to six sentences of 45-75 words in all, and one background sentence among them."""
+    while True:
+        lead = _sentence(draws, genre.lead, values)
+        body = _body(draws, genre, values)
+        chosen = draws.shuffled(genre.background)[: draws.pick((2, 3, 3, 4))]
+        background = [_sentence(draws, group, values) for group in chosen]
+        # A sentence that begins with "It" speaks of what the lead is about, so it stays close to the lead.
+        rest = sorted(draws.shuffled(body + background), key=lambda text: not text.startswith(("It ", "They ")))
+        words = sum(text.count(" ") + 1 for text in (lead, *rest))
+        if len(rest) <= _MAX_SENTENCES - 1 and _MIN_WORDS <= words <= _MAX_WORDS:
+            return [lead, *rest], background[0]
+
+
+def _body(draws: Draws, genre: Genre, values: dict[str, str]) -> list[str]:
+    """The key facts that the lead leaves over, in two sentences or joined in one."""
+    clauses = draws.shuffled((_clause(draws, genre.third, values), _clause(draws, genre.fourth, values)))
+    clauses.sort(key=lambda clause: not clause[0].startswith(("It ", "They ")))
+    subjects = {alone.split(" ", 1)[0] for alone, _ in clauses}
+    if draws.uniform() < 0.5 or len(subjects) == 1:
+        return [alone for alone, _ in clauses]
+    return [f"{clauses[0][0][:-1]}, and {clauses[1][1]}"]
+
+
+def _summary(draws: Draws, frame: str, values: dict[str, str], omitted: frozenset[str] = _NO_OMISSION) -> str:
+    parts = summary_parts(draws.pick(unfold(frame)))
+    return fill("".join(part.without if part.key in omitted else part.text for part in parts), values)
+
+
+def _draw_faults(draws: Draws) -> frozenset[Fault]:
+    return frozenset(fault for fault, share in FAULTS.items() if draws.uniform() < share)
+
+
+def _draft(draws: Draws, faults: frozenset[Fault], genre: Genre, frame: str, facts: Facts, background: str) -> str:
+    omitted = _NO_OMISSION
+    if "omits" in faults:
+        omitted = frozenset(draws.shuffled(genre.keys)[: 1 if draws.uniform() < 0.7 else 2])
+    wrong = _slip(draws, facts, omitted) if "slips" in faults else {}
+    text = _summary(draws, frame, _values(facts) | wrong, omitted)
+    return _padded(draws, text, background) if "rambles" in faults else text
+
+
+def _slip(draws: Draws, facts: Facts, omitted: frozenset[str]) -> dict[str, str]:
+    """One stated key slot with a wrong value: a rival's from the document, or one from nowhere."""
+    wrong = draws.pick([fact for fact in facts.keys if fact.role not in omitted])
+    rivals = [fact.value for fact in facts.rivals if fact.kind == wrong.kind]
+    if rivals and draws.uniform() < 0.6:
+        return {wrong.role: draws.pick(rivals)}
+    return {wrong.role: draw_other(draws, wrong.kind, [wrong.value])}
+
+
+def _padded(draws: Draws, text: str, background: str) -> str:
+    """A summary with one or two sentences that tell nothing, or a side issue of the document."""
+    pool = draws.shuffled(FILLERS)
+    extra = [background] if draws.uniform() < 0.4 else [draws.pick(unfold(pool.pop()))]
+    if text.count(" ") + extra[0].count(" ") + 2 < _RAMBLING_WORDS:
+        extra.append(draws.pick(unfold(pool.pop())))
+    return " ".join((text, *extra))

@@ -1,0 +1,115 @@
+"""The task of summarising a document in a sentence or two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from textgym.data.source import BuiltIn
+from textgym.metrics.rouge import reaches_rougeL, rouge1, rouge2, rougeL
+from textgym.metrics.texts import TEXT_METRICS, ReferenceMetric
+from textgym.tasks.base import TextTask
+from textgym.tasks.summarization import reports
+from textgym.types import Data, Episode, FloatArray, Metric, Split
+
+_BUILT_IN = "reports"
+_SUCCESS_ROUGE_L = 0.5
+_ROUGE: Mapping[str, Metric] = {
+    "rouge1": ReferenceMetric(rouge1),
+    "rouge2": ReferenceMetric(rouge2),
+    "rougeL": ReferenceMetric(rougeL),
+}
+
+
+class Summarization(TextTask):
+    r"""Summarise a short document.
+
+    ## Description
+    Given a document, write a summary of one or two sentences that states what matters, nothing that is not so, and
+    nothing else.
+
+    ## Data
+    Built in: ``"reports"``, short invented news reports of eleven kinds (council decisions, storms, companies, museums,
+    closures, studies, races, court cases, prizes, appointments, rescues). Each has four key facts and some distractors:
+    last year's amount, a neighbouring town, somebody's quote. Every example has two editors' summaries (``references``)
+    and one draft of mixed quality (``demonstrations``), which supervised training imitates. 100,000 training, 2,000
+    validation and 2,000 test examples that share no combination of facts.
+
+    Your own: any file, folder or Hub data set with a column of documents and, if you have them, of summaries.
+
+    ## Prompt
+    ``"{prompt}\n\nSummary:"`` with the document in place of ``{prompt}``. Budgets: 512 tokens for the prompt, 48
+    for the summary.
+
+    ## Rewards
+    | data | default reward |
+    |---|---|
+    | ``"reports"`` | ``"learned"``: the shipped reward model, fitted to comparisons of summaries |
+    | your own, with references | ``"rouge"``: ROUGE-L F1 against the best reference |
+    | your own, without references | ``"learned"``; it knows the built-in reports only, so give your own ``reward=`` |
+
+    ``reward="gold"`` on the built-in corpus is the true quality: share of key facts stated, minus a quarter for
+    everything invented, times fluency and brevity. It is meant for judging what the learned reward missed,
+    not for training.
+
+    ## Success
+    Built in: all four key facts are stated and nothing is invented. Own data: ROUGE-L F1 of at least 0.5 against a
+    reference (never, without references). No reward has a part in it.
+
+    ## Metrics
+    ``rouge1``, ``rouge2``, ``rougeL``: F1 against the best reference, by characters in scripts without spaces; none
+    without references. ``words``: length. ``distinct_2``: share of different word pairs. ``repetition_4``: share of
+    runs of four words that occurred before.
+
+    ## Arguments
+    * ``data="reports"``: the built-in corpus, a file, a folder, a Hub id, or a list of examples or rows.
+    * ``prompt_column=None``, ``reference_column=None``: columns of your own data; guessed by default.
+    * ``split="train"``: ``"train"``, ``"validation"`` or ``"test"``.
+
+    ## Version History
+    * v0: first version.
+    """
+
+    name = "summarization"
+    built_in: ClassVar[BuiltIn] = {_BUILT_IN: reports.Reports}
+    default_data: ClassVar[Data] = _BUILT_IN
+    prompt_template = "{prompt}\n\nSummary:"
+    max_prompt_tokens = 512
+    max_new_tokens = 48
+
+    def __init__(
+        self,
+        data: Data = _BUILT_IN,
+        prompt_column: str | None = None,
+        reference_column: str | None = None,
+        split: Split = "train",
+    ) -> None:
+        super().__init__(data, prompt_column, reference_column, split)
+        self.has_references = len(self.dataset) > 0 and bool(self.dataset[0].references)
+        self.metrics = {**_ROUGE, **TEXT_METRICS} if self.has_references else TEXT_METRICS
+        self.main_metric = "rougeL" if self.has_references else None
+        self.reward, self.reward_reason = _default_reward(self.data, self.dataset.name, self.has_references)
+
+    def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
+        """True quality in [0, 1], shape ``(n,)``, on the built-in corpus; ``None`` on other data."""
+        if self.data != _BUILT_IN:
+            return None
+        return reports.gold([episode.text for episode in episodes], [episode.example for episode in episodes])
+
+    def is_success(self, episode: Episode) -> bool:
+        """All key facts and nothing invented; on other data, ROUGE-L F1 of at least 0.5."""
+        if self.data == _BUILT_IN:
+            return reports.is_success(episode.text, episode.example)
+        return bool(episode.example.references) and reaches_rougeL(episode.text, episode.example, _SUCCESS_ROUGE_L)
+
+
+def _default_reward(data: Data, name: str, has_references: bool) -> tuple[str, str]:
+    if data == _BUILT_IN:
+        return "learned", "The default reward on the built-in reports is the shipped reward model."
+    shown = repr(data if isinstance(data, str) else name)
+    if has_references:
+        return "rouge", f"The default reward on {shown} is ROUGE-L against its references; reward= chooses another."
+    return "learned", (
+        f"{shown} has no references, so the default reward is the shipped reward model, which knows the built-in "
+        "reports only; reward= chooses another."
+    )
