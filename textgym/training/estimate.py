@@ -25,13 +25,13 @@ def flops_per_second(device: torch.device) -> float:
 
 def guess_training(agent: Any, iterations: int, eval_prompts: int) -> float:
     """Return the seconds that an on-policy agent will take, evaluation included; right within a factor of two or so."""
-    parameters = sum(parameter.numel() for parameter in agent.text_model.parameters())
+    parameters: int = sum(parameter.numel() for parameter in agent.text_model.parameters())
     speed = flops_per_second(agent.device)
     response: int = agent.env.get_attr("max_new_tokens")[0]
     prompt: float = agent.env.get_attr("max_prompt_tokens")[0] / 3  # prompts rarely fill their budget
-    tokens = iterations * agent.n_steps * agent.n_envs
+    tokens: int = iterations * agent.n_steps * agent.n_envs
     read = tokens * (1 + prompt / response)  # every text is read with its prompt
-    epochs = getattr(agent, "n_epochs", 1)
+    epochs: int = getattr(agent, "n_epochs", 1)
     trained = 2 * parameters * read * (2 + 3 * epochs)  # prefill and reference; forward and backward per epoch
     sampled = 2 * parameters * (tokens + 2 * eval_prompts * response)
     return trained / (speed * _EFFICIENCY) + sampled / (speed * _DECODING_EFFICIENCY)
