@@ -57,7 +57,7 @@ assets: $(VENV)/.dev ## Rebuild the models that ship with the package
 bench: $(VENV)/.runtime ## Run the benchmarks that need no GPU and nothing else installed
 	@set -e; for name in ppo rollout scaling env; do $(BIN)/textgym bench $$name $(ARGS); done
 
-lock: $(VENV)/.dev ## Write the lock files anew, with the newest release of everything but torch
+lock: $(VENV)/.dev ## Write the lock files again, with the newest release of everything but torch
 	$(BIN)/python tools/lock.py "$(TORCH)"
 
 drift: $(VENV)/.dev ## Run tests with the newest, oldest and other releases, hours (TORCH=1: of torch too; FRESH=1: again)

@@ -22,7 +22,7 @@ from textgym.models.proportions import proportionate
 from textgym.reward_models import storage
 from textgym.reward_models.encoder_files import check_encoder, require_safe_release
 from textgym.reward_models.encoding import whole_characters
-from textgym.reward_models.evidence import Candidate, Evidence, Observation
+from textgym.reward_models.evidence import Candidate, Evidence, Observation, Split
 from textgym.reward_models.fitting import Training
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.likelihood import AnswerLikelihood
@@ -146,7 +146,7 @@ class EmbeddingRewardModel(LearnedReward):
 
     def fit(
         self,
-        records: Sequence[Record],
+        records: Sequence[Record] | Split,
         *,
         criterion: str | None = None,
         validation_fraction: float = 0.1,
@@ -157,7 +157,8 @@ class EmbeddingRewardModel(LearnedReward):
         How each kind is read: `observe`; how answers come about from scores: `AnswerLikelihood`.
 
         Args:
-            records: Comparisons, rankings, ratings, demonstrations, implicit feedback.
+            records: Comparisons, rankings, ratings, demonstrations, implicit feedback; or what `read_split` made of
+                them, which decides ``criterion`` and ``validation_fraction``.
             criterion: Learn from the ratings by this criterion (a key of `Rating.criteria`) instead of the overall
                 ones; ratings without it are left out, records of other kinds are not.
             validation_fraction: Share of the *prompts* held out, with all records about them.
@@ -171,7 +172,7 @@ class EmbeddingRewardModel(LearnedReward):
             RewardError: If the weights become infinite or NaN.
         """
 
-        def train(kept: Sequence[Record], evidence: Evidence) -> Training:
+        def train(evidence: Evidence) -> Training:
             return self._fit_heads(evidence.observations, seed)
 
         return self._learn(records, criterion, validation_fraction, seed, train)

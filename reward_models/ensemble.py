@@ -11,7 +11,7 @@ from torch import nn
 
 from textgym.feedback.types import Record
 from textgym.reward_models import storage
-from textgym.reward_models.evidence import Evidence
+from textgym.reward_models.evidence import Evidence, Split
 from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.learned import LearnedReward
 from textgym.reward_models.preference import PreferenceRewardModel
@@ -45,7 +45,7 @@ class RewardEnsemble(LearnedReward):
     def __init__(self, members: Sequence[PreferenceRewardModel]) -> None:
         super().__init__()
         if len(members) < 2 or len({id(member) for member in members}) < len(members):
-            raise ValueError(f"expected two different models or more, got {len(members)}; make each anew")
+            raise ValueError(f"expected two different models or more, got {len(members)}; make each by itself")
         self.members = nn.ModuleList(members)
 
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
@@ -62,7 +62,7 @@ class RewardEnsemble(LearnedReward):
 
     def fit(
         self,
-        records: Sequence[Record],
+        records: Sequence[Record] | Split,
         *,
         criterion: str | None = None,
         validation_fraction: float = 0.1,
@@ -70,7 +70,7 @@ class RewardEnsemble(LearnedReward):
         checkpoints: Checkpoints | None = None,
         **settings: Any,
     ) -> FitReport:
-        """Fit every member to the same prompts, reweighted at random (Bayesian bootstrap); judge their mean.
+        """Fit every member to the same prompts, reweighted at random (Bayesian bootstrap); measure their mean.
 
         Args:
             records, criterion: As `PreferenceRewardModel.fit`.
@@ -87,11 +87,10 @@ class RewardEnsemble(LearnedReward):
             DataError, RewardError, ValueError: As `PreferenceRewardModel.fit`.
         """
 
-        def train(kept: Sequence[Record], evidence: Evidence) -> Training:
+        def train(evidence: Evidence) -> Training:
             reports = [
                 member.fit(
-                    kept,
-                    validation_fraction=0.0,
+                    Split(evidence),
                     seed=seed + number,
                     resample=True,
                     checkpoints=checkpoints and checkpoints.part(f"member-{number}"),

@@ -10,8 +10,16 @@ from itertools import combinations, pairwise
 from typing import Literal, NamedTuple
 
 from textgym.errors import DataError, did_you_mean
+from textgym.feedback.records.splitting import split_records
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
-from textgym.reward_models.implicit import DEFAULT_WEIGHT, Vote, implied_preferences, weight_of_behaviour
+from textgym.reward_models.implicit import (
+    DEFAULT_WEIGHT,
+    Vote,
+    engagement,
+    implied_preferences,
+    weight_of_behaviour,
+)
+from textgym.types import FloatArray
 
 Kind = Literal["comparison", "ranking", "rating", "demonstration", "implicit"]
 Form = Literal["choice", "ranking", "rating"]
@@ -67,6 +75,23 @@ class Evidence(NamedTuple):
     observations: list[Observation]
     implicit_weight: float | None
 
+    @property
+    def teaches(self) -> bool:
+        """Whether a preference can be learnt from it."""
+        return any(_expresses(observations) for observations in _by_form(self.observations).values())
+
+
+class Split(NamedTuple):
+    """What a model is fitted to and what it is measured by; `read_split` makes it from records.
+
+    Attributes:
+        train: Learnt from.
+        held_out: About other prompts.
+    """
+
+    train: Evidence
+    held_out: Evidence = Evidence([], None)
+
 
 class Judgement(NamedTuple):
     """Somebody's preference between two texts, to measure a model by.
@@ -101,10 +126,11 @@ def observe(records: Sequence[Record], implicit_weight: float | None = None) -> 
     events = [record for record in records if isinstance(record, ImplicitFeedback)]
     if not events:
         return Evidence(observations, None)
+    attention = engagement(events)
     if implicit_weight is None:
         votes = [_as_vote(judgement) for judgement in judgements(explicit)]
-        implicit_weight = weight_of_behaviour(events, votes) if votes else DEFAULT_WEIGHT
-    return Evidence(observations + _read_behaviour(events, implicit_weight), implicit_weight)
+        implicit_weight = weight_of_behaviour(events, votes, attention) if votes else DEFAULT_WEIGHT
+    return Evidence(observations + _read_behaviour(events, implicit_weight, attention), implicit_weight)
 
 
 def _read_comparison(record: Comparison) -> Observation:
@@ -152,12 +178,12 @@ def _implied_by(record: Demonstration, shown: Sequence[str]) -> list[Observation
     ]
 
 
-def _read_behaviour(events: Sequence[ImplicitFeedback], weight: float) -> list[Observation]:
+def _read_behaviour(events: Sequence[ImplicitFeedback], weight: float, attention: FloatArray) -> list[Observation]:
     if weight == 0:
         return []
     return [
         Observation("implicit", "choice", each.prompt, (each.better, each.worse), (A,), None, weight * each.share)
-        for each in implied_preferences(events)
+        for each in implied_preferences(events, attention)
     ]
 
 
@@ -203,7 +229,7 @@ def _as_vote(judgement: Judgement) -> Vote:
 
 
 def graded_by(records: Sequence[Record], criterion: str | None) -> list[Record]:
-    """Let the grade of a criterion be the grade of every rating; ratings without one are left out, aloud.
+    """Let the grade of a criterion be the grade of every rating; ratings without one are left out with a warning.
 
     Records of other kinds, which know no criteria, stay as they are.
 
@@ -226,7 +252,7 @@ def graded_by(records: Sequence[Record], criterion: str | None) -> list[Record]:
         )
     lacking = sum(criterion not in record.criteria for record in ratings)
     if lacking:
-        warnings.warn(f"left out {lacking} of {len(ratings)} ratings, which have no {criterion!r}", stacklevel=3)
+        warnings.warn(f"left out {lacking} of {len(ratings)} ratings, which have no {criterion!r}", stacklevel=4)
     return [
         _regraded(record, criterion) if isinstance(record, Rating) else record
         for record in records
@@ -238,12 +264,45 @@ def _regraded(record: Rating, criterion: str) -> Rating:
     return replace(record, rating=record.criteria[criterion])
 
 
-def usable_records(records: Sequence[Record]) -> list[Record]:
-    """Leave out comparisons and rankings of a text with itself, aloud; refuse records that teach nothing.
+def read_split(records: Sequence[Record], criterion: str | None = None, held_out: float = 0.1, seed: int = 0) -> Split:
+    """Read records of any kinds, each once, for a fit and for measuring it on prompts that it does not see.
+
+    Comparisons and rankings of a text with itself are left out with a warning.
+
+    Args:
+        records: Of any kinds, mixed as they come.
+        criterion: As `graded_by`.
+        held_out: Expected share of the prompts held out, in ``[0, 1)``.
+        seed: Another seed, another split (`split_records`).
 
     Raises:
-        DataError: If there are no records, or all are comparisons of a text with itself, ties, or otherwise express no
-            preference.
+        DataError: If there are no records, they (or those left for training) express no preference, or something was to
+            be held out but all are about one prompt.
+    """
+    usable = compared_records(graded_by(records, criterion))
+    kept, outside = split_records(usable, held_out, seed)
+    train = observe(kept)
+    if not train.teaches and not observe(usable).teaches:
+        raise DataError(f"expected at least one preference, got {_what_is_there(usable)}")
+    if held_out > 0 and not (kept and outside):
+        raise DataError(
+            f"expected records about at least two prompts, so that one can be held out, got {len(usable)} of one; "
+            "collect more, or hold nothing out (--held-out 0, validation_fraction=0) and learn nothing about the "
+            "accuracy"
+        )
+    if not train.teaches:
+        raise DataError(
+            f"expected a preference among the {len(kept)} records left for training, got {_what_is_there(kept)}; "
+            "or pass another seed or a smaller validation_fraction"
+        )
+    return Split(train, observe(outside, train.implicit_weight))
+
+
+def compared_records(records: Sequence[Record]) -> list[Record]:
+    """Leave out comparisons and rankings of a text with itself, with a warning.
+
+    Raises:
+        DataError: If there are no records, or all are comparisons of a text with itself.
     """
     if not records:
         raise DataError("expected records to learn from, got none; collect some first")
@@ -253,20 +312,13 @@ def usable_records(records: Sequence[Record]) -> list[Record]:
             f"expected comparisons of two different texts, got {len(records)} of a text with itself; compare others"
         )
     if len(kept) < len(records):
-        warnings.warn(f"left out {len(records) - len(kept)} comparisons of a text with itself", stacklevel=3)
-    if not teaches(kept):
-        raise DataError(f"expected at least one preference, got {_what_is_there(kept)}")
+        warnings.warn(f"left out {len(records) - len(kept)} comparisons of a text with itself", stacklevel=4)
     return kept
 
 
 def _is_with_itself(record: Record) -> bool:
     compares = isinstance(record, Comparison | Ranking)
     return compares and len({text.strip() for text in record.responses}) == 1
-
-
-def teaches(records: Sequence[Record]) -> bool:
-    """Whether a preference can be learnt from records."""
-    return any(_expresses(observations) for observations in _by_form(observe(records).observations).values())
 
 
 def _expresses(observations: Sequence[Observation]) -> bool:
@@ -307,22 +359,3 @@ _FLAWS: Mapping[type[Record], str] = {
     Demonstration: "demonstrations with no other text to prefer them to",
     ImplicitFeedback: "observations of behaviour that does not differ once position and length are accounted for",
 }
-
-
-def check_split(train: Sequence[Record], held_out: Sequence[Record], validation_fraction: float) -> None:
-    """Refuse a split that cannot be trained on or judged by.
-
-    Raises:
-        DataError: If something was to be held out but nothing could be, or what is left to train on teaches nothing.
-    """
-    if validation_fraction > 0 and not (train and held_out):
-        count = len(train) + len(held_out)
-        raise DataError(
-            f"expected records about at least two prompts, so that one can be held out, got {count} of one; collect "
-            "more, or hold nothing out (--held-out 0, validation_fraction=0) and learn nothing about the accuracy"
-        )
-    if not teaches(train):
-        raise DataError(
-            f"expected a preference among the {len(train)} records left for training, got {_what_is_there(train)}; "
-            "or pass another seed or a smaller validation_fraction"
-        )

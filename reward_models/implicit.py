@@ -67,19 +67,26 @@ def engagement(events: Sequence[ImplicitFeedback]) -> FloatArray:
     return np.asarray((residuals[:, varying] / spreads[varying]).mean(axis=1))
 
 
-def implied_preferences(events: Sequence[ImplicitFeedback]) -> list[ImpliedPreference]:
+def implied_preferences(
+    events: Sequence[ImplicitFeedback], attention: FloatArray | None = None
+) -> list[ImpliedPreference]:
     """Pairs of responses that one person saw for one prompt, the one with more `engagement` first.
 
     Responses that nobody saw beside another are compared with each other, for one prompt, across people.
+
+    Args:
+        events: Behaviour, ``n`` records.
+        attention: Their `engagement`, shape ``(n,)``, where it has been computed.
     """
     if not events:
         return []
-    attention: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    attention = engagement(events) if attention is None else attention
+    sessions: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     alone = _seen_alone(events)
-    for event, value in zip(events, engagement(events), strict=True):
+    for event, value in zip(events, attention, strict=True):
         session = (event.prompt, "" if (event.prompt, event.annotator) in alone else f"by {event.annotator}")
-        attention[session][event.response].append(float(value))
-    return [each for (prompt, _), values in attention.items() for each in _pairs(prompt, values)]
+        sessions[session][event.response].append(float(value))
+    return [each for (prompt, _), values in sessions.items() for each in _pairs(prompt, values)]
 
 
 def _seen_alone(events: Sequence[ImplicitFeedback]) -> set[tuple[str, str]]:
@@ -110,7 +117,9 @@ def weight_of_agreement(agreement: float) -> float:
 DEFAULT_WEIGHT = weight_of_agreement(DEFAULT_AGREEMENT)
 
 
-def weight_of_behaviour(events: Sequence[ImplicitFeedback], votes: Sequence[Vote]) -> float:
+def weight_of_behaviour(
+    events: Sequence[ImplicitFeedback], votes: Sequence[Vote], attention: FloatArray | None = None
+) -> float:
     """Weight of implied preferences, by how often `engagement` and explicit votes agree.
 
     Votes about two texts that were both seen in natural use count; 20 imagined ones with an agreement of 0.6 are added,
@@ -119,14 +128,16 @@ def weight_of_behaviour(events: Sequence[ImplicitFeedback], votes: Sequence[Vote
     Args:
         events: Behaviour.
         votes: Explicit preferences; those without one (label 0.5) are not counted.
+        attention: The `engagement` of the events, where it has been computed.
 
     Returns:
         The weight, in [0, 1].
     """
-    attention: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for event, value in zip(events, engagement(events), strict=True):
-        attention[event.prompt, event.response].append(float(value))
-    means = {text: float(np.mean(values)) for text, values in attention.items()}
+    attention = engagement(events) if attention is None else attention
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for event, value in zip(events, attention, strict=True):
+        found[event.prompt, event.response].append(float(value))
+    means = {text: float(np.mean(values)) for text, values in found.items()}
     counted = [vote for vote in votes if vote.label != 0.5 and vote.first in means and vote.second in means]
     leads = [np.sign(means[vote.first] - means[vote.second]) * np.sign(vote.label - 0.5) for vote in counted]
     right = sum((1 + lead) / 2 for lead in leads)

@@ -1,4 +1,4 @@
-"""What all rewards learnt from feedback have in common: fitting, judging, normalising, scoring."""
+"""What all rewards learnt from feedback have in common: fitting, measuring, normalising, scoring."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from textgym.reward_models.evidence import (
     Evidence,
     Judgement,
     Observation,
-    check_split,
+    Split,
+    compared_records,
     graded_by,
     judgements,
     observe,
-    teaches,
-    usable_records,
+    read_split,
 )
 from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.report import CurvePoint, FitReport, judge
@@ -67,13 +67,13 @@ class LearnedReward(nn.Module):
     @abstractmethod
     def fit(
         self,
-        records: Sequence[Record],
+        records: Sequence[Record] | Split,
         *,
         criterion: str | None = None,
         validation_fraction: float = 0.1,
         seed: int = 0,
     ) -> FitReport:
-        """Learn from records of any kinds, mixed as they come."""
+        """Learn from records of any kinds, mixed as they come, or from what `read_split` made of them."""
 
     @abstractmethod
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
@@ -154,25 +154,23 @@ class LearnedReward(nn.Module):
             reliability: Of the annotators, by name, as in a report; those who guess are left out.
         """
         asked = judgements(observe(graded_by(records, criterion)).observations)
-        return judge(self._judged_differences, asked, [], reliability).accuracy
+        return judge(self.differences_of, asked, [], reliability).accuracy
 
     def _learn(
         self,
-        records: Sequence[Record],
+        records: Sequence[Record] | Split,
         criterion: str | None,
         validation_fraction: float,
         seed: int,
-        train: Callable[[Sequence[Record], Evidence], Training],
+        train: Callable[[Evidence], Training],
     ) -> FitReport:
-        """Split, read, train and judge: what every `fit` does. The normalisation starts anew."""
+        """Read, split, train and measure: what every `fit` does. The normalisation is reset."""
         start = time.perf_counter()
-        usable = usable_records(graded_by(records, criterion))
-        kept, held_out = split_records(usable, validation_fraction, seed)
-        check_split(kept, held_out, validation_fraction)
-        evidence = observe(kept)
-        training = train(kept, evidence)
-        asked = judgements(observe(held_out, evidence.implicit_weight).observations)
-        result = judge(self._judged_differences, asked, judgements(evidence.observations), training.reliability)
+        split = records if isinstance(records, Split) else read_split(records, criterion, validation_fraction, seed)
+        evidence = split.train
+        training = train(evidence)
+        asked = judgements(split.held_out.observations)
+        result = judge(self.differences_of, asked, judgements(evidence.observations), training.reliability)
         self.normalisation = Normalisation()
         self.report = FitReport(
             accuracy=result.accuracy,
@@ -190,7 +188,8 @@ class LearnedReward(nn.Module):
         )
         return self.report
 
-    def _judged_differences(self, judged: Sequence[Judgement]) -> FloatArray:
+    def differences_of(self, judged: Sequence[Judgement]) -> FloatArray:
+        """Raw score of the first text minus raw score of the second, shape ``(n,)``."""
         candidates = [each.first for each in judged] + [each.second for each in judged]
         scores = self.raw([each.prompt for each in candidates], [each.response for each in candidates])
         return scores[: len(judged)] - scores[len(judged) :]
@@ -262,15 +261,18 @@ def learning_curve(
     Raises:
         DataError: If the records teach nothing, or are all about one prompt.
     """
-    train, outside = split_records(usable_records(graded_by(records, criterion)), held_out, seed)
-    check_split(train, outside, held_out)
+    usable = compared_records(graded_by(records, criterion))
+    split = read_split(usable, held_out=held_out, seed=seed)
+    asked = judgements(split.held_out.observations)
+    train, _ = split_records(usable, held_out, seed)
     points: list[CurvePoint] = []
     reliability: Mapping[str, float] | None = None
     for size in sorted({round(share * len(train)) for share in shares}, reverse=True):
-        if teaches(train[:size]):
+        evidence = split.train if size == len(train) else observe(train[:size])
+        if evidence.teaches:
             model = new_model()
             kept: dict[str, Any] = {} if checkpoints is None else {"checkpoints": checkpoints.part(f"records-{size}")}
-            report = model.fit(train[:size], validation_fraction=0.0, seed=seed, **kept, **settings)
+            report = model.fit(Split(evidence), seed=seed, **kept, **settings)
             reliability = report.reliability if reliability is None else reliability
-            points.append(CurvePoint(size, model.accuracy_on(outside, reliability=reliability)))
+            points.append(CurvePoint(size, judge(model.differences_of, asked, [], reliability).accuracy))
     return points[::-1]

@@ -18,7 +18,7 @@ from textgym.models.loading import load_language_model
 from textgym.models.text_model import TextModel
 from textgym.reward_models import storage
 from textgym.reward_models.encoding import EncodedText, TextEncoder
-from textgym.reward_models.evidence import Evidence, Observation
+from textgym.reward_models.evidence import Evidence, Observation, Split
 from textgym.reward_models.fitting import Checkpoints, FitSettings, Progress, Training, train_scorer
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.report import FitReport
@@ -89,7 +89,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
 
     def fit(
         self,
-        records: Sequence[Record],
+        records: Sequence[Record] | Split,
         *,
         criterion: str | None = None,
         epochs: int = 1,
@@ -110,7 +110,8 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
 
         Args:
             records: Comparisons, rankings, ratings, demonstrations, implicit feedback. Comparisons of a text with
-                itself are left out with a warning.
+                itself are left out with a warning. What `read_split` made of records is taken as it is: then
+                ``criterion`` and ``validation_fraction`` have been decided.
             criterion: Learn from the ratings by this criterion (a key of `Rating.criteria`) instead of the overall
                 ones; ratings without it are left out, records of other kinds are not.
             epochs: Passes over the records.
@@ -137,7 +138,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         self.trunk.hold_masters()
         settings = FitSettings(epochs, batch_size, learning_rate, weight_decay, max_grad_norm, seed, precision)
 
-        def train(kept: Sequence[Record], evidence: Evidence) -> Training:
+        def train(evidence: Evidence) -> Training:
             observations = resampled(evidence.observations, seed) if resample else evidence.observations
             texts = self._encode(observations)
             self.try_sharing([(group[0], group[1]) for group in texts if len(group) == 2])

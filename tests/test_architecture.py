@@ -58,8 +58,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 NEIGHBOURS_APART = {("textgym.agents", "textgym.reward_models"), ("textgym.reward_models", "textgym.agents")}
 MAY_IMPORT_TORCH = {
-    "textgym.agents",
     "benchmarks",
+    "textgym.agents",
     "textgym.cli",
     "textgym.evaluation",
     "textgym.models",

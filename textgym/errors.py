@@ -58,6 +58,17 @@ class EndedError(TextGymError):
 class MissingExtraError(TextGymError, ImportError):
     """An optional dependency is needed; the message names the pip command that installs it."""
 
+    @classmethod
+    def of(cls, what: str, packages: str, extra: str) -> MissingExtraError:
+        """Return the error of something that needs packages of an extra of textgym.
+
+        >>> print(MissingExtraError.of("adapters (LoRA)", "peft", "lora"))
+        expected the package peft for adapters (LoRA), got none; install it with: pip install 'textgym[lora]'
+        """
+        return cls(
+            f"expected the package {packages} for {what}, got none; install it with: pip install 'textgym[{extra}]'"
+        )
+
 
 @contextlib.contextmanager
 def exits_as(kind: type[Exception], expected: str) -> Iterator[None]:

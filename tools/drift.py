@@ -32,7 +32,7 @@ from lock import DEV, LEFT_OUT, ROOT, ResolutionError, pins, resolve, run_uv
 RESULTS = ROOT / "runs" / "drift"
 TESTS = ("tests/models", "tests/agents", "tests/envs")
 _TEST_TOOLS = ("pytest", "pytest-timeout", "hypothesis")
-_EXTRAS = ("lora", "feedback")
+_EXTRAS = ("data", "feedback", "lora", "tensorboard")
 _MOST_SECONDS = 3 * 3600.0
 _BOUND = re.compile(r"([A-Za-z0-9-]+)>=(\d+)\.(\d+)")
 

@@ -13,12 +13,11 @@ from textgym.reward_models.evidence import (
     A,
     B,
     Candidate,
-    check_split,
+    compared_records,
     graded_by,
     judgements,
     observe,
-    teaches,
-    usable_records,
+    read_split,
 )
 
 
@@ -132,30 +131,50 @@ NOTHING: list[tuple[list[Record], str]] = [
 
 
 @pytest.mark.parametrize(("records", "complaint"), NOTHING)
-def test_records_that_teach_nothing_are_refused(records: list[Record], complaint: str) -> None:
+@pytest.mark.parametrize("held_out", [0.0, 0.1])
+def test_records_that_teach_nothing_are_refused(records: list[Record], complaint: str, held_out: float) -> None:
     with pytest.raises(DataError, match=complaint):
-        usable_records(records)
+        read_split(records, held_out=held_out)
 
 
 def test_records_that_teach_something() -> None:
-    assert teaches([comparison("tie"), comparison("a")])
-    assert teaches([comparison("tie"), comparison("both_bad")])
-    assert teaches([rating(4), rating(5)])
-    assert not teaches([])
+    assert observe([comparison("tie"), comparison("a")]).teaches
+    assert observe([comparison("tie"), comparison("both_bad")]).teaches
+    assert observe([rating(4), rating(5)]).teaches
+    assert not observe([]).teaches
 
 
-def test_texts_compared_with_themselves_are_left_out_aloud() -> None:
+def test_texts_compared_with_themselves_are_left_out_with_a_warning() -> None:
     same = Ranking("k", "p", ("x", " x"), (1, 2))
     with pytest.warns(UserWarning, match="left out 1"):
-        assert usable_records([comparison("a"), same]) == [comparison("a")]
+        assert compared_records([comparison("a"), same]) == [comparison("a")]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        usable_records([comparison("a")])
+        compared_records([comparison("a")])
 
 
-def test_splits_that_cannot_be_judged_are_refused() -> None:
+def test_splits_that_cannot_be_measured_are_refused() -> None:
     with pytest.raises(DataError, match="at least two prompts"):
-        check_split([comparison("a")], [], 0.1)
-    with pytest.raises(DataError, match="left for training, got 1 ties"):
-        check_split([comparison("tie")], [comparison("a", "q")], 0.1)
-    check_split([comparison("a")], [], 0.0)
+        read_split([comparison("a")], held_out=0.1)
+    seeds = range(20)  # of which some hold out the only preference
+    complaints = [str(error) for seed in seeds if (error := refusal([comparison("tie"), comparison("a", "q")], seed))]
+    assert 0 < len(complaints) < len(seeds)
+    assert all("left for training, got 1 ties" in complaint for complaint in complaints)
+    assert read_split([comparison("a")], held_out=0.0).held_out.observations == []
+
+
+def refusal(records: list[Record], seed: int) -> DataError | None:
+    try:
+        read_split(records, held_out=0.5, seed=seed)
+    except DataError as error:
+        return error
+    return None
+
+
+def test_a_split_is_that_of_its_records() -> None:
+    records: list[Record] = [comparison("a" if i % 3 else "b", f"prompt {i}") for i in range(40)]
+    records += [rating(1 + i % 5, prompt=f"prompt {i}") for i in range(40)]
+    split = read_split(records, held_out=0.3, seed=4)
+    train, held_out = split_records(records, 0.3, seed=4)
+    assert (split.train, split.held_out) == (observe(train), observe(held_out))
+    assert len(train) + len(held_out) == len(records)

@@ -339,7 +339,7 @@ def _import_parquet() -> tuple[ModuleType, ModuleType]:
         import pyarrow  # type: ignore[import-untyped]
         import pyarrow.parquet  # type: ignore[import-untyped]
     except ImportError as error:
-        raise MissingExtraError("Parquet files need pyarrow: pip install pyarrow") from error
+        raise MissingExtraError.of("Parquet files", "pyarrow", "data") from error
     return pyarrow, pyarrow.parquet
 
 

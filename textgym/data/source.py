@@ -200,7 +200,7 @@ def _load_from_hub(name: str, config: str | None) -> dict[str, Any]:
     try:
         import datasets
     except ImportError as error:
-        raise MissingExtraError("Hub data sets need the datasets library: pip install datasets") from error
+        raise MissingExtraError.of("data sets from the Hub", "datasets", "data") from error
     call = f"datasets.load_dataset({name!r}{f', {config!r}' if config else ''})"
     try:
         return dict(datasets.load_dataset(name, config))

@@ -29,9 +29,7 @@ def import_peft() -> ModuleType:
     try:
         import peft
     except ImportError as error:
-        raise MissingExtraError(
-            "adapters (LoRA) need the package peft; install it with: pip install 'textgym[lora]'"
-        ) from error
+        raise MissingExtraError.of("adapters (LoRA)", "peft", "lora") from error
     return peft
 
 

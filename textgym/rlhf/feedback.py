@@ -230,7 +230,7 @@ def require_page() -> None:
     needed = ("fastapi", "uvicorn", "jinja2", "python_multipart")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        raise MissingExtraError(f"the page needs {', '.join(missing)}; pip install 'textgym[feedback]'")
+        raise MissingExtraError.of("the feedback page", ", ".join(missing), "feedback")
 
 
 def user_name() -> str:

@@ -27,7 +27,6 @@ from textgym.feedback import (
     make_questions,
     read_records,
     reward_scorer,
-    split_records,
     write_records,
 )
 from textgym.feedback.types import Comparison, Question, Record
@@ -45,7 +44,7 @@ from textgym.reward_models import (
     TextEmbedder,
     learning_curve,
 )
-from textgym.reward_models.evidence import Candidate, check_split, graded_by, judgements, observe, usable_records
+from textgym.reward_models.evidence import Candidate, graded_by, judgements, observe, read_split
 from textgym.rewards import NAMED_REWARDS
 from textgym.security.consent import load_attribute
 from textgym.tasks.base import prompt_text
@@ -222,8 +221,7 @@ def _read_given(settings: RewardSettings) -> list[Record] | None:
     if settings.feedback is None:
         return None
     records = read_feedback(settings.feedback)
-    usable = usable_records(graded_by(records, settings.criterion))
-    check_split(*split_records(usable, settings.held_out, settings.seed), settings.held_out)
+    read_split(records, settings.criterion, settings.held_out, settings.seed)
     return records
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -69,6 +70,9 @@ def tolerant_logger(folder: str | None, tolerance: Tolerance, *, name: str, resu
         resumed: Go on with the curves of before.
     """
     logger = Logger(None, [])
+    if folder is not None and importlib.util.find_spec("tensorboard") is None:
+        console.remark("No curves for TensorBoard, which is not installed: pip install 'textgym[tensorboard]'")
+        return logger
     with tolerance.of("the log of TensorBoard"):
         logger = utils.configure_logger(0, folder, name, reset_num_timesteps=not resumed)
     logger.output_formats = [_TolerantWriter(writer, tolerance) for writer in logger.output_formats]

@@ -1,0 +1,50 @@
+"""The pages lead somewhere: no link is broken, and the index names every page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="needs the checkout")
+
+
+def links(page: Path) -> list[str]:
+    """The targets of links and images outside of code."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"[a-z]+:", target)]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as they are on code-hosting sites: lower case, hyphens, no punctuation."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    broken = []
+    for link in links(page):
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def test_the_index_names_every_page() -> None:
+    index = ROOT / "docs" / "index.md"
+    assert sorted({link for link in links(index) if "/" not in link}) == sorted(
+        page.name for page in (ROOT / "docs").glob("*.md") if page != index
+    )
+    assert "(docs/index.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_check_sees_broken_links(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A title: one\n[x](y.md#z) `[no](link)` [web](https://example.org) [here](#a-title-one)\n")
+    assert links(page) == ["y.md#z", "#a-title-one"]
+    assert anchors(page) == {"a-title-one"}
