@@ -21,7 +21,7 @@ from textgym.training.reward import RewardSettings
 from textgym.training.run_folder import RunFolder
 from textgym.training.sft import SftSettings
 from textgym.training.stored_settings import located, stable_name
-from textgym.training.train_settings import train_settings
+from textgym.training.train_settings import TrainSettings, train_settings
 
 BUDGETS = ("max_prompt_tokens", "max_new_tokens")
 COUNTS: dict[Any, tuple[str, ...]] = {
@@ -117,3 +117,10 @@ def test_budgets_are_changed_in_a_copy() -> None:
     assert task.max_prompt_tokens == 512
     assert smaller.dataset is task.dataset
     assert with_budgets(task, None, None) is task
+
+
+def test_settings_of_earlier_runs_are_read() -> None:
+    record = {"choice": {"env_id": "TextSumm-v0"}, "steps": 7, "epochs": 2, "whiten_rewards": True, "n_steps": None}
+    settings = TrainSettings.from_json(record)
+    assert settings == train_settings(EnvChoice(), steps=7, n_epochs=2, scale_rewards=True)
+    assert TrainSettings.from_json(asdict(settings)) == settings
