@@ -26,7 +26,8 @@ from textgym import console
 from benchmarks.bare_model import Comparison, compare
 from benchmarks.small_networks import Architecture, architectures
 from textgym.errors import did_you_mean
-from textgym.training.run_folder import versions, write_json
+from textgym.training.run_folder import write_json
+from textgym.versions import versions
 
 TOLERANCE = 1e-4  # nats, in fp32
 TIME_LIMIT = 120  # seconds for one architecture

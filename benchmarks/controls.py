@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from textgym.assets import TINY_TEMPERATURE
-from textgym.evaluation.evaluate import make_exam, sit_exam
-from textgym.evaluation.setup import TaskChoice, load_model
+from textgym.envs.choice import EnvChoice
+from textgym.evaluation.core import evaluate, make_evaluation_set
+from textgym.evaluation.loading import load_model
 from textgym.metrics import mean_interval
-from textgym.rlhf.demo import DemoSettings, run_demo, train_settings
+from textgym.rlhf.demo import DemoSettings, run_demo, training_of
 from textgym.tasks import Summarization
 from textgym.training.run_folder import RunFolder
 from textgym.training.sft import SftSettings, run_sft
@@ -44,7 +45,7 @@ def supervised_control(demo: RunFolder, settings: DemoSettings, out: Path) -> di
     minutes = summary["seconds"]["training"] / 60
     run = run_sft(
         SftSettings(
-            TaskChoice(),
+            EnvChoice(),
             model=settings.model,
             minutes=minutes,
             reward=str(demo.reward),
@@ -64,8 +65,10 @@ def supervised_control(demo: RunFolder, settings: DemoSettings, out: Path) -> di
 
 def gold_at(temperature: float, model: str, settings: DemoSettings) -> dict[str, float]:
     """Gold of a model's texts on the demo's test documents."""
-    exam = make_exam(TaskChoice().make("test"), None, settings.eval_prompts, settings.seed, temperature=temperature)
-    measures = sit_exam(exam, load_model(model, settings.device), f"temperature {temperature:g}").measures
+    eval_set = make_evaluation_set(
+        EnvChoice().make("test"), None, settings.eval_prompts, settings.seed, temperature=temperature
+    )
+    measures = evaluate(load_model(model, settings.device), eval_set, title=f"temperature {temperature:g}").measures
     return measures.intervals()["gold"]._asdict()
 
 
@@ -91,7 +94,7 @@ def shuffled_control(demo: RunFolder) -> dict[str, Any]:
 
 def constant_control(demo: RunFolder, settings: DemoSettings, out: Path) -> dict[str, Any]:
     """Gold before and after the same run with a constant reward."""
-    same = train_settings(demo, settings, TaskChoice())
+    same = training_of(demo, settings, EnvChoice())
     run = run_train(replace(same, reward="benchmarks.controls:constant", out=str(out / "constant")))
     summary = run.summary()
     before, after = summary["before"]["gold"], summary["after"]["gold"]

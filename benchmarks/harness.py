@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from textgym import console
-from textgym.training.run_folder import versions
+from textgym.versions import versions
 
 _MIB = 2**20
 

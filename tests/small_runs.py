@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
 
-from textgym.evaluation.setup import quiet_libraries
+from textgym.cli.quiet import quiet_libraries
 from textgym.text.tokenizer import Tokenizer
 
 

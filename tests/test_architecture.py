@@ -25,6 +25,7 @@ SOURCES = {
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "textgym.assets",
+        "textgym.checks",
         "textgym.console",
         "textgym.deferred",
         "textgym.errors",
@@ -35,6 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.security",
         "textgym.spaces",
         "textgym.types",
+        "textgym.versions",
     ),
     ("textgym.text", "textgym.text.chat_sandbox"),
     ("textgym.data", "textgym.metrics"),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import textgym
-from textgym.evaluation.setup import TaskChoice, UnknownEnvError
+from textgym.envs.choice import EnvChoice, UnknownEnvError
 from textgym.testing import check_text_env
 
 PROBE = """
@@ -136,9 +136,9 @@ def test_a_task_of_a_module_is_found_by_module_and_id(
     check_text_env(ids[0], **model)
     check_text_env(ids[1])
     assert gym.make_vec(ids[1], num_envs=2).reset(seed=0)[0][0].startswith("In capitals: text ")
-    for task in (TaskChoice(ids[0]).make("test"), TaskChoice(ids[1]).make("test")):
+    for task in (EnvChoice(ids[0]).make("test"), EnvChoice(ids[1]).make("test")):
         assert task.dataset.split == "test"
     with pytest.raises(UnknownEnvError, match=r"got 'TestOwnShot-v0'.* one of your own is 'module:Id-v0'"):
-        TaskChoice("TestOwnShot-v0").make("train")
+        EnvChoice("TestOwnShot-v0").make("train")
     for suffix in ("", "Episode"):
         gym.registry.pop(f"TestOwnShout{suffix}-v0")

@@ -1,4 +1,4 @@
-"""Pictures of a run, as PNG files."""
+"""Plots of a run, as PNG files."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from textgym.agents.sft import TokenPair, encode_pairs, supervised_fine_tune
 from textgym.assets import TINY_TEMPERATURE
-from textgym.evaluation.setup import TaskChoice
+from textgym.envs.choice import EnvChoice
 from textgym.models.causal_lm import CausalLM
 from textgym.models.loading import load_language_model
 from textgym.reward_models import FitReport, PreferenceRewardModel
@@ -136,7 +136,7 @@ def save_model(model: CausalLM, folder: Path) -> None:
 def build_reward(folder: Path, model_folder: Path, pairs: int, epochs: int, seed: int = 0) -> FitReport:
     """Fit the reward model to simulated comparisons of the model's own samples on training prompts."""
     task = Summarization("reports")
-    settings = RewardSettings(TaskChoice(), model=str(model_folder), pairs=pairs, seed=seed)
+    settings = RewardSettings(EnvChoice(), model=str(model_folder), pairs=pairs, seed=seed)
     model = load_language_model(str(model_folder))
     records = simulate_comparisons(settings, task, model)
     reward = PreferenceRewardModel(model, max_length=CONTEXT)

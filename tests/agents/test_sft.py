@@ -16,7 +16,7 @@ import textgym
 from tests.chat_templates import NO_SYSTEM_ROLE, TEMPLATES, TERMINATORS, write_chat_folder
 from textgym.agents.sft import SFT, TokenPair, encode_pairs, response_loss, supervised_fine_tune
 from textgym.errors import DataError, ModelError
-from textgym.evaluation.setup import encode_prompts
+from textgym.evaluation.sampling import encode_prompts
 from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding.generation import generate
 from textgym.reward_models.encoding import TextEncoder

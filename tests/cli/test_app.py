@@ -262,7 +262,7 @@ def test_a_task_of_a_user_that_lacks_something_hides_no_environment(monkeypatch:
         ("reward_fit", "training.reward", "RewardSettings"),
         ("train", "training.train", "TrainSettings"),
         ("rlhf", "rlhf.rounds", "RlhfSettings"),
-        ("evaluate", "evaluation.evaluate", "EvaluateSettings"),
+        ("evaluate", "training.evaluate", "EvaluateSettings"),
         ("generate", "cli.generate", "GenerateSettings"),
         ("play", "cli.play", "PlaySettings"),
     ],
@@ -276,7 +276,7 @@ def test_options_are_named_after_settings_and_have_their_defaults(command: str, 
     offered = {name: parameter.default for name, parameter in parameters.items() if name not in own}
     assert offered.items() <= fields.items()
     # Not every setting is worth an option.
-    assert set(fields) - set(offered) <= {"split", "held_out", "document"}
+    assert set(fields) - set(offered) <= {"split", "held_out", "document", "options"}
 
 
 def test_numbers_and_bounds_are_short() -> None:

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from textgym.cli import app as cli
+from textgym.envs.choice import EnvChoice
 from textgym.evaluation.measures import Measures
-from textgym.evaluation.setup import TaskChoice
 from textgym.feedback import read_comparisons, write_records
 from textgym.feedback.types import Comparison
 from textgym.metrics.texts import TEXT_METRICS
@@ -91,7 +91,7 @@ def test_reward_fit_by_gold(lm: str) -> None:
 def test_reward_fit_by_rouge(lm: str, data: str) -> None:
     run("reward", "fit", *columns(data), "--model", lm, "--pairs", "60", "--noise", "0.001", "--out", "r")
     records = read_comparisons("r/feedback.jsonl")
-    train = TaskChoice("TextSumm-v0", data, "doc", "sum").make("train")
+    train = EnvChoice("TextSumm-v0", data, "doc", "sum").make("train")
     references = {train.dataset[index].references[0] for index in range(len(train.dataset))}
     assert all(train.dataset.find(record.task_key) for record in records)
     # The pairs differ in quality, and whoever has the reference wins against a random model.

@@ -109,7 +109,7 @@ def test_warnings_of_a_model_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         warnings.warn("ModelX is not continued from keys and values: it counts a window", stacklevel=1)
         return load_language_model(name)
 
-    monkeypatch.setattr("textgym.evaluation.setup.load_model", load_model)
+    monkeypatch.setattr("textgym.evaluation.loading.load_model", load_model)
     shown = run()
     assert shown.exit_code == 0
     assert "Warning: ModelX is not continued from keys and values: it counts a window" in shown.stderr

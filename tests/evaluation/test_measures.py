@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from textgym.errors import RewardError
-from textgym.evaluation.measures import Measures, compare, fixed_examples, judge
+from textgym.evaluation.measures import Measures, compare, fixed_examples, score_responses
 from textgym.metrics import mean_interval
 from textgym.metrics.rouge import rouge1
 from textgym.metrics.texts import ReferenceMetric
@@ -40,7 +40,7 @@ def prompt_length(prompts: Sequence[str], responses: Sequence[str], examples: Se
 
 
 def test_known_answers() -> None:
-    measures = judge(Words(), EXAMPLES, ["red blue", "x y z", "blue"], prompt_length)  # type: ignore[arg-type]
+    measures = score_responses(Words(), EXAMPLES, ["red blue", "x y z", "blue"], prompt_length)  # type: ignore[arg-type]
     assert measures.values["reward"].tolist() == [4, 4, 6]  # the formatted prompts, with their question mark
     assert measures.values["gold"].tolist() == [2, 3, 1]
     assert measures.values["rouge1"][[0, 2]].tolist() == [1, 0]
@@ -53,7 +53,7 @@ def test_known_answers() -> None:
 
 def test_what_makes_no_sense_is_absent() -> None:
     bare = [Example("a", "one"), Example("b", "two")]
-    measures = judge(Words(knows_gold=False), bare, ["x", "y"], None)  # type: ignore[arg-type]
+    measures = score_responses(Words(knows_gold=False), bare, ["x", "y"], None)  # type: ignore[arg-type]
     assert measures.names() == []
     assert measures.intervals() == {}
 
@@ -73,7 +73,7 @@ def test_several_texts_to_one_prompt_are_one_observation() -> None:
     zero = Measures({"gold": np.zeros(100)})
     assert compare(zero, copies)["gold"] == pytest.approx(mean_interval([0.1, 0.5, 0.2, 0.9]))  # no prompts on one side
     twice = [Example("a", "one", ("red",)), Example("b", "one", ("blue",))]
-    assert judge(Words(), twice, ["x", "y z"], None).prompts == ["one?", "one?"]  # type: ignore[arg-type]
+    assert score_responses(Words(), twice, ["x", "y z"], None).prompts == ["one?", "one?"]  # type: ignore[arg-type]
 
 
 def test_a_measure_that_is_always_zero_is_no_share() -> None:
@@ -114,9 +114,9 @@ def test_order_of_measures() -> None:
 
 def test_wrong_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="one response per example"):
-        judge(Words(), EXAMPLES, ["x"], None)  # type: ignore[arg-type]
+        score_responses(Words(), EXAMPLES, ["x"], None)  # type: ignore[arg-type]
     with pytest.raises(RewardError, match="finite"):
-        judge(Words(), EXAMPLES[:1], ["x"], lambda prompts, responses, examples: [float("nan")])  # type: ignore[arg-type]
+        score_responses(Words(), EXAMPLES[:1], ["x"], lambda prompts, responses, examples: [float("nan")])  # type: ignore[arg-type]
 
 
 def test_fixed_examples_are_the_first_ones() -> None:
@@ -131,7 +131,7 @@ def test_references_beat_shuffled_references_in_gold() -> None:
     task = Summarization(split="test")
     examples = fixed_examples(task.dataset, 20)
     texts = [example.references[0] for example in examples]
-    right = judge(task, examples, texts, None).intervals()
-    wrong = judge(task, examples, texts[1:] + texts[:1], None).intervals()
+    right = score_responses(task, examples, texts, None).intervals()
+    wrong = score_responses(task, examples, texts[1:] + texts[:1], None).intervals()
     assert right["gold"].low > wrong["gold"].high
     assert right["rouge1"].mean == 1

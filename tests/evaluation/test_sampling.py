@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from textgym.evaluation.evaluate import make_exam, sit_exam
+from textgym.evaluation.core import evaluate, make_evaluation_set
+from textgym.evaluation.loading import load_model
 from textgym.evaluation.sampling import Samples, Sampling, log_probs_of_texts, sample_texts
-from textgym.evaluation.setup import load_model
 from textgym.models import log_probs
 from textgym.models.causal_lm import CausalLM
 from textgym.tasks import Summarization
@@ -63,14 +63,14 @@ def test_log_prob_of_nothing_is_zero(model: CausalLM) -> None:
 
 
 def test_kl_to_itself_is_zero_and_to_a_sharper_model_is_not(model: CausalLM, lm: str) -> None:
-    exam = make_exam(TASK, None, 6, 0, max_prompt_tokens=64, max_new_tokens=8)
-    assert sit_exam(exam, model, "x", model).measures.values["kl"].tolist() == [0] * 6
-    assert np.abs(sit_exam(exam, model, "x", load_model(lm, "cpu")).measures.values["kl"]).max() < 1e-4
+    eval_set = make_evaluation_set(TASK, None, 6, 0, max_prompt_tokens=64, max_new_tokens=8)
+    assert evaluate(model, eval_set, reference=model).measures.values["kl"].tolist() == [0] * 6
+    assert np.abs(evaluate(model, eval_set, reference=load_model(lm, "cpu")).measures.values["kl"]).max() < 1e-4
     other = load_model(lm, "cpu")
     with torch.no_grad():
         other.network.get_output_embeddings().weight *= 3
-    assert sit_exam(exam, other, "x", model).measures.values["kl"].mean() > 0.1
-    assert "kl" not in sit_exam(exam, model, "x", None).measures.values
+    assert evaluate(other, eval_set, reference=model).measures.values["kl"].mean() > 0.1
+    assert "kl" not in evaluate(model, eval_set, reference=None).measures.values
 
 
 def test_special_tokens_in_a_document_are_text(model: CausalLM) -> None:

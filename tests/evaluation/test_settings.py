@@ -13,14 +13,15 @@ import pytest
 
 from textgym.cli.generate import GenerateSettings
 from textgym.cli.play import PlaySettings
-from textgym.evaluation.evaluate import EvaluateSettings
-from textgym.evaluation.setup import TaskChoice, located, stable_name, with_budgets
+from textgym.envs.choice import EnvChoice, with_budgets
 from textgym.rlhf.demo import DemoSettings
 from textgym.tasks import Summarization
+from textgym.training.evaluate import EvaluateSettings
 from textgym.training.reward import RewardSettings
 from textgym.training.run_folder import RunFolder
 from textgym.training.sft import SftSettings
-from textgym.training.train import TrainSettings
+from textgym.training.stored_settings import located, stable_name
+from textgym.training.train_settings import TrainSettings, train_settings
 
 BUDGETS = ("max_prompt_tokens", "max_new_tokens")
 COUNTS: dict[Any, tuple[str, ...]] = {
@@ -29,7 +30,7 @@ COUNTS: dict[Any, tuple[str, ...]] = {
     PlaySettings: ("choices", "episodes", *BUDGETS),
     RewardSettings: ("pairs", "epochs", "batch_size", *BUDGETS),
     SftSettings: ("steps", "batch_size", "limit", "eval_prompts", *BUDGETS),
-    TrainSettings: ("steps", "n_envs", "n_steps", "epochs", "micro_batch_size", "lora_rank", "save_every", *BUDGETS),
+    train_settings: ("steps", "n_envs", "n_steps", "n_epochs", "micro_batch_size", "lora_rank", "save_every", *BUDGETS),
 }
 
 
@@ -37,24 +38,24 @@ COUNTS: dict[Any, tuple[str, ...]] = {
 def test_counts_are_whole_numbers_of_at_least_1(kind: Any, name: str) -> None:
     for wrong in (0, -3):
         with pytest.raises(ValueError, match=rf"expected {name} of at least 1, got {wrong}; "):
-            kind(TaskChoice(), **{name: wrong})
+            kind(EnvChoice(), **{name: wrong})
     for wrong in (1.5, "3", True):
         with pytest.raises(TypeError, match=f"expected a whole number as {name}, got "):
-            kind(TaskChoice(), **{name: wrong})
+            kind(EnvChoice(), **{name: wrong})
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "wrong"),
     [
-        (TrainSettings, "learning_rate", 0),
-        (TrainSettings, "learning_rate", math.nan),
-        (TrainSettings, "kl_target", 0.0),
-        (TrainSettings, "kl_coef", -1),
-        (TrainSettings, "gae_lambda", 7),
-        (TrainSettings, "vf_coef", math.inf),
-        (TrainSettings, "batch_size", 1),
-        (TrainSettings, "seed", -1),
-        (TrainSettings, "seed", 2**32),
+        (train_settings, "learning_rate", 0),
+        (train_settings, "learning_rate", math.nan),
+        (train_settings, "kl_target", 0.0),
+        (train_settings, "kl_coef", -1),
+        (train_settings, "gae_lambda", 7),
+        (train_settings, "vf_coef", math.inf),
+        (train_settings, "batch_size", 1),
+        (train_settings, "seed", -1),
+        (train_settings, "seed", 2**32),
         (EvaluateSettings, "temperature", -0.1),
         (GenerateSettings, "document", " "),
         (RewardSettings, "noise", -1),
@@ -66,13 +67,13 @@ def test_counts_are_whole_numbers_of_at_least_1(kind: Any, name: str) -> None:
 )
 def test_numbers_out_of_range(kind: Any, name: str, wrong: object) -> None:
     with pytest.raises(ValueError, match=r"expected .*, got "):
-        kind(TaskChoice(), **{name: wrong})
+        kind(EnvChoice(), **{name: wrong})
 
 
 def test_a_kl_coefficient_of_0_has_no_target() -> None:
     with pytest.raises(ValueError, match=r"expected kl_coef .* above 0 where kl_target .* got 0 with"):
-        TrainSettings(TaskChoice(), kl_coef=0, kl_target=6.0)
-    assert TrainSettings(TaskChoice(), kl_coef=0).kl_target is None
+        train_settings(EnvChoice(), kl_coef=0, kl_target=6.0)
+    assert train_settings(EnvChoice(), kl_coef=0).options == {"kl_coef": 0}
 
 
 def test_the_demo_checks_its_numbers_too() -> None:
@@ -81,13 +82,13 @@ def test_the_demo_checks_its_numbers_too() -> None:
 
 
 def test_numpy_numbers_and_paths_become_plain(tmp_path: Path) -> None:
-    settings = TrainSettings(
-        TaskChoice(data=tmp_path / "x.jsonl"),  # type: ignore[arg-type]
+    settings = train_settings(
+        EnvChoice(data=tmp_path / "x.jsonl"),  # type: ignore[arg-type]
         model=tmp_path,  # type: ignore[arg-type]
         steps=np.int64(3),  # type: ignore[arg-type]
         learning_rate=np.float32(0.5),  # type: ignore[arg-type]
     )
-    expected = TrainSettings(TaskChoice(data=f"{tmp_path}/x.jsonl"), str(tmp_path), steps=3, learning_rate=0.5)
+    expected = train_settings(EnvChoice(data=f"{tmp_path}/x.jsonl"), model=str(tmp_path), steps=3, learning_rate=0.5)
     assert json.dumps(asdict(settings)) == json.dumps(asdict(expected))
     assert RunFolder.create(tmp_path / "run", "train", asdict(settings)).config()["settings"] == asdict(expected)
 
@@ -97,14 +98,14 @@ def test_local_files_are_stored_by_absolute_paths(tmp_path: Path) -> None:
         Path(name).write_text("{}")
     for name in ("policy", "judge", "tiny", "rouge", "reports"):  # the last three are names of our own
         Path(name).mkdir()
-    choice = TaskChoice(data="notes.jsonl")
-    train = located(TrainSettings(choice, model="policy", reward="judge"))
+    choice = EnvChoice(data="notes.jsonl")
+    train = located(train_settings(choice, model="policy", reward="judge"))
     here = str(tmp_path.resolve())
     assert (train.choice.data, train.model, train.reward) == (f"{here}/notes.jsonl", f"{here}/policy", f"{here}/judge")
     assert located(RewardSettings(choice, feedback="pairs.jsonl")).feedback == f"{here}/pairs.jsonl"
-    named = TrainSettings(TaskChoice(data="reports"), model="tiny", reward="rouge")
+    named = train_settings(EnvChoice(data="reports"), model="tiny", reward="rouge")
     assert located(named) == named
-    foreign = replace(named, choice=TaskChoice(data="owner/name"), model="owner/model", reward="module:attribute")
+    foreign = replace(named, choice=EnvChoice(data="owner/name"), model="owner/model", reward="module:attribute")
     assert located(foreign) == foreign
     assert stable_name("notes.jsonl") == "notes.jsonl"  # a model is a folder
 
@@ -116,3 +117,10 @@ def test_budgets_are_changed_in_a_copy() -> None:
     assert task.max_prompt_tokens == 512
     assert smaller.dataset is task.dataset
     assert with_budgets(task, None, None) is task
+
+
+def test_settings_of_earlier_runs_are_read() -> None:
+    record = {"choice": {"env_id": "TextSumm-v0"}, "steps": 7, "epochs": 2, "whiten_rewards": True, "n_steps": None}
+    settings = TrainSettings.from_json(record)
+    assert settings == train_settings(EnvChoice(), steps=7, n_epochs=2, scale_rewards=True)
+    assert TrainSettings.from_json(asdict(settings)) == settings

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from textgym.cli import app as cli
-from textgym.evaluation.setup import TaskChoice
+from textgym.envs.choice import EnvChoice
 from textgym.feedback import FeedbackStore, export_records, read_records
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating
 from textgym.rlhf.questions import SampleSettings, make_checks, plan_writers
@@ -123,7 +123,7 @@ def test_simulated_people_share_the_work(lm: str, data: str) -> None:
 
 
 def test_a_text_that_reads_the_same_backwards_makes_no_check() -> None:
-    settings = SampleSettings(TaskChoice(), "p.db", checks=1)
+    settings = SampleSettings(EnvChoice(), "p.db", checks=1)
     texts = (("a", "another"), ("some words", "more"))
     short, long = (Question("k", "p", pair, generators=("one", "two")) for pair in texts)
     with pytest.raises(ValueError, match="got 1 for 1, of which 0 are long enough"):
@@ -134,7 +134,7 @@ def test_a_text_that_reads_the_same_backwards_makes_no_check() -> None:
 
 
 def plan(count: int, *models: str, references: bool = False) -> list[list[str]]:
-    settings = SampleSettings(TaskChoice(), "p.db", models, references)
+    settings = SampleSettings(EnvChoice(), "p.db", models, references)
     return plan_writers(settings, [Example(f"k{number}", "p", ("r",)) for number in range(30)], count)
 
 

@@ -22,9 +22,9 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from textgym.cli import app as cli
+from textgym.envs.choice import EnvChoice
 from textgym.errors import DataError, FolderInUseError
 from textgym.evaluation.measures import Measures
-from textgym.evaluation.setup import TaskChoice
 from textgym.feedback import FeedbackStore, SimulatedPerson, accuracy_curve
 from textgym.feedback.types import Comparison
 from textgym.metrics.intervals import proportion_interval
@@ -44,7 +44,7 @@ STEPS = ("sample_candidates", "choose_questions", "collect_answers", "fit", "tra
 @pytest.fixture(scope="module")
 def settings(lm: str, data: str) -> RlhfSettings:
     return RlhfSettings(
-        TaskChoice("TextSumm-v0", data, "doc", "sum"),
+        EnvChoice("TextSumm-v0", data, "doc", "sum"),
         model=lm,
         rounds=2,
         labels=12,

@@ -26,19 +26,21 @@ from typer.testing import CliRunner
 
 import textgym
 from textgym.cli import app as cli
+from textgym.envs.choice import EnvChoice
 from textgym.errors import ConsentError, TextGymError
-from textgym.evaluation.evaluate import start_model_of
-from textgym.evaluation.setup import TaskChoice, settings_from_json
 from textgym.models.checkpoint import write_checkpoint
 from textgym.models.loading import load_language_model
 from textgym.rlhf.rounds import RlhfSettings
 from textgym.rlhf.run import run_rlhf_resume
 from textgym.security import consent
 from textgym.security.consent import FIELDS, names_from
+from textgym.training.evaluate import start_model_of
 from textgym.training.reward import RewardSettings, run_reward_resume
 from textgym.training.run_folder import RunFolder, RunFolderError
 from textgym.training.sft import SftSettings, run_sft_resume
+from textgym.training.stored_settings import settings_from_json
 from textgym.training.train import TrainSettings, resume, run_resume
+from textgym.training.train_settings import train_settings
 
 NONSENSE = (
     "{}",
@@ -67,7 +69,8 @@ PLAIN_TEXTS = {  # never the name of something in a module
     "models",
     "name",
     "out",
-    "picture",
+    "options",
+    "plot",
     "precision",
     "project",
     "prompt_column",
@@ -96,8 +99,8 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def run(lm: str, data: str, tmp_path: Path) -> RunFolder:
     """A training run with a checkpoint that passes its checksum and holds nothing."""
-    settings = TrainSettings(
-        TaskChoice("TextSumm-v0", data, "doc", "sum"), model=lm, reward="rouge", n_envs=2, n_steps=4, eval_prompts=2
+    settings = train_settings(
+        EnvChoice("TextSumm-v0", data, "doc", "sum"), model=lm, reward="rouge", n_envs=2, n_steps=4, eval_prompts=2
     )
     run = RunFolder.create(tmp_path / "run", "train", asdict(settings))
     run.write_config({**run.config(), "train": asdict(settings)})
@@ -111,7 +114,7 @@ def all_settings() -> list[type]:
     found = []
     for module in pkgutil.walk_packages(textgym.__path__, "textgym."):
         for name, kind in vars(importlib.import_module(module.name)).items():
-            if (name.endswith("Settings") or name == "TaskChoice") and dataclasses.is_dataclass(kind):
+            if (name.endswith("Settings") or name == "EnvChoice") and dataclasses.is_dataclass(kind):
                 found.append(kind)
     return [*{id(kind): kind for kind in found if isinstance(kind, type)}.values()]
 
@@ -148,7 +151,7 @@ def may_be_text(kind: Any) -> bool:
 def test_every_text_in_settings_is_a_name_that_needs_consent_or_none() -> None:
     """A new field that names an agent, task, metric or callback has to be entered in `FIELDS`."""
     kinds = all_settings()
-    assert {TrainSettings, RlhfSettings, TaskChoice} <= set(kinds)
+    assert {TrainSettings, RlhfSettings, EnvChoice} <= set(kinds)
     texts = {
         name
         for kind in kinds
@@ -156,12 +159,12 @@ def test_every_text_in_settings_is_a_name_that_needs_consent_or_none() -> None:
         if may_be_text(annotation) and typing.get_origin(annotation) is not typing.Literal
     }
     assert texts - FIELDS.keys() - PLAIN_TEXTS == set()
-    assert set(FIELDS) <= texts
+    assert set(FIELDS) - {"script"} <= texts  # which is an option of an agent
 
 
 @pytest.mark.parametrize("kind", [TrainSettings, RlhfSettings, SftSettings, RewardSettings])
 def test_no_field_of_stored_settings_is_imported(kind: type, mark: Path) -> None:
-    record = json.loads(json.dumps(asdict(kind(TaskChoice()))))
+    record = json.loads(json.dumps(asdict(kind(EnvChoice()))))
     for place in leaves(record):
         named = changed(record, place, EVIL)
         if place[-1] in FIELDS:
@@ -198,7 +201,7 @@ RESUMABLE: dict[str, tuple[type, Any]] = {
 def test_no_value_of_other_runs_is_imported(command: str, lm: str, data: str, tmp_path: Path, mark: Path) -> None:
     kind, go_on = RESUMABLE[command]
     more = {"feedback": data} if command == "reward fit" else {}
-    settings = kind(TaskChoice("TextSumm-v0", data, "doc", "sum"), model=lm, **more)
+    settings = kind(EnvChoice("TextSumm-v0", data, "doc", "sum"), model=lm, **more)
     run = RunFolder.create(tmp_path / "run", command, asdict(settings))
     run.write_config({**run.config(), "splits": {"train": "?"}})  # which stops it, at the latest, before it trains
     run.__exit__(None, None, None)
@@ -260,7 +263,7 @@ def test_a_name_that_is_not_the_runs_own_is_no_consent(run: RunFolder, mark: Pat
 
 
 def test_rounds_of_feedback_name_nothing_either(lm: str, data: str, run: RunFolder, tmp_path: Path, mark: Path) -> None:
-    settings = asdict(RlhfSettings(TaskChoice(EVIL, data=data), model=lm))
+    settings = asdict(RlhfSettings(EnvChoice(EVIL, data=data), model=lm))
     whole = RunFolder.create(tmp_path / "rlhf", "rlhf", settings)
     whole.__exit__(None, None, None)
     with pytest.raises(ConsentError, match=r"textgym rlhf --resume .*rlhf hostile_module:Thing-v0$") as refused:

@@ -28,9 +28,9 @@ from typer.testing import CliRunner
 from textgym import console
 from textgym.cli import app as cli
 from textgym.cli.errors import reader_is_gone, report, report_interrupt
+from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError, DataError, DiskFullError, FolderInUseError, RewardError, RunFolderError
 from textgym.evaluation.reward_guard import GuardedReward, guarded
-from textgym.evaluation.setup import TaskChoice
 from textgym.models import checkpoint
 from textgym.models.causal_lm import CausalLM
 from textgym.models.loading import load_language_model
@@ -40,6 +40,7 @@ from textgym.training.interrupts import RunInterrupted, Terminated, signals_as_i
 from textgym.training.recovery import advising
 from textgym.training.run_folder import RunFolder
 from textgym.training.train import TrainSettings, run_resume, run_train
+from textgym.training.train_settings import train_settings
 from textgym.types import Example
 
 LENGTH = "a_reward:length"
@@ -61,8 +62,8 @@ def settings(lm: str, data: str, monkeypatch: pytest.MonkeyPatch) -> TrainSettin
     Path("a_reward.py").write_text(CODE)
     monkeypatch.syspath_prepend(str(Path.cwd()))
     sys.modules.pop("a_reward", None)
-    return TrainSettings(
-        TaskChoice("TextSumm-v0", data, "doc", "sum"),
+    return train_settings(
+        EnvChoice("TextSumm-v0", data, "doc", "sum"),
         model=lm,
         reward=LENGTH,
         steps=4 * 48,
@@ -279,8 +280,8 @@ def test_resume_skips_what_cannot_be_used(
 
 @pytest.fixture(scope="module")
 def built_in(lm: str) -> TrainSettings:
-    return TrainSettings(
-        TaskChoice(),
+    return train_settings(
+        EnvChoice(),
         model=lm,
         reward="rouge",
         steps=3 * 48,
@@ -394,7 +395,7 @@ def test_a_run_without_a_checkpoint_begins_again(
         assert "run has no checkpoint yet: it begins again." in capsys.readouterr().out
     else:
         with pytest.raises(RunFolderError, match="where a run with other settings began"):
-            run_train(replace(settings, kl_coef=0.5))
+            run_train(settings.with_options(kl_coef=0.5))
         run = run_train(settings)
     assert same_weights(run, whole)
 

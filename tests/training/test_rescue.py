@@ -12,12 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from textgym.agents.common.reference import Reference
 from textgym.agents.ppo import PPO
-from textgym.evaluation.setup import TaskChoice
+from textgym.envs.choice import EnvChoice
 from textgym.training import train as pipeline
 from textgym.training.callbacks import RunCallback
 from textgym.training.run_folder import RunFolder
 from textgym.training.train import TrainSettings, run_resume, run_train
+from textgym.training.train_settings import train_settings
 
 ITERATION = 6 * 8  # tokens
 
@@ -25,8 +27,8 @@ ITERATION = 6 * 8  # tokens
 @pytest.fixture(scope="module")
 def settings(lm: str) -> TrainSettings:
     """Four iterations of two epochs, and no checkpoint before the end; samples after each."""
-    return TrainSettings(
-        TaskChoice(),
+    return train_settings(
+        EnvChoice(),
         model=lm,
         reward="rouge",
         steps=4 * ITERATION,
@@ -114,9 +116,9 @@ PLACES: dict[str, tuple[Any, str, Callable[[Any], bool], int]] = {
     "samples after the last iteration": (RunCallback, "write_samples", after(4), 4),
     "a step of a rollout": (RunCallback, "_on_step", lambda callback: callback.num_timesteps > 2.4 * ITERATION, 2),
     "the end of a rollout": (RunCallback, "_on_rollout_end", after(3), 2),
-    "the reference's pass": (PPO, "_check_start", call(3), 2),
+    "the reference's pass": (Reference, "check_start", call(3), 2),
     "what is recorded of an update": (PPO, "_record_update", call(3), 2),
-    "evaluation afterwards": (pipeline, "sit_exam", call(2), 4),
+    "evaluation afterwards": (pipeline, "evaluate", call(2), 4),
     "results": (pipeline, "_write_results", call(1), 4),
 }
 
@@ -142,7 +144,7 @@ def test_an_error_in_an_update_loses_no_iteration(
     pass_: int, settings: TrainSettings, whole: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        fail_in(patch, PPO, "_accumulate_gradients", in_update(pass_))
+        fail_in(patch, PPO, "accumulate_gradients", in_update(pass_))
         fail(settings)
     check_goes_on(whole, 2)
 
@@ -152,10 +154,10 @@ def test_an_error_in_an_update_loses_no_iteration(
 def test_nor_does_one_with_other_weights(
     policy: dict[str, Any], settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = replace(settings, **policy)
+    settings = settings.with_options(**policy)
     whole = run_train(replace(settings, out="whole"))
     with monkeypatch.context() as patch:
-        fail_in(patch, PPO, "_accumulate_gradients", in_update(3))
+        fail_in(patch, PPO, "accumulate_gradients", in_update(3))
         fail(settings)
     check_goes_on(whole, 2)
 
@@ -165,14 +167,14 @@ def test_of_a_large_model_an_update_that_began_is_lost_and_said(
 ) -> None:
     monkeypatch.setattr("textgym.agents.common.on_policy_state._LARGEST_COPY", 0)
     with monkeypatch.context() as patch:
-        fail_in(patch, PPO, "_accumulate_gradients", in_update(3))
+        fail_in(patch, PPO, "accumulate_gradients", in_update(3))
         with pytest.raises(TroubleError):
             run_train(replace(settings, out="lost"))
     said = " ".join(capsys.readouterr().err.split())
     assert "could not be written (an update had begun to change the weights" in said
     assert "what came after the checkpoint before it, if there is one, is lost" in said
     with monkeypatch.context() as patch:
-        fail_in(patch, PPO, "_accumulate_gradients", in_update(1))  # before its first step
+        fail_in(patch, PPO, "accumulate_gradients", in_update(1))  # before its first step
         fail(settings)
     check_goes_on(whole, 2)
 
@@ -180,7 +182,7 @@ def test_of_a_large_model_an_update_that_began_is_lost_and_said(
 def test_an_error_in_the_first_iteration_leaves_a_folder_that_begins_again(
     settings: TrainSettings, whole: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for owner, name in ((pipeline, "sit_exam"), (PPO, "_accumulate_gradients")):
+    for owner, name in ((pipeline, "evaluate"), (PPO, "accumulate_gradients")):
         with monkeypatch.context() as patch:
             fail_in(patch, owner, name, call(1))
             with pytest.raises(TroubleError):

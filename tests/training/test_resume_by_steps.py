@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import equal
 
 from textgym.agents.sft import SFT
+from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError, DataError, FolderInUseError
-from textgym.evaluation.setup import TaskChoice
 from textgym.reward_models import fitting
 from textgym.training import reward
 from textgym.training.interrupts import RunInterrupted
@@ -33,7 +33,7 @@ Weights = dict[str, Any]
 def tuning(lm: str, data: str, out: str, **changes: Any) -> SftSettings:
     short = {"max_prompt_tokens": 40, "max_new_tokens": 8, "eval_prompts": 4, "batch_size": 4, "save_every": 5}
     return SftSettings(
-        TaskChoice(data=data, prompt_column="doc", reference_column="sum"),
+        EnvChoice(data=data, prompt_column="doc", reference_column="sum"),
         model=lm,
         steps=STEPS,
         out=out,
@@ -44,7 +44,7 @@ def tuning(lm: str, data: str, out: str, **changes: Any) -> SftSettings:
 def fit(lm: str, data: str, out: str, **changes: Any) -> RewardSettings:
     short = {"max_prompt_tokens": 40, "max_new_tokens": 8, "pairs": 48, "batch_size": 4, "save_every": 3}
     return RewardSettings(
-        TaskChoice(data=data, prompt_column="doc", reference_column="sum"),
+        EnvChoice(data=data, prompt_column="doc", reference_column="sum"),
         model=lm,
         out=out,
         epochs=2,

@@ -14,8 +14,9 @@ import pytest
 
 from textgym.errors import CheckpointError
 from textgym.files.locks import FolderLock
-from textgym.training.run_folder import RunFolder, RunFolderError, intervals_as_json, versions, write_json
+from textgym.training.run_folder import RunFolder, RunFolderError, intervals_as_json, write_json
 from textgym.types import Interval
+from textgym.versions import versions
 
 
 @pytest.fixture

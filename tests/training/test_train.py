@@ -21,13 +21,14 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from textgym.cli import app as cli
+from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError, ModelError, TextGymError
-from textgym.evaluation.setup import TaskChoice
 from textgym.metrics.texts import TEXT_METRICS
 from textgym.training import train as pipeline
 from textgym.training.interrupts import RunInterrupted
 from textgym.training.run_folder import RunFolder, RunFolderError
 from textgym.training.train import TrainSettings, run_resume, run_train
+from textgym.training.train_settings import train_settings
 
 MEASURES = {"reward", "gold", "rouge1", "rouge2", "rougeL", *TEXT_METRICS, "kl", "length", "eos"}
 
@@ -54,8 +55,8 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, iterations: int) -> None:
 
 @pytest.fixture
 def settings(lm: str) -> TrainSettings:
-    return TrainSettings(
-        TaskChoice(),
+    return train_settings(
+        EnvChoice(),
         model=lm,
         reward="rouge",
         steps=4 * 48,
@@ -206,7 +207,7 @@ def test_same_seed_same_run_and_another_differs(settings: TrainSettings) -> None
 
 
 def test_lora_and_a_separate_critic(settings: TrainSettings) -> None:
-    run = run_train(replace(settings, steps=96, critic="separate", lora_rank=2, temperature=0.7))
+    run = run_train(replace(settings, steps=96).with_options(critic="separate", lora_rank=2, temperature=0.7))
     assert run.summary()["before"]["kl"]["mean"] == 0
     assert (run.model / "model.safetensors").is_file()
 
@@ -224,7 +225,7 @@ def test_mistakes_leave_no_folder(settings: TrainSettings, missing: str) -> None
     mistakes = {
         "model": {"model": "empty"},
         "reward": {"reward": "empty"},
-        "data": {"choice": TaskChoice(data="few.jsonl")},
+        "data": {"choice": EnvChoice(data="few.jsonl")},
     }
     with pytest.raises(TextGymError, match="expected"):
         run_train(replace(settings, **mistakes[missing]))  # type: ignore[arg-type]
@@ -239,7 +240,7 @@ def test_a_run_is_gone_on_with_from_another_folder(
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
         with pytest.raises(RunInterrupted):
-            run_train(replace(settings, choice=TaskChoice("TextSumm-v0", "notes.jsonl", "doc", "sum"), model="start"))
+            run_train(replace(settings, choice=EnvChoice("TextSumm-v0", "notes.jsonl", "doc", "sum"), model="start"))
     run = Path("run").resolve()
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
@@ -247,8 +248,16 @@ def test_a_run_is_gone_on_with_from_another_folder(
 
 
 def test_numpy_numbers_and_paths(settings: TrainSettings) -> None:
-    changes = {"steps": np.int64(48), "n_envs": np.int64(6), "n_steps": np.int64(8), "seed": np.int64(0)}
-    run = run_train(replace(settings, **changes, model=Path(settings.model), out=Path("run")))  # type: ignore[arg-type]
+    changes = {"steps": np.int64(48), "n_envs": np.int64(6), "seed": np.int64(0)}
+    run = run_train(
+        replace(
+            settings,
+            **changes,
+            model=Path(settings.model),
+            out=Path("run"),
+            options={**settings.options, "n_steps": np.int64(8)},
+        )
+    )  # type: ignore[arg-type]
     assert run.config()["settings"]["steps"] == 48
     assert len(list(run.checkpoints.glob("step-*"))) == 1
 
@@ -260,7 +269,7 @@ def test_on_a_file_without_gold(lm: str, data: str) -> None:
         ["train", "TextSumm-v0", *arguments.split(), "--max-new-tokens", "8", "--eval-prompts", "4", "--out", "r"],
     )
     assert shown.exit_code == 0, shown.stderr
-    assert "ROUGE-L against its references" in shown.stderr  # which reward was chosen is said aloud
+    assert "ROUGE-L against its references" in shown.stderr  # the log says which reward was chosen
     assert set(RunFolder("r").summary()["after"]) == MEASURES - {"gold"}
 
 

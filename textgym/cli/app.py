@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Annotated, Any, TypeVar
@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 import textgym
 from textgym import console
 from textgym.cli import options as options
+from textgym.cli.agent_options import AgentCommand, given_options
 from textgym.cli.errors import BAD_INPUT, FAILED, INTERRUPTED, reader_is_gone, report, report_interrupt
 from textgym.cli.feedback import feedback_app
 from textgym.cli.machine import bench, doctor
@@ -248,45 +249,18 @@ def reward_fit(
         run_reward_resume(resume, _consent_with_resume(context), accept_changed_data=accept_changed_data)
 
 
-@app.command()
+@app.command(cls=AgentCommand)
 def train(
     context: typer.Context,
     env_id: options.EnvId = _DEFAULT_ID,
+    agent: options.TrainedAgent = "ppo",
     data: options.Data = None,
     prompt_column: options.PromptColumn = None,
     reference_column: options.ReferenceColumn = None,
     model: options.Model = "tiny",
-    reference_model: Annotated[
-        str | None, typer.Option("--reference-model", help="Charge for the KL to this one; by default to --model.")
-    ] = None,
     reward: options.Reward = None,
-    steps: Annotated[int, typer.Option("--steps", help="Tokens to train on.")] = 200_000,
-    learning_rate: options.LearningRate = 1e-4,
-    kl_coef: Annotated[float, typer.Option("--kl-coef", help="Price of a nat of KL to the start model.")] = 0.05,
-    kl_target: Annotated[float | None, typer.Option("--kl-target", help="Adapt it to this KL per text.")] = None,
+    steps: Annotated[int, typer.Option("--steps", help="Time steps to train for: tokens.")] = 200_000,
     n_envs: Annotated[int, typer.Option("--n-envs", help="Texts written side by side.")] = 64,
-    n_steps: Annotated[int | None, typer.Option("--n-steps", help="Tokens each per iteration.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Tokens per optimiser step.")] = 768,
-    micro_batch_size: Annotated[
-        int | None, typer.Option("--micro-batch-size", help="Tokens at once, for memory.")
-    ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", help="Passes over a rollout.")] = 4,
-    missing_eos_penalty: Annotated[
-        float, typer.Option("--eos-penalty", help="Charged to texts the budget cuts.")
-    ] = 0.0,
-    whiten_rewards: Annotated[
-        bool, typer.Option("--scale-rewards", "--whiten-rewards", help="Divide rewards by their first spread.")
-    ] = False,
-    gae_lambda: Annotated[float, typer.Option("--gae-lambda", help="Lambda of the advantages.")] = 0.95,
-    vf_coef: Annotated[float, typer.Option("--vf-coef", help="Weight of the value loss.")] = 0.1,
-    temperature: options.Temperature = 1.0,
-    critic: Annotated[str, typer.Option("--critic", help="detached, shared or separate.")] = "detached",
-    lora_rank: Annotated[int | None, typer.Option("--lora-rank", help="Train adapters of this rank only.")] = None,
-    precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
-    compile: Annotated[bool, typer.Option("--compile", help="Fuse kernels; pays on GPUs and in bf16.")] = False,
-    tolerate_mismatch: Annotated[
-        bool, typer.Option("--tolerate-mismatch", help="Train although the model is computed in different ways.")
-    ] = False,
     max_prompt_tokens: options.MaxPromptTokens = None,
     max_new_tokens: options.MaxNewTokens = None,
     eval_prompts: options.EvalPrompts = 300,
@@ -298,12 +272,18 @@ def train(
     resume: options.Resume = None,
     accept_changed_data: options.AcceptChangedData = False,
 ) -> None:
-    """Train a language model with PPO."""
+    """Train an agent, by default a language model with PPO; its own options are listed beside --agent."""
     _quiet()
+    if resume is None and agent == "sft":
+        from textgym.training.sft import SftSettings, run_sft
+
+        given = {name: value for name, value in context.params.items() if _is_given(context, name)}
+        run_sft(_settings(SftSettings, context, only=given, options=given_options(context)))
+        return
     from textgym.training.train import TrainSettings, run_resume, run_train
 
     if resume is None:
-        run_train(_settings(TrainSettings, context))
+        run_train(_settings(TrainSettings, context, options=given_options(context)))
     else:
         run_resume(resume, _consent_with_resume(context), accept_changed_data=accept_changed_data)
 
@@ -332,7 +312,7 @@ def rlhf(
     port: Annotated[int, typer.Option("--port", help="Of that page; 0 takes a free one.")] = 8765,
     overlap: Annotated[int, typer.Option("--overlap", help="Annotators per question.")] = 1,
     annotators: Annotated[int, typer.Option("--annotators", help="How many to simulate.")] = 3,
-    annotator: Annotated[str | None, typer.Option("--annotator", help="What they judge by: gold or rouge.")] = None,
+    annotator: Annotated[str | None, typer.Option("--annotator", help="What they compare by: gold or rouge.")] = None,
     noise: Annotated[
         float | None, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")
     ] = None,
@@ -370,6 +350,7 @@ def evaluate(
     prompt_column: options.PromptColumn = None,
     reference_column: options.ReferenceColumn = None,
     model: options.Model = "tiny",
+    agent: options.Agent = None,
     reference_model: Annotated[
         str | None, typer.Option("--reference-model", help="Compare with this one; by default what a run started from.")
     ] = None,
@@ -385,7 +366,7 @@ def evaluate(
 ) -> None:
     """Measure a model, or a model and the one it started from, on held-out prompts."""
     _quiet()
-    from textgym.evaluation.evaluate import EvaluateSettings, run_evaluate
+    from textgym.training.evaluate import EvaluateSettings, run_evaluate
 
     run_evaluate(_settings(EvaluateSettings, context))
 
@@ -399,6 +380,7 @@ def generate(
     prompt_column: options.PromptColumn = None,
     reference_column: options.ReferenceColumn = None,
     model: options.Model = "tiny",
+    agent: options.Agent = None,
     split: options.Split = "test",
     prompts: Annotated[int, typer.Option("--prompts", help="Documents to take, if none is given.")] = 1,
     n: Annotated[int, typer.Option("--n", help="Texts per document.")] = 3,
@@ -428,6 +410,7 @@ def play(
     model: Annotated[
         str | None, typer.Option("--model", help="Token level: offer this model's likeliest tokens.")
     ] = None,
+    agent: options.Agent = None,
     reward: options.Reward = None,
     split: options.Split = "train",
     max_prompt_tokens: options.MaxPromptTokens = None,
@@ -437,25 +420,38 @@ def play(
     seed: options.Seed = 0,
     device: options.Device = "auto",
 ) -> None:
-    """Play an episode yourself."""
+    """Play an episode yourself, or watch an agent play it."""
     _quiet()
     from textgym.cli.play import PlaySettings, run_play
 
     run_play(_settings(PlaySettings, context))
 
 
-def _settings(kind: Callable[..., _Settings], context: typer.Context, **changes: object) -> _Settings:
-    """Make a command's settings from its options, which are named after the fields (a test compares them)."""
-    from textgym.evaluation.setup import TaskChoice
+def _settings(
+    kind: Callable[..., _Settings],
+    context: typer.Context,
+    *,
+    only: Mapping[str, object] | None = None,
+    **changes: object,
+) -> _Settings:
+    """Make a command's settings from its options, which are named after the fields (a test compares them).
 
-    values = context.params | changes
-    choice = TaskChoice(*(values[field.name] for field in fields(TaskChoice)))
+    Args:
+        kind: Makes them.
+        context: The command.
+        only: The options that count, if not all do: the others are left to ``kind``.
+        changes: Values that are no options.
+    """
+    from textgym.envs.choice import EnvChoice
+
+    choice = EnvChoice(*((context.params | changes)[field.name] for field in fields(EnvChoice)))
+    values = dict(context.params if only is None else only) | changes
     known = set(inspect.signature(kind).parameters) & set(values)
     return kind(choice=choice, **{name: values[name] for name in known})
 
 
 def _quiet() -> None:
-    from textgym.evaluation.setup import quiet_libraries
+    from textgym.cli.quiet import quiet_libraries
 
     quiet_libraries()
 
@@ -470,8 +466,9 @@ def _consent_with_resume(context: typer.Context) -> list[str]:
         name = str(parameter.name)
         if name in ("resume", "accept_changed_data") or not _is_given(context, name):
             continue
-        if name in FIELDS and names_module(context.params[name]):
-            names.append(str(context.params[name]))
+        value = {**context.params, **given_options(context)}[name]
+        if name in FIELDS and isinstance(value, str) and names_module(value):
+            names.append(value)
         else:
             option = parameter.opts[0] if parameter.param_type_name == "option" else "ENV_ID"
             raise ValueError(f"expected --resume alone, got {option} too: a run keeps its own settings; leave it out")

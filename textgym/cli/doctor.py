@@ -155,7 +155,8 @@ def _report_models(model: str, device: str) -> list[str]:
 def _report_model(name: str, device: str) -> list[str]:
     console.heading(f"Model {name}")
     try:
-        from textgym.evaluation.setup import load_model, quiet_libraries
+        from textgym.cli.quiet import quiet_libraries
+        from textgym.evaluation.loading import load_model
 
         quiet_libraries()  # what is slower than it might be is a warning, with the reason and what it costs
         _describe(load_model(name, device))

@@ -6,7 +6,7 @@ import gymnasium as gym
 
 from textgym import console
 from textgym.envs.arguments import build_task
-from textgym.evaluation.setup import is_episode_level
+from textgym.envs.choice import is_episode_level
 from textgym.registration import registered_ids
 from textgym.rewards import reward_name
 

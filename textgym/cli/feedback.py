@@ -18,7 +18,7 @@ feedback_app = typer.Typer(
 _Project = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project; made if there is none.")]
 _Existing = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project.")]
 _Source = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; unpacked if the name ends in .gz.")]
-_Target = Annotated[str, typer.Argument(metavar="FILE", help="Written anew, as --form says.")]
+_Target = Annotated[str, typer.Argument(metavar="FILE", help="Overwritten, as --form says.")]
 
 
 @feedback_app.command()
@@ -88,13 +88,14 @@ def sample(
     device: options.Device = "auto",
 ) -> None:
     """Fill a project with questions about texts of one or several models."""
-    from textgym.evaluation.setup import TaskChoice, quiet_libraries
+    from textgym.cli.quiet import quiet_libraries
+    from textgym.envs.choice import EnvChoice
     from textgym.rlhf.questions import SampleSettings, run_sample
 
     quiet_libraries()
     run_sample(
         SampleSettings(
-            TaskChoice(env_id, data, prompt_column, reference_column),
+            EnvChoice(env_id, data, prompt_column, reference_column),
             project,
             models=tuple(model or ("tiny",)),
             references=references,
@@ -129,7 +130,7 @@ def simulate(
     seed: options.Seed = 0,
 ) -> None:
     """Let simulated people answer."""
-    from textgym.evaluation.setup import quiet_libraries
+    from textgym.cli.quiet import quiet_libraries
     from textgym.rlhf.questions import SimulateSettings, run_simulate
 
     quiet_libraries()

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from textgym import console
+from textgym.checks import check_settings
+from textgym.envs.choice import EnvChoice, with_budgets
+from textgym.evaluation.acting import act_texts
+from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.sampling import Sampling, sample_texts
-from textgym.evaluation.settings import check_settings
-from textgym.evaluation.setup import TaskChoice, load_model, require_context, with_budgets
+from textgym.models.text_model import TextModel
 from textgym.registration import registered_ids
+from textgym.training.agents import find_agent
 from textgym.training.recovery import advising_on_memory
-from textgym.types import Example, Split
+from textgym.types import Agent, Example, Split, Task
 
 _LOOKS_LIKE_ID = re.compile(r"([\w.]+:)?\w+-v\d+")
 _DEFAULT_ID = "TextSumm-v0"
@@ -25,15 +30,17 @@ class GenerateSettings:
 
     Attributes:
         choice: Task whose prompt is used, and whose examples where there is no document.
-        model: Who writes.
+        model: The language model that writes, or whose tokens an agent writes that has none.
+        agent: Writes instead: an agent by name, ``module:Class``, or a run folder.
         document: What to write about; ``None`` takes examples of the split.
         prompts: How many of them.
         n: Texts per document.
         temperature: 0 takes the most likely token at every step.
     """
 
-    choice: TaskChoice
+    choice: EnvChoice
     model: str = "tiny"
+    agent: str | None = None
     document: str | None = None
     split: Split = "test"
     prompts: int = 1
@@ -71,11 +78,8 @@ def run_generate(settings: GenerateSettings) -> list[str]:
     task = with_budgets(settings.choice.make(settings.split), settings.max_prompt_tokens, settings.max_new_tokens)
     given = settings.document is not None
     examples = [Example("given", str(settings.document))] if given else fixed_examples(task.dataset, settings.prompts)
-    model = load_model(settings.model, settings.device)
-    require_context(model, task)
-    sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, settings.temperature, settings.seed)
     repeated = [example for example in examples for _ in range(settings.n)]
-    texts = sample_texts(model, task, repeated, sampling).texts
+    texts = _write(settings, task, repeated)
     for place, example in enumerate(examples):
         if not given:
             console.heading(example.key)
@@ -84,6 +88,25 @@ def run_generate(settings: GenerateSettings) -> list[str]:
             text = " ".join(texts[place * settings.n + number].split())
             console.say(f"{number + 1}. {text}" if settings.n > 1 else text)
     return texts
+
+
+def _write(settings: GenerateSettings, task: Task, examples: Sequence[Example]) -> list[str]:
+    """One text per example, of the language model or the agent."""
+    sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, settings.temperature, settings.seed)
+    if settings.agent is None:
+        writer: Agent | TextModel = load_model(settings.model, settings.device)
+    else:
+        how = {"model": settings.model, "seed": settings.seed, "device": settings.device}
+        writer = find_agent(settings.agent, settings.choice, settings.split, **how)
+    model = writer if isinstance(writer, TextModel) else getattr(writer, "text_model", None)
+    if model is not None:
+        require_context(model, task)
+        return sample_texts(model, task, examples, sampling).texts
+    if settings.document is not None:
+        raise ValueError(
+            f"expected an environment, in which the agent {settings.agent!r} acts, got a document; name an environment"
+        )
+    return act_texts(writer, task, examples, sampling, tokenizer=settings.model)[0]
 
 
 def _shorten(text: str) -> str:

@@ -28,7 +28,7 @@ def bench(
 ) -> None:
     """Measure what things cost beside what cannot be avoided, and what reward models learn. Needs a checkout."""
     from textgym.cli.bench import BenchSettings, run_bench
-    from textgym.evaluation.setup import quiet_libraries
+    from textgym.cli.quiet import quiet_libraries
 
     quiet_libraries()
     run_bench(BenchSettings(name, repetitions, smoke, device, threads, json_file, plot))

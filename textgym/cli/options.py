@@ -23,6 +23,13 @@ Reward = Annotated[
     str | None,
     typer.Option("--reward", help="learned, rouge, gold, a run with a reward model, or module:attribute."),
 ]
+TrainedAgent = Annotated[
+    str, typer.Option("--agent", help="ppo, reinforce, sft, or module:Class; random, scripted, ... are evaluated only.")
+]
+Agent = Annotated[
+    str | None,
+    typer.Option("--agent", help="An agent by name, module:Class, or a run folder; by default the language model."),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Out = Annotated[str | None, typer.Option("--out", help="Run folder to make; by default a new one in runs/.")]

@@ -11,14 +11,18 @@ import gymnasium as gym
 import torch
 
 from textgym import console
-from textgym.evaluation.measures import judge
-from textgym.evaluation.reward_guard import guarded
-from textgym.evaluation.settings import check_settings
-from textgym.evaluation.setup import TaskChoice, check_env_id, is_episode_level, load_model
+from textgym.checks import check_settings
+from textgym.envs.choice import EnvChoice, check_env_id, is_episode_level
+from textgym.evaluation.core import evaluate, make_evaluation_set
+from textgym.evaluation.loading import load_model
+from textgym.evaluation.measures import score_responses
+from textgym.evaluation.reward_guard import guarded, guarded_reward
 from textgym.models.batch import TextBatch
 from textgym.models.decoding.prefix_cache import last_hidden
 from textgym.models.text_model import TextModel
+from textgym.tasks.base import prompt_text
 from textgym.text.tokenizer import Tokenizer
+from textgym.training.agents import find_agent
 from textgym.types import Episode, Split, Task
 
 _DEFAULT_MODEL = "tiny"
@@ -31,14 +35,16 @@ class PlaySettings:
     Attributes:
         choice: Environment and data.
         model: On the token level, a model whose likeliest tokens are offered; ``None`` offers none.
+        agent: Plays instead of you, as you watch: an agent by name, ``module:Class``, or a run folder.
         reward: As in the environment.
         max_prompt_tokens, max_new_tokens: Budgets on the token level; ``None`` is the task's.
         choices: How many tokens are offered.
         episodes: How many episodes are played; input that ends ends the game too.
     """
 
-    choice: TaskChoice
+    choice: EnvChoice
     model: str | None = None
+    agent: str | None = None
     reward: str | None = None
     split: Split = "train"
     max_prompt_tokens: int | None = None
@@ -59,11 +65,15 @@ class _InputEnded(Exception):  # noqa: N818 - no error: the player left
 def run_play(settings: PlaySettings) -> list[float]:
     """Play; return the returns of the finished episodes."""
     env_id = check_env_id(settings.choice.env_id)
+    if settings.agent is not None:
+        return watch(settings)
     episode_level = is_episode_level(env_id)
     kwargs = {**settings.choice.env_kwargs(), "split": settings.split, "reward": guarded(settings.reward, None)}
     kwargs |= {} if episode_level else _token_kwargs(settings)
     env = gym.make(env_id, **kwargs)
-    judge(_task(env), [_task(env).dataset[0]], [""], env.get_wrapper_attr("reward"))  # fails now or not at the end
+    score_responses(
+        _task(env), [_task(env).dataset[0]], [""], env.get_wrapper_attr("reward")
+    )  # fails now or not at the end
     model = None if episode_level else _load_adviser(settings, env)
     _explain(episode_level, model)
     returns: list[float] = []
@@ -77,6 +87,27 @@ def run_play(settings: PlaySettings) -> list[float]:
     finally:
         env.close()
     return returns
+
+
+def watch(settings: PlaySettings) -> list[float]:
+    """Let an agent play the first examples of the split; return the rewards of its texts."""
+    model = _DEFAULT_MODEL if settings.model is None else settings.model
+    how = {"model": model, "seed": settings.seed, "device": settings.device}
+    agent = find_agent(str(settings.agent), settings.choice, settings.split, **how)
+    task = settings.choice.make(settings.split)
+    reward = guarded_reward(task.reward if settings.reward is None else settings.reward, task)
+    budgets = {name: getattr(settings, name) for name in ("max_prompt_tokens", "max_new_tokens")}
+    questions = make_evaluation_set(task, reward, settings.episodes, settings.seed, **budgets)
+    evaluation = evaluate(agent, questions, tokenizer=model)
+    for place, (example, text) in enumerate(zip(questions.examples, evaluation.texts, strict=True)):
+        console.heading(example.key)
+        console.say(prompt_text(task, example))
+        console.say(f"-> {text or '(empty)'}", style="bold")
+        names = evaluation.measures.names()
+        console.print_rows(
+            ["", ""], [(name, console.number(float(evaluation.measures.values[name][place]))) for name in names]
+        )
+    return [float(value) for value in evaluation.measures.values["reward"]]
 
 
 def _token_kwargs(settings: PlaySettings) -> dict[str, Any]:

@@ -58,8 +58,10 @@ class Measures:
         return Measures({**self.values, **values}, self.prompts)
 
 
-def judge(task: Task, examples: Sequence[Example], responses: Sequence[str], reward: RewardFn | None) -> Measures:
-    """Judge ``n`` responses by the reward, the true quality (where the data knows it) and the task's own metrics.
+def score_responses(
+    task: Task, examples: Sequence[Example], responses: Sequence[str], reward: RewardFn | None
+) -> Measures:
+    """Score ``n`` responses by the reward, the true quality (where the data knows it) and the task's own metrics.
 
     Args:
         task: Who knows what is good.
@@ -104,7 +106,7 @@ def compare(before: Measures, after: Measures) -> dict[str, Interval]:
 
 
 def fixed_examples(dataset: Dataset, n: int) -> list[Example]:
-    """Return the first ``n`` examples of a split (all, if there are fewer): the same ones whoever is judged.
+    """Return the first ``n`` examples of a split (all, if there are fewer): the same ones for every agent.
 
     Raises:
         ValueError: ``n`` is below 1, or the split is empty.

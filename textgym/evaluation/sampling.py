@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from textgym import console
-from textgym.evaluation.setup import encode_prompts
 from textgym.models.decoding.generation import generate
 from textgym.models.log_probs import response_log_probs
 from textgym.models.text_model import TextModel
+from textgym.tasks.base import prompt_of
+from textgym.text.tokenizer import Tokenizer
 from textgym.types import Example, FloatArray, Task
 
 
@@ -48,6 +49,12 @@ class Sampling:
     temperature: float = 1.0
     seed: int = 0
     batch_size: int = 64
+
+
+def encode_prompts(task: Task, examples: Sequence[Example], tokenizer: Tokenizer, budget: int) -> list[list[int]]:
+    """Return the prompt ids of ``n`` examples as environments encode them, each of at most ``budget`` ids."""
+    prompts = [prompt_of(task, example) for example in examples]
+    return [prompt.ids for prompt in tokenizer.encode_prompts(prompts, budget)]
 
 
 def sample_texts(

@@ -20,3 +20,9 @@ def user_path(name: str | os.PathLike[str]) -> Path:
             f"expected a path, got {os.fspath(name)!r}: there is no home directory for {first!r}; write it in full, or "
             f"'./{os.fspath(name)}' for one here that is called so"
         ) from error
+
+
+def absolute_if_exists(name: str) -> str:
+    """Return the absolute path of a file or folder that exists; any other name as it is."""
+    path = user_path(name)
+    return str(path.resolve()) if name and path.exists() else name

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from textgym.hub import SHIPPED
 from textgym.security.escaping import markdown_cell
-from textgym.training.run_folder import versions
+from textgym.versions import versions
 
 CARD = "README.md"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")

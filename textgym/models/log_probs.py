@@ -94,8 +94,10 @@ def response_log_probs(
     totals = np.zeros(len(responses))
     lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
     for rows in length_batches(lengths, _TOKENS_PER_BATCH):
-        batch, actions = response_batch(model, [prompts[row] for row in rows], [responses[row] for row in rows])
         sizes = [len(responses[row]) for row in rows]
+        if not any(sizes):
+            continue
+        batch, actions = response_batch(model, [prompts[row] for row in rows], [responses[row] for row in rows])
         # One text at a time: the logits of a whole batch may be larger than everything else.
         parts = zip(model.hidden(batch).split(sizes), actions.split(sizes), strict=True)
         totals[rows] = [float(log_probs_by_sum(model.logits(h) / temperature, ids).double().sum()) for h, ids in parts]

@@ -8,17 +8,20 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from textgym import console
-from textgym.evaluation.evaluate import Evaluation
-from textgym.evaluation.measures import Measures, judge
-from textgym.evaluation.settings import check_settings
-from textgym.evaluation.setup import TaskChoice, load_model, require_context, stable_name
+from textgym.checks import check_settings
+from textgym.envs.choice import EnvChoice
+from textgym.evaluation.core import Evaluation
+from textgym.evaluation.loading import load_model, require_context
+from textgym.evaluation.measures import Measures, score_responses
 from textgym.feedback import write_records
 from textgym.models.text_model import TextModel
 from textgym.training.interrupts import signals_as_interrupts
 from textgym.training.reward import RECORDS, RewardSettings, fit_reward, simulate_comparisons
 from textgym.training.reward_report import report_as_json, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
-from textgym.training.train import Training, TrainSettings, begin, finish
+from textgym.training.stored_settings import stable_name
+from textgym.training.train import Training, begin, finish
+from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Task
 
 
@@ -65,7 +68,7 @@ def run_demo(settings: DemoSettings) -> RunFolder:
 
 def _run(settings: DemoSettings) -> RunFolder:
     start = time.perf_counter()
-    choice = TaskChoice()
+    choice = EnvChoice()
     settings = replace(settings, model=stable_name(settings.model))
     task, model = choice.make("train"), load_model(settings.model, settings.device)
     model.tokenizer.require_eos()
@@ -79,13 +82,13 @@ def _run(settings: DemoSettings) -> RunFolder:
         console.heading("1. A reward model from noisy preferences")
         _fit(run, settings, choice, task, model)
         console.heading("2. PPO from the shipped language model")
-        training = begin(train_settings(run, settings, choice), run)
+        training = begin(training_of(run, settings, choice), run)
         before, after = finish(training)
         _report(training, before, after, time.perf_counter() - start)
     return run
 
 
-def _fit(run: RunFolder, settings: DemoSettings, choice: TaskChoice, task: Task, model: TextModel) -> None:
+def _fit(run: RunFolder, settings: DemoSettings, choice: EnvChoice, task: Task, model: TextModel) -> None:
     fitting = RewardSettings(
         choice,
         model=settings.model,
@@ -103,19 +106,19 @@ def _fit(run: RunFolder, settings: DemoSettings, choice: TaskChoice, task: Task,
     run.write_summary({**report_as_json(report), "seconds": {"reward": time.perf_counter() - start}})
 
 
-def train_settings(run: RunFolder, settings: DemoSettings, choice: TaskChoice) -> TrainSettings:
+def training_of(run: RunFolder, settings: DemoSettings, choice: EnvChoice) -> TrainSettings:
     """Return the demo's PPO settings, with the reward model of ``run``."""
     tokens = choice.make("train").max_new_tokens * settings.n_envs
-    return TrainSettings(
+    return train_settings(
         choice,
         model=settings.model,
         reward=str(run.reward.resolve()),
         steps=settings.iterations * tokens,
         learning_rate=settings.learning_rate,
         kl_coef=settings.kl_coef,
-        epochs=2,
+        n_epochs=2,
         gae_lambda=1.0,
-        whiten_rewards=True,
+        scale_rewards=True,
         n_envs=settings.n_envs,
         eval_prompts=settings.eval_prompts,
         seed=settings.seed,
@@ -125,8 +128,13 @@ def train_settings(run: RunFolder, settings: DemoSettings, choice: TaskChoice) -
 
 def _report(training: Training, before: Evaluation, after: Evaluation, seconds: float) -> None:
     """Compare with the references: how much of the way to them was gone."""
-    exam, run = training.exam, training.run
-    references = judge(exam.task, exam.examples, [example.references[0] for example in exam.examples], exam.reward)
+    eval_set, run = training.eval_set, training.run
+    references = score_responses(
+        eval_set.task,
+        eval_set.examples,
+        [example.references[0] for example in eval_set.examples],
+        eval_set.reward,
+    )
     closed = gap_closed(before.measures, after.measures, references)
     spread = before.measures.spreads()["reward"]
     gain = float(np.mean(after.measures.values["reward"] - before.measures.values["reward"])) / spread

@@ -14,12 +14,13 @@ from typing import Any, get_args
 import numpy as np
 
 from textgym import console
+from textgym.checks import check_settings
+from textgym.envs.choice import EnvChoice, with_budgets
 from textgym.errors import DataError
+from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.evaluation.sampling import Sampling, sample_texts
-from textgym.evaluation.settings import check_settings
-from textgym.evaluation.setup import TaskChoice, load_model, require_context, stable_name, with_budgets
 from textgym.feedback.annotators.simulated import Habits, Scorer, SimulatedPerson, reward_scorer, simulated_people
 from textgym.feedback.records.answers import Expected
 from textgym.feedback.store.project import FeedbackStore
@@ -28,6 +29,7 @@ from textgym.metrics.words import count_words
 from textgym.rlhf.feedback import asked_since, asked_so_far, existing
 from textgym.tasks.base import prompt_text
 from textgym.training.recovery import advising_on_memory
+from textgym.training.stored_settings import stable_name
 from textgym.types import Episode, Example, FloatArray, Split, Task, episodes_of
 
 _RESPONSES: Mapping[Mode, int] = {"compare": 2, "rank": 4, "rate": 1, "edit": 1, "natural": 4}
@@ -52,7 +54,7 @@ class SampleSettings:
         split: Of the data.
     """
 
-    choice: TaskChoice
+    choice: EnvChoice
     project: str
     models: tuple[str, ...] = ("tiny",)
     references: bool = False
@@ -305,7 +307,7 @@ def _scored_once(scorer: Scorer, questions: Sequence[Question]) -> _Scores:
 
 
 def _judge(store: FeedbackStore, by: str | None) -> tuple[Task | None, Scorer]:
-    """Return the task of a project, if it was sampled from one, and what its simulated people judge by.
+    """Return the task of a project, if it was sampled from one, and what its simulated people compare by.
 
     Raises:
         DataError: The project's questions are from no task, or the task does not know what was asked for.
@@ -336,7 +338,7 @@ def _task(store: FeedbackStore) -> Task | None:
     kept: dict[str, Any] | None = store.setting("task")
     if kept is None:
         return None
-    return TaskChoice(**{name: kept[name] for name in kept if name != "split"}).make(kept["split"])
+    return EnvChoice(**{name: kept[name] for name in kept if name != "split"}).make(kept["split"])
 
 
 def _lengths(responses: Sequence[str], task_keys: Sequence[str]) -> FloatArray:

@@ -16,11 +16,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from textgym.checks import SEEDS, check_settings
+from textgym.envs.choice import EnvChoice
 from textgym.errors import DataError, NoCheckpointError
-from textgym.evaluation.evaluate import Evaluation, Exam, read_texts, write_texts
-from textgym.evaluation.measures import Measures, judge
-from textgym.evaluation.settings import SEEDS, check_settings
-from textgym.evaluation.setup import TaskChoice, load_model
+from textgym.evaluation.core import Evaluation, EvaluationSet
+from textgym.evaluation.loading import load_model
+from textgym.evaluation.measures import Measures, score_responses
 from textgym.feedback import FeedbackStore, Habits, Panel, SimulatedPerson, reward_scorer, simulated_people, win_rates
 from textgym.feedback.types import Annotator, Question
 from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
@@ -29,10 +30,12 @@ from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_rew
 from textgym.rewards import resolve_reward
 from textgym.rlhf.questions import SampleSettings, question_about
 from textgym.rlhf.questions import write_texts as texts_by_writers
+from textgym.training.results import read_texts, write_texts
 from textgym.training.reward import NOISE, AnnotatorName, RewardSettings, annotator_of, fit_reward, note_accuracy
 from textgym.training.reward_report import report_as_json, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
-from textgym.training.train import Training, TrainSettings, begin, complete, resume
+from textgym.training.train import Training, begin, complete, resume
+from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Example, Interval, Task
 
 Select = Literal["random", "disagreement"]
@@ -60,7 +63,7 @@ class RlhfSettings:
         port: Of that page; 0 takes a free one.
         overlap: Annotators per question.
         annotators: How many are simulated.
-        annotator, noise: What simulated annotators judge by, and how noisily, as in ``textgym reward fit``.
+        annotator, noise: What simulated annotators compare by, and how noisily, as in ``textgym reward fit``.
         reward_epochs, reward_learning_rate: Of every fit.
         iterations: Iterations of PPO in each round.
         n_envs: Texts written side by side.
@@ -69,7 +72,7 @@ class RlhfSettings:
         max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
     """
 
-    choice: TaskChoice
+    choice: EnvChoice
     model: str = "tiny"
     rounds: int = 3
     labels: int = 400
@@ -301,7 +304,7 @@ def collect_answers(round_: Round, ask: Callable[[Round], Annotator]) -> None:
         if known and not round_.loop.store.progress().votes:
             raise DataError(
                 f"expected {known} answers of round {round_.number} in {str(round_.loop.store.path)!r}, got none; put "
-                "the file back, or begin anew"
+                "the file back, or start a new run"
             )
         return
     with _timed(round_, "ask"):
@@ -310,7 +313,7 @@ def collect_answers(round_: Round, ask: Callable[[Round], Annotator]) -> None:
 
 
 def simulated_panel(round_: Round) -> Panel:
-    """Simulated people who judge by true quality, or by the references."""
+    """Simulated people who compare by true quality, or by the references."""
     loop, rng = round_.loop, round_.rng("people")
     settings = loop.settings.for_reward(loop.settings.seed)
     name = annotator_of(loop.task, settings)
@@ -347,7 +350,7 @@ def train(round_: Round) -> None:
     with _timed(round_, "train"):
         training = _begin_or_resume(round_)
         if round_.number > 1:
-            _judge_anew(round_, training.exam)
+            _score_again(round_, training.eval_set)
         before, after = complete(training)
         rate = win_rate(after.measures, before.measures, round_.loop.task.main_metric)
         _note(round_, {"win_rate": None if rate is None else intervals_as_json({"": rate})[""]})
@@ -359,14 +362,14 @@ def _begin_or_resume(round_: Round) -> Training:
         with contextlib.suppress(NoCheckpointError):  # what is wrong with each of them is told
             return resume(folder, accept_changed_data=round_.loop.accept_changed_data)
     folder.truncate_logs(-1)  # of a beginning that came to nothing
-    return begin(train_settings(round_), folder, accept_changed_data=round_.loop.accept_changed_data)
+    return begin(training_of(round_), folder, accept_changed_data=round_.loop.accept_changed_data)
 
 
-def train_settings(round_: Round) -> TrainSettings:
+def training_of(round_: Round) -> TrainSettings:
     """Settings of PPO in a round."""
     loop = round_.loop
     settings, task = loop.settings, loop.task
-    return TrainSettings(
+    return train_settings(
         settings.choice,
         model=loop.policy(round_.number - 1),
         reference_model=settings.model,
@@ -375,9 +378,9 @@ def train_settings(round_: Round) -> TrainSettings:
         learning_rate=settings.learning_rate,
         kl_coef=settings.kl_coef,
         n_envs=settings.n_envs,
-        epochs=2,
+        n_epochs=2,
         gae_lambda=1.0,
-        whiten_rewards=True,
+        scale_rewards=True,
         max_prompt_tokens=settings.max_prompt_tokens,
         max_new_tokens=settings.max_new_tokens,
         eval_prompts=settings.eval_prompts,
@@ -387,12 +390,14 @@ def train_settings(round_: Round) -> TrainSettings:
     )
 
 
-def _judge_anew(round_: Round, exam: Exam) -> None:
+def _score_again(round_: Round, eval_set: EvaluationSet) -> None:
     """What the round before measured last is what this one measures first, but for the reward, which is a new one."""
-    known = read_texts(round_.loop.folder(round_.number - 1), "after", exam)
+    known = read_texts(round_.loop.folder(round_.number - 1), "after", eval_set)
     assert known is not None
-    measures = known.measures.with_values(judge(exam.task, exam.examples, known.texts, exam.reward).values)
-    write_texts(round_.folder, "before", exam, Evaluation(known.texts, measures, 0.0))
+    measures = known.measures.with_values(
+        score_responses(eval_set.task, eval_set.examples, known.texts, eval_set.reward).values
+    )
+    write_texts(round_.folder, "before", eval_set, Evaluation(known.texts, measures, 0.0))
 
 
 def win_rate(after: Measures, before: Measures, metric: str | None = None) -> Interval | None:

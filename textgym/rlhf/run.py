@@ -10,14 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from textgym import console
-from textgym.evaluation.setup import (
-    describe_data,
-    load_model,
-    located,
-    require_context,
-    settings_from_json,
-    with_budgets,
-)
+from textgym.envs.choice import describe_data, with_budgets
+from textgym.evaluation.loading import load_model, require_context
 from textgym.feedback import FeedbackStore, People
 from textgym.feedback.types import Annotator
 from textgym.plots import plot_rounds
@@ -34,6 +28,7 @@ from textgym.training.recovery import (
 )
 from textgym.training.reward import annotator_of
 from textgym.training.run_folder import RunFolder
+from textgym.training.stored_settings import located, settings_from_json
 from textgym.training.tolerance import Tolerance
 from textgym.types import Task
 
@@ -125,7 +120,7 @@ def _run_rounds(run: RunFolder, settings: RlhfSettings, task: Task, *, accept_ch
     show_rounds(records)
     shown = Path(run.shown)
     best = shown / f"round-{settings.rounds}"
-    console.say(f"\nModel: {best / 'model'}   reward: {best / 'reward'}   picture: {shown / 'rounds.png'}")
+    console.say(f"\nModel: {best / 'model'}   reward: {best / 'reward'}   plot: {shown / 'rounds.png'}")
     return run
 
 

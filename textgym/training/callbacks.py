@@ -11,7 +11,6 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from textgym import console
-from textgym.agents.ppo import PPO
 from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.training.interrupts import StopRequest
 from textgym.training.run_folder import RunFolder
@@ -46,31 +45,33 @@ class RunCallback(BaseCallback):
 
     Args:
         run: The folder.
-        sheet: Prompts to sample from.
+        sheet: Prompts to sample from; ``None`` for none.
         request: Whether to stop.
         ticker: Told about tokens.
         tolerance: Where errors of logs go.
         save_every: Iterations between checkpoints.
         sample_every: Iterations between samples.
+        iteration: Time steps of an iteration.
     """
 
-    model: PPO
+    model: Any  # any Trainable
 
     def __init__(
         self,
         run: RunFolder,
-        sheet: SampleSheet,
+        sheet: SampleSheet | None,
         request: StopRequest,
         ticker: console.Ticker,
         tolerance: Tolerance,
         *,
         save_every: int,
         sample_every: int,
+        iteration: int,
     ) -> None:
         super().__init__()
         self._run, self._sheet, self._request, self._ticker = run, sheet, request, ticker
         self._tolerance = tolerance
-        self._save_every, self._sample_every = save_every, sample_every
+        self._save_every, self._sample_every, self._iteration = save_every, sample_every, iteration
         log, samples = run.log(), run.samples()
         self._logged = log[-1]["timesteps"] if log else 0
         self._sampled = samples[-1]["timesteps"] if samples else -1
@@ -92,13 +93,14 @@ class RunCallback(BaseCallback):
             raise StopTraining
 
     def _on_step(self) -> bool:
-        self._show(self._rollout_share * self.training_env.num_envs)
+        self._show(self._rollout_share * getattr(self.model, "n_envs", 1))
         return True
 
     def _on_rollout_end(self) -> None:
         """Keep the record of times: the agent begins a new one with the next rollout, before this one is read."""
         self._times = self.model.seconds
-        self.model.remember_weights()  # from here on they change
+        if hasattr(self.model, "remember_weights"):
+            self.model.remember_weights()  # from here on they change
 
     def finish(self) -> None:
         """Write what is left to write after the last iteration, and a checkpoint."""
@@ -130,11 +132,8 @@ class RunCallback(BaseCallback):
         if self._times.get("rollout"):
             self._rollout_share = self._times["rollout"] / sum(self._times.values())
         # A ticker counts from where this process began, the agent from where the run did.
-        self._begun = record["timesteps"] - self._iteration_tokens() if self._begun is None else self._begun
+        self._begun = record["timesteps"] - self._iteration if self._begun is None else self._begun
         self._show(record["timesteps"] - self._begun - self._shown, note=_note(record))
-
-    def _iteration_tokens(self) -> int:
-        return self.model.n_steps * self.training_env.num_envs
 
     def _show(self, tokens: float, note: str | None = None) -> None:
         self._shown += tokens
@@ -142,11 +141,11 @@ class RunCallback(BaseCallback):
 
     def write_samples(self) -> None:
         """Write down what the model says now about the fixed prompts."""
-        if self.model.num_timesteps == self._sampled:
+        if self._sheet is None or self.model.num_timesteps == self._sampled:
             return
         self._sampled = self.model.num_timesteps
         sheet = self._sheet
-        samples = sample_texts(self.model.policy.model, sheet.task, sheet.examples, sheet.sampling)
+        samples = sample_texts(self.model.text_model, sheet.task, sheet.examples, sheet.sampling)
         texts = {example.key: text for example, text in zip(sheet.examples, samples.texts, strict=True)}
         with self._tolerance.of("samples.jsonl"):
             self._run.append_samples(self._sampled, texts)

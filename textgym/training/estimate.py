@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
-
-from textgym.agents.ppo import PPO
 
 _SIDE = 1024
 _EFFICIENCY = 0.35  # of the measured matrix product, reached by small models in training
@@ -24,15 +23,15 @@ def flops_per_second(device: torch.device) -> float:
     return 2 * _SIDE**3 * times / (time.perf_counter() - start)
 
 
-def guess_training(agent: PPO, iterations: int, eval_prompts: int) -> float:
-    """Return the seconds that PPO will take, evaluation included; right within a factor of two or so."""
-    parameters = sum(parameter.numel() for parameter in agent.policy.model.parameters())
+def guess_training(agent: Any, iterations: int, eval_prompts: int) -> float:
+    """Return the seconds that an on-policy agent will take, evaluation included; right within a factor of two or so."""
+    parameters: int = sum(parameter.numel() for parameter in agent.text_model.parameters())
     speed = flops_per_second(agent.device)
-    assert agent.env is not None
     response: int = agent.env.get_attr("max_new_tokens")[0]
     prompt: float = agent.env.get_attr("max_prompt_tokens")[0] / 3  # prompts rarely fill their budget
-    tokens = iterations * agent.n_steps * agent.n_envs
+    tokens: int = iterations * agent.n_steps * agent.n_envs
     read = tokens * (1 + prompt / response)  # every text is read with its prompt
-    trained = 2 * parameters * read * (2 + 3 * agent.n_epochs)  # prefill and reference; forward and backward per epoch
+    epochs: int = getattr(agent, "n_epochs", 1)
+    trained = 2 * parameters * read * (2 + 3 * epochs)  # prefill and reference; forward and backward per epoch
     sampled = 2 * parameters * (tokens + 2 * eval_prompts * response)
     return trained / (speed * _EFFICIENCY) + sampled / (speed * _DECODING_EFFICIENCY)

@@ -11,8 +11,9 @@ from textgym.data.fingerprint import fingerprint
 from textgym.errors import ConsentError, DataError, RunFolderError, is_out_of_memory
 from textgym.security.consent import check_names, check_repeated, names_from, resume_command
 from textgym.training.interrupts import RunInterrupted, signal_of, signals_as_interrupts
-from textgym.training.run_folder import RunFolder, versions
+from textgym.training.run_folder import RunFolder
 from textgym.types import Task
+from textgym.versions import versions
 
 ACCEPT = "--accept-changed-data"
 _MEMORY = {

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from textgym import console
+from textgym.envs.choice import describe_data, with_budgets
 from textgym.errors import DataError
+from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.sampling import Sampling, sample_texts
-from textgym.evaluation.setup import describe_data, load_model, located, require_context, with_budgets
 from textgym.feedback import (
     BradleyTerryAnnotator,
     FeedbackStore,
@@ -61,6 +62,7 @@ from textgym.training.reward_report import draw_report, report_as_json, show_det
 from textgym.training.reward_settings import NOISE, AnnotatorName, RewardSettings
 from textgym.training.run_folder import RunFolder
 from textgym.training.step_checkpoints import StepCheckpoints
+from textgym.training.stored_settings import located
 from textgym.training.tolerance import Tolerance
 from textgym.types import Episode, Example, Task, episodes_of
 
@@ -265,7 +267,7 @@ def simulate_comparisons(settings: RewardSettings, task: Task, model: TextModel)
     """Let a simulated annotator compare texts about prompts of the training split.
 
     Args:
-        settings: Who judges, how noisily, how often.
+        settings: Who compares, how noisily, how often.
         task: On its training split; no other prompt is ever shown to an annotator.
         model: Samples the texts.
     """
@@ -387,8 +389,8 @@ def annotator_of(task: Task, settings: RewardSettings) -> AnnotatorName:
 
 
 def _simulation(task: Task, settings: RewardSettings) -> str:
-    judge = {"gold": "true quality", "rouge": "ROUGE-L against the references"}[annotator_of(task, settings)]
-    return f"{settings.pairs:,} simulated comparisons by {judge} (noisy) on {describe_data(task)}"
+    scorer = {"gold": "true quality", "rouge": "ROUGE-L against the references"}[annotator_of(task, settings)]
+    return f"{settings.pairs:,} simulated comparisons by {scorer} (noisy) on {describe_data(task)}"
 
 
 def _annotator(

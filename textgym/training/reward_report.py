@@ -1,4 +1,4 @@
-"""What came of fitting a reward model: in words, as a picture, as JSON."""
+"""What came of fitting a reward model: in words, as a plot, as JSON."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _show_lengths(held_out: HeldOut) -> None:
     if not held_out.by_length:
         return
     console.heading(
-        "Accuracy by how many words the preferred text has more (a judge of length fails in the first line)"
+        "Accuracy by how many words the preferred text has more (a reward for length alone fails in the first line)"
     )
     rows = [
         [_range(each.low, each.high), console.with_bounds(each.accuracy), f"{each.pairs:,}"]

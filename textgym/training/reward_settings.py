@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from textgym.evaluation.settings import check_settings
-from textgym.evaluation.setup import TaskChoice, settings_from_json
+from textgym.checks import check_settings
+from textgym.envs.choice import EnvChoice
+from textgym.training.stored_settings import settings_from_json
 
 AnnotatorName = Literal["gold", "rouge"]
 NOISE: Mapping[AnnotatorName, float] = {"gold": 0.1, "rouge": 0.05}
@@ -29,7 +30,7 @@ class RewardSettings:
             be simulated.
         criterion: Learn from the ratings by this criterion instead of the overall ones.
         learning_curve: Also fit to shares of the feedback, and measure what more of it brings.
-        annotator: Whom to simulate: ``"gold"`` judges by the data's true quality, ``"rouge"`` by the references.
+        annotator: Whom to simulate: ``"gold"`` compares by the data's true quality, ``"rouge"`` by the references.
             ``None`` takes gold where the data knows it.
         pairs: Number of simulated comparisons.
         noise: Score difference at which the better text is preferred with probability 0.73; ``None`` is 0.1 for gold
@@ -40,7 +41,7 @@ class RewardSettings:
         save_every: Optimizer steps between checkpoints.
     """
 
-    choice: TaskChoice
+    choice: EnvChoice
     model: str = "tiny"
     members: int = 1
     lora_rank: int | None = None

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import shlex
 import shutil
 import time
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,9 +21,9 @@ from textgym.files.paths import user_path
 from textgym.security.escaping import markdown, markdown_cell
 from textgym.security.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
 from textgym.types import Interval
+from textgym.versions import versions
 
-__all__ = ["RunFolder", "RunFolderError", "intervals_as_json", "versions", "write_json"]
-PACKAGES = ("textgym", "gymnasium", "stable-baselines3", "torch", "transformers", "tokenizers", "datasets", "numpy")
+__all__ = ["RunFolder", "RunFolderError", "intervals_as_json", "write_json"]
 _RESUMABLE = ("train", "sft", "reward fit", "rlhf")
 _ROUND = "rlhf round"
 _CONFIG, _LOG, _SAMPLES, _SUMMARY = "config.json", "log.jsonl", "samples.jsonl", "summary.json"
@@ -40,7 +38,7 @@ class RunFolder:
     Attributes:
         path: The folder, absolute: whoever changes the working directory later changes nothing.
         shown: The same as it is shown to users, relative where it lies in the working directory.
-        checkpoints, model, reward, tensorboard: Its parts; they need not exist.
+        checkpoints, model, agent, reward, tensorboard: Its parts; they need not exist.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -49,6 +47,7 @@ class RunFolder:
         self.shown = str(self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path)
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
+        self.agent = self.path / "agent"
         self.reward = self.path / "reward"
         self.tensorboard = self.path / "tensorboard"
         self._lock: FolderLock | None = None
@@ -275,17 +274,6 @@ class RunFolder:
 
     def _append(self, name: str, record: Mapping[str, Any]) -> None:
         append_line(self.path / name, _line(record))
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # a source tree that was never installed
-            found[name] = "unknown"
-    return found
 
 
 def intervals_as_json(intervals: Mapping[str, Interval]) -> dict[str, dict[str, float | None]]:

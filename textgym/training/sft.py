@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +13,12 @@ import torch
 
 from textgym import console
 from textgym.agents.sft import SFT, TokenPair, encode_pairs, response_loss
+from textgym.checks import check_settings
+from textgym.envs.choice import EnvChoice, describe_data, with_budgets
 from textgym.errors import CheckpointError, DataError
-from textgym.evaluation.evaluate import (
-    Evaluation,
-    Exam,
-    make_exam,
-    read_texts,
-    show_comparison,
-    sit_exam,
-    summarise,
-    write_texts,
-)
+from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, make_evaluation_set
+from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.reward_guard import guarded_reward
-from textgym.evaluation.settings import check_settings
-from textgym.evaluation.setup import (
-    TaskChoice,
-    describe_data,
-    load_model,
-    located,
-    require_context,
-    settings_from_json,
-    with_budgets,
-)
 from textgym.models.text_model import TextModel
 from textgym.plots import plot_loss
 from textgym.training.interrupts import RunInterrupted, signal_of, signals_as_interrupts, stop_on_request
@@ -48,9 +32,12 @@ from textgym.training.recovery import (
     resuming,
     say_other_versions,
 )
+from textgym.training.results import read_texts, show_comparison, summarise, write_texts
 from textgym.training.run_folder import RunFolder
 from textgym.training.step_checkpoints import StepCheckpoints
+from textgym.training.stored_settings import located, settings_from_json
 from textgym.training.tolerance import Tolerance
+from textgym.training.train_settings import OptionValue, checked_options
 from textgym.types import Split, State, Task
 
 _LOSS_PAIRS = 256
@@ -76,9 +63,10 @@ class SftSettings:
         split: Held-out split that is measured on.
         eval_prompts: How many of its examples.
         save_every: Steps between checkpoints.
+        options: Further arguments of :class:`~textgym.agents.sft.SFT`; those that are fields here set these.
     """
 
-    choice: TaskChoice
+    choice: EnvChoice
     model: str = "tiny"
     steps: int = 500
     minutes: float | None = None
@@ -94,8 +82,14 @@ class SftSettings:
     seed: int = 0
     device: str = "auto"
     out: str | None = None
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        names = {each.name for each in fields(self)}
+        for name in self.options.keys() & names:
+            object.__setattr__(self, name, self.options[name])
+        rest = {name: value for name, value in self.options.items() if name not in names}
+        object.__setattr__(self, "options", checked_options("sft", rest))
         counts = ("steps", "batch_size", "limit", "eval_prompts", "save_every", "max_prompt_tokens", "max_new_tokens")
         check_settings(self, counts=counts, positive=("minutes", "learning_rate"))
 
@@ -112,7 +106,7 @@ class _Tuning:
     run: RunFolder
     settings: SftSettings
     train: Task
-    exam: Exam
+    eval_set: EvaluationSet
     training: SFT
     model: TextModel
     steps: int
@@ -172,7 +166,7 @@ def _begin(settings: SftSettings, run: RunFolder | None, accept_changed_data: bo
     """Load everything, and make the folder last, so that mistakes leave none behind."""
     train, held_out = (_make_task(settings, split) for split in ("train", settings.split))
     reward = guarded_reward(held_out.reward if settings.reward is None else settings.reward, held_out)
-    exam = make_exam(held_out, reward, settings.eval_prompts, settings.seed)
+    eval_set = make_evaluation_set(held_out, reward, settings.eval_prompts, settings.seed)
     model = load_model(settings.model, settings.device)
     require_context(model, train)
     pairs = encode_pairs(train, train.dataset, model.tokenizer, settings.limit, model.context_length)
@@ -188,11 +182,16 @@ def _begin(settings: SftSettings, run: RunFolder | None, accept_changed_data: bo
         check_data(run.config().get("splits"), splits, train.dataset.name, accept_changed_data)
         run.write_config({**run.config(), "splits": splits, "steps": steps})
     training = SFT(
-        model, pairs, batch_size=settings.batch_size, learning_rate=settings.learning_rate, seed=settings.seed
+        model,
+        pairs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
+        **settings.options,  # type: ignore[arg-type]  # checked against its constructor
     )
     training.begin(steps)
     held_out_pairs = _held_out_pairs(held_out, model)
-    return _Tuning(run, settings, train, exam, training, model, steps, held_out_pairs, len(pairs), seconds)
+    return _Tuning(run, settings, train, eval_set, training, model, steps, held_out_pairs, len(pairs), seconds)
 
 
 def _announce(tuning: _Tuning) -> None:
@@ -201,37 +200,39 @@ def _announce(tuning: _Tuning) -> None:
     console.say(
         f"Supervised fine-tuning of {settings.model} on {tuning.texts:,} texts of "
         f"{describe_data(tuning.train)}: {left:,} steps of {settings.batch_size} texts, about "
-        f"{console.duration(left * tuning.step_seconds)}, and {len(tuning.exam.examples)} held-out prompts before and "
-        f"after. Files: {tuning.run.shown}"
+        f"{console.duration(left * tuning.step_seconds)}, and {len(tuning.eval_set.examples)} held-out prompts before "
+        f"and after. Files: {tuning.run.shown}"
     )
 
 
 def _finish(tuning: _Tuning) -> None:
     """Do what is left of a run: measure, train, measure again, write everything down, show it."""
-    run, exam, model, start = tuning.run, tuning.exam, tuning.model, time.perf_counter()
+    run, eval_set, model, start = tuning.run, tuning.eval_set, tuning.model, time.perf_counter()
     with advising(run, "sft"):
         before, loss_before = _measure_before(tuning)
         begun = time.perf_counter()
         _train(tuning)
         seconds = {"before": before.seconds, "training": time.perf_counter() - begun}
-        after = sit_exam(exam, model, "after", load_model(tuning.settings.model, tuning.settings.device))
-        write_texts(run, "after", exam, after)
+        start_model = load_model(tuning.settings.model, tuning.settings.device)
+        after = evaluate(model, eval_set, reference=start_model, title="after")
+        write_texts(run, "after", eval_set, after)
         seconds |= {"after": after.seconds, "total": time.perf_counter() - start}
         losses = {"before": loss_before, "after": _mean_loss(model, tuning.held_out_pairs)}
         _write_results(run, tuning.settings, tuning.train, before, after, seconds, losses)
-        _show(run, exam, before, after, losses)
+        _show(run, eval_set, before, after, losses)
 
 
 def _measure_before(tuning: _Tuning) -> tuple[Evaluation, float | None]:
     """Measure the start model and its held-out loss, or read what was measured before an interruption."""
-    run, known = tuning.run, read_texts(tuning.run, "before", tuning.exam)
+    run, known = tuning.run, read_texts(tuning.run, "before", tuning.eval_set)
     if known is not None and "loss" in run.summary():
         return known, run.summary()["loss"]["before"]
     model = (
         tuning.model if not tuning.training.num_timesteps else load_model(tuning.settings.model, tuning.settings.device)
     )
-    before, loss = sit_exam(tuning.exam, model, "before", model), _mean_loss(model, tuning.held_out_pairs)
-    write_texts(run, "before", tuning.exam, before)
+    before = evaluate(model, tuning.eval_set, reference=model, title="before")
+    loss = _mean_loss(model, tuning.held_out_pairs)
+    write_texts(run, "before", tuning.eval_set, before)
     run.write_summary({**run.summary(), **summarise(before, None), "loss": {"before": loss}})
     return before, loss
 
@@ -330,10 +331,16 @@ def _write_results(
     )
 
 
-def _show(run: RunFolder, exam: Exam, before: Evaluation, after: Evaluation, losses: dict[str, float | None]) -> None:
+def _show(
+    run: RunFolder,
+    eval_set: EvaluationSet,
+    before: Evaluation,
+    after: Evaluation,
+    losses: dict[str, float | None],
+) -> None:
     """Print what came of it."""
     console.heading(f"{len(before.texts)} held-out prompts, temperature 1, same seeds; means with 95 % intervals")
-    show_comparison(exam, before, after, ("before", "after"), _SIDE_BY_SIDE)
+    show_comparison(eval_set, before, after, ("before", "after"), _SIDE_BY_SIDE)
     if losses["before"] is not None and losses["after"] is not None:
         console.say(f"\nHeld-out loss: {losses['before']:.3f} -> {losses['after']:.3f} nats per token")
     console.say(f"Model: {Path(run.shown) / 'model'}   curve: {Path(run.shown) / _PLOT}")

@@ -60,12 +60,13 @@ def _name(writer: KVWriter) -> str:
     return {"TensorBoardOutputFormat": "the log of TensorBoard"}.get(type(writer).__name__, "a log")
 
 
-def tolerant_logger(folder: str | None, tolerance: Tolerance, *, resumed: bool) -> Logger:
+def tolerant_logger(folder: str | None, tolerance: Tolerance, *, name: str, resumed: bool) -> Logger:
     """Return what Stable-Baselines3 logs to, made so that it cannot fail; without TensorBoard where that fails now.
 
     Args:
         folder: Of TensorBoard; ``None`` for none.
         tolerance: Where failures go.
+        name: Of the curves.
         resumed: Go on with the curves of before.
     """
     logger = Logger(None, [])
@@ -73,6 +74,6 @@ def tolerant_logger(folder: str | None, tolerance: Tolerance, *, resumed: bool) 
         console.remark("No curves for TensorBoard, which is not installed: pip install 'textgym[tensorboard]'")
         return logger
     with tolerance.of("the log of TensorBoard"):
-        logger = utils.configure_logger(0, folder, "PPO", reset_num_timesteps=not resumed)
+        logger = utils.configure_logger(0, folder, name, reset_num_timesteps=not resumed)
     logger.output_formats = [_TolerantWriter(writer, tolerance) for writer in logger.output_formats]
     return logger

@@ -1,4 +1,4 @@
-"""What the settings of all commands have in common: numbers that make sense, checked before anything is begun."""
+"""Checks of numbers that users give: of the right type, in range, and plain enough for JSON."""
 
 from __future__ import annotations
 

@@ -1,0 +1,106 @@
+"""Any agent on the command line: its options, its run folder, and the commands that take it afterwards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from textgym.agents import PPO, agent_options, resolve_agent
+from textgym.cli import app as cli
+
+SMALL = "--max-prompt-tokens 64 --max-new-tokens 6"
+
+
+def run(command: str) -> Result:
+    return CliRunner().invoke(cli.app, command.split())
+
+
+def succeed(command: str) -> str:
+    shown = run(command)
+    assert shown.exit_code == 0, shown.stderr
+    return shown.stdout
+
+
+@pytest.mark.parametrize("agent", ["ppo", "reinforce", "sft", "scripted"])
+def test_help_lists_the_options_of_the_agent(agent: str) -> None:
+    shown = succeed(f"train --agent {agent} --help")
+    for option in agent_options(resolve_agent(agent)):
+        assert f"--{option.name.replace('_', '-')}" in shown
+    assert ("--clip-range " in shown) == (agent == "ppo")
+
+
+def test_defaults_in_help_are_those_of_the_constructor() -> None:
+    shown = " ".join(succeed("train --agent=ppo --help").split())
+    defaults = {option.name: option.default for option in agent_options(PPO)}
+    assert f"Passes over a rollout. Default: {defaults['n_epochs']}." in shown
+
+
+def test_what_is_not_given_is_left_to_the_agent(lm: str) -> None:
+    succeed(
+        f"train --agent reinforce --model {lm} --reward rouge --steps 24 --n-envs 4 {SMALL} --eval-prompts 2 --out r "
+        "--baseline none --lr 0.01"
+    )
+    settings = json.loads(Path("r/config.json").read_text())["settings"]
+    assert settings["agent"] == "reinforce"
+    assert settings["options"] == {"baseline": "none", "learning_rate": 0.01}
+    assert json.loads(Path("r/summary.json").read_text()).keys() >= {"before", "after", "difference", "seconds"}
+    assert Path("r/model/model.safetensors").is_file()
+    succeed(f"train --resume {Path('r')}")
+
+
+def test_an_agent_that_cannot_learn_is_evaluated() -> None:
+    shown = succeed("train TextSumm-v0 --agent scripted --script reference --reward rouge --eval-prompts 3 --out r")
+    assert "nothing to train" in shown
+    summary = json.loads(Path("r/summary.json").read_text())
+    assert summary["before"] == {}
+    assert summary["after"]["reward"]["mean"] == 1.0
+    assert Path("r/texts-after.jsonl").is_file()
+    again = succeed(
+        "evaluate --agent r --reward rouge --prompts 3 --out e"
+    )  # the run's own script, not the default one
+    assert "1.000" in again
+    assert json.loads(Path("e/summary.json").read_text())["before"]["rougeL"]["mean"] == 1.0
+
+
+def test_options_of_another_agent_are_errors() -> None:
+    shown = run("train --agent random --kl-coef 0.1")
+    assert shown.exit_code == 2
+    assert "No such option: --kl-coef" in shown.stderr
+    unknown = run("train --agent pppo")
+    assert "expected one of ppo, reinforce" in unknown.stderr
+    assert "Did you mean 'ppo'?" in unknown.stderr
+
+
+def test_generate_and_play_take_an_agent(lm: str) -> None:
+    assert "1. " in succeed(f"generate TextSumm-v0 --agent random --model {lm} {SMALL}")
+    shown = succeed("play --agent scripted --reward rouge")
+    assert "-> " in shown
+    assert "reward" in shown
+
+
+def test_supervised_training_is_an_agent_too(lm: str) -> None:
+    same = f"--model {lm} --steps 4 --batch-size 2 --lr 0.01 --limit 8 {SMALL} --eval-prompts 2"
+    succeed(f"sft {same} --out a")
+    succeed(f"train --agent sft {same} --out b")
+    first, second = (json.loads(Path(name, "summary.json").read_text()) for name in "ab")
+    assert {**first, "seconds": 0} == {**second, "seconds": 0}
+    assert Path("a/model/model.safetensors").read_bytes() == Path("b/model/model.safetensors").read_bytes()
+
+
+def test_a_class_named_in_a_run_needs_consent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "own_agents.py").write_text(
+        "from textgym.agents.fixed import Scripted\n\n\nclass Own(Scripted):\n    ...\n"
+    )
+    monkeypatch.syspath_prepend(str(modules))
+    succeed("train TextSumm-v0 --agent own_agents:Own --script reference --reward rouge --eval-prompts 2 --out r")
+    for command in ("evaluate --agent r --prompts 2 --out e", "train --resume r"):
+        shown = run(command)
+        assert shown.exit_code == 2
+        assert "expected settings that run no code of others, got agent 'own_agents:Own'" in shown.stderr
+    succeed("train --resume r --agent own_agents:Own")
+    assert "1.000" in succeed("evaluate --model r --agent own_agents:Own --reward rouge --prompts 2 --out e")

@@ -1,0 +1,61 @@
+"""Agents that are no language models are stepped through the environment; language models are sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from textgym.agents import resolve_agent
+from textgym.evaluation import EvaluationSet, evaluate, make_evaluation_set
+from textgym.models.loading import load_language_model
+from textgym.tasks import Summarization
+
+TASK = Summarization(split="test")
+
+
+@pytest.fixture
+def questions() -> EvaluationSet:
+    return make_evaluation_set(TASK, "rouge", prompts=5, max_prompt_tokens=64, max_new_tokens=6, temperature=0)
+
+
+def test_references_have_the_best_score_there_is(questions: EvaluationSet) -> None:
+    evaluation = evaluate(resolve_agent("scripted")("reference", TASK), questions)
+    assert evaluation.texts == [example.references[0] for example in questions.examples]
+    assert evaluation.measures.values["reward"].tolist() == [1.0] * 5
+    assert evaluation.measures.values["eos"].tolist() == [1.0] * 5
+    assert not {"kl", "length"} & set(evaluation.measures.values)
+
+
+def test_stepping_gives_the_texts_that_sampling_gives(questions: EvaluationSet, lm: str) -> None:
+    model = load_language_model(lm)
+    sampled = evaluate(model, questions)
+    stepped = evaluate(resolve_agent("greedy")(model), questions, tokenizer=lm)
+    assert stepped.texts == sampled.texts
+    for name in ("length", "eos", "rougeL"):
+        np.testing.assert_array_equal(stepped.measures.values[name], sampled.measures.values[name])
+
+
+def test_an_agent_with_a_language_model_is_sampled_from(questions: EvaluationSet, lm: str) -> None:
+    class Writer:
+        grain = "token"
+        text_model = load_language_model(lm)
+
+        def act(self, observations: Any, **_: Any) -> Any:
+            raise AssertionError("the model was there to sample from")
+
+    evaluation = evaluate(Writer(), questions, reference=Writer.text_model)  # type: ignore[arg-type]
+    assert evaluation.texts == evaluate(Writer.text_model, questions).texts
+    assert evaluation.measures.values["kl"].tolist() == [0.0] * 5
+
+
+def test_random_agents_draw_from_the_seed_of_the_evaluation(lm: str) -> None:
+    agent = resolve_agent("random")(len(load_language_model(lm).tokenizer.token_bytes))
+
+    def texts(seed: int) -> Sequence[str]:
+        questions = make_evaluation_set(TASK, None, 3, seed, max_prompt_tokens=64, max_new_tokens=6)
+        return evaluate(agent, questions, tokenizer=lm).texts
+
+    assert texts(0) == texts(0) != texts(1)

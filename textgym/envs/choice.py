@@ -1,0 +1,141 @@
+"""Which environment, on which data: what a user names, checked, and stored as plain data."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium as gym
+
+from textgym.checks import use_plain_values
+from textgym.envs.arguments import TaskSource, build_task, built_in_names
+from textgym.errors import TextGymError, did_you_mean
+from textgym.files.paths import absolute_if_exists
+from textgym.registration import registered_ids
+from textgym.security.consent import import_named_module, names_module
+from textgym.types import Grain, Split, Task
+
+
+class UnknownEnvError(TextGymError, ValueError):
+    """No text environment is called so, or it is of the wrong grain."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvChoice:
+    """Which task, on which data; plain data, stored with a run.
+
+    Attributes:
+        env_id: A registered id of either grain, or ``"module:Id-v0"``, where importing the module registers it.
+        data: Built-in corpus, file, folder or Hub id; ``None`` is the task's default.
+        prompt_column, reference_column: Columns of the data; ``None`` guesses.
+    """
+
+    env_id: str = "TextSumm-v0"
+    data: str | None = None
+    prompt_column: str | None = None
+    reference_column: str | None = None
+
+    def __post_init__(self) -> None:
+        use_plain_values(self)
+
+    def make(self, split: Split) -> Task:
+        """Make the task on one split.
+
+        Raises:
+            UnknownEnvError: There is no such id.
+            DataError: The data cannot be read.
+        """
+        return build_task(self._source(), self.data, self.prompt_column, self.reference_column, split)
+
+    def _source(self) -> TaskSource:
+        """Return what the environment makes its task of."""
+        source: TaskSource = gym.registry[check_env_id(self.env_id)].kwargs["task"]
+        return source
+
+    def located(self) -> EnvChoice:
+        """Return the same choice with an absolute path for data that is a file or folder."""
+        if self.data is None or self.data in built_in_names(self._source()):
+            return self
+        return replace(self, data=absolute_if_exists(self.data))
+
+    def env_kwargs(self) -> dict[str, Any]:
+        """Return the arguments of ``gym.make`` that say which data it is."""
+        return {"data": self.data, "prompt_column": self.prompt_column, "reference_column": self.reference_column}
+
+
+def check_env_id(env_id: str) -> str:
+    """Return the id as Gymnasium's registry has it.
+
+    Raises:
+        UnknownEnvError: There is no such id.
+    """
+    module, colon, name = env_id.partition(":")
+    if colon:
+        _import(module, env_id)
+    name = name or env_id
+    known = registered_ids()
+    if name not in known:
+        raise UnknownEnvError(
+            f"expected the id of a text environment, got {env_id!r}.{did_you_mean(name, known)} "
+            "`textgym envs` lists them; one of your own is 'module:Id-v0', where importing the module registers it."
+        )
+    return name
+
+
+def token_level_id(env_id: str) -> str:
+    """Return a token-level id, which is what an agent is trained on.
+
+    Raises:
+        UnknownEnvError: It is not one.
+    """
+    name = check_env_id(env_id)
+    if is_episode_level(name):
+        raise UnknownEnvError(
+            f"expected a token-level environment, got {name!r}, where an action is a whole text; "
+            f"use {name.replace('Episode-v', '-v')!r}"
+        )
+    return name
+
+
+def id_of_grain(env_id: str, grain: Grain) -> str:
+    """Return the id of the environment of a grain that has the same task as another one.
+
+    Raises:
+        UnknownEnvError: There is none.
+    """
+    name = check_env_id(env_id)
+    if is_episode_level(name) == (grain == "episode"):
+        return name
+    return check_env_id(name.replace("Episode-v", "-v") if grain == "token" else name.replace("-v", "Episode-v"))
+
+
+def is_episode_level(env_id: str) -> bool:
+    """Say whether an action of this environment is a whole text."""
+    return str(gym.registry[env_id].entry_point).endswith(":EpisodeTextEnv")
+
+
+def _import(module: str, env_id: str) -> None:
+    if not names_module(env_id):
+        raise UnknownEnvError(f"expected 'module:Id-v0', got {env_id!r}; name a module and an id")
+    try:
+        import_named_module(env_id, "env_id")
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise UnknownEnvError(f"expected 'module:Id-v0', got {env_id!r}: there is no module {module!r}") from error
+
+
+def with_budgets(task: Task, max_prompt_tokens: int | None, max_new_tokens: int | None) -> Task:
+    """Return a copy of a task with other budgets; ``None`` keeps its own."""
+    if max_prompt_tokens is None and max_new_tokens is None:
+        return task
+    task = copy.copy(task)
+    task.max_prompt_tokens = task.max_prompt_tokens if max_prompt_tokens is None else max_prompt_tokens
+    task.max_new_tokens = task.max_new_tokens if max_new_tokens is None else max_new_tokens
+    return task
+
+
+def describe_data(task: Task) -> str:
+    """Return what the examples are, for the first line of a run."""
+    return f"{task.dataset.name} ({task.dataset.split}: {len(task.dataset):,} examples)"

@@ -1,0 +1,132 @@
+"""Evaluation of agents on a fixed list of prompts, with the same seeds for every agent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from textgym.envs.choice import EnvChoice, with_budgets
+from textgym.evaluation.acting import act_texts
+from textgym.evaluation.measures import Measures, fixed_examples, score_responses
+from textgym.evaluation.reward_guard import guarded_reward
+from textgym.evaluation.sampling import Samples, Sampling, log_probs_of_texts, sample_texts
+from textgym.models.text_model import TextModel
+from textgym.types import Agent, Example, FloatArray, RewardFn, Task
+
+DEFAULT = "default"
+"""As a reward: the task's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSet:
+    """What agents are asked and how their texts are scored; every agent gets the same prompts and seeds.
+
+    Attributes:
+        task: Formats the prompts, and has its own metrics.
+        examples: What is asked.
+        reward: Scores texts; ``None`` for none.
+        sampling: Budgets, temperature, seed.
+    """
+
+    task: Task
+    examples: Sequence[Example]
+    reward: RewardFn | None
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The result of an evaluation: a text per example, its measures, and the seconds it took."""
+
+    texts: list[str]
+    measures: Measures
+    seconds: float
+
+
+def make_evaluation_set(
+    task: Task | EnvChoice | str,
+    reward: RewardFn | str | None = DEFAULT,
+    prompts: int = 300,
+    seed: int = 0,
+    *,
+    temperature: float = 1.0,
+    max_prompt_tokens: int | None = None,
+    max_new_tokens: int | None = None,
+) -> EvaluationSet:
+    """Ask about the first ``prompts`` examples of the task's split; budgets that are ``None`` are the task's.
+
+    Args:
+        task: A task on a split, or the id of an environment, whose test split is taken then.
+        reward: A reward, its name, ``"default"`` for the task's own, or ``None`` for none.
+        prompts: How many.
+        seed: Of everything that agents draw.
+        temperature: Divides the logits; 0 takes the most likely token.
+        max_prompt_tokens, max_new_tokens: Budgets.
+
+    Raises:
+        ValueError: ``prompts`` is below 1, or the split is empty.
+        RewardError: The reward cannot score a text of this task. Models are loaded for it, so whatever is wrong with
+            them is raised too.
+    """
+    choice = EnvChoice(task) if isinstance(task, str) else task
+    task = choice.make("test") if isinstance(choice, EnvChoice) else choice
+    task = with_budgets(task, max_prompt_tokens, max_new_tokens)
+    if isinstance(reward, str):
+        reward = guarded_reward(task.reward if reward == DEFAULT else reward, task)
+    examples = fixed_examples(task.dataset, prompts)
+    score_responses(task, examples[:1], [""], reward)  # fails here, and not after minutes of sampling
+    sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, temperature, seed)
+    return EvaluationSet(task, examples, reward, sampling)
+
+
+def evaluate(
+    agent: Agent | TextModel,
+    evaluation_set: EvaluationSet,
+    *,
+    reference: TextModel | None = None,
+    title: str | None = None,
+    tokenizer: str = "tiny",
+) -> Evaluation:
+    """Get one response per prompt, and score it.
+
+    Args:
+        agent: A language model, or an agent that has one as ``text_model``: its texts are sampled. Any other agent is
+            stepped through the environment.
+        evaluation_set: What is asked.
+        reference: Start model that the KL is measured to; the model itself (KL 0) or ``None`` (no KL) are fine. There
+            is no KL either where its tokenizer is another one, at temperature 0, where all probability is on one text,
+            or where the agent is no language model.
+        title: What the progress bar is called; no bar without.
+        tokenizer: Name of the model whose tokens an agent writes that acts token by token, and has no language model.
+    """
+    start = time.perf_counter()
+    model = agent if isinstance(agent, TextModel) else getattr(agent, "text_model", None)
+    task, examples, sampling = evaluation_set.task, evaluation_set.examples, evaluation_set.sampling
+    if model is not None:
+        samples = sample_texts(model, task, examples, sampling, title)
+        texts, values = samples.texts, _values_of_samples(samples)
+        kl = _kl(model, reference, samples, sampling.temperature)
+        values |= {} if kl is None else {"kl": kl}
+    else:
+        texts, values = act_texts(agent, task, examples, sampling, tokenizer=tokenizer, title=title)
+    measures = score_responses(task, examples, texts, evaluation_set.reward).with_values(values)
+    return Evaluation(texts, measures, time.perf_counter() - start)
+
+
+def _values_of_samples(samples: Samples) -> dict[str, FloatArray]:
+    return {
+        "length": np.array([len(ids) for ids in samples.ids], dtype=np.float64),
+        "eos": np.array(samples.ended, dtype=np.float64),
+    }
+
+
+def _kl(model: TextModel, reference: TextModel | None, samples: Samples, temperature: float) -> FloatArray | None:
+    """Log pi - log ref of every text, shape (n,), both at the temperature the texts were sampled at."""
+    if reference is model:
+        return np.zeros(len(samples.ids))
+    if reference is None or reference.tokenizer.fingerprint != model.tokenizer.fingerprint or temperature == 0:
+        return None
+    return log_probs_of_texts(model, samples, temperature) - log_probs_of_texts(reference, samples, temperature)

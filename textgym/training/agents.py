@@ -1,0 +1,117 @@
+"""Agents by name, or from the run folder they were trained in, for whatever evaluates them or watches them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import gymnasium as gym
+from torch import nn
+
+from textgym.agents.common.vec_env import make_vec_env
+from textgym.agents.registry import AGENTS, resolve_agent
+from textgym.envs.choice import EnvChoice, id_of_grain
+from textgym.errors import CheckpointError
+from textgym.evaluation.loading import load_model
+from textgym.files.paths import user_path
+from textgym.models.text_model import TextModel
+from textgym.security.consent import names_from, names_module
+from textgym.training.run_folder import RunFolder
+from textgym.training.train_settings import TrainSettings, checked_options
+from textgym.types import Agent, Split
+
+
+def can_learn(name: str) -> bool:
+    """Say whether an agent learns; the others are only evaluated."""
+    return callable(getattr(resolve_agent(name), "learn", None))
+
+
+def make_agent(
+    name: str,
+    choice: EnvChoice,
+    split: Split,
+    *,
+    model: str = "tiny",
+    seed: int = 0,
+    device: str = "auto",
+    options: Mapping[str, Any] | None = None,
+) -> Agent:
+    """Make an untrained agent for the environment of its grain.
+
+    Args:
+        name: Of the agent, or ``module:Class``.
+        choice: Environment of either grain, and data.
+        split: Of the data.
+        model: Language model of the agent, or whose tokens it writes.
+        seed, device: Of the agent.
+        options: Arguments of its constructor.
+    """
+    kind = resolve_agent(name)
+    env_id, kwargs = id_of_grain(choice.env_id, kind.grain), {**choice.env_kwargs(), "split": split}
+    env: Any = make_vec_env(env_id, model=model, **kwargs) if kind.grain == "token" else gym.make(env_id, **kwargs)
+    agent: Agent = kind.create(env, model, seed=seed, device=device, **checked_options(name, options or {}))
+    return agent
+
+
+def find_agent(
+    name: str, choice: EnvChoice, split: Split, *, model: str = "tiny", seed: int = 0, device: str = "auto"
+) -> Agent | TextModel:
+    """Return the agent of a run folder, or a new one by name; otherwise as :func:`make_agent`.
+
+    Args:
+        name: A run folder, the name of an agent, or ``module:Class``, with which the run in ``model`` may be loaded
+            that names this class.
+        choice, split, model, seed, device: As for :func:`make_agent`.
+
+    Raises:
+        CheckpointError: The folder holds no agent.
+        ConsentError: A file in the folder names a class, which the user has not.
+        ValueError: There is no such agent.
+    """
+    how = {"seed": seed, "device": device}
+    if name in AGENTS or not user_path(name).is_dir():
+        run = RunFolder(model)
+        if names_module(name) and run.path.joinpath("config.json").is_file() and not run.model.is_dir():
+            return _of_run(run, choice, split, [name], **how)
+        return make_agent(name, choice, split, model=model, **how)
+    run = RunFolder(name)
+    return load_model(name, device) if run.model.is_dir() else _of_run(run, choice, split, **how)
+
+
+def _of_run(run: RunFolder, choice: EnvChoice, split: Split, consent: Collection[str] = (), **how: Any) -> Agent:
+    """The agent without a language model that a run left, or was about."""
+    record = run.config().get("settings", {})
+    if not isinstance(record, Mapping) or "agent" not in record:
+        raise CheckpointError(f"expected a run with an agent, got {run.shown!r}, whose settings name none")
+    with names_from(run.path, f"textgym evaluate --model {shlex.quote(run.shown)}", consent):
+        settings = TrainSettings.from_json(record)
+        if run.agent.is_dir():
+            agent: Agent = resolve_agent(settings.agent, from_file=True).load(run.agent)
+            return agent
+        return make_agent(settings.agent, choice, split, model=settings.model, **how, options=settings.options)
+
+
+def size_of(agent: Any) -> str:
+    """Return how many parameters an agent has, as words in brackets; nothing where it has no network."""
+    network = getattr(agent, "policy", getattr(agent, "text_model", None))
+    if not isinstance(network, nn.Module):
+        return ""
+    return f" ({sum(parameter.numel() for parameter in network.parameters()) / 1e6:.1f} M parameters)"
+
+
+def steps_per_iteration(agent: Any) -> int:
+    """Time steps of an iteration, where an agent says how many: tokens of a rollout, or optimizer steps; else 1."""
+    if getattr(agent, "rollout_texts", None) is None and hasattr(agent, "n_steps"):
+        return int(agent.n_steps * agent.n_envs)
+    return int(getattr(agent, "log_every", 1))
+
+
+def save_result(agent: Any, run: RunFolder) -> None:
+    """Write the language model of an agent as a Hugging Face folder, or else the agent itself."""
+    if hasattr(agent, "policy"):
+        agent.policy.save_pretrained(run.model)
+    elif hasattr(agent, "text_model"):
+        agent.text_model.save_pretrained(run.model)
+    else:
+        agent.save(run.agent)

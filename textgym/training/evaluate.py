@@ -1,0 +1,173 @@
+"""A run that evaluates a language model, alone or beside the one it started from."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from textgym import console
+from textgym.checks import check_settings
+from textgym.envs.choice import EnvChoice, describe_data
+from textgym.errors import TextGymError
+from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, make_evaluation_set
+from textgym.evaluation.loading import load_model, require_context
+from textgym.evaluation.reward_guard import guarded_reward
+from textgym.files.paths import user_path
+from textgym.models.text_model import TextModel
+from textgym.rewards import reward_name
+from textgym.training.agents import find_agent, make_agent
+from textgym.training.recovery import advising_on_memory
+from textgym.training.results import show_comparison, summarise, write_texts
+from textgym.training.run_folder import RunFolder
+from textgym.training.stored_settings import located
+from textgym.training.train_settings import TrainSettings
+from textgym.types import Agent, Split
+
+_SHOWN = 2
+_BEGINNINGS = ("texts-after.jsonl",)
+_DOCUMENT_CHARS = 240
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateSettings:
+    """Settings of ``textgym evaluate``.
+
+    Attributes:
+        choice: Task and data.
+        model: Language model, or whose tokens an agent writes that has none.
+        agent: Instead of the language model: an agent by name, ``module:Class``, or the run that it was trained in.
+        reference_model: What it is compared with; ``None`` is what the run of the model started from.
+    """
+
+    choice: EnvChoice
+    model: str = "tiny"
+    agent: str | None = None
+    reference_model: str | None = None
+    reward: str | None = None
+    split: Split = "test"
+    prompts: int = 300
+    seed: int = 0
+    temperature: float = 1.0
+    max_prompt_tokens: int | None = None
+    max_new_tokens: int | None = None
+    device: str = "auto"
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self, counts=("prompts", "max_prompt_tokens", "max_new_tokens"), not_negative=("temperature",))
+
+
+@advising_on_memory("evaluate")
+def run_evaluate(settings: EvaluateSettings) -> RunFolder:
+    """Measure one model, or a model and the one it started from, and write ``summary.json``."""
+    start = time.perf_counter()
+    task = settings.choice.make(settings.split)
+    reward = guarded_reward(task.reward if settings.reward is None else settings.reward, task)
+    eval_set = make_evaluation_set(
+        task,
+        reward,
+        settings.prompts,
+        settings.seed,
+        temperature=settings.temperature,
+        max_prompt_tokens=settings.max_prompt_tokens,
+        max_new_tokens=settings.max_new_tokens,
+    )
+    name = settings.model if settings.agent is None else settings.agent
+    start_name = settings.reference_model
+    if start_name is None and (settings.agent is None or RunFolder(name).model.is_dir()):
+        start_name = start_model_of(name)
+    against = f" and {start_name}, which it is compared with," if start_name is not None else ""
+    console.say(
+        f"Evaluating {name}{against} on {len(eval_set.examples)} prompts of {describe_data(task)}, "
+        f"temperature {settings.temperature:g}, reward {reward_name(reward)!r}; seconds to minutes for small models."
+    )
+    agent = _load(settings)
+    model = agent if isinstance(agent, TextModel) else getattr(agent, "text_model", None)
+    reference = load_model(start_name, settings.device) if start_name is not None else None
+    for network in filter(None, (model, reference)):
+        require_context(network, eval_set.task)
+    run = RunFolder.create(settings.out, "evaluate", asdict(located(settings)))
+    before = evaluate(reference, eval_set, reference=reference, title="before") if reference else None
+    title = "after" if reference else "sampling"
+    only = evaluate(agent, eval_set, reference=reference or model, title=title, tokenizer=settings.model)
+    first, second = (before, only) if before else (only, None)
+    for side, evaluation in (("before", first), ("after", second)):
+        if evaluation:
+            write_texts(run, side, eval_set, evaluation)
+    seconds = {"before": first.seconds, "after": second.seconds if second else 0.0}
+    run.write_summary({**summarise(first, second), "seconds": {**seconds, "total": time.perf_counter() - start}})
+    _show(eval_set, first, second)
+    console.say(f"\nTexts and summary.json are in {run.path}")
+    return run
+
+
+def _load(settings: EvaluateSettings) -> Agent | TextModel:
+    if settings.agent is None:
+        return load_model(settings.model, settings.device)
+    how = {"model": settings.model, "seed": settings.seed, "device": settings.device}
+    return find_agent(settings.agent, settings.choice, settings.split, **how)
+
+
+def run_without_training(settings: TrainSettings, run: RunFolder | None = None) -> RunFolder:
+    """Evaluate an agent that has nothing to train, and leave the same run folder as training does.
+
+    Args:
+        settings: Of ``textgym train``.
+        run: The folder, if there is one already; the caller holds its lock.
+    """
+    start = time.perf_counter()
+    agent = make_agent(
+        settings.agent,
+        settings.choice,
+        "test",
+        model=settings.model,
+        seed=settings.seed,
+        device=settings.device,
+        options=settings.options,
+    )
+    task = settings.choice.make("test")
+    eval_set = make_evaluation_set(
+        task,
+        guarded_reward(task.reward if settings.reward is None else settings.reward, task),
+        settings.eval_prompts,
+        settings.seed,
+        max_prompt_tokens=settings.max_prompt_tokens,
+        max_new_tokens=settings.max_new_tokens,
+    )
+    run = run or RunFolder.create(settings.out, "train", asdict(settings), _BEGINNINGS)
+    with run:
+        console.say(
+            f"{type(agent).__name__} has nothing to train: it is evaluated on {len(eval_set.examples)} prompts of "
+            f"{describe_data(task)}, reward {reward_name(eval_set.reward)!r}. Files: {run.shown}"
+        )
+        after = evaluate(agent, eval_set, title="sampling", tokenizer=settings.model)
+        write_texts(run, "after", eval_set, after)
+        seconds = {"after": after.seconds, "total": time.perf_counter() - start}
+        run.write_summary({**summarise(None, after), "seconds": seconds})
+        _show(eval_set, after, None)
+    return run
+
+
+def _show(eval_set: EvaluationSet, first: Evaluation, second: Evaluation | None) -> None:
+    if second:
+        show_comparison(eval_set, first, second, ("before", "after"), _SHOWN)
+        return
+    console.print_measures({"mean, 95 % interval": first.measures.intervals()})
+    for example, text in list(zip(eval_set.examples, first.texts, strict=True))[:_SHOWN]:
+        console.say()
+        console.say(" ".join(example.text.split())[:_DOCUMENT_CHARS], style="dim")
+        console.say(f"-> {text or '(empty)'}")
+
+
+def start_model_of(model: str) -> str | None:
+    """Return the model that a run started from, if ``model`` is a run folder that says so and it still exists."""
+    if not (user_path(model) / "config.json").is_file():
+        return None
+    try:
+        settings = RunFolder(model).config().get("settings", {})
+    except TextGymError:
+        return None
+    name = settings.get("model") if isinstance(settings, dict) else None
+    moved = isinstance(name, str) and name.startswith("/") and not Path(name).is_dir()
+    return name if isinstance(name, str) and not moved else None

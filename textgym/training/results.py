@@ -1,0 +1,71 @@
+"""What evaluations leave in a run folder, and what is shown of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from textgym import console
+from textgym.evaluation.core import Evaluation, EvaluationSet
+from textgym.evaluation.measures import Measures, compare
+from textgym.tasks.base import prompt_text
+from textgym.training.run_folder import RunFolder, intervals_as_json
+
+_TEXTS = "texts-{}.jsonl"
+
+
+def write_texts(run: RunFolder, side: str, eval_set: EvaluationSet, evaluation: Evaluation) -> None:
+    """Keep every text with its measures in ``texts-before.jsonl`` or ``texts-after.jsonl``."""
+    names = evaluation.measures.names()
+    columns = [evaluation.measures.values[name] for name in names]
+    rows = zip(eval_set.examples, evaluation.texts, *columns, strict=True)
+    run.write_rows(
+        _TEXTS.format(side),
+        [
+            {"task_key": example.key, "text": text, "measures": dict(zip(names, numbers, strict=True))}
+            for example, text, *numbers in rows
+        ],
+    )
+
+
+def read_texts(run: RunFolder, side: str, eval_set: EvaluationSet) -> Evaluation | None:
+    """Return what :func:`write_texts` kept; ``None`` if it is not about these examples."""
+    rows = run.read_rows(_TEXTS.format(side))
+    if [row["task_key"] for row in rows] != [example.key for example in eval_set.examples]:
+        return None
+    prompts = [prompt_text(eval_set.task, example) for example in eval_set.examples]
+    values = {
+        name: np.array([np.nan if row["measures"].get(name) is None else row["measures"][name] for row in rows])
+        for name in rows[0]["measures"]
+    }
+    return Evaluation([row["text"] for row in rows], Measures(values, prompts), 0.0)
+
+
+def summarise(before: Evaluation | None, after: Evaluation | None) -> dict[str, Any]:
+    """Return the measures of both sides, their paired difference and spreads, as they stand in ``summary.json``."""
+    sides = {"before": before, "after": after}
+    summary: dict[str, Any] = {
+        side: intervals_as_json(item.measures.intervals()) if item else {} for side, item in sides.items()
+    }
+    if before and after:
+        summary["difference"] = intervals_as_json(compare(before.measures, after.measures))
+    summary["standard_deviations"] = {side: item.measures.spreads() for side, item in sides.items() if item}
+    summary["prompts"] = len((after or before).texts) if (after or before) else 0  # type: ignore[union-attr]
+    return summary
+
+
+def show_comparison(
+    eval_set: EvaluationSet, before: Evaluation, after: Evaluation, names: tuple[str, str], shown: int
+) -> None:
+    """Print the table of both models, then some of their texts side by side."""
+    console.print_measures(
+        {
+            names[0]: before.measures.intervals(),
+            names[1]: after.measures.intervals(),
+            "difference": compare(before.measures, after.measures),
+        }
+    )
+    for place in range(min(shown, len(eval_set.examples))):
+        document = eval_set.examples[place].text
+        console.print_side_by_side(names, document, (before.texts[place], after.texts[place]))

@@ -1,0 +1,96 @@
+"""Settings of a command as they are stored with its run: absolute paths, and JSON that is checked when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from textgym.envs.choice import EnvChoice
+from textgym.errors import CheckpointError
+from textgym.files.paths import absolute_if_exists, user_path
+from textgym.hub import SHIPPED
+from textgym.rewards import NAMED_REWARDS
+from textgym.security.consent import check_names
+
+_Settings = TypeVar("_Settings")
+
+
+def stable_name(model: str) -> str:
+    """Return the name of a model in a form that still finds it from another working directory."""
+    return absolute_if_exists(model) if model not in SHIPPED and user_path(model).is_dir() else model
+
+
+def located(settings: _Settings) -> _Settings:
+    """Return a command's settings with absolute paths: data, models, rewards, comparisons and the folder of the run.
+
+    They are stored with a run, which may be gone on with or looked at from another working directory.
+    """
+    known = {field.name for field in fields(settings)} & _LOCATE.keys()  # type: ignore[arg-type]  # a dataclass
+    given = {name: getattr(settings, name) for name in known if getattr(settings, name) is not None}
+    changes: dict[str, Any] = {name: _LOCATE[name](value) for name, value in given.items()}
+    options = getattr(settings, "options", None)
+    if options is not None:
+        changes["options"] = {
+            name: _LOCATE[name](value) if name in _LOCATE and isinstance(value, str) else value
+            for name, value in options.items()
+        }
+    return replace(settings, choice=settings.choice.located(), **changes)  # type: ignore[type-var, attr-defined]
+
+
+def settings_from_json(kind: Callable[..., _Settings], record: object) -> _Settings:
+    """Read what ``dataclasses.asdict`` wrote of a command's settings; fields unknown by now are skipped.
+
+    Raises:
+        CheckpointError: It is something else.
+        ConsentError: A field names a module. Within `textgym.security.consent.names_from` the user may have consented.
+    """
+    values = _values(kind, record)
+    choice = _values(EnvChoice, values.get("choice"))
+    check_names({**values, "choice": choice})
+    return kind(**{**values, "choice": EnvChoice(**choice)})
+
+
+def _values(kind: Callable[..., Any], record: object) -> dict[str, Any]:
+    """Return what a record says about the fields of a dataclass, each of a kind that the field may have."""
+    if not isinstance(record, Mapping):
+        raise CheckpointError(f"expected the settings of a run, got {type(record).__name__}; is the folder a run?")
+    hints = get_type_hints(kind)
+    values = {name: value for name, value in record.items() if name in hints}
+    for name, value in values.items():
+        if name != "choice" and not _may_be(value, hints[name]):
+            raise CheckpointError(f"expected another kind of {name} in the settings of a run, got {value!r}")
+    return values
+
+
+def _may_be(value: object, hint: Any) -> bool:
+    """Say whether a value from JSON can be that of a field with a type hint."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is Mapping:
+        kind = get_args(hint)[1]
+        return isinstance(value, Mapping) and all(_may_be(each, kind) for each in value.values())
+    if get_args(hint):
+        return any(_may_be(value, each) for each in get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def _stable_reward(reward: str) -> str:
+    return reward if reward in (*NAMED_REWARDS, "learned", "gold") else stable_name(reward)
+
+
+def _absolute_target(name: str) -> str:
+    """Return the absolute path of a folder that need not exist yet."""
+    return str(user_path(name).absolute())
+
+
+_LOCATE: Mapping[str, Callable[[str], str]] = {
+    "out": _absolute_target,
+    "model": stable_name,
+    "reference_model": stable_name,
+    "reward": _stable_reward,
+    "embeddings": stable_name,
+    "feedback": absolute_if_exists,
+}
