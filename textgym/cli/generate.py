@@ -10,6 +10,7 @@ from textgym import console
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice, with_budgets
 from textgym.evaluation.acting import act_texts
+from textgym.evaluation.core import text_model_of
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.sampling import Sampling, sample_texts
@@ -96,9 +97,15 @@ def _write(settings: GenerateSettings, task: Task, examples: Sequence[Example]) 
     if settings.agent is None:
         writer: Agent | TextModel = load_model(settings.model, settings.device)
     else:
-        how = {"model": settings.model, "seed": settings.seed, "device": settings.device}
-        writer = find_agent(settings.agent, settings.choice, settings.split, **how)
-    model = writer if isinstance(writer, TextModel) else getattr(writer, "text_model", None)
+        writer = find_agent(
+            settings.agent,
+            settings.choice,
+            settings.split,
+            model=settings.model,
+            seed=settings.seed,
+            device=settings.device,
+        )
+    model = text_model_of(writer)
     if model is not None:
         require_context(model, task)
         return sample_texts(model, task, examples, sampling).texts
@@ -106,6 +113,7 @@ def _write(settings: GenerateSettings, task: Task, examples: Sequence[Example]) 
         raise ValueError(
             f"expected an environment, in which the agent {settings.agent!r} acts, got a document; name an environment"
         )
+    assert not isinstance(writer, TextModel)  # that is its own
     return act_texts(writer, task, examples, sampling, tokenizer=settings.model)[0]
 
 

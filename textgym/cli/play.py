@@ -92,8 +92,14 @@ def run_play(settings: PlaySettings) -> list[float]:
 def watch(settings: PlaySettings) -> list[float]:
     """Let an agent play the first examples of the split; return the rewards of its texts."""
     model = _DEFAULT_MODEL if settings.model is None else settings.model
-    how = {"model": model, "seed": settings.seed, "device": settings.device}
-    agent = find_agent(str(settings.agent), settings.choice, settings.split, **how)
+    agent = find_agent(
+        str(settings.agent),
+        settings.choice,
+        settings.split,
+        model=model,
+        seed=settings.seed,
+        device=settings.device,
+    )
     task = settings.choice.make(settings.split)
     reward = guarded_reward(task.reward if settings.reward is None else settings.reward, task)
     budgets = {name: getattr(settings, name) for name in ("max_prompt_tokens", "max_new_tokens")}

@@ -14,6 +14,7 @@ from textgym.evaluation.measures import Measures, fixed_examples, score_response
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.evaluation.sampling import Samples, Sampling, log_probs_of_texts, sample_texts
 from textgym.models.text_model import TextModel
+from textgym.rewards import reward_name
 from textgym.types import Agent, Example, FloatArray, RewardFn, Task
 
 DEFAULT = "default"
@@ -35,6 +36,11 @@ class EvaluationSet:
     examples: Sequence[Example]
     reward: RewardFn | None
     sampling: Sampling
+
+    @property
+    def reward_name(self) -> str:
+        """What the reward is called; ``"none"`` without one."""
+        return "none" if self.reward is None else reward_name(self.reward)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,7 @@ def evaluate(
         tokenizer: Name of the model whose tokens an agent writes that acts token by token, and has no language model.
     """
     start = time.perf_counter()
-    model = agent if isinstance(agent, TextModel) else getattr(agent, "text_model", None)
+    model = text_model_of(agent)
     task, examples, sampling = evaluation_set.task, evaluation_set.examples, evaluation_set.sampling
     if model is not None:
         samples = sample_texts(model, task, examples, sampling, title)
@@ -111,9 +117,15 @@ def evaluate(
         kl = _kl(model, reference, samples, sampling.temperature)
         values |= {} if kl is None else {"kl": kl}
     else:
+        assert not isinstance(agent, TextModel)  # that is its own
         texts, values = act_texts(agent, task, examples, sampling, tokenizer=tokenizer, title=title)
     measures = score_responses(task, examples, texts, evaluation_set.reward).with_values(values)
     return Evaluation(texts, measures, time.perf_counter() - start)
+
+
+def text_model_of(writer: Agent | TextModel) -> TextModel | None:
+    """Return the language model that writes an agent's texts; ``None`` for agents that act in other ways."""
+    return writer if isinstance(writer, TextModel) else getattr(writer, "text_model", None)
 
 
 def _values_of_samples(samples: Samples) -> dict[str, FloatArray]:

@@ -69,17 +69,20 @@ def find_agent(
         ConsentError: A file in the folder names a class, which the user has not.
         ValueError: There is no such agent.
     """
-    how = {"seed": seed, "device": device}
     if name in AGENTS or not user_path(name).is_dir():
         run = RunFolder(model)
         if names_module(name) and run.path.joinpath("config.json").is_file() and not run.model.is_dir():
-            return _of_run(run, choice, split, [name], **how)
-        return make_agent(name, choice, split, model=model, **how)
+            return _of_run(run, choice, split, [name], seed=seed, device=device)
+        return make_agent(name, choice, split, model=model, seed=seed, device=device)
     run = RunFolder(name)
-    return load_model(name, device) if run.model.is_dir() else _of_run(run, choice, split, **how)
+    if run.model.is_dir():
+        return load_model(name, device)
+    return _of_run(run, choice, split, seed=seed, device=device)
 
 
-def _of_run(run: RunFolder, choice: EnvChoice, split: Split, consent: Collection[str] = (), **how: Any) -> Agent:
+def _of_run(
+    run: RunFolder, choice: EnvChoice, split: Split, consent: Collection[str] = (), *, seed: int, device: str
+) -> Agent:
     """The agent without a language model that a run left, or was about."""
     record = run.config().get("settings", {})
     if not isinstance(record, Mapping) or "agent" not in record:
@@ -89,7 +92,9 @@ def _of_run(run: RunFolder, choice: EnvChoice, split: Split, consent: Collection
         if run.agent.is_dir():
             agent: Agent = resolve_agent(settings.agent, from_file=True).load(run.agent)
             return agent
-        return make_agent(settings.agent, choice, split, model=settings.model, **how, options=settings.options)
+        return make_agent(
+            settings.agent, choice, split, model=settings.model, seed=seed, device=device, options=settings.options
+        )
 
 
 def size_of(agent: Any) -> str:

@@ -105,8 +105,14 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
 def _load(settings: EvaluateSettings) -> Agent | TextModel:
     if settings.agent is None:
         return load_model(settings.model, settings.device)
-    how = {"model": settings.model, "seed": settings.seed, "device": settings.device}
-    return find_agent(settings.agent, settings.choice, settings.split, **how)
+    return find_agent(
+        settings.agent,
+        settings.choice,
+        settings.split,
+        model=settings.model,
+        seed=settings.seed,
+        device=settings.device,
+    )
 
 
 def run_without_training(settings: TrainSettings, run: RunFolder | None = None) -> RunFolder:
@@ -139,7 +145,7 @@ def run_without_training(settings: TrainSettings, run: RunFolder | None = None) 
     with run:
         console.say(
             f"{type(agent).__name__} has nothing to train: it is evaluated on {len(eval_set.examples)} prompts of "
-            f"{describe_data(task)}, reward {reward_name(eval_set.reward)!r}. Files: {run.shown}"
+            f"{describe_data(task)}, reward {eval_set.reward_name!r}. Files: {run.shown}"
         )
         after = evaluate(agent, eval_set, title="sampling", tokenizer=settings.model)
         write_texts(run, "after", eval_set, after)

@@ -217,7 +217,7 @@ def announce(training: Training) -> None:
     left = training.iterations - agent.num_timesteps // training.iteration
     console.say(
         f"{type(agent).__name__}: {settings.model}{size_of(agent)} on {describe_data(_task(training))}, "
-        f"reward {reward_name(training.eval_set.reward)!r}: {left} iterations of {training.iteration:,} tokens, with "
+        f"reward {training.eval_set.reward_name!r}: {left} iterations of {training.iteration:,} tokens, with "
         f"{len(training.eval_set.examples)} unseen prompts before and after. {_guess(training, left)} "
         f"Files: {training.run.shown}"
     )

@@ -122,7 +122,7 @@ def checked_options(agent: str, options: Mapping[str, Any]) -> dict[str, OptionV
         _check_option(known[name], found[name])
     if "kl_coef" in known:
         kl_coef, kl_target = (found.get(name, known[name].default) for name in ("kl_coef", "kl_target"))
-        require_adaptable(kl_coef, kl_target)  # type: ignore[arg-type]  # of the types checked above
+        require_adaptable(kl_coef, kl_target)
     return found
 
 
@@ -138,7 +138,7 @@ def _check_option(option: Option, value: object) -> None:
         raise ValueError(f"expected {name} to be one of {', '.join(option.choices)}, got {value!r}; choose one")
     if isinstance(value, str | bool):
         return
-    number = float(value)  # type: ignore[arg-type]  # of the types checked above
+    number = float(value)
     if option.type is int and not 1 <= number <= LARGEST_COUNT:
         bound = "of at least 1" if number < 1 else f"of at most {LARGEST_COUNT:,}"
         raise ValueError(f"expected {name} {bound}, got {value}; choose another")
