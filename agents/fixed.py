@@ -194,7 +194,7 @@ class Scripted:
 
 
 class Human:
-    """Whoever sits at the terminal: reads the prompt, and writes a line.
+    """A person at the terminal, who reads the prompt, and writes a line.
 
     Args:
         ask: Shows a text and returns what is written then; by default ``input``.

@@ -83,7 +83,7 @@ def resolve_agent(name: str, *, from_file: bool = False) -> type[Any]:
 
 
 def agent_options(agent: type[Any]) -> list[Option]:
-    """Return what an agent can be told: arguments of ``create``, its constructors, and its policy's if it has one.
+    """Return the options of an agent: arguments of ``create``, its constructors, and its policy's if it has one.
 
     Left out are what every agent gets (environment, model, seed, device), arguments whose type no text can have, and
     the names in the class attribute ``not_options``, if there is one. A class attribute ``policy_class`` names the

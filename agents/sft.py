@@ -212,8 +212,8 @@ class SFT:
 
         Args:
             total_timesteps: How many; ``reset_num_timesteps=False`` makes them after those that were made.
-            callback: Told when an iteration of ``log_every`` steps starts and ends, and after each step, after which it
-                can end training.
+            callback: Called when an iteration of ``log_every`` steps starts and ends, and after each step, where it can
+                end training.
             reset_num_timesteps: Begin a new training, of these weights.
 
         Raises:

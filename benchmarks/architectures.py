@@ -125,7 +125,7 @@ def wrong(results: Mapping[str, Comparison]) -> list[str]:
 
 
 def is_right(result: Comparison) -> bool:
-    """Was everything computed as the bare model computes it?"""
+    """Return whether everything was computed as the bare model computes it."""
     return result.deviation is not None and 0 <= result.deviation <= TOLERANCE
 
 

@@ -3,7 +3,7 @@
     textgym bench feedback-modes
 
 The same reports are asked about in every mode. A script at the page reads the texts in Chromium, asks a simulated
-person, who judges by the true quality with noise, what they would do with them, and does that by keyboard and mouse.
+person, who compares by true quality with noise, what they would do with them, and does that by keyboard and mouse.
 The answers are exported, read back and compared with what the person had decided. Then a linear head on frozen
 embeddings of the shipped model is fitted to them: without answers it scores all texts alike, so that all it knows
 comes from them. It is measured on prompts that it has not seen answers about: on the answers given there, and on pairs
@@ -151,7 +151,7 @@ def texts_about(example: Example, rng: np.random.Generator) -> dict[str, str]:
 
 
 def make_person(task: Task, items: Sequence[Item]) -> SimulatedPerson:
-    """Somebody who judges by the true quality, with noise, and who could write a good summary."""
+    """Somebody who compares by the true quality, with noise, and who could write a good summary."""
     examples = {item.key: task.dataset.find(item.key) for item in items}
 
     def quality(responses: Sequence[str], keys: Sequence[str]) -> FloatArray:
@@ -220,7 +220,7 @@ def count_kept(records: Sequence[Record], answers: Sequence[Answer], items: Sequ
 
 
 def was_kept(answer: Answer, recorded: Sequence[Record], item: Item) -> bool:
-    """Do the records of one question say what was decided, about the texts in the order in which they were shown?
+    """Return whether the records of a question say what was decided, about the texts in the order they were shown in.
 
     Args:
         answer: What was shown and decided.
@@ -269,7 +269,7 @@ def _right_generators(record: Record, item: Item) -> bool:
 
 
 def _is_as_long(recorded: Sequence[Record], decided: Sequence[Record]) -> bool:
-    """Was everything read as long as was decided, and scrolled at least as far (short texts are seen whole)?"""
+    """Return whether all was read as long as was decided, and scrolled as far (short texts are seen whole)."""
     wanted = {each.response: each for each in decided if isinstance(each, ImplicitFeedback)}
     found = [(each, wanted[each.response]) for each in recorded if isinstance(each, ImplicitFeedback)]
     return all(

@@ -1,4 +1,4 @@
-"""Time and memory per token as one size grows and the rest stays: ``textgym bench scaling --picture scaling.png``.
+"""Time and memory per token as one size grows and the rest stays: ``textgym bench scaling --plot scaling.png``.
 
 Longer responses at a constant number of tokens, more environments, larger vocabularies, and prompts that all differ or
 are all the same. What encodes every prefix again has exponent 1 in the response length; what keeps keys and values has

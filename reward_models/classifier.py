@@ -33,7 +33,7 @@ class SequenceClassifierReward(nn.Module):
     Args:
         model: Folder or Hub id; safetensors weights only.
         label: Name or index of the output. May be left out if there is one output only (regression, reward models).
-        template: How prompt and response become one text; ``"{response}"`` judges the response alone. ``None`` gives
+        template: How prompt and response become one text; ``"{response}"`` scores the response alone. ``None`` gives
             them to the tokenizer as a pair of texts.
         output: ``"logit"``, or ``"probability"``: softmax over the labels (a sigmoid for single-output and multi-label
             classifiers).
@@ -162,7 +162,7 @@ def _read_tokenizer(folder: Path) -> Any:
 
 def _check_settings(template: str | None, output: str, batch_size: int, max_length: int | None) -> None:
     if template is not None and "{response}" not in template:
-        raise ValueError(f"expected a template with {{response}}, got {template!r}; the response is what is judged")
+        raise ValueError(f"expected a template with {{response}}, got {template!r}; the response is what is scored")
     if output not in ("logit", "probability"):
         raise ValueError(f"expected output 'logit' or 'probability', got {output!r}; choose one of them")
     if batch_size < 1 or (max_length is not None and max_length < 8):

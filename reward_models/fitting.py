@@ -215,7 +215,7 @@ def _update_reliability(
     likelihood: AnswerLikelihood, running: RunningReliability, scores: Tensor, answers: Answers
 ) -> None:
     if likelihood.log_odds is not None:
-        losses, log_guess = likelihood.judged(scores, answers)
+        losses, log_guess = likelihood.losses_and_guesses(scores, answers)
         likelihood.log_odds.copy_(running.update(losses, log_guess, answers.annotators))
 
 

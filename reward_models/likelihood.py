@@ -81,7 +81,7 @@ class AnswerLikelihood(nn.Module):
 
     @property
     def reliability(self) -> dict[str, float]:
-        """Share of each annotator's answers that are judgements, by name; empty with a single annotator."""
+        """Share of each annotator's answers that are no guesses, by name; empty with a single annotator."""
         if self.log_odds is None:
             return {}
         return self._by_name(self.log_odds.detach().sigmoid())
@@ -123,13 +123,13 @@ class AnswerLikelihood(nn.Module):
 
     def forward(self, scores: Tensor, answers: Answers) -> Tensor:
         """Weighted losses of ``N`` observations, (N,); scores: (T,)."""
-        losses, log_guess = self.judged(scores, answers)
+        losses, log_guess = self.losses_and_guesses(scores, answers)
         if self.log_odds is not None:
             mixed = mix_with_guesses(losses, log_guess, self.log_odds[answers.annotators.clamp(min=0)])
             losses = torch.where(answers.annotators == _NOBODY, losses, mixed)
         return answers.weights * losses
 
-    def judged(self, scores: Tensor, answers: Answers) -> tuple[Tensor, Tensor]:
+    def losses_and_guesses(self, scores: Tensor, answers: Answers) -> tuple[Tensor, Tensor]:
         """Losses of ``N`` observations that are no guesses, and log probabilities of guessing the same, both (N,)."""
         parts, guesses = [], []
         if len(answers.choices):
@@ -162,7 +162,7 @@ class AnswerLikelihood(nn.Module):
     def _rating_losses(self, scores: Tensor, answers: Answers) -> Tensor:
         rated_by = answers.annotators[len(answers.choices) + len(answers.ranks) :]
         leniency = -self.severities[rated_by]  # a rating always has an annotator
-        # Scores have no slope of their own here: it would grow without end where all grades can be told apart, and
+        # Scores have no slope of their own here: it would grow without end where all grades can be distinguished, and
         # undo whatever keeps the scores small.
         return cumulative_logit_losses(scores[answers.rated_texts] + leniency, answers.levels, self.thresholds)
 

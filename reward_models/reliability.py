@@ -1,4 +1,4 @@
-"""Whose answers can be trusted: every answer is the annotator's judgement, or a guess."""
+"""Whose answers can be trusted: every answer is the annotator's preference, or a guess."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ class RunningReliability:
         numbers, seen_losses, seen_guesses = map(torch.tensor, zip(*self._seen, strict=True))
         answers = torch.bincount(numbers, minlength=self._annotators)
         for _ in range(_ITERATIONS):
-            judged = torch.sigmoid(log_odds[numbers] - seen_losses - seen_guesses)  # probability of no guess
-            sums = torch.zeros(self._annotators).index_add(0, numbers, judged)
+            meant = torch.sigmoid(log_odds[numbers] - seen_losses - seen_guesses)  # probability of no guess
+            sums = torch.zeros(self._annotators).index_add(0, numbers, meant)
             shares = (sums + PRIOR_SUCCESSES) / (answers + PRIOR_SUCCESSES)
             log_odds = shares.clamp(_CERTAIN, 1 - _CERTAIN).logit()
         return log_odds

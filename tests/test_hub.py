@@ -1,4 +1,4 @@
-"""Folders of models: what a run folder without the wanted model is told."""
+"""Folders of models: the error of a run folder without the wanted model."""
 
 from __future__ import annotations
 

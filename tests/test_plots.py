@@ -1,4 +1,4 @@
-"""Pictures: they are written whatever the log holds."""
+"""Plots: they are written whatever the log holds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_running_mean() -> None:
 
 
 @pytest.mark.parametrize("log", [LOG, LOG[:1], []])
-def test_every_log_gives_pictures(tmp_path: Path, log: list[dict[str, Any]]) -> None:
+def test_every_log_gives_plots(tmp_path: Path, log: list[dict[str, Any]]) -> None:
     measures = {"reward": Interval(0.1, 0.0, 0.2), "gold": Interval(0.5, -math.inf, math.inf)}
     plot_learning(tmp_path / "curve.png", log, measures, measures)
     plot_learning(tmp_path / "bare.png", log)

@@ -29,7 +29,7 @@ _WIDTH = 80
 
 
 class Ticker(Protocol):
-    """Something that is told about progress."""
+    """Something that shows progress."""
 
     def advance(self, amount: float = 1.0, note: str | None = None) -> None:
         """Report that ``amount`` more is done; ``note`` replaces the remark shown beside it."""
@@ -291,7 +291,7 @@ class _Stream:
 
 
 def _console(stream: object) -> Console:
-    # Made anew each time: tests and notebooks replace sys.stdout.
+    # Made again each time: tests and notebooks replace sys.stdout.
     safe: Any = _Stream(stream)
     console = Console(file=safe, highlight=False)
     return console if console.is_terminal else Console(file=safe, highlight=False, width=_WIDTH)

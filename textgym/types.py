@@ -114,7 +114,7 @@ FinishReason = Literal["eos", "stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """What an agent wrote, and what was answered: what tasks, metrics and rewards judge.
+    """What an agent wrote, and what was answered: what tasks, metrics and rewards evaluate.
 
     Attributes:
         example: What it is about.
@@ -194,7 +194,7 @@ Metric = Callable[[Sequence[Episode]], FloatArray]
 
 
 class Task(Protocol):
-    """What is asked, about which texts, judged how. One file or folder per task in ``textgym/tasks/``.
+    """What is asked, about which texts, evaluated how. One file or folder per task in ``textgym/tasks/``.
 
     :class:`textgym.tasks.TextTask` has defaults for everything.
 
@@ -243,7 +243,7 @@ class Task(Protocol):
         ...
 
     def is_success(self, episode: Episode) -> bool:
-        """Return the task's own yes/no judgement, independent of any reward."""
+        """Return whether the episode succeeded by the task's own criterion, independent of any reward."""
         ...
 
     def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:

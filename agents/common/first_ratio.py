@@ -122,7 +122,7 @@ def check_equal(log_ratio: Tensor, model: TextModel, expected: str, tolerate: bo
     bound, limit = _HALF if model.rounds_to_half else _FULL
     deviations = log_ratio.detach().double().expm1().abs()
     off = float(deviations.mean() if model.rounds_to_half else deviations.max())
-    if not off > bound:  # NaN is told as such by the loss
+    if not off > bound:  # NaN is reported as such by the loss
         return
     name = f"{type(model.network).__name__} {model.source or '(given as a module)'} in {model.precision}"
     message = (

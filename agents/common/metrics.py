@@ -19,13 +19,13 @@ def describe_texts(infos: Sequence[Mapping[str, Any]]) -> dict[str, float]:
             columns[f"reward/{name}"].append(reward)
         total = rewards.get("total", info.get("episode", {}).get("r"))
         reason = info.get("finish_reason")
-        told = {
+        known = {
             "reward": total,
             "gold": info.get("gold"),
             "success": info.get("is_success"),
             "eos": None if reason is None else reason == "eos",
         }
-        for name, value in told.items():
+        for name, value in known.items():
             if value is not None:
                 columns[name].append(value)
     return {name: mean(values) for name, values in columns.items()}

@@ -180,7 +180,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         self._values_are_centered = False
         self._score_spread: float | None = None
         self._watch, self._largest_reward = Watch(), 0.0
-        self._scale_is_told = False
+        self._scale_is_reported = False
         self._tokens_so_far = np.zeros(0, dtype=np.int64)
 
     def _check_settings(self) -> None:
@@ -322,8 +322,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         """Warn, once, of rewards whose value loss takes up the gradient: it is clipped as a whole."""
         advantages = self.rollout_buffer.advantages[self.rollout_buffer.counted]
         error = float(np.sqrt(np.mean(np.square(advantages, dtype=np.float64))))
-        if self.learns_values and error > _LARGE_ERROR and not self._scale_is_told:
-            self._scale_is_told = True
+        if self.learns_values and error > _LARGE_ERROR and not self._scale_is_reported:
+            self._scale_is_reported = True
             warnings.warn(
                 f"expected rewards of order 1, got some that are {error:.1e} off their predicted values: the value "
                 f"loss then fills the gradient, which is clipped at {self.max_grad_norm:g}, and the policy hardly "

@@ -55,10 +55,10 @@ def test_stock_ppo_learns_to_guess(buffer: Any, folder: str, make_network: Any) 
         rollout_buffer_class=buffer,
         policy_kwargs={"model": make_network(rows=24, scale=1.0)},
     )
-    told = Returns()
-    agent.learn(16 * 12 * 10, callback=told)
-    count = len(told.returns) // 4
-    before, after = np.mean(told.returns[:count]), np.mean(told.returns[-count:])
+    recorder = Returns()
+    agent.learn(16 * 12 * 10, callback=recorder)
+    count = len(recorder.returns) // 4
+    before, after = np.mean(recorder.returns[:count]), np.mean(recorder.returns[-count:])
     assert before < 0.15
     assert after > before + 0.15
 

@@ -92,9 +92,9 @@ def test_a_module_that_was_cast_is_not_taken_for_its_folder(make_policy: Any, mo
     network = AutoModelForCausalLM.from_pretrained(model_folder).bfloat16()
     with pytest.warns(UserWarning, match="the weights of the module GPTNeoXForCausalLM come in bfloat16; ") as caught:
         make_policy(network)
-    (told,) = [each for each in caught if "held, trained and saved" in str(each.message)]
-    assert str(model_folder) not in str(told.message)
-    assert "stable_baselines3" not in told.filename
+    (warning,) = [each for each in caught if "held, trained and saved" in str(each.message)]
+    assert str(model_folder) not in str(warning.message)
+    assert "stable_baselines3" not in warning.filename
 
 
 def test_supervised_training_of_half_precision(make_network: Any) -> None:

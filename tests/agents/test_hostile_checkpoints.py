@@ -32,7 +32,7 @@ def saved(make_agent: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sign(folder: Path) -> None:
-    """Write the checksums anew, as whoever forges a checkpoint does."""
+    """Write the checksums again, as whoever forges a checkpoint does."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
     digests = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     (folder / "manifest.json").write_text(json.dumps(digests))

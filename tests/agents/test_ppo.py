@@ -192,13 +192,13 @@ def test_rewards_that_are_huge(make_agent: Any) -> None:
             warnings.simplefilter("always")
             agent = make_agent(env={"reward": reward}, **options)
             agent.learn(4 * 11 * 2)
-        told = [str(warning.message) for warning in caught if "rewards of order 1" in str(warning.message)]
-        return max(record["approx_kl"] for record in agent.history), told
+        warned = [str(warning.message) for warning in caught if "rewards of order 1" in str(warning.message)]
+        return max(record["approx_kl"] for record in agent.history), warned
 
     usual, silent = moved(1.0)
-    small, told = moved(1e6)
-    assert (silent, len(told)) == ([], 1)
-    assert "scale_rewards=True (textgym train --scale-rewards)" in told[0]
+    small, warned = moved(1e6)
+    assert (silent, len(warned)) == ([], 1)
+    assert "scale_rewards=True (textgym train --scale-rewards)" in warned[0]
     assert small < 1e-3 * usual
     scaled, silent = moved(1e6, scale_rewards=True)
     assert silent == []
@@ -597,8 +597,8 @@ def test_infos_that_only_some_texts_have(make_agent: Any, monkeypatch: pytest.Mo
     cut = {"episode": {"r": 1.0, "l": 3}, "TimeLimit.truncated": True}  # by a wrapper, so the text was never scored
     agent.finished = [agent.finished[0], (2, 1, cut)]
     agent.shape_rewards()
-    told = {name: agent._metrics[name] for name in ("reward", "reward/total", "success", "eos", "texts", "length")}
-    assert told == {"reward": 1.5, "reward/total": 2.0, "success": 1.0, "eos": 1.0, "texts": 2.0, "length": 2.5}
+    known = {name: agent._metrics[name] for name in ("reward", "reward/total", "success", "eos", "texts", "length")}
+    assert known == {"reward": 1.5, "reward/total": 2.0, "success": 1.0, "eos": 1.0, "texts": 2.0, "length": 2.5}
 
 
 def test_a_rollout_without_a_finished_text(make_agent: Any) -> None:

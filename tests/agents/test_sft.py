@@ -280,22 +280,22 @@ def _chat_environment() -> None:
 
 
 class Recorder(BaseCallback):
-    """What it is told, with the number of steps."""
+    """What it is calls, with the number of steps."""
 
     def __init__(self, stop_at: int | None = None) -> None:
         super().__init__()
-        self.told: list[tuple[str, int]] = []
+        self.calls: list[tuple[str, int]] = []
         self.stop_at = stop_at
 
     def _on_rollout_start(self) -> None:
-        self.told.append(("start", self.model.num_timesteps))
+        self.calls.append(("start", self.model.num_timesteps))
 
     def _on_step(self) -> bool:
-        self.told.append(("step", self.num_timesteps))
+        self.calls.append(("step", self.num_timesteps))
         return self.num_timesteps != self.stop_at
 
     def _on_rollout_end(self) -> None:
-        self.told.append(("end", self.model.num_timesteps))
+        self.calls.append(("end", self.model.num_timesteps))
 
 
 def test_an_agent_learns_what_the_function_does_and_tells_callbacks(make_network: Any) -> None:
@@ -304,7 +304,7 @@ def test_an_agent_learns_what_the_function_does_and_tells_callbacks(make_network
     agent.learn(5, recorder)
     assert agent.losses == expected
     steps = [[("start", 2 * k), ("step", 2 * k + 1), ("step", 2 * k + 2), ("end", 2 * k + 2)] for k in range(2)]
-    assert recorder.told == [*steps[0], *steps[1], ("start", 4), ("step", 5), ("end", 5)]
+    assert recorder.calls == [*steps[0], *steps[1], ("start", 4), ("step", 5), ("end", 5)]
     assert [record["timesteps"] for record in agent.history] == [2.0, 4.0, 5.0]
     assert [record["loss"] for record in agent.history[:2]] == [np.mean(expected[:2]), np.mean(expected[2:4])]
     assert agent.seconds["update"] > 0

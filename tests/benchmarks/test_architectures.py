@@ -84,7 +84,7 @@ def test_texts_are_longer_than_windows(model_type: str, field: str) -> None:
 
 
 def test_a_mistake_shows() -> None:
-    """A network whose positions begin at 1 is told from one whose positions begin at 0."""
+    """A network whose positions begin at 1 is distinguished from one whose positions begin at 0."""
     network = Architecture("gpt2", "gpt2").build()
     bare = BareModel(network)
     row = list(range(10, 30))

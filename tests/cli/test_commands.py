@@ -109,7 +109,7 @@ def test_reward_fit_on_given_comparisons(lm: str) -> None:
     assert read_comparisons("r/feedback.jsonl") == records
 
 
-def test_an_annotator_needs_what_it_judges_by(lm: str, data: str) -> None:
+def test_an_annotator_needs_what_it_compares_by(lm: str, data: str) -> None:
     shown = CliRunner().invoke(cli.app, ["reward", "fit", *columns(data), "--model", lm, "--annotator", "gold"])
     assert shown.exit_code == cli.BAD_INPUT
     assert "true quality" in shown.stderr

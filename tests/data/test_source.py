@@ -122,7 +122,7 @@ def test_folder_without_split_names_is_cut_as_one(tmp_path: Path) -> None:
     assert sum(len(load(str(tmp_path), split)) for split in SPLITS) == 200
 
 
-def test_files_of_no_split_are_left_out_aloud(tmp_path: Path) -> None:
+def test_files_of_no_split_are_left_out_with_a_warning(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", numbered(30))
     write_rows(tmp_path / "extra.jsonl", numbered(60))
     with pytest.warns(DataWarning, match=r"ignored: .*extra\.jsonl"):
@@ -423,7 +423,7 @@ def test_all_other_columns_reach_the_example(tmp_path: Path) -> None:
             assert hash(example) == hash(Example(example.key, example.prompt, example.references))
 
 
-def test_rows_of_one_prompt_that_differ_elsewhere_are_told(tmp_path: Path) -> None:
+def test_rows_of_one_prompt_that_differ_elsewhere_are_reported(tmp_path: Path) -> None:
     prompt = prompts_in("train", 1)[0]
     rows = [{"prompt": prompt, "summary": f"s{i}", "rating": i, "same": 1} for i in range(3)]
     with pytest.warns(DataWarning, match=r"differ in other columns \(rating\); the first row's are kept"):

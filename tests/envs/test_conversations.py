@@ -239,7 +239,7 @@ def test_state_that_is_not_json_is_refused() -> None:
         env.unwrapped.get_state()
 
 
-def test_replies_that_are_too_long_are_cut_and_told(folder: str) -> None:
+def test_replies_that_are_too_long_are_cut_and_reported(folder: str) -> None:
     said = [Message("user", "higher " * 20)]
     ids = textgym.register_task("TestLong", type("Long", (Wrong,), {"said": said}))
     env: Any = gym.make(ids[0], model=folder)

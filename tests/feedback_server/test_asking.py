@@ -94,7 +94,7 @@ def test_generators_are_told_after_the_vote_only(place: Any) -> None:
     assert "model-" not in visitor.get("/").text
 
 
-def test_what_was_said_is_told_in_the_shown_order(place: Any) -> None:
+def test_what_was_said_is_shown_in_the_shown_order(place: Any) -> None:
     place.store.add([place.question()])
     visitor = place.visitor()
     first = texts_of(visitor.get("/").text)[0].split()[1]

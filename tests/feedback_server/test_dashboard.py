@@ -1,4 +1,4 @@
-"""The dashboard: pictures that say what the records say."""
+"""The dashboard: charts that say what the records say."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from textgym.feedback import By, add_accuracy, answer_compare, answer_natural, a
 from textgym.feedback.records.answers import Behaviour
 from textgym.feedback.server import charts
 from textgym.feedback.server.dashboard import (
-    agreement_pictures,
+    agreement_charts,
     annotators,
-    generator_pictures,
+    generator_charts,
     pairwise_kappas,
     seconds_per_100_words,
 )
@@ -25,12 +25,12 @@ from textgym.feedback.types import Comparison
 from textgym.types import Interval
 
 
-def texts(picture: charts.Picture) -> list[str]:
-    return [mark.text for mark in picture.marks if mark.tag == "text"]
+def texts(chart: charts.Chart) -> list[str]:
+    return [mark.text for mark in chart.marks if mark.tag == "text"]
 
 
-def hints(picture: charts.Picture) -> list[str]:
-    return [mark.hint for mark in picture.marks if mark.hint]
+def hints(chart: charts.Chart) -> list[str]:
+    return [mark.hint for mark in chart.marks if mark.hint]
 
 
 def test_ticks_are_round() -> None:
@@ -40,32 +40,32 @@ def test_ticks_are_round() -> None:
 
 
 def test_lines_lie_where_the_values_are() -> None:
-    picture = charts.line_picture("t", {"a": [(0, 0.0), (10, 1.0)]}, "x", (0.0, 1.0))
-    (line,) = [mark for mark in picture.marks if mark.tag == "polyline"]
+    chart = charts.line_chart("t", {"a": [(0, 0.0), (10, 1.0)]}, "x", (0.0, 1.0))
+    (line,) = [mark for mark in chart.marks if mark.tag == "polyline"]
     (x1, y1), (x2, y2) = (tuple(map(float, point.split(","))) for point in str(line.attrs["points"]).split())
     assert (x1, x2) == (52, 506)
     assert (y1, y2) == (200, 12)
 
 
 def test_bars_are_as_long_as_their_values() -> None:
-    picture = charts.bar_picture("t", [("a", 10.0), ("b", 5.0), ("c", 0.0)])
-    widths = [mark.attrs["width"] for mark in picture.marks if mark.tag == "rect"]
+    chart = charts.bar_chart("t", [("a", 10.0), ("b", 5.0), ("c", 0.0)])
+    widths = [mark.attrs["width"] for mark in chart.marks if mark.tag == "rect"]
     assert widths == [300.0, 150.0, 1.0]
-    assert "10" in texts(picture)
+    assert "10" in texts(chart)
 
 
 def test_histograms_count_everything_once() -> None:
-    picture = charts.histogram_picture("t", [1.0] * 30 + [2.0] * 19 + [1000.0], "seconds")
-    counts = [int(hint.split()[0]) for hint in hints(picture)]
+    chart = charts.histogram_chart("t", [1.0] * 30 + [2.0] * 19 + [1000.0], "seconds")
+    counts = [int(hint.split()[0]) for hint in hints(chart)]
     assert sum(counts) == 50
     assert counts[-1] == 20  # the far one lies in the last bin, with the highest of the others
 
 
 @pytest.mark.parametrize("rows", [[], [("a", Interval(0.5, 0.0, 1.0))], [("a" * 60, Interval(3.0, -np.inf, np.inf))]])
 def test_intervals_of_any_size_stay_inside(rows: list[tuple[str, Interval]]) -> None:
-    picture = charts.interval_picture("t", rows, 0.0)
-    places = [value for mark in picture.marks for name, value in mark.attrs.items() if name in ("x1", "x2", "cx", "x")]
-    assert all(0 <= float(place) <= picture.width for place in places)
+    chart = charts.interval_chart("t", rows, 0.0)
+    places = [value for mark in chart.marks for name, value in mark.attrs.items() if name in ("x1", "x2", "cx", "x")]
+    assert all(0 <= float(place) <= chart.width for place in places)
 
 
 def vote(place: Any, annotator: str, choices: str, seconds: float = 4.0) -> None:
@@ -88,10 +88,10 @@ def test_figures_of_known_votes(place: Any) -> None:
         ("bob", 4, 4.0),
         ("cy", 4, 4.0),
     ]
-    matrix, strengths = generator_pictures(records)
+    matrix, strengths = generator_charts(records)
     assert any(hint.startswith("model-a beats model-b: 58%") for hint in hints(matrix))
     assert texts(strengths).index("model-a") < texts(strengths).index("model-b")
-    titles = [picture.title for picture in agreement_pictures(records)]
+    titles = [chart.title for chart in agreement_charts(records)]
     assert titles == [
         "Agreement (Krippendorff's alpha)",
         "Two people give the same answer",
@@ -110,7 +110,7 @@ def test_two_out_of_many_who_never_agree_are_found() -> None:
     assert next(kappa for _, who, kappa in pairwise_kappas(records) if who == "zed") == -1.0
 
 
-def test_every_picture_appears(place: Any) -> None:
+def test_every_chart_appears(place: Any) -> None:
     vote(place, "ann", "abta")
     vote(place, "bob", "abba")
     for name, grades in (("ann", "15"), ("bob", "25")):
@@ -148,7 +148,7 @@ def test_dwell_is_normalised_by_length(place: Any) -> None:
 
 
 def test_an_empty_project_has_a_dashboard(place: Any) -> None:
-    assert "Pictures appear with the first votes" in place.visitor().get("/dashboard").text
+    assert "Charts appear with the first votes" in place.visitor().get("/dashboard").text
 
 
 @pytest.mark.parametrize("form", PROJECT_FORMS)

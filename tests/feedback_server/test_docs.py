@@ -56,7 +56,7 @@ def test_exports_load_as_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ]
 
 
-def test_the_pictures_are_there_and_small() -> None:
+def test_the_images_are_there_and_small() -> None:
     names = re.findall(r"\]\(([^)]*\.png)\)", PAGE.read_text(encoding="utf-8"))
     sizes = {name: (PAGE.parent / name).stat().st_size for name in names}
     assert len(sizes) >= 8

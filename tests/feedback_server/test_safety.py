@@ -519,7 +519,7 @@ def test_hostile_texts_add_nothing_to_any_page(place: Any, make: Callable[[Any, 
     for number, text in enumerate(HOSTILE):
         shown = make(place.beside(f"{number}.db", token), text)
         for name, harmless in expected.items():
-            kind = set if name == "dashboard" else list  # its pictures have as many lines as the answers want
+            kind = set if name == "dashboard" else list  # its charts have as many lines as the answers want
             assert kind(skeleton(shown[name])) == kind(skeleton(harmless)), (name, text)
             assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\x00]", without_drafts(shown[name])), (name, text)
 

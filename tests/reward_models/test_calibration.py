@@ -55,7 +55,7 @@ def test_calibration_removes_overconfidence() -> None:
     assert sum(item.pairs * abs(item.predicted - item.observed) for item in raw) / len(labels) > 0.1
 
 
-def test_no_prompt_judges_the_temperature_that_it_fitted() -> None:
+def test_no_prompt_evaluates_the_temperature_that_it_fitted() -> None:
     differences, labels = choices(4.0, n=100)
     prompts = ["sure", "unsure"] * 50
     labels[::2] = differences[::2] > 0  # one prompt's choices are noisier than the other's

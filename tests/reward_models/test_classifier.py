@@ -25,7 +25,7 @@ def bare_logits(folder: Path, text: str, pair: str | None = None) -> FloatArray:
 
 
 def test_logits_are_the_bare_models(bert: Path) -> None:
-    """Checklist 1: prompt and response are judged together."""
+    """Checklist 1: prompt and response are scored together."""
     reward: RewardFn = SequenceClassifierReward(bert, label="POSITIVE")
     scores = np.asarray(reward(PROMPTS, TEXTS, []))
     expected = [bare_logits(bert, f"{p} {r}")[1] for p, r in zip(PROMPTS, TEXTS, strict=True)]
@@ -73,7 +73,7 @@ def test_dropout_is_off_always(bert: Path) -> None:
 
 
 def test_a_long_prompt_loses_its_end_and_the_response_stays(bert: Path) -> None:
-    """Checklist 6: the response is what is judged, so the prompt is cut."""
+    """Checklist 6: the response is what is scored, so the prompt is cut."""
     reward = SequenceClassifierReward(bert, label=0)
     assert reward.max_length == 48
     long = "the council " * 100
@@ -94,7 +94,7 @@ def test_slots_inside_a_document_are_text(bert: Path) -> None:
 
 @pytest.mark.parametrize("trunk", ["bert", "gpt2_classifier"])
 def test_an_empty_text_has_a_score(trunk: str, request: pytest.FixtureRequest) -> None:
-    """Special tokens are judged where the tokenizer adds some, else one EOS."""
+    """Special tokens are scored where the tokenizer adds some, else one EOS."""
     folder = request.getfixturevalue(trunk)
     reward = SequenceClassifierReward(folder, label=0, template="{response}")
     expected = bare_logits(folder, "" if trunk == "bert" else "<eos>")[0]

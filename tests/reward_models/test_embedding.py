@@ -81,8 +81,8 @@ def test_grades_are_not_learnt_by_heart() -> None:
     """There are more features than texts: a head that nothing held back would grade all of them without an error."""
     rng = np.random.default_rng(0)
     features = rng.normal(size=(200, 300)) / np.sqrt(300)
-    judged = features @ rng.normal(size=300) + 0.5 * rng.logistic(size=200)
-    grades = 1 + np.searchsorted(np.quantile(judged, [0.2, 0.4, 0.6, 0.8]), judged)
+    quality = features @ rng.normal(size=300) + 0.5 * rng.logistic(size=200)
+    grades = 1 + np.searchsorted(np.quantile(quality, [0.2, 0.4, 0.6, 0.8]), quality)
     ratings = [
         Observation("rating", "rating", "p", (str(number),), (grade,), "ann")
         for number, grade in enumerate(grades.tolist())
@@ -166,7 +166,7 @@ def test_any_language_model_is_an_encoder(world: Any) -> None:
     assert np.isfinite(embedder(["a road", ""])).all()
 
 
-def test_unreadable_encoders_are_told(tmp_path: Path) -> None:
+def test_unreadable_encoders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "modules.json").write_text("[]")
     with pytest.raises(CheckpointError, match="sentence-transformers"):
         TextEmbedder(tmp_path)

@@ -230,7 +230,7 @@ def test_seeds_reproduce(neox: Path) -> None:
     assert not np.array_equal(first, run(2))
 
 
-def test_progress_is_told(neox: Path) -> None:
+def test_progress_is_shown(neox: Path) -> None:
     heard: list[tuple[int, int, float]] = []
     model = PreferenceRewardModel(neox, max_length=128)
     report = model.fit(comparisons(30), batch_size=8, epochs=2, progress=lambda *step: heard.append(step))
@@ -296,7 +296,7 @@ def test_a_failed_save_keeps_the_earlier_one(
     assert [path.name for path in tmp_path.iterdir()] == ["reward"]
 
 
-def test_wrong_folders_are_told(fitted: PreferenceRewardModel, neox: Path, tmp_path: Path) -> None:
+def test_wrong_folders_are_refused(fitted: PreferenceRewardModel, neox: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"without reward_model\.json"):
         PreferenceRewardModel.load(neox)
     with pytest.raises(CheckpointError, match="got neither"):
@@ -373,7 +373,7 @@ def test_data_that_teaches_nothing_is_refused(neox: Path, records: list[Comparis
         PreferenceRewardModel(neox, max_length=128).fit(records)
 
 
-def test_texts_compared_with_themselves_are_left_out_aloud(neox: Path) -> None:
+def test_texts_compared_with_themselves_are_left_out_with_a_warning(neox: Path) -> None:
     records = comparisons(20)
     records[3] = replace(records[3], response_b=records[3].response_a)
     with pytest.warns(UserWarning, match="left out 1 comparisons"):

@@ -76,7 +76,7 @@ def test_pairs_of_equal_texts_are_never_asked_about() -> None:
     assert select_pairs(TwoMembers(), [], 5, np.random.default_rng(0)) == []
 
 
-def test_mistakes_are_told() -> None:
+def test_mistakes_are_errors() -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match=r"got -1, 1\.0 and 0\.5"):
         select_pairs(TwoMembers(), [], -1, rng)

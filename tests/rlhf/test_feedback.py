@@ -181,14 +181,14 @@ def test_votes_before_their_questions_leave_checks_out_and_say_so(lm: str, data:
     assert "this file again" not in again.output
 
 
-@pytest.mark.parametrize(("option", "told"), [("--blind", False), ("--no-blind", True)])
-def test_whether_writers_are_told_can_be_changed(option: str, told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("option", "shown"), [("--blind", False), ("--no-blind", True)])
+def test_whether_writers_are_told_can_be_changed(option: str, shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fastapi", reason="needs the extra textgym[feedback]")
     monkeypatch.setattr("textgym.feedback.server.serve.serve", lambda *_: None)
     run("serve", "p.db", option)
     run("serve", "p.db")  # leaves what is kept
     with FeedbackStore("p.db") as store:
-        assert store.setting("project") == {"reveal": told}
+        assert store.setting("project") == {"reveal": shown}
 
 
 @pytest.mark.parametrize(

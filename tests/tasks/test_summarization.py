@@ -62,7 +62,7 @@ def test_another_split_of_the_same_task(own: Path) -> None:
     assert mine.for_split("test").prompt_column == "document"
 
 
-def test_own_data_with_references_is_judged_by_rouge(own: Path) -> None:
+def test_own_data_with_references_is_scored_by_rouge(own: Path) -> None:
     task = Summarization(str(own), "document", "summary")
     example = task.dataset[0]
     assert task.reward == "rouge"
@@ -88,7 +88,7 @@ def test_a_path_is_as_good_as_its_name(own: Path) -> None:
     assert task.for_split("test").dataset[0] == named.for_split("test").dataset[0]
 
 
-def test_answers_in_some_chats_only_can_be_judged_by_rouge(tmp_path: Path) -> None:
+def test_answers_in_some_chats_only_can_be_scored_by_rouge(tmp_path: Path) -> None:
     path = tmp_path / "chats.jsonl"
     turns = [[{"role": "user", "content": f"Text {n}."}, {"role": "assistant", "content": "A."}] for n in range(40)]
     path.write_text("".join(json.dumps({"messages": turn[: 1 + n % 2]}) + "\n" for n, turn in enumerate(turns)))

@@ -297,7 +297,7 @@ def test_links_out_of_a_run_are_not_followed(name: str, run: RunFolder, tmp_path
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, "[]", "null", "\x00", *NONSENSE])
-def test_a_configuration_that_makes_no_sense_is_told_in_a_line(content: str, run: RunFolder) -> None:
+def test_a_configuration_that_makes_no_sense_is_refused_in_a_line(content: str, run: RunFolder) -> None:
     (run.path / "config.json").write_text(content)
     for command in ("train", "rlhf"):
         shown = CliRunner().invoke(cli.app, [command, "--resume", str(run.path)])

@@ -68,7 +68,7 @@ def fail_in(patch: pytest.MonkeyPatch, owner: Any, name: str, is_due: Callable[[
 
 
 def call(number: int) -> Callable[[Any], bool]:
-    """Is it the call of that number, from 1 on?"""
+    """Return what is true at the call of that number, from 1 on."""
     count = [0]
 
     def is_due(_: Any) -> bool:
@@ -79,12 +79,12 @@ def call(number: int) -> Callable[[Any], bool]:
 
 
 def after(iterations: int) -> Callable[[Any], bool]:
-    """Are so many iterations made?"""
+    """Return what is true once so many iterations are made."""
     return lambda callback: bool(callback.model.num_timesteps == iterations * ITERATION)
 
 
 def in_update(pass_: int) -> Callable[[Any], bool]:
-    """Is it that pass, from 1 on, of the third update?"""
+    """Return what is true in that pass, from 1 on, of the third update."""
     is_due = call(pass_)
     return lambda agent: len(agent.history) == 2 and is_due(agent)
 

@@ -309,7 +309,7 @@ def _read_parquet(path: Path, label: str) -> Iterator[Row | Problem]:
     arrow, parquet = _import_parquet()
     try:
         number = 0
-        # Parquet is read from its end, and a gzip stream would be unpacked anew for every step back.
+        # Parquet is read from its end, and a gzip stream would be unpacked again for every step back.
         with _open_bytes(path) as binary:
             source = io.BytesIO(binary.read()) if suffix_of(path).endswith(".gz") else path
         with parquet.ParquetFile(source) as file:

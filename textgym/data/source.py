@@ -55,7 +55,7 @@ def load_examples(
             ``{"from", "value"}``; guessed if ``None``. Models with a chat template get the messages, others the text
             of them.
         reference_column: Column of the references, a string, a list of strings or chat messages; guessed if ``None``,
-            where a column of numbers is passed over. Rows without a usable cell in it are left out, and so are chats
+            where a column of numbers is skipped. Rows without a usable cell in it are left out, and so are chats
             that nobody answers where others are.
         built_in: Further names and what loads them: the data that a task brings along.
 

@@ -216,7 +216,7 @@ def _check_awkward_answers(env: gym.Env[Any, Any]) -> None:
         require(terminated and bool(np.isfinite(reward)), f"expected a finite reward for {text[:40]!r}, got {reward}")
         require(
             info["text"] == text.strip() or bool(env.stop),
-            f"expected {text[:40]!r} to be judged, got {info['text']!r:.80}",
+            f"expected {text[:40]!r} to be scored, got {info['text']!r:.80}",
         )
 
 
@@ -299,8 +299,8 @@ def _check_masks(env: gym.Env[Any, Any]) -> None:
     _, info = env.reset(seed=8)
     for action in draw_actions(env, 5):
         masks = env.action_masks()
-        told = info.get("action_mask", np.ones(env.tokenizer.vocab_size))
-        require(bool((masks == told).all()), "expected info['action_mask'] to be action_masks(), got another one")
+        reported = info.get("action_mask", np.ones(env.tokenizer.vocab_size))
+        require(bool((masks == reported).all()), "expected info['action_mask'] to be action_masks(), got another one")
         require(bool(masks.any()), "expected a token that may be written, got none")
         _, _, terminated, _, info = env.step(action)
         if terminated:
@@ -316,5 +316,5 @@ ENV_CHECKS: tuple[tuple[str, Callable[[gym.Env[Any, Any]], None]], ...] = (
     ("every text to be a legal action", _check_awkward_answers),
     ("many copies to play as single ones do", _check_copies),
     ("both grains to pay the same", _check_equal_returns),
-    ("action masks to be told", _check_masks),
+    ("action masks to be reported", _check_masks),
 )

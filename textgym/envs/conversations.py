@@ -94,9 +94,9 @@ class Conversations:
             last = [rows[place] for place in places]
             pays_turns = self.has_turns or any(self._earned[row] for row in last)
             earned = [self._earned[row] for row in last] if pays_turns else None
-            scores, told = score_episodes(self.task, self.reward, [self.episode(row) for row in last], earned)
+            scores, ends = score_episodes(self.task, self.reward, [self.episode(row) for row in last], earned)
             paid[places] += scores
-            for place, info in zip(places, told, strict=True):
+            for place, info in zip(places, ends, strict=True):
                 infos[place] = info
         return TurnEnds(paid, ended, infos, replies)
 

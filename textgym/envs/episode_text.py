@@ -62,7 +62,7 @@ class EpisodeTextEnv(gym.Env[str, str]):
     | `text` | the answer (of several turns: the last one) as it was scored |
     | `turns` | everything that was said, as `role` and `content`; only in tasks of several turns |
     | `finish_reason` | `"eos"` or `"stop"` |
-    | `is_success` | the task's own judgement, apart from the reward |
+    | `is_success` | the task's own criterion of success, apart from the reward |
     | `rewards` | each part of the reward by name, before any weight; `turns`, if turns were paid; `total`, the return |
     | `gold` | true quality of the text, whatever the reward; only where the data know it |
 

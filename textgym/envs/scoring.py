@@ -29,7 +29,7 @@ def score_episodes(
 
     Returns:
         Scores, shape ``(n,)``, without what was earned; and one info per episode: ``text``, ``finish_reason``,
-        ``is_success`` (the task's judgement), ``rewards`` (parts by name and ``"total"``, the return), ``task_key``,
+        ``is_success`` (the task's criterion), ``rewards`` (parts by name and ``"total"``, the return), ``task_key``,
         ``gold`` where the task knows it, and ``turns`` where an episode may have several.
     """
     texts, examples = [episode.text for episode in episodes], [episode.example for episode in episodes]

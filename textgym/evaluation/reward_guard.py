@@ -68,7 +68,7 @@ class GuardedReward:
         """Guard ``reward``, a callable or a name (``None``: the default of the task it is bound to)."""
         self.name = reward_name(reward) if callable(reward) else str(reward)
         self._reward, self._seconds = reward, seconds
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._worker: _Worker | None = None
 
     @property
@@ -79,7 +79,7 @@ class GuardedReward:
     def bind(self, task: Task | None) -> GuardedReward:
         """Return a copy whose reward, if given by name, is resolved for ``task``; importing it is guarded too."""
         reward = task.reward if self._reward is None and task is not None else self._reward
-        with undisturbed(f"the reward {reward!r}", self._told), exits_as(RewardError, f"a reward at {self.name!r}"):
+        with undisturbed(f"the reward {reward!r}", self._reported), exits_as(RewardError, f"a reward at {self.name!r}"):
             return GuardedReward(resolve_reward(reward, task), self._seconds)  # type: ignore[arg-type]
 
     def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
@@ -94,7 +94,7 @@ class GuardedReward:
             return score(reward, prompts, responses, examples)
 
         numbers = f"numbers from the reward {self.name!r}"
-        with undisturbed(f"the reward {self.name!r}", self._told), exits_as(RewardError, numbers):
+        with undisturbed(f"the reward {self.name!r}", self._reported), exits_as(RewardError, numbers):
             return call() if self._seconds is None else self._in_time(call, len(responses))
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
@@ -147,12 +147,12 @@ class _Worker:
 
 
 @contextmanager
-def undisturbed(who: str, told: set[str]) -> Iterator[None]:
+def undisturbed(who: str, reported: set[str]) -> Iterator[None]:
     """Put back what the code inside the block changes of this process, and say so once.
 
     Args:
         who: Whose code it is.
-        told: What was said before; added to.
+        reported: What was said before; added to.
     """
     folder = _working_directory()
     switches = {name: read() for name, (read, _) in _SWITCHES.items()}
@@ -173,8 +173,8 @@ def undisturbed(who: str, told: set[str]) -> Iterator[None]:
             if generator.read() != state:
                 generator.seed(_seed_after(state))
         for name in changed:
-            if name not in told:
-                told.add(name)
+            if name not in reported:
+                reported.add(name)
                 console.warn(f"{who} changed {name}; it is put back after every call")
 
 

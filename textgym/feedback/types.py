@@ -55,7 +55,7 @@ def _is_whole(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Comparison(Feedback):
-    """One answered question "which response is better?".
+    """An answer to the question which of two responses is better.
 
     Attributes:
         response_a, response_b: The two texts.
@@ -165,10 +165,10 @@ class ImplicitFeedback(Feedback):
     Attributes:
         response: The text.
         position: Place among the responses shown, 0 the first.
-        clicked: Was it opened?
+        clicked: Whether it was opened.
         dwell_seconds: How long it was looked at; hidden and idle time do not count.
         scrolled: Share of it that was scrolled through, 0 to 1.
-        copied: Was any of it copied?
+        copied: Whether any of it was copied.
     """
 
     response: str

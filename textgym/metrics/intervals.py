@@ -83,7 +83,7 @@ def mean_interval(values: Numbers, clusters: Clusters | None = None, *, share: b
         values: Numbers, shape ``(n,)``, ``n >= 1``.
         clusters: What each value is about, shape ``(n,)``: those about the same thing (texts to one prompt, say) are
             not independent, and the interval allows for it. ``None``: all are independent.
-        share: Are the values a share, between 0 and 1? ``None``: yes, if all are 0 or 1.
+        share: Whether the values are a share, between 0 and 1. ``None``: yes, if all are 0 or 1.
 
     Returns:
         The interval. A single value, or a single cluster, says nothing about spread: its bounds are infinite, those of
@@ -122,7 +122,7 @@ def paired_difference_interval(
 ) -> Interval:
     """Mean of ``first - second`` with its 95 % interval, where ``first[i]`` and ``second[i]`` belong together.
 
-    Pairing takes the spread between items out: two agents judged on the same documents differ by less noise. The
+    Pairing takes the spread between items out: two agents evaluated on the same documents differ by less noise. The
     interval is that of :func:`mean_interval`; of two shares it is Bonett and Price's, which has a width where both are
     always the same.
 
@@ -130,7 +130,7 @@ def paired_difference_interval(
         first: Numbers, shape ``(n,)``.
         second: Numbers of the same items in the same order, shape ``(n,)``.
         clusters: What each pair is about, as in :func:`mean_interval`.
-        share: Are both shares? ``None``: yes, if all values are 0 or 1.
+        share: Whether both are shares. ``None``: yes, if all values are 0 or 1.
 
     Returns:
         The interval of the mean difference.

@@ -20,8 +20,8 @@ def rouge1(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[
 
     Args:
         prompts: ``n`` prompt texts; not looked at.
-        responses: ``n`` texts to judge.
-        examples: The ``n`` examples whose references they are judged by.
+        responses: ``n`` texts to score.
+        examples: The ``n`` examples whose references they are scored by.
 
     Returns:
         F1 in ``[0, 1]``, shape ``(n,)``: the best over an example's references. Words are those of
@@ -49,7 +49,7 @@ def rougeL(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[
 
 
 def reaches_rougeL(response: str, example: Example, threshold: float) -> bool:  # noqa: N802
-    """Is `rougeL` of one response at least ``threshold``? Cheap where the numbers of words alone say no.
+    """Return whether `rougeL` of a response is at least ``threshold``: cheap where the numbers of words alone say no.
 
     A common subsequence is at most as long as the shorter text, so F1 <= 2 min(m, n) / (m + n).
     """

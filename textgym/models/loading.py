@@ -105,7 +105,7 @@ def rebuild_language_model(folder: Path, dtype: torch.dtype, precision: Precisio
 
 
 def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    config = attempt(read_json, folder / "config.json")  # damage is told by who reads it next
+    config = attempt(read_json, folder / "config.json")  # whoever reads it next reports damage
     if isinstance(config, dict) and config.get("is_encoder_decoder") is True:
         # Transformers would read its decoder alone, if that is stored as one.
         raise ModelError(

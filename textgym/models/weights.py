@@ -67,7 +67,7 @@ class WeightsWatch:
         self.probes = [_probe(parameter) for parameter in self._parameters if self._is_probed(parameter)]
 
     def sees_change(self) -> bool:
-        """Is anything different? Writes through ``parameter.data`` aside."""
+        """Return whether anything is different, writes through ``parameter.data`` aside."""
         return not self._holds_the_same() or self._read() != self._version
 
     def _holds_the_same(self) -> bool:

@@ -30,9 +30,9 @@ def resolve_reward(reward: RewardFn | NameOrPath, task: Task | None = None) -> R
 
     Args:
         reward: A callable; ``"learned"`` (the shipped reward model); ``"rouge"``, ``"rouge1"``, ``"rouge2"``,
-            ``"rougeL"``; ``"gold"`` (the data's own judgement); ``"none"`` (always 0); ``"module:attribute"`` (a
-            reward, or a class of rewards that takes no argument); or a folder with a fitted reward model. Models are
-            loaded when they first score.
+            ``"rougeL"``; ``"gold"`` (the true quality, where the data knows it); ``"none"`` (always 0);
+            ``"module:attribute"`` (a reward, or a class of rewards that takes no argument); or a folder with a fitted
+            reward model. Models are loaded when they first score.
         task: Where ``"gold"`` comes from.
 
     Raises:
@@ -77,7 +77,7 @@ def _looks_like_path(name: str) -> bool:
 def _gold(task: Task | None) -> GoldReward:
     if task is None:
         raise ValueError(
-            "expected a task for the reward 'gold', which is the judgement of its data, got none; give 'gold' to an "
+            "expected a task for the reward 'gold', whose data knows the true quality, got none; give 'gold' to an "
             "environment as reward=, or a task to resolve_reward('gold', task)"
         )
     return GoldReward(task)

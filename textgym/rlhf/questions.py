@@ -44,7 +44,7 @@ class SampleSettings:
         choice: Task whose prompts are used.
         project: The store.
         models: Who writes.
-        references: Do the references of the data take part as well, as one more writer?
+        references: Whether the references of the data take part as well, as one more writer.
         mode: What is asked.
         prompts: How many questions.
         responses: Texts in each; ``None`` is the usual number.
@@ -234,7 +234,7 @@ def run_simulate(settings: SimulateSettings) -> int:
         questions = store.questions()
         if not questions:
             raise DataError(f"expected questions in {settings.project!r}, got none; run textgym feedback sample first")
-        task, scorer = _judge(store, settings.by)
+        task, scorer = _task_and_scorer(store, settings.by)
         score, references = _scored_once(scorer, list(questions.values())), _references(task, questions.values())
         habits = Habits(
             noise=settings.noise,
@@ -275,7 +275,7 @@ def answer_in_turn(
 
 
 def _answer_one(store: FeedbackStore, person: SimulatedPerson) -> bool:
-    """Let one person answer what they are asked; was there anything?"""
+    """Let one person answer what they are asked; return whether there was anything."""
     assignment = store.assign(person.name)
     if assignment is None:
         return False
@@ -306,7 +306,7 @@ def _scored_once(scorer: Scorer, questions: Sequence[Question]) -> _Scores:
     return _Scores(dict(zip(pairs, scores.tolist(), strict=True)), (low, high if high > low else low + 1.0))
 
 
-def _judge(store: FeedbackStore, by: str | None) -> tuple[Task | None, Scorer]:
+def _task_and_scorer(store: FeedbackStore, by: str | None) -> tuple[Task | None, Scorer]:
     """Return the task of a project, if it was sampled from one, and what its simulated people compare by.
 
     Raises:

@@ -181,7 +181,7 @@ class Round:
 
     @property
     def is_last_match(self) -> bool:
-        """Does it only compare the last two policies?"""
+        """Whether it only compares the last two policies."""
         return self.number > self.loop.settings.rounds
 
     def rng(self, step: str) -> np.random.Generator:
@@ -359,7 +359,7 @@ def train(round_: Round) -> None:
 def _begin_or_resume(round_: Round) -> Training:
     folder = round_.folder
     if "train" in folder.config() and any(folder.checkpoints.glob("step-*")):
-        with contextlib.suppress(NoCheckpointError):  # what is wrong with each of them is told
+        with contextlib.suppress(NoCheckpointError):  # each of them has been named
             return resume(folder, accept_changed_data=round_.loop.accept_changed_data)
     folder.truncate_logs(-1)  # of a beginning that came to nothing
     return begin(training_of(round_), folder, accept_changed_data=round_.loop.accept_changed_data)

@@ -1,4 +1,4 @@
-"""What is asked, about which texts, judged how: one file or folder per task."""
+"""What is asked, about which texts, evaluated how: one file or folder per task."""
 
 from textgym.tasks.base import TextTask, prompt_of, prompt_text
 from textgym.tasks.summarization import Summarization

@@ -131,7 +131,7 @@ class TextTask:
         return None
 
     def is_success(self, episode: Episode) -> bool:
-        """Is the agent's last turn, spaces around it aside, one of the references?"""
+        """Return whether the agent's last turn, spaces around it aside, is one of the references."""
         return episode.text.strip() in {reference.strip() for reference in episode.example.references}
 
     def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:

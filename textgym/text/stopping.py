@@ -16,7 +16,7 @@ class StopTable:
     """An Aho-Corasick automaton over the bytes of tokens.
 
     State 0 is the start; a text goes on from state ``s`` with token ``t`` in state ``table[s, t]``. Spaces at the start
-    of a text belong to no stop string: they are what joins a response to its prompt, and no part of what is judged.
+    of a text belong to no stop string: they are what joins a response to its prompt, and no part of what is scored.
 
     Attributes:
         stops: The stop strings.

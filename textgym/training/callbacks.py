@@ -47,7 +47,7 @@ class RunCallback(BaseCallback):
         run: The folder.
         sheet: Prompts to sample from; ``None`` for none.
         request: Whether to stop.
-        ticker: Told about tokens.
+        ticker: Shows the progress in tokens.
         tolerance: Where errors of logs go.
         save_every: Iterations between checkpoints.
         sample_every: Iterations between samples.

@@ -137,7 +137,7 @@ def advising(run: RunFolder, command: str, *, can_go_on: bool | None = None) -> 
         yield
     except KeyboardInterrupt as error:
         how = how_to_resume(run, command) if _has_something(run, can_go_on) else ""
-        if how in getattr(error, "advice", ""):  # nothing to go on from, or told by a part of the same run
+        if how in getattr(error, "advice", ""):  # nothing to go on from, or named by a part of the same run
             raise
         since = " from the last checkpoint" if _has_checkpoint(run) else ""
         raise RunInterrupted(f"Go on{since} with: {how}", signal_of(error)) from None
@@ -156,7 +156,7 @@ def _has_checkpoint(run: RunFolder) -> bool:
 
 
 def _add_notes(error: Exception, run: RunFolder, command: str, can_go_on: bool | None) -> None:
-    """Say what helps; an error that passes two of these blocks is told once.
+    """Say what helps; an error that passes two of these blocks is explained once.
 
     Nobody is urged to consent, or to go on with a folder that is the wrong one.
     """
@@ -169,6 +169,6 @@ def _add_notes(error: Exception, run: RunFolder, command: str, can_go_on: bool |
 
 
 def _add_memory_note(error: Exception, command: str) -> None:
-    told = any(str(note).startswith("Memory ran out") for note in getattr(error, "__notes__", []))
-    if is_out_of_memory(error) and not told:
+    is_explained = any(str(note).startswith("Memory ran out") for note in getattr(error, "__notes__", []))
+    if is_out_of_memory(error) and not is_explained:
         error.add_note(f"Memory ran out. Lower {_MEMORY[command]}, or take a smaller model.")

@@ -231,7 +231,7 @@ def _load_trunk(settings: RewardSettings, task: Task, *, samples: bool) -> TextM
     Args:
         settings: Which.
         task: What it samples texts about.
-        samples: Does it sample any?
+        samples: Whether it samples any.
     """
     if settings.embeddings is not None and not samples:
         return None

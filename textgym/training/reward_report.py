@@ -138,7 +138,7 @@ def _show_annotators(report: FitReport) -> None:
     if not report.reliability:
         return
     names = sorted(report.reliability, key=report.reliability.__getitem__)
-    console.heading("Annotators: share of answers that are judgements and no guesses")
+    console.heading("Annotators: share of answers that are no guesses")
     header = ["annotator", "reliability", *(["severity"] if report.severity else [])]
     rows = []
     for name in names[:_ANNOTATORS]:

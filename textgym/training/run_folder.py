@@ -182,7 +182,7 @@ class RunFolder:
 
         Args:
             command: Which.
-            rounds: Do rounds of ``textgym rlhf`` count? Only their own loop goes on with them.
+            rounds: Whether rounds of ``textgym rlhf`` count. Only their own loop goes on with them.
 
         Raises:
             RunFolderError: It is a run of another command.

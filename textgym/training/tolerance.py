@@ -18,7 +18,7 @@ class Tolerance:
     """Remembers what was warned about."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     @contextmanager
     def of(self, what: str, so: str = "training goes on, and this is said once") -> Iterator[None]:
@@ -33,8 +33,8 @@ class Tolerance:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            if what not in self._told:
-                self._told.add(what)
+            if what not in self._reported:
+                self._reported.add(what)
                 reason = str(error) or type(error).__name__
                 console.warn(f"{what} could not be written ({reason}); {so}")
 

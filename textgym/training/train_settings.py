@@ -1,4 +1,4 @@
-"""What a training run is told: which agent, on what, for how long; the agent's own options beside it."""
+"""Settings of a training run: which agent, on what, for how long; the agent's own options beside it."""
 
 from __future__ import annotations
 

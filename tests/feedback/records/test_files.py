@@ -158,14 +158,14 @@ def test_errors_name_file_and_line(tmp_path: Path, line: str, complaint: str) ->
         read_records(path)
 
 
-def test_a_table_for_spreadsheets_is_told(tmp_path: Path) -> None:
+def test_a_table_for_spreadsheets_is_refused(tmp_path: Path) -> None:
     export_records([RECORD], tmp_path / "r.csv", "csv")
     with pytest.raises(DataError, match=r"r\.csv:1: expected JSON lines, got a table .* with --form votes or --form r"):
         read_records(tmp_path / "r.csv")
 
 
 @pytest.mark.parametrize("read", [read_records, read_comparisons])
-def test_files_without_records_are_told(tmp_path: Path, read: Any) -> None:
+def test_files_without_records_are_refused(tmp_path: Path, read: Any) -> None:
     (tmp_path / "r.jsonl").write_text("\n \n")
     (tmp_path / "r.jsonl.gz").write_bytes(gzip.compress(b""))
     for name in ("r.jsonl", "r.jsonl.gz"):

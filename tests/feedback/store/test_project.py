@@ -455,7 +455,7 @@ def test_a_thread_can_read_while_another_writes(store: FeedbackStore) -> None:
     assert store.setting("x") == 1
 
 
-def test_who_waits_too_long_is_told(store: FeedbackStore) -> None:
+def test_who_waits_too_long_gets_an_error(store: FeedbackStore) -> None:
     with FeedbackStore(store.path, timeout=0.05) as hasty:
 
         def blocked(_: object) -> None:
@@ -541,7 +541,7 @@ def test_many_open_a_new_file_at_once(tmp_path: Path) -> None:
         assert len(set(pool.map(work, range(16)))) == 1
 
 
-def test_a_damaged_file_is_told(store: FeedbackStore) -> None:
+def test_a_damaged_file_is_refused(store: FeedbackStore) -> None:
     store.add(questions(300))
     store.close()
     content = bytearray(store.path.read_bytes())
@@ -556,7 +556,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         FeedbackStore(tmp_path)
 
 
-def test_a_file_that_vanished_is_not_made_anew(store: FeedbackStore) -> None:
+def test_a_file_that_vanished_is_not_made_again(store: FeedbackStore) -> None:
     store._database._idle.clear()
     for path in list(store.path.parent.iterdir()):
         path.unlink()

@@ -91,7 +91,7 @@ def test_recorded_steps_equal_the_bare_model(kind: str, make_network: Any, oracl
                 [oracle(model.network, row[:n].tolist()) for row, n in zip(rows, lengths, strict=True)]
             )
             torch.testing.assert_close(model.logits(states), expected, rtol=0, atol=1e-9)
-        if step == 40:  # a row begins anew
+        if step == 40:  # a row starts over
             rows[1], lengths[1] = 7, 2
         rows[torch.arange(3), lengths] = torch.randint(0, 64, (3,), generator=rng)
         lengths = lengths + 1
@@ -117,7 +117,7 @@ def test_recorded_steps_survive_an_update(make_network: Any, oracle: Any, record
     assert Replayed.made == 1
 
 
-def test_weights_in_new_places_are_recorded_anew(make_network: Any, oracle: Any, recorded: None) -> None:
+def test_weights_in_new_places_are_recorded_again(make_network: Any, oracle: Any, recorded: None) -> None:
     model = CausalLM(make_network("llama"))
     cache, rows = PrefixCache(model, 2, 20), torch.arange(40).reshape(2, 20)
     for _ in range(2):
@@ -184,7 +184,7 @@ def test_decoding_where_activations_are_recomputed(make_network: Any) -> None:
 
 
 def test_generation_with_recorded_steps(make_network: Any, recorded: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows idle, begin anew and are dropped while steps are recorded."""
+    """Rows idle, start over and are dropped while steps are recorded."""
     model = CausalLM(make_network("llama"))
     prompts = [[i % 60, *range(2, 2 + i % 7)] for i in range(20)]
     settings: dict[str, Any] = {"max_new_tokens": 12, "eos_ids": [5, 6, 7], "temperature": 0.0, "batch_size": 6}

@@ -22,7 +22,7 @@ UNCACHED = ("mistral", "gemma2", "bloom", "falcon_alibi", "openai_gpt", "mamba")
 
 
 class Texts:
-    """Rows of ids that change as environments' do: grow, start anew, repeat, branch, swap places."""
+    """Rows of ids that change as environments' do: grow, start over, repeat, branch, swap places."""
 
     def __init__(self, rows: int, width: int, seed: int = 0) -> None:
         self.rng = np.random.default_rng(seed)
@@ -134,7 +134,7 @@ def test_cached_models_do_not_warn(make_network: Any) -> None:
         PrefixCache(CausalLM(make_network("llama")), 2, 8)
 
 
-def test_a_long_rollout_in_which_rows_begin_anew(make_network: Any, oracle: Oracle) -> None:
+def test_a_long_rollout_in_which_rows_start_over(make_network: Any, oracle: Oracle) -> None:
     model = CausalLM(make_network("llama"))
     cache, texts = PrefixCache(model, 3, 30), Texts(3, 30)
     for step in range(300):

@@ -1,4 +1,4 @@
-"""The application: pages, pictures, downloads and the JSON interface around one store."""
+"""The application: pages, charts, downloads and the JSON interface around one store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def create_app(site: Site, hosts: Iterable[str] = (), *, https: bool = False) ->
     Args:
         site: The store, and who may use it.
         hosts: Names that it may be called by, beside ``localhost`` and bare addresses.
-        https: Do browsers speak HTTPS to it, through a proxy?
+        https: Whether browsers speak HTTPS to it, through a proxy.
     """
     app = FastAPI(title="textgym feedback", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site

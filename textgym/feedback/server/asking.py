@@ -166,7 +166,7 @@ def _edited(question: Question, better: str | None) -> dict[str, Any]:
 
 
 def _last_answer(site: Site, visitor: Session) -> dict[str, str] | None:
-    """Return what undo takes back, and who had written the texts: only what was answered is told."""
+    """Return what undo takes back, and who had written the texts: only what was answered is shown."""
     last = site.store.last_vote(visitor.name)
     if last is None:
         return None

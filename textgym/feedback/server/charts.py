@@ -1,4 +1,4 @@
-"""Pictures as SVG marks, which a template draws: the page's style colours them, and texts in them are only texts."""
+"""Charts as SVG marks, which a template draws: the page's style colours them, and texts in them are only texts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Mark(NamedTuple):
     hint: str = ""
 
 
-class Picture(NamedTuple):
+class Chart(NamedTuple):
     """A drawing: what it shows in words, its size, and its marks."""
 
     title: str
@@ -52,18 +52,18 @@ class Scale(NamedTuple):
     end: float
 
     def __call__(self, value: float) -> float:
-        """Return where a value lies, inside the picture."""
+        """Return where a value lies, inside the chart."""
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 1)
 
 
-def line_picture(
+def line_chart(
     title: str,
     series: Mapping[str, Points],
     x_label: str,
     bounds: tuple[float, float] | None = None,
     intervals: Sequence[tuple[float, Interval]] = (),
-) -> Picture:
+) -> Chart:
     """Draw lines.
 
     Args:
@@ -89,10 +89,10 @@ def line_picture(
             marks += [_dot(x(place), y(value), style, f"{name}: {value:.3g} at {place:g}") for place, value in each]
     if len(series) > 1:
         marks += _legend(list(series))
-    return Picture(title, _WIDTH, _HEIGHT, marks)
+    return Chart(title, _WIDTH, _HEIGHT, marks)
 
 
-def bar_picture(title: str, rows: Sequence[tuple[str, float]], unit: str = "") -> Picture:
+def bar_chart(title: str, rows: Sequence[tuple[str, float]], unit: str = "") -> Chart:
     """Draw one lying bar per row, with its value."""
     x = Scale(0.0, max([value for _, value in rows] + [1e-9]), _LABELS, _WIDTH - 70)
     marks = []
@@ -104,12 +104,12 @@ def bar_picture(title: str, rows: Sequence[tuple[str, float]], unit: str = "") -
             Mark("rect", {"x": _LABELS, "y": top, "width": width, "height": _ROW - 8, "rx": 3, "class": "bar"})
         )
         marks.append(_text(x(value) + 6, top + 14, f"{value:.4g}{unit}"))
-    return Picture(title, _WIDTH, len(rows) * _ROW + 4, marks)
+    return Chart(title, _WIDTH, len(rows) * _ROW + 4, marks)
 
 
-def interval_picture(
+def interval_chart(
     title: str, rows: Sequence[tuple[str, Interval]], reference: float, bounds: tuple[float, float] | None = None
-) -> Picture:
+) -> Chart:
     """Draw means with their intervals, one per row, and a line where ``reference`` is."""
     finite = [value for _, each in rows for value in each if math.isfinite(value)]
     low, high = bounds or (min([*finite, reference]), max([*finite, reference]))
@@ -125,10 +125,10 @@ def interval_picture(
         marks.append(
             _text(_WIDTH - 4, middle + 5, f"{each.mean:.2f} [{each.low:.2f}, {each.high:.2f}]", "end", "small")
         )
-    return Picture(title, _WIDTH, bottom + 20, marks)
+    return Chart(title, _WIDTH, bottom + 20, marks)
 
 
-def histogram_picture(title: str, values: Sequence[float], x_label: str, bins: int = 24) -> Picture:
+def histogram_chart(title: str, values: Sequence[float], x_label: str, bins: int = 24) -> Chart:
     """Draw how often values occur, from 0 to the 98 % quantile; what is above is in the last bin."""
     top = sorted(values)[int(0.98 * (len(values) - 1))] if values else 1.0
     top = top if top > 0 else 1.0
@@ -142,10 +142,10 @@ def histogram_picture(title: str, values: Sequence[float], x_label: str, bins: i
         box = {"x": round(x.start + place * width + 1, 1), "y": y(count), "width": round(width - 2, 1)}
         hint = f"{count} from {place * top / bins:.3g} to {(place + 1) * top / bins:.3g}"
         marks.append(Mark("rect", {**box, "height": round(y.start - y(count), 1), "class": "bar"}, hint=hint))
-    return Picture(title, _WIDTH, _HEIGHT, marks)
+    return Chart(title, _WIDTH, _HEIGHT, marks)
 
 
-def matrix_picture(title: str, names: Sequence[str], cells: Mapping[tuple[int, int], Interval]) -> Picture:
+def matrix_chart(title: str, names: Sequence[str], cells: Mapping[tuple[int, int], Interval]) -> Chart:
     """Draw shares in a square: how often the generator of the row beat that of the column; darker is more often."""
     side = min(64.0, (_WIDTH - _LABELS) / max(len(names), 1))
     top = 26.0
@@ -167,7 +167,7 @@ def matrix_picture(title: str, names: Sequence[str], cells: Mapping[tuple[int, i
         marks.append(Mark("rect", {**box, "fill-opacity": round(0.08 + 0.82 * share.mean, 3)}, hint=hint))
         style = "strong" if share.mean > 0.6 else "number"
         marks.append(_text(x + side / 2, y + side / 2 + 5, f"{share.mean:.0%}", "middle", style))
-    return Picture(title, _WIDTH, top + len(names) * side + 4, marks)
+    return Chart(title, _WIDTH, top + len(names) * side + 4, marks)
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:

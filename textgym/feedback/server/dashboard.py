@@ -14,12 +14,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from textgym.feedback.server.charts import (
-    Picture,
-    bar_picture,
-    histogram_picture,
-    interval_picture,
-    line_picture,
-    matrix_picture,
+    Chart,
+    bar_chart,
+    histogram_chart,
+    interval_chart,
+    line_chart,
+    matrix_chart,
 )
 from textgym.feedback.server.site import Owner, SiteOf
 from textgym.feedback.statistics.agreement import (
@@ -58,16 +58,16 @@ class Person(NamedTuple):
 
 @router.get("/dashboard")
 def dashboard(request: Request, site: SiteOf, owner: Owner) -> Response:
-    """Show the state of the project in pictures."""
+    """Show the state of the project in charts."""
     votes = site.store.votes()
     records = [record for vote in votes if not vote.is_check for record in vote.records]
     people = annotators(votes, site.store)
-    pictures = [
-        *progress_pictures(site.store, people),
-        *agreement_pictures(records),
-        *time_pictures(records),
-        *generator_pictures(records),
-        *accuracy_pictures(site.store),
+    charts = [
+        *progress_charts(site.store, people),
+        *agreement_charts(records),
+        *time_charts(records),
+        *generator_charts(records),
+        *accuracy_charts(site.store),
     ]
     return site.page(
         request,
@@ -76,7 +76,7 @@ def dashboard(request: Request, site: SiteOf, owner: Owner) -> Response:
         progress=site.store.progress(),
         people=people,
         kappas=pairwise_kappas(records),
-        pictures=pictures,
+        charts=charts,
         kinds=Counter(type(record).__name__ for record in records),
     )
 
@@ -112,7 +112,7 @@ def pairwise_kappas(records: Sequence[Record]) -> list[tuple[str, str, float]]:
     return sorted(((a, b, kappa) for a, b, kappa in kappas if kappa is not None), key=lambda row: row[2])[:_MOST_ROWS]
 
 
-def progress_pictures(store: FeedbackStore, people: Sequence[Person]) -> list[Picture]:
+def progress_charts(store: FeedbackStore, people: Sequence[Person]) -> list[Chart]:
     """Draw votes over time and by annotator."""
     times = [time for time, _ in store.vote_times()]
     if not times:
@@ -124,43 +124,41 @@ def progress_pictures(store: FeedbackStore, people: Sequence[Person]) -> list[Pi
     shown = [*counted[::step], counted[-1]]
     rows = [(person.name, float(person.votes)) for person in people[:_MOST_ROWS]]
     return [
-        line_picture("Votes over time", {"votes": shown}, f"{unit} since the first vote"),
-        bar_picture("Votes per annotator", rows),
+        line_chart("Votes over time", {"votes": shown}, f"{unit} since the first vote"),
+        bar_chart("Votes per annotator", rows),
     ]
 
 
-def agreement_pictures(records: Sequence[Record]) -> list[Picture]:
+def agreement_charts(records: Sequence[Record]) -> list[Chart]:
     """Draw Krippendorff's alpha over time, and position bias."""
     curves = {
         name: [(float(n), alpha) for n, alpha in alpha_over_time(records, kind, level)] for name, kind, level in _KINDS
     }
     known = {name: curve for name, curve in curves.items() if curve}
     lowest = min((alpha for curve in known.values() for _, alpha in curve), default=0.0)
-    pictures = []
+    charts = []
     if known:
         bounds = (min(0.0, float(np.floor(lowest * 5) / 5)), 1.0)
-        pictures.append(line_picture("Agreement (Krippendorff's alpha)", known, "records so far", bounds))
+        charts.append(line_chart("Agreement (Krippendorff's alpha)", known, "records so far", bounds))
     shares = [(name, share) for name, kind, _ in _KINDS[:1] if (share := agreement_interval(records, kind)) is not None]
     if shares:
-        pictures.append(interval_picture("Two people give the same answer", shares, 0.5, (0.0, 1.0)))
+        charts.append(interval_chart("Two people give the same answer", shares, 0.5, (0.0, 1.0)))
     names = list(dict.fromkeys(record.annotator for record in records if isinstance(record, Comparison)))
     if names:
         own = [(name, position_bias(r for r in records if r.annotator == name)) for name in names[: _MOST_ROWS - 1]]
         rows = [("everybody", position_bias(records)), *own]
-        pictures.append(interval_picture("The text shown first wins (0.5: no position bias)", rows, 0.5, (0.0, 1.0)))
-    return pictures
+        charts.append(interval_chart("The text shown first wins (0.5: no position bias)", rows, 0.5, (0.0, 1.0)))
+    return charts
 
 
-def time_pictures(records: Sequence[Record]) -> list[Picture]:
+def time_charts(records: Sequence[Record]) -> list[Chart]:
     """Draw how long answers took, and, in natural use, how long texts were read for their length."""
     seconds = [r.seconds for r in records if r.seconds is not None and not isinstance(r, ImplicitFeedback)]
-    pictures = [histogram_picture("Time per vote", seconds, "seconds")] if seconds else []
+    charts = [histogram_chart("Time per vote", seconds, "seconds")] if seconds else []
     reading = [rate for r in records if isinstance(r, ImplicitFeedback) and (rate := seconds_per_100_words(r))]
     if reading:
-        pictures.append(
-            histogram_picture("Natural use: time per 100 words, of texts that were opened", reading, "seconds")
-        )
-    return pictures
+        charts.append(histogram_chart("Natural use: time per 100 words, of texts that were opened", reading, "seconds"))
+    return charts
 
 
 def seconds_per_100_words(record: ImplicitFeedback) -> float:
@@ -168,7 +166,7 @@ def seconds_per_100_words(record: ImplicitFeedback) -> float:
     return 100 * record.dwell_seconds / max(count_words(record.response), 1)
 
 
-def generator_pictures(records: Sequence[Record]) -> list[Picture]:
+def generator_charts(records: Sequence[Record]) -> list[Chart]:
     """Draw which generator beats which, and how strong each is."""
     rates = win_rates(records)
     if len(rates.generators) < 2:
@@ -184,12 +182,12 @@ def generator_pictures(records: Sequence[Record]) -> list[Picture]:
     }
     rows = [(name, scores[name]) for name in strongest]
     return [
-        matrix_picture("How often the row beats the column", strongest, cells),
-        interval_picture("Bradley-Terry strength, 95 %", rows, 0.0),
+        matrix_chart("How often the row beats the column", strongest, cells),
+        interval_chart("Bradley-Terry strength, 95 %", rows, 0.0),
     ]
 
 
-def accuracy_pictures(store: FeedbackStore) -> list[Picture]:
+def accuracy_charts(store: FeedbackStore) -> list[Chart]:
     """Draw how well reward models that were fitted on these answers order texts they have not seen."""
     curve = [(float(point.labels), point.accuracy) for point in accuracy_curve(store)]
     if not curve:
@@ -197,7 +195,7 @@ def accuracy_pictures(store: FeedbackStore) -> list[Picture]:
     means = [(labels, accuracy.mean) for labels, accuracy in curve]
     lowest = min(0.4, *(accuracy.low for _, accuracy in curve))
     return [
-        line_picture("Held-out accuracy of the reward model, 95 %", {"accuracy": means}, "labels", (lowest, 1.0), curve)
+        line_chart("Held-out accuracy of the reward model, 95 %", {"accuracy": means}, "labels", (lowest, 1.0), curve)
     ]
 
 

@@ -41,7 +41,7 @@ class Gate:
     Args:
         app: It.
         hosts: Names it may be called by, beside ``localhost`` and bare addresses, which no foreign page can point here.
-        https: Do browsers speak HTTPS to it? Then cookies and links are made for that, whatever the proxy speaks.
+        https: Whether browsers speak HTTPS to it. Then cookies and links are made for that, whatever the proxy speaks.
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str] = (), *, https: bool = False) -> None:

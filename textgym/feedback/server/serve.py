@@ -55,7 +55,7 @@ class Address:
 
     @property
     def is_closed(self) -> bool:
-        """Does it ask for a token or an account?"""
+        """Whether it asks for a token or an account."""
         return self.closed or self.https or not is_loopback(self.host)
 
 
@@ -66,7 +66,7 @@ def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[
         store: Questions and votes.
         address: Where.
         name: Of the owner.
-        on_start: Told the owner's link when browsers can open it.
+        on_start: Called with the owner's link when browsers can open it.
 
     Raises:
         AddressError: The address cannot be used.

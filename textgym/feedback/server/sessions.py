@@ -19,7 +19,7 @@ class Session:
     Attributes:
         key: Drawn at random.
         name: Whom the answers are from.
-        is_owner: May they see everything, and invite others?
+        is_owner: Whether they may see everything, and invite others.
         until: When it ends, in seconds since 1970.
         mark: Of the account's password when it began; it ends with that.
     """

@@ -25,7 +25,7 @@ ANCHORS = ("useless", "poor", "fair", "good", "excellent")
 
 
 class RefusedError(Exception):
-    """A request is refused; its sender is told why.
+    """A request is refused; the reply says why.
 
     Args:
         status: The HTTP status.
@@ -50,7 +50,7 @@ class Project:
         title: Of the pages.
         guidelines: How to answer.
         anchors: What the grades 1 to 5 mean.
-        reveal: Tell after an answer which generator wrote which text?
+        reveal: Whether to show after an answer which generator wrote which text.
     """
 
     title: str = "Feedback"
@@ -89,7 +89,7 @@ class Site:
 
     @property
     def is_open(self) -> bool:
-        """Does everybody who reaches the site own it?"""
+        """Whether everybody who reaches the site owns it."""
         return self.token is None
 
     @property

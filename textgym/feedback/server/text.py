@@ -24,7 +24,7 @@ class Piece(NamedTuple):
     Attributes:
         text: The characters; of a hidden one, a visible stand-in.
         hidden: What a hidden character is called; empty for others.
-        differs: Is it in no other text?
+        differs: Whether it is in no other text.
     """
 
     text: str

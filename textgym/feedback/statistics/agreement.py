@@ -57,7 +57,7 @@ def krippendorff_alpha(values: FloatArray, level: Level = "nominal") -> float | 
 
     Args:
         values: Answers, NaN where there is none; shape ``(annotators, units)``.
-        level: Do only equal values agree, does their order count, or their distance?
+        level: Whether only equal values agree, their order counts, or their distance.
 
     Returns:
         Alpha; ``None`` where it is not defined: no unit has two answers, or all of those are the same value.

@@ -34,7 +34,7 @@ class Vote:
         annotator: Who answered.
         received: When the store got it, in seconds since 1970.
         records: What was said; empty for a skip.
-        is_check: Was the question an attention check?
+        is_check: Whether the question was an attention check.
     """
 
     id: str

@@ -253,7 +253,7 @@ class FeedbackStore:
                 somebody reads; a report that was overtaken by a later one takes nothing back.
 
         Returns:
-            Was it new (or revised)? ``False`` for one that was sent again.
+            Whether it was new (or revised); ``False`` for one that was sent again.
 
         Raises:
             ValueError: The records do not answer that question, or there is no such question.
@@ -288,14 +288,14 @@ class FeedbackStore:
         return True
 
     def skip(self, vote_id: str, annotator: str, item: int) -> bool:
-        """Pass over a question; otherwise as `vote`."""
+        """Skip a question; otherwise as :meth:`vote`."""
         return self.vote(vote_id, annotator, item, ())
 
     def undo(self, annotator: str, vote_id: str) -> bool:
         """Take an answer back; its question is open again, and the next one that `assign` returns if it wants answers.
 
         Returns:
-            Was it there? ``False`` if it was undone before.
+            Whether it was there; ``False`` if it was undone before.
 
         Raises:
             ValueError: The annotator has no such vote on a question.

@@ -60,7 +60,7 @@ def import_votes(store: FeedbackStore, path: str | Path) -> int:
 def _votes(lines: Iterable[tuple[Record, object]], known: Mapping[str, int]) -> list[tuple[str, list[Record]]]:
     """Put the records of each vote together, wherever in the file they are; what it says twice counts once.
 
-    Two projects may have named two votes alike: those are told apart by who answered what.
+    Two projects may have named two votes alike: those are distinguished by who answered what.
     """
     found: dict[tuple[str, ...], dict[object, Record]] = {}
     for name, record in _named(lines, known):

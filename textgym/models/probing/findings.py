@@ -296,7 +296,7 @@ class NarrowProbe:
         return None
 
     def _begins_alike(self, tokens: int) -> bool:
-        """Have the first tokens of a text the states that they have without the others? One of two texts is enough."""
+        """Return whether the first tokens of a text have the states they have alone; one of two texts is enough."""
         return any(self._text_begins_alike(_ids(self.vocabulary, tokens, torch.device("cpu"), seed)) for seed in (0, 1))
 
     def _text_begins_alike(self, ids: Tensor) -> bool:

@@ -151,7 +151,7 @@ def _scales(factor: float, numbers: list[float], tolerance: float) -> list[tuple
 
 
 def _agrees(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
-    size = theirs.abs().amax((1, 2)).clamp(min=1e-12)  # (3,): every row is judged by its own size
+    size = theirs.abs().amax((1, 2)).clamp(min=1e-12)  # (3,): every row is compared at its own size
     return bool(((ours - theirs).abs().amax((1, 2)) <= tolerance * size).all())
 
 

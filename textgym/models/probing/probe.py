@@ -47,17 +47,17 @@ class Deviation(NamedTuple):
 
     @property
     def is_none(self) -> bool:
-        """Are the states equal?"""
+        """Whether the states are equal."""
         return self.size <= self.allowed
 
     @property
     def is_clear(self) -> bool:
-        """Is it more than doubt?"""
+        """Whether it is more than doubt."""
         return self.size > self.clear
 
     @property
     def is_undecided(self) -> bool:
-        """Does noise hide what a mistake would do?"""
+        """Whether noise hides what a mistake would do."""
         return self.allowed > _UNDECIDED * self.signal
 
 
@@ -77,7 +77,7 @@ class Cached:
 
     @property
     def is_undecided(self) -> bool:
-        """Does noise hide what a mistake would do?"""
+        """Whether noise hides what a mistake would do."""
         return self.deviation is not None and self.deviation.is_none and self.deviation.is_undecided
 
 

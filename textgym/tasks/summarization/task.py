@@ -49,7 +49,7 @@ class Summarization(TextTask):
     | your own, without references | ``"learned"``; it knows the built-in reports only, so give your own ``reward=`` |
 
     ``reward="gold"`` on the built-in corpus is the true quality: share of key facts stated, minus a quarter for
-    everything invented, times fluency and brevity. It is meant for judging what the learned reward missed,
+    everything invented, times fluency and brevity. It is meant for measuring what the learned reward missed,
     not for training.
 
     ## Success

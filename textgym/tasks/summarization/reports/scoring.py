@@ -1,4 +1,4 @@
-"""The gold score of the built-in corpus: how good a summary is, judged from the facts and never learned."""
+"""The gold score of the built-in corpus: how good a summary is, computed from the facts and never learned."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def gold_parts(response: str, item: str | Example) -> GoldParts:
     tokens = _tokens(response)
     words = max(sum(token not in _STOPS and token not in _PAUSES for token in tokens), count_words(response))
     mentions, abstract = _scan(tokens)
-    covered, invented = _judge(mentions, _key_mentions(facts(item)))
+    covered, invented = _compare(mentions, _key_mentions(facts(item)))
     brevity = min(max((_ZERO_WORDS - words) / (_ZERO_WORDS - _FULL_WORDS), 0.0), 1.0)
     fluency = _fluency(response.strip(), abstract, [token for token in tokens if token.isalpha()])
     truth = min(max(covered - _INVENTED_COST * invented, 0.0), 1.0)
@@ -102,9 +102,9 @@ def gold_parts(response: str, item: str | Example) -> GoldParts:
 
 
 def is_success(response: str, item: str | Example) -> bool:
-    """Are all four key facts stated and nothing else invented?"""
+    """Return whether all four key facts are stated and nothing else is invented."""
     mentions, _ = _scan(_tokens(response))
-    covered, invented = _judge(mentions, _key_mentions(facts(item)))
+    covered, invented = _compare(mentions, _key_mentions(facts(item)))
     return covered == 1.0 and invented == 0
 
 
@@ -118,7 +118,7 @@ def _key_mentions(known: Facts) -> tuple[Mention, ...]:
     return tuple(_scan(_tokens(fact.value))[0][0] for fact in known.keys)
 
 
-def _judge(mentions: Sequence[Mention], keys: Sequence[Mention]) -> tuple[float, int]:
+def _compare(mentions: Sequence[Mention], keys: Sequence[Mention]) -> tuple[float, int]:
     """Share of keys that are stated, and number of distinct mentions that agree with no key."""
     stated = [any(_agrees(mention, key) for mention in mentions) for key in keys]
     invented = {mention for mention in mentions if not any(_fits(mention, key) for key in keys)}
