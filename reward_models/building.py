@@ -12,7 +12,7 @@ from textgym.models.loading import load_language_model
 from textgym.models.text_model import TextModel
 from textgym.reward_models.embedding import EmbeddingRewardModel, TextEmbedder
 from textgym.reward_models.ensemble import RewardEnsemble
-from textgym.reward_models.evidence import Candidate, Evidence, Split, judgements, read_split
+from textgym.reward_models.evidence import Candidate, Evidence, Split, preferences, read_split
 from textgym.reward_models.learned import LearnedReward
 from textgym.reward_models.preference import PreferenceRewardModel
 from textgym.reward_models.report import FitReport
@@ -92,7 +92,7 @@ def preferred_texts(evidence: Evidence, most: int = MOST_REFERENCES) -> list[Can
         evidence: What records say.
         most: How many to return at most, in the order of the evidence.
     """
-    decided = [each for each in judgements(evidence.observations) if each.label != 0.5]
+    decided = [each for each in preferences(evidence.observations) if each.label != 0.5]
     preferred = list(dict.fromkeys(each.first if each.label == 1 else each.second for each in decided))
     if len(preferred) < 2:
         preferred = list(dict.fromkeys(text for each in evidence.observations for text in each.candidates))

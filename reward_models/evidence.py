@@ -98,7 +98,7 @@ class Split(NamedTuple):
         return Evidence([*self.train.observations, *self.held_out.observations], self.train.implicit_weight)
 
 
-class Judgement(NamedTuple):
+class Preference(NamedTuple):
     """Somebody's preference between two texts, to measure a model by.
 
     Attributes:
@@ -133,7 +133,7 @@ def observe(records: Sequence[Record], implicit_weight: float | None = None) -> 
         return Evidence(observations, None)
     attention = engagement(events)
     if implicit_weight is None:
-        votes = [_as_vote(judgement) for judgement in judgements(explicit)]
+        votes = [_as_vote(preference) for preference in preferences(explicit)]
         implicit_weight = weight_of_behaviour(events, votes, attention) if votes else DEFAULT_WEIGHT
     return Evidence(observations + _read_behaviour(events, implicit_weight, attention), implicit_weight)
 
@@ -192,7 +192,7 @@ def _read_behaviour(events: Sequence[ImplicitFeedback], weight: float, attention
     ]
 
 
-def judgements(observations: Sequence[Observation]) -> list[Judgement]:
+def preferences(observations: Sequence[Observation]) -> list[Preference]:
     """Preferences between two texts that observations express.
 
     A ranking is read as all its pairs; ratings as pairs of one annotator about one prompt, or, where no annotator rated
@@ -200,20 +200,20 @@ def judgements(observations: Sequence[Observation]) -> list[Judgement]:
     """
     ratings = [each for each in observations if each.form == "rating"]
     compared = list(_pairs_of_ratings(ratings, by_prompt=True)) or list(_pairs_of_ratings(ratings, by_prompt=False))
-    return [judgement for each in observations for judgement in _pairs_within(each)] + compared
+    return [preference for each in observations for preference in _pairs_within(each)] + compared
 
 
-def _pairs_within(observation: Observation) -> Iterator[Judgement]:
+def _pairs_within(observation: Observation) -> Iterator[Preference]:
     if observation.form == "choice":
         first, second = observation.candidates
-        yield Judgement(observation.kind, first, second, _SHARES[observation.answer[0]], observation.annotator)
+        yield Preference(observation.kind, first, second, _SHARES[observation.answer[0]], observation.annotator)
     if observation.form == "ranking":
         placed = zip(observation.candidates, observation.answer, strict=True)
         for (first, rank), (second, other) in combinations(placed, 2):
-            yield Judgement("ranking", first, second, _share(other - rank), observation.annotator)
+            yield Preference("ranking", first, second, _share(other - rank), observation.annotator)
 
 
-def _pairs_of_ratings(ratings: Sequence[Observation], *, by_prompt: bool) -> Iterator[Judgement]:
+def _pairs_of_ratings(ratings: Sequence[Observation], *, by_prompt: bool) -> Iterator[Preference]:
     """All pairs within a prompt; across prompts, where there would be too many, only neighbours in the given order."""
     groups: dict[tuple[str | None, str], list[Observation]] = defaultdict(list)
     for each in ratings:
@@ -222,15 +222,15 @@ def _pairs_of_ratings(ratings: Sequence[Observation], *, by_prompt: bool) -> Ite
         for first, second in combinations(group, 2) if by_prompt else pairwise(group):
             if first.answer != second.answer and first.candidates != second.candidates:
                 label = _share(first.answer[0] - second.answer[0])
-                yield Judgement("rating", first.candidates[0], second.candidates[0], label, first.annotator)
+                yield Preference("rating", first.candidates[0], second.candidates[0], label, first.annotator)
 
 
 def _share(lead: int) -> float:
     return 0.5 if lead == 0 else float(lead > 0)
 
 
-def _as_vote(judgement: Judgement) -> Vote:
-    return Vote(judgement.first, judgement.second, judgement.label)
+def _as_vote(preference: Preference) -> Vote:
+    return Vote(preference.first, preference.second, preference.label)
 
 
 def graded_by(records: Sequence[Record], criterion: str | None) -> list[Record]:

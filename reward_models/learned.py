@@ -19,13 +19,13 @@ from textgym.reward_models import storage
 from textgym.reward_models.calibration import sigmoid
 from textgym.reward_models.evidence import (
     Evidence,
-    Judgement,
     Observation,
+    Preference,
     Split,
     compared_records,
     graded_by,
-    judgements,
     observe,
+    preferences,
     read_split,
 )
 from textgym.reward_models.fitting import Checkpoints, Training
@@ -153,7 +153,7 @@ class LearnedReward(nn.Module):
             criterion: As for `fit`.
             reliability: Of the annotators, by name, as in a report; those who guess are left out.
         """
-        asked = judgements(observe(graded_by(records, criterion)).observations)
+        asked = preferences(observe(graded_by(records, criterion)).observations)
         return measure(self.differences_of, asked, [], reliability).accuracy
 
     def _learn(
@@ -169,8 +169,8 @@ class LearnedReward(nn.Module):
         split = records if isinstance(records, Split) else read_split(records, criterion, validation_fraction, seed)
         evidence = split.train
         training = train(evidence)
-        asked = judgements(split.held_out.observations)
-        result = measure(self.differences_of, asked, judgements(evidence.observations), training.reliability)
+        asked = preferences(split.held_out.observations)
+        result = measure(self.differences_of, asked, preferences(evidence.observations), training.reliability)
         self.normalisation = Normalisation()
         self.report = FitReport(
             accuracy=result.accuracy,
@@ -188,11 +188,11 @@ class LearnedReward(nn.Module):
         )
         return self.report
 
-    def differences_of(self, judged: Sequence[Judgement]) -> FloatArray:
+    def differences_of(self, preferences: Sequence[Preference]) -> FloatArray:
         """Raw score of the first text minus raw score of the second, shape ``(n,)``."""
-        candidates = [each.first for each in judged] + [each.second for each in judged]
+        candidates = [each.first for each in preferences] + [each.second for each in preferences]
         scores = self.raw([each.prompt for each in candidates], [each.response for each in candidates])
-        return scores[: len(judged)] - scores[len(judged) :]
+        return scores[: len(preferences)] - scores[len(preferences) :]
 
     def _checked(self, scores: FloatArray, responses: Sequence[str]) -> FloatArray:
         """Return the scores, all finite."""
@@ -263,7 +263,7 @@ def learning_curve(
     """
     usable = compared_records(graded_by(records, criterion))
     split = read_split(usable, held_out=held_out, seed=seed)
-    asked = judgements(split.held_out.observations)
+    asked = preferences(split.held_out.observations)
     train, _ = split_records(usable, held_out, seed)
     points: list[CurvePoint] = []
     reliability: Mapping[str, float] | None = None

@@ -13,7 +13,7 @@ import numpy as np
 
 from textgym.metrics import clustered_proportion_interval, count_words
 from textgym.reward_models.calibration import Calibration, calibrate
-from textgym.reward_models.evidence import EXPLICIT, Candidate, Judgement
+from textgym.reward_models.evidence import EXPLICIT, Candidate, Preference
 from textgym.types import FloatArray, Interval
 
 _BINS = 4
@@ -24,7 +24,7 @@ _TRUSTED = 0.5
 
 
 class LengthBin(NamedTuple):
-    """Held-out judgements in which the preferred response has ``low`` to ``high`` words more than the other."""
+    """Held-out preferences in which the preferred response has ``low`` to ``high`` words more than the other."""
 
     low: float
     high: float
@@ -33,7 +33,7 @@ class LengthBin(NamedTuple):
 
 
 class Mistake(NamedTuple):
-    """A held-out judgement that the model got wrong, by ``margin`` in its raw score; long texts are cut."""
+    """A held-out preference that the model got wrong, by ``margin`` in its raw score; long texts are cut."""
 
     prompt: str
     preferred: str
@@ -105,7 +105,7 @@ class FitReport:
         seconds: Wall time of the whole fit.
         losses: Loss of every step; not saved with the model.
         gradient_norms: Gradient norm of every step before clipping; not saved with the model.
-        reliability: Estimated share of each annotator's answers that are judgements and no guesses, by name; empty with
+        reliability: Estimated share of each annotator's answers that are no guesses, by name; empty with
             a single annotator.
         severity: How much lower than others each annotator rates, in units of the raw score, by name; empty without
             ratings.
@@ -149,7 +149,7 @@ class FitReport:
 
 
 class Result(NamedTuple):
-    """The part of a report that is measured on held-out judgements."""
+    """The part of a report that is measured on held-out preferences."""
 
     accuracy: Interval
     calibration: Calibration | None
@@ -157,23 +157,23 @@ class Result(NamedTuple):
     pairs: int
 
 
-Difference = Callable[[Sequence[Judgement]], FloatArray]
-"""``difference(judgements)`` -> raw score of the first text minus that of the second, shape ``(n,)``."""
+Difference = Callable[[Sequence[Preference]], FloatArray]
+"""``difference(preferences)`` -> raw score of the first text minus that of the second, shape ``(n,)``."""
 
 
 def measure(
     difference: Difference,
-    held_out: Sequence[Judgement],
-    train: Sequence[Judgement],
+    held_out: Sequence[Preference],
+    train: Sequence[Preference],
     reliability: Mapping[str, float] | None = None,
 ) -> Result:
-    """Measure a model on held-out judgements.
+    """Measure a model on held-out preferences.
 
-    Left out are judgements of annotators who were found to guess more often than not; a note tells of them.
+    Left out are preferences of annotators who were found to guess more often than not; a note tells of them.
 
     Args:
         difference: The model.
-        held_out: Judgements of other prompts than ``train``.
+        held_out: Preferences of other prompts than ``train``.
         train: What the model has seen.
         reliability: Of the annotators, estimated on ``train``, by name.
     """
@@ -207,19 +207,19 @@ def measure(
     return Result(overall, calibration, details, decided)
 
 
-def labels_of(judgements: Sequence[Judgement]) -> FloatArray:
+def labels_of(preferences: Sequence[Preference]) -> FloatArray:
     """Preference for the first text: 1, 0, or 0.5 for neither; shape ``(n,)``."""
-    return np.array([each.label for each in judgements], dtype=np.float64)
+    return np.array([each.label for each in preferences], dtype=np.float64)
 
 
-def accuracy(judgements: Sequence[Judgement], differences: FloatArray) -> Interval:
+def accuracy(preferences: Sequence[Preference], differences: FloatArray) -> Interval:
     """Share of preferences that the sign of the score difference predicts, with its 95 % interval.
 
-    Judgements of one prompt resemble each other, so that they are worth fewer independent ones: their number is divided
-    by the design effect (Kish), the factor by which the variance of the mean exceeds that of independent judgements.
+    Preferences of one prompt resemble each other, so that they are worth fewer independent ones: their number is
+    divided by the design effect (Kish), the factor by which the variance of the mean exceeds that of independent preferences.
 
     Args:
-        judgements: Those without a preference are left out.
+        preferences: Ties are left out.
         differences: Score of the first minus score of the second, shape ``(n,)``; exactly 0 counts as half right.
 
     Returns:
@@ -228,21 +228,21 @@ def accuracy(judgements: Sequence[Judgement], differences: FloatArray) -> Interv
     References:
         Kish, "Survey Sampling" (1965), section 8.2.
     """
-    labels = labels_of(judgements)
+    labels = labels_of(preferences)
     right = (1 + np.sign(differences) * np.sign(labels - 0.5)) / 2
-    prompts = [each.first.prompt for each in judgements]
+    prompts = [each.first.prompt for each in preferences]
     decided = np.flatnonzero(labels != 0.5)
     return clustered_proportion_interval(right[decided], [prompts[i] for i in decided])
 
 
-def agreement(judgements: Sequence[Judgement]) -> Interval | None:
+def agreement(preferences: Sequence[Preference]) -> Interval | None:
     """How often two annotators who answered the same question agree, every question counting once.
 
     The interval allows for questions about one prompt. Only explicit answers with a preference count. ``None`` if no
     question was answered twice.
     """
     answers: dict[frozenset[Candidate], dict[str, Candidate]] = defaultdict(dict)
-    for each in judgements:
+    for each in preferences:
         if each.kind in EXPLICIT and each.label != 0.5 and each.annotator is not None:
             preferred = each.first if each.label == 1 else each.second
             answers[frozenset((each.first, each.second))][each.annotator] = preferred
@@ -255,44 +255,44 @@ def agreement(judgements: Sequence[Judgement]) -> Interval | None:
     return clustered_proportion_interval(shares, prompts) if shares else None
 
 
-def _lead_in_words(judgements: Sequence[Judgement]) -> FloatArray:
+def _lead_in_words(preferences: Sequence[Preference]) -> FloatArray:
     """Words of the first response minus words of the second, shape (n,)."""
-    leads = [count_words(each.first.response) - count_words(each.second.response) for each in judgements]
+    leads = [count_words(each.first.response) - count_words(each.second.response) for each in preferences]
     return np.array(leads, dtype=np.float64)
 
 
-def _by_kind(judgements: Sequence[Judgement], differences: FloatArray) -> dict[str, Interval]:
+def _by_kind(preferences: Sequence[Preference], differences: FloatArray) -> dict[str, Interval]:
     members: dict[str, list[int]] = defaultdict(list)
-    for i, each in enumerate(judgements):
+    for i, each in enumerate(preferences):
         members[each.kind].append(i)
-    return {kind: accuracy([judgements[i] for i in own], differences[own]) for kind, own in members.items()}
+    return {kind: accuracy([preferences[i] for i in own], differences[own]) for kind, own in members.items()}
 
 
-def _by_length(judgements: Sequence[Judgement], differences: FloatArray) -> tuple[LengthBin, ...]:
-    """Quarters of the judgements, by the words that the preferred response has more."""
-    labels = labels_of(judgements)
+def _by_length(preferences: Sequence[Preference], differences: FloatArray) -> tuple[LengthBin, ...]:
+    """Quarters of the preferences, by the words that the preferred response has more."""
+    labels = labels_of(preferences)
     places = np.flatnonzero(labels != 0.5)
     if not len(places):
         return ()
-    leads = (_lead_in_words(judgements) * np.sign(labels - 0.5))[places]
+    leads = (_lead_in_words(preferences) * np.sign(labels - 0.5))[places]
     ends = np.unique(np.quantile(leads, np.linspace(0, 1, _BINS + 1)[1:]))
     bins = np.searchsorted(ends, leads)
     found = []
     for number in np.unique(bins):
         members = places[bins == number]
         within = leads[bins == number]
-        hits = accuracy([judgements[i] for i in members], differences[members])
+        hits = accuracy([preferences[i] for i in members], differences[members])
         found.append(LengthBin(float(within.min()), float(within.max()), hits, len(members)))
     return tuple(found)
 
 
-def _worst(judgements: Sequence[Judgement], differences: FloatArray) -> tuple[Mistake, ...]:
-    margins = (differences * np.sign(labels_of(judgements) - 0.5)).tolist()  # negative where the model errs
+def _worst(preferences: Sequence[Preference], differences: FloatArray) -> tuple[Mistake, ...]:
+    margins = (differences * np.sign(labels_of(preferences) - 0.5)).tolist()  # negative where the model errs
     mistakes: dict[tuple[Candidate, Candidate], Mistake] = {}  # what several people say is one
     for i in sorted(range(len(margins)), key=margins.__getitem__):
         if margins[i] >= 0 or len(mistakes) == _WORST:
             break
-        each = judgements[i]
+        each = preferences[i]
         better, worse = (each.first, each.second) if each.label == 1 else (each.second, each.first)
         texts = _cut(better.prompt), _cut(better.response), _cut(worse.response)
         mistakes.setdefault((better, worse), Mistake(*texts, -margins[i], each.kind))
@@ -304,13 +304,13 @@ def _cut(text: str) -> str:
 
 
 def _notes(
-    main: Sequence[Judgement],
+    main: Sequence[Preference],
     overall: Interval,
     rules: tuple[Interval, Interval],
-    train: Sequence[Judgement],
+    train: Sequence[Preference],
 ) -> list[str]:
     decided = [each for each in main if each.label != 0.5]
-    known = {each.response for judgement in train for each in (judgement.first, judgement.second)}
+    known = {each.response for preference in train for each in (preference.first, preference.second)}
     repeated = sum({each.first.response, each.second.response} <= known for each in decided)
     better = max(rules, key=lambda rule: rule.mean)
     found = [
@@ -330,10 +330,10 @@ def _left_out(guessed: int, guessing: Collection[str]) -> list[str]:
     return [f"{guessed} held-out preferences left out, of annotators who guess: {names}"] if guessed else []
 
 
-def _constant_annotators(judgements: Sequence[Judgement]) -> list[str]:
+def _constant_annotators(preferences: Sequence[Preference]) -> list[str]:
     """Name annotators who always answer the same, unless all do (in published pairs the better text comes first)."""
     answers: dict[str, list[float]] = defaultdict(list)
-    for each in judgements:
+    for each in preferences:
         if each.kind == "comparison" and each.annotator is not None:
             answers[each.annotator].append(each.label)
     constant = [name for name, labels in answers.items() if len(labels) >= 10 and len(set(labels)) == 1]

@@ -280,7 +280,7 @@ def _chat_environment() -> None:
 
 
 class Recorder(BaseCallback):
-    """What it is calls, with the number of steps."""
+    """Calls of a callback, with the number of steps."""
 
     def __init__(self, stop_at: int | None = None) -> None:
         super().__init__()

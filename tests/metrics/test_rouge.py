@@ -128,7 +128,7 @@ def test_reaching_a_threshold_equals_computing_the_score() -> None:
     words = ["the", "cats", "running", "a", "mat", "Ünïcode", "今天", "की", "x_y", "3,000"]
     for _ in range(300):
         response, reference, other = (" ".join(rng.choice(words, rng.integers(0, 9))) for _ in range(3))
-        judged_by = Example("k", "p", (reference, other))
+        example = Example("k", "p", (reference, other))
         for threshold in (0.2, 0.5, 0.56, 2 / 3, 0.8, 1.0):
-            expected = rougeL(["p"], [response], [judged_by])[0] >= threshold
-            assert reaches_rougeL(response, judged_by, threshold) == expected
+            expected = rougeL(["p"], [response], [example])[0] >= threshold
+            assert reaches_rougeL(response, example, threshold) == expected

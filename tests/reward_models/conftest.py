@@ -145,7 +145,7 @@ def gpt2_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class World:
-    """Texts whose quality is known, and people who compare them: the better text has more "good" and less "bad" in it."""
+    """Texts whose quality is known, and people who compare them: the better has more "good" and less "bad" in it."""
 
     filler = ("council", "bridge", "road", "voted", "closed", "opened", "mayor")
 

@@ -1,4 +1,4 @@
-"""Records of every kind as observations, judgements, and splits."""
+"""Records of every kind as observations, preferences, and splits."""
 
 import warnings
 
@@ -15,8 +15,8 @@ from textgym.reward_models.evidence import (
     Candidate,
     compared_records,
     graded_by,
-    judgements,
     observe,
+    preferences,
     read_split,
 )
 
@@ -38,13 +38,13 @@ def test_comparisons() -> None:
     found = observe([comparison(choice) for choice in choices]).observations
     assert [each.answer for each in found] == [(A,), (B,), (TIE,), (BOTH_BAD,)]
     assert {each.form for each in found} == {"choice"}
-    assert [each.label for each in judgements(found)] == [1.0, 0.0, 0.5, 0.5]
+    assert [each.label for each in preferences(found)] == [1.0, 0.0, 0.5, 0.5]
 
 
 def test_rankings_lose_gaps_and_repeated_texts() -> None:
     [found] = observe([Ranking("k", "p", ("x", "y", "z", "x"), (1, 3, 3, 4))]).observations
     assert (found.responses, found.answer) == (("x", "y", "z"), (1, 2, 2))
-    pairs = {(each.first.response, each.second.response): each.label for each in judgements([found])}
+    pairs = {(each.first.response, each.second.response): each.label for each in preferences([found])}
     assert pairs == {("x", "y"): 1.0, ("x", "z"): 1.0, ("y", "z"): 0.5}
 
 
@@ -73,13 +73,15 @@ def test_a_written_text_is_preferred_to_the_responses_to_its_prompt() -> None:
 
 def test_ratings_are_compared_within_prompt_and_annotator() -> None:
     records = [rating(5, "x"), rating(2, "y"), rating(2, "z"), rating(1, "x", annotator="harsh"), rating(1, "w", "q")]
-    found = judgements(observe(records).observations)
+    found = preferences(observe(records).observations)
     texts = [(each.first.response, each.second.response, each.label) for each in found]
     assert texts == [("x", "y", 1.0), ("x", "z", 1.0)]
 
 
 def test_ratings_of_one_response_per_prompt_are_compared_across_prompts() -> None:
-    found = judgements(observe([rating(g, prompt=p) for p, g in (("p", 5), ("q", 2), ("r", 2), ("s", 4))]).observations)
+    found = preferences(
+        observe([rating(g, prompt=p) for p, g in (("p", 5), ("q", 2), ("r", 2), ("s", 4))]).observations
+    )
     assert [(each.first, each.second, each.label) for each in found] == [
         (Candidate("p", "x"), Candidate("q", "x"), 1.0),
         (Candidate("r", "x"), Candidate("s", "x"), 0.0),

@@ -10,36 +10,36 @@ import pytest
 
 from textgym.metrics import clustered_proportion_interval as clustered_interval
 from textgym.metrics import proportion_interval
-from textgym.reward_models.evidence import Candidate, Judgement, Kind
+from textgym.reward_models.evidence import Candidate, Kind, Preference
 from textgym.reward_models.report import FitReport, HeldOut, accuracy, agreement, measure
 from textgym.types import FloatArray, Interval
 
 
-def judgement(
+def preference(
     first: str, second: str, label: float = 1.0, prompt: str = "p", annotator: str = "ann", kind: Kind = "comparison"
-) -> Judgement:
-    return Judgement(kind, Candidate(prompt, first), Candidate(prompt, second), label, annotator)
+) -> Preference:
+    return Preference(kind, Candidate(prompt, first), Candidate(prompt, second), label, annotator)
 
 
-def by_length(judged: Sequence[Judgement]) -> FloatArray:
+def by_length(preferences: Sequence[Preference]) -> FloatArray:
     """A model that likes long texts."""
-    return np.array([len(each.first.response) - len(each.second.response) for each in judged], dtype=np.float64)
+    return np.array([len(each.first.response) - len(each.second.response) for each in preferences], dtype=np.float64)
 
 
-def many(n: int, longer_is_better: float = 1.0, **options: str) -> list[Judgement]:
-    """Judgements of n prompts; in this share of them the longer text is preferred."""
+def many(n: int, longer_is_better: float = 1.0, **options: str) -> list[Preference]:
+    """Preferences of n prompts; in this share of them the longer text is preferred."""
     return [
-        judgement(f"{i} two words", f"{i}", float(i < longer_is_better * n), **{"prompt": f"prompt {i}", **options})
+        preference(f"{i} two words", f"{i}", float(i < longer_is_better * n), **{"prompt": f"prompt {i}", **options})
         for i in range(n)
     ]
 
 
-def test_independent_judgements_have_the_interval_of_a_proportion() -> None:
+def test_independent_preferences_have_the_interval_of_a_proportion() -> None:
     values = np.array([1.0] * 30 + [0.0] * 10)
     assert clustered_interval(values, [str(i) for i in range(40)]) == pytest.approx(proportion_interval(30, 40))
 
 
-def test_judgements_that_are_all_alike_within_a_prompt_count_once() -> None:
+def test_preferences_that_are_all_alike_within_a_prompt_count_once() -> None:
     values, clusters = np.repeat([1.0, 1.0, 0.0, 1.0], 25), np.repeat(list("abcd"), 25).tolist()
     assert clustered_interval(values, clusters) == pytest.approx(proportion_interval(3, 4))
     assert clustered_interval(np.ones(100), clusters) == pytest.approx(proportion_interval(4, 4))
@@ -47,13 +47,13 @@ def test_judgements_that_are_all_alike_within_a_prompt_count_once() -> None:
 
 
 def test_ties_are_left_out_and_equal_scores_are_half_right() -> None:
-    judged = [judgement("x", "y", label, prompt=str(i)) for i, label in enumerate((1.0, 0.0, 1.0, 0.5))]
-    assert accuracy(judged, np.array([1.0, 2.0, 0.0, 5.0])) == pytest.approx(proportion_interval(1.5, 3), abs=1e-9)
-    assert accuracy(judged[3:], np.zeros(1)) == (0.5, 0.0, 1.0)
+    preferences = [preference("x", "y", label, prompt=str(i)) for i, label in enumerate((1.0, 0.0, 1.0, 0.5))]
+    assert accuracy(preferences, np.array([1.0, 2.0, 0.0, 5.0])) == pytest.approx(proportion_interval(1.5, 3), abs=1e-9)
+    assert accuracy(preferences[3:], np.zeros(1)) == (0.5, 0.0, 1.0)
 
 
 def test_only_preferences_are_counted() -> None:
-    ties = [judgement("x", "y", 0.5, prompt=f"tie {i}") for i in range(90)]
+    ties = [preference("x", "y", 0.5, prompt=f"tie {i}") for i in range(90)]
     result = measure(by_length, [*many(10), *ties], many(50))
     assert result.pairs == 10
     assert result.calibration is None
@@ -61,18 +61,18 @@ def test_only_preferences_are_counted() -> None:
 
 def test_agreement_by_hand() -> None:
     """Three questions: three annotators of whom two agree (1/3), two who agree (1), one alone."""
-    judged = [
-        judgement("x", "y", 1.0, "p", "ann"),
-        judgement("y", "x", 0.0, "p", "bob"),  # the other way round, and the same
-        judgement("x", "y", 0.0, "p", "cat"),
-        judgement("x", "y", 0.0, "q", "ann"),
-        judgement("x", "y", 0.0, "q", "bob"),
-        judgement("x", "y", 0.5, "q", "cat"),
-        judgement("x", "y", 1.0, "r", "ann"),
-        judgement("x", "y", 0.0, "q", "dan", kind="implicit"),
+    preferences = [
+        preference("x", "y", 1.0, "p", "ann"),
+        preference("y", "x", 0.0, "p", "bob"),  # the other way round, and the same
+        preference("x", "y", 0.0, "p", "cat"),
+        preference("x", "y", 0.0, "q", "ann"),
+        preference("x", "y", 0.0, "q", "bob"),
+        preference("x", "y", 0.5, "q", "cat"),
+        preference("x", "y", 1.0, "r", "ann"),
+        preference("x", "y", 0.0, "q", "dan", kind="implicit"),
     ]
-    assert agreement(judged) == pytest.approx(proportion_interval(4 / 3, 2))
-    assert agreement(judged[-2:]) is None
+    assert agreement(preferences) == pytest.approx(proportion_interval(4 / 3, 2))
+    assert agreement(preferences[-2:]) is None
 
 
 def test_length_bias_shows() -> None:
@@ -89,9 +89,9 @@ def test_length_bias_shows() -> None:
 
 
 def test_the_worst_errors_are_shown() -> None:
-    judged = [judgement("x" * (i + 1), "", 0.0, prompt=f"prompt {i} {'w' * 1000}") for i in range(40)]
-    judged.append(judged[-1]._replace(annotator="bob"))  # who says the same
-    held_out = measure(by_length, judged, []).held_out
+    preferences = [preference("x" * (i + 1), "", 0.0, prompt=f"prompt {i} {'w' * 1000}") for i in range(40)]
+    preferences.append(preferences[-1]._replace(annotator="bob"))  # who says the same
+    held_out = measure(by_length, preferences, []).held_out
     assert held_out is not None
     assert [each.margin for each in held_out.worst] == [40, 39, 38, 37, 36]
     assert held_out.worst[0].rejected == "x" * 40
@@ -99,10 +99,10 @@ def test_the_worst_errors_are_shown() -> None:
     assert len(held_out.worst[0].prompt) < 410
 
 
-def test_annotators_who_guess_are_not_judged_by() -> None:
-    judged = many(40, annotator="ann") + many(40, 0.0, annotator="spam")
-    assert measure(by_length, judged, []).accuracy.mean == pytest.approx(0.5)
-    result = measure(by_length, judged, [], {"ann": 0.95, "spam": 0.1})
+def test_annotators_who_guess_are_not_counted() -> None:
+    preferences = many(40, annotator="ann") + many(40, 0.0, annotator="spam")
+    assert measure(by_length, preferences, []).accuracy.mean == pytest.approx(0.5)
+    result = measure(by_length, preferences, [], {"ann": 0.95, "spam": 0.1})
     assert result.accuracy.mean == 1.0
     assert result.held_out is not None
     assert "40 held-out preferences left out, of annotators who guess: spam" in result.held_out.notes
@@ -110,19 +110,19 @@ def test_annotators_who_guess_are_not_judged_by() -> None:
     assert alone.accuracy.mean == 0.0
 
 
-def notes(judged: Sequence[Judgement], train: Sequence[Judgement] = ()) -> str:
-    held_out = measure(by_length, judged, train).held_out
+def notes(preferences: Sequence[Preference], train: Sequence[Preference] = ()) -> str:
+    held_out = measure(by_length, preferences, train).held_out
     assert held_out is not None
     return "; ".join(held_out.notes)
 
 
 def test_notes_tell_degenerate_data_from_success() -> None:
     assert "only 1 preferences held out" in notes(many(1))
-    assert "nothing is known" in notes([judgement("x", "y", 0.5)])
+    assert "nothing is known" in notes([preference("x", "y", 0.5)])
     assert "not distinguishable from chance" in notes(many(60, 0.5))
     assert "measured on implied preferences only" in notes([each._replace(kind="implicit") for each in many(40)])
     assert "of responses also trained on" in notes(
-        [judgement("good", "bad", prompt=f"new {i}") for i in range(40)], [judgement("good", "bad", prompt="old")]
+        [preference("good", "bad", prompt=f"new {i}") for i in range(40)], [preference("good", "bad", prompt="old")]
     )
     across = [each._replace(second=Candidate("elsewhere", "y"), kind="rating") for each in many(40)]
     assert "ratings compared across prompts" in notes(across)
@@ -151,10 +151,10 @@ def finite(value: object) -> bool:
 
 
 @pytest.mark.parametrize(
-    "judged", [many(1), many(40), [judgement("x", "y", 0.5)] * 5, [judgement("x", "x")] * 30, many(3, 0.0)]
+    "preferences", [many(1), many(40), [preference("x", "y", 0.5)] * 5, [preference("x", "x")] * 30, many(3, 0.0)]
 )
-def test_nothing_is_ever_nan_and_nothing_is_certain(judged: list[Judgement]) -> None:
-    result = measure(by_length, judged, [])
+def test_nothing_is_ever_nan_and_nothing_is_certain(preferences: list[Preference]) -> None:
+    result = measure(by_length, preferences, [])
     assert result.held_out is not None
     assert finite(asdict(result.held_out))
     assert result.accuracy.low < 1.0

@@ -182,7 +182,7 @@ def test_votes_before_their_questions_leave_checks_out_and_say_so(lm: str, data:
 
 
 @pytest.mark.parametrize(("option", "shown"), [("--blind", False), ("--no-blind", True)])
-def test_whether_writers_are_told_can_be_changed(option: str, shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whether_writers_are_shown_can_be_changed(option: str, shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fastapi", reason="needs the extra textgym[feedback]")
     monkeypatch.setattr("textgym.feedback.server.serve.serve", lambda *_: None)
     run("serve", "p.db", option)
