@@ -23,7 +23,7 @@ class PPO(OnPolicyAgent):
     :class:`~textgym.agents.common.on_policy.OnPolicyAgent`: the penalty, what is done to rewards, micro-batches.
 
     Args:
-        policy: :class:`CausalLMPolicy` or its name.
+        policy: :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy` or its name.
         env: Token-level text environment (``make_vec_env``).
         n_epochs: Passes over a rollout.
         batch_size: Transitions per optimizer step, about; whole episodes are kept together.

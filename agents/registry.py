@@ -56,7 +56,7 @@ def resolve_agent(name: str, *, from_file: bool = False) -> type[Any]:
     Args:
         name: A name of :data:`AGENTS`, or ``"module:Class"``.
         from_file: The name stands in a file. Importing a module runs it, so the user must then have consented, see
-            :func:`textgym.security.consent.names_from`.
+            :func:`~textgym.security.consent.names_from`.
 
     Raises:
         ConsentError: It is ``"module:Class"`` from a file, and the user has not repeated it.

@@ -18,13 +18,13 @@ _BASELINES = ("none", "mean", "learned")
 
 
 class REINFORCE(OnPolicyAgent):
-    """REINFORCE (Williams 1992, doi:10.1007/BF00992696) with a KL penalty in the reward, as in :class:`PPO`.
+    """REINFORCE (Williams 1992, doi:10.1007/BF00992696) with a KL penalty in the reward.
 
-    One optimizer step per rollout. A rollout holds whole texts only, because what follows a token is what it is praised
-    or blamed for: by default one text of every environment.
+    The penalty is that of :class:`~textgym.agents.ppo.PPO`. One optimizer step per rollout. A rollout holds whole texts
+    only, because what follows a token is what it is praised or blamed for: by default one text of every environment.
 
     Args:
-        policy: :class:`CausalLMPolicy` or its name.
+        policy: :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy` or its name.
         env: Token-level text environment (``make_vec_env``).
         baseline: What a return is compared with: nothing (``"none"``), the ``"mean"`` over the tokens of the rollout,
             or the value of the text so far, which is ``"learned"`` beside the policy.

@@ -88,7 +88,8 @@ def supervised_fine_tune(
 
     Raises:
         FloatingPointError: If a loss or a gradient is not finite; the weights are those of the step before.
-        ModelError: If a text is longer than the context of the model; :func:`encode_pairs` fits them.
+        ModelError: If a text is longer than the context of the model;
+            :func:`~textgym.agents.common.token_pairs.encode_pairs` fits them.
     """
     agent = SFT(model, pairs, **settings)
     agent.begin(steps)
@@ -124,8 +125,8 @@ class SFT:
         seconds: Time of the last iteration: update.
 
     Raises:
-        ModelError: If a text is longer than the context of the model (:func:`encode_pairs` fits them), or all weights
-            are frozen.
+        ModelError: If a text is longer than the context of the model
+            (:func:`~textgym.agents.common.token_pairs.encode_pairs` fits them), or all weights are frozen.
     """
 
     grain: Literal["token"] = "token"
@@ -296,7 +297,7 @@ class SFT:
     def act(
         self, observations: Mapping[str, np.ndarray], *, greedy: bool = False, generator: torch.Generator | None = None
     ) -> IntArray:
-        """Choose the next token of every text; see :meth:`textgym.types.Agent.act`."""
+        """Choose the next token of every text; see :meth:`~textgym.types.Agent.act`."""
         return self._writer.act(observations, greedy=greedy, generator=generator)
 
     # ------------------------------------------------------------- checkpoints

@@ -83,7 +83,7 @@ def make_agent(
 ) -> Any:
     """An agent of textgym or of Stable-Baselines3, as ``name`` says, with the settings of the workload.
 
-    ``policy`` has further options of :class:`textgym.agents.CausalLMPolicy`.
+    ``policy`` has further options of :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy`.
     """
     settings: dict[str, Any] = {
         "n_steps": work.response,

@@ -1,8 +1,8 @@
 """Small random language models of the architectures that transformers knows, to compare computations on.
 
-The default configuration of each model type is narrowed by the names of its fields (:data:`_SIZES`): four layers of
-every kind, width 32, windows and chunks of 8 tokens, so that short texts reach beyond them. :data:`_SPECIAL` holds what
-an architecture needs besides; :data:`_VARIANTS` are settings that are computed differently, and models that are no
+The default configuration of each model type is narrowed by the names of its fields (``_SIZES``): four layers of
+every kind, width 32, windows and chunks of 8 tokens, so that short texts reach beyond them. ``_SPECIAL`` holds what
+an architecture needs besides; ``_variants`` lists settings that are computed differently, and models that are no
 causal LMs.
 """
 

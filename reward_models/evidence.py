@@ -123,7 +123,7 @@ def observe(records: Sequence[Record], implicit_weight: float | None = None) -> 
     becomes implied comparisons (:mod:`textgym.reward_models.implicit`).
 
     Args:
-        records: Of any kinds. Prompts are told apart by their text.
+        records: Of any kinds. Prompts are distinguished by their text.
         implicit_weight: Weight of implied comparisons by behaviour; ``None`` estimates it from the explicit votes.
     """
     explicit = [_READERS[type(record)](record) for record in records if type(record) in _READERS]

@@ -48,7 +48,7 @@ def engagement(events: Sequence[ImplicitFeedback]) -> FloatArray:
     Each signal (clicked, log of 1 + dwell seconds, share scrolled, copied) is regressed on the position, one effect
     per place, and on the log of the number of words; what is left is scaled to standard deviation 1, and the signals
     that vary are averaged. Positions have to be random for this to remove their effect and nothing else, as they are
-    where :attr:`~textgym.types.Feedback.order_seed` is drawn.
+    where :attr:`~textgym.feedback.types.Feedback.order_seed` is drawn.
 
     References:
         Joachims, Swaminathan and Schnabel, "Unbiased learning-to-rank with biased feedback" (2017), arXiv:1608.04468,

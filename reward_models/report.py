@@ -56,7 +56,7 @@ class HeldOut:
     Attributes:
         by_kind: Accuracy by kind of record.
         always_longer, always_shorter: Accuracy of preferring the response with more words, or with fewer.
-        by_length: Accuracy by how much longer the preferred response is: a model that judges by length is right where
+        by_length: Accuracy by how much longer the preferred response is: a model that goes by length is right where
             it is longer and wrong where it is shorter.
         agreement: How often two annotators who prefer one of the same two texts prefer the same one, over all records
             (the ceiling: people do not agree with each other more often); ``None`` if no two answered one question.
@@ -216,7 +216,7 @@ def accuracy(preferences: Sequence[Preference], differences: FloatArray) -> Inte
     """Share of preferences that the sign of the score difference predicts, with its 95 % interval.
 
     Preferences of one prompt resemble each other, so that they are worth fewer independent ones: their number is
-    divided by the design effect (Kish), the factor by which the variance of the mean exceeds that of independent preferences.
+    divided by the design effect (Kish), the factor by which the variance of the mean exceeds that of independent ones.
 
     Args:
         preferences: Ties are left out.

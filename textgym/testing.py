@@ -102,7 +102,7 @@ def check_agent(
     iterations: int = 2,
     **env_kwargs: Any,
 ) -> None:
-    """Check that an agent keeps the promises of :class:`textgym.types.Agent`, and of ``Trainable`` if it learns.
+    """Check that an agent keeps the promises of :class:`~textgym.types.Agent`, and of ``Trainable`` if it learns.
 
     It acts legally, one action for each of several observations, and leaves these alone; the same generator gives the
     same actions; what is saved acts the same once loaded. One that learns learns the same from the same seed, keeps a

@@ -196,7 +196,7 @@ Metric = Callable[[Sequence[Episode]], FloatArray]
 class Task(Protocol):
     """What is asked, about which texts, evaluated how. One file or folder per task in ``textgym/tasks/``.
 
-    :class:`textgym.tasks.TextTask` has defaults for everything.
+    :class:`~textgym.tasks.base.TextTask` has defaults for everything.
 
     Attributes:
         name: What it is called in messages.
@@ -269,7 +269,7 @@ class Agent(Protocol):
 
     An agent class also has a class method ``create(env, model=None, *, seed=0, device="auto", **options)``; the command
     line makes every agent with it. Its options are the arguments of its constructor
-    (:func:`textgym.agents.agent_options`).
+    (:func:`~textgym.agents.registry.agent_options`).
 
     An agent that samples from a language model has it as ``text_model``. Evaluation then samples whole texts from that
     model; any other agent is stepped through the environment with :meth:`act`.

@@ -126,7 +126,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         compile: Fuse the passes over whole texts with ``torch.compile``, which takes half a minute at the first update
             (and a C++ compiler on CPUs). It pays on GPUs and in bf16.
         tolerate_mismatch: Warn, instead of raising an error, where the first update gives the tokens of the rollout
-            other probabilities than they were drawn with (:mod:`~textgym.agents.common.first_ratio`).
+            other probabilities than they were drawn with (:mod:`textgym.agents.common.first_ratio`).
         optimizer_class, optimizer_kwargs: AdamW by default, with eps 1e-5 and no weight decay.
         use_sde: Must be false; accepted because Stable-Baselines3 passes it.
 
@@ -299,7 +299,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         """Score given actions, with gradients.
 
         Args:
-            obs: Batched observations, or an :class:`EpisodeBatch` from :class:`EpisodeRolloutBuffer`.
+            obs: Batched observations, or an :class:`~textgym.models.batch.EpisodeBatch` from an
+                :class:`~textgym.agents.common.rollout_buffer.EpisodeRolloutBuffer`.
             actions: (N,) or (N, 1) ids.
 
         Returns:

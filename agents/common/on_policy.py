@@ -44,7 +44,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
     Callbacks and logging are those of Stable-Baselines3.
 
     Args:
-        policy: :class:`CausalLMPolicy` or its name.
+        policy: :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy` or its name.
         env: Token-level text environment (``make_vec_env``).
         learning_rate: A number decays linearly to 0 over the run; a schedule is used as it is.
         n_steps: Tokens per environment and rollout; ``None`` is the environment's budget of a response.
@@ -161,11 +161,12 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         """Make an agent from its options and those of its policy, all by name.
 
         Args:
-            env: Of :func:`make_vec_env`.
+            env: Of :func:`~textgym.agents.common.vec_env.make_vec_env`.
             model: Start model; ``None`` is the one whose tokenizer the environment uses.
             seed: Of everything that is drawn.
             device: Where the model runs.
-            options: Arguments of the constructor, and of :class:`CausalLMPolicy`.
+            options: Arguments of the constructor, and of
+                :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy`.
         """
         of_policy = options.keys() & inspect.signature(CausalLMPolicy).parameters.keys()
         policy_kwargs = {"model": model, **options.pop("policy_kwargs", {})}

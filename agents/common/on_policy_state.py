@@ -184,8 +184,9 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
 
         Args:
             path: The folder.
-            env: Environment to go on with: one of :func:`make_vec_env`, made with the same arguments and wrapped alike,
-                is brought back to where it was; without one, the policy can act but not learn.
+            env: Environment to go on with: one of :func:`~textgym.agents.common.vec_env.make_vec_env`, made with the
+                same arguments and wrapped alike, is brought back to where it was; without one, the policy can act but
+                not learn.
             device: Where to put the model.
             changes: Constructor arguments to change, such as a learning-rate schedule, which is not stored.
 

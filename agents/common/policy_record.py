@@ -72,7 +72,7 @@ def token_observation_space(width: int, vocabulary: int, longest_prompt: int) ->
 
 
 def spaces_of(record: dict[str, Any]) -> tuple[spaces.Dict, spaces.Discrete]:
-    """The spaces that :meth:`CausalLMPolicy.describe` recorded."""
+    """The spaces that :meth:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy.describe` recorded."""
     actions = record["actions"]
     tokens = TokenSpace(actions, *record["tokenizer"]) if record["tokenizer"] else spaces.Discrete(actions)
     return token_observation_space(record["width"], actions, record["longest_prompt"]), tokens

@@ -43,7 +43,7 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
     The default buffer copies every prefix of every text, O(tokens x length), and shuffles single transitions, so each
     minibatch touches each episode. This one keeps prompt and actions, O(tokens), and shuffles episodes: a minibatch
     holds *about* ``batch_size`` transitions and costs one forward pass over its texts. Observations reach
-    ``policy.evaluate_actions`` as an :class:`EpisodeBatch`.
+    ``policy.evaluate_actions`` as an :class:`~textgym.models.batch.EpisodeBatch`.
 
     The buffer grows beyond its size where a rollout does not end after a number of steps; :meth:`end_rollout` then says
     which transitions count.

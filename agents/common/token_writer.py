@@ -30,7 +30,7 @@ class TokenWriter:
     def act(
         self, observations: Mapping[str, np.ndarray], *, greedy: bool = False, generator: torch.Generator | None = None
     ) -> IntArray:
-        """Choose the next token of every text; arguments as in :meth:`textgym.types.Agent.act`."""
+        """Choose the next token of every text; arguments as in :meth:`~textgym.types.Agent.act`."""
         texts = read_ids(obs_as_tensor(dict(observations), self.model.device))  # type: ignore[arg-type]
         logits = self.model.logits(self._caches.hidden(texts))  # (n, V)
         tokens = logits.argmax(-1) if greedy else sample_tokens(logits, generator).tokens

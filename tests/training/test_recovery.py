@@ -765,7 +765,7 @@ def test_absurd_sizes_are_refused_by_name(name: str, built_in: TrainSettings, co
     ],
 )
 def test_a_model_that_is_too_large_is_not_damaged(error: Exception, lm: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is told to fetch it again, or to mend it."""
+    """No error says to fetch it again, or to mend it."""
 
     def exhausted(*arguments: Any, **named: Any) -> None:
         raise error

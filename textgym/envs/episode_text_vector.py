@@ -31,19 +31,20 @@ Texts = tuple[str, ...]
 
 
 class EpisodeTextVectorEnv(VectorEnv[Texts, Sequence[str], Any]):
-    """Many copies of :class:`EpisodeTextEnv`, scored together; what ``gym.make_vec`` returns.
+    """Copies of :class:`~textgym.envs.episode_text.EpisodeTextEnv`, scored together; what ``gym.make_vec`` returns.
 
     ## Description
-    See :class:`EpisodeTextEnv` for the task, the spaces, the rewards and the arguments. Observations and actions are
-    tuples of ``num_envs`` texts. Autoreset mode is ``SAME_STEP``: where an episode ends (in a task of one turn, at
-    every step of every copy), the observation is the next prompt, and what was answered is in ``infos["final_obs"]``
-    and ``infos["final_info"]``.
+    See :class:`~textgym.envs.episode_text.EpisodeTextEnv` for the task, the spaces, the rewards and the arguments.
+    Observations and actions are tuples of ``num_envs`` texts. Autoreset mode is ``SAME_STEP``: where an episode ends
+    (in a task of one turn, at every step of every copy), the observation is the next prompt, and what was answered is
+    in ``infos["final_obs"]`` and ``infos["final_info"]``.
 
     ## Seeds
-    As in :class:`TokenTextVectorEnv`: with equal seeds, both grains ask the same examples in the same order.
+    As in :class:`~textgym.envs.token_text_vector.TokenTextVectorEnv`: with equal seeds, both grains ask the same
+    examples in the same order.
 
     ## Arguments
-    ``num_envs`` and those of :class:`EpisodeTextEnv`.
+    ``num_envs`` and those of :class:`~textgym.envs.episode_text.EpisodeTextEnv`.
 
     ## Version History
     * v0: first release.

@@ -28,12 +28,12 @@ VectorStep = tuple[Observation, FloatArray, BoolArray, BoolArray, dict[str, Any]
 
 
 class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
-    """Many copies of :class:`TokenTextEnv`, stepped together in numpy; what ``gym.make_vec`` returns.
+    """Copies of :class:`~textgym.envs.token_text.TokenTextEnv`, stepped together; what ``gym.make_vec`` returns.
 
     ## Description
-    See :class:`TokenTextEnv` for the task, the spaces, the rewards and the arguments. Copy ``i`` behaves like a single
-    environment with its seed: its ``k``-th prompt depends on that seed and ``k`` only. A step costs a few numpy calls;
-    texts are decoded and scored in one batch when they end.
+    See :class:`~textgym.envs.token_text.TokenTextEnv` for the task, the spaces, the rewards and the arguments. Copy
+    ``i`` behaves like a single environment with its seed: its ``k``-th prompt depends on that seed and ``k`` only. A
+    step costs a few numpy calls; texts are decoded and scored in one batch when they end.
 
     ## Seeds
     ``reset(seed=s)`` seeds copy ``i`` with ``s + i``; ``reset(seed=[7, 7, 7, 7])`` gives one prompt four times, now
@@ -45,7 +45,7 @@ class TokenTextVectorEnv(CoreAttributes, VectorEnv[Observation, IntArray, Any]):
     and info are ``infos["final_obs"][i]`` and ``infos["final_info"]``, with masks ``_final_obs`` and ``_final_info``.
 
     ## Arguments
-    ``num_envs`` and those of :class:`TokenTextEnv`.
+    ``num_envs`` and those of :class:`~textgym.envs.token_text.TokenTextEnv`.
 
     ## Version History
     * v0: first release.

@@ -53,15 +53,16 @@ def guarded_reward(reward: RewardFn | NameOrPath, task: Task) -> RewardFn:
 class GuardedReward:
     """A reward whose side effects are undone, whose exit is an error, and whose time may be limited.
 
-    * ``SystemExit`` and whatever else would end the process becomes a :class:`RewardError` that names the reward.
+    * ``SystemExit`` and whatever else would end the process becomes a :class:`~textgym.errors.RewardError` that names
+      the reward.
     * The working directory, torch's default dtype and device, its number of threads, its gradient mode and numpy's
       treatment of errors are put back, with a warning that names the reward, once each.
     * Global random generators (Python's, numpy's, torch's) that the reward drew from or seeded go on in a state that
       follows from the one before the call alone, so that a fixed seed inside a reward cannot make a run repeat itself,
       and a resumed run gets the same numbers.
-    * With ``seconds``, a call that takes longer is a :class:`RewardError`. It is made in a thread of its own, which
-      Python cannot end: it goes on until it returns or the process ends. A call that never lets other threads run (C
-      code that keeps the interpreter's lock) is not noticed.
+    * With ``seconds``, a call that takes longer is a :class:`~textgym.errors.RewardError`. It is made in a thread of
+      its own, which Python cannot end: it goes on until it returns or the process ends. A call that never lets other
+      threads run (C code that keeps the interpreter's lock) is not noticed.
     """
 
     def __init__(self, reward: RewardFn | NameOrPath | None, seconds: float | None = None) -> None:

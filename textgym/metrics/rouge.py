@@ -25,7 +25,7 @@ def rouge1(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[
 
     Returns:
         F1 in ``[0, 1]``, shape ``(n,)``: the best over an example's references. Words are those of
-        :func:`textgym.metrics.words.words_of`, stemmed (by English rules, which leave other scripts alone).
+        :func:`~textgym.metrics.words.words_of`, stemmed (by English rules, which leave other scripts alone).
 
     Raises:
         DataError: If an example has no references.

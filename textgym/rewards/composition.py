@@ -23,8 +23,8 @@ class WeightedSum:
         >>> reward = WeightedSum({"rouge": (1.0, "rouge"), "length": (-0.01, length)})
 
     Args:
-        terms: Name of the part -> (weight, reward); a reward is all that :func:`resolve_reward` takes, and may be a
-            composite.
+        terms: Name of the part -> (weight, reward); a reward is all that
+            :func:`~textgym.rewards.names.resolve_reward` takes, and may be a composite.
 
     Raises:
         TypeError: It is no dict of that form.

@@ -66,7 +66,7 @@ def _joined_parts(parts: list[object]) -> str | None:
 
 
 def unflatten(text: str) -> tuple[Message, ...]:
-    r"""Return the messages of a text that :func:`flatten` made, or of a dialogue; none for any other text.
+    r"""Return the messages of a text that :func:`~textgym.types.flatten` made, or of a dialogue; else none.
 
     A dialogue is ``"\n\nHuman: ...\n\nAssistant: ..."``; the beginning of the assistant's next turn at its end is no
     message. This is for texts whose messages are not at hand: a message with a line that begins like another one comes

@@ -56,7 +56,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class QuestionBody(BaseModel):
-    """A question, as `textgym.types.Question`."""
+    """A question, as :class:`~textgym.feedback.types.Question`."""
 
     task_key: Text
     prompt: Text

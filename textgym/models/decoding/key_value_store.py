@@ -9,7 +9,7 @@ so rows of any length decode in one batch::
 
 A step attends to as many columns as the longest row needs. On a GPU, a step of a small model takes longer to launch
 than to compute. The number of columns is rounded up there, so that a few different steps suffice; each is recorded once
-(:mod:`~textgym.models.decoding.cuda_graph`) and then replayed.
+(:mod:`textgym.models.decoding.cuda_graph`) and then replayed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A network without its head, called the way it was found to take its arguments.
 
 Signatures are not read: releases rename arguments, wrappers hide them, and ``**kwargs`` swallow what they do not know.
-Which arguments work is found by calling (:mod:`~textgym.models.probing.probe`).
+Which arguments work is found by calling (:mod:`textgym.models.probing.probe`).
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Trunk:
         position_ids: Tensor | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
-        """States (B, T, H); arguments as in :meth:`textgym.models.causal_lm.CausalLM.token_states`."""
+        """States (B, T, H); arguments as in :meth:`~textgym.models.causal_lm.CausalLM.token_states`."""
         if position_ids is None:
             position_ids = default_positions(input_ids)
         states: Tensor = self.module(input_ids=input_ids, **self.arguments.of(position_ids, attention_mask, cache))[0]
