@@ -2,8 +2,8 @@
 
 A simulated annotator with Bradley-Terry noise on the true quality answers questions about built-in reports. Two models
 on the same frozen embeddings (of the shipped language model) get the same first labels; then one is given random pairs
-and the other those of `select_pairs`, in rounds. Both are measured against the true quality on pairs of other reports.
-docs/reward-models.md says what came of it: ``textgym bench active-selection``.
+and the other those of :func:`~textgym.reward_models.selection.select_pairs`, in rounds. Both are measured against the
+true quality on pairs of other reports. docs/reward-models.md says what came of it: ``textgym bench active-selection``.
 """
 
 from __future__ import annotations

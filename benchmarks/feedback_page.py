@@ -85,9 +85,9 @@ def open_page(browser: Browser, url: str, *, clock_stands: bool = False) -> Iter
     """Open a page on which nothing may go wrong.
 
     Args:
-        browser: Of `open_browser`.
+        browser: Of :func:`open_browser`.
         url: Where.
-        clock_stands: The page's clock stands, and time passes where `run_for` says so: reading takes no waiting.
+        clock_stands: The page's clock stands, and time passes where ``run_for`` says so: reading takes no waiting.
 
     Raises:
         RuntimeError: A script failed, the security policy was violated, or something was requested from elsewhere.

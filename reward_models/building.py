@@ -67,7 +67,8 @@ def fit_reward_model(
 
     Args:
         reward: The model; trained in place.
-        records: Of any kinds, or what `read_split` made of them; each is read once.
+        records: Of any kinds, or what :func:`~textgym.reward_models.evidence.read_split` made of them; each is read
+            once.
         references: Texts that count as 0 on average; by default the preferred ones of the records.
         criterion: Learn from the ratings by this criterion instead of the overall ones.
         held_out: Share of the prompts that accuracy is measured on.
@@ -75,7 +76,7 @@ def fit_reward_model(
         how: More arguments of the model's ``fit``, such as ``epochs`` and ``learning_rate``.
 
     Raises:
-        DataError: As `read_split`; or all references have the same score.
+        DataError: As :func:`~textgym.reward_models.evidence.read_split`; or all references have the same score.
         RewardError: The loss becomes infinite or NaN.
     """
     split = records if isinstance(records, Split) else read_split(records, criterion, held_out, seed)

@@ -89,7 +89,7 @@ class Scale(NamedTuple):
 
 
 class EmbeddingRewardModel(LearnedReward):
-    """A reward that is linear in frozen embeddings (a `RewardFn`), for feedback that comes in as one watches.
+    """A reward linear in frozen embeddings (a :class:`~textgym.types.RewardFn`), for feedback that comes in bit by bit.
 
     With embeddings p of the prompt and r of the response, the features are r, p * r and |p - r|, standardised: the head
     can score a response by itself and by how it relates to its prompt. The weights have a normal prior and maximise the
@@ -97,13 +97,13 @@ class EmbeddingRewardModel(LearnedReward):
 
     With ``replicas``, that many more heads are fitted to reweighted prompts (Bayesian bootstrap), each pulled towards
     weights drawn from the prior instead of 0; where there is no data they disagree as the prior does. Scores are the
-    head's; `raw_members` and `spread` are theirs.
+    head's; :meth:`raw_members` and :meth:`spread` are theirs.
 
         reward = EmbeddingRewardModel("sentence-transformers/all-MiniLM-L6-v2", replicas=8)
         report = reward.fit(records)
 
     Args:
-        encoder: As `TextEmbedder`, or a `TextEmbedder` that several models share with all it remembers.
+        encoder: As :class:`TextEmbedder`, or a :class:`TextEmbedder` that several models share with all it remembers.
         prior_std: Standard deviation of the scores before any answer is known.
         replicas: Number of further heads.
 
@@ -133,7 +133,7 @@ class EmbeddingRewardModel(LearnedReward):
         self._weights = np.zeros((1 + replicas, width))  # the head, then its replicas
 
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
-        """Scores before normalisation; arguments, return value and errors as in `forward`."""
+        """Scores before normalisation; arguments, return value and errors as in :meth:`forward`."""
         return np.asarray(self._all_scores(prompts, responses)[0])
 
     def raw_members(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
@@ -154,18 +154,21 @@ class EmbeddingRewardModel(LearnedReward):
     ) -> FitReport:
         """Learn from records of any kinds, mixed as they come; the normalisation is reset.
 
-        How each kind is read: `observe`; how answers come about from scores: `AnswerLikelihood`.
+        How each kind is read: :func:`~textgym.reward_models.evidence.observe`; how answers come about from scores:
+            :class:`~textgym.reward_models.likelihood.AnswerLikelihood`.
 
         Args:
-            records: Comparisons, rankings, ratings, demonstrations, implicit feedback; or what `read_split` made of
-                them, which decides ``criterion`` and ``validation_fraction``.
-            criterion: Learn from the ratings by this criterion (a key of `Rating.criteria`) instead of the overall
-                ones; ratings without it are left out, records of other kinds are not.
+            records: Comparisons, rankings, ratings, demonstrations, implicit feedback; or what
+                :func:`~textgym.reward_models.evidence.read_split` made of them, which decides ``criterion`` and
+                ``validation_fraction``.
+            criterion: Learn from the ratings by this criterion (a key of
+                :attr:`~textgym.feedback.types.Rating.criteria`) instead of the overall ones; ratings without it are
+                left out, records of other kinds are not.
             validation_fraction: Share of the *prompts* held out, with all records about them.
             seed: Decides the split, and the replicas.
 
         Returns:
-            The report, also kept as `report`.
+            The report, also kept as :attr:`report`.
 
         Raises:
             DataError: If the records teach nothing, are all about one prompt, or have no such criterion.
@@ -210,7 +213,9 @@ class EmbeddingRewardModel(LearnedReward):
         return np.concatenate([responses, prompts * responses, np.abs(prompts - responses)], 1).astype(np.float64)
 
     def save(self, folder: str | Path) -> None:
-        """Write a folder: a JSON card, the encoder, and the heads (`PreferenceRewardModel.save` says how).
+        """Write a folder: a JSON card, the encoder, and the heads.
+
+        :meth:`~textgym.reward_models.preference.PreferenceRewardModel.save` says how.
 
         Raises:
             CheckpointError: If the folder holds something else than a reward model.
@@ -226,7 +231,7 @@ class EmbeddingRewardModel(LearnedReward):
 
     @classmethod
     def load(cls, folder: str | Path) -> EmbeddingRewardModel:
-        """Read a folder written by `save`.
+        """Read a folder written by :meth:`save`.
 
         Raises:
             CheckpointError: If it is incomplete, damaged, or a reward model of another kind.
@@ -262,7 +267,9 @@ def fit_head(
     prior_std: float,
     anchor: Tensor | None = None,
 ) -> Head:
-    """Maximise the posterior of linear weights and of all that `AnswerLikelihood` knows about answering.
+    """Maximise the posterior of linear weights and of all that the likelihood knows about answering.
+
+    The likelihood is :class:`~textgym.reward_models.likelihood.AnswerLikelihood`.
 
     Args:
         features: (T, F), of T texts, float64.

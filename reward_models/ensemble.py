@@ -22,13 +22,13 @@ KIND = "ensemble"
 
 
 class RewardEnsemble(LearnedReward):
-    """The mean of several language models with scalar heads (a `RewardFn`), each fitted with a seed of its own.
+    """Mean of several language models with scalar heads (a :class:`~textgym.types.RewardFn`), one seed each.
 
         reward = RewardEnsemble([PreferenceRewardModel("tiny") for _ in range(4)])
         reward.fit(records)
         unsure = reward.spread(prompts, responses)
 
-    `EmbeddingRewardModel` has its ensemble built in (``replicas``).
+    :class:`~textgym.reward_models.embedding.EmbeddingRewardModel` has its ensemble built in (``replicas``).
 
     Args:
         members: Two models or more.
@@ -49,7 +49,7 @@ class RewardEnsemble(LearnedReward):
         self.members = nn.ModuleList(members)
 
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
-        """Mean of the members' raw scores; arguments, return value and errors as in `forward`."""
+        """Mean of the members' raw scores; arguments, return value and errors as in :meth:`forward`."""
         return np.asarray(self.raw_members(prompts, responses).mean(axis=0))
 
     def raw_members(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
@@ -73,18 +73,18 @@ class RewardEnsemble(LearnedReward):
         """Fit every member to the same prompts, reweighted at random (Bayesian bootstrap); measure their mean.
 
         Args:
-            records, criterion: As `PreferenceRewardModel.fit`.
+            records, criterion: As :meth:`~textgym.reward_models.preference.PreferenceRewardModel.fit`.
             validation_fraction: Share of the prompts that no member sees.
             seed: Of the split; member i is fitted with ``seed + i``.
             checkpoints: Has a part for every member.
-            settings: More arguments of `PreferenceRewardModel.fit`.
+            settings: More arguments of :meth:`~textgym.reward_models.preference.PreferenceRewardModel.fit`.
 
         Returns:
-            The report of the mean, also kept as `report`; its losses, gradient norms, reliabilities and severities are
-            means over the members.
+            The report of the mean, also kept as :attr:`report`; its losses, gradient norms, reliabilities and
+            severities are means over the members.
 
         Raises:
-            DataError, RewardError, ValueError: As `PreferenceRewardModel.fit`.
+            DataError, RewardError, ValueError: As :meth:`~textgym.reward_models.preference.PreferenceRewardModel.fit`.
         """
 
         def train(evidence: Evidence) -> Training:
@@ -111,7 +111,9 @@ class RewardEnsemble(LearnedReward):
         return self._learn(records, criterion, validation_fraction, seed, train)
 
     def save(self, folder: str | Path) -> None:
-        """Write a folder: a JSON card, and a folder per member (`PreferenceRewardModel.save`).
+        """Write a folder: a JSON card, and a folder per member.
+
+        :meth:`~textgym.reward_models.preference.PreferenceRewardModel.save` writes these.
 
         Raises:
             CheckpointError: If the folder holds something else than a reward model.
@@ -125,7 +127,7 @@ class RewardEnsemble(LearnedReward):
 
     @classmethod
     def load(cls, folder: str | Path) -> RewardEnsemble:
-        """Read a folder written by `save`.
+        """Read a folder written by :meth:`save`.
 
         Raises:
             CheckpointError: If it is incomplete, damaged, or a reward model of another kind.

@@ -82,7 +82,7 @@ class Evidence(NamedTuple):
 
 
 class Split(NamedTuple):
-    """What a model is fitted to and what it is measured by; `read_split` makes it from records.
+    """What a model is fitted to and what it is measured by; :func:`read_split` makes it from records.
 
     Attributes:
         train: Learnt from.
@@ -118,9 +118,9 @@ class Preference(NamedTuple):
 def observe(records: Sequence[Record], implicit_weight: float | None = None) -> Evidence:
     """Read records as observations.
 
-    A `Demonstration` is the choice of the edited text over what it was made from; one that was written from scratch is
-    preferred to every response that other records show for its prompt, with weights that add up to 1. Implicit feedback
-    becomes implied comparisons (:mod:`textgym.reward_models.implicit`).
+    A :class:`~textgym.feedback.types.Demonstration` is the choice of the edited text over what it was made from; one
+    that was written from scratch is preferred to every response that other records show for its prompt, with weights
+    that add up to 1. Implicit feedback becomes implied comparisons (:mod:`textgym.reward_models.implicit`).
 
     Args:
         records: Of any kinds. Prompts are distinguished by their text.
@@ -240,7 +240,7 @@ def graded_by(records: Sequence[Record], criterion: str | None) -> list[Record]:
 
     Args:
         records: Of any kinds.
-        criterion: A key of `Rating.criteria`; ``None`` leaves the overall grades.
+        criterion: A key of :attr:`~textgym.feedback.types.Rating.criteria`; ``None`` leaves the overall grades.
 
     Raises:
         DataError: If no rating has that criterion.
@@ -276,9 +276,9 @@ def read_split(records: Sequence[Record], criterion: str | None = None, held_out
 
     Args:
         records: Of any kinds, mixed as they come.
-        criterion: As `graded_by`.
+        criterion: As :func:`graded_by`.
         held_out: Expected share of the prompts held out, in ``[0, 1)``.
-        seed: Another seed, another split (`split_records`).
+        seed: Another seed, another split (:func:`~textgym.feedback.records.splitting.split_records`).
 
     Raises:
         DataError: If there are no records, they (or those left for training) express no preference, or something was to

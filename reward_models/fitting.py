@@ -31,7 +31,7 @@ _SAMPLE = 64
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """How to train; the fields are the arguments of `PreferenceRewardModel.fit`."""
+    """How to train: arguments of :meth:`~textgym.reward_models.preference.PreferenceRewardModel.fit`."""
 
     epochs: int
     batch_size: int
@@ -65,7 +65,7 @@ class Training(NamedTuple):
     Attributes:
         losses, gradient_norms: Of every optimiser step.
         steps_per_epoch: Number of steps that saw every answer once.
-        reliability, severity: Of the annotators, by name (`AnswerLikelihood`).
+        reliability, severity: Of the annotators, by name (:class:`~textgym.reward_models.likelihood.AnswerLikelihood`).
     """
 
     losses: list[float]
@@ -125,7 +125,7 @@ def train_scorer(
 
 
 class _ScorerTraining:
-    """One fit, step by step; arguments as for `train_scorer`."""
+    """One fit, step by step; arguments as for :func:`train_scorer`."""
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class _ScorerTraining:
         return Training(self._losses, self._norms, steps_per_epoch, likelihood.reliability, likelihood.severity)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return what `restore` needs: tensors by name, and JSON."""
+        """Return what :meth:`restore` needs: tensors by name, and JSON."""
         tensors = {f"model.{name}": each.detach().contiguous() for name, each in self._trained.items()}
         tensors |= {f"likelihood.{name}": each.contiguous() for name, each in self._likelihood.state_dict().items()}
         tensors |= {f"optimizer.{name}": each for name, each in optimizer_tensors(self._optimizer).items()}
@@ -193,7 +193,7 @@ class _ScorerTraining:
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any], folder: Path) -> None:
-        """Go on where `state` was called on a fit with the same arguments.
+        """Go on where :meth:`state` was called on a fit with the same arguments.
 
         Raises:
             CheckpointError: It was another fit.

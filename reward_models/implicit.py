@@ -70,13 +70,13 @@ def engagement(events: Sequence[ImplicitFeedback]) -> FloatArray:
 def implied_preferences(
     events: Sequence[ImplicitFeedback], attention: FloatArray | None = None
 ) -> list[ImpliedPreference]:
-    """Pairs of responses that one person saw for one prompt, the one with more `engagement` first.
+    """Pairs of responses that one person saw for one prompt, the one with more :func:`engagement` first.
 
     Responses that nobody saw beside another are compared with each other, for one prompt, across people.
 
     Args:
         events: Behaviour, ``n`` records.
-        attention: Their `engagement`, shape ``(n,)``, where it has been computed.
+        attention: Their :func:`engagement`, shape ``(n,)``, where it has been computed.
     """
     if not events:
         return []
@@ -120,7 +120,7 @@ DEFAULT_WEIGHT = weight_of_agreement(DEFAULT_AGREEMENT)
 def weight_of_behaviour(
     events: Sequence[ImplicitFeedback], votes: Sequence[Vote], attention: FloatArray | None = None
 ) -> float:
-    """Weight of implied preferences, by how often `engagement` and explicit votes agree.
+    """Weight of implied preferences, by how often :func:`engagement` and explicit votes agree.
 
     Votes about two texts that were both seen in natural use count; 20 imagined ones with an agreement of 0.6 are added,
     so that few votes move the weight little, and without votes it is ``2 * 0.6 - 1 = 0.2``.
@@ -128,7 +128,7 @@ def weight_of_behaviour(
     Args:
         events: Behaviour.
         votes: Explicit preferences; those without one (label 0.5) are not counted.
-        attention: The `engagement` of the events, where it has been computed.
+        attention: The :func:`engagement` of the events, where it has been computed.
 
     Returns:
         The weight, in [0, 1].

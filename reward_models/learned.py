@@ -50,10 +50,12 @@ class Normalisation(NamedTuple):
 
 
 class LearnedReward(nn.Module):
-    """A reward learned from feedback (a `RewardFn`). Subclasses say how texts are scored and how to train.
+    """A reward learned from feedback (a :class:`~textgym.types.RewardFn`).
+
+    Subclasses say how texts are scored and how to train.
 
     Attributes:
-        normalisation: Mean 0 and standard deviation 1 until `normalise` is called.
+        normalisation: Mean 0 and standard deviation 1 until :meth:`normalise` is called.
         report: What came of the last fit, or ``None``.
     """
 
@@ -73,11 +75,11 @@ class LearnedReward(nn.Module):
         validation_fraction: float = 0.1,
         seed: int = 0,
     ) -> FitReport:
-        """Learn from records of any kinds, mixed as they come, or from what `read_split` made of them."""
+        """Learn from records of any kinds, or what :func:`~textgym.reward_models.evidence.read_split` made of them."""
 
     @abstractmethod
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
-        """Scores before normalisation; arguments, return value and errors as in `forward`."""
+        """Scores before normalisation; arguments, return value and errors as in :meth:`forward`."""
 
     def forward(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example] = ()) -> FloatArray:
         """Normalised scores of ``n`` responses; no gradients.
@@ -150,7 +152,7 @@ class LearnedReward(nn.Module):
 
         Args:
             records: Of any kinds.
-            criterion: As for `fit`.
+            criterion: As for :meth:`fit`.
             reliability: Of the annotators, by name, as in a report; those who guess are left out.
         """
         asked = preferences(observe(graded_by(records, criterion)).observations)
@@ -164,7 +166,7 @@ class LearnedReward(nn.Module):
         seed: int,
         train: Callable[[Evidence], Training],
     ) -> FitReport:
-        """Read, split, train and measure: what every `fit` does. The normalisation is reset."""
+        """Read, split, train and measure: what every :meth:`fit` does. The normalisation is reset."""
         start = time.perf_counter()
         split = records if isinstance(records, Split) else read_split(records, criterion, validation_fraction, seed)
         evidence = split.train
@@ -213,7 +215,7 @@ class LearnedReward(nn.Module):
         return {"normalisation": self.normalisation._asdict(), "report": report, "versions": storage.versions()}
 
     def _restore(self, card: Mapping[str, Any]) -> None:
-        """Take over what `_state` gave.
+        """Take over what :meth:`_state` gave.
 
         Raises:
             AttributeError, KeyError, TypeError, ValueError: It is something else.

@@ -33,7 +33,8 @@ def load_reward(name_or_folder: str | Path = "tiny-reward", device: str = "auto"
     Args:
         name_or_folder: ``"tiny-reward"`` (shipped), a folder written by the ``save`` of a learned reward (or a run
             folder that holds one as ``reward/``), or a folder or Hub id of a Hugging Face sequence classifier with one
-            output. For a classifier with several outputs use `SequenceClassifierReward`, which asks for the label.
+            output. For a classifier with several outputs use
+            :class:`~textgym.reward_models.classifier.SequenceClassifierReward`, which asks for the label.
         device: Where it computes; ``"auto"`` is a GPU where there is one.
 
     Returns:

@@ -81,7 +81,7 @@ def plackett_luce_losses(scores: Tensor, ranks: Tensor, log_ties: Tensor) -> Ten
     A ranking is a sequence of choices from what is left. Of the pool P, the set C of t responses comes next with a
     probability proportional to :math:`\delta_t \exp(\operatorname{mean}_{i \in C} s_i)`. The sum of these over all sets
     of one size is the elementary symmetric polynomial :math:`e_t` of the numbers :math:`e^{s_i / t}`. Without ties this
-    is Plackett-Luce; with two responses it is Davidson's model of `choice_losses`.
+    is Plackett-Luce; with two responses it is Davidson's model of :func:`choice_losses`.
 
     Args:
         scores: (B, K).

@@ -31,12 +31,13 @@ _MIN_LENGTH = 16
 
 
 class PreferenceRewardModel(ResponseScorer, LearnedReward):
-    """A language model with a scalar head, fitted to feedback of any kind (a `RewardFn`).
+    """A language model with a scalar head, fitted to feedback of any kind (a :class:`~textgym.types.RewardFn`).
 
-    It reads prompt + response + EOS with the trunk's own tokenizer; `TextEncoder` says how long texts are cut. The head
-    reads the EOS, and the likelihood of the response is added with a learned weight (`ResponseScorer`). Scores are
-    shifted and scaled so that reference responses have mean 0 and standard deviation 1 (after `normalise`). Being an
-    ``nn.Module``, it moves with ``.to("cuda")``.
+    It reads prompt + response + EOS with the trunk's own tokenizer;
+    :class:`~textgym.reward_models.encoding.TextEncoder` says how long texts are cut. The head reads the EOS, and the
+    likelihood of the response is added with a learned weight (:class:`~textgym.reward_models.scoring.ResponseScorer`).
+    Scores are shifted and scaled so that reference responses have mean 0 and standard deviation 1 (after
+    :meth:`normalise`). Being an ``nn.Module``, it moves with ``.to("cuda")``.
 
         reward = PreferenceRewardModel("tiny")
         report = reward.fit(records)
@@ -46,10 +47,10 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
     Args:
         model: Trunk to start from: ``"tiny"``, a folder, a Hub id, or a loaded model.
         max_length: Most ids of prompt + response + EOS.
-        lora_rank: Train low-rank adapters of the trunk and leave its own weights as they are; `save` merges them.
+        lora_rank: Train low-rank adapters of the trunk and leave its own weights as they are; :meth:`save` merges them.
 
     Attributes:
-        normalisation: Mean 0 and standard deviation 1 until `normalise` is called.
+        normalisation: Mean 0 and standard deviation 1 until :meth:`normalise` is called.
         report: What came of the last fit, or ``None``.
 
     Raises:
@@ -84,7 +85,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
             self.trunk.add_lora(lora_rank)
 
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
-        """Scores before normalisation; arguments, return value and errors as in `forward`."""
+        """Scores before normalisation; arguments, return value and errors as in :meth:`forward`."""
         return self._checked(self.raw_scores(self.encoder(prompts, responses)), responses)
 
     def fit(
@@ -106,14 +107,16 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
     ) -> FitReport:
         """Learn from records of any kinds, mixed as they come, all weights at once; the normalisation is reset.
 
-        How each kind is read: `observe`; how answers come about from scores: `AnswerLikelihood`.
+        How each kind is read: :func:`~textgym.reward_models.evidence.observe`; how answers come about from scores:
+            :class:`~textgym.reward_models.likelihood.AnswerLikelihood`.
 
         Args:
             records: Comparisons, rankings, ratings, demonstrations, implicit feedback. Comparisons of a text with
-                itself are left out with a warning. What `read_split` made of records is taken as it is: then
-                ``criterion`` and ``validation_fraction`` have been decided.
-            criterion: Learn from the ratings by this criterion (a key of `Rating.criteria`) instead of the overall
-                ones; ratings without it are left out, records of other kinds are not.
+                itself are left out with a warning. What :func:`~textgym.reward_models.evidence.read_split` made of
+                records is taken as it is: then ``criterion`` and ``validation_fraction`` have been decided.
+            criterion: Learn from the ratings by this criterion (a key of
+                :attr:`~textgym.feedback.types.Rating.criteria`) instead of the overall ones; ratings without it are
+                left out, records of other kinds are not.
             epochs: Passes over the records.
             batch_size: Answers per step; all texts of one are in the same step.
             learning_rate: Peak of AdamW's learning rate (10 % linear warm-up, then linear decay to 0).
@@ -128,7 +131,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
             checkpoints: Where to go on from, and where to keep the state of the fit on the way.
 
         Returns:
-            The report, also kept as `report`.
+            The report, also kept as :attr:`report`.
 
         Raises:
             DataError: If the records teach nothing, are all about one prompt, or have no such criterion.
@@ -162,7 +165,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
 
     @classmethod
     def load(cls, folder: str | Path) -> PreferenceRewardModel:
-        """Read a folder written by `save`; weights are float32 on the CPU.
+        """Read a folder written by :meth:`save`; weights are float32 on the CPU.
 
         Raises:
             CheckpointError: If it is incomplete, damaged, or a reward model of another kind.

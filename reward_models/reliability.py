@@ -72,7 +72,7 @@ class RunningReliability:
         return list(self._seen)
 
     def restore(self, seen: Iterable[tuple[int, float, float]]) -> None:
-        """Remember what `seen` gave, and nothing else."""
+        """Remember what :attr:`seen` gave, and nothing else."""
         self._seen.clear()
         self._seen.extend((int(annotator), float(loss), float(guess)) for annotator, loss, guess in seen)
 
@@ -80,7 +80,7 @@ class RunningReliability:
         """Remember answers, and return the log odds of all reliabilities, (A,).
 
         Args:
-            losses, log_guess: (N,) as `mix_with_guesses`.
+            losses, log_guess: (N,) as :func:`mix_with_guesses`.
             annotators: (N,) whose they are; those below 0 are nobody's.
         """
         rows = zip(annotators.tolist(), losses.tolist(), log_guess.tolist(), strict=True)

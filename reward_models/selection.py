@@ -17,7 +17,11 @@ _TINY = 1e-300  # stands for a discount of 0, whose log is infinite
 
 
 class Committee(Protocol):
-    """Several opinions about the same texts: `EmbeddingRewardModel` with replicas, `RewardEnsemble`."""
+    """Several opinions about the same texts.
+
+    :class:`~textgym.reward_models.embedding.EmbeddingRewardModel` with replicas is one, and so is
+    :class:`~textgym.reward_models.ensemble.RewardEnsemble`.
+    """
 
     def raw_members(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
         """Raw scores by every member, shape ``(M, n)``."""
@@ -65,7 +69,7 @@ def select_pairs(
 ) -> list[Question]:
     """Choose the next ``k`` questions: more often those with more disagreement, balanced over prompts.
 
-    A question's value is its `disagreement`, times ``discount`` for every question about its prompt that has been
+    A question's value is its :func:`disagreement`, times ``discount`` for every question about its prompt that has been
     chosen before it. Questions are drawn one after the other with probabilities proportional to their values: the most
     disputed ones alone resemble each other, and teach little where the model cannot get them right. Pairs of equal
     texts are never chosen.
@@ -83,7 +87,7 @@ def select_pairs(
         The questions in the order they were drawn.
 
     Raises:
-        ValueError: If ``k`` or ``coldness`` is negative, ``discount`` outside [0, 1], or as `disagreement`.
+        ValueError: If ``k`` or ``coldness`` is negative, ``discount`` outside [0, 1], or as :func:`disagreement`.
 
     References:
         Kirsch et al., "Stochastic batch acquisition" (2021), arXiv:2106.12059, on drawing instead of ranking.

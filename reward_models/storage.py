@@ -84,7 +84,7 @@ def open_folder(folder: str | Path, kind: str) -> tuple[Path, dict[str, Any]]:
 
 @contextlib.contextmanager
 def complete(folder: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while a folder is read into a `CheckpointError`, unless memory ran out."""
+    """Turn whatever goes wrong in reading a folder, but for memory, into a :class:`~textgym.errors.CheckpointError`."""
     try:
         yield
     except CheckpointError:

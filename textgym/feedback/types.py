@@ -27,7 +27,7 @@ class Feedback:
         generators: Where each response came from, in the order of the responses; empty if nobody knows.
         time: When, in seconds since 1970 (UTC); ``None`` if nobody knows.
         seconds: How long the answer took; ``None`` if nobody knows.
-        order_seed: `shown_order` says with it in which order the responses were shown; ``None``:
+        order_seed: :func:`shown_order` says with it in which order the responses were shown; ``None``:
             as they are listed here.
     """
 
@@ -203,12 +203,12 @@ class Question:
         task_key: Key of the example.
         prompt: Formatted prompt text.
         responses: The texts.
-        mode: What is asked, and which records answer it: ``"compare"``: one `Comparison` of two texts; ``"rank"``: one
-            `Ranking`; ``"rate"``: one `Rating` per text; ``"edit"``: the better text (of one or two) made better still,
-            a `Demonstration`, after a `Comparison` where there were two; ``"natural"``: one `ImplicitFeedback` per
-            text.
+        mode: What is asked, and which records answer it: ``"compare"``: one :class:`Comparison` of two texts;
+            ``"rank"``: one :class:`Ranking`; ``"rate"``: one :class:`Rating` per text; ``"edit"``: the better text (of
+            one or two) made better still, a :class:`Demonstration`, after a :class:`Comparison` where there were two;
+            ``"natural"``: one :class:`ImplicitFeedback` per text.
         generators: Where each response came from; empty if nobody knows.
-        order_seed: As in `Feedback`.
+        order_seed: As in :class:`Feedback`.
         criteria: What else a rating grades.
     """
 
@@ -253,7 +253,7 @@ class Annotator(Protocol):
         """Answer every question, in order.
 
         Returns:
-            The records of each (`Question.mode` says which); none where the question was skipped.
+            The records of each (:attr:`Question.mode` says which); none where the question was skipped.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""ROUGE F1 against references, as rewards: `rouge1`, `rouge2`, `rougeL`."""
+"""ROUGE F1 against references, as rewards: :func:`rouge1`, :func:`rouge2`, :func:`rougeL`."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def rouge1(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[
 
 
 def rouge2(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
-    """Overlap of word pairs; arguments, return value and errors as in `rouge1`."""
+    """Overlap of word pairs; arguments, return value and errors as in :func:`rouge1`."""
     return _score("rouge2", responses, examples)
 
 
 def rougeL(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:  # noqa: N802 - the measure's own name
-    """Longest common subsequence of words; arguments, return value and errors as in `rouge1`."""
+    """Longest common subsequence of words; arguments, return value and errors as in :func:`rouge1`."""
     return _score("rougeL", responses, examples)
 
 
 def reaches_rougeL(response: str, example: Example, threshold: float) -> bool:  # noqa: N802
-    """Return whether `rougeL` of a response is at least ``threshold``: cheap where the numbers of words alone say no.
+    """Return whether :func:`rougeL` of a response is at least ``threshold``; cheap where lengths alone say no.
 
     A common subsequence is at most as long as the shorter text, so F1 <= 2 min(m, n) / (m + n).
     """
@@ -90,7 +90,7 @@ def _words() -> _Words:
 class _Words:
     """Stemmed words, of ASCII texts those of ``rouge-score``; remembers words and texts, as both recur.
 
-    The package's `Tokenizer` base class asks for nothing but this method, and importing it loads nltk.
+    The package's base class for tokenizers asks for nothing but this method, and importing it loads nltk.
     """
 
     def __init__(self) -> None:

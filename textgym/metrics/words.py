@@ -83,7 +83,7 @@ def first_words(text: str, n: int) -> str:
 def _fold(text: str) -> str:
     """Return a text in one spelling; folding case takes the marks of some letters apart, so it is composed twice.
 
-    Folding makes an ``i`` with a second dot of ``İ``, which `str.lower` does too: it is an ``i``, however it came.
+    Folding makes an ``i`` with a second dot of ``İ``, which ``str.lower`` does too: it is an ``i``, however it came.
     """
     composed = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
     return unicodedata.normalize("NFC", composed.casefold().replace("i\u0307", "i"))

@@ -226,7 +226,7 @@ def existing(project: str) -> FeedbackStore:
 
 
 def require_page() -> None:
-    """Raise `MissingExtraError` unless what the page needs is installed."""
+    """Raise :class:`~textgym.errors.MissingExtraError` unless what the page needs is installed."""
     needed = ("fastapi", "uvicorn", "jinja2", "python_multipart")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:

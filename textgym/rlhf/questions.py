@@ -206,7 +206,8 @@ class SimulateSettings:
         by: What they care about: ``"gold"``, ``"rouge"``, ``"length"``, or any reward by name; ``None`` is gold where
             the data knows it, else rouge.
         votes: Answers of each; ``None`` is all there are.
-        noise, spammers, position_bias, length_bias: As in `Habits` and `simulated_people`.
+        noise, spammers, position_bias, length_bias: As in :class:`~textgym.feedback.annotators.simulated.Habits` and
+            :func:`~textgym.feedback.annotators.simulated.simulated_people`.
     """
 
     project: str

@@ -58,7 +58,7 @@ class PromptEncoder:
         self._encoding, self._template, self._bos, self._fallback = encoding, template, list(bos), fallback
 
     def __call__(self, prompts: Sequence[Prompt], budget: int) -> list[EncodedPrompt]:
-        """Encode prompts of at most ``budget`` ids each; `Tokenizer.encode_prompts` tells the rules.
+        """Encode prompts of at most ``budget`` ids, as :meth:`~textgym.text.tokenizer.Tokenizer.encode_prompts` says.
 
         Raises:
             ValueError: The budget is too small for what may not be cut.

@@ -192,7 +192,7 @@ def _fit(
 
 
 def read_feedback(source: str | Path) -> list[Record]:
-    """Read the records of a project of ``textgym feedback``, or of JSON lines (`read_records`).
+    """Read the records of a project of ``textgym feedback``, or of JSON lines.
 
     Raises:
         DataError: It holds something else.

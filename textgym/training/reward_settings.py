@@ -23,8 +23,8 @@ class RewardSettings:
         choice: Task and data.
         model: Samples the texts to compare, and is the trunk the reward model starts from.
         lora_rank: Train low-rank adapters of the trunk only.
-        embeddings: Sentence-transformers model, or any that `TextEmbedder` takes; a linear head on its frozen
-            embeddings is fitted instead of a trunk.
+        embeddings: Sentence-transformers model, or any that :class:`~textgym.reward_models.embedding.TextEmbedder`
+            takes; a linear head on its frozen embeddings is fitted instead of a trunk.
         members: Reward models to average, each fitted to reweighted prompts; they say where they disagree.
         feedback: Project, or JSON lines of records of any kinds or of published preferences; ``None`` lets an annotator
             be simulated.

@@ -43,7 +43,8 @@ def settings_from_json(kind: Callable[..., _Settings], record: object) -> _Setti
 
     Raises:
         CheckpointError: It is something else.
-        ConsentError: A field names a module. Within `textgym.security.consent.names_from` the user may have consented.
+        ConsentError: A field names a module. Within :func:`~textgym.security.consent.names_from` the user may have
+            consented.
     """
     values = _values(kind, record)
     choice = _values(EnvChoice, values.get("choice"))

@@ -11,11 +11,12 @@ from textgym.feedback.types import Question, Record
 
 
 class Panel:
-    """What `People` is for real people: puts questions into a store and has them answered, by simulated ones.
+    """Puts questions into a store and has simulated people answer them.
 
-    Question ``i`` is answered by the people ``i``, ``i + 1``, ... (``overlap`` of them, in turn). A vote is named after
-    its store, what its question says, and its annotator, so that answering once more, after an interruption, adds only
-    what is missing, and votes of several stores can be put together.
+    It is what :class:`~textgym.feedback.annotators.people.People` is for real ones. Question ``i`` is answered by the
+    people ``i``, ``i + 1``, ... (``overlap`` of them, in turn). A vote is named after its store, what its question
+    says, and its annotator, so that answering once more, after an interruption, adds only what is missing, and votes of
+    several stores can be put together.
 
     Args:
         store: The store.

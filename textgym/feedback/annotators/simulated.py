@@ -45,7 +45,8 @@ class BradleyTerryAnnotator:
 
     Args:
         score: ``score(responses, task_keys)`` -> ``n`` finite numbers, for instance a task's gold quality, or a ROUGE
-            score through `reward_scorer`. Called once per `compare`, with the responses a followed by the responses b.
+            score through :func:`reward_scorer`. Called once per :meth:`compare`, with the responses a followed by the
+            responses b.
         temperature: Score difference at which the better text wins with probability 0.73; 0 is an annotator who is
             never wrong (and tosses a coin between equal texts).
         rng: Source of the noise. One number is drawn per question, whatever the answer.
@@ -94,7 +95,7 @@ class BradleyTerryAnnotator:
         return [record for question, choice in answers for record in answer_compare(question, choice, By(self.name))]
 
     def answer(self, questions: Sequence[Question]) -> list[tuple[Comparison, ...]]:
-        """Answer as `compare`, one record per question; ``ValueError`` if one asks something else."""
+        """Answer as :meth:`compare`, one record per question; ``ValueError`` if one asks something else."""
         others = {question.mode for question in questions} - {"compare"}
         if others:
             raise ValueError(f"expected questions to compare, got {', '.join(others)}; ask a SimulatedPerson")
@@ -170,7 +171,8 @@ class SimulatedPerson:
     """Answers questions of every kind by a score, with the habits of a person.
 
     Args:
-        score: As for `BradleyTerryAnnotator`; called once per `answer`, with the responses of all questions.
+        score: As for :class:`BradleyTerryAnnotator`; called once per :meth:`answer`, with the responses of all
+            questions.
         rng: Source of everything random.
         habits: What kind of person it is.
         name: Goes into the records.
@@ -198,7 +200,9 @@ class SimulatedPerson:
         self._answered = 0
 
     def answer(self, questions: Sequence[Question]) -> list[tuple[Record, ...]]:
-        """Answer every question, in order; `Question.mode` says by which records, and a skip has none.
+        """Answer every question, in order; a skip has no records.
+
+        :attr:`~textgym.feedback.types.Question.mode` says which records answer one.
 
         Raises:
             RewardError: If the score is not one finite number per text.
@@ -319,7 +323,7 @@ def simulated_people(
     """Make people who share a score and habits, but not noise, severity, and group.
 
     Args:
-        score: As for `SimulatedPerson`; so are ``references`` and ``start``.
+        score: As for :class:`SimulatedPerson`; so are ``references`` and ``start``.
         n: How many.
         rng: Their own sources of randomness are drawn from it.
         habits: Of the average person. The noise of each is up to some 30 % larger or smaller.
@@ -357,7 +361,7 @@ def reward_scorer(reward: RewardFn, examples: Mapping[str, Example]) -> Scorer:
         examples: Example by task key.
 
     Returns:
-        A scorer for `BradleyTerryAnnotator`.
+        A scorer for :class:`BradleyTerryAnnotator`.
     """
 
     def score(responses: Sequence[str], task_keys: Sequence[str]) -> npt.NDArray[Any]:

@@ -30,7 +30,7 @@ class By(NamedTuple):
 
 
 class Behaviour(NamedTuple):
-    """What somebody did with one response; as in `ImplicitFeedback`."""
+    """What somebody did with one response; as in :class:`~textgym.feedback.types.ImplicitFeedback`."""
 
     position: int
     clicked: bool

@@ -27,9 +27,10 @@ def export_records(records: Iterable[Record], path: str | Path, form: Form = "re
     Args:
         records: Of any kind.
         path: The file.
-        form: ``"records"``: JSON lines that lose nothing; ``"preferences"``: JSON lines of `to_preference_rows`;
-            ``"labels"``: JSON lines of `to_labelled_rows`; ``"csv"``: a table for spreadsheets, one line per record, in
-            which no cell is a formula.
+        form: ``"records"``: JSON lines that lose nothing; ``"preferences"``: JSON lines of
+            :func:`~textgym.feedback.records.preferences.to_preference_rows`; ``"labels"``: JSON lines of
+            :func:`~textgym.feedback.records.preferences.to_labelled_rows`; ``"csv"``: a table for spreadsheets, one
+            line per record, in which no cell is a formula.
 
     Raises:
         ValueError: If there is no such form.

@@ -24,7 +24,7 @@ def read_records(path: str | Path) -> list[Record]:
 
     Args:
         path: A UTF-8 file, unpacked if its name ends in ``.gz``; its lines may be records, comparisons without a kind,
-            or rows of published preferences (`from_preference_rows`).
+            or rows of published preferences (:func:`~textgym.feedback.records.preferences.from_preference_rows`).
 
     Returns:
         The records in the order of the file.
@@ -46,7 +46,7 @@ def _not_none(records: list[_Record], path: str | Path) -> list[_Record]:
 
 
 def read_comparisons(path: str | Path) -> list[Comparison]:
-    """Read a file in which every record is a comparison; otherwise as `read_records`."""
+    """Read a file in which every record is a comparison; otherwise as :func:`read_records`."""
     records: list[Comparison] = []
     for place, row in read_lines(path):
         record = record_from_json(row, place)

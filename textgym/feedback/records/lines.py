@@ -37,7 +37,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[str, object]]:
-    """Yield the place (``"file:line"``) and the value of every line that is not blank; errors as `read_records`."""
+    """Yield the place (``"file:line"``) and the value of every line that is not blank.
+
+    Errors are those of :func:`~textgym.feedback.records.files.read_records`.
+    """
     with open_bytes(Path(path)) as lines:
         for number, line in enumerate(read_lines_of(lines, str(path)), start=1):
             if line.strip():

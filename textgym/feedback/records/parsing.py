@@ -1,8 +1,8 @@
 """Records of feedback as plain objects, and back: the one parser of records, whatever they come from.
 
 An object is ``{"kind": "comparison", "task_key": ..., "prompt": ..., ...}``, with the fields of its class in
-`textgym.feedback.types`; fields at their default may be missing, unknown ones are ignored. Comparisons without a kind,
-and the rows of published preference data, are read as well.
+:mod:`textgym.feedback.types`; fields at their default may be missing, unknown ones are ignored. Comparisons without a
+kind, and the rows of published preference data, are read as well.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def record_to_json(record: Record) -> dict[str, Any]:
 
 
 def record_from_json(row: object, place: str) -> Record:
-    """Return the record that an object describes; the inverse of `record_to_json`.
+    """Return the record that an object describes; the inverse of :func:`record_to_json`.
 
     Args:
         row: What ``json.loads`` returned.
@@ -60,7 +60,7 @@ def record_from_json(row: object, place: str) -> Record:
 
 
 def _refuse_other_exports(row: Mapping[str, Any], place: str) -> None:
-    """Say what a line is that `textgym.feedback` wrote, but cannot read as a record."""
+    """Say what a line is that :mod:`textgym.feedback` wrote, but cannot read as a record."""
     if {"completion", "label"} <= row.keys():
         raise DataError(f"{place}: expected a record, got a labelled text, which does not say enough; {EXPORT_RECORDS}")
     if is_question(row):
@@ -68,7 +68,7 @@ def _refuse_other_exports(row: Mapping[str, Any], place: str) -> None:
 
 
 def is_check(row: object) -> bool:
-    """Whether a line of `export_votes` answers an attention check, from which nothing is learned."""
+    """Return whether a line of exported votes answers an attention check, from which nothing is learned."""
     return isinstance(row, dict) and row.get("check") is True
 
 

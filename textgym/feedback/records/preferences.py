@@ -55,7 +55,7 @@ def from_preference_rows(rows: Iterable[Mapping[str, Any]], annotator: str = "an
 
 
 def from_preference_row(row: Mapping[str, Any], place: str) -> Comparison:
-    """Turn one row into a record, as `from_preference_rows`; ``place`` is where it stands, for error messages."""
+    """Turn one row into a record, as :func:`from_preference_rows`; ``place`` is where it stands, for error messages."""
     row = _as_texts(row, place)
     texts = {name: row[name] for name in ("prompt", "chosen", "rejected", "annotator") if row.get(name) is not None}
     for name in ("chosen", "rejected", *texts):
@@ -140,7 +140,7 @@ def to_labelled_rows(records: Iterable[Record]) -> list[LabelledRow]:
         records: Of any kind.
 
     Returns:
-        The rows, in the order of the records; texts as in `to_preference_rows`.
+        The rows, in the order of the records; texts as in :func:`to_preference_rows`.
     """
     return [
         LabelledRow(prompt=_utf8(record.prompt), completion=_utf8(text), label=label)

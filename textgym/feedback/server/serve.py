@@ -80,7 +80,7 @@ def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[
 
 @contextlib.contextmanager
 def serving(store: FeedbackStore, address: Address, name: str) -> Iterator[str]:
-    """Serve a store in a thread of its own while the block runs; otherwise as `serve`.
+    """Serve a store in a thread of its own while the block runs; otherwise as :func:`serve`.
 
     Yields:
         The owner's link.

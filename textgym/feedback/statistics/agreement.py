@@ -84,7 +84,7 @@ def alpha_over_time(
     Args:
         records: Of any kind, oldest first.
         kind: The records to use.
-        level: As in `krippendorff_alpha`.
+        level: As in :func:`krippendorff_alpha`.
         points: How many numbers, evenly spaced.
 
     Returns:

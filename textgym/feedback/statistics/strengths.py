@@ -67,7 +67,7 @@ def bradley_terry_scores(
     would give a single answer, and whoever won always, an interval of no width.)
 
     Args:
-        records: Comparisons and rankings; matches as in `win_rates`.
+        records: Comparisons and rankings; matches as in :func:`win_rates`.
         rng: Source of the draws.
         resamples: Number of draws.
         prior_draws: Every generator is given so many ties against one of average strength, which keeps a generator that

@@ -20,8 +20,9 @@ def export_project(store: FeedbackStore, path: str | Path, form: ProjectForm) ->
     Args:
         store: The store.
         path: The file; replaced only after the new one is complete.
-        form: ``"votes"``: as `export_votes`; ``"questions"``: as `export_questions`; others: as `export_records`,
-            without attention checks.
+        form: ``"votes"``: as :func:`~textgym.feedback.store.votes.export_votes`; ``"questions"``: as
+            :func:`~textgym.feedback.store.questions.export_questions`; others: as
+            :func:`~textgym.feedback.records.export.export_records`, without attention checks.
 
     Returns:
         How many questions, or records.

@@ -1,7 +1,7 @@
 """The store: questions, who was asked which, and votes, in one SQLite file that many may use at once.
 
-A vote is what one annotator answered to one question: one or more records, or none if it was skipped. Whatever `vote`
-has returned for survives a crash of the program and of the machine.
+A vote is what one annotator answered to one question: one or more records, or none if it was skipped. Whatever
+:meth:`FeedbackStore.vote` has returned for survives a crash of the program and of the machine.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class FeedbackStore:
         )
 
     def add_plan(self, plan: Iterable[Planned]) -> list[int]:
-        """Add questions and attention checks, all or none; otherwise as `add` and `add_checks`."""
+        """Add questions and attention checks, all or none; otherwise as :meth:`add` and :meth:`add_checks`."""
         rows = list(plan)
         for row in rows:
             check_question(row.question)
@@ -160,7 +160,7 @@ class FeedbackStore:
                 tables.put_on_question(db, vote_id, item, annotator, self._clock(), text)
 
     def plan(self) -> list[Planned]:
-        """Return all questions in the order they were added; the inverse of `add_plan`."""
+        """Return all questions in the order they were added; the inverse of :meth:`add_plan`."""
         with self._database.read() as db:
             rows = db.execute("SELECT question, overlap, priority, expected FROM items ORDER BY id").fetchall()
         return [
@@ -248,7 +248,8 @@ class FeedbackStore:
                 twice is one vote. One that was undone stays undone.
             annotator: Who answered.
             item: Number of the question.
-            records: The answer (`Question.mode` says which records); none skips the question.
+            records: The answer (:attr:`~textgym.feedback.types.Question.mode` says which records); none skips the
+                question.
             revise: Add the vote to an earlier one of the same name, as reports of natural use do that grow while
                 somebody reads; a report that was overtaken by a later one takes nothing back.
 
@@ -292,7 +293,7 @@ class FeedbackStore:
         return self.vote(vote_id, annotator, item, ())
 
     def undo(self, annotator: str, vote_id: str) -> bool:
-        """Take an answer back; its question is open again, and the next one that `assign` returns if it wants answers.
+        """Take an answer back; its question is open again, the next that :meth:`assign` returns if it wants answers.
 
         Returns:
             Whether it was there; ``False`` if it was undone before.

@@ -20,7 +20,7 @@ _LONGEST_KEY = 80  # of one made from a prompt
 
 
 def export_questions(store: FeedbackStore, path: str | Path) -> int:
-    """Write all questions of a store, for `import_questions`; returns how many.
+    """Write all questions of a store, for :func:`import_questions`; returns how many.
 
     A line is ``{"task_key": ..., "prompt": ..., "responses": [...], "mode": ..., "generators": [...], "criteria":
     [...], "overlap": 2, "priority": 0.0}``; the line of an attention check has ``"expected"`` as well.
@@ -35,7 +35,7 @@ def import_questions(store: FeedbackStore, path: str | Path, overlap: int = 1) -
 
     Args:
         store: The store.
-        path: JSON lines with ``prompt`` and ``responses``, and any other field that `export_questions` writes.
+        path: JSON lines with ``prompt`` and ``responses``, and any other field that :func:`export_questions` writes.
         overlap: How many people to ask, where a line does not say it.
 
     Returns:

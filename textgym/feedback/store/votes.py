@@ -15,10 +15,10 @@ from textgym.feedback.types import Comparison, Demonstration, Ranking, Record
 
 
 def export_votes(store: FeedbackStore, path: str | Path) -> int:
-    """Write all records of a store, attention checks included, for `import_votes`; returns how many.
+    """Write all records of a store, attention checks included, for :func:`import_votes`; returns how many.
 
     The lines are records with the name of their vote. Those that answer an attention check say so by ``"check": true``;
-    `read_records` skips them.
+    :func:`~textgym.feedback.records.files.read_records` skips them.
     """
     rows = [
         {"vote": vote.id, **({"check": True} if vote.is_check else {}), **record_to_json(record)}
@@ -33,17 +33,18 @@ def import_votes(store: FeedbackStore, path: str | Path) -> int:
     """Add the records of a file to a store, all or none; those that are there already are not added again.
 
     What is there is known by the names of votes, and records without one by what they say. Votes count on the questions
-    of the store that they answer (`FeedbackStore.add_votes`).
+    of the store that they answer (:meth:`~textgym.feedback.store.project.FeedbackStore.add_votes`).
 
     Args:
         store: The store.
-        path: Written by `export_votes`, or anything that `read_records` reads.
+        path: Written by :func:`export_votes`, or anything that :func:`~textgym.feedback.records.files.read_records`
+            reads.
 
     Returns:
         How many votes were new.
 
     Raises:
-        DataError: Naming file and line, as `read_records`.
+        DataError: Naming file and line, as :func:`~textgym.feedback.records.files.read_records`.
         FileNotFoundError: If there is no file.
     """
     lines = [(record_from_json(row, place), row) for place, row in read_lines(path)]

@@ -48,7 +48,7 @@ def sample_tokens(logits: Tensor, generator: torch.Generator | None = None) -> S
 
 
 def _block_sums(weights: Tensor) -> Tensor:
-    """Sums of every `_BLOCK` ids, (B, V) -> (B, ceil(V / _BLOCK)).
+    """Sums of every :data:`_BLOCK` ids, (B, V) -> (B, ceil(V / _BLOCK)).
 
     To add up all ids one after the other takes longer than everything else about sampling once there are many; only
     the blocks, and the ids of one of them, have to be in order.
