@@ -334,7 +334,7 @@ def test_a_folder_belongs_to_one_run_at_a_time(built_in: TrainSettings, copied: 
 
 HOLD = """
 import sys
-from textgym.runs import RunFolder
+from textgym.training.run_folder import RunFolder
 run = RunFolder.create("theirs", "train", {}).__enter__()
 print("held", flush=True)
 sys.stdin.read()
@@ -627,7 +627,7 @@ def test_a_reward_model_that_cannot_be_replaced_stays(lm: str, monkeypatch: pyte
 HALF = """
 import resource
 from textgym.errors import DiskFullError
-from textgym.runs import RunFolder
+from textgym.training.run_folder import RunFolder
 run = RunFolder.create("run", "train", {})
 run.append_log({"timesteps": 1})
 size = (run.path / "log.jsonl").stat().st_size
@@ -748,7 +748,9 @@ def test_out_of_memory_while_a_run_is_built_says_what_to_lower(
 def test_absurd_sizes_are_refused_by_name(name: str, built_in: TrainSettings, copied: Path) -> None:
     run = RunFolder("copied")
     config = run.config()
-    run.write_config({**config, "train": {**config["train"], name: 10**12}})
+    train = config["train"]
+    (train["options"] if name in ("n_steps", "batch_size") else train)[name] = 10**12
+    run.write_config(config)
     with pytest.raises(ValueError, match=f"expected {name} of at most .*, got 1000000000000"):
         run_resume("copied")
     with pytest.raises(ValueError, match="n_envs of at most 65,536"):
