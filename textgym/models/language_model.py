@@ -54,7 +54,6 @@ class LanguageModel(TrainableNetwork):
         if precision not in get_args(Precision):
             raise ValueError(f"expected precision 'fp32' or 'bf16', got {precision!r}; use one of these")
         self.precision = precision
-        self._tokenizer = Tokenizer.load(source) if source is not None else None
         self._is_compiled = False
         self._recomputes = False
         self.can_be_recorded = True  # as a CUDA graph, until a try fails
@@ -72,6 +71,7 @@ class LanguageModel(TrainableNetwork):
             network.float()  # fp16 under an autocast to bf16 does not compute
             self.stored_dtype = torch.float16
         require_finite_weights(network, type(network).__name__ if source is None else repr(source))
+        self._tokenizer = Tokenizer.load(source) if source is not None else None
         self._trunk_name, self.findings = examine(network, self.config)
         self._tell_uncached()
         self._tell_never_training()
