@@ -517,17 +517,17 @@ def test_a_signal_while_a_resumed_run_loads_tells_how_to_go_on(
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_in_a_shell(lm: str, number: int, code: int) -> None:
-    main = "import torch; torch.set_num_threads(1); from textgym.cli.app import main; main()"
+    usual = f"import signal; signal.signal({number}, signal.SIG_DFL); "  # ignored where tests run under nohup
+    main = usual + "import torch; torch.set_num_threads(1); from textgym.cli import main; main()"
     arguments = (
         f"train --model {lm} --reward rouge --steps 40000 --n-envs 6 --eval-prompts 2 --max-new-tokens 8 --out r"
     )
     command = [sys.executable, "-P", "-c", main, *arguments.split()]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 100
-    while not Path("r/log.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
+    while not Path("r/log.jsonl").exists() and process.poll() is None:  # however slow the machine is
         time.sleep(0.1)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == code, out + err
     assert "textgym train --resume r" in " ".join(err.split())
     assert any(Path("r/checkpoints").glob("step-*"))
