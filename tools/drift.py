@@ -140,7 +140,7 @@ def _resolved(name: str, torch: str, *more: str, options: Sequence[str] = (), pr
     return Row(name, torch, {package: found[package] for package in found if not LEFT_OUT.match(package)})
 
 
-def run_row(row: Row, torch_index: str, arguments: Sequence[str], source: Path) -> Result:
+def run_row(row: Row, torch_index: str, arguments: Sequence[str], source: Path, cuda: bool = False) -> Result:
     """Make the environment, run the tests in it, delete it."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     result = Result(row.name, row.torch, row.packages, arguments, day=time.strftime("%Y-%m-%d"))
@@ -149,7 +149,7 @@ def run_row(row: Row, torch_index: str, arguments: Sequence[str], source: Path) 
         try:
             if row.problem:
                 raise NotRunError(row.problem)
-            python = _make_environment(row, torch_index, Path(folder), source)
+            python = _make_environment(row, torch_index, Path(folder), source, cuda)
             names = [name for name in direct_packages() if name == "torch" or name in row.packages]
             found = _call([python, str(ROOT / "tools" / "imported.py"), *names], "its packages cannot be imported")
             result.imported = json.loads(found.splitlines()[-1])
@@ -159,7 +159,7 @@ def run_row(row: Row, torch_index: str, arguments: Sequence[str], source: Path) 
     return result
 
 
-def _make_environment(row: Row, torch_index: str, folder: Path, source: Path) -> str:
+def _make_environment(row: Row, torch_index: str, folder: Path, source: Path, cuda: bool) -> str:
     """Install a row; return the path of its Python."""
     python = folder / "venv" / "bin" / "python"
     listed = folder / "packages.txt"
@@ -168,7 +168,8 @@ def _make_environment(row: Row, torch_index: str, folder: Path, source: Path) ->
     index = ["--retries", "1", *(["--extra-index-url", torch_index] if torch_index else [])]
     try:
         run_uv(["venv", "--quiet", "--seed", "--python", sys.executable, str(folder / "venv")])
-        _refuse_cuda_build(pip, index, row.torch)
+        if not cuda:
+            _refuse_cuda_build(pip, index, row.torch)
         _call([*pip, "--no-deps", *index, row.torch], "torch cannot be installed")
         run_uv(["pip", "install", "--quiet", "--no-deps", "--python", str(python), "--requirements", str(listed)])
         _call([*pip, row.torch], "torch cannot be installed")  # what only a CUDA build needs; nothing else is missing
@@ -186,7 +187,9 @@ def _refuse_cuda_build(pip: Sequence[str], index: Sequence[str], torch: str) -> 
     needed = found["metadata"].get("requires_dist", [])
     if _needs_cuda(needed) and not _needs_cuda(metadata.requires("torch") or []):
         version = found["metadata"]["version"]
-        raise NotRunError(f"only a CUDA build of torch {version} could be reached, and the one here is none")
+        raise NotRunError(
+            f"only a CUDA build of torch {version} could be reached, and the one here is none; --cuda takes it"
+        )
 
 
 def _needs_cuda(requirements: Sequence[str]) -> bool:
@@ -257,7 +260,9 @@ def build_source(folder: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", folder)
 
 
-def run_rows(rows: Sequence[Row], torch_index: str, arguments: Sequence[str], fresh: bool) -> list[Result]:
+def run_rows(
+    rows: Sequence[Row], torch_index: str, arguments: Sequence[str], fresh: bool, cuda: bool = False
+) -> list[Result]:
     """Run what is not finished yet; return a result for every row. Rows of equal versions are run once."""
     kept = [] if fresh else [result for result in read_results() if not result.reason]
     chosen: list[Result] = []
@@ -270,7 +275,7 @@ def run_rows(rows: Sequence[Row], torch_index: str, arguments: Sequence[str], fr
                 chosen.append(done if done.row == row.name else Result(**asdict(done) | {"row": row.name}))
                 continue
             print(f"{number}/{len(rows)} {row.name} ...", flush=True)
-            result = run_row(row, torch_index, arguments, Path(folder))
+            result = run_row(row, torch_index, arguments, Path(folder), cuda)
             print(f"    {result.reason or f'{result.passed} passed, {result.failed} failed'}", flush=True)
             chosen.append(result)
             kept.append(result)
@@ -285,6 +290,7 @@ def main() -> None:
     parser.add_argument("--torch-index", default="", help="further index for torch, such as that of CPU builds")
     parser.add_argument("--vary", action="append", default=[], help="a package to try every minor release of")
     parser.add_argument("--only", action="append", help="run only the row of this name, such as 'lower bounds'")
+    parser.add_argument("--cuda", action="store_true", help="also install CUDA builds of torch, gigabytes each")
     parser.add_argument("--fresh", action="store_true", help="also run what is finished")
     options, given = parser.parse_known_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -293,7 +299,7 @@ def main() -> None:
     arguments = [*([] if any(argument.startswith("tests") for argument in given) else TESTS), *given]
     try:
         rows = [row for row in plan(options.torch, options.vary) if row.name in (options.only or [row.name])]
-        results = run_rows(rows, options.torch_index, arguments, options.fresh)
+        results = run_rows(rows, options.torch_index, arguments, options.fresh, options.cuda)
     except NotRunError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

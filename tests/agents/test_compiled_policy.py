@@ -14,6 +14,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 def test_compiled_updates_equal_eager_ones(make_policy: Any, make_network: Any) -> None:
     """Texts of three shapes: log-probabilities, values and every gradient."""
     networks = [make_network(num_hidden_layers=1) for _ in range(2)]

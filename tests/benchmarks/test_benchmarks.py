@@ -78,6 +78,7 @@ def test_rollout() -> None:
     assert 0 < report.figures["fixed lengths, percent of the time in env.step"] < 100
 
 
+@pytest.mark.slow
 def test_scaling(tmp_path: Path) -> None:
     report = smoke("scaling", tmp_path / "scaling.png")
     rows = check_form(report)
@@ -114,6 +115,7 @@ def test_peers_without_trl_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
         smoke("peers")
 
 
+@pytest.mark.slow
 def test_gpu() -> None:
     report = smoke("gpu")
     rows = check_form(report)
@@ -178,6 +180,7 @@ def test_the_share_of_labels_by_hand() -> None:
     assert active.share_saved(random, [0.5, 0.5, 0.5, 0.8, 0.8, 0.8], study) == pytest.approx(30 / 50)
 
 
+@pytest.mark.slow
 def test_dialogue_rewards() -> None:
     report = smoke("dialogue-rewards")
     rows = check_form(report)
@@ -187,6 +190,7 @@ def test_dialogue_rewards() -> None:
     assert report.figures["held-out dialogues"] >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_feedback_modes() -> None:
     try:

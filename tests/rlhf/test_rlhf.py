@@ -142,6 +142,7 @@ def test_questions_are_about_training_prompts_and_policies_meet(whole: Path, set
     assert "win_rate_by_votes" not in second
 
 
+@pytest.mark.slow
 def test_killed_after_every_arrow(
     whole: Path, settings: RlhfSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

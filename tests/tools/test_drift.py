@@ -62,7 +62,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the rows that were run; nothing is built or installed."""
     names: list[str] = []
 
-    def run_row(of: drift.Row, torch_index: str, arguments: list[str], source: Path) -> drift.Result:
+    def run_row(of: drift.Row, torch_index: str, arguments: list[str], source: Path, cuda: bool) -> drift.Result:
         names.append(of.name)
         return result(of, arguments=arguments, reason="no network" if of.name == "broken" else "")
 

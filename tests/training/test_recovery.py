@@ -334,7 +334,7 @@ def test_a_folder_belongs_to_one_run_at_a_time(built_in: TrainSettings, copied: 
 
 HOLD = """
 import sys
-from textgym.runs import RunFolder
+from textgym.training.run_folder import RunFolder
 run = RunFolder.create("theirs", "train", {}).__enter__()
 print("held", flush=True)
 sys.stdin.read()
@@ -517,17 +517,17 @@ def test_a_signal_while_a_resumed_run_loads_tells_how_to_go_on(
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_in_a_shell(lm: str, number: int, code: int) -> None:
-    main = "import torch; torch.set_num_threads(1); from textgym.cli.app import main; main()"
+    usual = f"import signal; signal.signal({number}, signal.SIG_DFL); "  # ignored where tests run under nohup
+    main = usual + "import torch; torch.set_num_threads(1); from textgym.cli import main; main()"
     arguments = (
         f"train --model {lm} --reward rouge --steps 40000 --n-envs 6 --eval-prompts 2 --max-new-tokens 8 --out r"
     )
     command = [sys.executable, "-P", "-c", main, *arguments.split()]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 100
-    while not Path("r/log.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
+    while not Path("r/log.jsonl").exists() and process.poll() is None:  # however slow the machine is
         time.sleep(0.1)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == code, out + err
     assert "textgym train --resume r" in " ".join(err.split())
     assert any(Path("r/checkpoints").glob("step-*"))
@@ -627,7 +627,7 @@ def test_a_reward_model_that_cannot_be_replaced_stays(lm: str, monkeypatch: pyte
 HALF = """
 import resource
 from textgym.errors import DiskFullError
-from textgym.runs import RunFolder
+from textgym.training.run_folder import RunFolder
 run = RunFolder.create("run", "train", {})
 run.append_log({"timesteps": 1})
 size = (run.path / "log.jsonl").stat().st_size
@@ -748,7 +748,9 @@ def test_out_of_memory_while_a_run_is_built_says_what_to_lower(
 def test_absurd_sizes_are_refused_by_name(name: str, built_in: TrainSettings, copied: Path) -> None:
     run = RunFolder("copied")
     config = run.config()
-    run.write_config({**config, "train": {**config["train"], name: 10**12}})
+    train = config["train"]
+    (train["options"] if name in ("n_steps", "batch_size") else train)[name] = 10**12
+    run.write_config(config)
     with pytest.raises(ValueError, match=f"expected {name} of at most .*, got 1000000000000"):
         run_resume("copied")
     with pytest.raises(ValueError, match="n_envs of at most 65,536"):

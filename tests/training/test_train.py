@@ -286,12 +286,10 @@ def test_ctrl_c_in_a_shell(settings: TrainSettings, lm: str) -> None:
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    log = Path("r/log.jsonl")
-    deadline = time.monotonic() + 60
-    while not log.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not Path("r/log.jsonl").exists() and process.poll() is None:  # however slow the machine is
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == cli.INTERRUPTED, out + err
     assert "textgym train --resume r" in err
     assert "Traceback" not in err

@@ -110,10 +110,13 @@ def _working_folder() -> str | None:
 def _start_in_utf8() -> None:
     """Begin again in Python's UTF-8 mode where file names are read in another encoding (``LC_ALL=C PYTHONUTF8=0``).
 
-    Names beyond ASCII would otherwise be half-read characters, which neither JSON nor other libraries take.
+    Names beyond ASCII would otherwise be half-read characters, which neither JSON nor other libraries take. What is
+    printed stays in the encoding of the terminal.
     """
     if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
         environment = {**os.environ, "PYTHONUTF8": "1"}
+        if sys.stdout is not None:
+            environment.setdefault("PYTHONIOENCODING", f"{sys.stdout.encoding}:backslashreplace")
         os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)
 
 

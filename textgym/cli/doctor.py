@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+).*?>=(?P<least>[0-9.]+)(?:.*extra == ['\"](?P<extra>[a-z]+)['\"])?"
 )
-_OPTIONAL = ("lora", "feedback")
+_OPTIONAL = ("contrib", "data", "feedback", "lora", "tensorboard")
 _TASK_TOKENS = 560  # prompt and response of the built-in task
 _PROMPT_TOKENS, _NEW_TOKENS = 48, 16
 

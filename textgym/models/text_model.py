@@ -58,7 +58,6 @@ class TextModel(TrainableNetwork, ABC):
         if precision not in get_args(Precision):
             raise ValueError(f"expected precision 'fp32' or 'bf16', got {precision!r}; use one of these")
         self.precision = precision
-        self._tokenizer = Tokenizer.load(source) if source is not None else None
         self._recomputes = False
         self.can_be_recorded = True
         head = network.get_output_embeddings()
@@ -75,6 +74,7 @@ class TextModel(TrainableNetwork, ABC):
             network.float()  # fp16 under an autocast to bf16 does not compute
             self.stored_dtype = torch.float16
         require_finite_weights(network, type(network).__name__ if source is None else repr(source))
+        self._tokenizer = Tokenizer.load(source) if source is not None else None
 
     # -------------------------------------------------------------- the family
     @abstractmethod

@@ -71,6 +71,7 @@ def test_who_always_won_is_not_certain_to(answers: int) -> None:
     assert (scores["new"].low < 0) == (answers == 1)  # one answer proves nothing
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth() -> None:
     """Strengths 1, 0, -1; 95 % intervals of the difference to the mean should hold them in most of 40 trials."""
     truth = {"s1": 1.0, "s2": 0.0, "s3": -1.0}
