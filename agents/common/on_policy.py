@@ -40,7 +40,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
 
     The reward of token t is ``score_t - kl_coef * (log pi(a_t) - log ref(a_t))``, where ``score_t`` is the
     environment's reward, which comes with the last token (Ziegler et al. 2019, arXiv:1909.08593, eq. 2). A subclass
-    says how the policy learns from a rollout: :meth:`train`, and :meth:`loss`, whose gradients the core accumulates.
+    says how the policy learns from a rollout: ``train``, and :meth:`loss`, whose gradients the core accumulates.
     Callbacks and logging are those of Stable-Baselines3.
 
     Args:
@@ -361,7 +361,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
 
     @contextmanager
     def updating(self) -> Iterator[list[dict[str, float]]]:
-        """Around :meth:`train`: modes, learning rate, times; yields the list that statistics of steps go to."""
+        """Around ``train``: modes, learning rate, times; yields the list that statistics of steps go to."""
         self._is_updating = True
         steps: list[dict[str, float]] = []
         with self._timed("update"):
