@@ -47,7 +47,7 @@ types: $(VENV)/.dev ## Check the types with mypy --strict
 	$(BIN)/mypy
 	MYPYPATH=tools $(BIN)/mypy tools
 
-format: $(VENV)/.dev ## Format the code and mend what ruff can mend
+format: $(VENV)/.dev ## Format the code and fix what ruff can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 

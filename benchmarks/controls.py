@@ -3,7 +3,7 @@
 1. More supervised training of the start model, for as long as PPO took: how much of the gap to the references closes?
    The start model ships with sharpened logits, which training undoes, so the trained one is measured with logits
    sharpened likewise as well.
-2. The trained model's texts dealt out to other prompts: does gold fall, or does one text fit all (mode collapse)?
+2. The trained model's texts assigned to other prompts: does gold fall, or does one text fit all (mode collapse)?
 3. The same PPO run with a reward that is always 0: do the intervals of gold before and after overlap?
 4. Both models at temperature 0: how much of the gain is there without sampling noise, which PPO also removes?
 
@@ -85,11 +85,11 @@ def shuffled_control(demo: RunFolder) -> dict[str, Any]:
     texts = [row["text"] for row in rows]
     own = task.gold(episodes_of(examples, texts))
     others = [texts[i] for i in np.roll(np.arange(len(texts)), 1)]
-    dealt = task.gold(episodes_of(examples, others))
+    shuffled = task.gold(episodes_of(examples, others))
     assert own is not None
-    assert dealt is not None
+    assert shuffled is not None
     prompts = [example.prompt for example in examples]
-    return {"own": mean_interval(own, prompts)._asdict(), "shuffled": mean_interval(dealt, prompts)._asdict()}
+    return {"own": mean_interval(own, prompts)._asdict(), "shuffled": mean_interval(shuffled, prompts)._asdict()}
 
 
 def constant_control(demo: RunFolder, settings: DemoSettings, out: Path) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def open_page(browser: Browser, url: str, *, clock_stands: bool = False) -> Iter
     yield page
     context.close()
     if problems:
-        raise RuntimeError(f"expected a page without errors, got {problems}; mend it")
+        raise RuntimeError(f"expected a page without errors, got {problems}; fix it")
 
 
 def answer_all(page: Page, mode: Mode, decide: Callable[[Shown], tuple[Record, ...]]) -> list[Answer]:
@@ -232,7 +232,7 @@ def _scroll_to(page: Page, text: Locator, share: float) -> None:
         if below <= 0:
             return
         page.mouse.wheel(0, below + 1)
-    raise RuntimeError("expected a page that scrolls, got one that does not; mend it")
+    raise RuntimeError("expected a page that scrolls, got one that does not; fix it")
 
 
 _ACTIONS: Mapping[Mode, Callable[[Page, Sequence[Record]], None]] = {

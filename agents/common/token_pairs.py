@@ -65,11 +65,11 @@ def encode_pairs(
             if fitting is not None:
                 pairs.append(TokenPair(fitting, response))
     if not pairs:
-        wanted, mend = "references to imitate", "name their column with reference_column"
+        wanted, remedy = "references to imitate", "name their column with reference_column"
         if too_long:
             wanted = f"references of at most {context_length} tokens with their prompts"
-            mend = "shorten them or the prompt template, or use a model with a longer context"
-        raise DataError(f"expected {wanted} in {dataset.name!r}, got none; {mend}")
+            remedy = "shorten them or the prompt template, or use a model with a longer context"
+        raise DataError(f"expected {wanted} in {dataset.name!r}, got none; {remedy}")
     if too_long:
         warnings.warn(
             f"left out {too_long} of {too_long + len(pairs)} references in {dataset.name!r}: with the shortest prompt "

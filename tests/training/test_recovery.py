@@ -106,7 +106,7 @@ def test_an_error_of_a_reward_loses_no_iteration(
         with pytest.raises(ZeroDivisionError) as caught:
             run_train(settings)
     assert caught.value.__notes__ == [
-        "What was done is saved. Once it is mended, go on with: textgym train --resume run --reward a_reward:length"
+        "What was done is saved. Once it is fixed, go on with: textgym train --resume run --reward a_reward:length"
     ]
     assert [path.name for path in Path("run/checkpoints").iterdir()] == ["step-0000000096"]
     Path("trouble.py").unlink()
@@ -767,7 +767,7 @@ def test_absurd_sizes_are_refused_by_name(name: str, built_in: TrainSettings, co
     ],
 )
 def test_a_model_that_is_too_large_is_not_damaged(error: Exception, lm: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No error says to fetch it again, or to mend it."""
+    """No error says to fetch it again, or to fix it."""
 
     def exhausted(*arguments: Any, **named: Any) -> None:
         raise error

@@ -106,7 +106,7 @@ def fail(settings: TrainSettings) -> None:
     with pytest.raises(TroubleError) as caught:
         run_train(settings)
     assert caught.value.__notes__ == [
-        "What was done is saved. Once it is mended, go on with: textgym train --resume run"
+        "What was done is saved. Once it is fixed, go on with: textgym train --resume run"
     ]
 
 

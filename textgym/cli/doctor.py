@@ -38,7 +38,7 @@ class Requirement(NamedTuple):
 
 
 class Package(NamedTuple):
-    """What is there of a requirement: ``version`` is ``None`` where nothing is, ``command`` mends what is wrong."""
+    """What is there of a requirement: ``version`` is ``None`` where nothing is, ``command`` fixes what is wrong."""
 
     requirement: Requirement
     version: str | None

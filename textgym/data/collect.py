@@ -186,5 +186,5 @@ def _nothing_left(name: str, report: LoadReport) -> str:
     first = "\n".join(f"  {problem}" for problem in report.problems[:_PROBLEMS_SHOWN])
     return (
         f"expected at least one usable row in {name!r}, got none ({report}). Name other columns with "
-        f"prompt_column=... and reference_column=..., or mend the first problems:\n{first}"
+        f"prompt_column=... and reference_column=..., or fix the first problems:\n{first}"
     )

@@ -186,7 +186,7 @@ def _read_json(path: Path, label: str) -> Iterator[Row | Problem]:
     except (ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
-        advice = 'Expected a list of objects or {"data": [...]}; mend it, or save one object per line as .jsonl.'
+        advice = 'Expected a list of objects or {"data": [...]}; fix it, or save one object per line as .jsonl.'
         raise DataError(f"{label}: wrong JSON: {error}. {advice}") from error
 
 

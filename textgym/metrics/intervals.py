@@ -315,7 +315,7 @@ def _finite(values: Numbers) -> FloatArray:
         raise ValueError(f"expected at least one number in a flat list, got shape {numbers.shape}; give it values")
     if not np.isfinite(numbers).all():
         place = int(np.flatnonzero(~np.isfinite(numbers))[0])
-        raise ValueError(f"expected finite numbers, got {numbers[place]} at index {place}; leave it out or mend it")
+        raise ValueError(f"expected finite numbers, got {numbers[place]} at index {place}; leave it out or fix it")
     return numbers
 
 

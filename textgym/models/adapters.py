@@ -121,7 +121,7 @@ def rebuild_adapter(network: nn.Module, folder: Path) -> nn.Module:
 
 @contextlib.contextmanager
 def without_noise() -> Iterator[None]:
-    """Run the block without PEFT's warnings about what it mends itself."""
+    """Run the block without PEFT's warnings about what it fixes itself."""
     with warnings.catch_warnings():
         # It asks under a name that transformers has given up.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)

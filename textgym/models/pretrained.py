@@ -79,8 +79,8 @@ def _missing_package(folder: Path, error: ImportError) -> str:
     advised = _PIP.search(str(error))
     package = advised.group(1) if advised else (error.name or "").partition(".")[0]
     reason = " ".join(str(error).split())
-    mend = f"pip install {package}" if package else "pip install, with the package that this names"
-    return f"expected the packages that the model in {folder} needs, got one that is missing ({reason}); use: {mend}"
+    remedy = f"pip install {package}" if package else "pip install, with the package that this names"
+    return f"expected the packages that the model in {folder} needs, got one that is missing ({reason}); use: {remedy}"
 
 
 def require_finite_weights(network: nn.Module, what: str) -> None:

@@ -165,7 +165,7 @@ def _add_notes(error: Exception, run: RunFolder, command: str, can_go_on: bool |
     if isinstance(error, ConsentError | RunFolderError):
         return
     if _has_something(run, can_go_on) and not any("--resume" in str(note) for note in notes):
-        error.add_note(f"What was done is saved. Once it is mended, go on with: {how_to_resume(run, command)}")
+        error.add_note(f"What was done is saved. Once it is fixed, go on with: {how_to_resume(run, command)}")
 
 
 def _add_memory_note(error: Exception, command: str) -> None:

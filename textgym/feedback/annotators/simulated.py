@@ -132,7 +132,7 @@ class Habits:
         scale: Feeling that deserves the grade 1, and the one that deserves 5. In natural use, a text half way is opened
             with probability 0.5 once it is seen.
         severity: Grades given less than deserved; negative is lenient.
-        edit_effort: Share of the differences to the reference that are mended when a text is edited.
+        edit_effort: Share of the differences to the reference that are corrected when a text is edited.
         examination_decay: The text at place ``p`` (0 is the first) is seen with probability ``(1 + p) ** -decay``.
         words_per_second: Reading speed. Dwell time is the time to read the share of the text that was worth it.
     """
@@ -278,8 +278,8 @@ class SimulatedPerson:
             return text
         words: list[str] = []
         for _, start, stop, new_start, new_stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-            mend = self._rng.random() < self.habits.edit_effort
-            words += new[new_start:new_stop] if mend else old[start:stop]
+            correct = self._rng.random() < self.habits.edit_effort
+            words += new[new_start:new_stop] if correct else old[start:stop]
         return " ".join(words)
 
     def _behave(self, question: Question, feelings: FloatArray, noise: float) -> list[Behaviour]:
