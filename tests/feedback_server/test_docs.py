@@ -72,7 +72,7 @@ def test_every_key_of_the_page_is_in_the_table() -> None:
 
 
 def test_every_option_that_is_named_exists() -> None:
-    folder = PAGE.parents[1] / "textgym"
-    source = "".join((folder / name).read_text() for name in ("cli.py", "cli_feedback.py", "cli_options.py"))
+    folder = PAGE.parents[1] / "textgym" / "cli"
+    source = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py")))
     named, known = (set(re.findall(r"--[a-z-]{3,}", text)) for text in (PAGE.read_text(encoding="utf-8"), source))
     assert sorted(named - known) == []
