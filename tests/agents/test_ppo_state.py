@@ -13,7 +13,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from textgym.agents.causal_lm_policy import CausalLMPolicy
-from textgym.agents.checkpoint import newest_checkpoint, read_checkpoint
+from textgym.agents.checkpoint import load_newest, read_checkpoint
 from textgym.agents.ppo import PPO
 from textgym.agents.ppo_state import save_ppo, take_snapshot, with_weights
 from textgym.errors import CheckpointError, ModelError
@@ -262,7 +262,7 @@ def test_damaged_checkpoints(damage: str, checkpoints: Path, make_policy: Any) -
     with pytest.raises(CheckpointError):
         PPO.load(newest)
     if damage != "kind":
-        found, problems = newest_checkpoint(checkpoints)
+        _, found, problems = load_newest(checkpoints, lambda path: read_checkpoint(path, "textgym.PPO"))
         assert found == checkpoints / "0001"
         assert len(problems) == 1
         assert PPO.load(found).num_timesteps == 4 * 11
