@@ -16,7 +16,7 @@ from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.ppo import PPO
 from textgym.errors import CheckpointError, ModelError
 from textgym.models.causal_lm import CausalLM
-from textgym.models.checkpoint import newest_checkpoint, read_checkpoint
+from textgym.models.checkpoint import load_newest, read_checkpoint
 
 
 def state(agent: PPO) -> dict[str, torch.Tensor]:
@@ -261,7 +261,7 @@ def test_damaged_checkpoints(damage: str, checkpoints: Path, make_policy: Any) -
     with pytest.raises(CheckpointError):
         PPO.load(newest)
     if damage != "kind":
-        found, problems = newest_checkpoint(checkpoints)
+        _, found, problems = load_newest(checkpoints, lambda path: read_checkpoint(path, "textgym.PPO"))
         assert found == checkpoints / "0001"
         assert len(problems) == 1
         assert PPO.load(found).num_timesteps == 4 * 11

@@ -16,10 +16,8 @@ from textgym.models import checkpoint
 from textgym.models.checkpoint import (
     load_newest,
     load_unique,
-    newest_checkpoint,
     read_checkpoint,
     unique_tensors,
-    verify_checkpoint,
     write_checkpoint,
 )
 
@@ -92,8 +90,6 @@ def test_damage_is_noticed(name: str, damage: str, tmp_path: Path) -> None:
     else:
         path.write_bytes(content[: middle if damage == "truncated" else 0])
     with pytest.raises(CheckpointError):
-        verify_checkpoint(folder)
-    with pytest.raises(CheckpointError):
         read_checkpoint(folder, KIND)
 
 
@@ -105,7 +101,7 @@ def test_every_single_flipped_byte_of_the_manifest_is_noticed(tmp_path: Path) ->
     for place in range(len(content)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
         with pytest.raises(CheckpointError):
-            verify_checkpoint(folder)
+            read_checkpoint(folder, KIND)
 
 
 @pytest.mark.parametrize("manifest", ["[]", "{}", '"text"', '{"state.json": 3}'])
@@ -125,21 +121,26 @@ def test_other_kinds_and_other_folders(tmp_path: Path) -> None:
             read_checkpoint(folder, KIND)
 
 
+def newest(folder: Path) -> tuple[Path | None, list[str]]:
+    found = load_newest(folder, lambda path: read_checkpoint(path, KIND))
+    return found.folder, found.problems
+
+
 def test_newest_checkpoint_falls_back(tmp_path: Path) -> None:
-    assert newest_checkpoint(tmp_path) == (None, [])
-    assert newest_checkpoint(tmp_path / "nothing") == (None, [])
+    assert newest(tmp_path) == (None, [])
+    assert newest(tmp_path / "nothing") == (None, [])
     for step in (1, 2, 3):
         write(tmp_path / f"{step:04d}", float(step))
     shutil.copytree(tmp_path / "0003", tmp_path / ".0004.half")
     (tmp_path / "a file").touch()
-    assert newest_checkpoint(tmp_path) == (tmp_path / "0003", [])
+    assert newest(tmp_path) == (tmp_path / "0003", [])
     (tmp_path / "0003" / "tensors.safetensors").write_bytes(b"")
-    found, problems = newest_checkpoint(tmp_path)
+    found, problems = newest(tmp_path)
     assert found == tmp_path / "0002"
     assert len(problems) == 1
     assert "0003" in problems[0]
     (tmp_path / "0002" / "state.json").unlink()
-    found, problems = newest_checkpoint(tmp_path)
+    found, problems = newest(tmp_path)
     assert found == tmp_path / "0001"
     assert len(problems) == 2
 
@@ -154,7 +155,6 @@ def test_the_newest_checkpoint_is_read_once(tmp_path: Path, monkeypatch: pytest.
 
     for name in ("_digest", "load_file", "read_object"):
         noting(name)
-    monkeypatch.setattr(checkpoint, "safe_open", None)
     found = load_newest(tmp_path, lambda path: read_checkpoint(path, KIND))
     assert found.folder == tmp_path / "0001"
     # the state is checked and parsed, the tensors are checked and loaded
@@ -215,7 +215,7 @@ def test_a_kill_leaves_the_old_checkpoint_or_the_new_one(place: tuple[str, int],
 
 
 def check_recovery(folder: Path) -> None:
-    found, problems = newest_checkpoint(folder.parent)
+    found, problems = newest(folder.parent)
     assert found == folder
     assert not problems
     assert value_of(folder) in (1.0, 2.0)

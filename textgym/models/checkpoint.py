@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -166,18 +166,6 @@ def read_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[st
     return tensors, record
 
 
-def verify_checkpoint(folder: Path) -> None:
-    """Compare every file of a checkpoint with its manifest, and see that its numbers are numbers.
-
-    :func:`read_checkpoint` does so too; this is for those who do not want to read it.
-
-    Raises:
-        CheckpointError: Naming the first file that is missing or changed, or the first tensor that is not finite.
-    """
-    record = _verify_files(folder)
-    _check_finite(_read_tensors(folder), _may_be_infinite(record), f"in {folder}")
-
-
 def _verify_files(folder: Path) -> dict[str, Any]:
     """Compare every file with the manifest, and return the record."""
     restore(folder)
@@ -214,18 +202,6 @@ def _read_record(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def _read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """Yield one tensor after the other, so that a large checkpoint is not in memory twice."""
-    try:
-        with safe_open(folder / _TENSORS, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 - no mapping
-                yield name, file.get_tensor(name)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"expected tensors in {folder / _TENSORS}, got a file that cannot be read: {error}"
-        ) from error
-
-
 def load_newest(folder: Path, load: Callable[[Path], _Loaded]) -> Newest[_Loaded]:
     """Load the newest checkpoint among the sub-folders of ``folder``, by their names, that can be used.
 
@@ -256,16 +232,6 @@ def set_aside_newer(checkpoint: Path) -> None:
             damaged = other.with_name(_DAMAGED + other.name)
             shutil.rmtree(damaged, ignore_errors=True)
             other.rename(damaged)
-
-
-def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
-    """Find the newest valid checkpoint among the sub-folders of ``folder``, by their names.
-
-    Returns:
-        The checkpoint (``None`` if there is none), and what was wrong with the newer ones.
-    """
-    found = load_newest(folder, verify_checkpoint)
-    return found.folder, found.problems
 
 
 def _candidates(folder: Path) -> list[Path]:

@@ -87,7 +87,6 @@ def _differs(
         if number + 1 >= tries and not draws:
             return False
     return False
-    return False
 
 
 def _after_again(compute: Callable[[], Tensor], before: Tensor) -> Tensor:
