@@ -122,12 +122,14 @@ class Episode:
         finish_reason: Why the agent's last turn ended: ``"eos"``, ``"stop"`` (a stop string) or ``"length"``.
         state: What the task itself keeps from turn to turn. Its :meth:`Task.reply` may change it; it is saved with the
             environment, so it holds JSON values only.
+        turn_return: Sum of what :meth:`Task.turn_reward` gave for the agent's turns so far.
     """
 
     example: Example
     turns: tuple[Message, ...] = ()
     finish_reason: FinishReason = "eos"
     state: dict[str, Any] = field(default_factory=dict, hash=False)
+    turn_return: float = 0.0
 
     @property
     def text(self) -> str:

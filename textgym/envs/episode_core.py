@@ -23,7 +23,7 @@ class EpisodeCore:
     def __init__(self, task: Task, reward: RewardFn, stop: tuple[str, ...], n: int = 1) -> None:
         """Keep what scores an answer."""
         self.task, self.reward, self.stop, self.n = task, reward, stop, n
-        self.conversations = Conversations(task, reward, n)
+        self.conversations = Conversations(task, n)
 
     def step(self, actions: Sequence[Any]) -> TurnEnds:
         """Take in one text per copy, with one reward call for the episodes that end.
@@ -40,7 +40,7 @@ class EpisodeCore:
         reasons: list[FinishReason] = [
             "eos" if cut == action else "stop" for cut, action in zip(cuts, actions, strict=True)
         ]
-        return self.conversations.end_turns(range(self.n), [str(cut).strip() for cut in cuts], reasons)
+        return self.conversations.end_turns(range(self.n), [str(cut).strip() for cut in cuts], reasons, self.reward)
 
     def render(self, row: int, response: str) -> str:
         """Return what one copy was shown, and its response, as text."""

@@ -53,7 +53,7 @@ class TokenCore:
         self.max_prompt_tokens = check_budget("max_prompt_tokens", max_prompt_tokens, task.max_prompt_tokens)
         self.max_new_tokens = check_budget("max_new_tokens", max_new_tokens, task.max_new_tokens)
         self.stop = tokenizer.stop_table(stops_of(stop))
-        self.conversations = Conversations(task, reward, self.n)
+        self.conversations = Conversations(task, self.n)
         self.has_masks = getattr(type(task), "allowed", TextTask.allowed) is not TextTask.allowed
         self.truncated = [False] * n
         width = self.max_prompt_tokens + self.max_new_tokens
@@ -134,7 +134,7 @@ class TokenCore:
         """
         copies = rows.tolist()
         reasons = [self._reason(row) for row in copies]
-        ends = self.conversations.end_turns(copies, self.texts(rows), reasons)
+        ends = self.conversations.end_turns(copies, self.texts(rows), reasons, self.reward)
         for row, reason, ended, info, reply in zip(copies, reasons, ends.ended, ends.infos, ends.replies, strict=True):
             if ended:
                 info["prompt_truncated"] = self.truncated[row]
