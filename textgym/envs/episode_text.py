@@ -22,7 +22,7 @@ from textgym.envs.arguments import (
 from textgym.envs.episode_core import EpisodeCore
 from textgym.envs.prompts import Root, draw_index, find_example, named_keys, plain_seed
 from textgym.spaces import Text
-from textgym.types import Data, NameOrPath, RewardFn, Split, Task
+from textgym.types import Data, Episode, NameOrPath, RewardFn, Split, Task
 
 
 class EpisodeTextEnv(gym.Env[str, str]):
@@ -121,6 +121,11 @@ class EpisodeTextEnv(gym.Env[str, str]):
     def stop(self) -> tuple[str, ...]:
         """Strings that end a text."""
         return self._core.stop
+
+    @property
+    def episode(self) -> Episode:
+        """What was said so far in the episode that runs, or in the last one."""
+        return self._core.conversations.episode(0)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Show the prompt of a random example, or of ``options["task_key"]``."""

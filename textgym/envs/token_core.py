@@ -56,9 +56,7 @@ class TokenCore:
         self.conversations = Conversations(task, self.n)
         self.has_masks = getattr(type(task), "allowed", TextTask.allowed) is not TextTask.allowed
         self.truncated = [False] * n
-        width = self.max_prompt_tokens + self.max_new_tokens
-        if task.max_turns > 1:
-            width += (task.max_turns - 1) * (self.max_new_tokens + task.max_reply_tokens)
+        width = context_tokens(task, self.max_prompt_tokens, self.max_new_tokens)
         self._ids = np.full((n, width), tokenizer.pad_id, dtype=np.int64)
         self._mask = np.zeros((n, width), dtype=np.int8)
         self._lengths = np.zeros(n, dtype=np.int64)
@@ -304,6 +302,12 @@ def _warn_endless(tokenizer: Tokenizer, budget: int) -> None:
         "give stop=",
         stacklevel=2,
     )
+
+
+def context_tokens(task: Task, max_prompt_tokens: int, max_new_tokens: int) -> int:
+    """Return the most tokens of an episode: prompt, all turns of the agent, and what is said to it in between."""
+    later = (task.max_turns - 1) * (task.max_reply_tokens + max_new_tokens) if task.max_turns > 1 else 0
+    return max_prompt_tokens + max_new_tokens + later
 
 
 class CoreAttributes:

@@ -23,7 +23,7 @@ from textgym.envs.limits import GivenUp, refuse_time_limit
 from textgym.envs.prompts import Root, draw_index, find_example, named_keys, plain_seed
 from textgym.envs.token_core import CoreAttributes, Observation, TokenCore
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import Data, NameOrPath, RewardFn, Split
+from textgym.types import Data, Episode, NameOrPath, RewardFn, Split
 
 
 class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
@@ -159,6 +159,11 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
         self.render_mode = render_mode
         self.observation_space: gym.spaces.Dict = self._core.observation_space()  # type: ignore[assignment]
         self.action_space = self._core.action_space()
+
+    @property
+    def episode(self) -> Episode:
+        """What was said so far in the episode that runs, or in the last one."""
+        return self._core.conversations.episode(0)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

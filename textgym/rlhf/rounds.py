@@ -21,7 +21,7 @@ from textgym.envs.choice import EnvChoice
 from textgym.errors import DataError, NoCheckpointError
 from textgym.evaluation.core import Evaluation, EvaluationSet
 from textgym.evaluation.loading import load_model
-from textgym.evaluation.measures import Measures, score_responses
+from textgym.evaluation.measures import Measures, measure
 from textgym.feedback import FeedbackStore, Habits, Panel, SimulatedPerson, reward_scorer, simulated_people, win_rates
 from textgym.feedback.types import Annotator, Question
 from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
@@ -394,10 +394,8 @@ def _score_again(round_: Round, eval_set: EvaluationSet) -> None:
     """What the round before measured last is what this one measures first, but for the reward, which is a new one."""
     known = read_texts(round_.loop.folder(round_.number - 1), "after", eval_set)
     assert known is not None
-    measures = known.measures.with_values(
-        score_responses(eval_set.task, eval_set.examples, known.texts, eval_set.reward).values
-    )
-    write_texts(round_.folder, "before", eval_set, Evaluation(known.texts, measures, 0.0))
+    measures = known.measures.with_values(measure(eval_set.task, known.episodes, eval_set.reward).values)
+    write_texts(round_.folder, "before", eval_set, Evaluation(known.episodes, measures, 0.0))
 
 
 def win_rate(after: Measures, before: Measures, metric: str | None = None) -> Interval | None:

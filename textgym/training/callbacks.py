@@ -11,6 +11,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from textgym import console
+from textgym.evaluation.episodes import transcript
 from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.training.interrupts import StopRequest
 from textgym.training.run_folder import RunFolder
@@ -146,7 +147,7 @@ class RunCallback(BaseCallback):
         self._sampled = self.model.num_timesteps
         sheet = self._sheet
         samples = sample_texts(self.model.text_model, sheet.task, sheet.examples, sheet.sampling)
-        texts = {example.key: text for example, text in zip(sheet.examples, samples.texts, strict=True)}
+        texts = {episode.example.key: transcript(episode) for episode in samples.episodes}
         with self._tolerance.of("samples.jsonl"):
             self._run.append_samples(self._sampled, texts)
 
