@@ -60,7 +60,9 @@ class Samples:
 
     def _sums(self, numbers: Sequence[float] | FloatArray) -> FloatArray:
         """Return sums per episode, shape ``(n,)``, of one number per turn."""
-        return np.bincount(self.rows, np.asarray(numbers, dtype=np.float64), len(self.episodes))
+        sums = np.zeros(len(self.episodes))
+        np.add.at(sums, self.rows, numbers)
+        return sums
 
 
 @dataclass(frozen=True, slots=True)
