@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from textgym.envs.prompts import Root, find_example
-from textgym.envs.scoring import context_of, score_episodes
+from textgym.envs.scoring import Info, context_of, score_episodes
 from textgym.errors import RewardError
 from textgym.tasks.base import prompt_of
 from textgym.text.messages import conversation_text
@@ -41,7 +41,7 @@ class TurnEnds(NamedTuple):
 
     rewards: FloatArray
     ended: BoolArray
-    infos: list[dict[str, Any]]
+    infos: list[Info]
     replies: list[tuple[Message, ...]]
 
 
@@ -111,7 +111,7 @@ class Conversations:
         """
         rewards, replies = self.answer(rows, texts, reasons)
         ended = np.array([not reply for reply in replies], dtype=np.bool_)
-        infos: list[dict[str, Any]] = [{} for _ in rows]
+        infos: list[Info] = [{} for _ in rows]
         if ended.any():
             places = np.flatnonzero(ended).tolist()
             scores, ends = score_episodes(self.task, reward, [self.episode(rows[place]) for place in places])
@@ -141,7 +141,7 @@ class Conversations:
             state |= {"earned": list(self._turn_returns), "roots": [list(root) for root in self._roots]}
         return state
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of :meth:`get_state`, of the same task."""
         self.examples = [find_example(self.task, key) for key in state["task_keys"]]
         if self.has_turns:

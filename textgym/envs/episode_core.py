@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gymnasium.error import InvalidAction, ResetNeeded
@@ -42,8 +42,22 @@ class EpisodeCore:
         ]
         return self.conversations.end_turns(range(self.n), [str(cut).strip() for cut in cuts], reasons, self.reward)
 
-    def render(self, row: int, response: str) -> str:
-        """Return what one copy was shown, and its response, as text."""
+    def copies(self, n: int) -> EpisodeCore:
+        """Return a core with the same arguments for ``n`` copies, not yet reset."""
+        return EpisodeCore(self.task, self.reward, self.stop, n)
+
+    def render(self, row: int) -> str:
+        """Return what one copy was shown, and the turn that ended its episode."""
         if not self.conversations.examples:
             raise ResetNeeded("expected reset() before render(), got no episode; call reset() first")
+        turns = self.conversations.episode(row).turns
+        response = turns[-1].content if turns and turns[-1].role == "assistant" else ""
         return transcript(self.conversations.shown(row), response)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the state of all copies: JSON values only."""
+        return self.conversations.get_state()
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take over a state of :meth:`get_state`."""
+        self.conversations.set_state(state)

@@ -10,6 +10,9 @@ from textgym.tasks.base import prompt_of
 from textgym.text.messages import conversation_text
 from textgym.types import Episode, FloatArray, RewardFn, Task
 
+Info = dict[str, Any]
+"""What is told beside an observation; Gymnasium prescribes no keys."""
+
 
 def context_of(task: Task, episode: Episode) -> str:
     """Return what the agent was shown before its last turn, uncut, as one text."""
@@ -26,9 +29,7 @@ def score_last_turns(task: Task, reward: RewardFn, episodes: Sequence[Episode]) 
     return score(reward, contexts, [episode.text for episode in episodes], [episode.example for episode in episodes])
 
 
-def score_episodes(
-    task: Task, reward: RewardFn, episodes: Sequence[Episode]
-) -> tuple[FloatArray, list[dict[str, Any]]]:
+def score_episodes(task: Task, reward: RewardFn, episodes: Sequence[Episode]) -> tuple[FloatArray, list[Info]]:
     """Score ``n`` finished episodes with one reward call, which sees their last turns.
 
     Returns:
@@ -40,7 +41,7 @@ def score_episodes(
     check_size(reward, scores.total)
     gold = gold_scores(task, episodes)
     pays_turns = task.max_turns > 1 or any(episode.turn_return for episode in episodes)
-    infos: list[dict[str, Any]] = []
+    infos: list[Info] = []
     for row, episode in enumerate(episodes):
         rewards = {name: float(values[row]) for name, values in scores.parts.items()}
         rewards["total"] = float(scores.total[row])
