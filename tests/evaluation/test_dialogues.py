@@ -85,7 +85,7 @@ def questions(reward: Any = None, seed: int = 4, temperature: float = 1.0) -> Ev
 
 @pytest.mark.parametrize("seed", [0, 4])
 def test_the_reward_of_an_evaluation_is_the_return_of_the_environment(seed: int) -> None:
-    evaluation = evaluate(Halving(), questions(letters, seed))  # type: ignore[arg-type]
+    evaluation = evaluate(Halving(), questions(letters, seed))
     assert evaluation.measures.values["reward"].tolist() == pytest.approx(
         returns_of_environment(Halving(), seed, letters)
     )
@@ -94,7 +94,7 @@ def test_the_reward_of_an_evaluation_is_the_return_of_the_environment(seed: int)
 
 def test_known_answers_of_halving() -> None:
     """Three guesses find a number up to 7: each is paid 0.1, and the right one 1 more if it is not the first."""
-    evaluation = evaluate(Halving(), questions("none"))  # type: ignore[arg-type]
+    evaluation = evaluate(Halving(), questions("none"))
     for place, episode in enumerate(evaluation.episodes):
         guesses = [turn.content for turn in episode.turns if turn.role == "assistant"]
         assert guesses[-1] == str(episode.state["number"])
@@ -186,7 +186,7 @@ class Whole(Guessing):
 
 
 def test_gold_of_whole_conversations() -> None:
-    evaluation = evaluate(Halving(), make_evaluation_set(Whole("test"), "none", 3, 4))  # type: ignore[arg-type]
+    evaluation = evaluate(Halving(), make_evaluation_set(Whole("test"), "none", 3, 4))
     assert evaluation.measures.values["gold"].tolist() == [1.0] * 3
     assert silent_episode(Whole("test"), EXAMPLES[0]).text == ""
 

@@ -15,11 +15,8 @@ from gymnasium.vector.utils import batch_space
 from textgym.envs.arguments import RENDER_MODES, check_budget, print_frames
 from textgym.envs.conversations import Conversations
 from textgym.envs.prompts import Root, RowGenerators, draw_index, find_example, named_keys, plain_seed, spread_seeds
-from textgym.envs.scoring import Info
+from textgym.envs.types import EnvState, Info, Options
 from textgym.types import Episode, Example, RewardFn, Task
-
-Options = dict[str, Any]
-"""Of a reset: ``task_key``, or in vector environments ``task_keys``."""
 
 
 class Core(Protocol):
@@ -42,11 +39,11 @@ class Core(Protocol):
         """Return what a copy was shown, and its turn so far."""
         ...
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> EnvState:
         """Return the state of all copies as arrays, lists and plain values."""
         ...
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: EnvState) -> None:
         """Take over a state of :meth:`get_state`."""
         ...
 
@@ -83,7 +80,7 @@ class SingleTextEnv(CoreAttributes, gym.Env[ObsType, ActType]):
         """What was said so far in the episode that runs, or in the last one."""
         return self._core.conversations.episode(0)
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far."""
         if self.render_mode == "ansi":
             return self._core.render(0)
@@ -137,11 +134,11 @@ class VectorTextEnv(CoreAttributes, VectorEnv[ObsType, ActType, npt.NDArray[Any]
         """One seed per copy."""
         return tuple(self._random.seeds)
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> EnvState:
         """Return everything that :meth:`set_state` needs to go on bit for bit: arrays, lists and numbers only."""
         return self._core.get_state() | self._random.get_state()
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: EnvState) -> None:
         """Go on from a state of :meth:`get_state`, of an environment made with the same arguments."""
         self._core.set_state(state)
         self._random.set_state(state)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from textgym.envs.prompts import Root, find_example
-from textgym.envs.scoring import Info, context_of, score_episodes
+from textgym.envs.scoring import context_of, score_episodes
+from textgym.envs.types import EnvState, Info
 from textgym.errors import RewardError
 from textgym.tasks.base import prompt_of
 from textgym.text.messages import conversation_text
@@ -132,16 +133,16 @@ class Conversations:
             return context_of(self.task, episode)
         return conversation_text(prompt_of(self.task, episode.example), episode.turns)
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> EnvState:
         """Return what :meth:`set_state` needs: JSON values only."""
-        state: dict[str, Any] = {"task_keys": [example.key for example in self.examples]}
+        state: EnvState = {"task_keys": [example.key for example in self.examples]}
         if self.has_turns:
             turns = [[list(message) for message in turns] for turns in self._turns]
             state |= {"turns": turns, "states": [self._saved(own) for own in self._states]}
             state |= {"earned": list(self._turn_returns), "roots": [list(root) for root in self._roots]}
         return state
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: EnvState) -> None:
         """Go on from a state of :meth:`get_state`, of the same task."""
         self.examples = [find_example(self.task, key) for key in state["task_keys"]]
         if self.has_turns:

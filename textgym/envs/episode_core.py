@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from gymnasium.error import InvalidAction, ResetNeeded
 
 from textgym.envs.arguments import transcript
 from textgym.envs.conversations import Conversations, TurnEnds
+from textgym.envs.types import EnvState
 from textgym.text.stopping import cut_at_stop
 from textgym.types import FinishReason, RewardFn, Task
 
@@ -25,7 +25,7 @@ class EpisodeCore:
         self.task, self.reward, self.stop, self.n = task, reward, stop, n
         self.conversations = Conversations(task, n)
 
-    def step(self, actions: Sequence[Any]) -> TurnEnds:
+    def step(self, actions: Sequence[str]) -> TurnEnds:
         """Take in one text per copy, with one reward call for the episodes that end.
 
         Raises:
@@ -54,10 +54,10 @@ class EpisodeCore:
         response = turns[-1].content if turns and turns[-1].role == "assistant" else ""
         return transcript(self.conversations.shown(row), response)
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> EnvState:
         """Return the state of all copies: JSON values only."""
         return self.conversations.get_state()
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: EnvState) -> None:
         """Take over a state of :meth:`get_state`."""
         self.conversations.set_state(state)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from gymnasium.error import ResetNeeded
 
 from textgym.envs.arguments import EPISODE_ARGUMENTS, TaskSource, build_task_and_reward, check_arguments, stops_of
-from textgym.envs.base import Options, SingleTextEnv
+from textgym.envs.base import SingleTextEnv
 from textgym.envs.episode_core import EpisodeCore
-from textgym.envs.scoring import Info
+from textgym.envs.types import Info, Options
 from textgym.spaces import Text
 from textgym.types import Data, NameOrPath, RewardFn, Split
 

@@ -9,10 +9,10 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 
 from textgym.envs.arguments import TaskSource
-from textgym.envs.base import Options, VectorTextEnv
+from textgym.envs.base import VectorTextEnv
 from textgym.envs.episode_core import EpisodeCore
 from textgym.envs.episode_text import EpisodeTextEnv
-from textgym.envs.scoring import Info
+from textgym.envs.types import Info, Options
 from textgym.types import BoolArray, FloatArray
 
 Texts = tuple[str, ...]
@@ -43,7 +43,7 @@ class EpisodeTextVectorEnv(VectorTextEnv[Texts, Sequence[str]]):
     def __init__(self, task: TaskSource, num_envs: int = 1, **arguments: Any) -> None:
         super().__init__(EpisodeTextEnv(task, **arguments), num_envs)
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Options | None = None
     ) -> tuple[Texts, Info]:
         """Show prompts of random examples, or of those that ``options`` names."""

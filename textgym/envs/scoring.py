@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from textgym.envs.types import Info
 from textgym.rewards import Scores, check_size, gold_scores, score
 from textgym.tasks.base import prompt_of
 from textgym.text.messages import conversation_text
 from textgym.types import Episode, FloatArray, RewardFn, Task
-
-Info = dict[str, Any]
-"""What is told beside an observation; Gymnasium prescribes no keys."""
 
 
 def context_of(task: Task, episode: Episode) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import gymnasium as gym
 import numpy as np
@@ -16,14 +15,13 @@ from textgym.envs.arguments import check_budget, stops_of, transcript
 from textgym.envs.base import CoreAttributes
 from textgym.envs.conversations import Conversations, TurnEnds
 from textgym.envs.prompts import Root
-from textgym.envs.scoring import Info
+from textgym.envs.types import EnvState, Info, Observation
 from textgym.spaces import TokenIds, TokenSpace
 from textgym.tasks.base import TextTask, prompt_of
 from textgym.text.prompts import EncodedPrompt
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import BoolArray, Example, FinishReason, IntArray, Message, Prompt, RewardFn, Task
 
-Observation = dict[str, npt.NDArray[Any]]
 _MOST_KEPT = 2**20  # ids of prompts, some 40 MB
 _ARRAYS = ("ids", "lengths", "prompt_lengths", "stop_states")
 
@@ -120,7 +118,7 @@ class TokenCore:
         self._stop_states[rows] = 0
         self._alive[rows] = True
 
-    def step(self, actions: Any) -> IntArray:
+    def step(self, actions: npt.ArrayLike) -> IntArray:
         """Append one token per copy.
 
         Args:
@@ -242,9 +240,9 @@ class TokenCore:
             raise ResetNeeded("expected reset() before render(), got no episode; call reset() first")
         return transcript(self.conversations.shown(row), self.texts(np.array([row]))[0])
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> EnvState:
         """Return the state of all copies as arrays, lists and plain values."""
-        state: dict[str, Any] = {name: getattr(self, f"_{name}").copy() for name in _ARRAYS}
+        state: EnvState = {name: getattr(self, f"_{name}").copy() for name in _ARRAYS}
         return state | {
             "fingerprint": self.tokenizer.fingerprint,
             "prompt_truncated": list(self.truncated),
@@ -252,7 +250,7 @@ class TokenCore:
             **({"given": self._given.copy()} if self.conversations.has_turns else {}),
         }
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: EnvState) -> None:
         """Take over a state of :meth:`get_state`.
 
         Raises:
@@ -287,7 +285,7 @@ class TokenCore:
         known.update(fresh)
         return prompts
 
-    def _checked(self, actions: Any) -> IntArray:
+    def _checked(self, actions: npt.ArrayLike) -> IntArray:
         """Return legal actions as an int64 array of shape ``(n,)``."""
         if not self._alive.all():
             raise ResetNeeded("expected a running episode, got a step before reset() or after the end; call reset()")

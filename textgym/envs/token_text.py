@@ -9,10 +9,10 @@ import numpy as np
 from gymnasium.error import InvalidAction
 
 from textgym.envs.arguments import TOKEN_ARGUMENTS, TaskSource, build_task_and_reward, check_arguments
-from textgym.envs.base import Options, SingleTextEnv
+from textgym.envs.base import SingleTextEnv
 from textgym.envs.limits import GivenUp, refuse_time_limit
-from textgym.envs.scoring import Info
-from textgym.envs.token_core import Observation, TokenAttributes, TokenCore
+from textgym.envs.token_core import TokenAttributes, TokenCore
+from textgym.envs.types import Info, Observation, Options
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import BoolArray, Data, NameOrPath, RewardFn, Split
 

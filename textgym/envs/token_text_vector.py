@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from textgym.envs.arguments import TaskSource
-from textgym.envs.base import Options, VectorTextEnv
-from textgym.envs.scoring import Info
-from textgym.envs.token_core import Observation, TokenAttributes
+from textgym.envs.base import VectorTextEnv
+from textgym.envs.token_core import TokenAttributes
 from textgym.envs.token_text import TokenTextEnv
+from textgym.envs.types import Info, Observation, Options
 from textgym.types import BoolArray, FloatArray, IntArray
 
 
@@ -42,7 +42,7 @@ class TokenTextVectorEnv(TokenAttributes, VectorTextEnv[Observation, IntArray]):
     def __init__(self, task: TaskSource, num_envs: int = 1, **arguments: Any) -> None:
         super().__init__(TokenTextEnv(task, **arguments), num_envs)
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Options | None = None
     ) -> tuple[Observation, Info]:
         """Start all copies on random examples, or on those that ``options`` names."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ import torch
 from textgym import console
 from textgym.envs.episode_text import EpisodeTextEnv
 from textgym.envs.token_text import TokenTextEnv
+from textgym.envs.types import Observation
 from textgym.evaluation.sampling import Sampling
 from textgym.types import Agent, Episode, Example, FloatArray, Task
 
@@ -50,7 +50,7 @@ def act_episodes(
     with bar as ticker:
         for start in range(0, len(examples), size):
             part = examples[start : start + size]
-            observations = [
+            observations: list[str | Observation] = [
                 env.reset(seed=sampling.seed + start + row, options={"task_key": example.key})[0]
                 for row, (env, example) in enumerate(zip(envs, part, strict=False))
             ]
@@ -84,7 +84,11 @@ def _no_reward(prompts: Sequence[str], responses: Sequence[str], examples: Seque
 
 
 def _act(
-    agent: Agent, envs: Sequence[TextEnv], observations: list[Any], greedy: bool, generator: torch.Generator
+    agent: Agent,
+    envs: Sequence[TextEnv],
+    observations: list[str | Observation],
+    greedy: bool,
+    generator: torch.Generator,
 ) -> list[int]:
     """Step the environments that have observations to the end of their episodes; returns the steps of each."""
     left, steps = list(range(len(observations))), [0] * len(observations)
@@ -100,8 +104,8 @@ def _act(
     return steps
 
 
-def _batched(observations: Sequence[Any]) -> Any:
+def _batched(observations: Sequence[str | Observation]) -> list[str] | Observation:
     """Observations of several environments as agents take them: texts as a list, dicts of arrays as arrays (n, ...)."""
-    if isinstance(observations[0], dict):
-        return {name: np.stack([each[name] for each in observations]) for name in observations[0]}
-    return list(observations)
+    texts = [each for each in observations if isinstance(each, str)]
+    arrays = [each for each in observations if not isinstance(each, str)]
+    return {name: np.stack([each[name] for each in arrays]) for name in arrays[0]} if arrays else texts

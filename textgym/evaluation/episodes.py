@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from textgym.envs.conversations import Conversations
 from textgym.envs.prompts import Root
-from textgym.types import Episode, Example, Message, Task
+from textgym.types import Episode, Example, FinishReason, Message, Task
+
+
+class EpisodeRecord(TypedDict):
+    """An episode without its example, as JSON; the fields of :class:`~textgym.types.Episode`."""
+
+    text: str
+    finish_reason: FinishReason
+    turns: NotRequired[list[dict[str, str]]]
+    state: NotRequired[dict[str, object]]
+    turn_return: NotRequired[float]
 
 
 def transcript(episode: Episode) -> str:
@@ -38,13 +48,13 @@ def silent_episode(task: Task, example: Example) -> Episode:
     return conversation.episode(0)
 
 
-def episode_as_json(episode: Episode) -> dict[str, Any]:
+def episode_as_json(episode: Episode) -> EpisodeRecord:
     """Return an episode without its example, as JSON; :func:`episode_from_json` reads it."""
-    record: dict[str, Any] = {"text": episode.text, "finish_reason": episode.finish_reason}
-    if len(episode.turns) == 1 and not (episode.state or episode.turn_return):
-        return record
-    turns = [message._asdict() for message in episode.turns]
-    return record | {"turns": turns, "state": episode.state, "turn_return": episode.turn_return}
+    record = EpisodeRecord(text=episode.text, finish_reason=episode.finish_reason)
+    if len(episode.turns) > 1 or episode.state or episode.turn_return:
+        record["turns"] = [message._asdict() for message in episode.turns]
+        record["state"], record["turn_return"] = episode.state, episode.turn_return
+    return record
 
 
 def episode_from_json(example: Example, record: Mapping[str, Any]) -> Episode:

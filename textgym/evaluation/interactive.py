@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import Any
 
 import numpy as np
 import torch
 
 from textgym.envs.episode_text import EpisodeTextEnv
-from textgym.envs.token_core import Observation
 from textgym.envs.token_text import TokenTextEnv
+from textgym.envs.types import Info, Observation
 from textgym.models.batch import TextBatch
 from textgym.models.decoding.prefix_cache import last_hidden
 from textgym.models.text_model import TextModel
@@ -25,7 +24,7 @@ Offer = Callable[[Sequence[tuple[int, float]]], object]
 """Shows tokens that are offered, with their probabilities."""
 
 
-def play_texts(env: EpisodeTextEnv, prompt: str, read: Read, say: Say) -> tuple[float, dict[str, Any]]:
+def play_texts(env: EpisodeTextEnv, prompt: str, read: Read, say: Say) -> tuple[float, Info]:
     """Play an episode that was reset, a line per turn.
 
     Args:
@@ -56,7 +55,7 @@ def play_tokens(
     model: TextModel | None = None,
     choices: int = 8,
     offer: Offer = lambda tokens: None,
-) -> tuple[float, dict[str, Any]]:
+) -> tuple[float, Info]:
     """Play an episode that was reset, token by token; what a line means is told by :func:`typed_tokens`.
 
     Args:
