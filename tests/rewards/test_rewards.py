@@ -20,6 +20,7 @@ from textgym.rewards import (
     WeightedSum,
     check_size,
     gold_scores,
+    knows_gold,
     resolve_reward,
     score,
 )
@@ -329,6 +330,23 @@ def test_gold_is_checked_like_a_reward(values: Any) -> None:
     for ask in (lambda: gold_scores(Task(), episodes), lambda: GoldReward(Task())(PROMPTS, TEXTS, EXAMPLES)):  # type: ignore[arg-type]
         with pytest.raises(RewardError, match="from the reward 'gold of gold task'"):
             ask()
+
+
+def test_whether_gold_is_known_is_found_by_asking_the_task() -> None:
+    class Unknowing(GoldTask):
+        def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
+            return None
+
+    class Empty(GoldTask):
+        dataset: list[Example] = []  # noqa: RUF012
+
+    class Wrong(GoldTask):
+        def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
+            return np.array([np.inf])
+
+    assert [knows_gold(task()) for task in (GoldTask, Unknowing, Empty)] == [True, False, False]  # type: ignore[arg-type]
+    with pytest.raises(RewardError, match="expected finite numbers from the reward 'gold of gold task'"):
+        knows_gold(Wrong())  # type: ignore[arg-type]
 
 
 def test_parts_are_counted_too() -> None:

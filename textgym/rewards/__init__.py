@@ -1,7 +1,7 @@
 """Rewards: the protocol, compositions, and names for what is built in."""
 
 from textgym.rewards.composition import Clip, Gate, WeightedSum, no_reward
-from textgym.rewards.gold import GoldReward, gold_scores
+from textgym.rewards.gold import GoldReward, gold_scores, knows_gold
 from textgym.rewards.lazy import LazyReward, load_reward_models
 from textgym.rewards.names import NAMED_REWARDS, resolve_reward
 from textgym.rewards.protocol import RewardWithParts, Scores, check_size, reward_name, score
@@ -17,6 +17,7 @@ __all__ = [
     "WeightedSum",
     "check_size",
     "gold_scores",
+    "knows_gold",
     "load_reward_models",
     "no_reward",
     "resolve_reward",
