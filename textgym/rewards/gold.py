@@ -43,7 +43,9 @@ class GoldReward:
 
 
 def knows_gold(task: Task) -> bool:
-    """Return whether the data of a task know the true quality of responses: an empty one to its first example is scored.
+    """Return whether the data of a task know the true quality of responses.
+
+    An empty response to the first example is scored to find out.
 
     Raises:
         RewardError: As :func:`gold_scores`.
