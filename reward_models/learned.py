@@ -31,7 +31,7 @@ from textgym.reward_models.evidence import (
 from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.report import CurvePoint, FitReport, measure
 from textgym.rewards import Scores
-from textgym.types import Example, FloatArray, Interval, Task
+from textgym.types import Example, FloatArray, Interval, Shown, Task
 
 
 class Normalisation(NamedTuple):
@@ -78,14 +78,16 @@ class LearnedReward(nn.Module):
         """Learn from records of any kinds, or what :func:`~textgym.reward_models.evidence.read_split` made of them."""
 
     @abstractmethod
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
+    def raw(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
         """Scores before normalisation; arguments, return value and errors as in :meth:`forward`."""
 
-    def forward(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example] = ()) -> FloatArray:
+    def forward(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example] = ()
+    ) -> FloatArray:
         """Normalised scores of ``n`` responses; no gradients.
 
         Args:
-            prompts: ``n`` formatted, uncut prompt texts.
+            prompts: ``n`` formatted, uncut prompt texts, or conversations.
             responses: ``n`` texts.
             examples: Not looked at.
 
@@ -102,14 +104,20 @@ class LearnedReward(nn.Module):
         """Return itself: a reward model needs no task."""
         return self
 
-    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example] = ()) -> Scores:
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
+        """As :meth:`score`: conversations are read message by message, as the chat template of a model writes them."""
+        return self.score(prompts, responses, examples)
+
+    def score(self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example] = ()) -> Scores:
         """Scores of ``n`` responses with two parts, so that both are logged: ``learned`` and ``learned_raw``."""
         raw = self.raw(prompts, responses)
         normalised = (raw - self.normalisation.mean) / self.normalisation.std
         return Scores(normalised, {self.name: normalised, f"{self.name}_raw": raw})
 
     def preference_probability(
-        self, prompts: Sequence[str], responses_a: Sequence[str], responses_b: Sequence[str]
+        self, prompts: Sequence[Shown], responses_a: Sequence[str], responses_b: Sequence[str]
     ) -> FloatArray:
         """Calibrated probability that each response a is preferred to response b, shape ``(n,)``."""
         calibration = self.report.calibration if self.report else None
@@ -123,11 +131,11 @@ class LearnedReward(nn.Module):
         scores = self.raw(prompts, responses)
         return scores[: len(records)] - scores[len(records) :]
 
-    def normalise(self, prompts: Sequence[str], references: Sequence[str]) -> Normalisation:
+    def normalise(self, prompts: Sequence[Shown], references: Sequence[str]) -> Normalisation:
         """Shift and scale scores so that these responses have mean 0 and standard deviation 1; stored with the model.
 
         Args:
-            prompts: ``n`` formatted prompt texts.
+            prompts: ``n`` formatted prompt texts, or conversations.
             references: ``n`` responses that answer them well.
 
         Returns:

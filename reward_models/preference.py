@@ -23,7 +23,7 @@ from textgym.reward_models.fitting import Checkpoints, FitSettings, Progress, Tr
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.report import FitReport
 from textgym.reward_models.scoring import Precision, ResponseScorer
-from textgym.types import FloatArray
+from textgym.types import FloatArray, Shown
 
 KIND = "preference"
 _HEAD = "head.safetensors"
@@ -84,7 +84,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         if lora_rank is not None:
             self.trunk.add_lora(lora_rank)
 
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
+    def raw(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
         """Scores before normalisation; arguments, return value and errors as in :meth:`forward`."""
         return self._checked(self.raw_scores(self.encoder(prompts, responses)), responses)
 

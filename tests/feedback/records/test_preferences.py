@@ -16,6 +16,7 @@ from textgym.feedback import (
     to_preference_rows,
 )
 from textgym.feedback.types import Comparison, Question, Rating
+from textgym.types import Message, shown_text
 
 RECORD = Comparison("k", "p", "one", "two", "b", annotator="ann")
 TALK = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Why?\n\nAssistant:"
@@ -106,6 +107,20 @@ def test_records_of_all_kinds_are_split_alike() -> None:
     ]
 
 
+def test_conversations_are_on_the_side_of_their_text() -> None:
+    """So that records keep their side when what older files hold as lines becomes messages."""
+    turns = [
+        (Message("user", f"prompt {i}"), Message("assistant", "Yes?"), Message("user", "Go on")) for i in range(50)
+    ]
+    sides = [
+        split_records([Comparison("k", prompt, "x", "y", "a") for prompt in prompts], 0.3)
+        for prompts in (turns, [shown_text(each) for each in turns])
+    ]
+    for said, written in zip(*sides, strict=True):
+        assert [shown_text(record.prompt) for record in said] == [record.prompt for record in written]
+    assert all(sides[0])
+
+
 def test_split_ignores_order_and_survives_growth() -> None:
     _, some = split_records(many(100))
     _, more = split_records(many(200)[::-1])
@@ -133,7 +148,11 @@ def test_rows_of_chat_messages() -> None:
     apart = {"prompt": asked, "chosen": [good], "rejected": [bad]}
     whole = {"chosen": [*asked, good], "rejected": [*asked, bad]}
     for record in from_preference_rows([apart, whole]):
-        assert (record.prompt, record.chosen, record.rejected) == ("System: Be brief.\nUser: Hi", "Hello.", "What?")
+        assert record.prompt == (Message("system", "Be brief."), Message("user", "Hi"))
+        assert shown_text(record.prompt) == "System: Be brief.\nUser: Hi"
+        assert (record.chosen, record.rejected) == ("Hello.", "What?")
+        assert to_preference_rows([record]) == [apart]
+        assert from_preference_rows(to_preference_rows([record])) == [record]
     with pytest.raises(DataError, match="row 0: expected 'prompt', or two chats that share"):
         from_preference_rows([{"chosen": [*asked, good], "rejected": [asked[1], bad]}])
     with pytest.raises(DataError, match="row 0: 'chosen': expected an assistant message, got none; correct the row"):
