@@ -93,7 +93,7 @@ def test_prompts_that_differ_in_white_space_or_case_are_one() -> None:
     """In a file of 400 records, each prompt is there in two spellings."""
     records = [*many(200, 1), *(replace(record, prompt=f"  Prompt\n{record.prompt[7:]}") for record in many(200, 1))]
     train, held_out = split_records(records, 0.3)
-    numbers = [{record.prompt.split()[1] for record in side} for side in (train, held_out)]
+    numbers = [{shown_text(record.prompt).split()[1] for record in side} for side in (train, held_out)]
     assert not numbers[0] & numbers[1]
     assert [len(side) for side in (train, held_out)] == [2 * len(each) for each in numbers]
     assert len(numbers[1]) == pytest.approx(60, abs=25)
