@@ -124,8 +124,8 @@ def _with_parts(scores: object, label: str, method: str) -> Scores:
     if isinstance(scores, Scores):
         return scores
     raise RewardError(
-        f"expected Scores(total, parts) from {method}() of the reward {label!r}, got {type(scores).__name__}; return that, "
-        f"or leave out {method}(), so that it is a plain function of prompts, responses and examples"
+        f"expected Scores(total, parts) from {method}() of the reward {label!r}, got {type(scores).__name__}; return "
+        f"that, or leave out {method}(), so that it is a plain function of prompts, responses and examples"
     )
 
 
