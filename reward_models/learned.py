@@ -10,9 +10,8 @@ from dataclasses import asdict, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from torch import nn
 
-from textgym.errors import DataError, RewardError
+from textgym.errors import DataError
 from textgym.feedback.records.splitting import split_records
 from textgym.feedback.types import Comparison, Record
 from textgym.reward_models import storage
@@ -29,6 +28,7 @@ from textgym.reward_models.evidence import (
     read_split,
 )
 from textgym.reward_models.fitting import Checkpoints, Training
+from textgym.reward_models.module import RewardModule
 from textgym.reward_models.report import CurvePoint, FitReport, measure
 from textgym.rewards import Scores
 from textgym.types import Example, FloatArray, Interval, Shown, Task
@@ -49,7 +49,7 @@ class Normalisation(NamedTuple):
         return normalisation
 
 
-class LearnedReward(nn.Module):
+class LearnedReward(RewardModule):
     """A reward learned from feedback (a :class:`~textgym.types.RewardFn`).
 
     Subclasses say how texts are scored and how to train.
@@ -60,6 +60,7 @@ class LearnedReward(nn.Module):
     """
 
     name = "learned"
+    remedy = "fit again with a lower learning rate"
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,24 +82,9 @@ class LearnedReward(nn.Module):
     def raw(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
         """Scores before normalisation; arguments, return value and errors as in :meth:`forward`."""
 
-    def forward(
-        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example] = ()
-    ) -> FloatArray:
-        """Normalised scores of ``n`` responses; no gradients.
-
-        Args:
-            prompts: ``n`` formatted, uncut prompt texts, or conversations.
-            responses: ``n`` texts.
-            examples: Not looked at.
-
-        Returns:
-            Scores, shape ``(n,)``, float64.
-
-        Raises:
-            ValueError: If the lengths differ.
-            RewardError: If a score is not finite.
-        """
-        return self.score(prompts, responses, examples).total
+    def scores_of(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
+        """Normalised scores."""
+        return self.score(prompts, responses).total
 
     def bind(self, task: Task | None) -> Self:
         """Return itself: a reward model needs no task."""
@@ -203,16 +189,6 @@ class LearnedReward(nn.Module):
         candidates = [each.first for each in preferences] + [each.second for each in preferences]
         scores = self.raw([each.prompt for each in candidates], [each.response for each in candidates])
         return scores[: len(preferences)] - scores[len(preferences) :]
-
-    def _checked(self, scores: FloatArray, responses: Sequence[str]) -> FloatArray:
-        """Return the scores, all finite."""
-        if not np.isfinite(scores).all():
-            worst = int(np.flatnonzero(~np.isfinite(scores))[0])
-            raise RewardError(
-                f"expected finite scores from the reward {self.name!r}, got {scores[worst]} for the response "
-                f"{responses[worst][:80]!r}; fit again with a lower learning rate"
-            )
-        return scores
 
     def _state(self) -> dict[str, Any]:
         """What every card holds: normalisation, versions, and the report without what is measured at every step."""
