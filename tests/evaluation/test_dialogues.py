@@ -21,9 +21,10 @@ from textgym.evaluation.episodes import silent_episode, transcript
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.models.causal_lm import CausalLM
+from textgym.rewards import Scores
 from textgym.training.results import read_texts, write_texts
 from textgym.training.run_folder import RunFolder
-from textgym.types import Episode, Example, FloatArray, Message
+from textgym.types import Episode, Example, FloatArray, Message, Shown
 
 IDS = textgym.register_task("TestGuessing", Guessing)
 TASK = Guessing("test")
@@ -176,6 +177,39 @@ def test_transcripts_say_who_speaks() -> None:
     said = (Message("assistant", "3"), Message("user", "higher"), Message("assistant", "5"))
     assert transcript(Episode(EXAMPLES[0], said)) == "Assistant: 3\nUser: higher\nAssistant: 5"
     assert transcript(Episode.of(EXAMPLES[0], "3")) == "3"
+
+
+class Recorder:
+    """A reward that reads conversations as messages, and keeps what it was shown."""
+
+    name = "recorder"
+
+    def __init__(self) -> None:
+        self.shown: list[Shown] = []
+
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
+        self.shown += prompts
+        return Scores(np.zeros(len(responses)), {})
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
+        raise AssertionError("asked by texts")
+
+
+def test_rewards_are_shown_messages_by_environments_and_evaluation() -> None:
+    asked, measured = Recorder(), Recorder()
+    returns_of_environment(Halving(), 4, asked)
+    evaluation = evaluate(Halving(), questions("none"))
+    measure(TASK, evaluation.episodes, measured)
+    expected = [
+        (Message("user", f"{episode.example.text}\nAssistant:"), *episode.turns[:-1])
+        if episode.turns[1:]
+        else f"{episode.example.text}\nAssistant:"
+        for episode in evaluation.episodes
+    ]
+    assert measured.shown == expected
+    assert set(expected) <= set(asked.shown)
 
 
 class Whole(Guessing):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from textgym.envs.prompts import Root, find_example
-from textgym.envs.scoring import context_of, score_episodes
+from textgym.envs.scoring import score_episodes
 from textgym.envs.types import EnvState, Info
 from textgym.errors import RewardError
 from textgym.tasks.base import prompt_of
@@ -128,10 +128,9 @@ class Conversations:
 
     def shown(self, row: int) -> str:
         """Return what the agent of one copy is shown before its turn (at the end: before its last one)."""
-        episode = self.episode(row)
-        if episode.turns and episode.turns[-1].role == "assistant":
-            return context_of(self.task, episode)
-        return conversation_text(prompt_of(self.task, episode.example), episode.turns)
+        turns = self._turns[row]
+        ended = bool(turns) and turns[-1].role == "assistant"
+        return conversation_text(prompt_of(self.task, self.examples[row]), turns[:-1] if ended else turns)
 
     def get_state(self) -> EnvState:
         """Return what :meth:`set_state` needs: JSON values only."""

@@ -6,24 +6,20 @@ from collections.abc import Sequence
 
 from textgym.envs.types import Info
 from textgym.rewards import Scores, check_size, gold_scores, score
-from textgym.tasks.base import prompt_of
-from textgym.text.messages import conversation_text
+from textgym.tasks.base import shown_of
 from textgym.types import Episode, FloatArray, RewardFn, Task
 
 
-def context_of(task: Task, episode: Episode) -> str:
-    """Return what the agent was shown before its last turn, uncut, as one text."""
-    return conversation_text(prompt_of(task, episode.example), episode.turns[:-1])
-
-
 def score_last_turns(task: Task, reward: RewardFn, episodes: Sequence[Episode]) -> Scores:
-    """Score the last turns of ``n`` finished episodes with one reward call; environments and evaluation do it here.
+    """Score the last turns of ``n`` finished episodes with one reward call, for environments and evaluation.
+
+    The reward is given what was shown before them: a text, or the messages of a conversation.
 
     Raises:
         RewardError: The reward does not return one finite number per episode.
     """
-    contexts = [context_of(task, episode) for episode in episodes]
-    return score(reward, contexts, [episode.text for episode in episodes], [episode.example for episode in episodes])
+    shown = [shown_of(task, episode.example, episode.turns[:-1]) for episode in episodes]
+    return score(reward, shown, [episode.text for episode in episodes], [episode.example for episode in episodes])
 
 
 def score_episodes(task: Task, reward: RewardFn, episodes: Sequence[Episode]) -> tuple[FloatArray, list[Info]]:
