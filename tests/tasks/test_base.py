@@ -9,6 +9,7 @@ import gymnasium as gym
 import pytest
 
 import textgym
+from textgym.rewards import resolve_reward
 from textgym.tasks import TextTask, prompt_of, prompt_text, shown_of
 from textgym.types import Example, Message, Prompt
 
@@ -43,6 +44,30 @@ def test_reward_of_a_task_is_a_function_or_a_method(kind: type[TextTask], vector
         keys = [env.reset(seed=0)[1]["task_key"]]
         rewards = [env.step("a")[1]]
     assert rewards == [0.5 if kind is Shout else float(key[1:]) for key in keys]
+
+
+class Plain(TextTask):
+    prompt_template = "Shout {prompt}!"
+
+
+def test_the_reward_of_a_task_that_names_none_is_its_success() -> None:
+    ids = textgym.register_task("TestPlain", Plain)
+    env: Any = gym.make(ids[1], data=EXAMPLES)
+    _, info = env.reset(seed=0)
+    (reference,) = env.unwrapped.task.dataset.find(info["task_key"]).references
+    _, reward, _, _, info = env.step(reference)
+    assert (reward, info["rewards"]) == (1.0, {"success": 1.0, "total": 1.0})
+    env.reset(seed=0)
+    assert env.step("no")[1] == 0.0
+
+
+def test_a_task_of_several_turns_has_to_name_its_reward() -> None:
+    talk = type("Talk", (Plain,), {"name": "talk", "max_turns": 2})
+    ids = textgym.register_task("TestTalk", talk)
+    with pytest.raises(ValueError, match=r"got 'talk' of 2: .* set reward = \"none\" in the task"):
+        gym.make(ids[1], data=EXAMPLES)
+    with pytest.raises(ValueError, match="expected a task for the reward 'success'"):
+        resolve_reward("success")
 
 
 def test_prompt_is_the_template_around_the_users_last_message() -> None:

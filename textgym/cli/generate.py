@@ -21,7 +21,6 @@ from textgym.training.recovery import advising_on_memory
 from textgym.types import Agent, Example, Split, Task
 
 _LOOKS_LIKE_ID = re.compile(r"([\w.]+:)?\w+-v\d+")
-_DEFAULT_ID = "TextSumm-v0"
 _SHOWN_CHARS = 400
 
 
@@ -65,12 +64,12 @@ def split_argument(argument: str | None, text: str | None) -> tuple[str, str | N
     What looks like an id is taken as one, so that a typo in it is found.
     """
     if argument is None:
-        return _DEFAULT_ID, text
+        return EnvChoice().env_id, text
     if argument in registered_ids() or _LOOKS_LIKE_ID.fullmatch(argument):
         return argument, text
     if text is not None:
         raise ValueError(f"expected one document, got both {argument[:40]!r} and --text; leave one out")
-    return _DEFAULT_ID, argument
+    return EnvChoice().env_id, argument
 
 
 @advising_on_memory("generate")

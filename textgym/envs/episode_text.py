@@ -15,32 +15,62 @@ from textgym.types import Data, NameOrPath, RewardFn, Split
 
 
 class EpisodeTextEnv(SingleTextEnv[str, str]):
-    """Write a whole text as one action.
+    r"""Write a whole text as one action.
 
     ## Description
     A task gives a prompt as text; the agent answers with a text, which is scored; the episode is over. This is a
-    contextual bandit. In a task of several turns (`max_turns`), the other side answers, and the agent writes again. The
-    same task exists token by token under the id without `Episode`; for any text both pay the same return.
+    contextual bandit. The same task exists token by token under the id without `Episode`; for any text both pay the
+    same return.
 
     ## Observation Space
-    `textgym.spaces.Text()`: the whole prompt, uncut, and the conversation so far. Gymnasium's `AsyncVectorEnv`
-    needs `shared_memory=False` for it.
+    `textgym.spaces.Text()`: the whole prompt, uncut. Gymnasium's `AsyncVectorEnv` needs `shared_memory=False` for it.
 
     ## Action Space
     `textgym.spaces.Text()`: any Unicode text, the empty text included. It is cut before the first string of `stop` and
     its white space at both ends is dropped before it is scored.
 
     ## Rewards
-    The score of the text, from `reward`. In a task of several turns, each pays what `turn_reward` of the task says, and
-    the reward at the end scores the last turn, with the conversation so far as its prompt.
+    The score of the text, from `reward`.
 
     ## Starting State
     The prompt of a random example of the split: one 64-bit draw of `np_random`, modulo the number of examples.
     `reset(options={"task_key": key})` starts on a named example and draws nothing.
 
     ## Episode End
-    `terminated` after the one step, or after the last turn; `info["finish_reason"]` is `"stop"` if a stop string was in
-    the text, else `"eos"`.
+    `terminated` after the one step; `info["finish_reason"]` is `"stop"` if a stop string was in the text, else `"eos"`.
+
+    ## Several Turns
+    In a task with `max_turns` above 1, the other side answers (`reply` of the task), and the agent writes again.
+
+    * Observation: the prompt and the conversation so far. What the other side says is a line `User: ...`, and the last
+      line is `Assistant:`.
+    * Action: the agent's next turn.
+    * Reward: each turn pays what `turn_reward` of the task says; the last one pays the score of `reward` besides, which
+      sees that turn, with the conversation so far as its prompt.
+    * End: `terminated` when `reply` returns `None`, or after `max_turns` turns. Infos before are empty.
+    * Randomness: what `reply` draws follows from the seed of the reset, the number of the episode since, and the number
+      of the turn.
+
+    >>> from textgym.tasks import TextTask
+    >>> from textgym.types import Example, Message
+    >>> class Guess(TextTask):
+    ...     default_data = [Example(f"{n}", f"Up to {2 * n}?", (f"{n}",)) for n in range(1, 10)]
+    ...     max_turns = 3
+    ...     reward = "none"
+    ...
+    ...     def reply(self, episode, rng):
+    ...         return None if self.is_success(episode) else [Message("user", "No.")]
+    ...
+    ...     def turn_reward(self, episode):
+    ...         return float(self.is_success(episode))
+    >>> env = EpisodeTextEnv(Guess)
+    >>> env.reset(options={"task_key": "5"})
+    ('Up to 10?', {'task_key': '5'})
+    >>> env.step("3")
+    ('Up to 10? 3\nUser: No.\nAssistant:', 0.0, False, False, {})
+    >>> _, reward, terminated, _, info = env.step("5")
+    >>> reward, terminated, [turn["content"] for turn in info["turns"]]
+    (1.0, True, ['3', 'No.', '5'])
 
     ## Info
     At reset `task_key`, at the end all of these:
@@ -59,9 +89,9 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
     * `data`: a built-in corpus, a file, a folder, a Hub id, or a list of examples or rows; the task's own if `None`.
     * `prompt_column`, `reference_column`: where prompts and references are in a file.
     * `split`: `"train"`, `"validation"` or `"test"`.
-    * `reward`: a name (`"learned"`, `"rouge"`, `"gold"`), `"module:attribute"`, a folder with a reward model, or a
-      callable `reward(prompts, responses, examples) -> n numbers`; the task's default if `None`. Models load at the
-      first score.
+    * `reward`: a name (`"learned"`, `"rouge"`, `"gold"`, `"success"`), `"module:attribute"`, a folder with a reward
+      model, or a callable `reward(prompts, responses, examples) -> n numbers`; the task's default if `None`. Models
+      load at the first score.
     * `stop`: strings that end a text; not part of it.
     * `render_mode`: `"ansi"` (`render()` returns prompt and response) or `"human"` (prints them, and every episode).
 

@@ -27,11 +27,6 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
     plus the token. The same task exists as `...Episode-v0`, where the whole text is one action; for any text both pay
     the same return.
 
-    In a task of several turns (`max_turns`), the other side answers when the text ends, and the agent goes on behind
-    the answer. What is said to it is never its action: the observation grows by it in one step. Between two turns
-    stands what the model's chat template writes there; for models without one, lines such as `User: ...` and
-    `Assistant:`. An answer of more than `max_reply_tokens` of the task is cut at its end.
-
     ## Observation Space
     `Dict` with, for `L = max_prompt_tokens + max_new_tokens` and `V` = number of tokens:
 
@@ -40,9 +35,6 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
     | `input_ids` | `Box(0, V - 1, (L,), int64)` | prompt ids, then the tokens written so far, then padding |
     | `attention_mask` | `Box(0, 1, (L,), int8)` | 1 for prompt and response, 0 for padding |
     | `prompt_length` | `Box(0, L - max_new_tokens, (1,), int64)` | where the agent's turn begins: its ids come behind |
-
-    A task of several turns has `L = max_prompt_tokens + max_new_tokens + (max_turns - 1) * (max_reply_tokens +
-    max_new_tokens)`.
 
     The ids of the prompt are those of its whole text. For a model with a chat template, that text is what the template
     makes of the conversation (a list of messages in the data, or else one message of the user), with the beginning of
@@ -65,8 +57,6 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
     0 for every token but the last; at the last token the score of the whole text, from `reward`. The text that is
     scored is the one a user would see: cut before EOS and before the stop string, without special tokens, with no
     white space at its ends. The reward sees the whole prompt, not the cut one. An empty text is legal and scored.
-    In a task of several turns, the last token of each pays what `turn_reward` of the task says, and the reward at the
-    end scores the last turn, with the conversation so far as its prompt.
 
     ## Starting State
     The prompt of a random example of the split: one 64-bit draw of `np_random`, modulo the number of examples.
@@ -83,6 +73,21 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
     score, and is refused unless it leaves room for `max_new_tokens`: set that instead. Of a limit of another kind the
     environment warns when it sees texts given up; `textgym.testing.check_text_env` and
     `textgym.agents.GymVecEnv` refuse it.
+
+    ## Several Turns
+    In a task with `max_turns` above 1, the other side answers when a text ends (`reply` of the task), and the agent
+    goes on behind the answer; the class docstring of `EpisodeTextEnv` has an example.
+
+    * Observation: `L = max_prompt_tokens + max_new_tokens + (max_turns - 1) * (max_reply_tokens + max_new_tokens)`.
+      With the last token of a turn, the ids grow by what is said to the agent, in one step; `prompt_length` is where
+      its next turn begins. Between two turns stands what the model's chat template writes there; for models without
+      one, lines such as `User: ...` and `Assistant:`. An answer of more than `max_reply_tokens` of the task is cut at
+      its end.
+    * Action: the next token of the agent's turn; what is said to it is never its action. Each turn has the budget
+      `max_new_tokens`.
+    * Reward: the last token of each turn pays what `turn_reward` of the task says; that of the last turn pays the score
+      of `reward` besides, which sees that turn, with the conversation so far as its prompt.
+    * End: `terminated` when `reply` returns `None`, or after `max_turns` turns. Infos before hold the action mask only.
 
     ## Info
     At reset `task_key` and `prompt_truncated`, at the end all of these but the last, nothing in between:
@@ -104,9 +109,9 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
     * `prompt_column`, `reference_column`: where prompts and references are in a file.
     * `split`: `"train"`, `"validation"` or `"test"`.
     * `model`: whose tokenizer it is: `"tiny"`, a folder, or an id on the Hugging Face Hub. No weights are read.
-    * `reward`: a name (`"learned"`, `"rouge"`, `"gold"`), `"module:attribute"`, a folder with a reward model, or a
-      callable `reward(prompts, responses, examples) -> n numbers`; the task's default if `None`. Models load at the
-      first score.
+    * `reward`: a name (`"learned"`, `"rouge"`, `"gold"`, `"success"`), `"module:attribute"`, a folder with a reward
+      model, or a callable `reward(prompts, responses, examples) -> n numbers`; the task's default if `None`. Models
+      load at the first score.
     * `max_prompt_tokens`, `max_new_tokens`: the budgets; the task's if `None`.
     * `stop`: strings that end a text; not part of it.
     * `render_mode`: `"ansi"` (`render()` returns prompt and response so far) or `"human"` (prints them, and every

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from textgym.errors import did_you_mean
@@ -12,6 +12,7 @@ from textgym.rewards.arguments import check_reward
 from textgym.rewards.gold import GoldReward
 from textgym.rewards.lazy import LazyReward
 from textgym.rewards.protocol import RewardWithParts
+from textgym.rewards.success import SuccessReward
 from textgym.security.consent import load_attribute, load_named
 from textgym.types import NameOrPath, RewardFn, Task
 
@@ -22,7 +23,9 @@ NAMED_REWARDS: Mapping[str, str] = {
     "rougeL": "textgym.metrics.rouge:rougeL",
     "none": "textgym.rewards.composition:no_reward",
 }
-"""Names of rewards that need neither a task nor a model; ``"gold"`` and ``"learned"`` are names too."""
+"""Names of rewards that need neither a task nor a model; ``"gold"``, ``"success"`` and ``"learned"`` are names too."""
+
+_OF_TASKS: Mapping[str, Callable[[Task], RewardFn]] = {"gold": GoldReward, "success": SuccessReward}
 
 
 def resolve_reward(reward: RewardFn | NameOrPath, task: Task | None = None) -> RewardFn:
@@ -30,13 +33,14 @@ def resolve_reward(reward: RewardFn | NameOrPath, task: Task | None = None) -> R
 
     Args:
         reward: A callable; ``"learned"`` (the shipped reward model); ``"rouge"``, ``"rouge1"``, ``"rouge2"``,
-            ``"rougeL"``; ``"gold"`` (the true quality, where the data knows it); ``"none"`` (always 0);
+            ``"rougeL"``; ``"gold"`` (the true quality, where the data knows it); ``"success"`` (1 where
+            the task's own criterion is met, else 0); ``"none"`` (always 0);
             ``"module:attribute"`` (a reward, or a class of rewards that takes no argument); or a folder with a fitted
             reward model. Models are loaded when they first score.
-        task: Where ``"gold"`` comes from.
+        task: Where ``"gold"`` and ``"success"`` come from.
 
     Raises:
-        ValueError: No reward is called so, or it is ``"gold"`` and there is no task.
+        ValueError: No reward is called so, or it is ``"gold"`` or ``"success"`` and there is no task.
         TypeError: ``reward`` is neither a name nor callable.
     """
     if isinstance(reward, str | os.PathLike):
@@ -49,8 +53,8 @@ def _by_name(name: str, task: Task | None) -> RewardFn:
     """Return what a name stands for, not yet bound to the task if it is a composite."""
     if name == "learned":
         return LazyReward("learned", "tiny-reward")
-    if name == "gold":
-        return _gold(task)
+    if name in _OF_TASKS:
+        return _OF_TASKS[name](_required(name, task))
     if name in NAMED_REWARDS or (":" in name and not _looks_like_path(name)):
         found = load_attribute(NAMED_REWARDS[name]) if name in NAMED_REWARDS else load_named(name, "reward")
         reward = found() if isinstance(found, type) else found
@@ -63,7 +67,7 @@ def _by_name(name: str, task: Task | None) -> RewardFn:
         raise ValueError(
             f"expected a folder with a reward model, got {name!r}, which does not exist or is no folder; check the path"
         )
-    known = [*NAMED_REWARDS, "learned", "gold"]
+    known = [*NAMED_REWARDS, *_OF_TASKS, "learned"]
     raise ValueError(
         f"expected a reward name, 'module:attribute', a folder with a reward model or a callable, got {name!r}."
         f"{did_you_mean(name, known)}"
@@ -74,10 +78,10 @@ def _looks_like_path(name: str) -> bool:
     return os.sep in name or name.startswith("~") or Path(name).exists()
 
 
-def _gold(task: Task | None) -> GoldReward:
+def _required(name: str, task: Task | None) -> Task:
     if task is None:
         raise ValueError(
-            "expected a task for the reward 'gold', whose data knows the true quality, got none; give 'gold' to an "
-            "environment as reward=, or a task to resolve_reward('gold', task)"
+            f"expected a task for the reward {name!r}, which knows what is good, got none; give {name!r} to an "
+            f"environment as reward=, or a task to resolve_reward({name!r}, task)"
         )
-    return GoldReward(task)
+    return task

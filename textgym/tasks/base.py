@@ -63,7 +63,7 @@ class TextTask:
         max_prompt_tokens, max_new_tokens, max_reply_tokens: Default budgets of the prompt, of every turn of the agent,
             and of what is said to it in between.
         max_turns: Most turns of the agent.
-        reward: The reward of an environment that is given none: a name or a callable.
+        reward: The reward of an environment that is given none: a name or a callable; by default 1 for success, else 0.
         reward_reason: Why it is that one, as a sentence for people.
         metrics: Name -> measure to report beside the reward, in the order in which they are shown.
         main_metric: The one that stands for quality where gold is not known.
@@ -77,7 +77,7 @@ class TextTask:
     max_new_tokens: int = 48
     max_reply_tokens: int = 128
     max_turns: int = 1
-    reward: RewardFn | NameOrPath = "rouge"
+    reward: RewardFn | NameOrPath = "success"
     reward_reason: str = ""
     metrics: Mapping[str, Metric] = TEXT_METRICS
     main_metric: str | None = None
