@@ -10,7 +10,7 @@ from textgym import console
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice, describe_data
 from textgym.errors import TextGymError
-from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, make_evaluation_set
+from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, make_evaluation_set, text_model_of
 from textgym.evaluation.episodes import transcript
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.reward_guard import guarded_reward
@@ -84,7 +84,7 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
         f"temperature {settings.temperature:g}, reward {reward_name(reward)!r}; seconds to minutes for small models."
     )
     agent = _load(settings)
-    model = agent if isinstance(agent, TextModel) else getattr(agent, "text_model", None)
+    model = text_model_of(agent)
     reference = load_model(start_name, settings.device) if start_name is not None else None
     for network in filter(None, (model, reference)):
         require_context(network, eval_set.task)
