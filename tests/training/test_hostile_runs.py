@@ -51,7 +51,6 @@ NONSENSE = (
 )
 EVIL = "hostile_module:Thing-v0"
 PLAIN_TEXTS = {  # never the name of something in a module
-    "annotator",
     "by",
     "criteria",
     "criterion",
