@@ -220,7 +220,8 @@ def reward_fit(
         str | None, typer.Option("--criterion", help="Learn from the ratings by it, not from the overall ones.")
     ] = None,
     annotator: Annotated[
-        str | None, typer.Option("--annotator", help="Whom to simulate without --feedback: gold or rouge.")
+        str | None,
+        typer.Option("--annotator", help="Without --feedback: compare by this reward, such as gold or rouge."),
     ] = None,
     pairs: Annotated[int, typer.Option("--pairs", help="Simulated comparisons.")] = 2000,
     noise: Annotated[
@@ -299,10 +300,14 @@ def rlhf(
     prompt_column: options.PromptColumn = None,
     reference_column: options.ReferenceColumn = None,
     model: options.Model = "tiny",
+    agent: options.TrainedAgent = "ppo",
     rounds: Annotated[int, typer.Option("--rounds", help="How often to ask, fit and train.")] = 3,
     labels: Annotated[int, typer.Option("--labels", help="Questions in each round.")] = 400,
-    matches: Annotated[
-        float, typer.Option("--matches", help="Share of them that compare with the policy of the round before.")
+    previous_share: Annotated[
+        float,
+        typer.Option(
+            "--previous-share", "--matches", help="Share of them that compare with the policy of the round before."
+        ),
     ] = 0.25,
     select: Annotated[
         str, typer.Option("--select", help="random, or disagreement (of --members 2 or more).")
@@ -315,13 +320,13 @@ def rlhf(
     port: Annotated[int, typer.Option("--port", help="Of that page; 0 takes a free one.")] = 8765,
     overlap: Annotated[int, typer.Option("--overlap", help="Annotators per question.")] = 1,
     annotators: Annotated[int, typer.Option("--annotators", help="How many to simulate.")] = 3,
-    annotator: Annotated[str | None, typer.Option("--annotator", help="What they compare by: gold or rouge.")] = None,
+    annotator: Annotated[str | None, typer.Option("--annotator", help="Reward that they compare by: gold ...")] = None,
     noise: Annotated[
         float | None, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")
     ] = None,
     reward_epochs: Annotated[int, typer.Option("--reward-epochs", help="Passes over all answers so far.")] = 1,
     reward_learning_rate: Annotated[float, typer.Option("--reward-lr", help="Of the reward's fit.")] = 1e-4,
-    iterations: Annotated[int, typer.Option("--iterations", help="Iterations of PPO in each round.")] = 8,
+    iterations: Annotated[int, typer.Option("--iterations", help="Iterations of the agent in each round.")] = 8,
     n_envs: Annotated[int, typer.Option("--n-envs", help="Texts written side by side.")] = 64,
     learning_rate: options.LearningRate = 2e-4,
     kl_coef: Annotated[float, typer.Option("--kl-coef", help="Price of a nat of KL to the start model.")] = 0.02,
