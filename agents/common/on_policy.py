@@ -230,6 +230,19 @@ class OnPolicyAgent(TextRolloutAlgorithm):
                 "expected n_steps, or an environment with max_new_tokens, got neither; pass n_steps"
             ) from None
 
+    @property
+    def steps_per_iteration(self) -> int:
+        """Tokens of one rollout; of ``rollout_texts`` whole texts, the most that they can have."""
+        if self.rollout_texts is None:
+            return self.n_steps * self.n_envs
+        if self.env is None:
+            return self.rollout_texts * self.n_steps
+        try:
+            turns = int(self.env.get_attr("task")[0].max_turns)
+        except AttributeError:  # an environment of somebody else
+            turns = 1
+        return self.rollout_texts * turns * self._response_budget()
+
     def set_reference(self, model: TextModel) -> None:
         """Let the KL penalty be to ``model`` from now on, instead of to the policy that training started from.
 
