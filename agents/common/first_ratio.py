@@ -85,7 +85,7 @@ class FirstRatio:
         known: dict[tuple[bytes, int], float] = {}
         if self._is_done or self._watch is None:
             return known
-        for ids, lengths, actions, log_probs in [] if self._watch.sees_change() else self._steps:
+        for ids, lengths, actions, log_probs in [] if self._watch.has_changed() else self._steps:
             texts = _texts(ids, torch.arange(len(lengths), device=lengths.device), lengths)
             known |= zip(zip(texts, actions.tolist(), strict=True), log_probs.tolist(), strict=True)
         self._watch, self._steps, self._left = None, [], _IDS

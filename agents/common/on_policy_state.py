@@ -206,7 +206,6 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         else:
             _check_spaces(agent, *spaces_of(record["policy"]))
         agent._setup_model()
-        agent.policy.model.source = record["policy"]["source"] or agent.policy.model.source
         agent._write_state(tensors, record, folder)
         return agent
 
@@ -223,7 +222,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         changing = weights | self._optimizer_tensors()
         self._snapshot.record["optimizer"] = describe_optimizer(self.policy.optimizer)
         if sum(tensor.nbytes for tensor in changing.values()) > _room_for_copy(self.device):
-            self._snapshot.unchanged = WeightsWatch(self.policy.model)
+            self._snapshot.unchanged = WeightsWatch(self.policy.model, self.policy.optimizer)
             changing = _named(self.policy.value_head, "policy.value_head.")[0]  # may be shifted before the first step
         self._snapshot.tensors |= {name: tensor.clone() for name, tensor in changing.items()}
         self._snapshot.has_weights = True
@@ -350,7 +349,7 @@ class _Snapshot:
                 "expected an agent between updates, got one within; save when a rollout starts, as in a callback's "
                 "_on_rollout_start"
             )
-        if self.unchanged is not None and self.unchanged.sees_change():
+        if self.unchanged is not None and self.unchanged.has_changed():
             raise CheckpointError("an update had begun to change the weights, which are too large to be copied before")
 
 

@@ -84,7 +84,8 @@ def rebuild_model(record: dict[str, Any], folder: Path) -> TextModel:
     Raises:
         CheckpointError: If transformers does not know its architecture.
     """
-    return rebuild_language_model(folder, DTYPES[record["dtype"]], record["options"]["precision"])
+    dtype, precision = DTYPES[record["dtype"]], record["options"]["precision"]
+    return rebuild_language_model(folder, dtype, precision, record["source"])
 
 
 def write_model_config(model: TextModel, folder: Path, *, new_adapter: bool = False) -> None:

@@ -169,7 +169,8 @@ class KeyValueStore:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
-                self.is_recorded = self.model.can_be_recorded = False
+                self.is_recorded = False
+                self.model.stop_recording()
                 reason = str(error).partition("\n")[0]
                 warnings.warn(f"decoding goes on without CUDA graphs, slower: {reason}", stacklevel=2)
                 return self._compute(window)
