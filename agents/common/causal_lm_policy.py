@@ -143,8 +143,8 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
+        observation_space: spaces.Space[object],
+        action_space: spaces.Space[object],
         lr_schedule: Schedule,
         model: str | Path | PreTrainedModel | TextModel | None = None,
         *,
@@ -157,7 +157,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         compile: bool = False,
         tolerate_mismatch: bool = False,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
-        optimizer_kwargs: dict[str, Any] | None = None,
+        optimizer_kwargs: dict[str, object] | None = None,
         step_check: Callable[[torch.optim.Optimizer], object] | None = refuse_bad_steps,
         use_sde: bool = False,
     ) -> None:
@@ -407,7 +407,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         load_unique(policy, tensors, Path(path))
         return policy.to(get_device(device))
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Everything but the weights, as JSON."""
         assert isinstance(self.action_space, spaces.Discrete)
         assert isinstance(self.observation_space, spaces.Dict)
@@ -429,7 +429,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         """Write the model's configuration and tokenizer, without weights, into ``folder/model``."""
         write_model_config(self.model, folder, new_adapter=self.options.lora_rank is not None)
 
-    def _get_constructor_parameters(self) -> dict[str, Any]:
+    def _get_constructor_parameters(self) -> dict[str, object]:
         return {
             "observation_space": self.observation_space,
             "action_space": self.action_space,

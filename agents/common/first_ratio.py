@@ -7,7 +7,6 @@ training (whole texts) compute different models, which no loss curve shows. It i
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,7 +96,7 @@ class FirstRatio:
             log_ratio = now.detach().double().cpu() - torch.tensor(before, dtype=torch.float64)
             check_equal(log_ratio, self.model, RATIO, self.tolerate)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[FirstRatio], tuple[TextModel, bool]]:
         return FirstRatio, (self.model, self.tolerate)  # a copy looks for itself
 
 

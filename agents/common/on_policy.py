@@ -109,7 +109,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         recompute_log_probs: bool | None = None,
         micro_batch_size: int | None = None,
         tensorboard_log: str | Path | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
+        policy_kwargs: dict[str, object] | None = None,
         stats_window_size: int = 100,
         verbose: int = 0,
         seed: int | None = None,

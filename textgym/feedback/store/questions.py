@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from textgym.errors import DataError
 from textgym.feedback.records.answers import check_expected, check_question
@@ -51,7 +50,7 @@ def import_questions(store: FeedbackStore, path: str | Path, overlap: int = 1) -
     return len(store.questions()) - before
 
 
-def _to_json(planned: Planned) -> dict[str, Any]:
+def _to_json(planned: Planned) -> dict[str, object]:
     row = asdict(planned.question)
     del row["order_seed"]  # every annotator gets an order of their own
     row |= {"overlap": planned.overlap, "priority": planned.priority}
@@ -78,7 +77,7 @@ def _from_json(row: object, place: str, overlap: int) -> Planned:
         raise DataError(f"{place}: expected a question with prompt and responses, got {row!r:.80} ({error})") from None
 
 
-def _texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+def _texts(row: Mapping[str, object], name: str) -> tuple[str, ...]:
     values = row.get(name, [])
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise TypeError(f"{name} is a list of texts")
