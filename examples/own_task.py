@@ -1,7 +1,7 @@
 """Define a task of your own, and train the shipped model on it: say what something costs, and nothing else.
 
 A task owns its data, prompt, reward, success, gold and metrics; both grains of environments, evaluation, training and
-the contract tests follow from it. Takes about a minute on two CPU cores:
+the contract tests follow from it. Takes two to three minutes on two CPU cores:
 
     python examples/own_task.py
     PYTHONPATH=examples textgym train own_task:Cost-v0

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -16,7 +17,13 @@ from textgym.testing import check_agent, check_reward, check_text_env
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
-README_SMALLER = {"n_envs=64": "n_envs=2", "43_000": "32", " 300,": " 2,", "n_steps=48": "n_steps=16", "768": "32"}
+README_SMALLER = {
+    "n_envs=64": "n_envs=2",
+    "43_000": "32",
+    " 300,": " 2,",
+    '"n_steps": 48': '"n_steps": 16',
+    "768": "32",
+}
 pytestmark = pytest.mark.skipif(not EXAMPLES, reason="needs the checkout")
 
 
@@ -80,8 +87,6 @@ def test_own_task(tmp_path: Path) -> None:
 
 def test_dialogue(tmp_path: Path) -> None:
     module = example("dialogue")
-    import gymnasium as gym
-
     env = gym.make("ShortenEpisode-v0")
     env.reset(seed=0)
     reference = env.unwrapped.task.dataset.find(env.reset(seed=0)[1]["task_key"]).references[0]
