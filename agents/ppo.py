@@ -102,7 +102,7 @@ class PPO(OnPolicyAgent):
     def loss(self, sample: EpisodeSamples, advantages: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Equation 9 of the paper, as a loss: clipped surrogate + vf_coef * value loss - ent_coef * entropy."""
         progress = self._current_progress_remaining
-        clip_range = self.clip_range(progress)  # type: ignore[operator]
+        clip_range = self.clip_range(progress) if callable(self.clip_range) else self.clip_range
         clip_range_vf = self.clip_range_vf(progress) if callable(self.clip_range_vf) else self.clip_range_vf
         # V(s_t), log pi(a_t | s_t) and H[pi(. | s_t)] of the policy as it is now; (N, 1), (N,), (N,)
         values, log_probs, entropy = self.policy.evaluate_actions(sample.observations, sample.actions)

@@ -96,7 +96,7 @@ class KLEstimates(NamedTuple):
 
 
 def kl_estimates(log_p: FloatArray, log_q: FloatArray) -> KLEstimates:
-    """k1 = log p - log q, unbiased; k3 = q/p - 1 - log(q/p), unbiased and never negative. Any shape."""
+    """k1 = log p - log q, unbiased; k3 = q/p - 1 - log(q/p), unbiased and never negative. Of all shapes."""
     log_ratio = log_q - log_p
     return KLEstimates(-log_ratio, np.expm1(log_ratio) - log_ratio)
 
@@ -152,6 +152,6 @@ def token_numbers(starts: BoolArray, before: IntArray) -> IntArray:
 
 
 def scale_rewards(rewards: FloatArray, spread: float | None = None, clip: float | None = None) -> FloatArray:
-    """Divide terminal rewards by ``spread`` (the mean is not shifted), then clip them to +-``clip``. Any shape."""
+    """Divide terminal rewards by ``spread`` (the mean is not shifted), then clip them to +-``clip``. Of all shapes."""
     rewards = rewards if spread is None else rewards / spread
     return rewards if clip is None else np.clip(rewards, -clip, clip)

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 from torch import Tensor
 
 from textgym.errors import TokenizerMismatchError
 from textgym.models.batch import TextBatch
 from textgym.models.text_model import TextModel
 from textgym.spaces import TokenSpace
+
+
+def require_texts(observations: VecEnvObs | None) -> dict[str, np.ndarray]:
+    """Return the observations of an environment, arrays (n, ...) by name.
+
+    Raises:
+        TypeError: They are others.
+    """
+    if not isinstance(observations, dict):
+        raise TypeError(
+            f"expected observations of a token-level text environment, got {type(observations).__name__}; use e.g. "
+            "TextSumm-v0"
+        )
+    return observations
+
+
+def to_tensors(observations: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
+    """Return observations as tensors on a device."""
+    return {name: torch.as_tensor(array, device=device) for name, array in observations.items()}
 
 
 def read_observation(obs: dict[str, Tensor]) -> TextBatch:

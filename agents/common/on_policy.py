@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 import numpy as np
 import torch
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import LinearSchedule, explained_variance, obs_as_tensor
+from stable_baselines3.common.utils import LinearSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
@@ -22,6 +22,7 @@ from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.health import Watch, clip_gradients, require_finite
 from textgym.agents.common.losses import adapt_kl_coef, kl_estimates, require_adaptable, scale_rewards, token_numbers
 from textgym.agents.common.metrics import describe_texts, mean
+from textgym.agents.common.observations import to_tensors
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
@@ -224,11 +225,11 @@ class OnPolicyAgent(TextRolloutAlgorithm):
     def _response_budget(self) -> int:
         """The environment's ``max_new_tokens``."""
         try:
-            return int(self.env.get_attr("max_new_tokens")[0])  # type: ignore[union-attr]
+            if self.env is not None:
+                return int(self.env.get_attr("max_new_tokens")[0])
         except AttributeError:
-            raise ValueError(
-                "expected n_steps, or an environment with max_new_tokens, got neither; pass n_steps"
-            ) from None
+            pass  # an environment of somebody else
+        raise ValueError("expected n_steps, or an environment with max_new_tokens, got neither; pass n_steps")
 
     @property
     def steps_per_iteration(self) -> int:
@@ -273,8 +274,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         """
         self.policy.set_training_mode(False)
         with torch.no_grad():
-            observed = obs_as_tensor(dict(observations), self.device)
-            distribution = self.policy.get_distribution(observed).distribution  # type: ignore[arg-type]
+            distribution = self.policy.get_distribution(to_tensors(observations, self.device)).distribution
             logits = cast("torch.distributions.Categorical", distribution).logits  # (n, V)
             tokens = logits.argmax(-1) if greedy else sample_tokens(logits, generator).tokens
         return tokens.cpu().numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -63,6 +63,17 @@ def attribute_of(env: Any, name: str) -> Any:
     return env.get_attr(name)[0] if isinstance(env, VecEnv) else getattr(env.unwrapped, name)
 
 
+@runtime_checkable
+class _Resumable(Protocol):
+    """A vector environment that goes on from a state."""
+
+    def get_state(self) -> VecState: ...
+
+    def set_state(self, state: VecState, /) -> object: ...
+
+    def observation(self) -> dict[str, np.ndarray]: ...
+
+
 class GymVecEnv(VecEnv):
     """Stable-Baselines3's face of a Gymnasium vector environment with autoreset mode ``SAME_STEP``.
 
@@ -117,13 +128,13 @@ class GymVecEnv(VecEnv):
             self.reset_infos[row] = _row_info(infos, row, skip=("final_obs", "final_info"))
         return cast("VecEnvObs", observations), rewards.astype(np.float32), dones, rows
 
-    def observation(self) -> VecEnvObs:
+    def observation(self) -> dict[str, np.ndarray]:
         """Return the current observations again, for an algorithm that resumes."""
-        return cast("VecEnvObs", self._resumable().observation())
+        return self._resumable().observation()
 
     def get_state(self) -> VecState:
         """Return the state of the environment, for a bit-exact resume."""
-        return cast("VecState", self._resumable().get_state())
+        return self._resumable().get_state()
 
     def set_state(self, state: VecState) -> None:
         """Bring the environment back to a state of :meth:`get_state`."""
@@ -181,10 +192,10 @@ class GymVecEnv(VecEnv):
             raise ValueError(use_a_budget("one that was cut by a limit of steps"))
         return info | {"terminal_observation": infos["final_obs"][row], "TimeLimit.truncated": truncated}
 
-    def _resumable(self) -> Any:
+    def _resumable(self) -> _Resumable:
         """Return the environment if its state can be saved."""
         env = self.env.unwrapped
-        if not hasattr(env, "get_state"):
+        if not isinstance(env, _Resumable):
             raise TypeError(f"expected an environment with get_state and set_state, got {type(env).__name__}")
         return env
 
@@ -226,7 +237,7 @@ def describe_vec_state(venv: VecEnv) -> tuple[VecState, list[str]]:
     return state, problems
 
 
-def set_vec_state(venv: VecEnv, state: VecState) -> VecEnvObs | None:
+def set_vec_state(venv: VecEnv, state: VecState) -> dict[str, np.ndarray] | None:
     """Bring an environment back to a state of :func:`get_vec_state`.
 
     Returns:
@@ -330,7 +341,7 @@ def _unsaved_wrappers(venv: VecEnv) -> list[str]:
     return names
 
 
-def _merge(options: Sequence[Mapping[str, Any]]) -> VecState | None:
+def _merge(options: Sequence[Mapping[str, object]]) -> dict[str, object] | None:
     """Return SB3's options per copy as the options of one vector environment."""
     if not any(options):
         return None
