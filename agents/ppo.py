@@ -31,7 +31,7 @@ class PPO(OnPolicyAgent):
         clip_range: Clipping of the probability ratio.
         clip_range_vf: Clipping of the value change (the larger loss of both branches); ``None`` for none. A value can
             then not follow returns that are far from it: use it with rewards of order 1 around 0.
-        normalize_advantage: Normalise advantages over the tokens of a minibatch: mean 0 and, unless ``scale_rewards``
+        normalize_advantage: Normalize advantages over the tokens of a minibatch: mean 0 and, unless ``scale_rewards``
             has set the scale, standard deviation 1.
         vf_coef: Weight of the value loss.
         target_kl: Stop the epochs when the update moved further than 1.5 times this.
@@ -70,7 +70,7 @@ class PPO(OnPolicyAgent):
         super()._setup_model()
         if self.normalize_advantage and min(self.batch_size, self.n_steps * self.n_envs) < 2:
             raise ValueError(
-                "expected at least 2 tokens per optimizer step and rollout, to normalise advantages over, got "
+                "expected at least 2 tokens per optimizer step and rollout, to normalize advantages over, got "
                 f"batch_size={self.batch_size}, n_envs={self.n_envs}, n_steps={self.n_steps}; raise them"
             )
         self.clip_range = FloatSchedule(self.clip_range)

@@ -55,7 +55,7 @@ def normalize_advantages(advantages: Tensor) -> Tensor:
 
 
 def clipped_policy_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
-    """PPO's clipped surrogate per token (Schulman et al. 2017, arXiv:1707.06347, eq. 7), to be minimised.
+    """PPO's clipped surrogate per token (Schulman et al. 2017, arXiv:1707.06347, eq. 7), to minimize.
 
     Args:
         log_probs, old_log_probs, advantages: (N,).
@@ -76,7 +76,7 @@ def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip
 
     Args:
         values, old_values, returns: (N,).
-        clip_range: Largest change of a value that pays; ``None``: no clipping.
+        clip_range: Largest change of a value that lowers the loss; ``None``: no clipping.
 
     Returns:
         (N,).

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
-from textgym.agents.common.health import Watch, clip_gradients, require_finite
+from textgym.agents.common.health import Concerns, clip_gradients, require_finite
 from textgym.agents.common.losses import adapt_kl_coef, kl_estimates, require_adaptable, scale_rewards, token_numbers
 from textgym.agents.common.metrics import describe_texts, mean
 from textgym.agents.common.observations import to_tensors
@@ -182,7 +182,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         self._metrics: dict[str, float] = {}
         self._values_are_centered = False
         self._score_spread: float | None = None
-        self._watch, self._largest_reward = Watch(), 0.0
+        self._concerns, self._largest_reward = Concerns(), 0.0
         self._scale_is_reported = False
         self._tokens_so_far = np.zeros(0, dtype=np.int64)
 
@@ -309,7 +309,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         if self.finished and self.learns_values and not self._values_are_centered:
             self._center_values(scores)
         buffer.recompute_returns()
-        self._look_at_scale()
+        self._warn_of_scale()
         self._record_rollout(kl.k1, kl.k3)
         if self.kl_target is not None and self.finished:
             self.kl_coef = adapt_kl_coef(
@@ -324,15 +324,15 @@ class OnPolicyAgent(TextRolloutAlgorithm):
     def _center_values(self, scores: FloatArray) -> None:
         """Start the value head at the mean score of the first texts that are finished.
 
-        Texts that the end of the rollout cut have values for returns. At 0, far from the scores, these would praise or
-        blame them, and the first updates would follow that instead of the reward.
+        Texts that the end of the rollout cut have values for returns. At 0, far from the scores, these would give them
+        large advantages of one sign, and the first updates would follow those instead of the reward.
         """
         average = float(np.mean([scores[step, env] for step, env, _ in self.finished]))
         self.policy.value_head.bias.data += average
         self.rollout_buffer.shift_values(average)
         self._values_are_centered = True
 
-    def _look_at_scale(self) -> None:
+    def _warn_of_scale(self) -> None:
         """Warn, once, of rewards whose value loss takes up the gradient: it is clipped as a whole."""
         advantages = self.rollout_buffer.advantages[self.rollout_buffer.counted]
         error = float(np.sqrt(np.mean(np.square(advantages, dtype=np.float64))))
@@ -362,7 +362,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
 
     # ------------------------------------------------------------------ update
     def loss(self, sample: EpisodeSamples, advantages: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss to be minimised, a mean over the tokens (N,) of ``sample``, and statistics, scalars.
+        """Loss to minimize, a mean over the tokens (N,) of ``sample``, and statistics, scalars.
 
         Statistics are averaged over tokens and optimizer steps; of those called ``..._max`` the largest is taken.
         """
@@ -460,7 +460,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         metrics["tokens_per_second"] = buffer.actions.size / max(1e-9, sum(self.seconds.values()))
         metrics["timesteps"] = float(self.num_timesteps)
         self.history.append(dict(metrics))
-        self._watch.look(metrics)
+        self._concerns.check(metrics)
         for name, value in metrics.items():
             self.logger.record(f"textgym/{name}", value)
 

@@ -23,7 +23,7 @@ from textgym.errors import CheckpointError
 from textgym.spaces import TokenSpace
 
 Info = dict[str, Any]
-"""What an environment tells about a step or a reset, under names of its own."""
+"""What an environment reports about a step or a reset, under names of its own."""
 VecState = dict[str, Any]
 """Arrays, lists and numbers under names, nested."""
 
