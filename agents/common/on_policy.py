@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.estimate import seconds_per_token
 from textgym.agents.common.health import Concerns, clip_gradients, require_finite
 from textgym.agents.common.losses import adapt_kl_coef, kl_estimates, require_adaptable, scale_rewards, token_numbers
 from textgym.agents.common.metrics import describe_texts, mean
@@ -26,6 +27,7 @@ from textgym.agents.common.observations import to_tensors
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
+from textgym.agents.facts import AgentFacts
 from textgym.models.decoding.sampling import sample_tokens
 from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model
@@ -80,9 +82,18 @@ class OnPolicyAgent(TextRolloutAlgorithm):
     """
 
     grain: Literal["token"] = "token"
-    policy_class = CausalLMPolicy
+    facts: ClassVar[AgentFacts] = AgentFacts(
+        not_options=("policy", "policy_kwargs", "tensorboard_log", "verbose", "stats_window_size"),
+        reference_option="reference_model",
+        policy=CausalLMPolicy,
+        limits={
+            **dict.fromkeys(("learning_rate", "kl_target", "temperature"), (_ABOVE_0, math.inf)),
+            "gae_lambda": (0.0, 1.0),
+        },
+        check=lambda options: require_adaptable(options["kl_coef"], options["kl_target"]),
+    )
     policy_aliases = {"CausalLMPolicy": CausalLMPolicy}  # noqa: RUF012
-    not_options: ClassVar = ("tensorboard_log", "verbose", "stats_window_size", "use_sde")
+    n_epochs: int = 1  # passes over a rollout
     rollout_buffer: EpisodeRolloutBuffer
     policy: CausalLMPolicy
 
@@ -243,6 +254,13 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         except AttributeError:  # an environment of somebody else
             turns = 1
         return self.rollout_texts * turns * self._response_budget()
+
+    def seconds_per_step(self) -> float:
+        """Seconds of a token, written, scored and learnt from; right within a factor of two or so."""
+        prompt = self.env.get_attr("max_prompt_tokens")[0] / 3  # type: ignore[union-attr]  # few fill their budget
+        parameters = sum(parameter.numel() for parameter in self.policy.parameters())
+        read = 1 + prompt / self._response_budget()
+        return seconds_per_token(parameters, self.device, read, self.n_epochs)
 
     def set_reference(self, model: TextModel) -> None:
         """Let the KL penalty be to ``model`` from now on, instead of to the policy that training started from.
@@ -438,6 +456,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             "kl_coef": self.kl_coef,
             "texts": float(len(infos)),
         }
+        if self.kl_target is not None:
+            metrics["kl_target"] = self.kl_target
         if infos:
             metrics |= describe_texts(infos) | {"length": length}
         if metrics["kl"] < -1.0 and metrics["texts"] >= 16:

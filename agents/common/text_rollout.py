@@ -130,7 +130,7 @@ class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
 
     @torch.no_grad()
     def _add_values_of_truncated_texts(self, rewards: FloatArray, dones: BoolArray, infos: list[Info]) -> None:
-        """Add to the reward of a text that a time limit cut its discounted value (DLR-RM/stable-baselines3 issue 633)."""
+        """Add its discounted value to the reward of a text that a time limit cut (SB3's issue 633)."""
         for row in np.flatnonzero(dones):
             if infos[row].get("TimeLimit.truncated", False) and infos[row].get("terminal_observation") is not None:
                 last = {name: np.asarray(array)[None] for name, array in infos[row]["terminal_observation"].items()}

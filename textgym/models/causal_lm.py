@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import torch
@@ -13,6 +13,7 @@ from transformers import Cache, PreTrainedModel
 
 from textgym.errors import ModelError
 from textgym.models.batch import EpisodeBatch
+from textgym.models.branching import Branched, read_packed, read_rows
 from textgym.models.decoding.cache import DecodingCache
 from textgym.models.decoding.key_value_store import KeyValueStore
 from textgym.models.probing.findings import configured_context, examine, is_cached, reaching
@@ -150,6 +151,15 @@ class CausalLM(TextModel):
         if prompts is None:
             return batch.gather(self.token_states(batch.input_ids))
         return continued_states(self, batch, prompts)
+
+    def branches(self, tokens: int) -> bool:
+        """Whether so many tokens fit, and continue from keys and values, as they do where positions can be chosen."""
+        fits = self.context_length is None or tokens <= self.context_length
+        return self.is_cacheable and fits and self.caches(tokens)
+
+    def branched_states(self, texts: Sequence[Branched]) -> Tensor:
+        """States (N, H), fp32; several responses to one prompt are read in one row."""
+        return (read_rows if len(texts[0].responses) == 1 else read_packed)(self, texts)
 
     def token_states(
         self,

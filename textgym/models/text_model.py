@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from textgym.errors import ModelError
 from textgym.files.disk import naming_full_disk
 from textgym.models.activations import fuse_activations
 from textgym.models.batch import EpisodeBatch
+from textgym.models.branching import Branched, as_episodes, one_each
 from textgym.models.decoding.cache import DecodingCache, RecomputingCache
 from textgym.models.pretrained import quiet, require_finite_weights
 from textgym.models.probing.head import rows_of
@@ -100,6 +101,36 @@ class TextModel(TrainableNetwork, ABC):
     def caches(self, tokens: int) -> bool:
         """Whether a text of up to ``tokens`` tokens is continued from what :meth:`new_cache` keeps of it."""
         return False
+
+    def branches(self, tokens: int) -> bool:
+        """Whether :meth:`branched_states` may read several responses, of ``tokens`` tokens with their prompt, in a row.
+
+        That is not whether their states are the same then, which is found by computing.
+        """
+        return False
+
+    def branched_states(self, texts: Sequence[Branched]) -> Tensor:
+        """States (N, H), with gradients, of responses to prompts, as :class:`~textgym.models.branching.Branched` says.
+
+        Unlike in :meth:`hidden`, a beginning that texts share by chance is not looked for: in fp32, a text has the same
+        states whatever it is read with, but for rounding of sums over another width.
+
+        Args:
+            texts: All with the same number of responses; more than one where :attr:`branches` allows it only.
+        """
+        return self.hidden(as_episodes(one_each(texts), self.fill_id, self.device))
+
+    def in_precision(self, precision: Precision) -> Self:
+        """Return the same weights, not a copy of them, computed in another precision.
+
+        Raises:
+            ValueError: There is no such precision.
+        """
+        if precision not in get_args(Precision):
+            raise ValueError(f"expected precision 'fp32' or 'bf16', got {precision!r}; use one of these")
+        view = copy.copy(self)
+        view.precision = precision
+        return view
 
     @property
     def context_length(self) -> int | None:

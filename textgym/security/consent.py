@@ -21,7 +21,13 @@ from typing import Any
 from textgym.errors import ConsentError, did_you_mean, exits_as
 from textgym.files.paths import user_path
 
-FIELDS: Mapping[str, str] = {"env_id": "", "agent": "--agent", "script": "--script", "reward": "--reward"}
+FIELDS: Mapping[str, str] = {
+    "env_id": "",
+    "agent": "--agent",
+    "annotator": "--annotator",
+    "script": "--script",
+    "reward": "--reward",
+}
 """Fields of stored settings whose value may be ``module:attribute``, with the option that names it on the command line
 (none: it is the argument). A new kind of thing that is found by name gets its line here."""
 _NAME = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<attribute>.+)", re.DOTALL)
