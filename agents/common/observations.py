@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -57,16 +57,22 @@ def read_ids(obs: dict[str, Tensor], *, maybe_stored: bool = False) -> TextBatch
     return read_observation(obs)
 
 
-def check_spaces(observation_space: spaces.Space[object], action_space: spaces.Space[object], use_sde: bool) -> None:
-    """Refuse what is no token-level text environment."""
-    keys: Iterable[str] = observation_space if isinstance(observation_space, spaces.Dict) else ()
-    if not {"input_ids", "attention_mask"} <= set(keys) or not isinstance(action_space, spaces.Discrete):
+def check_spaces(
+    observation_space: spaces.Space[object], action_space: spaces.Space[object], use_sde: bool
+) -> tuple[spaces.Dict, spaces.Discrete]:
+    """Return the spaces of a token-level text environment; others are refused."""
+    if (
+        not isinstance(observation_space, spaces.Dict)
+        or not {"input_ids", "attention_mask"} <= observation_space.keys()
+        or not isinstance(action_space, spaces.Discrete)
+    ):
         raise ValueError(
             "expected a token-level text environment (Dict observation with input_ids and attention_mask, Discrete "
             f"actions), got {type(observation_space).__name__} and {type(action_space).__name__}; use e.g. TextSumm-v0"
         )
     if use_sde:
         raise ValueError("expected use_sde=False, got True; tokens are discrete actions")
+    return observation_space, action_space
 
 
 def check_suppressed(tokens: tuple[int, ...], actions: int) -> None:

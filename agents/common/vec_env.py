@@ -224,7 +224,7 @@ def describe_vec_state(venv: VecEnv) -> tuple[VecState, list[str]]:
     Returns:
         The state, and what cannot be read and is left out, a sentence each.
     """
-    state: VecState = {"wrappers": [_read_sums(layer) for layer in _layers(venv) if _has_sums(layer)]}
+    state: VecState = {"wrappers": [sums for layer in _layers(venv) if (sums := _read_sums(layer))]}
     problems = []
     if unsaved := _unsaved_wrappers(venv):
         problems.append(
@@ -303,17 +303,13 @@ def _whole_texts(name: str) -> str:
     )
 
 
-def _has_sums(layer: VecEnv) -> bool:
-    return isinstance(layer, VecMonitor | VecNormalize)
-
-
 def _read_sums(layer: VecEnv) -> VecState:
-    """Return what a monitor or normalizer has summed up."""
+    """Return what a monitor or normalizer has summed up; nothing of another layer."""
     if isinstance(layer, VecMonitor):
         sums = {"episode_returns": layer.episode_returns.copy(), "episode_lengths": layer.episode_lengths.copy()}
         return {"wrapper": "VecMonitor", **sums}
     if not isinstance(layer, VecNormalize):
-        raise TypeError(f"expected a VecMonitor or a VecNormalize, got a {type(layer).__name__}; save it yourself")
+        return {}
     moments = {name: np.array(getattr(layer.ret_rms, name), dtype=np.float64) for name in ("mean", "var", "count")}
     return {"wrapper": "VecNormalize", "returns": layer.returns.copy(), **moments}
 
