@@ -19,7 +19,7 @@ from textgym.reward_models.implicit import (
     implied_preferences,
     weight_of_behaviour,
 )
-from textgym.types import FloatArray
+from textgym.types import FloatArray, Shown
 
 Kind = Literal["comparison", "ranking", "rating", "demonstration", "implicit"]
 Form = Literal["choice", "ranking", "rating"]
@@ -32,7 +32,7 @@ _SHARES = {A: 1.0, B: 0.0, TIE: 0.5, BOTH_BAD: 0.5}
 class Candidate(NamedTuple):
     """A response with the prompt it answers."""
 
-    prompt: str
+    prompt: Shown
     response: str
 
 
@@ -52,7 +52,7 @@ class Observation:
 
     kind: Kind
     form: Form
-    prompt: str
+    prompt: Shown
     responses: tuple[str, ...]
     answer: tuple[int, ...]
     annotator: str | None
@@ -136,7 +136,7 @@ def observe(records: Sequence[Record], implicit_weight: float | None = None, rea
     that add up to 1. Implicit feedback becomes implied comparisons (:mod:`textgym.reward_models.implicit`).
 
     Args:
-        records: Of any kinds. Prompts are distinguished by their text.
+        records: Of any kinds. Prompts are distinguished by what they say.
         implicit_weight: Weight of implied comparisons by behaviour; ``None`` estimates it from the explicit votes.
         read: Knows what some of the records say, if they were read before.
     """
@@ -179,7 +179,7 @@ _READERS: Mapping[type[Record], Callable[..., Observation]] = {
 
 
 def _read_demonstrations(records: Sequence[Record]) -> list[Observation]:
-    shown: dict[str, dict[str, None]] = defaultdict(dict)  # responses by prompt, in order
+    shown: dict[Shown, dict[str, None]] = defaultdict(dict)  # responses by prompt, in order
     for record in records:
         texts = (record.edited_from,) if isinstance(record, Demonstration) else record.responses
         shown[record.prompt].update(dict.fromkeys(text for text in texts if text is not None))
@@ -230,7 +230,7 @@ def _pairs_within(observation: Observation) -> Iterator[Preference]:
 
 def _pairs_of_ratings(ratings: Sequence[Observation], *, by_prompt: bool) -> Iterator[Preference]:
     """All pairs within a prompt; across prompts, where there would be too many, only neighbours in the given order."""
-    groups: dict[tuple[str | None, str], list[Observation]] = defaultdict(list)
+    groups: dict[tuple[str | None, Shown], list[Observation]] = defaultdict(list)
     for each in ratings:
         groups[each.annotator, each.prompt if by_prompt else ""].append(each)
     for group in groups.values():

@@ -63,12 +63,13 @@ def plot_kl(file: Path, log: Sequence[Mapping[str, Any]], target: float | None =
     _save(figure, file)
 
 
-def plot_loss(file: Path, losses: Sequence[float], label: str) -> None:
-    """Draw a loss, and its running mean, against optimiser steps."""
+def plot_loss(file: Path, losses: Sequence[float], label: str, steps: Sequence[float] | None = None) -> None:
+    """Draw a loss, and its running mean, against optimizer steps; by default there is a loss of every step."""
     figure = _figure()
     axes = figure.add_subplot()
-    steps = range(1, len(losses) + 1)
-    axes.plot(steps, losses, color=_COLOURS["loss"], alpha=0.3, linewidth=1, label="each step")
+    line = "each step" if steps is None else "each record"
+    steps = range(1, len(losses) + 1) if steps is None else steps
+    axes.plot(steps, losses, color=_COLOURS["loss"], alpha=0.3, linewidth=1, label=line)
     axes.plot(steps, running_mean(losses, max(1, len(losses) // 20)), color=_COLOURS["loss"], label="running mean")
     _finish(axes, "steps", label)
     _save(figure, file)

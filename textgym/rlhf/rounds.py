@@ -21,7 +21,7 @@ from textgym.checks import SEEDS
 from textgym.errors import DataError, NoCheckpointError
 from textgym.evaluation.core import Evaluation, EvaluationSet
 from textgym.evaluation.loading import load_model
-from textgym.evaluation.measures import Measures, score_responses
+from textgym.evaluation.measures import Measures, measure
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.feedback import FeedbackStore, Habits, Panel, SimulatedPerson, reward_scorer, simulated_people, win_rates
 from textgym.feedback.annotators.by_reward import annotator_reward
@@ -332,10 +332,8 @@ def _score_again(round_: Round, eval_set: EvaluationSet) -> None:
     """What the round before measured last is what this one measures first, but for the reward, which is a new one."""
     known = read_texts(round_.loop.folder(round_.number - 1), "after", eval_set)
     assert known is not None
-    measures = known.measures.with_values(
-        score_responses(eval_set.task, eval_set.examples, known.texts, eval_set.reward).values
-    )
-    write_texts(round_.folder, "before", eval_set, Evaluation(known.texts, measures, 0.0))
+    measures = known.measures.with_values(measure(eval_set.task, known.episodes, eval_set.reward).values)
+    write_texts(round_.folder, "before", eval_set, Evaluation(known.episodes, measures, 0.0))
 
 
 def quality_measure(known: Collection[str], metric: str | None) -> str | None:

@@ -69,7 +69,7 @@ def names_from(folder: str | Path, command: str, consent: Collection[str] = ()) 
         _origins.remove(origin)
 
 
-def check_names(record: Mapping[str, Any]) -> None:
+def check_names(record: Mapping[str, object]) -> None:
     """Check the names in settings from a file, before anything is built from them.
 
     Args:
@@ -83,7 +83,7 @@ def check_names(record: Mapping[str, Any]) -> None:
         raise _refusal(named)
 
 
-def resume_command(command: str, folder: str | Path, record: Mapping[str, Any]) -> str:
+def resume_command(command: str, folder: str | Path, record: Mapping[str, object]) -> str:
     """Return the command line that goes on with a run, with the names in its settings that need consent repeated.
 
     Args:
