@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from textgym.agents.registry import agent_options, resolve_agent
+from textgym.agents.facts import facts_of, unit_of
+from textgym.agents.options import OptionValue, agent_options
+from textgym.agents.registry import resolve_agent
 from textgym.checks import SEEDS
 from textgym.errors import DataError, NoCheckpointError
 from textgym.evaluation.core import Evaluation, EvaluationSet
@@ -40,7 +42,7 @@ from textgym.training.reward_feedback import reference_texts
 from textgym.training.reward_report import report_as_json, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
 from textgym.training.train import Training, begin, complete, resume
-from textgym.training.train_settings import OptionValue, TrainSettings, train_settings
+from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Example, Interval, Task
 
 __all__ = [
@@ -304,20 +306,21 @@ def training_of(round_: Round) -> TrainSettings:
     """Return the settings of an agent in a round: those of the recipe that it has."""
     loop = round_.loop
     settings, task = loop.settings, loop.task
+    kind = resolve_agent(settings.agent)
     recipe: dict[str, OptionValue] = {
-        "reference_model": settings.model,
+        facts_of(kind).reference_option: settings.model,
         "learning_rate": settings.learning_rate,
         "kl_coef": settings.kl_coef,
         **_RECIPE,
     }
-    known = {option.name for option in agent_options(resolve_agent(settings.agent))}
+    known = {option.name for option in agent_options(kind)}
     return train_settings(
         settings.choice,
         settings.agent,
         options={name: value for name, value in recipe.items() if name in known},
         model=loop.policy(round_.number - 1),
         reward=str(round_.folder.reward.resolve()),
-        steps=settings.iterations * settings.n_envs * task.max_new_tokens,
+        steps=settings.iterations * settings.n_envs * (task.max_new_tokens if unit_of(kind) == "tokens" else 1),
         n_envs=settings.n_envs,
         max_prompt_tokens=settings.max_prompt_tokens,
         max_new_tokens=settings.max_new_tokens,

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from textgym import console
-from textgym.agents.registry import AGENTS, resolve_agent
+from textgym.agents.facts import facts_of
+from textgym.agents.registry import AGENTS, can_learn, resolve_agent
 from textgym.envs.choice import describe_data, with_budgets
+from textgym.evaluation.core import text_model_of
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.feedback import FeedbackStore, People
@@ -21,7 +23,7 @@ from textgym.feedback.types import Annotator
 from textgym.plots import plot_rounds
 from textgym.rlhf.rounds import Loop, Round, quality_measure, results, run_round, simulated_panel
 from textgym.rlhf.settings import RlhfSettings
-from textgym.training.agents import can_learn, make_agent
+from textgym.training.agents import make_agent
 from textgym.training.interrupts import signals_as_interrupts
 from textgym.training.long_runs import check_resumed, new_run
 from textgym.training.recovery import advising_on_memory, resuming
@@ -47,7 +49,7 @@ def run_rlhf(settings: RlhfSettings) -> RunFolder:
 
 def _announce(run: RunFolder, settings: RlhfSettings, task: Task) -> None:
     whom = f"people at port {settings.port}" if settings.people else f"{settings.annotators} simulated people"
-    method = resolve_agent(settings.agent).__name__
+    method = facts_of(resolve_agent(settings.agent)).name
     console.say(
         f"{settings.rounds} rounds from {settings.model} on {describe_data(task)}: {settings.labels} questions to "
         f"{whom} -> reward -> {settings.iterations} iterations of {method} -> {settings.eval_prompts} unseen prompts; "
@@ -102,12 +104,13 @@ def _require_writer(settings: RlhfSettings) -> None:
     Raises:
         ValueError: It is such an agent.
     """
-    if not can_learn(settings.agent):
-        raise ValueError(f"expected an agent that learns, got {settings.agent!r}; choose another, such as ppo")
+    kind = resolve_agent(settings.agent)
+    if not (can_learn(kind) and facts_of(kind).samples):
+        raise ValueError(f"expected an agent that learns from rewards, got {settings.agent!r}; choose another, as ppo")
     if settings.agent in AGENTS:
         return
     agent = make_agent(settings.agent, settings.choice, "train", model=settings.model, device=settings.device)
-    if getattr(agent, "text_model", None) is None:
+    if text_model_of(agent) is None:
         raise ValueError(
             f"expected an agent that writes with a language model, got {settings.agent!r}, which has no text_model; "
             "choose another, such as ppo"
