@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from textgym import console
 from textgym.agents.facts import facts_of
@@ -20,7 +19,7 @@ from textgym.feedback import FeedbackStore, People
 from textgym.feedback.annotators.by_reward import annotator_reward
 from textgym.feedback.server.requirements import require_page, user_name
 from textgym.feedback.types import Annotator
-from textgym.plots import plot_rounds
+from textgym.plots import Row, plot_rounds
 from textgym.rlhf.rounds import Loop, Round, quality_measure, results, run_round, simulated_panel
 from textgym.rlhf.settings import RlhfSettings
 from textgym.training.agents import make_agent
@@ -156,7 +155,7 @@ def _ask_people(loop: Loop, link: str, round_: Round) -> People:
     return People(loop.store, overlap=loop.settings.overlap)
 
 
-def _report(loop: Loop, rounds: int) -> list[dict[str, Any]]:
+def _report(loop: Loop, rounds: int) -> list[Row]:
     """Write what is known after so many rounds."""
     records = results(loop, rounds)
     total = sum(record["seconds"]["total"] for record in records[1:])
@@ -166,7 +165,7 @@ def _report(loop: Loop, rounds: int) -> list[dict[str, Any]]:
     return records
 
 
-def show_rounds(records: Sequence[Mapping[str, Any]], measure: str | None) -> None:
+def show_rounds(records: Sequence[Row], measure: str | None) -> None:
     """Print a row per round.
 
     Args:
@@ -179,7 +178,7 @@ def show_rounds(records: Sequence[Mapping[str, Any]], measure: str | None) -> No
     console.print_rows(columns, [_row(record, measure) for record in records])
 
 
-def _row(record: Mapping[str, Any], measure: str | None) -> list[str]:
+def _row(record: Row, measure: str | None) -> list[str]:
     wins = record.get("win_rate") or record.get("win_rate_by_votes")
     return [
         str(record["round"]),
