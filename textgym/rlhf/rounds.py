@@ -15,10 +15,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-<<<<<<< HEAD
 from textgym.agents.facts import facts_of, unit_of
-=======
->>>>>>> h/house
 from textgym.agents.options import OptionValue, agent_options
 from textgym.agents.registry import resolve_agent
 from textgym.checks import SEEDS
