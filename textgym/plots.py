@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Row = Mapping[str, Any]
+"""One record of a log or of rounds: plain data by name."""
 _COLOURS = {"reward": "#1f77b4", "gold": "#d08700", "metric": "#2c8a4b", "kl": "#b5324a", "loss": "#1f77b4"}
 _VOTES = "#7a5195"
 _APART = 0.06  # rounds, so that intervals do not cover each other
@@ -24,7 +26,7 @@ _LABELS = {"reward": "reward", "gold": "gold (true quality)"}
 
 def plot_learning(
     file: Path,
-    log: Sequence[Mapping[str, Any]],
+    log: Sequence[Row],
     before: Mapping[str, Interval] | None = None,
     after: Mapping[str, Interval] | None = None,
     *,
@@ -52,7 +54,7 @@ def plot_learning(
     _save(figure, file)
 
 
-def plot_kl(file: Path, log: Sequence[Mapping[str, Any]], target: float | None = None) -> None:
+def plot_kl(file: Path, log: Sequence[Row], target: float | None = None) -> None:
     """Draw the KL per text to the start model (nats), against tokens."""
     figure = _figure()
     axes = figure.add_subplot()
@@ -145,7 +147,7 @@ def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequenc
     _save(figure, file)
 
 
-def plot_rounds(file: Path, rounds: Sequence[Mapping[str, Any]], measure: str | None = None) -> None:
+def plot_rounds(file: Path, rounds: Sequence[Row], measure: str | None = None) -> None:
     """Draw what every round of learning from feedback changed, with 95 % intervals.
 
     The reward has a line per round, from the policy that the round started with to the one it ended with, because every
@@ -214,7 +216,7 @@ def _figure(height: float = 4.2) -> Figure:
     return Figure(figsize=(9, height), dpi=110, layout="constrained")
 
 
-def _draw_line(axes: Axes, log: Sequence[Mapping[str, Any]], name: str, label: str) -> None:
+def _draw_line(axes: Axes, log: Sequence[Row], name: str, label: str) -> None:
     points = [(record["timesteps"], record[name]) for record in log if record.get(name) is not None]
     if points:
         axes.plot(*zip(*points, strict=True), color=_COLOURS.get(name, _COLOURS["metric"]), linewidth=1.6, label=label)
@@ -223,13 +225,10 @@ def _draw_line(axes: Axes, log: Sequence[Mapping[str, Any]], name: str, label: s
 def _draw_interval(axes: Axes, moment: float, interval: Interval, label: str | None) -> None:
     widths = (interval.mean - interval.low, interval.high - interval.mean)
     errors = [[width if math.isfinite(width) else 0.0] for width in widths]
-    style: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 4, "markersize": 5}
-    axes.errorbar([moment], [interval.mean], yerr=errors, label=label, **style)
+    axes.errorbar([moment], [interval.mean], yerr=errors, label=label, fmt="o", color="black", capsize=4, markersize=5)
 
 
-def _draw_wins(
-    axes: Axes, rounds: Sequence[Mapping[str, Any]], name: str, colour: str, label: str, shift: float
-) -> None:
+def _draw_wins(axes: Axes, rounds: Sequence[Row], name: str, colour: str, label: str, shift: float) -> None:
     """Draw a win rate where it is known, a little beside its round."""
     known = [(record["round"] + shift, record[name]) for record in rounds if record.get(name)]
     if known:
@@ -242,8 +241,10 @@ def _draw_means(
     """Draw a line through means, with their intervals; a bound that is not known is left out."""
     means = [math.nan if item["mean"] is None else item["mean"] for _, item in points]
     widths = [[_width(item, side) for _, item in points] for side in ("low", "high")]
-    style: dict[str, Any] = {"fmt": "o-", "color": colour, "capsize": 4, "markersize": 5, "linewidth": 1.4}
-    axes.errorbar([place for place, _ in points], means, yerr=widths, label=label, **style)
+    places = [place for place, _ in points]
+    axes.errorbar(
+        places, means, yerr=widths, label=label, fmt="o-", color=colour, capsize=4, markersize=5, linewidth=1.4
+    )
 
 
 def _width(item: Mapping[str, float | None], side: str) -> float:

@@ -11,7 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -238,6 +238,30 @@ def test_training_without_a_whole_checkpoint_begins_again(
     run_rlhf_resume("run")
     assert "skipped a damaged checkpoint" in capsys.readouterr().err
     assert_same_rounds(Path("run"), whole, rounds=1)
+
+
+def test_another_agent_learns(settings: RlhfSettings) -> None:
+    run = run_rlhf(replace(settings, agent="reinforce", rounds=1, iterations=1))
+    _, first = run.summary()["rounds"]
+    assert first["kl"]["mean"] != 0
+    trained = RunFolder(run.path / "round-1").config()["train"]
+    assert trained["agent"] == "reinforce"
+    assert (trained["options"]["learning_rate"], trained["options"]["kl_coef"]) == (1e-3, 0.02)
+    assert "n_epochs" not in trained["options"]  # it has none
+
+
+@pytest.mark.parametrize("agent", ["sft", "random"])
+def test_an_agent_that_learns_nothing_from_rewards_is_refused(settings: RlhfSettings, agent: str) -> None:
+    with pytest.raises(ValueError, match=f"expected an agent that learns from rewards, got '{agent}'"):
+        run_rlhf(replace(settings, agent=agent))
+    assert not Path("run").exists()
+
+
+def test_settings_of_earlier_runs_are_read(settings: RlhfSettings) -> None:
+    record = asdict(replace(settings, previous_share=0.5))
+    record["matches"] = record.pop("previous_share")
+    del record["agent"]
+    assert RlhfSettings.from_json(record) == replace(settings, previous_share=0.5)
 
 
 def test_another_seed_asks_something_else(whole: Path, settings: RlhfSettings) -> None:

@@ -12,10 +12,10 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from textgym.agents.facts import facts_of, unit_of
 from textgym.agents.options import OptionValue, agent_options
 from textgym.agents.registry import resolve_agent
 from textgym.checks import SEEDS
@@ -26,9 +26,11 @@ from textgym.evaluation.measures import Measures, measure
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.feedback import FeedbackStore, Habits, Panel, SimulatedPerson, reward_scorer, simulated_people, win_rates
 from textgym.feedback.annotators.by_reward import annotator_reward
+from textgym.feedback.statistics.strengths import WinRates
 from textgym.feedback.types import Annotator, Question
 from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
 from textgym.models.device import release_memory
+from textgym.plots import Row
 from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_reward, select_pairs
 from textgym.reward_models.evidence import read_split
 from textgym.rewards import GoldReward
@@ -305,20 +307,21 @@ def training_of(round_: Round) -> TrainSettings:
     """Return the settings of an agent in a round: those of the recipe that it has."""
     loop = round_.loop
     settings, task = loop.settings, loop.task
+    kind = resolve_agent(settings.agent)
     recipe: dict[str, OptionValue] = {
-        "reference_model": settings.model,
+        facts_of(kind).reference_option: settings.model,
         "learning_rate": settings.learning_rate,
         "kl_coef": settings.kl_coef,
         **_RECIPE,
     }
-    known = {option.name for option in agent_options(resolve_agent(settings.agent))}
+    known = {option.name for option in agent_options(kind)}
     return train_settings(
         settings.choice,
         settings.agent,
         options={name: value for name, value in recipe.items() if name in known},
         model=loop.policy(round_.number - 1),
         reward=str(round_.folder.reward.resolve()),
-        steps=settings.iterations * settings.n_envs * task.max_new_tokens,
+        steps=settings.iterations * settings.n_envs * (task.max_new_tokens if unit_of(kind) == "tokens" else 1),
         n_envs=settings.n_envs,
         max_prompt_tokens=settings.max_prompt_tokens,
         max_new_tokens=settings.max_new_tokens,
@@ -360,23 +363,27 @@ def win_rate(after: Measures, before: Measures, metric: str | None = None) -> In
 
 
 # ----------------------------------------------------------------------- results
-def results(loop: Loop, rounds: int) -> list[dict[str, Any]]:
+def results(loop: Loop, rounds: int) -> list[Row]:
     """What is known after so many rounds: a record of the start model as round 0, then one of each round."""
-    records = [_start(loop), *(_result(loop, number) for number in range(1, rounds + 1))]
     counts = win_rates(loop.store.records())
-    for record in records[1:]:
-        names = [f"round-{record['round'] - back}" for back in (0, 1)]
-        if set(names) <= set(counts.generators):
-            places = [counts.generators.index(name) for name in names]
-            record["win_rate_by_votes"] = intervals_as_json({"": counts.rate(places[0], places[1])})[""]
-    return records
+    numbers = range(1, rounds + 1)
+    return [_start(loop), *({**_result(loop, number), **_by_votes(counts, number)} for number in numbers)]
 
 
-def _start(loop: Loop) -> dict[str, Any]:
+def _by_votes(counts: WinRates, number: int) -> Row:
+    """Return how often the policy of a round beats the one before by votes, if they were compared."""
+    names = [f"round-{number - back}" for back in (0, 1)]
+    if not set(names) <= set(counts.generators):
+        return {}
+    places = [counts.generators.index(name) for name in names]
+    return {"win_rate_by_votes": intervals_as_json({"": counts.rate(places[0], places[1])})[""]}
+
+
+def _start(loop: Loop) -> Row:
     return {"round": 0, "labels": 0, **loop.folder(1).summary()["before"]}
 
 
-def _result(loop: Loop, number: int) -> dict[str, Any]:
+def _result(loop: Loop, number: int) -> Row:
     summary = loop.folder(number).summary()
     seconds: Mapping[str, float] = summary["steps"]
     return {
@@ -400,7 +407,7 @@ def _timed(round_: Round, step: str) -> Iterator[None]:
         _note(round_, {"steps": {**steps, step: steps.get(step, 0.0) + time.perf_counter() - start}})
 
 
-def _note(round_: Round, facts: Mapping[str, Any]) -> None:
+def _note(round_: Round, facts: Mapping[str, object]) -> None:
     round_.folder.write_summary({**round_.folder.summary(), **facts})
 
 
@@ -413,5 +420,5 @@ def _read(round_: Round, name: str) -> list[Question]:
     return [_question(row) for row in round_.folder.read_rows(name)]
 
 
-def _question(row: Mapping[str, Any]) -> Question:
+def _question(row: Row) -> Question:
     return Question(**{**row, **{name: tuple(row[name]) for name in ("responses", "generators", "criteria")}})

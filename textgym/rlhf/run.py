@@ -7,18 +7,19 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from textgym import console
+from textgym.agents.facts import facts_of
 from textgym.agents.registry import AGENTS, can_learn, resolve_agent
 from textgym.envs.choice import describe_data, with_budgets
+from textgym.evaluation.core import text_model_of
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.feedback import FeedbackStore, People
 from textgym.feedback.annotators.by_reward import annotator_reward
 from textgym.feedback.server.requirements import require_page, user_name
 from textgym.feedback.types import Annotator
-from textgym.plots import plot_rounds
+from textgym.plots import Row, plot_rounds
 from textgym.rlhf.rounds import Loop, Round, quality_measure, results, run_round, simulated_panel
 from textgym.rlhf.settings import RlhfSettings
 from textgym.training.agents import make_agent
@@ -47,7 +48,7 @@ def run_rlhf(settings: RlhfSettings) -> RunFolder:
 
 def _announce(run: RunFolder, settings: RlhfSettings, task: Task) -> None:
     whom = f"people at port {settings.port}" if settings.people else f"{settings.annotators} simulated people"
-    method = resolve_agent(settings.agent).__name__
+    method = facts_of(resolve_agent(settings.agent)).name
     console.say(
         f"{settings.rounds} rounds from {settings.model} on {describe_data(task)}: {settings.labels} questions to "
         f"{whom} -> reward -> {settings.iterations} iterations of {method} -> {settings.eval_prompts} unseen prompts; "
@@ -102,12 +103,13 @@ def _require_writer(settings: RlhfSettings) -> None:
     Raises:
         ValueError: It is such an agent.
     """
-    if not can_learn(resolve_agent(settings.agent)):
-        raise ValueError(f"expected an agent that learns, got {settings.agent!r}; choose another, such as ppo")
+    kind = resolve_agent(settings.agent)
+    if not (can_learn(kind) and facts_of(kind).samples):
+        raise ValueError(f"expected an agent that learns from rewards, got {settings.agent!r}; choose another, as ppo")
     if settings.agent in AGENTS:
         return
     agent = make_agent(settings.agent, settings.choice, "train", model=settings.model, device=settings.device)
-    if getattr(agent, "text_model", None) is None:
+    if text_model_of(agent) is None:
         raise ValueError(
             f"expected an agent that writes with a language model, got {settings.agent!r}, which has no text_model; "
             "choose another, such as ppo"
@@ -153,7 +155,7 @@ def _ask_people(loop: Loop, link: str, round_: Round) -> People:
     return People(loop.store, overlap=loop.settings.overlap)
 
 
-def _report(loop: Loop, rounds: int) -> list[dict[str, Any]]:
+def _report(loop: Loop, rounds: int) -> list[Row]:
     """Write what is known after so many rounds."""
     records = results(loop, rounds)
     total = sum(record["seconds"]["total"] for record in records[1:])
@@ -163,7 +165,7 @@ def _report(loop: Loop, rounds: int) -> list[dict[str, Any]]:
     return records
 
 
-def show_rounds(records: Sequence[Mapping[str, Any]], measure: str | None) -> None:
+def show_rounds(records: Sequence[Row], measure: str | None) -> None:
     """Print a row per round.
 
     Args:
@@ -176,7 +178,7 @@ def show_rounds(records: Sequence[Mapping[str, Any]], measure: str | None) -> No
     console.print_rows(columns, [_row(record, measure) for record in records])
 
 
-def _row(record: Mapping[str, Any], measure: str | None) -> list[str]:
+def _row(record: Row, measure: str | None) -> list[str]:
     wins = record.get("win_rate") or record.get("win_rate_by_votes")
     return [
         str(record["round"]),

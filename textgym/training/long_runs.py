@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from textgym.training.recovery import advising, check_data, describe_splits, say_other_versions
 from textgym.training.run_folder import RunFolder
@@ -13,7 +12,7 @@ from textgym.types import Task
 
 @contextmanager
 def new_run(
-    out: str | None, command: str, settings: Mapping[str, Any], tasks: Iterable[Task], beginnings: Collection[str]
+    out: str | None, command: str, settings: Mapping[str, object], tasks: Iterable[Task], beginnings: Collection[str]
 ) -> Iterator[RunFolder]:
     """Make the folder of a run, hold it, and advise whoever stops the run, which can always go on.
 

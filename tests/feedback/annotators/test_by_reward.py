@@ -76,8 +76,9 @@ def test_a_conversation_is_asked_about() -> None:
 
 def test_an_annotator_that_is_never_wrong_compares_by_the_reward() -> None:
     task, rng = Wordy(EXAMPLES), np.random.default_rng(0)
-    examples = draw_examples(task, 3, rng)
-    assert sorted(example.key for example in examples) == ["k0", "k1", "k2"]  # none twice
-    records = compare_samples(task, examples, ["one"] * 3, ["one two"] * 3, annotator_reward(task), rng, noise=0.0)
-    assert [record.chosen for record in records] == ["one two"] * 3
+    n = len(task.dataset)
+    examples = draw_examples(task, n, rng)
+    assert {example.key for example in examples} == {task.dataset[place].key for place in range(n)}  # none twice
+    records = compare_samples(task, examples, ["one"] * n, ["one two"] * n, annotator_reward(task), rng, noise=0.0)
+    assert [record.chosen for record in records] == ["one two"] * n
     assert {record.annotator for record in records} == {"simulated-wordiness"}
