@@ -54,6 +54,20 @@ def flatten(messages: Sequence[Message]) -> str:
     return "\n".join(f"{message.role.capitalize()}: {message.content.strip()}" for message in ordered)
 
 
+Shown = str | tuple[Message, ...]
+"""What somebody was shown before a response was written: a text, or a conversation."""
+
+
+def as_shown(messages: Sequence[Message]) -> Shown:
+    """Return a conversation; the content alone where all of it is one message of the user."""
+    return messages[0].content if len(messages) == 1 and messages[0].role == "user" else tuple(messages)
+
+
+def shown_text(shown: Shown) -> str:
+    """Return what was shown as one text: of a conversation, what :func:`flatten` makes of it."""
+    return shown if isinstance(shown, str) else flatten(shown)
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One item of a task.
@@ -67,7 +81,7 @@ class Example:
     """
 
     key: str
-    prompt: str | tuple[Message, ...]
+    prompt: Shown
     references: tuple[str, ...] = ()
     demonstrations: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -75,7 +89,7 @@ class Example:
     @property
     def text(self) -> str:
         """The prompt as one text: of a conversation, what :func:`flatten` makes of it."""
-        return self.prompt if isinstance(self.prompt, str) else flatten(self.prompt)
+        return shown_text(self.prompt)
 
 
 class Prompt(NamedTuple):
@@ -97,6 +111,11 @@ class Prompt(NamedTuple):
     def text(self) -> str:
         """All of it as one text: prefix and suffix stand around everything that was said."""
         return self.prefix + self.document + self.suffix
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All of it as the messages of a conversation."""
+        return (*self.earlier, Message("user", self.prefix + self.body + self.suffix), *self.later)
 
     @property
     def document(self) -> str:
@@ -122,12 +141,14 @@ class Episode:
         finish_reason: Why the agent's last turn ended: ``"eos"``, ``"stop"`` (a stop string) or ``"length"``.
         state: What the task itself keeps from turn to turn. Its :meth:`Task.reply` may change it; it is saved with the
             environment, so it holds JSON values only.
+        turn_return: Sum of what :meth:`Task.turn_reward` gave for the agent's turns so far.
     """
 
     example: Example
     turns: tuple[Message, ...] = ()
     finish_reason: FinishReason = "eos"
     state: dict[str, Any] = field(default_factory=dict, hash=False)
+    turn_return: float = 0.0
 
     @property
     def text(self) -> str:

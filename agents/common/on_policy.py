@@ -120,7 +120,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         recompute_log_probs: bool | None = None,
         micro_batch_size: int | None = None,
         tensorboard_log: str | Path | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
+        policy_kwargs: dict[str, object] | None = None,
         stats_window_size: int = 100,
         verbose: int = 0,
         seed: int | None = None,
@@ -150,7 +150,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             rollout_buffer_class=EpisodeRolloutBuffer,
             stats_window_size=stats_window_size,
             tensorboard_log=None if tensorboard_log is None else str(tensorboard_log),
-            policy_kwargs=policy_kwargs,
+            # clip_gradients, which every step passes, looks at the norm already.
+            policy_kwargs={"step_check": None, **(policy_kwargs or {})},
             verbose=verbose,
             seed=seed,
             device=device,
@@ -226,7 +227,6 @@ class OnPolicyAgent(TextRolloutAlgorithm):
                 "each writes as many"
             )
         super()._setup_model()
-        self.policy.step_check.remove()  # clip_gradients, which every step passes, looks at the norm already
         self._tokens_so_far = np.zeros(self.n_envs, dtype=np.int64)
         self.reference = Reference(self.policy)
         if self.reference_model is not None:

@@ -100,7 +100,7 @@ def test_no_command_shows_help() -> None:
         (["generate", "a text", "--text", "another"], "expected one document"),
         (["generate", "--text", "x", "--model", "./nothing"], "which does not exist"),
         (["generate", "--text", "x", "--n", "0"], "expected n of at least 1"),
-        (["reward", "fit", "--annotator", "golden"], "'gold' or 'rouge'"),
+        (["reward", "fit", "--annotator", "golden"], "Did you mean 'gold'?"),
         (["reward", "fit", "--comparisons", "missing.jsonl"], "missing.jsonl"),
         (["evaluate", "--reward", "gold", "--prompts", "1", "--out", "/dev/null/run"], "/dev/null/run"),
         (
@@ -261,7 +261,7 @@ def test_a_task_of_a_user_that_lacks_something_hides_no_environment(monkeypatch:
         ("sft", "training.train", "TrainSettings"),
         ("reward_fit", "training.reward", "RewardSettings"),
         ("train", "training.train", "TrainSettings"),
-        ("rlhf", "rlhf.rounds", "RlhfSettings"),
+        ("rlhf", "rlhf.settings", "RlhfSettings"),
         ("evaluate", "training.evaluate", "EvaluateSettings"),
         ("generate", "cli.generate", "GenerateSettings"),
         ("play", "cli.play", "PlaySettings"),

@@ -30,8 +30,8 @@ from textgym.envs.choice import EnvChoice
 from textgym.errors import ConsentError, TextGymError
 from textgym.models.checkpoint import write_checkpoint
 from textgym.models.loading import load_language_model
-from textgym.rlhf.rounds import RlhfSettings
 from textgym.rlhf.run import run_rlhf_resume
+from textgym.rlhf.settings import RlhfSettings
 from textgym.security import consent
 from textgym.security.consent import FIELDS, names_from
 from textgym.training.evaluate import start_model_of
@@ -50,7 +50,6 @@ NONSENSE = (
 )
 EVIL = "hostile_module:Thing-v0"
 PLAIN_TEXTS = {  # never the name of something in a module
-    "annotator",
     "by",
     "criteria",
     "criterion",

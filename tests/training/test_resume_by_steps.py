@@ -134,7 +134,9 @@ def test_a_request_to_stop_saves_a_checkpoint_and_the_model(
     capsys.readouterr()
     assert same(weights(run_sft_resume("cut").model), weights(whole.model))
     said = " ".join(capsys.readouterr().out.split())
-    assert "Resuming cut from step-0000000008 (8 of 12 steps). Supervised fine-tuning" in said  # what is left is announced, once
+    assert (
+        "Resuming cut from step-0000000008 (8 of 12 steps). Supervised fine-tuning" in said
+    )  # what is left is announced, once
     assert said.count("Supervised fine-tuning") == said.count(": 4 steps, with ") == 1
     assert "Model: cut/model" in said
 

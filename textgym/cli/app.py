@@ -244,10 +244,14 @@ def train(context: typer.Context, **_: object) -> None:
     {
         **TASK,
         "model": options.Model,
+        "agent": options.TrainedAgent,
         "rounds": Annotated[int, typer.Option("--rounds", help="How often to ask, fit and train.")],
         "labels": Annotated[int, typer.Option("--labels", help="Questions in each round.")],
-        "matches": Annotated[
-            float, typer.Option("--matches", help="Share of them that compare with the policy of the round before.")
+        "previous_share": Annotated[
+            float,
+            typer.Option(
+                "--previous-share", "--matches", help="Share of them that compare with the policy of the round before."
+            ),
         ],
         "select": Annotated[str, typer.Option("--select", help="random, or disagreement (of --members 2 or more).")],
         "members": options.Members,
@@ -260,7 +264,7 @@ def train(context: typer.Context, **_: object) -> None:
         "noise": options.Noise,
         "reward_epochs": Annotated[int, typer.Option("--reward-epochs", help="Passes over all answers so far.")],
         "reward_learning_rate": Annotated[float, typer.Option("--reward-lr", help="Of the reward's fit.")],
-        "iterations": Annotated[int, typer.Option("--iterations", help="Iterations of PPO in each round.")],
+        "iterations": Annotated[int, typer.Option("--iterations", help="Iterations of the agent in each round.")],
         "n_envs": options.NEnvs,
         "learning_rate": options.LearningRate,
         "kl_coef": Annotated[float, typer.Option("--kl-coef", help="Weight of the KL penalty to the start model.")],

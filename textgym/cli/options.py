@@ -63,7 +63,9 @@ SaveEvery = Annotated[int, typer.Option("--save-every", help="Iterations, or opt
 Steps = Annotated[int, typer.Option("--steps", help="Time steps to train for: tokens, or optimizer steps.")]
 Minutes = Annotated[float, typer.Option("--minutes", help="Train this long instead.")]
 NEnvs = Annotated[int, typer.Option("--n-envs", help="Texts written side by side.")]
-Annotator = Annotated[str, typer.Option("--annotator", help="Whom to simulate: gold or rouge.")]
+Annotator = Annotated[
+    str, typer.Option("--annotator", help="Reward that simulated annotators compare by, such as gold or rouge.")
+]
 Noise = Annotated[float, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")]
 Members = Annotated[int, typer.Option("--members", help="Reward models to average.")]
 Embeddings = Annotated[

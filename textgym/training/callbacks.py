@@ -13,6 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from textgym import console
 from textgym.agents.facts import Recoverable
 from textgym.evaluation.core import text_model_of
+from textgym.evaluation.episodes import transcript
 from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.training.interrupts import StopRequest
 from textgym.training.run_folder import RunFolder
@@ -170,7 +171,7 @@ class RunCallback(BaseCallback):
             return
         self._sampled = self.model.num_timesteps
         samples = sample_texts(model, sheet.task, sheet.examples, sheet.sampling)
-        texts = {example.key: text for example, text in zip(sheet.examples, samples.texts, strict=True)}
+        texts = {episode.example.key: transcript(episode) for episode in samples.episodes}
         with self._tolerance.of("samples.jsonl"):
             self._run.append_samples(self._sampled, texts)
 
