@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from typing import Any
 
 from textgym.errors import did_you_mean
 from textgym.security.consent import check_names, load_attribute, load_named, names_module
@@ -37,7 +38,7 @@ def resolve_agent(name: str, *, from_file: bool = False) -> type[Agent]:
         TypeError: The class lacks a method of an agent.
     """
     if name in AGENTS:
-        agent = load_attribute(AGENTS[name])
+        agent: Any = load_attribute(AGENTS[name])
     elif names_module(name):
         if from_file:
             check_names({"agent": name})
