@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 from textgym.errors import did_you_mean
 from textgym.security.consent import check_names, load_attribute, load_named, names_module
@@ -38,7 +38,7 @@ def resolve_agent(name: str, *, from_file: bool = False) -> type[Agent]:
         TypeError: The class lacks a method of an agent.
     """
     if name in AGENTS:
-        agent: Any = load_attribute(AGENTS[name])
+        agent = load_attribute(AGENTS[name])
     elif names_module(name):
         if from_file:
             check_names({"agent": name})
@@ -56,8 +56,7 @@ def resolve_agent(name: str, *, from_file: bool = False) -> type[Agent]:
             f"expected an agent class with {', '.join(wanted)} in {name!r}, got a class without {', '.join(lacking)}; "
             f"see textgym.types.{'Trainable' if len(wanted) > len(_METHODS) else 'Agent'}"
         )
-    found: type[Agent] = agent
-    return found
+    return cast("type[Agent]", agent)
 
 
 def can_learn(agent: type[Agent]) -> bool:

@@ -130,7 +130,9 @@ class ResponseScorer(nn.Module):
         if precision == "auto":
             on_gpu = self.trunk.device.type == "cuda" and torch.cuda.is_bf16_supported()
             precision = "bf16" if on_gpu else "own"
-        return self.trunk if precision in ("own", self.trunk.precision) else self.trunk.in_precision(precision)
+        if precision == "own" or precision == self.trunk.precision:
+            return self.trunk
+        return self.trunk.in_precision(precision)
 
     def _readout(self, texts: Sequence[Branched]) -> Readout:
         """Where to read, out of the states of texts (:class:`~textgym.models.branching.Branched` says which)."""

@@ -78,9 +78,9 @@ class RunCallback(BaseCallback):
         self._tolerance = tolerance
         self._steps, self._samples = steps, samples
         self._save_every, self._sample_every = save_every, sample_every
-        log, written = run.log(), run.samples()
+        log, sampled = run.log(), run.samples()
         self._logged = log[-1]["timesteps"] if log else 0
-        self._sampled = written[-1]["timesteps"] if written else -1
+        self._sampled = sampled[-1]["timesteps"] if sampled else -1
         self._iterations = len(log)
         self._read = 0  # records of the agent
         self._saved = -1
@@ -149,8 +149,7 @@ class RunCallback(BaseCallback):
             while self._unwritten:
                 self._run.append_log(self._unwritten[0])
                 del self._unwritten[0]
-        is_between = self.model.num_timesteps == self._logged  # no iteration is gone on with in its middle
-        if is_between and self._iterations % self._sample_every == 0:
+        if self._iterations % self._sample_every == 0:
             self.write_samples()
 
     def _show_iteration(self, record: Mapping[str, Any]) -> None:
