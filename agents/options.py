@@ -57,7 +57,8 @@ def agent_options(agent: type[Agent]) -> list[Option]:
     filled = {*inspect.signature(Agent.create).parameters, *facts.not_options}
     policy = [] if facts.policy is None else _constructors(facts.policy)
     found: dict[str, Option] = {}
-    for source in [agent.create, *_constructors(agent), *policy]:
+    sources: list[Callable[..., Any]] = [agent.create, *_constructors(agent), *policy]
+    for source in sources:
         found |= {option.name: option for option in _options(source) if option.name not in {*filled, *found}}
     return list(found.values())
 

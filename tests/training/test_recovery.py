@@ -509,7 +509,7 @@ def test_sigterm_outside_of_training_is_an_interrupt(copied: Path) -> None:
 def test_a_signal_while_a_resumed_run_loads_tells_how_to_go_on(
     number: int, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_make_env", lambda settings: signal.raise_signal(number))
+    monkeypatch.setattr(pipeline, "make_env", lambda settings: signal.raise_signal(number))
     with pytest.raises(RunInterrupted, match="Go on from the last checkpoint with: textgym train --resume copied"):
         run_resume("copied")
 
@@ -662,7 +662,7 @@ def test_logs_that_fail_stop_nothing(
     monkeypatch.setattr(RunFolder, "append_log", fails_at_first)
     monkeypatch.setattr(RunFolder, "append_samples", full)
     monkeypatch.setattr(RunFolder, "write_samples_table", full)
-    monkeypatch.setattr(pipeline, "plot_kl", full)
+    monkeypatch.setattr("textgym.training.curves.plot_kl", full)
     monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", full)
     run = run_train(replace(built_in, out="run"))
     assert same_weights(run, whole)
@@ -737,7 +737,7 @@ def test_out_of_memory_while_a_run_is_built_says_what_to_lower(
     def exhausted(settings: TrainSettings) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(pipeline, "_make_env", exhausted)
+    monkeypatch.setattr(pipeline, "make_env", exhausted)
     for go in (lambda: run_train(replace(built_in, out="run")), lambda: run_resume("copied")):
         with pytest.raises(MemoryError) as caught:
             go()

@@ -149,7 +149,8 @@ class RunCallback(BaseCallback):
             while self._unwritten:
                 self._run.append_log(self._unwritten[0])
                 del self._unwritten[0]
-        if self._iterations % self._sample_every == 0:
+        is_between = self.model.num_timesteps == self._logged  # an iteration is not gone on with in its middle
+        if is_between and self._iterations % self._sample_every == 0:
             self.write_samples()
 
     def _show_iteration(self, record: Mapping[str, Any]) -> None:

@@ -203,7 +203,10 @@ class RunFolder:
 
     def resumed_by(self, command: str) -> str:
         """Return the command that goes on with the run: its own, if that does what ``command`` does."""
-        made_by = self.config().get("command")
+        try:
+            made_by = self.config().get("command")
+        except CheckpointError:  # an error that is being explained already
+            return command
         return str(made_by) if made_by in _SAME.get(command, ()) else command
 
     def _what_else(self, made_by: object) -> str:
