@@ -21,6 +21,7 @@ from textgym.reward_models.evidence import (
     Evidence,
     Observation,
     Preference,
+    Reader,
     Split,
     compared_records,
     graded_by,
@@ -290,6 +291,7 @@ def learning_curve(
     shares: Sequence[float] = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0),
     seed: int = 0,
     checkpoints: Checkpoints | None = None,
+    read: Reader | None = None,
     **settings: Any,
 ) -> list[CurvePoint]:
     """Held-out accuracy against the number of records, always on the same held-out answers.
@@ -304,19 +306,21 @@ def learning_curve(
         shares: Of the other records; shares that teach nothing are left out.
         seed: Of the split and the fits.
         checkpoints: Has a part for every share.
+        read: Knows what the records say, if they were read before; a record is read once whatever the shares.
         settings: More arguments of ``fit``.
 
     Raises:
         DataError: If the records teach nothing, or are all about one prompt.
     """
     usable = compared_records(graded_by(records, criterion))
-    split = read_split(usable, held_out=held_out, seed=seed)
+    read = Reader() if read is None else read
+    split = read_split(usable, held_out=held_out, seed=seed, read=read)
     asked = preferences(split.held_out.observations)
     train, _ = split_records(usable, held_out, seed)
     points: list[CurvePoint] = []
     reliability: Mapping[str, float] | None = None
     for size in sorted({round(share * len(train)) for share in shares}, reverse=True):
-        evidence = split.train if size == len(train) else observe(train[:size])
+        evidence = split.train if size == len(train) else observe(train[:size], read=read)
         if evidence.teaches:
             model = new_model()
             kept: dict[str, Any] = {} if checkpoints is None else {"checkpoints": checkpoints.part(f"records-{size}")}

@@ -23,7 +23,7 @@ from textgym.rewards import ScoredConversations, Scores, resolve_reward, reward_
 from textgym.types import Example, NameOrPath, RewardFn, Shown, Task
 
 # What a reward may have changed by its end, and how it is put back.
-_SWITCHES: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
+_SWITCHES: dict[str, tuple[Callable[[], object], Callable[[Any], object]]] = {
     "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "torch's default device": (torch.get_default_device, torch.set_default_device),
     "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
@@ -187,7 +187,7 @@ def _working_directory() -> str | None:
 class _Generator(NamedTuple):
     """A global random generator: how to read its state, and how to seed it."""
 
-    read: Callable[[], Any]
+    read: Callable[[], object]
     seed: Callable[[int], object]
 
 

@@ -22,6 +22,7 @@ from textgym.models.probing.trunk import Trunk, additive_mask, default_positions
 from textgym.models.prompt_sharing import continued_states, shared_prompts
 from textgym.models.text_model import Precision, TextModel
 from textgym.models.trainable import HALVES
+from textgym.text.tokenizer import Tokenizer
 
 _COMPILED_VARIANTS = 256
 
@@ -33,16 +34,23 @@ class CausalLM(TextModel):
 
     Args:
         network: Any Hugging Face causal LM.
-        source: Where it came from (name, folder or Hub id); its tokenizer is read from there.
+        source: Where it came from (name, folder or Hub id); its tokenizer is read from there, unless it is given.
         precision: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast of the trunk and the head. Logits are fp32 in both.
+        tokenizer: The one that belongs to it.
 
     Raises:
         ModelError: If weights are not finite, or the logits of the network cannot be written as head(trunk(ids)).
         ValueError: For another precision.
     """
 
-    def __init__(self, network: PreTrainedModel, source: str | None = None, precision: Precision = "fp32") -> None:
-        super().__init__(network, source, precision)
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        source: str | None = None,
+        precision: Precision = "fp32",
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
+        super().__init__(network, source, precision, tokenizer)
         self._is_compiled = False
         self._trunk_name, self.findings = examine(network, self.config)
         self._tell_uncached()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from textgym.errors import DataError
 from textgym.feedback.records.answers import check_expected, check_question
@@ -51,8 +50,8 @@ def import_questions(store: FeedbackStore, path: str | Path, overlap: int = 1) -
     return len(store.questions()) - before
 
 
-def _to_json(planned: Planned) -> dict[str, Any]:
-    row = question_to_json(planned.question)
+def _to_json(planned: Planned) -> dict[str, object]:
+    row: dict[str, object] = question_to_json(planned.question)
     del row["order_seed"]  # every annotator gets an order of their own
     row |= {"overlap": planned.overlap, "priority": planned.priority}
     return row if planned.expected is None else {**row, "expected": planned.expected}
@@ -79,7 +78,7 @@ def _from_json(row: object, place: str, overlap: int) -> Planned:
         raise DataError(f"{place}: expected a question with prompt and responses, got {row!r:.80} ({error})") from None
 
 
-def _texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+def _texts(row: Mapping[str, object], name: str) -> tuple[str, ...]:
     values = row.get(name, [])
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise TypeError(f"{name} is a list of texts")

@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from textgym.feedback.records.answers import Expected
 from textgym.feedback.records.parsing import question_from_json, question_to_json
@@ -121,7 +121,7 @@ def next_item(db: sqlite3.Connection, annotator: str, mode: Mode | None, since: 
     )
 
 
-def _one(db: sqlite3.Connection, query: str, values: Sequence[Any]) -> int | None:
+def _one(db: sqlite3.Connection, query: str, values: Sequence[object]) -> int | None:
     row = db.execute(query, values).fetchone()
     return None if row is None else int(row[0])
 
