@@ -10,10 +10,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from textgym.feedback.records.lines import replacing, write_lines
+from textgym.feedback.records.lines import write_lines
 from textgym.feedback.records.parsing import KINDS, record_to_json
 from textgym.feedback.records.preferences import to_labelled_rows, to_preference_rows
 from textgym.feedback.types import Record
+from textgym.files.disk import replacing
 
 Form = Literal["records", "preferences", "labels", "csv"]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -42,6 +43,7 @@ def export_records(records: Iterable[Record], path: str | Path, form: Form = "re
 
 def _write_csv(path: Path, records: Iterable[Record]) -> None:
     columns = ["kind", *dict.fromkeys(field.name for kind in KINDS.values() for field in fields(kind))]
+    path.parent.mkdir(parents=True, exist_ok=True)
     with (
         replacing(path) as unfinished,
         # Spreadsheet programs take a file for UTF-8 if it begins with a byte order mark.
