@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -25,7 +25,7 @@ from textgym.reward_models.evidence import Candidate, Evidence, Observation
 from textgym.reward_models.fitting import Training
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.likelihood import AnswerLikelihood
-from textgym.types import FloatArray, Shown, shown_text
+from textgym.types import FloatArray, JsonObject, Shown, shown_text
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 _HEAD = "head.safetensors"
@@ -181,14 +181,14 @@ class EmbeddingRewardModel(LearnedReward):
         responses = self.embedder([each.response.strip() for each in candidates])
         return np.concatenate([responses, prompts * responses, np.abs(prompts - responses)], 1).astype(np.float64)
 
-    def _write_parts(self, folder: Path) -> dict[str, Any]:
+    def _write_parts(self, folder: Path) -> dict[str, object]:
         with quiet():
             self.encoder.save_pretrained(str(folder / _ENCODER), create_model_card=False)
         save_file(self._tensors(), folder / _HEAD)
         return {"prior_std": self.prior_std, "replicas": self.replicas}
 
     @classmethod
-    def _read_parts(cls, folder: Path, card: Mapping[str, Any]) -> Self:
+    def _read_parts(cls, folder: Path, card: JsonObject) -> Self:
         replicas = storage.integer(card["replicas"])
         model = cls(folder / _ENCODER, prior_std=float(card["prior_std"]), replicas=replicas)
         found = storage.read_tensors(folder / _HEAD, model._tensors())

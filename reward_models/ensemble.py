@@ -14,7 +14,7 @@ from textgym.reward_models.evidence import Evidence, Split
 from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.learned import LearnedReward
 from textgym.reward_models.preference import PreferenceRewardModel
-from textgym.types import FloatArray, Shown
+from textgym.types import FloatArray, JsonObject, Shown
 
 
 class RewardEnsemble(LearnedReward):
@@ -92,13 +92,13 @@ class RewardEnsemble(LearnedReward):
             _mean([report.severity for report in reports]),
         )
 
-    def _write_parts(self, folder: Path) -> dict[str, Any]:
+    def _write_parts(self, folder: Path) -> dict[str, object]:
         for number, member in enumerate(self._models):
             member.save(_member(folder, number))
         return {"members": len(self.members)}
 
     @classmethod
-    def _read_parts(cls, folder: Path, card: Mapping[str, Any]) -> Self:
+    def _read_parts(cls, folder: Path, card: JsonObject) -> Self:
         count = storage.integer(card["members"])
         return cls([PreferenceRewardModel.load(_member(folder, number)) for number in range(count)])
 

@@ -33,7 +33,7 @@ from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.module import RewardModule
 from textgym.reward_models.report import CurvePoint, FitReport, measure
 from textgym.rewards import Scores
-from textgym.types import Example, FloatArray, Interval, Shown, Task
+from textgym.types import Example, FloatArray, Interval, JsonObject, Shown, Task
 
 
 class Normalisation(NamedTuple):
@@ -43,7 +43,7 @@ class Normalisation(NamedTuple):
     std: float = 1.0
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Normalisation:
+    def from_json(cls, record: JsonObject) -> Normalisation:
         """Read what ``_asdict`` gave; anything else would make every score infinite or NaN."""
         normalisation = cls(float(record["mean"]), float(record["std"]))
         if not math.isfinite(normalisation.mean) or not 0 < normalisation.std < math.inf:
@@ -232,7 +232,7 @@ class LearnedReward(RewardModule):
         storage.write_card(folder, card)
 
     @abstractmethod
-    def _write_parts(self, folder: Path) -> dict[str, Any]:
+    def _write_parts(self, folder: Path) -> dict[str, object]:
         """Write what belongs to the card; return what the card says of it."""
 
     @classmethod
@@ -250,10 +250,10 @@ class LearnedReward(RewardModule):
 
     @classmethod
     @abstractmethod
-    def _read_parts(cls, folder: Path, card: Mapping[str, Any]) -> Self:
+    def _read_parts(cls, folder: Path, card: JsonObject) -> Self:
         """Return the model of what :meth:`_write_parts` wrote."""
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, object]:
         """What every card holds: normalisation, versions, and the report without what is measured at every step."""
         report = asdict(self.report) if self.report else None
         for per_step in ("losses", "gradient_norms"):
@@ -261,7 +261,7 @@ class LearnedReward(RewardModule):
                 del report[per_step]
         return {"normalisation": self.normalisation._asdict(), "report": report, "versions": storage.versions()}
 
-    def _restore(self, card: Mapping[str, Any]) -> None:
+    def _restore(self, card: JsonObject) -> None:
         """Take over what :meth:`_state` gave.
 
         Raises:

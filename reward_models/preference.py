@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -19,7 +19,7 @@ from textgym.reward_models.evidence import Evidence, Observation
 from textgym.reward_models.fitting import Checkpoints, FitSettings, Progress, Training, train_scorer
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.scoring import Precision, ResponseScorer
-from textgym.types import FloatArray, Shown
+from textgym.types import FloatArray, JsonObject, Shown
 
 _HEAD = "head.safetensors"
 _MIN_LENGTH = 16
@@ -133,7 +133,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         """
         storage.write_folder(folder, partial(self._write, dtype=dtype))
 
-    def _write_parts(self, folder: Path, dtype: storage.Dtype = "float32") -> dict[str, Any]:
+    def _write_parts(self, folder: Path, dtype: storage.Dtype = "float32") -> dict[str, object]:
         self.trunk.save_pretrained(folder)
         if dtype != "float32":
             storage.convert_weights(folder, dtype)
@@ -142,7 +142,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         return {"max_length": self.encoder.max_length, "dtype": dtype}
 
     @classmethod
-    def _read_parts(cls, folder: Path, card: Mapping[str, Any]) -> Self:
+    def _read_parts(cls, folder: Path, card: JsonObject) -> Self:
         model = cls(folder, max_length=storage.integer(card["max_length"]))
         model._read_head(folder / _HEAD)
         return model

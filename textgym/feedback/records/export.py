@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from textgym.feedback.records.lines import write_lines
 from textgym.feedback.records.parsing import KINDS, record_to_json
@@ -54,11 +54,11 @@ def _write_csv(path: Path, records: Iterable[Record]) -> None:
         table.writerows(_cells(record_to_json(record), columns) for record in records)
 
 
-def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> list[str | float]:
+def _cells(row: Mapping[str, object], columns: Sequence[str]) -> list[str | float]:
     return [_cell(row.get(column)) for column in columns]
 
 
-def _cell(value: Any) -> str | float:
+def _cell(value: object) -> str | float:
     """Return what a spreadsheet shows for a value; an apostrophe keeps a text from being a formula.
 
     References:
