@@ -62,7 +62,7 @@ def agent_options(agent: type[Agent]) -> list[Option]:
     return list(found.values())
 
 
-def _constructors(agent: type[Any]) -> Iterator[type[Any]]:
+def _constructors(agent: type[Any]) -> Iterator[Callable[..., Any]]:
     """Yield the classes whose constructors a call runs through, up to the first that hands no ``**options`` on."""
     for kind in agent.__mro__:
         if "__init__" in vars(kind):

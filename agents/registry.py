@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from typing import cast
 
 from textgym.errors import did_you_mean
 from textgym.security.consent import check_names, load_attribute, load_named, names_module
@@ -55,8 +56,7 @@ def resolve_agent(name: str, *, from_file: bool = False) -> type[Agent]:
             f"expected an agent class with {', '.join(wanted)} in {name!r}, got a class without {', '.join(lacking)}; "
             f"see textgym.types.{'Trainable' if len(wanted) > len(_METHODS) else 'Agent'}"
         )
-    found: type[Agent] = agent
-    return found
+    return cast("type[Agent]", agent)
 
 
 def can_learn(agent: type[Agent]) -> bool:

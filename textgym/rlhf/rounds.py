@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from textgym.agents.registry import agent_options, resolve_agent
+from textgym.agents.options import OptionValue, agent_options
+from textgym.agents.registry import resolve_agent
 from textgym.checks import SEEDS
 from textgym.errors import DataError, NoCheckpointError
 from textgym.evaluation.core import Evaluation, EvaluationSet
@@ -40,7 +41,7 @@ from textgym.training.reward_feedback import reference_texts
 from textgym.training.reward_report import report_as_json, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
 from textgym.training.train import Training, begin, complete, resume
-from textgym.training.train_settings import OptionValue, TrainSettings, train_settings
+from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Example, Interval, Task
 
 __all__ = [

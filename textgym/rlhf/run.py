@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from textgym import console
-from textgym.agents.registry import AGENTS, resolve_agent
+from textgym.agents.registry import AGENTS, can_learn, resolve_agent
 from textgym.envs.choice import describe_data, with_budgets
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.reward_guard import guarded_reward
@@ -21,7 +21,7 @@ from textgym.feedback.types import Annotator
 from textgym.plots import plot_rounds
 from textgym.rlhf.rounds import Loop, Round, quality_measure, results, run_round, simulated_panel
 from textgym.rlhf.settings import RlhfSettings
-from textgym.training.agents import can_learn, make_agent
+from textgym.training.agents import make_agent
 from textgym.training.interrupts import signals_as_interrupts
 from textgym.training.long_runs import check_resumed, new_run
 from textgym.training.recovery import advising_on_memory, resuming
@@ -102,7 +102,7 @@ def _require_writer(settings: RlhfSettings) -> None:
     Raises:
         ValueError: It is such an agent.
     """
-    if not can_learn(settings.agent):
+    if not can_learn(resolve_agent(settings.agent)):
         raise ValueError(f"expected an agent that learns, got {settings.agent!r}; choose another, such as ppo")
     if settings.agent in AGENTS:
         return

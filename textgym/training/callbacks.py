@@ -78,9 +78,9 @@ class RunCallback(BaseCallback):
         self._tolerance = tolerance
         self._steps, self._samples = steps, samples
         self._save_every, self._sample_every = save_every, sample_every
-        log, samples = run.log(), run.samples()
+        log, sampled = run.log(), run.samples()
         self._logged = log[-1]["timesteps"] if log else 0
-        self._sampled = samples[-1]["timesteps"] if samples else -1
+        self._sampled = sampled[-1]["timesteps"] if sampled else -1
         self._iterations = len(log)
         self._read = 0  # records of the agent
         self._saved = -1
