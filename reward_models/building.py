@@ -57,7 +57,7 @@ def fit_reward_model(
     criterion: str | None = None,
     held_out: float = 0.1,
     seed: int = 0,
-    **how: Any,
+    **options: Any,
 ) -> FitReport:
     """Fit a reward model to feedback, and shift and scale its scores so that good texts have mean 0 and deviation 1.
 
@@ -73,14 +73,14 @@ def fit_reward_model(
         criterion: Learn from the ratings by this criterion instead of the overall ones.
         held_out: Share of the prompts that accuracy is measured on.
         seed: Of the split and the fit.
-        how: More arguments of the model's ``fit``, such as ``epochs`` and ``learning_rate``.
+        options: More arguments of the model's ``fit``, such as ``epochs`` and ``learning_rate``.
 
     Raises:
         DataError: As :func:`~textgym.reward_models.evidence.read_split`; or all references have the same score.
         RewardError: The loss becomes infinite or NaN.
     """
     split = records if isinstance(records, Split) else read_split(records, criterion, held_out, seed)
-    report = reward.fit(split, seed=seed, **how)
+    report = reward.fit(split, seed=seed, **options)
     texts = preferred_texts(split.everything) if references is None else references
     reward.normalise([text.prompt for text in texts], [text.response for text in texts])
     return report

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from textgym.types import FloatArray
+from textgym.types import FloatArray, JsonObject
 
 _LOG_TEMPERATURES = (float(np.log(1e-3)), float(np.log(1e3)))
 _BINS = 5
@@ -41,7 +41,7 @@ class Calibration:
     bins: tuple[ReliabilityBin, ...]
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Calibration:
+    def from_json(cls, data: JsonObject) -> Calibration:
         """Read what ``dataclasses.asdict`` wrote.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from textgym.errors import CheckpointError, RewardError, TextGymError, is_out_of_memory
-from textgym.feedback.types import Record
 from textgym.files.paths import user_path
 from textgym.hub import resolve_folder
 from textgym.models.pretrained import quiet
@@ -22,14 +21,12 @@ from textgym.models.proportions import proportionate
 from textgym.reward_models import storage
 from textgym.reward_models.encoder_files import check_encoder, require_safe_release
 from textgym.reward_models.encoding import whole_characters
-from textgym.reward_models.evidence import Candidate, Evidence, Observation, Split
+from textgym.reward_models.evidence import Candidate, Evidence, Observation
 from textgym.reward_models.fitting import Training
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.likelihood import AnswerLikelihood
-from textgym.reward_models.report import FitReport
-from textgym.types import FloatArray, Shown, shown_text
+from textgym.types import FloatArray, JsonObject, Shown, shown_text
 
-KIND = "embedding"
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 _HEAD = "head.safetensors"
 _ENCODER = "encoder"
@@ -116,6 +113,8 @@ class EmbeddingRewardModel(LearnedReward):
         neural networks: approximately Bayesian ensembling" (2020), arXiv:1810.05546, on drawn anchors.
     """
 
+    kind = "embedding"
+
     def __init__(
         self, encoder: str | Path | TextEmbedder | Any = DEFAULT_ENCODER, *, prior_std: float = 1.0, replicas: int = 0
     ) -> None:
@@ -144,43 +143,13 @@ class EmbeddingRewardModel(LearnedReward):
         """Standard deviation of the raw score over the replicas, shape ``(n,)``."""
         return np.asarray(self.raw_members(prompts, responses).std(axis=0))
 
-    def fit(
-        self,
-        records: Sequence[Record] | Split,
-        *,
-        criterion: str | None = None,
-        validation_fraction: float = 0.1,
-        seed: int = 0,
-    ) -> FitReport:
-        """Learn from records of any kinds, mixed as they come; the normalisation is reset.
-
-        How each kind is read: :func:`~textgym.reward_models.evidence.observe`; how answers come about from scores:
-            :class:`~textgym.reward_models.likelihood.AnswerLikelihood`.
-
-        Args:
-            records: Comparisons, rankings, ratings, demonstrations, implicit feedback; or what
-                :func:`~textgym.reward_models.evidence.read_split` made of them, which decides ``criterion`` and
-                ``validation_fraction``.
-            criterion: Learn from the ratings by this criterion (a key of
-                :attr:`~textgym.feedback.types.Rating.criteria`) instead of the overall ones; ratings without it are
-                left out, records of other kinds are not.
-            validation_fraction: Share of the *prompts* held out, with all records about them.
-            seed: Decides the split, and the replicas.
-
-        Returns:
-            The report, also kept as :attr:`report`.
+    def learn(self, evidence: Evidence, *, seed: int = 0) -> Training:
+        """Fit the heads; ``seed`` decides the replicas.
 
         Raises:
-            DataError: If the records teach nothing, are all about one prompt, or have no such criterion.
             RewardError: If the weights become infinite or NaN.
         """
-
-        def train(evidence: Evidence) -> Training:
-            return self._fit_heads(evidence.observations, seed)
-
-        return self._learn(records, criterion, validation_fraction, seed, train)
-
-    def _fit_heads(self, observations: Sequence[Observation], seed: int) -> Training:
+        observations = evidence.observations
         candidates = list(dict.fromkeys(text for each in observations for text in each.candidates))
         features = self._features(candidates)
         spread = np.maximum(features.std(axis=0), _SMALLEST_SPREAD) * np.sqrt(features.shape[1])
@@ -212,38 +181,19 @@ class EmbeddingRewardModel(LearnedReward):
         responses = self.embedder([each.response.strip() for each in candidates])
         return np.concatenate([responses, prompts * responses, np.abs(prompts - responses)], 1).astype(np.float64)
 
-    def save(self, folder: str | Path) -> None:
-        """Write a folder: a JSON card, the encoder, and the heads.
-
-        :meth:`~textgym.reward_models.preference.PreferenceRewardModel.save` says how.
-
-        Raises:
-            CheckpointError: If the folder holds something else than a reward model.
-        """
-        storage.write_folder(folder, self._write)
-
-    def _write(self, folder: Path) -> None:
+    def _write_parts(self, folder: Path) -> dict[str, object]:
         with quiet():
             self.encoder.save_pretrained(str(folder / _ENCODER), create_model_card=False)
         save_file(self._tensors(), folder / _HEAD)
-        card = {"kind": KIND, "format": 1, "prior_std": self.prior_std, "replicas": self.replicas, **self._state()}
-        storage.write_card(folder, card)
+        return {"prior_std": self.prior_std, "replicas": self.replicas}
 
     @classmethod
-    def load(cls, folder: str | Path) -> EmbeddingRewardModel:
-        """Read a folder written by :meth:`save`.
-
-        Raises:
-            CheckpointError: If it is incomplete, damaged, or a reward model of another kind.
-        """
-        folder, card = storage.open_folder(folder, KIND)
-        with storage.complete(folder):
-            replicas = storage.integer(card["replicas"])
-            model = cls(folder / _ENCODER, prior_std=float(card["prior_std"]), replicas=replicas)
-            model._restore(card)
-            found = storage.read_tensors(folder / _HEAD, model._tensors())
-            model._scale = Scale(found["mean"].numpy(), found["spread"].numpy())
-            model._weights = found["weights"].numpy()
+    def _read_parts(cls, folder: Path, card: JsonObject) -> Self:
+        replicas = storage.integer(card["replicas"])
+        model = cls(folder / _ENCODER, prior_std=float(card["prior_std"]), replicas=replicas)
+        found = storage.read_tensors(folder / _HEAD, model._tensors())
+        model._scale = Scale(found["mean"].numpy(), found["spread"].numpy())
+        model._weights = found["weights"].numpy()
         return model
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from torch import nn
 
-from textgym.feedback.types import Record
 from textgym.reward_models import storage
 from textgym.reward_models.evidence import Evidence, Split
 from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.learned import LearnedReward
 from textgym.reward_models.preference import PreferenceRewardModel
-from textgym.reward_models.report import FitReport
-from textgym.types import FloatArray, Shown
-
-KIND = "ensemble"
+from textgym.types import FloatArray, JsonObject, Shown
 
 
 class RewardEnsemble(LearnedReward):
@@ -42,6 +38,8 @@ class RewardEnsemble(LearnedReward):
         (2023), arXiv:2310.02743.
     """
 
+    kind = "ensemble"
+
     def __init__(self, members: Sequence[PreferenceRewardModel]) -> None:
         super().__init__()
         if len(members) < 2 or len({id(member) for member in members}) < len(members):
@@ -60,84 +58,49 @@ class RewardEnsemble(LearnedReward):
         """Standard deviation of the raw score over the members, shape ``(n,)``."""
         return np.asarray(self.raw_members(prompts, responses).std(axis=0))
 
-    def fit(
-        self,
-        records: Sequence[Record] | Split,
-        *,
-        criterion: str | None = None,
-        validation_fraction: float = 0.1,
-        seed: int = 0,
-        checkpoints: Checkpoints | None = None,
-        **settings: Any,
-    ) -> FitReport:
-        """Fit every member to the same prompts, reweighted at random (Bayesian bootstrap); measure their mean.
+    def learn(
+        self, evidence: Evidence, *, seed: int = 0, checkpoints: Checkpoints | None = None, **options: Any
+    ) -> Training:
+        """Fit every member to the same prompts, reweighted at random (Bayesian bootstrap).
 
         Args:
-            records, criterion: As :meth:`~textgym.reward_models.preference.PreferenceRewardModel.fit`.
-            validation_fraction: Share of the prompts that no member sees.
-            seed: Of the split; member i is fitted with ``seed + i``.
+            evidence: What records say.
+            seed: Member i is fitted with ``seed + i``.
             checkpoints: Has a part for every member.
-            settings: More arguments of :meth:`~textgym.reward_models.preference.PreferenceRewardModel.fit`.
+            options: More arguments of :meth:`~textgym.reward_models.preference.PreferenceRewardModel.learn`.
 
         Returns:
-            The report of the mean, also kept as :attr:`report`; its losses, gradient norms, reliabilities and
-            severities are means over the members.
-
-        Raises:
-            DataError, RewardError, ValueError: As :meth:`~textgym.reward_models.preference.PreferenceRewardModel.fit`.
+            Means over the members of losses, gradient norms, reliabilities and severities.
         """
-
-        def train(evidence: Evidence) -> Training:
-            reports = [
-                member.fit(
-                    Split(evidence),
-                    seed=seed + number,
-                    resample=True,
-                    checkpoints=checkpoints and checkpoints.part(f"member-{number}"),
-                    **settings,
-                )
-                for number, member in enumerate(self._models)
-            ]
-            losses = np.mean([report.losses for report in reports], axis=0).tolist()
-            norms = np.mean([report.gradient_norms for report in reports], axis=0).tolist()
-            return Training(
-                losses,
-                norms,
-                len(losses) // settings.get("epochs", 1),
-                _mean([report.reliability for report in reports]),
-                _mean([report.severity for report in reports]),
+        reports = [
+            member.fit(
+                Split(evidence),
+                seed=seed + number,
+                resample=True,
+                checkpoints=checkpoints and checkpoints.part(f"member-{number}"),
+                **options,
             )
+            for number, member in enumerate(self._models)
+        ]
+        losses = np.mean([report.losses for report in reports], axis=0).tolist()
+        norms = np.mean([report.gradient_norms for report in reports], axis=0).tolist()
+        return Training(
+            losses,
+            norms,
+            len(losses) // options.get("epochs", 1),
+            _mean([report.reliability for report in reports]),
+            _mean([report.severity for report in reports]),
+        )
 
-        return self._learn(records, criterion, validation_fraction, seed, train)
-
-    def save(self, folder: str | Path) -> None:
-        """Write a folder: a JSON card, and a folder per member.
-
-        :meth:`~textgym.reward_models.preference.PreferenceRewardModel.save` writes these.
-
-        Raises:
-            CheckpointError: If the folder holds something else than a reward model.
-        """
-        storage.write_folder(folder, self._write)
-
-    def _write(self, folder: Path) -> None:
+    def _write_parts(self, folder: Path) -> dict[str, object]:
         for number, member in enumerate(self._models):
             member.save(_member(folder, number))
-        storage.write_card(folder, {"kind": KIND, "format": 1, "members": len(self.members), **self._state()})
+        return {"members": len(self.members)}
 
     @classmethod
-    def load(cls, folder: str | Path) -> RewardEnsemble:
-        """Read a folder written by :meth:`save`.
-
-        Raises:
-            CheckpointError: If it is incomplete, damaged, or a reward model of another kind.
-        """
-        folder, card = storage.open_folder(folder, KIND)
-        with storage.complete(folder):
-            count = storage.integer(card["members"])
-            model = cls([PreferenceRewardModel.load(_member(folder, number)) for number in range(count)])
-            model._restore(card)
-        return model
+    def _read_parts(cls, folder: Path, card: JsonObject) -> Self:
+        count = storage.integer(card["members"])
+        return cls([PreferenceRewardModel.load(_member(folder, number)) for number in range(count)])
 
     @property
     def _models(self) -> list[PreferenceRewardModel]:

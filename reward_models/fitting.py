@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, get_args
+from typing import NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -21,9 +21,10 @@ from textgym.reward_models.likelihood import AnswerLikelihood, Answers
 from textgym.reward_models.losses import learning_rate_share
 from textgym.reward_models.reliability import RunningReliability
 from textgym.reward_models.scoring import Precision, ResponseScorer
+from textgym.types import JsonObject
 
 Progress = Callable[[int, int, float], None]
-"""``progress(step, total_steps, loss)``, called after every optimiser step; steps count from 1."""
+"""``progress(step, total_steps, loss)``, called after every optimizer step; steps count from 1."""
 
 _ANSWER_LEARNING_RATE = 0.05
 _SAMPLE = 64
@@ -31,7 +32,7 @@ _SAMPLE = 64
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """How to train: arguments of :meth:`~textgym.reward_models.preference.PreferenceRewardModel.fit`."""
+    """How to train: arguments of :meth:`~textgym.reward_models.preference.PreferenceRewardModel.learn`."""
 
     epochs: int
     batch_size: int
@@ -63,7 +64,7 @@ class Training(NamedTuple):
     """What happened while training.
 
     Attributes:
-        losses, gradient_norms: Of every optimiser step.
+        losses, gradient_norms: Of every optimizer step.
         steps_per_epoch: Number of steps that saw every answer once.
         reliability, severity: Of the annotators, by name (:class:`~textgym.reward_models.likelihood.AnswerLikelihood`).
     """
@@ -81,12 +82,10 @@ class Checkpoints(Protocol):
     def part(self, name: str) -> Checkpoints:
         """Return the place of one of several fits."""
 
-    def restore(self, take: Callable[[dict[str, Tensor], dict[str, Any], Path], object]) -> bool:
+    def restore(self, take: Callable[[dict[str, Tensor], JsonObject, Path], object]) -> bool:
         """Call ``take(tensors, record, folder)`` with the newest state that can be used, if there is one."""
 
-    def save_if_due(
-        self, step: int, steps: int, state: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
-    ) -> None:
+    def save_if_due(self, step: int, steps: int, state: Callable[[], tuple[Mapping[str, Tensor], JsonObject]]) -> None:
         """Keep ``state()``, tensors by name and JSON, if it is time."""
 
 
@@ -178,7 +177,7 @@ class _ScorerTraining:
         steps_per_epoch = self.steps // self._settings.epochs
         return Training(self._losses, self._norms, steps_per_epoch, likelihood.reliability, likelihood.severity)
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def state(self) -> tuple[dict[str, Tensor], JsonObject]:
         """Return what :meth:`restore` needs: tensors by name, and JSON."""
         tensors = {f"model.{name}": each.detach().contiguous() for name, each in self._trained.items()}
         tensors |= {f"likelihood.{name}": each.contiguous() for name, each in self._likelihood.state_dict().items()}
@@ -191,7 +190,7 @@ class _ScorerTraining:
         }
 
     @torch.no_grad()
-    def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any], folder: Path) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], record: JsonObject, folder: Path) -> None:
         """Go on where :meth:`state` was called on a fit with the same arguments.
 
         Raises:

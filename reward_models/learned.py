@@ -7,7 +7,8 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, NamedTuple, Self
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.module import RewardModule
 from textgym.reward_models.report import CurvePoint, FitReport, measure
 from textgym.rewards import Scores
-from textgym.types import Example, FloatArray, Interval, Shown, Task
+from textgym.types import Example, FloatArray, Interval, JsonObject, Shown, Task
 
 
 class Normalisation(NamedTuple):
@@ -42,7 +43,7 @@ class Normalisation(NamedTuple):
     std: float = 1.0
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Normalisation:
+    def from_json(cls, record: JsonObject) -> Normalisation:
         """Read what ``_asdict`` gave; anything else would make every score infinite or NaN."""
         normalisation = cls(float(record["mean"]), float(record["std"]))
         if not math.isfinite(normalisation.mean) or not 0 < normalisation.std < math.inf:
@@ -53,13 +54,15 @@ class Normalisation(NamedTuple):
 class LearnedReward(RewardModule):
     """A reward learned from feedback (a :class:`~textgym.types.RewardFn`).
 
-    Subclasses say how texts are scored and how to train.
+    Subclasses say how texts are scored (:meth:`raw`), how to train (:meth:`learn`) and what is saved.
 
     Attributes:
         normalisation: Mean 0 and standard deviation 1 until :meth:`normalise` is called.
         report: What came of the last fit, or ``None``.
     """
 
+    kind: ClassVar[str]
+    """What a card calls this kind of model."""
     name = "learned"
     remedy = "fit again with a lower learning rate"
 
@@ -68,7 +71,6 @@ class LearnedReward(RewardModule):
         self.normalisation = Normalisation()
         self.report: FitReport | None = None
 
-    @abstractmethod
     def fit(
         self,
         records: Sequence[Record] | Split,
@@ -76,8 +78,60 @@ class LearnedReward(RewardModule):
         criterion: str | None = None,
         validation_fraction: float = 0.1,
         seed: int = 0,
+        **options: Any,
     ) -> FitReport:
-        """Learn from records of any kinds, or what :func:`~textgym.reward_models.evidence.read_split` made of them."""
+        """Learn from records of any kinds, mixed as they come; the normalisation is reset.
+
+        How each kind is read: :func:`~textgym.reward_models.evidence.observe`; how answers come about from scores:
+        :class:`~textgym.reward_models.likelihood.AnswerLikelihood`.
+
+        Args:
+            records: Comparisons, rankings, ratings, demonstrations, implicit feedback. Comparisons of a text with
+                itself are left out with a warning. What :func:`~textgym.reward_models.evidence.read_split` made of
+                records is taken as it is: then ``criterion`` and ``validation_fraction`` have been decided.
+            criterion: Learn from the ratings by this criterion (a key of
+                :attr:`~textgym.feedback.types.Rating.criteria`) instead of the overall ones; ratings without it are
+                left out, records of other kinds are not.
+            validation_fraction: Share of the *prompts* held out, with all records about them, to measure accuracy and
+                to calibrate.
+            seed: Decides the split, and what is random in :meth:`learn`; the same seed gives the same model on the same
+                CPU.
+            options: Arguments of :meth:`learn`, such as ``epochs`` of a language model.
+
+        Returns:
+            The report, also kept as :attr:`report`.
+
+        Raises:
+            DataError: If the records teach nothing, are all about one prompt, or have no such criterion.
+            RewardError: If the loss or the weights become infinite or NaN.
+            ValueError: If an option is out of range.
+        """
+        start = time.perf_counter()
+        split = records if isinstance(records, Split) else read_split(records, criterion, validation_fraction, seed)
+        evidence = split.train
+        training = self.learn(evidence, seed=seed, **options)
+        asked = preferences(split.held_out.observations)
+        result = measure(self.differences_of, asked, preferences(evidence.observations), training.reliability)
+        self.normalisation = Normalisation()
+        self.report = FitReport(
+            accuracy=result.accuracy,
+            train_loss=float(np.mean(training.losses[-training.steps_per_epoch :])),
+            calibration=result.calibration,
+            pairs=len(evidence.observations),
+            held_out_pairs=result.pairs,
+            seconds=time.perf_counter() - start,
+            losses=tuple(training.losses),
+            gradient_norms=tuple(training.gradient_norms),
+            reliability=training.reliability,
+            severity=training.severity,
+            implicit_weight=evidence.implicit_weight,
+            held_out=result.held_out,
+        )
+        return self.report
+
+    @abstractmethod
+    def learn(self, evidence: Evidence, *, seed: int) -> Training:
+        """Train on what records say: the part of :meth:`fit` that each kind of model has of its own."""
 
     @abstractmethod
     def raw(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
@@ -153,45 +207,53 @@ class LearnedReward(RewardModule):
         asked = preferences(observe(graded_by(records, criterion)).observations)
         return measure(self.differences_of, asked, [], reliability).accuracy
 
-    def _learn(
-        self,
-        records: Sequence[Record] | Split,
-        criterion: str | None,
-        validation_fraction: float,
-        seed: int,
-        train: Callable[[Evidence], Training],
-    ) -> FitReport:
-        """Read, split, train and measure: what every :meth:`fit` does. The normalisation is reset."""
-        start = time.perf_counter()
-        split = records if isinstance(records, Split) else read_split(records, criterion, validation_fraction, seed)
-        evidence = split.train
-        training = train(evidence)
-        asked = preferences(split.held_out.observations)
-        result = measure(self.differences_of, asked, preferences(evidence.observations), training.reliability)
-        self.normalisation = Normalisation()
-        self.report = FitReport(
-            accuracy=result.accuracy,
-            train_loss=float(np.mean(training.losses[-training.steps_per_epoch :])),
-            calibration=result.calibration,
-            pairs=len(evidence.observations),
-            held_out_pairs=result.pairs,
-            seconds=time.perf_counter() - start,
-            losses=tuple(training.losses),
-            gradient_norms=tuple(training.gradient_norms),
-            reliability=training.reliability,
-            severity=training.severity,
-            implicit_weight=evidence.implicit_weight,
-            held_out=result.held_out,
-        )
-        return self.report
-
     def differences_of(self, preferences: Sequence[Preference]) -> FloatArray:
         """Raw score of the first text minus raw score of the second, shape ``(n,)``."""
         candidates = [each.first for each in preferences] + [each.second for each in preferences]
         scores = self.raw([each.prompt for each in candidates], [each.response for each in candidates])
         return scores[: len(preferences)] - scores[len(preferences) :]
 
-    def _state(self) -> dict[str, Any]:
+    def save(self, folder: str | Path) -> None:
+        """Write a folder: a JSON card and what belongs to it; nothing is pickled.
+
+        The folder appears under its name only when it is complete; an earlier reward model there is replaced.
+
+        Args:
+            folder: Where to; parents are made.
+
+        Raises:
+            CheckpointError: If the folder holds something else than a reward model.
+        """
+        storage.write_folder(folder, self._write)
+
+    def _write(self, folder: Path, **options: Any) -> None:
+        """Fill a folder; options are those of :meth:`_write_parts`."""
+        card = {"kind": self.kind, "format": 1, **self._write_parts(folder, **options), **self._state()}
+        storage.write_card(folder, card)
+
+    @abstractmethod
+    def _write_parts(self, folder: Path) -> dict[str, object]:
+        """Write what belongs to the card; return what the card says of it."""
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a folder written by :meth:`save`; weights are float32 on the CPU.
+
+        Raises:
+            CheckpointError: If it is incomplete, damaged, or a reward model of another kind.
+        """
+        folder, card = storage.open_folder(folder, cls.kind)
+        with storage.complete(folder):
+            model = cls._read_parts(folder, card)
+            model._restore(card)
+        return model
+
+    @classmethod
+    @abstractmethod
+    def _read_parts(cls, folder: Path, card: JsonObject) -> Self:
+        """Return the model of what :meth:`_write_parts` wrote."""
+
+    def _state(self) -> dict[str, object]:
         """What every card holds: normalisation, versions, and the report without what is measured at every step."""
         report = asdict(self.report) if self.report else None
         for per_step in ("losses", "gradient_norms"):
@@ -199,7 +261,7 @@ class LearnedReward(RewardModule):
                 del report[per_step]
         return {"normalisation": self.normalisation._asdict(), "report": report, "versions": storage.versions()}
 
-    def _restore(self, card: Mapping[str, Any]) -> None:
+    def _restore(self, card: JsonObject) -> None:
         """Take over what :meth:`_state` gave.
 
         Raises:

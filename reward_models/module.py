@@ -38,7 +38,7 @@ class RewardModule(nn.Module):
         Args:
             prompts: ``n`` formatted, uncut prompt texts, or conversations.
             responses: ``n`` texts.
-            examples: Not looked at.
+            examples: Not used.
 
         Returns:
             Scores, shape ``(n,)``, float64.

@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from textgym.feedback.types import Record
 from textgym.models.loading import load_language_model
 from textgym.models.text_model import TextModel
 from textgym.reward_models import storage
 from textgym.reward_models.encoding import EncodedText, TextEncoder
-from textgym.reward_models.evidence import Evidence, Observation, Split
+from textgym.reward_models.evidence import Evidence, Observation
 from textgym.reward_models.fitting import Checkpoints, FitSettings, Progress, Training, train_scorer
 from textgym.reward_models.learned import LearnedReward, resampled
-from textgym.reward_models.report import FitReport
 from textgym.reward_models.scoring import Precision, ResponseScorer
-from textgym.types import FloatArray, Shown
+from textgym.types import FloatArray, JsonObject, Shown
 
-KIND = "preference"
 _HEAD = "head.safetensors"
 _MIN_LENGTH = 16
 
@@ -60,6 +57,8 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         Stiennon et al. (2020), arXiv:2009.01325; Ouyang et al. (2022), arXiv:2203.02155.
     """
 
+    kind = "preference"
+
     def __init__(
         self,
         model: str | Path | PreTrainedModel | TextModel = "tiny",
@@ -81,75 +80,52 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         """Scores before normalisation; arguments, return value and errors as in :meth:`forward`."""
         return self._checked(self.raw_scores(self.encoder(prompts, responses)), responses)
 
-    def fit(
+    def learn(
         self,
-        records: Sequence[Record] | Split,
+        evidence: Evidence,
         *,
-        criterion: str | None = None,
+        seed: int = 0,
         epochs: int = 1,
         batch_size: int = 16,
         learning_rate: float = 1e-4,
-        validation_fraction: float = 0.1,
         weight_decay: float = 0.01,
         max_grad_norm: float = 1.0,
-        seed: int = 0,
         resample: bool = False,
         precision: Precision = "auto",
         progress: Progress | None = None,
         checkpoints: Checkpoints | None = None,
-    ) -> FitReport:
-        """Learn from records of any kinds, mixed as they come, all weights at once; the normalisation is reset.
-
-        How each kind is read: :func:`~textgym.reward_models.evidence.observe`; how answers come about from scores:
-            :class:`~textgym.reward_models.likelihood.AnswerLikelihood`.
+    ) -> Training:
+        """Train all weights at once; :meth:`fit` takes these arguments as well.
 
         Args:
-            records: Comparisons, rankings, ratings, demonstrations, implicit feedback. Comparisons of a text with
-                itself are left out with a warning. What :func:`~textgym.reward_models.evidence.read_split` made of
-                records is taken as it is: then ``criterion`` and ``validation_fraction`` have been decided.
-            criterion: Learn from the ratings by this criterion (a key of
-                :attr:`~textgym.feedback.types.Rating.criteria`) instead of the overall ones; ratings without it are
-                left out, records of other kinds are not.
+            evidence: What records say.
+            seed: Decides the order of batches, and the weights of ``resample``.
             epochs: Passes over the records.
             batch_size: Answers per step; all texts of one are in the same step.
             learning_rate: Peak of AdamW's learning rate (10 % linear warm-up, then linear decay to 0).
-            validation_fraction: Share of the *prompts* held out, with all records about them, to measure accuracy and
-                to calibrate.
             weight_decay: Of AdamW.
             max_grad_norm: Gradients are clipped to this norm.
-            seed: Decides split and order; the same seed gives the same model on the same CPU.
             resample: Weight the prompts at random by ``seed``, for the members of an ensemble.
-            precision: ``"auto"`` (bf16 autocast on GPUs that have it), ``"own"`` (the trunk's), ``"fp32"`` or
-                ``"bf16"``.
+            precision: ``"auto"`` (bf16 autocast on GPUs that have it), ``"fp32"`` or ``"bf16"``.
             progress: Called as ``progress(step, total_steps, loss)``.
             checkpoints: Where to go on from, and where to keep the state of the fit on the way.
 
-        Returns:
-            The report, also kept as :attr:`report`.
-
         Raises:
-            DataError: If the records teach nothing, are all about one prompt, or have no such criterion.
             RewardError: If the loss becomes infinite or NaN.
             ValueError: If a setting is out of range.
         """
-        self.trunk.hold_masters()
         settings = FitSettings(epochs, batch_size, learning_rate, weight_decay, max_grad_norm, seed, precision)
-
-        def train(evidence: Evidence) -> Training:
-            observations = resampled(evidence.observations, seed) if resample else evidence.observations
-            texts = self._encode(observations)
-            self.try_sharing([(group[0], group[1]) for group in texts if len(group) == 2])
-            return train_scorer(self, observations, texts, settings, progress, checkpoints)
-
-        return self._learn(records, criterion, validation_fraction, seed, train)
+        self.trunk.hold_masters()
+        observations = resampled(evidence.observations, seed) if resample else evidence.observations
+        texts = self._encode(observations)
+        self.try_sharing([(group[0], group[1]) for group in texts if len(group) == 2])
+        return train_scorer(self, observations, texts, settings, progress, checkpoints)
 
     def save(self, folder: str | Path, *, dtype: storage.Dtype = "float32") -> None:
         """Write a folder: a JSON card, the trunk in Hugging Face layout with its tokenizer, and the head.
 
-        The folder appears under its name only when it is complete; an earlier reward model there is replaced.
-
         Args:
-            folder: Where to; parents are made.
+            folder: Where to, as :meth:`LearnedReward.save <textgym.reward_models.learned.LearnedReward.save>`.
             dtype: Floating type of the trunk on disk (the head stays float32). Halves change scores slightly.
 
         Raises:
@@ -157,27 +133,19 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         """
         storage.write_folder(folder, partial(self._write, dtype=dtype))
 
-    @classmethod
-    def load(cls, folder: str | Path) -> PreferenceRewardModel:
-        """Read a folder written by :meth:`save`; weights are float32 on the CPU.
-
-        Raises:
-            CheckpointError: If it is incomplete, damaged, or a reward model of another kind.
-        """
-        folder, card = storage.open_folder(folder, KIND)
-        with storage.complete(folder):
-            model = cls(folder, max_length=storage.integer(card["max_length"]))
-            model._restore(card)
-            model._read_head(folder / _HEAD)
-        return model
-
-    def _write(self, folder: Path, dtype: storage.Dtype) -> None:
+    def _write_parts(self, folder: Path, dtype: storage.Dtype = "float32") -> dict[str, object]:
         self.trunk.save_pretrained(folder)
         if dtype != "float32":
             storage.convert_weights(folder, dtype)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self._head_tensors().items()}
         save_file(tensors, folder / _HEAD)
-        storage.write_card(folder, self._card(dtype))
+        return {"max_length": self.encoder.max_length, "dtype": dtype}
+
+    @classmethod
+    def _read_parts(cls, folder: Path, card: JsonObject) -> Self:
+        model = cls(folder, max_length=storage.integer(card["max_length"]))
+        model._read_head(folder / _HEAD)
+        return model
 
     def _head_tensors(self) -> dict[str, Tensor]:
         """What is learned besides the trunk."""
@@ -186,15 +154,6 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
     def _read_head(self, file: Path) -> None:
         found = storage.read_tensors(file, self._head_tensors())
         self.load_state_dict(found, strict=False)  # the trunk has been read from its own file
-
-    def _card(self, dtype: storage.Dtype) -> dict[str, Any]:
-        return {
-            "kind": KIND,
-            "format": 1,
-            "max_length": self.encoder.max_length,
-            "dtype": dtype,
-            **self._state(),
-        }
 
     def _encode(self, observations: Sequence[Observation]) -> list[list[EncodedText]]:
         prompts = [each.prompt for each in observations for _ in each.responses]

@@ -7,14 +7,14 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from textgym.metrics import clustered_proportion_interval, count_words
 from textgym.reward_models.calibration import Calibration, calibrate
 from textgym.reward_models.evidence import EXPLICIT, Candidate, Preference
-from textgym.types import FloatArray, Interval, shown_text
+from textgym.types import FloatArray, Interval, JsonObject, shown_text
 
 _BINS = 4
 _WORST = 5
@@ -73,7 +73,7 @@ class HeldOut:
     notes: tuple[str, ...]
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
+    def from_json(cls, data: JsonObject) -> Self:
         """Read what ``dataclasses.asdict`` wrote.
 
         Raises:
@@ -127,7 +127,7 @@ class FitReport:
     held_out: HeldOut | None = None
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
+    def from_json(cls, data: JsonObject) -> Self:
         """Read what ``dataclasses.asdict`` wrote, with or without the fields that have defaults.
 
         Raises:

@@ -16,8 +16,8 @@ from textgym.reward_models.encoding import EncodedText
 from textgym.text.batching import length_batches
 from textgym.types import FloatArray
 
-Precision = Literal["auto", "own", "fp32", "bf16"]
-"""``"own"``: the trunk's; ``"auto"``: bf16 on GPUs that have it, else the trunk's own."""
+Precision = Literal["auto", "fp32", "bf16"]
+"""What a trunk computes in; ``"auto"``: bf16 on GPUs that have it, else its own."""
 Pair = tuple[EncodedText, EncodedText]
 _TOKENS_PER_BATCH = 8192
 _LIKELIHOOD_SCALE = 10.0  # mean probabilities of texts differ by tenths, scores by ones
@@ -73,11 +73,11 @@ class ResponseScorer(nn.Module):
         """The most positions the trunk knows."""
         return 2**31 if self.trunk.context_length is None else self.trunk.context_length
 
-    def score_texts(self, texts: Sequence[EncodedText], precision: Precision = "own") -> Tensor:
+    def score_texts(self, texts: Sequence[EncodedText], precision: Precision | None = None) -> Tensor:
         """Scores of ``B`` texts, (B,) fp32."""
         return self._score([Branched(text.prompt, (text.response,)) for text in texts], precision)[:, 0]
 
-    def score_pairs(self, pairs: Sequence[Pair], precision: Precision = "own") -> Tensor:
+    def score_pairs(self, pairs: Sequence[Pair], precision: Precision | None = None) -> Tensor:
         """Scores of the responses a and b of ``B`` pairs, (B, 2) fp32; a shared prompt is read once where possible."""
         if self.shares_prompts and all(a.prompt == b.prompt for a, b in pairs):
             texts = [_branched(pair) for pair in pairs]
@@ -85,7 +85,7 @@ class ResponseScorer(nn.Module):
                 return self._score(texts, precision)
         return self.score_texts([a for a, _ in pairs] + [b for _, b in pairs], precision).reshape(2, -1).T
 
-    def score_groups(self, groups: Sequence[Sequence[EncodedText]], precision: Precision = "own") -> Tensor:
+    def score_groups(self, groups: Sequence[Sequence[EncodedText]], precision: Precision | None = None) -> Tensor:
         """Scores of the texts of all groups in a row, (T,) fp32; groups of two, which may share prompts, come first."""
         pairs = [(group[0], group[1]) for group in groups if len(group) == 2]
         others = [text for group in groups[len(pairs) :] for text in group]
@@ -114,7 +114,7 @@ class ResponseScorer(nn.Module):
             scores[batch] = self.score_texts([texts[i] for i in batch]).double().cpu().numpy()
         return scores
 
-    def _score(self, texts: Sequence[Branched], precision: Precision) -> Tensor:
+    def _score(self, texts: Sequence[Branched], precision: Precision | None) -> Tensor:
         """Scores (B, K) of the responses of ``B`` texts, in fp32 whatever the trunk computes in."""
         trunk, readout = self._trunk_in(precision), self._readout(texts)
         states = trunk.branched_states(texts)  # (N, H)
@@ -125,14 +125,12 @@ class ResponseScorer(nn.Module):
         likelihoods = (sums / counts).exp().float().reshape(scores.shape)  # (B, K)
         return scores + _LIKELIHOOD_SCALE * self.likelihood_weight * likelihoods
 
-    def _trunk_in(self, precision: Precision) -> TextModel:
-        """The trunk, computed in a precision."""
+    def _trunk_in(self, precision: Precision | None) -> TextModel:
+        """The trunk, computed in a precision; ``None`` is its own."""
         if precision == "auto":
             on_gpu = self.trunk.device.type == "cuda" and torch.cuda.is_bf16_supported()
-            precision = "bf16" if on_gpu else "own"
-        if precision == "own" or precision == self.trunk.precision:
-            return self.trunk
-        return self.trunk.in_precision(precision)
+            precision = "bf16" if on_gpu else None
+        return self.trunk if precision in (None, self.trunk.precision) else self.trunk.in_precision(precision)
 
     def _readout(self, texts: Sequence[Branched]) -> Readout:
         """Where to read, out of the states of texts (:class:`~textgym.models.branching.Branched` says which)."""

@@ -38,7 +38,7 @@ def write_folder(folder: str | Path, write: Callable[[Path], None]) -> None:
     replace_folder(target, write)
 
 
-def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+def write_card(folder: Path, card: Mapping[str, object]) -> None:
     """Write the card; a number that JSON does not know (NaN, infinity) is an error."""
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 NameOrPath = str | os.PathLike[str]
+JsonObject = Mapping[str, Any]
+"""An object of a JSON file, whose values are checked where they are used."""
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Grain = Literal["token", "episode"]

@@ -289,7 +289,7 @@ def test_a_failed_save_keeps_the_earlier_one(
     fitted: PreferenceRewardModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted.save(tmp_path / "reward")
-    monkeypatch.setattr(fitted, "_card", lambda dtype: {"broken": math.nan})
+    monkeypatch.setattr(fitted, "_state", lambda: {"broken": math.nan})
     with pytest.raises(ValueError, match="JSON"):
         fitted.save(tmp_path / "reward")
     PreferenceRewardModel.load(tmp_path / "reward")

@@ -244,7 +244,7 @@ _RESPONSES: Mapping[Mode, tuple[int, int]] = {
 
 
 class Annotator(Protocol):
-    """Whoever answers questions: a person behind a page, or a simulation. One signature for both."""
+    """An annotator answers questions: a person behind a page, or a simulation. One signature for both."""
 
     @property
     def name(self) -> str:

@@ -43,8 +43,11 @@ def _means_full(error: Exception) -> bool:
     return (isinstance(error, OSError) and error.errno in _FULL) or (code is not None and int(code[1]) in _FULL)
 
 
-def replace_text(file: Path, text: str) -> None:
-    """Write a text file so that a crash leaves the old file or the new one.
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Lend a path to write to, which takes the place of ``file`` if the block ends without an exception.
+
+    A crash at any moment leaves the old file or the new one.
 
     Raises:
         DiskFullError: There is no room; the old file stays.
@@ -52,13 +55,21 @@ def replace_text(file: Path, text: str) -> None:
     unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         with naming_full_disk(file):
-            with open(unfinished, "w", encoding="utf-8", errors="surrogatepass", newline="\n") as opened:
-                opened.write(text)
-                opened.flush()
-                os.fsync(opened.fileno())
+            yield unfinished
+            with open(unfinished, "rb+") as written:
+                os.fsync(written.fileno())
             unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a text file, as :func:`replacing` does."""
+    with (
+        replacing(file) as unfinished,
+        open(unfinished, "w", encoding="utf-8", errors="surrogatepass", newline="\n") as opened,
+    ):
+        opened.write(text)
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:

@@ -64,12 +64,12 @@ class WeightedSum(ScoredConversations):
 
 
 class Gate(ScoredConversations):
-    """A reward that is paid only for texts that pass a test; the others get a constant.
+    """A reward for the texts that pass a test; the others get a constant.
 
     Args:
         reward: A callable or a name; it still scores every text.
         passes: ``passes(response, example) -> bool``.
-        otherwise: What a text that does not pass is paid.
+        otherwise: The reward of a text that does not pass.
 
     Raises:
         TypeError: ``reward`` is no reward, ``passes`` is not callable, or ``otherwise`` is no number.
@@ -138,7 +138,7 @@ class Clip(ScoredConversations):
 
 
 def no_reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
-    """Pay nothing, shape ``(n,)``: for tasks that pay turn by turn."""
+    """Return 0 for every text, shape ``(n,)``: for tasks that reward turn by turn."""
     return np.zeros(len(responses))
 
 

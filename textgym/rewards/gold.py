@@ -27,7 +27,7 @@ class GoldReward:
         if task.max_turns > 1:
             raise ValueError(
                 f"expected a task of one turn for the reward 'gold', got {task.name!r} of {task.max_turns}: a reward "
-                "sees the last turn alone; pay by turn_reward of the task (info['gold'] has the whole episode's)"
+                "sees the last turn alone; reward turns in its turn_reward (info['gold'] has the whole episode's)"
             )
         self._task = task
 

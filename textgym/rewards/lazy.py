@@ -1,4 +1,4 @@
-"""Reward models, loaded when they are first asked."""
+"""Reward models, loaded when they first score."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class LazyReward(ScoredConversations):
 def load_reward_models(reward: object) -> None:
     """Load now what a reward, or a part of it, would load when it first scores.
 
-    Whoever restores random generators calls this before, because loading may draw from them.
+    Code that restores random generators calls this before, because loading may draw from them.
     """
     if isinstance(reward, LazyReward):
         reward.load()

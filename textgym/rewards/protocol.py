@@ -1,4 +1,4 @@
-"""What a reward is, and the one call by which rewards are asked and checked."""
+"""What a reward is, and the one call that computes and checks rewards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Scores(NamedTuple):
     """Rewards of ``n`` texts.
 
     Attributes:
-        total: What the agent is paid, shape ``(n,)``, finite.
+        total: The reward of the agent, shape ``(n,)``, finite.
         parts: The named rewards it is made of, each of shape ``(n,)``, before any weight.
     """
 
@@ -130,7 +130,7 @@ def _with_parts(scores: object, label: str, method: str) -> Scores:
 
 
 def check_size(reward: RewardFn, totals: FloatArray) -> None:
-    """Say that what agents are paid is so large that they learn little from it.
+    """Warn of rewards so large that agents learn little from them.
 
     Raises:
         RewardError: It does not fit the 32 bits that algorithms keep rewards in.

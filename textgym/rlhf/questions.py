@@ -27,7 +27,7 @@ from textgym.feedback.records.answers import Expected
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words
-from textgym.tasks.base import prompt_text
+from textgym.tasks.base import shown_of
 from textgym.training.recovery import advising_on_memory
 from textgym.training.stored_settings import stable_name
 from textgym.types import Example, FloatArray, Split, Task
@@ -158,7 +158,7 @@ def question_about(
     if len(kept) < min(len(texts), 2):
         return None
     generators, graded = tuple(names[text] for text in kept), tuple(criteria) if mode == "rate" else ()
-    return Question(example.key, prompt_text(task, example), tuple(kept), mode, generators, criteria=graded)
+    return Question(example.key, shown_of(task, example), tuple(kept), mode, generators, criteria=graded)
 
 
 def plan_writers(names: Sequence[str], examples: Sequence[Example], count: int, seed: int = 0) -> list[list[str]]:

@@ -16,7 +16,7 @@ from textgym.feedback.types import Comparison, Record
 from textgym.models.text_model import TextModel
 from textgym.reward_models.building import MOST_REFERENCES, preferred_texts
 from textgym.reward_models.evidence import Candidate, Reader, Split, compared_records, graded_by, read_split
-from textgym.tasks.base import prompt_text
+from textgym.tasks.base import prompt_text, shown_of
 from textgym.types import Task
 
 
@@ -98,12 +98,14 @@ def reference_texts(task: Task, records: Sequence[Record], split: Split) -> list
         examples = [task.dataset[index] for index in range(min(MOST_REFERENCES, len(task.dataset)))]
         known = [example for example in examples if example.references]
         if len(known) >= 2:
-            return [Candidate(prompt_text(task, example), example.references[0]) for example in known]
+            return [Candidate(shown_of(task, example), example.references[0]) for example in known]
     return preferred_texts(split.everything)
 
 
 def _is_about(task: Task, record: Record) -> bool:
+    """Whether a record is about an example of the task as the task asks it; earlier versions kept its text alone."""
     try:
-        return prompt_text(task, task.dataset.find(record.task_key)) == record.prompt
+        example = task.dataset.find(record.task_key)
     except KeyError:
         return False
+    return record.prompt in (shown_of(task, example), prompt_text(task, example))

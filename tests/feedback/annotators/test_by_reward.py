@@ -82,3 +82,13 @@ def test_an_annotator_that_is_never_wrong_compares_by_the_reward() -> None:
     records = compare_samples(task, examples, ["one"] * n, ["one two"] * n, annotator_reward(task), rng, noise=0.0)
     assert [record.chosen for record in records] == ["one two"] * n
     assert {record.annotator for record in records} == {"simulated-wordiness"}
+
+
+def test_comparisons_of_conversations_are_about_messages() -> None:
+    turns = (Message("user", "Hi"), Message("assistant", "Yes?"), Message("user", "Go on"))
+    examples = [Example("k", turns), Example("l", "Go")]
+    task = Wordy(examples)
+    by = annotator_reward(task, letters)
+    records = compare_samples(task, examples, ["a", "b"], ["aa", "bb"], by, np.random.default_rng(0), noise=0.0)
+    assert [record.prompt for record in records] == [turns, "Go"]
+    assert [record.chosen for record in records] == ["aa", "bb"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from textgym.errors import DataError, RewardError
 from textgym.rewards import GoldReward, knows_gold, resolve_reward, reward_name, score
-from textgym.tasks.base import prompt_text
+from textgym.tasks.base import shown_of
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task, episodes_of
 
 GOLD_NOISE = 0.1
@@ -84,6 +84,6 @@ def _require_score(task: Task, reward: RewardFn, name: str) -> None:
     """Score an empty text, so that what is missing is found before texts are sampled."""
     example = task.dataset[0]
     try:
-        score(reward, [prompt_text(task, example)], [""], [example], name=name)
+        score(reward, [shown_of(task, example)], [""], [example], name=name)
     except RewardError as error:
         raise DataError(f"expected data that an annotator can compare by {name!r}: {error}") from error

@@ -12,7 +12,7 @@ from textgym.feedback.annotators.pairs import make_questions
 from textgym.feedback.annotators.simulated import BradleyTerryAnnotator, reward_scorer
 from textgym.feedback.types import Comparison, Question
 from textgym.metrics.words import count_words, first_words
-from textgym.tasks.base import prompt_text
+from textgym.tasks.base import shown_of
 from textgym.types import Example, Task
 
 _MIX = (0.55, 0.15, 0.15, 0.15)  # second text of a pair: a sample, the reference, another's reference, the first words
@@ -48,7 +48,7 @@ def compare_samples(
     """
     if not by.is_gold and all(example.references for example in examples):
         second = _mixed(examples, second, rng)
-    prompts, keys = [prompt_text(task, example) for example in examples], [example.key for example in examples]
+    prompts, keys = [shown_of(task, example) for example in examples], [example.key for example in examples]
     questions = _swapped(make_questions(prompts, keys, first, second), rng)
     scorer = reward_scorer(by.reward, {example.key: example for example in examples})
     temperature = by.noise if noise is None else noise

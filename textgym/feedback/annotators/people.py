@@ -10,12 +10,12 @@ from textgym.feedback.types import Question, Record
 
 
 class People:
-    """Puts questions into a store, and waits until whoever looks at its page has answered them.
+    """Puts questions into a store, and waits until people have answered them on its page.
 
     Args:
         store: The store; the page may be served by another process.
         overlap: How many people to ask each question.
-        poll_seconds: How often to look.
+        poll_seconds: Seconds between two queries of the store.
         timeout: Seconds to wait at most; ``None`` waits as long as it takes.
         name: What to call them all; the records name each person.
     """

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,7 @@ from textgym.feedback.types import Choice, Comparison, Question, Record, shown_o
 from textgym.metrics.words import count_words
 from textgym.types import BoolArray, Example, FloatArray, RewardFn, shown_text
 
-Scorer = Callable[[Sequence[str], Sequence[str]], "npt.NDArray[Any] | Sequence[float]"]
+Scorer = Callable[[Sequence[str], Sequence[str]], npt.ArrayLike]
 """``scorer(responses, task_keys) -> n`` numbers; higher is better."""
 
 _POLITE = re.compile(r"\b(please|thanks?|thank you|sorry|kindly|welcome|appreciate|glad|happy to)\b", re.IGNORECASE)
@@ -364,9 +363,9 @@ def reward_scorer(reward: RewardFn, examples: Mapping[str, Example]) -> Scorer:
         A scorer for :class:`BradleyTerryAnnotator`.
     """
 
-    def score(responses: Sequence[str], task_keys: Sequence[str]) -> npt.NDArray[Any]:
+    def score(responses: Sequence[str], task_keys: Sequence[str]) -> FloatArray:
         asked = [examples[key] for key in task_keys]
-        return np.asarray(reward([example.text for example in asked], responses, asked))
+        return np.asarray(reward([example.text for example in asked], responses, asked), dtype=np.float64)
 
     return score
 

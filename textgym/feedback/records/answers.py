@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from textgym.feedback.types import (
     Choice,
@@ -196,11 +196,27 @@ def _comparison(question: Question, choice: Choice, by: By) -> Comparison:
     return Comparison(question.task_key, question.prompt, first, second, choice, **about)
 
 
-def _about(question: Question, by: By, generators: tuple[str, ...]) -> dict[str, Any]:
-    return {**by._asdict(), "generators": generators, "order_seed": question.order_seed}
+class _About(TypedDict):
+    """What every record says of its answer."""
+
+    annotator: str
+    time: float | None
+    seconds: float | None
+    generators: tuple[str, ...]
+    order_seed: int | None
 
 
-def _about_one(question: Question, place: int, by: By) -> dict[str, Any]:
+def _about(question: Question, by: By, generators: tuple[str, ...]) -> _About:
+    return _About(
+        annotator=by.annotator,
+        time=by.time,
+        seconds=by.seconds,
+        generators=generators,
+        order_seed=question.order_seed,
+    )
+
+
+def _about_one(question: Question, place: int, by: By) -> _About:
     return _about(question, by, question.generators[place : place + 1])
 
 

@@ -8,12 +8,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from textgym.feedback.records.lines import replacing, write_lines
+from textgym.feedback.records.lines import write_lines
 from textgym.feedback.records.parsing import KINDS, record_to_json
 from textgym.feedback.records.preferences import to_labelled_rows, to_preference_rows
 from textgym.feedback.types import Record
+from textgym.files.disk import replacing
 
 Form = Literal["records", "preferences", "labels", "csv"]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -42,6 +43,7 @@ def export_records(records: Iterable[Record], path: str | Path, form: Form = "re
 
 def _write_csv(path: Path, records: Iterable[Record]) -> None:
     columns = ["kind", *dict.fromkeys(field.name for kind in KINDS.values() for field in fields(kind))]
+    path.parent.mkdir(parents=True, exist_ok=True)
     with (
         replacing(path) as unfinished,
         # Spreadsheet programs take a file for UTF-8 if it begins with a byte order mark.
@@ -52,11 +54,11 @@ def _write_csv(path: Path, records: Iterable[Record]) -> None:
         table.writerows(_cells(record_to_json(record), columns) for record in records)
 
 
-def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> list[str | float]:
+def _cells(row: Mapping[str, object], columns: Sequence[str]) -> list[str | float]:
     return [_cell(row.get(column)) for column in columns]
 
 
-def _cell(value: Any) -> str | float:
+def _cell(value: object) -> str | float:
     """Return what a spreadsheet shows for a value; an apostrophe keeps a text from being a formula.
 
     References:

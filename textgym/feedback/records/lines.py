@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from textgym.data.files import open_bytes
 from textgym.data.files import read_lines as read_lines_of
 from textgym.errors import DataError
+from textgym.files.disk import replacing
 
 EXPORT_RECORDS = "export its project again with --form votes or --form records"
 """What to do with an export that does not hold records."""
 
 
-def write_lines(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_lines(path: str | Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Write objects as JSON lines; the file is replaced only after the new one is complete."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(Path(path)) as unfinished, open(unfinished, "wb") as lines:
         lines.writelines(_encode(row) + b"\n" for row in rows)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Lend a path to write to, which takes the place of ``path`` if the block ends without an exception."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[str, object]]:
@@ -47,7 +34,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[str, object]]:
                 yield f"{path}:{number}", _decode(line, f"{path}:{number}")
 
 
-def _encode(row: Mapping[str, Any]) -> bytes:
+def _encode(row: Mapping[str, object]) -> bytes:
     try:
         return json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:  # half a surrogate pair is a legal Python text: it survives as an escape

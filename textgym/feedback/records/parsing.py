@@ -17,7 +17,7 @@ from textgym.feedback.records.lines import EXPORT_RECORDS
 from textgym.feedback.records.preferences import from_preference_row
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating, Record
 from textgym.text.messages import MessageError, is_chat, parse_messages
-from textgym.types import Shown
+from textgym.types import JsonObject, Shown
 
 KINDS: Mapping[str, type[Record]] = {
     "comparison": Comparison,
@@ -26,21 +26,22 @@ KINDS: Mapping[str, type[Record]] = {
     "demonstration": Demonstration,
     "implicit": ImplicitFeedback,
 }
+_Read = Callable[[object], object]
 KIND_OF = {record: kind for kind, record in KINDS.items()}
 
 
-def record_to_json(record: Record) -> dict[str, Any]:
+def record_to_json(record: Record) -> dict[str, object]:
     """Return a record as an object of plain data, its kind first."""
     plain = _plain(record)
     return {"kind": KIND_OF[type(record)], **plain}
 
 
-def question_to_json(question: Question) -> dict[str, Any]:
+def question_to_json(question: Question) -> dict[str, object]:
     """Return a question as an object of plain data."""
     return _plain(question)
 
 
-def question_from_json(values: Mapping[str, Any]) -> Question:
+def question_from_json(values: JsonObject) -> Question:
     """Return the question that an object stands for; the inverse of :func:`question_to_json`.
 
     Raises:
@@ -71,7 +72,7 @@ def shown_from_json(value: object) -> Shown:
         raise TypeError(f"expected messages as the prompt: {error}") from error
 
 
-def _plain(item: Record | Question) -> dict[str, Any]:
+def _plain(item: Record | Question) -> dict[str, object]:
     """Return the fields of a record or a question as plain data."""
     values = {field.name: getattr(item, field.name) for field in fields(item)}
     plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
@@ -104,7 +105,7 @@ def record_from_json(row: object, place: str) -> Record:
         raise DataError(f"{place}: {error}") from error
 
 
-def _refuse_other_exports(row: Mapping[str, Any], place: str) -> None:
+def _refuse_other_exports(row: JsonObject, place: str) -> None:
     """Say what a line is that :mod:`textgym.feedback` wrote, but cannot read as a record."""
     if {"completion", "label"} <= row.keys():
         raise DataError(f"{place}: expected a record, got a labelled text, which does not say enough; {EXPORT_RECORDS}")
@@ -117,12 +118,12 @@ def is_check(row: object) -> bool:
     return isinstance(row, dict) and row.get("check") is True
 
 
-def is_question(row: object) -> TypeGuard[Mapping[str, Any]]:
+def is_question(row: object) -> TypeGuard[JsonObject]:
     """Whether a line of a file is meant to be a question, not an answer to one."""
     return isinstance(row, dict) and "responses" in row and "ranks" not in row
 
 
-def _read_values(row: Mapping[str, Any], record: type[Record], place: str) -> dict[str, Any]:
+def _read_values(row: JsonObject, record: type[Record], place: str) -> dict[str, Any]:
     known = {field.name: field for field in fields(record)}
     missing = [
         name
@@ -136,7 +137,7 @@ def _read_values(row: Mapping[str, Any], record: type[Record], place: str) -> di
     return {name: _read_value(row[name], name, place) for name in known if name in row}
 
 
-def _read_value(value: Any, name: str, place: str) -> Any:
+def _read_value(value: object, name: str, place: str) -> object:
     kind, read = _TYPES[name]
     try:
         return read(value)
@@ -172,12 +173,12 @@ def _boolean(value: object) -> bool:
     return value
 
 
-def _optional(read: Callable[[object], Any]) -> Callable[[object], Any]:
+def _optional(read: _Read) -> _Read:
     return lambda value: None if value is None else read(value)
 
 
-def _list(read: Callable[[object], Any]) -> Callable[[object], Any]:
-    def read_list(value: object) -> tuple[Any, ...]:
+def _list(read: _Read) -> _Read:
+    def read_list(value: object) -> tuple[object, ...]:
         if not isinstance(value, list):
             raise TypeError
         return tuple(map(read, value))
@@ -191,7 +192,7 @@ def _grades(value: object) -> dict[str, int]:
     return {name: _integer(grade) for name, grade in value.items()}
 
 
-_TYPES: Mapping[str, tuple[str, Callable[[object], Any]]] = {
+_TYPES: Mapping[str, tuple[str, _Read]] = {
     **dict.fromkeys(("task_key", "annotator", "response_a", "response_b", "choice", "response"), ("a text", _text)),
     "prompt": ("a text or a list of messages", shown_from_json),
     **dict.fromkeys(("rating", "position"), ("a whole number", _integer)),

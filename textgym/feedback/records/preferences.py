@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from textgym.errors import DataError
 from textgym.feedback.records.dialogues import ASSISTANT_TURN
@@ -38,7 +38,7 @@ class LabelledRow(TypedDict):
     label: bool
 
 
-def from_preference_rows(rows: Iterable[Mapping[str, Any]], annotator: str = "anonymous") -> list[Comparison]:
+def from_preference_rows(rows: Iterable[Mapping[str, object]], annotator: str = "anonymous") -> list[Comparison]:
     r"""Turn (prompt, chosen, rejected) rows, for instance of a published data set, into records.
 
     Args:
@@ -57,12 +57,13 @@ def from_preference_rows(rows: Iterable[Mapping[str, Any]], annotator: str = "an
     return [from_preference_row({**row, "annotator": annotator}, f"row {number}") for number, row in enumerate(rows)]
 
 
-def from_preference_row(row: Mapping[str, Any], place: str) -> Comparison:
+def from_preference_row(row: Mapping[str, object], place: str) -> Comparison:
     """Turn one row into a record, as :func:`from_preference_rows`; ``place`` is where it stands, for error messages."""
     row, conversation = _without_chats(row, place)
-    texts = {name: row[name] for name in ("prompt", "chosen", "rejected", "annotator") if row.get(name) is not None}
-    for name in ("chosen", "rejected", *texts):
-        if not isinstance(texts.get(name), str):
+    given = {name: row[name] for name in ("prompt", "chosen", "rejected", "annotator") if row.get(name) is not None}
+    texts = {name: value for name, value in given.items() if isinstance(value, str)}
+    for name in ("chosen", "rejected", *given):
+        if name not in texts:
             found = type(row[name]).__name__ if name in row else f"only {', '.join(map(str, row)) or 'nothing'}"
             raise DataError(
                 f"{place}: expected a text as {name!r}, got {found}; give a string (a row has prompt, chosen, rejected)"
@@ -75,7 +76,7 @@ def from_preference_row(row: Mapping[str, Any], place: str) -> Comparison:
     return Comparison(key, prompt, chosen, rejected, "a", annotator=texts.get("annotator", "anonymous"))
 
 
-def _without_chats(row: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], Shown | None]:
+def _without_chats(row: Mapping[str, object], place: str) -> tuple[Mapping[str, object], Shown | None]:
     """Return a row with texts in place of lists of messages, and the prompt among these; ``None`` if there is none."""
     chats = {name: row[name] for name in ("prompt", "chosen", "rejected") if is_chat(row.get(name))}
     texts, before = dict(row), set[tuple[Message, ...]]()

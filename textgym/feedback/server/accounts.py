@@ -11,7 +11,7 @@ import hashlib
 import secrets
 import threading
 import unicodedata
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from textgym.feedback.server.sessions import matches
 from textgym.feedback.store.project import FeedbackStore
@@ -144,7 +144,7 @@ def _scrypt(password: str, salt: bytes) -> str:
         return hashlib.scrypt(secret, salt=salt, **_COSTS).hex()
 
 
-def _add(known: dict[str, Any], name: str, row: dict[str, str]) -> dict[str, Any]:
+def _add(known: dict[str, dict[str, str]], name: str, row: dict[str, str]) -> dict[str, dict[str, str]]:
     if name.casefold() in {other.casefold() for other in known}:
         raise ValueError(f"expected a name that nobody else has, got {name!r}; choose another one")
     return {**known, name: row}

@@ -6,7 +6,6 @@ On a closed site every request carries ``Authorization: Bearer TOKEN``, or comes
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -27,7 +26,7 @@ from textgym.feedback.server.site import LoginNeededError, RefusedError, SiteOf,
 from textgym.feedback.statistics.agreement import Level, collect_answers, krippendorff_alpha, position_bias
 from textgym.feedback.statistics.learning_curve import accuracy_curve, add_accuracy
 from textgym.feedback.types import Comparison, Mode, Question, Ranking, Rating, Record
-from textgym.types import Interval, Message, as_shown
+from textgym.types import Interval, JsonObject, Message, as_shown
 
 
 def _let_in(request: Request, site: SiteOf) -> None:
@@ -78,7 +77,7 @@ class QuestionsBody(BaseModel):
     questions: list[QuestionBody]
     overlap: Count = 1
     priority: Number = 0.0
-    expected: list[Any] | None = None
+    expected: list[object] | None = None
 
 
 class AssignBody(BaseModel):
@@ -113,7 +112,7 @@ class AccuracyBody(BaseModel):
 
 
 @router.get("/status")
-def status(site: SiteOf) -> dict[str, Any]:
+def status(site: SiteOf) -> dict[str, object]:
     """Return how far the project is, and how far people agree."""
     records = site.store.records()
     levels: tuple[tuple[type[Comparison | Rating | Ranking], Level], ...] = (
@@ -134,7 +133,7 @@ def status(site: SiteOf) -> dict[str, Any]:
 
 
 @router.get("/questions")
-def questions(site: SiteOf) -> dict[int, dict[str, Any]]:
+def questions(site: SiteOf) -> dict[int, dict[str, object]]:
     """Return all questions by their numbers."""
     return {item: question_to_json(question) for item, question in site.store.questions().items()}
 
@@ -157,7 +156,7 @@ def set_priorities(site: SiteOf, body: dict[Item, Number]) -> None:
 
 
 @router.post("/assign")
-def assign(site: SiteOf, body: AssignBody) -> dict[str, Any]:
+def assign(site: SiteOf, body: AssignBody) -> dict[str, object]:
     """Return what to ask somebody, without its generators; ``{"item": null}`` if nothing is left."""
     found = site.store.assign(body.annotator, body.mode)
     if found is None:
@@ -168,7 +167,7 @@ def assign(site: SiteOf, body: AssignBody) -> dict[str, Any]:
 
 
 @router.post("/votes")
-def vote(site: SiteOf, body: VoteBody) -> dict[str, Any]:
+def vote(site: SiteOf, body: VoteBody) -> dict[str, object]:
     """Keep an answer; when the reply comes it is on the disk, and sending it again under its id changes nothing."""
     found = site.store.assignment(body.annotator, body.item)
     if found is None:
@@ -188,7 +187,7 @@ def undo(site: SiteOf, body: AssignBody) -> dict[str, bool]:
 
 
 @router.get("/records")
-def records(site: SiteOf, checks: bool = False) -> list[dict[str, Any]]:
+def records(site: SiteOf, checks: bool = False) -> list[dict[str, object]]:
     """Return all records."""
     return [record_to_json(record) for record in site.store.records(checks=checks)]
 
@@ -205,7 +204,7 @@ def _question(body: QuestionBody) -> Question:
     return Question(body.task_key, shown, texts, body.mode, tuple(body.generators), criteria=tuple(body.criteria))
 
 
-def _expected(answer: Any) -> Expected:
+def _expected(answer: object) -> Expected:
     if isinstance(answer, list) and all(type(value) is int for value in answer):
         return answer
     if isinstance(answer, str):
@@ -213,7 +212,7 @@ def _expected(answer: Any) -> Expected:
     raise RefusedError(422, f"Expected a choice or a list of whole numbers, got {answer!r}; correct the check.")
 
 
-def _records(question: Question, answer: Mapping[str, Any], by: By) -> tuple[Record, ...]:
+def _records(question: Question, answer: JsonObject, by: By) -> tuple[Record, ...]:
     try:
         if question.mode == "compare":
             return answer_compare(question, answer["choice"], by)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from typing import TypeVar, get_args
 
 from textgym.feedback.records.answers import (
     Behaviour,
@@ -16,7 +16,9 @@ from textgym.feedback.records.answers import (
 )
 from textgym.feedback.types import Choice, Mode, Question, Record, shown_order
 from textgym.security.foreign import parse_json
+from textgym.types import JsonObject
 
+_Read = TypeVar("_Read")
 Values = Mapping[str, str]
 PLACES = ("first", "second")
 
@@ -99,13 +101,13 @@ def _natural(question: Question, values: Values, by: By) -> tuple[Record, ...]:
     return answer_natural(question, _as_listed(question, lambda place: _behaviour(place, rows[place])), by)
 
 
-def _behaviour(place: int, row: Mapping[str, Any]) -> Behaviour:
+def _behaviour(place: int, row: JsonObject) -> Behaviour:
     return Behaviour(
         place, bool(row["clicked"]), float(row["seconds"]), min(float(row["scrolled"]), 1.0), bool(row["copied"])
     )
 
 
-def _as_listed(question: Question, read: Callable[[int], Any]) -> list[Any]:
+def _as_listed(question: Question, read: Callable[[int], _Read]) -> list[_Read]:
     """Read what was said about the response at each place; return it in the order of the question."""
     order = shown_order(len(question.responses), question.order_seed)
     return [read(order.index(index)) for index in range(len(order))]

@@ -151,7 +151,7 @@ class Site:
         return False
 
     def slow_down(self, request: Request) -> None:
-        """Refuse to look at another password, token or invitation of somebody who gave too many wrong ones.
+        """Refuse to check another password, token or invitation of somebody who gave too many wrong ones.
 
         Raises:
             RefusedError: They did.

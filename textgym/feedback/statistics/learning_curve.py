@@ -1,4 +1,4 @@
-"""How well a reward model does after so many labels: whoever fits one notes it in the store, the dashboard draws it."""
+"""How well a reward model does after so many labels: each fit is noted in the store, the dashboard draws it."""
 
 from __future__ import annotations
 
