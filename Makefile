@@ -10,6 +10,8 @@ TORCH ?= $(TESTED_TORCH)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 ARGS ?=
 VARY ?= transformers
+# Tests run side by side, each file in one process, and no more processes than memory has room for (ARGS=-n0: one).
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 ifeq ($(TORCH),1)
 override TORCH := $(TESTED_TORCH)
 override VARY += torch
@@ -32,7 +34,7 @@ demo: $(VENV)/.runtime ## Install if needed, then run the demo
 	@$(BIN)/textgym demo $(ARGS)
 
 test: $(VENV)/.dev ## Install if needed, then run the tests (make test ARGS="-k rouge")
-	$(BIN)/pytest -m "not slow" --durations=20 $(ARGS)
+	$(BIN)/pytest -m "not slow" $(SIDE_BY_SIDE) --durations=20 $(ARGS)
 
 slow: $(VENV)/.dev ## Run the tests of minutes that `make test` leaves out
 	$(BIN)/pytest -m slow $(ARGS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
@@ -13,6 +15,7 @@ from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.losses import clipped_policy_loss, clipped_value_loss, normalize_advantages
 from textgym.agents.common.on_policy import OnPolicyAgent
 from textgym.agents.common.rollout_buffer import EpisodeSamples
+from textgym.agents.facts import AgentFacts
 from textgym.models.stored_values import Check, number, optional, positive, truth
 
 
@@ -39,6 +42,11 @@ class PPO(OnPolicyAgent):
     """
 
     kind = "textgym.PPO"
+    facts: ClassVar[AgentFacts] = replace(
+        OnPolicyAgent.facts,
+        method="PPO with a KL penalty",
+        limits={**OnPolicyAgent.facts.limits, "batch_size": (2, math.inf)},
+    )
     settings: ClassVar[Mapping[str, Check]] = {
         **OnPolicyAgent.settings,
         "n_epochs": positive,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from stable_baselines3.common.type_aliases import GymEnv
@@ -11,6 +12,7 @@ from torch import Tensor
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.on_policy import OnPolicyAgent
 from textgym.agents.common.rollout_buffer import EpisodeSamples
+from textgym.agents.facts import AgentFacts
 from textgym.models.stored_values import Check
 
 Baseline = Literal["none", "mean", "learned"]
@@ -37,6 +39,7 @@ class REINFORCE(OnPolicyAgent):
     """
 
     kind = "textgym.REINFORCE"
+    facts: ClassVar[AgentFacts] = replace(OnPolicyAgent.facts, method="REINFORCE with a KL penalty")
     settings: ClassVar[Mapping[str, Check]] = {
         **{name: check for name, check in OnPolicyAgent.settings.items() if name != "gae_lambda"},
         "baseline": lambda value: value in _BASELINES,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from textgym.agents.common.policy_record import DTYPES, dtype_name, write_model_
 from textgym.agents.common.token_pairs import TokenPair, encode_pairs, endless_batches
 from textgym.agents.common.token_writer import TokenWriter
 from textgym.agents.common.vec_env import attribute_of
+from textgym.agents.facts import AgentFacts, RunDefaults
 from textgym.errors import CheckpointError, DataError
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.models.device import pick_device
@@ -43,7 +44,11 @@ from textgym.models.stored_values import (
     to_json,
 )
 from textgym.models.text_model import TextModel
-from textgym.types import FloatArray, IntArray, State
+from textgym.types import FloatArray, IntArray, State, Task
+
+_MEASURED_TEXTS = 256
+_MEASURED_AT_ONCE = 32
+_TRIALS = 3
 
 __all__ = ["SFT", "TokenPair", "encode_pairs", "response_loss", "supervised_fine_tune"]
 
@@ -131,6 +136,13 @@ class SFT:
 
     grain: Literal["token"] = "token"
     kind = "textgym.SFT"
+    facts: ClassVar[AgentFacts] = AgentFacts(
+        name="Supervised fine-tuning",
+        method="supervised fine-tuning",
+        samples=False,
+        limits={"learning_rate": (math.nextafter(0, 1), math.inf)},
+        defaults=RunDefaults(steps=500, eval_prompts=200, save_every=100, split="validation"),
+    )
 
     def __init__(
         self,
@@ -154,6 +166,8 @@ class SFT:
         self.batch_size, self.learning_rate, self.warmup = batch_size, learning_rate, warmup
         self.prompt_share, self.max_grad_norm, self.log_every = prompt_share, max_grad_norm, log_every
         self.seed = seed
+        self._limit: int | None = None  # of the examples
+        self._held_out: tuple[Task, list[TokenPair]] | None = None
         self.logger = Logger(None, [])
         self.env: VecEnv | None = None
         self._writer = TokenWriter(model)
@@ -187,9 +201,11 @@ class SFT:
         task, budget = attribute_of(env, "task"), attribute_of(env, "max_prompt_tokens")
         loaded = load_language_model(model or attribute_of(env, "tokenizer").name, device=pick_device(device))
         check_tokenizer(loaded, env.action_space)
+        loaded.require_context(budget + attribute_of(env, "max_new_tokens"))
         length = loaded.context_length
         pairs = encode_pairs(task, task.dataset, loaded.tokenizer, limit, length, max_prompt_tokens=budget)
         agent = cls(loaded, pairs, seed=seed, **options)
+        agent._limit = limit
         agent.env = env if isinstance(env, VecEnv) else None
         return agent
 
@@ -242,9 +258,9 @@ class SFT:
             going_on = watcher.on_step()
             if self.num_timesteps % self.log_every == 0 or self.num_timesteps == self._steps:
                 break
+        self.seconds = {"update": time.perf_counter() - start}
         watcher.on_rollout_end()
         if going_on:
-            self.seconds = {"update": time.perf_counter() - start}
             self._record()
         return going_on
 
@@ -285,6 +301,35 @@ class SFT:
             self.logger.record(f"textgym/{name}", value)
         self.logger.dump(self.num_timesteps)
 
+    @property
+    def steps_per_iteration(self) -> int:
+        """Optimizer steps between two records."""
+        return self.log_every
+
+    def seconds_per_step(self) -> float:
+        """Seconds of a forward and backward pass, by trying; no weight changes."""
+        rng = np.random.default_rng(self.seed)
+        times = []
+        for _ in range(_TRIALS):
+            batch = [self.pairs[row] for row in rng.integers(len(self.pairs), size=self.batch_size)]
+            start = time.perf_counter()
+            response_loss(self.text_model, batch).backward()
+            times.append(time.perf_counter() - start)
+        self.text_model.zero_grad(set_to_none=True)
+        return min(times)
+
+    def measures(self, task: Task) -> dict[str, float | None]:
+        """Return the mean ``"loss"`` per text of a task, nats per token; ``None`` where nothing is there to imitate."""
+        if self._held_out is None or self._held_out[0] is not task:
+            self._held_out = task, _pairs_to_measure(task, self.text_model)
+        pairs = self._held_out[1]
+        chunks = [pairs[start : start + _MEASURED_AT_ONCE] for start in range(0, len(pairs), _MEASURED_AT_ONCE)]
+        if not chunks:
+            return {"loss": None}
+        with torch.no_grad():
+            losses = [response_loss(self.text_model, chunk).item() for chunk in chunks]
+        return {"loss": float(np.average(losses, weights=list(map(len, chunks))))}
+
     def get_env(self) -> VecEnv | None:
         """The environment it was made with, if Stable-Baselines3 can use it."""
         return self.env
@@ -316,7 +361,7 @@ class SFT:
         Raises:
             CheckpointError: It is of another model or optimizer.
         """
-        check_fields({"infinite": None, **state.record}, _RECORD, "parts of supervised training")
+        check_fields({**_OPTIONAL, **state.record}, _RECORD, "parts of supervised training")
         self._write_state({name: tensor.clone() for name, tensor in state.tensors.items()}, state.record, Path("it"))
 
     def save(self, folder: str | Path) -> None:
@@ -344,12 +389,15 @@ class SFT:
             CheckpointError: The folder is damaged or holds something else.
         """
         tensors, record = read_checkpoint(Path(folder), cls.kind)
-        check_fields({"infinite": None, **record}, _RECORD, "parts of supervised training")
+        check_fields({**_OPTIONAL, **record}, _RECORD, "parts of supervised training")
         model = rebuild_language_model(Path(folder), DTYPES[record["dtype"]], record["precision"])
         if model.source is not None:
             model.restrict_vocabulary(model.tokenizer.vocab_size)
         settings = {**record["settings"], **changes}
-        agent = cls(model, **settings) if env is None else cls.create(env, model, device=device, **settings)
+        if env is None:
+            agent = cls(model, **{name: value for name, value in settings.items() if name != "limit"})
+        else:
+            agent = cls.create(env, model, device=device, **{"limit": record.get("limit"), **settings})
         agent.text_model.to(pick_device(device))
         agent._write_state(tensors, record, Path(folder))
         return agent
@@ -362,6 +410,7 @@ class SFT:
         record = {
             "kind": self.kind,
             "settings": {name: getattr(self, name) for name in _SETTINGS},
+            "limit": self._limit,
             "dtype": dtype_name(self.text_model),
             "precision": self.text_model.precision,
             "steps": self._steps,
@@ -396,6 +445,7 @@ _SETTINGS: Mapping[str, Check] = {
 _RECORD: Mapping[str, Check] = {
     "kind": text,
     "settings": fields(_SETTINGS),
+    "limit": optional(positive),
     "dtype": lambda value: isinstance(value, str) and value in DTYPES,
     "precision": lambda value: value in ("fp32", "bf16"),
     "steps": positive,
@@ -404,6 +454,15 @@ _RECORD: Mapping[str, Check] = {
     "optimizer": OPTIMIZER,
     "infinite": optional(listed(text)),
 }
+_OPTIONAL: Mapping[str, None] = {"infinite": None, "limit": None}
+
+
+def _pairs_to_measure(task: Task, model: TextModel) -> list[TokenPair]:
+    """Encode held-out texts; none where there is nothing to imitate, or nothing fits."""
+    try:
+        return encode_pairs(task, task.dataset, model.tokenizer, _MEASURED_TEXTS, model.context_length)
+    except DataError:
+        return []
 
 
 def _draw(pairs: Sequence[TokenPair], rng: np.random.Generator) -> FloatArray:

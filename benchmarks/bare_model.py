@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy, token_observation_space
 from textgym.agents.common.observations import read_observation
 from textgym.errors import TextGymError
-from textgym.models.decoding.generation import generate, pad_rows
+from textgym.models.batch import pad_rows
+from textgym.models.decoding.generation import generate
 from textgym.models.causal_lm import CausalLM
 from textgym.models.loading import load_language_model
 from textgym.models.decoding.prefix_cache import PrefixCache

@@ -29,8 +29,8 @@ from textgym.metrics import mean_interval
 from textgym.rlhf.demo import DemoSettings, run_demo, training_of
 from textgym.tasks import Summarization
 from textgym.training.run_folder import RunFolder
-from textgym.training.sft import SftSettings, run_sft
 from textgym.training.train import run_train
+from textgym.training.train_settings import train_settings
 from textgym.types import Example, Interval, episodes_of
 
 
@@ -43,9 +43,10 @@ def supervised_control(demo: RunFolder, settings: DemoSettings, out: Path) -> di
     """Share of the gap to the references that as many seconds of supervised training close."""
     summary = demo.summary()
     minutes = summary["seconds"]["training"] / 60
-    run = run_sft(
-        SftSettings(
+    run = run_train(
+        train_settings(
             EnvChoice(),
+            agent="sft",
             model=settings.model,
             minutes=minutes,
             reward=str(demo.reward),

@@ -32,11 +32,12 @@ from benchmarks.harness import Measurement, Options, Report
 from textgym import console
 from textgym.feedback import read_records, split_records
 from textgym.feedback.annotators.simulated import preference_probability
-from textgym.feedback.types import ASSISTANT_TURN, Record
+from textgym.feedback.records.dialogues import ASSISTANT_TURN
+from textgym.feedback.types import Record
 from textgym.metrics import proportion_interval
 from textgym.reward_models import EmbeddingRewardModel, FitReport, LearnedReward, PreferenceRewardModel
 from textgym.tasks.summarization.reports import Reports
-from textgym.types import Example
+from textgym.types import Example, Shown
 
 _HUMAN_TURN = "\n\nHuman:"
 _NOISE = 0.1
@@ -135,7 +136,7 @@ def fitted(new_model: Callable[[], LearnedReward], records: Sequence[Record], ho
 def figures_of(pairs: Sequence[Pair], records: Sequence[Record], reports: dict[str, FitReport]) -> dict[str, Any]:
     """Accuracies on the same held-out dialogues, and what the file is like."""
     _, held_out = split_records(records, _HELD_OUT, _SEED)
-    by_prompt = {pair.prompt: pair for pair in pairs}
+    by_prompt: dict[Shown, Pair] = {pair.prompt: pair for pair in pairs}
     known = [by_prompt[record.prompt] for record in held_out]
     leads = [float(np.sign(pair.chosen.quality - pair.rejected.quality)) for pair in known]
     rules = next(iter(reports.values())).held_out

@@ -49,7 +49,7 @@ from textgym.feedback.types import (
 from textgym.metrics import clustered_proportion_interval
 from textgym.reward_models import EmbeddingRewardModel, LearnedReward, TextEmbedder
 from textgym.tasks import Summarization, prompt_text
-from textgym.types import Example, FloatArray, Interval, Task, episodes_of
+from textgym.types import Example, FloatArray, Interval, Message, Task, episodes_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -212,7 +212,7 @@ def _words(text: str) -> str:
 def count_kept(records: Sequence[Record], answers: Sequence[Answer], items: Sequence[Item]) -> int:
     """Count the answers that were exported as they were decided."""
     asked = {_words(item.prompt): item for item in items}
-    recorded: dict[str, list[Record]] = defaultdict(list)
+    recorded: dict[str | tuple[Message, ...], list[Record]] = defaultdict(list)
     for record in records:
         recorded[record.prompt].append(record)
     asked_by = [(answer, asked[_words(answer.shown.prompt)]) for answer in answers]

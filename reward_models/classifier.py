@@ -9,20 +9,22 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from textgym.errors import CheckpointError, ModelError, RewardError, did_you_mean
+from textgym.errors import CheckpointError, ModelError, did_you_mean
 from textgym.hub import resolve_folder
 from textgym.models.pretrained import read_pretrained
-from textgym.types import Example, FloatArray
+from textgym.reward_models.module import RewardModule
+from textgym.text.batching import length_batches
+from textgym.types import FloatArray, Shown, shown_text
 
 Output = Literal["logit", "probability"]
 _TOKENIZER_FILES = ("tokenizer.json", "vocab*", "*.model")
 _SLOT = re.compile(r"\{(prompt|response)\}")
 
 
-class SequenceClassifierReward(nn.Module):
+class SequenceClassifierReward(RewardModule):
     """Scores texts by one output of an ``AutoModelForSequenceClassification``, with the classifier's own tokenizer.
 
     A text that is too long loses the end of its prompt; a response is cut only if it fills the context by itself. An
@@ -68,38 +70,16 @@ class SequenceClassifierReward(nn.Module):
         self.batch_size = self._prepare_padding(batch_size)
         self.eval()
 
-    def train(self, mode: bool = True) -> SequenceClassifierReward:
-        """Stay in evaluation mode whatever is asked: a reward has no dropout."""
-        return super().train(False)
-
     @torch.inference_mode()
-    def forward(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example] = ()) -> FloatArray:
-        """Scores of ``n`` responses; no gradients.
-
-        Args:
-            prompts: ``n`` formatted, uncut prompt texts.
-            responses: ``n`` texts.
-            examples: Not looked at.
-
-        Returns:
-            Scores, shape ``(n,)``, float64.
-
-        Raises:
-            ValueError: If the lengths differ.
-            RewardError: If a score is not finite.
-        """
-        rows = [self._encode(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index]["input_ids"]))
+    def scores_of(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
+        """Scores of ``n`` responses; conversations are read as one text."""
+        texts = [shown_text(prompt) for prompt in prompts]
+        rows = [self._encode(prompt, response) for prompt, response in zip(texts, responses, strict=True)]
         scores = np.empty(len(rows))
-        for start in range(0, len(rows), self.batch_size):
-            batch = order[start : start + self.batch_size]
+        lengths = [len(row["input_ids"]) for row in rows]
+        for batch in length_batches(lengths, max_rows=self.batch_size, longest_first=False):
             scores[batch] = self._score([rows[i] for i in batch]).double().cpu().numpy()
-        if not np.isfinite(scores).all():
-            worst = responses[int(np.flatnonzero(~np.isfinite(scores))[0])]
-            raise RewardError(
-                f"expected finite scores from {self.name!r}, got another for {worst[:80]!r}; check its weights"
-            )
-        return scores
+        return self._checked(scores, responses)
 
     def _score(self, rows: Sequence[dict[str, list[int]]]) -> Tensor:
         device = next(self.network.parameters()).device

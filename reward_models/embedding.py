@@ -27,7 +27,7 @@ from textgym.reward_models.fitting import Training
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.likelihood import AnswerLikelihood
 from textgym.reward_models.report import FitReport
-from textgym.types import FloatArray
+from textgym.types import FloatArray, Shown, shown_text
 
 KIND = "embedding"
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -132,15 +132,15 @@ class EmbeddingRewardModel(LearnedReward):
         self._scale = Scale(np.zeros(width), np.ones(width))
         self._weights = np.zeros((1 + replicas, width))  # the head, then its replicas
 
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
+    def raw(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
         """Scores before normalisation; arguments, return value and errors as in :meth:`forward`."""
         return np.asarray(self._all_scores(prompts, responses)[0])
 
-    def raw_members(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
+    def raw_members(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
         """Raw scores by every replica, shape ``(replicas, n)``."""
         return self._all_scores(prompts, responses)[1:]
 
-    def spread(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
+    def spread(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
         """Standard deviation of the raw score over the replicas, shape ``(n,)``."""
         return np.asarray(self.raw_members(prompts, responses).std(axis=0))
 
@@ -198,7 +198,7 @@ class EmbeddingRewardModel(LearnedReward):
         self._weights = np.stack(weights)
         return Training([head.loss], [], 1, head.likelihood.reliability, head.likelihood.severity)
 
-    def _all_scores(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
+    def _all_scores(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
         """Raw scores by the head and all replicas, shape ``(1 + replicas, n)``."""
         if not len(prompts):
             return np.zeros((len(self._weights), 0))
@@ -208,7 +208,7 @@ class EmbeddingRewardModel(LearnedReward):
 
     def _features(self, candidates: Sequence[Candidate]) -> FloatArray:
         """Embeddings of responses, products with and distances from those of prompts, shape ``(n, 3 * D)``."""
-        prompts = self.embedder([each.prompt for each in candidates])
+        prompts = self.embedder([shown_text(each.prompt) for each in candidates])
         responses = self.embedder([each.response.strip() for each in candidates])
         return np.concatenate([responses, prompts * responses, np.abs(prompts - responses)], 1).astype(np.float64)
 

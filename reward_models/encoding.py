@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import torch
 
-from textgym.feedback.types import ASSISTANT_TURN
+from textgym.feedback.records.dialogues import as_conversation, is_dialogue
 from textgym.text.batching import length_batches
-from textgym.text.messages import as_prompt, unflatten
+from textgym.text.messages import as_prompt
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import Prompt
+from textgym.types import Prompt, Shown
 
 _CUE = 16
 _UNCUT = 2**31
@@ -34,12 +34,13 @@ class TextEncoder:
     r"""Prompt ids + response ids + EOS, at most ``max_length`` of them.
 
     Prompts are framed as the tokenizer does it everywhere: by its BOS, or its chat template, where it has one; the
-    template gets the messages of a conversation (``"User: ..."``, ``"\n\nHuman: ..."``), and ends the response.
+    template gets the messages of a conversation, and ends the response. (It gets those of dialogues that files hold as
+    one text as well: :func:`~textgym.feedback.records.dialogues.as_conversation`.)
 
     Texts that are too long are cut by these rules: a response keeps its head, and may use what the prompt leaves free,
     but always half of ``max_length``; a prompt keeps its head and its last 16 ids (the cue, such as ``"Summary:"``,
-    behind which the response starts), and loses what lies between. Of a dialogue, whose prompt ends with
-    ``"\n\nAssistant:"``, the last turns matter most: it keeps its first 16 ids and its end. The EOS is always there.
+    behind which the response starts), and loses what lies between. Of a dialogue the last turns matter most: it keeps
+    its first 16 ids and its end. The EOS is always there.
     White space around a response does not count, as in environments. Empty prompts and responses are legal.
 
     Args:
@@ -56,7 +57,7 @@ class TextEncoder:
         tokenizer.require_eos()
         self._end = tokenizer.response_end  # its last id is where the score is read
 
-    def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> list[EncodedText]:
+    def __call__(self, prompts: Sequence[Shown], responses: Sequence[str]) -> list[EncodedText]:
         """Encode ``n`` texts; equal prompts are tokenised once.
 
         Raises:
@@ -69,14 +70,13 @@ class TextEncoder:
         known = {prompt: item.ids for prompt, item in zip(distinct, encoded, strict=True)}
         tails = self._tokenizer.encode_response_batch([whole_characters(response.strip()) for response in responses])
         return [
-            self._join(known[prompt], tail, is_dialogue=prompt.rstrip().endswith(ASSISTANT_TURN))
+            self._join(known[prompt], tail, is_dialogue=is_dialogue(prompt))
             for prompt, tail in zip(prompts, tails, strict=True)
         ]
 
-    def _prompt(self, text: str) -> Prompt:
-        """Return a prompt whose messages are known by its text alone, as records of feedback are."""
-        messages = unflatten(text) if self._tokenizer.has_chat_template else ()
-        return as_prompt(messages) if messages else Prompt("", text, "")
+    def _prompt(self, shown: Shown) -> Prompt:
+        asked = as_conversation(shown) if self._tokenizer.has_chat_template else shown
+        return Prompt("", asked, "") if isinstance(asked, str) else as_prompt(asked)
 
     def _join(self, prompt: list[int], response: list[int], *, is_dialogue: bool) -> EncodedText:
         room = max(self.max_length - len(prompt), self.max_length // 2) - len(self._end)

@@ -16,7 +16,7 @@ from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.learned import LearnedReward
 from textgym.reward_models.preference import PreferenceRewardModel
 from textgym.reward_models.report import FitReport
-from textgym.types import FloatArray
+from textgym.types import FloatArray, Shown
 
 KIND = "ensemble"
 
@@ -48,15 +48,15 @@ class RewardEnsemble(LearnedReward):
             raise ValueError(f"expected two different models or more, got {len(members)}; make each by itself")
         self.members = nn.ModuleList(members)
 
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
+    def raw(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
         """Mean of the members' raw scores; arguments, return value and errors as in :meth:`forward`."""
         return np.asarray(self.raw_members(prompts, responses).mean(axis=0))
 
-    def raw_members(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
+    def raw_members(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
         """Raw scores by every member, shape ``(M, n)``."""
         return np.stack([member.raw(prompts, responses) for member in self._models])
 
-    def spread(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
+    def spread(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
         """Standard deviation of the raw score over the members, shape ``(n,)``."""
         return np.asarray(self.raw_members(prompts, responses).std(axis=0))
 

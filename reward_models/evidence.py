@@ -19,7 +19,7 @@ from textgym.reward_models.implicit import (
     implied_preferences,
     weight_of_behaviour,
 )
-from textgym.types import FloatArray
+from textgym.types import FloatArray, Shown
 
 Kind = Literal["comparison", "ranking", "rating", "demonstration", "implicit"]
 Form = Literal["choice", "ranking", "rating"]
@@ -32,7 +32,7 @@ _SHARES = {A: 1.0, B: 0.0, TIE: 0.5, BOTH_BAD: 0.5}
 class Candidate(NamedTuple):
     """A response with the prompt it answers."""
 
-    prompt: str
+    prompt: Shown
     response: str
 
 
@@ -52,7 +52,7 @@ class Observation:
 
     kind: Kind
     form: Form
-    prompt: str
+    prompt: Shown
     responses: tuple[str, ...]
     answer: tuple[int, ...]
     annotator: str | None
@@ -115,7 +115,20 @@ class Preference(NamedTuple):
     annotator: str | None
 
 
-def observe(records: Sequence[Record], implicit_weight: float | None = None) -> Evidence:
+class Reader:
+    """Reads records, each once: the shares of a learning curve hold the same ones again."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Record, Observation]] = {}  # by id, which is the record's while it is kept
+
+    def __call__(self, record: Record) -> Observation:
+        """Return what a comparison, ranking or rating says."""
+        if id(record) not in self._known:
+            self._known[id(record)] = record, _READERS[type(record)](record)
+        return self._known[id(record)][1]
+
+
+def observe(records: Sequence[Record], implicit_weight: float | None = None, read: Reader | None = None) -> Evidence:
     """Read records as observations.
 
     A :class:`~textgym.feedback.types.Demonstration` is the choice of the edited text over what it was made from; one
@@ -123,10 +136,12 @@ def observe(records: Sequence[Record], implicit_weight: float | None = None) -> 
     that add up to 1. Implicit feedback becomes implied comparisons (:mod:`textgym.reward_models.implicit`).
 
     Args:
-        records: Of any kinds. Prompts are distinguished by their text.
+        records: Of any kinds. Prompts are distinguished by what they say.
         implicit_weight: Weight of implied comparisons by behaviour; ``None`` estimates it from the explicit votes.
+        read: Knows what some of the records say, if they were read before.
     """
-    explicit = [_READERS[type(record)](record) for record in records if type(record) in _READERS]
+    read = Reader() if read is None else read
+    explicit = [read(record) for record in records if type(record) in _READERS]
     observations = explicit + _read_demonstrations(records)
     events = [record for record in records if isinstance(record, ImplicitFeedback)]
     if not events:
@@ -164,7 +179,7 @@ _READERS: Mapping[type[Record], Callable[..., Observation]] = {
 
 
 def _read_demonstrations(records: Sequence[Record]) -> list[Observation]:
-    shown: dict[str, dict[str, None]] = defaultdict(dict)  # responses by prompt, in order
+    shown: dict[Shown, dict[str, None]] = defaultdict(dict)  # responses by prompt, in order
     for record in records:
         texts = (record.edited_from,) if isinstance(record, Demonstration) else record.responses
         shown[record.prompt].update(dict.fromkeys(text for text in texts if text is not None))
@@ -215,7 +230,7 @@ def _pairs_within(observation: Observation) -> Iterator[Preference]:
 
 def _pairs_of_ratings(ratings: Sequence[Observation], *, by_prompt: bool) -> Iterator[Preference]:
     """All pairs within a prompt; across prompts, where there would be too many, only neighbours in the given order."""
-    groups: dict[tuple[str | None, str], list[Observation]] = defaultdict(list)
+    groups: dict[tuple[str | None, Shown], list[Observation]] = defaultdict(list)
     for each in ratings:
         groups[each.annotator, each.prompt if by_prompt else ""].append(each)
     for group in groups.values():
@@ -269,7 +284,13 @@ def _regraded(record: Rating, criterion: str) -> Rating:
     return replace(record, rating=record.criteria[criterion])
 
 
-def read_split(records: Sequence[Record], criterion: str | None = None, held_out: float = 0.1, seed: int = 0) -> Split:
+def read_split(
+    records: Sequence[Record],
+    criterion: str | None = None,
+    held_out: float = 0.1,
+    seed: int = 0,
+    read: Reader | None = None,
+) -> Split:
     """Read records of any kinds, each once, for a fit and for measuring it on prompts that it does not see.
 
     Comparisons and rankings of a text with itself are left out with a warning.
@@ -279,6 +300,7 @@ def read_split(records: Sequence[Record], criterion: str | None = None, held_out
         criterion: As :func:`graded_by`.
         held_out: Expected share of the prompts held out, in ``[0, 1)``.
         seed: Another seed, another split (:func:`~textgym.feedback.records.splitting.split_records`).
+        read: As for :func:`observe`.
 
     Raises:
         DataError: If there are no records, they (or those left for training) express no preference, or something was to
@@ -286,7 +308,7 @@ def read_split(records: Sequence[Record], criterion: str | None = None, held_out
     """
     usable = compared_records(graded_by(records, criterion))
     kept, outside = split_records(usable, held_out, seed)
-    train = observe(kept)
+    train = observe(kept, read=read)
     if not train.teaches and not observe(usable).teaches:
         raise DataError(f"expected at least one preference, got {_what_is_there(usable)}")
     if held_out > 0 and not (kept and outside):
@@ -300,7 +322,7 @@ def read_split(records: Sequence[Record], criterion: str | None = None, held_out
             f"expected a preference among the {len(kept)} records left for training, got {_what_is_there(kept)}; "
             "or pass another seed or a smaller validation_fraction"
         )
-    return Split(train, observe(outside, train.implicit_weight))
+    return Split(train, observe(outside, train.implicit_weight, read))
 
 
 def compared_records(records: Sequence[Record]) -> list[Record]:

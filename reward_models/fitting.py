@@ -114,13 +114,12 @@ def train_scorer(
     training = _ScorerTraining(model, observations, texts, settings)
     if checkpoints is not None:
         checkpoints.restore(training.restore)
-    with model.precision(settings.precision):
-        while training.step < training.steps:
-            loss = training.advance()
-            if checkpoints is not None:
-                checkpoints.save_if_due(training.step, training.steps, training.state)
-            if progress is not None:
-                progress(training.step, training.steps, loss)
+    while training.step < training.steps:
+        loss = training.advance()
+        if checkpoints is not None:
+            checkpoints.save_if_due(training.step, training.steps, training.state)
+        if progress is not None:
+            progress(training.step, training.steps, loss)
     return training.outcome()
 
 
@@ -160,7 +159,7 @@ class _ScorerTraining:
         for group in self._optimizer.param_groups:
             group["lr"] = share * group["peak"]
         batch = sorted(self._batches[self.step], key=lambda i: len(texts[i]) != 2)  # as `score_groups` orders them
-        scores = self._model.score_groups([texts[i] for i in batch])  # (T,)
+        scores = self._model.score_groups([texts[i] for i in batch], self._settings.precision)  # (T,)
         answers = likelihood.collate([self._observations[i] for i in batch], _numbered([texts[i] for i in batch]))
         loss = likelihood(scores, answers).mean()
         self._optimizer.zero_grad()

@@ -11,7 +11,7 @@ import numpy as np
 
 from textgym.feedback.types import ImplicitFeedback
 from textgym.metrics.words import count_words
-from textgym.types import FloatArray
+from textgym.types import FloatArray, Shown
 
 DEFAULT_AGREEMENT = 0.6
 """How often behaviour is taken to agree with a vote where there is none to compare with."""
@@ -22,8 +22,8 @@ _EPSILON = 1e-9
 class Vote(NamedTuple):
     """An explicit preference between two (prompt, response) texts; ``label`` is the share of the first."""
 
-    first: tuple[str, str]
-    second: tuple[str, str]
+    first: tuple[Shown, str]
+    second: tuple[Shown, str]
     label: float
 
 
@@ -36,7 +36,7 @@ class ImpliedPreference(NamedTuple):
         share: How often it counts: the pairs of m responses count m - 1 times together.
     """
 
-    prompt: str
+    prompt: Shown
     better: str
     worse: str
     share: float
@@ -81,7 +81,7 @@ def implied_preferences(
     if not events:
         return []
     attention = engagement(events) if attention is None else attention
-    sessions: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    sessions: dict[tuple[Shown, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     alone = _seen_alone(events)
     for event, value in zip(events, attention, strict=True):
         session = (event.prompt, "" if (event.prompt, event.annotator) in alone else f"by {event.annotator}")
@@ -89,15 +89,15 @@ def implied_preferences(
     return [each for (prompt, _), values in sessions.items() for each in _pairs(prompt, values)]
 
 
-def _seen_alone(events: Sequence[ImplicitFeedback]) -> set[tuple[str, str]]:
+def _seen_alone(events: Sequence[ImplicitFeedback]) -> set[tuple[Shown, str]]:
     """Sessions, as (prompt, annotator), with one response only."""
-    responses: dict[tuple[str, str], set[str]] = defaultdict(set)
+    responses: dict[tuple[Shown, str], set[str]] = defaultdict(set)
     for event in events:
         responses[event.prompt, event.annotator].add(event.response)
     return {session for session, texts in responses.items() if len(texts) == 1}
 
 
-def _pairs(prompt: str, values: dict[str, list[float]]) -> Iterator[ImpliedPreference]:
+def _pairs(prompt: Shown, values: dict[str, list[float]]) -> Iterator[ImpliedPreference]:
     means = {response: float(np.mean(each)) for response, each in values.items()}
     for first, second in combinations(means, 2):
         lead = means[first] - means[second]
@@ -134,7 +134,7 @@ def weight_of_behaviour(
         The weight, in [0, 1].
     """
     attention = engagement(events) if attention is None else attention
-    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    found: dict[tuple[Shown, str], list[float]] = defaultdict(list)
     for event, value in zip(events, attention, strict=True):
         found[event.prompt, event.response].append(float(value))
     means = {text: float(np.mean(values)) for text, values in found.items()}

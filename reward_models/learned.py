@@ -10,9 +10,8 @@ from dataclasses import asdict, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from torch import nn
 
-from textgym.errors import DataError, RewardError
+from textgym.errors import DataError
 from textgym.feedback.records.splitting import split_records
 from textgym.feedback.types import Comparison, Record
 from textgym.reward_models import storage
@@ -21,6 +20,7 @@ from textgym.reward_models.evidence import (
     Evidence,
     Observation,
     Preference,
+    Reader,
     Split,
     compared_records,
     graded_by,
@@ -29,9 +29,10 @@ from textgym.reward_models.evidence import (
     read_split,
 )
 from textgym.reward_models.fitting import Checkpoints, Training
+from textgym.reward_models.module import RewardModule
 from textgym.reward_models.report import CurvePoint, FitReport, measure
 from textgym.rewards import Scores
-from textgym.types import Example, FloatArray, Interval, Task
+from textgym.types import Example, FloatArray, Interval, Shown, Task
 
 
 class Normalisation(NamedTuple):
@@ -49,7 +50,7 @@ class Normalisation(NamedTuple):
         return normalisation
 
 
-class LearnedReward(nn.Module):
+class LearnedReward(RewardModule):
     """A reward learned from feedback (a :class:`~textgym.types.RewardFn`).
 
     Subclasses say how texts are scored and how to train.
@@ -60,6 +61,7 @@ class LearnedReward(nn.Module):
     """
 
     name = "learned"
+    remedy = "fit again with a lower learning rate"
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,38 +80,31 @@ class LearnedReward(nn.Module):
         """Learn from records of any kinds, or what :func:`~textgym.reward_models.evidence.read_split` made of them."""
 
     @abstractmethod
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
+    def raw(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
         """Scores before normalisation; arguments, return value and errors as in :meth:`forward`."""
 
-    def forward(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example] = ()) -> FloatArray:
-        """Normalised scores of ``n`` responses; no gradients.
-
-        Args:
-            prompts: ``n`` formatted, uncut prompt texts.
-            responses: ``n`` texts.
-            examples: Not looked at.
-
-        Returns:
-            Scores, shape ``(n,)``, float64.
-
-        Raises:
-            ValueError: If the lengths differ.
-            RewardError: If a score is not finite.
-        """
-        return self.score(prompts, responses, examples).total
+    def scores_of(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
+        """Normalised scores."""
+        return self.score(prompts, responses).total
 
     def bind(self, task: Task | None) -> Self:
         """Return itself: a reward model needs no task."""
         return self
 
-    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example] = ()) -> Scores:
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
+        """As :meth:`score`: conversations are read message by message, as the chat template of a model writes them."""
+        return self.score(prompts, responses, examples)
+
+    def score(self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example] = ()) -> Scores:
         """Scores of ``n`` responses with two parts, so that both are logged: ``learned`` and ``learned_raw``."""
         raw = self.raw(prompts, responses)
         normalised = (raw - self.normalisation.mean) / self.normalisation.std
         return Scores(normalised, {self.name: normalised, f"{self.name}_raw": raw})
 
     def preference_probability(
-        self, prompts: Sequence[str], responses_a: Sequence[str], responses_b: Sequence[str]
+        self, prompts: Sequence[Shown], responses_a: Sequence[str], responses_b: Sequence[str]
     ) -> FloatArray:
         """Calibrated probability that each response a is preferred to response b, shape ``(n,)``."""
         calibration = self.report.calibration if self.report else None
@@ -123,11 +118,11 @@ class LearnedReward(nn.Module):
         scores = self.raw(prompts, responses)
         return scores[: len(records)] - scores[len(records) :]
 
-    def normalise(self, prompts: Sequence[str], references: Sequence[str]) -> Normalisation:
+    def normalise(self, prompts: Sequence[Shown], references: Sequence[str]) -> Normalisation:
         """Shift and scale scores so that these responses have mean 0 and standard deviation 1; stored with the model.
 
         Args:
-            prompts: ``n`` formatted prompt texts.
+            prompts: ``n`` formatted prompt texts, or conversations.
             references: ``n`` responses that answer them well.
 
         Returns:
@@ -196,16 +191,6 @@ class LearnedReward(nn.Module):
         scores = self.raw([each.prompt for each in candidates], [each.response for each in candidates])
         return scores[: len(preferences)] - scores[len(preferences) :]
 
-    def _checked(self, scores: FloatArray, responses: Sequence[str]) -> FloatArray:
-        """Return the scores, all finite."""
-        if not np.isfinite(scores).all():
-            worst = int(np.flatnonzero(~np.isfinite(scores))[0])
-            raise RewardError(
-                f"expected finite scores from the reward {self.name!r}, got {scores[worst]} for the response "
-                f"{responses[worst][:80]!r}; fit again with a lower learning rate"
-            )
-        return scores
-
     def _state(self) -> dict[str, Any]:
         """What every card holds: normalisation, versions, and the report without what is measured at every step."""
         report = asdict(self.report) if self.report else None
@@ -244,6 +229,7 @@ def learning_curve(
     shares: Sequence[float] = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0),
     seed: int = 0,
     checkpoints: Checkpoints | None = None,
+    read: Reader | None = None,
     **settings: Any,
 ) -> list[CurvePoint]:
     """Held-out accuracy against the number of records, always on the same held-out answers.
@@ -258,19 +244,21 @@ def learning_curve(
         shares: Of the other records; shares that teach nothing are left out.
         seed: Of the split and the fits.
         checkpoints: Has a part for every share.
+        read: Knows what the records say, if they were read before; a record is read once whatever the shares.
         settings: More arguments of ``fit``.
 
     Raises:
         DataError: If the records teach nothing, or are all about one prompt.
     """
     usable = compared_records(graded_by(records, criterion))
-    split = read_split(usable, held_out=held_out, seed=seed)
+    read = Reader() if read is None else read
+    split = read_split(usable, held_out=held_out, seed=seed, read=read)
     asked = preferences(split.held_out.observations)
     train, _ = split_records(usable, held_out, seed)
     points: list[CurvePoint] = []
     reliability: Mapping[str, float] | None = None
     for size in sorted({round(share * len(train)) for share in shares}, reverse=True):
-        evidence = split.train if size == len(train) else observe(train[:size])
+        evidence = split.train if size == len(train) else observe(train[:size], read=read)
         if evidence.teaches:
             model = new_model()
             kept: dict[str, Any] = {} if checkpoints is None else {"checkpoints": checkpoints.part(f"records-{size}")}

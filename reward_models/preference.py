@@ -11,9 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from textgym.errors import ModelError
 from textgym.feedback.types import Record
-from textgym.models.causal_lm import CausalLM
 from textgym.models.loading import load_language_model
 from textgym.models.text_model import TextModel
 from textgym.reward_models import storage
@@ -23,7 +21,7 @@ from textgym.reward_models.fitting import Checkpoints, FitSettings, Progress, Tr
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.report import FitReport
 from textgym.reward_models.scoring import Precision, ResponseScorer
-from textgym.types import FloatArray
+from textgym.types import FloatArray, Shown
 
 KIND = "preference"
 _HEAD = "head.safetensors"
@@ -69,12 +67,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         max_length: int = 512,
         lora_rank: int | None = None,
     ) -> None:
-        trunk = load_language_model(model)
-        if not isinstance(trunk, CausalLM):
-            raise ModelError(
-                f"expected a causal LM as the trunk of a reward model, got a {type(trunk).__name__}; choose another"
-            )
-        super().__init__(trunk)
+        super().__init__(load_language_model(model))
         if not _MIN_LENGTH <= max_length <= self.context:
             raise ValueError(
                 f"expected max_length between {_MIN_LENGTH} and {self.context}, the context of the trunk, "
@@ -84,7 +77,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         if lora_rank is not None:
             self.trunk.add_lora(lora_rank)
 
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
+    def raw(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
         """Scores before normalisation; arguments, return value and errors as in :meth:`forward`."""
         return self._checked(self.raw_scores(self.encoder(prompts, responses)), responses)
 
@@ -126,7 +119,8 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
             max_grad_norm: Gradients are clipped to this norm.
             seed: Decides split and order; the same seed gives the same model on the same CPU.
             resample: Weight the prompts at random by ``seed``, for the members of an ensemble.
-            precision: ``"auto"`` (bf16 autocast on GPUs that have it), ``"fp32"`` or ``"bf16"``.
+            precision: ``"auto"`` (bf16 autocast on GPUs that have it), ``"own"`` (the trunk's), ``"fp32"`` or
+                ``"bf16"``.
             progress: Called as ``progress(step, total_steps, loss)``.
             checkpoints: Where to go on from, and where to keep the state of the fit on the way.
 

@@ -14,7 +14,7 @@ import numpy as np
 from textgym.metrics import clustered_proportion_interval, count_words
 from textgym.reward_models.calibration import Calibration, calibrate
 from textgym.reward_models.evidence import EXPLICIT, Candidate, Preference
-from textgym.types import FloatArray, Interval
+from textgym.types import FloatArray, Interval, shown_text
 
 _BINS = 4
 _WORST = 5
@@ -203,7 +203,7 @@ def measure(
         ),
     )
     decided = int((labels[decisive] != 0.5).sum())
-    calibration = calibrate(differences[decisive], labels[decisive], [each.first.prompt for each in main])
+    calibration = calibrate(differences[decisive], labels[decisive], _prompts(main))
     return Result(overall, calibration, details, decided)
 
 
@@ -230,7 +230,7 @@ def accuracy(preferences: Sequence[Preference], differences: FloatArray) -> Inte
     """
     labels = labels_of(preferences)
     right = (1 + np.sign(differences) * np.sign(labels - 0.5)) / 2
-    prompts = [each.first.prompt for each in preferences]
+    prompts = _prompts(preferences)
     decided = np.flatnonzero(labels != 0.5)
     return clustered_proportion_interval(right[decided], [prompts[i] for i in decided])
 
@@ -251,8 +251,13 @@ def agreement(preferences: Sequence[Preference]) -> Interval | None:
         float(np.mean([one == other for one, other in combinations(preferred.values(), 2)]))
         for preferred in asked_twice
     ]
-    prompts = [next(iter(preferred.values())).prompt for preferred in asked_twice]
+    prompts = [shown_text(next(iter(preferred.values())).prompt) for preferred in asked_twice]
     return clustered_proportion_interval(shares, prompts) if shares else None
+
+
+def _prompts(preferences: Sequence[Preference]) -> list[str]:
+    """Which prompt each is about, as a text."""
+    return [shown_text(each.first.prompt) for each in preferences]
 
 
 def _lead_in_words(preferences: Sequence[Preference]) -> FloatArray:
@@ -294,7 +299,7 @@ def _worst(preferences: Sequence[Preference], differences: FloatArray) -> tuple[
             break
         each = preferences[i]
         better, worse = (each.first, each.second) if each.label == 1 else (each.second, each.first)
-        texts = _cut(better.prompt), _cut(better.response), _cut(worse.response)
+        texts = _cut(shown_text(better.prompt)), _cut(better.response), _cut(worse.response)
         mistakes.setdefault((better, worse), Mistake(*texts, -margins[i], each.kind))
     return tuple(mistakes.values())
 

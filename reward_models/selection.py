@@ -10,7 +10,7 @@ import numpy as np
 
 from textgym.feedback.types import Question
 from textgym.reward_models.calibration import sigmoid
-from textgym.types import FloatArray
+from textgym.types import FloatArray, Shown
 
 _LEAST = 1e-9  # nats; less disagreement than that counts as much
 _TINY = 1e-300  # stands for a discount of 0, whose log is infinite
@@ -23,7 +23,7 @@ class Committee(Protocol):
     :class:`~textgym.reward_models.ensemble.RewardEnsemble`.
     """
 
-    def raw_members(self, prompts: Sequence[str], responses: Sequence[str]) -> FloatArray:
+    def raw_members(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
         """Raw scores by every member, shape ``(M, n)``."""
         ...
 
@@ -102,11 +102,11 @@ def select_pairs(
     keys = _keys(disagreement(committee, left), coldness, rng) if left else []
     fall = (1.0 if coldness == np.inf else coldness) * np.log(max(discount, _TINY))
     order = sorted(range(len(left)), key=lambda i: -keys[i])
-    asked: Counter[str] = Counter()
+    asked: Counter[Shown] = Counter()
     chosen: list[Question] = []
     while order and len(chosen) < k:
         # Keys fall within a prompt, so that only the first question left of each prompt can be the best.
-        heads: dict[str, int] = {}
+        heads: dict[Shown, int] = {}
         for i in order:
             heads.setdefault(left[i].prompt, i)
         best = max(heads.values(), key=lambda i: keys[i] + fall * asked[left[i].prompt])

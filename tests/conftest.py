@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +14,18 @@ import hypothesis
 import numpy as np
 import pytest
 import tokenizers
+import torch
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 import textgym
 from textgym.errors import did_you_mean
 from textgym.tasks import TextTask
 from textgym.types import Episode, Example, FloatArray, Metric, Split
+
+_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if _PROCESSES > 1:  # as many threads for all as there are cores, in the commands that tests start as well
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _PROCESSES)))
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")

@@ -15,8 +15,8 @@ import pytest
 from textgym.data import source
 from textgym.data.files import _import_parquet
 from textgym.errors import MissingExtraError
+from textgym.feedback.server.requirements import require_page
 from textgym.models.adapters import import_peft
-from textgym.rlhf.feedback import require_page
 from textgym.training.tolerance import Tolerance, tolerant_logger
 
 ROOT = Path(__file__).resolve().parents[1]

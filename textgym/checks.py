@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -69,3 +70,15 @@ def _check_range(settings: Any, names: Sequence[str], least: float, words: str, 
         value = getattr(settings, name)
         if value is not None and not least <= value < end:
             raise ValueError(f"expected {name} {words}, got {value}; choose another")
+
+
+def check_numbers(*, counts: Mapping[str, object], not_negative: Mapping[str, object]) -> None:
+    """Check numbers that a function was given by name, as :func:`check_settings` does."""
+    values = SimpleNamespace(**counts, **not_negative)
+    for name in counts:
+        _check_type(values, name, int, "a whole number")
+    for name in not_negative:
+        _check_type(values, name, int | float, "a number")
+    _check_range(values, list(counts), 1, "of at least 1")
+    _check_range(values, list(counts), 1, f"of at most {LARGEST_COUNT:,}", LARGEST_COUNT + 1)
+    _check_range(values, list(not_negative), 0, "of at least 0")

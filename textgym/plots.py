@@ -27,25 +27,28 @@ def plot_learning(
     log: Sequence[Mapping[str, Any]],
     before: Mapping[str, Interval] | None = None,
     after: Mapping[str, Interval] | None = None,
+    *,
+    measures: Sequence[str] = ("reward", "gold"),
 ) -> None:
-    """Draw reward (and gold, where it is known) of the training texts, and of unseen prompts before and after.
+    """Draw measures of the training texts, and of unseen prompts before and after, a panel each.
 
     Args:
         file: Where the PNG goes.
         log: Records with ``timesteps`` and ``reward``, one per iteration.
         before, after: Measures on unseen prompts.
+        measures: Which are drawn, as far as they are known: the reward and what stands for quality.
     """
     figure = _figure()
-    names = [name for name in ("reward", "gold") if any(record.get(name) is not None for record in log)]
-    shown = names or [name for name in ("reward", "gold") if name in (before or {})]
+    names = [name for name in measures if any(record.get(name) is not None for record in log)]
+    shown = names or [name for name in measures if name in (before or {})]
     for place, name in enumerate(shown):
         axes = figure.add_subplot(1, len(shown), place + 1)
         _draw_line(axes, log, name, "training texts")
         end = max((record["timesteps"] for record in log), default=1)
-        for moment, measures in ((0, before), (end, after)):
-            if measures and name in measures:
-                _draw_interval(axes, moment, measures[name], label="unseen prompts, 95 %" if not moment else None)
-        _finish(axes, "tokens", _LABELS[name])
+        for moment, known in ((0, before), (end, after)):
+            if known and name in known:
+                _draw_interval(axes, moment, known[name], label="unseen prompts, 95 %" if not moment else None)
+        _finish(axes, "tokens", _LABELS.get(name, name))
     _save(figure, file)
 
 
@@ -60,12 +63,13 @@ def plot_kl(file: Path, log: Sequence[Mapping[str, Any]], target: float | None =
     _save(figure, file)
 
 
-def plot_loss(file: Path, losses: Sequence[float], label: str) -> None:
-    """Draw a loss, and its running mean, against optimiser steps."""
+def plot_loss(file: Path, losses: Sequence[float], label: str, steps: Sequence[float] | None = None) -> None:
+    """Draw a loss, and its running mean, against optimizer steps; by default there is a loss of every step."""
     figure = _figure()
     axes = figure.add_subplot()
-    steps = range(1, len(losses) + 1)
-    axes.plot(steps, losses, color=_COLOURS["loss"], alpha=0.3, linewidth=1, label="each step")
+    line = "each step" if steps is None else "each record"
+    steps = range(1, len(losses) + 1) if steps is None else steps
+    axes.plot(steps, losses, color=_COLOURS["loss"], alpha=0.3, linewidth=1, label=line)
     axes.plot(steps, running_mean(losses, max(1, len(losses) // 20)), color=_COLOURS["loss"], label="running mean")
     _finish(axes, "steps", label)
     _save(figure, file)
@@ -141,7 +145,7 @@ def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequenc
     _save(figure, file)
 
 
-def plot_rounds(file: Path, rounds: Sequence[Mapping[str, Any]], metric: str | None = None) -> None:
+def plot_rounds(file: Path, rounds: Sequence[Mapping[str, Any]], measure: str | None = None) -> None:
     """Draw what every round of learning from feedback changed, with 95 % intervals.
 
     The reward has a line per round, from the policy that the round started with to the one it ended with, because every
@@ -150,9 +154,9 @@ def plot_rounds(file: Path, rounds: Sequence[Mapping[str, Any]], metric: str | N
     Args:
         file: Where the PNG goes.
         rounds: Records with ``round`` and ``labels`` (spent so far), and, as far as they are known, ``{"mean", "low",
-            "high"}`` of ``reward_before``, ``reward``, ``gold``, ``win_rate``, ``win_rate_by_votes``, ``accuracy``.
-            Round 0 is the start model.
-        metric: What stands for quality where gold is not known.
+            "high"}`` of ``reward_before``, ``reward``, ``win_rate``, ``win_rate_by_votes``, ``accuracy`` and the
+            measure. Round 0 is the start model.
+        measure: What stands for quality; ``None`` where nothing does.
     """
     figure = _figure(height=6.4)
     reward, quality, wins, labels = figure.subplots(2, 2).flat
@@ -160,8 +164,7 @@ def plot_rounds(file: Path, rounds: Sequence[Mapping[str, Any]], metric: str | N
         start, end = record["round"] - 1 + _APART, record["round"] - _APART
         ends = [(start, record["reward_before"]), (end, record["reward"])]
         _draw_means(reward, ends, _COLOURS["reward"])
-    measure = next((name for name in ("gold", metric) if name in rounds[0]), None)
-    colour = _COLOURS["gold" if measure == "gold" else "metric"]
+    colour = _COLOURS.get(measure or "", _COLOURS["metric"])
     if measure is not None:
         _draw_means(quality, [(record["round"], record[measure]) for record in rounds], colour)
     wins.axhline(0.5, color="grey", linestyle="--", linewidth=1)
@@ -214,7 +217,7 @@ def _figure(height: float = 4.2) -> Figure:
 def _draw_line(axes: Axes, log: Sequence[Mapping[str, Any]], name: str, label: str) -> None:
     points = [(record["timesteps"], record[name]) for record in log if record.get(name) is not None]
     if points:
-        axes.plot(*zip(*points, strict=True), color=_COLOURS[name], linewidth=1.6, label=label)
+        axes.plot(*zip(*points, strict=True), color=_COLOURS.get(name, _COLOURS["metric"]), linewidth=1.6, label=label)
 
 
 def _draw_interval(axes: Axes, moment: float, interval: Interval, label: str | None) -> None:

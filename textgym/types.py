@@ -54,6 +54,20 @@ def flatten(messages: Sequence[Message]) -> str:
     return "\n".join(f"{message.role.capitalize()}: {message.content.strip()}" for message in ordered)
 
 
+Shown = str | tuple[Message, ...]
+"""What somebody was shown before a response was written: a text, or a conversation."""
+
+
+def as_shown(messages: Sequence[Message]) -> Shown:
+    """Return a conversation; the content alone where all of it is one message of the user."""
+    return messages[0].content if len(messages) == 1 and messages[0].role == "user" else tuple(messages)
+
+
+def shown_text(shown: Shown) -> str:
+    """Return what was shown as one text: of a conversation, what :func:`flatten` makes of it."""
+    return shown if isinstance(shown, str) else flatten(shown)
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One item of a task.
@@ -67,7 +81,7 @@ class Example:
     """
 
     key: str
-    prompt: str | tuple[Message, ...]
+    prompt: Shown
     references: tuple[str, ...] = ()
     demonstrations: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -75,7 +89,7 @@ class Example:
     @property
     def text(self) -> str:
         """The prompt as one text: of a conversation, what :func:`flatten` makes of it."""
-        return self.prompt if isinstance(self.prompt, str) else flatten(self.prompt)
+        return shown_text(self.prompt)
 
 
 class Prompt(NamedTuple):
@@ -97,6 +111,11 @@ class Prompt(NamedTuple):
     def text(self) -> str:
         """All of it as one text: prefix and suffix stand around everything that was said."""
         return self.prefix + self.document + self.suffix
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All of it as the messages of a conversation."""
+        return (*self.earlier, Message("user", self.prefix + self.body + self.suffix), *self.later)
 
     @property
     def document(self) -> str:
@@ -122,12 +141,14 @@ class Episode:
         finish_reason: Why the agent's last turn ended: ``"eos"``, ``"stop"`` (a stop string) or ``"length"``.
         state: What the task itself keeps from turn to turn. Its :meth:`Task.reply` may change it; it is saved with the
             environment, so it holds JSON values only.
+        turn_return: Sum of what :meth:`Task.turn_reward` gave for the agent's turns so far.
     """
 
     example: Example
     turns: tuple[Message, ...] = ()
     finish_reason: FinishReason = "eos"
     state: dict[str, Any] = field(default_factory=dict, hash=False)
+    turn_return: float = 0.0
 
     @property
     def text(self) -> str:
@@ -267,14 +288,24 @@ class State(NamedTuple):
 class Agent(Protocol):
     """Whatever answers observations of a text environment with actions.
 
-    An agent class also has a class method ``create(env, model=None, *, seed=0, device="auto", **options)``; the command
-    line makes every agent with it. Its options are the arguments of its constructor
-    (:func:`~textgym.agents.registry.agent_options`).
-
     An agent that samples from a language model has it as ``text_model``. Evaluation then samples whole texts from that
-    model; any other agent is stepped through the environment with :meth:`act`.
-
+    model; any other agent, and one whose ``text_model`` is ``None``, is stepped through the environment with
+    :meth:`act`. What is special about a class of agents is said by its class attribute ``facts``, if it has one: a
+    :class:`~textgym.agents.facts.AgentFacts`.
     """
+
+    @classmethod
+    def create(cls, env: Any, model: Any = None, *, seed: int = 0, device: str = "auto", **options: Any) -> Self:
+        """Make an agent for an environment; commands make every agent so.
+
+        Args:
+            env: A vector environment of the agent's grain to learn in, or a single one to act in.
+            model: Language model to start from, or its name; an agent without one ignores it.
+            seed: Of whatever is drawn.
+            device: Where a model runs.
+            options: Arguments of the constructor (:func:`~textgym.agents.options.agent_options`).
+        """
+        ...
 
     @property
     def grain(self) -> Grain:
@@ -308,6 +339,8 @@ class Agent(Protocol):
 class Trainable(Agent, Protocol):
     """An agent that learns, in iterations, and goes on bit for bit from a state.
 
+    Its ``load`` takes ``env=`` and ``device=`` besides: the environment to go on in, made with the same arguments.
+
     Attributes:
         num_timesteps: Steps made so far: environment steps, or optimizer steps where nothing is sampled.
         history: One record (name -> number) per iteration; ``"timesteps"`` is ``num_timesteps`` at its end.
@@ -319,6 +352,11 @@ class Trainable(Agent, Protocol):
     @property
     def seconds(self) -> Mapping[str, float]:
         """Time of the last iteration by part."""
+        ...
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Time steps of one iteration; where these are not known beforehand, the most that there can be."""
         ...
 
     def learn(

@@ -23,14 +23,14 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from textgym.agents.sft import TokenPair, encode_pairs, supervised_fine_tune
 from textgym.assets import TINY_TEMPERATURE
-from textgym.envs.choice import EnvChoice
+from textgym.feedback.annotators.by_reward import annotator_reward
 from textgym.models.causal_lm import CausalLM
 from textgym.models.loading import load_language_model
 from textgym.reward_models import FitReport, PreferenceRewardModel
 from textgym.reward_models.storage import convert_weights
 from textgym.tasks import Summarization, prompt_text
 from textgym.text.tokenizer import Tokenizer
-from textgym.training.reward import RewardSettings, simulate_comparisons
+from textgym.training.reward_feedback import simulate_comparisons
 
 ASSETS = Path(__file__).resolve().parents[1] / "textgym" / "assets"
 VOCABULARY, WIDTH, LAYERS, HEADS, CONTEXT = 4096, 192, 4, 6, 1024
@@ -136,9 +136,8 @@ def save_model(model: CausalLM, folder: Path) -> None:
 def build_reward(folder: Path, model_folder: Path, pairs: int, epochs: int, seed: int = 0) -> FitReport:
     """Fit the reward model to simulated comparisons of the model's own samples on training prompts."""
     task = Summarization("reports")
-    settings = RewardSettings(EnvChoice(), model=str(model_folder), pairs=pairs, seed=seed)
     model = load_language_model(str(model_folder))
-    records = simulate_comparisons(settings, task, model)
+    records = simulate_comparisons(task, model, pairs, annotator_reward(task), seed=seed)
     reward = PreferenceRewardModel(model, max_length=CONTEXT)
     report = reward.fit(records, epochs=epochs, learning_rate=1e-4, seed=seed, progress=_print_progress)
     examples = [task.dataset[i] for i in range(512)]

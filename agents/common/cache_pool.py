@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from textgym.models.batch import TextBatch
@@ -54,5 +52,5 @@ class CachePool:
         empty = next((cache for cache in fitting if cache.is_empty), None)
         return empty or PrefixCache(self.model, rows, width, self.decoder), None
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[CachePool], tuple[TextModel, int]]:
         return CachePool, (self.model, self.size)  # a copy begins with nothing cached

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -128,6 +128,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         tolerate_mismatch: Warn, instead of raising an error, where the first update gives the tokens of the rollout
             other probabilities than they were drawn with (:mod:`textgym.agents.common.first_ratio`).
         optimizer_class, optimizer_kwargs: AdamW by default, with eps 1e-5 and no weight decay.
+        step_check: Called with the optimizer once it is made. By default that refuses to step along gradients that are
+            not finite, which Stable-Baselines3's algorithms do not check; ``None`` is for algorithms that do.
         use_sde: Must be false; accepted because Stable-Baselines3 passes it.
 
     Raises:
@@ -141,8 +143,8 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
+        observation_space: spaces.Space[object],
+        action_space: spaces.Space[object],
         lr_schedule: Schedule,
         model: str | Path | PreTrainedModel | TextModel | None = None,
         *,
@@ -155,7 +157,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         compile: bool = False,
         tolerate_mismatch: bool = False,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
-        optimizer_kwargs: dict[str, Any] | None = None,
+        optimizer_kwargs: dict[str, object] | None = None,
+        step_check: Callable[[torch.optim.Optimizer], object] | None = refuse_bad_steps,
         use_sde: bool = False,
     ) -> None:
         check_spaces(observation_space, action_space, use_sde)
@@ -174,7 +177,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         if optimizer_kwargs is None:
             optimizer_kwargs = {"eps": 1e-5, "weight_decay": 0.0} if optimizer_class is torch.optim.AdamW else {}
         # _build, which the parent's constructor calls, needs these; they are no modules, so they may come first.
-        self._build_arguments = (model, options)
+        self._build_arguments = (model, options, step_check)
         super().__init__(
             observation_space,
             action_space,
@@ -187,11 +190,11 @@ class CausalLMPolicy(ActorCriticPolicy):
         del self._build_arguments
 
     def _build(self, lr_schedule: Schedule) -> None:
-        model, self.options = self._build_arguments
+        model, self.options, step_check = self._build_arguments
         if model is None:
             model = self.action_space.tokenizer if isinstance(self.action_space, TokenSpace) else "tiny"
         self.model = load_language_model(model, precision=self.options.precision)
-        self.model.precision = self.options.precision  # of a model that is a TextModel already, too
+        self.model.compute_in(self.options.precision)  # a model that is a TextModel already, too
         assert isinstance(self.action_space, spaces.Discrete)
         assert isinstance(self.observation_space, spaces.Dict)
         check_tokenizer(self.model, self.action_space)
@@ -220,7 +223,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         self._first_ratio = FirstRatio(self.model, self.options.tolerate_mismatch)
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         self.optimizer = self.optimizer_class(trainable, **{"lr": lr_schedule(1), **self.optimizer_kwargs})
-        self.step_check = refuse_bad_steps(self.optimizer)  # of Stable-Baselines3's algorithms, which check nothing
+        if step_check is not None:
+            step_check(self.optimizer)
 
     # ------------------------------------------------------------------ acting
     def forward(self, obs: dict[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
@@ -400,11 +404,10 @@ class CausalLMPolicy(ActorCriticPolicy):
         check_policy_record(record)
         model = rebuild_model(record, Path(path))
         policy = cls(*spaces_of(record), _zero_schedule, model, **record["options"])
-        policy.model.source = record["source"] or model.source
         load_unique(policy, tensors, Path(path))
         return policy.to(get_device(device))
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Everything but the weights, as JSON."""
         assert isinstance(self.action_space, spaces.Discrete)
         assert isinstance(self.observation_space, spaces.Dict)
@@ -426,7 +429,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         """Write the model's configuration and tokenizer, without weights, into ``folder/model``."""
         write_model_config(self.model, folder, new_adapter=self.options.lora_rank is not None)
 
-    def _get_constructor_parameters(self) -> dict[str, Any]:
+    def _get_constructor_parameters(self) -> dict[str, object]:
         return {
             "observation_space": self.observation_space,
             "action_space": self.action_space,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
@@ -14,5 +12,5 @@ class NoFeatures(BaseFeaturesExtractor):
     Stable-Baselines3's default would flatten observations, as if ids were numbers.
     """
 
-    def __init__(self, observation_space: spaces.Space[Any]) -> None:
+    def __init__(self, observation_space: spaces.Space[object]) -> None:
         super().__init__(observation_space, features_dim=1)

@@ -7,7 +7,6 @@ training (whole texts) compute different models, which no loss curve shows. It i
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,7 +84,7 @@ class FirstRatio:
         known: dict[tuple[bytes, int], float] = {}
         if self._is_done or self._watch is None:
             return known
-        for ids, lengths, actions, log_probs in [] if self._watch.sees_change() else self._steps:
+        for ids, lengths, actions, log_probs in [] if self._watch.has_changed() else self._steps:
             texts = _texts(ids, torch.arange(len(lengths), device=lengths.device), lengths)
             known |= zip(zip(texts, actions.tolist(), strict=True), log_probs.tolist(), strict=True)
         self._watch, self._steps, self._left = None, [], _IDS
@@ -97,7 +96,7 @@ class FirstRatio:
             log_ratio = now.detach().double().cpu() - torch.tensor(before, dtype=torch.float64)
             check_equal(log_ratio, self.model, RATIO, self.tolerate)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[FirstRatio], tuple[TextModel, bool]]:
         return FirstRatio, (self.model, self.tolerate)  # a copy looks for itself
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.hooks import RemovableHandle
 
 HUGE_REWARD = 1e4
 """Rewards beyond this are taken for a mistake of scale: values and losses follow them, and little else is learnt."""
@@ -63,16 +61,12 @@ def _remedy(largest_reward: float) -> str:
     )
 
 
-def refuse_bad_steps(optimizer: torch.optim.Optimizer) -> RemovableHandle:
-    """Let an optimizer, whoever calls it, raise ``FloatingPointError`` instead of stepping along a bad gradient.
-
-    Returns:
-        Its ``remove()`` undoes that: for algorithms that call :func:`clip_gradients`, which looks as well.
-    """
-    return optimizer.register_step_pre_hook(_check_step)
+def refuse_bad_steps(optimizer: torch.optim.Optimizer) -> None:
+    """Let an optimizer, whoever calls it, raise ``FloatingPointError`` instead of stepping along a bad gradient."""
+    optimizer.register_step_pre_hook(_check_step)
 
 
-def _check_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+def _check_step(optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
     gradients = [
         parameter.grad
         for group in optimizer.param_groups

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from textgym.agents.common.vec_env import Info
 
-def describe_texts(infos: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+
+def describe_texts(infos: Sequence[Info]) -> dict[str, float]:
     """Means over finished texts of what their environment tells; of other environments, of the episode's return."""
-    columns: dict[str, list[Any]] = defaultdict(list)
+    columns: dict[str, list[float]] = defaultdict(list)
     for info in infos:
         rewards = info["rewards"] if isinstance(info.get("rewards"), dict) else {}
         for name, reward in rewards.items():
@@ -31,6 +32,6 @@ def describe_texts(infos: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: mean(values) for name, values in columns.items()}
 
 
-def mean(values: Sequence[Any]) -> float:
+def mean(values: Sequence[float]) -> float:
     """The mean as a Python float; NaN of none."""
     return float(np.mean(values)) if values else math.nan

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from gymnasium import spaces
@@ -37,7 +36,7 @@ def read_ids(obs: dict[str, Tensor], *, maybe_stored: bool = False) -> TextBatch
     return read_observation(obs)
 
 
-def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], use_sde: bool) -> None:
+def check_spaces(observation_space: spaces.Space[object], action_space: spaces.Space[object], use_sde: bool) -> None:
     """Refuse what is no token-level text environment."""
     keys: Iterable[str] = observation_space if isinstance(observation_space, spaces.Dict) else ()
     if not {"input_ids", "attention_mask"} <= set(keys) or not isinstance(action_space, spaces.Discrete):

@@ -19,12 +19,14 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.estimate import seconds_per_token
 from textgym.agents.common.health import Watch, clip_gradients, require_finite
 from textgym.agents.common.losses import adapt_kl_coef, kl_estimates, require_adaptable, scale_rewards, token_numbers
 from textgym.agents.common.metrics import describe_texts, mean
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
+from textgym.agents.facts import AgentFacts
 from textgym.models.decoding.sampling import sample_tokens
 from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model
@@ -79,9 +81,18 @@ class OnPolicyAgent(TextRolloutAlgorithm):
     """
 
     grain: Literal["token"] = "token"
-    policy_class = CausalLMPolicy
+    facts: ClassVar[AgentFacts] = AgentFacts(
+        not_options=("policy", "policy_kwargs", "tensorboard_log", "verbose", "stats_window_size"),
+        reference_option="reference_model",
+        policy=CausalLMPolicy,
+        limits={
+            **dict.fromkeys(("learning_rate", "kl_target", "temperature"), (_ABOVE_0, math.inf)),
+            "gae_lambda": (0.0, 1.0),
+        },
+        check=lambda options: require_adaptable(options["kl_coef"], options["kl_target"]),
+    )
     policy_aliases = {"CausalLMPolicy": CausalLMPolicy}  # noqa: RUF012
-    not_options: ClassVar = ("tensorboard_log", "verbose", "stats_window_size", "use_sde")
+    n_epochs: int = 1  # passes over a rollout
     rollout_buffer: EpisodeRolloutBuffer
     policy: CausalLMPolicy
 
@@ -109,7 +120,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         recompute_log_probs: bool | None = None,
         micro_batch_size: int | None = None,
         tensorboard_log: str | Path | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
+        policy_kwargs: dict[str, object] | None = None,
         stats_window_size: int = 100,
         verbose: int = 0,
         seed: int | None = None,
@@ -139,7 +150,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             rollout_buffer_class=EpisodeRolloutBuffer,
             stats_window_size=stats_window_size,
             tensorboard_log=None if tensorboard_log is None else str(tensorboard_log),
-            policy_kwargs=policy_kwargs,
+            # clip_gradients, which every step passes, looks at the norm already.
+            policy_kwargs={"step_check": None, **(policy_kwargs or {})},
             verbose=verbose,
             seed=seed,
             device=device,
@@ -215,7 +227,6 @@ class OnPolicyAgent(TextRolloutAlgorithm):
                 "each writes as many"
             )
         super()._setup_model()
-        self.policy.step_check.remove()  # clip_gradients, which every step passes, looks at the norm already
         self._tokens_so_far = np.zeros(self.n_envs, dtype=np.int64)
         self.reference = Reference(self.policy)
         if self.reference_model is not None:
@@ -229,6 +240,26 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             raise ValueError(
                 "expected n_steps, or an environment with max_new_tokens, got neither; pass n_steps"
             ) from None
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Tokens of one rollout; of ``rollout_texts`` whole texts, the most that they can have."""
+        if self.rollout_texts is None:
+            return self.n_steps * self.n_envs
+        if self.env is None:
+            return self.rollout_texts * self.n_steps
+        try:
+            turns = int(self.env.get_attr("task")[0].max_turns)
+        except AttributeError:  # an environment of somebody else
+            turns = 1
+        return self.rollout_texts * turns * self._response_budget()
+
+    def seconds_per_step(self) -> float:
+        """Seconds of a token, written, scored and learnt from; right within a factor of two or so."""
+        prompt = self.env.get_attr("max_prompt_tokens")[0] / 3  # type: ignore[union-attr]  # few fill their budget
+        parameters = sum(parameter.numel() for parameter in self.policy.parameters())
+        read = 1 + prompt / self._response_budget()
+        return seconds_per_token(parameters, self.device, read, self.n_epochs)
 
     def set_reference(self, model: TextModel) -> None:
         """Let the KL penalty be to ``model`` from now on, instead of to the policy that training started from.
@@ -425,6 +456,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             "kl_coef": self.kl_coef,
             "texts": float(len(infos)),
         }
+        if self.kl_target is not None:
+            metrics["kl_target"] = self.kl_target
         if infos:
             metrics |= describe_texts(infos) | {"length": length}
         if metrics["kl"] < -1.0 and metrics["texts"] >= 16:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
@@ -30,6 +31,7 @@ from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tenso
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
 from textgym.models.stored_values import (
     Check,
+    StoredRecord,
     check_fields,
     either,
     fields,
@@ -158,7 +160,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         self.kl_coef = record["settings"]["kl_coef"]
         self._write_state({name: tensor.clone() for name, tensor in state.tensors.items()}, record, Path("the state"))
 
-    def save(self, path: str | Path, exclude: Any = None, include: Any = None) -> None:  # type: ignore[override]
+    def save(self, path: str | Path, exclude: object = None, include: object = None) -> None:  # type: ignore[override]
         """Write the state of :meth:`get_state` to a folder of JSON and safetensors.
 
         Args:
@@ -206,7 +208,6 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         else:
             _check_spaces(agent, *spaces_of(record["policy"]))
         agent._setup_model()
-        agent.policy.model.source = record["policy"]["source"] or agent.policy.model.source
         agent._write_state(tensors, record, folder)
         return agent
 
@@ -223,7 +224,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         changing = weights | self._optimizer_tensors()
         self._snapshot.record["optimizer"] = describe_optimizer(self.policy.optimizer)
         if sum(tensor.nbytes for tensor in changing.values()) > _room_for_copy(self.device):
-            self._snapshot.unchanged = WeightsWatch(self.policy.model)
+            self._snapshot.unchanged = WeightsWatch(self.policy.model, self.policy.optimizer)
             changing = _named(self.policy.value_head, "policy.value_head.")[0]  # may be shifted before the first step
         self._snapshot.tensors |= {name: tensor.clone() for name, tensor in changing.items()}
         self._snapshot.has_weights = True
@@ -257,7 +258,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
             tensors["episode_starts"] = torch.from_numpy(np.array(self._last_episode_starts, dtype=np.uint8))
         return _Snapshot(tensors, record, problems)
 
-    def _read_state(self) -> tuple[dict[str, Tensor], dict[str, Any], set[str]]:
+    def _read_state(self) -> tuple[dict[str, Tensor], StoredRecord, set[str]]:
         """Tensors (the weights themselves, no copies), the record, and the names of tensors that are buffers."""
         now = self._snapshot or self._take_snapshot()
         if self._is_updating:
@@ -274,7 +275,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         record = {"optimizer": optimizer, **now.record, "policy": self.policy.describe()}
         return tensors | now.tensors, to_json(record), buffers
 
-    def _write_state(self, tensors: dict[str, Tensor], record: dict[str, Any], folder: Path) -> None:
+    def _write_state(self, tensors: dict[str, Tensor], record: StoredRecord, folder: Path) -> None:
         """Take over what :meth:`_read_state` gave; ``folder`` is where it comes from, for errors."""
         load_unique(self.policy, part(tensors, "policy."), folder)
         if self.reference.network is not None:
@@ -290,7 +291,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         self._snapshot, self._is_updating = None, False
         _restore_generators(record["rng"], tensors)
 
-    def _restore_environment(self, env: VecEnv, record: Mapping[str, Any], episode_starts: Tensor) -> None:
+    def _restore_environment(self, env: VecEnv, record: StoredRecord, episode_starts: Tensor) -> None:
         if "env" in record["environment"] and env.num_envs != len(episode_starts):
             raise CheckpointError(
                 f"expected {len(episode_starts)} environments, got {env.num_envs}; make as many as before"
@@ -301,7 +302,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         self._tokens_so_far = np.array(record.get("tokens_so_far", self._tokens_so_far), dtype=np.int64)
 
     @classmethod
-    def _check_record(cls, record: dict[str, Any]) -> None:
+    def _check_record(cls, record: StoredRecord) -> None:
         """Check that a record holds what a state has, and nothing else; settings get their present names.
 
         Raises:
@@ -329,7 +330,7 @@ class _Snapshot:
     """
 
     tensors: dict[str, Tensor]
-    record: dict[str, Any]
+    record: StoredRecord
     problems: list[str]
     has_weights: bool = False
     unchanged: WeightsWatch | None = None
@@ -350,7 +351,7 @@ class _Snapshot:
                 "expected an agent between updates, got one within; save when a rollout starts, as in a callback's "
                 "_on_rollout_start"
             )
-        if self.unchanged is not None and self.unchanged.sees_change():
+        if self.unchanged is not None and self.unchanged.has_changed():
             raise CheckpointError("an update had begun to change the weights, which are too large to be copied before")
 
 
@@ -385,7 +386,7 @@ def _load_rewards(env: VecEnv) -> None:
         load_reward_models(reward)
 
 
-def _restore_generators(record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _restore_generators(record: StoredRecord, tensors: dict[str, Tensor]) -> None:
     version, internal, gauss = record["python"]
     try:
         random.setstate((version, tuple(internal), gauss))
@@ -400,9 +401,9 @@ def _restore_generators(record: dict[str, Any], tensors: dict[str, Tensor]) -> N
         torch.cuda.set_rng_state_all(devices)
 
 
-def _constant(schedule: Any) -> dict[str, float] | float | None:
+def _constant(schedule: Schedule | float | None) -> dict[str, float] | float | None:
     """A schedule as JSON: a linear one by its ends, a constant one by its value."""
-    inner = getattr(schedule, "value_schedule", schedule)
+    inner = schedule.value_schedule if isinstance(schedule, FloatSchedule) else schedule
     if inner is None or isinstance(inner, float | int):
         return inner
     if isinstance(inner, LinearSchedule):
@@ -411,9 +412,9 @@ def _constant(schedule: Any) -> dict[str, float] | float | None:
     return values.pop() if len(values) == 1 else {}
 
 
-def _schedules(stored: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def _schedules(stored: Mapping[str, object], changes: Collection[str]) -> dict[str, object]:
     """Constructor arguments from :func:`_constant`'s records."""
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, object] = {}
     for name, value in stored.items():
         if value == {} and name not in changes:
             raise CheckpointError(

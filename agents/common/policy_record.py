@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from gymnasium import spaces
 from textgym.models.loading import rebuild_language_model
 from textgym.models.stored_values import (
     Check,
+    StoredRecord,
     check_fields,
     fields,
     integer,
@@ -52,7 +52,7 @@ _RECORD: Mapping[str, Check] = {
 }
 
 
-def check_policy_record(record: Mapping[str, Any]) -> None:
+def check_policy_record(record: Mapping[str, object]) -> None:
     """Check that a record holds what ``CausalLMPolicy.describe`` gives, and nothing else.
 
     Raises:
@@ -63,7 +63,7 @@ def check_policy_record(record: Mapping[str, Any]) -> None:
 
 def token_observation_space(width: int, vocabulary: int, longest_prompt: int) -> spaces.Dict:
     """The observation space of token-level environments: texts of up to ``width`` tokens."""
-    parts: dict[str, spaces.Space[Any]] = {
+    parts: dict[str, spaces.Space[object]] = {
         "input_ids": TokenIds(vocabulary, width),
         "attention_mask": spaces.Box(0, 1, (width,), np.int8),
         "prompt_length": spaces.Box(0, longest_prompt, (1,), np.int64),
@@ -71,20 +71,21 @@ def token_observation_space(width: int, vocabulary: int, longest_prompt: int) ->
     return spaces.Dict(parts)
 
 
-def spaces_of(record: dict[str, Any]) -> tuple[spaces.Dict, spaces.Discrete]:
+def spaces_of(record: StoredRecord) -> tuple[spaces.Dict, spaces.Discrete]:
     """The spaces that :meth:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy.describe` recorded."""
     actions = record["actions"]
     tokens = TokenSpace(actions, *record["tokenizer"]) if record["tokenizer"] else spaces.Discrete(actions)
     return token_observation_space(record["width"], actions, record["longest_prompt"]), tokens
 
 
-def rebuild_model(record: dict[str, Any], folder: Path) -> TextModel:
+def rebuild_model(record: StoredRecord, folder: Path) -> TextModel:
     """The model of a checkpoint with fresh weights, from its configuration.
 
     Raises:
         CheckpointError: If transformers does not know its architecture.
     """
-    return rebuild_language_model(folder, DTYPES[record["dtype"]], record["options"]["precision"])
+    dtype, precision = DTYPES[record["dtype"]], record["options"]["precision"]
+    return rebuild_language_model(folder, dtype, precision, record["source"])
 
 
 def write_model_config(model: TextModel, folder: Path, *, new_adapter: bool = False) -> None:

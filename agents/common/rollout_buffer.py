@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -190,7 +190,7 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         """The transitions of ``segments`` as Stable-Baselines3's algorithms read them."""
         batch, index = self.episode_batch(segments)
 
-        def pick(array: np.ndarray[Any, Any]) -> Tensor:
+        def pick(array: np.ndarray) -> Tensor:
             return self._send(array.reshape(-1)[index])
 
         return EpisodeSamples(
@@ -202,7 +202,7 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
             returns=pick(self.returns),
         )
 
-    def _send(self, array: np.ndarray[Any, Any]) -> Tensor:
+    def _send(self, array: np.ndarray) -> Tensor:
         """Copy to the device, without waiting for it."""
         return torch.from_numpy(array).to(self.device, non_blocking=True)
 

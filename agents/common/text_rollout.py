@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from textgym.agents.common.causal_lm_policy import Decision
 from textgym.agents.common.on_policy_state import ResumableOnPolicyAlgorithm
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, split_segments
+from textgym.agents.common.vec_env import Info
 from textgym.types import BoolArray, FloatArray
 
 
@@ -27,7 +28,7 @@ class Finished(NamedTuple):
 
     step: int
     env: int
-    info: dict[str, Any]
+    info: Info
 
 
 class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
@@ -121,9 +122,7 @@ class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
         return self.policy.predict_values(obs_as_tensor(self._last_obs, self.device), dones)  # type: ignore[arg-type]
 
     @torch.no_grad()
-    def _add_values_of_truncated_texts(
-        self, rewards: FloatArray, dones: BoolArray, infos: list[dict[str, Any]]
-    ) -> None:
+    def _add_values_of_truncated_texts(self, rewards: FloatArray, dones: BoolArray, infos: list[Info]) -> None:
         """A text that a time limit cut pays what it was still worth (DLR-RM/stable-baselines3 issue 633)."""
         for row in np.flatnonzero(dones):
             if infos[row].get("TimeLimit.truncated", False) and infos[row].get("terminal_observation") is not None:

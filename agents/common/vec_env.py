@@ -22,6 +22,11 @@ from textgym.envs.limits import use_a_budget
 from textgym.errors import CheckpointError
 from textgym.spaces import TokenSpace
 
+Info = dict[str, Any]
+"""What an environment tells about a step or a reset, under names of its own."""
+VecState = dict[str, Any]
+"""Arrays, lists and numbers under names, nested."""
+
 
 def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kwargs: Any) -> VecMonitor:
     """Make ``n_envs`` copies of a token-level environment for a Stable-Baselines3 algorithm.
@@ -86,7 +91,7 @@ class GymVecEnv(VecEnv):
             raise ValueError(_whole_texts(env.spec.id if env.spec else type(env).__name__))
         self.env = env
         self.spec = env.spec
-        self._actions: Any = None
+        self._actions: np.ndarray | None = None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def reset(self) -> VecEnvObs:
@@ -98,7 +103,7 @@ class GymVecEnv(VecEnv):
         self._reset_options()
         return cast("VecEnvObs", observations)
 
-    def step_async(self, actions: np.ndarray[Any, Any]) -> None:
+    def step_async(self, actions: np.ndarray) -> None:
         """Remember the actions for :meth:`step_wait`."""
         self._actions = actions
 
@@ -106,7 +111,7 @@ class GymVecEnv(VecEnv):
         """Step all copies; rewards are float32, as SB3's buffers hold them."""
         observations, rewards, terminations, truncations, infos = self.env.step(self._actions)
         dones = np.logical_or(terminations, truncations)
-        rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        rows: list[Info] = [{} for _ in range(self.num_envs)]
         for row in dones.nonzero()[0].tolist():
             rows[row] = self._final_info(infos, row, bool(truncations[row] and not terminations[row]))
             self.reset_infos[row] = _row_info(infos, row, skip=("final_obs", "final_info"))
@@ -116,11 +121,11 @@ class GymVecEnv(VecEnv):
         """Return the current observations again, for an algorithm that resumes."""
         return cast("VecEnvObs", self._resumable().observation())
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> VecState:
         """Return the state of the environment, for a bit-exact resume."""
-        return cast("dict[str, Any]", self._resumable().get_state())
+        return cast("VecState", self._resumable().get_state())
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: VecState) -> None:
         """Bring the environment back to a state of :meth:`get_state`."""
         self._resumable().set_state(dict(state))
         self._reset_seeds()  # of before: the next reset goes on with the state's own generators
@@ -135,7 +140,7 @@ class GymVecEnv(VecEnv):
         value = getattr(self.env, attr_name) if hasattr(self.env, attr_name) else getattr(self.env.unwrapped, attr_name)
         return [value for _ in self._get_indices(indices)]
 
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+    def set_attr(self, attr_name: str, value: object, indices: VecEnvIndices = None) -> None:
         """Set an attribute of all copies (they cannot differ).
 
         Raises:
@@ -145,7 +150,7 @@ class GymVecEnv(VecEnv):
         setattr(self.env.unwrapped, attr_name, value)
 
     def env_method(
-        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+        self, method_name: str, *method_args: object, indices: VecEnvIndices = None, **method_kwargs: object
     ) -> list[Any]:
         """Call a method once, for all copies; every copy gets its result, of ``action_masks`` its own row.
 
@@ -165,11 +170,11 @@ class GymVecEnv(VecEnv):
         """Say for each copy that it has no single-environment wrapper."""
         return [False for _ in self._get_indices(indices)]
 
-    def get_images(self) -> Sequence[np.ndarray[Any, Any] | None]:
+    def get_images(self) -> Sequence[np.ndarray | None]:
         """Text has no images."""
         return [None] * self.num_envs
 
-    def _final_info(self, infos: Mapping[str, Any], row: int, truncated: bool) -> dict[str, Any]:
+    def _final_info(self, infos: Info, row: int, truncated: bool) -> Info:
         """Return the last info of a copy in SB3's form."""
         info = _row_info(infos["final_info"], row)
         if truncated and "text" not in info and isinstance(self.action_space, TokenSpace):
@@ -191,7 +196,7 @@ class GymVecEnv(VecEnv):
             )
 
 
-def get_vec_state(venv: VecEnv) -> dict[str, Any]:
+def get_vec_state(venv: VecEnv) -> VecState:
     """Return the state of an environment, as :func:`describe_vec_state` does; what cannot be read is warned about."""
     state, problems = describe_vec_state(venv)
     for problem in problems:
@@ -199,7 +204,7 @@ def get_vec_state(venv: VecEnv) -> dict[str, Any]:
     return state
 
 
-def describe_vec_state(venv: VecEnv) -> tuple[dict[str, Any], list[str]]:
+def describe_vec_state(venv: VecEnv) -> tuple[VecState, list[str]]:
     """Return the state of an environment: arrays, lists and numbers only.
 
     ``"env"`` is the state of the copies of a ``make_vec_env`` environment, ``"wrappers"`` are the running sums of every
@@ -208,7 +213,7 @@ def describe_vec_state(venv: VecEnv) -> tuple[dict[str, Any], list[str]]:
     Returns:
         The state, and what cannot be read and is left out, a sentence each.
     """
-    state: dict[str, Any] = {"wrappers": [_read_sums(layer) for layer in _layers(venv) if _has_sums(layer)]}
+    state: VecState = {"wrappers": [_read_sums(layer) for layer in _layers(venv) if _has_sums(layer)]}
     problems = []
     if unsaved := _unsaved_wrappers(venv):
         problems.append(
@@ -221,7 +226,7 @@ def describe_vec_state(venv: VecEnv) -> tuple[dict[str, Any], list[str]]:
     return state, problems
 
 
-def set_vec_state(venv: VecEnv, state: Mapping[str, Any]) -> VecEnvObs | None:
+def set_vec_state(venv: VecEnv, state: VecState) -> VecEnvObs | None:
     """Bring an environment back to a state of :func:`get_vec_state`.
 
     Returns:
@@ -291,7 +296,7 @@ def _has_sums(layer: VecEnv) -> bool:
     return isinstance(layer, VecMonitor | VecNormalize)
 
 
-def _read_sums(layer: VecEnv) -> dict[str, Any]:
+def _read_sums(layer: VecEnv) -> VecState:
     """Return what a monitor or normalizer has summed up."""
     if isinstance(layer, VecMonitor):
         sums = {"episode_returns": layer.episode_returns.copy(), "episode_lengths": layer.episode_lengths.copy()}
@@ -302,7 +307,7 @@ def _read_sums(layer: VecEnv) -> dict[str, Any]:
     return {"wrapper": "VecNormalize", "returns": layer.returns.copy(), **moments}
 
 
-def _write_sums(layer: VecEnv, sums: Mapping[str, Any]) -> None:
+def _write_sums(layer: VecEnv, sums: VecState) -> None:
     """Give a monitor or normalizer what :func:`_read_sums` returned."""
     if isinstance(layer, VecMonitor):
         layer.episode_returns = np.array(sums["episode_returns"], dtype=np.float32)
@@ -325,7 +330,7 @@ def _unsaved_wrappers(venv: VecEnv) -> list[str]:
     return names
 
 
-def _merge(options: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _merge(options: Sequence[Mapping[str, Any]]) -> VecState | None:
     """Return SB3's options per copy as the options of one vector environment."""
     if not any(options):
         return None
@@ -336,9 +341,9 @@ def _merge(options: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     return dict(options[0])
 
 
-def _row_info(infos: Mapping[str, Any], row: int, skip: Sequence[str] = ()) -> dict[str, Any]:
+def _row_info(infos: Info, row: int, skip: Sequence[str] = ()) -> Info:
     """Return one copy's part of a vector environment's infos, as plain Python values."""
-    info: dict[str, Any] = {}
+    info: Info = {}
     for key, values in infos.items():
         mask = infos.get(f"_{key}")
         if mask is None or key in skip or not mask[row]:
@@ -347,6 +352,6 @@ def _row_info(infos: Mapping[str, Any], row: int, skip: Sequence[str] = ()) -> d
     return info
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Return numpy scalars as Python's."""
     return value.item() if isinstance(value, np.generic) else value

@@ -15,6 +15,7 @@ from tests.envs.guessing import NUMBERS, Guessing, MaskedGuessing, write_tokeniz
 from textgym.agents import PPO, make_vec_env
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
+from textgym.agents.reinforce import REINFORCE
 from textgym.text.tokenizer import Tokenizer
 
 GUESSING, _ = textgym.register_task("TestGuessing", Guessing)
@@ -68,6 +69,7 @@ def test_what_is_said_is_no_action(folder: str, make_network: Any) -> None:
     envs = make_vec_env(GUESSING, n_envs=4, seed=0, model=folder)
     policy = {"model": make_network(rows=24)}
     agent = PPO(CausalLMPolicy, envs, n_steps=12, batch_size=48, n_epochs=1, seed=0, policy_kwargs=policy)
+    assert agent.steps_per_iteration == 4 * 12
     agent.learn(4 * 12)
     buffer: Any = agent.rollout_buffer
     segments = buffer.segments()
@@ -105,3 +107,11 @@ def test_masks_of_copies_reach_algorithms(folder: str) -> None:
     numbers = [Tokenizer.load(folder).encode(number)[0] for number in NUMBERS]
     assert all(set(np.flatnonzero(row)) <= set(numbers) for row in masks)
     assert np.stack(envs.env_method("action_masks", indices=[1])).tolist() == masks[1:2].tolist()
+
+
+def test_steps_per_iteration_of_whole_conversations(folder: str, make_network: Any) -> None:
+    envs = make_vec_env(GUESSING, n_envs=4, seed=0, model=folder)
+    agent = REINFORCE(CausalLMPolicy, envs, rollout_texts=8, seed=0, policy_kwargs={"model": make_network(rows=24)})
+    assert agent.steps_per_iteration == 8 * envs.get_attr("task")[0].max_turns * 2  # tokens of a turn
+    agent.learn(1)
+    assert 8 < agent.num_timesteps <= agent.steps_per_iteration

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 
-from textgym.agents.registry import AGENTS, Option, agent_options, argument_help, resolve_agent
+from textgym.agents.facts import AgentFacts
+from textgym.agents.options import Option, agent_options, argument_help
+from textgym.agents.registry import AGENTS, resolve_agent
 from textgym.errors import ConsentError
 from textgym.security.consent import names_from
 
@@ -43,8 +45,7 @@ class Writer:
     """
 
     grain = "episode"
-    policy_class = Base
-    not_options: ClassVar = ("log",)
+    facts: ClassVar = AgentFacts(not_options=("log",), policy=Base)
 
     def __init__(
         self,

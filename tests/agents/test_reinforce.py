@@ -43,6 +43,15 @@ def test_solves_a_trivial_task(baseline: str, make_reinforce: Any) -> None:
     assert np.mean(rewards[-2:]) > 0.5
 
 
+def test_steps_per_iteration_are_those_of_the_longest_texts(make_reinforce: Any, tmp_path: Path) -> None:
+    agent = make_reinforce()  # 8 texts of up to 4 tokens
+    assert agent.steps_per_iteration == 32
+    agent.learn(1)
+    assert 8 <= agent.num_timesteps <= 32
+    agent.save(tmp_path / "agent")
+    assert REINFORCE.load(tmp_path / "agent").steps_per_iteration == 32  # without an environment
+
+
 def test_loss_by_hand(make_reinforce: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     values, log_probs, entropy = torch.tensor([[1.0], [2.0]]), torch.tensor([-1.0, -2.0]), torch.tensor([0.1, 0.3])
     returns, advantages = torch.tensor([2.0, 0.0]), torch.tensor([0.5, -1.0])

@@ -100,7 +100,7 @@ def test_no_command_shows_help() -> None:
         (["generate", "a text", "--text", "another"], "expected one document"),
         (["generate", "--text", "x", "--model", "./nothing"], "which does not exist"),
         (["generate", "--text", "x", "--n", "0"], "expected n of at least 1"),
-        (["reward", "fit", "--annotator", "golden"], "'gold' or 'rouge'"),
+        (["reward", "fit", "--annotator", "golden"], "Did you mean 'gold'?"),
         (["reward", "fit", "--comparisons", "missing.jsonl"], "missing.jsonl"),
         (["evaluate", "--reward", "gold", "--prompts", "1", "--out", "/dev/null/run"], "/dev/null/run"),
         (
@@ -258,25 +258,44 @@ def test_a_task_of_a_user_that_lacks_something_hides_no_environment(monkeypatch:
 @pytest.mark.parametrize(
     ("command", "module", "settings"),
     [
-        ("sft", "training.sft", "SftSettings"),
+        ("sft", "training.train", "TrainSettings"),
         ("reward_fit", "training.reward", "RewardSettings"),
         ("train", "training.train", "TrainSettings"),
-        ("rlhf", "rlhf.rounds", "RlhfSettings"),
+        ("rlhf", "rlhf.settings", "RlhfSettings"),
         ("evaluate", "training.evaluate", "EvaluateSettings"),
         ("generate", "cli.generate", "GenerateSettings"),
         ("play", "cli.play", "PlaySettings"),
     ],
 )
-def test_options_are_named_after_settings_and_have_their_defaults(command: str, module: str, settings: str) -> None:
+def test_options_are_named_after_settings_and_their_defaults_stand_there_only(
+    command: str, module: str, settings: str
+) -> None:
     kind = getattr(__import__(f"textgym.{module}", fromlist=[settings]), settings)
     fields = {field.name: field.default for field in dataclasses.fields(kind) if field.name != "choice"}
     parameters = inspect.signature(getattr(cli, command)).parameters
     own = {"context", "env_id", "data", "prompt_column", "reference_column", "what", "text"}
     own |= {"resume", "accept_changed_data"}
     offered = {name: parameter.default for name, parameter in parameters.items() if name not in own}
-    assert offered.items() <= fields.items()
+    assert offered.keys() <= fields.keys()
+    assert set(offered.values()) == {None}  # nothing is said, and the settings decide
     # Not every setting is worth an option.
-    assert set(fields) - set(offered) <= {"split", "held_out", "document", "options"}
+    less = {"agent", "n_envs", "reward_timeout"} if command == "sft" else set()
+    assert set(fields) - set(offered) <= {"split", "held_out", "document", "options"} | less
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        ("sft", "--steps <int> Time steps to train for: tokens, or optimizer steps. Default: 500."),
+        ("train --agent sft", "--steps <int> Time steps to train for: tokens, or optimizer steps. Default: 500."),
+        ("train", "--n-envs <int> Texts written side by side. Default: 64."),
+        ("train", "Held-out prompts to measure on, before and after. Default: 300."),
+        ("play", "--choices <int> Tokens that are offered. Default: 8."),
+        ("demo", "--seed <int> Same seed, same result. Default: 0."),
+    ],
+)
+def test_help_tells_the_defaults(command: str, default: str) -> None:
+    assert default in " ".join(run(*command.split(), "--help").stdout.split())
 
 
 def test_numbers_and_bounds_are_short() -> None:

@@ -46,7 +46,7 @@ def test_sft(lm: str, data: str) -> None:
     assert (Path("s") / "learning_curve.png").is_file()
     assert "supervised fine-tuning" in (Path("s") / "model" / "README.md").read_text()
     assert "12 steps" in shown.stdout.splitlines()[0]
-    assert "about" in shown.stdout.splitlines()[0]
+    assert "About" in shown.stdout.splitlines()[0]
     measured = run("evaluate", *columns(data), "--model", "s", "--prompts", "4", "--out", "e")
     assert f"Evaluating s and {lm}" in measured.stdout  # the run knows what it started from
 

@@ -9,11 +9,11 @@ from transformers import AutoModelForCausalLM
 
 from textgym.evaluation.core import evaluate, make_evaluation_set
 from textgym.evaluation.loading import load_model
-from textgym.evaluation.sampling import Samples, Sampling, log_probs_of_texts, sample_texts
+from textgym.evaluation.sampling import Samples, Sampling, sample_texts
 from textgym.models import log_probs
 from textgym.models.causal_lm import CausalLM
 from textgym.tasks import Summarization
-from textgym.types import Example
+from textgym.types import Episode, Example
 
 TASK = Summarization(split="test")
 EXAMPLES = [TASK.dataset[index] for index in range(6)]
@@ -38,8 +38,10 @@ def test_budgets_hold_and_eos_is_no_part_of_a_text(model: CausalLM) -> None:
     samples = sample_texts(model, TASK, EXAMPLES * 20, Sampling(40, 8))
     assert max(map(len, samples.prompts)) <= 40
     assert max(map(len, samples.ids)) <= 8
-    assert samples.ended == [ids[-1] == eos for ids in samples.ids]
-    assert any(samples.ended)
+    assert [each.finish_reason for each in samples.episodes] == [
+        "eos" if ids[-1] == eos else "length" for ids in samples.ids
+    ]
+    assert any(each.finish_reason == "eos" for each in samples.episodes)
     assert not any("<eos>" in text for text in samples.texts)
 
 
@@ -55,11 +57,11 @@ def test_log_probs_are_those_of_the_bare_model(
         with torch.no_grad():
             scores = (bare(torch.tensor([prompt + ids])).logits[0] / temperature).log_softmax(-1)
         expected.append(sum(float(scores[len(prompt) - 1 + place, token]) for place, token in enumerate(ids)))
-    assert log_probs_of_texts(model, samples, temperature) == pytest.approx(expected, abs=1e-4)
+    assert samples.log_probs(model, temperature) == pytest.approx(expected, abs=1e-4)
 
 
 def test_log_prob_of_nothing_is_zero(model: CausalLM) -> None:
-    assert log_probs_of_texts(model, Samples([[5, 6]], [[]], [""], [False])).tolist() == [0]
+    assert Samples([Episode.of(EXAMPLES[0], "")], [[5, 6]], [[]], [0]).log_probs(model).tolist() == [0]
 
 
 def test_kl_to_itself_is_zero_and_to_a_sharper_model_is_not(model: CausalLM, lm: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,17 @@ from textgym.tasks import Summarization
 from textgym.training.evaluate import EvaluateSettings
 from textgym.training.reward import RewardSettings
 from textgym.training.run_folder import RunFolder
-from textgym.training.sft import SftSettings
 from textgym.training.stored_settings import located, stable_name
 from textgym.training.train_settings import TrainSettings, train_settings
 
+sft_settings = partial(train_settings, agent="sft")
 BUDGETS = ("max_prompt_tokens", "max_new_tokens")
 COUNTS: dict[Any, tuple[str, ...]] = {
     EvaluateSettings: ("prompts", *BUDGETS),
     GenerateSettings: ("prompts", "n", *BUDGETS),
     PlaySettings: ("choices", "episodes", *BUDGETS),
     RewardSettings: ("pairs", "epochs", "batch_size", *BUDGETS),
-    SftSettings: ("steps", "batch_size", "limit", "eval_prompts", *BUDGETS),
+    sft_settings: ("steps", "batch_size", "limit", "eval_prompts", *BUDGETS),
     train_settings: ("steps", "n_envs", "n_steps", "n_epochs", "micro_batch_size", "lora_rank", "save_every", *BUDGETS),
 }
 
@@ -61,8 +62,8 @@ def test_counts_are_whole_numbers_of_at_least_1(kind: Any, name: str) -> None:
         (RewardSettings, "noise", -1),
         (RewardSettings, "held_out", 1),
         (RewardSettings, "pairs", 1),
-        (SftSettings, "minutes", 0),
-        (SftSettings, "minutes", math.inf),
+        (sft_settings, "minutes", 0),
+        (sft_settings, "minutes", math.inf),
     ],
 )
 def test_numbers_out_of_range(kind: Any, name: str, wrong: object) -> None:

@@ -48,6 +48,19 @@ def test_every_mode_from_question_to_record(place: Any, mode: str) -> None:
     assert client.post("/api/undo", json={"annotator": "ann"}).json() == {"undone": False}
 
 
+def test_a_conversation_stays_one(place: Any) -> None:
+    client = place.visitor()
+    turns = [{"role": "user", "content": "Guess."}, {"role": "assistant", "content": "Five."}]
+    question = {"task_key": "k", "prompt": turns, "responses": ["r0", "r1"]}
+    assert client.post("/api/questions", json={"questions": [question]}).json() == {"items": [1]}
+    assert client.post("/api/assign", json={"annotator": "ann"}).json()["question"]["prompt"] == turns
+    client.post("/api/votes", json={"annotator": "ann", "item": 1, "answer": {"choice": "a"}})
+    assert client.get("/api/records").json()[0]["prompt"] == turns
+    for wrong in ([], [{"role": "user"}], 3):
+        body = {"questions": [question | {"prompt": wrong}]}
+        assert client.post("/api/questions", json=body).status_code == 422
+
+
 def test_ranks_mean_the_texts_as_listed(place: Any) -> None:
     client = place.visitor()
     add(client, "rank", 3)

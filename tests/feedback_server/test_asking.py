@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from textgym.feedback import shown_order
+from textgym.feedback import export_questions, import_questions, read_records, shown_order
+from textgym.feedback.records.export import export_records
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating
+from textgym.types import Message
+
+TURNS = (Message("system", "Be brief."), Message("user", "Guess <one>."), Message("assistant", "Five."),
+         Message("user", "Lower."))  # fmt: skip
 
 
 def texts_of(page: str) -> list[str]:
@@ -308,3 +314,27 @@ def test_the_project_says_what_it_wants(place: Any) -> None:
     assert "Be &lt;kind&gt;." in page
     assert "3rd" in page
     assert "excellent" not in page
+
+
+def test_a_vote_on_a_conversation_keeps_its_turns(place: Any, tmp_path: Path) -> None:
+    """From a file of questions to the page, the store, and a file of records."""
+    with place.beside("asked.db").store as asked:
+        asked.add([Question("k", TURNS, ("response a", "response b"))])
+        export_questions(asked, tmp_path / "questions.jsonl")
+    assert import_questions(place.store, tmp_path / "questions.jsonl") == 1
+    assert place.store.add([Question("k", TURNS, ("response a", "response b"))]) == [1]  # it is the same question
+    visitor = place.visitor()
+    page = visitor.get("/")
+    card = re.search(r'<details class="card prompt" open>(.*?)</details>', page.text, re.DOTALL)
+    assert card is not None
+    said = re.findall(r'<h3 class="speaker">(.*?)</h3>\s*<div class="text" dir="auto">(.*?)</div>', card[1], re.DOTALL)
+    assert said == [("System", "Be brief."), ("User", "Guess &lt;one&gt;."), ("Assistant", "Five."), ("User", "Lower.")]
+    visitor.post("/vote", data={**visitor.fields(page), "choice": "first"})
+    export_records(place.store.records(), tmp_path / "records.jsonl")
+    for record in (*place.store.records(), *read_records(tmp_path / "records.jsonl")):
+        assert record.prompt == TURNS
+
+
+def test_a_text_is_shown_without_speakers(place: Any) -> None:
+    place.store.add([place.question()])
+    assert "speaker" not in place.visitor().get("/").text

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from textgym.cli.feedback import export_command
 from textgym.feedback import FeedbackStore, import_questions
 from textgym.feedback.types import Comparison
-from textgym.rlhf.feedback import run_export
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "feedback.md"
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="needs the checkout")
@@ -46,7 +46,7 @@ def test_exports_load_as_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with FeedbackStore("p.db") as store:
         store.add_votes([("v", [record])])
     for form in ("preferences", "labels"):
-        run_export("p.db", f"{form}.jsonl", form)
+        export_command("p.db", f"{form}.jsonl", form)
     values: dict[str, Any] = {}
     exec(blocks("python")[1], values)
     assert list(values["pairs"]) == [{"prompt": "p", "chosen": "y", "rejected": "x"}]

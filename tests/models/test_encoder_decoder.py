@@ -17,8 +17,8 @@ from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
 from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.ppo import PPO
 from textgym.errors import ModelError
-from textgym.models.batch import EpisodeBatch, TextBatch, share_prefixes
-from textgym.models.decoding.generation import generate, pad_rows
+from textgym.models.batch import EpisodeBatch, TextBatch, pad_rows, share_prefixes
+from textgym.models.decoding.generation import generate
 from textgym.models.decoding.prefix_cache import PrefixCache
 from textgym.models.log_probs import response_batch, response_log_probs, token_log_probs
 from textgym.models.text_model import TextModel

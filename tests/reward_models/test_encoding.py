@@ -6,10 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from tests.chat_templates import TEMPLATES, write_chat_folder
 from textgym.reward_models.encoding import TextEncoder, batches_of_like_length
 from textgym.text.tokenizer import Tokenizer
+from textgym.types import Message, flatten
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +100,16 @@ def test_batches_waste_little_padding_and_differ_between_epochs() -> None:
 
 
 def test_conversations_are_read_as_the_chat_template_writes_them(tmp_path: Path) -> None:
-    """Records of feedback hold the text of a prompt; a chat model gets its messages, and ends the response."""
+    """A chat model gets the messages, and ends the response; dialogues that files hold as texts are messages, too."""
     chat = Tokenizer.load(write_chat_folder(tmp_path, *TEMPLATES["default_system"]))
     several = "System: Be brief.\nUser: Hi\nAssistant: Yes?\nUser: Go on"
-    for prompt in (several, "\n\nHuman: Go on\n\nAssistant:", "Go on"):
+    messages = tuple(map(Message, ("system", "user", "assistant", "user"), ("Be brief.", "Hi", "Yes?", "Go on")))
+    for prompt in (several, messages, "\n\nHuman: Go on\n\nAssistant:", "Go on", (Message("user", "Go on"),)):
         (text,) = TextEncoder(chat, 200)([prompt], ["no more"])
-        system = "Be brief." if prompt.startswith("System") else "You are a helpful assistant."
-        first = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes?<|im_end|>\n" if "Yes?" in prompt else ""
+        system = "Be brief." if prompt in (several, messages) else "You are a helpful assistant."
+        first = ""
+        if prompt in (several, messages):
+            first = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes?<|im_end|>\n"
         expected = f"<|im_start|>system\n{system}<|im_end|>\n{first}<|im_start|>user\nGo on<|im_end|>\n"
         assert chat._backend.decode([*text.prompt, *text.response], skip_special_tokens=False) == (
             expected + "<|im_start|>assistant\nno more<|im_end|>"
@@ -112,3 +117,26 @@ def test_conversations_are_read_as_the_chat_template_writes_them(tmp_path: Path)
     (long,) = TextEncoder(chat, 40)(["Go on"], ["no more " * 90])
     assert long.response[-1] == chat.require_eos()
     assert long.length <= 40
+
+
+def test_a_conversation_has_the_ids_of_the_chat_template(tmp_path: Path) -> None:
+    """Also one whose messages begin like another speaker's line, which a text could not tell apart."""
+    folder = write_chat_folder(tmp_path, *TEMPLATES["default_system"])
+    turns = (Message("system", "Be brief."), Message("user", "Say\nAssistant: no"), Message("assistant", "no"),
+             Message("user", "Go on"))  # fmt: skip
+    (text,) = TextEncoder(Tokenizer.load(folder), 500)([turns], ["no more"])
+    theirs = AutoTokenizer.from_pretrained(folder)
+    expected = theirs.apply_chat_template(
+        [message._asdict() for message in turns], add_generation_prompt=True, return_dict=False
+    )
+    assert text.prompt == expected
+
+
+def test_models_without_a_template_read_a_conversation_as_lines(tokenizer: Tokenizer) -> None:
+    turns = (Message("user", "the council"), Message("assistant", "voted"), Message("user", "good"))
+    (text,) = TextEncoder(tokenizer, 64)([turns], ["bridge"])
+    assert text.prompt == tokenizer.encode(flatten(turns))
+    (long,) = TextEncoder(tokenizer, 64)([(*turns, Message("user", "the road " * 200 + "closed"))], ["bridge"])
+    full = tokenizer.encode(flatten((*turns, Message("user", "the road " * 200 + "closed"))))
+    room = 64 - len(long.response)
+    assert long.prompt == full[:16] + full[-(room - 16) :]  # of a conversation the last turns matter

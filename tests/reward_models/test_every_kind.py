@@ -17,6 +17,8 @@ from textgym.reward_models import (
     TextEmbedder,
     learning_curve,
 )
+from textgym.rewards import score
+from textgym.types import Example, Message, flatten, shown_text
 
 
 @pytest.fixture(params=["embedding", "language model"])
@@ -75,6 +77,21 @@ def mixed(world: Any, n: int) -> list[Record]:
         w = world
         records += [w.comparison(), w.ranking(), w.rating(), w.edit(), *w.session()]
     return records
+
+
+def test_a_conversation_teaches_what_its_text_does(world: Any, new_model: Callable[[], LearnedReward]) -> None:
+    """To models without a chat template: records of messages, and of the lines that these were until now."""
+    opening = (Message("user", "road"), Message("assistant", "Yes?"))
+    records = [world.comparison() for _ in range(40)]
+    said = [(*opening, Message("user", shown_text(record.prompt))) for record in records]
+    models = [new_model(), new_model()]
+    models[0].fit([replace(record, prompt=turns) for record, turns in zip(records, said, strict=True)])
+    models[1].fit([replace(record, prompt=flatten(turns)) for record, turns in zip(records, said, strict=True)])
+    losses = [model.report.losses for model in models if model.report is not None]
+    assert losses[0] == losses[1]
+    example = Example("k", said[0])
+    scores = [score(model, [said[0]], ["good road"], [example]) for model in models]
+    assert scores[0].total == scores[1].total == models[0]([flatten(said[0])], ["good road"], [example])
 
 
 def test_all_kinds_mixed(world: Any, new_model: Callable[[], LearnedReward]) -> None:

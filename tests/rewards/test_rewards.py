@@ -20,11 +20,12 @@ from textgym.rewards import (
     WeightedSum,
     check_size,
     gold_scores,
+    knows_gold,
     resolve_reward,
     score,
 )
 from textgym.rewards import lazy as rewards
-from textgym.types import Episode, Example, FloatArray, episodes_of
+from textgym.types import Episode, Example, FloatArray, Message, Shown, episodes_of
 
 EXAMPLES = [Example("a", "The council met."), Example("b", "A storm.")]
 PROMPTS = [example.prompt for example in EXAMPLES]
@@ -153,6 +154,51 @@ def test_scores_of_a_reward_with_parts_must_be_scores() -> None:
 
     with pytest.raises(RewardError, match=r"expected Scores\(total, parts\) from .* 'loose', got list"):
         score(Loose(), PROMPTS, TEXTS, EXAMPLES)
+
+
+CONVERSATION = (Message("user", "Guess."), Message("assistant", "Five."), Message("user", "No."))
+
+
+class Messages:
+    """A reward that is paid by the message."""
+
+    name = "messages"
+
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
+        totals = np.array([0.0 if isinstance(prompt, str) else len(prompt) for prompt in prompts])
+        return Scores(totals, {"messages": totals})
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
+        raise AssertionError("asked by texts")
+
+
+def test_conversations_stay_messages_where_a_reward_reads_them() -> None:
+    """Through every composition; a plain function gets the same conversation as one text."""
+    texts: list[str] = []
+
+    def plain(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
+        texts.extend(prompts)
+        return np.zeros(len(responses))
+
+    tree = Clip(WeightedSum({"m": (2.0, Gate(Messages(), short)), "plain": (1.0, plain)}), 0.0, 5.0)
+    scores = score(tree, ["Hi", CONVERSATION], ["a", "b"], EXAMPLES)
+    assert scores.total.tolist() == [0.0, 5.0]
+    assert scores.parts["m/messages"].tolist() == [0.0, 3.0]
+    assert texts == ["Hi", "User: Guess.\nAssistant: Five.\nUser: No."]
+    assert score(Messages(), [CONVERSATION[:1]], ["a"], EXAMPLES[:1]).total.tolist() == [1.0]
+
+
+def test_scores_of_a_conversation_reward_must_be_scores() -> None:
+    class Loose(Messages):
+        def score_conversations(self, prompts: Any, responses: Any, examples: Any) -> Any:
+            return [1.0]
+
+    with pytest.raises(
+        RewardError, match=r"expected Scores\(total, parts\) from score_conversations\(\) of .* got list"
+    ):
+        score(Loose(), ["p"], ["r"], EXAMPLES[:1])
 
 
 def test_huge_rewards_are_named_with_what_to_do() -> None:
@@ -329,6 +375,23 @@ def test_gold_is_checked_like_a_reward(values: Any) -> None:
     for ask in (lambda: gold_scores(Task(), episodes), lambda: GoldReward(Task())(PROMPTS, TEXTS, EXAMPLES)):  # type: ignore[arg-type]
         with pytest.raises(RewardError, match="from the reward 'gold of gold task'"):
             ask()
+
+
+def test_whether_gold_is_known_is_found_by_asking_the_task() -> None:
+    class Unknowing(GoldTask):
+        def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
+            return None
+
+    class Empty(GoldTask):
+        dataset: list[Example] = []  # noqa: RUF012
+
+    class Wrong(GoldTask):
+        def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
+            return np.array([np.inf])
+
+    assert [knows_gold(task()) for task in (GoldTask, Unknowing, Empty)] == [True, False, False]  # type: ignore[arg-type]
+    with pytest.raises(RewardError, match="expected finite numbers from the reward 'gold of gold task'"):
+        knows_gold(Wrong())  # type: ignore[arg-type]
 
 
 def test_parts_are_counted_too() -> None:

@@ -9,10 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from textgym.cli import app as cli
-from textgym.envs.choice import EnvChoice
 from textgym.feedback import FeedbackStore, export_records, read_records
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating
-from textgym.rlhf.questions import SampleSettings, make_checks, plan_writers
+from textgym.rlhf.questions import REFERENCE, make_checks, plan_writers
 from textgym.types import Example
 
 COMMANDS = ("serve", "sample", "simulate", "export", "import", "status")
@@ -123,19 +122,18 @@ def test_simulated_people_share_the_work(lm: str, data: str) -> None:
 
 
 def test_a_text_that_reads_the_same_backwards_makes_no_check() -> None:
-    settings = SampleSettings(EnvChoice(), "p.db", checks=1)
     texts = (("a", "another"), ("some words", "more"))
     short, long = (Question("k", "p", pair, generators=("one", "two")) for pair in texts)
     with pytest.raises(ValueError, match="got 1 for 1, of which 0 are long enough"):
-        make_checks([short], settings)
-    (check,), expected = make_checks([short, long], settings)
+        make_checks([short], 1)
+    (check,), expected = make_checks([short, long], 1)
     assert check.responses[0] == "some words" != check.responses[1]
     assert expected == ["a"]
 
 
 def plan(count: int, *models: str, references: bool = False) -> list[list[str]]:
-    settings = SampleSettings(EnvChoice(), "p.db", models, references)
-    return plan_writers(settings, [Example(f"k{number}", "p", ("r",)) for number in range(30)], count)
+    names = [*models, *([REFERENCE] if references else [])]
+    return plan_writers(names, [Example(f"k{number}", "p", ("r",)) for number in range(30)], count)
 
 
 def test_all_writers_meet_at_random_places() -> None:

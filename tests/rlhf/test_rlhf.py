@@ -26,14 +26,15 @@ from textgym.envs.choice import EnvChoice
 from textgym.errors import DataError, FolderInUseError
 from textgym.evaluation.measures import Measures
 from textgym.feedback import FeedbackStore, SimulatedPerson, accuracy_curve
+from textgym.feedback.server.requirements import user_name
 from textgym.feedback.types import Comparison
 from textgym.metrics.intervals import proportion_interval
 from textgym.reward_models import fitting
 from textgym.rlhf import rounds as rlhf_rounds
 from textgym.rlhf import run as rlhf
-from textgym.rlhf.feedback import user_name
-from textgym.rlhf.rounds import RlhfSettings, win_rate
+from textgym.rlhf.rounds import win_rate
 from textgym.rlhf.run import run_rlhf, run_rlhf_resume
+from textgym.rlhf.settings import RlhfSettings
 from textgym.training import train as train_pipeline
 from textgym.training.interrupts import RunInterrupted
 from textgym.training.run_folder import RunFolder, RunFolderError
@@ -289,7 +290,7 @@ def test_people_are_asked_on_a_page_and_never_twice(settings: RlhfSettings, monk
         if not visits[-1].is_alive() and len(visits) == 1:
             raise KeyboardInterrupt  # Ctrl-C after the first five answers
 
-    people = replace(settings, people=True, port=0, rounds=1, matches=0.25)
+    people = replace(settings, people=True, port=0, rounds=1, previous_share=0.25)
     monkeypatch.setattr(rlhf, "_ask_people", ask_somebody)
     clock = SimpleNamespace(sleep=wait, monotonic=time.monotonic)
     monkeypatch.setattr("textgym.feedback.annotators.people.time", clock)
@@ -338,7 +339,7 @@ def test_win_rate() -> None:
         (("--labels", "0"), "expected labels of at least 1"),
         (("--labels", "1"), "expected 2 labels or more"),
         (("--people", "--port", "99999"), "expected a port of at most 65535, got 99999"),
-        (("--annotator", "golden"), "'gold' or 'rouge'"),
+        (("--annotator", "golden"), "Did you mean 'gold'?"),
         (("--resume", "nowhere"), "expected a run folder"),
         (("--resume", "x", "--labels", "3"), "expected --resume alone, got --labels"),
     ],

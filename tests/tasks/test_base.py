@@ -9,7 +9,7 @@ import gymnasium as gym
 import pytest
 
 import textgym
-from textgym.tasks import TextTask, prompt_of, prompt_text
+from textgym.tasks import TextTask, prompt_of, prompt_text, shown_of
 from textgym.types import Example, Message, Prompt
 
 EXAMPLES = [Example(f"k{i}", f"text {i}", (f"TEXT {i}",), extra={"level": i}) for i in range(40)]
@@ -78,6 +78,16 @@ def test_other_prompts_are_refused(asked: Any) -> None:
 
     with pytest.raises(TypeError, match=r"expected a Prompt, messages or a text from prompt\(\) of the task 'shout'"):
         prompt_text(Own(EXAMPLES), EXAMPLES[0])
+
+
+def test_what_is_shown_is_a_text_or_the_messages_of_a_conversation() -> None:
+    task = Shout(EXAMPLES)
+    assert shown_of(task, Example("k", "Go")) == prompt_text(task, Example("k", "Go"))
+    turns = (Message("assistant", "No."), Message("user", "Why?"))
+    asked = Message("user", prompt_text(task, Example("k", "Go")))
+    assert shown_of(task, Example("k", "Go"), turns) == (asked, *turns)
+    system = Message("system", "Be kind.")
+    assert shown_of(task, Example("k", (system, Message("user", "Go"))), turns) == (system, asked, *turns)
 
 
 def test_wrong_tasks_say_what_is_missing() -> None:

@@ -30,14 +30,13 @@ from textgym.envs.choice import EnvChoice
 from textgym.errors import ConsentError, TextGymError
 from textgym.models.checkpoint import write_checkpoint
 from textgym.models.loading import load_language_model
-from textgym.rlhf.rounds import RlhfSettings
 from textgym.rlhf.run import run_rlhf_resume
+from textgym.rlhf.settings import RlhfSettings
 from textgym.security import consent
 from textgym.security.consent import FIELDS, names_from
 from textgym.training.evaluate import start_model_of
 from textgym.training.reward import RewardSettings, run_reward_resume
 from textgym.training.run_folder import RunFolder, RunFolderError
-from textgym.training.sft import SftSettings, run_sft_resume
 from textgym.training.stored_settings import settings_from_json
 from textgym.training.train import TrainSettings, resume, run_resume
 from textgym.training.train_settings import train_settings
@@ -51,7 +50,6 @@ NONSENSE = (
 )
 EVIL = "hostile_module:Thing-v0"
 PLAIN_TEXTS = {  # never the name of something in a module
-    "annotator",
     "by",
     "criteria",
     "criterion",
@@ -162,9 +160,14 @@ def test_every_text_in_settings_is_a_name_that_needs_consent_or_none() -> None:
     assert set(FIELDS) - {"script"} <= texts  # which is an option of an agent
 
 
-@pytest.mark.parametrize("kind", [TrainSettings, RlhfSettings, SftSettings, RewardSettings])
-def test_no_field_of_stored_settings_is_imported(kind: type, mark: Path) -> None:
-    record = json.loads(json.dumps(asdict(kind(EnvChoice()))))
+sft_settings = functools.partial(train_settings, agent="sft")
+STORED: list[Any] = [train_settings, sft_settings, RlhfSettings, RewardSettings]
+
+
+@pytest.mark.parametrize("make", STORED)
+def test_no_field_of_stored_settings_is_imported(make: Any, mark: Path) -> None:
+    settings = make(EnvChoice())
+    kind, record = type(settings), json.loads(json.dumps(asdict(settings)))
     for place in leaves(record):
         named = changed(record, place, EVIL)
         if place[-1] in FIELDS:
@@ -189,8 +192,8 @@ def test_no_value_of_a_run_is_imported(run: RunFolder, mark: Path, capsys: pytes
     assert "parts of a PPO run" in " ".join(capsys.readouterr().err.split())  # what stands there is followed so far
 
 
-RESUMABLE: dict[str, tuple[type, Any]] = {
-    "sft": (SftSettings, run_sft_resume),
+RESUMABLE: dict[str, tuple[Any, Any]] = {
+    "sft": (sft_settings, functools.partial(run_resume, command="sft")),
     "reward fit": (RewardSettings, run_reward_resume),
     "rlhf": (RlhfSettings, run_rlhf_resume),
 }

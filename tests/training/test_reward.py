@@ -17,8 +17,9 @@ from textgym.cli import app as cli
 from textgym.feedback import FeedbackStore, accuracy_curve, read_records, split_records, write_records
 from textgym.feedback.types import Choice, Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
 from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_reward
+from textgym.reward_models.evidence import Candidate
 from textgym.tasks import Summarization, prompt_text
-from textgym.training.reward import read_feedback, reference_texts
+from textgym.training.reward_feedback import read_feedback, reference_texts, understand
 
 FILLER = ("council", "bridge", "road", "voted", "closed", "opened", "mayor")
 FEW = ["--embeddings", "lm", "--out", "r"]
@@ -265,14 +266,18 @@ def test_two_annotators_have_a_ceiling(people: People) -> None:
     assert "People agree with each other 100%" in shown.stdout
 
 
+def zeros(task: Summarization, records: list[Record]) -> list[Candidate]:
+    return reference_texts(task, records, understand(records, None, 0.0, 0).split)
+
+
 def test_what_counts_as_zero(people: People) -> None:
     task = Summarization(split="train")
     example = task.dataset[0]
     known = Comparison(example.key, prompt_text(task, example), "x", "y", "a")
-    assert len(reference_texts(task, [known])) == 512
+    assert len(zeros(task, [known])) == 512
     elsewhere: list[Record] = [about(0), about(1, "b"), about(2, "tie")]
-    assert [(text.prompt, text.response) for text in reference_texts(task, elsewhere)] == [
+    assert [(text.prompt, text.response) for text in zeros(task, elsewhere)] == [
         ("Document 0", "x"),
         ("Document 1", "y"),
     ]
-    assert [text.response for text in reference_texts(task, elsewhere[:1])] == ["x", "y"]
+    assert [text.response for text in zeros(task, elsewhere[:1])] == ["x", "y"]

@@ -192,8 +192,8 @@ def test_stopping_at_once_tells_how_to_go_on(settings: TrainSettings, monkeypatc
 
 
 def test_resuming_what_never_trained(tmp_path: Path) -> None:
-    RunFolder.create("other", "sft", {})
-    with pytest.raises(RunFolderError, match="a run of `textgym sft`; go on with `textgym sft --resume other`"):
+    RunFolder.create("other", "reward fit", {})
+    with pytest.raises(RunFolderError, match="`textgym reward fit`; go on with `textgym reward fit --resume other`"):
         run_resume("other")
 
 

@@ -1,15 +1,18 @@
-"""Command-line options that are made from an agent's constructor."""
+"""Commands whose options, or the defaults of these, are made from the signature of what they run."""
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from textgym.checks import LARGEST_COUNT
+from textgym.security.consent import load_attribute
 
 ALIASES: Mapping[str, str] = {
     "n_epochs": "--epochs",
@@ -22,17 +25,74 @@ _GIVEN = "textgym.agent_options"
 _OPTION = "--agent"
 
 
-class AgentCommand(TyperCommand):
-    """A command that also has the options of the agent that ``--agent`` names, or else of its default."""
+class DefaultsCommand(TyperCommand):
+    """A command whose help tells the defaults of what it runs.
+
+    Attributes:
+        target: What it makes of its options, ``"module:attribute"``.
+    """
+
+    target = ""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Add the defaults before help is shown."""
+        if set(args) & set(ctx.help_option_names):
+            defaults = self.defaults()
+            self.params = [_with_default(param, defaults.get(str(param.name))) for param in self.params]
+        return super().parse_args(ctx, args)
+
+    def defaults(self) -> Mapping[str, Any]:
+        """Return the defaults of :attr:`target`, by name."""
+        parameters = inspect.signature(load_attribute(self.target)).parameters
+        return {name: parameter.default for name, parameter in parameters.items()}
+
+
+def defaults_of(target: str) -> type[DefaultsCommand]:
+    """Return the class of a command that makes ``target``, ``"module:attribute"``, of its options."""
+    return type("Command", (DefaultsCommand,), {"target": target})
+
+
+class AgentCommand(DefaultsCommand):
+    """A command that also has the options of the agent that ``--agent`` names, or else of its own.
+
+    Attributes:
+        agent: Its own; ``None`` is the default of what it runs.
+    """
+
+    target = "textgym.training.train_settings:TrainSettings"
+    agent: str | None = None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Add the agent's options before the arguments are read."""
+        from textgym.agents.facts import facts_of
+        from textgym.agents.registry import resolve_agent
+
         own = [param for param in self.params if param.expose_value]
-        taken = {str(param.name) for param in own}
-        default = next((param.default for param in own if param.name == "agent"), None)
-        name = named_agent(args) or default
-        self.params = [*own, *(agent_parameters(name, taken) if isinstance(name, str) else [])]
+        name = self.agent or named_agent(args) or super().defaults()["agent"]
+        self._of_agent = asdict(facts_of(resolve_agent(name)).defaults)
+        self.params = [*own, *agent_parameters(name, {str(param.name) for param in own})]
         return super().parse_args(ctx, args)
+
+    def defaults(self) -> Mapping[str, Any]:
+        """Return those of a run, and of the agent."""
+        return {**super().defaults(), **self._of_agent}
+
+
+class SftCommand(AgentCommand):
+    """The command of the agent ``sft``."""
+
+    agent = "sft"
+
+
+def is_given(context: Any, name: str) -> bool:
+    """Say whether an option stands on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def given_values(context: Any) -> dict[str, Any]:
+    """Return the command's own options that stand on the command line."""
+    return {name: value for name, value in context.params.items() if is_given(context, name)}
 
 
 def given_options(context: Any) -> dict[str, Any]:
@@ -59,7 +119,8 @@ def agent_parameters(name: str, taken: set[str]) -> list[Any]:
     Raises:
         ValueError: There is no such agent.
     """
-    from textgym.agents.registry import agent_options, resolve_agent
+    from textgym.agents.options import agent_options
+    from textgym.agents.registry import resolve_agent
 
     options = [option for option in agent_options(resolve_agent(name)) if option.name not in taken]
     found = [param for param in _parameters(options) if param.name in {option.name for option in options}]
@@ -93,8 +154,18 @@ def _declaration(option: Any) -> Any:
     if option.type is bool and option.default is not False:
         names = [f"{flag}/--no-{flag[2:]}"]
     help_text = option.help + (f" One of {', '.join(option.choices)}." if option.choices else "")
-    default = "" if option.default is None or option.type is bool else f" Default: {_plain(option.default)}."
-    return typer.Option(*names, help=help_text + default, show_default=False)
+    return typer.Option(*names, help=help_text + _default(option.default), show_default=False)
+
+
+def _with_default(param: Any, default: object) -> Any:
+    """Return a copy of a parameter whose help tells its default."""
+    param = copy.copy(param)
+    param.help = (param.help or "") + _default(default)
+    return param
+
+
+def _default(value: object) -> str:
+    return f" Default: {_plain(value)}." if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
 def _plain(value: Any) -> str:
@@ -103,7 +174,6 @@ def _plain(value: Any) -> str:
 
 def _keep(ctx: Any, param: Any, value: Any) -> Any:
     """Remember a value that was given."""
-    source = ctx.get_parameter_source(param.name)
-    if source is not None and source.name == "COMMANDLINE":
+    if is_given(ctx, param.name):
         ctx.meta.setdefault(_GIVEN, {})[param.name] = value
     return value

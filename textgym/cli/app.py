@@ -6,7 +6,6 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
@@ -16,16 +15,17 @@ from typer.core import TyperGroup
 import textgym
 from textgym import console
 from textgym.cli import options as options
-from textgym.cli.agent_options import AgentCommand, given_options
+from textgym.cli.agent_options import AgentCommand, SftCommand, defaults_of, given_options, given_values, is_given
 from textgym.cli.errors import BAD_INPUT, FAILED, INTERRUPTED, reader_is_gone, report, report_interrupt
 from textgym.cli.feedback import feedback_app
 from textgym.cli.machine import bench, doctor
+from textgym.cli.options import BUDGETS, RESUMABLE, RUN, TASK, takes
 from textgym.errors import EndedError, exits_as
 from textgym.plots import ignore_style_of_folder
 from textgym.security.consent import FIELDS, find_user_modules_in, names_module
 
 __all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "app", "main"]
-_DEFAULT_ID = "TextSumm-v0"
+_PLAYED_ID = "TextSummEpisode-v0"
 _Settings = TypeVar("_Settings")
 
 
@@ -148,225 +148,158 @@ def envs() -> None:
     run_envs()
 
 
-@app.command()
-def demo(
-    model: options.Model = "tiny",
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    out: options.Out = None,
-) -> None:
+@app.command(cls=defaults_of("textgym.rlhf.demo:DemoSettings"))
+@takes({"model": options.Model, **RUN})
+def demo(context: typer.Context, **_: object) -> None:
     """From simulated preferences to a better language model, in about four minutes."""
     _quiet()
     from textgym.rlhf.demo import DemoSettings, run_demo
 
-    run_demo(DemoSettings(model=model, seed=seed, device=device, out=out))
+    run_demo(DemoSettings(**given_values(context)))
 
 
-@app.command()
-def sft(
-    context: typer.Context,
-    env_id: options.EnvId = _DEFAULT_ID,
-    data: options.Data = None,
-    prompt_column: options.PromptColumn = None,
-    reference_column: options.ReferenceColumn = None,
-    model: options.Model = "tiny",
-    steps: Annotated[int, typer.Option("--steps", help="Optimiser steps.")] = 500,
-    minutes: Annotated[float | None, typer.Option("--minutes", help="Train this long instead.")] = None,
-    learning_rate: options.LearningRate = 5e-4,
-    batch_size: options.BatchSize = 32,
-    limit: Annotated[int | None, typer.Option("--limit", help="Use at most this many examples.")] = None,
-    max_prompt_tokens: options.MaxPromptTokens = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    reward: options.Reward = None,
-    eval_prompts: options.EvalPrompts = 200,
-    save_every: options.SaveEvery = 100,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    out: options.Out = None,
-    resume: options.Resume = None,
-    accept_changed_data: options.AcceptChangedData = False,
-) -> None:
-    """Supervised fine-tuning on a task's demonstrations or references."""
-    _quiet()
-    from textgym.training.sft import SftSettings, run_sft, run_sft_resume
-
-    if resume is None:
-        run_sft(_settings(SftSettings, context))
-    else:
-        run_sft_resume(resume, _consent_with_resume(context), accept_changed_data=accept_changed_data)
+@app.command(cls=SftCommand)
+@takes(
+    {
+        **TASK,
+        "model": options.Model,
+        "steps": options.Steps,
+        "minutes": options.Minutes,
+        "reward": options.Reward,
+        **BUDGETS,
+        "eval_prompts": options.EvalPrompts,
+        "save_every": options.SaveEvery,
+        **RESUMABLE,
+    }
+)
+def sft(context: typer.Context, **_: object) -> None:
+    """Supervised fine-tuning on a task's demonstrations or references: short for train --agent sft."""
+    _train(context, "sft", {"agent": "sft"})
 
 
-@reward_app.command("fit")
-def reward_fit(
-    context: typer.Context,
-    env_id: options.EnvId = _DEFAULT_ID,
-    data: options.Data = None,
-    prompt_column: options.PromptColumn = None,
-    reference_column: options.ReferenceColumn = None,
-    model: options.Model = "tiny",
-    members: Annotated[int, typer.Option("--members", help="Reward models to average.")] = 1,
-    lora_rank: Annotated[int | None, typer.Option("--lora-rank", help="Train adapters of this rank only.")] = None,
-    embeddings: Annotated[
-        str | None,
-        typer.Option("--embeddings", help="Fit a head on this sentence-transformers model's embeddings instead."),
-    ] = None,
-    feedback: Annotated[
-        str | None,
-        typer.Option(
-            "--feedback", "--comparisons", help="PROJECT.db, or JSON lines: records, or chosen/rejected rows."
-        ),
-    ] = None,
-    criterion: Annotated[
-        str | None, typer.Option("--criterion", help="Learn from the ratings by it, not from the overall ones.")
-    ] = None,
-    annotator: Annotated[
-        str | None, typer.Option("--annotator", help="Whom to simulate without --feedback: gold or rouge.")
-    ] = None,
-    pairs: Annotated[int, typer.Option("--pairs", help="Simulated comparisons.")] = 2000,
-    noise: Annotated[
-        float | None, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")
-    ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the feedback.")] = 1,
-    learning_rate: options.LearningRate = 1e-4,
-    batch_size: options.BatchSize = 16,
-    held_out: Annotated[float, typer.Option("--held-out", help="Share of the prompts to measure accuracy on.")] = 0.1,
-    learning_curve: Annotated[
-        bool, typer.Option("--learning-curve", help="Also fit to parts of the feedback: does more of it help?")
-    ] = False,
-    max_prompt_tokens: options.MaxPromptTokens = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    save_every: options.SaveEvery = 100,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    out: options.Out = None,
-    resume: options.Resume = None,
-    accept_changed_data: options.AcceptChangedData = False,
-) -> None:
+@reward_app.command("fit", cls=defaults_of("textgym.training.reward:RewardSettings"))
+@takes(
+    {
+        **TASK,
+        "model": options.Model,
+        "members": options.Members,
+        "lora_rank": Annotated[int, typer.Option("--lora-rank", help="Train adapters of this rank only.")],
+        "embeddings": options.Embeddings,
+        "feedback": Annotated[
+            str,
+            typer.Option(
+                "--feedback", "--comparisons", help="PROJECT.db, or JSON lines: records, or chosen/rejected rows."
+            ),
+        ],
+        "criterion": Annotated[
+            str, typer.Option("--criterion", help="Learn from the ratings by it, not from the overall ones.")
+        ],
+        "annotator": options.Annotator,
+        "pairs": Annotated[int, typer.Option("--pairs", help="Simulated comparisons.")],
+        "noise": options.Noise,
+        "epochs": Annotated[int, typer.Option("--epochs", help="Passes over the feedback.")],
+        "learning_rate": options.LearningRate,
+        "batch_size": options.BatchSize,
+        "held_out": Annotated[float, typer.Option("--held-out", help="Share of the prompts to measure accuracy on.")],
+        "learning_curve": Annotated[
+            bool, typer.Option("--learning-curve", help="Also fit to parts of the feedback: does more of it help?")
+        ],
+        **BUDGETS,
+        "save_every": options.SaveEvery,
+        **RESUMABLE,
+    }
+)
+def reward_fit(context: typer.Context, **_: object) -> None:
     """Fit a reward model to feedback about texts: votes, rankings, ratings, edits, behaviour."""
     _quiet()
     from textgym.training.reward import RewardSettings, run_reward_fit, run_reward_resume
 
-    if resume is None:
-        run_reward_fit(_settings(RewardSettings, context))
-    else:
-        run_reward_resume(resume, _consent_with_resume(context), accept_changed_data=accept_changed_data)
+    _run_or_resume(context, lambda: run_reward_fit(_settings(RewardSettings, context)), run_reward_resume)
 
 
 @app.command(cls=AgentCommand)
-def train(
-    context: typer.Context,
-    env_id: options.EnvId = _DEFAULT_ID,
-    agent: options.TrainedAgent = "ppo",
-    data: options.Data = None,
-    prompt_column: options.PromptColumn = None,
-    reference_column: options.ReferenceColumn = None,
-    model: options.Model = "tiny",
-    reward: options.Reward = None,
-    steps: Annotated[int, typer.Option("--steps", help="Time steps to train for: tokens.")] = 200_000,
-    n_envs: Annotated[int, typer.Option("--n-envs", help="Texts written side by side.")] = 64,
-    max_prompt_tokens: options.MaxPromptTokens = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    eval_prompts: options.EvalPrompts = 300,
-    save_every: Annotated[int, typer.Option("--save-every", help="Iterations between checkpoints.")] = 10,
-    reward_timeout: options.RewardTimeout = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    out: options.Out = None,
-    resume: options.Resume = None,
-    accept_changed_data: options.AcceptChangedData = False,
-) -> None:
+@takes(
+    {
+        **TASK,
+        "agent": options.TrainedAgent,
+        "model": options.Model,
+        "reward": options.Reward,
+        "steps": options.Steps,
+        "minutes": options.Minutes,
+        "n_envs": options.NEnvs,
+        **BUDGETS,
+        "eval_prompts": options.EvalPrompts,
+        "save_every": options.SaveEvery,
+        "reward_timeout": options.RewardTimeout,
+        **RESUMABLE,
+    }
+)
+def train(context: typer.Context, **_: object) -> None:
     """Train an agent, by default a language model with PPO; its own options are listed beside --agent."""
-    _quiet()
-    if resume is None and agent == "sft":
-        from textgym.training.sft import SftSettings, run_sft
-
-        given = {name: value for name, value in context.params.items() if _is_given(context, name)}
-        run_sft(_settings(SftSettings, context, only=given, options=given_options(context)))
-        return
-    from textgym.training.train import TrainSettings, run_resume, run_train
-
-    if resume is None:
-        run_train(_settings(TrainSettings, context, options=given_options(context)))
-    else:
-        run_resume(resume, _consent_with_resume(context), accept_changed_data=accept_changed_data)
+    _train(context, "train", {})
 
 
-@app.command()
-def rlhf(
-    context: typer.Context,
-    env_id: options.EnvId = _DEFAULT_ID,
-    data: options.Data = None,
-    prompt_column: options.PromptColumn = None,
-    reference_column: options.ReferenceColumn = None,
-    model: options.Model = "tiny",
-    rounds: Annotated[int, typer.Option("--rounds", help="How often to ask, fit and train.")] = 3,
-    labels: Annotated[int, typer.Option("--labels", help="Questions in each round.")] = 400,
-    matches: Annotated[
-        float, typer.Option("--matches", help="Share of them that compare with the policy of the round before.")
-    ] = 0.25,
-    select: Annotated[
-        str, typer.Option("--select", help="random, or disagreement (of --members 2 or more).")
-    ] = "random",
-    members: Annotated[int, typer.Option("--members", help="Reward models to average.")] = 1,
-    embeddings: Annotated[
-        str | None, typer.Option("--embeddings", help="Fit a head on this model's embeddings instead.")
-    ] = None,
-    people: Annotated[bool, typer.Option("--people", help="Ask people, on a page that is served meanwhile.")] = False,
-    port: Annotated[int, typer.Option("--port", help="Of that page; 0 takes a free one.")] = 8765,
-    overlap: Annotated[int, typer.Option("--overlap", help="Annotators per question.")] = 1,
-    annotators: Annotated[int, typer.Option("--annotators", help="How many to simulate.")] = 3,
-    annotator: Annotated[str | None, typer.Option("--annotator", help="What they compare by: gold or rouge.")] = None,
-    noise: Annotated[
-        float | None, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")
-    ] = None,
-    reward_epochs: Annotated[int, typer.Option("--reward-epochs", help="Passes over all answers so far.")] = 1,
-    reward_learning_rate: Annotated[float, typer.Option("--reward-lr", help="Of the reward's fit.")] = 1e-4,
-    iterations: Annotated[int, typer.Option("--iterations", help="Iterations of PPO in each round.")] = 8,
-    n_envs: Annotated[int, typer.Option("--n-envs", help="Texts written side by side.")] = 64,
-    learning_rate: options.LearningRate = 2e-4,
-    kl_coef: Annotated[float, typer.Option("--kl-coef", help="Price of a nat of KL to the start model.")] = 0.02,
-    eval_prompts: options.EvalPrompts = 320,
-    max_prompt_tokens: options.MaxPromptTokens = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    out: options.Out = None,
-    resume: options.Resume = None,
-    accept_changed_data: options.AcceptChangedData = False,
-) -> None:
+@app.command(cls=defaults_of("textgym.rlhf.rounds:RlhfSettings"))
+@takes(
+    {
+        **TASK,
+        "model": options.Model,
+        "agent": options.TrainedAgent,
+        "rounds": Annotated[int, typer.Option("--rounds", help="How often to ask, fit and train.")],
+        "labels": Annotated[int, typer.Option("--labels", help="Questions in each round.")],
+        "previous_share": Annotated[
+            float,
+            typer.Option(
+                "--previous-share", "--matches", help="Share of them that compare with the policy of the round before."
+            ),
+        ],
+        "select": Annotated[str, typer.Option("--select", help="random, or disagreement (of --members 2 or more).")],
+        "members": options.Members,
+        "embeddings": options.Embeddings,
+        "people": Annotated[bool, typer.Option("--people", help="Ask people, on a page that is served meanwhile.")],
+        "port": Annotated[int, typer.Option("--port", help="Of that page; 0 takes a free one.")],
+        "overlap": Annotated[int, typer.Option("--overlap", help="Annotators per question.")],
+        "annotators": Annotated[int, typer.Option("--annotators", help="How many to simulate.")],
+        "annotator": options.Annotator,
+        "noise": options.Noise,
+        "reward_epochs": Annotated[int, typer.Option("--reward-epochs", help="Passes over all answers so far.")],
+        "reward_learning_rate": Annotated[float, typer.Option("--reward-lr", help="Of the reward's fit.")],
+        "iterations": Annotated[int, typer.Option("--iterations", help="Iterations of the agent in each round.")],
+        "n_envs": options.NEnvs,
+        "learning_rate": options.LearningRate,
+        "kl_coef": Annotated[float, typer.Option("--kl-coef", help="Weight of the KL penalty to the start model.")],
+        "eval_prompts": options.EvalPrompts,
+        **BUDGETS,
+        **RESUMABLE,
+    }
+)
+def rlhf(context: typer.Context, **_: object) -> None:
     """Ask, fit a reward, train on it, and ask again, round after round."""
     _quiet()
     from textgym.rlhf.rounds import RlhfSettings
     from textgym.rlhf.run import run_rlhf, run_rlhf_resume
 
-    if resume is None:
-        run_rlhf(_settings(RlhfSettings, context))
-    else:
-        run_rlhf_resume(resume, _consent_with_resume(context), accept_changed_data=accept_changed_data)
+    _run_or_resume(context, lambda: run_rlhf(_settings(RlhfSettings, context)), run_rlhf_resume)
 
 
-@app.command()
-def evaluate(
-    context: typer.Context,
-    env_id: options.EnvId = _DEFAULT_ID,
-    data: options.Data = None,
-    prompt_column: options.PromptColumn = None,
-    reference_column: options.ReferenceColumn = None,
-    model: options.Model = "tiny",
-    agent: options.Agent = None,
-    reference_model: Annotated[
-        str | None, typer.Option("--reference-model", help="Compare with this one; by default what a run started from.")
-    ] = None,
-    reward: options.Reward = None,
-    split: options.Split = "test",
-    prompts: Annotated[int, typer.Option("--prompts", help="How many prompts.")] = 300,
-    temperature: options.Temperature = 1.0,
-    max_prompt_tokens: options.MaxPromptTokens = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    out: options.Out = None,
-) -> None:
+@app.command(cls=defaults_of("textgym.training.evaluate:EvaluateSettings"))
+@takes(
+    {
+        **TASK,
+        "model": options.Model,
+        "agent": options.Agent,
+        "reference_model": Annotated[
+            str, typer.Option("--reference-model", help="Compare with this one; by default what a run started from.")
+        ],
+        "reward": options.Reward,
+        "split": options.Split,
+        "prompts": Annotated[int, typer.Option("--prompts", help="How many prompts.")],
+        "temperature": options.Temperature,
+        **BUDGETS,
+        **RUN,
+    }
+)
+def evaluate(context: typer.Context, **_: object) -> None:
     """Measure a model, or a model and the one it started from, on held-out prompts."""
     _quiet()
     from textgym.training.evaluate import EvaluateSettings, run_evaluate
@@ -374,83 +307,93 @@ def evaluate(
     run_evaluate(_settings(EvaluateSettings, context))
 
 
-@app.command()
-def generate(
-    context: typer.Context,
-    what: Annotated[str | None, typer.Argument(metavar="[ENV_ID|TEXT]", help="An environment, or a document.")] = None,
-    text: Annotated[str | None, typer.Option("--text", help="The document; - reads it from stdin.")] = None,
-    data: options.Data = None,
-    prompt_column: options.PromptColumn = None,
-    reference_column: options.ReferenceColumn = None,
-    model: options.Model = "tiny",
-    agent: options.Agent = None,
-    split: options.Split = "test",
-    prompts: Annotated[int, typer.Option("--prompts", help="Documents to take, if none is given.")] = 1,
-    n: Annotated[int, typer.Option("--n", help="Texts per document.")] = 3,
-    temperature: options.Temperature = 1.0,
-    max_prompt_tokens: options.MaxPromptTokens = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-) -> None:
+@app.command(cls=defaults_of("textgym.cli.generate:GenerateSettings"))
+@takes(
+    {
+        "what": Annotated[str, typer.Argument(metavar="[ENV_ID|TEXT]", help="An environment, or a document.")],
+        "text": Annotated[str, typer.Option("--text", help="The document; - reads it from stdin.")],
+        **{name: kind for name, kind in TASK.items() if name != "env_id"},
+        "model": options.Model,
+        "agent": options.Agent,
+        "split": options.Split,
+        "prompts": Annotated[int, typer.Option("--prompts", help="Documents to take, if none is given.")],
+        "n": Annotated[int, typer.Option("--n", help="Texts per document.")],
+        "temperature": options.Temperature,
+        **BUDGETS,
+        "seed": options.Seed,
+        "device": options.Device,
+    }
+)
+def generate(context: typer.Context, **_: object) -> None:
     """Print texts that a model writes about a document, or about documents of a task."""
     _quiet()
     from textgym.cli.generate import GenerateSettings, run_generate, split_argument
 
-    env_id, document = split_argument(what, text)
+    env_id, document = split_argument(context.params["what"], context.params["text"])
     if document == "-" or _wants_stdin(context):
         document = _read_stdin()
     run_generate(_settings(GenerateSettings, context, env_id=env_id, document=document))
 
 
-@app.command()
-def play(
-    context: typer.Context,
-    env_id: options.EnvId = "TextSummEpisode-v0",
-    data: options.Data = None,
-    prompt_column: options.PromptColumn = None,
-    reference_column: options.ReferenceColumn = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Token level: offer this model's likeliest tokens.")
-    ] = None,
-    agent: options.Agent = None,
-    reward: options.Reward = None,
-    split: options.Split = "train",
-    max_prompt_tokens: options.MaxPromptTokens = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    choices: Annotated[int, typer.Option("--choices", help="Tokens that are offered.")] = 8,
-    episodes: Annotated[int, typer.Option("--episodes", help="Episodes to play.")] = 1,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-) -> None:
+@app.command(cls=defaults_of("textgym.cli.play:PlaySettings"))
+@takes(
+    {
+        **TASK,
+        "model": Annotated[str, typer.Option("--model", help="Token level: offer this model's likeliest tokens.")],
+        "agent": options.Agent,
+        "reward": options.Reward,
+        "split": options.Split,
+        **BUDGETS,
+        "choices": Annotated[int, typer.Option("--choices", help="Tokens that are offered.")],
+        "episodes": Annotated[int, typer.Option("--episodes", help="Episodes to play.")],
+        "seed": options.Seed,
+        "device": options.Device,
+    }
+)
+def play(context: typer.Context, **_: object) -> None:
     """Play an episode yourself, or watch an agent play it."""
     _quiet()
     from textgym.cli.play import PlaySettings, run_play
 
-    run_play(_settings(PlaySettings, context))
+    run_play(_settings(PlaySettings, context, env_id=context.params["env_id"] or _PLAYED_ID))
 
 
-def _settings(
-    kind: Callable[..., _Settings],
-    context: typer.Context,
-    *,
-    only: Mapping[str, object] | None = None,
-    **changes: object,
-) -> _Settings:
-    """Make a command's settings from its options, which are named after the fields (a test compares them).
+def _train(context: typer.Context, command: str, fixed: Mapping[str, str]) -> None:
+    """Run ``train``, or what is short for it."""
+    _quiet()
+    from textgym.training.train import run_resume, run_train
+    from textgym.training.train_settings import train_settings
+
+    _run_or_resume(
+        context,
+        lambda: run_train(_settings(train_settings, context, **fixed, **given_options(context)), command),
+        partial(run_resume, command=command),
+    )
+
+
+def _run_or_resume(context: typer.Context, run: Callable[[], object], resume: Callable[..., object]) -> None:
+    path, accepts = context.params["resume"], bool(context.params["accept_changed_data"])
+    if path is None:
+        run()
+    else:
+        resume(path, _consent_with_resume(context), accept_changed_data=accepts)
+
+
+def _settings(kind: Callable[..., _Settings], context: typer.Context, **more: object) -> _Settings:
+    """Make a command's settings from the options that were given, which are named after its arguments.
 
     Args:
-        kind: Makes them.
+        kind: Makes them; what is not given is its default.
         context: The command.
-        only: The options that count, if not all do: the others are left to ``kind``.
-        changes: Values that are no options.
+        more: Further values.
     """
     from textgym.envs.choice import EnvChoice
 
-    choice = EnvChoice(*((context.params | changes)[field.name] for field in fields(EnvChoice)))
-    values = dict(context.params if only is None else only) | changes
-    known = set(inspect.signature(kind).parameters) & set(values)
-    return kind(choice=choice, **{name: values[name] for name in known})
+    values = given_values(context) | more
+    of_choice = values.keys() & inspect.signature(EnvChoice).parameters.keys()
+    choice = EnvChoice(**{name: values.pop(name) for name in of_choice})
+    not_settings = {"what", "text", "resume", "accept_changed_data"}
+    return kind(choice=choice, **{name: value for name, value in values.items() if name not in not_settings})
 
 
 def _quiet() -> None:
@@ -467,7 +410,7 @@ def _consent_with_resume(context: typer.Context) -> list[str]:
     names = []
     for parameter in context.command.params:
         name = str(parameter.name)
-        if name in ("resume", "accept_changed_data") or not _is_given(context, name):
+        if name in ("resume", "accept_changed_data") or not is_given(context, name):
             continue
         value = {**context.params, **given_options(context)}[name]
         if name in FIELDS and isinstance(value, str) and names_module(value):
@@ -481,14 +424,9 @@ def _consent_with_resume(context: typer.Context) -> list[str]:
 def _wants_stdin(context: typer.Context) -> bool:
     """A pipe is the document unless something says where documents come from; a terminal never is."""
     sources = ("what", "text", "data", "prompts", "split")
-    return not any(map(partial(_is_given, context), sources)) and sys.stdin is not None and not sys.stdin.isatty()
+    return not any(map(partial(is_given, context), sources)) and sys.stdin is not None and not sys.stdin.isatty()
 
 
 def _read_stdin() -> str:
     console.remark("Reading the document from stdin; name an environment to take documents of a task instead.")
     return sys.stdin.read().strip() if sys.stdin is not None else ""
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"

@@ -202,12 +202,11 @@ def tokens_read(model: TextModel, prompt_tokens: int, new_tokens: int) -> int:
         ids = named.get("input_ids", arguments[0] if arguments else None)
         counts.append(int(ids.numel()) if ids is not None else 0)
 
-    recorded, model.can_be_recorded = model.can_be_recorded, False  # a CUDA graph runs no hooks
     hook = model.network.get_input_embeddings().register_forward_pre_hook(count, with_kwargs=True)
     try:
         prompt = [index % model.vocab_size for index in range(prompt_tokens)]
-        generate(model, [prompt], max_new_tokens=new_tokens, eos_ids=(), temperature=0.0)
+        with model.without_recording():
+            generate(model, [prompt], max_new_tokens=new_tokens, eos_ids=(), temperature=0.0)
     finally:
         hook.remove()
-        model.can_be_recorded = recorded
     return sum(counts)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+import os
+import time
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from textgym import console
 from textgym.cli import options as options
+from textgym.errors import did_you_mean
 from textgym.feedback.types import Mode
 from textgym.types import Split
+
+if TYPE_CHECKING:
+    from textgym.feedback.projects import Status
+
+TOKEN_VARIABLE = "TEXTGYM_FEEDBACK_TOKEN"
+_MIN_TOKEN = 16
 
 feedback_app = typer.Typer(
     help="Questions about texts, and the people who answer them.",
@@ -41,22 +51,42 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the page on which people answer."""
-    from textgym.rlhf.feedback import ServeSettings, run_serve
+    from textgym.feedback.server.requirements import require_page, user_name
 
-    run_serve(
-        ServeSettings(
-            project,
-            host,
-            port,
-            name=name,
-            title=title,
-            guidelines=guidelines,
-            blind=blind,
-            closed=closed,
-            allow_hosts=tuple(allow_host or ()),
-            https=https,
-        )
-    )
+    require_page()
+    from textgym.feedback.projects import page_settings
+    from textgym.feedback.server.serve import Address, serve
+    from textgym.feedback.store.project import FeedbackStore
+
+    address = Address(host, port, closed, _token(), tuple(allow_host or ()), https)
+    changes = page_settings(title=title, guidelines=guidelines, blind=blind)
+    with FeedbackStore(project) as store:
+        store.update_setting("project", lambda known: {**(known or {}), **changes})
+        if not store.progress().items:
+            console.remark(f"There are no questions in {project} yet: see textgym feedback sample, and import.")
+        if https:
+            console.remark(f"The proxy passes {address.names[0]} on to {host}, port {port}.")
+        serve(store, address, name or user_name(), lambda link: _announce(project, link))
+        console.say(f"Stopped. All answers are in {project}.")
+
+
+def _token() -> str | None:
+    """Return the token in the environment.
+
+    Raises:
+        ValueError: It is too short.
+    """
+    token = os.environ.get(TOKEN_VARIABLE)
+    if token is not None and len(token) < _MIN_TOKEN:
+        raise ValueError(f"expected {TOKEN_VARIABLE} of {_MIN_TOKEN} characters or more, got {len(token)}; lengthen it")
+    return token
+
+
+def _announce(project: str, link: str) -> None:
+    """Say where the page is."""
+    console.say(f"Asking the questions of {project} at {link}   (Ctrl-C stops)")
+    if "token=" in link:
+        console.remark("This link makes its bearer the owner. Others get invitations: page 'People'.")
 
 
 @feedback_app.command()
@@ -90,28 +120,26 @@ def sample(
     """Fill a project with questions about texts of one or several models."""
     from textgym.cli.quiet import quiet_libraries
     from textgym.envs.choice import EnvChoice
-    from textgym.rlhf.questions import SampleSettings, run_sample
+    from textgym.rlhf.questions import run_sample
 
     quiet_libraries()
     run_sample(
-        SampleSettings(
-            EnvChoice(env_id, data, prompt_column, reference_column),
-            project,
-            models=tuple(model or ("tiny",)),
-            references=references,
-            mode=cast(Mode, mode),
-            prompts=prompts,
-            responses=responses,
-            criteria=tuple(dict.fromkeys(criterion or ())),
-            overlap=overlap,
-            checks=checks,
-            split=cast(Split, split),
-            temperature=temperature,
-            max_prompt_tokens=max_prompt_tokens,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            device=device,
-        )
+        project,
+        EnvChoice(env_id, data, prompt_column, reference_column),
+        tuple(model or ("tiny",)),
+        prompts=prompts,
+        mode=cast(Mode, mode),
+        responses=responses,
+        references=references,
+        criteria=tuple(dict.fromkeys(criterion or ())),
+        overlap=overlap,
+        checks=checks,
+        split=cast(Split, split),
+        temperature=temperature,
+        max_prompt_tokens=max_prompt_tokens,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        device=device,
     )
 
 
@@ -120,7 +148,7 @@ def simulate(
     project: _Existing,
     annotators: Annotated[int, typer.Option("--annotators", help="How many.")] = 3,
     by: Annotated[
-        str | None, typer.Option("--by", help="What they care about: gold, rouge, length, or a reward.")
+        str | None, typer.Option("--by", help="What they compare by: length, or a reward such as gold or rouge.")
     ] = None,
     votes: Annotated[int | None, typer.Option("--votes", help="Answers of each; by default all there are.")] = None,
     noise: Annotated[float, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")] = 0.1,
@@ -131,10 +159,12 @@ def simulate(
 ) -> None:
     """Let simulated people answer."""
     from textgym.cli.quiet import quiet_libraries
-    from textgym.rlhf.questions import SimulateSettings, run_simulate
+    from textgym.feedback.annotators.simulated import Habits
+    from textgym.rlhf.questions import run_simulate
 
     quiet_libraries()
-    run_simulate(SimulateSettings(project, annotators, by, votes, noise, spammers, position_bias, length_bias, seed))
+    habits = Habits(noise=noise, position_bias=position_bias, length_bias=length_bias)
+    run_simulate(project, annotators=annotators, by=by, votes=votes, habits=habits, spammers=spammers, seed=seed)
 
 
 @feedback_app.command("export")
@@ -146,9 +176,15 @@ def export_command(
     ] = "votes",
 ) -> None:
     """Write the answers, or the questions, to a file."""
-    from textgym.rlhf.feedback import run_export
+    from textgym.feedback.projects import open_project
+    from textgym.feedback.store.exports import PROJECT_FORMS, export_project
 
-    run_export(project, file, form)
+    if form not in PROJECT_FORMS:
+        known = ", ".join(PROJECT_FORMS)
+        raise ValueError(f"expected a form out of {known}, got {form!r}.{did_you_mean(form, PROJECT_FORMS)}")
+    with open_project(project) as store:
+        count = export_project(store, file, form)
+    console.say(f"{count:,} {'questions' if form == 'questions' else 'records'} -> {file} ({form})")
 
 
 @feedback_app.command("import")
@@ -158,14 +194,40 @@ def import_command(
     overlap: Annotated[int, typer.Option("--overlap", help="People per question.")] = 1,
 ) -> None:
     """Read answers, or questions: lines with prompt and responses."""
-    from textgym.rlhf.feedback import run_import
+    from textgym.feedback.projects import import_file
 
-    run_import(project, file, overlap)
+    found = import_file(project, file, overlap)
+    console.say(f"{found.added} <- {file}")
+    if found.lacks_checks:
+        console.remark("Answers to attention checks were left out: import the questions, then this file again.")
 
 
 @feedback_app.command()
 def status(project: _Existing) -> None:
     """Say how far a project is, and how far people agree."""
-    from textgym.rlhf.feedback import run_status
+    from textgym.feedback.projects import open_project, project_status
 
-    run_status(project)
+    with open_project(project) as store:
+        _show(project_status(store))
+
+
+def _show(status: Status) -> None:
+    console.say(
+        f"{status.votes:,} of {status.wanted:,} votes; {status.complete:,} of {status.questions:,} questions complete"
+    )
+    rows = []
+    for each in status.contributions:
+        passed = f"{each.passed} of {each.checked}" if each.checked else "-"
+        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.last))
+        rows.append([each.annotator, f"{each.votes:,}", passed, day])
+    if rows:
+        console.print_rows(["annotator", "votes", "checks passed", "last vote"], rows)
+    for kind, level, alpha, same in status.agreements:
+        console.say(f"{kind}: Krippendorff's alpha {alpha:.3f} ({level}), same answer {console.with_bounds(same)}")
+    if status.position_bias is not None:
+        console.say(f"the text shown first wins {console.with_bounds(status.position_bias)}")
+    if len(status.strengths) > 1:
+        console.print_rows(
+            ["generator", "Bradley-Terry strength"],
+            [[name, console.with_bounds(strength)] for name, strength in status.strengths.items()],
+        )

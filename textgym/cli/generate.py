@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from textgym import console
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice, with_budgets
-from textgym.evaluation.acting import act_texts
-from textgym.evaluation.core import text_model_of
+from textgym.evaluation.core import text_model_of, write_episodes
+from textgym.evaluation.episodes import transcript
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import fixed_examples
-from textgym.evaluation.sampling import Sampling, sample_texts
+from textgym.evaluation.sampling import Sampling
 from textgym.models.text_model import TextModel
 from textgym.registration import registered_ids
 from textgym.training.agents import find_agent
@@ -108,13 +108,12 @@ def _write(settings: GenerateSettings, task: Task, examples: Sequence[Example]) 
     model = text_model_of(writer)
     if model is not None:
         require_context(model, task)
-        return sample_texts(model, task, examples, sampling).texts
-    if settings.document is not None:
+    elif settings.document is not None:
         raise ValueError(
             f"expected an environment, in which the agent {settings.agent!r} acts, got a document; name an environment"
         )
-    assert not isinstance(writer, TextModel)  # that is its own
-    return act_texts(writer, task, examples, sampling, tokenizer=settings.model)[0]
+    episodes = write_episodes(writer, task, examples, sampling, tokenizer=settings.model)
+    return [transcript(episode) for episode in episodes]
 
 
 def _shorten(text: str) -> str:

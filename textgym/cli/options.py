@@ -1,10 +1,14 @@
-"""Options that several commands share."""
+"""The options of commands, each declared once. Their defaults stand in what a command runs, and nowhere else."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+_Function = TypeVar("_Function", bound=Callable[..., None])
 
 EnvId = Annotated[str, typer.Argument(metavar="ENV_ID", help="Environment, as `textgym envs` lists them.")]
 Data = Annotated[
@@ -36,7 +40,7 @@ Out = Annotated[str | None, typer.Option("--out", help="Run folder to make; by d
 Split = Annotated[str, typer.Option("--split", help="train, validation or test.")]
 Temperature = Annotated[float, typer.Option("--temperature", help="Divides the logits.")]
 LearningRate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", help="Texts per optimiser step.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Texts per optimizer step.")]
 EvalPrompts = Annotated[int, typer.Option("--eval-prompts", help="Held-out prompts to measure on, before and after.")]
 MaxPromptTokens = Annotated[
     int | None, typer.Option("--max-prompt-tokens", help="Longest prompt; longer documents are cut at the end.")
@@ -55,4 +59,51 @@ Resume = Annotated[
 AcceptChangedData = Annotated[
     bool, typer.Option("--accept-changed-data", help="With --resume: go on although the data is another by now.")
 ]
-SaveEvery = Annotated[int, typer.Option("--save-every", help="Optimiser steps between checkpoints.")]
+SaveEvery = Annotated[int, typer.Option("--save-every", help="Iterations, or optimizer steps, between checkpoints.")]
+Steps = Annotated[int, typer.Option("--steps", help="Time steps to train for: tokens, or optimizer steps.")]
+Minutes = Annotated[float, typer.Option("--minutes", help="Train this long instead.")]
+NEnvs = Annotated[int, typer.Option("--n-envs", help="Texts written side by side.")]
+Annotator = Annotated[
+    str, typer.Option("--annotator", help="Reward that simulated annotators compare by, such as gold or rouge.")
+]
+Noise = Annotated[float, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")]
+Members = Annotated[int, typer.Option("--members", help="Reward models to average.")]
+Embeddings = Annotated[
+    str, typer.Option("--embeddings", help="Fit a head on this sentence-transformers model's embeddings instead.")
+]
+
+TASK: Mapping[str, Any] = {
+    "env_id": EnvId,
+    "data": Data,
+    "prompt_column": PromptColumn,
+    "reference_column": ReferenceColumn,
+}
+BUDGETS: Mapping[str, Any] = {"max_prompt_tokens": MaxPromptTokens, "max_new_tokens": MaxNewTokens}
+RUN: Mapping[str, Any] = {"seed": Seed, "device": Device, "out": Out}
+RESUMABLE: Mapping[str, Any] = {**RUN, "resume": Resume, "accept_changed_data": AcceptChangedData}
+
+
+def takes(options: Mapping[str, Any]) -> Callable[[_Function], _Function]:
+    """Give a command options: the arguments that typer sees in its signature, all ``None`` where they are not given.
+
+    Args:
+        options: Declarations as typer reads them, by name.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        kinds = {"context": typer.Context, **options}
+        function.__annotations__ = {**kinds, "return": None}
+        function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # as PEP 362 has it
+            [
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=inspect.Parameter.empty if name == "context" else None,
+                    annotation=kind,
+                )
+                for name, kind in kinds.items()
+            ]
+        )
+        return function
+
+    return decorate

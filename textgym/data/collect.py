@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from textgym.data.columns import Columns, Pair, choose_columns, missing_column, read_pair
 from textgym.data.dataset import InMemoryDataset, LoadReport, prompt_digest, split_of
@@ -33,7 +33,7 @@ class _Draft:
     split: Split
     prompt: str | tuple[Message, ...]
     references: dict[str, None]
-    extra: Mapping[str, Any]
+    extra: Mapping[str, object]
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from textgym.data.files import Problem, Row, is_encodable
 from textgym.errors import DataError, did_you_mean
@@ -31,7 +31,7 @@ class Pair(NamedTuple):
 
     prompt: str | tuple[Message, ...]
     references: tuple[str, ...] = ()
-    extra: Mapping[str, Any] = {}
+    extra: Mapping[str, object] = {}
 
 
 class _RowError(ValueError):
@@ -141,7 +141,7 @@ def _references_of(row: Row, column: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_text(text, column).strip() for text in texts))
 
 
-def _cell(row: Row, column: str) -> Any:
+def _cell(row: Row, column: str) -> object:
     if column not in row.values:
         raise _RowError("missing column", f"expected a column {column!r}, got {', '.join(row.values) or 'none'}")
     return row.values[column]

@@ -41,7 +41,7 @@ class Row(NamedTuple):
     """One usable row: where it stands (``"file:line"``) and its columns."""
 
     where: str
-    values: dict[str, Any]
+    values: dict[str, object]
 
 
 class Problem(NamedTuple):

@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -51,12 +50,31 @@ def build_reward(reward: RewardFn | NameOrPath | None, task: Task, data: Data | 
     return resolve_reward(task.reward if reward is None else reward, task)
 
 
+def build_task_and_reward(
+    task: TaskSource,
+    data: Data | None,
+    prompt_column: str | None,
+    reference_column: str | None,
+    split: Split,
+    reward: RewardFn | NameOrPath | None,
+) -> tuple[Task, RewardFn]:
+    """Return the task of an environment, and the reward that scores it."""
+    made = build_task(task, data, prompt_column, reference_column, split)
+    return made, build_reward(reward, made, data)
+
+
+def check_arguments(unknown: Mapping[str, object], known: Iterable[str], render_mode: str | None) -> None:
+    """Raise ``TypeError`` for an argument that an environment does not have, or an unknown way of rendering."""
+    refuse_unknown(unknown, known)
+    check_render_mode(render_mode)
+
+
 def _shown(task: Task, data: Data | None) -> str:
     """Return what data are called."""
     return os.fspath(data) if isinstance(data, str | os.PathLike) else task.dataset.name
 
 
-def refuse_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:
+def refuse_unknown(unknown: Mapping[str, object], known: Iterable[str]) -> None:
     """Raise ``TypeError`` for the first argument that an environment does not have."""
     if "max_episode_steps" in unknown:
         raise TypeError(use_a_budget(f"max_episode_steps={unknown['max_episode_steps']}"))

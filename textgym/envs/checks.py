@@ -20,6 +20,7 @@ from textgym.envs.arguments import EPISODE_ARGUMENTS, TOKEN_ARGUMENTS
 from textgym.envs.episode_text import EpisodeTextEnv
 from textgym.envs.limits import use_a_budget
 from textgym.envs.token_text import TokenTextEnv
+from textgym.envs.types import Action, AnyEnv, Info
 from textgym.spaces import TokenSpace
 
 AWKWARD_TEXTS = (
@@ -39,6 +40,8 @@ AWKWARD_TEXTS = (
 END_KEYS = {"text", "finish_reason", "is_success", "rewards", "task_key"}
 TOLERANCE = 1e-5
 _STEPS = 60
+Step = tuple[object, float, bool, Info]
+"""Observation, reward, whether the episode ended, info."""
 
 
 class ConformanceError(AssertionError):
@@ -71,40 +74,40 @@ def no_warnings(checker: str) -> Iterator[None]:
         yield
 
 
-def draw_actions(env: gym.Env[Any, Any], seed: int, count: int = _STEPS) -> list[Any]:
+def draw_actions(env: AnyEnv, seed: int, count: int = _STEPS) -> list[Action]:
     """Return ``count`` random actions."""
     space = copy.deepcopy(env.action_space)
     space.seed(seed)
     return [space.sample() for _ in range(count)]
 
 
-def _rollout(env: gym.Env[Any, Any], seed: int, actions: Sequence[Any]) -> list[tuple[Any, ...]]:
+def _rollout(env: AnyEnv, seed: int, actions: Sequence[Action]) -> list[Step]:
     """Play ``actions`` from a seeded reset, resetting at ends; returns (obs, reward, ended, info) of each step."""
     observation, info = env.reset(seed=seed)
-    seen: list[tuple[Any, ...]] = [(observation, 0.0, False, info)]
+    seen: list[Step] = [(observation, 0.0, False, info)]
     for action in actions:
         observation, reward, terminated, truncated, info = env.step(action)
         require(not truncated, "expected a finished text to be terminated, got truncated=True")
-        seen.append((observation, reward, terminated, info))
+        seen.append((observation, float(reward), terminated, info))
         if terminated:
             seen.append((*env.reset()[:1], 0.0, False, {}))
     return seen
 
 
-def _check_gymnasium(env: gym.Env[Any, Any]) -> None:
+def _check_gymnasium(env: AnyEnv) -> None:
     """Gymnasium agrees."""
     with no_warnings("Gymnasium's check_env"):
         gymnasium_check_env(env, skip_close_check=True, skip_render_check=env.render_mode is None)
 
 
-def _check_determinism(env: gym.Env[Any, Any]) -> None:
+def _check_determinism(env: AnyEnv) -> None:
     """The same seed and actions give the same episodes."""
     actions = draw_actions(env, 0)
     first, second = _rollout(env, 11, actions), _rollout(env, 11, actions)
     require(data_equivalence(tuple(first), tuple(second)), "expected the same episodes for the same seed and actions")
 
 
-def _check_named_examples(env: gym.Env[Any, Any]) -> None:
+def _check_named_examples(env: AnyEnv) -> None:
     """A reset can name its example."""
     observation, info = env.reset(seed=5)
     require("task_key" in info, f"expected 'task_key' in the info of a reset, got {sorted(info)}")
@@ -115,7 +118,7 @@ def _check_named_examples(env: gym.Env[Any, Any]) -> None:
     _expect(ValueError, lambda: env.reset(options={"task_key": "no such key"}), "an unknown task_key")
 
 
-def check_wrappers(env: gym.Env[Any, Any]) -> None:
+def check_wrappers(env: AnyEnv) -> None:
     """Nothing around the environment cuts a text that has room left."""
     base = env.unwrapped
     if not isinstance(base, TokenTextEnv):
@@ -130,7 +133,7 @@ def check_wrappers(env: gym.Env[Any, Any]) -> None:
         require(not truncated, use_a_budget("one that was cut by a limit of steps"))
 
 
-def _check_episode_end(env: gym.Env[Any, Any]) -> None:
+def _check_episode_end(env: AnyEnv) -> None:
     """Infos of steps are empty until the end, which has all keys, and the return; then a reset is needed."""
     env.reset(seed=3)
     turns, paid = _most_turns(env), 0.0
@@ -154,13 +157,13 @@ def _check_episode_end(env: gym.Env[Any, Any]) -> None:
     _expect(ResetNeeded, lambda: env.step(action), "a step after the end")
 
 
-def _most_turns(env: gym.Env[Any, Any]) -> int:
+def _most_turns(env: AnyEnv) -> int:
     """Return how many turns of the agent an episode may have."""
     turns: int = env.get_wrapper_attr("task").max_turns
     return turns
 
 
-def _repeat(env: gym.Env[Any, Any], action: Any) -> tuple[float, bool, dict[str, Any]]:
+def _repeat(env: AnyEnv, action: Action) -> tuple[float, bool, Info]:
     """Take one action as every turn of an episode; returns the last reward, whether it ended, and the last info."""
     for _ in range(_most_turns(env)):
         _, reward, terminated, _, info = env.step(action)
@@ -169,7 +172,7 @@ def _repeat(env: gym.Env[Any, Any], action: Any) -> tuple[float, bool, dict[str,
     return float(reward), terminated, info
 
 
-def _expect(kind: type[Exception], call: Callable[[], Any], what: str) -> None:
+def _expect(kind: type[Exception], call: Callable[[], object], what: str) -> None:
     """Check that ``call`` raises ``kind``."""
     try:
         call()
@@ -180,7 +183,7 @@ def _expect(kind: type[Exception], call: Callable[[], Any], what: str) -> None:
     raise ConformanceError(f"expected {kind.__name__} for {what}, got no error")
 
 
-def _check_token_level(env: gym.Env[Any, Any]) -> None:
+def _check_token_level(env: AnyEnv) -> None:
     """Stable-Baselines3 agrees, special tokens are legal, and EOS first is an empty text."""
     if not isinstance(env, TokenTextEnv):
         return
@@ -206,7 +209,7 @@ def _check_token_level(env: gym.Env[Any, Any]) -> None:
         require(bool(np.isfinite(reward)), f"expected a finite reward for the empty text, got {reward}")
 
 
-def _check_awkward_answers(env: gym.Env[Any, Any]) -> None:
+def _check_awkward_answers(env: AnyEnv) -> None:
     """Any text can be an answer."""
     if not isinstance(env, EpisodeTextEnv):
         return
@@ -220,13 +223,13 @@ def _check_awkward_answers(env: gym.Env[Any, Any]) -> None:
         )
 
 
-def _kwargs(env: gym.Env[Any, Any], names: Sequence[str]) -> dict[str, Any]:
+def _kwargs(env: AnyEnv, names: Sequence[str]) -> dict[str, Any]:
     """Return those make-arguments of an environment that another one takes too."""
     assert env.spec is not None
     return {name: value for name, value in env.spec.kwargs.items() if name in names and name != "render_mode"}
 
 
-def _check_copies(env: gym.Env[Any, Any], n: int = 3) -> None:
+def _check_copies(env: AnyEnv, n: int = 3) -> None:
     """Copies in a vector environment live as single environments with their seeds do."""
     assert env.spec is not None
     tokens = isinstance(env, TokenTextEnv)
@@ -236,7 +239,7 @@ def _check_copies(env: gym.Env[Any, Any], n: int = 3) -> None:
     keys = [list(infos["task_key"])]
     totals = [[0.0] * n]
     for step in range(_STEPS):
-        actions: Any = [column[step] for column in columns]
+        actions: Action = [column[step] for column in columns]
         _, rewards, terminations, _, infos = many.step(np.array(actions) if tokens else actions)
         totals.append(rewards.tolist())
         keys.append([infos["task_key"][row] if terminations[row] else None for row in range(n)])
@@ -250,7 +253,7 @@ def _check_copies(env: gym.Env[Any, Any], n: int = 3) -> None:
         require(agree, f"expected copy {row} of the vector environment to equal a single one, got another course")
 
 
-def _reward_and_keys(env: gym.Env[Any, Any], seed: int, actions: Sequence[Any]) -> list[tuple[float, str | None]]:
+def _reward_and_keys(env: AnyEnv, seed: int, actions: Sequence[Action]) -> list[tuple[float, str | None]]:
     """Return each step's reward, and the key of the example that starts there."""
     _, info = env.reset(seed=seed)
     seen: list[tuple[float, str | None]] = [(0.0, info["task_key"])]
@@ -260,7 +263,7 @@ def _reward_and_keys(env: gym.Env[Any, Any], seed: int, actions: Sequence[Any]) 
     return seen
 
 
-def _check_equal_returns(env: gym.Env[Any, Any]) -> None:
+def _check_equal_returns(env: AnyEnv) -> None:
     """A text pays the same token by token and as a whole."""
     assert env.spec is not None
     if not isinstance(env, TokenTextEnv):
@@ -286,13 +289,13 @@ def _check_equal_returns(env: gym.Env[Any, Any]) -> None:
         )
 
 
-def _written(info: dict[str, Any]) -> list[str]:
+def _written(info: Info) -> list[str]:
     """Return what the agent wrote in an episode, turn by turn."""
     turns = info.get("turns", [{"role": "assistant", "content": info["text"]}])
     return [turn["content"] for turn in turns if turn["role"] == "assistant"]
 
 
-def _check_masks(env: gym.Env[Any, Any]) -> None:
+def _check_masks(env: AnyEnv) -> None:
     """Infos and ``action_masks`` say the same, wherever a task says what may be written."""
     if not isinstance(env, TokenTextEnv):
         return
@@ -307,7 +310,7 @@ def _check_masks(env: gym.Env[Any, Any]) -> None:
             return
 
 
-ENV_CHECKS: tuple[tuple[str, Callable[[gym.Env[Any, Any]], None]], ...] = (
+ENV_CHECKS: tuple[tuple[str, Callable[[AnyEnv], None]], ...] = (
     ("Gymnasium's rules to hold", _check_gymnasium),
     ("the same episodes for the same seed and actions", _check_determinism),
     ("reset() to start on an example that is named", _check_named_examples),

@@ -11,17 +11,30 @@ import numpy as np
 
 from textgym.envs.prompts import Root, find_example
 from textgym.envs.scoring import context_of, score_episodes
+from textgym.envs.types import EnvState, Info
 from textgym.errors import RewardError
 from textgym.tasks.base import prompt_of
 from textgym.text.messages import conversation_text
 from textgym.types import BoolArray, Episode, Example, FinishReason, FloatArray, Message, RewardFn, Task
 
 
+class Answers(NamedTuple):
+    """What is said and paid for ``k`` turns of agents.
+
+    Attributes:
+        rewards: What the task pays for the turns themselves, shape ``(k,)``.
+        replies: What is said to them; empty where the episode ends.
+    """
+
+    rewards: FloatArray
+    replies: list[tuple[Message, ...]]
+
+
 class TurnEnds(NamedTuple):
     """What follows from ``k`` turns of agents.
 
     Attributes:
-        rewards: What they are paid, shape ``(k,)``: the turn, and where it was the last one, the episode.
+        rewards: Their rewards, shape ``(k,)``: the turn's, and where it was the last one, the episode's too.
         ended: Whether they were the last ones, shape ``(k,)``.
         infos: Of the episodes that ended; empty dicts for the others.
         replies: What is said to the others; empty for those that ended.
@@ -29,7 +42,7 @@ class TurnEnds(NamedTuple):
 
     rewards: FloatArray
     ended: BoolArray
-    infos: list[dict[str, Any]]
+    infos: list[Info]
     replies: list[tuple[Message, ...]]
 
 
@@ -42,7 +55,6 @@ class Conversations:
 
     Args:
         task: What is asked.
-        reward: Scores finished episodes.
         n: Number of copies.
 
     Attributes:
@@ -50,15 +62,15 @@ class Conversations:
         examples: The current example of every copy.
     """
 
-    def __init__(self, task: Task, reward: RewardFn, n: int) -> None:
+    def __init__(self, task: Task, n: int) -> None:
         if task.max_turns < 1:
             raise ValueError(f"expected max_turns of at least 1 in the task {task.name!r}, got {task.max_turns}")
-        self.task, self.reward, self.n = task, reward, n
+        self.task, self.n = task, n
         self.has_turns = task.max_turns > 1
         self.examples: list[Example] = []
         self._turns: list[tuple[Message, ...]] = [()] * n
         self._states: list[dict[str, Any]] = [{} for _ in range(n)]
-        self._earned = [0.0] * n
+        self._turn_returns = [0.0] * n
         self._written = [0] * n  # turns of the agent
         self._roots: list[Root] = [Root(0, 0)] * n
         self._reasons: list[FinishReason] = ["eos"] * n
@@ -66,43 +78,53 @@ class Conversations:
     def start(self, rows: Sequence[int], examples: Sequence[Example], roots: Sequence[Root]) -> None:
         """Start ``rows`` on ``examples``; ``roots`` is where their other sides' random numbers come from."""
         if not self.examples:
-            self.examples = [examples[0]] * self.n
+            self.examples = list(examples[:1]) * self.n
         for row, example, root in zip(rows, examples, roots, strict=True):
             self.examples[row], self._roots[row] = example, root
-            self._turns[row], self._states[row], self._earned[row], self._written[row] = (), {}, 0.0, 0
+            self._turns[row], self._states[row], self._turn_returns[row], self._written[row] = (), {}, 0.0, 0
 
-    def end_turns(self, rows: Sequence[int], texts: Sequence[str], reasons: Sequence[FinishReason]) -> TurnEnds:
-        """Take in one turn of each of ``rows``, let it be answered, and score the episodes that end with it.
+    def answer(self, rows: Sequence[int], texts: Sequence[str], reasons: Sequence[FinishReason]) -> Answers:
+        """Take in one turn of each of ``rows``, and let it be answered.
+
+        Raises:
+            RewardError: The task does not pay finite numbers.
+            TypeError: The other side says something else than messages.
+        """
+        rewards, replies = np.zeros(len(rows)), list[tuple[Message, ...]]()
+        for place, (row, text, reason) in enumerate(zip(rows, texts, reasons, strict=True)):
+            self._turns[row] = (*self._turns[row], Message("assistant", text))
+            self._reasons[row] = reason
+            self._written[row] += 1
+            rewards[place] = self._turn_reward(row)
+            self._turn_returns[row] += float(rewards[place])
+            replies.append(self._reply(row))
+            self._turns[row] = (*self._turns[row], *replies[-1])
+        return Answers(rewards, replies)
+
+    def end_turns(
+        self, rows: Sequence[int], texts: Sequence[str], reasons: Sequence[FinishReason], reward: RewardFn
+    ) -> TurnEnds:
+        """Do as :meth:`answer` does, and score the episodes that end with these turns by one call of ``reward``.
 
         Raises:
             RewardError: The task or the reward does not pay finite numbers.
             TypeError: The other side says something else than messages.
         """
-        paid, replies = np.zeros(len(rows)), list[tuple[Message, ...]]()
-        for place, (row, text, reason) in enumerate(zip(rows, texts, reasons, strict=True)):
-            self._turns[row] = (*self._turns[row], Message("assistant", text))
-            self._reasons[row] = reason
-            self._written[row] += 1
-            paid[place] = self._paid(row)
-            self._earned[row] += float(paid[place])
-            replies.append(self._reply(row))
-            self._turns[row] = (*self._turns[row], *replies[-1])
+        rewards, replies = self.answer(rows, texts, reasons)
         ended = np.array([not reply for reply in replies], dtype=np.bool_)
-        infos: list[dict[str, Any]] = [{} for _ in rows]
+        infos: list[Info] = [{} for _ in rows]
         if ended.any():
             places = np.flatnonzero(ended).tolist()
-            last = [rows[place] for place in places]
-            pays_turns = self.has_turns or any(self._earned[row] for row in last)
-            earned = [self._earned[row] for row in last] if pays_turns else None
-            scores, ends = score_episodes(self.task, self.reward, [self.episode(row) for row in last], earned)
-            paid[places] += scores
+            scores, ends = score_episodes(self.task, reward, [self.episode(rows[place]) for place in places])
+            rewards[places] += scores
             for place, info in zip(places, ends, strict=True):
                 infos[place] = info
-        return TurnEnds(paid, ended, infos, replies)
+        return TurnEnds(rewards, ended, infos, replies)
 
     def episode(self, row: int) -> Episode:
         """Return what was said so far in one copy."""
-        return Episode(self.examples[row], self._turns[row], self._reasons[row], self._states[row])
+        said, reason = self._turns[row], self._reasons[row]
+        return Episode(self.examples[row], said, reason, self._states[row], self._turn_returns[row])
 
     def shown(self, row: int) -> str:
         """Return what the agent of one copy is shown before its turn (at the end: before its last one)."""
@@ -111,31 +133,31 @@ class Conversations:
             return context_of(self.task, episode)
         return conversation_text(prompt_of(self.task, episode.example), episode.turns)
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> EnvState:
         """Return what :meth:`set_state` needs: JSON values only."""
-        state: dict[str, Any] = {"task_keys": [example.key for example in self.examples]}
+        state: EnvState = {"task_keys": [example.key for example in self.examples]}
         if self.has_turns:
             turns = [[list(message) for message in turns] for turns in self._turns]
             state |= {"turns": turns, "states": [self._saved(own) for own in self._states]}
-            state |= {"earned": list(self._earned), "roots": [list(root) for root in self._roots]}
+            state |= {"earned": list(self._turn_returns), "roots": [list(root) for root in self._roots]}
         return state
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: EnvState) -> None:
         """Go on from a state of :meth:`get_state`, of the same task."""
         self.examples = [find_example(self.task, key) for key in state["task_keys"]]
         if self.has_turns:
             self._turns = [tuple(Message(*message) for message in turns) for turns in state["turns"]]
             self._written = [sum(message.role == "assistant" for message in turns) for turns in self._turns]
             self._states = [self._saved(own) for own in state["states"]]
-            self._earned = [float(earned) for earned in state["earned"]]
+            self._turn_returns = [float(earned) for earned in state["earned"]]
             self._roots = [Root(*map(int, root)) for root in state["roots"]]
 
-    def _paid(self, row: int) -> float:
-        """Return what the task pays for the turn that was just written."""
-        paid = float(self.task.turn_reward(self.episode(row)))
-        if not math.isfinite(paid):
-            raise RewardError(f"expected a finite number from turn_reward of {self.task.name!r}, got {paid}")
-        return paid
+    def _turn_reward(self, row: int) -> float:
+        """Return the task's reward of the turn that was just written."""
+        reward = float(self.task.turn_reward(self.episode(row)))
+        if not math.isfinite(reward):
+            raise RewardError(f"expected a finite number from turn_reward of {self.task.name!r}, got {reward}")
+        return reward
 
     def _reply(self, row: int) -> tuple[Message, ...]:
         """Return what is said to the turn that was just written; nothing where the episode ends."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from gymnasium.error import InvalidAction, ResetNeeded
 
 from textgym.envs.arguments import transcript
 from textgym.envs.conversations import Conversations, TurnEnds
+from textgym.envs.types import EnvState
 from textgym.text.stopping import cut_at_stop
 from textgym.types import FinishReason, RewardFn, Task
 
@@ -23,9 +23,9 @@ class EpisodeCore:
     def __init__(self, task: Task, reward: RewardFn, stop: tuple[str, ...], n: int = 1) -> None:
         """Keep what scores an answer."""
         self.task, self.reward, self.stop, self.n = task, reward, stop, n
-        self.conversations = Conversations(task, reward, n)
+        self.conversations = Conversations(task, n)
 
-    def step(self, actions: Sequence[Any]) -> TurnEnds:
+    def step(self, actions: Sequence[str]) -> TurnEnds:
         """Take in one text per copy, with one reward call for the episodes that end.
 
         Raises:
@@ -40,10 +40,24 @@ class EpisodeCore:
         reasons: list[FinishReason] = [
             "eos" if cut == action else "stop" for cut, action in zip(cuts, actions, strict=True)
         ]
-        return self.conversations.end_turns(range(self.n), [str(cut).strip() for cut in cuts], reasons)
+        return self.conversations.end_turns(range(self.n), [str(cut).strip() for cut in cuts], reasons, self.reward)
 
-    def render(self, row: int, response: str) -> str:
-        """Return what one copy was shown, and its response, as text."""
+    def copies(self, n: int) -> EpisodeCore:
+        """Return a core with the same arguments for ``n`` copies, not yet reset."""
+        return EpisodeCore(self.task, self.reward, self.stop, n)
+
+    def render(self, row: int) -> str:
+        """Return what one copy was shown, and the turn that ended its episode."""
         if not self.conversations.examples:
             raise ResetNeeded("expected reset() before render(), got no episode; call reset() first")
+        turns = self.conversations.episode(row).turns
+        response = turns[-1].content if turns and turns[-1].role == "assistant" else ""
         return transcript(self.conversations.shown(row), response)
+
+    def get_state(self) -> EnvState:
+        """Return the state of all copies: JSON values only."""
+        return self.conversations.get_state()
+
+    def set_state(self, state: EnvState) -> None:
+        """Take over a state of :meth:`get_state`."""
+        self.conversations.set_state(state)

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
 
-import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
-from textgym.envs.arguments import (
-    EPISODE_ARGUMENTS,
-    RENDER_MODES,
-    TaskSource,
-    build_reward,
-    build_task,
-    check_render_mode,
-    print_frames,
-    refuse_unknown,
-    stops_of,
-)
+from textgym.envs.arguments import EPISODE_ARGUMENTS, TaskSource, build_task_and_reward, check_arguments, stops_of
+from textgym.envs.base import SingleTextEnv
 from textgym.envs.episode_core import EpisodeCore
-from textgym.envs.prompts import Root, draw_index, find_example, named_keys, plain_seed
+from textgym.envs.types import Info, Options
 from textgym.spaces import Text
-from textgym.types import Data, NameOrPath, RewardFn, Split, Task
+from textgym.types import Data, NameOrPath, RewardFn, Split
 
 
-class EpisodeTextEnv(gym.Env[str, str]):
+class EpisodeTextEnv(SingleTextEnv[str, str]):
     """Write a whole text as one action.
 
     ## Description
@@ -82,8 +71,6 @@ class EpisodeTextEnv(gym.Env[str, str]):
     * v0: first release.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 30}  # type: ignore[misc]
-
     def __init__(
         self,
         task: TaskSource,
@@ -94,48 +81,24 @@ class EpisodeTextEnv(gym.Env[str, str]):
         reward: RewardFn | NameOrPath | None = None,
         stop: Sequence[str] = (),
         render_mode: str | None = None,
-        **unknown: Any,
+        **unknown: object,
     ) -> None:
-        refuse_unknown(unknown, EPISODE_ARGUMENTS)
-        check_render_mode(render_mode)
-        made = build_task(task, data, prompt_column, reference_column, split)
-        self._core = EpisodeCore(made, build_reward(reward, made, data), stops_of(stop))
-        self._episodes = -1
-        self._response = ""
+        check_arguments(unknown, EPISODE_ARGUMENTS, render_mode)
+        made, scorer = build_task_and_reward(task, data, prompt_column, reference_column, split, reward)
+        self._core: EpisodeCore = EpisodeCore(made, scorer, stops_of(stop))
         self._running = False
         self.render_mode = render_mode
         self.observation_space = Text()
         self.action_space = Text()
 
-    @property
-    def task(self) -> Task:
-        """What is asked."""
-        return self._core.task
-
-    @property
-    def reward(self) -> RewardFn:
-        """What scores texts."""
-        return self._core.reward
-
-    @property
-    def stop(self) -> tuple[str, ...]:
-        """Strings that end a text."""
-        return self._core.stop
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Options | None = None) -> tuple[str, Info]:
         """Show the prompt of a random example, or of ``options["task_key"]``."""
-        super().reset(seed=plain_seed(seed))
-        (key,) = named_keys(options, 1)
-        dataset = self.task.dataset
-        example = find_example(self.task, key) if key is not None else dataset[draw_index(self.np_random, len(dataset))]
-        self._episodes = 0 if seed is not None else self._episodes + 1
-        conversations = self._core.conversations
-        root = Root(max(self.np_random_seed, 0) if conversations.has_turns else 0, self._episodes)
-        conversations.start([0], [example], [root])
-        self._response, self._running = "", True
-        return conversations.shown(0), {"task_key": example.key}
+        example, root = self._begin(seed, options)
+        self._core.conversations.start([0], [example], [root])
+        self._running = True
+        return self._core.conversations.shown(0), {"task_key": example.key}
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
         """Write a whole turn; at the end of the episode, the observation stays what it was.
 
         Raises:
@@ -146,17 +109,6 @@ class EpisodeTextEnv(gym.Env[str, str]):
             raise ResetNeeded("expected a running episode, got a step before reset() or after the end; call reset()")
         rewards, (ended,), (info,), _ = self._core.step([action])
         self._running = not ended
-        self._response = info["text"] if ended else ""
         if ended and self.render_mode == "human":
             self.render()
         return self._core.conversations.shown(0), float(rewards[0]), bool(ended), False, info
-
-    def render(self) -> str | None:
-        """Return (``"ansi"``) or print (``"human"``) the prompt and the response."""
-        if self.render_mode is None:
-            return None
-        frame = self._core.render(0, self._response)
-        if self.render_mode == "ansi":
-            return frame
-        print_frames([frame])
-        return None

@@ -10,6 +10,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.wrappers import TimeLimit
 
+from textgym.envs.types import AnyEnv
+
 _TELLING = 3  # texts given up at one and the same length are no coincidence
 _SHORTEST = 2  # checkers step once and reset
 _CALLERS = 24  # wrappers call each other's reset, two or three functions each
@@ -24,7 +26,7 @@ def use_a_budget(what: str) -> str:
     )
 
 
-def refuse_time_limit(env: gym.Env[Any, Any], max_new_tokens: int) -> None:
+def refuse_time_limit(env: AnyEnv, max_new_tokens: int) -> None:
     """Raise ``ValueError`` if ``env.reset``, which calls this, was called through a ``TimeLimit`` below the budget.
 
     An environment does not know what is wrapped around it, but a wrapper's own ``reset`` is among the callers.

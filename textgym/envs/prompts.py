@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 from gymnasium.utils import seeding
 
+from textgym.envs.types import EnvState
 from textgym.errors import did_you_mean
 from textgym.types import Example, Task
 
@@ -63,11 +64,11 @@ class RowGenerators:
         self.episodes[row] += 1
         return Root(self.seeds[row] or 0, self.episodes[row] - 1)
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> EnvState:
         """Return the state of all copies."""
         return {"seeds": list(self.seeds), "draws": list(self.draws), "episodes": list(self.episodes)}
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: EnvState) -> None:
         """Bring every copy back to a state of :meth:`get_state`."""
         self.seed(state["seeds"])
         self.draws = [int(count) for count in state["draws"]]
@@ -77,7 +78,7 @@ class RowGenerators:
             generator.bit_generator.advance(count)  # type: ignore[attr-defined]
 
 
-def plain_seed(seed: int | np.integer[Any] | None) -> int | None:
+def plain_seed(seed: SupportsIndex | None) -> int | None:
     """Return a seed as the built-in integer that Gymnasium asks for."""
     if seed is None:
         return None
@@ -100,7 +101,7 @@ def spread_seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | 
     return seeds
 
 
-def named_keys(options: Mapping[str, Any] | None, n: int) -> list[str | None]:
+def named_keys(options: Mapping[str, object] | None, n: int) -> list[str | None]:
     """Return the example each copy is asked for by ``options``: ``task_key`` for all, ``task_keys`` one each."""
     if options is None:
         return [None] * n
@@ -122,7 +123,7 @@ def named_keys(options: Mapping[str, Any] | None, n: int) -> list[str | None]:
     return [_checked_key(key) for key in keys]
 
 
-def _checked_key(key: Any) -> str | None:
+def _checked_key(key: object) -> str | None:
     """Return the key of an example, or ``None``, which leaves the choice to chance."""
     if key is not None and not isinstance(key, str):
         raise TypeError(f"expected the key of an example as a string, got {key!r:.80}; info['task_key'] names one")

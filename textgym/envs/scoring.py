@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from textgym.rewards import check_size, gold_scores, score
+from textgym.envs.types import Info
+from textgym.rewards import Scores, check_size, gold_scores, score
 from textgym.tasks.base import prompt_of
 from textgym.text.messages import conversation_text
 from textgym.types import Episode, FloatArray, RewardFn, Task
@@ -16,35 +16,37 @@ def context_of(task: Task, episode: Episode) -> str:
     return conversation_text(prompt_of(task, episode.example), episode.turns[:-1])
 
 
-def score_episodes(
-    task: Task, reward: RewardFn, episodes: Sequence[Episode], earned: Sequence[float] | None = None
-) -> tuple[FloatArray, list[dict[str, Any]]]:
+def score_last_turns(task: Task, reward: RewardFn, episodes: Sequence[Episode]) -> Scores:
+    """Score the last turns of ``n`` finished episodes with one reward call; environments and evaluation do it here.
+
+    Raises:
+        RewardError: The reward does not return one finite number per episode.
+    """
+    contexts = [context_of(task, episode) for episode in episodes]
+    return score(reward, contexts, [episode.text for episode in episodes], [episode.example for episode in episodes])
+
+
+def score_episodes(task: Task, reward: RewardFn, episodes: Sequence[Episode]) -> tuple[FloatArray, list[Info]]:
     """Score ``n`` finished episodes with one reward call, which sees their last turns.
 
-    Args:
-        task: What is asked.
-        reward: Scores the last turns.
-        episodes: What was written.
-        earned: What the turns were paid by the task; ``None``: episodes have one turn, and it was paid nothing.
-
     Returns:
-        Scores, shape ``(n,)``, without what was earned; and one info per episode: ``text``, ``finish_reason``,
+        Scores, shape ``(n,)``, without the rewards of turns; and one info per episode: ``text``, ``finish_reason``,
         ``is_success`` (the task's criterion), ``rewards`` (parts by name and ``"total"``, the return), ``task_key``,
         ``gold`` where the task knows it, and ``turns`` where an episode may have several.
     """
-    texts, examples = [episode.text for episode in episodes], [episode.example for episode in episodes]
-    scores = score(reward, [context_of(task, episode) for episode in episodes], texts, examples)
+    scores = score_last_turns(task, reward, episodes)
     check_size(reward, scores.total)
     gold = gold_scores(task, episodes)
-    infos: list[dict[str, Any]] = []
+    pays_turns = task.max_turns > 1 or any(episode.turn_return for episode in episodes)
+    infos: list[Info] = []
     for row, episode in enumerate(episodes):
         rewards = {name: float(values[row]) for name, values in scores.parts.items()}
         rewards["total"] = float(scores.total[row])
-        if earned is not None:
-            rewards |= {"turns": earned[row], "total": rewards["total"] + earned[row]}
+        if pays_turns:
+            rewards |= {"turns": episode.turn_return, "total": rewards["total"] + episode.turn_return}
         infos.append(
             {
-                "text": texts[row],
+                "text": episode.text,
                 "finish_reason": episode.finish_reason,
                 "is_success": bool(task.is_success(episode)),
                 "rewards": rewards,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -12,15 +12,16 @@ import numpy.typing as npt
 from gymnasium.error import InvalidAction, ResetNeeded
 
 from textgym.envs.arguments import check_budget, stops_of, transcript
+from textgym.envs.base import CoreAttributes
 from textgym.envs.conversations import Conversations, TurnEnds
 from textgym.envs.prompts import Root
+from textgym.envs.types import EnvState, Info, Observation
 from textgym.spaces import TokenIds, TokenSpace
 from textgym.tasks.base import TextTask, prompt_of
 from textgym.text.prompts import EncodedPrompt
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import BoolArray, Example, FinishReason, IntArray, Message, Prompt, RewardFn, Task
 
-Observation = dict[str, npt.NDArray[Any]]
 _MOST_KEPT = 2**20  # ids of prompts, some 40 MB
 _ARRAYS = ("ids", "lengths", "prompt_lengths", "stop_states")
 
@@ -43,38 +44,50 @@ class TokenCore:
         tokenizer: Tokenizer,
         reward: RewardFn,
         *,
-        n: int,
         max_prompt_tokens: int | None,
         max_new_tokens: int | None,
         stop: Sequence[str],
     ) -> None:
-        """Allocate the state; budgets that are ``None`` are the task's."""
-        self.task, self.tokenizer, self.reward, self.n = task, tokenizer, reward, check_budget("num_envs", n, 1)
+        """Allocate the state of one copy; budgets that are ``None`` are the task's."""
+        self.task, self.tokenizer, self.reward = task, tokenizer, reward
         self.max_prompt_tokens = check_budget("max_prompt_tokens", max_prompt_tokens, task.max_prompt_tokens)
         self.max_new_tokens = check_budget("max_new_tokens", max_new_tokens, task.max_new_tokens)
-        self.stop = tokenizer.stop_table(stops_of(stop))
-        self.conversations = Conversations(task, reward, self.n)
+        self.stop_table = tokenizer.stop_table(stops_of(stop))
         self.has_masks = getattr(type(task), "allowed", TextTask.allowed) is not TextTask.allowed
-        self.truncated = [False] * n
-        width = self.max_prompt_tokens + self.max_new_tokens
+        self._is_eos = np.zeros(tokenizer.vocab_size, dtype=np.bool_)
+        self._is_eos[list(tokenizer.eos_ids)] = True
+        self._prompts: dict[Prompt, EncodedPrompt] = {}
+        self._allocate(1)
+        if not (tokenizer.eos_ids or self.stop):
+            _warn_endless(tokenizer, self.max_new_tokens)
+        self._encode([task.dataset[0]])  # a budget that is too small fails here, not in the middle of a run
         if task.max_turns > 1:
-            width += (task.max_turns - 1) * (self.max_new_tokens + task.max_reply_tokens)
-        self._ids = np.full((n, width), tokenizer.pad_id, dtype=np.int64)
+            tokenizer.encode_reply([Message("user", "")], task.max_reply_tokens, ended=False)
+
+    def _allocate(self, n: int) -> None:
+        """Allocate the state of ``n`` copies."""
+        self.n, self.conversations = n, Conversations(self.task, n)
+        self.truncated = [False] * n
+        width = context_tokens(self.task, self.max_prompt_tokens, self.max_new_tokens)
+        self._ids = np.full((n, width), self.tokenizer.pad_id, dtype=np.int64)
         self._mask = np.zeros((n, width), dtype=np.int8)
         self._lengths = np.zeros(n, dtype=np.int64)
         self._prompt_lengths = np.zeros(n, dtype=np.int64)  # where the current turn begins
         self._given = np.zeros(n, dtype=np.int64)  # ids that the agent did not write
         self._stop_states = np.zeros(n, dtype=np.int64)
         self._alive = np.zeros(n, dtype=np.bool_)
-        self._prompts: dict[Prompt, EncodedPrompt] = {}
         self._rows = np.arange(n)
-        self._is_eos = np.zeros(tokenizer.vocab_size, dtype=np.bool_)
-        self._is_eos[list(tokenizer.eos_ids)] = True
-        if not (tokenizer.eos_ids or self.stop.stops):
-            _warn_endless(tokenizer, self.max_new_tokens)
-        self._encode([task.dataset[0]])  # a budget that is too small fails here, not in the middle of a run
-        if task.max_turns > 1:
-            tokenizer.encode_reply([Message("user", "")], task.max_reply_tokens, ended=False)
+
+    def copies(self, n: int) -> TokenCore:
+        """Return a core with the same arguments for ``n`` copies, not yet reset; encoded prompts are shared."""
+        core = copy.copy(self)
+        core._allocate(n)
+        return core
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Strings that end a text."""
+        return self.stop_table.stops
 
     def observation_space(self) -> gym.spaces.Dict:
         """Return the observation space of one copy."""
@@ -105,7 +118,7 @@ class TokenCore:
         self._stop_states[rows] = 0
         self._alive[rows] = True
 
-    def step(self, actions: Any) -> IntArray:
+    def step(self, actions: npt.ArrayLike) -> IntArray:
         """Append one token per copy.
 
         Args:
@@ -119,9 +132,9 @@ class TokenCore:
         self._mask[self._rows, self._lengths] = 1
         self._lengths += 1
         done = self._is_eos[actions] | (self._lengths - self._prompt_lengths >= self.max_new_tokens)
-        if self.stop.stops:
-            self._stop_states = self.stop.table[self._stop_states, actions].astype(np.int64)
-            done |= self.stop.hit[self._stop_states]
+        if self.stop_table.stops:
+            self._stop_states = self.stop_table.table[self._stop_states, actions].astype(np.int64)
+            done |= self.stop_table.hit[self._stop_states]
         finished: IntArray = done.nonzero()[0]
         if finished.size:
             self._alive[finished] = False
@@ -134,7 +147,7 @@ class TokenCore:
         """
         copies = rows.tolist()
         reasons = [self._reason(row) for row in copies]
-        ends = self.conversations.end_turns(copies, self.texts(rows), reasons)
+        ends = self.conversations.end_turns(copies, self.texts(rows), reasons, self.reward)
         for row, reason, ended, info, reply in zip(copies, reasons, ends.ended, ends.infos, ends.replies, strict=True):
             if ended:
                 info["prompt_truncated"] = self.truncated[row]
@@ -185,7 +198,7 @@ class TokenCore:
         ids = [self._ids[row, self._prompt_lengths[row] : self._lengths[row]] for row in rows]
         visible = [tokens[~self._is_eos[tokens]].tolist() for tokens in ids]
         decoded = self.tokenizer.decode_batch(visible, strip=False)
-        return [self.stop.cut(text).strip() for text in decoded]
+        return [self.stop_table.cut(text).strip() for text in decoded]
 
     def observe(self) -> Observation:
         """Return copies of all observations, with a leading axis of ``n``."""
@@ -216,7 +229,7 @@ class TokenCore:
         """Return whether a copy is in the middle of a text."""
         return bool(self._alive[row])
 
-    def reset_info(self, row: int) -> dict[str, Any]:
+    def reset_info(self, row: int) -> Info:
         """Return what is reported when a copy starts."""
         key = self.conversations.examples[row].key
         return {"task_key": key, "prompt_truncated": self.truncated[row]}
@@ -227,9 +240,9 @@ class TokenCore:
             raise ResetNeeded("expected reset() before render(), got no episode; call reset() first")
         return transcript(self.conversations.shown(row), self.texts(np.array([row]))[0])
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> EnvState:
         """Return the state of all copies as arrays, lists and plain values."""
-        state: dict[str, Any] = {name: getattr(self, f"_{name}").copy() for name in _ARRAYS}
+        state: EnvState = {name: getattr(self, f"_{name}").copy() for name in _ARRAYS}
         return state | {
             "fingerprint": self.tokenizer.fingerprint,
             "prompt_truncated": list(self.truncated),
@@ -237,7 +250,7 @@ class TokenCore:
             **({"given": self._given.copy()} if self.conversations.has_turns else {}),
         }
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: EnvState) -> None:
         """Take over a state of :meth:`get_state`.
 
         Raises:
@@ -272,7 +285,7 @@ class TokenCore:
         known.update(fresh)
         return prompts
 
-    def _checked(self, actions: Any) -> IntArray:
+    def _checked(self, actions: npt.ArrayLike) -> IntArray:
         """Return legal actions as an int64 array of shape ``(n,)``."""
         if not self._alive.all():
             raise ResetNeeded("expected a running episode, got a step before reset() or after the end; call reset()")
@@ -293,7 +306,7 @@ class TokenCore:
         """Say why the text of a finished copy ended."""
         if self._is_eos[self._ids[row, self._lengths[row] - 1]]:
             return "eos"
-        return "stop" if self.stop.hit[self._stop_states[row]] else "length"
+        return "stop" if self.stop_table.hit[self._stop_states[row]] else "length"
 
 
 def _warn_endless(tokenizer: Tokenizer, budget: int) -> None:
@@ -306,34 +319,21 @@ def _warn_endless(tokenizer: Tokenizer, budget: int) -> None:
     )
 
 
-class CoreAttributes:
-    """What single and vector environments show of their core."""
+def context_tokens(task: Task, max_prompt_tokens: int, max_new_tokens: int) -> int:
+    """Return the most tokens of an episode: prompt, all turns of the agent, and what is said to it in between."""
+    later = (task.max_turns - 1) * (task.max_reply_tokens + max_new_tokens) if task.max_turns > 1 else 0
+    return max_prompt_tokens + max_new_tokens + later
+
+
+class TokenAttributes(CoreAttributes):
+    """What token-level environments show of their core besides."""
 
     _core: TokenCore
-
-    def action_masks(self) -> BoolArray:
-        """Return which tokens the task lets the agent write next, for algorithms that mask actions.
-
-        Returns:
-            Shape ``(V,)``, of a vector environment ``(n, V)``.
-        """
-        masks = self._core.action_masks()
-        return masks if hasattr(self, "num_envs") else masks[0]
-
-    @property
-    def task(self) -> Task:
-        """What is asked."""
-        return self._core.task
 
     @property
     def tokenizer(self) -> Tokenizer:
         """Whose ids actions and observations are."""
         return self._core.tokenizer
-
-    @property
-    def reward(self) -> RewardFn:
-        """What scores finished texts."""
-        return self._core.reward
 
     @property
     def max_prompt_tokens(self) -> int:
@@ -344,8 +344,3 @@ class CoreAttributes:
     def max_new_tokens(self) -> int:
         """Largest number of tokens of a turn of the agent."""
         return self._core.max_new_tokens
-
-    @property
-    def stop(self) -> tuple[str, ...]:
-        """Strings that end a text."""
-        return self._core.stop.stops

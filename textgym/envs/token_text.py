@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.error import InvalidAction
 
-from textgym.envs.arguments import (
-    RENDER_MODES,
-    TOKEN_ARGUMENTS,
-    TaskSource,
-    build_reward,
-    build_task,
-    check_render_mode,
-    print_frames,
-    refuse_unknown,
-)
+from textgym.envs.arguments import TOKEN_ARGUMENTS, TaskSource, build_task_and_reward, check_arguments
+from textgym.envs.base import SingleTextEnv
 from textgym.envs.limits import GivenUp, refuse_time_limit
-from textgym.envs.prompts import Root, draw_index, find_example, named_keys, plain_seed
-from textgym.envs.token_core import CoreAttributes, Observation, TokenCore
+from textgym.envs.token_core import TokenAttributes, TokenCore
+from textgym.envs.types import Info, Observation, Options
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import Data, NameOrPath, RewardFn, Split
+from textgym.types import BoolArray, Data, NameOrPath, RewardFn, Split
 
 
-class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
+class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
     """Write a text token by token.
 
     ## Description
@@ -125,8 +116,6 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
     * v0: first release.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 30}  # type: ignore[misc]
-
     def __init__(
         self,
         task: TaskSource,
@@ -140,40 +129,32 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
         max_new_tokens: int | None = None,
         stop: Sequence[str] = (),
         render_mode: str | None = None,
-        **unknown: Any,
+        **unknown: object,
     ) -> None:
-        refuse_unknown(unknown, TOKEN_ARGUMENTS)
-        check_render_mode(render_mode)
-        made = build_task(task, data, prompt_column, reference_column, split)
+        check_arguments(unknown, TOKEN_ARGUMENTS, render_mode)
+        made, scorer = build_task_and_reward(task, data, prompt_column, reference_column, split, reward)
         self._core = TokenCore(
             made,
             Tokenizer.load(model),
-            build_reward(reward, made, data),
-            n=1,
+            scorer,
             max_prompt_tokens=max_prompt_tokens,
             max_new_tokens=max_new_tokens,
             stop=stop,
         )
         self._given_up = GivenUp()
-        self._episodes = -1
         self.render_mode = render_mode
         self.observation_space: gym.spaces.Dict = self._core.observation_space()  # type: ignore[assignment]
         self.action_space = self._core.action_space()
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Options | None = None) -> tuple[Observation, Info]:
         """Start a new text on a random example, or on ``options["task_key"]``."""
-        super().reset(seed=plain_seed(seed))
-        (key,) = named_keys(options, 1)
-        dataset = self.task.dataset
-        example = find_example(self.task, key) if key is not None else dataset[draw_index(self.np_random, len(dataset))]
+        example, root = self._begin(seed, options)
         refuse_time_limit(self, self._core.max_steps)
         self._given_up.reset(self._core.written(0) if self._core.is_running(0) else 0)
-        self._core.reset([0], [example], [self._begin(restarted=seed is not None)])
+        self._core.reset([0], [example], [root])
         return self._core.observe_row(0), self._masked(self._core.reset_info(0))
 
-    def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, Info]:
         """Append one token, and behind the last one of a turn what is said to it.
 
         Raises:
@@ -196,19 +177,11 @@ class TokenTextEnv(CoreAttributes, gym.Env[Observation, np.int64]):
             self.render()
         return self._core.observe_row(0), float(rewards[0]), True, False, self._masked(info)
 
-    def render(self) -> str | None:
-        """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far."""
-        if self.render_mode == "ansi":
-            return self._core.render(0)
-        if self.render_mode == "human":
-            print_frames([self._core.render(0)])
-        return None
+    def action_masks(self) -> BoolArray:
+        """Return which tokens the task lets the agent write next, shape ``(V,)``; for algorithms that mask actions."""
+        masks: BoolArray = self._core.action_masks()[0]
+        return masks
 
-    def _begin(self, restarted: bool) -> Root:
-        """Count an episode, from 0 behind every seed, and return its root."""
-        self._episodes = 0 if restarted else self._episodes + 1
-        return Root(max(self.np_random_seed, 0) if self._core.conversations.has_turns else 0, self._episodes)
-
-    def _masked(self, info: dict[str, Any]) -> dict[str, Any]:
+    def _masked(self, info: Info) -> Info:
         """Add the action mask of a task that has one."""
         return info | {"action_mask": self.action_masks().astype(np.int8)} if self._core.has_masks else info

@@ -1,4 +1,4 @@
-"""Sampling texts, scoring them with intervals, comparing agents.
+"""Sampling episodes, scoring them with intervals, comparing agents.
 
 >>> from textgym.evaluation import compare, evaluate, make_evaluation_set
 >>> from textgym.models import load_language_model
@@ -12,7 +12,7 @@ True
 """
 
 from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, make_evaluation_set
-from textgym.evaluation.measures import Measures, compare, score_responses
+from textgym.evaluation.measures import Measures, compare, measure, score_responses
 
 __all__ = [
     "Evaluation",
@@ -21,5 +21,6 @@ __all__ = [
     "compare",
     "evaluate",
     "make_evaluation_set",
+    "measure",
     "score_responses",
 ]

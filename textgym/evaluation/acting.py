@@ -1,23 +1,24 @@
-"""Texts of agents that are stepped through the environment."""
+"""Episodes of agents that are stepped through the environment."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 
 from textgym import console
 from textgym.envs.episode_text import EpisodeTextEnv
 from textgym.envs.token_text import TokenTextEnv
+from textgym.envs.types import Observation
 from textgym.evaluation.sampling import Sampling
-from textgym.types import Agent, Example, FloatArray, Task
+from textgym.types import Agent, Episode, Example, FloatArray, Task
+
+TextEnv = EpisodeTextEnv | TokenTextEnv
 
 
-def act_texts(
+def act_episodes(
     agent: Agent,
     task: Task,
     examples: Sequence[Example],
@@ -25,22 +26,23 @@ def act_texts(
     *,
     tokenizer: str = "tiny",
     title: str | None = None,
-) -> tuple[list[str], dict[str, FloatArray]]:
-    """Let an agent write one text per example, in environments side by side.
+) -> tuple[list[Episode], dict[str, FloatArray]]:
+    """Let an agent act in one episode per example, in environments side by side.
 
     Args:
         agent: Of either grain. At temperature 0 it acts greedily; there is no other temperature than 1 for it.
         task: What is asked.
         examples: ``n`` of its examples.
-        sampling: Budgets, seed, and how many texts are written side by side.
+        sampling: Budgets, seed (the ``i``-th episode begins with ``reset(seed=seed + i)``), and how many episodes run
+            side by side.
         tokenizer: Name of the model whose tokens the actions are, at the token grain.
         title: What the progress bar is called; no bar without.
 
     Returns:
-        ``n`` texts, and numbers about them, each (n,): ``"eos"``, whether a text ended by itself, and at the token
-        grain ``"length"`` in tokens.
+        ``n`` episodes, and numbers about them, each (n,): at the token grain ``"length"``, tokens of the agent.
     """
-    infos: list[dict[str, Any]] = []
+    episodes: list[Episode] = []
+    lengths: list[int] = []
     size = min(sampling.batch_size, len(examples))
     envs = [_make_env(agent, task, sampling, tokenizer) for _ in range(size)]
     generator = torch.Generator().manual_seed(sampling.seed)
@@ -48,16 +50,18 @@ def act_texts(
     with bar as ticker:
         for start in range(0, len(examples), size):
             part = examples[start : start + size]
-            infos += _finish_texts(agent, envs[: len(part)], part, sampling.temperature == 0, generator)
+            observations: list[str | Observation] = [
+                env.reset(seed=sampling.seed + start + row, options={"task_key": example.key})[0]
+                for row, (env, example) in enumerate(zip(envs, part, strict=False))
+            ]
+            lengths += _act(agent, envs, observations, sampling.temperature == 0, generator)
+            episodes += [env.episode for env in envs[: len(part)]]
             if ticker is not None:
                 ticker.advance(len(part))
-    values = {"eos": np.array([info["finish_reason"] == "eos" for info in infos], dtype=np.float64)}
-    if agent.grain == "token":
-        values["length"] = np.array([info["steps"] for info in infos], dtype=np.float64)
-    return [info["text"] for info in infos], values
+    return episodes, {"length": np.array(lengths, dtype=np.float64)} if agent.grain == "token" else {}
 
 
-def _make_env(agent: Agent, task: Task, sampling: Sampling, tokenizer: str) -> gym.Env[Any, Any]:
+def _make_env(agent: Agent, task: Task, sampling: Sampling, tokenizer: str) -> TextEnv:
     """An environment of the agent's grain; texts are scored later, all at once."""
 
     def made(**_: object) -> Task:
@@ -79,34 +83,29 @@ def _no_reward(prompts: Sequence[str], responses: Sequence[str], examples: Seque
     return np.zeros(len(responses))
 
 
-def _finish_texts(
+def _act(
     agent: Agent,
-    envs: Sequence[gym.Env[Any, Any]],
-    examples: Sequence[Example],
+    envs: Sequence[TextEnv],
+    observations: list[str | Observation],
     greedy: bool,
     generator: torch.Generator,
-) -> list[dict[str, Any]]:
-    """Step every environment to its end; returns the last infos, with the number of ``steps``."""
-    observations = [
-        env.reset(options={"task_key": example.key})[0] for env, example in zip(envs, examples, strict=True)
-    ]
-    infos: list[dict[str, Any]] = [{} for _ in envs]
-    left, steps = list(range(len(envs))), 0
+) -> list[int]:
+    """Step the environments that have observations to the end of their episodes; returns the steps of each."""
+    left, steps = list(range(len(observations))), [0] * len(observations)
     while left:
-        steps += 1
         actions = agent.act(_batched([observations[row] for row in left]), greedy=greedy, generator=generator)
         ended = set()
         for row, action in zip(left, actions, strict=True):
-            observations[row], _, terminated, truncated, info = envs[row].step(action)
+            steps[row] += 1
+            observations[row], _, terminated, truncated, _ = envs[row].step(action)
             if terminated or truncated:
-                infos[row] = {**info, "steps": steps}
                 ended.add(row)
         left = [row for row in left if row not in ended]
-    return infos
+    return steps
 
 
-def _batched(observations: Sequence[Any]) -> Any:
+def _batched(observations: Sequence[str | Observation]) -> list[str] | Observation:
     """Observations of several environments as agents take them: texts as a list, dicts of arrays as arrays (n, ...)."""
-    if isinstance(observations[0], dict):
-        return {name: np.stack([each[name] for each in observations]) for name in observations[0]}
-    return list(observations)
+    texts = [each for each in observations if isinstance(each, str)]
+    arrays = [each for each in observations if not isinstance(each, str)]
+    return {name: np.stack([each[name] for each in arrays]) for name in arrays[0]} if arrays else texts

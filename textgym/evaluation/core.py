@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from textgym.envs.choice import EnvChoice, with_budgets
-from textgym.evaluation.acting import act_texts
-from textgym.evaluation.measures import Measures, fixed_examples, score_responses
+from textgym.evaluation.acting import act_episodes
+from textgym.evaluation.episodes import silent_episode
+from textgym.evaluation.measures import Measures, ended_by_eos, fixed_examples, measure
 from textgym.evaluation.reward_guard import guarded_reward
-from textgym.evaluation.sampling import Samples, Sampling, log_probs_of_texts, sample_texts
+from textgym.evaluation.sampling import Samples, Sampling, sample_texts
 from textgym.models.text_model import TextModel
 from textgym.rewards import reward_name
-from textgym.types import Agent, Example, FloatArray, RewardFn, Task
+from textgym.types import Agent, Episode, Example, FloatArray, RewardFn, Task
 
 DEFAULT = "default"
 """As a reward: the task's own."""
@@ -45,11 +46,16 @@ class EvaluationSet:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The result of an evaluation: a text per example, its measures, and the seconds it took."""
+    """The result of an evaluation: an episode per example, its measures, and the seconds it took."""
 
-    texts: list[str]
+    episodes: Sequence[Episode]
     measures: Measures
     seconds: float
+
+    @property
+    def texts(self) -> list[str]:
+        """The last turn of the agent in every episode."""
+        return [episode.text for episode in self.episodes]
 
 
 def make_evaluation_set(
@@ -83,7 +89,7 @@ def make_evaluation_set(
     if isinstance(reward, str):
         reward = guarded_reward(task.reward if reward == DEFAULT else reward, task)
     examples = fixed_examples(task.dataset, prompts)
-    score_responses(task, examples[:1], [""], reward)  # fails here, and not after minutes of sampling
+    measure(task, [silent_episode(task, examples[0])], reward)  # fails here, and not after minutes of sampling
     sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, temperature, seed)
     return EvaluationSet(task, examples, reward, sampling)
 
@@ -96,7 +102,9 @@ def evaluate(
     title: str | None = None,
     tokenizer: str = "tiny",
 ) -> Evaluation:
-    """Get one response per prompt, and score it.
+    """Get one response per prompt, of several turns one conversation, and measure it.
+
+    Where a conversation has several turns, its KL, log-probabilities and length are sums over the agent's turns.
 
     Args:
         agent: A language model, or an agent that has one as ``text_model``: its texts are sampled. Any other agent is
@@ -113,14 +121,31 @@ def evaluate(
     task, examples, sampling = evaluation_set.task, evaluation_set.examples, evaluation_set.sampling
     if model is not None:
         samples = sample_texts(model, task, examples, sampling, title)
-        texts, values = samples.texts, _values_of_samples(samples)
+        episodes, values = samples.episodes, {"length": samples.lengths}
         kl = _kl(model, reference, samples, sampling.temperature)
         values |= {} if kl is None else {"kl": kl}
     else:
         assert not isinstance(agent, TextModel)  # that is its own
-        texts, values = act_texts(agent, task, examples, sampling, tokenizer=tokenizer, title=title)
-    measures = score_responses(task, examples, texts, evaluation_set.reward).with_values(values)
-    return Evaluation(texts, measures, time.perf_counter() - start)
+        episodes, values = act_episodes(agent, task, examples, sampling, tokenizer=tokenizer, title=title)
+    values["eos"] = ended_by_eos(episodes)
+    measures = measure(task, episodes, evaluation_set.reward).with_values(values)
+    return Evaluation(episodes, measures, time.perf_counter() - start)
+
+
+def write_episodes(
+    agent: Agent | TextModel,
+    task: Task,
+    examples: Sequence[Example],
+    sampling: Sampling,
+    *,
+    tokenizer: str = "tiny",
+    title: str | None = None,
+) -> list[Episode]:
+    """Let an agent write one episode per example, as :func:`evaluate` does, and measure nothing."""
+    if (model := text_model_of(agent)) is not None:
+        return sample_texts(model, task, examples, sampling, title).episodes
+    assert not isinstance(agent, TextModel)  # that is its own
+    return act_episodes(agent, task, examples, sampling, tokenizer=tokenizer, title=title)[0]
 
 
 def text_model_of(writer: Agent | TextModel) -> TextModel | None:
@@ -128,17 +153,10 @@ def text_model_of(writer: Agent | TextModel) -> TextModel | None:
     return writer if isinstance(writer, TextModel) else getattr(writer, "text_model", None)
 
 
-def _values_of_samples(samples: Samples) -> dict[str, FloatArray]:
-    return {
-        "length": np.array([len(ids) for ids in samples.ids], dtype=np.float64),
-        "eos": np.array(samples.ended, dtype=np.float64),
-    }
-
-
 def _kl(model: TextModel, reference: TextModel | None, samples: Samples, temperature: float) -> FloatArray | None:
-    """Log pi - log ref of every text, shape (n,), both at the temperature the texts were sampled at."""
+    """Log pi - log ref of every episode, shape (n,), both at the temperature at which it was sampled."""
     if reference is model:
-        return np.zeros(len(samples.ids))
+        return np.zeros(len(samples.episodes))
     if reference is None or reference.tokenizer.fingerprint != model.tokenizer.fingerprint or temperature == 0:
         return None
-    return log_probs_of_texts(model, samples, temperature) - log_probs_of_texts(reference, samples, temperature)
+    return samples.log_probs(model, temperature) - samples.log_probs(reference, temperature)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textgym.envs.choice import with_budgets
+from textgym.envs.token_core import context_tokens
 from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model
 from textgym.models.text_model import Precision, TextModel
@@ -13,11 +15,18 @@ def load_model(name: str, device: str, precision: Precision = "fp32") -> TextMod
     return load_language_model(name, precision=precision, device=pick_device(device))
 
 
-def require_context(model: TextModel, task: Task) -> None:
-    """Check that a model can read prompt and response of a task at once.
+def require_context(
+    model: TextModel, task: Task, max_prompt_tokens: int | None = None, max_new_tokens: int | None = None
+) -> None:
+    """Check that a model can read an episode of a task at once: prompt, response, and whatever is said later.
+
+    Args:
+        model: What reads it.
+        task: How many turns there are, and how long.
+        max_prompt_tokens, max_new_tokens: Budgets; those that are ``None`` are the task's.
 
     Raises:
-        ModelError: Its context is shorter than the task's budgets.
+        ModelError: Its context is shorter.
     """
-    later = (task.max_turns - 1) * (task.max_reply_tokens + task.max_new_tokens)
-    model.require_context(task.max_prompt_tokens + task.max_new_tokens + later)
+    task = with_budgets(task, max_prompt_tokens, max_new_tokens)
+    model.require_context(context_tokens(task, task.max_prompt_tokens, task.max_new_tokens))

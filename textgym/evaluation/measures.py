@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from textgym.envs.scoring import score_last_turns
 from textgym.errors import RewardError
 from textgym.metrics.intervals import mean_interval, paired_difference_interval
-from textgym.rewards import gold_scores, score
+from textgym.rewards import gold_scores
 from textgym.tasks.base import prompt_text
 from textgym.types import Dataset, Episode, Example, FloatArray, IntArray, Interval, Metric, RewardFn, Task, episodes_of
 
@@ -61,7 +62,7 @@ class Measures:
 def score_responses(
     task: Task, examples: Sequence[Example], responses: Sequence[str], reward: RewardFn | None
 ) -> Measures:
-    """Score ``n`` responses by the reward, the true quality (where the data knows it) and the task's own metrics.
+    """Measure ``n`` responses as episodes of one turn; see :func:`measure`.
 
     Args:
         task: Who knows what is good.
@@ -71,21 +72,42 @@ def score_responses(
 
     Raises:
         ValueError: Examples and responses differ in number.
-        RewardError: The reward or a metric does not return one finite number per text.
+        RewardError: The reward or a metric does not return one finite number per response.
     """
     if len(examples) != len(responses):
         raise ValueError(f"expected one response per example, got {len(responses)} for {len(examples)} examples")
-    prompts = [prompt_text(task, example) for example in examples]
-    episodes = episodes_of(examples, responses)
+    return measure(task, episodes_of(examples, responses), reward)
+
+
+def measure(task: Task, episodes: Sequence[Episode], reward: RewardFn | None) -> Measures:
+    """Measure ``n`` episodes by their return, the true quality (where the data knows it) and the task's own metrics.
+
+    ``"reward"`` is what environments pay in an episode: the reward of the last turn, and what the turns themselves are
+    paid by the task.
+
+    Args:
+        task: Who knows what is good.
+        episodes: What was written.
+        reward: A resolved reward; ``None`` leaves ``"reward"`` out.
+
+    Raises:
+        RewardError: The reward or a metric does not return one finite number per episode.
+    """
     values: dict[str, FloatArray] = {}
     if reward is not None:
-        values["reward"] = score(reward, prompts, responses, examples).total
+        turns = np.array([episode.turn_return for episode in episodes])
+        values["reward"] = score_last_turns(task, reward, episodes).total + turns
     gold = gold_scores(task, episodes)
     if gold is not None:
         values["gold"] = gold
     for name, metric in task.metrics.items():
         values[name] = _measured(metric, name, episodes)
-    return Measures(values, prompts)
+    return Measures(values, [prompt_text(task, episode.example) for episode in episodes])
+
+
+def ended_by_eos(episodes: Sequence[Episode]) -> FloatArray:
+    """Return 1 for every episode whose last turn the agent ended by itself, else 0; shape ``(n,)``."""
+    return np.array([episode.finish_reason == "eos" for episode in episodes], dtype=np.float64)
 
 
 def compare(before: Measures, after: Measures) -> dict[str, Interval]:

@@ -19,11 +19,11 @@ import torch
 
 from textgym import console
 from textgym.errors import RewardError, exits_as
-from textgym.rewards import Scores, resolve_reward, reward_name, score
-from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task
+from textgym.rewards import ScoredConversations, Scores, resolve_reward, reward_name, score
+from textgym.types import Example, NameOrPath, RewardFn, Shown, Task
 
 # What a reward may have changed by its end, and how it is put back.
-_SWITCHES: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
+_SWITCHES: dict[str, tuple[Callable[[], object], Callable[[Any], object]]] = {
     "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "torch's default device": (torch.get_default_device, torch.set_default_device),
     "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
@@ -50,7 +50,7 @@ def guarded_reward(reward: RewardFn | NameOrPath, task: Task) -> RewardFn:
     return resolve_reward(guarded(os.fspath(reward), None) or reward, task)
 
 
-class GuardedReward:
+class GuardedReward(ScoredConversations):
     """A reward whose side effects are undone, whose exit is an error, and whose time may be limited.
 
     * ``SystemExit`` and whatever else would end the process becomes a :class:`~textgym.errors.RewardError` that names
@@ -83,8 +83,10 @@ class GuardedReward:
         with undisturbed(f"the reward {reward!r}", self._reported), exits_as(RewardError, f"a reward at {self.name!r}"):
             return GuardedReward(resolve_reward(reward, task), self._seconds)  # type: ignore[arg-type]
 
-    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
-        """Score ``n`` texts.
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
+        """Score ``n`` responses to texts or conversations.
 
         Raises:
             RewardError: The reward wants to exit, or takes too long.
@@ -97,10 +99,6 @@ class GuardedReward:
         numbers = f"numbers from the reward {self.name!r}"
         with undisturbed(f"the reward {self.name!r}", self._reported), exits_as(RewardError, numbers):
             return call() if self._seconds is None else self._in_time(call, len(responses))
-
-    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
-        """Return the totals alone, shape ``(n,)``."""
-        return self.score(prompts, responses, examples).total
 
     def _in_time(self, call: Callable[[], Scores], texts: int) -> Scores:
         self._worker = self._worker or _Worker()
@@ -189,7 +187,7 @@ def _working_directory() -> str | None:
 class _Generator(NamedTuple):
     """A global random generator: how to read its state, and how to seed it."""
 
-    read: Callable[[], Any]
+    read: Callable[[], object]
     seed: Callable[[int], object]
 
 

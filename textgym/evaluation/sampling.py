@@ -1,36 +1,68 @@
-"""Texts of a language model for examples of a task, and how likely another model finds them."""
+"""What a language model writes about examples of a task, turn by turn, and how likely another model finds it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from textgym import console
+from textgym.envs.conversations import Conversations
+from textgym.envs.prompts import Root
 from textgym.models.decoding.generation import generate
 from textgym.models.log_probs import response_log_probs
 from textgym.models.text_model import TextModel
 from textgym.tasks.base import prompt_of
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import Example, FloatArray, Task
+from textgym.types import Episode, Example, FinishReason, FloatArray, Task
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """One sampled response per example.
+    """One sampled episode per example, ``n`` of them, which have ``m`` turns of the model together.
 
     Attributes:
-        prompts: Prompt ids.
-        ids: Sampled ids, the EOS included where it was reached.
-        texts: The responses as a user sees them.
-        ended: Whether each was ended by EOS (else by the budget).
+        episodes: What was said, as a user sees it, shape ``(n,)``.
+        prompts: What stands before each turn, as ids, shape ``(m,)``: of first turns the prompt.
+        ids: Sampled ids of each turn, the EOS included where it was reached, shape ``(m,)``.
+        rows: Which episode each turn belongs to, shape ``(m,)``: all first turns in order, then the second ones, ...
     """
 
-    prompts: list[list[int]]
-    ids: list[list[int]]
-    texts: list[str]
-    ended: list[bool]
+    episodes: list[Episode] = field(default_factory=list)
+    prompts: list[list[int]] = field(default_factory=list)
+    ids: list[list[int]] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+
+    @property
+    def texts(self) -> list[str]:
+        """The last turn of every episode, as a user sees it."""
+        return [episode.text for episode in self.episodes]
+
+    @property
+    def lengths(self) -> FloatArray:
+        """Number of ids sampled per episode, shape ``(n,)``."""
+        return self._sums([len(ids) for ids in self.ids])
+
+    def log_probs(self, model: TextModel, temperature: float = 1.0) -> FloatArray:
+        """Return the log-probability of everything sampled in an episode, given what it followed, in nats.
+
+        Args:
+            model: Whose probabilities are meant.
+            temperature: Above 0; divides the logits.
+
+        Returns:
+            Shape ``(n,)``: sums over the turns.
+        """
+        return self._sums(response_log_probs(model, self.prompts, self.ids, temperature))
+
+    def _sums(self, numbers: Sequence[float] | FloatArray) -> FloatArray:
+        """Return sums per episode, shape ``(n,)``, of one number per turn."""
+        sums = np.zeros(len(self.episodes))
+        np.add.at(sums, self.rows, numbers)
+        return sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +89,71 @@ def encode_prompts(task: Task, examples: Sequence[Example], tokenizer: Tokenizer
     return [prompt.ids for prompt in tokenizer.encode_prompts(prompts, budget)]
 
 
+def begin_episodes(task: Task, examples: Sequence[Example], seed: int) -> Conversations:
+    """Start a conversation about each of ``n`` examples.
+
+    In the ``i``-th, the other side draws the same numbers as in an environment after ``reset(seed=seed + i)``.
+    """
+    conversations = Conversations(task, len(examples))
+    rows = range(len(examples))
+    conversations.start(rows, examples, [Root(seed + row, 0) for row in rows])
+    return conversations
+
+
 def sample_texts(
     model: TextModel, task: Task, examples: Sequence[Example], sampling: Sampling, title: str | None = None
 ) -> Samples:
-    """Sample one response per example.
+    """Sample one response per example; in a task of several turns, a conversation.
 
     Args:
         model: Writes.
-        task: Formats the prompts.
+        task: Formats the prompts, and answers.
         examples: What is asked.
         sampling: Budgets, temperature, seed.
         title: What the progress bar is called; no bar without.
     """
-    tokenizer = model.tokenizer
-    prompts = encode_prompts(task, examples, tokenizer, sampling.max_prompt_tokens)
+    n, found = len(examples), Samples()
+    contexts = encode_prompts(task, examples, model.tokenizer, sampling.max_prompt_tokens)
+    conversations = begin_episodes(task, examples, sampling.seed)
     generator = torch.Generator(device=model.device).manual_seed(sampling.seed)
-    if title is None:
-        ids = _generate(model, prompts, sampling, generator, None)
-    else:
-        with console.progress(title, len(prompts), "texts") as ticker:
+    bar = nullcontext() if title is None else console.progress(title, n * task.max_turns, "texts")
+    going, turn = list(range(n)), 0
+    with bar as ticker:
+        while going:
+            turn += 1
+            prompts = [contexts[row] for row in going]
             ids = _generate(model, prompts, sampling, generator, ticker)
+            found.prompts.extend(prompts)
+            found.ids.extend(ids)
+            found.rows.extend(going)
+            answered = _answer(model.tokenizer, conversations, going, ids)
+            if ticker is not None:
+                ticker.advance((len(going) - len(answered)) * (task.max_turns - turn))
+            for row, reply in answered.items():
+                contexts[row] = [*contexts[row], *reply]
+            going = list(answered)
+    found.episodes.extend(conversations.episode(row) for row in range(n))
+    return found
+
+
+def _answer(
+    tokenizer: Tokenizer, conversations: Conversations, rows: Sequence[int], ids: Sequence[list[int]]
+) -> dict[int, list[int]]:
+    """Let a turn of each of ``rows`` be answered.
+
+    Returns:
+        The ids that follow its context, by row: the turn and what is said to it, up to where the next turn begins. Rows
+        whose episode ends are left out.
+    """
     ends = set(tokenizer.eos_ids)
-    texts = tokenizer.decode_batch([[token for token in row if token not in ends] for row in ids])
-    return Samples(prompts, ids, texts, [bool(row) and row[-1] in ends for row in ids])
+    texts = tokenizer.decode_batch([[token for token in turn if token not in ends] for turn in ids])
+    reasons: list[FinishReason] = ["eos" if turn and turn[-1] in ends else "length" for turn in ids]
+    following = {}
+    replies, budget = conversations.answer(rows, texts, reasons).replies, conversations.task.max_reply_tokens
+    for row, turn, reason, reply in zip(rows, ids, reasons, replies, strict=True):
+        if reply:
+            following[row] = [*turn, *tokenizer.encode_reply(reply, budget, ended=reason == "eos").ids]
+    return following
 
 
 def _generate(
@@ -99,14 +173,3 @@ def _generate(
         batch_size=sampling.batch_size,
         progress=None if ticker is None else ticker.advance,
     )
-
-
-def log_probs_of_texts(model: TextModel, samples: Samples, temperature: float = 1.0) -> FloatArray:
-    """Return the log-probability of every sampled response given its prompt, shape ``(n,)``, in nats.
-
-    Args:
-        model: Whose probabilities are meant.
-        samples: Prompts and responses.
-        temperature: Above 0; divides the logits.
-    """
-    return response_log_probs(model, samples.prompts, samples.ids, temperature)

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
+from textgym.types import Message, Shown
+
 Choice = Literal["a", "b", "tie", "both_bad"]
 Mode = Literal["compare", "rank", "rate", "edit", "natural"]
-ASSISTANT_TURN = "\n\nAssistant:"
-"""What the last turn of a dialogue begins with; the prompt of a dialogue ends with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Feedback:
 
     Attributes:
         task_key: Key of the example.
-        prompt: Formatted prompt text, as the annotator saw it.
+        prompt: What the annotator saw that the responses answer: the formatted text, or the messages of a conversation.
         annotator: Who answered.
         generators: Where each response came from, in the order of the responses; empty if nobody knows.
         time: When, in seconds since 1970 (UTC); ``None`` if nobody knows.
@@ -32,7 +32,7 @@ class Feedback:
     """
 
     task_key: str = field(kw_only=False)
-    prompt: str = field(kw_only=False)
+    prompt: Shown = field(kw_only=False)
     annotator: str = "anonymous"
     generators: tuple[str, ...] = ()
     time: float | None = None
@@ -41,6 +41,7 @@ class Feedback:
 
     def _check(self, responses: int) -> None:
         """Check what all kinds share, for a record about so many responses."""
+        _check_prompt(self.prompt)
         _check_generators(self.generators, responses)
         if self.time is not None and not math.isfinite(self.time):
             raise ValueError(f"expected a finite time, got {self.time}; give seconds since 1970, or None")
@@ -201,7 +202,7 @@ class Question:
 
     Attributes:
         task_key: Key of the example.
-        prompt: Formatted prompt text.
+        prompt: Formatted prompt text, or the messages of a conversation.
         responses: The texts.
         mode: What is asked, and which records answer it: ``"compare"``: one :class:`Comparison` of two texts;
             ``"rank"``: one :class:`Ranking`; ``"rate"``: one :class:`Rating` per text; ``"edit"``: the better text (of
@@ -213,7 +214,7 @@ class Question:
     """
 
     task_key: str
-    prompt: str
+    prompt: Shown
     responses: tuple[str, ...]
     mode: Mode = "compare"
     generators: tuple[str, ...] = ()
@@ -223,6 +224,7 @@ class Question:
     def __post_init__(self) -> None:
         if self.mode not in _RESPONSES:
             raise ValueError(f"expected a mode out of {', '.join(_RESPONSES)}, got {self.mode!r}; correct it")
+        _check_prompt(self.prompt)
         _check_generators(self.generators, len(self.responses))
         least, most = _RESPONSES[self.mode]
         if not least <= len(self.responses) <= most:
@@ -273,6 +275,14 @@ def shown_order(n: int, seed: int | None) -> tuple[int, ...]:
     if seed is None:
         return tuple(range(n))
     return tuple(sorted(range(n), key=lambda index: hashlib.sha256(f"{seed}:{index}".encode()).digest()))
+
+
+def _check_prompt(prompt: Shown) -> None:
+    if not isinstance(prompt, str) and not (prompt and all(isinstance(message, Message) for message in prompt)):
+        raise ValueError(
+            f"expected a text or a tuple of messages as the prompt, got {prompt!r:.80}; give "
+            "textgym.types.Message(role, content) for every turn"
+        )
 
 
 def _check_generators(generators: tuple[str, ...], responses: int) -> None:

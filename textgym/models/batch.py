@@ -15,6 +15,7 @@ both alike; an encoder-decoder encodes the first and decodes the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -70,6 +71,15 @@ class TextBatch(NamedTuple):
         """The last token of every text as a transition, one text a row."""
         every = torch.arange(len(self.lengths), device=self.lengths.device)
         return EpisodeBatch(self.input_ids[:, : int(self.lengths.max())], self.prompt_lengths, every, self.lengths - 1)
+
+
+def pad_rows(rows: Sequence[Sequence[int]], fill: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Right-pad lists of ids: ((B, T) ids, (B,) lengths)."""
+    lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+    padded = np.full((len(rows), int(lengths.max(initial=1))), fill, dtype=np.int64)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return torch.from_numpy(padded).to(device), torch.from_numpy(lengths).to(device)
 
 
 def share_prefixes(texts: TextBatch) -> EpisodeBatch:

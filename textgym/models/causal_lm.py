@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import torch
@@ -13,6 +13,7 @@ from transformers import Cache, PreTrainedModel
 
 from textgym.errors import ModelError
 from textgym.models.batch import EpisodeBatch
+from textgym.models.branching import Branched, read_packed, read_rows
 from textgym.models.decoding.cache import DecodingCache
 from textgym.models.decoding.key_value_store import KeyValueStore
 from textgym.models.probing.findings import configured_context, examine, is_cached, reaching
@@ -21,6 +22,7 @@ from textgym.models.probing.trunk import Trunk, additive_mask, default_positions
 from textgym.models.prompt_sharing import continued_states, shared_prompts
 from textgym.models.text_model import Precision, TextModel
 from textgym.models.trainable import HALVES
+from textgym.text.tokenizer import Tokenizer
 
 _COMPILED_VARIANTS = 256
 
@@ -32,16 +34,23 @@ class CausalLM(TextModel):
 
     Args:
         network: Any Hugging Face causal LM.
-        source: Where it came from (name, folder or Hub id); its tokenizer is read from there.
+        source: Where it came from (name, folder or Hub id); its tokenizer is read from there, unless it is given.
         precision: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast of the trunk and the head. Logits are fp32 in both.
+        tokenizer: The one that belongs to it.
 
     Raises:
         ModelError: If weights are not finite, or the logits of the network cannot be written as head(trunk(ids)).
         ValueError: For another precision.
     """
 
-    def __init__(self, network: PreTrainedModel, source: str | None = None, precision: Precision = "fp32") -> None:
-        super().__init__(network, source, precision)
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        source: str | None = None,
+        precision: Precision = "fp32",
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
+        super().__init__(network, source, precision, tokenizer)
         self._is_compiled = False
         self._trunk_name, self.findings = examine(network, self.config)
         self._tell_uncached()
@@ -142,6 +151,15 @@ class CausalLM(TextModel):
         if prompts is None:
             return batch.gather(self.token_states(batch.input_ids))
         return continued_states(self, batch, prompts)
+
+    def branches(self, tokens: int) -> bool:
+        """Whether so many tokens fit, and continue from keys and values, as they do where positions can be chosen."""
+        fits = self.context_length is None or tokens <= self.context_length
+        return self.is_cacheable and fits and self.caches(tokens)
+
+    def branched_states(self, texts: Sequence[Branched]) -> Tensor:
+        """States (N, H), fp32; several responses to one prompt are read in one row."""
+        return (read_rows if len(texts[0].responses) == 1 else read_packed)(self, texts)
 
     def token_states(
         self,

@@ -74,7 +74,7 @@ class Newest(NamedTuple, Generic[_Loaded]):
 def write_checkpoint(
     folder: Path,
     tensors: Mapping[str, Tensor],
-    record: Mapping[str, Any],
+    record: Mapping[str, object],
     extra: Callable[[Path], object] | None = None,
     may_be_infinite: Collection[str] = (),
 ) -> None:
@@ -99,7 +99,7 @@ def write_checkpoint(
 def _fill(
     folder: Path,
     tensors: Mapping[str, Tensor],
-    record: Mapping[str, Any],
+    record: Mapping[str, object],
     extra: Callable[[Path], object] | None,
 ) -> None:
     """Write all files of a checkpoint, their manifest last, and bring them to the disk."""
@@ -188,7 +188,7 @@ def _verify_files(folder: Path) -> dict[str, Any]:
     return _read_record(folder)
 
 
-def _may_be_infinite(record: Mapping[str, Any]) -> Collection[str]:
+def _may_be_infinite(record: Mapping[str, object]) -> Collection[str]:
     names = record.get("infinite", [])
     return names if isinstance(names, list) else []
 

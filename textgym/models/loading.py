@@ -18,6 +18,7 @@ from textgym.models.proportions import check_folder, proportionate
 from textgym.models.text_model import Precision, TextModel
 from textgym.models.trainable import HALVES
 from textgym.security.foreign import read_json
+from textgym.text.tokenizer import Tokenizer
 
 
 def load_language_model(
@@ -71,13 +72,16 @@ def load_language_model(
     return loaded
 
 
-def rebuild_language_model(folder: Path, dtype: torch.dtype, precision: Precision) -> TextModel:
+def rebuild_language_model(
+    folder: Path, dtype: torch.dtype, precision: Precision, source: str | None = None
+) -> TextModel:
     """Make the model of a checkpoint, with fresh weights, from the configuration in ``folder/model``.
 
     Args:
         folder: The checkpoint; its adapter, if it has one, is described in ``folder/adapter``.
         dtype: Type of the weights, which is not always the one that their configuration names.
         precision: See :class:`~textgym.models.text_model.TextModel`.
+        source: Where the model came from before it was trained; ``None``: from the checkpoint.
 
     Raises:
         CheckpointError: Transformers does not know the architecture.
@@ -96,9 +100,11 @@ def rebuild_language_model(folder: Path, dtype: torch.dtype, precision: Precisio
             f"expected a causal LM that transformers knows in {folder / 'model'}, got another one ({reason}); "
             "code from a checkpoint is not run: register the classes of the model before loading"
         ) from error
-    has_tokenizer = (folder / "model" / "tokenizer.json").is_file()
+    tokenizer = None
+    if (folder / "model" / "tokenizer.json").is_file():
+        tokenizer, source = Tokenizer.load(folder / "model"), source or str(folder / "model")
     wrapper = rebuild_adapter(network, folder / "adapter") if is_adapter(folder / "adapter") else None
-    model = CausalLM(network, str(folder / "model") if has_tokenizer else None, precision)
+    model = CausalLM(network, source if tokenizer is not None else None, precision, tokenizer)
     if wrapper is not None:
         model.adopt_adapter(wrapper)
     return model

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from textgym.models.batch import EpisodeBatch
-from textgym.models.decoding.generation import pad_rows
+from textgym.models.batch import EpisodeBatch, pad_rows
 from textgym.models.text_model import TextModel
 from textgym.text.batching import length_batches
 from textgym.types import FloatArray

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from textgym.errors import CheckpointError
+from textgym.models.stored_values import StoredRecord
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -20,14 +20,12 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def describe_optimizer(optimizer: torch.optim.Optimizer) -> StoredRecord:
     """Return everything but the tensors, as JSON."""
     return {"class": type(optimizer).__name__, "param_groups": optimizer.state_dict()["param_groups"]}
 
 
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], record: Mapping[str, Any]
-) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], record: StoredRecord) -> None:
     """Take over what :func:`optimizer_tensors` and :func:`describe_optimizer` gave.
 
     Raises:

@@ -11,7 +11,6 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -89,7 +88,7 @@ def check_folder(folder: Path) -> None:
             _check_content(file, content)
 
 
-def _check_content(file: Path, content: Mapping[str, Any]) -> None:
+def _check_content(file: Path, content: Mapping[str, object]) -> None:
     if file.name == "config.json":
         _check_counts(file, content)
         _refuse_kernels(file, content)
@@ -102,7 +101,7 @@ def _check_content(file: Path, content: Mapping[str, Any]) -> None:
                 raise CheckpointError(f"expected weights beside {file}, got {name!r}; fetch the model again")
 
 
-def _names_modules(adapter: Mapping[str, Any]) -> bool:
+def _names_modules(adapter: Mapping[str, object]) -> bool:
     """Whether an adapter names modules that are not of transformers, which PEFT itself notes."""
     mapping = adapter.get("auto_mapping")
     library = mapping.get("parent_library") if isinstance(mapping, Mapping) else mapping

@@ -10,6 +10,8 @@ import numpy as np
 
 from textgym.errors import CheckpointError
 
+StoredRecord = dict[str, Any]
+"""A JSON object of a checkpoint; what its values are, the checks say that :func:`check_fields` makes."""
 Check = Callable[[object], bool]
 _MOST_CHARS = 10_000
 
@@ -78,7 +80,9 @@ def plain(value: object) -> bool:
     return value is None or isinstance(value, str | int | float)
 
 
-def check_fields(record: Mapping[str, Any], checks: Mapping[str, Check], what: str, *, may_lack: bool = False) -> None:
+def check_fields(
+    record: Mapping[str, object], checks: Mapping[str, Check], what: str, *, may_lack: bool = False
+) -> None:
     """Check a part of a record.
 
     Args:
@@ -104,7 +108,7 @@ def check_fields(record: Mapping[str, Any], checks: Mapping[str, Check], what: s
             raise CheckpointError(f"expected {what} of the right kinds in a checkpoint, got {name}={shown}")
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: object) -> Any:
     """Arrays and numpy scalars as tagged JSON."""
     if isinstance(value, np.ndarray):
         return {"array": value.tolist(), "dtype": str(value.dtype), "shape": list(value.shape)}
@@ -117,7 +121,7 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def from_json(value: Any) -> Any:
+def from_json(value: object) -> Any:
     """The inverse of :func:`to_json`."""
     if isinstance(value, dict):
         if value.keys() == _ARRAY:
@@ -130,7 +134,7 @@ _ARRAY = {"array", "dtype", "shape"}
 _DTYPES = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)} | {"bool"}
 
 
-def _is_array(value: Mapping[str, Any]) -> bool:
+def _is_array(value: Mapping[str, object]) -> bool:
     return (
         value.keys() == _ARRAY
         and isinstance(value["dtype"], str)
@@ -151,5 +155,5 @@ def _count(array: object) -> int:
     return len(level) if all(isinstance(item, int | float) for item in level) else -1
 
 
-def _all_fit(value: Mapping[str, Any], checks: Mapping[str, Check]) -> bool:
+def _all_fit(value: Mapping[str, object], checks: Mapping[str, Check]) -> bool:
     return all(checks[name](item) for name, item in value.items())

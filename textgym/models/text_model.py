@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from textgym.errors import ModelError
 from textgym.files.disk import naming_full_disk
 from textgym.models.activations import fuse_activations
 from textgym.models.batch import EpisodeBatch
+from textgym.models.branching import Branched, as_episodes, one_each
 from textgym.models.decoding.cache import DecodingCache, RecomputingCache
 from textgym.models.pretrained import quiet, require_finite_weights
 from textgym.models.probing.head import rows_of
@@ -39,27 +40,31 @@ class TextModel(TrainableNetwork, ABC):
 
     Args:
         network: A Hugging Face model with an output head.
-        source: Where it came from (name, folder or Hub id); its tokenizer is read from there.
+        source: Where it came from (name, folder or Hub id); its tokenizer is read from there, unless it is given.
         precision: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast. Logits are fp32 in both.
+        tokenizer: The one that belongs to it.
 
     Attributes:
         vocab_size: Ids that have a logit.
         fill_id: An id that rows can be padded with.
-        can_be_recorded: Whether a step of decoding may be recorded as a CUDA graph; not once a try failed.
 
     Raises:
         ModelError: If weights are not finite, or there is no output head.
         ValueError: For another precision.
     """
 
-    def __init__(self, network: PreTrainedModel, source: str | None = None, precision: Precision = "fp32") -> None:
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        source: str | None = None,
+        precision: Precision = "fp32",
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
         super().__init__(network, source)
         self.weights_from = f"the module {type(network).__name__}"  # its source may be that of its tokenizer
-        if precision not in get_args(Precision):
-            raise ValueError(f"expected precision 'fp32' or 'bf16', got {precision!r}; use one of these")
-        self.precision = precision
+        self.precision = _checked(precision)
         self._recomputes = False
-        self.can_be_recorded = True
+        self._can_be_recorded = True
         head = network.get_output_embeddings()
         if head is None:
             raise ModelError(
@@ -74,7 +79,7 @@ class TextModel(TrainableNetwork, ABC):
             network.float()  # fp16 under an autocast to bf16 does not compute
             self.stored_dtype = torch.float16
         require_finite_weights(network, type(network).__name__ if source is None else repr(source))
-        self._tokenizer = Tokenizer.load(source) if source is not None else None
+        self._tokenizer = Tokenizer.load(source) if tokenizer is None and source is not None else tokenizer
 
     # -------------------------------------------------------------- the family
     @abstractmethod
@@ -96,6 +101,36 @@ class TextModel(TrainableNetwork, ABC):
     def caches(self, tokens: int) -> bool:
         """Whether a text of up to ``tokens`` tokens is continued from what :meth:`new_cache` keeps of it."""
         return False
+
+    def branches(self, tokens: int) -> bool:
+        """Whether :meth:`branched_states` may read several responses, of ``tokens`` tokens with their prompt, in a row.
+
+        That is not whether their states are the same then, which is found by computing.
+        """
+        return False
+
+    def branched_states(self, texts: Sequence[Branched]) -> Tensor:
+        """States (N, H), with gradients, of responses to prompts, as :class:`~textgym.models.branching.Branched` says.
+
+        Unlike in :meth:`hidden`, a beginning that texts share by chance is not looked for: in fp32, a text has the same
+        states whatever it is read with, but for rounding of sums over another width.
+
+        Args:
+            texts: All with the same number of responses; more than one where :attr:`branches` allows it only.
+        """
+        return self.hidden(as_episodes(one_each(texts), self.fill_id, self.device))
+
+    def in_precision(self, precision: Precision) -> Self:
+        """Return the same weights, not a copy of them, computed in another precision.
+
+        Raises:
+            ValueError: There is no such precision.
+        """
+        if precision not in get_args(Precision):
+            raise ValueError(f"expected precision 'fp32' or 'bf16', got {precision!r}; use one of these")
+        view = copy.copy(self)
+        view.precision = precision
+        return view
 
     @property
     def context_length(self) -> int | None:
@@ -167,6 +202,32 @@ class TextModel(TrainableNetwork, ABC):
             )
         self.vocab_size = size
 
+    @property
+    def can_be_recorded(self) -> bool:
+        """Whether a step of decoding may be recorded as a CUDA graph; not once a try failed."""
+        return self._can_be_recorded
+
+    def stop_recording(self) -> None:
+        """Decode without CUDA graphs from now on."""
+        self._can_be_recorded = False
+
+    @contextlib.contextmanager
+    def without_recording(self) -> Iterator[None]:
+        """Run the block without CUDA graphs, which run no hooks."""
+        before, self._can_be_recorded = self._can_be_recorded, False
+        try:
+            yield
+        finally:
+            self._can_be_recorded = before
+
+    def compute_in(self, precision: Precision) -> None:
+        """Compute in another precision from now on; weights keep the type that they are held in.
+
+        Raises:
+            ValueError: It is none.
+        """
+        self.precision = _checked(precision)
+
     def recompute_activations(self) -> None:
         """Keep one activation per layer and compute the others again in the backward pass, for memory."""
         name = "activation_checkpointing_enable"  # what newer releases of transformers call it
@@ -211,3 +272,9 @@ class TextModel(TrainableNetwork, ABC):
                 network.save_pretrained(folder)
             if self._tokenizer is not None:
                 self._tokenizer.save(folder)
+
+
+def _checked(precision: Precision) -> Precision:
+    if precision not in get_args(Precision):
+        raise ValueError(f"expected precision 'fp32' or 'bf16', got {precision!r}; use one of these")
+    return precision

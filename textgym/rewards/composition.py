@@ -8,13 +8,13 @@ import numpy as np
 
 from textgym.rewards.arguments import check_number, check_reward, is_number, shown
 from textgym.rewards.names import resolve_reward
-from textgym.rewards.protocol import Scores, score
-from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task
+from textgym.rewards.protocol import ScoredConversations, Scores, score
+from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Shown, Task
 
 _TERM = 'write WeightedSum({"rouge": (1.0, "rouge"), "short": (-0.01, length)}): name -> (weight, reward)'
 
 
-class WeightedSum:
+class WeightedSum(ScoredConversations):
     """The sum of named rewards, each times a weight.
 
     Example:
@@ -49,7 +49,9 @@ class WeightedSum:
         """Return a copy whose rewards given by name are resolved for ``task``."""
         return WeightedSum({name: (weight, resolve_reward(fn, task)) for name, (weight, fn) in self._terms.items()})
 
-    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
         """Score ``n`` texts; parts of a composite part are called ``"name/part"``."""
         total, parts = np.zeros(len(responses)), dict[str, FloatArray]()
         for name, (weight, reward) in self._terms.items():
@@ -60,12 +62,8 @@ class WeightedSum:
                 parts |= {f"{name}/{inner}": values for inner, values in scores.parts.items()}
         return Scores(total, parts)
 
-    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
-        """Return the totals alone, shape ``(n,)``."""
-        return self.score(prompts, responses, examples).total
 
-
-class Gate:
+class Gate(ScoredConversations):
     """A reward that is paid only for texts that pass a test; the others get a constant.
 
     Args:
@@ -100,19 +98,17 @@ class Gate:
         """Return a copy whose reward, if given by name, is resolved for ``task``."""
         return Gate(resolve_reward(self._reward, task), self._passes, self._otherwise)
 
-    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
         """Score ``n`` texts; the part ``"gate"`` is 1 where the text passed."""
         scores = score(resolve_reward(self._reward), prompts, responses, examples)
         passed = np.array([bool(self._passes(text, item)) for text, item in zip(responses, examples, strict=True)])
         total = np.where(passed, scores.total, self._otherwise)
         return Scores(total, scores.parts | {"gate": passed.astype(np.float64)})
 
-    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
-        """Return the totals alone, shape ``(n,)``."""
-        return self.score(prompts, responses, examples).total
 
-
-class Clip:
+class Clip(ScoredConversations):
     """A reward clipped to ``[low, high]``; its parts are reported unclipped."""
 
     name = "clip"
@@ -133,14 +129,12 @@ class Clip:
         """Return a copy whose reward, if given by name, is resolved for ``task``."""
         return Clip(resolve_reward(self._reward, task), self._low, self._high)
 
-    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
         """Score ``n`` texts."""
         scores = score(resolve_reward(self._reward), prompts, responses, examples)
         return Scores(np.clip(scores.total, self._low, self._high), scores.parts)
-
-    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
-        """Return the totals alone, shape ``(n,)``."""
-        return self.score(prompts, responses, examples).total
 
 
 def no_reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:

@@ -42,6 +42,17 @@ class GoldReward:
         return scores
 
 
+def knows_gold(task: Task) -> bool:
+    """Return whether the data of a task know the true quality of responses.
+
+    An empty response to the first example is scored to find out.
+
+    Raises:
+        RewardError: As :func:`gold_scores`.
+    """
+    return len(task.dataset) > 0 and gold_scores(task, [Episode.of(task.dataset[0], "")]) is not None
+
+
 def gold_scores(task: Task, episodes: Sequence[Episode]) -> FloatArray | None:
     """Return the true quality of ``n`` episodes, checked like a reward; ``None`` where the data do not know it.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textgym.rewards.arguments import shown
-from textgym.rewards.protocol import Scores, score
+from textgym.rewards.protocol import ScoredConversations, Scores, score
 from textgym.security.consent import load_attribute
-from textgym.types import Example, FloatArray, RewardFn, Task
+from textgym.types import Example, RewardFn, Shown, Task
 
 _LEARNED = "textgym.reward_models:load_reward"
 
 
-class LazyReward:
+class LazyReward(ScoredConversations):
     """A reward that is loaded when it first scores, so that making an environment stays fast and imports no torch."""
 
     def __init__(self, name: str, source: str) -> None:
@@ -33,13 +33,11 @@ class LazyReward:
             self._loaded = load_attribute(_LEARNED)(self.source)
         return self._loaded
 
-    def score(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
-        """Score ``n`` texts."""
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
+        """Score ``n`` responses to texts or conversations."""
         return score(self.load(), prompts, responses, examples, name=self.name)
-
-    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
-        """Score ``n`` texts; shape ``(n,)``."""
-        return self.score(prompts, responses, examples).total
 
 
 def load_reward_models(reward: object) -> None:

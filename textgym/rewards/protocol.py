@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from textgym.errors import RewardError
-from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task
+from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Shown, Task, shown_text
 
 SHOWN_CHARACTERS = 80
 """Of a text in an error message."""
@@ -47,9 +48,40 @@ class RewardWithParts(Protocol):
         ...
 
 
+@runtime_checkable
+class ConversationReward(Protocol):
+    """A reward that reads conversations as they are, message by message, instead of as one text."""
+
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
+        """Score ``n`` responses to texts or conversations."""
+        ...
+
+
+class ScoredConversations(ABC):
+    """A reward made of its :meth:`score_conversations`: as texts are conversations too, the rest follows from it."""
+
+    @abstractmethod
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
+        """Score ``n`` responses to texts or conversations."""
+
+    def score(self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]) -> Scores:
+        """Score ``n`` responses, with parts by name."""
+        return self.score_conversations(prompts, responses, examples)
+
+    def __call__(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example], /
+    ) -> FloatArray:
+        """Return the totals alone, shape ``(n,)``."""
+        return self.score_conversations(prompts, responses, examples).total
+
+
 def score(
     reward: RewardFn,
-    prompts: Sequence[str],
+    prompts: Sequence[Shown],
     responses: Sequence[str],
     examples: Sequence[Example],
     *,
@@ -59,7 +91,8 @@ def score(
 
     Args:
         reward: A resolved reward.
-        prompts: ``n`` formatted, uncut prompt texts.
+        prompts: What was shown before each of ``n`` responses, uncut: formatted texts, or conversations. A reward that
+            is no :class:`ConversationReward` gets a conversation as one text (:func:`~textgym.types.flatten`).
         responses: ``n`` texts as a user would see them.
         examples: The ``n`` items they answer.
         name: What to call the reward in parts and errors; its own name by default.
@@ -68,21 +101,32 @@ def score(
         RewardError: Not ``n`` numbers, or one of them is not finite.
     """
     label = name or reward_name(reward)
-    given = list(prompts), list(responses), list(examples)  # its own: what it does to them is nobody else's concern
-    if isinstance(reward, RewardWithParts):
-        scores = reward.score(*given)
-        if not isinstance(scores, Scores):
-            raise RewardError(
-                f"expected Scores(total, parts) from score() of the reward {label!r}, got {type(scores).__name__}; "
-                "return that, or leave out bind() and score(), which make a reward one with parts"
-            )
-    else:
-        values = as_scores(reward(*given), label, responses)
-        scores = Scores(values, {label: values})
+    scores = _scores(reward, label, prompts, (list(responses), list(examples)))
     check_scores(label, scores.total, responses)
     for part, values in scores.parts.items():
         check_count(f"{label}/{part}", values, responses)
     return scores
+
+
+def _scores(reward: RewardFn, label: str, prompts: Sequence[Shown], about: tuple[list[str], list[Example]]) -> Scores:
+    """Ask a reward; it is given lists of its own, so that what it does to them is nobody else's concern."""
+    if isinstance(reward, ConversationReward):
+        return _with_parts(reward.score_conversations(list(prompts), *about), label, "score_conversations")
+    texts = [shown_text(prompt) for prompt in prompts]
+    if isinstance(reward, RewardWithParts):
+        return _with_parts(reward.score(texts, *about), label, "score")
+    values = as_scores(reward(texts, *about), label, about[0])
+    return Scores(values, {label: values})
+
+
+def _with_parts(scores: object, label: str, method: str) -> Scores:
+    """Return what a reward that reports parts returned."""
+    if isinstance(scores, Scores):
+        return scores
+    raise RewardError(
+        f"expected Scores(total, parts) from {method}() of the reward {label!r}, got {type(scores).__name__}; return "
+        f"that, or leave out {method}(), so that it is a plain function of prompts, responses and examples"
+    )
 
 
 def check_size(reward: RewardFn, totals: FloatArray) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from textgym import console
-from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
 from textgym.evaluation.core import Evaluation
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import Measures, score_responses
 from textgym.feedback import write_records
+from textgym.feedback.annotators.by_reward import annotator_reward
 from textgym.models.text_model import TextModel
+from textgym.reward_models.evidence import read_split
+from textgym.rlhf.rounds import quality_measure
+from textgym.rlhf.settings import DemoSettings
 from textgym.training.interrupts import signals_as_interrupts
-from textgym.training.reward import RECORDS, RewardSettings, fit_reward, simulate_comparisons
+from textgym.training.reward import RECORDS, fit_reward, new_reward
+from textgym.training.reward_feedback import reference_texts, simulate_comparisons
 from textgym.training.reward_report import report_as_json, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
 from textgym.training.stored_settings import stable_name
@@ -24,40 +28,7 @@ from textgym.training.train import Training, begin, finish
 from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Task
 
-
-@dataclass(frozen=True, slots=True)
-class DemoSettings:
-    """Settings of ``textgym demo``; together they take about four minutes on two cores.
-
-    Attributes:
-        pairs: Simulated comparisons.
-        reward_epochs, reward_learning_rate: Of the reward model's fit.
-        iterations: Iterations of PPO.
-        n_envs: Texts written side by side.
-        learning_rate, kl_coef: Of PPO.
-        eval_prompts: Unseen prompts to measure on.
-    """
-
-    model: str = "tiny"
-    pairs: int = 1200
-    reward_epochs: int = 1
-    reward_learning_rate: float = 1e-4
-    iterations: int = 18
-    n_envs: int = 64
-    learning_rate: float = 4e-4
-    kl_coef: float = 0.02
-    eval_prompts: int = 320
-    seed: int = 0
-    device: str = "auto"
-    out: str | None = None
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self,
-            counts=("pairs", "reward_epochs", "iterations", "n_envs", "eval_prompts"),
-            positive=("reward_learning_rate", "learning_rate"),
-            not_negative=("kl_coef",),
-        )
+__all__ = ["DemoSettings", "gap_closed", "run_demo", "training_of"]
 
 
 def run_demo(settings: DemoSettings) -> RunFolder:
@@ -80,7 +51,7 @@ def _run(settings: DemoSettings) -> RunFolder:
     )
     with run:
         console.heading("1. A reward model from noisy preferences")
-        _fit(run, settings, choice, task, model)
+        _fit(run, settings, task, model)
         console.heading("2. PPO from the shipped language model")
         training = begin(training_of(run, settings, choice), run)
         before, after = finish(training)
@@ -88,20 +59,20 @@ def _run(settings: DemoSettings) -> RunFolder:
     return run
 
 
-def _fit(run: RunFolder, settings: DemoSettings, choice: EnvChoice, task: Task, model: TextModel) -> None:
-    fitting = RewardSettings(
-        choice,
-        model=settings.model,
-        pairs=settings.pairs,
+def _fit(run: RunFolder, settings: DemoSettings, task: Task, model: TextModel) -> None:
+    start, seed = time.perf_counter(), settings.seed
+    records = simulate_comparisons(task, model, settings.pairs, annotator_reward(task), seed=seed)
+    write_records(run.path / RECORDS, records)
+    split = read_split(records, seed=seed)
+    report = fit_reward(
+        run,
+        new_reward(task, model),
+        split,
+        reference_texts(task, records, split),
+        seed=seed,
         epochs=settings.reward_epochs,
         learning_rate=settings.reward_learning_rate,
-        seed=settings.seed,
-        device=settings.device,
     )
-    start = time.perf_counter()
-    records = simulate_comparisons(fitting, task, model)
-    write_records(run.path / RECORDS, records)
-    report = fit_reward(run, fitting, task, model, records)
     show_report(report)
     run.write_summary({**report_as_json(report), "seconds": {"reward": time.perf_counter() - start}})
 
@@ -135,29 +106,32 @@ def _report(training: Training, before: Evaluation, after: Evaluation, seconds: 
         [example.references[0] for example in eval_set.examples],
         eval_set.reward,
     )
-    closed = gap_closed(before.measures, after.measures, references)
+    measure = quality_measure(references.values, eval_set.task.main_metric)
+    assert measure is not None  # the built-in reports know the true quality
+    sides = before.measures, after.measures, references
+    closed = gap_closed(*sides, measure)
     spread = before.measures.spreads()["reward"]
     gain = float(np.mean(after.measures.values["reward"] - before.measures.values["reward"])) / spread
     summary = run.summary()
-    known = {name: item for name, item in references.intervals().items() if name in ("reward", "gold")}
+    known = {name: item for name, item in references.intervals().items() if name in ("reward", measure)}
     summary["references"] = intervals_as_json(known)
     summary |= {"gap_closed": closed, "reward_gain_in_standard_deviations": gain}
     summary["seconds"] = {**summary["seconds"], "total": seconds}
     run.write_summary(summary)
+    start, end, goal = (_mean(each, measure) for each in sides)
     console.say(
         f"The learned reward changed by {gain:+.2f} standard deviations of the start model's samples. The true quality "
-        f"(gold), which the reward model never saw, went from {_gold(before.measures):.3f} to "
-        f"{_gold(after.measures):.3f}; the editors' summaries have {_gold(references):.3f}: {closed:.0%} of the gap is "
-        "closed."
+        f"({measure}), which the reward model never saw, went from {start:.3f} to {end:.3f}; the editors' summaries "
+        f"have {goal:.3f}: {closed:.0%} of the gap is closed."
     )
     console.say(f"All in {console.duration(seconds)}.")
 
 
-def gap_closed(before: Measures, after: Measures, references: Measures) -> float:
-    """Return the share of the start model's distance to the references, in gold, that is gone."""
-    start, end, goal = _gold(before), _gold(after), _gold(references)
+def gap_closed(before: Measures, after: Measures, references: Measures, measure: str = "gold") -> float:
+    """Return the share of the start model's distance to the references, in one measure, that is gone."""
+    start, end, goal = (_mean(each, measure) for each in (before, after, references))
     return (end - start) / (goal - start) if goal != start else 0.0
 
 
-def _gold(measures: Measures) -> float:
-    return float(measures.values["gold"].mean())
+def _mean(measures: Measures, name: str) -> float:
+    return float(measures.values[name].mean())

@@ -7,187 +7,225 @@ import itertools
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import cast, get_args
 
 import numpy as np
 
 from textgym import console
-from textgym.checks import check_settings
+from textgym.checks import check_numbers
 from textgym.envs.choice import EnvChoice, with_budgets
 from textgym.errors import DataError
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.evaluation.sampling import Sampling, sample_texts
+from textgym.feedback.annotators.by_reward import annotator_reward
 from textgym.feedback.annotators.simulated import Habits, Scorer, SimulatedPerson, reward_scorer, simulated_people
+from textgym.feedback.projects import count_questions, open_project
 from textgym.feedback.records.answers import Expected
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words
-from textgym.rlhf.feedback import asked_since, asked_so_far, existing
 from textgym.tasks.base import prompt_text
 from textgym.training.recovery import advising_on_memory
 from textgym.training.stored_settings import stable_name
-from textgym.types import Episode, Example, FloatArray, Split, Task, episodes_of
+from textgym.types import Example, FloatArray, Split, Task
 
 _RESPONSES: Mapping[Mode, int] = {"compare": 2, "rank": 4, "rate": 1, "edit": 1, "natural": 4}
-_REFERENCE = "reference"
+REFERENCE = "reference"
+"""The writer of references."""
+CHECKED_MODES: tuple[Mode, ...] = ("compare", "rate")
+"""What attention checks can ask."""
 
 
-@dataclass(frozen=True, slots=True)
-class SampleSettings:
-    """Settings of ``textgym feedback sample``.
+@advising_on_memory("feedback sample")
+def run_sample(
+    project: str,
+    choice: EnvChoice,
+    models: Sequence[str],
+    *,
+    prompts: int,
+    mode: Mode = "compare",
+    responses: int | None = None,
+    references: bool = False,
+    criteria: Sequence[str] = (),
+    overlap: int = 1,
+    checks: int = 0,
+    split: Split = "train",
+    temperature: float = 1.0,
+    max_prompt_tokens: int | None = None,
+    max_new_tokens: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> list[Question]:
+    """Sample texts about prompts of a task, and put questions about them into a project.
 
-    Attributes:
-        choice: Task whose prompts are used.
+    Args:
         project: The store.
+        choice: Task whose prompts are used.
         models: Who writes.
-        references: Whether the references of the data take part as well, as one more writer.
-        mode: What is asked.
         prompts: How many questions.
+        mode: What is asked.
         responses: Texts in each; ``None`` is the usual number.
+        references: Whether the references of the data take part as well, as one more writer.
         criteria: What else ratings grade.
         overlap: People per question.
         checks: Attention checks.
         split: Of the data.
+        temperature: Of the models.
+        max_prompt_tokens, max_new_tokens: Budgets of the texts; ``None`` is the task's.
+        seed: Of the texts and their order.
+        device: Of the models.
+
+    Raises:
+        ValueError: A number is out of range, or there is no such mode.
+        DataError: The data cannot be read, or references are to take part and there are none.
     """
-
-    choice: EnvChoice
-    project: str
-    models: tuple[str, ...] = ("tiny",)
-    references: bool = False
-    mode: Mode = "compare"
-    prompts: int = 100
-    responses: int | None = None
-    criteria: tuple[str, ...] = ()
-    overlap: int = 1
-    checks: int = 0
-    split: Split = "train"
-    temperature: float = 1.0
-    max_prompt_tokens: int | None = None
-    max_new_tokens: int | None = None
-    seed: int = 0
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        counts = ("prompts", "responses", "overlap", "max_prompt_tokens", "max_new_tokens")
-        check_settings(self, counts=counts, not_negative=("temperature", "checks"))
-        if self.mode not in get_args(Mode):
-            raise ValueError(f"expected a mode out of {', '.join(get_args(Mode))}, got {self.mode!r}; correct it")
-        Question("", "", ("",) * self.texts, self.mode)  # refuses a number of texts that cannot be asked about
-        if self.checks and (self.mode not in ("compare", "rate") or self.checks > self.prompts):
-            raise ValueError(
-                f"expected at most one check per question, to compare or rate, got {self.checks} for {self.prompts} to "
-                f"{self.mode}; lower --checks, or change the mode"
-            )
-
-    @property
-    def texts(self) -> int:
-        """Texts in each question."""
-        return _RESPONSES[self.mode] if self.responses is None else self.responses
-
-
-@advising_on_memory("feedback sample")
-def run_sample(settings: SampleSettings) -> list[Question]:
-    """Sample texts and put the questions into the project."""
-    task = with_budgets(settings.choice.make(settings.split), settings.max_prompt_tokens, settings.max_new_tokens)
-    examples = fixed_examples(task.dataset, settings.prompts)
-    writers = plan_writers(settings, examples, settings.texts)
-    texts = write_texts(settings, task, examples, writers)
+    budgets = {"max_prompt_tokens": max_prompt_tokens, "max_new_tokens": max_new_tokens}
+    counts = {"prompts": prompts, "responses": responses, "overlap": overlap, **budgets}
+    check_numbers(counts=counts, not_negative={"temperature": temperature, "checks": checks, "seed": seed})
+    count = _texts_per_question(mode, responses)
+    if checks and (mode not in CHECKED_MODES or checks > prompts):
+        raise ValueError(
+            f"expected at most one check per question, to compare or rate, got {checks} for {prompts} to {mode}; lower "
+            "--checks, or change the mode"
+        )
+    task = with_budgets(choice.make(split), max_prompt_tokens, max_new_tokens)
+    examples = fixed_examples(task.dataset, prompts)
+    writers = plan_writers([*models, *([REFERENCE] if references else [])], examples, count, seed)
+    texts = write_texts(models, task, examples, writers, temperature=temperature, seed=seed, device=device)
     rows = zip(examples, texts, writers, strict=True)
-    asked = [question_about(settings, task, example, row, names) for example, row, names in rows]
+    asked = [question_about(task, example, row, names, mode, criteria) for example, row, names in rows]
     questions = [question for question in asked if question is not None]
-    checks, expected = make_checks(questions, settings)
-    with FeedbackStore(settings.project) as store:
-        before = asked_so_far(store)
-        store.add(questions, overlap=settings.overlap)
-        store.add_checks(checks, expected)
-        store.update_setting("task", lambda _: {**asdict(settings.choice.located()), "split": settings.split})
-        new = asked_since(before, store)
+    new = _add_questions(project, questions, overlap, make_checks(questions, checks, seed), choice, split)
     same = len(examples) - len(questions)
-    console.say(
-        f"{new} in {settings.project}"
-        + (f"; left out {same} whose texts are all equal, or empty" if same else "")
-        + f". Ask people: textgym feedback serve {settings.project}"
-    )
+    left_out = f"; left out {same} whose texts are all equal, or empty" if same else ""
+    console.say(f"{new} in {project}{left_out}. Ask people: textgym feedback serve {project}")
     return questions
 
 
+def _add_questions(
+    project: str,
+    questions: Sequence[Question],
+    overlap: int,
+    checks: tuple[Sequence[Question], Sequence[Expected]],
+    choice: EnvChoice,
+    split: Split,
+) -> str:
+    """Add questions and attention checks to a project, and return how many are new, as words."""
+    with FeedbackStore(project) as store:
+        before = count_questions(store)
+        store.add(questions, overlap=overlap)
+        store.add_checks(*checks)
+        store.update_setting("task", lambda _: {**asdict(choice.located()), "split": split})
+        return before.more(store)
+
+
+def _texts_per_question(mode: Mode, responses: int | None) -> int:
+    """Return how many texts a question has.
+
+    Raises:
+        ValueError: There is no such mode, or nobody can be asked about so many texts.
+    """
+    if mode not in get_args(Mode):
+        raise ValueError(f"expected a mode out of {', '.join(get_args(Mode))}, got {mode!r}; correct it")
+    count = _RESPONSES[mode] if responses is None else responses
+    Question("", "", ("",) * count, mode)
+    return count
+
+
 def question_about(
-    settings: SampleSettings, task: Task, example: Example, texts: Sequence[str], writers: Sequence[str]
+    task: Task,
+    example: Example,
+    texts: Sequence[str],
+    writers: Sequence[str],
+    mode: Mode = "compare",
+    criteria: Sequence[str] = (),
 ) -> Question | None:
-    """Return the question about different texts; ``None`` if too few differ: nobody can tell equal ones apart."""
+    """Return the question about different texts; ``None`` if too few differ: nobody can tell equal ones apart.
+
+    Args:
+        task: Formats the prompt.
+        example: What the texts are about.
+        texts: Of which equal ones are shown once.
+        writers: Who wrote each.
+        mode: What is asked.
+        criteria: What else ratings grade; other modes know none.
+    """
     names = dict(reversed(list(zip(texts, writers, strict=True))))  # the first one to write a text counts
     kept = [text for text in dict.fromkeys(texts) if text.strip()]
     if len(kept) < min(len(texts), 2):
         return None
-    criteria = settings.criteria if settings.mode == "rate" else ()
-    generators = tuple(names[text] for text in kept)
-    prompt = prompt_text(task, example)
-    return Question(example.key, prompt, tuple(kept), settings.mode, generators, criteria=criteria)
+    generators, graded = tuple(names[text] for text in kept), tuple(criteria) if mode == "rate" else ()
+    return Question(example.key, prompt_text(task, example), tuple(kept), mode, generators, criteria=graded)
 
 
-def plan_writers(settings: SampleSettings, examples: Sequence[Example], count: int) -> list[list[str]]:
-    """Return who writes the texts of each question: in turn, so that all meet all; places are drawn."""
-    names = [*settings.models, *([_REFERENCE] if settings.references else [])]
-    rng = np.random.default_rng(settings.seed)
+def plan_writers(names: Sequence[str], examples: Sequence[Example], count: int, seed: int = 0) -> list[list[str]]:
+    """Return who writes the ``count`` texts of each question: in turn, so that all meet all; places are drawn."""
+    rng = np.random.default_rng(seed)
     groups = itertools.cycle(list(itertools.combinations(names, count)) if count <= len(names) else [tuple(names)])
     plans = []
     for example in examples:
         group = list(itertools.islice(itertools.cycle(next(groups)), count))
-        if _REFERENCE in group and not example.references:
+        if REFERENCE in group and not example.references:
             raise DataError(f"expected references to take part, got none for {example.key!r}; leave --references out")
         plans.append([group[place] for place in rng.permutation(count)])
     return plans
 
 
 def write_texts(
-    settings: SampleSettings, task: Task, examples: Sequence[Example], writers: Sequence[Sequence[str]]
+    models: Sequence[str],
+    task: Task,
+    examples: Sequence[Example],
+    writers: Sequence[Sequence[str]],
+    *,
+    temperature: float = 1.0,
+    seed: int = 0,
+    device: str = "auto",
 ) -> list[list[str]]:
     """Return the text of every writer for every example; models are loaded one after the other."""
     texts = [[""] * len(names) for names in writers]
-    for number, model in enumerate(dict.fromkeys(settings.models)):
+    for number, model in enumerate(dict.fromkeys(models)):
         wanted = [
             (row, place) for row, names in enumerate(writers) for place, name in enumerate(names) if name == model
         ]
         if not wanted:
             continue
-        loaded = load_model(stable_name(model), settings.device)
+        loaded = load_model(stable_name(model), device)
         require_context(loaded, task)
-        sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, settings.temperature, settings.seed + number)
+        sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, temperature, seed + number)
         sampled = sample_texts(loaded, task, [examples[row] for row, _ in wanted], sampling, f"texts of {model}").texts
         for (row, place), text in zip(wanted, sampled, strict=True):
             texts[row][place] = text
     for row, names in enumerate(writers):
         for place, name in enumerate(names):
-            texts[row][place] = examples[row].references[0] if name == _REFERENCE else texts[row][place]
+            texts[row][place] = examples[row].references[0] if name == REFERENCE else texts[row][place]
     return texts
 
 
-def make_checks(questions: Sequence[Question], settings: SampleSettings) -> tuple[list[Question], list[Expected]]:
+def make_checks(questions: Sequence[Question], count: int, seed: int = 0) -> tuple[list[Question], list[Expected]]:
     """Return attention checks and their answers.
 
     They have one text on the subject, a reference if there is one, and one whose words are in no order.
 
     Raises:
-        ValueError: There are too few questions.
+        ValueError: There are too few questions to compare or rate.
     """
-    rng = np.random.default_rng(settings.seed + 1)
-    made = [_check(question, rng) for question in questions] if settings.mode in ("compare", "rate") else []
-    checks = [check for check in made if check is not None][: settings.checks]
-    if len(checks) < settings.checks:
+    rng = np.random.default_rng(seed + 1)
+    made = [_check(question, rng) for question in questions if question.mode in CHECKED_MODES]
+    checks = [check for check in made if check is not None][:count]
+    if len(checks) < count:
         raise ValueError(
-            f"expected at most one check per question, got {settings.checks} for {len(questions)}, of which "
-            f"{len(checks)} are long enough; lower --checks, or raise --prompts"
+            f"expected at most one check per question, got {count} for {len(questions)}, of which {len(checks)} are "
+            "long enough; lower --checks, or raise --prompts"
         )
-    return checks, ["a" if settings.mode == "compare" else [1, 2]] * len(checks)
+    return checks, ["a" if check.mode == "compare" else [1, 2] for check in checks]
 
 
 def _check(question: Question, rng: np.random.Generator) -> Question | None:
     """Return a question with a known answer about the same prompt; ``None`` if its text reads the same backwards."""
-    good = dict(zip(question.generators, question.responses, strict=True)).get(_REFERENCE, question.responses[0])
+    good = dict(zip(question.generators, question.responses, strict=True)).get(REFERENCE, question.responses[0])
     words = good.split()
     muddled = " ".join(words[place] for place in rng.permutation(len(words)))[::-1]
     if muddled == good:
@@ -196,68 +234,53 @@ def _check(question: Question, rng: np.random.Generator) -> Question | None:
     return Question(question.task_key, question.prompt, texts, question.mode, criteria=question.criteria)
 
 
-@dataclass(frozen=True, slots=True)
-class SimulateSettings:
-    """Settings of ``textgym feedback simulate``.
+def run_simulate(
+    project: str,
+    *,
+    annotators: int,
+    by: str | None = None,
+    votes: int | None = None,
+    habits: Habits | None = None,
+    spammers: float = 0.0,
+    seed: int = 0,
+) -> int:
+    """Let simulated people answer; return how many answers they gave.
 
-    Attributes:
+    Args:
         project: The store.
         annotators: How many.
-        by: What they care about: ``"gold"``, ``"rouge"``, ``"length"``, or any reward by name; ``None`` is gold where
-            the data knows it, else rouge.
+        by: What they compare by: ``"length"``, or any reward by name; ``None`` is the true quality where the data know
+            it, else the task's main metric.
         votes: Answers of each; ``None`` is all there are.
-        noise, spammers, position_bias, length_bias: As in :class:`~textgym.feedback.annotators.simulated.Habits` and
-            :func:`~textgym.feedback.annotators.simulated.simulated_people`.
-    """
-
-    project: str
-    annotators: int = 3
-    by: str | None = None
-    votes: int | None = None
-    noise: float = 0.1
-    spammers: float = 0.0
-    position_bias: float = 0.0
-    length_bias: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_settings(self, counts=("annotators", "votes"), not_negative=("noise", "spammers"))
-
-
-def run_simulate(settings: SimulateSettings) -> int:
-    """Let simulated people answer; return how many answers they gave.
+        habits: Of the average person; its scale is taken from the texts.
+        spammers: Share of people who answer without reading.
+        seed: Of their answers.
 
     Raises:
         DataError: Nothing can be asked.
         FileNotFoundError: There is no such project.
+        ValueError: A number is out of range.
     """
-    with existing(settings.project) as store:
-        questions = store.questions()
+    counts = {"annotators": annotators, "votes": votes}
+    check_numbers(counts=counts, not_negative={"spammers": spammers, "seed": seed})
+    with open_project(project) as store:
+        questions = list(store.questions().values())
         if not questions:
-            raise DataError(f"expected questions in {settings.project!r}, got none; run textgym feedback sample first")
-        task, scorer = _task_and_scorer(store, settings.by)
-        score, references = _scored_once(scorer, list(questions.values())), _references(task, questions.values())
-        habits = Habits(
-            noise=settings.noise,
-            position_bias=settings.position_bias,
-            length_bias=settings.length_bias,
-            scale=score.scale,
-        )
-        rng = np.random.default_rng(settings.seed)
-        people = simulated_people(
+            raise DataError(f"expected questions in {project!r}, got none; run textgym feedback sample first")
+        task, scorer = _task_and_scorer(store, by)
+        score = _scored_once(scorer, questions)
+        people: list[SimulatedPerson] = simulated_people(
             score,
-            settings.annotators,
-            rng,
-            habits,
-            spammers=settings.spammers,
-            references=references,
+            annotators,
+            np.random.default_rng(seed),
+            replace(habits or Habits(), scale=score.scale),
+            spammers=spammers,
+            references=_references(task, questions),
             start=time.time(),
         )
-        with console.progress(
-            "simulated people", len(people) * (settings.votes or len(questions)), "answers"
-        ) as ticker:
-            given = answer_in_turn(store, people, settings.votes, ticker)
-    console.say(f"{given:,} answers of {len(people)} simulated people in {settings.project}")
+        with console.progress("simulated people", len(people) * (votes or len(questions)), "answers") as ticker:
+            given = answer_in_turn(store, people, votes, ticker)
+    console.say(f"{given:,} answers of {len(people)} simulated people in {project}")
     return given
 
 
@@ -327,34 +350,21 @@ def _task_and_scorer(store: FeedbackStore, by: str | None) -> tuple[Task | None,
             f"expected questions about examples of the task alone, got {min(keys - set(examples))!r} as well; use --by "
             "length"
         )
-    knows_gold = task.gold([Episode.of(next(iter(examples.values())), "")]) is not None
-    if by == "gold" and not knows_gold:
-        raise DataError("expected data that knows the true quality, got another; use --by rouge")
-    if by == "gold" or (by is None and knows_gold):
-        return task, partial(_gold, task, examples)
-    return task, reward_scorer(guarded_reward(by or "rouge", task), examples)
+    return task, reward_scorer(annotator_reward(task, by, guarded_reward).reward, examples)
 
 
 def _task(store: FeedbackStore) -> Task | None:
-    kept: dict[str, Any] | None = store.setting("task")
+    kept: dict[str, str] | None = store.setting("task")
     if kept is None:
         return None
-    return EnvChoice(**{name: kept[name] for name in kept if name != "split"}).make(kept["split"])
+    return EnvChoice(**{name: kept[name] for name in kept if name != "split"}).make(cast(Split, kept["split"]))
 
 
 def _lengths(responses: Sequence[str], task_keys: Sequence[str]) -> FloatArray:
     return np.log2([1.0 + count_words(text) for text in responses])
 
 
-def _gold(
-    task: Task, examples: Mapping[str, Example], responses: Sequence[str], task_keys: Sequence[str]
-) -> FloatArray:
-    scores = task.gold(episodes_of([examples[key] for key in task_keys], responses))
-    assert scores is not None
-    return scores
-
-
-def _references(task: Task | None, questions: Any) -> dict[str, str]:
+def _references(task: Task | None, questions: Iterable[Question]) -> dict[str, str]:
     """Return a good text by task key, for edits."""
     if task is None:
         return {}

@@ -10,133 +10,57 @@ import contextlib
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from textgym.checks import SEEDS, check_settings
-from textgym.envs.choice import EnvChoice
+from textgym.agents.options import OptionValue, agent_options
+from textgym.agents.registry import resolve_agent
+from textgym.checks import SEEDS
 from textgym.errors import DataError, NoCheckpointError
 from textgym.evaluation.core import Evaluation, EvaluationSet
 from textgym.evaluation.loading import load_model
-from textgym.evaluation.measures import Measures, score_responses
+from textgym.evaluation.measures import Measures, measure
+from textgym.evaluation.reward_guard import guarded_reward
 from textgym.feedback import FeedbackStore, Habits, Panel, SimulatedPerson, reward_scorer, simulated_people, win_rates
+from textgym.feedback.annotators.by_reward import annotator_reward
 from textgym.feedback.types import Annotator, Question
 from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
 from textgym.models.device import release_memory
 from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_reward, select_pairs
-from textgym.rewards import resolve_reward
-from textgym.rlhf.questions import SampleSettings, question_about
+from textgym.reward_models.evidence import read_split
+from textgym.rewards import GoldReward
+from textgym.rlhf.questions import question_about
 from textgym.rlhf.questions import write_texts as texts_by_writers
+from textgym.rlhf.settings import RlhfSettings
 from textgym.training.results import read_texts, write_texts
-from textgym.training.reward import NOISE, AnnotatorName, RewardSettings, annotator_of, fit_reward, note_accuracy
+from textgym.training.reward import fit_reward, new_reward, note_accuracy
+from textgym.training.reward_feedback import reference_texts
 from textgym.training.reward_report import report_as_json, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
 from textgym.training.train import Training, begin, complete, resume
 from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Example, Interval, Task
 
-Select = Literal["random", "disagreement"]
-_LAST_PORT = 65_535
+__all__ = [
+    "Loop",
+    "RlhfSettings",
+    "Round",
+    "quality_measure",
+    "results",
+    "run_round",
+    "simulated_panel",
+    "training_of",
+    "win_rate",
+]
 _CANDIDATES, _QUESTIONS = "candidates.jsonl", "questions.jsonl"
 _SPARE = 1.3  # texts of a good policy are often equal, and nobody can tell these apart
 _POOL = 3.0  # pairs to choose one from, where the choice is not left to chance
 _SAVE_EVERY = 2
-
-
-@dataclass(frozen=True, slots=True)
-class RlhfSettings:
-    """Settings of ``textgym rlhf``; the default ones take about seven minutes on one core.
-
-    Attributes:
-        choice: Task and data.
-        model: The policy to start with, and the trunk of every reward model.
-        rounds: How often to sample, ask, fit and train.
-        labels: Questions asked in each round.
-        matches: Share of them, from the second round on, in which the policy meets the one of the round before.
-        select: ``"disagreement"`` asks, from the second round on, where the members of the last reward disagree.
-        members: Reward models in each reward; more than one are averaged.
-        embeddings: Fit a head on frozen embeddings instead of a language model, as in ``textgym reward fit``.
-        people: Ask people on a page that is served meanwhile, instead of simulating them.
-        port: Of that page; 0 takes a free one.
-        overlap: Annotators per question.
-        annotators: How many are simulated.
-        annotator, noise: What simulated annotators compare by, and how noisily, as in ``textgym reward fit``.
-        reward_epochs, reward_learning_rate: Of every fit.
-        iterations: Iterations of PPO in each round.
-        n_envs: Texts written side by side.
-        learning_rate, kl_coef: Of PPO.
-        eval_prompts: Unseen prompts to measure every policy on.
-        max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
-    """
-
-    choice: EnvChoice
-    model: str = "tiny"
-    rounds: int = 3
-    labels: int = 400
-    matches: float = 0.25
-    select: Select = "random"
-    members: int = 1
-    embeddings: str | None = None
-    people: bool = False
-    port: int = 8765
-    overlap: int = 1
-    annotators: int = 3
-    annotator: AnnotatorName | None = None
-    noise: float | None = None
-    reward_epochs: int = 1
-    reward_learning_rate: float = 1e-4
-    iterations: int = 8
-    n_envs: int = 64
-    learning_rate: float = 2e-4
-    kl_coef: float = 0.02
-    eval_prompts: int = 320
-    max_prompt_tokens: int | None = None
-    max_new_tokens: int | None = None
-    seed: int = 0
-    device: str = "auto"
-    out: str | None = None
-
-    def __post_init__(self) -> None:
-        budgets = ("max_prompt_tokens", "max_new_tokens")
-        sizes = ("rounds", "labels", "members", "overlap", "annotators", "iterations", "n_envs", "eval_prompts")
-        check_settings(
-            self,
-            counts=(*sizes, "reward_epochs", *budgets),
-            positive=("reward_learning_rate", "learning_rate"),
-            not_negative=("matches", "noise", "kl_coef", "port"),
-        )
-        if self.labels < 2:
-            raise ValueError("expected 2 labels or more, so that one can be held out, got 1; raise labels")
-        if self.port > _LAST_PORT:
-            raise ValueError(f"expected a port of at most {_LAST_PORT}, got {self.port}; choose another")
-        if self.matches > 1:
-            raise ValueError(f"expected a share of at most 1 as matches, got {self.matches}; lower it")
-        if self.select not in ("random", "disagreement"):
-            raise ValueError(f"expected select to be 'random' or 'disagreement', got {self.select!r}; correct it")
-        if self.select == "disagreement" and self.members < 2:
-            raise ValueError("expected two members or more, whose disagreement can be measured, got 1; raise members")
-        if self.overlap > self.annotators and not self.people:
-            raise ValueError(
-                f"expected {self.overlap} annotators or more, as many as the overlap, got {self.annotators}; add some"
-            )
-
-    def for_reward(self, seed: int) -> RewardSettings:
-        """Settings of one fit."""
-        return RewardSettings(
-            self.choice,
-            model=self.model,
-            members=self.members,
-            embeddings=self.embeddings,
-            annotator=self.annotator,
-            noise=self.noise,
-            epochs=self.reward_epochs,
-            learning_rate=self.reward_learning_rate,
-            seed=seed,
-            device=self.device,
-        )
+_RECIPE = {"n_epochs": 2, "gae_lambda": 1.0, "scale_rewards": True}
+"""Options of agents that have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +92,7 @@ class Round:
 
     Attributes:
         loop: What it is a round of.
-        number: From 1 on. One after the last, which nothing is learnt in, lets the last two policies meet.
+        number: From 1 on. One after the last, which nothing is learnt in, compares the last two policies.
     """
 
     loop: Loop
@@ -180,7 +104,7 @@ class Round:
         return self.loop.folder(self.number)
 
     @property
-    def is_last_match(self) -> bool:
+    def compares_only(self) -> bool:
         """Whether it only compares the last two policies."""
         return self.number > self.loop.settings.rounds
 
@@ -195,11 +119,11 @@ class Round:
     def wanted(self) -> tuple[int, int]:
         """How many questions to ask: about two texts of the policy, and about one of it and one of that before."""
         settings = self.loop.settings
-        matches = round(settings.matches * settings.labels) if self.number > 1 else 0
-        return (0 if self.is_last_match else settings.labels - matches), matches
+        previous = round(settings.previous_share * settings.labels) if self.number > 1 else 0
+        return (0 if self.compares_only else settings.labels - previous), previous
 
 
-def play(round_: Round, ask: Callable[[Round], Annotator]) -> None:
+def run_round(round_: Round, ask: Callable[[Round], Annotator]) -> None:
     """Do whatever is left of a round.
 
     Args:
@@ -211,7 +135,7 @@ def play(round_: Round, ask: Callable[[Round], Annotator]) -> None:
         for step in (sample_candidates, choose_questions):
             step(round_)
         collect_answers(round_, ask)
-        if not round_.is_last_match:
+        if not round_.compares_only:
             fit(round_)
             train(round_)
             release_memory()
@@ -227,7 +151,7 @@ def _make_folder(round_: Round) -> None:
 
 # ------------------------------------------------------------------------ sample
 def sample_candidates(round_: Round) -> list[Question]:
-    """Let the policy write two texts about prompts of the training split; in matches, the policy before writes one.
+    """Let the policy write two texts about prompts of the training split, or it and the policy before one each.
 
     Rounds draw different prompts while there are any. Pairs of equal texts are left out.
 
@@ -244,12 +168,11 @@ def sample_candidates(round_: Round) -> list[Question]:
         rows = [[writer[place] for place in rng.permutation(2)] for writer in writers]
         examples = _prompts(round_, len(rows))
         names = tuple(dict.fromkeys((loop.policy(current), loop.policy(before))))
-        sampling = SampleSettings(
-            loop.settings.choice, "", names, seed=round_.seed("texts"), device=loop.settings.device
-        )
-        texts = texts_by_writers(sampling, loop.task, examples, [[loop.policy(each) for each in row] for row in rows])
+        policies = [[loop.policy(each) for each in row] for row in rows]
+        seed, device = round_.seed("texts"), loop.settings.device
+        texts = texts_by_writers(names, loop.task, examples, policies, seed=seed, device=device)
         titles = [[f"round-{each}" for each in row] for row in rows]
-        asked = [question_about(sampling, loop.task, *about) for about in zip(examples, texts, titles, strict=True)]
+        asked = [question_about(loop.task, *about) for about in zip(examples, texts, titles, strict=True)]
         questions = list(dict.fromkeys(question for question in asked if question is not None))
     if not questions:
         raise DataError("expected a policy that writes different texts about a prompt, got equal ones only; lower --lr")
@@ -257,9 +180,9 @@ def sample_candidates(round_: Round) -> list[Question]:
 
 
 def _pool(round_: Round) -> tuple[int, int]:
-    own, matches = round_.wanted()
+    own, previous = round_.wanted()
     factor = _POOL if round_.loop.settings.select == "disagreement" and round_.number > 1 else _SPARE
-    return math.ceil(factor * own), math.ceil(_SPARE * matches)
+    return math.ceil(factor * own), math.ceil(_SPARE * previous)
 
 
 def _prompts(round_: Round, count: int) -> list[Example]:
@@ -273,12 +196,15 @@ def _prompts(round_: Round, count: int) -> list[Example]:
 
 # ------------------------------------------------------------------------ choose
 def choose_questions(round_: Round) -> list[Question]:
-    """Choose what to ask: at random, or where the members of the last reward disagree. Matches are always random."""
+    """Choose what to ask: at random, or where the members of the last reward disagree.
+
+    Comparisons with the policy of the round before are always random.
+    """
     known = _read(round_, _QUESTIONS)
     if known:
         return known
     with _timed(round_, "choose"):
-        rng, (own, matches) = round_.rng("choose"), round_.wanted()
+        rng, (own, previous) = round_.rng("choose"), round_.wanted()
         candidates = sample_candidates(round_)
         pairs = [question for question in candidates if len(set(question.generators)) == 1]
         others = [question for question in candidates if len(set(question.generators)) > 1]
@@ -286,7 +212,7 @@ def choose_questions(round_: Round) -> list[Question]:
             committee = load_reward(round_.loop.folder(round_.number - 1).reward, round_.loop.settings.device)
             assert isinstance(committee, RewardEnsemble | EmbeddingRewardModel)
             pairs = select_pairs(committee, pairs, own, rng)
-        chosen = pairs[:own] + others[:matches]
+        chosen = pairs[:own] + others[:previous]
         seeds = rng.integers(2**31, size=len(chosen))
         ordered = [replace(question, order_seed=int(seed)) for question, seed in zip(chosen, seeds, strict=True)]
     return _write(round_, _QUESTIONS, [ordered[place] for place in rng.permutation(len(ordered))])
@@ -313,27 +239,37 @@ def collect_answers(round_: Round, ask: Callable[[Round], Annotator]) -> None:
 
 
 def simulated_panel(round_: Round) -> Panel:
-    """Simulated people who compare by true quality, or by the references."""
-    loop, rng = round_.loop, round_.rng("people")
-    settings = loop.settings.for_reward(loop.settings.seed)
-    name = annotator_of(loop.task, settings)
+    """Simulated people who compare by a reward."""
+    loop, settings, rng = round_.loop, round_.loop.settings, round_.rng("people")
+    by = annotator_reward(loop.task, settings.annotator, guarded_reward)
     keys = {question.task_key for question in choose_questions(round_)}
-    score = reward_scorer(resolve_reward(name, loop.task), {key: loop.task.dataset.find(key) for key in keys})
-    habits = Habits(noise=NOISE[name] if settings.noise is None else settings.noise)
-    people: list[SimulatedPerson] = simulated_people(score, loop.settings.annotators, rng, habits)
-    return Panel(loop.store, people, overlap=loop.settings.overlap)
+    score = reward_scorer(by.reward, {key: loop.task.dataset.find(key) for key in keys})
+    habits = Habits(noise=by.noise if settings.noise is None else settings.noise)
+    people: list[SimulatedPerson] = simulated_people(score, settings.annotators, rng, habits)
+    return Panel(loop.store, people, overlap=settings.overlap)
 
 
 # --------------------------------------------------------------------------- fit
 def fit(round_: Round) -> None:
     """Fit a new reward to all answers so far."""
-    folder, settings = round_.folder, round_.loop.settings
+    folder, settings, task = round_.folder, round_.loop.settings, round_.loop.task
     if "accuracy" in folder.summary():
         return
     with _timed(round_, "fit"):
-        trunk = load_model(settings.model, settings.device)
+        trunk, seed = load_model(settings.model, settings.device), round_.seed("fit")
         records = round_.loop.store.records()
-        report = fit_reward(folder, settings.for_reward(round_.seed("fit")), round_.loop.task, trunk, records)
+        split = read_split(records, seed=seed)
+        embeddings, members, device = settings.embeddings, settings.members, settings.device
+        reward = new_reward(task, trunk, embeddings=embeddings, members=members, device=device)
+        report = fit_reward(
+            folder,
+            reward,
+            split,
+            reference_texts(task, records, split),
+            seed=seed,
+            epochs=settings.reward_epochs,
+            learning_rate=settings.reward_learning_rate,
+        )
         show_report(report)
         note_accuracy(round_.loop.store, report)
         _note(round_, report_as_json(report))
@@ -341,7 +277,7 @@ def fit(round_: Round) -> None:
 
 # ------------------------------------------------------------------------- train
 def train(round_: Round) -> None:
-    """Improve the policy by PPO on the new reward; measure it, and how often it beats the policy before.
+    """Let the agent improve the policy on the new reward; measure it, and how often it beats the policy before.
 
     The KL penalty is to the model that the first round started from.
     """
@@ -366,21 +302,24 @@ def _begin_or_resume(round_: Round) -> Training:
 
 
 def training_of(round_: Round) -> TrainSettings:
-    """Settings of PPO in a round."""
+    """Return the settings of an agent in a round: those of the recipe that it has."""
     loop = round_.loop
     settings, task = loop.settings, loop.task
+    recipe: dict[str, OptionValue] = {
+        "reference_model": settings.model,
+        "learning_rate": settings.learning_rate,
+        "kl_coef": settings.kl_coef,
+        **_RECIPE,
+    }
+    known = {option.name for option in agent_options(resolve_agent(settings.agent))}
     return train_settings(
         settings.choice,
+        settings.agent,
+        options={name: value for name, value in recipe.items() if name in known},
         model=loop.policy(round_.number - 1),
-        reference_model=settings.model,
         reward=str(round_.folder.reward.resolve()),
         steps=settings.iterations * settings.n_envs * task.max_new_tokens,
-        learning_rate=settings.learning_rate,
-        kl_coef=settings.kl_coef,
         n_envs=settings.n_envs,
-        n_epochs=2,
-        gae_lambda=1.0,
-        scale_rewards=True,
         max_prompt_tokens=settings.max_prompt_tokens,
         max_new_tokens=settings.max_new_tokens,
         eval_prompts=settings.eval_prompts,
@@ -394,10 +333,13 @@ def _score_again(round_: Round, eval_set: EvaluationSet) -> None:
     """What the round before measured last is what this one measures first, but for the reward, which is a new one."""
     known = read_texts(round_.loop.folder(round_.number - 1), "after", eval_set)
     assert known is not None
-    measures = known.measures.with_values(
-        score_responses(eval_set.task, eval_set.examples, known.texts, eval_set.reward).values
-    )
-    write_texts(round_.folder, "before", eval_set, Evaluation(known.texts, measures, 0.0))
+    measures = known.measures.with_values(measure(eval_set.task, known.episodes, eval_set.reward).values)
+    write_texts(round_.folder, "before", eval_set, Evaluation(known.episodes, measures, 0.0))
+
+
+def quality_measure(known: Collection[str], metric: str | None) -> str | None:
+    """Return the measure that stands for quality: gold where it is known, else a task's main metric, or neither."""
+    return next((name for name in (GoldReward.name, metric) if name in known), None)
 
 
 def win_rate(after: Measures, before: Measures, metric: str | None = None) -> Interval | None:
@@ -406,7 +348,7 @@ def win_rate(after: Measures, before: Measures, metric: str | None = None) -> In
     By gold, or else by ``metric``; ``None`` where neither is known. The interval is Wilson's: unlike percentiles of
     resampled prompts it has a width where one side wins everywhere. It allows for several texts to one prompt.
     """
-    name = next((each for each in ("gold", metric) if each in after.values and each in before.values), None)
+    name = quality_measure(before.values.keys() & after.values.keys(), metric)
     if name is None:
         return None
     leads = after.values[name] - before.values[name]

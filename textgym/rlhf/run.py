@@ -10,55 +10,48 @@ from pathlib import Path
 from typing import Any
 
 from textgym import console
+from textgym.agents.registry import AGENTS, can_learn, resolve_agent
 from textgym.envs.choice import describe_data, with_budgets
 from textgym.evaluation.loading import load_model, require_context
+from textgym.evaluation.reward_guard import guarded_reward
 from textgym.feedback import FeedbackStore, People
+from textgym.feedback.annotators.by_reward import annotator_reward
+from textgym.feedback.server.requirements import require_page, user_name
 from textgym.feedback.types import Annotator
 from textgym.plots import plot_rounds
-from textgym.rlhf.feedback import require_page, user_name
-from textgym.rlhf.rounds import Loop, RlhfSettings, Round, play, results, simulated_panel
+from textgym.rlhf.rounds import Loop, Round, quality_measure, results, run_round, simulated_panel
+from textgym.rlhf.settings import RlhfSettings
+from textgym.training.agents import make_agent
 from textgym.training.interrupts import signals_as_interrupts
-from textgym.training.recovery import (
-    advising,
-    advising_on_memory,
-    check_data,
-    describe_splits,
-    resuming,
-    say_other_versions,
-)
-from textgym.training.reward import annotator_of
+from textgym.training.long_runs import check_resumed, new_run
+from textgym.training.recovery import advising_on_memory, resuming
 from textgym.training.run_folder import RunFolder
-from textgym.training.stored_settings import located, settings_from_json
+from textgym.training.stored_settings import located
 from textgym.training.tolerance import Tolerance
 from textgym.types import Task
 
 _COMMAND = "rlhf"
 _BEGINNINGS = ("feedback.db", "feedback.db-wal", "feedback.db-shm")
-_COLUMNS = ("round", "labels", "held-out\naccuracy", "reward", "gold", "win rate", "KL", "seconds")
 
 
 @advising_on_memory(_COMMAND)
 def run_rlhf(settings: RlhfSettings) -> RunFolder:
     """Run all rounds into one folder."""
     with signals_as_interrupts():
-        return _begin(located(settings))
-
-
-def _begin(settings: RlhfSettings) -> RunFolder:
-    task = _check(settings)
-    run = RunFolder.create(settings.out, _COMMAND, asdict(settings), _BEGINNINGS)
-    with run, advising(run, _COMMAND, can_go_on=True):
-        run.write_config({**run.config(), "splits": _splits(settings, task)})
-        _announce(run, settings, task)
-        return _run_rounds(run, settings, task)
+        settings = located(settings)
+        task = _check(settings)
+        with new_run(settings.out, _COMMAND, asdict(settings), _tasks(settings, task), _BEGINNINGS) as run:
+            _announce(run, settings, task)
+            return _run_rounds(run, settings, task)
 
 
 def _announce(run: RunFolder, settings: RlhfSettings, task: Task) -> None:
     whom = f"people at port {settings.port}" if settings.people else f"{settings.annotators} simulated people"
+    method = resolve_agent(settings.agent).__name__
     console.say(
         f"{settings.rounds} rounds from {settings.model} on {describe_data(task)}: {settings.labels} questions to "
-        f"{whom} -> reward -> {settings.iterations} iterations of PPO -> {settings.eval_prompts} unseen prompts; about "
-        f"2 minutes a round for the shipped model. Files: {run.shown}"
+        f"{whom} -> reward -> {settings.iterations} iterations of {method} -> {settings.eval_prompts} unseen prompts; "
+        f"about 2 minutes a round for the shipped model. Files: {run.shown}"
     )
 
 
@@ -77,18 +70,16 @@ def run_rlhf_resume(path: str, consent: Collection[str] = (), *, accept_changed_
         DataError: The data has changed.
     """
     with resuming(path, _COMMAND, consent, can_go_on=True) as run:
-        config, settings = run.config(), settings_from_json(RlhfSettings, run.settings_of(_COMMAND))
+        settings = RlhfSettings.from_json(run.settings_of(_COMMAND))
         console.say(f"Going on with {run.shown}.")
-        say_other_versions(run)
         task = _check(settings)
-        splits = _splits(settings, task)
-        check_data(config.get("splits"), splits, task.dataset.name, accept_changed_data)
-        run.write_config({**config, "splits": splits})
+        check_resumed(run, _tasks(settings, task), accept_changed_data)
         return _run_rounds(run, settings, task, accept_changed_data=accept_changed_data)
 
 
-def _splits(settings: RlhfSettings, task: Task) -> dict[str, str]:
-    return describe_splits((task, settings.choice.make("validation"), settings.choice.make("test")))
+def _tasks(settings: RlhfSettings, task: Task) -> list[Task]:
+    """Return the task on every split that is used."""
+    return [task, settings.choice.make("validation"), settings.choice.make("test")]
 
 
 def _check(settings: RlhfSettings) -> Task:
@@ -97,11 +88,30 @@ def _check(settings: RlhfSettings) -> Task:
     if settings.people:
         require_page()
     else:
-        annotator_of(task, settings.for_reward(0))
+        annotator_reward(task, settings.annotator, guarded_reward)
+    _require_writer(settings)
     model = load_model(settings.model, settings.device)
     model.tokenizer.require_eos()
     require_context(model, task)
     return task
+
+
+def _require_writer(settings: RlhfSettings) -> None:
+    """Refuse an agent that learns nothing, or that writes without a language model, whose texts nobody could sample.
+
+    Raises:
+        ValueError: It is such an agent.
+    """
+    if not can_learn(resolve_agent(settings.agent)):
+        raise ValueError(f"expected an agent that learns, got {settings.agent!r}; choose another, such as ppo")
+    if settings.agent in AGENTS:
+        return
+    agent = make_agent(settings.agent, settings.choice, "train", model=settings.model, device=settings.device)
+    if getattr(agent, "text_model", None) is None:
+        raise ValueError(
+            f"expected an agent that writes with a language model, got {settings.agent!r}, which has no text_model; "
+            "choose another, such as ppo"
+        )
 
 
 def _run_rounds(run: RunFolder, settings: RlhfSettings, task: Task, *, accept_changed_data: bool = False) -> RunFolder:
@@ -111,13 +121,13 @@ def _run_rounds(run: RunFolder, settings: RlhfSettings, task: Task, *, accept_ch
         with _annotators(loop) as ask:
             for number in range(1, settings.rounds + 1):
                 console.heading(f"Round {number} of {settings.rounds}")
-                play(Round(loop, number), ask)
+                run_round(Round(loop, number), ask)
                 _report(loop, number)
-            if settings.people and settings.matches:
+            if settings.people and settings.previous_share:
                 console.heading("Last questions: the policy of the last round against the one before")
-                play(Round(loop, settings.rounds + 1), ask)
+                run_round(Round(loop, settings.rounds + 1), ask)
         records = _report(loop, settings.rounds)
-    show_rounds(records)
+    show_rounds(records, quality_measure(records[0], task.main_metric))
     shown = Path(run.shown)
     best = shown / f"round-{settings.rounds}"
     console.say(f"\nModel: {best / 'model'}   reward: {best / 'reward'}   plot: {shown / 'rounds.png'}")
@@ -149,25 +159,31 @@ def _report(loop: Loop, rounds: int) -> list[dict[str, Any]]:
     total = sum(record["seconds"]["total"] for record in records[1:])
     loop.run.write_summary({"rounds": records, "seconds": {"total": total}})
     with Tolerance().of("a plot"):
-        plot_rounds(loop.run.path / "rounds.png", records, loop.task.main_metric)
+        plot_rounds(loop.run.path / "rounds.png", records, quality_measure(records[0], loop.task.main_metric))
     return records
 
 
-def show_rounds(records: Sequence[Mapping[str, Any]]) -> None:
-    """Print a row per round."""
+def show_rounds(records: Sequence[Mapping[str, Any]], measure: str | None) -> None:
+    """Print a row per round.
+
+    Args:
+        records: Of the start model, and of each round.
+        measure: What stands for quality among the measures of the task; ``None`` without any.
+    """
     prompts = "unseen prompts, temperature 1; means with 95 % intervals; KL to the start model, nats per text"
     console.heading(f"Every policy on the same {prompts}")
-    console.print_rows(_COLUMNS, [_row(record) for record in records])
+    columns = ["round", "labels", "held-out\naccuracy", "reward", measure or "quality", "win rate", "KL", "seconds"]
+    console.print_rows(columns, [_row(record, measure) for record in records])
 
 
-def _row(record: Mapping[str, Any]) -> list[str]:
+def _row(record: Mapping[str, Any], measure: str | None) -> list[str]:
     wins = record.get("win_rate") or record.get("win_rate_by_votes")
     return [
         str(record["round"]),
         f"{record['labels']:,}",
         _mean(record.get("accuracy"), 2),
         _mean(record["reward"], 2),
-        _interval(record.get("gold"), 3),
+        _interval(record.get(measure) if measure else None, 3),
         _interval(wins, 2),
         _mean(record["kl"], 1),
         f"{record['seconds']['total']:.0f}" if "seconds" in record else "-",

@@ -21,7 +21,13 @@ from typing import Any
 from textgym.errors import ConsentError, did_you_mean, exits_as
 from textgym.files.paths import user_path
 
-FIELDS: Mapping[str, str] = {"env_id": "", "agent": "--agent", "script": "--script", "reward": "--reward"}
+FIELDS: Mapping[str, str] = {
+    "env_id": "",
+    "agent": "--agent",
+    "annotator": "--annotator",
+    "script": "--script",
+    "reward": "--reward",
+}
 """Fields of stored settings whose value may be ``module:attribute``, with the option that names it on the command line
 (none: it is the argument). A new kind of thing that is found by name gets its line here."""
 _NAME = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<attribute>.+)", re.DOTALL)
@@ -63,7 +69,7 @@ def names_from(folder: str | Path, command: str, consent: Collection[str] = ()) 
         _origins.remove(origin)
 
 
-def check_names(record: Mapping[str, Any]) -> None:
+def check_names(record: Mapping[str, object]) -> None:
     """Check the names in settings from a file, before anything is built from them.
 
     Args:
@@ -77,7 +83,7 @@ def check_names(record: Mapping[str, Any]) -> None:
         raise _refusal(named)
 
 
-def resume_command(command: str, folder: str | Path, record: Mapping[str, Any]) -> str:
+def resume_command(command: str, folder: str | Path, record: Mapping[str, object]) -> str:
     """Return the command line that goes on with a run, with the names in its settings that need consent repeated.
 
     Args:

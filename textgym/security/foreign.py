@@ -9,7 +9,10 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 LARGEST_JSON = 64 * 2**20
 """Bytes of a JSON file that describes something; the largest index of published weights has about 10 MiB."""
@@ -112,7 +115,7 @@ class Unpacked(io.RawIOBase):
         """It is."""
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Fill a buffer.
 
         Raises:

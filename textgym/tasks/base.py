@@ -24,8 +24,10 @@ from textgym.types import (
     NameOrPath,
     Prompt,
     RewardFn,
+    Shown,
     Split,
     Task,
+    as_shown,
 )
 
 _SLOT = "{prompt}"
@@ -162,3 +164,11 @@ def prompt_of(task: Task, example: Example) -> Prompt:
 def prompt_text(task: Task, example: Example) -> str:
     """Return the whole text of what a task asks, uncut."""
     return prompt_of(task, example).text
+
+
+def shown_of(task: Task, example: Example, turns: Sequence[Message] = ()) -> Shown:
+    """Return what somebody is shown before a response, uncut: what a task asks, and what was said after it.
+
+    That is a text, or the messages of a conversation; rewards and feedback take either.
+    """
+    return as_shown((*prompt_of(task, example).messages, *turns))

@@ -6,7 +6,8 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple
 
 from textgym.errors import CheckpointError, MissingExtraError
 from textgym.types import Message
@@ -118,11 +119,11 @@ class ChatTemplate:
             )
         return following
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
 
     @cached_property
-    def _compiled(self) -> Any:
+    def _compiled(self) -> object:
         sandbox = _sandbox()
         extra = {"raise_exception": _refuse, "strftime_now": self.now.strftime}
         try:
@@ -154,7 +155,7 @@ class ChatTemplate:
             raise _failure(error) from error
 
 
-def _sandbox() -> Any:
+def _sandbox() -> ModuleType:
     """Return the module that runs templates; Jinja is imported only where there is one."""
     try:
         import jinja2

@@ -12,7 +12,7 @@ import functools
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from contextvars import ContextVar
 from typing import Any
 
@@ -20,6 +20,7 @@ import jinja2
 from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
@@ -81,7 +82,7 @@ class _Budget:
 _BUDGET: ContextVar[_Budget] = ContextVar("chat_template_budget")
 
 
-def compile_template(source: str, extra: Mapping[str, Callable[..., Any]]) -> jinja2.Template:
+def compile_template(source: str, extra: Mapping[str, Callable[..., object]]) -> jinja2.Template:
     """Compile a chat template with limits built in.
 
     Args:
@@ -129,14 +130,14 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, *, trim_blocks: bool, lstrip_blocks: bool, extensions: Sequence[type[Extension]]) -> None:
+        super().__init__(trim_blocks=trim_blocks, lstrip_blocks=lstrip_blocks, extensions=extensions)
         self.filters["tojson"] = _to_json
         self.globals.pop("lipsum", None)
         self.filters = {name: _guarded(name, function) for name, function in self.filters.items()}
         self.filters |= {"_counted": _counted, "_written": _written, "_joined": _joined, "_held": _held}
 
-    def call(self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self, __context: Context, __obj: Callable[..., object], *args: object, **kwargs: object) -> object:
         """Call an object, unless the sandbox or the limits forbid it."""
         owner = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)
         if isinstance(owner, str):
@@ -145,7 +146,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             _BUDGET.get().step()
         return _measured(super().call(__context, __obj, *args, **kwargs))
 
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         """Compute ``left operator right``, unless the result would be too large."""
         budget = _BUDGET.get()
         budget.step()
@@ -220,7 +221,7 @@ def _constant(node: nodes.Expr) -> nodes.Expr:
     return nodes.Const(node.data, lineno=node.lineno) if isinstance(node, nodes.TemplateData) else node
 
 
-def _through(name: str, node: Any) -> nodes.Filter:
+def _through(name: str, node: nodes.Expr | nodes.Node) -> nodes.Filter:
     """Return the expression ``node|name``."""
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
@@ -228,10 +229,10 @@ def _through(name: str, node: Any) -> nodes.Filter:
 class _Turns:
     """What a loop runs over, counted turn by turn."""
 
-    def __init__(self, items: Any) -> None:
+    def __init__(self, items: Iterable[object]) -> None:
         self.items = items
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         budget = _BUDGET.get()
         for item in self.items:
             budget.step()
@@ -241,18 +242,20 @@ class _Turns:
 class _SizedTurns(_Turns):
     """The same of something whose length is known, which loops tell as ``loop.length``."""
 
+    items: Collection[object]
+
     def __len__(self) -> int:
         return len(self.items)
 
 
 @jinja2.pass_context  # so that nothing of it is computed while compiling
-def _counted(context: Any, items: Any) -> _Turns:
+def _counted(context: object, items: Iterable[object]) -> _Turns:
     iter(items)  # what cannot be looped over fails here as it does without limits
-    return _SizedTurns(items) if hasattr(items, "__len__") else _Turns(items)
+    return _SizedTurns(items) if isinstance(items, Sized) else _Turns(items)
 
 
 @jinja2.pass_context
-def _written(context: Any, value: Any) -> str:
+def _written(context: object, value: object) -> str:
     _count_texts(value)
     made = str(value)
     _BUDGET.get().grow(len(made))
@@ -260,7 +263,7 @@ def _written(context: Any, value: Any) -> str:
 
 
 @jinja2.pass_context
-def _joined(context: Any, values: list[Any]) -> str:
+def _joined(context: object, values: list[object]) -> str:
     _count_texts(values)
     texts = [str(value) for value in values]
     _BUDGET.get().grow(sum(map(len, texts)))
@@ -268,22 +271,22 @@ def _joined(context: Any, values: list[Any]) -> str:
 
 
 @jinja2.pass_context
-def _held(context: Any, value: Any) -> Any:
+def _held(context: object, value: object) -> object:
     return _measured(value)
 
 
-def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _guarded(name: str, function: Callable[..., object]) -> Callable[..., object]:
     """Return a filter that checks its arguments first and counts its result."""
 
     @functools.wraps(function)  # what Jinja passes to it besides the value is noted on the function
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def run(*args: object, **kwargs: object) -> object:
         _check_arguments(name, (*args, *kwargs.values()))
         return _measured(function(*args, **kwargs))
 
     return run
 
 
-def _check_arguments(name: str, arguments: Sequence[Any]) -> None:
+def _check_arguments(name: str, arguments: Sequence[object]) -> None:
     """Refuse arguments that could make a result out of all proportion; ``name`` is the function's."""
     budget = _BUDGET.get()
     budget.step()
@@ -296,7 +299,7 @@ def _check_arguments(name: str, arguments: Sequence[Any]) -> None:
         raise LimitError(f"{name!r} with texts that are too long")
 
 
-def _check_argument(name: str, argument: Any) -> int:
+def _check_argument(name: str, argument: object) -> int:
     """Refuse an argument that is too large by itself; return its size."""
     if isinstance(argument, int):
         if abs(argument) > _MOST_NUMBER and name not in _LINEAR:
@@ -318,18 +321,18 @@ def _check_number(operator: str, left: int, right: int) -> None:
         raise LimitError("a number that is too large")
 
 
-def _size(value: Any) -> int:
+def _size(value: object) -> int:
     """Return the length of a text or collection, 1 of anything else."""
     return len(value) if isinstance(value, str | list | tuple | dict) else 1
 
 
-def _weight(value: Any) -> int:
+def _weight(value: object) -> int:
     """Return the characters of a text, or of the texts in a collection."""
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return _size(value) + sum(len(item) for item in items if isinstance(item, str))
 
 
-def _measured(value: Any) -> Any:
+def _measured(value: object) -> object:
     """Count the length of a result, and everything that a collection holds, each time it holds it."""
     budget = _BUDGET.get()
     if isinstance(value, str):
@@ -339,7 +342,7 @@ def _measured(value: Any) -> Any:
     return value
 
 
-def _count_texts(value: Any) -> None:
+def _count_texts(value: object) -> None:
     """Count the characters that writing a value takes at least."""
     if not isinstance(value, str):
         most = _BUDGET.get().characters
@@ -347,7 +350,7 @@ def _count_texts(value: Any) -> None:
             raise LimitError("a collection of texts that are too long")
 
 
-def _walk(value: Any, most: int) -> Iterator[Any]:
+def _walk(value: object, most: int) -> Iterator[object]:
     """Yield a value and all that it holds, at most ``most`` times something."""
     waiting = [value]
     while waiting:
@@ -366,7 +369,7 @@ def _walk(value: Any, most: int) -> Iterator[Any]:
 
 
 def _to_json(
-    value: Any,
+    value: object,
     ensure_ascii: bool = False,
     indent: int | None = None,
     separators: Sequence[str] | None = None,

@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tokenizers
 
@@ -65,11 +65,11 @@ class TextEncoding:
             result[row] = self.written([texts[row]])[0]
         return result
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._backend.encode_special_tokens = True  # pickling a tokenizers.Tokenizer forgets it
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         made = ("_plain_backend", "_special_backend", "_renamed")
         return {name: value for name, value in self.__dict__.items() if name not in made}
 

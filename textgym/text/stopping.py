@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +108,7 @@ def _lift(byte_table: npt.NDArray[np.int32], tokens: Sequence[bytes]) -> npt.NDA
     states: npt.NDArray[np.int32] = np.repeat(
         np.arange(len(byte_table), dtype=np.int32)[:, None], len(tokens), axis=1
     )  # (S, V)
-    lengths: npt.NDArray[Any] = np.array([len(token) for token in tokens])
+    lengths: npt.NDArray[np.int64] = np.array([len(token) for token in tokens])
     for position in range(int(lengths.max(initial=0))):
         long_enough = np.flatnonzero(lengths > position)
         column = np.array([tokens[int(token)][position] for token in long_enough])

@@ -293,13 +293,13 @@ class Tokenizer:
         return ChatTemplate(source, {name: text for name in names if (text := self._token_text(name))})
 
     @cached_property
-    def _own_tokens(self) -> dict[str, Any]:
+    def _own_tokens(self) -> dict[str, object]:
         """Tokens with names that models give themselves."""
         groups = (self._config.get(name) for name in ("model_specific_special_tokens", "extra_special_tokens"))
         return {name: token for group in groups if isinstance(group, dict) for name, token in group.items()}
 
     @cached_property
-    def _named_tokens(self) -> dict[str, Any]:
+    def _named_tokens(self) -> dict[str, object]:
         """What the files of the tokenizer say about tokens, and whatever else, by name."""
         return (
             self._special_tokens_map | {name: value for name, value in self._config.items() if value} | self._own_tokens

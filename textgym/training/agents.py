@@ -7,24 +7,22 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import gymnasium as gym
-from torch import nn
 
 from textgym.agents.common.vec_env import make_vec_env
+from textgym.agents.facts import facts_of, grain_of
+from textgym.agents.options import checked_options
 from textgym.agents.registry import AGENTS, resolve_agent
 from textgym.envs.choice import EnvChoice, id_of_grain
 from textgym.errors import CheckpointError
+from textgym.evaluation.core import text_model_of
 from textgym.evaluation.loading import load_model
 from textgym.files.paths import user_path
+from textgym.models.card import CARD, write_card
 from textgym.models.text_model import TextModel
 from textgym.security.consent import names_from, names_module
 from textgym.training.run_folder import RunFolder
-from textgym.training.train_settings import TrainSettings, checked_options
+from textgym.training.train_settings import TrainSettings
 from textgym.types import Agent, Split
-
-
-def can_learn(name: str) -> bool:
-    """Say whether an agent learns; the others are only evaluated."""
-    return callable(getattr(resolve_agent(name), "learn", None))
 
 
 def make_agent(
@@ -48,10 +46,11 @@ def make_agent(
         options: Arguments of its constructor.
     """
     kind = resolve_agent(name)
-    env_id, kwargs = id_of_grain(choice.env_id, kind.grain), {**choice.env_kwargs(), "split": split}
-    env: Any = make_vec_env(env_id, model=model, **kwargs) if kind.grain == "token" else gym.make(env_id, **kwargs)
-    agent: Agent = kind.create(env, model, seed=seed, device=device, **checked_options(name, options or {}))
-    return agent
+    checked = checked_options(kind, options or {})
+    grain, kwargs = grain_of(kind), {**choice.env_kwargs(), "split": split}
+    env_id = id_of_grain(choice.env_id, grain)
+    env: Any = make_vec_env(env_id, model=model, **kwargs) if grain == "token" else gym.make(env_id, **kwargs)
+    return kind.create(env, model, seed=seed, device=device, **checked)
 
 
 def find_agent(
@@ -90,33 +89,26 @@ def _of_run(
     with names_from(run.path, f"textgym evaluate --model {shlex.quote(run.shown)}", consent):
         settings = TrainSettings.from_json(record)
         if run.agent.is_dir():
-            agent: Agent = resolve_agent(settings.agent, from_file=True).load(run.agent)
-            return agent
+            return resolve_agent(settings.agent, from_file=True).load(run.agent)
         return make_agent(
             settings.agent, choice, split, model=settings.model, seed=seed, device=device, options=settings.options
         )
 
 
-def size_of(agent: Any) -> str:
-    """Return how many parameters an agent has, as words in brackets; nothing where it has no network."""
-    network = getattr(agent, "policy", getattr(agent, "text_model", None))
-    if not isinstance(network, nn.Module):
+def size_of(agent: Agent) -> str:
+    """Return how many parameters the language model of an agent has, as words in brackets; nothing without one."""
+    model = text_model_of(agent)
+    if model is None:
         return ""
-    return f" ({sum(parameter.numel() for parameter in network.parameters()) / 1e6:.1f} M parameters)"
+    return f" ({sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters)"
 
 
-def steps_per_iteration(agent: Any) -> int:
-    """Time steps of an iteration, where an agent says how many: tokens of a rollout, or optimizer steps; else 1."""
-    if getattr(agent, "rollout_texts", None) is None and hasattr(agent, "n_steps"):
-        return int(agent.n_steps * agent.n_envs)
-    return int(getattr(agent, "log_every", 1))
-
-
-def save_result(agent: Any, run: RunFolder) -> None:
+def save_result(agent: Agent, run: RunFolder) -> None:
     """Write the language model of an agent as a Hugging Face folder, or else the agent itself."""
-    if hasattr(agent, "policy"):
-        agent.policy.save_pretrained(run.model)
-    elif hasattr(agent, "text_model"):
-        agent.text_model.save_pretrained(run.model)
-    else:
+    model = text_model_of(agent)
+    if model is None:
         agent.save(run.agent)
+        return
+    model.save_pretrained(run.model)
+    if not (run.model / CARD).exists():
+        write_card(run.model, method=facts_of(type(agent)).method, start_model=model.source or "a model of your own")

@@ -11,6 +11,9 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from textgym import console
+from textgym.agents.facts import Recoverable
+from textgym.evaluation.core import text_model_of
+from textgym.evaluation.episodes import transcript
 from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.training.interrupts import StopRequest
 from textgym.training.run_folder import RunFolder
@@ -47,11 +50,12 @@ class RunCallback(BaseCallback):
         run: The folder.
         sheet: Prompts to sample from; ``None`` for none.
         request: Whether to stop.
-        ticker: Shows the progress in tokens.
+        ticker: Shows the progress in time steps.
         tolerance: Where errors of logs go.
-        save_every: Iterations between checkpoints.
+        steps: The time step that training ends after.
+        save_every: Iterations between checkpoints; optimizer steps, if ``samples`` is false.
         sample_every: Iterations between samples.
-        iteration: Time steps of an iteration.
+        samples: As in :class:`~textgym.agents.facts.AgentFacts`.
     """
 
     model: Any  # any Trainable
@@ -64,42 +68,61 @@ class RunCallback(BaseCallback):
         ticker: console.Ticker,
         tolerance: Tolerance,
         *,
+        steps: int,
         save_every: int,
         sample_every: int,
-        iteration: int,
+        samples: bool,
     ) -> None:
         super().__init__()
         self._run, self._sheet, self._request, self._ticker = run, sheet, request, ticker
         self._tolerance = tolerance
-        self._save_every, self._sample_every, self._iteration = save_every, sample_every, iteration
-        log, samples = run.log(), run.samples()
+        self._steps, self._samples = steps, samples
+        self._save_every, self._sample_every = save_every, sample_every
+        log, sampled = run.log(), run.samples()
         self._logged = log[-1]["timesteps"] if log else 0
-        self._sampled = samples[-1]["timesteps"] if samples else -1
+        self._sampled = sampled[-1]["timesteps"] if sampled else -1
         self._iterations = len(log)
+        self._read = 0  # records of the agent
         self._saved = -1
         self._unwritten: list[dict[str, Any]] = []
         self._times: Mapping[str, float] = {}
-        self._shown = 0.0
-        self._begun: int | None = None
-        self._rollout_share = _ROLLOUT_SHARE
+        self._begun, self._shown = 0, 0.0
+        self._rollout_share = _ROLLOUT_SHARE if samples else 1.0
+
+    def _init_callback(self) -> None:
+        self._begun = self.num_timesteps = self.model.num_timesteps
+
+    def on_step(self) -> bool:
+        """Show the steps that were made since the last call."""
+        before = self.num_timesteps
+        going_on = super().on_step()
+        self._show(self._rollout_share * (self.num_timesteps - before))
+        return going_on
 
     def _on_rollout_start(self) -> None:
         """Between iterations: the weights are updated, and nothing new is sampled."""
         self.flush()
-        if self._iterations and self._iterations % self._save_every == 0:
-            self.save_checkpoint()
+        self._save_or_stop(self._iterations if self._samples else self.model.num_timesteps)
+
+    def _on_step(self) -> bool:
+        """Between optimizer steps, unless an iteration ends here, whose record comes first."""
+        steps = self.num_timesteps
+        if not self._samples and steps % self.model.steps_per_iteration and steps < self._steps:
+            self._save_or_stop(steps)
+        return True
+
+    def _save_or_stop(self, count: int) -> None:
+        """Save a checkpoint if one is due after so many iterations or steps, or if the user wants to stop."""
         if self._request.wanted:
             self.save_checkpoint()
             raise StopTraining
-
-    def _on_step(self) -> bool:
-        self._show(self._rollout_share * getattr(self.model, "n_envs", 1))
-        return True
+        if count and count % self._save_every == 0:
+            self.save_checkpoint()
 
     def _on_rollout_end(self) -> None:
         """Keep the record of times: the agent begins a new one with the next rollout, before this one is read."""
         self._times = self.model.seconds
-        if hasattr(self.model, "remember_weights"):
+        if isinstance(self.model, Recoverable):
             self.model.remember_weights()  # from here on they change
 
     def finish(self) -> None:
@@ -113,13 +136,15 @@ class RunCallback(BaseCallback):
 
         A record that could not be written is tried again with the next one.
         """
-        for record in self.model.history:
+        for record in self.model.history[self._read :]:
             if record["timesteps"] > self._logged:
                 self._logged = record["timesteps"]
                 self._iterations += 1
                 times = {f"seconds/{part}": value for part, value in self._times.items()}
-                self._unwritten.append({"iteration": self._iterations, **record, **times})
+                step = {} if self._samples else {"step": record["timesteps"]}
+                self._unwritten.append({"iteration": self._iterations, **step, **record, **times})
                 self._show_iteration(record)
+        self._read = len(self.model.history)
         with self._tolerance.of("log.jsonl"):
             while self._unwritten:
                 self._run.append_log(self._unwritten[0])
@@ -132,21 +157,20 @@ class RunCallback(BaseCallback):
         if self._times.get("rollout"):
             self._rollout_share = self._times["rollout"] / sum(self._times.values())
         # A ticker counts from where this process began, the agent from where the run did.
-        self._begun = record["timesteps"] - self._iteration if self._begun is None else self._begun
         self._show(record["timesteps"] - self._begun - self._shown, note=_note(record))
 
-    def _show(self, tokens: float, note: str | None = None) -> None:
-        self._shown += tokens
-        self._ticker.advance(tokens, note=note)
+    def _show(self, steps: float, note: str | None = None) -> None:
+        self._shown += steps
+        self._ticker.advance(steps, note=note)
 
     def write_samples(self) -> None:
         """Write down what the model says now about the fixed prompts."""
-        if self._sheet is None or self.model.num_timesteps == self._sampled:
+        sheet, model = self._sheet, text_model_of(self.model)
+        if sheet is None or model is None or self.model.num_timesteps == self._sampled:
             return
         self._sampled = self.model.num_timesteps
-        sheet = self._sheet
-        samples = sample_texts(self.model.text_model, sheet.task, sheet.examples, sheet.sampling)
-        texts = {example.key: text for example, text in zip(sheet.examples, samples.texts, strict=True)}
+        samples = sample_texts(model, sheet.task, sheet.examples, sheet.sampling)
+        texts = {episode.example.key: transcript(episode) for episode in samples.episodes}
         with self._tolerance.of("samples.jsonl"):
             self._run.append_samples(self._sampled, texts)
 
@@ -160,7 +184,9 @@ class RunCallback(BaseCallback):
         Raises:
             CheckpointError: It cannot be saved, as after the first step of an update of a large model.
         """
-        if self.model.history:
+        if not self._samples and self.model.num_timesteps:
+            self.save_checkpoint()
+        elif self.model.history:
             self._save(int(self.model.history[-1]["timesteps"]))
 
     def _save(self, timesteps: int) -> None:
@@ -177,5 +203,5 @@ def _checkpoint_folders(folder: Path) -> list[Path]:
 
 
 def _note(record: Mapping[str, Any]) -> str:
-    parts = [f"{name} {console.number(record[name])}" for name in ("reward", "kl") if name in record]
+    parts = [f"{name} {console.number(record[name])}" for name in ("reward", "kl", "loss") if name in record]
     return "  ".join(parts)

@@ -11,6 +11,7 @@ from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice, describe_data
 from textgym.errors import TextGymError
 from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, make_evaluation_set
+from textgym.evaluation.episodes import transcript
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.files.paths import user_path
@@ -160,10 +161,10 @@ def _show(eval_set: EvaluationSet, first: Evaluation, second: Evaluation | None)
         show_comparison(eval_set, first, second, ("before", "after"), _SHOWN)
         return
     console.print_measures({"mean, 95 % interval": first.measures.intervals()})
-    for example, text in list(zip(eval_set.examples, first.texts, strict=True))[:_SHOWN]:
+    for episode in first.episodes[:_SHOWN]:
         console.say()
-        console.say(" ".join(example.text.split())[:_DOCUMENT_CHARS], style="dim")
-        console.say(f"-> {text or '(empty)'}")
+        console.say(" ".join(episode.example.text.split())[:_DOCUMENT_CHARS], style="dim")
+        console.say(f"-> {transcript(episode) or '(empty)'}")
 
 
 def start_model_of(model: str) -> str | None:

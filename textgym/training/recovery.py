@@ -64,7 +64,7 @@ def how_to_resume(run: RunFolder, command: str) -> str:
     """Return the command line that goes on with a run."""
     config = run.config()
     settings = config.get("train") or config.get("settings")
-    return resume_command(command, run.shown, settings if isinstance(settings, Mapping) else {})
+    return resume_command(run.resumed_by(command), run.shown, settings if isinstance(settings, Mapping) else {})
 
 
 def describe_splits(tasks: Iterable[Task]) -> dict[str, str]:
@@ -160,7 +160,7 @@ def _add_notes(error: Exception, run: RunFolder, command: str, can_go_on: bool |
 
     Nobody is urged to consent, or to go on with a folder that is the wrong one.
     """
-    _add_memory_note(error, command)
+    _add_memory_note(error, run.resumed_by(command) if is_out_of_memory(error) else command)
     notes: list[Any] = getattr(error, "__notes__", [])
     if isinstance(error, ConsentError | RunFolderError):
         return

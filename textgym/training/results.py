@@ -8,6 +8,7 @@ import numpy as np
 
 from textgym import console
 from textgym.evaluation.core import Evaluation, EvaluationSet
+from textgym.evaluation.episodes import episode_as_json, episode_from_json, transcript
 from textgym.evaluation.measures import Measures, compare
 from textgym.tasks.base import prompt_text
 from textgym.training.run_folder import RunFolder, intervals_as_json
@@ -16,15 +17,19 @@ _TEXTS = "texts-{}.jsonl"
 
 
 def write_texts(run: RunFolder, side: str, eval_set: EvaluationSet, evaluation: Evaluation) -> None:
-    """Keep every text with its measures in ``texts-before.jsonl`` or ``texts-after.jsonl``."""
+    """Keep every episode with its measures in ``texts-before.jsonl`` or ``texts-after.jsonl``."""
     names = evaluation.measures.names()
     columns = [evaluation.measures.values[name] for name in names]
-    rows = zip(eval_set.examples, evaluation.texts, *columns, strict=True)
+    rows = zip(evaluation.episodes, *columns, strict=True)
     run.write_rows(
         _TEXTS.format(side),
         [
-            {"task_key": example.key, "text": text, "measures": dict(zip(names, numbers, strict=True))}
-            for example, text, *numbers in rows
+            {
+                "task_key": episode.example.key,
+                **episode_as_json(episode),
+                "measures": dict(zip(names, numbers, strict=True)),
+            }
+            for episode, *numbers in rows
         ],
     )
 
@@ -39,7 +44,8 @@ def read_texts(run: RunFolder, side: str, eval_set: EvaluationSet) -> Evaluation
         name: np.array([np.nan if row["measures"].get(name) is None else row["measures"][name] for row in rows])
         for name in rows[0]["measures"]
     }
-    return Evaluation([row["text"] for row in rows], Measures(values, prompts), 0.0)
+    episodes = [episode_from_json(example, row) for example, row in zip(eval_set.examples, rows, strict=True)]
+    return Evaluation(episodes, Measures(values, prompts), 0.0)
 
 
 def summarise(before: Evaluation | None, after: Evaluation | None) -> dict[str, Any]:
@@ -67,5 +73,5 @@ def show_comparison(
         }
     )
     for place in range(min(shown, len(eval_set.examples))):
-        document = eval_set.examples[place].text
-        console.print_side_by_side(names, document, (before.texts[place], after.texts[place]))
+        written = (transcript(before.episodes[place]), transcript(after.episodes[place]))
+        console.print_side_by_side(names, eval_set.examples[place].text, written)

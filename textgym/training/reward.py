@@ -1,4 +1,4 @@
-"""Fitting a reward model to feedback: what was collected, or a simulated annotator's comparisons of samples."""
+"""The runs of ``textgym reward fit``: a reward model fitted to feedback, given or simulated."""
 
 from __future__ import annotations
 
@@ -8,29 +8,20 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
 from textgym import console
 from textgym.envs.choice import describe_data, with_budgets
-from textgym.errors import DataError
 from textgym.evaluation.loading import load_model, require_context
-from textgym.evaluation.sampling import Sampling, sample_texts
-from textgym.feedback import (
-    BradleyTerryAnnotator,
-    FeedbackStore,
-    add_accuracy,
-    make_questions,
-    read_records,
-    reward_scorer,
-    write_records,
-)
-from textgym.feedback.types import Comparison, Question, Record
-from textgym.metrics.words import count_words, first_words
+from textgym.evaluation.reward_guard import guarded_reward
+from textgym.feedback import FeedbackStore, add_accuracy, write_records
+from textgym.feedback.annotators.by_reward import AnnotatorReward, annotator_reward
+from textgym.feedback.types import Record
 from textgym.models.device import pick_device
 from textgym.models.text_model import TextModel
 from textgym.plots import plot_loss
@@ -38,55 +29,66 @@ from textgym.reward_models import (
     CurvePoint,
     EmbeddingRewardModel,
     FitReport,
-    LearnedReward,
     PreferenceRewardModel,
     RewardEnsemble,
+    Split,
     TextEmbedder,
+    fit_reward_model,
     learning_curve,
 )
-from textgym.reward_models.building import MOST_REFERENCES, new_embedding_reward, new_reward_model, preferred_texts
-from textgym.reward_models.evidence import Candidate, graded_by, observe, read_split
-from textgym.rewards import NAMED_REWARDS
-from textgym.security.consent import load_attribute
-from textgym.tasks.base import prompt_text
+from textgym.reward_models.building import new_embedding_reward, new_reward_model
+from textgym.reward_models.evidence import Candidate
+from textgym.reward_models.fitting import Checkpoints, Progress
 from textgym.training.interrupts import Terminated, signal_of, signals_as_interrupts, stop_on_request
-from textgym.training.recovery import (
-    advising,
-    advising_on_memory,
-    check_data,
-    describe_splits,
-    resuming,
-    say_other_versions,
+from textgym.training.long_runs import check_resumed, new_run
+from textgym.training.recovery import advising_on_memory, resuming
+from textgym.training.reward_feedback import (
+    ReadFeedback,
+    is_project,
+    read_feedback,
+    reference_texts,
+    simulate_comparisons,
+    understand,
 )
 from textgym.training.reward_report import draw_report, report_as_json, show_details, show_report
-from textgym.training.reward_settings import NOISE, AnnotatorName, RewardSettings
+from textgym.training.reward_settings import FitOptions, RewardSettings
 from textgym.training.run_folder import RunFolder
 from textgym.training.step_checkpoints import StepCheckpoints
 from textgym.training.stored_settings import located
 from textgym.training.tolerance import Tolerance
-from textgym.types import Episode, Example, Task, episodes_of
+from textgym.types import Task
 
 __all__ = [
-    "NOISE",
     "RECORDS",
-    "AnnotatorName",
     "RewardSettings",
-    "annotator_of",
     "fit_reward",
+    "new_reward",
     "note_accuracy",
-    "read_feedback",
-    "reference_texts",
     "run_reward_fit",
     "run_reward_resume",
-    "simulate_comparisons",
 ]
 
 RECORDS = "feedback.jsonl"
 """File of a run that holds what its reward model was fitted to."""
 _BEGINNINGS = ("checkpoints", "reward_report.png", "reward_loss.png")
 _PLOT_IS_MISSING = "the reward model is not affected"
-_MIX = (0.55, 0.15, 0.15, 0.15)  # second text of a pair: a sample, the reference, another's reference, the first words
 _MAX_LENGTH = 512
+
+FittedReward = PreferenceRewardModel | RewardEnsemble | EmbeddingRewardModel
+
+
+class _Source(NamedTuple):
+    """Where the feedback of a run comes from.
+
+    Attributes:
+        description: As words.
+        model: The trunk, which samples the texts that are compared; ``None`` if nothing needs one.
+        collect: Gives the feedback.
+    """
+
+    description: str
+    model: TextModel | None
+    collect: Callable[[], ReadFeedback]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +110,12 @@ def run_reward_fit(settings: RewardSettings) -> RunFolder:
     with signals_as_interrupts():
         settings = located(settings)
         task = _make_task(settings)
-        given = _read_given(settings)
-        of = f"the {len(given):,} records of {settings.feedback}" if given is not None else _simulation(task, settings)
-        model = _load_trunk(settings, task, samples=given is None)
-        run = RunFolder.create(settings.out, "reward fit", asdict(settings), (RECORDS, *_BEGINNINGS))
-        with run, advising(run, "reward fit", can_go_on=True):
-            run.write_config({**run.config(), "splits": describe_splits([task])})
-            console.say(f"Fitting a reward model to {of}; {_backbone(settings)}. Files: {run.shown}")
-            records = given if given is not None else simulate_comparisons(settings, task, _not_none(model))
-            write_records(run.path / RECORDS, records)
-            _fit(run, settings, task, model, records)
+        source = _find_feedback(settings, task, settings.feedback)
+        with new_run(settings.out, "reward fit", asdict(settings), [task], (RECORDS, *_BEGINNINGS)) as run:
+            console.say(f"Fitting a reward model to {source.description}; {_backbone(settings)}. Files: {run.shown}")
+            feedback = source.collect()
+            write_records(run.path / RECORDS, feedback.records)
+            _fit(run, settings, task, source.model, feedback)
     return run
 
 
@@ -141,21 +139,19 @@ def run_reward_resume(path: str, consent: Collection[str] = (), *, accept_change
         if _is_finished(run):
             console.say(f"{run.shown} is finished; its reward model is {Path(run.shown) / 'reward'}.")
             return run
-        say_other_versions(run)
-        task, splits = _make_task(settings), run.config().get("splits")
-        check_data(splits, describe_splits([task]), task.dataset.name, accept_changed_data)
-        kept = run.path / RECORDS
-        known = read_records(kept) if kept.is_file() else _read_given(settings)
-        model = _load_trunk(settings, task, samples=known is None)
+        task, kept = _make_task(settings), run.path / RECORDS
+        check_resumed(run, [task], accept_changed_data)
+        source = _find_feedback(settings, task, kept if kept.is_file() else settings.feedback)
         console.say(f"Resuming {run.shown}; {_backbone(settings)}.")
-        records = known if known is not None else simulate_comparisons(settings, task, _not_none(model))
-        write_records(kept, records)
-        _fit(run, settings, task, model, records)
+        feedback = source.collect()
+        if not kept.is_file():
+            write_records(kept, feedback.records)
+        _fit(run, settings, task, source.model, feedback)
     return run
 
 
 def _is_finished(run: RunFolder) -> bool:
-    """Say whether everything is written; the summary comes last, and checkpoints go then."""
+    """Return whether everything is written; the summary comes last, and checkpoints go then."""
     return bool(run.summary()) and run.reward.is_dir() and not run.checkpoints.exists()
 
 
@@ -163,25 +159,54 @@ def _make_task(settings: RewardSettings) -> Task:
     return with_budgets(settings.choice.make("train"), settings.max_prompt_tokens, settings.max_new_tokens)
 
 
-def _fit(
-    run: RunFolder, settings: RewardSettings, task: Task, model: TextModel | None, records: Sequence[Record]
-) -> None:
+def _find_feedback(settings: RewardSettings, task: Task, given: str | Path | None) -> _Source:
+    """Read feedback that was given, or else prepare an annotator; mistakes are found here, before there is a folder.
+
+    Raises:
+        DataError: The feedback cannot be read, or teaches nothing; the data do not have what the annotator needs.
+    """
+    if given is not None:
+        read = _understand(settings, read_feedback(given))
+        model = load_model(settings.model, settings.device) if settings.embeddings is None else None
+        if model is not None:
+            model.tokenizer.require_eos()
+        return _Source(f"the {len(read.records):,} records of {given}", model, lambda: read)
+    by = annotator_reward(task, settings.annotator, guarded_reward)
+    model = load_model(settings.model, settings.device)
+    model.tokenizer.require_eos()
+    require_context(model, task)
+    what = "true quality" if by.is_gold else by.name
+    description = f"{settings.pairs:,} simulated comparisons by {what} (noisy) on {describe_data(task)}"
+    return _Source(description, model, partial(_simulate, settings, task, model, by))
+
+
+def _simulate(settings: RewardSettings, task: Task, model: TextModel, by: AnnotatorReward) -> ReadFeedback:
+    records = simulate_comparisons(task, model, settings.pairs, by, noise=settings.noise, seed=settings.seed)
+    return _understand(settings, records)
+
+
+def _understand(settings: RewardSettings, records: Sequence[Record]) -> ReadFeedback:
+    return understand(records, settings.criterion, settings.held_out, settings.seed)
+
+
+def _fit(run: RunFolder, settings: RewardSettings, task: Task, model: TextModel | None, feedback: ReadFeedback) -> None:
     """Fit, and write and show what came of it; checkpoints go when nothing is left to do."""
-    start, checkpoints = (
-        time.perf_counter(),
-        StepCheckpoints(run.checkpoints, "textgym.reward_fit", settings.save_every),
-    )
+    start, options = time.perf_counter(), settings.fit_options()
+    checkpoints = StepCheckpoints(run.checkpoints, "textgym.reward_fit", settings.save_every)
     curve = []
     if settings.learning_curve:
-        curve = _measure_curve(settings, task, model, records, checkpoints.part("curve"))
-    report = fit_reward(run, settings, task, model, records, checkpoints.part("fit"))
+        curve = _measure_curve(settings, task, model, feedback, checkpoints.part("curve"))
+    reward = _new_reward(settings, task, settings.model if model is None else model)
+    references = reference_texts(task, feedback.records, feedback.split)
+    kept = checkpoints.part("fit")
+    report = fit_reward(run, reward, feedback.split, references, seed=settings.seed, checkpoints=kept, **options)
     with Tolerance().of("a plot", _PLOT_IS_MISSING):
         draw_report(run.path / "reward_report.png", report, curve)
     show_report(report)
     show_details(report, curve)
     seconds = {"fit": report.seconds, "total": time.perf_counter() - start}
     run.write_summary({**report_as_json(report, curve), "seconds": seconds})
-    if settings.feedback is not None and _is_project(settings.feedback):
+    if settings.feedback is not None and is_project(settings.feedback):
         with FeedbackStore(settings.feedback) as store:
             note_accuracy(store, report, curve)
     shutil.rmtree(run.checkpoints, ignore_errors=True)
@@ -189,62 +214,6 @@ def _fit(
         f"Reward model: {Path(run.shown) / 'reward'}   use it with: textgym train {settings.choice.env_id} --reward "
         f"{shlex.quote(run.shown)}"
     )
-
-
-def read_feedback(source: str | Path) -> list[Record]:
-    """Read the records of a project of ``textgym feedback``, or of JSON lines.
-
-    Raises:
-        DataError: It holds something else.
-        FileNotFoundError: There is no such file.
-    """
-    if not _is_project(source):
-        return read_records(source)
-    with FeedbackStore(source) as store:
-        return store.records()
-
-
-def _is_project(source: str | Path) -> bool:
-    """Whether a file is a database, by its first bytes (https://www.sqlite.org/fileformat.html)."""
-    if not Path(source).is_file():
-        return False
-    with open(source, "rb") as file:
-        return file.read(16) == b"SQLite format 3\0"
-
-
-def _read_given(settings: RewardSettings) -> list[Record] | None:
-    """Read the feedback that was given, if any.
-
-    Raises:
-        DataError: It cannot be read, or teaches nothing.
-    """
-    if settings.feedback is None:
-        return None
-    records = read_feedback(settings.feedback)
-    read_split(records, settings.criterion, settings.held_out, settings.seed)
-    return records
-
-
-def _load_trunk(settings: RewardSettings, task: Task, *, samples: bool) -> TextModel | None:
-    """Load the language model; ``None`` if nothing needs one.
-
-    Args:
-        settings: Which.
-        task: What it samples texts about.
-        samples: Whether it samples any.
-    """
-    if settings.embeddings is not None and not samples:
-        return None
-    model = load_model(settings.model, settings.device)
-    model.tokenizer.require_eos()
-    if samples:
-        require_context(model, task)
-    return model
-
-
-def _not_none(model: TextModel | None) -> TextModel:
-    assert model is not None
-    return model
 
 
 def _backbone(settings: RewardSettings) -> str:
@@ -263,51 +232,32 @@ def note_accuracy(store: FeedbackStore, report: FitReport, curve: Sequence[Curve
         add_accuracy(store, report.pairs, report.accuracy)
 
 
-def simulate_comparisons(settings: RewardSettings, task: Task, model: TextModel) -> list[Comparison]:
-    """Let a simulated annotator compare texts about prompts of the training split.
-
-    Args:
-        settings: Who compares, how noisily, how often.
-        task: On its training split; no other prompt is ever shown to an annotator.
-        model: Samples the texts.
-    """
-    rng = np.random.default_rng(settings.seed)
-    name = annotator_of(task, settings)
-    examples = _draw_examples(task, settings.pairs, rng)
-    sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, seed=settings.seed)
-    sampled = sample_texts(model, task, [*examples, *examples], sampling, "sampling pairs").texts
-    first, second = sampled[: len(examples)], sampled[len(examples) :]
-    if name == "rouge":
-        second = _mixed(examples, second, rng)
-    questions = make_questions(
-        [prompt_text(task, example) for example in examples], [example.key for example in examples], first, second
-    )
-    return _annotator(name, settings, task, examples, rng).compare(_swapped(questions, rng))
-
-
 def fit_reward(
     run: RunFolder,
-    settings: RewardSettings,
-    task: Task,
-    model: TextModel | None,
-    records: Sequence[Record],
+    reward: FittedReward,
+    split: Split,
+    references: Sequence[Candidate],
+    *,
+    seed: int = 0,
     checkpoints: StepCheckpoints | None = None,
+    **options: Unpack[FitOptions],
 ) -> FitReport:
-    """Fit to ``records``, normalise on good texts of the training split, and save to ``run``.
+    """Fit a reward model with a progress bar, normalise it on good texts, and save it to ``run``.
 
     Args:
         run: Gets ``reward/`` and a plot of the loss.
-        settings: What to fit, and how.
-        task: On its training split.
-        model: The trunk, which is changed; not needed with ``settings.embeddings``.
-        records: Of any kinds.
+        reward: The model; trained in place.
+        split: What the feedback says.
+        references: Texts that count as 0 on average.
+        seed: Of the fit.
         checkpoints: Where the fit goes on from, and is kept on the way.
+        options: Of a fit in steps, such as ``epochs``; a head on embeddings is computed at once, and takes none.
     """
-    reward, records = _new_reward(settings, task, model), graded_by(records, settings.criterion)
-    with _how_to_fit(settings, "fitting", checkpoints) as how:
-        report: FitReport = reward.fit(records, validation_fraction=settings.held_out, **how)
-    texts = reference_texts(task, records)
-    reward.normalise([text.prompt for text in texts], [text.response for text in texts])
+    if isinstance(reward, EmbeddingRewardModel):
+        report = fit_reward_model(reward, split, references=references, seed=seed)
+    else:
+        with _in_steps("fitting", checkpoints) as shown:
+            report = fit_reward_model(reward, split, references=references, seed=seed, **options, **shown)
     reward.save(run.reward)
     if len(report.losses) > 1:
         with Tolerance().of("a plot", _PLOT_IS_MISSING):
@@ -315,31 +265,53 @@ def fit_reward(
     return report
 
 
-def _new_reward(
-    settings: RewardSettings, task: Task, model: TextModel | None
-) -> PreferenceRewardModel | RewardEnsemble | EmbeddingRewardModel:
-    if settings.embeddings is not None:
-        return new_embedding_reward(settings.embeddings, members=settings.members).to(pick_device(settings.device))
+def new_reward(
+    task: Task,
+    trunk: str | TextModel,
+    *,
+    embeddings: str | None = None,
+    members: int = 1,
+    lora_rank: int | None = None,
+    device: str = "auto",
+) -> FittedReward:
+    """Return an unfitted reward model that reads the texts of a task whole, as long as its trunk does.
+
+    Args:
+        task: Whose texts.
+        trunk: Trained in place.
+        embeddings: Fit a head on this model's embeddings instead of the trunk.
+        members: Models that are averaged.
+        lora_rank: Of adapters, which alone are trained.
+        device: Of the embeddings; the trunk is on its own.
+    """
+    if embeddings is not None:
+        return new_embedding_reward(embeddings, members=members).to(pick_device(device))
     longest = max(task.max_prompt_tokens + task.max_new_tokens, _MAX_LENGTH)
-    return new_reward_model(
-        _not_none(model), members=settings.members, max_length=longest, lora_rank=settings.lora_rank
-    )
+    return new_reward_model(trunk, members=members, max_length=longest, lora_rank=lora_rank)
+
+
+def _new_reward(settings: RewardSettings, task: Task, trunk: str | TextModel) -> FittedReward:
+    names = ("embeddings", "members", "lora_rank", "device")
+    return new_reward(task, trunk, **{name: getattr(settings, name) for name in names})
+
+
+class _InSteps(TypedDict, total=False):
+    """Arguments of a fit in steps that is watched."""
+
+    progress: Progress
+    checkpoints: Checkpoints
 
 
 @contextlib.contextmanager
-def _how_to_fit(settings: RewardSettings, title: str, checkpoints: StepCheckpoints | None) -> Iterator[dict[str, Any]]:
-    """Lend arguments of ``fit`` that do not depend on the records; what takes steps shows and keeps them."""
-    if settings.embeddings is not None:
-        yield {"seed": settings.seed}
-        return
-    how: dict[str, Any] = {name: getattr(settings, name) for name in ("seed", "epochs", "batch_size", "learning_rate")}
+def _in_steps(title: str, checkpoints: StepCheckpoints | None) -> Iterator[_InSteps]:
+    """Show the steps of a fit, and keep them where there are checkpoints to go on from."""
     with console.progress(title, 1, "steps") as ticker:
-        how["progress"] = _FitReporter(ticker, [])
-        if checkpoints is None:  # there would be nothing to go on from
-            yield how
+        reporter = _FitReporter(ticker, [])
+        if checkpoints is None:
+            yield {"progress": reporter}
             return
         with stop_on_request("finishing this step and saving a checkpoint") as request:
-            yield {**how, "checkpoints": checkpoints.stopping_on(request)}
+            yield {"progress": reporter, "checkpoints": checkpoints.stopping_on(request)}
         if request.wanted:  # too late for a step
             raise Terminated(signal_of(request))
 
@@ -348,123 +320,22 @@ def _measure_curve(
     settings: RewardSettings,
     task: Task,
     model: TextModel | None,
-    records: Sequence[Record],
+    feedback: ReadFeedback,
     checkpoints: StepCheckpoints,
 ) -> list[CurvePoint]:
     """Accuracy against the number of records, in random order; the trunk stays as it is."""
-    shuffled = [records[place] for place in np.random.default_rng(settings.seed).permutation(len(records))]
+    order = np.random.default_rng(settings.seed).permutation(len(feedback.usable))
+    measure = partial(
+        learning_curve,
+        records=[feedback.usable[place] for place in order],
+        held_out=settings.held_out,
+        seed=settings.seed,
+        read=feedback.read,
+    )
     if settings.embeddings is not None:
         embedder = TextEmbedder(settings.embeddings)  # which embeds every text once
         embedder.network.to(pick_device(settings.device))
-        new_model: Callable[[], LearnedReward] = partial(EmbeddingRewardModel, embedder)
-    else:
-        new_model = partial(_copied_reward, settings, task, _not_none(model))
-    with _how_to_fit(settings, "learning curve", checkpoints) as how:
-        return learning_curve(new_model, shuffled, criterion=settings.criterion, held_out=settings.held_out, **how)
-
-
-def _copied_reward(settings: RewardSettings, task: Task, model: TextModel) -> LearnedReward:
-    return _new_reward(settings, task, copy.deepcopy(model))
-
-
-def annotator_of(task: Task, settings: RewardSettings) -> AnnotatorName:
-    """Return whom to simulate.
-
-    Raises:
-        DataError: The data cannot play that part.
-    """
-    example = task.dataset[0]
-    knows_gold = task.gold([Episode.of(example, "")]) is not None
-    name = settings.annotator or ("gold" if knows_gold else "rouge")
-    if name == "gold" and not knows_gold:
-        raise DataError(
-            f"expected data that knows true quality for --annotator gold, got {task.dataset.name!r}; use rouge"
-        )
-    if name == "rouge" and not example.references:
-        raise DataError(
-            f"expected references for a simulated annotator, got none in {task.dataset.name!r}; name their column with "
-            "--reference-column, or give --feedback"
-        )
-    return name
-
-
-def _simulation(task: Task, settings: RewardSettings) -> str:
-    scorer = {"gold": "true quality", "rouge": "ROUGE-L against the references"}[annotator_of(task, settings)]
-    return f"{settings.pairs:,} simulated comparisons by {scorer} (noisy) on {describe_data(task)}"
-
-
-def _annotator(
-    name: AnnotatorName, settings: RewardSettings, task: Task, examples: Sequence[Example], rng: np.random.Generator
-) -> BradleyTerryAnnotator:
-    by_key = {example.key: example for example in examples}
-    measure = _Gold(task) if name == "gold" else load_attribute(NAMED_REWARDS["rouge"])
-    noise = NOISE[name] if settings.noise is None else settings.noise
-    return BradleyTerryAnnotator(reward_scorer(measure, by_key), noise, rng, name=f"simulated-{name}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Gold:
-    """True quality as a reward."""
-
-    task: Task
-
-    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> np.ndarray:
-        gold = self.task.gold(episodes_of(examples, responses))
-        assert gold is not None
-        return gold
-
-
-def _draw_examples(task: Task, n: int, rng: np.random.Generator) -> list[Example]:
-    """Draw examples; none twice before all were drawn once."""
-    size = len(task.dataset)
-    rounds = [rng.permutation(size) if size <= n else rng.choice(size, n, replace=False) for _ in range(-(-n // size))]
-    return [task.dataset[int(index)] for index in np.concatenate(rounds)[:n]]
-
-
-def _mixed(examples: Sequence[Example], sampled: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """Replace some second texts by others, so that the texts of a pair differ in quality.
-
-    Two samples of a weak model overlap little with any reference: choices between them would teach almost nothing.
-    """
-    kinds = rng.choice(len(_MIX), size=len(examples), p=_MIX)
-    others = rng.permutation(len(examples))
-    texts = []
-    for example, text, kind, other in zip(examples, sampled, kinds, others, strict=True):
-        beginning = first_words(example.text, count_words(example.references[0]))
-        stand_ins = (text, example.references[0], _reference(examples[other]), beginning)
-        texts.append(stand_ins[kind])
-    return texts
-
-
-def _reference(example: Example) -> str:
-    return example.references[0] if example.references else ""
-
-
-def _swapped(questions: Sequence[Question], rng: np.random.Generator) -> list[Question]:
-    """Put each pair in random order, so that the place of a text says nothing."""
-    flips = rng.random(len(questions)) < 0.5
-    return [
-        replace(question, responses=question.responses[::-1]) if flip else question
-        for question, flip in zip(questions, flips, strict=True)
-    ]
-
-
-def reference_texts(task: Task, records: Sequence[Record]) -> list[Candidate]:
-    """Texts that count as reward 0 on average.
-
-    References of training prompts, if the records are about the task; else the preferred texts of the records, or all
-    their texts if fewer than two are preferred.
-    """
-    if any(_is_about(task, record) for record in records):
-        examples = [task.dataset[index] for index in range(min(MOST_REFERENCES, len(task.dataset)))]
-        known = [example for example in examples if example.references]
-        if len(known) >= 2:
-            return [Candidate(prompt_text(task, example), example.references[0]) for example in known]
-    return preferred_texts(observe(records))
-
-
-def _is_about(task: Task, record: Record) -> bool:
-    try:
-        return prompt_text(task, task.dataset.find(record.task_key)) == record.prompt
-    except KeyError:
-        return False
+        return measure(partial(EmbeddingRewardModel, embedder))
+    trunk = settings.model if model is None else model
+    with _in_steps("learning curve", checkpoints) as shown:
+        return measure(lambda: _new_reward(settings, task, copy.deepcopy(trunk)), **settings.fit_options(), **shown)

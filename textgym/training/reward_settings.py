@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, TypedDict
 
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
 from textgym.training.stored_settings import settings_from_json
 
-AnnotatorName = Literal["gold", "rouge"]
-NOISE: Mapping[AnnotatorName, float] = {"gold": 0.1, "rouge": 0.05}
-"""Score difference that a simulated annotator sees 73 % of the time."""
+
+class FitOptions(TypedDict, total=False):
+    """Arguments of a fit that is made in steps; what is left out is the reward model's default."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RewardSettings:
-    """Settings of ``textgym reward fit``.
+    """Settings of ``textgym reward fit``, as they are stored with a run.
 
     Attributes:
         choice: Task and data.
@@ -30,11 +34,11 @@ class RewardSettings:
             be simulated.
         criterion: Learn from the ratings by this criterion instead of the overall ones.
         learning_curve: Also fit to shares of the feedback, and measure what more of it brings.
-        annotator: Whom to simulate: ``"gold"`` compares by the data's true quality, ``"rouge"`` by the references.
-            ``None`` takes gold where the data knows it.
+        annotator: What a simulated annotator compares by, a reward by name; ``None`` is the true quality where the data
+            know it, else the task's main metric (:func:`~textgym.feedback.annotators.by_reward.annotator_reward`).
         pairs: Number of simulated comparisons.
-        noise: Score difference at which the better text is preferred with probability 0.73; ``None`` is 0.1 for gold
-            and 0.05 for ROUGE.
+        noise: Score difference at which the better text is preferred with probability 0.73; ``None`` is that of the
+            annotator.
         epochs, learning_rate, batch_size: Of the fit.
         held_out: Share of the prompts that accuracy is measured on.
         max_prompt_tokens, max_new_tokens: Budgets of the texts that are sampled; ``None`` is the task's.
@@ -49,7 +53,7 @@ class RewardSettings:
     feedback: str | None = None
     criterion: str | None = None
     learning_curve: bool = False
-    annotator: AnnotatorName | None = None
+    annotator: str | None = None
     pairs: int = 2000
     noise: float | None = None
     epochs: int = 1
@@ -81,8 +85,10 @@ class RewardSettings:
             raise ValueError(
                 f"expected at least 2 pairs, one to learn from and one held out, got {self.pairs}; raise it"
             )
-        if self.annotator not in (None, "gold", "rouge"):
-            raise ValueError(f"expected the annotator 'gold' or 'rouge', got {self.annotator!r}")
+
+    def fit_options(self) -> FitOptions:
+        """Return the arguments of a fit in steps."""
+        return {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> RewardSettings:

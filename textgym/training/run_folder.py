@@ -25,6 +25,8 @@ from textgym.versions import versions
 
 __all__ = ["RunFolder", "RunFolderError", "intervals_as_json", "write_json"]
 _RESUMABLE = ("train", "sft", "reward fit", "rlhf")
+_SAME: Mapping[str, tuple[str, ...]] = {"train": ("train", "sft"), "sft": ("sft", "train")}
+"""Commands that go on with the runs of each other: ``sft`` is short for ``train --agent sft``."""
 _ROUND = "rlhf round"
 _CONFIG, _LOG, _SAMPLES, _SUMMARY = "config.json", "log.jsonl", "samples.jsonl", "summary.json"
 
@@ -188,16 +190,21 @@ class RunFolder:
             RunFolderError: It is a run of another command.
             CheckpointError: They are damaged.
         """
-        config = self.config()
+        config, names = self.config(), _SAME.get(command, (command,))
         made_by = config.get("command")
-        if (made_by == _ROUND and not rounds) or (made_by != command and command not in config):
+        if (made_by == _ROUND and not rounds) or (made_by not in names and config.keys().isdisjoint(names)):
             raise RunFolderError(
                 f"expected a run of `textgym {command}` to resume, got {self.shown!r}, {self._what_else(made_by)}"
             )
-        settings = config.get(command, config.get("settings"))
+        settings = next((config[name] for name in names if name in config), config.get("settings"))
         if not isinstance(settings, dict):
             raise CheckpointError(f"expected settings in {str(self.path / _CONFIG)!r}, got none; put the file back")
         return settings
+
+    def resumed_by(self, command: str) -> str:
+        """Return the command that goes on with the run: its own, if that does what ``command`` does."""
+        made_by = self.config().get("command")
+        return str(made_by) if made_by in _SAME.get(command, ()) else command
 
     def _what_else(self, made_by: object) -> str:
         """Say which command made the folder, and what can be done with it."""

@@ -92,6 +92,7 @@ _LOCATE: Mapping[str, Callable[[str], str]] = {
     "model": stable_name,
     "reference_model": stable_name,
     "reward": _stable_reward,
+    "annotator": _stable_reward,
     "embeddings": stable_name,
     "feedback": absolute_if_exists,
 }

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.vec_env import VecEnv
-
 from textgym import console
-from textgym.agents.common.vec_env import make_vec_env
-from textgym.agents.registry import resolve_agent
-from textgym.envs.choice import describe_data, token_level_id
+from textgym.agents.common.vec_env import attribute_of
+from textgym.agents.facts import AgentFacts, Logging, Measured, Timed, facts_of, unit_of
+from textgym.agents.registry import can_learn, resolve_agent
+from textgym.envs.choice import describe_data
 from textgym.errors import CheckpointError, NoCheckpointError
-from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, make_evaluation_set
+from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, text_model_of
 from textgym.evaluation.loading import load_model
-from textgym.evaluation.measures import fixed_examples
-from textgym.evaluation.reward_guard import guarded
 from textgym.models.checkpoint import load_newest, set_aside_newer
 from textgym.models.device import pick_device
-from textgym.models.text_model import Precision, TextModel
-from textgym.plots import plot_kl, plot_learning
+from textgym.models.text_model import TextModel
 from textgym.rewards import reward_name
 from textgym.security.consent import check_repeated
-from textgym.training.agents import can_learn, save_result, size_of, steps_per_iteration
+from textgym.training.agents import save_result, size_of
 from textgym.training.callbacks import RunCallback, SampleSheet, StopTraining
-from textgym.training.estimate import guess_training
+from textgym.training.curves import CURVES, plot_run
 from textgym.training.evaluate import run_without_training
 from textgym.training.interrupts import RunInterrupted, signal_of, signals_as_interrupts, stop_on_request
 from textgym.training.model_card import write_model_card
@@ -43,73 +39,97 @@ from textgym.training.recovery import (
 )
 from textgym.training.results import read_texts, show_comparison, summarise, write_texts
 from textgym.training.run_folder import RunFolder
+from textgym.training.setup import make_agent, make_env, make_run_evaluation, make_sheet, require_room, trainable
 from textgym.training.stored_settings import located
 from textgym.training.tolerance import Tolerance, tolerant_logger
-from textgym.training.train_settings import TrainSettings, checked_options
-from textgym.types import Agent, Example, Task, Trainable
+from textgym.training.train_settings import TrainSettings
+from textgym.types import Agent, Task, Trainable
 
 __all__ = ["TrainSettings", "Training", "begin", "complete", "finish", "resume", "run_resume", "run_train"]
 
-_SAMPLED_PROMPTS = 4
 _SAMPLE_MOMENTS = 10
 _SIDE_BY_SIDE = 3
-_METHODS = {"ppo": "PPO with a KL penalty", "reinforce": "REINFORCE with a KL penalty"}
 _UNRESCUED = "what came after the checkpoint before it, if there is one, is lost"
-_PLOTS = ("learning_curve.png", "kl.png")
-_LOGS = ("log.jsonl", "samples.jsonl", "samples.md", "tensorboard", *_PLOTS)
+_LOGS = ("log.jsonl", "samples.jsonl", "samples.md", "tensorboard", *CURVES)
 _BEGINNINGS = (*_LOGS, "summary.json", "texts-before.jsonl", "checkpoints")  # of a run without a checkpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """A run that is under way: the agent with its environment, what it is evaluated on, and where files go."""
+    """A run that is under way: the agent with its environment, what it is evaluated on, and where files go.
+
+    Attributes:
+        run: The folder.
+        settings: As they stand in it.
+        agent: Whoever learns.
+        env: Vector environment of its grain.
+        eval_set: What is measured, before and after.
+        sheet: Prompts to sample from through training; ``None`` for agents without a language model.
+        steps: Time steps in all.
+        resumed: The agent was loaded from a checkpoint.
+    """
 
     run: RunFolder
     settings: TrainSettings
     agent: Trainable
-    env: VecEnv
+    env: Any
     eval_set: EvaluationSet
-    sheet: SampleSheet
+    sheet: SampleSheet | None
+    steps: int
     resumed: bool = False
-
-    @property
-    def iteration(self) -> int:
-        """Tokens per iteration."""
-        return steps_per_iteration(self.agent)
 
     @property
     def iterations(self) -> int:
         """Number of iterations in all."""
-        return -(-self.settings.steps // self.iteration)
+        return -(-self.steps // self.agent.steps_per_iteration)
+
+    @property
+    def facts(self) -> AgentFacts:
+        """Of the agent's class."""
+        return facts_of(type(self.agent))
+
+    @property
+    def task(self) -> Task:
+        """What is learnt."""
+        task: Task = attribute_of(self.env, "task")
+        return task
 
 
-def run_train(settings: TrainSettings) -> RunFolder:
-    """Train from the start; an agent that cannot learn is evaluated."""
+def run_train(settings: TrainSettings, command: str = "train") -> RunFolder:
+    """Train from the start; an agent that cannot learn is evaluated.
+
+    Args:
+        settings: What to do.
+        command: The one that its user typed, and goes on with: ``"train"``, or ``"sft"``.
+    """
     settings = located(settings)
-    with signals_as_interrupts(), advising_on_memory("train"):
-        if not can_learn(settings.agent):
+    with signals_as_interrupts(), advising_on_memory(command):
+        if not can_learn(resolve_agent(settings.agent)):
             return run_without_training(settings)
-        training = begin(settings, None)
+        training = begin(settings, None, command=command)
         with training.run:
             announce(training)
             finish(training)
     return training.run
 
 
-def run_resume(path: str, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> RunFolder:
+def run_resume(
+    path: str, consent: Collection[str] = (), *, command: str = "train", accept_changed_data: bool = False
+) -> RunFolder:
     """Go on with an interrupted run; otherwise as :func:`resume`.
 
     Args:
         path: The folder.
         consent: ``module:attribute`` names in its settings that may be imported: the folder may be somebody else's.
+        command: The one that its user typed.
         accept_changed_data: As for :func:`resume`.
 
     Raises:
         ConsentError: Its settings name a module that is not among them.
     """
-    with resuming(path, "train", consent) as run:
+    with resuming(path, command, consent) as run:
         settings = _settings_of(run, consent)
-        if not can_learn(settings.agent):
+        if not can_learn(resolve_agent(settings.agent)):
             return run_without_training(settings, run)
         training = resume(run, consent, accept_changed_data=accept_changed_data)
         announce(training)
@@ -117,26 +137,30 @@ def run_resume(path: str, consent: Collection[str] = (), *, accept_changed_data:
     return run
 
 
-def begin(settings: TrainSettings, run: RunFolder | None, *, accept_changed_data: bool = False) -> Training:
+def begin(
+    settings: TrainSettings, run: RunFolder | None, *, command: str = "train", accept_changed_data: bool = False
+) -> Training:
     """Build environment and agent; the folder is made last, so that mistakes leave none behind.
 
     Args:
         settings: What to do.
         run: The folder, if there is one already; the caller holds its lock. What was measured there before training
             stays, which is why its data is compared.
+        command: Whose run a new folder is.
         accept_changed_data: As for :func:`resume`.
     """
-    env = _make_env(settings)
-    agent = _make_agent(settings, env)
-    _require_context(agent, env)
-    eval_set = _make_evaluation_set(settings, env)
-    sheet = _make_sheet(settings, eval_set)
-    splits = describe_splits((_core(env, "task"), sheet.task, eval_set.task))
+    env = make_env(settings)
+    agent = make_agent(settings, env)
+    require_room(settings, agent, env)
+    eval_set, sheet = make_run_evaluation(settings, env), make_sheet(settings)
+    splits = describe_splits((attribute_of(env, "task"), sheet.task, eval_set.task))
+    steps = settings.steps if settings.minutes is None else _steps_in(settings.minutes, agent)
     if run is None:
-        run = RunFolder.create(settings.out, "train", asdict(settings), _BEGINNINGS)
-    check_data(run.config().get("splits"), splits, _core(env, "task").dataset.name, accept_changed_data)
-    run.write_config({**run.config(), "train": asdict(settings), "splits": splits})
-    return Training(run, settings, agent, env, eval_set, sheet)
+        run = RunFolder.create(settings.out, command, asdict(settings), _BEGINNINGS)
+    steps = _steps_of(run, settings, steps)
+    check_data(run.config().get("splits"), splits, attribute_of(env, "task").dataset.name, accept_changed_data)
+    run.write_config({**run.config(), "train": asdict(settings), "splits": splits, "steps": steps})
+    return Training(run, settings, agent, env, eval_set, _if_it_writes(agent, sheet), steps)
 
 
 def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> Training:
@@ -159,24 +183,33 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
     say_other_versions(run)
     if not any(run.checkpoints.glob("step-*")):
         return _begin_again(run, settings, accept_changed_data)
-    env = _make_env(settings)
-    eval_set = _make_evaluation_set(settings, env)
-    sheet = _make_sheet(settings, eval_set)
-    splits = describe_splits((_core(env, "task"), sheet.task, eval_set.task))
-    check_data(run.config().get("splits"), splits, _core(env, "task").dataset.name, accept_changed_data)
+    env = make_env(settings)
+    # Before the agent, whose random generators nothing else may draw from.
+    eval_set, sheet = make_run_evaluation(settings, env), make_sheet(settings)
+    splits = describe_splits((attribute_of(env, "task"), sheet.task, eval_set.task))
+    check_data(run.config().get("splits"), splits, attribute_of(env, "task").dataset.name, accept_changed_data)
     agent, folder = _load_newest(run, env, settings)
     run.write_config({**run.config(), "splits": splits})
-    # The checkpoint's own tokenizer files vanish with the checkpoint.
-    if hasattr(agent, "text_model"):
-        agent.text_model.source = settings.model
+    model = text_model_of(agent)
+    if model is not None:  # the checkpoint's own tokenizer files vanish with the checkpoint
+        model.source = settings.model
     run.truncate_logs(agent.num_timesteps)
     set_aside_newer(folder)
-    console.say(f"Resuming {run.shown} from {folder.name} ({agent.num_timesteps:,} of {settings.steps:,} tokens).")
-    return Training(run, settings, agent, env, eval_set, sheet, resumed=True)
+    steps = _steps_of(run, settings, settings.steps)
+    console.say(
+        f"Resuming {run.shown} from {folder.name} ({agent.num_timesteps:,} of {steps:,} {unit_of(type(agent))})."
+    )
+    return Training(run, settings, agent, env, eval_set, _if_it_writes(agent, sheet), steps, resumed=True)
+
+
+def _if_it_writes(agent: Agent, sheet: SampleSheet) -> SampleSheet | None:
+    return sheet if text_model_of(agent) is not None else None
 
 
 def _settings_of(run: RunFolder, consent: Collection[str]) -> TrainSettings:
     record = run.settings_of("train", rounds=True)
+    if "agent" not in record and run.config().get("command") == "sft":  # of an earlier version
+        record = {**record, "agent": "sft"}
     check_repeated(consent, record)
     try:
         return TrainSettings.from_json(record)
@@ -187,13 +220,31 @@ def _settings_of(run: RunFolder, consent: Collection[str]) -> TrainSettings:
         ) from error
 
 
+def _steps_of(run: RunFolder, settings: TrainSettings, steps: int) -> int:
+    """Time steps of a run; by the clock, they were counted when it began, however fast the machine is today."""
+    stored = run.config().get("steps", steps) if settings.minutes is not None else steps
+    if not isinstance(stored, int):
+        raise CheckpointError(
+            f"expected a number of steps in {str(run.path / 'config.json')!r}, got {stored!r}; put the file back"
+        )
+    return stored
+
+
+def _steps_in(minutes: float, agent: Trainable) -> int:
+    if not isinstance(agent, Timed):
+        raise ValueError(
+            f"expected steps for {type(agent).__name__}, which cannot say how long one takes, got minutes; give steps"
+        )
+    return max(1, int(minutes * 60 / agent.seconds_per_step()))
+
+
 def _begin_again(run: RunFolder, settings: TrainSettings, accept_changed_data: bool) -> Training:
     console.say(f"{run.shown} has no checkpoint yet: it begins again.")
     run.truncate_logs(-1)
     return begin(settings, run, accept_changed_data=accept_changed_data)
 
 
-def _load_newest(run: RunFolder, env: VecEnv, settings: TrainSettings) -> tuple[Trainable, Path]:
+def _load_newest(run: RunFolder, env: Any, settings: TrainSettings) -> tuple[Trainable, Path]:
     """Load the newest checkpoint that can be used, and say which ones cannot.
 
     Raises:
@@ -208,19 +259,31 @@ def _load_newest(run: RunFolder, env: VecEnv, settings: TrainSettings) -> tuple[
         raise NoCheckpointError(
             f"expected a checkpoint in {str(run.checkpoints)!r}, got none that is whole; start a new run"
         )
-    return agent, folder
+    return trainable(agent), folder
 
 
 def announce(training: Training) -> None:
     """Say what will happen and how long it takes."""
-    settings, agent = training.settings, training.agent
-    left = training.iterations - agent.num_timesteps // training.iteration
+    settings, agent, unit = training.settings, training.agent, unit_of(type(training.agent))
+    left = training.steps - agent.num_timesteps
+    amount = f"{left:,} {unit}"
+    if training.facts.samples:
+        left = max(0, training.iterations - agent.num_timesteps // agent.steps_per_iteration)
+        amount = f"{left:,} iterations of {agent.steps_per_iteration:,} {unit}"
+        left *= agent.steps_per_iteration
+    model = f"{settings.model}{size_of(agent)} on " if text_model_of(agent) is not None else ""
     console.say(
-        f"{type(agent).__name__}: {settings.model}{size_of(agent)} on {describe_data(_task(training))}, "
-        f"reward {training.eval_set.reward_name!r}: {left} iterations of {training.iteration:,} tokens, with "
-        f"{len(training.eval_set.examples)} unseen prompts before and after. {_guess(training, left)} "
+        f"{training.facts.name}: {model}{describe_data(training.task)}, "
+        f"reward {training.eval_set.reward_name!r}: {amount}, with "
+        f"{len(training.eval_set.examples)} unseen prompts before and after. {_guess(agent, left)} "
         f"Files: {training.run.shown}"
     )
+
+
+def _guess(agent: Trainable, steps: int) -> str:
+    if not isinstance(agent, Timed):
+        return "How long it takes is known after the first iterations."
+    return f"About {console.duration(steps * agent.seconds_per_step())}."
 
 
 def finish(training: Training) -> tuple[Evaluation, Evaluation]:
@@ -252,41 +315,49 @@ def complete(training: Training) -> tuple[Evaluation, Evaluation]:
     return before, after
 
 
+def _reference_name(training: Training) -> str:
+    """The model that a KL is measured to."""
+    named = training.settings.options.get(training.facts.reference_option)
+    return training.settings.model if named is None else str(named)
+
+
 def _load_reference(training: Training) -> TextModel | None:
     """Load what the KL is to; ``None`` for an agent without a language model."""
-    settings = training.settings
-    if not hasattr(training.agent, "text_model"):
+    model = text_model_of(training.agent)
+    if model is None:
         return None
-    name = str(settings.options.get("reference_model") or settings.model)
-    return load_model(name, settings.device, _precision(settings))
+    return load_model(_reference_name(training), training.settings.device, model.precision)
 
 
-def _start(training: Training) -> Agent | TextModel:
+def _agent_before(training: Training) -> Trainable:
     """The agent as it was before training."""
-    settings, agent = training.settings, training.agent
-    if not hasattr(agent, "text_model"):
-        start: Agent = _make_agent(settings, training.env) if training.resumed else agent
-        return start
-    if training.resumed:
-        return load_model(settings.model, settings.device, _precision(settings))
-    model: TextModel = agent.text_model
-    return model
+    if not training.resumed:
+        return training.agent
+    state = training.agent.get_state()
+    start = make_agent(training.settings, training.env)
+    training.agent.set_state(state)  # another agent has drawn from the generators, and used the environment
+    return start
 
 
 def measure_before(training: Training) -> Evaluation:
-    """Measure the start model, or read what was measured before an interruption."""
-    known = read_texts(training.run, "before", training.eval_set)
+    """Measure the agent before training, or read what was measured before an interruption."""
+    run, settings = training.run, training.settings
+    known = read_texts(run, "before", training.eval_set)
     if known is not None:
         return known
-    start = _start(training)
-    is_start = training.settings.options.get("reference_model") in (None, training.settings.model)
-    reference = start if is_start and isinstance(start, TextModel) else _load_reference(training)
-    before = evaluate(start, training.eval_set, reference=reference, title="before", tokenizer=training.settings.model)
-    write_texts(training.run, "before", training.eval_set, before)
-    summary = training.run.summary()
-    seconds = {**summary.get("seconds", {}), "before": before.seconds}
-    training.run.write_summary({**summary, **summarise(before, None), "seconds": seconds})
+    start = _agent_before(training)
+    is_start = _reference_name(training) == settings.model
+    reference = text_model_of(start) if is_start else _load_reference(training)
+    before = evaluate(start, training.eval_set, reference=reference, title="before", tokenizer=settings.model)
+    seconds = {**run.summary().get("seconds", {}), "before": before.seconds}
+    own = {name: {"before": value} for name, value in _measures(start, training.eval_set.task).items()}
+    run.write_summary({**run.summary(), **summarise(before, None), **own, "seconds": seconds})
+    write_texts(run, "before", training.eval_set, before)
     return before
+
+
+def _measures(agent: Trainable, task: Task) -> Mapping[str, float | None]:
+    return agent.measures(task) if isinstance(agent, Measured) else {}
 
 
 def learn(training: Training) -> None:
@@ -294,12 +365,11 @@ def learn(training: Training) -> None:
     settings = training.settings
     train(
         training.agent,
-        settings.steps,
+        training.steps,
         training.run,
         sheet=training.sheet,
         save_every=settings.save_every,
         sample_every=max(1, training.iterations // _SAMPLE_MOMENTS),
-        iteration=training.iteration,
         resumed=training.resumed,
     )
 
@@ -312,168 +382,88 @@ def train(
     sheet: SampleSheet | None = None,
     save_every: int = 10,
     sample_every: int = 1,
-    iteration: int = 1,
     resumed: bool = False,
 ) -> None:
     """Train any agent up to a number of time steps, with logs, samples and checkpoints in a run folder.
 
-    After an error, as of a reward, the last whole iteration is saved. Errors of logs stop nothing. At the end the
-    language model of the agent is in ``run.model``; one without any is in ``run.agent``.
+    After an error, as of a reward, the last whole iteration is saved. Errors of logs stop nothing. At the end, or where
+    the user stops it, the language model of the agent is in ``run.model``; one without any is in ``run.agent``.
 
     Args:
         agent: Whoever learns.
         steps: Time steps in all, those made before an interruption among them; whole iterations are made.
         run: Where files go; the caller holds its lock.
         sheet: Prompts whose texts are written down through training; ``None`` for none.
-        save_every: Iterations between checkpoints.
+        save_every: Iterations, or optimizer steps where nothing is sampled, between checkpoints.
         sample_every: Iterations between samples.
-        iteration: Time steps of an iteration, for the progress bar.
         resumed: The agent was loaded from a checkpoint of the run.
 
     Raises:
         RunInterrupted: The user stopped it; a checkpoint is there.
     """
-    tolerance = Tolerance()
-    if hasattr(agent, "set_logger"):
+    tolerance, samples, unit = Tolerance(), facts_of(type(agent)).samples, unit_of(type(agent))
+    if isinstance(agent, Logging):
         name = type(agent).__name__
         agent.set_logger(tolerant_logger(str(run.tensorboard), tolerance, name=name, resumed=resumed))
-    left = steps - agent.num_timesteps
-    todo = -(-steps // iteration) * iteration - agent.num_timesteps
-    with (
-        stop_on_request("finishing this iteration and saving a checkpoint") as request,
-        console.progress("training", max(todo, 1), "tokens") as ticker,
-    ):
-        callback = RunCallback(
-            run,
-            sheet,
-            request,
-            ticker,
-            tolerance,
-            save_every=save_every,
-            sample_every=sample_every,
-            iteration=iteration,
-        )
+    left = todo = steps - agent.num_timesteps
+    if samples:
+        todo = -(-steps // agent.steps_per_iteration) * agent.steps_per_iteration - agent.num_timesteps
+    meanwhile = f"finishing this {'iteration' if samples else 'step'} and saving a checkpoint"
+    with stop_on_request(meanwhile) as request, console.progress("training", max(todo, 1), unit) as ticker:
+        rhythm = {"steps": steps, "save_every": save_every, "sample_every": sample_every}
+        callback = RunCallback(run, sheet, request, ticker, tolerance, samples=samples, **rhythm)
         callback.init_callback(agent)  # type: ignore[arg-type]  # whatever learns has what callbacks read
         try:
             if left > 0:
                 agent.learn(left, callback=callback, reset_num_timesteps=not resumed)
             callback.finish()
         except StopTraining:
-            _plot(run, sheet.examples if sheet is not None else (), None, None, getattr(agent, "kl_target", None))
-            raise RunInterrupted(_advice(run), signal_of(request)) from None
+            plot_run(run, sheet)
         except Exception:
             with tolerance.of("a checkpoint of the last whole iteration", _UNRESCUED):
                 callback.rescue()
             raise
     save_result(agent, run)
     if request.wanted:
-        raise RunInterrupted(_advice(run), signal_of(request))
+        done = f"Saved after {agent.num_timesteps:,} of {steps:,} {unit}."
+        raise RunInterrupted(f"{done} Go on with: {how_to_resume(run, 'train')}", signal_of(request))
 
 
 def show_results(training: Training, before: Evaluation, after: Evaluation) -> None:
     """Print the table and texts side by side."""
     console.heading(f"{len(before.texts)} unseen prompts, temperature 1, same seeds; means with 95 % intervals")
     show_comparison(training.eval_set, before, after, ("before", "after"), _SIDE_BY_SIDE)
-    console.say(f"\nModel: {Path(training.run.shown) / 'model'}   curves: {Path(training.run.shown) / _PLOTS[0]}")
+    for name in _measures(training.agent, training.eval_set.task):
+        first, last = (training.run.summary()[name].get(side) for side in ("before", "after"))
+        if first is not None and last is not None:
+            console.say(f"\nHeld-out {name}: {first:.3f} -> {last:.3f}")
+    run, folder = training.run, Path(training.run.shown)
+    result = f"Model: {folder / 'model'}" if text_model_of(training.agent) is not None else f"Agent: {folder / 'agent'}"
+    curves = f"   curves: {folder / CURVES[0]}" if (run.path / CURVES[0]).is_file() else ""
+    console.say(f"\n{result}{curves}")
 
 
 def _write_results(training: Training, before: Evaluation, after: Evaluation, seconds: float) -> None:
     """Write summary, model card, plots and the table of samples."""
-    run, settings = training.run, training.settings
+    run, settings, agent, facts = training.run, training.settings, training.agent, training.facts
     trained = sum(value or 0.0 for row in run.log() for key, value in row.items() if key.startswith("seconds/"))
     times = {"before": before.seconds, "training": trained, "after": after.seconds, "total": seconds}
-    summary = {**run.summary(), **summarise(before, after), "seconds": {**run.summary().get("seconds", {}), **times}}
+    known = run.summary()
+    own = {
+        name: {**known.get(name, {}), "after": value}
+        for name, value in _measures(agent, training.eval_set.task).items()
+    }
+    summary = {**known, **summarise(before, after), **own, "seconds": {**known.get("seconds", {}), **times}}
     run.write_summary(summary)
-    write_model_card(
-        run.model,
-        method=f"{_METHODS.get(settings.agent, settings.agent)}, {training.agent.num_timesteps:,} tokens",
-        start_model=settings.model,
-        data=describe_data(_task(training)),
-        settings=asdict(settings),
-        summary=summary,
-        reward=reward_name(_task(training).reward) if settings.reward is None else settings.reward,
-    )
-    target = settings.options.get("kl_target")
-    _plot(run, training.sheet.examples, before, after, None if target is None else float(target))
-
-
-def _plot(
-    run: RunFolder,
-    examples: Sequence[Example],
-    before: Evaluation | None,
-    after: Evaluation | None,
-    kl_target: float | None,
-) -> None:
-    """Plot the log, and write the table of the samples about some examples."""
-    log, tolerance = run.log(), Tolerance()
-    sides = [item.measures.intervals() if item else None for item in (before, after)]
-    with tolerance.of("a plot"):
-        plot_learning(run.path / _PLOTS[0], log, *sides)
-        plot_kl(run.path / _PLOTS[1], log, kl_target)
-    with tolerance.of("samples.md"):
-        run.write_samples_table({example.key: example.text for example in examples})
-
-
-def _make_env(settings: TrainSettings) -> VecEnv:
-    return make_vec_env(
-        token_level_id(settings.choice.env_id),
-        n_envs=settings.n_envs,
-        seed=settings.seed,
-        model=settings.model,
-        reward=guarded(settings.reward, settings.reward_timeout),
-        max_prompt_tokens=settings.max_prompt_tokens,
-        max_new_tokens=settings.max_new_tokens,
-        **settings.choice.env_kwargs(),
-    )
-
-
-def _make_evaluation_set(settings: TrainSettings, env: VecEnv) -> EvaluationSet:
-    # The environment's reward object is used, so that a reward model is in memory once.
-    return make_evaluation_set(
-        settings.choice.make("test"),
-        _core(env, "reward"),
-        settings.eval_prompts,
-        settings.seed,
-        max_prompt_tokens=settings.max_prompt_tokens,
-        max_new_tokens=settings.max_new_tokens,
-    )
-
-
-def _make_sheet(settings: TrainSettings, eval_set: EvaluationSet) -> SampleSheet:
-    validation = settings.choice.make("validation")
-    examples = fixed_examples(validation.dataset, _SAMPLED_PROMPTS)
-    return SampleSheet(validation, examples, replace(eval_set.sampling, temperature=1.0))
-
-
-def _core(env: VecEnv, name: str) -> Any:
-    return env.get_attr(name)[0]
-
-
-def _task(training: Training) -> Task:
-    task: Task = _core(training.env, "task")
-    return task
-
-
-def _make_agent(settings: TrainSettings, env: Any) -> Any:
-    kind, options = resolve_agent(settings.agent), checked_options(settings.agent, settings.options)
-    return kind.create(env, settings.model, seed=settings.seed, device=settings.device, **options)
-
-
-def _require_context(agent: Any, env: VecEnv) -> None:
-    if hasattr(agent, "text_model"):
-        agent.text_model.require_context(_core(env, "max_prompt_tokens") + _core(env, "max_new_tokens"))
-
-
-def _precision(settings: TrainSettings) -> Precision:
-    return "bf16" if settings.options.get("precision") == "bf16" else "fp32"
-
-
-def _advice(run: RunFolder) -> str:
-    return f"Saved. Go on with: {how_to_resume(run, 'train')}"
-
-
-def _guess(training: Training, iterations: int) -> str:
-    if not hasattr(training.agent, "n_steps"):
-        return "How long it takes is known after the first iterations."
-    seconds = guess_training(training.agent, iterations, len(training.eval_set.examples))
-    return f"About {console.duration(seconds)}."
+    if text_model_of(agent) is not None:
+        reward = reward_name(training.task.reward) if settings.reward is None else settings.reward
+        write_model_card(
+            run.model,
+            method=f"{facts.method}, {agent.num_timesteps:,} {unit_of(type(agent))}",
+            start_model=settings.model,
+            data=describe_data(training.task),
+            settings=asdict(settings),
+            summary=summary,
+            reward=reward if facts.samples else None,
+        )
+    plot_run(run, training.sheet, before, after)

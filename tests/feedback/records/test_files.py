@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from textgym.errors import DataError
 from textgym.feedback import export_records, read_comparisons, read_records, shown_order, write_records
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating, Record
+from textgym.types import Message
 
 TEXTS = st.text(st.characters(exclude_categories=[]))
 SECONDS = st.none() | st.floats(0, 1e9)
-ABOUT: dict[str, Any] = {"task_key": TEXTS, "prompt": TEXTS, "annotator": TEXTS, "time": SECONDS, "seconds": SECONDS}
+MESSAGES = st.builds(Message, st.sampled_from(["system", "user", "assistant"]), TEXTS)
+SHOWN = TEXTS | st.lists(MESSAGES, min_size=1, max_size=3).map(tuple)
+ABOUT: dict[str, Any] = {"task_key": TEXTS, "prompt": SHOWN, "annotator": TEXTS, "time": SECONDS, "seconds": SECONDS}
 ABOUT |= {"order_seed": st.none() | st.integers(0, 2**31 - 1)}
 ONE: dict[str, Any] = {"generators": st.sampled_from([(), ("g",)]), "response": TEXTS, **ABOUT}
 RANKS = st.sampled_from([(1, 2, 3), (3, 1, 2), (1, 1, 1), (2, 1, 1)])
@@ -70,6 +73,23 @@ def test_a_line_by_hand(tmp_path: Path) -> None:
         "rating": 4,
         "criteria": {"faithful": 2},
     }
+
+
+def test_a_conversation_by_hand(tmp_path: Path) -> None:
+    turns = (Message("user", "Guess."), Message("assistant", "Five."), Message("user", "No."))
+    write_records(tmp_path / "r.jsonl", [replace(RATING, prompt=turns)])
+    assert json.loads((tmp_path / "r.jsonl").read_text())["prompt"] == [
+        {"role": "user", "content": "Guess."},
+        {"role": "assistant", "content": "Five."},
+        {"role": "user", "content": "No."},
+    ]
+
+
+@pytest.mark.parametrize("prompt", [(), ("Hi",), [Message("user", "Hi"), "No"], None])
+def test_a_prompt_is_a_text_or_messages(prompt: Any) -> None:
+    for make in (lambda: replace(RATING, prompt=prompt), lambda: Question("k", prompt, ("x", "y"))):
+        with pytest.raises(ValueError, match="expected a text or a tuple of messages as the prompt"):
+            make()
 
 
 def test_what_is_missing_is_the_default_and_what_nobody_knows_is_passed_over(tmp_path: Path) -> None:

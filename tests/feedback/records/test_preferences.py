@@ -16,6 +16,7 @@ from textgym.feedback import (
     to_preference_rows,
 )
 from textgym.feedback.types import Comparison, Question, Rating
+from textgym.types import Message, shown_text
 
 RECORD = Comparison("k", "p", "one", "two", "b", annotator="ann")
 TALK = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Why?\n\nAssistant:"
@@ -92,7 +93,7 @@ def test_prompts_that_differ_in_white_space_or_case_are_one() -> None:
     """In a file of 400 records, each prompt is there in two spellings."""
     records = [*many(200, 1), *(replace(record, prompt=f"  Prompt\n{record.prompt[7:]}") for record in many(200, 1))]
     train, held_out = split_records(records, 0.3)
-    numbers = [{record.prompt.split()[1] for record in side} for side in (train, held_out)]
+    numbers = [{shown_text(record.prompt).split()[1] for record in side} for side in (train, held_out)]
     assert not numbers[0] & numbers[1]
     assert [len(side) for side in (train, held_out)] == [2 * len(each) for each in numbers]
     assert len(numbers[1]) == pytest.approx(60, abs=25)
@@ -104,6 +105,20 @@ def test_records_of_all_kinds_are_split_alike() -> None:
     assert [{record.prompt for record in side} for side in sides] == [
         {record.prompt for record in side} for side in split_records(many(50), 0.3)
     ]
+
+
+def test_conversations_are_on_the_side_of_their_text() -> None:
+    """So that records keep their side when what older files hold as lines becomes messages."""
+    turns = [
+        (Message("user", f"prompt {i}"), Message("assistant", "Yes?"), Message("user", "Go on")) for i in range(50)
+    ]
+    sides = [
+        split_records([Comparison("k", prompt, "x", "y", "a") for prompt in prompts], 0.3)
+        for prompts in (turns, [shown_text(each) for each in turns])
+    ]
+    for said, written in zip(*sides, strict=True):
+        assert [shown_text(record.prompt) for record in said] == [record.prompt for record in written]
+    assert all(sides[0])
 
 
 def test_split_ignores_order_and_survives_growth() -> None:
@@ -133,7 +148,11 @@ def test_rows_of_chat_messages() -> None:
     apart = {"prompt": asked, "chosen": [good], "rejected": [bad]}
     whole = {"chosen": [*asked, good], "rejected": [*asked, bad]}
     for record in from_preference_rows([apart, whole]):
-        assert (record.prompt, record.chosen, record.rejected) == ("System: Be brief.\nUser: Hi", "Hello.", "What?")
+        assert record.prompt == (Message("system", "Be brief."), Message("user", "Hi"))
+        assert shown_text(record.prompt) == "System: Be brief.\nUser: Hi"
+        assert (record.chosen, record.rejected) == ("Hello.", "What?")
+        assert to_preference_rows([record]) == [apart]
+        assert from_preference_rows(to_preference_rows([record])) == [record]
     with pytest.raises(DataError, match="row 0: expected 'prompt', or two chats that share"):
         from_preference_rows([{"chosen": [*asked, good], "rejected": [asked[1], bad]}])
     with pytest.raises(DataError, match="row 0: 'chosen': expected an assistant message, got none; correct the row"):

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from textgym.models.batch import pad_rows
 from textgym.models.causal_lm import CausalLM
-from textgym.models.decoding.generation import generate, pad_rows
+from textgym.models.decoding.generation import generate
 
 Oracle = Callable[[Any, Sequence[int]], Tensor]
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textgym.feedback.types import Question
+from textgym.types import Shown
 
 
 def make_questions(
-    prompts: Sequence[str], keys: Sequence[str], responses_a: Sequence[str], responses_b: Sequence[str]
+    prompts: Sequence[Shown], keys: Sequence[str], responses_a: Sequence[str], responses_b: Sequence[str]
 ) -> list[Question]:
     """Put ``n`` pairs of responses before an annotator.
 
     Args:
-        prompts: ``n`` formatted prompt texts.
+        prompts: ``n`` formatted prompt texts, or conversations.
         keys: The ``n`` keys of their examples.
         responses_a: ``n`` texts.
         responses_b: ``n`` texts to compare them with.

@@ -27,7 +27,7 @@ from textgym.feedback.records.answers import (
 )
 from textgym.feedback.types import Choice, Comparison, Question, Record, shown_order
 from textgym.metrics.words import count_words
-from textgym.types import BoolArray, Example, FloatArray, RewardFn
+from textgym.types import BoolArray, Example, FloatArray, RewardFn, shown_text
 
 Scorer = Callable[[Sequence[str], Sequence[str]], "npt.NDArray[Any] | Sequence[float]"]
 """``scorer(responses, task_keys) -> n`` numbers; higher is better."""
@@ -300,7 +300,7 @@ class SimulatedPerson:
         return count_words(text) / self.habits.words_per_second * float(self._rng.lognormal(0.0, 0.3))
 
     def _spend_time(self, question: Question, reads: bool) -> By:
-        texts = (question.prompt, *question.responses)
+        texts = (shown_text(question.prompt), *question.responses)
         seconds = _SECONDS_TO_DECIDE + sum(self._reading_seconds(text) for text in texts)
         seconds *= 1.0 if reads else 0.2
         if self._now is not None:

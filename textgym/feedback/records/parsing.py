@@ -1,8 +1,9 @@
 """Records of feedback as plain objects, and back: the one parser of records, whatever they come from.
 
 An object is ``{"kind": "comparison", "task_key": ..., "prompt": ..., ...}``, with the fields of its class in
-:mod:`textgym.feedback.types`; fields at their default may be missing, unknown ones are ignored. Comparisons without a
-kind, and the rows of published preference data, are read as well.
+:mod:`textgym.feedback.types`; fields at their default may be missing, unknown ones are ignored. A prompt is a text, or
+a list of messages ``{"role": ..., "content": ...}``. Comparisons without a kind, and the rows of published preference
+data, are read as well.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any, TypeGuard
 from textgym.errors import DataError, did_you_mean
 from textgym.feedback.records.lines import EXPORT_RECORDS
 from textgym.feedback.records.preferences import from_preference_row
-from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
+from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating, Record
+from textgym.text.messages import MessageError, is_chat, parse_messages
+from textgym.types import Shown
 
 KINDS: Mapping[str, type[Record]] = {
     "comparison": Comparison,
@@ -28,9 +31,51 @@ KIND_OF = {record: kind for kind, record in KINDS.items()}
 
 def record_to_json(record: Record) -> dict[str, Any]:
     """Return a record as an object of plain data, its kind first."""
-    values = {field.name: getattr(record, field.name) for field in fields(record)}
-    plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    plain = _plain(record)
     return {"kind": KIND_OF[type(record)], **plain}
+
+
+def question_to_json(question: Question) -> dict[str, Any]:
+    """Return a question as an object of plain data."""
+    return _plain(question)
+
+
+def question_from_json(values: Mapping[str, Any]) -> Question:
+    """Return the question that an object stands for; the inverse of :func:`question_to_json`.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is no such object.
+    """
+    lists = {name: tuple(values[name]) for name in ("responses", "generators", "criteria")}
+    return Question(**{**values, **lists, "prompt": shown_from_json(values["prompt"])})
+
+
+def shown_to_json(prompt: Shown) -> str | list[dict[str, str]]:
+    """Return a prompt as plain data: a text, or ``{"role", "content"}`` objects."""
+    return prompt if isinstance(prompt, str) else [message._asdict() for message in prompt]
+
+
+def shown_from_json(value: object) -> Shown:
+    """Return a prompt; the inverse of :func:`shown_to_json`.
+
+    Raises:
+        TypeError: It is neither a text nor a list of messages.
+    """
+    if isinstance(value, str):
+        return value
+    if not is_chat(value):
+        raise TypeError(f"expected a text or a list of messages as the prompt, got {type(value).__name__}")
+    try:
+        return tuple(parse_messages(value))
+    except MessageError as error:
+        raise TypeError(f"expected messages as the prompt: {error}") from error
+
+
+def _plain(item: Record | Question) -> dict[str, Any]:
+    """Return the fields of a record or a question as plain data."""
+    values = {field.name: getattr(item, field.name) for field in fields(item)}
+    plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    return plain | {"prompt": shown_to_json(item.prompt)}
 
 
 def record_from_json(row: object, place: str) -> Record:
@@ -147,9 +192,8 @@ def _grades(value: object) -> dict[str, int]:
 
 
 _TYPES: Mapping[str, tuple[str, Callable[[object], Any]]] = {
-    **dict.fromkeys(
-        ("task_key", "prompt", "annotator", "response_a", "response_b", "choice", "response"), ("a text", _text)
-    ),
+    **dict.fromkeys(("task_key", "annotator", "response_a", "response_b", "choice", "response"), ("a text", _text)),
+    "prompt": ("a text or a list of messages", shown_from_json),
     **dict.fromkeys(("rating", "position"), ("a whole number", _integer)),
     **dict.fromkeys(("dwell_seconds", "scrolled"), ("a number", _number)),
     **dict.fromkeys(("clicked", "copied"), ("true or false", _boolean)),

@@ -12,26 +12,29 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
 from textgym.errors import DataError
-from textgym.feedback.types import ASSISTANT_TURN, Comparison, Demonstration, Ranking, Rating, Record
+from textgym.feedback.records.dialogues import ASSISTANT_TURN
+from textgym.feedback.types import Comparison, Demonstration, Ranking, Rating, Record
 from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages
-from textgym.types import flatten
+from textgym.types import Message, Shown, as_shown, shown_text
 
+Published = str | list[dict[str, str]]
+"""A text, or where the prompt is a conversation, a list of ``{"role", "content"}`` objects."""
 _GOOD, _BAD = 4, 2
 
 
 class PreferenceRow(TypedDict):
     """A comparison the way preference data sets are published: the better text is named, ties do not exist."""
 
-    prompt: str
-    chosen: str
-    rejected: str
+    prompt: Published
+    chosen: Published
+    rejected: Published
 
 
 class LabelledRow(TypedDict):
     """A text that somebody found good, or bad."""
 
-    prompt: str
-    completion: str
+    prompt: Published
+    completion: Published
     label: bool
 
 
@@ -42,7 +45,7 @@ def from_preference_rows(rows: Iterable[Mapping[str, Any]], annotator: str = "an
         rows: Mappings with the texts ``prompt``, ``chosen`` and ``rejected``; other entries are ignored. Without
             ``prompt`` the other two are whole dialogues, each beginning with the prompt:
             "\\n\\nHuman: ...\\n\\nAssistant: ...". Each of the three may be a list of chat messages: the last
-            message of the assistant is the response, what comes before it the prompt, if there is no other.
+            message of the assistant is the response, the messages before it are the prompt, if there is no other.
         annotator: Who gave them.
 
     Returns:
@@ -56,7 +59,7 @@ def from_preference_rows(rows: Iterable[Mapping[str, Any]], annotator: str = "an
 
 def from_preference_row(row: Mapping[str, Any], place: str) -> Comparison:
     """Turn one row into a record, as :func:`from_preference_rows`; ``place`` is where it stands, for error messages."""
-    row = _as_texts(row, place)
+    row, conversation = _without_chats(row, place)
     texts = {name: row[name] for name in ("prompt", "chosen", "rejected", "annotator") if row.get(name) is not None}
     for name in ("chosen", "rejected", *texts):
         if not isinstance(texts.get(name), str):
@@ -64,34 +67,37 @@ def from_preference_row(row: Mapping[str, Any], place: str) -> Comparison:
             raise DataError(
                 f"{place}: expected a text as {name!r}, got {found}; give a string (a row has prompt, chosen, rejected)"
             )
-    prompt, chosen, rejected = (
-        (texts["prompt"], texts["chosen"], texts["rejected"])
-        if "prompt" in texts
-        else _split_dialogues(texts["chosen"], texts["rejected"], place)
-    )
-    key = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    prompt: Shown | None = texts.get("prompt") if conversation is None else conversation
+    chosen, rejected = texts["chosen"], texts["rejected"]
+    if prompt is None:
+        prompt, chosen, rejected = _split_dialogues(chosen, rejected, place)
+    key = hashlib.sha256(shown_text(prompt).encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return Comparison(key, prompt, chosen, rejected, "a", annotator=texts.get("annotator", "anonymous"))
 
 
-def _as_texts(row: Mapping[str, Any], place: str) -> Mapping[str, Any]:
-    """Return a row with texts in place of lists of chat messages."""
-    names = [name for name in ("prompt", "chosen", "rejected") if is_chat(row.get(name))]
-    texts, before = dict(row), set[str]()
-    for name in names:
+def _without_chats(row: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], Shown | None]:
+    """Return a row with texts in place of lists of messages, and the prompt among these; ``None`` if there is none."""
+    chats = {name: row[name] for name in ("prompt", "chosen", "rejected") if is_chat(row.get(name))}
+    texts, before = dict(row), set[tuple[Message, ...]]()
+    for name, chat in chats.items():
         try:
-            messages = parse_messages(row[name])
-            texts[name] = flatten(messages) if name == "prompt" else last_answer(messages)
+            messages = tuple(parse_messages(chat))
+            if name == "prompt":
+                before.add(messages)
+                del texts[name]
+                continue
+            texts[name] = last_answer(messages)
         except MessageError as error:
             raise DataError(f"{place}: {name!r}: {error}; correct the row") from error
-        if name != "prompt" and row.get("prompt") is None:
+        if row.get("prompt") is None:
             spoken = [turn for turn, message in enumerate(messages) if message.role == "assistant"]
-            before.add(flatten(messages[: spoken[-1]]))
-    if len(before) > 1 or before == {""}:
+            before.add(messages[: spoken[-1]])
+    if len(before) > 1 or before == {()}:
         raise DataError(
             f"{place}: expected 'prompt', or two chats that share what comes before the last answer, got "
-            f"{sorted(before)!r:.80}; add the prompt"
+            f"{sorted(map(shown_text, before))!r:.80}; add the prompt"
         )
-    return texts | ({"prompt": before.pop()} if before else {})
+    return texts, as_shown(before.pop()) if before else None
 
 
 def _split_dialogues(chosen: str, rejected: str, place: str) -> tuple[str, str, str]:
@@ -121,10 +127,15 @@ def to_preference_rows(records: Iterable[Record]) -> list[PreferenceRow]:
         records: Of any kind.
 
     Returns:
-        The rows, in the order of the records. Half surrogate pairs, which UTF-8 cannot say, became ``?``.
+        The rows, in the order of the records. Half surrogate pairs, which UTF-8 cannot say, became ``?``. Where the
+        prompt is a conversation, all three are lists of messages.
     """
     return [
-        PreferenceRow(prompt=_utf8(record.prompt), chosen=_utf8(chosen), rejected=_utf8(rejected))
+        PreferenceRow(
+            prompt=_published(record.prompt),
+            chosen=_answer(record.prompt, chosen),
+            rejected=_answer(record.prompt, rejected),
+        )
         for record in records
         for chosen, rejected in _pairs(record)
     ]
@@ -143,7 +154,7 @@ def to_labelled_rows(records: Iterable[Record]) -> list[LabelledRow]:
         The rows, in the order of the records; texts as in :func:`to_preference_rows`.
     """
     return [
-        LabelledRow(prompt=_utf8(record.prompt), completion=_utf8(text), label=label)
+        LabelledRow(prompt=_published(record.prompt), completion=_answer(record.prompt, text), label=label)
         for record in records
         for text, label in _labels(record)
     ]
@@ -174,6 +185,17 @@ def _labels(record: Record) -> list[tuple[str, bool]]:
     if isinstance(record, Rating):
         return [(record.response, record.rating >= _GOOD)] if not _BAD < record.rating < _GOOD else []
     return [(record.response, True)] if isinstance(record, Demonstration) else []
+
+
+def _published(shown: Shown) -> Published:
+    if isinstance(shown, str):
+        return _utf8(shown)
+    return [{"role": _utf8(role), "content": _utf8(content)} for role, content in shown]
+
+
+def _answer(prompt: Shown, response: str) -> Published:
+    """Return a response in the form of its prompt: a text, or a message of the assistant."""
+    return _published(response if isinstance(prompt, str) else (Message("assistant", response),))
 
 
 def _utf8(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from textgym.feedback.types import Feedback
+from textgym.types import Shown, shown_text
 
 _Record = TypeVar("_Record", bound=Feedback)
 
@@ -32,15 +33,16 @@ def split_records(
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"expected a held-out share in [0, 1), got {held_out}; 0.1 holds out a tenth of the prompts")
+    normal: dict[Shown, str] = {prompt: _normal(shown_text(prompt)) for prompt in {each.prompt for each in records}}
     texts: dict[str, str] = {}  # prompts that are the same -> the least of them, which decides for all
-    for prompt in sorted({record.prompt for record in records}):
+    for prompt in sorted(map(shown_text, normal)):
         texts.setdefault(_normal(prompt), prompt)
-    places = {normal: _place(prompt, seed) for normal, prompt in texts.items()}
+    places = {key: _place(prompt, seed) for key, prompt in texts.items()}
     outside = {prompt for prompt, place in places.items() if place < held_out}
     if held_out > 0 and len(places) > 1:
         ranked = sorted(places, key=lambda prompt: (places[prompt], prompt))
         outside = (outside | {ranked[0]}) - {ranked[-1]}
-    sides = [_normal(record.prompt) in outside for record in records]
+    sides = [normal[record.prompt] in outside for record in records]
     train = [record for record, is_outside in zip(records, sides, strict=True) if not is_outside]
     return train, [record for record, is_outside in zip(records, sides, strict=True) if is_outside]
 

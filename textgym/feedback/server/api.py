@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -23,12 +22,12 @@ from textgym.feedback.records.answers import (
     answer_rank,
     answer_rate,
 )
-from textgym.feedback.records.parsing import record_to_json
+from textgym.feedback.records.parsing import question_to_json, record_to_json
 from textgym.feedback.server.site import LoginNeededError, RefusedError, SiteOf, check_csrf
 from textgym.feedback.statistics.agreement import Level, collect_answers, krippendorff_alpha, position_bias
 from textgym.feedback.statistics.learning_curve import accuracy_curve, add_accuracy
 from textgym.feedback.types import Comparison, Mode, Question, Ranking, Rating, Record
-from textgym.types import Interval
+from textgym.types import Interval, Message, as_shown
 
 
 def _let_in(request: Request, site: SiteOf) -> None:
@@ -55,11 +54,18 @@ Count = Annotated[int, Field(ge=1, le=2**31)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
+class MessageBody(BaseModel):
+    """A message of a conversation, as :class:`~textgym.types.Message`."""
+
+    role: Name
+    content: Text
+
+
 class QuestionBody(BaseModel):
     """A question, as :class:`~textgym.feedback.types.Question`."""
 
     task_key: Text
-    prompt: Text
+    prompt: Text | Annotated[list[MessageBody], Field(min_length=1)]
     responses: list[Text]
     mode: Mode = "compare"
     generators: list[Text] = []
@@ -130,7 +136,7 @@ def status(site: SiteOf) -> dict[str, Any]:
 @router.get("/questions")
 def questions(site: SiteOf) -> dict[int, dict[str, Any]]:
     """Return all questions by their numbers."""
-    return {item: asdict(question) for item, question in site.store.questions().items()}
+    return {item: question_to_json(question) for item, question in site.store.questions().items()}
 
 
 @router.post("/questions")
@@ -156,7 +162,7 @@ def assign(site: SiteOf, body: AssignBody) -> dict[str, Any]:
     found = site.store.assign(body.annotator, body.mode)
     if found is None:
         return {"item": None}
-    question = asdict(found.question)
+    question = question_to_json(found.question)
     del question["generators"]
     return {"item": found.item, "question": question, "started": found.started}
 
@@ -194,8 +200,9 @@ def accuracy(site: SiteOf, body: AccuracyBody) -> None:
 
 
 def _question(body: QuestionBody) -> Question:
-    texts = tuple(body.responses)
-    return Question(body.task_key, body.prompt, texts, body.mode, tuple(body.generators), criteria=tuple(body.criteria))
+    prompt, texts = body.prompt, tuple(body.responses)
+    shown = prompt if isinstance(prompt, str) else as_shown([Message(each.role, each.content) for each in prompt])
+    return Question(body.task_key, shown, texts, body.mode, tuple(body.generators), criteria=tuple(body.criteria))
 
 
 def _expected(answer: Any) -> Expected:

@@ -12,11 +12,12 @@ from textgym.feedback.records.answers import By
 from textgym.feedback.server.forms import edited_response, read_form
 from textgym.feedback.server.sessions import Session
 from textgym.feedback.server.site import RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
-from textgym.feedback.server.text import Piece, differing_pieces, plain, visible_pieces
+from textgym.feedback.server.text import Piece, differing_pieces, plain, visible_pieces, visible_text
 from textgym.feedback.store.entries import Assignment, Vote
 from textgym.feedback.store.project import VoteConflictError
 from textgym.feedback.types import Comparison, Mode, Question, Ranking, shown_order
 from textgym.metrics.words import count_words
+from textgym.types import Shown
 
 router = APIRouter()
 _SHORTEST_COPY = 80
@@ -26,7 +27,7 @@ _NOTICES = {
 }
 
 
-class Shown(NamedTuple):
+class ShownResponse(NamedTuple):
     """A response as the page shows it; nothing here says who wrote it.
 
     Attributes:
@@ -44,14 +45,29 @@ class Shown(NamedTuple):
     words: int
 
 
-def show_responses(question: Question) -> list[Shown]:
+def show_responses(question: Question) -> list[ShownResponse]:
     """Return the responses of a question in the order of its seed."""
     texts = [question.responses[index] for index in shown_order(len(question.responses), question.order_seed)]
     pieces = list(differing_pieces(*texts)) if len(texts) == 2 else list(map(visible_pieces, texts))
     labels = ("A", "B") if len(texts) == 2 else tuple(f"Text {place + 1}" for place in range(len(texts)))
     return [
-        Shown(place, labels[place], plain(text), pieces[place], count_words(text)) for place, text in enumerate(texts)
+        ShownResponse(place, labels[place], plain(text), pieces[place], count_words(text))
+        for place, text in enumerate(texts)
     ]
+
+
+class ShownTurn(NamedTuple):
+    """A turn of a prompt as the page shows it: who speaks (empty where the prompt is one text), and what is said."""
+
+    speaker: str
+    pieces: list[Piece]
+
+
+def show_turns(prompt: Shown) -> list[ShownTurn]:
+    """Return the turns of a conversation; of a text, itself."""
+    if isinstance(prompt, str):
+        return [ShownTurn("", visible_pieces(prompt))]
+    return [ShownTurn(visible_text(role.capitalize()), visible_pieces(content)) for role, content in prompt]
 
 
 @router.get("/")
@@ -84,7 +100,7 @@ def ask(
         **_edited(question, better),
         item=assignment.item,
         vote=secrets.token_urlsafe(16),
-        prompt=visible_pieces(question.prompt),
+        prompt=show_turns(question.prompt),
         responses=show_responses(question),
         criteria=question.criteria,
     )

@@ -10,14 +10,14 @@ import numpy as np
 
 from textgym.feedback.types import Comparison, Ranking, Record
 from textgym.metrics.intervals import proportion_interval
-from textgym.types import FloatArray, Interval
+from textgym.types import FloatArray, Interval, Shown
 
 _TOLERANCE = 1e-10
 _MOST_STEPS = 20_000
 
 
 class _Match(NamedTuple):
-    prompt: str
+    prompt: Shown
     first: str
     second: str
     points: float
@@ -108,7 +108,7 @@ def _matches(records: Iterable[Record]) -> Iterator[_Match]:
                 yield from _match(record.prompt, (first, second), 0.5 + 0.5 * ((rank < other) - (rank > other)))
 
 
-def _match(prompt: str, generators: tuple[str, ...], points: float) -> Iterator[_Match]:
+def _match(prompt: Shown, generators: tuple[str, ...], points: float) -> Iterator[_Match]:
     first, second = generators
     if first != second:
         yield _Match(prompt, first, second, points)

@@ -12,6 +12,7 @@ from textgym.feedback.records.parsing import record_from_json
 from textgym.feedback.store import tables
 from textgym.feedback.types import Comparison, Demonstration, Question, Ranking, Rating, Record
 from textgym.security.foreign import parse_json
+from textgym.types import Shown
 
 
 class Answerable:
@@ -25,7 +26,7 @@ class Answerable:
 
     def __init__(self, db: sqlite3.Connection, questions: Iterable[tuple[int, Question]]) -> None:
         self._db = db
-        self._by_subject: dict[tuple[str, str, str | None], list[tuple[int, Question]]] = {}
+        self._by_subject: dict[tuple[str, Shown, str | None], list[tuple[int, Question]]] = {}
         for item, question in questions:
             for text in (question.responses[0], None):
                 self._by_subject.setdefault((question.task_key, question.prompt, text), []).append((item, question))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from textgym.errors import DataError
 from textgym.feedback.records.answers import check_expected, check_question
 from textgym.feedback.records.lines import read_lines, write_lines
-from textgym.feedback.records.parsing import is_question
+from textgym.feedback.records.parsing import is_question, question_to_json, shown_from_json
 from textgym.feedback.store.entries import Planned
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Question
+from textgym.types import shown_text
 
 _LONGEST_KEY = 80  # of one made from a prompt
 
@@ -51,8 +50,8 @@ def import_questions(store: FeedbackStore, path: str | Path, overlap: int = 1) -
     return len(store.questions()) - before
 
 
-def _to_json(planned: Planned) -> dict[str, Any]:
-    row = asdict(planned.question)
+def _to_json(planned: Planned) -> dict[str, object]:
+    row: dict[str, object] = question_to_json(planned.question)
     del row["order_seed"]  # every annotator gets an order of their own
     row |= {"overlap": planned.overlap, "priority": planned.priority}
     return row if planned.expected is None else {**row, "expected": planned.expected}
@@ -63,11 +62,12 @@ def _from_json(row: object, place: str, overlap: int) -> Planned:
         if not is_question(row):
             raise ValueError("no responses")
         texts, generators, criteria = (_texts(row, name) for name in ("responses", "generators", "criteria"))
-        key = row.get("task_key", row["prompt"][:_LONGEST_KEY])
-        question = Question(key, row["prompt"], texts, row.get("mode", "compare"), generators, criteria=criteria)
+        prompt = shown_from_json(row["prompt"])
+        key = row.get("task_key", shown_text(prompt)[:_LONGEST_KEY])
+        question = Question(key, prompt, texts, row.get("mode", "compare"), generators, criteria=criteria)
         planned = Planned(question, row.get("overlap", overlap), float(row.get("priority", 0)), row.get("expected"))
-        if not (isinstance(key, str) and isinstance(question.prompt, str) and isinstance(planned.overlap, int)):
-            raise TypeError("task_key and prompt are texts, overlap is a whole number")
+        if not (isinstance(key, str) and isinstance(planned.overlap, int)):
+            raise TypeError("task_key is a text, overlap is a whole number")
         if planned.overlap < 1 or not math.isfinite(planned.priority):
             raise ValueError("overlap is 1 or more, priority is finite")
         check_question(question)
@@ -78,7 +78,7 @@ def _from_json(row: object, place: str, overlap: int) -> Planned:
         raise DataError(f"{place}: expected a question with prompt and responses, got {row!r:.80} ({error})") from None
 
 
-def _texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+def _texts(row: Mapping[str, object], name: str) -> tuple[str, ...]:
     values = row.get(name, [])
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise TypeError(f"{name} is a list of texts")

@@ -6,10 +6,11 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 from textgym.feedback.records.answers import Expected
+from textgym.feedback.records.parsing import question_from_json, question_to_json
 from textgym.feedback.types import Mode, Question
 from textgym.security.foreign import parse_json
 
@@ -46,7 +47,7 @@ def digest(question: Question, expected: Expected | None = None) -> str:
 
 
 def _question_text(question: Question) -> str:
-    return json.dumps(asdict(replace(question, order_seed=None)))
+    return json.dumps(question_to_json(replace(question, order_seed=None)))
 
 
 def _expected_text(expected: Expected | None) -> str | None:
@@ -69,9 +70,7 @@ def questions(db: sqlite3.Connection, *, checks: bool) -> list[tuple[int, Questi
 
 def parse_question(text: str) -> Question:
     """Return the question that a text in ``items.question`` stands for."""
-    values = parse_json(text)
-    lists = {name: tuple(values[name]) for name in ("responses", "generators", "criteria")}
-    return Question(**{**values, **lists})
+    return question_from_json(parse_json(text))
 
 
 def left_open(db: sqlite3.Connection, annotator: str, mode: Mode | None) -> int | None:
@@ -122,7 +121,7 @@ def next_item(db: sqlite3.Connection, annotator: str, mode: Mode | None, since: 
     )
 
 
-def _one(db: sqlite3.Connection, query: str, values: Sequence[Any]) -> int | None:
+def _one(db: sqlite3.Connection, query: str, values: Sequence[object]) -> int | None:
     row = db.execute(query, values).fetchone()
     return None if row is None else int(row[0])
 

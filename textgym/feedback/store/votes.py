@@ -12,6 +12,7 @@ from textgym.feedback.records.lines import read_lines, write_lines
 from textgym.feedback.records.parsing import is_check, record_from_json, record_to_json
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Comparison, Demonstration, Ranking, Record
+from textgym.types import Shown
 
 
 def export_votes(store: FeedbackStore, path: str | Path) -> int:
@@ -63,7 +64,7 @@ def _votes(lines: Iterable[tuple[Record, object]], known: Mapping[str, int]) -> 
 
     Two projects may have named two votes alike: those are distinguished by who answered what.
     """
-    found: dict[tuple[str, ...], dict[object, Record]] = {}
+    found: dict[tuple[str, str, str, Shown], dict[object, Record]] = {}
     for name, record in _named(lines, known):
         about = record.responses if isinstance(record, Comparison | Ranking) else record.response
         own = found.setdefault((name, record.annotator, record.task_key, record.prompt), {})

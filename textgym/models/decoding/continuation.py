@@ -15,7 +15,12 @@ from textgym.errors import ModelError
 class Decoder(Protocol):
     """What keys and values are computed with: a language model, or the trunk of one that is probed."""
 
-    can_be_recorded: bool
+    @property
+    def can_be_recorded(self) -> bool:
+        """Whether a step may be recorded as a CUDA graph."""
+
+    def stop_recording(self) -> None:
+        """Let :attr:`can_be_recorded` be false from now on."""
 
     @property
     def precision(self) -> str:

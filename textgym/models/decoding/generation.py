@@ -5,23 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from textgym.models.batch import TextBatch
+from textgym.models.batch import TextBatch, pad_rows
 from textgym.models.decoding.decoding_copy import DecodingCopy
 from textgym.models.decoding.sampling import sample_tokens
 from textgym.models.text_model import TextModel
-
-
-def pad_rows(rows: Sequence[Sequence[int]], fill: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Right-pad lists of ids: ((B, T) ids, (B,) lengths)."""
-    lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
-    padded = np.full((len(rows), int(lengths.max(initial=1))), fill, dtype=np.int64)
-    for target, row in zip(padded, rows, strict=True):
-        target[: len(row)] = row
-    return torch.from_numpy(padded).to(device), torch.from_numpy(lengths).to(device)
 
 
 def generate(

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from transformers.cache_utils import CacheLayerMixin
 from textgym.models.batch import TextBatch
 from textgym.models.decoding.continuation import Decoder, filled_layers
 from textgym.models.decoding.cuda_graph import RecordedStep
+from textgym.types import IntArray
 
 _STRIDE = 64  # columns between two recorded steps
 
@@ -50,7 +50,9 @@ class _Layer(CacheLayerMixin):
             )
         self.is_initialized = True
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         assert self.keys is not None
         assert self.values is not None
         store = self.store
@@ -169,7 +171,8 @@ class KeyValueStore:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
-                self.is_recorded = self.model.can_be_recorded = False
+                self.is_recorded = False
+                self.model.stop_recording()
                 reason = str(error).partition("\n")[0]
                 warnings.warn(f"decoding goes on without CUDA graphs, slower: {reason}", stacklevel=2)
                 return self._compute(window)
@@ -186,7 +189,7 @@ class KeyValueStore:
         return states[:, -1]
 
 
-def _unique_rows(input_ids: Tensor, sizes: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
+def _unique_rows(input_ids: Tensor, sizes: IntArray) -> tuple[Tensor, Tensor]:
     """Indices of the first copy of every distinct row (u,), and for every row (b,) which of those it is."""
     rows = input_ids.cpu().numpy()
     seen: dict[bytes, int] = {}

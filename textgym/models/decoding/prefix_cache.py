@@ -3,8 +3,8 @@
 A row whose ids extend what is cached by one token costs one token; everything else is prefilled. Rows match by their
 full ids, so repeats, resets, branches and foreign batches are never confused.
 
-What is cached was computed with certain weights. Optimizer steps, version counters and addresses tell when they change.
-Writes through ``parameter.data``, which none of those see, show in a few values of every parameter that are compared.
+What is cached was computed with certain weights. Version counters and addresses tell when they change. Writes through
+``parameter.data`` and steps of fused optimizers, which those do not see, show in a few values of every parameter.
 A write through ``.data`` that spares all of these is not seen: call ``drop`` (a policy's ``drop_caches``) after it.
 """
 
@@ -71,7 +71,7 @@ class PrefixCache:
             return Match(nothing, nothing)
         cached = self._cache.lengths
         beyond = torch.arange(texts.input_ids.shape[1], device=cached.device)[None] >= cached[:, None]
-        same = (torch.cat(self._watch.probes) == self._values).all()
+        same = ~self._watch.probes_changed()
         begins = ((texts.input_ids == self._texts.input_ids) | beyond).all(1) & same
         begins &= texts.prompt_lengths == self._texts.prompt_lengths
         lengths = texts.lengths
@@ -99,7 +99,6 @@ class PrefixCache:
         if not bool(match.unchanged.all()):
             if self._watch is None or self._cache is None:
                 self._watch, self._cache = self._begin()
-                self._values = torch.cat(self._watch.probes)
             self._states = _advance(self._cache, texts, match.extended)
             self._texts = TextBatch(*(tensor.clone() for tensor in texts))  # observations may be written into
         return self._states

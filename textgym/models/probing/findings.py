@@ -11,7 +11,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -305,7 +305,7 @@ class NarrowProbe:
         return not any(oracle.compare(whole[:part], self.trunk.bare(ids[None, :part])[0]).is_clear for part in parts)
 
 
-_PROBES: dict[tuple[Any, ...], NarrowProbe | str] = {}
+_PROBES: dict[tuple[object, ...], NarrowProbe | str] = {}
 
 
 def narrow_probe(trunk: Trunk) -> NarrowProbe | str:
@@ -443,7 +443,7 @@ def _reason_at(narrow: NarrowProbe | str, config: PreTrainedConfig, tokens: int)
     return f"its configuration names {named}, and texts of {tokens} tokens were not probed" if named else ""
 
 
-def _numbers(config: PreTrainedConfig, least: int, tokens: int) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _numbers(config: PreTrainedConfig, least: int, tokens: int) -> Iterator[tuple[tuple[str, ...], object]]:
     """Where a configuration has numbers from ``least`` to below ``tokens`` that are called like windows, and them."""
     for name, value in config.to_dict().items():
         parts = value.items() if isinstance(value, dict) else [(None, value)]
@@ -465,7 +465,7 @@ def _make_small(config: PreTrainedConfig, path: tuple[str, ...]) -> None:
     return None
 
 
-def _smaller(value: Any) -> Any:
+def _smaller(value: object) -> object:
     if isinstance(value, list | tuple):
         return type(value)(map(_smaller, value))
     return min(value, _SMALL_SWITCH) if isinstance(value, int | float) else value

@@ -7,18 +7,22 @@ taken from there where one is equal to it up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils.generic import ModelOutput
 
 from textgym.errors import ModelError
 
 _LARGE = 1e4  # of the head's output: far beyond every cap that a model of language would have, and within fp16
 _SMALL = 1e-5
+
+
+_Output = tuple[Tensor, ...] | ModelOutput  # of a trunk: its states come first
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,14 @@ class LogitForm:
         if self.cap is not None:
             logits = torch.tanh(logits / self.cap) * self.cap
         return logits
+
+
+class _Head(Protocol):
+    """What turns states into logits."""
+
+    weight: Tensor
+
+    def __call__(self, states: Tensor, /) -> Tensor: ...
 
 
 class Reading(NamedTuple):
@@ -63,7 +75,9 @@ def rows_of(network: PreTrainedModel) -> dict[str, int]:
     return rows | {"input": int(table.weight.shape[0])} if isinstance(table, nn.Embedding) else rows
 
 
-def read_network(network: PreTrainedModel, trunk: nn.Module, input_ids: Tensor, arguments: dict[str, Any]) -> Reading:
+def read_network(
+    network: PreTrainedModel, trunk: nn.Module, input_ids: Tensor, arguments: Mapping[str, object]
+) -> Reading:
     """Call ``network`` on ids (3, T), and further arguments, and find what it does with its trunk's states.
 
     The first row's states go to the head as they are, the second's and third's made small and large.
@@ -73,7 +87,7 @@ def read_network(network: PreTrainedModel, trunk: nn.Module, input_ids: Tensor, 
     """
     head, seen = network.get_output_embeddings(), []
 
-    def replace(_module: Any, _arguments: Any, output: Any) -> Any:
+    def replace(_module: nn.Module, _arguments: object, output: _Output) -> _Output | None:
         states = output[0]
         if not (isinstance(states, Tensor) and states.ndim == 3 and states.shape[:2] == input_ids.shape):
             return None  # some other part of the network's
@@ -117,7 +131,7 @@ def fit_form(plain: Tensor, logits: Tensor, config: PreTrainedConfig) -> LogitFo
     return None
 
 
-def _resized(states: Tensor, head: Any) -> Tensor:
+def _resized(states: Tensor, head: _Head) -> Tensor:
     """Rows (3, T, H) of which the second gives small values behind the head, and the third large ones."""
     if states.shape[-1] != head.weight.shape[1]:
         return states
@@ -128,7 +142,7 @@ def _resized(states: Tensor, head: Any) -> Tensor:
     return resized
 
 
-def _with_states(output: Any, states: Tensor) -> Any:
+def _with_states(output: _Output, states: Tensor) -> _Output:
     """``output`` of a trunk with other states in the first place."""
     if isinstance(output, tuple):
         return (states, *output[1:])
@@ -155,7 +169,7 @@ def _agrees(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
     return bool(((ours - theirs).abs().amax((1, 2)) <= tolerance * size).all())
 
 
-def numbers_in(values: Any) -> Iterator[float]:
+def numbers_in(values: object) -> Iterator[float]:
     """All numbers of a configuration, nested ones too."""
     if isinstance(values, bool):
         return

@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import nn
@@ -73,7 +72,7 @@ def build(trunk: Trunk, config: PreTrainedConfig) -> nn.Module:
         Exception: Any, where the class cannot be built with this configuration.
         ValueError: It would be too large.
     """
-    kind: Callable[[Any], nn.Module] = type(trunk.module)
+    kind: Callable[[PreTrainedConfig], nn.Module] = type(trunk.module)
     with torch.device("meta"):
         size = _size(kind(copy.deepcopy(config)))
     if size > _LARGEST:
@@ -100,7 +99,7 @@ def _twin(trunk: Trunk) -> tuple[Trunk, range] | None:
     return twin, readable_ids(trunk.config, int(trunk.config.vocab_size))
 
 
-def _narrower(config: PreTrainedConfig, parameters: int) -> Iterator[Any]:
+def _narrower(config: PreTrainedConfig, parameters: int) -> Iterator[PreTrainedConfig]:
     """Configurations to try, the narrowest first."""
     if parameters <= _SMALL:
         yield copy.deepcopy(config)

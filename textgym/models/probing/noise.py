@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ _TRIES = 3
 _MORE_TRIES = 12  # where random numbers were drawn, and rarely change anything
 
 
-def switch_off_dropout(network: nn.Module) -> list[tuple[Any, str, float]]:
+def switch_off_dropout(network: nn.Module) -> list[tuple[object, str, float]]:
     """Set every dropout probability to zero, in modules and where modules read it from their configuration.
 
     What configurations said is kept on the network, for whoever comes later and finds zeros.
@@ -31,7 +30,7 @@ def switch_off_dropout(network: nn.Module) -> list[tuple[Any, str, float]]:
     Returns:
         What was changed in configurations, now or before: (configuration, name, value).
     """
-    before: list[tuple[Any, str, float]] = getattr(network, _ORIGINALS, [])
+    before: list[tuple[object, str, float]] = getattr(network, _ORIGINALS, [])
     changed = {(id(config), name): (config, name, value) for config, name, value in before}
     for module in network.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):

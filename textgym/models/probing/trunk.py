@@ -70,6 +70,9 @@ class Trunk:
         self.module, self.config, self.arguments = module, config, arguments or Arguments()
         self.bare_arguments = BARE_ARGUMENTS[0] if bare_arguments is None else bare_arguments
 
+    def stop_recording(self) -> None:
+        """Its steps are not recorded anyway."""
+
     def taking(self, **changes: Any) -> Self:
         """The same trunk with other arguments."""
         return type(self)(self.module, self.config, replace(self.arguments, **changes), self.bare_arguments)

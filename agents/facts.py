@@ -1,0 +1,112 @@
+"""What an agent may tell and do beyond the protocols of ``textgym.types``: all of it can be left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+from textgym.types import Agent, Grain, Split, Task
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.logger import Logger
+
+
+@dataclass(frozen=True, slots=True)
+class RunDefaults:
+    """What a training run does where its user says nothing.
+
+    Attributes:
+        steps: Time steps to train for.
+        eval_prompts: Prompts to measure on, before and after.
+        save_every: Iterations, or optimizer steps where nothing is sampled, between checkpoints.
+        split: What is measured on.
+    """
+
+    steps: int = 200_000
+    eval_prompts: int = 300
+    save_every: int = 10
+    split: Split = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFacts:
+    """What commands know of a class of agents before they make one: its class attribute ``facts``, if it has one.
+
+    Attributes:
+        name: What it is called in messages; ``""`` is the name of the class.
+        method: What it does to a model, for the model card; ``""`` is ``name``.
+        samples: Whether it learns from texts that it writes in the environment, and is paid for. If not, a time step is
+            an optimizer step, and training can stop, and go on, after any of them.
+        not_options: Arguments of its constructor that are no options of a command.
+        reference_option: Which option names the model that a KL penalty is to; ``""`` for none.
+        policy: Another class whose constructor's arguments are options of the agent too.
+        limits: The least and the largest value of options that are numbers, where these are not 0 and any.
+        check: Raises a ``ValueError`` for options, the default ones among them, that do not fit together.
+        defaults: Of a run.
+    """
+
+    name: str = ""
+    method: str = ""
+    samples: bool = True
+    not_options: Collection[str] = ()
+    reference_option: str = ""
+    policy: type[Any] | None = None
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    check: Callable[[Mapping[str, Any]], object] | None = None
+    defaults: RunDefaults = RunDefaults()
+
+
+def facts_of(agent: type[object]) -> AgentFacts:
+    """Return the facts of a class of agents, with a name."""
+    facts: AgentFacts = getattr(agent, "facts", AgentFacts())
+    name = facts.name or agent.__name__
+    return replace(facts, name=name, method=facts.method or name)
+
+
+def grain_of(agent: type[Agent]) -> Grain:
+    """Return the grain of a class of agents, which it has as an attribute."""
+    return cast("Grain", agent.grain)
+
+
+def unit_of(agent: type[Agent]) -> str:
+    """Return what a time step of an agent is, in the plural."""
+    if not facts_of(agent).samples:
+        return "steps"
+    return "tokens" if grain_of(agent) == "token" else "texts"
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A :class:`Trainable` with measures of its own, such as a loss, beside those of its texts."""
+
+    def measures(self, task: Task) -> Mapping[str, float | None]:
+        """Return them by name, on a task that nothing is learnt from; ``None`` where there is nothing to measure."""
+        ...
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A :class:`Trainable` that can say beforehand how long it will take."""
+
+    def seconds_per_step(self) -> float:
+        """Return the seconds of a time step, from a short measurement of this machine; nothing else changes."""
+        ...
+
+
+@runtime_checkable
+class Logging(Protocol):
+    """A :class:`Trainable` that writes its records to a logger of Stable-Baselines3."""
+
+    def set_logger(self, logger: Logger) -> None:
+        """Write to this one from now on."""
+        ...
+
+
+@runtime_checkable
+class Recoverable(Protocol):
+    """A :class:`Trainable` whose state of before an update can be had although the update failed."""
+
+    def remember_weights(self) -> None:
+        """Copy what an update changes; called in ``on_rollout_end``."""
+        ...

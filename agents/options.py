@@ -1,0 +1,148 @@
+"""The options of agents, made from the signature and docstring of their constructors, and checked."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+
+from textgym.agents.facts import facts_of
+from textgym.checks import LARGEST_COUNT
+from textgym.errors import did_you_mean
+from textgym.types import Agent
+
+OptionValue = int | float | str | bool | None
+_PLAIN: Mapping[type, type[int | float | str | bool]] = {each: each for each in (int, float, str, bool)}
+_TINY = 1e-300  # below it, a least value means: above 0
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An argument of an agent's constructor that can be given as text, as on a command line.
+
+    Attributes:
+        name: As in the constructor.
+        type: ``int``, ``float``, ``str`` or ``bool``.
+        default: The constructor's.
+        help: From the docstring, one paragraph.
+        choices: The only values it can have; empty: any.
+        optional: Whether it may be ``None``.
+    """
+
+    name: str
+    type: type[int | float | str | bool]
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+
+
+def agent_options(agent: type[Agent]) -> list[Option]:
+    """Return the options of an agent: arguments of ``create``, its constructors, and those of its policy.
+
+    Left out are what every agent gets (environment, model, seed, device), arguments whose type no text can have, and
+    what its :class:`~textgym.agents.facts.AgentFacts` say is none.
+
+    Args:
+        agent: The class.
+    """
+    facts = facts_of(agent)
+    filled = {*inspect.signature(Agent.create).parameters, *facts.not_options}
+    policy = [] if facts.policy is None else _constructors(facts.policy)
+    found: dict[str, Option] = {}
+    for source in [agent.create, *_constructors(agent), *policy]:
+        found |= {option.name: option for option in _options(source) if option.name not in {*filled, *found}}
+    return list(found.values())
+
+
+def _constructors(agent: type[Any]) -> Iterator[Callable[..., Any]]:
+    """Yield the classes whose constructors a call runs through, up to the first that hands no ``**options`` on."""
+    for kind in agent.__mro__:
+        if "__init__" in vars(kind):
+            yield kind
+            parameters = inspect.signature(kind).parameters.values()
+            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+                return
+
+
+def _options(source: Callable[..., Any]) -> Iterator[Option]:
+    """Yield the arguments of a constructor or function that a text can give."""
+    function = source.__init__ if inspect.isclass(source) else source
+    hints = get_type_hints(function, localns={"VecEnv": VecEnv})  # which Stable-Baselines3's GymEnv has by name only
+    helps = argument_help(source)
+    for name, parameter in inspect.signature(source).parameters.items():
+        form = _form(hints.get(name, NoneType))
+        if form is not None and parameter.default is not parameter.empty and not name.startswith("_"):
+            yield Option(name, form[0], parameter.default, helps.get(name, ""), *form[1:])
+
+
+def _form(hint: Any) -> tuple[type[int | float | str | bool], tuple[str, ...], bool] | None:
+    """Type, choices and optionality of a type hint; ``None`` where no text can give a value."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    for part in parts:
+        if get_origin(part) is Literal:
+            return str, tuple(map(str, get_args(part))), NoneType in parts
+        if part in _PLAIN:
+            return _PLAIN[part], (), NoneType in parts
+    return None
+
+
+def argument_help(source: Callable[..., Any]) -> dict[str, str]:
+    """Return the descriptions in the ``Args:`` section of a Google docstring, by argument, each in one paragraph."""
+    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(source) or "", re.MULTILINE | re.DOTALL)
+    entries = re.findall(r"^ {4}(\w[\w, ]*):[ \n](.*?)(?=^ {4}\w|\Z)", section[1] if section else "", re.M | re.S)
+    return {name: " ".join(text.split()) for names, text in entries for name in names.split(", ")}
+
+
+def checked_options(agent: type[Agent], options: Mapping[str, Any]) -> dict[str, OptionValue]:
+    """Return options of an agent as plain values, each of a type that its constructor takes.
+
+    Args:
+        agent: The class.
+        options: By name; those that are missing are left to the constructor.
+
+    Raises:
+        TypeError: A value is of another type.
+        ValueError: There is no such option, or a number is out of range.
+    """
+    facts, known = facts_of(agent), {option.name: option for option in agent_options(agent)}
+    found: dict[str, OptionValue] = {}
+    for name, value in options.items():
+        if name not in known:
+            raise ValueError(f"expected an option of {facts.name}, got {name!r}.{did_you_mean(name, known)}")
+        found[name] = value.item() if isinstance(value, np.generic) else value
+        _check_option(known[name], found[name], facts.limits.get(name, (0, math.inf)))
+    if facts.check is not None:
+        facts.check({name: option.default for name, option in known.items()} | found)
+    return found
+
+
+def _check_option(option: Option, value: object, limits: tuple[float, float]) -> None:
+    name = option.name
+    if value is None and option.optional:
+        return
+    takes = (int, float) if option.type is float else option.type
+    if not isinstance(value, takes) or (isinstance(value, bool) and option.type is not bool):
+        words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}[option.type]
+        raise TypeError(f"expected {words} as {name}, got {value!r}; give one")
+    if option.choices and value not in option.choices:
+        raise ValueError(f"expected {name} to be one of {', '.join(option.choices)}, got {value!r}; choose one")
+    if isinstance(value, str | bool):
+        return
+    number, (least, most) = float(value), limits
+    if option.type is int:
+        least, most = max(least, 1), min(most, LARGEST_COUNT)
+    if number < least or not math.isfinite(number):
+        bound = "above 0" if 0 < least < _TINY else f"of at least {least:g}"
+        raise ValueError(f"expected {name} {bound}, got {value}; choose another")
+    if number > most:
+        raise ValueError(
+            f"expected {name} of at most {f'{most:,}' if option.type is int else f'{most:g}'}, got {value}; lower it"
+        )

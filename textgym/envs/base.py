@@ -1,0 +1,179 @@
+"""What text environments of both grains share: one copy, and many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.core import ActType, ObsType
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from textgym.envs.arguments import RENDER_MODES, check_budget, print_frames
+from textgym.envs.conversations import Conversations
+from textgym.envs.prompts import Root, RowGenerators, draw_index, find_example, named_keys, plain_seed, spread_seeds
+from textgym.envs.types import EnvState, Info, Options
+from textgym.types import Episode, Example, RewardFn, Task
+
+
+class Core(Protocol):
+    """The state of ``n`` copies, and how they go on; environments are thin around it."""
+
+    task: Task
+    reward: RewardFn
+    conversations: Conversations
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Strings that end a text."""
+        ...
+
+    def copies(self, n: int) -> Self:
+        """Return a core with the same arguments for ``n`` copies, not yet reset."""
+        ...
+
+    def render(self, row: int) -> str:
+        """Return what a copy was shown, and its turn so far."""
+        ...
+
+    def get_state(self) -> EnvState:
+        """Return the state of all copies as arrays, lists and plain values."""
+        ...
+
+    def set_state(self, state: EnvState) -> None:
+        """Take over a state of :meth:`get_state`."""
+        ...
+
+
+class CoreAttributes:
+    """What all text environments show of their core."""
+
+    _core: Core
+
+    @property
+    def task(self) -> Task:
+        """What is asked."""
+        return self._core.task
+
+    @property
+    def reward(self) -> RewardFn:
+        """What scores finished texts."""
+        return self._core.reward
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Strings that end a text."""
+        return self._core.stop
+
+
+class SingleTextEnv(CoreAttributes, gym.Env[ObsType, ActType]):
+    """One copy: which example comes next, and rendering."""
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 30}  # noqa: RUF012 - as in Gymnasium
+    _episodes = -1
+
+    @property
+    def episode(self) -> Episode:
+        """What was said so far in the episode that runs, or in the last one."""
+        return self._core.conversations.episode(0)
+
+    def render(self) -> str | None:
+        """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far."""
+        if self.render_mode == "ansi":
+            return self._core.render(0)
+        if self.render_mode == "human":
+            print_frames([self._core.render(0)])
+        return None
+
+    def _begin(self, seed: int | None, options: Options | None) -> tuple[Example, Root]:
+        """Begin an episode: return the example that is named, or a random one, and the root of the other side.
+
+        Episodes are counted from 0 behind every seed.
+        """
+        gym.Env.reset(self, seed=plain_seed(seed))
+        (key,) = named_keys(options, 1)
+        dataset = self.task.dataset
+        example = find_example(self.task, key) if key is not None else dataset[draw_index(self.np_random, len(dataset))]
+        self._episodes = 0 if seed is not None else self._episodes + 1
+        return example, Root(max(self.np_random_seed, 0) if self._core.conversations.has_turns else 0, self._episodes)
+
+
+class VectorTextEnv(CoreAttributes, VectorEnv[ObsType, ActType, npt.NDArray[Any]]):
+    """Many copies of a single environment: seeds, examples, state and rendering.
+
+    Args:
+        single: An environment that was not reset; its arguments are those of all copies.
+        num_envs: Number of copies.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as in Gymnasium
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 30,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(self, single: SingleTextEnv[Any, Any], num_envs: int) -> None:
+        self.num_envs = check_budget("num_envs", num_envs, 1)
+        self._core = single._core.copies(self.num_envs)
+        self._random = RowGenerators(self.num_envs)
+        self.render_mode = single.render_mode
+        self.single_observation_space, self.single_action_space = single.observation_space, single.action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator | None, ...]:  # type: ignore[override]
+        """One generator per copy."""
+        return tuple(self._random.generators)
+
+    @property
+    def np_random_seed(self) -> tuple[int | None, ...]:  # type: ignore[override]
+        """One seed per copy."""
+        return tuple(self._random.seeds)
+
+    def get_state(self) -> EnvState:
+        """Return everything that :meth:`set_state` needs to go on bit for bit: arrays, lists and numbers only."""
+        return self._core.get_state() | self._random.get_state()
+
+    def set_state(self, state: EnvState) -> None:
+        """Go on from a state of :meth:`get_state`, of an environment made with the same arguments."""
+        self._core.set_state(state)
+        self._random.set_state(state)
+
+    def render(self) -> tuple[str, ...] | None:
+        """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far of every copy."""
+        frames = tuple(self._core.render(row) for row in range(self.num_envs)) if self.render_mode else ()
+        if self.render_mode == "human":
+            print_frames(frames)
+        return frames if self.render_mode == "ansi" else None
+
+    def _begin_all(
+        self, seed: int | Sequence[int | None] | None, options: Options | None
+    ) -> tuple[list[Example], list[Root]]:
+        """Begin an episode in every copy; returns the examples, random where ``options`` names none, and the roots."""
+        keys = named_keys(options, self.num_envs)
+        self._random.seed(spread_seeds(seed, self.num_envs))
+        examples = [self._draw(row) if key is None else find_example(self.task, key) for row, key in enumerate(keys)]
+        return examples, [self._random.begin(row) for row in range(self.num_envs)]
+
+    def _begin_next(self, rows: Sequence[int]) -> tuple[list[Example], list[Root]]:
+        """Begin the next episode in some copies; returns random examples and the roots."""
+        return [self._draw(row) for row in rows], [self._random.begin(row) for row in rows]
+
+    def _print_ends(self, rows: Sequence[int]) -> None:
+        """Print the episodes that ended, as ``render_mode="human"`` does."""
+        if rows and self.render_mode == "human":
+            print_frames(self._core.render(row) for row in rows)
+
+    def _draw(self, row: int) -> Example:
+        """Return the next random example of one copy."""
+        return self.task.dataset[self._random.draw(row, len(self.task.dataset))]
+
+    def _add_infos(self, infos: Info, new: Mapping[int, Info]) -> Info:
+        """Add the infos of some copies, by row, to the infos of a step."""
+        for row, info in new.items():
+            infos = self._add_info(infos, info, row)
+        return infos

@@ -1,0 +1,214 @@
+"""What is done to a whole project of feedback: open it, fill it from a file, say how far it is."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from textgym.errors import DataError
+from textgym.feedback.records.lines import read_lines
+from textgym.feedback.records.parsing import is_check, is_question, record_from_json
+from textgym.feedback.statistics.agreement import (
+    Level,
+    agreement_interval,
+    collect_answers,
+    krippendorff_alpha,
+    position_bias,
+)
+from textgym.feedback.statistics.strengths import bradley_terry_scores
+from textgym.feedback.store.project import FeedbackStore
+from textgym.feedback.store.questions import import_questions
+from textgym.feedback.store.votes import import_votes
+from textgym.feedback.types import Comparison, Ranking, Rating
+from textgym.types import Interval
+
+_LEVELS: tuple[tuple[str, type[Comparison | Rating | Ranking], Level], ...] = (
+    ("comparisons", Comparison, "nominal"),
+    ("ratings", Rating, "ordinal"),
+    ("rankings", Ranking, "ordinal"),
+)
+
+
+class QuestionCount(NamedTuple):
+    """How many questions a project has, attention checks included, and how many votes it wants on the others."""
+
+    questions: int
+    wanted: int
+
+    def more(self, store: FeedbackStore) -> str:
+        """Say what a project asks beyond this: a larger overlap makes no new questions."""
+        now = count_questions(store)
+        votes = now.wanted - self.wanted
+        return (
+            f"{now.questions - self.questions:,} new questions, {votes:,} more {'vote' if votes == 1 else 'votes'} "
+            "wanted"
+        )
+
+
+class Import(NamedTuple):
+    """What came of reading a file into a project.
+
+    Attributes:
+        added: As words.
+        lacks_checks: Whether answers to attention checks were left out, whose questions the project does not have.
+    """
+
+    added: str
+    lacks_checks: bool
+
+
+class Contribution(NamedTuple):
+    """What one annotator did.
+
+    Attributes:
+        annotator: The name.
+        votes: Answers, without those skipped.
+        passed, checked: Attention checks answered rightly, and all that were answered.
+        last: When the last answer came, in seconds since 1970.
+    """
+
+    annotator: str
+    votes: int
+    passed: int
+    checked: int
+    last: float
+
+
+class Agreement(NamedTuple):
+    """How far annotators agree on one kind of records: Krippendorff's alpha, and the share of same answers."""
+
+    kind: str
+    level: Level
+    alpha: float
+    same: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a project is.
+
+    Attributes:
+        votes, wanted: Answers given, and wanted in all.
+        complete, questions: Questions with all their answers, and all.
+        contributions: By annotator.
+        agreements: By kind of records, where two people answered the same question.
+        position_bias: How often the text shown first wins; ``None`` without comparisons.
+        strengths: Of the writers, by name.
+    """
+
+    votes: int
+    wanted: int
+    complete: int
+    questions: int
+    contributions: list[Contribution]
+    agreements: list[Agreement]
+    position_bias: Interval | None
+    strengths: Mapping[str, Interval]
+
+
+def open_project(project: str) -> FeedbackStore:
+    """Open a project that must be there.
+
+    Raises:
+        FileNotFoundError: It is not.
+    """
+    if not Path(project).is_file():
+        raise FileNotFoundError(
+            f"expected a project, got {project!r}, which does not exist; check the path, or make it with textgym "
+            "feedback sample"
+        )
+    return FeedbackStore(project)
+
+
+def page_settings(
+    *, title: str | None = None, guidelines: str | None = None, blind: bool | None = None
+) -> dict[str, str | bool]:
+    """Return what a project keeps of what its pages say; what is ``None`` is left as it is kept.
+
+    Args:
+        title: Shown on every page.
+        guidelines: File that says how to answer.
+        blind: Never tell who wrote a text.
+
+    Raises:
+        DataError: The guidelines are no text.
+    """
+    changes: dict[str, str | bool] = {} if title is None else {"title": title}
+    if guidelines is not None:
+        changes["guidelines"] = _text_of(guidelines)
+    return changes if blind is None else {**changes, "reveal": not blind}
+
+
+def _text_of(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"expected UTF-8 text, got other bytes in {path!r} ({error}); save it as UTF-8") from None
+
+
+def count_questions(store: FeedbackStore) -> QuestionCount:
+    """Return what a project asks now."""
+    return QuestionCount(len(store.questions()), store.progress().wanted)
+
+
+def import_file(project: str, file: str, overlap: int = 1) -> Import:
+    """Read answers or questions into a project; what is there already is not added again.
+
+    Args:
+        project: Made if there is none.
+        file: JSON lines.
+        overlap: People per question.
+
+    Raises:
+        DataError: Naming the line that is neither.
+    """
+    place, first = next(read_lines(file), ("", None))
+    if not place:
+        raise DataError(f"expected records or questions, got none in {file!r}, which is empty; check what wrote it")
+    if not is_question(first):
+        record_from_json(first, place)  # a file of something else makes no new project
+    with FeedbackStore(project) as store:
+        if is_question(first):
+            before = count_questions(store)
+            import_questions(store, file, overlap)
+            return Import(before.more(store), lacks_checks=False)
+        votes = import_votes(store, file)
+        knows_checks = any(planned.expected is not None for planned in store.plan())
+        lacks_checks = not knows_checks and any(is_check(row) for _, row in read_lines(file))
+        return Import(f"{votes:,} new votes", lacks_checks)
+
+
+def project_status(store: FeedbackStore) -> Status:
+    """Return how far a project is, and how far its annotators agree."""
+    progress, records = store.progress(), store.records()
+    compared = any(isinstance(record, Comparison) for record in records)
+    agreements = []
+    for name, kind, level in _LEVELS:
+        values = collect_answers(records, kind, level).values
+        alpha, same = krippendorff_alpha(values, level), agreement_interval(records, kind)
+        if alpha is not None and same is not None:
+            agreements.append(Agreement(name, level, alpha, same))
+    return Status(
+        votes=progress.votes,
+        wanted=progress.wanted,
+        complete=progress.complete,
+        questions=progress.items,
+        contributions=_contributions(store),
+        agreements=agreements,
+        position_bias=position_bias(records) if compared else None,
+        strengths=bradley_terry_scores(records, np.random.default_rng(0)),
+    )
+
+
+def _contributions(store: FeedbackStore) -> list[Contribution]:
+    attention, found = store.attention(), []
+    votes = sorted((vote for vote in store.votes() if not vote.skipped), key=lambda vote: vote.annotator)
+    for name, group in itertools.groupby(votes, key=lambda vote: vote.annotator):
+        own, (passed, checked) = list(group), attention.get(name, (0, 0))
+        found.append(Contribution(name, len(own), passed, checked, own[-1].received))
+    return found

@@ -1,0 +1,136 @@
+"""What runs of ``textgym rlhf`` and ``textgym demo`` store: plain data, read again when a run is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from textgym.checks import check_settings
+from textgym.envs.choice import EnvChoice
+from textgym.training.stored_settings import settings_from_json
+
+Select = Literal["random", "disagreement"]
+_LAST_PORT = 65_535
+
+
+@dataclass(frozen=True)
+class RlhfSettings:
+    """Settings of ``textgym rlhf``; the default ones take about seven minutes on one core.
+
+    Attributes:
+        choice: Task and data.
+        model: The policy to start with, and the trunk of every reward model.
+        agent: Who learns: the name of an agent that writes with a language model, or ``module:Class``.
+        rounds: How often to sample, ask, fit and train.
+        labels: Questions asked in each round.
+        previous_share: Share of them, from the second round on, that compare the policy with that of the round before.
+        select: ``"disagreement"`` asks, from the second round on, where the members of the last reward disagree.
+        members: Reward models in each reward; more than one are averaged.
+        embeddings: Fit a head on frozen embeddings instead of a language model, as in ``textgym reward fit``.
+        people: Ask people on a page that is served meanwhile, instead of simulating them.
+        port: Of that page; 0 takes a free one.
+        overlap: Annotators per question.
+        annotators: How many are simulated.
+        annotator, noise: What simulated annotators compare by, and how noisily, as in ``textgym reward fit``.
+        reward_epochs, reward_learning_rate: Of every fit.
+        iterations: Iterations of the agent in each round.
+        n_envs: Texts written side by side.
+        learning_rate, kl_coef: Of the agent, where it has them.
+        eval_prompts: Unseen prompts to measure every policy on.
+        max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
+    """
+
+    choice: EnvChoice
+    model: str = "tiny"
+    agent: str = "ppo"
+    rounds: int = 3
+    labels: int = 400
+    previous_share: float = 0.25
+    select: Select = "random"
+    members: int = 1
+    embeddings: str | None = None
+    people: bool = False
+    port: int = 8765
+    overlap: int = 1
+    annotators: int = 3
+    annotator: str | None = None
+    noise: float | None = None
+    reward_epochs: int = 1
+    reward_learning_rate: float = 1e-4
+    iterations: int = 8
+    n_envs: int = 64
+    learning_rate: float = 2e-4
+    kl_coef: float = 0.02
+    eval_prompts: int = 320
+    max_prompt_tokens: int | None = None
+    max_new_tokens: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        budgets = ("max_prompt_tokens", "max_new_tokens")
+        sizes = ("rounds", "labels", "members", "overlap", "annotators", "iterations", "n_envs", "eval_prompts")
+        check_settings(
+            self,
+            counts=(*sizes, "reward_epochs", *budgets),
+            positive=("reward_learning_rate", "learning_rate"),
+            not_negative=("previous_share", "noise", "kl_coef", "port"),
+        )
+        if self.labels < 2:
+            raise ValueError("expected 2 labels or more, so that one can be held out, got 1; raise labels")
+        if self.port > _LAST_PORT:
+            raise ValueError(f"expected a port of at most {_LAST_PORT}, got {self.port}; choose another")
+        if self.previous_share > 1:
+            raise ValueError(f"expected a share of at most 1 as previous_share, got {self.previous_share}; lower it")
+        if self.select not in ("random", "disagreement"):
+            raise ValueError(f"expected select to be 'random' or 'disagreement', got {self.select!r}; correct it")
+        if self.select == "disagreement" and self.members < 2:
+            raise ValueError("expected two members or more, whose disagreement can be measured, got 1; raise members")
+        if self.overlap > self.annotators and not self.people:
+            raise ValueError(
+                f"expected {self.overlap} annotators or more, as many as the overlap, got {self.annotators}; add some"
+            )
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> RlhfSettings:
+        """Read what ``dataclasses.asdict`` wrote; runs of earlier versions call ``previous_share`` ``matches``."""
+        if isinstance(record, Mapping) and "matches" in record:
+            record = {"previous_share": record["matches"], **record}
+        return settings_from_json(cls, record)
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """Settings of ``textgym demo``; together they take about four minutes on two cores.
+
+    Attributes:
+        pairs: Simulated comparisons.
+        reward_epochs, reward_learning_rate: Of the reward model's fit.
+        iterations: Iterations of PPO.
+        n_envs: Texts written side by side.
+        learning_rate, kl_coef: Of PPO.
+        eval_prompts: Unseen prompts to measure on.
+    """
+
+    model: str = "tiny"
+    pairs: int = 1200
+    reward_epochs: int = 1
+    reward_learning_rate: float = 1e-4
+    iterations: int = 18
+    n_envs: int = 64
+    learning_rate: float = 4e-4
+    kl_coef: float = 0.02
+    eval_prompts: int = 320
+    seed: int = 0
+    device: str = "auto"
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            counts=("pairs", "reward_epochs", "iterations", "n_envs", "eval_prompts"),
+            positive=("reward_learning_rate", "learning_rate"),
+            not_negative=("kl_coef",),
+        )

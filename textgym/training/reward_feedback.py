@@ -1,0 +1,109 @@
+"""The feedback that a reward model is fitted to: a project, a file, or a simulated annotator's comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from textgym.evaluation.sampling import Sampling, sample_texts
+from textgym.feedback import FeedbackStore, read_records
+from textgym.feedback.annotators.by_reward import AnnotatorReward
+from textgym.feedback.annotators.comparisons import compare_samples, draw_examples
+from textgym.feedback.types import Comparison, Record
+from textgym.models.text_model import TextModel
+from textgym.reward_models.building import MOST_REFERENCES, preferred_texts
+from textgym.reward_models.evidence import Candidate, Reader, Split, compared_records, graded_by, read_split
+from textgym.tasks.base import prompt_text
+from textgym.types import Task
+
+
+class ReadFeedback(NamedTuple):
+    """Feedback that was read, each record once.
+
+    Attributes:
+        records: As they were given.
+        usable: Those that teach something, ratings graded by the criterion.
+        split: What these say, to learn from and to be measured by.
+        read: Knows what each of them says.
+    """
+
+    records: list[Record]
+    usable: list[Record]
+    split: Split
+    read: Reader
+
+
+def understand(records: Sequence[Record], criterion: str | None, held_out: float, seed: int) -> ReadFeedback:
+    """Read what records say; arguments and errors as for :func:`~textgym.reward_models.evidence.read_split`."""
+    read, usable = Reader(), compared_records(graded_by(records, criterion))
+    return ReadFeedback(list(records), usable, read_split(usable, held_out=held_out, seed=seed, read=read), read)
+
+
+def read_feedback(source: str | Path) -> list[Record]:
+    """Return the records of a project of ``textgym feedback``, or of JSON lines.
+
+    Raises:
+        DataError: It holds something else.
+        FileNotFoundError: There is no such file.
+    """
+    if not is_project(source):
+        return read_records(source)
+    with FeedbackStore(source) as store:
+        return store.records()
+
+
+def is_project(source: str | Path) -> bool:
+    """Return whether a file is a database, by its first bytes (https://www.sqlite.org/fileformat.html)."""
+    if not Path(source).is_file():
+        return False
+    with open(source, "rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+
+
+def simulate_comparisons(
+    task: Task, model: TextModel, pairs: int, by: AnnotatorReward, *, noise: float | None = None, seed: int = 0
+) -> list[Comparison]:
+    """Let a simulated annotator compare texts about prompts of the training split.
+
+    Args:
+        task: On its training split; no other prompt is ever shown to an annotator.
+        model: Samples the texts.
+        pairs: Number of comparisons.
+        by: What the annotator compares by (:func:`~textgym.feedback.annotators.by_reward.annotator_reward`).
+        noise: Score difference at which the better text is preferred with probability 0.73; ``None`` is that of ``by``.
+        seed: Of the prompts, the texts and the answers.
+    """
+    rng = np.random.default_rng(seed)
+    examples = draw_examples(task, pairs, rng)
+    sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, seed=seed)
+    sampled = sample_texts(model, task, [*examples, *examples], sampling, "sampling pairs").texts
+    return compare_samples(task, examples, sampled[: len(examples)], sampled[len(examples) :], by, rng, noise)
+
+
+def reference_texts(task: Task, records: Sequence[Record], split: Split) -> list[Candidate]:
+    """Return texts that count as reward 0 on average.
+
+    References of training prompts, if the records are about the task; else the preferred texts of the records, or all
+    their texts if fewer than two are preferred.
+
+    Args:
+        task: On its training split.
+        records: The feedback.
+        split: What it says.
+    """
+    if any(_is_about(task, record) for record in records):
+        examples = [task.dataset[index] for index in range(min(MOST_REFERENCES, len(task.dataset)))]
+        known = [example for example in examples if example.references]
+        if len(known) >= 2:
+            return [Candidate(prompt_text(task, example), example.references[0]) for example in known]
+    return preferred_texts(split.everything)
+
+
+def _is_about(task: Task, record: Record) -> bool:
+    try:
+        return prompt_text(task, task.dataset.find(record.task_key)) == record.prompt
+    except KeyError:
+        return False

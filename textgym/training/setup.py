@@ -1,0 +1,99 @@
+"""The parts of a training run, made from its settings: environment, agent, what it is measured on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+
+from textgym.agents.common.vec_env import attribute_of, make_vec_env
+from textgym.agents.facts import grain_of
+from textgym.agents.options import checked_options
+from textgym.agents.registry import resolve_agent
+from textgym.envs.choice import id_of_grain, token_level_id, with_budgets
+from textgym.evaluation.core import EvaluationSet, make_evaluation_set, text_model_of
+from textgym.evaluation.loading import require_context
+from textgym.evaluation.measures import fixed_examples
+from textgym.evaluation.reward_guard import guarded
+from textgym.evaluation.sampling import Sampling
+from textgym.training.callbacks import SampleSheet
+from textgym.training.train_settings import TrainSettings
+from textgym.types import Agent, Trainable
+
+_SAMPLED_PROMPTS = 4
+
+
+def make_env(settings: TrainSettings) -> Any:
+    """Make the vector environment of the agent's grain."""
+    kwargs = settings.choice.env_kwargs() | {"reward": guarded(settings.reward, settings.reward_timeout)}
+    if grain_of(resolve_agent(settings.agent)) == "episode":
+        return gym.make_vec(id_of_grain(settings.choice.env_id, "episode"), num_envs=settings.n_envs, **kwargs)
+    return make_vec_env(
+        token_level_id(settings.choice.env_id),
+        n_envs=settings.n_envs,
+        seed=settings.seed,
+        model=settings.model,
+        max_prompt_tokens=settings.max_prompt_tokens,
+        max_new_tokens=settings.max_new_tokens,
+        **kwargs,
+    )
+
+
+def make_run_evaluation(settings: TrainSettings, env: Any) -> EvaluationSet:
+    """Make what is measured before and after."""
+    # The environment's reward object is used, so that a reward model is in memory once.
+    return make_evaluation_set(
+        settings.choice.make(settings.split),
+        attribute_of(env, "reward"),
+        settings.eval_prompts,
+        settings.seed,
+        max_prompt_tokens=settings.max_prompt_tokens,
+        max_new_tokens=settings.max_new_tokens,
+    )
+
+
+def make_sheet(settings: TrainSettings) -> SampleSheet:
+    """Choose the prompts whose texts are written down through training."""
+    validation = settings.choice.make("validation")
+    task = with_budgets(validation, settings.max_prompt_tokens, settings.max_new_tokens)
+    sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, 1.0, settings.seed)
+    return SampleSheet(validation, fixed_examples(validation.dataset, _SAMPLED_PROMPTS), sampling)
+
+
+def make_agent(settings: TrainSettings, env: Any) -> Trainable:
+    """Make the untrained agent.
+
+    Raises:
+        TypeError: It lacks something that training reads.
+    """
+    kind = resolve_agent(settings.agent)
+    options = checked_options(kind, settings.options)
+    return trainable(kind.create(env, settings.model, seed=settings.seed, device=settings.device, **options))
+
+
+def trainable(agent: Agent) -> Trainable:
+    """Check that an agent has what training reads.
+
+    Raises:
+        TypeError: It lacks something.
+    """
+    if isinstance(agent, Trainable):
+        return agent
+    wanted = {name for name in (*Trainable.__annotations__, *vars(Trainable)) if not name.startswith("_")}
+    lacking = wanted - set(dir(agent))
+    raise TypeError(
+        f"expected an agent that can be trained, got a {type(agent).__name__} without {', '.join(sorted(lacking))}; "
+        "see textgym.types.Trainable"
+    )
+
+
+def require_room(settings: TrainSettings, agent: Agent, env: Any) -> None:
+    """Check that the language model of an agent, if there is one, can read an episode.
+
+    Raises:
+        ModelError: Its context is too short.
+    """
+    model = text_model_of(agent)
+    if model is not None:
+        task = attribute_of(env, "task")
+        require_context(model, with_budgets(task, settings.max_prompt_tokens, settings.max_new_tokens))
