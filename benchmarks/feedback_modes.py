@@ -313,7 +313,7 @@ class Pairs(NamedTuple):
     prompts: list[str]
 
     def share_right(self, leads: FloatArray) -> Interval:
-        """How often the text of higher quality is ahead; pairs of the same quality do not count."""
+        """Return how often the text of higher quality is ahead; pairs of the same quality do not count."""
         decided = np.flatnonzero(self.quality)
         right = (1 + np.sign(leads) * np.sign(self.quality)) / 2
         return clustered_proportion_interval(right[decided], [self.prompts[place] for place in decided])

@@ -170,7 +170,7 @@ class Architecture:
 
     @property
     def is_wrapper(self) -> bool:
-        """Whether its text model is another entry of the mapping."""
+        """Return whether its text model is another entry of the mapping."""
         text = _text_config(self.model_type).model_type
         return text != self.model_type and text in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 

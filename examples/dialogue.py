@@ -1,7 +1,7 @@
 """Train in a dialogue of several turns: write a summary, and a shorter one whenever the reader asks for it.
 
 An episode is a conversation. The task answers each turn of the agent with ``reply`` and rewards it with
-``turn_reward``; PPO sees one long text in which only the agent's own tokens are actions. Takes about two minutes on
+``turn_reward``; PPO sees one long text in which only the agent's own tokens are actions. Takes some minutes on
 two CPU cores:
 
     python examples/dialogue.py
@@ -66,7 +66,7 @@ register_task("Shorten", "dialogue:Shorten")
 class Args:
     """What can be changed."""
 
-    total_timesteps: int = 40_000
+    total_timesteps: int = 20_000
     """tokens to train on; those of the reader do not count"""
     n_envs: int = 32
     seed: int = 0

@@ -1,6 +1,6 @@
 """Compare agents from a notebook: a model at several temperatures, and a baseline that no model may fall behind.
 
-All answer the same prompts, so differences are paired, and small ones show. Takes about a minute on two CPU cores:
+All answer the same prompts, so differences are paired, and small ones show. Takes some minutes on two CPU cores:
 
     python examples/evaluation.py
 """

@@ -1,7 +1,7 @@
 """Train on a reward of your own: a weighted sum of a built-in one and a function.
 
 A reward scores ``n`` texts at once. Its parts are logged by name, so that a run shows which of them was learned. Takes
-about two minutes on two CPU cores:
+some minutes on two CPU cores:
 
     python examples/own_reward.py
     PYTHONPATH=examples textgym train TextSumm-v0 --reward own_reward:brevity

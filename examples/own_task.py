@@ -36,7 +36,7 @@ EXAMPLES = [
 
 
 def says_amount(episodes: Sequence[Episode]) -> FloatArray:
-    """Whether the amount is among the words of ``n`` episodes, shape (n,)."""
+    """Return whether the amount is among the words of ``n`` episodes, shape (n,)."""
     return np.array([episode.example.extra["amount"] in words_of(episode.text) for episode in episodes], dtype=float)
 
 

@@ -1,7 +1,7 @@
 """Learn from feedback in rounds: sample, ask, fit a reward model, train on it, and ask again.
 
 The person is simulated, so that the true quality (*gold*) of what was learned is known; ``textgym rlhf --people``
-asks real ones. Takes about five minutes on two CPU cores:
+asks real ones. Takes some minutes on two CPU cores:
 
     python examples/rlhf_loop.py
 """

@@ -1,7 +1,7 @@
 """Fine-tune a language model with the stock PPO of Stable-Baselines3.
 
 The algorithm is unmodified: a causal language model is the policy, one environment step is one token, and the reward
-comes with the last token of a text. Takes about two minutes on two CPU cores:
+comes with the last token of a text. Takes some minutes on two CPU cores:
 
     python examples/stock_ppo.py
 """

@@ -77,7 +77,7 @@ class Evidence(NamedTuple):
 
     @property
     def teaches(self) -> bool:
-        """Whether a preference can be learned from it."""
+        """Return whether a preference can be learned from it."""
         return any(_expresses(observations) for observations in _by_form(self.observations).values())
 
 
@@ -349,7 +349,7 @@ def _is_with_itself(record: Record) -> bool:
 
 
 def _expresses(observations: Sequence[Observation]) -> bool:
-    """Whether observations of one form contain a preference."""
+    """Return whether observations of one form contain a preference."""
     if observations[0].form == "choice":
         answers = {each.answer[0] for each in observations}
         return bool(answers & {A, B}) or len(answers) > 1

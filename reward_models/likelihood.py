@@ -88,7 +88,7 @@ class AnswerLikelihood(nn.Module):
 
     @property
     def severity(self) -> dict[str, float]:
-        """How much lower than others each annotator rates, in units of the score, by name."""
+        """Return how much lower than others each annotator rates, in units of the score, by name."""
         severities = self.severities.detach()
         return self._by_name(severities - severities.mean()) if self._levels else {}
 
@@ -171,7 +171,7 @@ _FORMS = ("choice", "ranking", "rating")
 
 
 def _shape(ranking: Observation) -> tuple[int, ...]:
-    """How many responses share the first place, the second, and so on."""
+    """Return how many responses share the first place, the second, and so on."""
     tied = Counter(ranking.answer)
     return tuple(tied[rank] for rank in sorted(tied))
 

@@ -29,7 +29,7 @@ class Committee(Protocol):
 
 
 def disagreement(committee: Committee, questions: Sequence[Question]) -> FloatArray:
-    """How much an answer to each question is expected to tell which member is right, in nats, shape ``(n,)``.
+    """Return how much an answer to each question is expected to tell which member is right, in nats, shape ``(n,)``.
 
     The mutual information between the answer and the member: the entropy of the members' mean prediction, less the mean
     of their entropies. It is 0 where all agree, also where all agree that it is a toss-up.

@@ -48,3 +48,22 @@ def test_the_check_sees_broken_links(tmp_path: Path) -> None:
     page.write_text("# A title: one\n[x](y.md#z) `[no](link)` [web](https://example.org) [here](#a-title-one)\n")
     assert links(page) == ["y.md#z", "#a-title-one"]
     assert anchors(page) == {"a-title-one"}
+
+
+def test_the_guide_for_contributors_names_every_folder() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w.]+)/`", text))
+    packages = {
+        path.parent.name for pattern in ("*/__init__.py", "textgym/*/__init__.py") for path in ROOT.glob(pattern)
+    }
+    assert packages | {"docs", "examples", "tests", "tools"} <= named
+    assert [
+        name
+        for name in named
+        if not any((folder / name).is_dir() for folder in (ROOT, ROOT / "textgym", ROOT / "agents"))
+    ] == []
+
+
+def test_the_readme_and_the_examples_name_each_other() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"(examples/{path.name})" in text for path in (ROOT / "examples").glob("*.py"))

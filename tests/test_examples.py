@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from textgym.cli import app as cli
 from textgym.testing import check_agent, check_reward, check_text_env
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +70,17 @@ def test_own_agent() -> None:
     assert agent.means.argmax() == agent.counts.argmax()  # it settles on the best
     assert agent.history[-1]["reward"] > np.mean(agent.means)
     assert agent.history[-1]["timesteps"] == agent.counts.sum() == 600
+
+
+@pytest.mark.slow
+def test_own_agent_is_trained_by_the_command() -> None:
+    command = "train TextSumm-v0 --agent own_agent:SentenceBandit --reward rouge --n-envs 4 --eval-prompts 2 --arms 3"
+    done = CliRunner().invoke(cli.app, f"{command} --steps 8 --out run".split())
+    assert done.exit_code == 0, done.output
+    assert {"before", "after"} <= json.loads(Path("run/summary.json").read_text()).keys()
+    agent = example("own_agent").SentenceBandit.load("run/agent")
+    assert agent.num_timesteps == agent.counts.sum() == 8
+    assert len(agent.counts) == 3
 
 
 def test_own_task(tmp_path: Path) -> None:

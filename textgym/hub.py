@@ -45,7 +45,7 @@ def resolve_folder(name: str | Path, *, kind: Kind = "model") -> Path:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds a PEFT adapter, which needs a base model, and no model of its own."""
+    """Return whether a folder holds a PEFT adapter, which needs a base model, and no model of its own."""
     return (folder / ADAPTER_CONFIG).is_file()
 
 

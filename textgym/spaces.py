@@ -36,7 +36,7 @@ class Text(gym.spaces.Text):
         super().__init__(max_length, min_length=min_length, charset=_SAMPLE_CHARS, seed=seed)
 
     def contains(self, x: Any) -> bool:
-        """Whether ``x`` is a ``str`` of a legal length; O(1)."""
+        """Return whether ``x`` is a ``str`` of a legal length; O(1)."""
         return isinstance(x, str) and self.min_length <= len(x) <= self.max_length
 
     def sample(

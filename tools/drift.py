@@ -71,7 +71,7 @@ class Result:
     reason: str = ""  # why it was not run
 
     def is_of(self, row: Row, arguments: Sequence[str]) -> bool:
-        """Whether the same versions and tests are meant, on this Python."""
+        """Return whether the same versions and tests are meant, on this Python."""
         mine = (self.torch, dict(self.packages), list(self.arguments), self.python)
         return mine == (row.torch, dict(row.packages), list(arguments), platform.python_version())
 

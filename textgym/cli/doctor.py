@@ -46,7 +46,7 @@ class Package(NamedTuple):
 
     @property
     def is_needed(self) -> bool:
-        """Whether nothing works without it."""
+        """Return whether nothing works without it."""
         return not self.requirement.extra
 
     @property

@@ -139,7 +139,7 @@ def _open_text(path: Path, label: str, newline: str) -> Iterator[IO[str]]:
 
 
 def is_encodable(text: str) -> bool:
-    """Whether ``text`` is real Unicode, without the lone surrogates that stand for broken bytes."""
+    """Return whether ``text`` is real Unicode, without the lone surrogates that stand for broken bytes."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -120,7 +120,7 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _is_aside(block: str) -> bool:
-    """Whether ``block`` is a note on versions or a mere pointer to other pages."""
+    """Return whether ``block`` is a note on versions or a mere pointer to other pages."""
     return _VERSION_NOTE.match(block) is not None or (
         _POINTER.match(block) is not None and len(block.split()) <= _POINTER_WORDS
     )
@@ -149,7 +149,7 @@ def _is_paragraph(text: str) -> bool:
 
 
 def _is_prose(text: str) -> bool:
-    """Whether nearly all characters are letters and ordinary marks and nearly all words are plain words."""
+    """Return whether nearly all characters are letters and ordinary marks and nearly all words are plain words."""
     if _MARKUP_LEFT.search(text):
         return False
     words = text.split()

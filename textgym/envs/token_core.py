@@ -332,7 +332,7 @@ class TokenAttributes(CoreAttributes):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Whose ids actions and observations are."""
+        """Return whose ids actions and observations are."""
         return self._core.tokenizer
 
     @property

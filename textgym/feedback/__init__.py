@@ -1,12 +1,12 @@
 """Feedback about texts: records, the store that collects them, the people who give them, and what they agree on.
 
 ==================  ================================================================================================
-`types`             The records, questions and the `Annotator` protocol.
-`records`           Records in files: one parser, JSON lines, other forms, splits. No store.
-`store`             The project file, an SQLite database, and what goes in and out of it.
-`annotators`        People behind a page, and simulated people.
-`statistics`        Agreement between annotators, strengths of generators, learning curves.
-`server`            The web page (the extra ``textgym[feedback]``).
+``types``           The records, questions and the ``Annotator`` protocol.
+``records``         Records in files: one parser, JSON lines, other forms, splits. No store.
+``store``           The project file, an SQLite database, and what goes in and out of it.
+``annotators``      People behind a page, and simulated people.
+``statistics``      Agreement between annotators, strengths of generators, learning curves.
+``server``          The web page (the extra ``textgym[feedback]``).
 ==================  ================================================================================================
 
 The names below are loaded from these parts when they are first used, so that reading records loads no database.

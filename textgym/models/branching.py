@@ -55,7 +55,7 @@ class Packing(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Return where the weights are."""
 
     def token_states(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
@@ -96,7 +96,7 @@ def as_episodes(texts: Sequence[Branched], fill_id: int, device: torch.device) -
 
 
 def _places(texts: Sequence[Branched], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where states are read from rows: (N,) rows and (N,) columns."""
+    """Return where states are read from rows: (N,) rows and (N,) columns."""
     places: list[tuple[int, int]] = []
     for row, (prompt, responses) in enumerate(texts):
         begin = len(prompt)

@@ -102,7 +102,7 @@ def _check_content(file: Path, content: Mapping[str, object]) -> None:
 
 
 def _names_modules(adapter: Mapping[str, object]) -> bool:
-    """Whether an adapter names modules that are not of transformers, which PEFT itself notes."""
+    """Return whether an adapter names modules that are not of transformers, which PEFT itself notes."""
     mapping = adapter.get("auto_mapping")
     library = mapping.get("parent_library") if isinstance(mapping, Mapping) else mapping
     return bool(adapter.get("megatron_config")) or not str(library or "transformers.").startswith("transformers.")

@@ -50,7 +50,7 @@ class WeightsWatch:
         return self.sees_change() or bool(self.probes_changed()) or self._moments_changed()
 
     def probes_changed(self) -> Tensor:
-        """Whether one of the values that are compared is another; a scalar on the model's device."""
+        """Return whether one of the values that are compared is another; a scalar on the model's device."""
         return (torch.cat(self._probes) != self._values).any()
 
     def sees_change(self) -> bool:

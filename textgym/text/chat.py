@@ -132,7 +132,7 @@ class ChatTemplate:
             raise _failure(error) from error
 
     def _leaves_out(self, messages: Sequence[Message], place: int, text: str, generation_prompt: bool) -> bool:
-        """Whether ``text``, the rendering, would be the same if a message of no usual role said something else."""
+        """Return whether the rendering ``text`` stays the same if a message of no usual role says something else."""
         role, content = messages[place]
         if role in ("user", "assistant") or content.strip() in text:
             return False

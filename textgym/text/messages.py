@@ -20,7 +20,7 @@ class MessageError(ValueError):
 
 
 def is_chat(value: object) -> bool:
-    """Whether ``value`` looks like a list of messages: a non-empty list or tuple that starts with a mapping."""
+    """Return whether ``value`` looks like a list of messages: a non-empty list or tuple that starts with a mapping."""
     return isinstance(value, list | tuple) and len(value) > 0 and isinstance(value[0], dict)
 
 

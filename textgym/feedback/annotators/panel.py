@@ -59,5 +59,5 @@ class Panel:
         return [question for row, question in enumerate(questions) if place in self._asked(row)]
 
     def _asked(self, row: int) -> list[int]:
-        """Who is asked a question."""
+        """Return who is asked a question."""
         return [(row + turn) % len(self._people) for turn in range(self._overlap)]

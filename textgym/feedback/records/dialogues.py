@@ -20,7 +20,7 @@ def as_conversation(shown: Shown) -> Shown:
 
 
 def is_dialogue(shown: Shown) -> bool:
-    """Whether it is a dialogue, of which the last turns matter most, and not a document."""
+    """Return whether it is a dialogue, of which the last turns matter most, and not a document."""
     if isinstance(shown, str):
         return shown.rstrip().endswith(ASSISTANT_TURN)
     return any(message.role == "assistant" for message in shown)

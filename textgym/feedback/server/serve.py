@@ -55,7 +55,7 @@ class Address:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it asks for a token or an account."""
+        """Return whether it asks for a token or an account."""
         return self.closed or self.https or not is_loopback(self.host)
 
 
@@ -110,7 +110,7 @@ def _make_server(
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
+    """Return whether only this machine can reach an address."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:

@@ -111,5 +111,5 @@ def _is_hidden(text: str, place: int) -> bool:
 
 
 def _is_shown_wide(char: str) -> bool:
-    """Whether a character is seen, and none of the ASCII ones, which nothing joins to."""
+    """Return whether a character is seen, and none of the ASCII ones, which nothing joins to."""
     return bool(char) and not char.isascii() and (char in _SELECTORS or (char.isprintable() and char not in _BLANK))

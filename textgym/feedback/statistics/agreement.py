@@ -220,7 +220,7 @@ def _coincidences(values: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _squared_distances(domain: FloatArray, totals: FloatArray, level: Level) -> FloatArray:
-    """How much two values differ, shape ``(V, V)``."""
+    """Return how much two values differ, shape ``(V, V)``."""
     if level == "nominal":
         return 1.0 - np.eye(len(domain))
     if level == "interval":

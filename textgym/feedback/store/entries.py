@@ -46,7 +46,7 @@ class Vote:
 
     @property
     def skipped(self) -> bool:
-        """Whether the question was skipped."""
+        """Return whether the question was skipped."""
         return not self.records
 
 

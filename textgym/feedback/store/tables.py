@@ -127,7 +127,7 @@ def _one(db: sqlite3.Connection, query: str, values: Sequence[object]) -> int | 
 
 
 def has_answered(db: sqlite3.Connection, annotator: str, item: int) -> bool:
-    """Whether an annotator has a vote on a question, a skip included."""
+    """Return whether an annotator has a vote on a question, a skip included."""
     query = "SELECT 1 FROM votes WHERE item = ? AND annotator = ? AND undone IS NULL"
     return db.execute(query, (item, annotator)).fetchone() is not None
 

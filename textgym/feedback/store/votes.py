@@ -87,7 +87,7 @@ def _named(lines: Iterable[tuple[Record, object]], known: Mapping[str, int]) -> 
 
 
 def _has(names: Collection[str], vote: tuple[str, Sequence[Record]]) -> bool:
-    """Whether all records of a vote were imported before without its name."""
+    """Return whether all records of a vote were imported before without its name."""
     contents = [_content(record) for record in vote[1]]
     return not vote[0].startswith(contents[0]) and all(_nameless(content, 1) in names for content in contents)
 

@@ -24,7 +24,7 @@ class DecodingCache(Protocol):
 
     @property
     def is_worth_keeping(self) -> bool:
-        """Whether to make another one would cost more than the memory that this one holds."""
+        """Return whether to make another one would cost more than the memory that this one holds."""
 
     def prefill(self, rows: Tensor, texts: TextBatch) -> Tensor:
         """Put ``b`` texts into ``rows`` (b,), in place of what they held; states (b, H) of their last tokens."""

@@ -17,7 +17,7 @@ class Decoder(Protocol):
 
     @property
     def can_be_recorded(self) -> bool:
-        """Whether a step may be recorded as a CUDA graph."""
+        """Return whether a step may be recorded as a CUDA graph."""
 
     def stop_recording(self) -> None:
         """Let :attr:`can_be_recorded` be false from now on."""
@@ -32,7 +32,7 @@ class Decoder(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Return where the weights are."""
 
     def token_states(
         self,

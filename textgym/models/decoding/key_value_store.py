@@ -109,7 +109,7 @@ class KeyValueStore:
 
     @property
     def is_worth_keeping(self) -> bool:
-        """Whether there are recorded steps, which cost more to make again than the memory that is held."""
+        """Return whether there are recorded steps, which cost more to make again than the memory that is held."""
         return bool(self._steps)
 
     def _allocate(self, lengths: Tensor) -> None:

@@ -54,7 +54,7 @@ class PrefixCache:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is known that a row could match."""
+        """Return whether nothing is known that a row could match."""
         return self._watch is None
 
     def drop(self) -> None:

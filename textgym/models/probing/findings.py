@@ -81,7 +81,7 @@ class Findings:
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether past keys and values alone continue a text of up to ``reach`` tokens."""
+        """Return whether past keys and values alone continue a text of up to ``reach`` tokens."""
         return not self.reason
 
     @property
@@ -91,7 +91,7 @@ class Findings:
 
     @property
     def is_never_training(self) -> bool:
-        """Whether noise could not be traced, so that the whole trunk stays in evaluation mode."""
+        """Return whether noise could not be traced, so that the whole trunk stays in evaluation mode."""
         return torch.nn.Module in self.silenced
 
 
@@ -159,7 +159,7 @@ def reaching(findings: Findings, trunk: Trunk, tokens: int) -> Findings:
 @torch.inference_mode(False)
 @torch.no_grad()
 def is_cached(findings: Findings, trunk: Trunk, tokens: int) -> bool:
-    """Whether texts of up to ``tokens`` tokens, which are no more than was asked for, are continued."""
+    """Return whether texts of up to ``tokens`` tokens, which are no more than was asked for, are continued."""
     if findings.is_cacheable or tokens <= findings.cached_reach:
         return True
     return findings.arguments.cache is not None and not _reason_at(narrow_probe(trunk), trunk.config, tokens)
@@ -203,7 +203,7 @@ class NarrowProbe:
         return noisy_kinds(self.trunk.module, lambda: self.trunk.bare(rows))
 
     def cached(self, tokens: int) -> Cached:
-        """Whether keys and values continue texts of ``tokens`` tokens."""
+        """Return whether keys and values continue texts of ``tokens`` tokens."""
         if (known := self._known(tokens)) is not None:
             return known
         if tokens not in self._found:
@@ -432,7 +432,7 @@ def _require_gradients(network: PreTrainedModel, narrow: NarrowProbe | str, sile
 
 
 def _reason_at(narrow: NarrowProbe | str, config: PreTrainedConfig, tokens: int) -> str:
-    """Why texts of ``tokens`` tokens cannot be continued from keys and values, as far as the architecture tells."""
+    """Return why texts of ``tokens`` tokens cannot be continued from keys and values, as far as is known."""
     if isinstance(narrow, NarrowProbe):
         if reason := narrow.cached(min(tokens, _LONGEST_PROBE)).reason:
             return reason
@@ -444,7 +444,7 @@ def _reason_at(narrow: NarrowProbe | str, config: PreTrainedConfig, tokens: int)
 
 
 def _numbers(config: PreTrainedConfig, least: int, tokens: int) -> Iterator[tuple[tuple[str, ...], object]]:
-    """Where a configuration has numbers from ``least`` to below ``tokens`` that are called like windows, and them."""
+    """Yield the numbers from ``least`` to below ``tokens`` that are called like windows, and where they stand."""
     for name, value in config.to_dict().items():
         parts = value.items() if isinstance(value, dict) else [(None, value)]
         for part, inner in parts:
@@ -472,7 +472,7 @@ def _smaller(value: object) -> object:
 
 
 def _versions(network: PreTrainedModel) -> dict[str, int]:
-    """How often each buffer was written; nobody counts that of those that were made in inference mode."""
+    """Return how often each buffer was written; nobody counts that of those that were made in inference mode."""
     return {name: buffer._version for name, buffer in network.named_buffers() if not buffer.is_inference()}
 
 

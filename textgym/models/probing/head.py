@@ -66,7 +66,7 @@ class Reading(NamedTuple):
 
 
 def rows_of(network: PreTrainedModel) -> dict[str, int]:
-    """How many ids a network tells apart where it writes them and, if they are looked up in a table, where it reads."""
+    """Return how many ids a network tells apart in its output and, if they are looked up in a table, in its input."""
     rows = {"output": int(network.get_output_embeddings().weight.shape[0])}
     try:
         table = network.get_input_embeddings()

@@ -62,7 +62,7 @@ def noisy_kinds(module: nn.Module, compute: Callable[[], Tensor]) -> list[type]:
 
 
 def is_quiet(module: nn.Module, compute: Callable[[], Tensor], quiet: Tensor, silenced: tuple[type, ...]) -> bool:
-    """Whether ``compute`` gives the bits of evaluation mode, ``quiet``, in training mode without ``silenced`` kinds."""
+    """Return whether training mode without ``silenced`` kinds gives the bits of evaluation mode, ``quiet``."""
     with modes_kept(module):
         return not _differs(module, compute, quiet, lambda part: type(part) not in silenced, tries=1)
 

@@ -47,17 +47,17 @@ class Deviation(NamedTuple):
 
     @property
     def is_none(self) -> bool:
-        """Whether the states are equal."""
+        """Return whether the states are equal."""
         return self.size <= self.allowed
 
     @property
     def is_clear(self) -> bool:
-        """Whether it is more than doubt."""
+        """Return whether it is more than doubt."""
         return self.size > self.clear
 
     @property
     def is_undecided(self) -> bool:
-        """Whether noise hides what a mistake would do."""
+        """Return whether noise hides what a mistake would do."""
         return self.allowed > _UNDECIDED * self.signal
 
 
@@ -77,7 +77,7 @@ class Cached:
 
     @property
     def is_undecided(self) -> bool:
-        """Whether noise hides what a mistake would do."""
+        """Return whether noise hides what a mistake would do."""
         return self.deviation is not None and self.deviation.is_none and self.deviation.is_undecided
 
 
@@ -120,11 +120,11 @@ class Oracle:
         self.causality = Deviation(moved, allowed, max(2 * rounding, _CLEAR * _OF_SIGNAL * self.signal), self.signal)
 
     def compare(self, ours: Tensor, theirs: Tensor) -> Deviation:
-        """How far two tensors of states are apart."""
+        """Return how far two tensors of states are apart."""
         return Deviation(_size(ours.double() - theirs.double()), self.allowed, _CLEAR * self.allowed, self.signal)
 
     def compare_last(self, ours: Tensor, lengths: list[int]) -> Deviation:
-        """How far states (B, H) are from those that rows of these lengths end with."""
+        """Return how far states (B, H) are from those that rows of these lengths end with."""
         return self.compare(ours, self.alone[0, [length - 1 for length in lengths]])
 
 
@@ -176,7 +176,7 @@ def plain_arguments(trunk: Trunk, oracle: Oracle, ids: Tensor, short: int) -> tu
 
 
 def probe_cache(trunk: Trunk, oracle: Oracle, ids: Tensor, lengths: Lengths, *, thorough: bool) -> Cached:
-    """Whether keys and values continue texts as rollouts (and, if ``thorough``, updates) need it.
+    """Return whether keys and values continue texts as rollouts (and, if ``thorough``, updates) need it.
 
     Args:
         trunk: With arguments that work uncached, and the one for the cache if it is known.

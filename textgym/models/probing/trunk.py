@@ -79,7 +79,7 @@ class Trunk:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Return where the weights are."""
         return self._weight.device
 
     @property

@@ -1,0 +1,57 @@
+"""The pages on agents are complete: every number that an agent logs is explained, and what they name exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textgym.agents import AGENTS, agent_options, make_vec_env, resolve_agent
+from textgym.types import Trainable
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+LEARNING = {
+    "ppo": {"n_steps": 8, "batch_size": 16, "n_epochs": 1},
+    "reinforce": {"baseline": "learned"},
+    "sft": {"limit": 2, "batch_size": 2, "log_every": 1},
+}
+pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="needs the checkout")
+
+
+def page(agent: str) -> str:
+    return (DOCS / f"{agent}.md").read_text(encoding="utf-8")
+
+
+def first_cells(text: str) -> set[str]:
+    """The names in the first column of the tables of a page."""
+    cells = re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_every_agent_that_learns_has_a_page() -> None:
+    assert {name for name in AGENTS if hasattr(resolve_agent(name), "learn")} == LEARNING.keys()
+    assert {name for name in AGENTS if f"`{name}`" in page("agents")} == AGENTS.keys()
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_every_logged_number_is_explained(name: str) -> None:
+    env = make_vec_env("TextSumm-v0", n_envs=2, seed=0, reward="rouge", max_new_tokens=8)
+    options: dict[str, Any] = LEARNING[name]
+    agent = resolve_agent(name).create(env, "tiny", seed=0, device="cpu", **options)
+    assert isinstance(agent, Trainable)
+    agent.learn(1)
+    logged = {re.sub(r"^reward/.*", "reward/NAME", key) for key in agent.history[-1]}
+    assert logged <= first_cells(page(name).split("## What is logged")[1])
+
+
+@pytest.mark.parametrize("name", ["reinforce", "sft"])
+def test_the_table_of_options_states_the_defaults(name: str) -> None:
+    text = page(name).split("## Usage")[1].split("## What is logged")[0]
+    rows = {row[0]: row[1] for row in re.findall(r"^\| `(\w+)` \| ([^|]+) \|", text, re.MULTILINE)}
+    options = {option.name: option.default for option in agent_options(resolve_agent(name))}
+    assert len(rows) > 2
+    assert rows.keys() <= options.keys()
+    numbers = {key: float(said) for key, said in rows.items() if re.fullmatch(r"[\d.e-]+", said)}
+    assert numbers == {key: options[key] for key in numbers}

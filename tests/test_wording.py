@@ -1,0 +1,106 @@
+"""The words of docstrings and pages: statements, one spelling, one style of cross reference."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("textgym", "agents", "reward_models", "benchmarks", "tools", "examples")
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(
+    (ROOT / "docs").glob("*.md")
+)
+pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="needs the checkout")
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+DOCUMENTED = (ast.Module, ast.ClassDef, *FUNCTIONS)
+INTERROGATIVE = re.compile(r"(How|Where|Whether|Why|Who|Whose|Whom|Which)\b")
+NO_TERMS = re.compile(r"\b(optimiser\w*|anew|pictures?|passed over|aloud|praised or blamed)\b", re.I)
+ROLE = re.compile(r":(class|func|meth|attr|data|mod|exc|obj|math):`[^`]+`|``[^`]+``")
+SINGLE = re.compile(r"`[^`\n]+`")
+CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
+STILL_OTHER_TERMS = 2
+STILL_ASKING = {"textgym": 23, "agents": 4, "reward_models": 3}  # falls to nothing as these are reworded
+SPELLINGS = re.compile(r'"--[a-z-]+"')  # options of earlier versions keep their names
+DATA = "textgym/tasks/summarization/reports/"  # words of generated documents
+
+
+def sources() -> list[Path]:
+    return sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+
+
+def docstrings(text: str) -> Iterator[tuple[int, str]]:
+    """Line and text of the docstrings of a module, its classes and functions."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, DOCUMENTED):
+            found = ast.get_docstring(node)
+            if found is not None:
+                yield node.body[0].lineno, found
+
+
+def questions(text: str) -> list[int]:
+    """Lines of docstrings that ask: those of functions may not begin as a question does, and none may end as one."""
+    found = [(node, ast.get_docstring(node)) for node in ast.walk(ast.parse(text)) if isinstance(node, DOCUMENTED)]
+    return [
+        node.body[0].lineno
+        for node, said in found
+        if said is not None
+        and (said.split("\n\n")[0].endswith("?") or (isinstance(node, FUNCTIONS) and INTERROGATIVE.match(said)))
+    ]
+
+
+def mixed_references(text: str) -> list[int]:
+    """Lines of docstrings that write names in two ways: with roles or double backticks, and with single ones.
+
+    Docstrings of environments and tasks are Markdown pages, with single backticks throughout.
+    """
+    return [line for line, found in docstrings(text) if ROLE.search(found) and SINGLE.search(ROLE.sub("", found))]
+
+
+def no_terms(text: str) -> list[int]:
+    """Lines with words that the field has other terms for."""
+    return [number for number, line in enumerate(text.splitlines(), 1) if NO_TERMS.search(SPELLINGS.sub("", line))]
+
+
+def found_in(check: str, paths: list[Path]) -> list[str]:
+    function = {"questions": questions, "mixed_references": mixed_references, "no_terms": no_terms}[check]
+    names = [(path, path.relative_to(ROOT).as_posix()) for path in paths]
+    return [
+        f"{name}:{line}"
+        for path, name in names
+        if not name.startswith(DATA)
+        for line in function(path.read_text(encoding="utf-8"))
+    ]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_docstring_is_a_statement(folder: str) -> None:
+    found = [place for place in found_in("questions", sources()) if place.startswith(f"{folder}/")]
+    assert len(found) <= STILL_ASKING.get(folder, 0), found
+
+
+def test_a_docstring_writes_names_in_one_way() -> None:
+    assert found_in("mixed_references", sources()) == []
+
+
+def test_sources_use_the_terms_of_the_field() -> None:
+    assert len(found_in("no_terms", sources())) <= STILL_OTHER_TERMS, found_in("no_terms", sources())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_use_the_terms_of_the_field(page: Path) -> None:
+    assert no_terms(CODE.sub("", page.read_text(encoding="utf-8"))) == []
+
+
+def test_the_checks_see_what_they_look_for() -> None:
+    text = '"""Sums."""\ndef f():\n    """Whether it is so."""\n\ndef g():\n    """Return `x` of :class:`X`."""\n'
+    assert questions(text) == [3]
+    assert questions('"""Is it so?"""') == [1]
+    assert questions('"""Return whether it is so. What is asked stays."""') == []
+    assert mixed_references(text) == [6]
+    assert mixed_references('"""`x` and `y`."""') == mixed_references('"""``x`` of :class:`X`."""') == []
+    assert no_terms("An optimizer.\nAn optimiser.\nOne pass over all texts.\n") == [2]
