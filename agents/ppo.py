@@ -34,7 +34,7 @@ class PPO(OnPolicyAgent):
         clip_range: Clipping of the probability ratio.
         clip_range_vf: Clipping of the value change (the larger loss of both branches); ``None`` for none. A value can
             then not follow returns that are far from it: use it with rewards of order 1 around 0.
-        normalize_advantage: Normalise advantages over the tokens of a minibatch: mean 0 and, unless ``scale_rewards``
+        normalize_advantage: Normalize advantages over the tokens of a minibatch: mean 0 and, unless ``scale_rewards``
             has set the scale, standard deviation 1.
         vf_coef: Weight of the value loss.
         target_kl: Stop the epochs when the update moved further than 1.5 times this.
@@ -78,7 +78,7 @@ class PPO(OnPolicyAgent):
         super()._setup_model()
         if self.normalize_advantage and min(self.batch_size, self.n_steps * self.n_envs) < 2:
             raise ValueError(
-                "expected at least 2 tokens per optimizer step and rollout, to normalise advantages over, got "
+                "expected at least 2 tokens per optimizer step and rollout, to normalize advantages over, got "
                 f"batch_size={self.batch_size}, n_envs={self.n_envs}, n_steps={self.n_steps}; raise them"
             )
         self.clip_range = FloatSchedule(self.clip_range)
@@ -110,7 +110,7 @@ class PPO(OnPolicyAgent):
     def loss(self, sample: EpisodeSamples, advantages: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Equation 9 of the paper, as a loss: clipped surrogate + vf_coef * value loss - ent_coef * entropy."""
         progress = self._current_progress_remaining
-        clip_range = self.clip_range(progress)  # type: ignore[operator]
+        clip_range = self.clip_range(progress) if callable(self.clip_range) else self.clip_range
         clip_range_vf = self.clip_range_vf(progress) if callable(self.clip_range_vf) else self.clip_range_vf
         # V(s_t), log pi(a_t | s_t) and H[pi(. | s_t)] of the policy as it is now; (N, 1), (N,), (N,)
         values, log_probs, entropy = self.policy.evaluate_actions(sample.observations, sample.actions)

@@ -23,7 +23,8 @@ class REINFORCE(OnPolicyAgent):
     """REINFORCE (Williams 1992, doi:10.1007/BF00992696) with a KL penalty in the reward.
 
     The penalty is that of :class:`~textgym.agents.ppo.PPO`. One optimizer step per rollout. A rollout holds whole texts
-    only, because what follows a token is what it is praised or blamed for: by default one text of every environment.
+    only, because the return of a token is the sum of all rewards from it to the end of the text: by default one text of
+    every environment.
 
     Args:
         policy: :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy` or its name.
@@ -58,7 +59,7 @@ class REINFORCE(OnPolicyAgent):
         if baseline not in _BASELINES:
             raise ValueError(f"expected baseline 'none', 'mean' or 'learned', got {baseline!r}; choose one of these")
         self.baseline = baseline
-        # With lambda = 1 the advantage of a token is all that is paid from it on, minus its value.
+        # With lambda = 1 the advantage of a token is the sum of the rewards from it on, minus its value.
         super().__init__(policy, env, rollout_texts=rollout_texts, vf_coef=vf_coef, gae_lambda=1.0, **options)
 
     def _setup_model(self) -> None:

@@ -390,7 +390,7 @@ class SFT:
         """
         tensors, record = read_checkpoint(Path(folder), cls.kind)
         check_fields({**_OPTIONAL, **record}, _RECORD, "parts of supervised training")
-        model = rebuild_language_model(Path(folder), DTYPES[record["dtype"]], record["precision"])
+        model = rebuild_language_model(Path(folder), DTYPES[record["dtype"]], record["precision"], record.get("source"))
         if model.source is not None:
             model.restrict_vocabulary(model.tokenizer.vocab_size)
         settings = {**record["settings"], **changes}
@@ -413,6 +413,7 @@ class SFT:
             "limit": self._limit,
             "dtype": dtype_name(self.text_model),
             "precision": self.text_model.precision,
+            "source": self.text_model.source,
             "steps": self._steps,
             "losses": list(self.losses),
             "history": list(self.history),
@@ -448,13 +449,14 @@ _RECORD: Mapping[str, Check] = {
     "limit": optional(positive),
     "dtype": lambda value: isinstance(value, str) and value in DTYPES,
     "precision": lambda value: value in ("fp32", "bf16"),
+    "source": optional(text),
     "steps": positive,
     "losses": listed(number),
     "history": listed(mapped(number)),
     "optimizer": OPTIMIZER,
     "infinite": optional(listed(text)),
 }
-_OPTIONAL: Mapping[str, None] = {"infinite": None, "limit": None}
+_OPTIONAL: Mapping[str, None] = {"infinite": None, "limit": None, "source": None}
 
 
 def _pairs_to_measure(task: Task, model: TextModel) -> list[TokenPair]:

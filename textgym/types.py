@@ -255,7 +255,7 @@ class Task(Protocol):
         ...
 
     def turn_reward(self, episode: Episode) -> float:
-        """Return what the agent's last turn is paid, before it is answered.
+        """Return the reward of the agent's last turn, before it is answered.
 
         The return of an episode is the sum of these and of the reward at its end.
         """

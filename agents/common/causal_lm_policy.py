@@ -139,6 +139,8 @@ class CausalLMPolicy(ActorCriticPolicy):
         ValueError: For an observation or action space of another kind, or an option out of range.
     """
 
+    observation_space: spaces.Dict
+    action_space: spaces.Discrete
     _suppressed: Tensor
 
     def __init__(
@@ -161,7 +163,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         step_check: Callable[[torch.optim.Optimizer], object] | None = refuse_bad_steps,
         use_sde: bool = False,
     ) -> None:
-        check_spaces(observation_space, action_space, use_sde)
+        texts, tokens = check_spaces(observation_space, action_space, use_sde)
         options = PolicyOptions(
             critic,
             temperature,
@@ -172,15 +174,14 @@ class CausalLMPolicy(ActorCriticPolicy):
             compile,
             tolerate_mismatch,
         )
-        assert isinstance(action_space, spaces.Discrete)
-        check_suppressed(options.suppress_tokens, int(action_space.n))
+        check_suppressed(options.suppress_tokens, int(tokens.n))
         if optimizer_kwargs is None:
             optimizer_kwargs = {"eps": 1e-5, "weight_decay": 0.0} if optimizer_class is torch.optim.AdamW else {}
         # _build, which the parent's constructor calls, needs these; they are no modules, so they may come first.
         self._build_arguments = (model, options, step_check)
         super().__init__(
-            observation_space,
-            action_space,
+            texts,
+            tokens,
             lr_schedule,
             net_arch=[],
             features_extractor_class=NoFeatures,
@@ -195,8 +196,6 @@ class CausalLMPolicy(ActorCriticPolicy):
             model = self.action_space.tokenizer if isinstance(self.action_space, TokenSpace) else "tiny"
         self.model = load_language_model(model, precision=self.options.precision)
         self.model.compute_in(self.options.precision)  # a model that is a TextModel already, too
-        assert isinstance(self.action_space, spaces.Discrete)
-        assert isinstance(self.observation_space, spaces.Dict)
         check_tokenizer(self.model, self.action_space)
         width = self.observation_space["input_ids"].shape
         assert width is not None
@@ -409,8 +408,6 @@ class CausalLMPolicy(ActorCriticPolicy):
 
     def describe(self) -> dict[str, object]:
         """Everything but the weights, as JSON."""
-        assert isinstance(self.action_space, spaces.Discrete)
-        assert isinstance(self.observation_space, spaces.Dict)
         shape, prompt = self.observation_space["input_ids"].shape, self.observation_space.get("prompt_length")
         assert shape is not None
         tokens = self.action_space

@@ -29,7 +29,7 @@ KL = "the policy to be its reference before the first update (KL 0)"
 class FirstRatio:
     """Remembers texts of a rollout with the log-probabilities of their actions, for the first pass of the next update.
 
-    It looks once. It goes on remembering where an update had none of its texts, or weights that others changed.
+    It compares once. It goes on remembering where an update had none of its texts, or weights that others changed.
 
     Args:
         model: The policy's.
@@ -56,7 +56,7 @@ class FirstRatio:
         self._left -= count * width
 
     def compare(self, batch: EpisodeBatch, actions: Tensor, log_probs: Tensor) -> None:
-        """Look at the log-probabilities (N,) that an update gives to actions (N,).
+        """Compare with the log-probabilities (N,) that an update gives to actions (N,).
 
         Raises:
             ModelError: They are others than in the rollout.

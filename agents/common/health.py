@@ -76,14 +76,14 @@ def _check_step(optimizer: torch.optim.Optimizer, args: object, kwargs: object) 
     require_finite("gradient", float(torch.nn.utils.get_total_norm(gradients)))
 
 
-class Watch:
+class Concerns:
     """Warns of each sign once."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
-    def look(self, metrics: Mapping[str, float]) -> None:
-        """Look at the record of an iteration."""
+    def check(self, metrics: Mapping[str, float]) -> None:
+        """Check the record of an iteration."""
         for sign, text in concerns(metrics):
             if sign not in self._seen:
                 self._seen.add(sign)

@@ -55,7 +55,7 @@ def normalize_advantages(advantages: Tensor) -> Tensor:
 
 
 def clipped_policy_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
-    """PPO's clipped surrogate per token (Schulman et al. 2017, arXiv:1707.06347, eq. 7), to be minimised.
+    """PPO's clipped surrogate per token (Schulman et al. 2017, arXiv:1707.06347, eq. 7), to minimize.
 
     Args:
         log_probs, old_log_probs, advantages: (N,).
@@ -76,7 +76,7 @@ def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip
 
     Args:
         values, old_values, returns: (N,).
-        clip_range: Largest change of a value that pays; ``None``: no clipping.
+        clip_range: Largest change of a value that lowers the loss; ``None``: no clipping.
 
     Returns:
         (N,).
@@ -96,7 +96,7 @@ class KLEstimates(NamedTuple):
 
 
 def kl_estimates(log_p: FloatArray, log_q: FloatArray) -> KLEstimates:
-    """k1 = log p - log q, unbiased; k3 = q/p - 1 - log(q/p), unbiased and never negative. Any shape."""
+    """k1 = log p - log q, unbiased; k3 = q/p - 1 - log(q/p), unbiased and never negative. Of all shapes."""
     log_ratio = log_q - log_p
     return KLEstimates(-log_ratio, np.expm1(log_ratio) - log_ratio)
 
@@ -152,6 +152,6 @@ def token_numbers(starts: BoolArray, before: IntArray) -> IntArray:
 
 
 def scale_rewards(rewards: FloatArray, spread: float | None = None, clip: float | None = None) -> FloatArray:
-    """Divide terminal rewards by ``spread`` (the mean is not shifted), then clip them to +-``clip``. Any shape."""
+    """Divide terminal rewards by ``spread`` (the mean is not shifted), then clip them to +-``clip``. Of all shapes."""
     rewards = rewards if spread is None else rewards / spread
     return rewards if clip is None else np.clip(rewards, -clip, clip)

@@ -1,4 +1,4 @@
-"""What an iteration tells about the texts that it finished."""
+"""Metrics of the texts that an iteration finished."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from textgym.agents.common.vec_env import Info
 
 
 def describe_texts(infos: Sequence[Info]) -> dict[str, float]:
-    """Means over finished texts of what their environment tells; of other environments, of the episode's return."""
+    """Means over finished texts of what their environment reports; of other environments, of the episode's return."""
     columns: dict[str, list[float]] = defaultdict(list)
     for info in infos:
         rewards = info["rewards"] if isinstance(info.get("rewards"), dict) else {}

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
+import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 from torch import Tensor
 
 from textgym.errors import TokenizerMismatchError
 from textgym.models.batch import TextBatch
 from textgym.models.text_model import TextModel
 from textgym.spaces import TokenSpace
+
+
+def require_texts(observations: VecEnvObs | None) -> dict[str, np.ndarray]:
+    """Return the observations of an environment, arrays (n, ...) by name.
+
+    Raises:
+        TypeError: They are others.
+    """
+    if not isinstance(observations, dict):
+        raise TypeError(
+            f"expected observations of a token-level text environment, got {type(observations).__name__}; use e.g. "
+            "TextSumm-v0"
+        )
+    return observations
+
+
+def to_tensors(observations: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
+    """Return observations as tensors on a device."""
+    return {name: torch.as_tensor(array, device=device) for name, array in observations.items()}
 
 
 def read_observation(obs: dict[str, Tensor]) -> TextBatch:
@@ -36,16 +57,22 @@ def read_ids(obs: dict[str, Tensor], *, maybe_stored: bool = False) -> TextBatch
     return read_observation(obs)
 
 
-def check_spaces(observation_space: spaces.Space[object], action_space: spaces.Space[object], use_sde: bool) -> None:
-    """Refuse what is no token-level text environment."""
-    keys: Iterable[str] = observation_space if isinstance(observation_space, spaces.Dict) else ()
-    if not {"input_ids", "attention_mask"} <= set(keys) or not isinstance(action_space, spaces.Discrete):
+def check_spaces(
+    observation_space: spaces.Space[object], action_space: spaces.Space[object], use_sde: bool
+) -> tuple[spaces.Dict, spaces.Discrete]:
+    """Return the spaces of a token-level text environment; others are refused."""
+    if (
+        not isinstance(observation_space, spaces.Dict)
+        or not {"input_ids", "attention_mask"} <= observation_space.keys()
+        or not isinstance(action_space, spaces.Discrete)
+    ):
         raise ValueError(
             "expected a token-level text environment (Dict observation with input_ids and attention_mask, Discrete "
             f"actions), got {type(observation_space).__name__} and {type(action_space).__name__}; use e.g. TextSumm-v0"
         )
     if use_sde:
         raise ValueError("expected use_sde=False, got True; tokens are discrete actions")
+    return observation_space, action_space
 
 
 def check_suppressed(tokens: tuple[int, ...], actions: int) -> None:

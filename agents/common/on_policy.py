@@ -14,15 +14,16 @@ from typing import Any, ClassVar, Literal, Self, cast
 import numpy as np
 import torch
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import LinearSchedule, explained_variance, obs_as_tensor
+from stable_baselines3.common.utils import LinearSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.estimate import seconds_per_token
-from textgym.agents.common.health import Watch, clip_gradients, require_finite
+from textgym.agents.common.health import Concerns, clip_gradients, require_finite
 from textgym.agents.common.losses import adapt_kl_coef, kl_estimates, require_adaptable, scale_rewards, token_numbers
 from textgym.agents.common.metrics import describe_texts, mean
+from textgym.agents.common.observations import to_tensors
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
@@ -192,7 +193,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         self._metrics: dict[str, float] = {}
         self._values_are_centered = False
         self._score_spread: float | None = None
-        self._watch, self._largest_reward = Watch(), 0.0
+        self._concerns, self._largest_reward = Concerns(), 0.0
         self._scale_is_reported = False
         self._tokens_so_far = np.zeros(0, dtype=np.int64)
 
@@ -235,11 +236,11 @@ class OnPolicyAgent(TextRolloutAlgorithm):
     def _response_budget(self) -> int:
         """The environment's ``max_new_tokens``."""
         try:
-            return int(self.env.get_attr("max_new_tokens")[0])  # type: ignore[union-attr]
+            if self.env is not None:
+                return int(self.env.get_attr("max_new_tokens")[0])
         except AttributeError:
-            raise ValueError(
-                "expected n_steps, or an environment with max_new_tokens, got neither; pass n_steps"
-            ) from None
+            pass  # an environment of somebody else
+        raise ValueError("expected n_steps, or an environment with max_new_tokens, got neither; pass n_steps")
 
     @property
     def steps_per_iteration(self) -> int:
@@ -291,8 +292,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         """
         self.policy.set_training_mode(False)
         with torch.no_grad():
-            observed = obs_as_tensor(dict(observations), self.device)
-            distribution = self.policy.get_distribution(observed).distribution  # type: ignore[arg-type]
+            distribution = self.policy.get_distribution(to_tensors(observations, self.device)).distribution
             logits = cast("torch.distributions.Categorical", distribution).logits  # (n, V)
             tokens = logits.argmax(-1) if greedy else sample_tokens(logits, generator).tokens
         return tokens.cpu().numpy()
@@ -327,7 +327,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         if self.finished and self.learns_values and not self._values_are_centered:
             self._center_values(scores)
         buffer.recompute_returns()
-        self._look_at_scale()
+        self._warn_of_scale()
         self._record_rollout(kl.k1, kl.k3)
         if self.kl_target is not None and self.finished:
             self.kl_coef = adapt_kl_coef(
@@ -342,15 +342,15 @@ class OnPolicyAgent(TextRolloutAlgorithm):
     def _center_values(self, scores: FloatArray) -> None:
         """Start the value head at the mean score of the first texts that are finished.
 
-        Texts that the end of the rollout cut have values for returns. At 0, far from the scores, these would praise or
-        blame them, and the first updates would follow that instead of the reward.
+        Texts that the end of the rollout cut have values for returns. At 0, far from the scores, these would give them
+        large advantages of one sign, and the first updates would follow those instead of the reward.
         """
         average = float(np.mean([scores[step, env] for step, env, _ in self.finished]))
         self.policy.value_head.bias.data += average
         self.rollout_buffer.shift_values(average)
         self._values_are_centered = True
 
-    def _look_at_scale(self) -> None:
+    def _warn_of_scale(self) -> None:
         """Warn, once, of rewards whose value loss takes up the gradient: it is clipped as a whole."""
         advantages = self.rollout_buffer.advantages[self.rollout_buffer.counted]
         error = float(np.sqrt(np.mean(np.square(advantages, dtype=np.float64))))
@@ -380,7 +380,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
 
     # ------------------------------------------------------------------ update
     def loss(self, sample: EpisodeSamples, advantages: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss to be minimised, a mean over the tokens (N,) of ``sample``, and statistics, scalars.
+        """Loss to minimize, a mean over the tokens (N,) of ``sample``, and statistics, scalars.
 
         Statistics are averaged over tokens and optimizer steps; of those called ``..._max`` the largest is taken.
         """
@@ -480,7 +480,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         metrics["tokens_per_second"] = buffer.actions.size / max(1e-9, sum(self.seconds.values()))
         metrics["timesteps"] = float(self.num_timesteps)
         self.history.append(dict(metrics))
-        self._watch.look(metrics)
+        self._concerns.check(metrics)
         for name, value in metrics.items():
             self.logger.record(f"textgym/{name}", value)
 

@@ -296,7 +296,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
             raise CheckpointError(
                 f"expected {len(episode_starts)} environments, got {env.num_envs}; make as many as before"
             )
-        self._last_obs = set_vec_state(env, from_json(record["environment"]))  # type: ignore[assignment]
+        self._last_obs = set_vec_state(env, from_json(record["environment"]))
         if self._last_obs is not None:
             self._last_episode_starts = episode_starts.numpy().astype(bool)
         self._tokens_so_far = np.array(record.get("tokens_so_far", self._tokens_so_far), dtype=np.int64)

@@ -47,7 +47,7 @@ _RECORD: Mapping[str, Check] = {
     "longest_prompt": positive,
     "dtype": lambda value: isinstance(value, str) and value in DTYPES,
     "actions": positive,
-    "tokenizer": optional(lambda value: listed(text)(value) and len(value) == 2),  # type: ignore[arg-type]
+    "tokenizer": optional(lambda value: isinstance(value, list) and len(value) == 2 and all(map(text, value))),
     "source": optional(text),
 }
 

@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from textgym.agents.common.causal_lm_policy import Decision
+from textgym.agents.common.observations import require_texts, to_tensors
 from textgym.agents.common.on_policy_state import ResumableOnPolicyAlgorithm
-from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, split_segments
+from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
 from textgym.agents.common.vec_env import Info
+from textgym.text.batching import length_batches
 from textgym.types import BoolArray, FloatArray
 
 
@@ -50,6 +51,7 @@ class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
     micro_batch_size: int | None
     finished: list[Finished]
     seconds: dict[str, float]
+    _last_episode_starts: np.ndarray  # (B,)
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         # Stable-Baselines3 counts the rollout just made, so that a rate that decays to 0 wastes the last iteration.
@@ -81,7 +83,8 @@ class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
         counted: list[BoolArray] = []
         while left.any() if self.rollout_texts is not None else n_steps < n_rollout_steps:
             actions, values, log_probs = self._choose_actions()
-            new_obs, rewards, dones, infos = env.step(actions.cpu().numpy())
+            tokens = actions.cpu().numpy()
+            new_obs, rewards, dones, infos = env.step(tokens)
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
             if not callback.on_step():
@@ -92,8 +95,8 @@ class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
             self.finished += [Finished(n_steps, row, infos[row]) for row in ended]
             left[ended] -= 1
             self._add_values_of_truncated_texts(rewards, dones, infos)
-            buffer.add(self._last_obs, actions, rewards, self._last_episode_starts, values, log_probs)  # type: ignore[arg-type]
-            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+            buffer.add(self._texts, tokens, rewards, self._last_episode_starts, values, log_probs)
+            self._last_obs, self._last_episode_starts = require_texts(new_obs), dones
             n_steps += 1
         buffer.end_rollout(np.stack(counted))
         last_values = self._last_values(dones if self.rollout_texts is None else np.ones_like(dones))
@@ -105,29 +108,33 @@ class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
         callback.on_rollout_end()
         return True
 
+    @property
+    def _texts(self) -> dict[str, np.ndarray]:
+        """The texts so far, as the environments showed them last."""
+        return require_texts(self._last_obs)
+
     def _begin_new_texts(self, env: VecEnv) -> None:
-        self._last_obs = env.reset()  # type: ignore[assignment]
+        self._last_obs = require_texts(env.reset())
         self._last_episode_starts = np.ones(env.num_envs, dtype=bool)
         self._tokens_so_far = np.zeros(env.num_envs, dtype=np.int64)
 
     @torch.no_grad()
     def _choose_actions(self) -> Decision:
         """Sample the next tokens; values of a separate critic come after the rollout."""
-        observed = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
-        return self.policy.act(observed, with_values=self.policy.critic is None)  # type: ignore[arg-type]
+        return self.policy.act(to_tensors(self._texts, self.device), with_values=self.policy.critic is None)
 
     @torch.no_grad()
     def _last_values(self, dones: BoolArray) -> Tensor:
         """Values (B, 1) after the last step. Those of texts that ended, of the next prompts, count for nothing."""
-        return self.policy.predict_values(obs_as_tensor(self._last_obs, self.device), dones)  # type: ignore[arg-type]
+        return self.policy.predict_values(to_tensors(self._texts, self.device), dones)
 
     @torch.no_grad()
     def _add_values_of_truncated_texts(self, rewards: FloatArray, dones: BoolArray, infos: list[Info]) -> None:
-        """A text that a time limit cut pays what it was still worth (DLR-RM/stable-baselines3 issue 633)."""
+        """Add its discounted value to the reward of a text that a time limit cut (SB3's issue 633)."""
         for row in np.flatnonzero(dones):
             if infos[row].get("TimeLimit.truncated", False) and infos[row].get("terminal_observation") is not None:
-                observed, _ = self.policy.obs_to_tensor(infos[row]["terminal_observation"])
-                rewards[row] += self.gamma * self.policy.predict_values(observed)[0]  # type: ignore[arg-type]
+                last = {name: np.asarray(array)[None] for name, array in infos[row]["terminal_observation"].items()}
+                rewards[row] += float(self.gamma * self.policy.predict_values(to_tensors(last, self.device))[0, 0])
 
     def shape_rewards(self) -> None:
         """Change the rewards of the rollout before the update, and compute returns and advantages again."""
@@ -137,10 +144,12 @@ class TextRolloutAlgorithm(ResumableOnPolicyAlgorithm):
         """Numbers (T, B) of the transitions, ``score(batch, actions)`` of passes over whole texts; 0 if not counted."""
         buffer = self.rollout_buffer
         numbers = np.zeros(buffer.actions.shape[:2], dtype=np.float64)
-        # Texts of similar length together: less padding.
-        segments = sorted(buffer.segments(), key=lambda s: len(s.prefix) + s.stop - s.start)
-        for members in split_segments(segments, self.micro_batch_size or self.batch_size):
-            batch, index = buffer.episode_batch(members)
+        segments = buffer.segments()
+        steps = [segment.stop - segment.start for segment in segments]
+        lengths = [len(segment.prefix) + count for segment, count in zip(segments, steps, strict=True)]
+        at_once = self.micro_batch_size or self.batch_size
+        for rows in length_batches(lengths, at_once, longest_first=False, costs=steps):
+            batch, index = buffer.episode_batch([segments[row] for row in rows])
             actions = torch.from_numpy(buffer.actions.reshape(-1)[index]).to(self.device)
             numbers.reshape(-1)[index] = score(batch, actions).flatten().cpu().numpy()
         return numbers

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from stable_baselines3.common.utils import obs_as_tensor
 
 from textgym.agents.common.cache_pool import CachePool
-from textgym.agents.common.observations import read_ids
+from textgym.agents.common.observations import read_ids, to_tensors
 from textgym.models.decoding.sampling import sample_tokens
 from textgym.models.text_model import TextModel
 from textgym.types import IntArray
@@ -31,7 +30,7 @@ class TokenWriter:
         self, observations: Mapping[str, np.ndarray], *, greedy: bool = False, generator: torch.Generator | None = None
     ) -> IntArray:
         """Choose the next token of every text; arguments as in :meth:`~textgym.types.Agent.act`."""
-        texts = read_ids(obs_as_tensor(dict(observations), self.model.device))  # type: ignore[arg-type]
+        texts = read_ids(to_tensors(observations, self.model.device))
         logits = self.model.logits(self._caches.hidden(texts))  # (n, V)
         tokens = logits.argmax(-1) if greedy else sample_tokens(logits, generator).tokens
         return tokens.cpu().numpy()

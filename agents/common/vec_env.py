@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -23,7 +23,7 @@ from textgym.errors import CheckpointError
 from textgym.spaces import TokenSpace
 
 Info = dict[str, Any]
-"""What an environment tells about a step or a reset, under names of its own."""
+"""What an environment reports about a step or a reset, under names of its own."""
 VecState = dict[str, Any]
 """Arrays, lists and numbers under names, nested."""
 
@@ -61,6 +61,17 @@ def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kw
 def attribute_of(env: Any, name: str) -> Any:
     """Return an attribute of a text environment, such as its task, whatever wraps it; the first copy's of several."""
     return env.get_attr(name)[0] if isinstance(env, VecEnv) else getattr(env.unwrapped, name)
+
+
+@runtime_checkable
+class _Resumable(Protocol):
+    """A vector environment that goes on from a state."""
+
+    def get_state(self) -> VecState: ...
+
+    def set_state(self, state: VecState, /) -> object: ...
+
+    def observation(self) -> dict[str, np.ndarray]: ...
 
 
 class GymVecEnv(VecEnv):
@@ -117,13 +128,13 @@ class GymVecEnv(VecEnv):
             self.reset_infos[row] = _row_info(infos, row, skip=("final_obs", "final_info"))
         return cast("VecEnvObs", observations), rewards.astype(np.float32), dones, rows
 
-    def observation(self) -> VecEnvObs:
+    def observation(self) -> dict[str, np.ndarray]:
         """Return the current observations again, for an algorithm that resumes."""
-        return cast("VecEnvObs", self._resumable().observation())
+        return self._resumable().observation()
 
     def get_state(self) -> VecState:
         """Return the state of the environment, for a bit-exact resume."""
-        return cast("VecState", self._resumable().get_state())
+        return self._resumable().get_state()
 
     def set_state(self, state: VecState) -> None:
         """Bring the environment back to a state of :meth:`get_state`."""
@@ -181,10 +192,10 @@ class GymVecEnv(VecEnv):
             raise ValueError(use_a_budget("one that was cut by a limit of steps"))
         return info | {"terminal_observation": infos["final_obs"][row], "TimeLimit.truncated": truncated}
 
-    def _resumable(self) -> Any:
+    def _resumable(self) -> _Resumable:
         """Return the environment if its state can be saved."""
         env = self.env.unwrapped
-        if not hasattr(env, "get_state"):
+        if not isinstance(env, _Resumable):
             raise TypeError(f"expected an environment with get_state and set_state, got {type(env).__name__}")
         return env
 
@@ -213,7 +224,7 @@ def describe_vec_state(venv: VecEnv) -> tuple[VecState, list[str]]:
     Returns:
         The state, and what cannot be read and is left out, a sentence each.
     """
-    state: VecState = {"wrappers": [_read_sums(layer) for layer in _layers(venv) if _has_sums(layer)]}
+    state: VecState = {"wrappers": [sums for layer in _layers(venv) if (sums := _read_sums(layer))]}
     problems = []
     if unsaved := _unsaved_wrappers(venv):
         problems.append(
@@ -226,7 +237,7 @@ def describe_vec_state(venv: VecEnv) -> tuple[VecState, list[str]]:
     return state, problems
 
 
-def set_vec_state(venv: VecEnv, state: VecState) -> VecEnvObs | None:
+def set_vec_state(venv: VecEnv, state: VecState) -> dict[str, np.ndarray] | None:
     """Bring an environment back to a state of :func:`get_vec_state`.
 
     Returns:
@@ -292,17 +303,13 @@ def _whole_texts(name: str) -> str:
     )
 
 
-def _has_sums(layer: VecEnv) -> bool:
-    return isinstance(layer, VecMonitor | VecNormalize)
-
-
 def _read_sums(layer: VecEnv) -> VecState:
-    """Return what a monitor or normalizer has summed up."""
+    """Return what a monitor or normalizer has summed up; nothing of another layer."""
     if isinstance(layer, VecMonitor):
         sums = {"episode_returns": layer.episode_returns.copy(), "episode_lengths": layer.episode_lengths.copy()}
         return {"wrapper": "VecMonitor", **sums}
     if not isinstance(layer, VecNormalize):
-        raise TypeError(f"expected a VecMonitor or a VecNormalize, got a {type(layer).__name__}; save it yourself")
+        return {}
     moments = {name: np.array(getattr(layer.ret_rms, name), dtype=np.float64) for name in ("mean", "var", "count")}
     return {"wrapper": "VecNormalize", "returns": layer.returns.copy(), **moments}
 
@@ -330,7 +337,7 @@ def _unsaved_wrappers(venv: VecEnv) -> list[str]:
     return names
 
 
-def _merge(options: Sequence[Mapping[str, Any]]) -> VecState | None:
+def _merge(options: Sequence[Mapping[str, object]]) -> dict[str, object] | None:
     """Return SB3's options per copy as the options of one vector environment."""
     if not any(options):
         return None

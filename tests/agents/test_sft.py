@@ -19,6 +19,7 @@ from textgym.errors import DataError, ModelError
 from textgym.evaluation.sampling import encode_prompts
 from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding.generation import generate
+from textgym.models.loading import load_language_model
 from textgym.reward_models.encoding import TextEncoder
 from textgym.tasks import TextTask, prompt_of, prompt_text
 from textgym.text.tokenizer import Tokenizer
@@ -338,3 +339,10 @@ def test_supervised_training_goes_on_bit_for_bit(prompt_share: float, make_netwo
 def test_supervised_training_without_texts_is_an_error(model: CausalLM) -> None:
     with pytest.raises(DataError, match="expected texts to imitate, got none"):
         SFT(model).learn(1)
+
+
+def test_a_checkpoint_of_supervised_training_keeps_the_source(model_folder: Path, tmp_path: Path) -> None:
+    agent = SFT(load_language_model(model_folder), PAIRS, batch_size=2)
+    agent.learn(1)
+    agent.save(tmp_path / "agent")
+    assert SFT.load(tmp_path / "agent").text_model.source == str(model_folder)

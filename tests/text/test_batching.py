@@ -46,3 +46,10 @@ def test_even_batches_are_those_of_numpy(lengths: list[int], rows: int) -> None:
 def test_wrong_limits_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="expected max_"):
         length_batches([1, 2], **wrong)  # type: ignore[arg-type]
+
+
+def test_costs_count_instead_of_padded_lengths() -> None:
+    lengths, costs = [9, 4, 7, 4, 20], [2, 3, 1, 1, 9]
+    # by length: rows 1, 3, 2, 0, 4, which cost 3, 1, 1, 2, 9
+    assert length_batches(lengths, max_tokens=5, longest_first=False, costs=costs) == [[1, 3, 2], [0], [4]]
+    assert length_batches(lengths, max_tokens=5, max_rows=2, longest_first=False, costs=costs) == [[1, 3], [2, 0], [4]]

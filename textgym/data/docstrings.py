@@ -16,7 +16,6 @@ import os
 import platform
 import sys
 import sysconfig
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from pathlib import Path
 from textgym.data.dataset import InMemoryDataset, LoadReport, check_split, prompt_digest, split_of
 from textgym.data.prose import Passage, read_docstring
 from textgym.errors import DataError
+from textgym.files.disk import replace_text
 from textgym.files.paths import user_path
 from textgym.types import Example, Split
 
@@ -244,17 +244,9 @@ def _read_cache(path: Path) -> list[Passage] | None:
 
 
 def _write_cache(path: Path, passages: Sequence[Passage]) -> None:
-    """Write through a temporary file, so that a reader never sees half of it."""
     lines = [json.dumps(passage) for passage in passages]
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write("\n".join([str(len(lines)), _checksum(lines), *lines]))
-        os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    replace_text(path, "\n".join([str(len(lines)), _checksum(lines), *lines]))
 
 
 def _checksum(lines: Iterable[str]) -> str:

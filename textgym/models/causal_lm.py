@@ -33,7 +33,7 @@ class CausalLM(TextModel):
     What an architecture can do is found by computing when it is loaded (:attr:`findings`).
 
     Args:
-        network: Any Hugging Face causal LM.
+        network: A Hugging Face causal LM.
         source: Where it came from (name, folder or Hub id); its tokenizer is read from there, unless it is given.
         precision: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast of the trunk and the head. Logits are fp32 in both.
         tokenizer: The one that belongs to it.

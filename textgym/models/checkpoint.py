@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from textgym.errors import CheckpointError, ModelError, TextGymError, is_out_of_memory
 from textgym.files.disk import replace_folder, restore, sync
+from textgym.models.stored_values import StoredRecord
 from textgym.security.foreign import LARGEST_STATE, read_object
 
 _Loaded = TypeVar("_Loaded")
@@ -142,7 +143,7 @@ def _plain(value: object) -> object:
     raise TypeError(f"expected numbers, texts, lists and dicts in a checkpoint, got {type(value).__name__}")
 
 
-def read_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Tensor], StoredRecord]:
     """Read a checkpoint after checking every file of it.
 
     Returns:
@@ -166,7 +167,7 @@ def read_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[st
     return tensors, record
 
 
-def _verify_files(folder: Path) -> dict[str, Any]:
+def _verify_files(folder: Path) -> StoredRecord:
     """Compare every file with the manifest, and return the record."""
     restore(folder)
     try:
@@ -193,7 +194,7 @@ def _may_be_infinite(record: Mapping[str, object]) -> Collection[str]:
     return names if isinstance(names, list) else []
 
 
-def _read_record(folder: Path) -> dict[str, Any]:
+def _read_record(folder: Path) -> StoredRecord:
     try:
         return read_object(folder / _RECORD, LARGEST_STATE)
     except (OSError, ValueError) as error:

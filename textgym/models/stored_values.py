@@ -22,12 +22,12 @@ def integer(value: object) -> bool:
 
 
 def number(value: object) -> bool:
-    """Any number, and infinity, which is no limit; NaN is none."""
+    """A number, and infinity, which is no limit; NaN is none."""
     return measured(value) and value == value
 
 
 def measured(value: object) -> bool:
-    """Any number, or NaN, where nothing could be measured."""
+    """A number, or NaN, where nothing could be measured."""
     return integer(value) or isinstance(value, float)
 
 
@@ -43,7 +43,7 @@ def text(value: object) -> bool:
 
 def positive(value: object) -> bool:
     """A whole number above 0 that can be the size of something."""
-    return integer(value) and 0 < value < 2**31  # type: ignore[operator]  # a number by now
+    return isinstance(value, int) and integer(value) and 0 < value < 2**31
 
 
 def optional(check: Check) -> Check:
@@ -149,9 +149,10 @@ def _count(array: object) -> int:
     """How many numbers a nested list holds; -1 if something else is in it."""
     level = [array]
     while any(isinstance(item, list) for item in level):
-        if not all(isinstance(item, list) for item in level):
+        lists = [item for item in level if isinstance(item, list)]
+        if len(lists) < len(level):
             return -1
-        level = [child for item in level for child in item]  # type: ignore[attr-defined]  # all are lists
+        level = [child for item in lists for child in item]
     return len(level) if all(isinstance(item, int | float) for item in level) else -1
 
 

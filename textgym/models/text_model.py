@@ -126,10 +126,8 @@ class TextModel(TrainableNetwork, ABC):
         Raises:
             ValueError: There is no such precision.
         """
-        if precision not in get_args(Precision):
-            raise ValueError(f"expected precision 'fp32' or 'bf16', got {precision!r}; use one of these")
         view = copy.copy(self)
-        view.precision = precision
+        view.precision = _checked(precision)
         return view
 
     @property

@@ -20,7 +20,7 @@ class TrainableNetwork(nn.Module):
     """A network whose weights, or adapters in its layers, are trained.
 
     Args:
-        network: Any Hugging Face model.
+        network: A Hugging Face model.
         source: Where it came from.
 
     Attributes:

@@ -13,6 +13,7 @@ def length_batches(
     *,
     longest_first: bool = True,
     even: bool = False,
+    costs: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Group rows of similar length into batches; every row is in exactly one.
 
@@ -28,6 +29,7 @@ def length_batches(
         max_tokens: Most tokens of a batch, padding included; a row that is longer is a batch by itself.
         max_rows: Most rows of a batch.
         longest_first: Whether the longest rows come first, or last.
+        costs: What each row counts towards ``max_tokens``, if not its length with padding.
         even: Spread the rows evenly over as few batches as ``max_rows`` allows, instead of filling one after another.
 
     Raises:
@@ -43,14 +45,19 @@ def length_batches(
             raise ValueError("expected max_rows alone with even=True, got other limits; give max_rows only")
         return _split_evenly(order, -(-len(order) // max_rows))
     batches: list[list[int]] = []
+    cost = 0
     for row in order:
         batch = batches[-1] if batches else []
-        padded = (len(batch) + 1) * (lengths[batch[0]] if batch and longest_first else lengths[row])
-        full = len(batch) == max_rows or (max_tokens is not None and padded > max_tokens)
+        if costs is None:
+            cost = (len(batch) + 1) * (lengths[batch[0]] if batch and longest_first else lengths[row])
+        else:
+            cost += costs[row]
+        full = len(batch) == max_rows or (max_tokens is not None and cost > max_tokens)
         if batch and not full:
             batch.append(row)
         else:
             batches.append([row])
+            cost = 0 if costs is None else costs[row]
     return batches
 
 

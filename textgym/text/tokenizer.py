@@ -49,7 +49,7 @@ class Tokenizer:
         name: The name it was loaded by.
         folder: Where its files are.
         vocab_size: Largest id + 1, added tokens included: the number of actions.
-        pad_id: Any valid id for masked positions. It may be an EOS id in foreign tokenizers; ends are found by EOS ids
+        pad_id: A valid id for masked positions. It may be an EOS id in foreign tokenizers; ends are found by EOS ids
             and lengths, never by this id.
     """
 

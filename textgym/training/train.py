@@ -190,9 +190,6 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
     check_data(run.config().get("splits"), splits, attribute_of(env, "task").dataset.name, accept_changed_data)
     agent, folder = _load_newest(run, env, settings)
     run.write_config({**run.config(), "splits": splits})
-    model = text_model_of(agent)
-    if model is not None:  # the checkpoint's own tokenizer files vanish with the checkpoint
-        model.source = settings.model
     run.truncate_logs(agent.num_timesteps)
     set_aside_newer(folder)
     steps = _steps_of(run, settings, settings.steps)

@@ -459,6 +459,21 @@ def test_the_model_is_that_of_the_environment_by_default(env_ids: tuple[str, str
     assert agent.policy.model.source == str(model_folder)
 
 
+def test_a_checkpoint_keeps_the_source_and_has_its_own_tokenizer(
+    env_ids: tuple[str, str], model_folder: Path, tmp_path: Path
+) -> None:
+    from textgym.agents.common.vec_env import make_vec_env
+
+    start = shutil.copytree(model_folder, tmp_path / "start")
+    agent = PPO("CausalLMPolicy", make_vec_env(env_ids[0], 2, 0, model=str(start)))
+    agent.save(tmp_path / "agent")
+    agent.policy.save(tmp_path / "policy")
+    shutil.rmtree(start)  # nothing is read from there again
+    for model in (PPO.load(tmp_path / "agent").text_model, CausalLMPolicy.load(tmp_path / "policy").model):
+        assert model.source == str(start)
+        assert model.tokenizer.fingerprint == agent.text_model.tokenizer.fingerprint
+
+
 def test_optimizer_arguments(make_policy: Any) -> None:
     group = make_policy().optimizer.param_groups[0]
     assert (group["eps"], group["weight_decay"], group["lr"]) == (1e-5, 0.0, 1e-3)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from textgym.agents.common.health import Watch, clip_gradients, concerns, refuse_bad_steps, require_finite
+from textgym.agents.common.health import Concerns, clip_gradients, concerns, refuse_bad_steps, require_finite
 from textgym.agents.ppo import PPO
 from textgym.agents.sft import TokenPair, supervised_fine_tune
 from textgym.models.loading import load_language_model
@@ -159,12 +159,12 @@ def test_what_is_a_concern(metrics: dict[str, float], signs: list[str]) -> None:
 
 
 def test_each_sign_is_said_once_with_its_remedy() -> None:
-    watch = Watch()
+    watch = Concerns()
     record = {"kl": 130.4, "length": 48.0, "entropy": 0.0}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        watch.look(record)
-        watch.look({**record, "kl": 140.0})
+        watch.check(record)
+        watch.check({**record, "kl": 140.0})
     texts = [str(item.message) for item in caught]
     assert len(texts) == 2
     assert "130 nats" in texts[0]

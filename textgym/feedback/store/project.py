@@ -56,7 +56,7 @@ class FeedbackStore:
     Raises:
         DataError: The file is no store, damaged, or newer than this textgym.
         PermissionError: It cannot be written.
-        TimeoutError: Others kept it locked. Any method may raise it.
+        TimeoutError: Others kept it locked. Every method may raise it.
     """
 
     def __init__(self, path: str | Path, *, timeout: float = 30.0, clock: Callable[[], float] = time.time) -> None:

@@ -69,7 +69,7 @@ def build(trunk: Trunk, config: PreTrainedConfig) -> nn.Module:
     """A module in fp32 of the trunk's class, with new weights, after it has read two tokens.
 
     Raises:
-        Exception: Any, where the class cannot be built with this configuration.
+        Exception: Of whatever class, where the class cannot be built with this configuration.
         ValueError: It would be too large.
     """
     kind: Callable[[PreTrainedConfig], nn.Module] = type(trunk.module)
