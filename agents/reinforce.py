@@ -69,7 +69,7 @@ class REINFORCE(OnPolicyAgent):
 
     @property
     def learns_values(self) -> bool:
-        """Whether the baseline is learned."""
+        """Return whether the baseline is learned."""
         return self.baseline == "learned"
 
     def train(self) -> None:

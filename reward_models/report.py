@@ -236,7 +236,7 @@ def accuracy(preferences: Sequence[Preference], differences: FloatArray) -> Inte
 
 
 def agreement(preferences: Sequence[Preference]) -> Interval | None:
-    """How often two annotators who answered the same question agree, every question counting once.
+    """Return how often two annotators who answered the same question agree, every question counting once.
 
     The interval allows for questions about one prompt. Only explicit answers with a preference count. ``None`` if no
     question was answered twice.
@@ -256,7 +256,7 @@ def agreement(preferences: Sequence[Preference]) -> Interval | None:
 
 
 def _prompts(preferences: Sequence[Preference]) -> list[str]:
-    """Which prompt each is about, as a text."""
+    """Return which prompt each is about, as a text."""
     return [shown_text(each.first.prompt) for each in preferences]
 
 

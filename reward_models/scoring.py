@@ -133,7 +133,7 @@ class ResponseScorer(nn.Module):
         return self.trunk if precision in (None, self.trunk.precision) else self.trunk.in_precision(precision)
 
     def _readout(self, texts: Sequence[Branched]) -> Readout:
-        """Where to read, out of the states of texts (:class:`~textgym.models.branching.Branched` says which)."""
+        """Return where to read, out of the states of texts (:class:`~textgym.models.branching.Branched` says which)."""
         ends: list[int] = []
         places: list[tuple[int, int, int]] = []
         begin = 0

@@ -336,7 +336,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
 
     @property
     def learns_values(self) -> bool:
-        """Whether the value head is trained, so that it starts at the mean score."""
+        """Return whether the value head is trained, so that it starts at the mean score."""
         return True
 
     def _center_values(self, scores: FloatArray) -> None:

@@ -337,7 +337,7 @@ class _Snapshot:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all that an update changes is among the tensors."""
+        """Return whether all that an update changes is among the tensors."""
         return self.has_weights and self.unchanged is None
 
     def require_weights(self) -> None:

@@ -285,7 +285,7 @@ def _token_level(name: str) -> str:
 
 
 def _is_episode_level(env_id: object) -> bool:
-    """Whether an id is one of the two grains of a task, the one of whole texts."""
+    """Return whether an id is one of the two grains of a task, the one of whole texts."""
     return (
         isinstance(env_id, str)
         and _token_level(env_id) != env_id

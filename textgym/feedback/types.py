@@ -50,7 +50,7 @@ class Feedback:
 
 
 def _is_whole(value: object) -> bool:
-    """Whether it is an integer; truth values and numbers such as 2.0 come from outside too."""
+    """Return whether it is an integer; truth values and numbers such as 2.0 come from outside too."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -129,12 +129,12 @@ def append_line(file: Path, line: str) -> None:
 
 
 def aside(folder: Path) -> Path:
-    """Where a folder is written before it is moved to its name."""
+    """Return where a folder is written before it is moved to its name."""
     return folder.parent / f".{folder.name}{_NEW}"
 
 
 def retired(folder: Path) -> Path:
-    """Where a folder stays while its successor is moved to its name."""
+    """Return where a folder stays while its successor is moved to its name."""
     return folder.parent / f".{folder.name}{_OLD}"
 
 

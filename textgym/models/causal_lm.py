@@ -87,7 +87,7 @@ class CausalLM(TextModel):
             self._tell_uncached()
 
     def caches(self, tokens: int) -> bool:
-        """Whether texts of up to ``tokens`` tokens are continued from keys and values."""
+        """Return whether texts of up to ``tokens`` tokens are continued from keys and values."""
         self.prepare(tokens)
         return is_cached(self.findings, self._probed, tokens)
 
@@ -120,11 +120,11 @@ class CausalLM(TextModel):
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether past keys and values alone continue a text; found by computing, see :attr:`findings`."""
+        """Return whether past keys and values alone continue a text; found by computing, see :attr:`findings`."""
         return self.findings.is_cacheable
 
     def can_continue_with_gradients(self, tokens: int) -> bool:
-        """Whether keys and values of ``tokens`` tokens carry gradients; not where activations are recomputed."""
+        """Return whether keys and values of ``tokens`` tokens carry gradients; not where activations are recomputed."""
         recomputed = any(getattr(module, "gradient_checkpointing", False) for module in self.network.modules())
         return not recomputed and self.caches(tokens)
 
@@ -153,7 +153,7 @@ class CausalLM(TextModel):
         return continued_states(self, batch, prompts)
 
     def branches(self, tokens: int) -> bool:
-        """Whether so many tokens fit, and continue from keys and values, as they do where positions can be chosen."""
+        """Return whether so many tokens fit and continue from keys and values: positions can be chosen."""
         fits = self.context_length is None or tokens <= self.context_length
         return self.is_cacheable and fits and self.caches(tokens)
 

@@ -146,7 +146,7 @@ def _is_array(value: Mapping[str, object]) -> bool:
 
 
 def _count(array: object) -> int:
-    """How many numbers a nested list holds; -1 if something else is in it."""
+    """Return how many numbers a nested list holds; -1 if something else is in it."""
     level = [array]
     while any(isinstance(item, list) for item in level):
         lists = [item for item in level if isinstance(item, list)]

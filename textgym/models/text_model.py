@@ -99,11 +99,11 @@ class TextModel(TrainableNetwork, ABC):
         return RecomputingCache(self.hidden, rows, width, self.fill_id, self.device)
 
     def caches(self, tokens: int) -> bool:
-        """Whether a text of up to ``tokens`` tokens is continued from what :meth:`new_cache` keeps of it."""
+        """Return whether a text of up to ``tokens`` tokens is continued from what :meth:`new_cache` keeps of it."""
         return False
 
     def branches(self, tokens: int) -> bool:
-        """Whether :meth:`branched_states` may read several responses, of ``tokens`` tokens with their prompt, in a row.
+        """Return whether :meth:`branched_states` may read several responses, ``tokens`` with their prompt, in a row.
 
         That is not whether their states are the same then, which is found by computing.
         """
@@ -167,13 +167,13 @@ class TextModel(TrainableNetwork, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Return where the weights are."""
         device: torch.device = next(self.network.parameters()).device
         return device
 
     @property
     def rounds_to_half(self) -> bool:
-        """Whether it is computed in half precision: by autocast, or because weights are held so."""
+        """Return whether it is computed in half precision: by autocast, or because weights are held so."""
         return self.precision == "bf16" or any(parameter.dtype in HALVES for parameter in self.network.parameters())
 
     def require_context(self, tokens: int, what: str = "prompt and response") -> None:
@@ -202,7 +202,7 @@ class TextModel(TrainableNetwork, ABC):
 
     @property
     def can_be_recorded(self) -> bool:
-        """Whether a step of decoding may be recorded as a CUDA graph; not once a try failed."""
+        """Return whether a step of decoding may be recorded as a CUDA graph; not once a try failed."""
         return self._can_be_recorded
 
     def stop_recording(self) -> None:

@@ -107,7 +107,7 @@ class Round:
 
     @property
     def compares_only(self) -> bool:
-        """Whether it only compares the last two policies."""
+        """Return whether it only compares the last two policies."""
         return self.number > self.loop.settings.rounds
 
     def rng(self, step: str) -> np.random.Generator:
@@ -119,7 +119,7 @@ class Round:
         return int(self.rng(step).integers(SEEDS))
 
     def wanted(self) -> tuple[int, int]:
-        """How many questions to ask: about two texts of the policy, and about one of it and one of that before."""
+        """Return how many questions to ask: about two texts of the policy, and about one of it and one from before."""
         settings = self.loop.settings
         previous = round(settings.previous_share * settings.labels) if self.number > 1 else 0
         return (0 if self.compares_only else settings.labels - previous), previous

@@ -138,7 +138,7 @@ class Tokenizer:
 
     @property
     def has_chat_template(self) -> bool:
-        """Whether the model reads conversations by a chat template of its own."""
+        """Return whether the model reads conversations by a chat template of its own."""
         return self._template is not None
 
     def encode(self, text: str) -> list[int]:

@@ -103,7 +103,7 @@ def reference_texts(task: Task, records: Sequence[Record], split: Split) -> list
 
 
 def _is_about(task: Task, record: Record) -> bool:
-    """Whether a record is about an example of the task as the task asks it; earlier versions kept its text alone."""
+    """Return whether a record is about an example as the task asks it; earlier versions kept its text alone."""
     try:
         example = task.dataset.find(record.task_key)
     except KeyError:

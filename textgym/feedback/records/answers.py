@@ -176,7 +176,7 @@ def check_expected(question: Question, expected: Expected) -> None:
 
 
 def is_expected(records: Sequence[Record], expected: Expected) -> bool:
-    """Whether every record is the answer that was expected."""
+    """Return whether every record is the answer that was expected."""
     return all(_agrees(record, expected) for record in records)
 
 
@@ -237,7 +237,7 @@ def _names(kinds: Sequence[type[Record]]) -> str:
 
 
 def _is_about(question: Question, place: int, record: Record) -> bool:
-    """Whether a record's responses and generators are the question's."""
+    """Return whether a record's responses and generators are the question's."""
     if isinstance(record, Comparison | Ranking):
         return (record.responses, record.generators) == (question.responses, question.generators)
     if isinstance(record, Demonstration):

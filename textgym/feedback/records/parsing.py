@@ -119,7 +119,7 @@ def is_check(row: object) -> bool:
 
 
 def is_question(row: object) -> TypeGuard[JsonObject]:
-    """Whether a line of a file is meant to be a question, not an answer to one."""
+    """Return whether a line of a file is meant to be a question, not an answer to one."""
     return isinstance(row, dict) and "responses" in row and "ranks" not in row
 
 

@@ -65,7 +65,7 @@ class Accounts:
         return code
 
     def is_invited(self, code: str, now: float) -> bool:
-        """Whether a code still makes an account."""
+        """Return whether a code still makes an account."""
         return _is_open(self._store.setting("invitations", {}), code, now)
 
     def join(self, code: str, name: str, password: str, now: float) -> Account:
@@ -95,7 +95,7 @@ class Accounts:
         return code
 
     def may_renew(self, code: str, name: str, now: float) -> bool:
-        """Whether a code still changes the password of an account."""
+        """Return whether a code still changes the password of an account."""
         return _is_open(self._store.setting("renewals", {}).get(name, {}), code, now)
 
     def renew(self, code: str, name: str, password: str, now: float) -> Account:

@@ -89,7 +89,7 @@ class Site:
 
     @property
     def is_open(self) -> bool:
-        """Whether everybody who reaches the site owns it."""
+        """Return whether everybody who reaches the site owns it."""
         return self.token is None
 
     @property
@@ -137,7 +137,7 @@ class Site:
         )
 
     def check_token(self, request: Request, token: str) -> bool:
-        """Whether a token is the owner's.
+        """Return whether a token is the owner's.
 
         It is too long to be guessed: who guesses is slowed down, but cannot lock out the owner behind the same address.
 

@@ -58,7 +58,7 @@ class Reports:
         return Example(key, item.document, item.references, (item.draft,))
 
     def fingerprint(self) -> str:
-        """Which corpus this is: its seed, its size, and a digest of a few of its items, as they are made now."""
+        """Return which corpus this is: its seed, its size, and a digest of a few of its items, as they are made now."""
         few = range(0, len(self), len(self) // _FEW)
         return f"{len(self)} reports of seed {self.seed}, {_FEW} of them sha256 {digest(self[place] for place in few)}"
 
