@@ -21,7 +21,7 @@ from textgym.models.text_model import TextModel
 from textgym.security.consent import check_names, load_named, names_module
 from textgym.security.foreign import read_object
 from textgym.tasks.base import prompt_of
-from textgym.types import IntArray, Task
+from textgym.types import IntArray, JsonObject, Task
 
 Script = Callable[[Sequence[str]], Sequence[str]]
 _FILE = "agent.json"
@@ -254,7 +254,7 @@ def _write(folder: str | Path, agent: object, settings: Mapping[str, Any]) -> No
     (Path(folder) / _FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
-def _read(folder: str | Path, agent: type[Any], settings: Mapping[str, type[Any]]) -> dict[str, Any]:
+def _read(folder: str | Path, agent: type[Any], settings: Mapping[str, type[Any]]) -> JsonObject:
     """Return the settings that :func:`_write` wrote, each of the given type.
 
     Raises:

@@ -44,7 +44,7 @@ from textgym.models.stored_values import (
     to_json,
 )
 from textgym.models.text_model import TextModel
-from textgym.types import FloatArray, IntArray, State, Task
+from textgym.types import FloatArray, IntArray, JsonObject, State, Task
 
 _MEASURED_TEXTS = 256
 _MEASURED_AT_ONCE = 32
@@ -402,7 +402,7 @@ class SFT:
         agent._write_state(tensors, record, Path(folder))
         return agent
 
-    def _read_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def _read_state(self) -> tuple[dict[str, Tensor], JsonObject]:
         if self._is_updating:
             raise CheckpointError("expected an agent between optimizer steps, got one within; go on from a checkpoint")
         tensors = {f"model.{name}": tensor for name, tensor in unique_tensors(self.text_model.state_dict()).items()}

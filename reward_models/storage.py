@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +17,7 @@ from textgym.errors import CheckpointError, is_out_of_memory
 from textgym.files.disk import replace_folder
 from textgym.files.paths import user_path
 from textgym.security.foreign import read_json, require_regular_files
+from textgym.types import JsonObject
 
 CARD = "reward_model.json"
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -44,7 +45,7 @@ def write_card(folder: Path, card: Mapping[str, object]) -> None:
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
 
 
-def read_card(folder: Path) -> dict[str, Any]:
+def read_card(folder: Path) -> JsonObject:
     """Read the card of a reward model folder.
 
     Raises:
@@ -64,7 +65,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def open_folder(folder: str | Path, kind: str) -> tuple[Path, dict[str, Any]]:
+def open_folder(folder: str | Path, kind: str) -> tuple[Path, JsonObject]:
     """Return the folder of a reward model of a kind, and its card.
 
     Raises:

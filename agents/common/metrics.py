@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from textgym.agents.common.vec_env import Info
+from textgym.envs.types import Info
 
 
 def describe_texts(infos: Sequence[Info]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from textgym.agents.common.causal_lm_policy import Decision
 from textgym.agents.common.observations import require_texts, to_tensors
 from textgym.agents.common.on_policy_state import ResumableOnPolicyAlgorithm
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
-from textgym.agents.common.vec_env import Info
+from textgym.envs.types import Info
 from textgym.text.batching import length_batches
 from textgym.types import BoolArray, FloatArray
 

@@ -19,13 +19,9 @@ from stable_baselines3.common.vec_env import (
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from textgym.envs.limits import use_a_budget
+from textgym.envs.types import EnvState, Info
 from textgym.errors import CheckpointError
 from textgym.spaces import TokenSpace
-
-Info = dict[str, Any]
-"""What an environment reports about a step or a reset, under names of its own."""
-VecState = dict[str, Any]
-"""Arrays, lists and numbers under names, nested."""
 
 
 def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kwargs: Any) -> VecMonitor:
@@ -67,9 +63,9 @@ def attribute_of(env: Any, name: str) -> Any:
 class _Resumable(Protocol):
     """A vector environment that goes on from a state."""
 
-    def get_state(self) -> VecState: ...
+    def get_state(self) -> EnvState: ...
 
-    def set_state(self, state: VecState, /) -> object: ...
+    def set_state(self, state: EnvState, /) -> object: ...
 
     def observation(self) -> dict[str, np.ndarray]: ...
 
@@ -132,11 +128,11 @@ class GymVecEnv(VecEnv):
         """Return the current observations again, for an algorithm that resumes."""
         return self._resumable().observation()
 
-    def get_state(self) -> VecState:
+    def get_state(self) -> EnvState:
         """Return the state of the environment, for a bit-exact resume."""
         return self._resumable().get_state()
 
-    def set_state(self, state: VecState) -> None:
+    def set_state(self, state: EnvState) -> None:
         """Bring the environment back to a state of :meth:`get_state`."""
         self._resumable().set_state(dict(state))
         self._reset_seeds()  # of before: the next reset goes on with the state's own generators
@@ -207,7 +203,7 @@ class GymVecEnv(VecEnv):
             )
 
 
-def get_vec_state(venv: VecEnv) -> VecState:
+def get_vec_state(venv: VecEnv) -> EnvState:
     """Return the state of an environment, as :func:`describe_vec_state` does; what cannot be read is warned about."""
     state, problems = describe_vec_state(venv)
     for problem in problems:
@@ -215,7 +211,7 @@ def get_vec_state(venv: VecEnv) -> VecState:
     return state
 
 
-def describe_vec_state(venv: VecEnv) -> tuple[VecState, list[str]]:
+def describe_vec_state(venv: VecEnv) -> tuple[EnvState, list[str]]:
     """Return the state of an environment: arrays, lists and numbers only.
 
     ``"env"`` is the state of the copies of a ``make_vec_env`` environment, ``"wrappers"`` are the running sums of every
@@ -224,7 +220,7 @@ def describe_vec_state(venv: VecEnv) -> tuple[VecState, list[str]]:
     Returns:
         The state, and what cannot be read and is left out, a sentence each.
     """
-    state: VecState = {"wrappers": [sums for layer in _layers(venv) if (sums := _read_sums(layer))]}
+    state: EnvState = {"wrappers": [sums for layer in _layers(venv) if (sums := _read_sums(layer))]}
     problems = []
     if unsaved := _unsaved_wrappers(venv):
         problems.append(
@@ -237,7 +233,7 @@ def describe_vec_state(venv: VecEnv) -> tuple[VecState, list[str]]:
     return state, problems
 
 
-def set_vec_state(venv: VecEnv, state: VecState) -> dict[str, np.ndarray] | None:
+def set_vec_state(venv: VecEnv, state: EnvState) -> dict[str, np.ndarray] | None:
     """Bring an environment back to a state of :func:`get_vec_state`.
 
     Returns:
@@ -303,7 +299,7 @@ def _whole_texts(name: str) -> str:
     )
 
 
-def _read_sums(layer: VecEnv) -> VecState:
+def _read_sums(layer: VecEnv) -> EnvState:
     """Return what a monitor or normalizer has summed up; nothing of another layer."""
     if isinstance(layer, VecMonitor):
         sums = {"episode_returns": layer.episode_returns.copy(), "episode_lengths": layer.episode_lengths.copy()}
@@ -314,7 +310,7 @@ def _read_sums(layer: VecEnv) -> VecState:
     return {"wrapper": "VecNormalize", "returns": layer.returns.copy(), **moments}
 
 
-def _write_sums(layer: VecEnv, sums: VecState) -> None:
+def _write_sums(layer: VecEnv, sums: EnvState) -> None:
     """Give a monitor or normalizer what :func:`_read_sums` returned."""
     if isinstance(layer, VecMonitor):
         layer.episode_returns = np.array(sums["episode_returns"], dtype=np.float32)

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterator
 from importlib import metadata
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from textgym import console
@@ -136,7 +137,7 @@ def _report_machine() -> list[str]:
     return []
 
 
-def _devices(torch: Any) -> Iterator[str]:
+def _devices(torch: ModuleType) -> Iterator[str]:
     if not torch.cuda.is_available():
         built = torch.version.cuda
         yield f"Devices: cpu{f' (torch is built for CUDA {built}, but finds no GPU)' if built else ''}"
@@ -197,7 +198,7 @@ def tokens_read(model: TextModel, prompt_tokens: int, new_tokens: int) -> int:
 
     counts: list[int] = []
 
-    def count(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def count(module: object, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         del module
         ids = named.get("input_ids", arguments[0] if arguments else None)
         counts.append(int(ids.numel()) if ids is not None else 0)

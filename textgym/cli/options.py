@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -72,18 +72,18 @@ Embeddings = Annotated[
     str, typer.Option("--embeddings", help="Fit a head on this sentence-transformers model's embeddings instead.")
 ]
 
-TASK: Mapping[str, Any] = {
+TASK: Mapping[str, object] = {
     "env_id": EnvId,
     "data": Data,
     "prompt_column": PromptColumn,
     "reference_column": ReferenceColumn,
 }
-BUDGETS: Mapping[str, Any] = {"max_prompt_tokens": MaxPromptTokens, "max_new_tokens": MaxNewTokens}
-RUN: Mapping[str, Any] = {"seed": Seed, "device": Device, "out": Out}
-RESUMABLE: Mapping[str, Any] = {**RUN, "resume": Resume, "accept_changed_data": AcceptChangedData}
+BUDGETS: Mapping[str, object] = {"max_prompt_tokens": MaxPromptTokens, "max_new_tokens": MaxNewTokens}
+RUN: Mapping[str, object] = {"seed": Seed, "device": Device, "out": Out}
+RESUMABLE: Mapping[str, object] = {**RUN, "resume": Resume, "accept_changed_data": AcceptChangedData}
 
 
-def takes(options: Mapping[str, Any]) -> Callable[[_Function], _Function]:
+def takes(options: Mapping[str, object]) -> Callable[[_Function], _Function]:
     """Give a command options: the arguments that typer sees in its signature, all ``None`` where they are not given.
 
     Args:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import gymnasium as gym
 
@@ -14,6 +13,7 @@ from textgym import console
 from textgym.checks import check_settings
 from textgym.envs import EpisodeTextEnv, TokenTextEnv
 from textgym.envs.choice import EnvChoice, check_env_id, is_episode_level
+from textgym.envs.types import Info
 from textgym.evaluation.core import evaluate, make_evaluation_set
 from textgym.evaluation.episodes import silent_episode, transcript
 from textgym.evaluation.interactive import play_texts, play_tokens
@@ -189,7 +189,7 @@ def _show_token(tokenizer: Tokenizer, token: int) -> str:
     return "<end>" if token in tokenizer.eos_ids else tokenizer.token_bytes[token].decode("utf-8", errors="replace")
 
 
-def _show_result(episode: Episode, info: dict[str, Any]) -> None:
+def _show_result(episode: Episode, info: Info) -> None:
     """Print what an episode is worth, part by part, and what the data knows about it."""
     rows = [(name, console.number(value)) for name, value in info["rewards"].items() if name != "total"]
     if len(rows) != 1:

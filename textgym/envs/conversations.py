@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class Conversations:
         self.has_turns = task.max_turns > 1
         self.examples: list[Example] = []
         self._turns: list[tuple[Message, ...]] = [()] * n
-        self._states: list[dict[str, Any]] = [{} for _ in range(n)]
+        self._states: list[EnvState] = [{} for _ in range(n)]
         self._turn_returns = [0.0] * n
         self._written = [0] * n  # turns of the agent
         self._roots: list[Root] = [Root(0, 0)] * n
@@ -175,10 +175,10 @@ class Conversations:
             raise ValueError(f"expected messages of others from reply of {self.task.name!r}, got one of the assistant")
         return tuple(said)
 
-    def _saved(self, state: dict[str, Any]) -> dict[str, Any]:
+    def _saved(self, state: EnvState) -> EnvState:
         """Return a copy of what a task keeps, through JSON."""
         try:
-            copied: dict[str, Any] = json.loads(json.dumps(state))
+            copied: EnvState = json.loads(json.dumps(state))
         except (TypeError, ValueError) as error:
             raise TypeError(
                 f"expected JSON values in the state of an episode of {self.task.name!r}, got: {error}; keep numbers, "

@@ -112,7 +112,7 @@ def _report(training: Training, before: Evaluation, after: Evaluation, seconds: 
     closed = gap_closed(*sides, measure)
     spread = before.measures.spreads()["reward"]
     gain = float(np.mean(after.measures.values["reward"] - before.measures.values["reward"])) / spread
-    summary = run.summary()
+    summary = dict(run.summary())
     known = {name: item for name, item in references.intervals().items() if name in ("reward", measure)}
     summary["references"] = intervals_as_json(known)
     summary |= {"gap_closed": closed, "reward_gain_in_standard_deviations": gain}

@@ -33,7 +33,7 @@ def make_agent(
     model: str = "tiny",
     seed: int = 0,
     device: str = "auto",
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> Agent:
     """Make an untrained agent for the environment of its grain.
 

@@ -18,7 +18,7 @@ from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.training.interrupts import StopRequest
 from textgym.training.run_folder import RunFolder
 from textgym.training.tolerance import Tolerance
-from textgym.types import Example, Task
+from textgym.types import Example, JsonObject, Task
 
 KEPT_CHECKPOINTS = 2
 _ROLLOUT_SHARE = 0.25  # of an iteration's time, until it is measured: tokens count in full after the update
@@ -84,7 +84,7 @@ class RunCallback(BaseCallback):
         self._iterations = len(log)
         self._read = 0  # records of the agent
         self._saved = -1
-        self._unwritten: list[dict[str, Any]] = []
+        self._unwritten: list[JsonObject] = []
         self._times: Mapping[str, float] = {}
         self._begun, self._shown = 0, 0.0
         self._rollout_share = _ROLLOUT_SHARE if samples else 1.0
@@ -153,7 +153,7 @@ class RunCallback(BaseCallback):
         if is_between and self._iterations % self._sample_every == 0:
             self.write_samples()
 
-    def _show_iteration(self, record: Mapping[str, Any]) -> None:
+    def _show_iteration(self, record: JsonObject) -> None:
         """Bring the bar to the end of an iteration, and learn which part of its time sampling takes."""
         if self._times.get("rollout"):
             self._rollout_share = self._times["rollout"] / sum(self._times.values())
@@ -203,6 +203,6 @@ def _checkpoint_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
-def _note(record: Mapping[str, Any]) -> str:
+def _note(record: JsonObject) -> str:
     parts = [f"{name} {console.number(record[name])}" for name in ("reward", "kl", "loss") if name in record]
     return "  ".join(parts)

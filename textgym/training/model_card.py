@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from textgym.models.card import table, write_card
 from textgym.security.escaping import code_block
+from textgym.types import JsonObject
 
 
 def write_model_card(
@@ -17,8 +17,8 @@ def write_model_card(
     method: str,
     start_model: str,
     data: str,
-    settings: Mapping[str, Any],
-    summary: Mapping[str, Any],
+    settings: Mapping[str, object],
+    summary: Mapping[str, object],
     reward: str | None = None,
 ) -> None:
     """Write ``README.md`` beside the weights.
@@ -40,7 +40,7 @@ def write_model_card(
     write_card(folder, method=method, start_model=start_model, facts=facts, sections=sections)
 
 
-def _measures(summary: Mapping[str, Any]) -> str:
+def _measures(summary: JsonObject) -> str:
     before, after = summary.get("before", {}), summary.get("after", {})
     rows = [(name, _bounds(before.get(name)), _bounds(after.get(name))) for name in (after or before)]
     if not rows:
@@ -49,7 +49,7 @@ def _measures(summary: Mapping[str, Any]) -> str:
     return table(("measure", "before", "after"), rows) + note
 
 
-def _bounds(interval: Mapping[str, Any] | None) -> str:
+def _bounds(interval: Mapping[str, object] | None) -> str:
     if not interval:
         return ""
     low, high = interval["low"], interval["high"]

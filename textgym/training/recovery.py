@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from textgym import console
 from textgym.data.fingerprint import fingerprint
@@ -161,7 +160,7 @@ def _add_notes(error: Exception, run: RunFolder, command: str, can_go_on: bool |
     Nobody is urged to consent, or to go on with a folder that is the wrong one.
     """
     _add_memory_note(error, run.resumed_by(command) if is_out_of_memory(error) else command)
-    notes: list[Any] = getattr(error, "__notes__", [])
+    notes: list[str] = getattr(error, "__notes__", [])
     if isinstance(error, ConsentError | RunFolderError):
         return
     if _has_something(run, can_go_on) and not any("--resume" in str(note) for note in notes):

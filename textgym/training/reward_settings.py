@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
@@ -91,6 +91,6 @@ class RewardSettings:
         return {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> RewardSettings:
+    def from_json(cls, record: Mapping[str, object]) -> RewardSettings:
         """Read what ``dataclasses.asdict`` wrote."""
         return settings_from_json(cls, record)

@@ -20,7 +20,7 @@ from textgym.files.locks import LOCK, FolderLock
 from textgym.files.paths import user_path
 from textgym.security.escaping import markdown, markdown_cell
 from textgym.security.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
-from textgym.types import Interval
+from textgym.types import Interval, JsonObject
 from textgym.versions import versions
 
 __all__ = ["RunFolder", "RunFolderError", "intervals_as_json", "write_json"]
@@ -78,7 +78,7 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, path: str | Path | None, command: str, settings: Mapping[str, Any], beginnings: Collection[str] = ()
+        cls, path: str | Path | None, command: str, settings: Mapping[str, object], beginnings: Collection[str] = ()
     ) -> RunFolder:
         """Make the folder of a new run, lock it, and write its configuration.
 
@@ -126,7 +126,7 @@ class RunFolder:
                 "the path"
             )
 
-    def _clear(self, command: str, settings: Mapping[str, Any], beginnings: Collection[str]) -> None:
+    def _clear(self, command: str, settings: Mapping[str, object], beginnings: Collection[str]) -> None:
         """Remove the beginning of a run that was killed, if that is all there is.
 
         Raises:
@@ -165,7 +165,7 @@ class RunFolder:
             raise RunFolderError(str(error)) from error
         return run
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> JsonObject:
         """Return what :meth:`create` wrote.
 
         Raises:
@@ -173,11 +173,11 @@ class RunFolder:
         """
         return _read_object(self.path / _CONFIG)
 
-    def write_config(self, config: Mapping[str, Any]) -> None:
+    def write_config(self, config: Mapping[str, object]) -> None:
         """Replace the configuration."""
         write_json(self.path / _CONFIG, config)
 
-    def settings_of(self, command: str, *, rounds: bool = False) -> dict[str, Any]:
+    def settings_of(self, command: str, *, rounds: bool = False) -> JsonObject:
         """Return the settings that a run of ``command`` was made with.
 
         A run of another command that did the same on its way, as ``demo`` trains, has them under the command's name.
@@ -220,26 +220,26 @@ class RunFolder:
         return f"a run of `textgym {made_by}`, which cannot be resumed; start a new run"
 
     # ----------------------------------------------------------------- results
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> JsonObject:
         """Return the summary so far, ``{}`` before there is one."""
         file = self.path / _SUMMARY
         return _read_object(file) if file.is_file() else {}
 
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
+    def write_summary(self, summary: Mapping[str, object]) -> None:
         """Replace the summary; versions are added."""
         write_json(self.path / _SUMMARY, {**summary, "versions": versions()})
 
-    def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
         """Replace the JSON lines ``name``, such as ``"texts-before.jsonl"``."""
         replace_text(self.path / name, "".join(map(_line, rows)))
 
-    def read_rows(self, name: str) -> list[dict[str, Any]]:
+    def read_rows(self, name: str) -> list[JsonObject]:
         """Return the JSON lines ``name``; none if there is no such file. A last line that was cut off is dropped."""
         file = self.path / name
         return _read_lines(file) if file.is_file() else []
 
     # -------------------------------------------------------------------- logs
-    def append_log(self, record: Mapping[str, Any]) -> None:
+    def append_log(self, record: Mapping[str, object]) -> None:
         """Append one record to ``log.jsonl``."""
         self._append(_LOG, record)
 
@@ -247,11 +247,11 @@ class RunFolder:
         """Append what the model wrote at a moment (text by example key)."""
         self._append(_SAMPLES, {"timesteps": timesteps, "texts": dict(texts)})
 
-    def log(self) -> list[dict[str, Any]]:
+    def log(self) -> list[JsonObject]:
         """Return the records of ``log.jsonl``."""
         return self.read_rows(_LOG)
 
-    def samples(self) -> list[dict[str, Any]]:
+    def samples(self) -> list[JsonObject]:
         """Return what was appended by :meth:`append_samples`."""
         return self.read_rows(_SAMPLES)
 
@@ -282,7 +282,7 @@ class RunFolder:
             parts += [f"| {row['timesteps']:,} | {_cell(row['texts'].get(key, ''))} |\n" for row in rows]
         replace_text(self.path / "samples.md", "".join(parts))
 
-    def _append(self, name: str, record: Mapping[str, Any]) -> None:
+    def _append(self, name: str, record: Mapping[str, object]) -> None:
         append_line(self.path / name, _line(record))
 
 
@@ -291,7 +291,7 @@ def intervals_as_json(intervals: Mapping[str, Interval]) -> dict[str, dict[str, 
     return {name: {key: _plain(value) for key, value in item._asdict().items()} for name, item in intervals.items()}
 
 
-def write_json(file: Path, content: Mapping[str, Any]) -> None:
+def write_json(file: Path, content: Mapping[str, object]) -> None:
     """Write JSON so that a crash leaves the old file or the new one; NaN and infinity become ``null``."""
     replace_text(file, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
 
@@ -334,14 +334,14 @@ def _taken(run: RunFolder, why: str) -> RunFolderError:
     )
 
 
-def _same_settings(stored: object, settings: Mapping[str, Any]) -> bool:
+def _same_settings(stored: object, settings: Mapping[str, object]) -> bool:
     """Compare settings as JSON has them; the folder itself may be spelled in several ways."""
     if not isinstance(stored, Mapping):
         return False
     return {**stored, "out": None} == {**_plain(settings), "out": None}
 
 
-def _line(record: Mapping[str, Any]) -> str:
+def _line(record: Mapping[str, object]) -> str:
     return json.dumps(_plain(record), ensure_ascii=False) + "\n"
 
 
@@ -358,12 +358,12 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _is_record(row: Mapping[str, Any], counted: str) -> bool:
+def _is_record(row: Mapping[str, object], counted: str) -> bool:
     """Say whether a row is one of ``log.jsonl``: numbers, and ``None`` for those that are not finite."""
     return _is_number(row.get(counted)) and all(value is None or _is_number(value) for value in row.values())
 
 
-def _is_sample(row: Mapping[str, Any], counted: str) -> bool:
+def _is_sample(row: Mapping[str, object], counted: str) -> bool:
     """Say whether a row is one of ``samples.jsonl``: a moment, and texts by key."""
     texts = row.get("texts")
     return (
@@ -377,7 +377,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _read_object(file: Path) -> dict[str, Any]:
+def _read_object(file: Path) -> JsonObject:
     try:
         content = read_json(file)
     except (OSError, ValueError) as error:
@@ -387,9 +387,9 @@ def _read_object(file: Path) -> dict[str, Any]:
     return content
 
 
-def _read_lines(file: Path) -> list[dict[str, Any]]:
+def _read_lines(file: Path) -> list[JsonObject]:
     lines = read_text(file, LARGEST_STATE).removesuffix("\n").split("\n")
-    rows = []
+    rows: list[JsonObject] = []
     for number, line in enumerate(lines, start=1):
         if not line:
             continue

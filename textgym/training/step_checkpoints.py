@@ -5,15 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from textgym import console
 from textgym.models.checkpoint import load_newest, read_checkpoint, set_aside_newer, write_checkpoint
 from textgym.training.interrupts import StopRequest, Terminated, signal_of
+from textgym.types import JsonObject
 
-State = tuple[Mapping[str, Tensor], Mapping[str, Any]]
+State = tuple[Mapping[str, Tensor], Mapping[str, object]]
 """Tensors by name, and JSON."""
 
 
@@ -38,7 +38,7 @@ class StepCheckpoints:
         """Return the checkpoints of one of several trainings of a run."""
         return StepCheckpoints(self.folder / name, self.kind, self.every, self.request)
 
-    def restore(self, take: Callable[[dict[str, Tensor], dict[str, Any], Path], object]) -> bool:
+    def restore(self, take: Callable[[dict[str, Tensor], JsonObject, Path], object]) -> bool:
         """Let ``take(tensors, record, folder)`` go on from the newest checkpoint that can be used.
 
         Returns:

@@ -71,7 +71,7 @@ class TrainSettings:
         return replace(self, options={**self.options, **options})
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> TrainSettings:
+    def from_json(cls, record: Mapping[str, object]) -> TrainSettings:
         """Read what ``dataclasses.asdict`` wrote; in earlier versions, options of agents stood beside the rest.
 
         Raises:
@@ -89,8 +89,9 @@ class TrainSettings:
             defaults, known = facts_of(kind).defaults, {option.name for option in agent_options(kind)}
             others = {OPTION_ALIASES.get(name, name): record[name] for name in record.keys() - names}
             options = {name: value for name, value in others.items() if name in known and value is not None}
-            if options and isinstance(own.get("options", {}), Mapping):
-                own["options"] = {**options, **own.get("options", {})}
+            given = own.get("options", {})
+            if options and isinstance(given, Mapping):
+                own["options"] = {**options, **given}
         return settings_from_json(cls, {**asdict(defaults), **own})
 
 

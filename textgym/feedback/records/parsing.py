@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from textgym.errors import DataError, did_you_mean
 from textgym.feedback.records.lines import EXPORT_RECORDS
@@ -123,7 +123,7 @@ def is_question(row: object) -> TypeGuard[JsonObject]:
     return isinstance(row, dict) and "responses" in row and "ranks" not in row
 
 
-def _read_values(row: JsonObject, record: type[Record], place: str) -> dict[str, Any]:
+def _read_values(row: JsonObject, record: type[Record], place: str) -> JsonObject:
     known = {field.name: field for field in fields(record)}
     missing = [
         name

@@ -6,7 +6,7 @@ On a closed site every request carries ``Authorization: Bearer TOKEN``, or comes
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
@@ -97,7 +97,7 @@ class VoteBody(BaseModel):
 
     annotator: Name
     item: Item
-    answer: dict[str, Any] | None = None
+    answer: JsonObject | None = None
     id: Name | None = None
     seconds: Number | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, NamedTuple, get_args
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -17,7 +17,7 @@ from textgym.feedback.store.entries import Assignment, Vote
 from textgym.feedback.store.project import VoteConflictError
 from textgym.feedback.types import Comparison, Mode, Question, Ranking, shown_order
 from textgym.metrics.words import count_words
-from textgym.types import Shown
+from textgym.types import JsonObject, Shown
 
 router = APIRouter()
 _SHORTEST_COPY = 80
@@ -81,7 +81,7 @@ def ask(
 ) -> Response:
     """Show the question that is to be answered now."""
     assignment = site.store.assign(visitor.name, mode)
-    common: dict[str, Any] = {
+    common: JsonObject = {
         "progress": site.store.annotator_progress(visitor.name),
         "last": _last_answer(site, visitor),
         "notice": _NOTICES.get(notice, ""),
@@ -169,7 +169,7 @@ def _by(site: Site, visitor: Session, assignment: Assignment, form: dict[str, st
     return By(visitor.name, now, active if 0 < active < elapsed else elapsed)
 
 
-def _edited(question: Question, better: str | None) -> dict[str, Any]:
+def _edited(question: Question, better: str | None) -> JsonObject:
     """Return what the page of "edit" needs besides: which choice was made, and the text to begin from."""
     if question.mode != "edit":
         return {}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,6 +19,7 @@ from textgym.feedback.server.gate import RateLimit
 from textgym.feedback.server.sessions import LIFETIME_SECONDS, Session, matches, seal, unseal
 from textgym.feedback.server.text import plain, visible_text
 from textgym.feedback.store.project import FeedbackStore
+from textgym.types import JsonObject
 
 FOLDER = Path(__file__).parent
 ANCHORS = ("useless", "poor", "fair", "good", "excellent")
@@ -99,7 +100,7 @@ class Site:
 
     def project(self) -> Project:
         """Return what the project says about itself."""
-        found: dict[str, Any] = self.store.setting("project", {})
+        found: JsonObject = self.store.setting("project", {})
         return Project(**{**found, "anchors": tuple(found.get("anchors", ANCHORS))})
 
     def session(self, request: Request) -> Session | None:
