@@ -579,7 +579,7 @@ except PermissionError as error: print(error)
 """
     folders = [folder for folder in store.path.parents if folder.exists()]
     if not all(os.stat(folder).st_mode & 0o005 == 0o005 for folder in folders):
-        for folder in folders[:4]:
+        for folder in folders:
             if "pytest" in str(folder):
                 folder.chmod(0o755 if folder != store.path.parent else 0o555)
         if not all(os.stat(folder).st_mode & 0o005 == 0o005 for folder in folders):
