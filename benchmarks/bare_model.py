@@ -165,7 +165,7 @@ class _Paths:
                 yield from (self._off(ours, row) for ours, row in zip(logits, rows, strict=True))
 
     def _hidden(self, cache: PrefixCache, rows: list[Row]) -> Tensor:
-        observation = _observation(rows, self.width)
+        observation = _observation(rows, self.width, [1] * len(rows))  # the prompts stay what they are while texts grow
         return cache.hidden(read_observation(observation)).clone()
 
     def _generate(self) -> Iterator[float]:
@@ -205,7 +205,7 @@ class _Paths:
             torch.manual_seed(0)
             for step, rows in enumerate(self._batches()):
                 for batch in (rows, [row[::-1] for row in rows]) if step == 4 else (rows,):
-                    chosen, _, log_probs = policy(_observation(batch, self.width))
+                    chosen, _, log_probs = policy(_observation(batch, self.width, [1] * len(batch)))
                     yield from self._scored(log_probs, batch, chosen.tolist())
                 observed += rows
                 actions += [text[len(row)] if text[: len(row)] == row else 5 for text, row in self._owners(rows)]
@@ -228,11 +228,12 @@ class _Paths:
             yield abs(ours - float(self.bare(row)[action]))
 
 
-def _observation(rows: Sequence[Row], width: int) -> dict[str, Tensor]:
+def _observation(rows: Sequence[Row], width: int, prompts: Sequence[int] | None = None) -> dict[str, Tensor]:
+    """Rows as an environment shows them; ``prompts`` are the lengths of their prompts, without it all but an action."""
     ids, _ = pad_rows([[*row, *[0] * (width - len(row))] for row in rows], 0)
     lengths = torch.tensor([len(row) for row in rows])
     mask = (torch.arange(width) < lengths[:, None]).to(torch.int8)
-    return {"input_ids": ids, "attention_mask": mask, "prompt_length": lengths[:, None]}
+    return {"input_ids": ids, "attention_mask": mask, "prompt_length": (lengths if prompts is None else torch.tensor(prompts))[:, None]}
 
 
 @contextlib.contextmanager

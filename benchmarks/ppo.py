@@ -18,6 +18,7 @@ from benchmarks.limit import Limit
 from benchmarks.naive import NaivePolicy
 from benchmarks.workload import Workload, environment
 from textgym.agents import PPO, CausalLMPolicy, EpisodeRolloutBuffer
+from textgym.agents.common.on_policy import OnPolicyAgent
 from textgym.models.causal_lm import CausalLM
 from textgym.reward_models import PreferenceRewardModel
 from textgym.text.tokenizer import Tokenizer
@@ -111,9 +112,11 @@ def make_agent(
 def iteration_case(name: str, agent: Any, scorer: TimedReward, work: Workload, limit: str | None) -> Case:
     """One ``learn`` of one iteration, split into rollout, reference, reward, update and other."""
     case, device = Case(name, lambda: None, work.tokens, limit), torch.device(work.device)
-    for method, part in (("collect_rollouts", "rollout"), ("train", "update"), ("_shape_rewards", "reference")):
-        if hasattr(agent, method):
-            setattr(agent, method, _timed_method(getattr(agent, method), case, part, device))
+    parts = {"collect_rollouts": "rollout", "train": "update"}
+    if isinstance(agent, OnPolicyAgent):  # others have no reference model
+        parts["shape_rewards"] = "reference"
+    for method, part in parts.items():
+        setattr(agent, method, _timed_method(getattr(agent, method), case, part, device))
 
     def learn() -> None:
         scorer.seconds, start = 0.0, clock(device)

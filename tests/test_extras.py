@@ -106,7 +106,7 @@ def test_without_tensorboard_one_line_is_printed_and_training_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    logger = tolerant_logger(str(tmp_path / "tensorboard"), Tolerance(), resumed=False)
+    logger = tolerant_logger(str(tmp_path / "tensorboard"), Tolerance(), name="PPO", resumed=False)
     logger.record("loss", 1.0)
     logger.dump(1)
     shown = "".join(capsys.readouterr())

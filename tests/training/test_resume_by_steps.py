@@ -319,7 +319,7 @@ def test_a_finished_fit_stays_as_it_is(
 
 
 def test_stopped_while_comparisons_are_simulated(lm: str, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*about: object) -> None:
+    def stop(*about: object, **settings: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(reward, "simulate_comparisons", stop)

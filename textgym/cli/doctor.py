@@ -55,8 +55,7 @@ class Package(NamedTuple):
         """In words for the table."""
         if not self.command:
             return "ok"
-        wrong = "missing" if self.version is None else f"older than {self.requirement.least}"
-        return f"{wrong}: {self.command}"
+        return "missing" if self.version is None else f"older than {self.requirement.least}"
 
 
 def run_doctor(model: str = "tiny", device: str = "auto") -> list[str]:
@@ -109,6 +108,9 @@ def _report_packages() -> list[str]:
     console.heading("Packages")
     rows = [(each.requirement.name, each.version or "-", each.requirement.extra, each.state) for each in packages]
     console.print_rows(["package", "version", "needed for", "state"], [(n, v, e or "all", s) for n, v, e, s in rows])
+    for wrong in packages:
+        if wrong.command and not wrong.is_needed:  # below the table, where no column breaks a command in two
+            console.say(f"{wrong.requirement.name} is {wrong.state}: {wrong.command}")
     return [
         f"expected {each.requirement.name} >= {each.requirement.least}, got {each.version or 'none'}; {each.command}"
         for each in packages
