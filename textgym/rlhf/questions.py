@@ -21,7 +21,14 @@ from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.feedback.annotators.by_reward import annotator_reward
-from textgym.feedback.annotators.simulated import Habits, Scorer, SimulatedPerson, reward_scorer, simulated_people
+from textgym.feedback.annotators.simulated import (
+    Habits,
+    Scorer,
+    SimulatedPerson,
+    reward_scorer,
+    score_texts,
+    simulated_people,
+)
 from textgym.feedback.projects import count_questions, open_project
 from textgym.feedback.records.answers import Expected
 from textgym.feedback.store.project import FeedbackStore
@@ -30,7 +37,7 @@ from textgym.metrics.words import count_words
 from textgym.tasks.base import shown_of
 from textgym.training.recovery import advising_on_memory
 from textgym.training.stored_settings import stable_name
-from textgym.types import Example, FloatArray, Split, Task
+from textgym.types import Example, FloatArray, Shown, Split, Task
 
 _RESPONSES: Mapping[Mode, int] = {"compare": 2, "rank": 4, "rate": 1, "edit": 1, "natural": 4}
 REFERENCE = "reference"
@@ -312,22 +319,27 @@ class _Scores:
     """Scores that were computed all at once: a learned reward is slow one by one.
 
     Attributes:
-        known: Score by task key and text.
+        known: Score by prompt, task key and text.
         scale: The scores that deserve the grades 1 and 5: the 5 % and 95 % quantiles.
     """
 
-    known: Mapping[tuple[str, str], float]
+    known: Mapping[tuple[Shown, str, str], float]
     scale: tuple[float, float]
 
-    def __call__(self, responses: Sequence[str], task_keys: Sequence[str]) -> list[float]:
-        return [self.known[key, text] for key, text in zip(task_keys, responses, strict=True)]
+    def score_responses(
+        self, prompts: Sequence[Shown], responses: Sequence[str], task_keys: Sequence[str]
+    ) -> list[float]:
+        """Look up ``n`` scores."""
+        return [self.known[about] for about in zip(prompts, task_keys, responses, strict=True)]
 
 
 def _scored_once(scorer: Scorer, questions: Sequence[Question]) -> _Scores:
-    pairs = list({(question.task_key, text): None for question in questions for text in question.responses})
-    scores = np.asarray(scorer([text for _, text in pairs], [key for key, _ in pairs]), dtype=np.float64)
+    asked = {
+        (question.prompt, question.task_key, text): question for question in questions for text in question.responses
+    }
+    scores = score_texts(scorer, list(asked.values()), [text for _, _, text in asked], "simulated people")
     low, high = (float(value) for value in np.quantile(scores, [0.05, 0.95]))
-    return _Scores(dict(zip(pairs, scores.tolist(), strict=True)), (low, high if high > low else low + 1.0))
+    return _Scores(dict(zip(asked, scores.tolist(), strict=True)), (low, high if high > low else low + 1.0))
 
 
 def _task_and_scorer(store: FeedbackStore, by: str | None) -> tuple[Task | None, Scorer]:

@@ -8,10 +8,11 @@ import pytest
 
 from textgym.errors import RewardError
 from textgym.feedback import BradleyTerryAnnotator, make_questions, reward_scorer
-from textgym.feedback.annotators.simulated import preference_probability
+from textgym.feedback.annotators.simulated import SimulatedPerson, preference_probability, score_texts
 from textgym.feedback.types import Question
 from textgym.metrics import rouge1
-from textgym.types import Example, FloatArray
+from textgym.rewards import ScoredConversations, Scores
+from textgym.types import Example, FloatArray, Message, Shown
 
 
 def length(responses: Sequence[str], task_keys: Sequence[str]) -> FloatArray:
@@ -83,6 +84,45 @@ def test_any_reward_can_be_what_people_care_about() -> None:
     score = reward_scorer(rouge1, examples)
     annotator = BradleyTerryAnnotator(score, 0.0, np.random.default_rng(0))
     assert annotator.compare(questions(1, "nothing", "the council met"))[0].choice == "b"
+
+
+def test_rewards_are_given_what_the_question_shows() -> None:
+    """Not the raw text of the example: a reward reads the formatted prompt here as it does in environments."""
+    seen: list[str] = []
+
+    def reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> list[int]:
+        seen.extend(prompts)
+        return [len(response) for response in responses]
+
+    talk = (Message("user", "Guess."), Message("assistant", "Five."), Message("user", "No."))
+    asked = [Question("k0", "Shorten: doc", ("long text", "short")), Question("k0", talk, ("6", "seven"))]
+    score = reward_scorer(reward, {"k0": Example("k0", "doc")})
+    records = BradleyTerryAnnotator(score, 0.0, np.random.default_rng(0)).compare(asked)
+    assert seen == ["Shorten: doc", "User: Guess.\nAssistant: Five.\nUser: No."] * 2
+    assert [record.choice for record in records] == ["a", "b"]
+    SimulatedPerson(score, np.random.default_rng(0)).answer(asked[:1])
+    assert seen[4:] == ["Shorten: doc"] * 2
+
+
+def test_rewards_of_conversations_are_given_messages() -> None:
+    class Turns(ScoredConversations):
+        def score_conversations(
+            self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+        ) -> Scores:
+            return Scores(np.array([len(prompt) for prompt in prompts], dtype=np.float64), {})
+
+    talk = (Message("user", "Guess."), Message("assistant", "Five."), Message("user", "No."))
+    score = reward_scorer(Turns(), {"k0": Example("k0", "Guess.")})
+    assert score_texts(score, [Question("k0", talk, ("6",), "rate")], ["6"], "ann").tolist() == [3.0]
+
+
+def test_rewards_are_checked_as_in_environments() -> None:
+    def reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> list[None]:
+        return [None] * len(responses)
+
+    score = reward_scorer(reward, {"k0": Example("k0", "doc")})
+    with pytest.raises(RewardError, match="finite numbers from the reward 'reward', got None for response 1"):
+        BradleyTerryAnnotator(score, 0.0, np.random.default_rng(0)).compare(questions(1))
 
 
 @pytest.mark.parametrize("scores", [[1.0], [1.0, math.nan], [[1.0], [2.0]]])

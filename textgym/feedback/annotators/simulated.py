@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from statistics import NormalDist
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +27,23 @@ from textgym.feedback.records.answers import (
 )
 from textgym.feedback.types import Choice, Comparison, Question, Record, shown_order
 from textgym.metrics.words import count_words
-from textgym.types import BoolArray, Example, FloatArray, RewardFn, shown_text
+from textgym.rewards import score as score_by
+from textgym.types import BoolArray, Example, FloatArray, RewardFn, Shown, shown_text
 
-Scorer = Callable[[Sequence[str], Sequence[str]], npt.ArrayLike]
-"""``scorer(responses, task_keys) -> n`` numbers; higher is better."""
+
+@runtime_checkable
+class PromptScorer(Protocol):
+    """A scorer that is also given what was shown before each response."""
+
+    def score_responses(
+        self, prompts: Sequence[Shown], responses: Sequence[str], task_keys: Sequence[str]
+    ) -> npt.ArrayLike:
+        """Return ``n`` numbers; higher is better."""
+        ...
+
+
+Scorer = Callable[[Sequence[str], Sequence[str]], npt.ArrayLike] | PromptScorer
+"""``scorer(responses, task_keys) -> n`` numbers, higher is better; or a :class:`PromptScorer`."""
 
 _POLITE = re.compile(r"\b(please|thanks?|thank you|sorry|kindly|welcome|appreciate|glad|happy to)\b", re.IGNORECASE)
 _SECONDS_TO_DECIDE = 2.0
@@ -102,8 +116,9 @@ class BradleyTerryAnnotator:
 
     def _differences(self, questions: Sequence[Question]) -> FloatArray:
         """Score of a minus score of b, shape (n,)."""
+        asked = list(questions) * 2
         texts = [question.responses[place] for place in (0, 1) for question in questions]
-        scores = _ask(self._score, texts, [question.task_key for question in questions] * 2, self.name)
+        scores = score_texts(self._score, asked, texts, self.name)
         return scores[: len(questions)] - scores[len(questions) :]
 
 
@@ -207,8 +222,8 @@ class SimulatedPerson:
             RewardError: If the score is not one finite number per text.
         """
         texts = [text for question in questions for text in question.responses]
-        keys = [question.task_key for question in questions for _ in question.responses]
-        scores = iter(_ask(self._score, texts, keys, self.name))
+        asked = [question for question in questions for _ in question.responses]
+        scores = iter(score_texts(self._score, asked, texts, self.name))
         return [self._answer(question, _take(scores, len(question.responses))) for question in questions]
 
     def _answer(self, question: Question, scores: FloatArray) -> tuple[Record, ...]:
@@ -352,33 +367,70 @@ def preference_probability(differences: FloatArray, temperature: float) -> Float
     return np.asarray(0.5 + 0.5 * np.tanh(differences / (2 * temperature)))
 
 
-def reward_scorer(reward: RewardFn, examples: Mapping[str, Example]) -> Scorer:
+@dataclass(frozen=True, slots=True)
+class RewardScorer:
+    """Scores responses by a reward, behind what the question shows before them.
+
+    Attributes:
+        reward: Any reward; checked as environments check it.
+        examples: Example by task key.
+    """
+
+    reward: RewardFn
+    examples: Mapping[str, Example]
+
+    def score_responses(
+        self, prompts: Sequence[Shown], responses: Sequence[str], task_keys: Sequence[str]
+    ) -> FloatArray:
+        """Score ``n`` responses, shape ``(n,)``.
+
+        Raises:
+            RewardError: The reward does not return one finite number per response.
+        """
+        return score_by(self.reward, prompts, responses, [self.examples[key] for key in task_keys]).total
+
+    def __call__(self, responses: Sequence[str], task_keys: Sequence[str]) -> FloatArray:
+        """Score ``n`` responses to what the examples themselves say, where no question is at hand; shape ``(n,)``."""
+        return self.score_responses([self.examples[key].prompt for key in task_keys], responses, task_keys)
+
+
+def reward_scorer(reward: RewardFn, examples: Mapping[str, Example]) -> RewardScorer:
     """Let an annotator answer by any reward, such as ROUGE against the references.
 
     Args:
-        reward: Called with the examples' raw prompts.
+        reward: Called as environments call it: with the prompts of the questions, formatted texts or conversations.
         examples: Example by task key.
 
     Returns:
         A scorer for :class:`BradleyTerryAnnotator`.
     """
-
-    def score(responses: Sequence[str], task_keys: Sequence[str]) -> FloatArray:
-        asked = [examples[key] for key in task_keys]
-        return np.asarray(reward([example.text for example in asked], responses, asked), dtype=np.float64)
-
-    return score
+    return RewardScorer(reward, examples)
 
 
 def _choices(prefers_a: BoolArray, ties: BoolArray) -> list[Choice]:
     return ["tie" if tie else "a" if a else "b" for a, tie in zip(prefers_a, ties, strict=True)]
 
 
-def _ask(score: Scorer, texts: Sequence[str], keys: Sequence[str], name: str) -> FloatArray:
-    """Return one finite score per text, shape (n,)."""
+def score_texts(scorer: Scorer, questions: Sequence[Question], texts: Sequence[str], name: str) -> FloatArray:
+    """Return one finite score per text, shape ``(n,)``.
+
+    Args:
+        scorer: Is called once, unless there is no text.
+        questions: The question that each of ``n`` texts answers.
+        texts: The texts.
+        name: The annotator, for error messages.
+
+    Raises:
+        RewardError: The scores are not ``n`` finite numbers.
+    """
     if not texts:
         return np.zeros(0)
-    scores = np.asarray(score(texts, keys), dtype=np.float64)
+    keys = [question.task_key for question in questions]
+    if isinstance(scorer, PromptScorer):
+        given = scorer.score_responses([question.prompt for question in questions], texts, keys)
+    else:
+        given = scorer(texts, keys)
+    scores = np.asarray(given, dtype=np.float64)
     if scores.shape != (len(texts),) or not np.isfinite(scores).all():
         raise RewardError(
             f"expected {len(texts)} finite scores for the annotator {name!r}, got shape {scores.shape} with "
