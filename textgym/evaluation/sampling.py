@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from textgym import console
+from textgym.checks import SEEDS
 from textgym.envs.conversations import Conversations
 from textgym.envs.prompts import Root
 from textgym.models.decoding.generation import generate
@@ -17,7 +19,10 @@ from textgym.models.log_probs import response_log_probs
 from textgym.models.text_model import TextModel
 from textgym.tasks.base import prompt_of
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import Episode, Example, FinishReason, FloatArray, Task
+from textgym.types import Episode, Example, FinishReason, FloatArray, Message, Task
+
+_CONTEXTS = 1
+"""Keeps what is drawn for contexts apart from what is drawn for the turns behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,21 @@ class Sampling:
     batch_size: int = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a turn of an agent is written: after a task's prompt, and what was said since.
+
+    Attributes:
+        example: What is asked.
+        turns: What was said after the prompt; nothing before the first turn.
+        ended: Whether each of the agent's turns among them ended by itself, not by its budget.
+    """
+
+    example: Example
+    turns: tuple[Message, ...] = ()
+    ended: tuple[bool, ...] = ()
+
+
 def encode_prompts(task: Task, examples: Sequence[Example], tokenizer: Tokenizer, budget: int) -> list[list[int]]:
     """Return the prompt ids of ``n`` examples as environments encode them, each of at most ``budget`` ids."""
     prompts = [prompt_of(task, example) for example in examples]
@@ -136,6 +156,91 @@ def sample_texts(
     return found
 
 
+def sample_contexts(
+    model: TextModel, task: Task, examples: Sequence[Example], sampling: Sampling, title: str | None = None
+) -> list[Context]:
+    """Return one context per example, before a turn that is drawn out of all turns of a sampled conversation.
+
+    In a task of one turn, there is nothing to sample.
+
+    Args:
+        model: Writes the turns so far.
+        task: Formats the prompts, and answers.
+        examples: What is asked.
+        sampling: Budgets, temperature, seed.
+        title: What the progress bar is called; no bar without.
+    """
+    if task.max_turns == 1:
+        return [Context(example) for example in examples]
+    rng = np.random.default_rng((sampling.seed, _CONTEXTS))
+    samples = sample_texts(model, task, examples, replace(sampling, seed=int(rng.integers(SEEDS))), title)
+    ended: list[list[bool]] = [[] for _ in examples]
+    for row, ids in zip(samples.rows, samples.ids, strict=True):
+        ended[row].append(bool(ids) and ids[-1] in model.tokenizer.eos_ids)
+    return [
+        _context_before(episode, int(rng.integers(len(ends))), ends)
+        for episode, ends in zip(samples.episodes, ended, strict=True)
+    ]
+
+
+def _context_before(episode: Episode, turn: int, ended: Sequence[bool]) -> Context:
+    """Return the context of one of the agent's turns of an episode, counted from 0."""
+    starts = [place for place, message in enumerate(episode.turns) if message.role == "assistant"]
+    return Context(episode.example, episode.turns[: starts[turn]], tuple(ended[:turn]))
+
+
+def encode_contexts(
+    task: Task, contexts: Sequence[Context], tokenizer: Tokenizer, sampling: Sampling
+) -> list[list[int]]:
+    """Return the ids of ``n`` contexts, as environments encode conversations in which these turns are written."""
+    prompts = encode_prompts(task, [context.example for context in contexts], tokenizer, sampling.max_prompt_tokens)
+    return [
+        [*prompt, *_encode_turns(task, context, tokenizer, sampling.max_new_tokens)]
+        for prompt, context in zip(prompts, contexts, strict=True)
+    ]
+
+
+def _encode_turns(task: Task, context: Context, tokenizer: Tokenizer, budget: int) -> list[int]:
+    """Return the ids of what was said after a prompt; a turn of at most ``budget`` ids, its end included."""
+    ids, endings = list[int](), iter(context.ended)
+    ended = False
+    for is_agent, group in itertools.groupby(context.turns, key=lambda message: message.role == "assistant"):
+        said = list(group)
+        if is_agent:
+            ended = next(endings)
+            end = tokenizer.response_end if ended else ()
+            text = tokenizer.encode_response(" ".join(message.content for message in said))
+            ids += [*text[: budget - len(end)], *end]
+        else:
+            ids += tokenizer.encode_reply(said, task.max_reply_tokens, ended=ended).ids
+    return ids
+
+
+def sample_responses(
+    model: TextModel, task: Task, contexts: Sequence[Context], sampling: Sampling, title: str | None = None
+) -> list[str]:
+    """Sample one turn behind each of ``n`` contexts, for instance two behind each of ``n / 2``.
+
+    Args:
+        model: Writes.
+        task: Formats the prompts.
+        contexts: What stands before the turns.
+        sampling: Budgets, temperature, seed.
+        title: What the progress bar is called; no bar without.
+    """
+    generator = torch.Generator(device=model.device).manual_seed(sampling.seed)
+    prompts = encode_contexts(task, contexts, model.tokenizer, sampling)
+    bar = nullcontext() if title is None else console.progress(title, len(contexts), "texts")
+    with bar as ticker:
+        return _decode(model.tokenizer, _generate(model, prompts, sampling, generator, ticker))
+
+
+def _decode(tokenizer: Tokenizer, ids: Sequence[Sequence[int]]) -> list[str]:
+    """Return turns as a user sees them, their ends left out."""
+    ends = set(tokenizer.eos_ids)
+    return tokenizer.decode_batch([[token for token in turn if token not in ends] for turn in ids])
+
+
 def _answer(
     tokenizer: Tokenizer, conversations: Conversations, rows: Sequence[int], ids: Sequence[list[int]]
 ) -> dict[int, list[int]]:
@@ -146,7 +251,7 @@ def _answer(
         whose episode ends are left out.
     """
     ends = set(tokenizer.eos_ids)
-    texts = tokenizer.decode_batch([[token for token in turn if token not in ends] for turn in ids])
+    texts = _decode(tokenizer, ids)
     reasons: list[FinishReason] = ["eos" if turn and turn[-1] in ends else "length" for turn in ids]
     following = {}
     replies, budget = conversations.answer(rows, texts, reasons).replies, conversations.task.max_reply_tokens

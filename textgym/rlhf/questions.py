@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import cast, get_args
+from typing import NamedTuple, cast, get_args
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from textgym.errors import DataError
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.reward_guard import guarded_reward
-from textgym.evaluation.sampling import Sampling, sample_texts
+from textgym.evaluation.sampling import Context, Sampling, sample_contexts, sample_responses
 from textgym.feedback.annotators.by_reward import annotator_reward
 from textgym.feedback.annotators.simulated import (
     Habits,
@@ -68,6 +68,9 @@ def run_sample(
 ) -> list[Question]:
     """Sample texts about prompts of a task, and put questions about them into a project.
 
+    In a task of several turns, the texts of a question are turns behind one conversation; those that a reference takes
+    part in answer the task's prompt.
+
     Args:
         project: The store.
         choice: Task whose prompts are used.
@@ -101,9 +104,8 @@ def run_sample(
     task = with_budgets(choice.make(split), max_prompt_tokens, max_new_tokens)
     examples = fixed_examples(task.dataset, prompts)
     writers = plan_writers([*models, *([REFERENCE] if references else [])], examples, count, seed)
-    texts = write_texts(models, task, examples, writers, temperature=temperature, seed=seed, device=device)
-    rows = zip(examples, texts, writers, strict=True)
-    asked = [question_about(task, example, row, names, mode, criteria) for example, row, names in rows]
+    written = write_texts(models, task, examples, writers, temperature=temperature, seed=seed, device=device)
+    asked = [question_about(task, about, names, mode, criteria) for about, names in zip(written, writers, strict=True)]
     questions = [question for question in asked if question is not None]
     new = _add_questions(project, questions, overlap, make_checks(questions, checks, seed), choice, split)
     same = len(examples) - len(questions)
@@ -142,10 +144,21 @@ def _texts_per_question(mode: Mode, responses: int | None) -> int:
     return count
 
 
+class Written(NamedTuple):
+    """Texts that were written behind one context.
+
+    Attributes:
+        context: The example, and what was said about it before.
+        texts: One of each writer.
+    """
+
+    context: Context
+    texts: list[str]
+
+
 def question_about(
     task: Task,
-    example: Example,
-    texts: Sequence[str],
+    written: Written,
     writers: Sequence[str],
     mode: Mode = "compare",
     criteria: Sequence[str] = (),
@@ -154,18 +167,19 @@ def question_about(
 
     Args:
         task: Formats the prompt.
-        example: What the texts are about.
-        texts: Of which equal ones are shown once.
+        written: The texts, of which equal ones are shown once.
         writers: Who wrote each.
         mode: What is asked.
         criteria: What else ratings grade; other modes know none.
     """
+    context, texts = written
     names = dict(reversed(list(zip(texts, writers, strict=True))))  # the first one to write a text counts
     kept = [text for text in dict.fromkeys(texts) if text.strip()]
     if len(kept) < min(len(texts), 2):
         return None
     generators, graded = tuple(names[text] for text in kept), tuple(criteria) if mode == "rate" else ()
-    return Question(example.key, shown_of(task, example), tuple(kept), mode, generators, criteria=graded)
+    prompt = shown_of(task, context.example, context.turns)
+    return Question(context.example.key, prompt, tuple(kept), mode, generators, criteria=graded)
 
 
 def plan_writers(names: Sequence[str], examples: Sequence[Example], count: int, seed: int = 0) -> list[list[str]]:
@@ -190,8 +204,13 @@ def write_texts(
     temperature: float = 1.0,
     seed: int = 0,
     device: str = "auto",
-) -> list[list[str]]:
-    """Return the text of every writer for every example; models are loaded one after the other."""
+) -> list[Written]:
+    """Return the text of every writer for every example; models are loaded one after the other.
+
+    In a task of several turns, the first model that writes about an example samples the conversation that all of them
+    go on with. A reference answers the task's prompt, so nothing is said before the others' texts beside it.
+    """
+    contexts = {row: Context(examples[row]) for row, names in enumerate(writers) if REFERENCE in names}
     texts = [[""] * len(names) for names in writers]
     for number, model in enumerate(dict.fromkeys(models)):
         wanted = [
@@ -202,13 +221,18 @@ def write_texts(
         loaded = load_model(stable_name(model), device)
         require_context(loaded, task)
         sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, temperature, seed + number)
-        sampled = sample_texts(loaded, task, [examples[row] for row, _ in wanted], sampling, f"texts of {model}").texts
+        new = list(dict.fromkeys(row for row, _ in wanted if row not in contexts))
+        if new:
+            found = sample_contexts(loaded, task, [examples[row] for row in new], sampling, f"conversations of {model}")
+            contexts.update(zip(new, found, strict=True))
+        behind = [contexts[row] for row, _ in wanted]
+        sampled = sample_responses(loaded, task, behind, sampling, f"texts of {model}")
         for (row, place), text in zip(wanted, sampled, strict=True):
             texts[row][place] = text
     for row, names in enumerate(writers):
         for place, name in enumerate(names):
             texts[row][place] = examples[row].references[0] if name == REFERENCE else texts[row][place]
-    return texts
+    return [Written(contexts[row], texts[row]) for row in range(len(examples))]
 
 
 def make_checks(questions: Sequence[Question], count: int, seed: int = 0) -> tuple[list[Question], list[Expected]]:

@@ -11,7 +11,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from textgym.evaluation.measures import Measures, measure
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.feedback import FeedbackStore, Habits, Panel, SimulatedPerson, reward_scorer, simulated_people, win_rates
 from textgym.feedback.annotators.by_reward import annotator_reward
+from textgym.feedback.records.parsing import question_from_json, question_to_json
 from textgym.feedback.statistics.strengths import WinRates
 from textgym.feedback.types import Annotator, Question
 from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
@@ -172,9 +173,9 @@ def sample_candidates(round_: Round) -> list[Question]:
         names = tuple(dict.fromkeys((loop.policy(current), loop.policy(before))))
         policies = [[loop.policy(each) for each in row] for row in rows]
         seed, device = round_.seed("texts"), loop.settings.device
-        texts = texts_by_writers(names, loop.task, examples, policies, seed=seed, device=device)
+        written = texts_by_writers(names, loop.task, examples, policies, seed=seed, device=device)
         titles = [[f"round-{each}" for each in row] for row in rows]
-        asked = [question_about(loop.task, *about) for about in zip(examples, texts, titles, strict=True)]
+        asked = [question_about(loop.task, *about) for about in zip(written, titles, strict=True)]
         questions = list(dict.fromkeys(question for question in asked if question is not None))
     if not questions:
         raise DataError("expected a policy that writes different texts about a prompt, got equal ones only; lower --lr")
@@ -412,13 +413,9 @@ def _note(round_: Round, facts: Mapping[str, object]) -> None:
 
 
 def _write(round_: Round, name: str, questions: Sequence[Question]) -> list[Question]:
-    round_.folder.write_rows(name, map(asdict, questions))
+    round_.folder.write_rows(name, map(question_to_json, questions))
     return list(questions)
 
 
 def _read(round_: Round, name: str) -> list[Question]:
-    return [_question(row) for row in round_.folder.read_rows(name)]
-
-
-def _question(row: Row) -> Question:
-    return Question(**{**row, **{name: tuple(row[name]) for name in ("responses", "generators", "criteria")}})
+    return [question_from_json(row) for row in round_.folder.read_rows(name)]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from textgym.evaluation.sampling import Sampling, sample_texts
+from textgym.evaluation.sampling import Sampling, sample_contexts, sample_responses
 from textgym.feedback import FeedbackStore, read_records
 from textgym.feedback.annotators.by_reward import AnnotatorReward
 from textgym.feedback.annotators.comparisons import compare_samples, draw_examples
@@ -17,7 +17,7 @@ from textgym.models.text_model import TextModel
 from textgym.reward_models.building import MOST_REFERENCES, preferred_texts
 from textgym.reward_models.evidence import Candidate, Reader, Split, compared_records, graded_by, read_split
 from textgym.tasks.base import prompt_text, shown_of
-from textgym.types import Task
+from textgym.types import Task, shown_text
 
 
 class ReadFeedback(NamedTuple):
@@ -68,6 +68,8 @@ def simulate_comparisons(
 ) -> list[Comparison]:
     """Let a simulated annotator compare texts about prompts of the training split.
 
+    In a task of several turns, both texts of a pair are turns behind one conversation (:func:`sample_contexts`).
+
     Args:
         task: On its training split; no other prompt is ever shown to an annotator.
         model: Samples the texts.
@@ -79,22 +81,24 @@ def simulate_comparisons(
     rng = np.random.default_rng(seed)
     examples = draw_examples(task, pairs, rng)
     sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, seed=seed)
-    sampled = sample_texts(model, task, [*examples, *examples], sampling, "sampling pairs").texts
-    return compare_samples(task, examples, sampled[: len(examples)], sampled[len(examples) :], by, rng, noise)
+    contexts = sample_contexts(model, task, examples, sampling, "sampling conversations")
+    sampled = sample_responses(model, task, contexts * 2, sampling, "sampling pairs")
+    first, second = sampled[: len(examples)], sampled[len(examples) :]
+    return compare_samples(task, examples, first, second, by, rng, noise, [context.turns for context in contexts])
 
 
 def reference_texts(task: Task, records: Sequence[Record], split: Split) -> list[Candidate]:
     """Return texts that count as reward 0 on average.
 
-    References of training prompts, if the records are about the task; else the preferred texts of the records, or all
-    their texts if fewer than two are preferred.
+    References of training prompts, if the records are about the task and its episodes have one turn; else the preferred
+    texts of the records, or all their texts if fewer than two are preferred.
 
     Args:
         task: On its training split.
         records: The feedback.
         split: What it says.
     """
-    if any(_is_about(task, record) for record in records):
+    if task.max_turns == 1 and any(_is_about(task, record) for record in records):
         examples = [task.dataset[index] for index in range(min(MOST_REFERENCES, len(task.dataset)))]
         known = [example for example in examples if example.references]
         if len(known) >= 2:
@@ -108,4 +112,4 @@ def _is_about(task: Task, record: Record) -> bool:
         example = task.dataset.find(record.task_key)
     except KeyError:
         return False
-    return record.prompt in (shown_of(task, example), prompt_text(task, example))
+    return shown_text(record.prompt) in (shown_text(shown_of(task, example)), prompt_text(task, example))

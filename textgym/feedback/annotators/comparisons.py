@@ -13,7 +13,7 @@ from textgym.feedback.annotators.simulated import BradleyTerryAnnotator, reward_
 from textgym.feedback.types import Comparison, Question
 from textgym.metrics.words import count_words, first_words
 from textgym.tasks.base import shown_of
-from textgym.types import Example, Task
+from textgym.types import Example, Message, Task
 
 _MIX = (0.55, 0.15, 0.15, 0.15)  # second text of a pair: a sample, the reference, another's reference, the first words
 
@@ -33,10 +33,12 @@ def compare_samples(
     by: AnnotatorReward,
     rng: np.random.Generator,
     noise: float | None = None,
+    turns: Sequence[Sequence[Message]] | None = None,
 ) -> list[Comparison]:
     """Let a simulated annotator compare two sampled texts about each of ``n`` examples.
 
-    Where the annotator knows less than the true quality, some second texts are replaced by references and first words.
+    Where the annotator knows less than the true quality, some second texts are replaced by references and first words;
+    not those behind a conversation, which these do not answer.
 
     Args:
         task: Formats the prompts.
@@ -45,10 +47,14 @@ def compare_samples(
         by: What the annotator compares by.
         rng: Replaces texts, puts each pair in random order, and is the annotator's noise.
         noise: Difference at which the better text is preferred with probability 0.73; ``None`` is that of ``by``.
+        turns: What was said before both texts, after each of the ``n`` prompts; nothing by default.
     """
+    said = [()] * len(examples) if turns is None else turns
     if not by.is_gold and all(example.references for example in examples):
-        second = _mixed(examples, second, rng)
-    prompts, keys = [shown_of(task, example) for example in examples], [example.key for example in examples]
+        mixed = _mixed(examples, second, rng)
+        second = [text if before else other for text, other, before in zip(second, mixed, said, strict=True)]
+    prompts = [shown_of(task, example, before) for example, before in zip(examples, said, strict=True)]
+    keys = [example.key for example in examples]
     questions = _swapped(make_questions(prompts, keys, first, second), rng)
     scorer = reward_scorer(by.reward, {example.key: example for example in examples})
     temperature = by.noise if noise is None else noise
