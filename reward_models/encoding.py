@@ -34,8 +34,8 @@ class TextEncoder:
     r"""Prompt ids + response ids + EOS, at most ``max_length`` of them.
 
     Prompts are framed as the tokenizer does it everywhere: by its BOS, or its chat template, where it has one; the
-    template gets the messages of a conversation, and ends the response. (It gets those of dialogues that files hold as
-    one text as well: :func:`~textgym.feedback.records.dialogues.as_conversation`.)
+    template gets the messages of a conversation, and ends the response. (It gets those of published dialogues, which
+    files hold as one text, as well: :func:`~textgym.feedback.records.dialogues.as_conversation`.)
 
     Texts that are too long are cut by these rules: a response keeps its head, and may use what the prompt leaves free,
     but always half of ``max_length``; a prompt keeps its head and its last 16 ids (the cue, such as ``"Summary:"``,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from tests.chat_templates import TEMPLATES, write_chat_folder
+from textgym.feedback.records.parsing import shown_from_json
 from textgym.reward_models.encoding import TextEncoder, batches_of_like_length
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Message, flatten
@@ -100,15 +101,16 @@ def test_batches_waste_little_padding_and_differ_between_epochs() -> None:
 
 
 def test_conversations_are_read_as_the_chat_template_writes_them(tmp_path: Path) -> None:
-    """A chat model gets the messages, and ends the response; dialogues that files hold as texts are messages, too."""
+    """A chat model gets the messages, and ends the response; published dialogues and old records are messages, too."""
     chat = Tokenizer.load(write_chat_folder(tmp_path, *TEMPLATES["default_system"]))
     several = "System: Be brief.\nUser: Hi\nAssistant: Yes?\nUser: Go on"
     messages = tuple(map(Message, ("system", "user", "assistant", "user"), ("Be brief.", "Hi", "Yes?", "Go on")))
-    for prompt in (several, messages, "\n\nHuman: Go on\n\nAssistant:", "Go on", (Message("user", "Go on"),)):
+    old = shown_from_json(several)
+    for prompt in (old, messages, "\n\nHuman: Go on\n\nAssistant:", "Go on", (Message("user", "Go on"),)):
         (text,) = TextEncoder(chat, 200)([prompt], ["no more"])
-        system = "Be brief." if prompt in (several, messages) else "You are a helpful assistant."
+        system = "Be brief." if prompt in (old, messages) else "You are a helpful assistant."
         first = ""
-        if prompt in (several, messages):
+        if prompt in (old, messages):
             first = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes?<|im_end|>\n"
         expected = f"<|im_start|>system\n{system}<|im_end|>\n{first}<|im_start|>user\nGo on<|im_end|>\n"
         assert chat._backend.decode([*text.prompt, *text.response], skip_special_tokens=False) == (
@@ -117,6 +119,15 @@ def test_conversations_are_read_as_the_chat_template_writes_them(tmp_path: Path)
     (long,) = TextEncoder(chat, 40)(["Go on"], ["no more " * 90])
     assert long.response[-1] == chat.require_eos()
     assert long.length <= 40
+
+
+@pytest.mark.parametrize("text", ["User: who is that?", "User: Hi\nAssistant: Yes?\nUser: Go on", "System: x\nUser: y"])
+def test_a_document_that_looks_like_a_conversation_is_one_message(tmp_path: Path, text: str) -> None:
+    """As for the policy."""
+    chat = Tokenizer.load(write_chat_folder(tmp_path, *TEMPLATES["default_system"]))
+    (read,) = TextEncoder(chat, 200)([text], ["no more"])
+    assert read.prompt == chat.encode_prompt("", text, "", 200).ids
+    assert f"<|im_start|>user\n{text}<|im_end|>" in chat._backend.decode(read.prompt, skip_special_tokens=False)
 
 
 def test_a_conversation_has_the_ids_of_the_chat_template(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from textgym.errors import DataError
 from textgym.feedback import export_records, read_comparisons, read_records, shown_order, write_records
+from textgym.feedback.records.parsing import question_from_json, question_to_json
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating, Record
-from textgym.types import Message
+from textgym.types import Message, shown_text
 
 TEXTS = st.text(st.characters(exclude_categories=[]))
 SECONDS = st.none() | st.floats(0, 1e9)
@@ -83,6 +84,35 @@ def test_a_conversation_by_hand(tmp_path: Path) -> None:
         {"role": "assistant", "content": "Five."},
         {"role": "user", "content": "No."},
     ]
+
+
+def test_a_conversation_that_an_earlier_version_wrote_as_lines_comes_back_as_messages(tmp_path: Path) -> None:
+    """Its text, by which records are split, is the one that it was written as."""
+    text = "System: Be brief.\nUser: Guess.\nAssistant: Five.\nUser: No."
+    row = {"kind": "rating", "task_key": "k", "prompt": text, "response": "text", "rating": 4}
+    (tmp_path / "r.jsonl").write_text(json.dumps(row))
+    (record,) = read_records(tmp_path / "r.jsonl")
+    turns = (("system", "Be brief."), ("user", "Guess."), ("assistant", "Five."), ("user", "No."))
+    assert record.prompt == tuple(Message(*turn) for turn in turns)
+    assert shown_text(record.prompt) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["User: who is that?", "User: Guess.\nAssistant: Five.\nUser: No.", "Assistant: x", "a\nUser: b"]
+)
+def test_documents_that_look_like_conversations_come_back_as_texts(tmp_path: Path, text: str) -> None:
+    written: list[Record] = [replace(RATING, prompt=text), replace(RATING, prompt=(Message("user", "Hi"),))]
+    write_records(tmp_path / "r.jsonl", written)
+    assert read_records(tmp_path / "r.jsonl") == written
+    question = Question("k", text, ("x", "y"))
+    assert question_from_json(json.loads(json.dumps(question_to_json(question)))) == question
+
+
+def test_other_texts_of_earlier_versions_stay_texts(tmp_path: Path) -> None:
+    texts = ["User: a document", "Assistant: x\nSystem: y", "\n\nHuman: Hi\n\nAssistant:", "User: x\nAssistant:  y "]
+    rows = [{"kind": "rating", "task_key": "k", "prompt": text, "response": "x", "rating": 4} for text in texts]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [record.prompt for record in read_records(tmp_path / "r.jsonl")] == texts
 
 
 @pytest.mark.parametrize("prompt", [(), ("Hi",), [Message("user", "Hi"), "No"], None])

@@ -2,8 +2,9 @@
 
 An object is ``{"kind": "comparison", "task_key": ..., "prompt": ..., ...}``, with the fields of its class in
 :mod:`textgym.feedback.types`; fields at their default may be missing, unknown ones are ignored. A prompt is a text, or
-a list of messages ``{"role": ..., "content": ...}``. Comparisons without a kind, and the rows of published preference
-data, are read as well.
+a list of messages ``{"role": ..., "content": ...}``; a text of lines ``"User: ..."`` and ``"Assistant: ..."``, which
+earlier versions wrote of a conversation, becomes its messages. Comparisons without a kind, and the rows of published
+preference data, are read as well.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from dataclasses import MISSING, fields
 from typing import TypeGuard
 
 from textgym.errors import DataError, did_you_mean
+from textgym.feedback.records.dialogues import flattened_messages
 from textgym.feedback.records.lines import EXPORT_RECORDS
 from textgym.feedback.records.preferences import from_preference_row
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating, Record
 from textgym.text.messages import MessageError, is_chat, parse_messages
-from textgym.types import JsonObject, Shown
+from textgym.types import JsonObject, Message, Shown, as_shown
 
 KINDS: Mapping[str, type[Record]] = {
     "comparison": Comparison,
@@ -52,24 +54,31 @@ def question_from_json(values: JsonObject) -> Question:
 
 
 def shown_to_json(prompt: Shown) -> str | list[dict[str, str]]:
-    """Return a prompt as plain data: a text, or ``{"role", "content"}`` objects."""
-    return prompt if isinstance(prompt, str) else [message._asdict() for message in prompt]
+    """Return a prompt as plain data: a text, or ``{"role", "content"}`` objects.
+
+    A text that looks like a conversation of an earlier version is the one message of a user, so that it stays a text.
+    """
+    if isinstance(prompt, str) and not flattened_messages(prompt):
+        return prompt
+    messages = (Message("user", prompt),) if isinstance(prompt, str) else prompt
+    return [message._asdict() for message in messages]
 
 
 def shown_from_json(value: object) -> Shown:
-    """Return a prompt; the inverse of :func:`shown_to_json`.
+    """Return a prompt; the inverse of :func:`shown_to_json`, which also reads what earlier versions wrote.
 
     Raises:
         TypeError: It is neither a text nor a list of messages.
     """
     if isinstance(value, str):
-        return value
+        return flattened_messages(value) or value
     if not is_chat(value):
         raise TypeError(f"expected a text or a list of messages as the prompt, got {type(value).__name__}")
     try:
-        return tuple(parse_messages(value))
+        messages = tuple(parse_messages(value))
     except MessageError as error:
         raise TypeError(f"expected messages as the prompt: {error}") from error
+    return as_shown(messages) if flattened_messages(messages[0].content) else messages
 
 
 def _plain(item: Record | Question) -> dict[str, object]:
