@@ -15,6 +15,7 @@ from textgym.agents.common.observations import check_tokenizer
 from textgym.agents.common.token_writer import TokenWriter
 from textgym.agents.common.vec_env import attribute_of
 from textgym.errors import CheckpointError
+from textgym.files.disk import replace_text
 from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model
 from textgym.models.text_model import TextModel
@@ -101,8 +102,8 @@ class Greedy:
 
     def save(self, folder: str | Path) -> None:
         """Write the model as a Hugging Face folder, ``folder/model``."""
-        _write(folder, self, {})
         self.model.save_pretrained(Path(folder) / "model")
+        _write(folder, self, {})  # last: without it there is no agent
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto", **changes: Any) -> Self:
@@ -251,7 +252,7 @@ def _write(folder: str | Path, agent: object, settings: Mapping[str, Any]) -> No
     """Write an agent without weights: its class and settings."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     record = {"kind": f"textgym.{type(agent).__name__}", "settings": dict(settings)}
-    (Path(folder) / _FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    replace_text(Path(folder) / _FILE, json.dumps(record, indent=1))
 
 
 def _read(folder: str | Path, agent: type[Any], settings: Mapping[str, type[Any]]) -> JsonObject:

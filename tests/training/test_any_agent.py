@@ -158,6 +158,27 @@ class Forgetful(TextBandit):
     get_state = None  # type: ignore[assignment]
 
 
+class Untidy(TextBandit):
+    """Saves file by file, and cannot from its second checkpoint on."""
+
+    saved = 0
+
+    def save(self, folder: str | Path) -> None:
+        Untidy.saved += 1
+        Path(folder).mkdir()
+        (Path(folder) / "scores.json").write_text(json.dumps(self.scores.tolist()))
+        if Untidy.saved > 1:
+            raise OSError("the machine is on fire")
+        (Path(folder) / "count.json").write_text(json.dumps(self.num_timesteps))
+
+    @classmethod
+    def load(cls, folder: str | Path, env: Any = None, device: object = "cpu", **changes: Any) -> Self:
+        agent = cls(env, **changes)
+        agent.scores = torch.tensor(json.loads((Path(folder) / "scores.json").read_text()))
+        agent.num_timesteps = json.loads((Path(folder) / "count.json").read_text())
+        return agent
+
+
 def longest(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Any]) -> list[float]:
     return [len(text) / 10 for text in responses]
 
@@ -215,6 +236,18 @@ def test_it_goes_on_bit_for_bit(name: str, data: str, lm: str, monkeypatch: pyte
     assert torch.equal(first.tensors["scores"], second.tensors["scores"])
     assert first.record == second.record
     assert again.summary()["after"] == whole.summary()["after"]
+
+
+def test_half_of_a_checkpoint_is_never_there(data: str, lm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = f"{HERE}:Untidy"
+    monkeypatch.setattr(Untidy, "saved", 0)
+    with pytest.raises(OSError, match="on fire"):
+        run_train(settings_of(agent, data, lm, "cut"))
+    assert [path.name for path in Path("cut/checkpoints").iterdir()] == ["step-0000000008"]
+    monkeypatch.setattr(Untidy, "saved", -100)
+    run = run_resume("cut", [agent, f"{HERE}:longest"])
+    assert sorted(path.name for path in run.agent.iterdir()) == ["count.json", "scores.json"]
+    assert json.loads((run.agent / "count.json").read_text()) == 40
 
 
 def test_agents_of_this_file_keep_the_promises(lm: str) -> None:

@@ -16,8 +16,9 @@ from textgym.envs.choice import EnvChoice, id_of_grain
 from textgym.errors import CheckpointError
 from textgym.evaluation.core import text_model_of
 from textgym.evaluation.loading import load_model
+from textgym.files.disk import replacing_folder
 from textgym.files.paths import user_path
-from textgym.models.card import CARD, write_card
+from textgym.models.card import write_card
 from textgym.models.text_model import TextModel
 from textgym.security.consent import names_from, names_module
 from textgym.training.run_folder import RunFolder
@@ -106,9 +107,10 @@ def size_of(agent: Agent) -> str:
 def save_result(agent: Agent, run: RunFolder) -> None:
     """Write the language model of an agent as a Hugging Face folder, or else the agent itself."""
     model = text_model_of(agent)
-    if model is None:
-        agent.save(run.agent)
-        return
-    model.save_pretrained(run.model)
-    if not (run.model / CARD).exists():
-        write_card(run.model, method=facts_of(type(agent)).method, start_model=model.source or "a model of your own")
+    with replacing_folder(run.agent if model is None else run.model) as unfinished:
+        if model is None:
+            agent.save(unfinished)
+            return
+        model.save_pretrained(unfinished)
+        start_model = model.source or "a model of your own"
+        write_card(unfinished, method=facts_of(type(agent)).method, start_model=start_model)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
@@ -15,12 +13,12 @@ from textgym.agents.facts import Recoverable
 from textgym.evaluation.core import text_model_of
 from textgym.evaluation.episodes import transcript
 from textgym.evaluation.sampling import Sampling, sample_texts
+from textgym.models.checkpoint import save_step
 from textgym.training.interrupts import StopRequest
 from textgym.training.run_folder import RunFolder
 from textgym.training.tolerance import Tolerance
 from textgym.types import Example, JsonObject, Task
 
-KEPT_CHECKPOINTS = 2
 _ROLLOUT_SHARE = 0.25  # of an iteration's time, until it is measured: tokens count in full after the update
 
 
@@ -193,14 +191,8 @@ class RunCallback(BaseCallback):
     def _save(self, timesteps: int) -> None:
         if timesteps == self._saved:
             return
-        self.model.save(self._run.checkpoints / f"step-{timesteps:010d}")
+        save_step(self._run.checkpoints, timesteps, self.model.save)
         self._saved = timesteps
-        for old in _checkpoint_folders(self._run.checkpoints)[:-KEPT_CHECKPOINTS]:
-            shutil.rmtree(old)
-
-
-def _checkpoint_folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
 def _note(record: JsonObject) -> str:
