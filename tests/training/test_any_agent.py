@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -236,6 +237,24 @@ def test_it_goes_on_bit_for_bit(name: str, data: str, lm: str, monkeypatch: pyte
     assert torch.equal(first.tensors["scores"], second.tensors["scores"])
     assert first.record == second.record
     assert again.summary()["after"] == whole.summary()["after"]
+
+
+@pytest.mark.parametrize("saved_early", [False, True])
+def test_an_agent_that_has_learned_before_makes_all_its_steps(saved_early: bool) -> None:
+    env = gym.make_vec("TextSummEpisode-v0", num_envs=4, reward=longest)
+    agent = TextBandit(env).learn(40)
+    with RunFolder.create("run", "train", {}) as run:
+        pipeline.train(agent, 24, run, save_every=2)
+        assert [row["timesteps"] for row in run.log()] == [4, 8, 12, 16, 20, 24]
+        assert [row["iteration"] for row in run.log()] == [1, 2, 3, 4, 5, 6]
+        assert agent.num_timesteps == 24
+        assert len(agent.history) == 16
+        if saved_early:  # the records of 40 steps before are none of the run's, for whoever goes on with it either
+            agent = TextBandit.load(run.checkpoints / "step-0000000016", env=env)
+            run.truncate_logs(16)
+        pipeline.train(agent, 32, run, save_every=2, resumed=True)
+        assert [row["timesteps"] for row in run.log()] == [4, 8, 12, 16, 20, 24, 28, 32]
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-0000000024", "step-0000000032"]
 
 
 def test_half_of_a_checkpoint_is_never_there(data: str, lm: str, monkeypatch: pytest.MonkeyPatch) -> None:
