@@ -21,7 +21,7 @@ from textgym.models.loading import load_language_model
 from textgym.models.text_model import TextModel
 from textgym.security.consent import check_names, load_named, names_module
 from textgym.security.foreign import read_object
-from textgym.tasks.base import prompt_of
+from textgym.tasks.base import prompt_text
 from textgym.types import IntArray, JsonObject, Task
 
 Script = Callable[[Sequence[str]], Sequence[str]]
@@ -162,8 +162,7 @@ class Scripted:
         if not self._references and self._task is not None:
             dataset = self._task.dataset
             for example in map(dataset.__getitem__, range(len(dataset))):
-                whole = "".join(prompt_of(self._task, example)[:3])
-                self._references[whole] = next(iter(example.references), "")
+                self._references[prompt_text(self._task, example)] = next(iter(example.references), "")
         if prompt not in self._references:
             raise ValueError(
                 f"expected a prompt of the task that the agent is made with, got {prompt[:60]!r}; make it with the "

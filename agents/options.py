@@ -119,10 +119,16 @@ def checked_options(agent: type[Agent], options: Mapping[str, Any]) -> dict[str,
         if name not in known:
             raise ValueError(f"expected an option of {facts.name}, got {name!r}.{did_you_mean(name, known)}")
         found[name] = value.item() if isinstance(value, np.generic) else value
-        _check_option(known[name], found[name], facts.limits.get(name, (0, math.inf)))
+        _check_option(known[name], found[name], facts.limits.get(name, _range_of(known[name])))
     if facts.check is not None:
         facts.check({name: option.default for name, option in known.items()} | found)
     return found
+
+
+def _range_of(option: Option) -> tuple[float, float]:
+    """The range of a number about which nothing is said: from 0 on, or any where its default is below."""
+    default = option.default
+    return (-math.inf if isinstance(default, int | float) and default < 0 else 0.0), math.inf
 
 
 def _check_option(option: Option, value: object, limits: tuple[float, float]) -> None:
@@ -139,7 +145,7 @@ def _check_option(option: Option, value: object, limits: tuple[float, float]) ->
         return
     number, (least, most) = float(value), limits
     if option.type is int:
-        least, most = max(least, 1), min(most, LARGEST_COUNT)
+        most = min(most, LARGEST_COUNT)
     if number < least or not math.isfinite(number):
         bound = "above 0" if 0 < least < _TINY else f"of at least {least:g}"
         raise ValueError(f"expected {name} {bound}, got {value}; choose another")

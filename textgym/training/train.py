@@ -130,7 +130,7 @@ def run_resume(
     with resuming(path, command, consent) as run:
         settings = _settings_of(run, consent)
         if not can_learn(resolve_agent(settings.agent)):
-            return run_without_training(settings, run)
+            return run_without_training(settings, run, accept_changed_data=accept_changed_data)
         training = resume(run, consent, accept_changed_data=accept_changed_data)
         announce(training)
         finish(training)
@@ -150,7 +150,7 @@ def begin(
         accept_changed_data: As for :func:`resume`.
     """
     env = make_env(settings)
-    agent = make_agent(settings, env)
+    agent = trainable(make_agent(settings, env))
     require_room(settings, agent, env)
     eval_set, sheet = make_run_evaluation(settings, env), make_sheet(settings)
     splits = describe_splits((attribute_of(env, "task"), sheet.task, eval_set.task))
@@ -331,7 +331,7 @@ def _agent_before(training: Training) -> Trainable:
     if not training.resumed:
         return training.agent
     state = training.agent.get_state()
-    start = make_agent(training.settings, training.env)
+    start = trainable(make_agent(training.settings, training.env))
     training.agent.set_state(state)  # another agent has drawn from the generators, and used the environment
     return start
 
