@@ -121,7 +121,7 @@ class Scripted:
         task: Knows the references of prompts.
 
     Raises:
-        ValueError: There is no such script.
+        ValueError: There is no such script, or ``"reference"`` is asked to take several turns.
     """
 
     grain: Literal["episode"] = "episode"
@@ -131,6 +131,11 @@ class Scripted:
         self._references: dict[str, str] = {}
         if isinstance(script, str) and script not in _SCRIPTS and not names_module(script):
             raise ValueError(f"expected script {', '.join(_SCRIPTS)} or 'module:function', got {script!r}")
+        if script == "reference" and task is not None and task.max_turns > 1:
+            raise ValueError(
+                f"expected a task of one turn for the script 'reference', got one of up to {task.max_turns}; a "
+                "reference answers no later turn: choose another script"
+            )
         self._function = self._look_up_all if script == "reference" else _function(script)
 
     @classmethod

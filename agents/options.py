@@ -11,7 +11,6 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv
 
 from textgym.agents.facts import facts_of
 from textgym.checks import LARGEST_COUNT
@@ -76,12 +75,38 @@ def _constructors(agent: type[Any]) -> Iterator[Callable[..., Any]]:
 def _options(source: Callable[..., Any]) -> Iterator[Option]:
     """Yield the arguments of a constructor or function that a text can give."""
     function = source.__init__ if inspect.isclass(source) else source
-    hints = get_type_hints(function, localns={"VecEnv": VecEnv})  # which Stable-Baselines3's GymEnv has by name only
+    hints = _hints(function)
     helps = argument_help(source)
     for name, parameter in inspect.signature(source).parameters.items():
         form = _form(hints.get(name, NoneType))
         if form is not None and parameter.default is not parameter.empty and not name.startswith("_"):
             yield Option(name, form[0], parameter.default, helps.get(name, ""), *form[1:])
+
+
+class _UnknownMeta(type):
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return cls
+
+    def __getitem__(cls, _: object) -> Any:
+        return cls
+
+
+class _Unknown(metaclass=_UnknownMeta):
+    """Stands for a type, or its module, that is imported for type checkers only: no text can give a value of it."""
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of arguments, also where they name something that is not imported when programs run."""
+    names: dict[str, Any] = {}
+    while True:
+        try:
+            return get_type_hints(function, localns=names)
+        except NameError as error:
+            if not error.name or error.name in names:
+                raise
+            names[error.name] = _Unknown
 
 
 def _form(hint: Any) -> tuple[type[int | float | str | bool], tuple[str, ...], bool] | None:
