@@ -22,7 +22,7 @@ from textgym.agents.sft import SFT
 from textgym.cli import app as cli
 from textgym.envs.choice import EnvChoice
 from textgym.models.checkpoint import read_checkpoint, write_checkpoint
-from textgym.testing import check_agent
+from textgym.testing import ConformanceError, check_agent
 from textgym.training import train as pipeline
 from textgym.training.interrupts import RunInterrupted
 from textgym.training.run_folder import RunFolder
@@ -153,6 +153,16 @@ class TokenBandit(Table):
         return rewards
 
 
+class Absent(TextBandit):
+    """Draws from a generator that its checkpoints lack."""
+
+    @classmethod
+    def load(cls, folder: str | Path, env: Any = None, device: object = "cpu", **changes: Any) -> Self:
+        agent = super().load(folder, env, device, **changes)
+        agent.generator.manual_seed(77)
+        return agent
+
+
 class Forgetful(TextBandit):
     """Learns, and cannot go on."""
 
@@ -272,6 +282,11 @@ def test_half_of_a_checkpoint_is_never_there(data: str, lm: str, monkeypatch: py
 def test_agents_of_this_file_keep_the_promises(lm: str) -> None:
     check_agent(f"{HERE}:TokenBandit", "TextSumm-v0", model=lm, reward=longest, max_new_tokens=1)
     check_agent(f"{HERE}:TextBandit", "TextSummEpisode-v0", reward=longest)
+
+
+def test_an_agent_that_forgets_its_state_when_it_is_loaded_is_found_out() -> None:
+    with pytest.raises(ConformanceError, match=r"expected load\(folder, env=..., device=...\) to bring the state back"):
+        check_agent(f"{HERE}:Absent", "TextSummEpisode-v0", reward=longest)
 
 
 def test_what_an_agent_lacks_to_learn_is_named() -> None:
