@@ -15,12 +15,13 @@ from textgym.agents.common.observations import check_tokenizer
 from textgym.agents.common.token_writer import TokenWriter
 from textgym.agents.common.vec_env import attribute_of
 from textgym.errors import CheckpointError
+from textgym.files.disk import replace_text
 from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model
 from textgym.models.text_model import TextModel
 from textgym.security.consent import check_names, load_named, names_module
 from textgym.security.foreign import read_object
-from textgym.tasks.base import prompt_of
+from textgym.tasks.base import prompt_text
 from textgym.types import IntArray, JsonObject, Task
 
 Script = Callable[[Sequence[str]], Sequence[str]]
@@ -101,8 +102,8 @@ class Greedy:
 
     def save(self, folder: str | Path) -> None:
         """Write the model as a Hugging Face folder, ``folder/model``."""
-        _write(folder, self, {})
         self.model.save_pretrained(Path(folder) / "model")
+        _write(folder, self, {})  # last: without it there is no agent
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto", **changes: Any) -> Self:
@@ -120,7 +121,7 @@ class Scripted:
         task: Knows the references of prompts.
 
     Raises:
-        ValueError: There is no such script.
+        ValueError: There is no such script, or ``"reference"`` is asked to take several turns.
     """
 
     grain: Literal["episode"] = "episode"
@@ -130,6 +131,11 @@ class Scripted:
         self._references: dict[str, str] = {}
         if isinstance(script, str) and script not in _SCRIPTS and not names_module(script):
             raise ValueError(f"expected script {', '.join(_SCRIPTS)} or 'module:function', got {script!r}")
+        if script == "reference" and task is not None and task.max_turns > 1:
+            raise ValueError(
+                f"expected a task of one turn for the script 'reference', got one of up to {task.max_turns}; a "
+                "reference answers no later turn: choose another script"
+            )
         self._function = self._look_up_all if script == "reference" else _function(script)
 
     @classmethod
@@ -161,8 +167,7 @@ class Scripted:
         if not self._references and self._task is not None:
             dataset = self._task.dataset
             for example in map(dataset.__getitem__, range(len(dataset))):
-                whole = "".join(prompt_of(self._task, example)[:3])
-                self._references[whole] = next(iter(example.references), "")
+                self._references[prompt_text(self._task, example)] = next(iter(example.references), "")
         if prompt not in self._references:
             raise ValueError(
                 f"expected a prompt of the task that the agent is made with, got {prompt[:60]!r}; make it with the "
@@ -251,7 +256,7 @@ def _write(folder: str | Path, agent: object, settings: Mapping[str, Any]) -> No
     """Write an agent without weights: its class and settings."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     record = {"kind": f"textgym.{type(agent).__name__}", "settings": dict(settings)}
-    (Path(folder) / _FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    replace_text(Path(folder) / _FILE, json.dumps(record, indent=1))
 
 
 def _read(folder: str | Path, agent: type[Any], settings: Mapping[str, type[Any]]) -> JsonObject:

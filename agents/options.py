@@ -11,7 +11,6 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv
 
 from textgym.agents.facts import facts_of
 from textgym.checks import LARGEST_COUNT
@@ -76,12 +75,38 @@ def _constructors(agent: type[Any]) -> Iterator[Callable[..., Any]]:
 def _options(source: Callable[..., Any]) -> Iterator[Option]:
     """Yield the arguments of a constructor or function that a text can give."""
     function = source.__init__ if inspect.isclass(source) else source
-    hints = get_type_hints(function, localns={"VecEnv": VecEnv})  # which Stable-Baselines3's GymEnv has by name only
+    hints = _hints(function)
     helps = argument_help(source)
     for name, parameter in inspect.signature(source).parameters.items():
         form = _form(hints.get(name, NoneType))
         if form is not None and parameter.default is not parameter.empty and not name.startswith("_"):
             yield Option(name, form[0], parameter.default, helps.get(name, ""), *form[1:])
+
+
+class _UnknownMeta(type):
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return cls
+
+    def __getitem__(cls, _: object) -> Any:
+        return cls
+
+
+class _Unknown(metaclass=_UnknownMeta):
+    """Stands for a type, or its module, that is imported for type checkers only: no text can give a value of it."""
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of arguments, also where they name something that is not imported when programs run."""
+    names: dict[str, Any] = {}
+    while True:
+        try:
+            return get_type_hints(function, localns=names)
+        except NameError as error:
+            if not error.name or error.name in names:
+                raise
+            names[error.name] = _Unknown
 
 
 def _form(hint: Any) -> tuple[type[int | float | str | bool], tuple[str, ...], bool] | None:
@@ -119,10 +144,16 @@ def checked_options(agent: type[Agent], options: Mapping[str, Any]) -> dict[str,
         if name not in known:
             raise ValueError(f"expected an option of {facts.name}, got {name!r}.{did_you_mean(name, known)}")
         found[name] = value.item() if isinstance(value, np.generic) else value
-        _check_option(known[name], found[name], facts.limits.get(name, (0, math.inf)))
+        _check_option(known[name], found[name], facts.limits.get(name, _range_of(known[name])))
     if facts.check is not None:
         facts.check({name: option.default for name, option in known.items()} | found)
     return found
+
+
+def _range_of(option: Option) -> tuple[float, float]:
+    """The range of a number about which nothing is said: from 0 on, or any where its default is below."""
+    default = option.default
+    return (-math.inf if isinstance(default, int | float) and default < 0 else 0.0), math.inf
 
 
 def _check_option(option: Option, value: object, limits: tuple[float, float]) -> None:
@@ -139,7 +170,7 @@ def _check_option(option: Option, value: object, limits: tuple[float, float]) ->
         return
     number, (least, most) = float(value), limits
     if option.type is int:
-        least, most = max(least, 1), min(most, LARGEST_COUNT)
+        most = min(most, LARGEST_COUNT)
     if number < least or not math.isfinite(number):
         bound = "above 0" if 0 < least < _TINY else f"of at least {least:g}"
         raise ValueError(f"expected {name} {bound}, got {value}; choose another")

@@ -140,7 +140,10 @@ class SFT:
         name="Supervised fine-tuning",
         method="supervised fine-tuning",
         samples=False,
-        limits={"learning_rate": (math.nextafter(0, 1), math.inf)},
+        limits={
+            "learning_rate": (math.nextafter(0, 1), math.inf),
+            **dict.fromkeys(("batch_size", "limit", "log_every"), (1, math.inf)),
+        },
         defaults=RunDefaults(steps=500, eval_prompts=200, save_every=100, split="validation"),
     )
 

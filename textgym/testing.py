@@ -129,14 +129,17 @@ def check_agent(
     kind = load_attribute("textgym.agents:resolve_agent")(agent)
     vector = load_attribute("textgym.agents:make_vec_env") if kind.grain == "token" else gym.make_vec
 
+    def make_env() -> Any:
+        return vector(env, _COPIES, **env_kwargs)
+
     def make() -> Any:
-        return kind.create(vector(env, _COPIES, **env_kwargs), model, seed=3, device="cpu")
+        return kind.create(make_env(), model, seed=3, device="cpu")
 
     with holds(f"{agent!r} to keep the promises of an agent"):
         made = make()
         _check_acting(made, envs)
         if isinstance(made, Trainable):
-            _check_learning(make, iterations)
+            _check_learning(make, make_env, iterations)
 
 
 def _check_acting(agent: Agent, envs: Sequence[gym.Env[Any, Any]]) -> None:
@@ -186,8 +189,8 @@ def _generator() -> Any:
     return load_attribute("torch:Generator")().manual_seed(5)
 
 
-def _check_learning(make: Callable[[], Any], iterations: int) -> None:
-    """The same seed learns the same; a state goes on bit for bit.
+def _check_learning(make: Callable[[], Any], make_env: Callable[[], Any], iterations: int) -> None:
+    """The same seed learns the same; a state goes on bit for bit, and so does a checkpoint, which is what runs resume.
 
     One agent after the other, because those of Stable-Baselines3 draw from the process's generators.
     """
@@ -201,7 +204,11 @@ def _check_learning(make: Callable[[], Any], iterations: int) -> None:
     require(bool(agent.seconds), "expected the seconds of the last iteration by part, got none")
     state = agent.get_state()
     json.dumps(state.record)
-    _learn(agent, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "checkpoint"
+        agent.save(checkpoint)
+        _learn(agent, 1)
+        _check_resuming(agent, type(agent).load(checkpoint, env=make_env(), device="cpu"), state)
     twin = make()
     _learn(twin, iterations)
     same = _equal_tensors(state, twin.get_state())
@@ -212,6 +219,15 @@ def _check_learning(make: Callable[[], Any], iterations: int) -> None:
     _learn(again, 1)
     same = _equal_tensors(agent.get_state(), again.get_state())
     require(same, "expected an agent that goes on from a state to learn what the other one did, got other weights")
+
+
+def _check_resuming(agent: Any, loaded: Any, state: State) -> None:
+    """What was loaded from a checkpoint stands where it was written, and learns what the agent did afterwards."""
+    same = _equal_tensors(state, loaded.get_state())
+    require(same, "expected load(folder, env=..., device=...) to bring the state back that was saved, got another")
+    _learn(loaded, 1)
+    same = loaded.num_timesteps == agent.num_timesteps and _equal_tensors(agent.get_state(), loaded.get_state())
+    require(same, "expected an agent loaded with load(folder, env=..., device=...) to learn on as before, got another")
 
 
 def _learn(agent: Trainable, iterations: int) -> None:

@@ -36,6 +36,7 @@ from textgym.types import FloatArray, IntArray
 
 _LARGE_ERROR = 30.0  # of the values, on average: at it the policy moves about half as far as with rewards of order 1
 _ABOVE_0 = math.nextafter(0, 1)
+_COUNTS = ("n_steps", "rollout_texts", "batch_size", "micro_batch_size", "n_epochs", "lora_rank")
 
 
 class OnPolicyAgent(TextRolloutAlgorithm):
@@ -88,6 +89,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         policy=CausalLMPolicy,
         limits={
             **dict.fromkeys(("learning_rate", "kl_target", "temperature"), (_ABOVE_0, math.inf)),
+            **dict.fromkeys(_COUNTS, (1, math.inf)),
             "gae_lambda": (0.0, 1.0),
         },
         check=lambda options: require_adaptable(options["kl_coef"], options["kl_target"]),

@@ -15,6 +15,7 @@ from textgym.agents import AGENTS, make_vec_env, resolve_agent
 from textgym.agents.fixed import Greedy, Human, Random, Scripted
 from textgym.errors import CheckpointError, ConsentError
 from textgym.testing import check_agent
+from textgym.types import Example, Message
 
 TINY = {"max_prompt_tokens": 32, "max_new_tokens": 4}
 
@@ -70,6 +71,26 @@ def test_scripts(env_ids: tuple[str, str], tmp_path: Path) -> None:
         Scripted("x")
     with pytest.raises(ValueError, match="expected a script with a name, got a function"):
         Scripted(shout).save(tmp_path / "nameless")
+
+
+def test_the_reference_of_a_prompt_of_messages() -> None:
+    chat = (Message("system", "Be brief."), Message("user", "What rained?"))
+    rows = [Example(str(number), chat, (f"Water {number}.",)) for number in range(1)]
+    rows += [Example(f"text {number}", f"Who is {number}?", (f"He, {number}.",)) for number in range(30)]
+    env = gym.make("TextSummEpisode-v0", data=rows)
+    task = env.unwrapped.task  # type: ignore[attr-defined]
+    script = Scripted.create(env, script="reference")
+    for place in range(len(task.dataset)):
+        shown, _ = env.reset(options={"task_key": task.dataset[place].key})
+        assert script.act([shown]) == list(task.dataset[place].references)
+    assert any(isinstance(task.dataset[place].prompt, tuple) for place in range(len(task.dataset)))
+
+
+def test_references_are_for_one_turn(env_ids: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    env = gym.make(env_ids[1])
+    monkeypatch.setattr(env.unwrapped.task, "max_turns", 3)  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="expected a task of one turn for the script 'reference', got one of up to 3"):
+        Scripted.create(env, script="reference")
 
 
 def shout(prompts: Sequence[str]) -> list[str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pytest
 
 from textgym.agents.facts import AgentFacts
-from textgym.agents.options import Option, agent_options, argument_help
+from textgym.agents.options import Option, agent_options, argument_help, checked_options
 from textgym.agents.registry import AGENTS, resolve_agent
 from textgym.errors import ConsentError
 from textgym.security.consent import names_from
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 
 class Base:
@@ -77,6 +80,31 @@ class Writer:
         return cls(None, **changes)
 
 
+class Anything(Writer):
+    """Takes any whole number that its facts allow.
+
+    Args:
+        warmup_steps: Steps.
+        last: An index.
+        rounds: Rounds.
+        frame: A table.
+        table: Another.
+    """
+
+    facts: ClassVar = AgentFacts(limits={"rounds": (-3, 4)})
+
+    def __init__(
+        self,
+        env: Any = None,
+        warmup_steps: int = 0,
+        last: int = -1,
+        rounds: int = 1,
+        frame: int | Fraction = 3,
+        table: Fraction | None = None,
+    ) -> None:
+        self.env = env
+
+
 class Halfway:
     def act(self) -> None: ...
 
@@ -90,6 +118,31 @@ def test_options_are_the_plain_arguments_of_agent_and_policy_with_their_docstrin
         Option("quick", bool, False, ""),
         Option("warmth", float, 0.5, "How warm, in degrees."),
     ]
+
+
+def test_whole_numbers_are_what_the_agent_says() -> None:
+    options = {"warmup_steps": 0, "last": -1, "rounds": -3}
+    assert checked_options(Anything, options) == options
+    assert checked_options(Anything, {"last": -7}) == {"last": -7}  # any, as its default is below 0
+    with pytest.raises(ValueError, match="expected warmup_steps of at least 0, got -1; choose another"):
+        checked_options(Anything, {"warmup_steps": -1})
+    for rounds in (-4, 5):
+        with pytest.raises(ValueError, match="expected rounds of at"):
+            checked_options(Anything, {"rounds": rounds})
+
+
+def test_arguments_of_types_for_type_checkers_only() -> None:
+    assert [(option.name, option.type) for option in agent_options(Anything)][-2:] == [("rounds", int), ("frame", int)]
+
+
+@pytest.mark.parametrize("name", ["ppo", "reinforce", "sft"])
+def test_counts_of_agents_are_at_least_1(name: str) -> None:
+    kind = resolve_agent(name)
+    counts = [option.name for option in agent_options(kind) if option.type is int]
+    assert "batch_size" in counts
+    for count in counts:
+        with pytest.raises(ValueError, match=f"expected {count} of at least [12], got 0"):
+            checked_options(kind, {count: 0})
 
 
 def test_argument_help_of_a_class_without_a_section() -> None:

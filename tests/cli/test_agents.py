@@ -10,6 +10,8 @@ from typer.testing import CliRunner, Result
 
 from textgym.agents import PPO, agent_options, resolve_agent
 from textgym.cli import app as cli
+from textgym.cli.generate import GenerateSettings, run_generate
+from textgym.envs.choice import EnvChoice
 
 SMALL = "--max-prompt-tokens 64 --max-new-tokens 6"
 
@@ -79,6 +81,39 @@ def test_generate_and_play_take_an_agent(lm: str) -> None:
     shown = succeed("play --agent scripted --reward rouge")
     assert "-> " in shown
     assert "reward" in shown
+
+
+def test_the_agent_of_a_run_writes_the_tokens_of_its_run(data: str, foreign_folder: Path) -> None:
+    """Its vocabulary is not that of the default model, and the run wrote at most four tokens."""
+    of_data = f"--data {data} --prompt-column doc --reference-column sum"
+    succeed(
+        f"train TextSumm-v0 --agent random --model {foreign_folder} {of_data} --reward rouge --eval-prompts 2 "
+        "--max-prompt-tokens 64 --max-new-tokens 4 --out r"
+    )
+    first = [json.loads(line)["text"] for line in Path("r/texts-after.jsonl").read_text().splitlines()]
+    assert json.loads(Path("r/agent/agent.json").read_text())["settings"] == {"actions": 360}
+    succeed(f"evaluate TextSumm-v0 --agent r {of_data} --reward rouge --prompts 2 --out e")
+    again = [json.loads(line)["text"] for line in Path("e/texts-before.jsonl").read_text().splitlines()]
+    assert again == first
+    assert "-> " in succeed(f"play TextSumm-v0 --agent r {of_data}")
+    choice = EnvChoice(data=data, prompt_column="doc", reference_column="sum")
+    assert run_generate(GenerateSettings(choice, agent="r", prompts=2, n=1)) == first
+    summary = json.loads(Path("e/summary.json").read_text())
+    assert summary["before"]["length"]["mean"] <= 4
+
+
+def test_a_run_without_training_measures_what_its_settings_say(data: str) -> None:
+    file = Path("own.jsonl")
+    file.write_text(Path(data).read_text())
+    command = "train TextSumm-v0 --agent scripted --data own.jsonl --prompt-column doc --reference-column sum"
+    succeed(f"{command} --reward rouge --eval-prompts 2 --out r")
+    assert json.loads(Path("r/config.json").read_text())["splits"].keys() == {"test"}
+    assert json.loads(Path("r/agent/agent.json").read_text())["settings"] == {"script": "first-sentence"}
+    file.write_text(file.read_text().replace("Nobody", "Somebody"))
+    shown = run("train --resume r")
+    assert shown.exit_code != 0
+    assert "expected the data that the run began with" in shown.stderr
+    succeed("train --resume r --accept-changed-data")
 
 
 def test_supervised_training_is_an_agent_too(lm: str) -> None:

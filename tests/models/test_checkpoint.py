@@ -17,6 +17,7 @@ from textgym.models.checkpoint import (
     load_newest,
     load_unique,
     read_checkpoint,
+    save_step,
     unique_tensors,
     write_checkpoint,
 )
@@ -143,6 +144,36 @@ def test_newest_checkpoint_falls_back(tmp_path: Path) -> None:
     found, problems = newest(tmp_path)
     assert found == tmp_path / "0001"
     assert len(problems) == 2
+
+
+def test_a_checkpoint_without_one_of_its_files_is_skipped(tmp_path: Path) -> None:
+    for step in (1, 2):
+        save_step(tmp_path / "checkpoints", step, lambda path: path.mkdir())
+    folder = tmp_path / "checkpoints"
+    (folder / "step-0000000001" / "agent.json").write_text("1")
+    found = load_newest(folder, lambda path: (path / "agent.json").read_text())
+    assert (found.value, found.folder) == ("1", folder / "step-0000000001")
+    assert "expected every file of a checkpoint in" in found.problems[0]
+    assert "step-0000000002/agent.json" in found.problems[0]
+    with pytest.raises(FileNotFoundError, match="the-data"):  # no file of the checkpoint
+        load_newest(folder, lambda _: (tmp_path / "the-data").read_text())
+
+
+def test_a_step_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    def half(path: Path) -> None:
+        path.mkdir()
+        (path / "first").write_text("1")
+        assert path.parent == tmp_path
+        assert [each.name for each in tmp_path.glob("step-*")] == ["step-0000000002", "step-0000000003"]
+        raise OSError("the machine is on fire")
+
+    for step in (1, 2, 3):
+        save_step(tmp_path, step, lambda path: path.mkdir())
+    with pytest.raises(OSError, match="on fire"):
+        save_step(tmp_path, 4, half)
+    with pytest.raises(NotADirectoryError, match="expected a folder to be written"):
+        save_step(tmp_path, 5, lambda path: path.write_text("a file"))
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["step-0000000002", "step-0000000003"]
 
 
 def test_the_newest_checkpoint_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,7 @@ from textgym.agents.sft import SFT
 from textgym.cli import app as cli
 from textgym.envs.choice import EnvChoice
 from textgym.models.checkpoint import read_checkpoint, write_checkpoint
-from textgym.testing import check_agent
+from textgym.testing import ConformanceError, check_agent
 from textgym.training import train as pipeline
 from textgym.training.interrupts import RunInterrupted
 from textgym.training.run_folder import RunFolder
@@ -152,10 +153,41 @@ class TokenBandit(Table):
         return rewards
 
 
+class Absent(TextBandit):
+    """Draws from a generator that its checkpoints lack."""
+
+    @classmethod
+    def load(cls, folder: str | Path, env: Any = None, device: object = "cpu", **changes: Any) -> Self:
+        agent = super().load(folder, env, device, **changes)
+        agent.generator.manual_seed(77)
+        return agent
+
+
 class Forgetful(TextBandit):
     """Learns, and cannot go on."""
 
     get_state = None  # type: ignore[assignment]
+
+
+class Untidy(TextBandit):
+    """Saves file by file, and cannot from its second checkpoint on."""
+
+    saved = 0
+
+    def save(self, folder: str | Path) -> None:
+        Untidy.saved += 1
+        Path(folder).mkdir()
+        (Path(folder) / "scores.json").write_text(json.dumps(self.scores.tolist()))
+        if Untidy.saved > 1:
+            raise OSError("the machine is on fire")
+        (Path(folder) / "count.json").write_text(json.dumps(self.num_timesteps))
+
+    @classmethod
+    def load(cls, folder: str | Path, env: Any = None, device: object = "cpu", **changes: Any) -> Self:
+        agent = cls(env, **changes)
+        agent.scores = torch.tensor(json.loads((Path(folder) / "scores.json").read_text()))
+        agent.num_timesteps = json.loads((Path(folder) / "count.json").read_text())
+        return agent
 
 
 def longest(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Any]) -> list[float]:
@@ -217,9 +249,44 @@ def test_it_goes_on_bit_for_bit(name: str, data: str, lm: str, monkeypatch: pyte
     assert again.summary()["after"] == whole.summary()["after"]
 
 
+@pytest.mark.parametrize("saved_early", [False, True])
+def test_an_agent_that_has_learned_before_makes_all_its_steps(saved_early: bool) -> None:
+    env = gym.make_vec("TextSummEpisode-v0", num_envs=4, reward=longest)
+    agent = TextBandit(env).learn(40)
+    with RunFolder.create("run", "train", {}) as run:
+        pipeline.train(agent, 24, run, save_every=2)
+        assert [row["timesteps"] for row in run.log()] == [4, 8, 12, 16, 20, 24]
+        assert [row["iteration"] for row in run.log()] == [1, 2, 3, 4, 5, 6]
+        assert agent.num_timesteps == 24
+        assert len(agent.history) == 16
+        if saved_early:  # the records of 40 steps before are none of the run's, for whoever goes on with it either
+            agent = TextBandit.load(run.checkpoints / "step-0000000016", env=env)
+            run.truncate_logs(16)
+        pipeline.train(agent, 32, run, save_every=2, resumed=True)
+        assert [row["timesteps"] for row in run.log()] == [4, 8, 12, 16, 20, 24, 28, 32]
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-0000000024", "step-0000000032"]
+
+
+def test_half_of_a_checkpoint_is_never_there(data: str, lm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = f"{HERE}:Untidy"
+    monkeypatch.setattr(Untidy, "saved", 0)
+    with pytest.raises(OSError, match="on fire"):
+        run_train(settings_of(agent, data, lm, "cut"))
+    assert [path.name for path in Path("cut/checkpoints").iterdir()] == ["step-0000000008"]
+    monkeypatch.setattr(Untidy, "saved", -100)
+    run = run_resume("cut", [agent, f"{HERE}:longest"])
+    assert sorted(path.name for path in run.agent.iterdir()) == ["count.json", "scores.json"]
+    assert json.loads((run.agent / "count.json").read_text()) == 40
+
+
 def test_agents_of_this_file_keep_the_promises(lm: str) -> None:
     check_agent(f"{HERE}:TokenBandit", "TextSumm-v0", model=lm, reward=longest, max_new_tokens=1)
     check_agent(f"{HERE}:TextBandit", "TextSummEpisode-v0", reward=longest)
+
+
+def test_an_agent_that_forgets_its_state_when_it_is_loaded_is_found_out() -> None:
+    with pytest.raises(ConformanceError, match=r"expected load\(folder, env=..., device=...\) to bring the state back"):
+        check_agent(f"{HERE}:Absent", "TextSummEpisode-v0", reward=longest)
 
 
 def test_what_an_agent_lacks_to_learn_is_named() -> None:

@@ -11,14 +11,13 @@ from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice, with_budgets
 from textgym.evaluation.core import text_model_of, write_episodes
 from textgym.evaluation.episodes import transcript
-from textgym.evaluation.loading import load_model, require_context
+from textgym.evaluation.loading import require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.sampling import Sampling
-from textgym.models.text_model import TextModel
 from textgym.registration import registered_ids
-from textgym.training.agents import find_agent
+from textgym.training.agents import FoundAgent, find_agent
 from textgym.training.recovery import advising_on_memory
-from textgym.types import Agent, Example, Split, Task
+from textgym.types import Example, Split, Task
 
 _LOOKS_LIKE_ID = re.compile(r"([\w.]+:)?\w+-v\d+")
 _SHOWN_CHARS = 400
@@ -75,11 +74,12 @@ def split_argument(argument: str | None, text: str | None) -> tuple[str, str | N
 @advising_on_memory("generate")
 def run_generate(settings: GenerateSettings) -> list[str]:
     """Print ``n`` texts per document."""
-    task = with_budgets(settings.choice.make(settings.split), settings.max_prompt_tokens, settings.max_new_tokens)
+    found = find_agent(settings)
+    task = with_budgets(settings.choice.make(settings.split), found.max_prompt_tokens, found.max_new_tokens)
     given = settings.document is not None
     examples = [Example("given", str(settings.document))] if given else fixed_examples(task.dataset, settings.prompts)
     repeated = [example for example in examples for _ in range(settings.n)]
-    texts = _write(settings, task, repeated)
+    texts = _write(settings, found, task, repeated)
     for place, example in enumerate(examples):
         if not given:
             console.heading(example.key)
@@ -90,20 +90,10 @@ def run_generate(settings: GenerateSettings) -> list[str]:
     return texts
 
 
-def _write(settings: GenerateSettings, task: Task, examples: Sequence[Example]) -> list[str]:
+def _write(settings: GenerateSettings, found: FoundAgent, task: Task, examples: Sequence[Example]) -> list[str]:
     """One text per example, of the language model or the agent."""
     sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, settings.temperature, settings.seed)
-    if settings.agent is None:
-        writer: Agent | TextModel = load_model(settings.model, settings.device)
-    else:
-        writer = find_agent(
-            settings.agent,
-            settings.choice,
-            settings.split,
-            model=settings.model,
-            seed=settings.seed,
-            device=settings.device,
-        )
+    writer = found.load()
     model = text_model_of(writer)
     if model is not None:
         require_context(model, task)
@@ -111,7 +101,7 @@ def _write(settings: GenerateSettings, task: Task, examples: Sequence[Example]) 
         raise ValueError(
             f"expected an environment, in which the agent {settings.agent!r} acts, got a document; name an environment"
         )
-    episodes = write_episodes(writer, task, examples, sampling, tokenizer=settings.model)
+    episodes = write_episodes(writer, task, examples, sampling, tokenizer=found.tokenizer)
     return [transcript(episode) for episode in episodes]
 
 

@@ -23,10 +23,8 @@ from textgym.evaluation.reward_guard import guarded, guarded_reward
 from textgym.models.text_model import TextModel
 from textgym.tasks.base import prompt_text
 from textgym.text.tokenizer import Tokenizer
-from textgym.training.agents import find_agent
+from textgym.training.agents import DEFAULT_MODEL, find_agent
 from textgym.types import Episode, Split
-
-_DEFAULT_MODEL = "tiny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +82,17 @@ def run_play(settings: PlaySettings) -> list[float]:
 
 def watch(settings: PlaySettings) -> list[float]:
     """Let an agent play the first examples of the split; return the returns of its episodes."""
-    model = _DEFAULT_MODEL if settings.model is None else settings.model
-    agent = find_agent(
-        str(settings.agent),
-        settings.choice,
-        settings.split,
-        model=model,
-        seed=settings.seed,
-        device=settings.device,
-    )
+    found = find_agent(settings)
     task = settings.choice.make(settings.split)
     questions = make_evaluation_set(
         task,
         guarded_reward(task.reward if settings.reward is None else settings.reward, task),
         settings.episodes,
         settings.seed,
-        max_prompt_tokens=settings.max_prompt_tokens,
-        max_new_tokens=settings.max_new_tokens,
+        max_prompt_tokens=found.max_prompt_tokens,
+        max_new_tokens=found.max_new_tokens,
     )
-    evaluation = evaluate(agent, questions, tokenizer=model)
+    evaluation = evaluate(found.load(), questions, tokenizer=found.tokenizer)
     values = evaluation.measures.values
     for place, episode in enumerate(evaluation.episodes):
         console.heading(episode.example.key)
@@ -124,7 +114,7 @@ def _make_env(settings: PlaySettings) -> EpisodeTextEnv | TokenTextEnv:
             env_id,
             split=settings.split,
             reward=reward,
-            model=_DEFAULT_MODEL if settings.model is None else settings.model,
+            model=DEFAULT_MODEL if settings.model is None else settings.model,
             max_prompt_tokens=settings.max_prompt_tokens,
             max_new_tokens=settings.max_new_tokens,
             **choice,

@@ -72,8 +72,38 @@ def replace_text(file: Path, text: str) -> None:
         opened.write(text)
 
 
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Lend a path with nothing there yet, where a folder is written that takes the place of ``folder`` afterwards.
+
+    A crash at any moment leaves the old folder or the new one, never half of one; so does an exception in the block.
+
+    Raises:
+        DiskFullError: There is no room; the old folder stays.
+        NotADirectoryError: The block wrote no folder there.
+    """
+    with naming_full_disk(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        restore(folder)
+        unfinished, former = aside(folder), retired(folder)
+        _remove(unfinished)
+        try:
+            yield unfinished
+            _sync_all(unfinished)
+            shutil.rmtree(former, ignore_errors=True)
+            if folder.exists():
+                folder.rename(former)
+            unfinished.rename(folder)
+            sync(folder.parent)
+            shutil.rmtree(former, ignore_errors=True)
+        except BaseException:
+            _remove(unfinished)
+            restore(folder)
+            raise
+
+
 def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
-    """Write a folder so that a crash at any moment leaves the old one or the new one, never half of one.
+    """Write a folder as :func:`replacing_folder` does.
 
     Args:
         folder: Where it goes; replaced if it exists.
@@ -82,24 +112,26 @@ def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
     Raises:
         DiskFullError: There is no room; the old folder stays.
     """
-    with naming_full_disk(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        restore(folder)
-        unfinished, former = aside(folder), retired(folder)
+    with replacing_folder(folder) as unfinished:
+        unfinished.mkdir()
+        fill(unfinished)
+
+
+def _remove(unfinished: Path) -> None:
+    if unfinished.is_dir() and not unfinished.is_symlink():
         shutil.rmtree(unfinished, ignore_errors=True)
-        try:
-            unfinished.mkdir()
-            fill(unfinished)
-            shutil.rmtree(former, ignore_errors=True)
-            if folder.exists():
-                folder.rename(former)
-            unfinished.rename(folder)
-            sync(folder.parent)
-            shutil.rmtree(former, ignore_errors=True)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            restore(folder)
-            raise
+    else:
+        unfinished.unlink(missing_ok=True)
+
+
+def _sync_all(folder: Path) -> None:
+    """Bring a folder that was written to the disk, with everything in it."""
+    if not folder.is_dir():
+        raise NotADirectoryError(f"expected a folder to be written to {str(folder)!r}, got none; write to that path")
+    for path in folder.rglob("*"):
+        if path.is_file() or path.is_dir():
+            sync(path)
+    sync(folder)
 
 
 def sync(path: Path) -> None:

@@ -17,13 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from textgym.errors import CheckpointError, ModelError, TextGymError, is_out_of_memory
-from textgym.files.disk import replace_folder, restore, sync
+from textgym.files.disk import replace_folder, replacing_folder, restore
 from textgym.models.stored_values import StoredRecord
 from textgym.security.foreign import LARGEST_STATE, read_object
 
 _Loaded = TypeVar("_Loaded")
 _NONSENSE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError)
 _DAMAGED = "damaged-"
+_KEPT = 2
 
 _MANIFEST = "manifest.json"
 _RECORD = "state.json"
@@ -97,13 +98,35 @@ def write_checkpoint(
     replace_folder(folder, lambda unfinished: _fill(unfinished, tensors, record, extra))
 
 
+def save_step(folder: Path, step: int, save: Callable[[Path], object]) -> None:
+    """Save the checkpoint of a step, ``step-0000000100`` and so on, and remove all but the newest two.
+
+    Args:
+        folder: Holds the checkpoints of one training; made with the first.
+        step: What is done.
+        save: Writes a folder to the path that it is given, in whatever way: a crash leaves no half of it.
+
+    Raises:
+        DiskFullError: There is no room; the earlier checkpoints stay.
+    """
+    with replacing_folder(folder / step_name(step)) as unfinished:
+        save(unfinished)
+    for old in sorted(path for path in folder.glob("step-*") if path.is_dir())[:-_KEPT]:
+        shutil.rmtree(old)
+
+
+def step_name(step: int) -> str:
+    """Return the name of the checkpoint of a step."""
+    return f"step-{step:010d}"
+
+
 def _fill(
     folder: Path,
     tensors: Mapping[str, Tensor],
     record: Mapping[str, object],
     extra: Callable[[Path], object] | None,
 ) -> None:
-    """Write all files of a checkpoint, their manifest last, and bring them to the disk."""
+    """Write all files of a checkpoint, their manifest last."""
     save_file(dict(tensors), folder / _TENSORS)
     (folder / _RECORD).write_text(json.dumps(record, indent=1, default=_plain), encoding="utf-8")
     if extra is not None:
@@ -111,8 +134,6 @@ def _fill(
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    for path in (*files, folder / _MANIFEST, folder):
-        sync(path)
 
 
 def _check_finite(tensors: Iterable[tuple[str, Tensor]], may_be_infinite: Collection[str], what: str) -> list[str]:
@@ -208,9 +229,9 @@ def load_newest(folder: Path, load: Callable[[Path], _Loaded]) -> Newest[_Loaded
 
     Args:
         folder: Holds checkpoints.
-        load: Loads one, verifying it as :func:`read_checkpoint` does. Where it cannot make sense of one (an entry is
-            missing or of a wrong type), the next older one is tried; what it did before that must be undone by its next
-            call.
+        load: Loads one, verifying it as :func:`read_checkpoint` does. Where it cannot make sense of one (a file or an
+            entry is missing, or of a wrong type), the next older one is tried; what it did before that must be undone
+            by its next call.
     """
     problems: list[str] = []
     for candidate in _candidates(folder):
@@ -218,12 +239,21 @@ def load_newest(folder: Path, load: Callable[[Path], _Loaded]) -> Newest[_Loaded
             return Newest(load(candidate), candidate, problems)
         except CheckpointError as error:
             problems.append(str(error))
+        except FileNotFoundError as error:
+            if not _is_inside(error.filename, candidate):
+                raise
+            problems.append(f"expected every file of a checkpoint in {candidate}, got no {error.filename or error}")
         except _NONSENSE as error:
             about_checkpoint = isinstance(error, ModelError) or not isinstance(error, TextGymError)
             if not about_checkpoint or is_out_of_memory(error):
                 raise
             problems.append(f"expected the state of a run in {candidate}, got {type(error).__name__}: {error}")
     return Newest(None, None, problems)
+
+
+def _is_inside(file: object, folder: Path) -> bool:
+    """Say whether a file that is missing is one of a checkpoint; whoever names none has read nothing else."""
+    return not isinstance(file, str | os.PathLike) or Path(file).resolve().is_relative_to(folder.resolve())
 
 
 def set_aside_newer(checkpoint: Path) -> None:

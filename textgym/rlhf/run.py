@@ -22,13 +22,14 @@ from textgym.feedback.types import Annotator
 from textgym.plots import Row, plot_rounds
 from textgym.rlhf.rounds import Loop, Round, quality_measure, results, run_round, simulated_panel
 from textgym.rlhf.settings import RlhfSettings
-from textgym.training.agents import make_agent
 from textgym.training.interrupts import signals_as_interrupts
 from textgym.training.long_runs import check_resumed, new_run
 from textgym.training.recovery import advising_on_memory, resuming
 from textgym.training.run_folder import RunFolder
+from textgym.training.setup import make_actor
 from textgym.training.stored_settings import located
 from textgym.training.tolerance import Tolerance
+from textgym.training.train_settings import train_settings
 from textgym.types import Task
 
 _COMMAND = "rlhf"
@@ -108,7 +109,8 @@ def _require_writer(settings: RlhfSettings) -> None:
         raise ValueError(f"expected an agent that learns from rewards, got {settings.agent!r}; choose another, as ppo")
     if settings.agent in AGENTS:
         return
-    agent = make_agent(settings.agent, settings.choice, "train", model=settings.model, device=settings.device)
+    of_run = train_settings(settings.choice, settings.agent, model=settings.model, device=settings.device)
+    agent = make_actor(of_run, "train")
     if text_model_of(agent) is None:
         raise ValueError(
             f"expected an agent that writes with a language model, got {settings.agent!r}, which has no text_model; "

@@ -3,96 +3,145 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
 
-import gymnasium as gym
-
-from textgym.agents.common.vec_env import make_vec_env
-from textgym.agents.facts import facts_of, grain_of
-from textgym.agents.options import checked_options
-from textgym.agents.registry import AGENTS, resolve_agent
-from textgym.envs.choice import EnvChoice, id_of_grain
+from textgym.agents.facts import facts_of
+from textgym.agents.registry import AGENTS, can_learn, resolve_agent
+from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError
 from textgym.evaluation.core import text_model_of
 from textgym.evaluation.loading import load_model
+from textgym.files.disk import replacing_folder
 from textgym.files.paths import user_path
-from textgym.models.card import CARD, write_card
+from textgym.models.card import write_card
+from textgym.models.device import pick_device
 from textgym.models.text_model import TextModel
 from textgym.security.consent import names_from, names_module
 from textgym.training.run_folder import RunFolder
-from textgym.training.train_settings import TrainSettings
+from textgym.training.setup import make_actor
+from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Agent, Split
 
+DEFAULT_MODEL = "tiny"
 
-def make_agent(
-    name: str,
-    choice: EnvChoice,
-    split: Split,
-    *,
-    model: str = "tiny",
-    seed: int = 0,
-    device: str = "auto",
-    options: Mapping[str, object] | None = None,
-) -> Agent:
-    """Make an untrained agent for the environment of its grain.
 
-    Args:
-        name: Of the agent, or ``module:Class``.
-        choice: Environment of either grain, and data.
-        split: Of the data.
-        model: Language model of the agent, or whose tokens it writes.
-        seed, device: Of the agent.
-        options: Arguments of its constructor.
+class Wanted(Protocol):
+    """What the settings of a command say about the agent that acts."""
+
+    @property
+    def choice(self) -> EnvChoice:
+        """Environment and data that it acts in."""
+        ...
+
+    @property
+    def split(self) -> Split:
+        """Of the data."""
+        ...
+
+    @property
+    def agent(self) -> str | None:
+        """A run folder, the name of an agent, or ``module:Class``; ``None`` is the language model."""
+        ...
+
+    @property
+    def model(self) -> str | None:
+        """A language model, whose tokens an agent writes that has none, or the run of ``module:Class``."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of whatever is drawn."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where its model runs."""
+        ...
+
+    @property
+    def max_prompt_tokens(self) -> int | None:
+        """Budget of a prompt; ``None`` is the run's, or else the task's."""
+        ...
+
+    @property
+    def max_new_tokens(self) -> int | None:
+        """Budget of a turn; ``None`` is the run's, or else the task's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAgent:
+    """An agent that was found, and what its episodes need.
+
+    Attributes:
+        load: Loads or makes it.
+        tokenizer: Name of the model whose tokens it writes, unless it has a language model of its own.
+        max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
     """
-    kind = resolve_agent(name)
-    checked = checked_options(kind, options or {})
-    grain, kwargs = grain_of(kind), {**choice.env_kwargs(), "split": split}
-    env_id = id_of_grain(choice.env_id, grain)
-    env: Any = make_vec_env(env_id, model=model, **kwargs) if grain == "token" else gym.make(env_id, **kwargs)
-    return kind.create(env, model, seed=seed, device=device, **checked)
+
+    load: Callable[[], Agent | TextModel]
+    tokenizer: str
+    max_prompt_tokens: int | None
+    max_new_tokens: int | None
 
 
-def find_agent(
-    name: str, choice: EnvChoice, split: Split, *, model: str = "tiny", seed: int = 0, device: str = "auto"
-) -> Agent | TextModel:
-    """Return the agent of a run folder, or a new one by name; otherwise as :func:`make_agent`.
-
-    Args:
-        name: A run folder, the name of an agent, or ``module:Class``, with which the run in ``model`` may be loaded
-            that names this class.
-        choice, split, model, seed, device: As for :func:`make_agent`.
+def find_agent(wanted: Wanted) -> FoundAgent:
+    """Find the agent of a run folder, a new one by name, or a language model.
 
     Raises:
         CheckpointError: The folder holds no agent.
         ConsentError: A file in the folder names a class, which the user has not.
         ValueError: There is no such agent.
     """
-    if name in AGENTS or not user_path(name).is_dir():
-        run = RunFolder(model)
-        if names_module(name) and run.path.joinpath("config.json").is_file() and not run.model.is_dir():
-            return _of_run(run, choice, split, [name], seed=seed, device=device)
-        return make_agent(name, choice, split, model=model, seed=seed, device=device)
-    run = RunFolder(name)
-    if run.model.is_dir():
-        return load_model(name, device)
-    return _of_run(run, choice, split, seed=seed, device=device)
+    name, model = wanted.agent, DEFAULT_MODEL if wanted.model is None else wanted.model
+    if name is None:
+        return _language_model(wanted, model)
+    if name not in AGENTS and user_path(name).is_dir():
+        run = RunFolder(name)
+        return _language_model(wanted, name) if run.model.is_dir() else _agent_of_run(wanted, run)
+    run = RunFolder(model)
+    if names_module(name) and run.path.joinpath("config.json").is_file() and not run.model.is_dir():
+        return _agent_of_run(wanted, run, [name])
+    settings = train_settings(wanted.choice, name, model=model, **_of_the_user(wanted))
+    return _found(settings, partial(make_actor, settings, wanted.split))
 
 
-def _of_run(
-    run: RunFolder, choice: EnvChoice, split: Split, consent: Collection[str] = (), *, seed: int, device: str
-) -> Agent:
-    """The agent without a language model that a run left, or was about."""
+def _language_model(wanted: Wanted, name: str) -> FoundAgent:
+    load = partial(load_model, name, wanted.device)
+    return FoundAgent(load, name, wanted.max_prompt_tokens, wanted.max_new_tokens)
+
+
+def _agent_of_run(wanted: Wanted, run: RunFolder, consent: Collection[str] = ()) -> FoundAgent:
+    """The agent without a language model that a run left, or was about, with the tokenizer and budgets of the run."""
     record = run.config().get("settings", {})
     if not isinstance(record, Mapping) or "agent" not in record:
         raise CheckpointError(f"expected a run with an agent, got {run.shown!r}, whose settings name none")
-    with names_from(run.path, f"textgym evaluate --model {shlex.quote(run.shown)}", consent):
-        settings = TrainSettings.from_json(record)
-        if run.agent.is_dir():
-            return resolve_agent(settings.agent, from_file=True).load(run.agent)
-        return make_agent(
-            settings.agent, choice, split, model=settings.model, seed=seed, device=device, options=settings.options
-        )
+    consented = partial(names_from, run.path, f"textgym evaluate --model {shlex.quote(run.shown)}", consent)
+    with consented():
+        given = {name: value for name, value in _of_the_user(wanted).items() if value is not None}
+        settings = replace(TrainSettings.from_json(record), choice=wanted.choice, **given)
+
+    def load() -> Agent:
+        with consented():
+            kind = resolve_agent(settings.agent, from_file=True)
+            if can_learn(kind) and run.agent.is_dir():
+                return kind.load(run.agent, device=pick_device(settings.device))
+            return make_actor(settings, wanted.split)  # it is made of its options
+
+    return _found(settings, load)
+
+
+def _of_the_user(wanted: Wanted) -> dict[str, Any]:
+    """What a command's settings say of an agent, whichever it is."""
+    budgets = {"max_prompt_tokens": wanted.max_prompt_tokens, "max_new_tokens": wanted.max_new_tokens}
+    return {"seed": wanted.seed, "device": wanted.device, **budgets}
+
+
+def _found(settings: TrainSettings, load: Callable[[], Agent]) -> FoundAgent:
+    return FoundAgent(load, settings.model, settings.max_prompt_tokens, settings.max_new_tokens)
 
 
 def size_of(agent: Agent) -> str:
@@ -106,9 +155,10 @@ def size_of(agent: Agent) -> str:
 def save_result(agent: Agent, run: RunFolder) -> None:
     """Write the language model of an agent as a Hugging Face folder, or else the agent itself."""
     model = text_model_of(agent)
-    if model is None:
-        agent.save(run.agent)
-        return
-    model.save_pretrained(run.model)
-    if not (run.model / CARD).exists():
-        write_card(run.model, method=facts_of(type(agent)).method, start_model=model.source or "a model of your own")
+    with replacing_folder(run.agent if model is None else run.model) as unfinished:
+        if model is None:
+            agent.save(unfinished)
+            return
+        model.save_pretrained(unfinished)
+        start_model = model.source or "a model of your own"
+        write_card(unfinished, method=facts_of(type(agent)).method, start_model=start_model)

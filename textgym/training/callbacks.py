@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
@@ -15,12 +13,12 @@ from textgym.agents.facts import Recoverable
 from textgym.evaluation.core import text_model_of
 from textgym.evaluation.episodes import transcript
 from textgym.evaluation.sampling import Sampling, sample_texts
+from textgym.models.checkpoint import save_step
 from textgym.training.interrupts import StopRequest
 from textgym.training.run_folder import RunFolder
 from textgym.training.tolerance import Tolerance
 from textgym.types import Example, JsonObject, Task
 
-KEPT_CHECKPOINTS = 2
 _ROLLOUT_SHARE = 0.25  # of an iteration's time, until it is measured: tokens count in full after the update
 
 
@@ -56,6 +54,7 @@ class RunCallback(BaseCallback):
         save_every: Iterations between checkpoints; optimizer steps, if ``samples`` is false.
         sample_every: Iterations between samples.
         samples: As in :class:`~textgym.agents.facts.AgentFacts`.
+        resumed: The agent goes on with a training; otherwise it begins one, whatever it has learned before.
     """
 
     model: Any  # any Trainable
@@ -72,17 +71,18 @@ class RunCallback(BaseCallback):
         save_every: int,
         sample_every: int,
         samples: bool,
+        resumed: bool = False,
     ) -> None:
         super().__init__()
         self._run, self._sheet, self._request, self._ticker = run, sheet, request, ticker
         self._tolerance = tolerance
-        self._steps, self._samples = steps, samples
+        self._steps, self._samples, self._resumed = steps, samples, resumed
         self._save_every, self._sample_every = save_every, sample_every
         log, sampled = run.log(), run.samples()
         self._logged = log[-1]["timesteps"] if log else 0
         self._sampled = sampled[-1]["timesteps"] if sampled else -1
         self._iterations = len(log)
-        self._read = 0  # records of the agent
+        self._first = self._read = 0  # records of the agent: the first of this training, and the next to write
         self._saved = -1
         self._unwritten: list[JsonObject] = []
         self._times: Mapping[str, float] = {}
@@ -90,7 +90,15 @@ class RunCallback(BaseCallback):
         self._rollout_share = _ROLLOUT_SHARE if samples else 1.0
 
     def _init_callback(self) -> None:
-        self._begun = self.num_timesteps = self.model.num_timesteps
+        self._begun = self.num_timesteps = self.model.num_timesteps if self._resumed else 0
+        self._first = self._read = self._records_before()
+
+    def _records_before(self) -> int:
+        """How many records of the agent are of trainings before this one; the steps of each are counted from 0."""
+        counts = [record["timesteps"] for record in self.model.history]
+        if not self._resumed or (counts and counts[-1] > self.model.num_timesteps):
+            return len(counts)
+        return max((place for place in range(1, len(counts)) if counts[place] <= counts[place - 1]), default=0)
 
     def on_step(self) -> bool:
         """Show the steps that were made since the last call."""
@@ -136,6 +144,8 @@ class RunCallback(BaseCallback):
 
         A record that could not be written is tried again with the next one.
         """
+        if len(self.model.history) < self._read:  # the agent dropped those of before
+            self._first = self._read = 0
         for record in self.model.history[self._read :]:
             if record["timesteps"] > self._logged:
                 self._logged = record["timesteps"]
@@ -187,20 +197,14 @@ class RunCallback(BaseCallback):
         """
         if not self._samples and self.model.num_timesteps:
             self.save_checkpoint()
-        elif self.model.history:
+        elif len(self.model.history) > self._first:
             self._save(int(self.model.history[-1]["timesteps"]))
 
     def _save(self, timesteps: int) -> None:
         if timesteps == self._saved:
             return
-        self.model.save(self._run.checkpoints / f"step-{timesteps:010d}")
+        save_step(self._run.checkpoints, timesteps, self.model.save)
         self._saved = timesteps
-        for old in _checkpoint_folders(self._run.checkpoints)[:-KEPT_CHECKPOINTS]:
-            shutil.rmtree(old)
-
-
-def _checkpoint_folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
 def _note(record: JsonObject) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from textgym import console
@@ -15,18 +15,18 @@ from textgym.evaluation.episodes import transcript
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.files.paths import user_path
-from textgym.models.text_model import TextModel
 from textgym.rewards import reward_name
-from textgym.training.agents import find_agent, make_agent
-from textgym.training.recovery import advising_on_memory
+from textgym.training.agents import find_agent, save_result
+from textgym.training.recovery import advising_on_memory, check_data, describe_splits
 from textgym.training.results import show_comparison, summarise, write_texts
 from textgym.training.run_folder import RunFolder
+from textgym.training.setup import make_agent, make_env, make_run_evaluation
 from textgym.training.stored_settings import located
 from textgym.training.train_settings import TrainSettings
-from textgym.types import Agent, Split
+from textgym.types import Split
 
 _SHOWN = 2
-_BEGINNINGS = ("texts-after.jsonl",)
+_BEGINNINGS = ("texts-after.jsonl", "agent")
 _DOCUMENT_CHARS = 240
 
 
@@ -63,6 +63,7 @@ class EvaluateSettings:
 def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     """Measure one model, or a model and the one it started from, and write ``summary.json``."""
     start = time.perf_counter()
+    found = find_agent(settings)
     task = settings.choice.make(settings.split)
     reward = guarded_reward(task.reward if settings.reward is None else settings.reward, task)
     eval_set = make_evaluation_set(
@@ -71,8 +72,8 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
         settings.prompts,
         settings.seed,
         temperature=settings.temperature,
-        max_prompt_tokens=settings.max_prompt_tokens,
-        max_new_tokens=settings.max_new_tokens,
+        max_prompt_tokens=found.max_prompt_tokens,
+        max_new_tokens=found.max_new_tokens,
     )
     name = settings.model if settings.agent is None else settings.agent
     start_name = settings.reference_model
@@ -83,7 +84,7 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
         f"Evaluating {name}{against} on {len(eval_set.examples)} prompts of {describe_data(task)}, "
         f"temperature {settings.temperature:g}, reward {reward_name(reward)!r}; seconds to minutes for small models."
     )
-    agent = _load(settings)
+    agent = found.load()
     model = text_model_of(agent)
     reference = load_model(start_name, settings.device) if start_name is not None else None
     for network in filter(None, (model, reference)):
@@ -91,7 +92,7 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     run = RunFolder.create(settings.out, "evaluate", asdict(located(settings)))
     before = evaluate(reference, eval_set, reference=reference, title="before") if reference else None
     title = "after" if reference else "sampling"
-    only = evaluate(agent, eval_set, reference=reference or model, title=title, tokenizer=settings.model)
+    only = evaluate(agent, eval_set, reference=reference or model, title=title, tokenizer=found.tokenizer)
     first, second = (before, only) if before else (only, None)
     for side, evaluation in (("before", first), ("after", second)):
         if evaluation:
@@ -103,53 +104,35 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     return run
 
 
-def _load(settings: EvaluateSettings) -> Agent | TextModel:
-    if settings.agent is None:
-        return load_model(settings.model, settings.device)
-    return find_agent(
-        settings.agent,
-        settings.choice,
-        settings.split,
-        model=settings.model,
-        seed=settings.seed,
-        device=settings.device,
-    )
-
-
-def run_without_training(settings: TrainSettings, run: RunFolder | None = None) -> RunFolder:
+def run_without_training(
+    settings: TrainSettings, run: RunFolder | None = None, *, accept_changed_data: bool = False
+) -> RunFolder:
     """Evaluate an agent that has nothing to train, and leave the same run folder as training does.
 
     Args:
         settings: Of ``textgym train``.
         run: The folder, if there is one already; the caller holds its lock.
+        accept_changed_data: Go on although the data is not what the run began with.
+
+    Raises:
+        DataError: The data has changed.
     """
     start = time.perf_counter()
-    agent = make_agent(
-        settings.agent,
-        settings.choice,
-        "test",
-        model=settings.model,
-        seed=settings.seed,
-        device=settings.device,
-        options=settings.options,
-    )
-    task = settings.choice.make("test")
-    eval_set = make_evaluation_set(
-        task,
-        guarded_reward(task.reward if settings.reward is None else settings.reward, task),
-        settings.eval_prompts,
-        settings.seed,
-        max_prompt_tokens=settings.max_prompt_tokens,
-        max_new_tokens=settings.max_new_tokens,
-    )
+    of_one = replace(settings, n_envs=1)
+    env = make_env(of_one, settings.split)
+    agent, eval_set = make_agent(of_one, env), make_run_evaluation(settings, env)
+    task, splits = eval_set.task, describe_splits((eval_set.task,))
     run = run or RunFolder.create(settings.out, "train", asdict(settings), _BEGINNINGS)
     with run:
+        check_data(run.config().get("splits"), splits, task.dataset.name, accept_changed_data)
+        run.write_config({**run.config(), "splits": splits})
         console.say(
             f"{type(agent).__name__} has nothing to train: it is evaluated on {len(eval_set.examples)} prompts of "
             f"{describe_data(task)}, reward {eval_set.reward_name!r}. Files: {run.shown}"
         )
         after = evaluate(agent, eval_set, title="sampling", tokenizer=settings.model)
         write_texts(run, "after", eval_set, after)
+        save_result(agent, run)
         seconds = {"after": after.seconds, "total": time.perf_counter() - start}
         run.write_summary({**summarise(None, after), "seconds": seconds})
         _show(eval_set, after, None)

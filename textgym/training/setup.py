@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -18,14 +19,15 @@ from textgym.evaluation.reward_guard import guarded
 from textgym.evaluation.sampling import Sampling
 from textgym.training.callbacks import SampleSheet
 from textgym.training.train_settings import TrainSettings
-from textgym.types import Agent, Trainable
+from textgym.types import Agent, Split, Trainable
 
 _SAMPLED_PROMPTS = 4
 
 
-def make_env(settings: TrainSettings) -> Any:
-    """Make the vector environment of the agent's grain."""
-    kwargs = settings.choice.env_kwargs() | {"reward": guarded(settings.reward, settings.reward_timeout)}
+def make_env(settings: TrainSettings, split: Split = "train") -> Any:
+    """Make the vector environment of the agent's grain, on one split of the data."""
+    reward = guarded(settings.reward, settings.reward_timeout)
+    kwargs = {**settings.choice.env_kwargs(), "split": split, "reward": reward}
     if grain_of(resolve_agent(settings.agent)) == "episode":
         return gym.make_vec(id_of_grain(settings.choice.env_id, "episode"), num_envs=settings.n_envs, **kwargs)
     return make_vec_env(
@@ -60,15 +62,18 @@ def make_sheet(settings: TrainSettings) -> SampleSheet:
     return SampleSheet(validation, fixed_examples(validation.dataset, _SAMPLED_PROMPTS), sampling)
 
 
-def make_agent(settings: TrainSettings, env: Any) -> Trainable:
-    """Make the untrained agent.
-
-    Raises:
-        TypeError: It lacks something that training reads.
-    """
+def make_agent(settings: TrainSettings, env: Any) -> Agent:
+    """Make the untrained agent for an environment of its grain."""
     kind = resolve_agent(settings.agent)
     options = checked_options(kind, settings.options)
-    return trainable(kind.create(env, settings.model, seed=settings.seed, device=settings.device, **options))
+    return kind.create(env, settings.model, seed=settings.seed, device=settings.device, **options)
+
+
+def make_actor(settings: TrainSettings, split: Split) -> Agent:
+    """Make the untrained agent, with an environment that it only acts in: of its grain, whichever the settings name."""
+    env_id = id_of_grain(settings.choice.env_id, grain_of(resolve_agent(settings.agent)))
+    settings = replace(settings, choice=replace(settings.choice, env_id=env_id), n_envs=1)
+    return make_agent(settings, make_env(settings, split))
 
 
 def trainable(agent: Agent) -> Trainable:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from textgym import console
-from textgym.models.checkpoint import load_newest, read_checkpoint, set_aside_newer, write_checkpoint
+from textgym.models.checkpoint import (
+    load_newest,
+    read_checkpoint,
+    save_step,
+    set_aside_newer,
+    step_name,
+    write_checkpoint,
+)
 from textgym.training.interrupts import StopRequest, Terminated, signal_of
 from textgym.types import JsonObject
 
@@ -66,10 +72,7 @@ class StepCheckpoints:
 
     def save(self, step: int, state: Callable[[], State]) -> None:
         """Save unless it is saved, and remove all but the newest two."""
-        folder = self.folder / f"step-{step:010d}"
-        if folder.is_dir():
+        if (self.folder / step_name(step)).is_dir():
             return
         tensors, record = state()
-        write_checkpoint(folder, tensors, {**record, "kind": self.kind})
-        for old in sorted(path for path in self.folder.glob("step-*") if path.is_dir())[:-2]:
-            shutil.rmtree(old)
+        save_step(self.folder, step, lambda path: write_checkpoint(path, tensors, {**record, "kind": self.kind}))

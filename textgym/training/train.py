@@ -130,7 +130,7 @@ def run_resume(
     with resuming(path, command, consent) as run:
         settings = _settings_of(run, consent)
         if not can_learn(resolve_agent(settings.agent)):
-            return run_without_training(settings, run)
+            return run_without_training(settings, run, accept_changed_data=accept_changed_data)
         training = resume(run, consent, accept_changed_data=accept_changed_data)
         announce(training)
         finish(training)
@@ -150,7 +150,7 @@ def begin(
         accept_changed_data: As for :func:`resume`.
     """
     env = make_env(settings)
-    agent = make_agent(settings, env)
+    agent = trainable(make_agent(settings, env))
     require_room(settings, agent, env)
     eval_set, sheet = make_run_evaluation(settings, env), make_sheet(settings)
     splits = describe_splits((attribute_of(env, "task"), sheet.task, eval_set.task))
@@ -331,7 +331,7 @@ def _agent_before(training: Training) -> Trainable:
     if not training.resumed:
         return training.agent
     state = training.agent.get_state()
-    start = make_agent(training.settings, training.env)
+    start = trainable(make_agent(training.settings, training.env))
     training.agent.set_state(state)  # another agent has drawn from the generators, and used the environment
     return start
 
@@ -387,7 +387,7 @@ def train(
     the user stops it, the language model of the agent is in ``run.model``; one without any is in ``run.agent``.
 
     Args:
-        agent: Whoever learns.
+        agent: Learns. One that has learned before begins a new training of its weights, unless it is ``resumed``.
         steps: Time steps in all, those made before an interruption among them; whole iterations are made.
         run: Where files go; the caller holds its lock.
         sheet: Prompts whose texts are written down through training; ``None`` for none.
@@ -402,13 +402,14 @@ def train(
     if isinstance(agent, Logging):
         name = type(agent).__name__
         agent.set_logger(tolerant_logger(str(run.tensorboard), tolerance, name=name, resumed=resumed))
-    left = todo = steps - agent.num_timesteps
+    made = agent.num_timesteps if resumed else 0
+    left = todo = steps - made
     if samples:
-        todo = -(-steps // agent.steps_per_iteration) * agent.steps_per_iteration - agent.num_timesteps
+        todo = -(-steps // agent.steps_per_iteration) * agent.steps_per_iteration - made
     meanwhile = f"finishing this {'iteration' if samples else 'step'} and saving a checkpoint"
     with stop_on_request(meanwhile) as request, console.progress("training", max(todo, 1), unit) as ticker:
         rhythm = {"steps": steps, "save_every": save_every, "sample_every": sample_every}
-        callback = RunCallback(run, sheet, request, ticker, tolerance, samples=samples, **rhythm)
+        callback = RunCallback(run, sheet, request, ticker, tolerance, samples=samples, resumed=resumed, **rhythm)
         callback.init_callback(agent)  # type: ignore[arg-type]  # whatever learns has what callbacks read
         try:
             if left > 0:
