@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from transformers.utils import logging as hf_logging
 
-from textgym import console
 from benchmarks.bare_model import Comparison, compare
 from benchmarks.small_networks import Architecture, architectures
+from textgym import console
 from textgym.errors import did_you_mean
 from textgym.training.run_folder import write_json
 from textgym.versions import versions

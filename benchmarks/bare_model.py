@@ -23,10 +23,10 @@ from textgym.agents.common.causal_lm_policy import CausalLMPolicy, token_observa
 from textgym.agents.common.observations import read_observation
 from textgym.errors import TextGymError
 from textgym.models.batch import pad_rows
-from textgym.models.decoding.generation import generate
 from textgym.models.causal_lm import CausalLM
-from textgym.models.loading import load_language_model
+from textgym.models.decoding.generation import generate
 from textgym.models.decoding.prefix_cache import PrefixCache
+from textgym.models.loading import load_language_model
 
 Status = Literal["cached", "uncached", "refused", "failed", "not built"]
 Row = tuple[int, ...]
@@ -233,7 +233,11 @@ def _observation(rows: Sequence[Row], width: int, prompts: Sequence[int] | None 
     ids, _ = pad_rows([[*row, *[0] * (width - len(row))] for row in rows], 0)
     lengths = torch.tensor([len(row) for row in rows])
     mask = (torch.arange(width) < lengths[:, None]).to(torch.int8)
-    return {"input_ids": ids, "attention_mask": mask, "prompt_length": (lengths if prompts is None else torch.tensor(prompts))[:, None]}
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "prompt_length": (lengths if prompts is None else torch.tensor(prompts))[:, None],
+    }
 
 
 @contextlib.contextmanager
