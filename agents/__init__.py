@@ -1,14 +1,31 @@
 """Agents: language models as Stable-Baselines3 policies, and what trains them."""
 
-from textgym.agents.common.causal_lm_policy import CausalLMPolicy
-from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
-from textgym.agents.common.vec_env import GymVecEnv, make_vec_env
-from textgym.agents.facts import AgentFacts, RunDefaults
-from textgym.agents.options import Option, agent_options
-from textgym.agents.ppo import PPO
-from textgym.agents.registry import AGENTS, resolve_agent
-from textgym.agents.sft import supervised_fine_tune
-from textgym.models.batch import EpisodeBatch
+from typing import TYPE_CHECKING
+
+from textgym.deferred import deferred
+
+if TYPE_CHECKING:
+    from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+    from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
+    from textgym.agents.common.vec_env import GymVecEnv, make_vec_env
+    from textgym.agents.facts import AgentFacts, RunDefaults
+    from textgym.agents.options import Option, agent_options
+    from textgym.agents.ppo import PPO
+    from textgym.agents.registry import AGENTS, resolve_agent
+    from textgym.agents.sft import supervised_fine_tune
+    from textgym.models.batch import EpisodeBatch
+
+# PPO's packages (torch, stable-baselines3, transformers) take seconds, which a look at `AGENTS` need not cost.
+_PARTS = {
+    "common.causal_lm_policy": ("CausalLMPolicy", "EpisodeBatch"),
+    "common.rollout_buffer": ("EpisodeRolloutBuffer",),
+    "common.vec_env": ("GymVecEnv", "make_vec_env"),
+    "facts": ("AgentFacts", "RunDefaults"),
+    "options": ("Option", "agent_options"),
+    "ppo": ("PPO",),
+    "registry": ("AGENTS", "resolve_agent"),
+    "sft": ("supervised_fine_tune",),
+}
 
 __all__ = [
     "AGENTS",
@@ -25,3 +42,5 @@ __all__ = [
     "resolve_agent",
     "supervised_fine_tune",
 ]
+
+__getattr__, __dir__ = deferred(__name__, _PARTS)

@@ -23,20 +23,18 @@ class PPO(OnPolicyAgent):
     """PPO (Schulman et al. 2017, arXiv:1707.06347) with a KL penalty (Ziegler et al. 2019, arXiv:1909.08593).
 
     ``PPO("CausalLMPolicy", env)`` trains the model whose tokenizer the environment uses. Further arguments are those of
-    :class:`~textgym.agents.common.on_policy.OnPolicyAgent`: the penalty, what is done to rewards, micro-batches.
+    :class:`~textgym.agents.common.on_policy.OnPolicyAgent`: the penalty, what is done to rewards, minibatches.
 
     Args:
         policy: :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy` or its name.
         env: Token-level text environment (``make_vec_env``).
         n_epochs: Passes over a rollout.
-        batch_size: Transitions per optimizer step, about; whole episodes are kept together.
         gae_lambda: Trade-off between bias and variance of the advantages.
         clip_range: Clipping of the probability ratio.
         clip_range_vf: Clipping of the value change (the larger loss of both branches); ``None`` for none. A value can
             then not follow returns that are far from it: use it with rewards of order 1 around 0.
         normalize_advantage: Normalize advantages over the tokens of a minibatch: mean 0 and, unless ``scale_rewards``
             has set the scale, standard deviation 1.
-        vf_coef: Weight of the value loss.
         target_kl: Stop the epochs when the update moved further than 1.5 times this.
         options: Of :class:`~textgym.agents.common.on_policy.OnPolicyAgent`.
     """
@@ -61,18 +59,16 @@ class PPO(OnPolicyAgent):
         env: GymEnv | str | None,
         *,
         n_epochs: int = 4,
-        batch_size: int = 768,
         gae_lambda: float = 0.95,
         clip_range: float | Schedule = 0.2,
         clip_range_vf: float | Schedule | None = None,
         normalize_advantage: bool = True,
-        vf_coef: float = 0.1,
         target_kl: float | None = None,
         **options: Any,
     ) -> None:
         self.n_epochs, self.target_kl, self.normalize_advantage = n_epochs, target_kl, normalize_advantage
         self.clip_range, self.clip_range_vf = clip_range, clip_range_vf
-        super().__init__(policy, env, batch_size=batch_size, gae_lambda=gae_lambda, vf_coef=vf_coef, **options)
+        super().__init__(policy, env, gae_lambda=gae_lambda, **options)
 
     def _setup_model(self) -> None:
         super()._setup_model()

@@ -32,7 +32,6 @@ class REINFORCE(OnPolicyAgent):
         baseline: What a return is compared with: nothing (``"none"``), the ``"mean"`` over the tokens of the rollout,
             or the value of the text so far, which is ``"learned"`` beside the policy.
         rollout_texts: Texts per rollout, a multiple of the number of environments; ``None``: as many as these.
-        vf_coef: Weight of the value loss of the learned baseline.
         options: Of :class:`~textgym.agents.common.on_policy.OnPolicyAgent`.
 
     Raises:
@@ -53,14 +52,13 @@ class REINFORCE(OnPolicyAgent):
         *,
         baseline: Baseline = "mean",
         rollout_texts: int | None = None,
-        vf_coef: float = 0.1,
         **options: Any,
     ) -> None:
         if baseline not in _BASELINES:
             raise ValueError(f"expected baseline 'none', 'mean' or 'learned', got {baseline!r}; choose one of these")
         self.baseline = baseline
         # With lambda = 1 the advantage of a token is the sum of the rewards from it on, minus its value.
-        super().__init__(policy, env, rollout_texts=rollout_texts, vf_coef=vf_coef, gae_lambda=1.0, **options)
+        super().__init__(policy, env, rollout_texts=rollout_texts, gae_lambda=1.0, **options)
 
     def _setup_model(self) -> None:
         if self.rollout_texts is None:

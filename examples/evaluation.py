@@ -81,7 +81,9 @@ def main(args: Args) -> dict[str, Measures]:
 
 
 if __name__ == "__main__":
-    args = Args()
+    from command_line import read_args
+
+    args = read_args(Args)
     found = main(args)
     print(table(found, ("reward", "gold", "words")))
     first, *others = found

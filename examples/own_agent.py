@@ -9,7 +9,7 @@ runs, checkpoints and evaluation work with it. Takes seconds:
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,9 +17,11 @@ from typing import Any, Literal, Self
 import gymnasium as gym
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 
 import textgym  # noqa: F401  # registers the environments
+from textgym.files.disk import replace_text
 from textgym.types import State
 
 
@@ -34,6 +36,8 @@ class Args:
     arms: int = 4
     """sentences to choose from"""
     seed: int = 0
+    out: Path = Path("runs/own-agent.png")
+    """where the plot goes"""
 
 
 class SentenceBandit:
@@ -126,7 +130,7 @@ class SentenceBandit:
         numbers = {name: tensor.tolist() for name, tensor in tensors.items()}
         Path(folder).mkdir(parents=True, exist_ok=True)
         text = json.dumps({"settings": self.settings, "tensors": numbers, "record": record})
-        Path(folder, "bandit.json").write_text(text, encoding="utf-8")
+        replace_text(Path(folder, "bandit.json"), text)  # written aside and renamed: never half a file
 
     @classmethod
     def load(cls, folder: str | Path, env: Any = None, device: str = "auto", **changes: Any) -> Self:
@@ -138,14 +142,29 @@ class SentenceBandit:
         return agent
 
 
+def plot(history: Sequence[Mapping[str, float]], out: Path) -> None:
+    """Draw the mean reward of every iteration."""
+    figure = Figure()
+    axes = figure.add_subplot(xlabel="texts", ylabel="mean ROUGE-L")
+    axes.plot([row["timesteps"] for row in history], [row["reward"] for row in history])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out)
+
+
 def main(args: Args) -> SentenceBandit:
-    """Train a bandit."""
+    """Train a bandit, and draw what it found."""
     env = gym.make_vec("TextSummEpisode-v0", args.n_envs, reward="rouge")
-    return SentenceBandit.create(env, seed=args.seed, arms=args.arms).learn(args.total_timesteps)
+    agent = SentenceBandit.create(env, seed=args.seed, arms=args.arms).learn(args.total_timesteps)
+    plot(agent.history, args.out)
+    return agent
 
 
 if __name__ == "__main__":
-    agent = main(Args())
+    from command_line import read_args
+
+    args = read_args(Args)
+    agent = main(args)
     print("sentence  mean ROUGE-L  tried")
     for place, (mean, count) in enumerate(zip(agent.means, agent.counts, strict=True), start=1):
         print(f"{place:8}  {mean:12.3f}  {count:5.0f}")
+    print(f"plot: {args.out}")

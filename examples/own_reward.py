@@ -68,7 +68,9 @@ def main(args: Args) -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
-    args = Args()
+    from command_line import read_args
+
+    args = read_args(Args)
     history = main(args)
     print("          tokens  " + "  ".join(f"{name:>14}" for name in ("reward/rouge", "reward/brevity", "length")))
     for title, row in (("first", history[0]), ("last", history[-1])):

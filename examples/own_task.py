@@ -98,7 +98,9 @@ def main(args: Args) -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
-    args = Args()
+    from command_line import read_args
+
+    args = read_args(Args)
     history = main(args)
     for title, row in (("first", history[0]), ("last", history[-1])):
         print(

@@ -90,4 +90,6 @@ def plot(means: Sequence[float], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Args())
+    from command_line import read_args
+
+    main(read_args(Args))

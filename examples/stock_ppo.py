@@ -95,5 +95,7 @@ def main(args: Args) -> dict[str, Interval]:
 
 
 if __name__ == "__main__":
-    for moment, interval in main(Args()).items():
+    from command_line import read_args
+
+    for moment, interval in main(read_args(Args)).items():
         print(f"{moment:>8}  {interval.mean:6.2f}  [{interval.low:.2f}, {interval.high:.2f}]")

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from textgym.models.loading import load_language_model
 from textgym.models.text_model import TextModel
-from textgym.reward_models import storage
+from textgym.reward_models import defaults, storage
 from textgym.reward_models.encoding import EncodedText, TextEncoder
 from textgym.reward_models.evidence import Evidence, Observation
 from textgym.reward_models.fitting import Checkpoints, FitSettings, Progress, Training, train_scorer
@@ -85,9 +85,9 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         evidence: Evidence,
         *,
         seed: int = 0,
-        epochs: int = 1,
-        batch_size: int = 16,
-        learning_rate: float = 1e-4,
+        epochs: int = defaults.EPOCHS,
+        batch_size: int = defaults.BATCH_SIZE,
+        learning_rate: float = defaults.LEARNING_RATE,
         weight_decay: float = 0.01,
         max_grad_norm: float = 1.0,
         resample: bool = False,

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from textgym.cli import app as cli
 from textgym.testing import check_agent, check_reward, check_text_env
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem != "command_line")
 README_SMALLER = {
     "n_envs=64": "n_envs=2",
     "43_000": "32",
@@ -36,7 +37,7 @@ def importable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     monkeypatch.chdir(tmp_path)
     yield
-    for name in EXAMPLES:
+    for name in (*EXAMPLES, "command_line"):
         sys.modules.pop(name, None)
 
 
@@ -66,7 +67,8 @@ def test_own_reward(tmp_path: Path) -> None:
 def test_own_agent() -> None:
     module = example("own_agent")
     check_agent("own_agent:SentenceBandit", "TextSummEpisode-v0", reward="rouge")
-    agent = module.main(module.Args(total_timesteps=600))
+    agent = module.main(module.Args(total_timesteps=600, out=Path("plot.png")))
+    assert Path("plot.png").is_file()
     assert agent.means.argmax() == agent.counts.argmax()  # it settles on the best
     assert agent.history[-1]["reward"] > np.mean(agent.means)
     assert agent.history[-1]["timesteps"] == agent.counts.sum() == 600
@@ -133,6 +135,22 @@ def test_rlhf_loop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (str(number), f"{mean:.3f}") for number, mean in enumerate(gold)
     ]
     assert (tmp_path / "model" / "config.json").is_file()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_takes_its_settings_from_the_shell(name: str) -> None:
+    read_args, kind = example("command_line").read_args, example(name).Args
+    assert read_args(kind, []) == kind()
+    assert read_args(kind, ["--seed", "7"]) == replace(kind(), seed=7)
+    assert "read_args(Args)" in (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
+
+
+def test_types_of_settings_are_kept() -> None:
+    kind = example("evaluation").Args
+    given = example("command_line").read_args(kind, ["--temperatures", "1", "0.5", "--out", "a/b.png"])
+    assert (given.temperatures, given.out) == ((1.0, 0.5), Path("a/b.png"))
+    with pytest.raises(SystemExit):
+        example("command_line").read_args(kind, ["--prompts", "many"])
 
 
 def test_every_example_has_a_test_and_reads_like_one() -> None:

@@ -69,6 +69,18 @@ def test_the_base_holds_no_optional_package() -> None:
     assert {"sentence-transformers", "rouge-score", "matplotlib", "scipy", "jinja2"} <= base
 
 
+@needs_checkout
+def test_the_extra_for_sb3_contrib_has_the_name_of_the_package_too() -> None:
+    extras = PROJECT["optional-dependencies"]
+    assert extras["sb3-contrib"] == extras["contrib"] == ["sb3-contrib>=2.9"]
+
+
+@needs_checkout
+def test_no_extra_asks_again_for_what_is_always_installed() -> None:
+    base = {plain(line) for line in PROJECT["dependencies"]}
+    assert {name for name, lines in PROJECT["optional-dependencies"].items() if base & set(map(plain, lines))} == set()
+
+
 @pytest.fixture
 def blocked(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Make a package impossible to import, with all that it holds."""

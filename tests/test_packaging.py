@@ -19,12 +19,13 @@ MAX_ASSET_BYTES = 20_000_000
 
 needs_checkout = pytest.mark.skipif(not (ROOT / "textgym").is_dir(), reason="needs the checkout")
 
-IMPORT = """
+HEAVY = ("torch", "transformers", "stable_baselines3", "datasets", "matplotlib", "scipy", "pandas")
+IMPORT = f"""
 import sys, time
 start = time.process_time()
-import textgym
+import NAME
 print(time.process_time() - start)
-print(*sorted({"torch", "transformers", "stable_baselines3", "datasets"} & set(sys.modules)))
+print(*sorted(set({HEAVY!r}) & set(sys.modules)))
 """
 
 
@@ -103,8 +104,18 @@ def test_the_version_is_the_one_of_the_project() -> None:
     assert metadata.version("textgym") == PROJECT["project"]["version"]
 
 
-def test_import_is_quick_and_light() -> None:
-    runs = [subprocess.run([sys.executable, "-P", "-c", IMPORT], capture_output=True, text=True) for _ in range(3)]
+@pytest.mark.parametrize("name", ["textgym", "textgym.agents", "textgym.reward_models", "textgym.feedback"])
+def test_import_is_quick_and_light(name: str) -> None:
+    code = IMPORT.replace("NAME", name)
+    runs = [subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True) for _ in range(3)]
     assert [run.stderr for run in runs if run.returncode] == []
     assert min(float(run.stdout.split()[0]) for run in runs) < 2.0
     assert {tuple(run.stdout.split()[1:]) for run in runs} == {()}
+
+
+@pytest.mark.parametrize("name", ["textgym.agents", "textgym.reward_models", "textgym.feedback"])
+def test_every_public_name_of_a_package_that_loads_parts_late_is_there(name: str) -> None:
+    package = importlib.import_module(name)
+    assert all(getattr(package, each) is not None for each in package.__all__)
+    assert set(package.__all__) <= set(dir(package))
+    assert sorted(each for part in package._PARTS.values() for each in part) == sorted(package.__all__)

@@ -55,11 +55,11 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         rollout_texts: End a rollout after this many whole texts instead, a multiple of the number of environments: each
             writes its share, from a new prompt at the beginning of the rollout. What those that are done earlier go on
             to write does not count.
-        batch_size: Transitions that are read at once, about; whole episodes are kept together.
+        batch_size: Transitions of a minibatch, about; whole episodes are kept together.
         gamma: Discount; 1 is usual for text.
         gae_lambda: Trade-off between bias and variance of the advantages.
         ent_coef: Weight of the entropy, which is made larger.
-        vf_coef: Weight of the value loss.
+        vf_coef: Weight of the value loss, where values are learned.
         max_grad_norm: The largest gradient norm.
         kl_coef: Weight of the KL penalty.
         kl_target: Hold the KL per text (nats) near this by adapting ``kl_coef``, then above 0; ``None``: it is fixed.
@@ -105,13 +105,13 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         env: GymEnv | str | None,
         *,
         gae_lambda: float,
-        vf_coef: float,
         learning_rate: float | Schedule = 1e-4,
         n_steps: int | None = None,
         rollout_texts: int | None = None,
         batch_size: int = 768,
         gamma: float = 1.0,
         ent_coef: float = 0.0,
+        vf_coef: float = 0.1,
         max_grad_norm: float = 1.0,
         kl_coef: float = 0.05,
         kl_target: float | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from dataclasses import asdict, replace
@@ -12,10 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from textgym.agents import PPO, agent_options
+from textgym.agents.reinforce import REINFORCE
 from textgym.cli.generate import GenerateSettings
 from textgym.cli.play import PlaySettings
 from textgym.envs.choice import EnvChoice, with_budgets
-from textgym.rlhf.demo import DemoSettings
+from textgym.reward_models import PreferenceRewardModel
+from textgym.rlhf.demo import training_of
+from textgym.rlhf.settings import DEMO, RLHF, DemoSettings, RlhfSettings
 from textgym.tasks import Summarization
 from textgym.training.evaluate import EvaluateSettings
 from textgym.training.reward import RewardSettings
@@ -80,6 +85,39 @@ def test_a_kl_coefficient_of_0_has_no_target() -> None:
 def test_the_demo_checks_its_numbers_too() -> None:
     with pytest.raises(ValueError, match="expected seed from 0 to 4294967295, got -1"):
         DemoSettings(seed=-1)
+
+
+def test_defaults_are_those_that_are_documented() -> None:
+    fit, loop, demo = RewardSettings(EnvChoice()), RlhfSettings(EnvChoice()), DemoSettings()
+    assert fit.fit_options() == {"epochs": 1, "batch_size": 16, "learning_rate": 1e-4}
+    for each in (loop, demo):
+        assert (each.reward_epochs, each.reward_learning_rate) == (1, 1e-4)
+        assert (each.n_envs, each.eval_prompts, each.kl_coef) == (64, 320, 0.02)
+    assert (loop.learning_rate, demo.learning_rate) == (2e-4, 4e-4)
+    learn = inspect.signature(PreferenceRewardModel.learn).parameters
+    assert {name: learn[name].default for name in fit.fit_options()} == fit.fit_options()
+
+
+@pytest.mark.parametrize("agent", [PPO, REINFORCE])
+def test_what_agents_share_has_one_default(agent: type[PPO | REINFORCE]) -> None:
+    defaults = {option.name: option.default for option in agent_options(agent)}
+    shared = {"learning_rate": 1e-4, "batch_size": 768, "vf_coef": 0.1, "kl_coef": 0.05, "ent_coef": 0.0}
+    assert {name: defaults[name] for name in shared} == shared
+
+
+@pytest.mark.parametrize("recipe", [RLHF, DEMO])
+def test_a_recipe_holds_what_differs_from_the_defaults_of_the_agent_and_nothing_else(recipe: dict[str, float]) -> None:
+    defaults = {option.name: option.default for option in agent_options(PPO)}
+    assert {name for name, value in recipe.items() if defaults[name] == value} == set()
+    values = {name: value for name, value in recipe.items() if name != "learning_rate"}
+    assert values == {"kl_coef": 0.02, "n_epochs": 2, "gae_lambda": 1.0, "scale_rewards": True}
+
+
+def test_the_demo_trains_with_its_recipe(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", "demo", {})
+    settings = training_of(run, DemoSettings(kl_coef=0.1), EnvChoice())
+    assert settings.options == {**DEMO, "kl_coef": 0.1}
+    assert settings.steps == 18 * 64 * 48
 
 
 def test_numpy_numbers_and_paths_become_plain(tmp_path: Path) -> None:

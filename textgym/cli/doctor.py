@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from textgym.models.text_model import TextModel
 
 _REQUIREMENT = re.compile(
-    r"(?P<name>[A-Za-z0-9._-]+).*?>=(?P<least>[0-9.]+)(?:.*extra == ['\"](?P<extra>[a-z]+)['\"])?"
+    r"(?P<name>[A-Za-z0-9._-]+).*?>=(?P<least>[0-9.]+)(?:.*extra == ['\"](?P<extra>[a-z0-9-]+)['\"])?"
 )
-_OPTIONAL = ("contrib", "data", "feedback", "lora", "tensorboard")
+_OPTIONAL = ("contrib", "data", "feedback", "lora", "tensorboard")  # sb3-contrib is another name of contrib
 _TASK_TOKENS = 560  # prompt and response of the built-in task
 _PROMPT_TOKENS, _NEW_TOKENS = 48, 16
 

@@ -17,7 +17,7 @@ from textgym.feedback.annotators.by_reward import annotator_reward
 from textgym.models.text_model import TextModel
 from textgym.reward_models.evidence import read_split
 from textgym.rlhf.rounds import quality_measure
-from textgym.rlhf.settings import DemoSettings
+from textgym.rlhf.settings import DEMO, DemoSettings
 from textgym.training.interrupts import signals_as_interrupts
 from textgym.training.reward import RECORDS, fit_reward, new_reward
 from textgym.training.reward_feedback import reference_texts, simulate_comparisons
@@ -82,14 +82,10 @@ def training_of(run: RunFolder, settings: DemoSettings, choice: EnvChoice) -> Tr
     tokens = choice.make("train").max_new_tokens * settings.n_envs
     return train_settings(
         choice,
+        options={**DEMO, "learning_rate": settings.learning_rate, "kl_coef": settings.kl_coef},
         model=settings.model,
         reward=str(run.reward.resolve()),
         steps=settings.iterations * tokens,
-        learning_rate=settings.learning_rate,
-        kl_coef=settings.kl_coef,
-        n_epochs=2,
-        gae_lambda=1.0,
-        scale_rewards=True,
         n_envs=settings.n_envs,
         eval_prompts=settings.eval_prompts,
         seed=settings.seed,

@@ -37,7 +37,7 @@ from textgym.reward_models.evidence import read_split
 from textgym.rewards import GoldReward
 from textgym.rlhf.questions import question_about
 from textgym.rlhf.questions import write_texts as texts_by_writers
-from textgym.rlhf.settings import RlhfSettings
+from textgym.rlhf.settings import RLHF, RlhfSettings
 from textgym.training.results import read_texts, write_texts
 from textgym.training.reward import fit_reward, new_reward, note_accuracy
 from textgym.training.reward_feedback import reference_texts
@@ -62,8 +62,6 @@ _CANDIDATES, _QUESTIONS = "candidates.jsonl", "questions.jsonl"
 _SPARE = 1.3  # texts of a good policy are often equal, and nobody can tell these apart
 _POOL = 3.0  # pairs to choose one from, where the choice is not left to chance
 _SAVE_EVERY = 2
-_RECIPE = {"n_epochs": 2, "gae_lambda": 1.0, "scale_rewards": True}
-"""Options of agents that have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,9 +309,9 @@ def training_of(round_: Round) -> TrainSettings:
     kind = resolve_agent(settings.agent)
     recipe: dict[str, OptionValue] = {
         facts_of(kind).reference_option: settings.model,
+        **RLHF,
         "learning_rate": settings.learning_rate,
         "kl_coef": settings.kl_coef,
-        **_RECIPE,
     }
     known = {option.name for option in agent_options(kind)}
     return train_settings(

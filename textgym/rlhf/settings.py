@@ -8,10 +8,23 @@ from typing import Any, Literal
 
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
+from textgym.training.reward_settings import RewardSettings
 from textgym.training.stored_settings import settings_from_json
 
 Select = Literal["random", "disagreement"]
 _LAST_PORT = 65_535
+
+
+# Options of the agent in which these commands differ from its own defaults; all others are the agent's.
+RLHF: Mapping[str, float] = {
+    "learning_rate": 2e-4,
+    "kl_coef": 0.02,
+    "n_epochs": 2,
+    "gae_lambda": 1.0,  # no bias of a value head that has seen few texts yet
+    "scale_rewards": True,  # the scale of a reward model is arbitrary
+}
+# Rounds take smaller steps, so that the next reward sees the policy before there is nothing left to gain.
+DEMO: Mapping[str, float] = {**RLHF, "learning_rate": 4e-4}
 
 
 @dataclass(frozen=True)
@@ -56,12 +69,12 @@ class RlhfSettings:
     annotators: int = 3
     annotator: str | None = None
     noise: float | None = None
-    reward_epochs: int = 1
-    reward_learning_rate: float = 1e-4
+    reward_epochs: int = RewardSettings.epochs
+    reward_learning_rate: float = RewardSettings.learning_rate
     iterations: int = 8
     n_envs: int = 64
-    learning_rate: float = 2e-4
-    kl_coef: float = 0.02
+    learning_rate: float = RLHF["learning_rate"]
+    kl_coef: float = RLHF["kl_coef"]
     eval_prompts: int = 320
     max_prompt_tokens: int | None = None
     max_new_tokens: int | None = None
@@ -116,13 +129,13 @@ class DemoSettings:
 
     model: str = "tiny"
     pairs: int = 1200
-    reward_epochs: int = 1
-    reward_learning_rate: float = 1e-4
+    reward_epochs: int = RlhfSettings.reward_epochs
+    reward_learning_rate: float = RlhfSettings.reward_learning_rate
     iterations: int = 18
-    n_envs: int = 64
-    learning_rate: float = 4e-4
-    kl_coef: float = 0.02
-    eval_prompts: int = 320
+    n_envs: int = RlhfSettings.n_envs
+    learning_rate: float = DEMO["learning_rate"]
+    kl_coef: float = DEMO["kl_coef"]
+    eval_prompts: int = RlhfSettings.eval_prompts
     seed: int = 0
     device: str = "auto"
     out: str | None = None

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
+from textgym.reward_models import defaults
 from textgym.training.stored_settings import settings_from_json
 
 
@@ -56,9 +57,9 @@ class RewardSettings:
     annotator: str | None = None
     pairs: int = 2000
     noise: float | None = None
-    epochs: int = 1
-    learning_rate: float = 1e-4
-    batch_size: int = 16
+    epochs: int = defaults.EPOCHS
+    learning_rate: float = defaults.LEARNING_RATE
+    batch_size: int = defaults.BATCH_SIZE
     held_out: float = 0.1
     max_prompt_tokens: int | None = None
     max_new_tokens: int | None = None
