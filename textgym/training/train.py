@@ -150,9 +150,12 @@ def begin(
         accept_changed_data: As for :func:`resume`.
     """
     env = make_env(settings)
+    # An agent that is given its texts encodes them when it is made, minutes for many: its reward comes first.
+    # Of an agent that samples, the order is that in which random numbers have always been drawn.
+    checked = None if facts_of(resolve_agent(settings.agent)).samples else make_run_evaluation(settings, env)
     agent = trainable(make_agent(settings, env))
     require_room(settings, agent, env)
-    eval_set, sheet = make_run_evaluation(settings, env), make_sheet(settings)
+    eval_set, sheet = checked or make_run_evaluation(settings, env), make_sheet(settings)
     splits = describe_splits((attribute_of(env, "task"), sheet.task, eval_set.task))
     steps = settings.steps if settings.minutes is None else _steps_in(settings.minutes, agent)
     if run is None:
