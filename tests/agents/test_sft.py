@@ -22,6 +22,7 @@ from textgym.models.decoding.generation import generate
 from textgym.models.loading import load_language_model
 from textgym.reward_models.encoding import TextEncoder
 from textgym.tasks import TextTask, prompt_of, prompt_text
+from textgym.tasks.base import shown_of
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Example
 
@@ -271,7 +272,7 @@ def test_conversations_are_what_the_template_writes_to_the_end_of_the_turn(name:
     thought = "<think>\n\n</think>\n\n" if name == "thinking" else ""  # it is what the model writes
     assert (info["text"], info["finish_reason"]) == (thought + "two, then.", "eos")
     assert encode_prompts(task, [task.dataset[0]], tokenizer, 512) == [asked]  # what is evaluated
-    (read,) = TextEncoder(tokenizer, 512)([prompt_text(task, task.dataset[0])], ["two, then."])  # what is rewarded
+    (read,) = TextEncoder(tokenizer, 512)([shown_of(task, task.dataset[0])], ["two, then."])  # what is rewarded
     assert (read.prompt, read.response) == pair
 
 

@@ -249,7 +249,7 @@ class Bare:
 def test_a_task_of_a_user_that_lacks_something_hides_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     kwargs = {**gym.registry["TextSumm-v0"].kwargs, "task": Bare}
     monkeypatch.setitem(gym.registry["TextSumm-v0"].__dict__, "kwargs", kwargs)
-    monkeypatch.setenv("COLUMNS", "200")  # ids that other tests registered make the table wide
+    monkeypatch.setattr(console, "_WIDTH", 200)  # ids that other tests registered make the table wide
     shown = run("envs")
     assert shown.exit_code == 0
     assert "'Bare' object has no attribute" in shown.stdout

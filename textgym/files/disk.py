@@ -96,9 +96,11 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             unfinished.rename(folder)
             sync(folder.parent)
             shutil.rmtree(former, ignore_errors=True)
-        except BaseException:
+        except BaseException as error:
             _remove(unfinished)
             restore(folder)
+            if isinstance(error, DiskFullError):  # by the name that its reader knows
+                raise DiskFullError(str(error).replace(str(unfinished), str(folder))) from error
             raise
 
 

@@ -58,7 +58,7 @@ class Wanted(Protocol):
 
     @property
     def device(self) -> str:
-        """Where its model runs."""
+        """The device of its model."""
         ...
 
     @property

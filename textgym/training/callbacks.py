@@ -94,7 +94,7 @@ class RunCallback(BaseCallback):
         self._first = self._read = self._records_before()
 
     def _records_before(self) -> int:
-        """How many records of the agent are of trainings before this one; the steps of each are counted from 0."""
+        """The number of records of the agent that are of earlier trainings; the steps of each are counted from 0."""
         counts = [record["timesteps"] for record in self.model.history]
         if not self._resumed or (counts and counts[-1] > self.model.num_timesteps):
             return len(counts)
