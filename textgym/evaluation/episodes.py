@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from textgym.envs.conversations import Conversations
 from textgym.envs.prompts import Root
-from textgym.types import Episode, Example, FinishReason, Message, Task
+from textgym.types import Episode, Example, FinishReason, JsonObject, Message, Task
 
 
 class EpisodeRecord(TypedDict):
@@ -57,7 +56,7 @@ def episode_as_json(episode: Episode) -> EpisodeRecord:
     return record
 
 
-def episode_from_json(example: Example, record: Mapping[str, Any]) -> Episode:
+def episode_from_json(example: Example, record: JsonObject) -> Episode:
     """Return the episode about an example of which :func:`episode_as_json` made a record."""
     reason = record.get("finish_reason", "eos")
     if "turns" not in record:

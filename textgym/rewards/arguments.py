@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -24,12 +24,12 @@ def check_reward(reward: Any) -> Any:
     )
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Say whether a value is a real number; a bool is none."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
 
 
-def check_number(name: str, value: Any, *, finite: bool = True) -> float:
+def check_number(name: str, value: object, *, finite: bool = True) -> float:
     """Return a number, checked; ``name`` is what messages call it."""
     if not is_number(value):
         raise TypeError(f"expected a number as {name}, got {shown(value)}; give it one, such as 1.0")

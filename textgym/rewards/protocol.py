@@ -181,7 +181,7 @@ def _no_numbers(label: str, got: str, reason: str) -> RewardError:
     return RewardError(f"expected numbers from the reward {label!r}, got {got}: {reason}")
 
 
-def _refuse_missing(values: npt.NDArray[Any], label: str, responses: Sequence[str]) -> None:
+def _refuse_missing(values: npt.NDArray[np.object_], label: str, responses: Sequence[str]) -> None:
     """Raise ``RewardError`` for the first ``None``, which numpy reads as NaN."""
     missing = next((place for place, value in enumerate(values.flat) if value is None), None)
     if missing is not None:
@@ -211,7 +211,7 @@ def check_scores(label: str, values: FloatArray, responses: Sequence[str]) -> No
         )
 
 
-def check_count(label: str, values: Any, responses: Sequence[str]) -> None:
+def check_count(label: str, values: npt.ArrayLike, responses: Sequence[str]) -> None:
     """Raise ``RewardError`` unless there is one value per response."""
     if np.shape(values) != (len(responses),):
         raise RewardError(
