@@ -18,9 +18,9 @@ import torch
 
 from textgym.cli import app as cli
 from textgym.rlhf import run as rlhf
-from textgym.training import reward, sft, train
+from textgym.training import reward, train
 
-assert all(module.__name__ for module in (reward, rlhf, sft, train))  # imported before anything is forked
+assert all(module.__name__ for module in (reward, rlhf, train))  # imported before anything is forked
 
 
 def run(job: dict[str, object], library: ctypes.CDLL, report: int) -> None:
