@@ -307,15 +307,10 @@ class NarrowProbe:
 
 
 class Narrow(NamedTuple):
-    """What is known of the narrow copy of a trunk.
-
-    Attributes:
-        probe: The copy; ``None`` if there is none.
-        problem: Why there is none; empty if there is one.
-    """
+    """The narrow copy of a trunk, or why there is none."""
 
     probe: NarrowProbe | None
-    problem: str = ""
+    problem: str
 
 
 _PROBES: dict[tuple[object, ...], Narrow] = {}
@@ -328,14 +323,10 @@ def narrow_probe(trunk: Trunk) -> Narrow:
     if key not in _PROBES:
         while len(_PROBES) >= _COPIES:
             del _PROBES[next(iter(_PROBES))]
-        _PROBES[key] = _new_probe(trunk)
+        with random_states_kept():
+            probe = attempt(lambda: NarrowProbe(*narrow_copy(trunk)))
+        _PROBES[key] = Narrow(probe.value, probe.reason)
     return _PROBES[key]
-
-
-def _new_probe(trunk: Trunk) -> Narrow:
-    with random_states_kept():
-        probe = attempt(lambda: NarrowProbe(*narrow_copy(trunk)))
-    return Narrow(probe.value, probe.reason)
 
 
 def _read(network: PreTrainedModel, config: PreTrainedConfig, ids: Tensor) -> tuple[Trunk, Oracle, LogitForm | None]:
