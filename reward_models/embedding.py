@@ -25,6 +25,7 @@ from textgym.reward_models.evidence import Candidate, Evidence, Observation
 from textgym.reward_models.fitting import Training
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.likelihood import AnswerLikelihood
+from textgym.security.values import integer
 from textgym.types import FloatArray, JsonObject, Shown, shown_text
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -189,7 +190,7 @@ class EmbeddingRewardModel(LearnedReward):
 
     @classmethod
     def _read_parts(cls, folder: Path, card: JsonObject) -> Self:
-        replicas = storage.integer(card["replicas"])
+        replicas = integer(card["replicas"])
         model = cls(folder / _ENCODER, prior_std=float(card["prior_std"]), replicas=replicas)
         found = storage.read_tensors(folder / _HEAD, model._tensors())
         model._scale = Scale(found["mean"].numpy(), found["spread"].numpy())

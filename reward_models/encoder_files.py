@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -71,18 +71,24 @@ def _check_file(folder: Path, file: Path) -> None:
 def _class_names(content: object, is_list_of_modules: bool) -> Iterator[str]:
     """Yield what is imported: the types of modules, those of a router, and other classes that are given with a path."""
     for key, value in _members(content):
-        if (key == "type" and is_list_of_modules) or (_CLASS_KEYS.fullmatch(key) and _DOTTED.fullmatch(str(value))):
-            yield str(value)
-        elif key == "types" and isinstance(value, dict):
-            yield from map(str, value.values())
+        match key, value:
+            case "type", _ if is_list_of_modules:
+                yield str(value)
+            case "types", dict():
+                yield from map(str, value.values())
+            case _ if _CLASS_KEYS.fullmatch(key) and _DOTTED.fullmatch(str(value)):
+                yield str(value)
 
 
 def _members(value: object) -> Iterator[tuple[str, Any]]:
     """Yield name and value of all members of all objects in JSON."""
-    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
-        yield from _members(item)
-    if isinstance(value, Mapping):
-        yield from ((str(key), item) for key, item in value.items())
+    match value:
+        case dict():
+            yield from _members(list(value.values()))
+            yield from value.items()
+        case list():
+            for item in value:
+                yield from _members(item)
 
 
 def _check_class(name: str, file: Path) -> None:

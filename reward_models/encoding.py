@@ -11,7 +11,7 @@ from textgym.feedback.records.dialogues import as_conversation, is_dialogue
 from textgym.text.batching import length_batches
 from textgym.text.messages import as_prompt
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import Prompt, Shown
+from textgym.types import Prompt, Shown, shown_messages, shown_text
 
 _CUE = 16
 _UNCUT = 2**31
@@ -76,7 +76,8 @@ class TextEncoder:
 
     def _prompt(self, shown: Shown) -> Prompt:
         asked = as_conversation(shown) if self._tokenizer.has_chat_template else shown
-        return Prompt("", asked, "") if isinstance(asked, str) else as_prompt(asked)
+        messages = shown_messages(asked)
+        return as_prompt(messages) if messages else Prompt("", shown_text(asked), "")
 
     def _join(self, prompt: list[int], response: list[int], *, is_dialogue: bool) -> EncodedText:
         room = max(self.max_length - len(prompt), self.max_length // 2) - len(self._end)

@@ -9,11 +9,11 @@ from typing import Any, Self
 import numpy as np
 from torch import nn
 
-from textgym.reward_models import storage
 from textgym.reward_models.evidence import Evidence, Split
 from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.learned import LearnedReward
 from textgym.reward_models.preference import PreferenceRewardModel
+from textgym.security.values import integer
 from textgym.types import FloatArray, JsonObject, Shown
 
 
@@ -99,7 +99,7 @@ class RewardEnsemble(LearnedReward):
 
     @classmethod
     def _read_parts(cls, folder: Path, card: JsonObject) -> Self:
-        count = storage.integer(card["members"])
+        count = integer(card["members"])
         return cls([PreferenceRewardModel.load(_member(folder, number)) for number in range(count)])
 
     @property

@@ -11,7 +11,16 @@ from typing import Literal, NamedTuple
 
 from textgym.errors import DataError, did_you_mean
 from textgym.feedback.records.splitting import split_records
-from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
+from textgym.feedback.types import (
+    Comparison,
+    Demonstration,
+    ImplicitFeedback,
+    Ranking,
+    Rating,
+    Record,
+    of_kind,
+    seen_texts,
+)
 from textgym.reward_models.implicit import (
     DEFAULT_WEIGHT,
     Vote,
@@ -143,7 +152,7 @@ def observe(records: Sequence[Record], implicit_weight: float | None = None, rea
     read = Reader() if read is None else read
     explicit = [read(record) for record in records if type(record) in _READERS]
     observations = explicit + _read_demonstrations(records)
-    events = [record for record in records if isinstance(record, ImplicitFeedback)]
+    events = of_kind(records, ImplicitFeedback)
     if not events:
         return Evidence(observations, None)
     attention = engagement(events)
@@ -181,10 +190,10 @@ _READERS: Mapping[type[Record], Callable[..., Observation]] = {
 def _read_demonstrations(records: Sequence[Record]) -> list[Observation]:
     shown: dict[Shown, dict[str, None]] = defaultdict(dict)  # responses by prompt, in order
     for record in records:
-        texts = (record.edited_from,) if isinstance(record, Demonstration) else record.responses
-        shown[record.prompt].update(dict.fromkeys(text for text in texts if text is not None))
-    demonstrations = [record for record in records if isinstance(record, Demonstration)]
-    return [each for record in demonstrations for each in _implied_by(record, list(shown[record.prompt]))]
+        shown[record.prompt].update(dict.fromkeys(seen_texts(record)))
+    return [
+        each for record in of_kind(records, Demonstration) for each in _implied_by(record, list(shown[record.prompt]))
+    ]
 
 
 def _implied_by(record: Demonstration, shown: Sequence[str]) -> list[Observation]:
@@ -262,7 +271,7 @@ def graded_by(records: Sequence[Record], criterion: str | None) -> list[Record]:
     """
     if criterion is None:
         return list(records)
-    ratings = [record for record in records if isinstance(record, Rating)]
+    ratings = of_kind(records, Rating)
     known = sorted({name for record in ratings for name in record.criteria})
     if criterion not in known:
         found = f"those by {', '.join(known)}" if known else "none"
@@ -273,15 +282,16 @@ def graded_by(records: Sequence[Record], criterion: str | None) -> list[Record]:
     lacking = sum(criterion not in record.criteria for record in ratings)
     if lacking:
         warnings.warn(f"left out {lacking} of {len(ratings)} ratings, which have no {criterion!r}", stacklevel=4)
-    return [
-        _regraded(record, criterion) if isinstance(record, Rating) else record
-        for record in records
-        if not isinstance(record, Rating) or criterion in record.criteria
-    ]
+    return [each for record in records for each in _regraded(record, criterion)]
 
 
-def _regraded(record: Rating, criterion: str) -> Rating:
-    return replace(record, rating=record.criteria[criterion])
+def _regraded(record: Record, criterion: str) -> Sequence[Record]:
+    """Return a record with the grade of a criterion as its grade; nothing of a rating without one."""
+    match record:
+        case Rating(criteria=grades):
+            return [replace(record, rating=grades[criterion])] if criterion in grades else []
+        case _:
+            return [record]
 
 
 def read_split(
@@ -344,8 +354,10 @@ def compared_records(records: Sequence[Record]) -> list[Record]:
 
 
 def _is_with_itself(record: Record) -> bool:
-    compares = isinstance(record, Comparison | Ranking)
-    return compares and len({text.strip() for text in record.responses}) == 1
+    match record:
+        case Comparison() | Ranking():
+            return len({text.strip() for text in record.responses}) == 1
+    return False
 
 
 def _expresses(observations: Sequence[Observation]) -> bool:
@@ -373,7 +385,7 @@ def _what_is_there(records: Sequence[Record]) -> str:
     counts: dict[str, int] = defaultdict(int)
     for record in records:
         counts[_FLAWS[type(record)]] += 1
-    if all(isinstance(record, Comparison) and record.choice == "both_bad" for record in records):
+    if sum(record.choice == "both_bad" for record in of_kind(records, Comparison)) == len(records):
         return f"{len(records)} answers 'both bad'; these alone do not say which text is better"
     parts = ", ".join(f"{count} {what}" for what, count in counts.items())
     return f"{parts}; {'ties alone teach nothing' if 'ties' in counts else 'collect other answers'}"

@@ -11,14 +11,14 @@ from textgym.hub import resolve_folder
 from textgym.models.device import pick_device
 from textgym.reward_models.storage import CARD, read_card
 from textgym.security.consent import load_attribute
-from textgym.security.foreign import read_json
+from textgym.security.foreign import read_object
 from textgym.types import RewardFn
 
 if TYPE_CHECKING:
     from textgym.reward_models.classifier import SequenceClassifierReward
     from textgym.reward_models.learned import LearnedReward
 
-_LEARNED: Mapping[object, str] = {
+_LEARNED: Mapping[str, str] = {
     "preference": "textgym.reward_models.preference:PreferenceRewardModel",
     "embedding": "textgym.reward_models.embedding:EmbeddingRewardModel",
     "ensemble": "textgym.reward_models.ensemble:RewardEnsemble",
@@ -47,12 +47,13 @@ def load_reward(name_or_folder: str | Path = "tiny-reward", device: str = "auto"
     folder = resolve_folder(name_or_folder, kind="reward")
     if (folder / CARD).is_file():
         kind = read_card(folder).get("kind")
-        if not isinstance(kind, str) or kind not in _LEARNED:
+        named = _LEARNED.get(str(kind))
+        if named is None:
             raise CheckpointError(
                 f"expected a reward model of kind {' or '.join(map(repr, _LEARNED))} in {str(folder)!r}, got {kind!r}; "
                 "update textgym"
             )
-        learned: LearnedReward = load_attribute(_LEARNED[kind]).load(folder)
+        learned: LearnedReward = load_attribute(named).load(folder)
         return learned.to(pick_device(device))
     if _is_classifier(folder):
         classifier: SequenceClassifierReward = load_attribute(_CLASSIFIER)(folder)
@@ -68,10 +69,9 @@ def _is_classifier(folder: Path) -> bool:
     if not file.is_file():
         return False
     try:
-        config = read_json(file)
+        architectures = read_object(file).get("architectures") or []
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"expected JSON in {str(file)!r}, got something else ({error}); fetch it again"
         ) from error
-    architectures = (config.get("architectures") if isinstance(config, dict) else None) or []
     return any(str(name).endswith("ForSequenceClassification") for name in architectures)

@@ -19,6 +19,7 @@ from textgym.reward_models.evidence import Evidence, Observation
 from textgym.reward_models.fitting import Checkpoints, FitSettings, Progress, Training, train_scorer
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.scoring import Precision, ResponseScorer
+from textgym.security.values import integer
 from textgym.types import FloatArray, JsonObject, Shown
 
 _HEAD = "head.safetensors"
@@ -143,7 +144,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
 
     @classmethod
     def _read_parts(cls, folder: Path, card: JsonObject) -> Self:
-        model = cls(folder, max_length=storage.integer(card["max_length"]))
+        model = cls(folder, max_length=integer(card["max_length"]))
         model._read_head(folder / _HEAD)
         return model
 

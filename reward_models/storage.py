@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from textgym.errors import CheckpointError, is_out_of_memory
 from textgym.files.disk import replace_folder
 from textgym.files.paths import user_path
-from textgym.security.foreign import read_json, require_regular_files
+from textgym.security.foreign import read_object, require_regular_files
 from textgym.types import JsonObject
 
 CARD = "reward_model.json"
@@ -57,12 +57,9 @@ def read_card(folder: Path) -> JsonObject:
             f"expected a folder written by a reward model's save, got {str(folder)!r} without {CARD}; check it"
         )
     try:
-        card = read_json(file)
+        return read_object(file)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"expected JSON in {str(file)!r}, got something else ({error}); save again") from error
-    if not isinstance(card, dict):
-        raise CheckpointError(f"expected a JSON object in {str(file)!r}, got {type(card).__name__}; save again")
-    return card
 
 
 def open_folder(folder: str | Path, kind: str) -> tuple[Path, JsonObject]:
@@ -119,13 +116,6 @@ def read_tensors(file: Path, like: Mapping[str, torch.Tensor]) -> dict[str, torc
     if not all(torch.isfinite(tensor).all() for tensor in found.values()):
         raise CheckpointError(f"expected finite weights in {str(file)!r}, got others; fit and save again")
     return found
-
-
-def integer(value: object) -> int:
-    """Return a whole number of a card; anything else is a ``TypeError``."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"expected a whole number, got {value!r}")
-    return value
 
 
 def convert_weights(folder: Path, dtype: Dtype) -> None:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from textgym.errors import CheckpointError, MissingExtraError, did_you_mean
 from textgym.files.paths import user_path
-from textgym.security.foreign import read_json
+from textgym.security.foreign import read_object
+from textgym.security.values import text
 
 Kind = Literal["model", "reward"]
 SHIPPED = ("tiny", "tiny-reward")
@@ -57,14 +58,11 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / ADAPTER_CONFIG
     try:
-        config = read_json(file)
+        return read_object(file)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"expected JSON in {file}, got something else ({error}); save the adapter again"
         ) from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"expected a JSON object in {file}, got {type(config).__name__}; save the adapter again")
-    return config
 
 
 def base_of_adapter(folder: Path) -> Path:
@@ -138,11 +136,10 @@ def _refuse_links(folder: Path) -> None:
 def _command_of(folder: Path) -> str | None:
     """Return the command whose run folder this is; ``None`` if it is no run folder."""
     try:
-        config = read_json(folder / "config.json")
-    except (OSError, ValueError):
+        config = read_object(folder / "config.json")
+        return None if "model_type" in config else text(config.get("command"))
+    except (OSError, TypeError, ValueError):
         return None
-    command = config.get("command") if isinstance(config, dict) and "model_type" not in config else None
-    return command if isinstance(command, str) else None
 
 
 def _without_model(folder: Path, kind: Kind, command: str) -> str:

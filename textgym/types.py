@@ -70,6 +70,11 @@ def shown_text(shown: Shown) -> str:
     return shown if isinstance(shown, str) else flatten(shown)
 
 
+def shown_messages(shown: Shown) -> tuple[Message, ...]:
+    """Return the messages of a conversation; of a text, none."""
+    return () if isinstance(shown, str) else shown
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One item of a task.

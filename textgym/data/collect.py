@@ -12,7 +12,7 @@ from textgym.data.columns import Columns, Pair, choose_columns, missing_column, 
 from textgym.data.dataset import InMemoryDataset, LoadReport, prompt_digest, split_of
 from textgym.data.files import Problem, Row
 from textgym.errors import DataError
-from textgym.types import Example, Message, Split, flatten
+from textgym.types import Example, Shown, Split, shown_text
 
 _ROWS_FOR_GUESS = 100
 _PROBLEMS_KEPT = 20
@@ -31,7 +31,7 @@ class Part(NamedTuple):
 class _Draft:
     where: str
     split: Split
-    prompt: str | tuple[Message, ...]
+    prompt: Shown
     references: dict[str, None]
     extra: Mapping[str, object]
 
@@ -52,20 +52,28 @@ class _Collector:
     def add(self, home: Split, item: Row | Problem, columns: Columns) -> None:
         """Take in one row."""
         self.rows_read += 1
-        if isinstance(item, Row):
-            self.columns_seen.update(dict.fromkeys(item.values))
-            found = read_pair(item, columns)
-            item = self._merge(home, item.where, found) if isinstance(found, Pair) else found
-        if isinstance(item, Problem):
-            self._skip(item)
+        if (problem := self._take(home, item, columns)) is not None:
+            self._skip(problem)
+
+    def _take(self, home: Split, item: Row | Problem, columns: Columns) -> Problem | None:
+        """Merge one row; return why it cannot be."""
+        match item:
+            case Problem():
+                return item
+        self.columns_seen.update(dict.fromkeys(item.values))
+        match read_pair(item, columns):
+            case Problem() as problem:
+                return problem
+            case pair:
+                return self._merge(home, item.where, pair)
 
     def _skip(self, problem: Problem) -> None:
         self.skipped[problem.kind] += 1
         if len(self.problems) < _PROBLEMS_KEPT:
             self.problems.append(f"{problem.where}: {problem.kind}: {problem.detail}")
 
-    def _merge(self, home: Split, where: str, pair: Pair) -> Row | Problem:
-        digest = prompt_digest(pair.prompt if isinstance(pair.prompt, str) else flatten(pair.prompt))
+    def _merge(self, home: Split, where: str, pair: Pair) -> Problem | None:
+        digest = prompt_digest(shown_text(pair.prompt))
         split = self._split(home, digest)
         draft = self.drafts.get(digest)
         if draft is None:
@@ -77,7 +85,7 @@ class _Collector:
             draft.references.update(dict.fromkeys(pair.references))
             names = {*draft.extra, *pair.extra}
             self.differing.update(name for name in names if draft.extra.get(name) != pair.extra.get(name))
-        return Row(where, {})
+        return None
 
     def _split(self, home: Split, digest: str) -> Split:
         if home != "train":

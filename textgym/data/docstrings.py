@@ -207,10 +207,12 @@ def _definitions(
     waiting: list[ast.stmt] = list(reversed(tree.body))
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
-        if isinstance(node, ast.ClassDef):
-            waiting.extend(reversed(node.body))
+        match node:
+            case ast.ClassDef():
+                yield node
+                waiting.extend(reversed(node.body))
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield node
 
 
 def _fingerprint() -> str:

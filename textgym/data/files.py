@@ -183,9 +183,9 @@ def _read_json(path: Path, label: str) -> Iterator[Row | Problem]:
         start = _list_start(text)
         rows = _scan_list(text, start, label) if start is not None else _parse_lines(io.StringIO(text), label)
         yield from rows
+    except DataError:
+        raise
     except (ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
         advice = 'Expected a list of objects or {"data": [...]}; fix it, or save one object per line as .jsonl.'
         raise DataError(f"{label}: wrong JSON: {error}. {advice}") from error
 
@@ -264,12 +264,10 @@ def _read_csv(path: Path, label: str) -> Iterator[Row | Problem]:
         delimiter = max(",;\t", key=first.count)
         header: list[str] = []
         for where, fields in _csv_records(itertools.chain([first], lines), delimiter, label):
-            if not header and isinstance(fields, list):
-                header = _check_header(fields, where)
-            elif not header:
-                raise DataError(f"{where}: expected a header line with the names of the columns, got {fields}")
-            else:
+            if header:
                 yield _csv_row(header, fields, where)
+            else:
+                header = _check_header(fields, where)
 
 
 def _csv_records(lines: Iterable[str], delimiter: str, label: str) -> Iterator[tuple[str, list[str] | csv.Error]]:
@@ -289,7 +287,10 @@ def _csv_records(lines: Iterable[str], delimiter: str, label: str) -> Iterator[t
                 yield where, fields
 
 
-def _check_header(fields: list[str], where: str) -> list[str]:
+def _check_header(fields: list[str] | csv.Error, where: str) -> list[str]:
+    match fields:
+        case csv.Error():
+            raise DataError(f"{where}: expected a header line with the names of the columns, got {fields}")
     names = [name.strip() for name in fields]
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
@@ -298,8 +299,9 @@ def _check_header(fields: list[str], where: str) -> list[str]:
 
 
 def _csv_row(header: list[str], fields: list[str] | csv.Error, where: str) -> Row | Problem:
-    if isinstance(fields, csv.Error):
-        return Problem(where, "wrong CSV", str(fields))
+    match fields:
+        case csv.Error():
+            return Problem(where, "wrong CSV", str(fields))
     if len(fields) != len(header):
         return Problem(where, "wrong CSV", f"expected {len(header)} fields as in the header, got {len(fields)}")
     return Row(where, dict(zip(header, fields, strict=True)))

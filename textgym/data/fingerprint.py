@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 
-from textgym.types import Dataset, Example
+from textgym.types import Dataset, Example, shown_messages
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -25,13 +25,12 @@ def digest(examples: Iterable[Example]) -> str:
     """Return a digest of examples, in their order."""
     state = hashlib.sha256()
     for item in examples:
-        messages = () if isinstance(item.prompt, str) else item.prompt
         row = [
             item.key,
             item.text,
             item.references,
             item.demonstrations,
-            messages,
+            shown_messages(item.prompt),
             *([item.extra] if item.extra else []),
         ]
         state.update(

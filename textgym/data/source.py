@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from textgym.data.collect import Part, build_dataset
 from textgym.data.dataset import InMemoryDataset, check_split, prompt_digest, split_of
 from textgym.data.files import SUFFIXES, DataWarning, Problem, Row, read_file, suffix_of
 from textgym.errors import DataError, MissingExtraError, did_you_mean
-from textgym.files.paths import user_path
+from textgym.files.paths import name_of, user_path
 from textgym.types import SPLITS, Data, Dataset, Example, Split
 
 BuiltIn = Mapping[str, Callable[[Split], Dataset]]
@@ -70,16 +69,16 @@ def load_examples(
     """
     check_split(split)
     known = {**(built_in or {}), **_BUILT_IN}
-    if not isinstance(data, str | os.PathLike):
+    named = name_of(data)
+    if named is None:
         return _load_list(data, split, prompt_column, reference_column)
-    data = os.fspath(data)
-    if data in known:
+    if named in known:
         if prompt_column is not None or reference_column is not None:
             raise DataError(
-                f"expected no prompt_column and reference_column with the built-in {data!r}; leave them out"
+                f"expected no prompt_column and reference_column with the built-in {named!r}; leave them out"
             )
-        return known[data](split)
-    name, parts = _find(data, known)
+        return known[named](split)
+    name, parts = _find(named, known)
     dataset = build_dataset(name, split, parts, prompt_column, reference_column)
     _warn(dataset)
     return dataset

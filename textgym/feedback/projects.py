@@ -24,7 +24,7 @@ from textgym.feedback.statistics.strengths import bradley_terry_scores
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.store.questions import import_questions
 from textgym.feedback.store.votes import import_votes
-from textgym.feedback.types import Comparison, Ranking, Rating
+from textgym.feedback.types import Comparison, Ranking, Rating, of_kind
 from textgym.types import Interval
 
 _LEVELS: tuple[tuple[str, type[Comparison | Rating | Ranking], Level], ...] = (
@@ -167,7 +167,7 @@ def import_file(project: str, file: str, overlap: int = 1) -> Import:
     Raises:
         DataError: Naming the line that is neither.
     """
-    place, first = next(read_lines(file), ("", None))
+    place, first = next(read_lines(file), ("", {}))
     if not place:
         raise DataError(f"expected records or questions, got none in {file!r}, which is empty; check what wrote it")
     if not is_question(first):
@@ -186,7 +186,7 @@ def import_file(project: str, file: str, overlap: int = 1) -> Import:
 def project_status(store: FeedbackStore) -> Status:
     """Return how far a project is, and how far its annotators agree."""
     progress, records = store.progress(), store.records()
-    compared = any(isinstance(record, Comparison) for record in records)
+    compared = of_kind(records, Comparison)
     agreements = []
     for name, kind, level in _LEVELS:
         values = collect_answers(records, kind, level).values

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, TypeVar, get_args
 
+from textgym.security.values import is_integer
 from textgym.types import Message, Shown
 
 Choice = Literal["a", "b", "tie", "both_bad"]
@@ -47,11 +48,6 @@ class Feedback:
             raise ValueError(f"expected a finite time, got {self.time}; give seconds since 1970, or None")
         if self.seconds is not None:
             _check_seconds("seconds", self.seconds)
-
-
-def _is_whole(value: object) -> bool:
-    """Return whether it is an integer; truth values and numbers such as 2.0 come from outside too."""
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +104,7 @@ class Ranking(Feedback):
                 f"expected two responses or more and one rank for each, got {count} responses and "
                 f"{len(self.ranks)} ranks; give each response its place"
             )
-        if not all(map(_is_whole, self.ranks)) or min(self.ranks) != 1 or max(self.ranks) > count:
+        if not all(map(is_integer, self.ranks)) or min(self.ranks) != 1 or max(self.ranks) > count:
             raise ValueError(f"expected ranks from 1 (the best) to {count}, got {self.ranks}; correct them")
 
 
@@ -129,7 +125,7 @@ class Rating(Feedback):
     def __post_init__(self) -> None:
         self._check(1)
         for name, grade in {"rating": self.rating, **self.criteria}.items():
-            if not _is_whole(grade) or grade not in range(1, 6):
+            if not is_integer(grade) or grade not in range(1, 6):
                 raise ValueError(f"expected a whole number from 1 to 5 as {name}, got {grade!r}; correct it")
 
     @property
@@ -194,6 +190,21 @@ class ImplicitFeedback(Feedback):
 
 
 Record = Comparison | Ranking | Rating | Demonstration | ImplicitFeedback
+_Kind = TypeVar("_Kind", bound=Record)
+
+
+def of_kind(records: Iterable[Record], kind: type[_Kind]) -> list[_Kind]:
+    """Return the records of one kind, in their order."""
+    return [record for record in records if isinstance(record, kind)]
+
+
+def seen_texts(record: Record) -> tuple[str, ...]:
+    """Return the texts that the annotator saw: of a demonstration, what it was made from, if it was."""
+    match record:
+        case Demonstration(edited_from=source):
+            return () if source is None else (source,)
+        case _:
+            return record.responses
 
 
 @dataclass(frozen=True, slots=True)

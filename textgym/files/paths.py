@@ -22,6 +22,11 @@ def user_path(name: str | os.PathLike[str]) -> Path:
         ) from error
 
 
+def name_of(value: object) -> str | None:
+    """Return a name or a path as a text; ``None`` of a value that is neither, but the thing itself."""
+    return os.fspath(value) if isinstance(value, str | os.PathLike) else None
+
+
 def absolute_if_exists(name: str) -> str:
     """Return the absolute path of a file or folder that exists; any other name as it is."""
     path = user_path(name)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import numbers
-import os
 from typing import Any, TypeGuard
 
 import numpy as np
 
+from textgym.files.paths import name_of
 from textgym.rewards.protocol import SHOWN_CHARACTERS
 
 
@@ -16,7 +16,7 @@ def check_reward(reward: Any) -> Any:
     """Return what is a reward or may name one."""
     if isinstance(reward, type):
         raise TypeError(f"expected a reward, got the class {reward.__name__}; make one: {reward.__name__}(...)")
-    if isinstance(reward, str | os.PathLike) or callable(reward):
+    if name_of(reward) is not None or callable(reward):
         return reward
     raise TypeError(
         f"expected a reward name, a folder or a callable, got {shown(reward)}; give a name such as 'rouge', or a "

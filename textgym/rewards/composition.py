@@ -148,9 +148,11 @@ def _check_term(name: object, term: object) -> tuple[float, RewardFn | NameOrPat
         raise TypeError(f"expected a name for every reward, got {shown(name)}; {_TERM}")
     if name == "total":
         raise ValueError("expected another name for a reward than 'total', which is the sum of all; rename it")
-    if not isinstance(term, tuple | list) or len(term) != 2:
-        raise TypeError(f"expected (weight, reward) for {name!r}, got {shown(term)}; {_TERM}")
-    weight, reward = term
+    match term:
+        case [weight, reward]:
+            pass
+        case _:
+            raise TypeError(f"expected (weight, reward) for {name!r}, got {shown(term)}; {_TERM}")
     if not is_number(weight) and is_number(reward):
         raise TypeError(f"expected (weight, reward) for {name!r}, got the reward first; swap them")
     return check_number(f"the weight of {name!r}", weight), check_reward(reward)

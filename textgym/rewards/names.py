@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from textgym.errors import did_you_mean
-from textgym.files.paths import user_path
+from textgym.files.paths import name_of, user_path
 from textgym.rewards.arguments import check_reward
 from textgym.rewards.gold import GoldReward
 from textgym.rewards.lazy import LazyReward
@@ -43,9 +43,8 @@ def resolve_reward(reward: RewardFn | NameOrPath, task: Task | None = None) -> R
         ValueError: No reward is called so, or it is ``"gold"`` or ``"success"`` and there is no task.
         TypeError: ``reward`` is neither a name nor callable.
     """
-    if isinstance(reward, str | os.PathLike):
-        reward = _by_name(os.fspath(reward), task)
-    found: RewardFn = check_reward(reward)
+    name = name_of(reward)
+    found: RewardFn = check_reward(reward if name is None else _by_name(name, task))
     return found.bind(task) if isinstance(found, RewardWithParts) else found
 
 

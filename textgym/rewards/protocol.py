@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from textgym.errors import RewardError
+from textgym.files.paths import name_of
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Shown, Task, shown_text
 
 SHOWN_CHARACTERS = 80
@@ -110,13 +110,14 @@ def score(
 
 def _scores(reward: RewardFn, label: str, prompts: Sequence[Shown], about: tuple[list[str], list[Example]]) -> Scores:
     """Ask a reward; it is given lists of its own, so that what it does to them is nobody else's concern."""
-    if isinstance(reward, ConversationReward):
-        return _with_parts(reward.score_conversations(list(prompts), *about), label, "score_conversations")
-    texts = [shown_text(prompt) for prompt in prompts]
-    if isinstance(reward, RewardWithParts):
-        return _with_parts(reward.score(texts, *about), label, "score")
-    values = as_scores(reward(texts, *about), label, about[0])
-    return Scores(values, {label: values})
+    match reward:
+        case ConversationReward():
+            return _with_parts(reward.score_conversations(list(prompts), *about), label, "score_conversations")
+        case RewardWithParts():
+            return _with_parts(reward.score([shown_text(prompt) for prompt in prompts], *about), label, "score")
+        case _:
+            values = as_scores(reward([shown_text(prompt) for prompt in prompts], *about), label, about[0])
+            return Scores(values, {label: values})
 
 
 def _with_parts(scores: object, label: str, method: str) -> Scores:
@@ -151,9 +152,11 @@ def check_size(reward: RewardFn, totals: FloatArray) -> None:
 
 def reward_name(reward: RewardFn | NameOrPath) -> str:
     """Return what a reward is called in ``info["rewards"]``: its ``name``, its ``__name__`` or that of its class."""
-    if isinstance(reward, str | os.PathLike):
-        return os.fspath(reward)
-    name = getattr(reward, "name", None) or getattr(reward, "__name__", None) or type(reward).__name__
+    given = name_of(reward)
+    if given is not None:
+        return given
+    own = (getattr(reward, attribute, None) for attribute in ("name", "__name__"))
+    name = next(filter(None, own), type(reward).__name__)
     return "custom" if name in ("<lambda>", "total") else str(name)
 
 

@@ -169,13 +169,15 @@ def _parts(name: str) -> tuple[str, str]:
 
 
 def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, str):
-        yield value
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            for item in value.values():
+                yield from _texts(item)
+        case list() | tuple():
+            for item in value:
+                yield from _texts(item)
 
 
 def _require_consent(name: str, field: str) -> None:
@@ -195,14 +197,15 @@ def _named(value: object, field: str = "") -> Iterator[tuple[str, str]]:
         value: Settings, or a part of them; what is composed of several things is nested.
         field: The innermost of :data:`FIELDS` that it is in.
     """
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _named(item, name if name in FIELDS else field)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _named(item, field)
-    elif field and isinstance(value, str) and names_module(value):
-        yield field, value
+    match value:
+        case Mapping():
+            for name, item in value.items():
+                yield from _named(item, name if name in FIELDS else field)
+        case list() | tuple():
+            for item in value:
+                yield from _named(item, field)
+        case str() if field and names_module(value):
+            yield field, value
 
 
 def _repeated(named: Sequence[tuple[str, str]]) -> str:

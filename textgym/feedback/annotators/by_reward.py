@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from textgym.errors import DataError, RewardError
+from textgym.files.paths import name_of
 from textgym.rewards import GoldReward, knows_gold, resolve_reward, reward_name, score
 from textgym.tasks.base import shown_of
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task, episodes_of
@@ -74,7 +74,7 @@ def annotator_reward(
             "--reference-column, choose a reward that needs none, or collect feedback from people"
         )
     found = MetricReward(task, str(task.main_metric)) if reward is None else resolve(reward, task)
-    name = os.fspath(reward) if isinstance(reward, str | os.PathLike) else reward_name(found)
+    name = name_of(reward) or reward_name(found)
     is_gold = isinstance(found, GoldReward)
     _require_score(task, found, name)
     return AnnotatorReward(name, found, GOLD_NOISE if is_gold else NOISE, is_gold)

@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
 from statistics import NormalDist
 from typing import Protocol, runtime_checkable
@@ -169,12 +169,13 @@ class Habits:
     words_per_second: float = 4.0
 
     def __post_init__(self) -> None:
+        values = asdict(self)
         for name in ("noise", "tie_margin", "group_weight", "fatigue", "examination_decay"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"expected {name} of 0 or more, got {getattr(self, name)}; raise it")
+            if not values[name] >= 0:
+                raise ValueError(f"expected {name} of 0 or more, got {values[name]}; raise it")
         for name in ("attention", "skip_rate", "edit_effort"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"expected {name} in [0, 1], got {getattr(self, name)}; it is a share")
+            if not 0 <= values[name] <= 1:
+                raise ValueError(f"expected {name} in [0, 1], got {values[name]}; it is a share")
         if not self.words_per_second > 0:
             raise ValueError(f"expected words_per_second above 0, got {self.words_per_second}; raise it")
         if not self.scale[0] < self.scale[1]:

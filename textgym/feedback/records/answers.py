@@ -15,6 +15,7 @@ from textgym.feedback.types import (
     Ranking,
     Rating,
     Record,
+    of_kind,
 )
 
 Expected = Choice | Sequence[int]
@@ -96,12 +97,11 @@ def merge_natural(before: Sequence[Record], after: Sequence[Record]) -> tuple[Re
     """Return what two reports of natural use of one question say together; in either order, so that none is lost."""
     if not (before and after):
         return tuple(before or after)
-    return tuple(_merged(*pair) for pair in zip(before, after, strict=True))
+    pairs = zip(of_kind(before, ImplicitFeedback), of_kind(after, ImplicitFeedback), strict=True)
+    return tuple(_merged(*pair) for pair in pairs)
 
 
-def _merged(first: Record, second: Record) -> ImplicitFeedback:
-    assert isinstance(first, ImplicitFeedback)
-    assert isinstance(second, ImplicitFeedback)
+def _merged(first: ImplicitFeedback, second: ImplicitFeedback) -> ImplicitFeedback:
     return replace(
         second,
         clicked=first.clicked or second.clicked,
@@ -124,9 +124,10 @@ def check_answer(question: Question, annotator: str, records: Sequence[Record]) 
             f"expected {_names(expected)} as the answer to {question.mode} {len(question.responses)}, got "
             f"{_names(kinds)}; send one such answer"
         )
+    for rating in of_kind(records, Rating):
+        if question.criteria and not set(rating.criteria) <= set(question.criteria):
+            raise ValueError(f"expected grades for {question.criteria}, got {dict(rating.criteria)}; leave others out")
     for place, record in enumerate(records):
-        if isinstance(record, Rating) and question.criteria and not set(record.criteria) <= set(question.criteria):
-            raise ValueError(f"expected grades for {question.criteria}, got {dict(record.criteria)}; leave others out")
         same = (record.task_key, record.prompt, record.annotator) == (question.task_key, question.prompt, annotator)
         if not same or not _is_about(question, place, record):
             raise ValueError(
@@ -162,15 +163,16 @@ def check_expected(question: Question, expected: Expected) -> None:
     """
     answer = By("check")
     try:
-        if question.mode == "compare" and isinstance(expected, str):
-            answer_compare(question, expected, answer)
-        elif question.mode == "rank" and not isinstance(expected, str):
-            answer_rank(question, expected, answer)
-        elif question.mode == "rate" and not isinstance(expected, str) and len(expected) == 2:
-            answer_rate(question, [expected[0]] * len(question.responses), answer)
-            answer_rate(question, [expected[1]] * len(question.responses), answer)
-        else:
-            raise ValueError("a choice answers compare, ranks answer rank, lowest and highest grade answer rate")
+        match question.mode, expected:
+            case "compare", str(choice):
+                answer_compare(question, choice, answer)
+            case "rank", [*ranks]:
+                answer_rank(question, ranks, answer)
+            case "rate", [lowest, highest]:
+                answer_rate(question, [lowest] * len(question.responses), answer)
+                answer_rate(question, [highest] * len(question.responses), answer)
+            case _:
+                raise ValueError("a choice answers compare, ranks answer rank, lowest and highest grade answer rate")
     except ValueError as error:
         raise ValueError(f"expected the answer to a check of mode {question.mode}, got {expected!r}: {error}") from None
 
@@ -181,13 +183,14 @@ def is_expected(records: Sequence[Record], expected: Expected) -> bool:
 
 
 def _agrees(record: Record, expected: Expected) -> bool:
-    if isinstance(record, Comparison):
-        return record.choice == expected
-    if isinstance(record, Ranking):
-        return list(record.ranks) == list(expected)
-    assert isinstance(record, Rating)
-    assert not isinstance(expected, str)
-    return expected[0] <= record.rating <= expected[1]
+    match record, expected:
+        case Comparison(choice=choice), _:
+            return choice == expected
+        case Ranking(ranks=ranks), _:
+            return list(ranks) == list(expected)
+        case Rating(rating=rating), [lowest, highest]:
+            return lowest <= rating <= highest
+    return False
 
 
 def _comparison(question: Question, choice: Choice, by: By) -> Comparison:
@@ -238,9 +241,11 @@ def _names(kinds: Sequence[type[Record]]) -> str:
 
 def _is_about(question: Question, place: int, record: Record) -> bool:
     """Return whether a record's responses and generators are the question's."""
-    if isinstance(record, Comparison | Ranking):
-        return (record.responses, record.generators) == (question.responses, question.generators)
-    if isinstance(record, Demonstration):
-        return record.edited_from is None or record.edited_from in question.responses
-    generators = question.generators[place : place + 1]
-    return (record.response, record.generators) == (question.responses[place], generators)
+    match record:
+        case Comparison() | Ranking():
+            return (record.responses, record.generators) == (question.responses, question.generators)
+        case Demonstration(edited_from=source):
+            return source is None or source in question.responses
+        case _:
+            one = slice(place, place + 1)
+            return (record.responses, record.generators) == (question.responses[one], question.generators[one])

@@ -8,7 +8,7 @@ messages where files are read, and nowhere else, as a document may begin like th
 from __future__ import annotations
 
 from textgym.text.messages import unflatten
-from textgym.types import Message, Shown, as_shown, flatten
+from textgym.types import Message, Shown, as_shown, flatten, shown_messages, shown_text
 
 ASSISTANT_TURN = "\n\nAssistant:"
 """What the assistant's turn begins with; the prompt of a dialogue ends with it."""
@@ -17,7 +17,8 @@ _TURN = "\n\n"
 
 def as_conversation(shown: Shown) -> Shown:
     """Return the messages of a published dialogue that is held as one text; whatever else was shown stays as it is."""
-    messages = unflatten(shown) if isinstance(shown, str) and shown.startswith(_TURN) else ()
+    text = "" if shown_messages(shown) else shown_text(shown)
+    messages = unflatten(text) if text.startswith(_TURN) else ()
     return as_shown(messages) if messages else shown
 
 
@@ -37,6 +38,6 @@ def flattened_messages(text: str) -> tuple[Message, ...]:
 
 def is_dialogue(shown: Shown) -> bool:
     """Return whether it is a dialogue, of which the last turns matter most, and not a document."""
-    if isinstance(shown, str):
-        return shown.rstrip().endswith(ASSISTANT_TURN)
-    return any(message.role == "assistant" for message in shown)
+    messages = shown_messages(shown)
+    spoken = any(message.role == "assistant" for message in messages)
+    return spoken if messages else shown_text(shown).rstrip().endswith(ASSISTANT_TURN)

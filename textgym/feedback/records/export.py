@@ -64,11 +64,15 @@ def _cell(value: object) -> str | float:
     References:
         OWASP, "CSV Injection", https://owasp.org/www-community/attacks/CSV_Injection
     """
-    if value is None:
-        return ""
-    if isinstance(value, int | float):
-        return value
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    match value:
+        case None:
+            return ""
+        case int() | float():
+            return value
+        case str():
+            text = value
+        case _:
+            text = json.dumps(value, ensure_ascii=False)
     text = _AFTER_SEMICOLON.sub(r"\1'", text)
     return f"'{text}" if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
 

@@ -49,8 +49,9 @@ def read_comparisons(path: str | Path) -> list[Comparison]:
     """Read a file in which every record is a comparison; otherwise as :func:`read_records`."""
     records: list[Comparison] = []
     for place, row in read_lines(path):
-        record = record_from_json(row, place)
-        if not isinstance(record, Comparison):
-            raise DataError(f"{place}: expected a comparison, got a {KIND_OF[type(record)]}; leave the line out")
-        records.append(record)
+        match record_from_json(row, place):
+            case Comparison() as record:
+                records.append(record)
+            case other:
+                raise DataError(f"{place}: expected a comparison, got a {KIND_OF[type(other)]}; leave the line out")
     return _not_none(records, path)

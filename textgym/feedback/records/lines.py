@@ -11,6 +11,8 @@ from textgym.data.files import open_bytes
 from textgym.data.files import read_lines as read_lines_of
 from textgym.errors import DataError
 from textgym.files.disk import replacing
+from textgym.security import values
+from textgym.types import JsonObject
 
 EXPORT_RECORDS = "export its project again with --form votes or --form records"
 """What to do with an export that does not hold records."""
@@ -23,8 +25,8 @@ def write_lines(path: str | Path, rows: Iterable[Mapping[str, object]]) -> None:
         lines.writelines(_encode(row) + b"\n" for row in rows)
 
 
-def read_lines(path: str | Path) -> Iterator[tuple[str, object]]:
-    """Yield the place (``"file:line"``) and the value of every line that is not blank.
+def read_lines(path: str | Path) -> Iterator[tuple[str, JsonObject]]:
+    """Yield the place (``"file:line"``) and the object of every line that is not blank.
 
     Errors are those of :func:`~textgym.feedback.records.files.read_records`.
     """
@@ -34,6 +36,18 @@ def read_lines(path: str | Path) -> Iterator[tuple[str, object]]:
                 yield f"{path}:{number}", _decode(line, f"{path}:{number}")
 
 
+def json_object(value: object, place: str) -> JsonObject:
+    """Return what ``json.loads`` made of a line, which is an object.
+
+    Raises:
+        DataError: Naming the place, if it is something else.
+    """
+    try:
+        return values.members(value)
+    except TypeError as error:
+        raise DataError(f"{place}: {error}; write one record per line") from None
+
+
 def _encode(row: Mapping[str, object]) -> bytes:
     try:
         return json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
@@ -41,10 +55,10 @@ def _encode(row: Mapping[str, object]) -> bytes:
         return json.dumps(row, allow_nan=False).encode()
 
 
-def _decode(line: bytes, place: str) -> object:
+def _decode(line: bytes, place: str) -> JsonObject:
     try:
         text = line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogatepass")
-        return json.loads(text)
+        return json_object(json.loads(text), place)
     except UnicodeDecodeError as error:
         raise DataError(f"{place}: expected UTF-8 text, got other bytes ({error}); save the file as UTF-8") from error
     except (ValueError, RecursionError) as error:

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
-from typing import TypeGuard
 
 from textgym.errors import DataError, did_you_mean
 from textgym.feedback.records.dialogues import flattened_messages
 from textgym.feedback.records.lines import EXPORT_RECORDS
 from textgym.feedback.records.preferences import from_preference_row
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating, Record
+from textgym.security import values
 from textgym.text.messages import MessageError, is_chat, parse_messages
-from textgym.types import JsonObject, Message, Shown, as_shown
+from textgym.types import JsonObject, Message, Shown, as_shown, shown_messages, shown_text
 
 KINDS: Mapping[str, type[Record]] = {
     "comparison": Comparison,
@@ -43,14 +43,14 @@ def question_to_json(question: Question) -> dict[str, object]:
     return _plain(question)
 
 
-def question_from_json(values: JsonObject) -> Question:
+def question_from_json(row: JsonObject) -> Question:
     """Return the question that an object stands for; the inverse of :func:`question_to_json`.
 
     Raises:
         KeyError, TypeError, ValueError: It is no such object.
     """
-    lists = {name: tuple(values[name]) for name in ("responses", "generators", "criteria")}
-    return Question(**{**values, **lists, "prompt": shown_from_json(values["prompt"])})
+    lists = {name: tuple(row[name]) for name in ("responses", "generators", "criteria")}
+    return Question(**{**row, **lists, "prompt": shown_from_json(row["prompt"])})
 
 
 def shown_to_json(prompt: Shown) -> str | list[dict[str, str]]:
@@ -58,10 +58,10 @@ def shown_to_json(prompt: Shown) -> str | list[dict[str, str]]:
 
     A text that looks like a conversation of an earlier version is the one message of a user, so that it stays a text.
     """
-    if isinstance(prompt, str) and not flattened_messages(prompt):
-        return prompt
-    messages = (Message("user", prompt),) if isinstance(prompt, str) else prompt
-    return [message._asdict() for message in messages]
+    messages, text = shown_messages(prompt), shown_text(prompt)
+    if not messages and not flattened_messages(text):
+        return text
+    return [message._asdict() for message in messages or (Message("user", text),)]
 
 
 def shown_from_json(value: object) -> Shown:
@@ -70,10 +70,11 @@ def shown_from_json(value: object) -> Shown:
     Raises:
         TypeError: It is neither a text nor a list of messages.
     """
-    if isinstance(value, str):
-        return flattened_messages(value) or value
-    if not is_chat(value):
-        raise TypeError(f"expected a text or a list of messages as the prompt, got {type(value).__name__}")
+    match value:
+        case str():
+            return flattened_messages(value) or value
+        case _ if not is_chat(value):
+            raise TypeError(f"expected a text or a list of messages as the prompt, got {values.got(value)}")
     try:
         messages = tuple(parse_messages(value))
     except MessageError as error:
@@ -83,33 +84,34 @@ def shown_from_json(value: object) -> Shown:
 
 def _plain(item: Record | Question) -> dict[str, object]:
     """Return the fields of a record or a question as plain data."""
-    values = {field.name: getattr(item, field.name) for field in fields(item)}
-    plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    plain: dict[str, object] = {field.name: getattr(item, field.name) for field in fields(item)}
+    match item:
+        case Rating():
+            plain["criteria"] = dict(item.criteria)
     return plain | {"prompt": shown_to_json(item.prompt)}
 
 
-def record_from_json(row: object, place: str) -> Record:
+def record_from_json(row: JsonObject, place: str) -> Record:
     """Return the record that an object describes; the inverse of :func:`record_to_json`.
 
     Args:
-        row: What ``json.loads`` returned.
+        row: The object.
         place: Where it stands, for error messages, such as ``"votes.jsonl:3"``.
 
     Raises:
-        DataError: Naming the place, if it is no such object.
+        DataError: Naming the place, if it describes none.
     """
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: expected a JSON object, got {type(row).__name__}; write one record per line")
     if "kind" not in row:
         if "chosen" in row:
             return from_preference_row(row, place)
         _refuse_other_exports(row, place)
     kind = row.get("kind", "comparison")
-    if not isinstance(kind, str) or kind not in KINDS:
+    record = KINDS.get(str(kind))
+    if record is None:
         raise DataError(f"{place}: expected a known kind of record, got {kind!r}.{did_you_mean(str(kind), KINDS)}")
-    values = _read_values(row, KINDS[kind], place)
+    read = _read_values(row, record, place)
     try:
-        return KINDS[kind](**values)
+        return record(**read)
     except ValueError as error:
         raise DataError(f"{place}: {error}") from error
 
@@ -122,14 +124,14 @@ def _refuse_other_exports(row: JsonObject, place: str) -> None:
         raise DataError(f"{place}: expected a record, got a question, not its answers; {EXPORT_RECORDS}")
 
 
-def is_check(row: object) -> bool:
+def is_check(row: JsonObject) -> bool:
     """Return whether a line of exported votes answers an attention check, from which nothing is learned."""
-    return isinstance(row, dict) and row.get("check") is True
+    return row.get("check") is True
 
 
-def is_question(row: object) -> TypeGuard[JsonObject]:
+def is_question(row: JsonObject) -> bool:
     """Return whether a line of a file is meant to be a question, not an answer to one."""
-    return isinstance(row, dict) and "responses" in row and "ranks" not in row
+    return "responses" in row and "ranks" not in row
 
 
 def _read_values(row: JsonObject, record: type[Record], place: str) -> JsonObject:
@@ -151,35 +153,7 @@ def _read_value(value: object, name: str, place: str) -> object:
     try:
         return read(value)
     except TypeError:
-        got = type(value).__name__ if not isinstance(value, bool | int | float) else repr(value)
-        raise DataError(f"{place}: expected {kind} as {name!r}, got {got}; correct the line") from None
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _integer(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError
-    return value
-
-
-def _number(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError
-    try:
-        return float(value)
-    except OverflowError:
-        raise TypeError from None
-
-
-def _boolean(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError
-    return value
+        raise DataError(f"{place}: expected {kind} as {name!r}, got {values.got(value)}; correct the line") from None
 
 
 def _optional(read: _Read) -> _Read:
@@ -187,30 +161,25 @@ def _optional(read: _Read) -> _Read:
 
 
 def _list(read: _Read) -> _Read:
-    def read_list(value: object) -> tuple[object, ...]:
-        if not isinstance(value, list):
-            raise TypeError
-        return tuple(map(read, value))
-
-    return read_list
+    return lambda value: tuple(map(read, values.items(value)))
 
 
 def _grades(value: object) -> dict[str, int]:
-    if not isinstance(value, dict):
-        raise TypeError
-    return {name: _integer(grade) for name, grade in value.items()}
+    return {name: values.integer(grade) for name, grade in values.members(value).items()}
 
 
 _TYPES: Mapping[str, tuple[str, _Read]] = {
-    **dict.fromkeys(("task_key", "annotator", "response_a", "response_b", "choice", "response"), ("a text", _text)),
+    **dict.fromkeys(
+        ("task_key", "annotator", "response_a", "response_b", "choice", "response"), ("a text", values.text)
+    ),
     "prompt": ("a text or a list of messages", shown_from_json),
-    **dict.fromkeys(("rating", "position"), ("a whole number", _integer)),
-    **dict.fromkeys(("dwell_seconds", "scrolled"), ("a number", _number)),
-    **dict.fromkeys(("clicked", "copied"), ("true or false", _boolean)),
-    **dict.fromkeys(("time", "seconds"), ("a number or null", _optional(_number))),
-    **dict.fromkeys(("generators", "responses"), ("a list of texts", _list(_text))),
-    "order_seed": ("a whole number or null", _optional(_integer)),
-    "edited_from": ("a text or null", _optional(_text)),
-    "ranks": ("a list of whole numbers", _list(_integer)),
+    **dict.fromkeys(("rating", "position"), ("a whole number", values.integer)),
+    **dict.fromkeys(("dwell_seconds", "scrolled"), ("a number", values.number)),
+    **dict.fromkeys(("clicked", "copied"), ("true or false", values.truth)),
+    **dict.fromkeys(("time", "seconds"), ("a number or null", _optional(values.number))),
+    **dict.fromkeys(("generators", "responses"), ("a list of texts", _list(values.text))),
+    "order_seed": ("a whole number or null", _optional(values.integer)),
+    "edited_from": ("a text or null", _optional(values.text)),
+    "ranks": ("a list of whole numbers", _list(values.integer)),
     "criteria": ("an object of whole numbers", _grades),
 }

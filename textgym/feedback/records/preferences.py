@@ -15,7 +15,7 @@ from textgym.errors import DataError
 from textgym.feedback.records.dialogues import ASSISTANT_TURN
 from textgym.feedback.types import Comparison, Demonstration, Ranking, Rating, Record
 from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages
-from textgym.types import Message, Shown, as_shown, shown_text
+from textgym.types import Message, Shown, as_shown, shown_messages, shown_text
 
 Published = str | list[dict[str, str]]
 """A text, or where the prompt is a conversation, a list of ``{"role", "content"}`` objects."""
@@ -163,40 +163,41 @@ def to_labelled_rows(records: Iterable[Record]) -> list[LabelledRow]:
 
 def _pairs(record: Record) -> list[tuple[str, str]]:
     """Return (better, worse) texts."""
-    if isinstance(record, Comparison):
-        return [(record.chosen, record.rejected)] if record.choice in ("a", "b") else []
-    if isinstance(record, Ranking):
-        placed = list(zip(record.ranks, record.responses, strict=True))
-        return [(better, worse) for rank, better in placed for other, worse in placed if rank < other]
-    if isinstance(record, Demonstration) and record.edited_from not in (None, record.response):
-        return [(record.response, str(record.edited_from))]
+    match record:
+        case Comparison(choice="a" | "b"):
+            return [(record.chosen, record.rejected)]
+        case Ranking():
+            placed = list(zip(record.ranks, record.responses, strict=True))
+            return [(better, worse) for rank, better in placed for other, worse in placed if rank < other]
+        case Demonstration(response=better, edited_from=str(worse)) if worse != better:
+            return [(better, worse)]
     return []
 
 
 def _labels(record: Record) -> list[tuple[str, bool]]:
-    if isinstance(record, Comparison):
-        known = {"tie": [], "both_bad": [(text, False) for text in record.responses]}
-        return known.get(record.choice, [(record.chosen, True), (record.rejected, False)])
-    if isinstance(record, Ranking):
-        worst = max(record.ranks)
-        ends = [
-            (text, rank == 1) for text, rank in zip(record.responses, record.ranks, strict=True) if rank in (1, worst)
-        ]
-        return ends if worst > 1 else []
-    if isinstance(record, Rating):
-        return [(record.response, record.rating >= _GOOD)] if not _BAD < record.rating < _GOOD else []
-    return [(record.response, True)] if isinstance(record, Demonstration) else []
+    match record:
+        case Comparison(choice="a" | "b"):
+            return [(record.chosen, True), (record.rejected, False)]
+        case Comparison(choice="both_bad"):
+            return [(text, False) for text in record.responses]
+        case Ranking():
+            placed, worst = zip(record.responses, record.ranks, strict=True), max(record.ranks)
+            return [(text, rank == 1) for text, rank in placed if rank in (1, worst)] if worst > 1 else []
+        case Rating(response=text, rating=grade) if not _BAD < grade < _GOOD:
+            return [(text, grade >= _GOOD)]
+        case Demonstration(response=text):
+            return [(text, True)]
+    return []
 
 
 def _published(shown: Shown) -> Published:
-    if isinstance(shown, str):
-        return _utf8(shown)
-    return [{"role": _utf8(role), "content": _utf8(content)} for role, content in shown]
+    messages = [{"role": _utf8(role), "content": _utf8(content)} for role, content in shown_messages(shown)]
+    return messages or _utf8(shown_text(shown))
 
 
 def _answer(prompt: Shown, response: str) -> Published:
     """Return a response in the form of its prompt: a text, or a message of the assistant."""
-    return _published(response if isinstance(prompt, str) else (Message("assistant", response),))
+    return _published((Message("assistant", response),) if shown_messages(prompt) else response)
 
 
 def _utf8(text: str) -> str:

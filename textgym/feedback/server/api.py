@@ -26,6 +26,7 @@ from textgym.feedback.server.site import LoginNeededError, RefusedError, SiteOf,
 from textgym.feedback.statistics.agreement import Level, collect_answers, krippendorff_alpha, position_bias
 from textgym.feedback.statistics.learning_curve import accuracy_curve, add_accuracy
 from textgym.feedback.types import Comparison, Mode, Question, Ranking, Rating, Record
+from textgym.security.values import is_integer
 from textgym.types import Interval, JsonObject, Message, as_shown
 
 
@@ -205,10 +206,11 @@ def _question(body: QuestionBody) -> Question:
 
 
 def _expected(answer: object) -> Expected:
-    if isinstance(answer, list) and all(type(value) is int for value in answer):
-        return answer
-    if isinstance(answer, str):
-        return answer  # type: ignore[return-value]  # the store checks it
+    match answer:
+        case [*given] if len(grades := list(filter(is_integer, given))) == len(given):
+            return grades
+        case str():
+            return answer  # type: ignore[return-value]  # the store checks it
     raise RefusedError(422, f"Expected a choice or a list of whole numbers, got {answer!r}; correct the check.")
 
 

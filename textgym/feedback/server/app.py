@@ -52,14 +52,18 @@ def _explain(request: Request, error: Exception) -> Response:
 
 
 def _meaning(error: Exception) -> tuple[int, str, dict[str, str]]:
-    if isinstance(error, RefusedError):
-        return error.status, error.message, error.headers
-    if isinstance(error, HTTPException):
-        return error.status_code, str(error.detail), dict(error.headers or {})
-    if isinstance(error, RequestValidationError):
-        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        return 422, "; ".join(problems), {}
-    return (503 if isinstance(error, TimeoutError) else 422), str(error), {}
+    match error:
+        case RefusedError():
+            return error.status, error.message, error.headers
+        case HTTPException():
+            return error.status_code, str(error.detail), dict(error.headers or {})
+        case RequestValidationError():
+            problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            return 422, "; ".join(problems), {}
+        case TimeoutError():
+            return 503, str(error), {}
+        case _:
+            return 422, str(error), {}
 
 
 def _is_api(request: Request) -> bool:

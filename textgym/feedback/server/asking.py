@@ -17,7 +17,7 @@ from textgym.feedback.store.entries import Assignment, Vote
 from textgym.feedback.store.project import VoteConflictError
 from textgym.feedback.types import Comparison, Mode, Question, Ranking, shown_order
 from textgym.metrics.words import count_words
-from textgym.types import JsonObject, Shown
+from textgym.types import JsonObject, Shown, shown_messages, shown_text
 
 router = APIRouter()
 _SHORTEST_COPY = 80
@@ -65,9 +65,9 @@ class ShownTurn(NamedTuple):
 
 def show_turns(prompt: Shown) -> list[ShownTurn]:
     """Return the turns of a conversation; of a text, itself."""
-    if isinstance(prompt, str):
-        return [ShownTurn("", visible_pieces(prompt))]
-    return [ShownTurn(visible_text(role.capitalize()), visible_pieces(content)) for role, content in prompt]
+    turns = shown_messages(prompt)
+    spoken = [ShownTurn(visible_text(role.capitalize()), visible_pieces(content)) for role, content in turns]
+    return spoken or [ShownTurn("", visible_pieces(shown_text(prompt)))]
 
 
 @router.get("/")
@@ -193,19 +193,20 @@ def _said(last: Vote, reveal: bool) -> str:
     """Say an answer in words, in the order in which the texts were shown."""
     if last.skipped:
         return "skipped"
-    record = last.records[0]
-    if isinstance(record, Comparison):
-        order = shown_order(2, record.order_seed)
-        names = [record.generators[index] for index in order] if record.generators and reveal else []
-        words = {"tie": "equally good", "both_bad": "both bad"}
-        said = words.get(record.choice) or ("A is better" if "ab"[order[0]] == record.choice else "B is better")
-        return said + (f" (A: {names[0]}, B: {names[1]})" if names else "")
-    if isinstance(record, Ranking):
-        best = sorted(zip(record.ranks, record.generators, strict=False))
-        return "ranked" + (f" ({', '.join(f'{rank}. {name}' for rank, name in best)})" if best and reveal else "")
-    sources = sorted({name for each in last.records for name in each.generators}) if reveal else []
-    words = {"Rating": "rated", "Demonstration": "edited", "ImplicitFeedback": "read"}
-    return words[type(record).__name__] + (f" ({', '.join(sources)})" if sources else "")
+    match last.records[0]:
+        case Comparison(choice=choice, generators=generators, order_seed=seed):
+            order = shown_order(2, seed)
+            names = [generators[index] for index in order] if generators and reveal else []
+            words = {"tie": "equally good", "both_bad": "both bad"}
+            said = words.get(choice) or ("A is better" if "ab"[order[0]] == choice else "B is better")
+            return said + (f" (A: {names[0]}, B: {names[1]})" if names else "")
+        case Ranking(ranks=ranks, generators=generators):
+            best = sorted(zip(ranks, generators, strict=False))
+            return "ranked" + (f" ({', '.join(f'{rank}. {name}' for rank, name in best)})" if best and reveal else "")
+        case other:
+            sources = sorted({name for each in last.records for name in each.generators}) if reveal else []
+            words = {"Rating": "rated", "Demonstration": "edited", "ImplicitFeedback": "read"}
+            return words[type(other).__name__] + (f" ({', '.join(sources)})" if sources else "")
 
 
 def _has_agreed(site: Site, visitor: Session) -> bool:

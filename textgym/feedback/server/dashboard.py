@@ -35,7 +35,7 @@ from textgym.feedback.statistics.strengths import bradley_terry_scores, win_rate
 from textgym.feedback.store.entries import Vote
 from textgym.feedback.store.exports import ProjectForm, export_project
 from textgym.feedback.store.project import FeedbackStore
-from textgym.feedback.types import Comparison, ImplicitFeedback, Ranking, Rating, Record
+from textgym.feedback.types import Comparison, ImplicitFeedback, Ranking, Rating, Record, of_kind
 from textgym.metrics.words import count_words
 
 router = APIRouter()
@@ -143,7 +143,7 @@ def agreement_charts(records: Sequence[Record]) -> list[Chart]:
     shares = [(name, share) for name, kind, _ in _KINDS[:1] if (share := agreement_interval(records, kind)) is not None]
     if shares:
         charts.append(interval_chart("Two people give the same answer", shares, 0.5, (0.0, 1.0)))
-    names = list(dict.fromkeys(record.annotator for record in records if isinstance(record, Comparison)))
+    names = list(dict.fromkeys(record.annotator for record in of_kind(records, Comparison)))
     if names:
         own = [(name, position_bias(r for r in records if r.annotator == name)) for name in names[: _MOST_ROWS - 1]]
         rows = [("everybody", position_bias(records)), *own]
@@ -155,7 +155,7 @@ def time_charts(records: Sequence[Record]) -> list[Chart]:
     """Draw how long answers took, and, in natural use, how long texts were read for their length."""
     seconds = [r.seconds for r in records if r.seconds is not None and not isinstance(r, ImplicitFeedback)]
     charts = [histogram_chart("Time per vote", seconds, "seconds")] if seconds else []
-    reading = [rate for r in records if isinstance(r, ImplicitFeedback) and (rate := seconds_per_100_words(r))]
+    reading = [rate for r in of_kind(records, ImplicitFeedback) if (rate := seconds_per_100_words(r))]
     if reading:
         charts.append(histogram_chart("Natural use: time per 100 words, of texts that were opened", reading, "seconds"))
     return charts

@@ -184,8 +184,7 @@ def _environment() -> Environment:
 
 
 def _site(request: Request) -> Site:
-    found = request.app.state.site
-    assert isinstance(found, Site)
+    found: Site = request.app.state.site
     return found
 
 

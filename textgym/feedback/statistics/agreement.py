@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from textgym.feedback.types import Comparison, Ranking, Rating, Record, shown_order
+from textgym.feedback.types import Comparison, Ranking, Rating, Record, of_kind, shown_order
 from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
 from textgym.types import FloatArray, IntArray, Interval
 
@@ -90,7 +90,7 @@ def alpha_over_time(
     Returns:
         ``(how many records, alpha)``, where alpha is defined.
     """
-    used = [record for record in records if isinstance(record, kind)]
+    used = of_kind(records, kind)
     counts = sorted({round(len(used) * point / points) for point in range(1, points + 1)})
     alphas = ((n, krippendorff_alpha(collect_answers(used[:n], kind, level).values, level)) for n in counts)
     return [(n, alpha) for n, alpha in alphas if alpha is not None]
@@ -165,8 +165,8 @@ def position_bias(records: Iterable[Record]) -> Interval:
     """
     firsts = [
         "ab"[shown_order(2, record.order_seed)[0]] == record.choice
-        for record in records
-        if isinstance(record, Comparison) and record.order_seed is not None and record.choice in ("a", "b")
+        for record in of_kind(records, Comparison)
+        if record.order_seed is not None and record.choice in ("a", "b")
     ]
     return proportion_interval(sum(firsts), len(firsts))
 
@@ -176,30 +176,30 @@ def _cells(
 ) -> dict[tuple[str, tuple[object, ...]], float]:
     """Return the last answer of every annotator to every unit."""
     return {
-        (record.annotator, unit): value
-        for record in records
-        if isinstance(record, kind)
-        for unit, value in _units(record, level)
+        (record.annotator, unit): value for record in of_kind(records, kind) for unit, value in _units(record, level)
     }
 
 
 def _units(record: Comparison | Rating | Ranking, level: Level) -> Iterator[tuple[tuple[object, ...], float]]:
     """Yield units and values of a record."""
     about = (record.task_key, record.prompt)
-    if isinstance(record, Comparison):
-        swapped = record.response_a > record.response_b
-        value = _NOMINAL[record.choice]
-        if record.choice == "both_bad":
-            value = value if level == "nominal" else 0.0
-        elif swapped:
-            value = -value
-        yield (*about, *sorted(record.responses)), value
-    elif isinstance(record, Rating):
-        yield (*about, record.response), float(record.rating)
-    else:
-        among = tuple(sorted(record.responses))
-        for response, rank in zip(record.responses, record.ranks, strict=True):
-            yield (*about, among, response), float(rank)
+    match record:
+        case Comparison():
+            yield (*about, *sorted(record.responses)), _choice_value(record, level)
+        case Rating():
+            yield (*about, record.response), float(record.rating)
+        case Ranking():
+            among = tuple(sorted(record.responses))
+            for response, rank in zip(record.responses, record.ranks, strict=True):
+                yield (*about, among, response), float(rank)
+
+
+def _choice_value(record: Comparison, level: Level) -> float:
+    """Return the value of a choice between two texts in sorted order."""
+    value = _NOMINAL[record.choice]
+    if record.choice == "both_bad":
+        return value if level == "nominal" else 0.0
+    return -value if record.response_a > record.response_b else value
 
 
 def _count_values(values: FloatArray) -> tuple[FloatArray, IntArray]:

@@ -99,13 +99,13 @@ def bradley_terry_scores(
 
 def _matches(records: Iterable[Record]) -> Iterator[_Match]:
     for record in records:
-        if isinstance(record, Comparison) and record.generators:
-            points = {"a": 1.0, "b": 0.0}.get(record.choice, 0.5)
-            yield from _match(record.prompt, record.generators, points)
-        elif isinstance(record, Ranking) and record.generators:
-            placed = zip(record.generators, record.ranks, strict=True)
-            for (first, rank), (second, other) in itertools.combinations(placed, 2):
-                yield from _match(record.prompt, (first, second), 0.5 + 0.5 * ((rank < other) - (rank > other)))
+        match record:
+            case Comparison(prompt=prompt, generators=(_, _) as generators):
+                yield from _match(prompt, generators, {"a": 1.0, "b": 0.0}.get(record.choice, 0.5))
+            case Ranking(prompt=prompt, generators=(_, *_) as generators):
+                placed = zip(generators, record.ranks, strict=True)
+                for (first, rank), (second, other) in itertools.combinations(placed, 2):
+                    yield from _match(prompt, (first, second), 0.5 + 0.5 * ((rank < other) - (rank > other)))
 
 
 def _match(prompt: Shown, generators: tuple[str, ...], points: float) -> Iterator[_Match]:

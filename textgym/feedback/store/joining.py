@@ -8,9 +8,10 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from textgym.feedback.records.answers import check_answer
+from textgym.feedback.records.lines import json_object
 from textgym.feedback.records.parsing import record_from_json
 from textgym.feedback.store import tables
-from textgym.feedback.types import Comparison, Demonstration, Question, Ranking, Rating, Record
+from textgym.feedback.types import Question, Rating, Record, of_kind, seen_texts
 from textgym.security.foreign import parse_json
 from textgym.types import Shown
 
@@ -56,7 +57,7 @@ def new_name(db: sqlite3.Connection, vote_id: str, records: Sequence[Record]) ->
 
 def records_from_text(text: str) -> tuple[Record, ...]:
     """Return the records that a text in ``votes.records`` stands for."""
-    return tuple(record_from_json(row, "store") for row in parse_json(text))
+    return tuple(record_from_json(json_object(row, "store"), "store") for row in parse_json(text))
 
 
 def _subject(records: Sequence[Record]) -> str:
@@ -67,13 +68,11 @@ def _subject(records: Sequence[Record]) -> str:
 
 def _texts(record: Record) -> tuple[str | None, ...]:
     """The texts that a record is about; of a demonstration the one it was made from."""
-    if isinstance(record, Comparison | Ranking):
-        return record.responses
-    return (record.edited_from,) if isinstance(record, Demonstration) else (record.response,)
+    return seen_texts(record) or (None,)
 
 
 def _criteria(records: Sequence[Record]) -> set[str]:
-    return {name for record in records if isinstance(record, Rating) for name in record.criteria}
+    return {name for record in of_kind(records, Rating) for name in record.criteria}
 
 
 def _is_answer(question: Question, annotator: str, records: Sequence[Record]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 from textgym.errors import DataError
@@ -13,7 +12,8 @@ from textgym.feedback.records.parsing import is_question, question_to_json, show
 from textgym.feedback.store.entries import Planned
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Question
-from textgym.types import shown_text
+from textgym.security import values
+from textgym.types import JsonObject, shown_text
 
 _LONGEST_KEY = 80  # of one made from a prompt
 
@@ -57,17 +57,16 @@ def _to_json(planned: Planned) -> dict[str, object]:
     return row if planned.expected is None else {**row, "expected": planned.expected}
 
 
-def _from_json(row: object, place: str, overlap: int) -> Planned:
+def _from_json(row: JsonObject, place: str, overlap: int) -> Planned:
     try:
         if not is_question(row):
             raise ValueError("no responses")
         texts, generators, criteria = (_texts(row, name) for name in ("responses", "generators", "criteria"))
         prompt = shown_from_json(row["prompt"])
-        key = row.get("task_key", shown_text(prompt)[:_LONGEST_KEY])
+        key = values.text(row.get("task_key", shown_text(prompt)[:_LONGEST_KEY]))
         question = Question(key, prompt, texts, row.get("mode", "compare"), generators, criteria=criteria)
-        planned = Planned(question, row.get("overlap", overlap), float(row.get("priority", 0)), row.get("expected"))
-        if not (isinstance(key, str) and isinstance(planned.overlap, int)):
-            raise TypeError("task_key is a text, overlap is a whole number")
+        people = values.integer(row.get("overlap", overlap))
+        planned = Planned(question, people, float(row.get("priority", 0)), row.get("expected"))
         if planned.overlap < 1 or not math.isfinite(planned.priority):
             raise ValueError("overlap is 1 or more, priority is finite")
         check_question(question)
@@ -78,8 +77,8 @@ def _from_json(row: object, place: str, overlap: int) -> Planned:
         raise DataError(f"{place}: expected a question with prompt and responses, got {row!r:.80} ({error})") from None
 
 
-def _texts(row: Mapping[str, object], name: str) -> tuple[str, ...]:
-    values = row.get(name, [])
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise TypeError(f"{name} is a list of texts")
-    return tuple(values)
+def _texts(row: JsonObject, name: str) -> tuple[str, ...]:
+    try:
+        return tuple(map(values.text, values.items(row.get(name, []))))
+    except TypeError:
+        raise TypeError(f"{name} is a list of texts") from None

@@ -11,8 +11,8 @@ from pathlib import Path
 from textgym.feedback.records.lines import read_lines, write_lines
 from textgym.feedback.records.parsing import is_check, record_from_json, record_to_json
 from textgym.feedback.store.project import FeedbackStore
-from textgym.feedback.types import Comparison, Demonstration, Ranking, Record
-from textgym.types import Shown
+from textgym.feedback.types import Demonstration, Record
+from textgym.types import JsonObject, Shown
 
 
 def export_votes(store: FeedbackStore, path: str | Path) -> int:
@@ -59,31 +59,39 @@ def import_votes(store: FeedbackStore, path: str | Path) -> int:
     return store.add_votes(votes, checks)
 
 
-def _votes(lines: Iterable[tuple[Record, object]], known: Mapping[str, int]) -> list[tuple[str, list[Record]]]:
+def _votes(lines: Iterable[tuple[Record, JsonObject]], known: Mapping[str, int]) -> list[tuple[str, list[Record]]]:
     """Put the records of each vote together, wherever in the file they are; what it says twice counts once.
 
     Two projects may have named two votes alike: those are distinguished by who answered what.
     """
     found: dict[tuple[str, str, str, Shown], dict[object, Record]] = {}
     for name, record in _named(lines, known):
-        about = record.responses if isinstance(record, Comparison | Ranking) else record.response
         own = found.setdefault((name, record.annotator, record.task_key, record.prompt), {})
-        own.setdefault(None if isinstance(record, Demonstration) else (type(record), about), record)
+        own.setdefault(_part(record), record)
     return [(name, list(records.values())) for (name, *_), records in found.items()]
 
 
-def _named(lines: Iterable[tuple[Record, object]], known: Mapping[str, int]) -> Iterator[tuple[str, Record]]:
+def _part(record: Record) -> tuple[object, ...]:
+    """Return which part of its vote a record is: somebody writes one text, and says one thing about others."""
+    match record:
+        case Demonstration():
+            return (Demonstration,)
+        case _:
+            return type(record), record.responses
+
+
+def _named(lines: Iterable[tuple[Record, JsonObject]], known: Mapping[str, int]) -> Iterator[tuple[str, Record]]:
     """Yield records with the names of their votes; one without is named after its content, unless that is known."""
     seen: Counter[str] = Counter()
     for record, row in lines:
-        name = row.get("vote") if isinstance(row, dict) else None
-        if not isinstance(name, str):
-            content = _content(record)
-            seen[content] += 1
-            if seen[content] <= known.get(content, 0):
-                continue
-            name = _nameless(content, seen[content])
-        yield name, record
+        match row.get("vote"):
+            case str(name):
+                yield name, record
+            case _:
+                content = _content(record)
+                seen[content] += 1
+                if seen[content] > known.get(content, 0):
+                    yield _nameless(content, seen[content]), record
 
 
 def _has(names: Collection[str], vote: tuple[str, Sequence[Record]]) -> bool:
