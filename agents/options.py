@@ -8,18 +8,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from textgym.agents.facts import facts_of
-from textgym.checks import LARGEST_COUNT
+from textgym.checks import LARGEST_COUNT, require_range
 from textgym.errors import did_you_mean
 from textgym.types import Agent
 
 OptionValue = int | float | str | bool | None
-_PLAIN: Mapping[type, type[int | float | str | bool]] = {each: each for each in (int, float, str, bool)}
-_TINY = 1e-300  # below it, a least value means: above 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Option:
     type: type[int | float | str | bool]
     default: Any
     help: str
-    choices: tuple[str, ...] = ()
+    choices: tuple[int | float | str | bool, ...] = ()
     optional: bool = False
 
 
@@ -109,15 +107,17 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
             names[error.name] = _Unknown
 
 
-def _form(hint: Any) -> tuple[type[int | float | str | bool], tuple[str, ...], bool] | None:
+def _form(hint: Any) -> tuple[type[int | float | str | bool], tuple[int | float | str | bool, ...], bool] | None:
     """Type, choices and optionality of a type hint; ``None`` where no text can give a value."""
+    if get_origin(hint) is Annotated:
+        return _form(get_args(hint)[0])
     parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     for part in parts:
         if get_origin(part) is Literal:
-            return str, tuple(map(str, get_args(part))), NoneType in parts
-        if part in _PLAIN:
-            return _PLAIN[part], (), NoneType in parts
-    return None
+            values = get_args(part)
+            return type(values[0]), values, NoneType in parts
+    plain = [kind for kind in (float, int, bool, str) if kind in parts]  # a float can have what an int can
+    return (plain[0], (), NoneType in parts) if plain else None
 
 
 def argument_help(source: Callable[..., Any]) -> dict[str, str]:
@@ -165,16 +165,8 @@ def _check_option(option: Option, value: object, limits: tuple[float, float]) ->
         words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}[option.type]
         raise TypeError(f"expected {words} as {name}, got {value!r}; give one")
     if option.choices and value not in option.choices:
-        raise ValueError(f"expected {name} to be one of {', '.join(option.choices)}, got {value!r}; choose one")
+        raise ValueError(f"expected {name} to be one of {', '.join(map(str, option.choices))}, got {value!r}; choose one")
     if isinstance(value, str | bool):
         return
-    number, (least, most) = float(value), limits
-    if option.type is int:
-        most = min(most, LARGEST_COUNT)
-    if number < least or not math.isfinite(number):
-        bound = "above 0" if 0 < least < _TINY else f"of at least {least:g}"
-        raise ValueError(f"expected {name} {bound}, got {value}; choose another")
-    if number > most:
-        raise ValueError(
-            f"expected {name} of at most {f'{most:,}' if option.type is int else f'{most:g}'}, got {value}; lower it"
-        )
+    least, most = limits
+    require_range(name, value, least, min(most, LARGEST_COUNT) if option.type is int else most)

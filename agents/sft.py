@@ -295,7 +295,7 @@ class SFT:
 
     def _record(self) -> None:
         record = {
-            "loss": float(np.mean(self.losses[-self.log_every :])),
+            "loss": float(np.mean(self.losses[int(self.history[-1]["timesteps"]) if self.history else 0 :])),
             "learning_rate": float(self._optimizer.param_groups[0]["lr"]),
             "timesteps": float(self.num_timesteps),
         }

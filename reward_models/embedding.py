@@ -25,8 +25,8 @@ from textgym.reward_models.evidence import Candidate, Evidence, Observation
 from textgym.reward_models.fitting import Training
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.likelihood import AnswerLikelihood
-from textgym.security.values import integer
 from textgym.types import FloatArray, JsonObject, Shown, shown_text
+from textgym.values import integer
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 _HEAD = "head.safetensors"

@@ -13,8 +13,8 @@ from textgym.reward_models.evidence import Evidence, Split
 from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.learned import LearnedReward
 from textgym.reward_models.preference import PreferenceRewardModel
-from textgym.security.values import integer
 from textgym.types import FloatArray, JsonObject, Shown
+from textgym.values import integer
 
 
 class RewardEnsemble(LearnedReward):

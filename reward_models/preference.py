@@ -19,8 +19,8 @@ from textgym.reward_models.evidence import Evidence, Observation
 from textgym.reward_models.fitting import Checkpoints, FitSettings, Progress, Training, train_scorer
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.scoring import Precision, ResponseScorer
-from textgym.security.values import integer
 from textgym.types import FloatArray, JsonObject, Shown
+from textgym.values import integer
 
 _HEAD = "head.safetensors"
 _MIN_LENGTH = 16

@@ -16,6 +16,7 @@ SEEDS = 2**32
 LARGEST_COUNT = 2**31 - 1
 """No machine makes, or holds, more of anything that is counted; tokens and steps to train on are not limited so."""
 _UNLIMITED = ("steps",)
+_TINY = 1e-300
 
 
 def use_plain_values(settings: Any) -> None:
@@ -81,3 +82,23 @@ def check_numbers(*, counts: Mapping[str, object], not_negative: Mapping[str, ob
     _check_range(counts, list(counts), 1, "of at least 1")
     _check_range(counts, list(counts), 1, f"of at most {LARGEST_COUNT:,}", LARGEST_COUNT + 1)
     _check_range(not_negative, list(not_negative), 0, "of at least 0")
+
+
+def require_range(name: str, value: float, least: float, most: float = math.inf) -> None:
+    """Refuse a number that is not finite, or not from ``least`` to ``most``.
+
+    Args:
+        name: What the message calls it.
+        value: The number.
+        least: A tiny one, such as ``math.nextafter(0, 1)``, means: above 0.
+        most: The largest.
+
+    Raises:
+        ValueError: It is out of range.
+    """
+    if not (value >= least and math.isfinite(value)):
+        bound = "above 0" if 0 < least < _TINY else f"of at least {least:g}"
+        raise ValueError(f"expected {name} {bound}, got {value}; choose another")
+    if value > most:
+        bound = f"{most:,}" if is_whole(most) else f"{most:g}"
+        raise ValueError(f"expected {name} of at most {bound}, got {value}; lower it")

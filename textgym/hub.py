@@ -12,7 +12,7 @@ from typing import Any, Literal
 from textgym.errors import CheckpointError, MissingExtraError, did_you_mean
 from textgym.files.paths import user_path
 from textgym.security.foreign import read_object
-from textgym.security.values import text
+from textgym.values import text
 
 Kind = Literal["model", "reward"]
 SHIPPED = ("tiny", "tiny-reward")

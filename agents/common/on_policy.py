@@ -18,6 +18,7 @@ from stable_baselines3.common.utils import LinearSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from textgym.checks import require_range
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.estimate import seconds_per_token
 from textgym.agents.common.health import Concerns, clip_gradients, require_finite
@@ -36,6 +37,8 @@ from textgym.types import FloatArray, IntArray
 
 _LARGE_ERROR = 30.0  # of the values, on average: at it the policy moves about half as far as with rewards of order 1
 _ABOVE_0 = math.nextafter(0, 1)
+_POSITIVE = ("learning_rate", "kl_target", "kl_horizon", "clip_reward", "temperature")
+_MAY_BE_LEFT_OUT = ("n_steps", "rollout_texts", "micro_batch_size", "kl_target", "clip_reward")
 _COUNTS = ("n_steps", "rollout_texts", "batch_size", "micro_batch_size", "n_epochs", "lora_rank")
 
 
@@ -88,7 +91,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         reference_option="reference_model",
         policy=CausalLMPolicy,
         limits={
-            **dict.fromkeys(("learning_rate", "kl_target", "temperature"), (_ABOVE_0, math.inf)),
+            **dict.fromkeys(_POSITIVE, (_ABOVE_0, math.inf)),
             **dict.fromkeys(_COUNTS, (1, math.inf)),
             "gae_lambda": (0.0, 1.0),
         },
@@ -205,20 +208,11 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         Raises:
             ValueError: One of them is.
         """
-        for name, least, optional in (
-            ("kl_coef", 0.0, False),
-            ("kl_target", _ABOVE_0, True),
-            ("kl_horizon", _ABOVE_0, False),
-            ("missing_eos_penalty", 0.0, False),
-            ("clip_reward", _ABOVE_0, True),
-            ("batch_size", 1, False),
-            ("micro_batch_size", 1, True),
-            ("rollout_texts", 1, True),
-        ):
-            value = getattr(self, name)
-            if not (optional if value is None else least <= value < math.inf):
-                bound = "above 0" if 0 < least < 1 else f"of at least {least:g}"
-                raise ValueError(f"expected {name} {bound}, got {value}; choose another{' or leave it out' * optional}")
+        limits = dict.fromkeys(("kl_coef", "missing_eos_penalty"), (0.0, math.inf)) | dict(self.facts.limits)
+        del limits["learning_rate"]  # also a schedule; 0 measures what an update computes
+        for name, value in vars(self).items():
+            if name in limits and not (value is None and name in _MAY_BE_LEFT_OUT):
+                require_range(name, math.nan if value is None else value, *limits[name])
         require_adaptable(self.kl_coef, self.kl_target)
 
     def _setup_model(self) -> None:
@@ -244,6 +238,15 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             pass  # an environment of somebody else
         raise ValueError("expected n_steps, or an environment with max_new_tokens, got neither; pass n_steps")
 
+    def _longest_response(self) -> int:
+        """The environment's ``max_new_tokens``, or else ``n_steps``."""
+        try:
+            return self._response_budget()
+        except ValueError:
+            if self.n_steps is None:
+                raise
+            return self.n_steps
+
     @property
     def steps_per_iteration(self) -> int:
         """Tokens of one rollout; of ``rollout_texts`` whole texts, the most that they can have."""
@@ -255,13 +258,16 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             turns = int(self.env.get_attr("task")[0].max_turns)
         except AttributeError:  # an environment of somebody else
             turns = 1
-        return self.rollout_texts * turns * self._response_budget()
+        return self.rollout_texts * turns * self._longest_response()
 
     def seconds_per_step(self) -> float:
         """Seconds of a token, written, scored and learnt from; right within a factor of two or so."""
-        prompt = self.env.get_attr("max_prompt_tokens")[0] / 3  # type: ignore[union-attr]  # few fill their budget
+        try:
+            prompt = self.env.get_attr("max_prompt_tokens")[0] / 3  # type: ignore[union-attr]  # few fill their budget
+        except AttributeError:
+            prompt = 0.0  # an environment of somebody else
         parameters = sum(parameter.numel() for parameter in self.policy.parameters())
-        read = 1 + prompt / self._response_budget()
+        read = 1 + prompt / self._longest_response()
         return seconds_per_token(parameters, self.device, read, self.n_epochs)
 
     def set_reference(self, model: TextModel) -> None:

@@ -153,7 +153,7 @@ def _declaration(option: Any) -> Any:
     names = [*([ALIASES[option.name]] if option.name in ALIASES else []), flag]
     if option.type is bool and option.default is not False:
         names = [f"{flag}/--no-{flag[2:]}"]
-    help_text = option.help + (f" One of {', '.join(option.choices)}." if option.choices else "")
+    help_text = option.help + (f" One of {', '.join(map(str, option.choices))}." if option.choices else "")
     return typer.Option(*names, help=help_text + _default(option.default), show_default=False)
 
 

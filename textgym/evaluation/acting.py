@@ -41,6 +41,11 @@ def act_episodes(
     Returns:
         ``n`` episodes, and numbers about them, each (n,): at the token grain ``"length"``, tokens of the agent.
     """
+    if sampling.temperature not in (0, 1):
+        raise ValueError(
+            f"expected temperature 0 or 1 for an agent that is no language model, got {sampling.temperature}: it either "
+            "acts at random in its own way, or takes what it thinks best; choose one of these"
+        )
     episodes: list[Episode] = []
     lengths: list[int] = []
     size = min(sampling.batch_size, len(examples))

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar, get_args
 
-from textgym.security.values import is_integer
 from textgym.types import Message, Shown
+from textgym.values import is_whole
 
 Choice = Literal["a", "b", "tie", "both_bad"]
 Mode = Literal["compare", "rank", "rate", "edit", "natural"]
@@ -104,7 +104,7 @@ class Ranking(Feedback):
                 f"expected two responses or more and one rank for each, got {count} responses and "
                 f"{len(self.ranks)} ranks; give each response its place"
             )
-        if not all(map(is_integer, self.ranks)) or min(self.ranks) != 1 or max(self.ranks) > count:
+        if not all(map(is_whole, self.ranks)) or min(self.ranks) != 1 or max(self.ranks) > count:
             raise ValueError(f"expected ranks from 1 (the best) to {count}, got {self.ranks}; correct them")
 
 
@@ -125,7 +125,7 @@ class Rating(Feedback):
     def __post_init__(self) -> None:
         self._check(1)
         for name, grade in {"rating": self.rating, **self.criteria}.items():
-            if not is_integer(grade) or grade not in range(1, 6):
+            if not is_whole(grade) or grade not in range(1, 6):
                 raise ValueError(f"expected a whole number from 1 to 5 as {name}, got {grade!r}; correct it")
 
     @property

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from textgym import values
 from textgym.data.files import open_bytes
 from textgym.data.files import read_lines as read_lines_of
 from textgym.errors import DataError
 from textgym.files.disk import replacing
-from textgym.security import values
 from textgym.types import JsonObject
 
 EXPORT_RECORDS = "export its project again with --form votes or --form records"

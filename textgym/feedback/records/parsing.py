@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 
+from textgym import values
 from textgym.errors import DataError, did_you_mean
 from textgym.feedback.records.dialogues import flattened_messages
 from textgym.feedback.records.lines import EXPORT_RECORDS
 from textgym.feedback.records.preferences import from_preference_row
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating, Record
-from textgym.security import values
 from textgym.text.messages import MessageError, is_chat, parse_messages
 from textgym.types import JsonObject, Message, Shown, as_shown, shown_messages, shown_text
 

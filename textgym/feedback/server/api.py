@@ -26,8 +26,8 @@ from textgym.feedback.server.site import LoginNeededError, RefusedError, SiteOf,
 from textgym.feedback.statistics.agreement import Level, collect_answers, krippendorff_alpha, position_bias
 from textgym.feedback.statistics.learning_curve import accuracy_curve, add_accuracy
 from textgym.feedback.types import Comparison, Mode, Question, Ranking, Rating, Record
-from textgym.security.values import is_integer
 from textgym.types import Interval, JsonObject, Message, as_shown
+from textgym.values import is_whole
 
 
 def _let_in(request: Request, site: SiteOf) -> None:
@@ -207,7 +207,7 @@ def _question(body: QuestionBody) -> Question:
 
 def _expected(answer: object) -> Expected:
     match answer:
-        case [*given] if len(grades := list(filter(is_integer, given))) == len(given):
+        case [*given] if len(grades := list(filter(is_whole, given))) == len(given):
             return grades
         case str():
             return answer  # type: ignore[return-value]  # the store checks it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from textgym import values
 from textgym.errors import DataError
 from textgym.feedback.records.answers import check_expected, check_question
 from textgym.feedback.records.lines import read_lines, write_lines
@@ -12,7 +13,6 @@ from textgym.feedback.records.parsing import is_question, question_to_json, show
 from textgym.feedback.store.entries import Planned
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Question
-from textgym.security import values
 from textgym.types import JsonObject, shown_text
 
 _LONGEST_KEY = 80  # of one made from a prompt
