@@ -22,14 +22,17 @@ class Args:
     """What can be changed."""
 
     env_id: str = "TextSumm-v0"
+    """a text environment, as `textgym envs` lists them"""
     model: str = "tiny"
     """shipped model, a run folder, a Hugging Face folder or a Hub id"""
     reward: str = "rouge"
+    """what is measured; a name or `module:attribute`"""
     temperatures: tuple[float, ...] = (1.0, 0.7, 0.0)
     """0 takes the most likely token"""
     prompts: int = 200
     """of the test split, the same ones for everybody"""
     seed: int = 0
+    """same seed, same result"""
     out: Path = Path("runs/evaluation.png")
     """where the plot goes"""
 

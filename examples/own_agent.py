@@ -36,6 +36,7 @@ class Args:
     arms: int = 4
     """sentences to choose from"""
     seed: int = 0
+    """same seed, same result"""
     out: Path = Path("runs/own-agent.png")
     """where the plot goes"""
 

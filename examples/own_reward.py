@@ -26,11 +26,13 @@ class Args:
     total_timesteps: int = 30_000
     """tokens to train on"""
     n_envs: int = 32
+    """texts that are written side by side"""
     rouge_weight: float = 1.0
     """weight of the overlap with an editor's summary"""
     brevity_weight: float = 1.0
     """weight of the reward below; 0 leaves the length to the overlap"""
     seed: int = 0
+    """same seed, same result"""
     out: Path = Path("runs/own-reward.png")
     """where the plot goes"""
 

@@ -80,7 +80,9 @@ class Args:
     total_timesteps: int = 25_000
     """tokens to train on"""
     n_envs: int = 64
+    """texts that are written side by side"""
     seed: int = 0
+    """same seed, same result"""
     out: Path = Path("runs/own-task.png")
     """where the plot goes"""
 

@@ -28,14 +28,17 @@ class Args:
     """What can be changed."""
 
     rounds: int = 3
+    """rounds of sampling, comparing, fitting and training"""
     questions: int = 400
     """pairs of texts that are compared in each round"""
     n_envs: int = 64
+    """texts that are written side by side"""
     timesteps_per_round: int = 24_000
     """tokens to train on between two rounds of questions"""
     kl_coef: float = 0.02
     """weight of the distance to the round's start model: a reward model holds near the texts it was fitted to"""
     seed: int = 0
+    """same seed, same result"""
     out: Path = Path("runs/rlhf-loop")
     """folder of the plot and the trained model"""
 

@@ -36,6 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.security",
         "textgym.spaces",
         "textgym.types",
+        "textgym.values",
         "textgym.versions",
     ),
     ("textgym.text", "textgym.text.chat_sandbox"),

@@ -7,7 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,15 @@ def test_every_example_takes_its_settings_from_the_shell(name: str) -> None:
     assert read_args(kind, []) == kind()
     assert read_args(kind, ["--seed", "7"]) == replace(kind(), seed=7)
     assert "read_args(Args)" in (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_help_says_what_every_setting_means(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command_line, kind = example("command_line"), example(name).Args
+    assert command_line.field_docs(kind).keys() == {field.name for field in fields(kind)}
+    with pytest.raises(SystemExit):
+        command_line.read_args(kind, ["--help"])
+    assert f"same seed, same result (default: {kind.seed})" in " ".join(capsys.readouterr().out.split())
 
 
 def test_types_of_settings_are_kept() -> None:

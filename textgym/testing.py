@@ -150,7 +150,7 @@ def _check_acting(agent: Agent, envs: Sequence[gym.Env[Any, Any]]) -> None:
     again = _saved_and_loaded(agent)
     rows = [env.reset(seed=seed)[0] for seed, env in enumerate(envs)]
     for _ in range(_ACTIONS):
-        observations = _batch(rows)
+        observations = _batch(rows, agent)
         before = copy.deepcopy(observations)
         actions = list(agent.act(observations, greedy=True))
         require(data_equivalence(before, observations), "expected act() to leave the observation alone, got a change")
@@ -170,9 +170,9 @@ def _saved_and_loaded(agent: Agent) -> Agent:
         return type(agent).load(Path(folder) / "agent")
 
 
-def _batch(rows: Sequence[Any]) -> Any:
+def _batch(rows: Sequence[Any], agent: Agent) -> Any:
     """Observations of several environments as agents get them: arrays (n, ...) by name, or a list of texts."""
-    if isinstance(rows[0], str):
+    if agent.grain == "episode":
         return list(rows)
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 

@@ -254,6 +254,7 @@ def save_results(results: Sequence[Result]) -> None:
 
 def build_source(folder: Path) -> None:
     """Put the wheel, the tests and their settings into a folder, so that editing goes on while rows run."""
+    shutil.rmtree(ROOT / "build", ignore_errors=True)  # modules that are gone would come along from an earlier build
     command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(folder), str(ROOT)]
     _call(command, "the wheel cannot be built")
     shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))

@@ -12,6 +12,7 @@ import pytest
 import typer.main
 
 from textgym.cli import app as cli
+from textgym.security import consent
 
 OPTIONAL = ("IPython", "apex", "bitsandbytes", "flash_attn", "jax", "kernels", "sitecustomize", "tensorflow", "triton")
 ARGUMENTS = {
@@ -92,22 +93,32 @@ def test_no_file_of_the_folder_is_run(command: str, downloads: Path) -> None:
     assert command != "envs" or "TextSumm-v0" in shown.stdout
 
 
-@pytest.mark.parametrize(
-    ("module_path", "is_run"),
-    [
-        (":/nowhere", False),
-        pytest.param("/nowhere:", False, marks=pytest.mark.slow),
-        pytest.param(":.", True, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("module_path", "is_run"), [(":/nowhere", False), ("/nowhere:", False), (":.", True)])
 def test_an_empty_entry_of_the_module_path_is_nobodys_word(module_path: str, is_run: bool, tmp_path: Path) -> None:
     """Python reads it as the current folder; ``PYTHONPATH=$PYTHONPATH:/some/place`` makes one."""
     (tmp_path / "here").mkdir()
     for name in ("scipy", "torch", "transformers", "pandas", "rouge_score"):
         (tmp_path / "here" / f"{name}.py").write_text("open('run-code', 'w').close()\n")
-    shown = run_in(tmp_path / "here", "envs", module_path=module_path)
+    shown = run_in(tmp_path / "here", "train", "--model", "./nothing", module_path=module_path)
     assert (tmp_path / "here" / "run-code").exists() == is_run
-    assert is_run or "TextSumm-v0" in shown.stdout
+    assert is_run or "got './nothing', which does not exist" in shown.stderr, shown.stderr
+
+
+def test_nothing_that_is_installed_brings_a_module_of_the_folder_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "an_optional_agent.py").write_text(
+        "try:\n    import a_missing_extra\n    FOUND = True\nexcept ImportError:\n    FOUND = False\n"
+    )
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "a_missing_extra.py").write_text("")
+    (tmp_path / "here" / "an_own_agent.py").write_text("import a_missing_extra\nNAME = 'own'\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "installed"))
+    monkeypatch.setattr(consent, "_user_folders", [tmp_path / "here"])
+    assert consent.load_attribute("an_optional_agent:FOUND") is False
+    assert consent.load_attribute("an_own_agent:NAME") == "own"
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from textgym.evaluation.sampling import Samples, Sampling, sample_texts
 from textgym.models.text_model import TextModel
 from textgym.rewards import reward_name
 from textgym.types import Agent, Episode, Example, FloatArray, RewardFn, Task
+from textgym.values import attribute_of
 
 DEFAULT = "default"
 """As a reward: the task's own."""
@@ -83,8 +84,11 @@ def make_evaluation_set(
         RewardError: The reward cannot score a text of this task. Models are loaded for it, so whatever is wrong with
             them is raised too.
     """
-    choice = EnvChoice(task) if isinstance(task, str) else task
-    task = choice.make("test") if isinstance(choice, EnvChoice) else choice
+    match task:
+        case str():
+            task = EnvChoice(task).make("test")
+        case EnvChoice():
+            task = task.make("test")
     task = with_budgets(task, max_prompt_tokens, max_new_tokens)
     if isinstance(reward, str):
         reward = guarded_reward(task.reward if reward == DEFAULT else reward, task)
@@ -150,7 +154,7 @@ def write_episodes(
 
 def text_model_of(writer: Agent | TextModel) -> TextModel | None:
     """Return the language model that writes an agent's texts; ``None`` for agents that act in other ways."""
-    return writer if isinstance(writer, TextModel) else getattr(writer, "text_model", None)
+    return writer if isinstance(writer, TextModel) else attribute_of(writer, "text_model")
 
 
 def _kl(model: TextModel, reference: TextModel | None, samples: Samples, temperature: float) -> FloatArray | None:

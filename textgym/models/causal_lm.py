@@ -23,6 +23,7 @@ from textgym.models.prompt_sharing import continued_states, shared_prompts
 from textgym.models.text_model import Precision, TextModel
 from textgym.models.trainable import HALVES
 from textgym.text.tokenizer import Tokenizer
+from textgym.values import attribute_of
 
 _COMPILED_VARIANTS = 256
 
@@ -125,7 +126,7 @@ class CausalLM(TextModel):
 
     def can_continue_with_gradients(self, tokens: int) -> bool:
         """Return whether keys and values of ``tokens`` tokens carry gradients; not where activations are recomputed."""
-        recomputed = any(getattr(module, "gradient_checkpointing", False) for module in self.network.modules())
+        recomputed = any(attribute_of(module, "gradient_checkpointing") for module in self.network.modules())
         return not recomputed and self.caches(tokens)
 
     def train(self, mode: bool = True) -> Self:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -20,6 +19,7 @@ from textgym.errors import CheckpointError, ModelError, TextGymError, is_out_of_
 from textgym.files.disk import replace_folder, replacing_folder, restore
 from textgym.models.stored_values import StoredRecord
 from textgym.security.foreign import LARGEST_STATE, read_object
+from textgym.values import as_list, plain_value
 
 _Loaded = TypeVar("_Loaded")
 _NONSENSE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError)
@@ -157,11 +157,10 @@ def _check_finite(tensors: Iterable[tuple[str, Tensor]], may_be_infinite: Collec
 
 def _plain(value: object) -> object:
     """Return what JSON has instead of a value that it does not know."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    raise TypeError(f"expected numbers, texts, lists and dicts in a checkpoint, got {type(value).__name__}")
+    plain = plain_value(value)
+    if plain is value:
+        raise TypeError(f"expected numbers, texts, lists and dicts in a checkpoint, got {type(value).__name__}")
+    return plain
 
 
 def read_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Tensor], StoredRecord]:
@@ -184,7 +183,7 @@ def read_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Tensor], StoredR
         raise CheckpointError(
             f"expected tensors in {folder / _TENSORS}, got a file that cannot be read: {error}"
         ) from error
-    _check_finite(tensors.items(), _may_be_infinite(record), f"in {folder}")
+    _check_finite(tensors.items(), as_list(record.get("infinite")), f"in {folder}")
     return tensors, record
 
 
@@ -208,11 +207,6 @@ def _verify_files(folder: Path) -> StoredRecord:
         if _digest(path) != digest:
             raise CheckpointError(f"expected {path} as it was written, got another content; use an older checkpoint")
     return _read_record(folder)
-
-
-def _may_be_infinite(record: Mapping[str, object]) -> Collection[str]:
-    names = record.get("infinite", [])
-    return names if isinstance(names, list) else []
 
 
 def _read_record(folder: Path) -> StoredRecord:
@@ -251,9 +245,9 @@ def load_newest(folder: Path, load: Callable[[Path], _Loaded]) -> Newest[_Loaded
     return Newest(None, None, problems)
 
 
-def _is_inside(file: object, folder: Path) -> bool:
+def _is_inside(file: str | bytes | None, folder: Path) -> bool:
     """Say whether a file that is missing is one of a checkpoint; whoever names none has read nothing else."""
-    return not isinstance(file, str | os.PathLike) or Path(file).resolve().is_relative_to(folder.resolve())
+    return file is None or Path(os.fsdecode(file)).resolve().is_relative_to(folder.resolve())
 
 
 def set_aside_newer(checkpoint: Path) -> None:

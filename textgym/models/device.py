@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import sys
@@ -31,6 +32,6 @@ def release_memory() -> None:
     what it needs at once; malloc by itself gives back only what lies at the end. Takes about 0.1 s per GB.
     """
     gc.collect()  # agents and models refer to themselves
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)

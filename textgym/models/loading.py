@@ -19,6 +19,7 @@ from textgym.models.text_model import Precision, TextModel
 from textgym.models.trainable import HALVES
 from textgym.security.foreign import read_json
 from textgym.text.tokenizer import Tokenizer
+from textgym.values import as_object, attribute_of
 
 
 def load_language_model(
@@ -44,32 +45,39 @@ def load_language_model(
         MissingExtraError: It is an adapter, and PEFT is not installed.
         ModelError: It is no causal LM of a kind that works here.
     """
-    if isinstance(model, TextModel):
-        return model if device is None else model.to(device)
-    wrapper: nn.Module | None = None
-    lost = None
-    if isinstance(model, PreTrainedModel):
-        network, source = model, _folder_with_tokenizer(model.name_or_path)
-    elif isinstance(model, nn.Module):
-        wrapper, network = model, _base_of_wrapper(model)
-        source = _folder_with_tokenizer(network.name_or_path)
-    else:
-        folder, source = resolve_folder(str(model)), str(model)
-        check_folder(folder)
-        base = base_of_adapter(folder) if is_adapter(folder) else folder
-        network, lost = _read_network(base, dtype), _lost_dtype(base, dtype)
-        wrapper = attach_adapter(network, folder) if base is not folder else None
-    loaded = CausalLM(network, source, precision)
-    if not isinstance(model, nn.Module):
-        loaded.weights_from = str(model)
+    match model:
+        case TextModel():
+            return model if device is None else model.to(device)
+        case nn.Module():
+            loaded, wrapper = _wrap(model, precision)
+        case _:
+            loaded, wrapper = _read(str(model), precision, dtype)
     if device is not None:
         loaded.to(device)
-    loaded.stored_dtype = loaded.stored_dtype or lost
     if wrapper is not None:
         loaded.adopt_adapter(wrapper)
-    if source is not None:
+    if loaded.source is not None:
         loaded.restrict_vocabulary(loaded.tokenizer.vocab_size)
     return loaded
+
+
+def _wrap(module: nn.Module, precision: Precision) -> tuple[CausalLM, nn.Module | None]:
+    """A Hugging Face model as it is, and the wrapper of PEFT's that it was in."""
+    wrapper, network = (None, module) if isinstance(module, PreTrainedModel) else (module, _base_of_wrapper(module))
+    return CausalLM(network, _folder_with_tokenizer(network.name_or_path), precision), wrapper
+
+
+def _read(name: str, precision: Precision, dtype: torch.dtype) -> tuple[CausalLM, nn.Module | None]:
+    """A stored model, and its adapter if it is one."""
+    folder = resolve_folder(name)
+    check_folder(folder)
+    base = base_of_adapter(folder) if is_adapter(folder) else folder
+    network, lost = _read_network(base, dtype), _lost_dtype(base, dtype)
+    wrapper = attach_adapter(network, folder) if base is not folder else None
+    loaded = CausalLM(network, name, precision)
+    loaded.weights_from = name
+    loaded.stored_dtype = loaded.stored_dtype or lost
+    return loaded, wrapper
 
 
 def rebuild_language_model(
@@ -111,8 +119,8 @@ def rebuild_language_model(
 
 
 def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    config = attempt(read_json, folder / "config.json")  # whoever reads it next reports damage
-    if isinstance(config, dict) and config.get("is_encoder_decoder") is True:
+    config = as_object(attempt(read_json, folder / "config.json").value)  # whoever reads it next reports damage
+    if config.get("is_encoder_decoder") is True:
         # Transformers would read its decoder alone, if that is stored as one.
         raise ModelError(
             f"expected a causal LM in {folder}, got an encoder-decoder ({config.get('model_type')}), which reads its "
@@ -124,7 +132,8 @@ def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 def _base_of_wrapper(module: nn.Module) -> PreTrainedModel:
     """Return the Hugging Face model in one of PEFT's wrappers."""
-    base = getattr(module, "get_base_model", lambda: None)()
+    unwrap = attribute_of(module, "get_base_model")
+    base = None if unwrap is None else unwrap()
     if not isinstance(base, PreTrainedModel):
         raise ModelError(
             f"expected a Hugging Face causal LM, or PEFT's wrapper around one, got {type(module).__name__}; "

@@ -14,7 +14,7 @@ from textgym.models.stored_values import StoredRecord
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return moments and counters by name: ``"0.exp_avg"`` is the first parameter's."""
     return {
-        f"{index}.{name}": value.contiguous() if isinstance(value, Tensor) else torch.tensor(value)
+        f"{index}.{name}": torch.as_tensor(value).contiguous()
         for index, values in optimizer.state_dict()["state"].items()
         for name, value in values.items()
     }

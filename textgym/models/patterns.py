@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from textgym.errors import CheckpointError
+from textgym.values import as_text, walk
 
 MOST_SECONDS = 10.0
 _CAN_BACKTRACK = re.compile(r"[*+?{|(]")
@@ -62,13 +63,6 @@ def require_quick_patterns(content: object, names: Sequence[str], where: str) ->
 
 
 def _texts(content: object) -> Iterator[str]:
-    """All strings in what JSON holds."""
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, dict):
-        for key, value in content.items():
-            yield str(key)
-            yield from _texts(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _texts(value)
+    """All strings in what JSON holds, keys too."""
+    for name, value in walk(content):
+        yield from (name, as_text(value))

@@ -18,6 +18,7 @@ from torch.nn.modules import module as torch_module
 
 from textgym.errors import CheckpointError, ModelError, TextGymError
 from textgym.security.foreign import LARGEST_TOKENIZER, read_json, require_regular, require_regular_files
+from textgym.values import as_object, is_number, walk
 
 _PARAMETERS_PER_BYTE = 16  # of weights: eight in a byte where they are quantised, and tied ones counted twice
 _PARAMETERS_FREELY = 2**17
@@ -84,8 +85,7 @@ def check_folder(folder: Path) -> None:
             content = read_json(file)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"expected a readable {file.name} in {folder}, got: {error}") from error
-        if isinstance(content, dict):
-            _check_content(file, content)
+        _check_content(file, as_object(content))
 
 
 def _check_content(file: Path, content: Mapping[str, object]) -> None:
@@ -95,8 +95,7 @@ def _check_content(file: Path, content: Mapping[str, object]) -> None:
     elif file.name == _ADAPTER and _names_modules(content):
         raise ModelError(f"expected an adapter of PEFT's own classes, got one in {file} that names modules to import")
     elif file.name.endswith(".index.json"):
-        names = content.get("weight_map")
-        for name in names.values() if isinstance(names, dict) else ():
+        for name in as_object(content.get("weight_map")).values():
             if Path(str(name)).name != name:
                 raise CheckpointError(f"expected weights beside {file}, got {name!r}; fetch the model again")
 
@@ -108,29 +107,22 @@ def _names_modules(adapter: Mapping[str, object]) -> bool:
     return bool(adapter.get("megatron_config")) or not str(library or "transformers.").startswith("transformers.")
 
 
-def _check_counts(file: Path, value: object, name: str = "") -> None:
+def _check_counts(file: Path, config: Mapping[str, object]) -> None:
     """Refuse numbers of layers, heads and the like that no model has: some become lists before anything is built."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            _check_counts(file, item, str(key))
-    elif isinstance(value, list):
-        for item in value:
-            _check_counts(file, item, name)
-    elif isinstance(value, int | float) and _is_count(name) and not -1 <= value <= _LARGEST_COUNT:
-        raise CheckpointError(f"expected a model that can be built, got {name}={value:,} in {file}; fetch it again")
+    for name, value in walk(config):
+        if is_number(value) and _is_count(name) and not -1 <= value <= _LARGEST_COUNT:
+            raise CheckpointError(f"expected a model that can be built, got {name}={value:,} in {file}; fetch it again")
 
 
 def _is_count(name: str) -> bool:
     return bool(_COUNTED.search(name)) and not _SIZE.search(name)
 
 
-def _refuse_kernels(file: Path, value: object) -> None:
+def _refuse_kernels(file: Path, config: Mapping[str, object]) -> None:
     """Refuse implementations that would be fetched from the Hub, which are code."""
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            if _KERNELS.fullmatch(str(name)) and "/" in str(item):
-                raise ModelError(f"expected a model that runs transformers' own code, got {name}={item!r} in {file}")
-            _refuse_kernels(file, item)
+    for name, value in walk(config):
+        if _KERNELS.fullmatch(name) and "/" in str(value):
+            raise ModelError(f"expected a model that runs transformers' own code, got {name}={value!r} in {file}")
 
 
 @contextlib.contextmanager

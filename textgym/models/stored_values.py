@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from textgym.errors import CheckpointError
+from textgym.values import is_whole
 
 StoredRecord = dict[str, Any]
 """A JSON object of a checkpoint; what its values are, the checks say that :func:`check_fields` makes."""
@@ -16,9 +17,9 @@ Check = Callable[[object], bool]
 _MOST_CHARS = 10_000
 
 
-def integer(value: object) -> bool:
+def integer(value: object) -> TypeGuard[int]:
     """A whole number below 2^63."""
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    return is_whole(value) and abs(value) < 2**63
 
 
 def number(value: object) -> bool:
@@ -43,7 +44,7 @@ def text(value: object) -> bool:
 
 def positive(value: object) -> bool:
     """A whole number above 0 that can be the size of something."""
-    return isinstance(value, int) and integer(value) and 0 < value < 2**31
+    return integer(value) and 0 < value < 2**31
 
 
 def optional(check: Check) -> Check:
@@ -73,11 +74,14 @@ def either(*checks: Check) -> Check:
 
 def plain(value: object) -> bool:
     """Lists, objects, texts and numbers, nested as they come, with arrays of numbers in the form of :func:`to_json`."""
-    if isinstance(value, dict):
-        return (_is_array(value) or value.keys() != _ARRAY) and all(map(plain, value.values()))
-    if isinstance(value, list):
-        return all(map(plain, value))
-    return value is None or isinstance(value, str | int | float)
+    match value:
+        case dict():
+            return (_is_array(value) or value.keys() != _ARRAY) and all(map(plain, value.values()))
+        case list():
+            return all(map(plain, value))
+        case None | str() | int() | float():
+            return True
+    return False
 
 
 def check_fields(
@@ -110,24 +114,28 @@ def check_fields(
 
 def to_json(value: object) -> Any:
     """Arrays and numpy scalars as tagged JSON."""
-    if isinstance(value, np.ndarray):
-        return {"array": value.tolist(), "dtype": str(value.dtype), "shape": list(value.shape)}
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, dict):
-        return {key: to_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json(item) for item in value]
+    match value:
+        case np.ndarray():
+            return {"array": value.tolist(), "dtype": str(value.dtype), "shape": list(value.shape)}
+        case np.generic():
+            return value.item()
+        case dict():
+            return {key: to_json(item) for key, item in value.items()}
+        case list() | tuple():
+            return [to_json(item) for item in value]
     return value
 
 
 def from_json(value: object) -> Any:
     """The inverse of :func:`to_json`."""
-    if isinstance(value, dict):
-        if value.keys() == _ARRAY:
+    match value:
+        case dict() if value.keys() == _ARRAY:
             return np.array(value["array"], dtype=value["dtype"]).reshape(value["shape"])
-        return {key: from_json(item) for key, item in value.items()}
-    return [from_json(item) for item in value] if isinstance(value, list) else value
+        case dict():
+            return {key: from_json(item) for key, item in value.items()}
+        case list():
+            return [from_json(item) for item in value]
+    return value
 
 
 _ARRAY = {"array", "dtype", "shape"}
@@ -135,25 +143,19 @@ _DTYPES = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 
 
 
 def _is_array(value: Mapping[str, object]) -> bool:
-    return (
-        value.keys() == _ARRAY
-        and isinstance(value["dtype"], str)
-        and value["dtype"] in _DTYPES
-        and isinstance(value["shape"], list)
-        and all(integer(size) and size >= 0 for size in value["shape"])
-        and _count(value["array"]) == math.prod(value["shape"])
-    )
+    match value:
+        case {"array": array, "dtype": str(dtype), "shape": list(shape), **rest}:
+            fits = not rest and dtype in _DTYPES and all(integer(size) and size >= 0 for size in shape)
+            return fits and _count(array) == math.prod(shape)
+    return False
 
 
 def _count(array: object) -> int:
     """Return how many numbers a nested list holds; -1 if something else is in it."""
-    level = [array]
-    while any(isinstance(item, list) for item in level):
-        lists = [item for item in level if isinstance(item, list)]
-        if len(lists) < len(level):
-            return -1
-        level = [child for item in lists for child in item]
-    return len(level) if all(isinstance(item, int | float) for item in level) else -1
+    level: list[Any] = [array]
+    while {type(item) for item in level} == {list}:
+        level = [child for item in level for child in item]
+    return len(level) if {type(item) for item in level} <= {int, float, bool} else -1
 
 
 def _all_fit(value: Mapping[str, object], checks: Mapping[str, Check]) -> bool:

@@ -24,6 +24,7 @@ from textgym.models.probing.head import rows_of
 from textgym.models.probing.noise import switch_off_dropout
 from textgym.models.trainable import HALVES, TrainableNetwork
 from textgym.text.tokenizer import Tokenizer
+from textgym.values import attribute_of
 
 Precision = Literal["fp32", "bf16"]
 
@@ -72,7 +73,7 @@ class TextModel(TrainableNetwork, ABC):
             )
         self.vocab_size = int(head.weight.shape[0])
         # Padding must be an id other than the model's own pad id: some models warn about pads without a mask.
-        self.fill_id = 1 if getattr(self.config, "pad_token_id", None) == 0 else 0
+        self.fill_id = 1 if attribute_of(self.config, "pad_token_id") == 0 else 0
         self._dropout = switch_off_dropout(network)
         fuse_activations(network)
         if precision == "bf16" and any(parameter.dtype == torch.float16 for parameter in network.parameters()):
@@ -228,8 +229,8 @@ class TextModel(TrainableNetwork, ABC):
 
     def recompute_activations(self) -> None:
         """Keep one activation per layer and compute the others again in the backward pass, for memory."""
-        name = "activation_checkpointing_enable"  # what newer releases of transformers call it
-        getattr(self.network, name, self.network.gradient_checkpointing_enable)()
+        # Newer releases of transformers call it by the first name.
+        attribute_of(self.network, "activation_checkpointing_enable", "gradient_checkpointing_enable")()
         self._recomputes = True
 
     def constant_buffers(self) -> list[Tensor]:

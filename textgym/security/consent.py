@@ -222,10 +222,17 @@ def _refusal(named: Sequence[tuple[str, str]]) -> ConsentError:
 
 def _import(module: str) -> ModuleType:
     """Import a module from the usual places, or last from the user's folder, but never from where a name came from."""
-    with _user_modules(), exits_as(ValueError, f"a module that can be imported as {module!r}"):
+    places = contextlib.nullcontext() if _is_installed(module) else _user_modules()
+    with places, exits_as(ValueError, f"a module that can be imported as {module!r}"):
         if _origins:
             _refuse_places(module)
         return importlib.import_module(module)
+
+
+def _is_installed(module: str) -> bool:
+    """Say whether a module is found without the user's folder: what it imports is then not looked for there either."""
+    package = module.partition(".")[0]
+    return package in sys.modules or importlib.util.find_spec(package) is not None
 
 
 @contextlib.contextmanager

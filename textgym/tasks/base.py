@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from types import FunctionType
 from typing import Any, ClassVar, Self
@@ -29,6 +28,7 @@ from textgym.types import (
     Task,
     as_shown,
 )
+from textgym.values import plain_value
 
 _SLOT = "{prompt}"
 
@@ -101,7 +101,7 @@ class TextTask:
         chosen = self.default_data if data is None else data
         if chosen is None:
             raise TypeError(f"expected data for the task {self.name!r}, got none; give it data=, a file for instance")
-        self.data: Data = os.fspath(chosen) if isinstance(chosen, str | os.PathLike) else chosen
+        self.data: Data = plain_value(chosen)
         self.prompt_column = prompt_column
         self.reference_column = reference_column
         self.dataset: Dataset = self.examples(split)
@@ -117,8 +117,7 @@ class TextTask:
     def prompt(self, example: Example) -> Prompt | Sequence[Message] | str:
         """Return what is asked: the template around the prompt; in a conversation, around the user's last message."""
         prefix, _, suffix = self.prompt_template.partition(_SLOT)  # braces in a user's text stay what they are
-        asked = Prompt("", example.prompt, "") if isinstance(example.prompt, str) else as_prompt(example.prompt)
-        return asked._replace(prefix=prefix, suffix=suffix)
+        return as_prompt(example.prompt)._replace(prefix=prefix, suffix=suffix)
 
     def reply(self, episode: Episode, rng: np.random.Generator) -> Sequence[Message] | None:
         """Return what the other side says to the agent's last turn; ``None``, which ends the episode, by default."""
@@ -148,13 +147,11 @@ def prompt_of(task: Task, example: Example) -> Prompt:
         TypeError: The task returns something else than a ``Prompt``, messages or a text.
     """
     asked = task.prompt(example)
-    if isinstance(asked, Prompt):
-        return asked
-    if isinstance(asked, str):
-        return Prompt("", asked, "")
-    messages = [message for message in asked if isinstance(message, Message)] if isinstance(asked, Sequence) else []
-    if messages and len(messages) == len(asked):
-        return as_prompt(messages)
+    match asked:
+        case Prompt() | str():
+            return as_prompt(asked)
+        case [Message(), *others] if all(isinstance(message, Message) for message in others):
+            return as_prompt(asked)
     raise TypeError(
         f"expected a Prompt, messages or a text from prompt() of the task {task.name!r}, got {asked!r:.80}; return "
         "Prompt(prefix, body, suffix), of which only the body is ever cut"

@@ -25,6 +25,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
+from textgym.values import as_text
+
 MOST_STEPS = 2**17
 """Turns of loops, calls and pieces of text in one rendering, beside 256 for each message (templates take about 13)."""
 MOST_CHARACTERS = 2**24
@@ -301,14 +303,15 @@ def _check_arguments(name: str, arguments: Sequence[object]) -> None:
 
 def _check_argument(name: str, argument: object) -> int:
     """Refuse an argument that is too large by itself; return its size."""
-    if isinstance(argument, int):
-        if abs(argument) > _MOST_NUMBER and name not in _LINEAR:
-            raise LimitError(f"{name!r} with a number above {_MOST_NUMBER:,}")
-        return abs(argument)
-    if isinstance(argument, Namespace):
-        raise LimitError(f"{name!r} with a namespace")
-    if isinstance(argument, str) and name in ("format", "format_map", "%") and _WIDTH.search(argument):
-        raise LimitError(f"the format {argument[:20]!r}")
+    match argument:
+        case int():
+            if abs(argument) > _MOST_NUMBER and name not in _LINEAR:
+                raise LimitError(f"{name!r} with a number above {_MOST_NUMBER:,}")
+            return abs(argument)
+        case Namespace():
+            raise LimitError(f"{name!r} with a namespace")
+        case str() if name in ("format", "format_map", "%") and _WIDTH.search(argument):
+            raise LimitError(f"the format {argument[:20]!r}")
     if name in _SLOW and sum(_size(item) for item in _walk(argument, _MOST_SLOW)) > _MOST_SLOW:
         raise LimitError(f"{name!r} with a text of more than {_MOST_SLOW:,} characters")
     return _weight(argument)
@@ -328,17 +331,23 @@ def _size(value: object) -> int:
 
 def _weight(value: object) -> int:
     """Return the characters of a text, or of the texts in a collection."""
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return _size(value) + sum(len(item) for item in items if isinstance(item, str))
+    items: Iterable[object] = ()
+    match value:
+        case dict():
+            items = value.values()
+        case list() | tuple():
+            items = value
+    return _size(value) + sum(len(as_text(item)) for item in items)
 
 
 def _measured(value: object) -> object:
     """Count the length of a result, and everything that a collection holds, each time it holds it."""
     budget = _BUDGET.get()
-    if isinstance(value, str):
-        budget.grow(len(value))
-    elif isinstance(value, list | tuple | dict):
-        budget.grow(_NODE * sum(1 for _ in _walk(value, budget.characters // _NODE)))
+    match value:
+        case str():
+            budget.grow(len(value))
+        case list() | tuple() | dict():
+            budget.grow(_NODE * sum(1 for _ in _walk(value, budget.characters // _NODE)))
     return value
 
 
@@ -358,13 +367,14 @@ def _walk(value: object, most: int) -> Iterator[object]:
         most -= 1
         if most < 0:
             raise LimitError("a collection that is too large")
-        if isinstance(item, Namespace):
-            raise LimitError("a namespace as text, or in a collection")
-        if isinstance(item, dict):
-            waiting.extend(item)
-            waiting.extend(item.values())
-        elif isinstance(item, list | tuple):
-            waiting.extend(item)
+        match item:
+            case Namespace():
+                raise LimitError("a namespace as text, or in a collection")
+            case dict():
+                waiting.extend(item)
+                waiting.extend(item.values())
+            case list() | tuple():
+                waiting.extend(item)
         yield item
 
 

@@ -111,11 +111,11 @@ class TextEncoding:
             if token["content"] in names:
                 token |= {"content": names[token["content"]], "normalized": False}
         model = description["model"]
-        vocabulary = model.get("vocab")
-        if isinstance(vocabulary, dict):
-            model["vocab"] = {names.get(piece, piece): id_ for piece, id_ in vocabulary.items()}
-        elif isinstance(vocabulary, list):
-            model["vocab"] = [[names.get(piece, piece), *rest] for piece, *rest in vocabulary]
+        match model.get("vocab"):
+            case dict(vocabulary):
+                model["vocab"] = {names.get(piece, piece): id_ for piece, id_ in vocabulary.items()}
+            case list(pieces):
+                model["vocab"] = [[names.get(piece, piece), *rest] for piece, *rest in pieces]
         if model.get("merges"):  # a merge that makes a special token out of text is one that text must not have
             model["merges"] = [pair for pair in model["merges"] if _merged(pair) not in names]
         if model.get("unk_token") in names:

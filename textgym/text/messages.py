@@ -21,7 +21,10 @@ class MessageError(ValueError):
 
 def is_chat(value: object) -> bool:
     """Return whether ``value`` looks like a list of messages: a non-empty list or tuple that starts with a mapping."""
-    return isinstance(value, list | tuple) and len(value) > 0 and isinstance(value[0], dict)
+    match value:
+        case [dict(), *_]:
+            return True
+    return False
 
 
 def parse_messages(value: object) -> list[Message]:
@@ -52,17 +55,25 @@ def _parse_message(item: object, turn: int) -> Message:
 
 def _text_of(item: dict[str, object], name: str, turn: int) -> str:
     """Return a field of a message, which is a string or a list of parts."""
-    value = item.get(name)
-    text = _joined_parts(value) if isinstance(value, list) else value
-    if not isinstance(text, str):
-        raise MessageError(f"message {turn}: expected a string as {name!r}, got {type(value).__name__}")
-    return text
+    match item.get(name):
+        case str(text):
+            return text
+        case list(parts) if (joined := _joined_parts(parts)) is not None:
+            return joined
+        case value:
+            raise MessageError(f"message {turn}: expected a string as {name!r}, got {type(value).__name__}")
 
 
 def _joined_parts(parts: list[object]) -> str | None:
     """Return the text of a content given in parts; ``None`` if one of them is not text."""
-    texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
-    return "".join(text for text in texts if isinstance(text, str)) if all(isinstance(t, str) for t in texts) else None
+    texts = []
+    for part in parts:
+        match part:
+            case {"type": "text", "text": str(text)}:
+                texts.append(text)
+            case _:
+                return None
+    return "".join(texts)
 
 
 def unflatten(text: str) -> tuple[Message, ...]:
@@ -117,10 +128,16 @@ def last_answer(messages: Sequence[Message]) -> str:
     return answers[-1]
 
 
-def as_prompt(value: Prompt | Sequence[Message]) -> Prompt:
-    """Return messages as a prompt: the user's last message (else anybody's but the assistant's) is its body."""
-    if isinstance(value, Prompt):
-        return value
+def as_prompt(value: Prompt | Sequence[Message] | str) -> Prompt:
+    """Return a text or messages as a prompt.
+
+    Its body is the text, or the user's last message (else anybody's but the assistant's).
+    """
+    match value:
+        case Prompt():
+            return value
+        case str():
+            return Prompt("", value, "")
     messages = tuple(value)
     asked = [place for place, message in enumerate(messages) if message.role != "assistant"]
     if not asked:

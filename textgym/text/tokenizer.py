@@ -21,6 +21,7 @@ from textgym.text.replies import ReplyEncoder
 from textgym.text.stopping import StopTable, build_stop_table
 from textgym.text.token_bytes import token_bytes
 from textgym.types import Message, Prompt
+from textgym.values import as_list, as_object, as_text, attribute_of, is_whole
 
 _FILES = (
     "tokenizer.json",
@@ -296,7 +297,7 @@ class Tokenizer:
     def _own_tokens(self) -> dict[str, object]:
         """Tokens with names that models give themselves."""
         groups = (self._config.get(name) for name in ("model_specific_special_tokens", "extra_special_tokens"))
-        return {name: token for group in groups if isinstance(group, dict) for name, token in group.items()}
+        return {name: token for group in groups for name, token in as_object(group).items()}
 
     @cached_property
     def _named_tokens(self) -> dict[str, object]:
@@ -308,8 +309,7 @@ class Tokenizer:
     def _token_text(self, key: str) -> str:
         """Return a special token's text as ``tokenizer_config.json`` gives it (a string or a dict), else ``""``."""
         value = self._named_tokens.get(key)
-        value = value.get("content") if isinstance(value, dict) else value
-        return value if isinstance(value, str) else ""
+        return as_text(as_object(value).get("content", value))
 
     def _find_eos_ids(self) -> tuple[int, ...]:
         found = set[int]()
@@ -354,7 +354,7 @@ def _load_slow(folder: Path) -> tokenizers.Tokenizer:
         raise MissingExtraError(f"to convert the tokenizer in {folder}, a package is missing: {error}") from error
     except Exception as error:
         raise _no_tokenizer(folder, type(error).__name__) from error
-    backend = getattr(converted, "backend_tokenizer", None)
+    backend = attribute_of(converted, "backend_tokenizer")
     if not isinstance(backend, tokenizers.Tokenizer):
         raise _no_tokenizer(folder, f"{type(converted).__name__} has no fast form")
     added = backend.get_added_tokens_decoder()
@@ -380,10 +380,9 @@ def _read_json(file: Path) -> dict[str, Any]:
         content = read_json(file)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"expected JSON in {file}, got: {error}; fetch it again") from error
-    return content if isinstance(content, dict) else {}
+    return as_object(content)
 
 
 def _as_ids(value: object) -> list[int]:
     """Return the ids in a config value that is an int, a list of ints or nothing."""
-    values = value if isinstance(value, list) else [value]
-    return [item for item in values if isinstance(item, int) and not isinstance(item, bool)]
+    return [item for item in (value, *as_list(value)) if is_whole(item)]

@@ -256,13 +256,13 @@ def test_the_narrow_copy_of_a_large_model_is_small() -> None:
     config = transformers.GPT2Config()
     with torch.device("meta"):
         trunk = transformers.GPT2Model(config)
-    probe = narrow_probe(Trunk(trunk, config))
-    assert not isinstance(probe, str)
+    probe = narrow_probe(Trunk(trunk, config)).probe
+    assert probe is not None
     copied = probe.trunk.module
     assert sum(parameter.numel() for parameter in copied.parameters()) < 3_000_000
     assert copied.config.n_embd // copied.config.n_head == config.n_embd // config.n_head
     assert not probe.cached(64).reason
-    assert narrow_probe(Trunk(trunk, config)) is probe
+    assert narrow_probe(Trunk(trunk, config)).probe is probe
 
 
 def test_the_narrow_copy_of_a_model_without_an_inner_width_has_a_small_one() -> None:
@@ -439,8 +439,8 @@ def test_texts_beyond_probed_ones_cost_no_more_than_those(monkeypatch: pytest.Mo
     monkeypatch.setattr("textgym.models.probing.findings._LONGEST_PROBE", 96)
     network = network_of("Qwen3", **_LONG, head_dim=8, max_window_layers=28)
     model = CausalLM(network)
-    probe = narrow_probe(Trunk(network.model, network.config))
-    assert not isinstance(probe, str)
+    probe = narrow_probe(Trunk(network.model, network.config)).probe
+    assert probe is not None
     read: list[int] = []
     probe.trunk.module.register_forward_pre_hook(
         lambda _module, _arguments, named: read.append(named["input_ids"].shape[1]), with_kwargs=True

@@ -244,6 +244,6 @@ def test_quiet_models_are_left_in_training_mode() -> None:
         model = CausalLM(noisy_network("gpt2"))
     model.train()
     assert all(part.training for part in model.trunk.modules())
-    probe = narrow_probe(Trunk(model.trunk, model.config))
-    assert not isinstance(probe, str)
+    probe = narrow_probe(Trunk(model.trunk, model.config)).probe
+    assert probe is not None
     assert probe.noisy == ()

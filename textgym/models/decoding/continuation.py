@@ -10,6 +10,7 @@ from transformers import Cache, DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
 from textgym.errors import ModelError
+from textgym.values import attribute_of
 
 
 class Decoder(Protocol):
@@ -102,7 +103,7 @@ def filled_layers(cache: DynamicCache, tokens: int) -> list[FilledLayer]:
         ModelError: If one holds something else than keys and values of ``tokens`` tokens.
     """
     for number, layer in enumerate(cache.layers):
-        keys, values = (getattr(layer, name, None) for name in ("keys", "values"))
+        keys, values = (attribute_of(layer, name) for name in ("keys", "values"))
         held = [part.shape[-2] if isinstance(part, Tensor) and part.ndim == 4 else 0 for part in (keys, values)]
         if held != [tokens, tokens] or not isinstance(layer, DynamicLayer):
             raise ModelError(

@@ -32,6 +32,7 @@ from textgym.models.probing.probe import (
     probe_rows,
 )
 from textgym.models.probing.trunk import BARE_ARGUMENTS, Arguments, Trunk, trunk_candidates
+from textgym.values import as_object, attribute_of
 
 _ROW = 7  # tokens of a row on the model itself
 _FIRST_REACH = 64  # tokens that a narrow copy reads when a model is loaded
@@ -104,9 +105,9 @@ class Examined(NamedTuple):
 
 def configured_context(config: PreTrainedConfig) -> int | None:
     """Most tokens of one text by the configuration; ``None`` where positions have no end."""
-    if getattr(config, "alibi", False):  # a bias by distance, whatever the configuration says besides
+    if attribute_of(config, "alibi"):  # a bias by distance, whatever the configuration says besides
         return None
-    length = next(filter(None, (getattr(config, name, None) for name in _CONTEXT_NAMES)), None)
+    length = next(filter(None, (attribute_of(config, name) for name in _CONTEXT_NAMES)), None)
     return int(length) if length is not None and length > 0 else None
 
 
@@ -150,8 +151,8 @@ def reaching(findings: Findings, trunk: Trunk, tokens: int) -> Findings:
         return findings
     with random_states_kept():
         narrow = narrow_probe(trunk)
-    longest = _shortest(findings.longest, narrow.longest(tokens) if isinstance(narrow, NarrowProbe) else None)
-    reason = findings.reason or _reason_at(narrow, trunk.config, min(tokens, longest or tokens))
+    longest = _shortest(findings.longest, narrow.probe.longest(tokens) if narrow.probe is not None else None)
+    reason = findings.reason or _reason_at(narrow.probe, trunk.config, min(tokens, longest or tokens))
     cached = findings.cached_reach if reason else tokens
     return replace(findings, reach=tokens, reason=reason, cached_reach=cached, longest=longest)
 
@@ -162,7 +163,7 @@ def is_cached(findings: Findings, trunk: Trunk, tokens: int) -> bool:
     """Return whether texts of up to ``tokens`` tokens, which are no more than was asked for, are continued."""
     if findings.is_cacheable or tokens <= findings.cached_reach:
         return True
-    return findings.arguments.cache is not None and not _reason_at(narrow_probe(trunk), trunk.config, tokens)
+    return findings.arguments.cache is not None and not _reason_at(narrow_probe(trunk).probe, trunk.config, tokens)
 
 
 class _Switch(NamedTuple):
@@ -248,14 +249,14 @@ class NarrowProbe:
         """What short texts show with small numbers in these places; everything, where it cannot be computed."""
         config = copy.deepcopy(self.trunk.config)
         with random_states_kept():
-            if any(isinstance(attempt(_make_small, config, path), Exception) for path in paths):
+            if any(attempt(_make_small, config, path).error is not None for path in paths):
                 return _UNKNOWN_SWITCH
-            module = attempt(build, self.trunk, config)
-            if isinstance(module, Exception):
+            module = attempt(build, self.trunk, config).value
+            if module is None:
                 return _UNKNOWN_SWITCH
             trunk = Trunk(module, config, bare_arguments=self.trunk.bare_arguments)
-            probe = attempt(NarrowProbe, trunk, self.vocabulary)
-            if isinstance(probe, Exception):
+            probe = attempt(NarrowProbe, trunk, self.vocabulary).value
+            if probe is None:
                 return _UNKNOWN_SWITCH
             return _Switch(bool(probe.cached(_FIRST_REACH).reason), probe.longest(_FIRST_REACH) is not None)
 
@@ -305,27 +306,27 @@ class NarrowProbe:
         return not any(oracle.compare(whole[:part], self.trunk.bare(ids[None, :part])[0]).is_clear for part in parts)
 
 
-_PROBES: dict[tuple[object, ...], NarrowProbe | str] = {}
+class Narrow(NamedTuple):
+    """The narrow copy of a trunk, or why there is none."""
+
+    probe: NarrowProbe | None
+    problem: str
 
 
-def narrow_probe(trunk: Trunk) -> NarrowProbe | str:
+_PROBES: dict[tuple[object, ...], Narrow] = {}
+
+
+def narrow_probe(trunk: Trunk) -> Narrow:
     """The narrow copy of a trunk's class and configuration, or why there is none."""
     kind = type(trunk.module)
-    key = (kind, trunk.config.to_json_string(use_diff=False), getattr(trunk.config, "_attn_implementation", None))
+    key = (kind, trunk.config.to_json_string(use_diff=False), attribute_of(trunk.config, "_attn_implementation"))
     if key not in _PROBES:
         while len(_PROBES) >= _COPIES:
             del _PROBES[next(iter(_PROBES))]
-        _PROBES[key] = _new_probe(trunk)
+        with random_states_kept():
+            probe = attempt(lambda: NarrowProbe(*narrow_copy(trunk)))
+        _PROBES[key] = Narrow(probe.value, probe.reason)
     return _PROBES[key]
-
-
-def _new_probe(trunk: Trunk) -> NarrowProbe | str:
-    with random_states_kept():
-        found = attempt(narrow_copy, trunk)
-        if isinstance(found, str):
-            return found
-        probe = found if isinstance(found, Exception) else attempt(NarrowProbe, *found)
-    return probe if isinstance(probe, NarrowProbe) else f"{type(probe).__name__}: {probe}".partition("\n")[0]
 
 
 def _read(network: PreTrainedModel, config: PreTrainedConfig, ids: Tensor) -> tuple[Trunk, Oracle, LogitForm | None]:
@@ -334,11 +335,10 @@ def _read(network: PreTrainedModel, config: PreTrainedConfig, ids: Tensor) -> tu
     rows, changed, later = probe_rows(ids, Lengths.upto(len(ids)), vocabulary)
     error: Exception | None = None
     for module, given in product(trunk_candidates(network), BARE_ARGUMENTS):
-        reading = attempt(read_network, network, module, rows, given)
-        if not isinstance(reading, Exception):
+        reading, error = attempt(read_network, network, module, rows, given)
+        if reading is not None:
             trunk = Trunk(module, config, bare_arguments=given)
             return trunk, Oracle(reading.states, trunk.bare(ids[None]), changed, later), reading.form
-        error = reading
     if isinstance(error, ModelError):
         raise error
     reason = str(error).partition("\n")[0]
@@ -351,7 +351,7 @@ def _read(network: PreTrainedModel, config: PreTrainedConfig, ids: Tensor) -> tu
 def _require_causal(network: PreTrainedModel, causality: Deviation) -> None:
     if not causality.is_clear:
         return
-    kind = "an encoder-decoder" if getattr(network.config, "is_encoder_decoder", False) else "a model"
+    kind = "an encoder-decoder" if attribute_of(network.config, "is_encoder_decoder") else "a model"
     raise ModelError(
         f"expected a causal LM, got {type(network).__name__}, {kind} in which earlier tokens see later ones "
         f"(their states move by {causality.size:.2g} when later tokens change); load a *ForCausalLM"
@@ -373,18 +373,19 @@ def _combined(
 ) -> Findings:
     """Findings for short texts; raises if the copy shows what the model's small weights hide."""
     narrow, longest = narrow_probe(trunk), None
-    if isinstance(narrow, NarrowProbe):
-        _require_causal(network, narrow.causality)
-        longest = narrow.longest(reach)
-    silenced = _silenced(trunk, ids, oracle.alone, narrow)
-    _require_gradients(network, narrow, silenced)
-    reason = _reason_at(narrow, trunk.config, min(reach, longest or reach))
+    if narrow.probe is not None:
+        _require_causal(network, narrow.probe.causality)
+        longest = narrow.probe.longest(reach)
+    silenced = _silenced(trunk, ids, oracle.alone, narrow.probe)
+    if narrow.probe is not None:
+        _require_gradients(network, narrow.probe, silenced)
+    reason = _reason_at(narrow.probe, trunk.config, min(reach, longest or reach))
     cached = Cached(None, reason)
     if not reason:
-        known = trunk.taking(cache=narrow.trunk.arguments.cache) if isinstance(narrow, NarrowProbe) else trunk
+        known = trunk if narrow.probe is None else trunk.taking(cache=narrow.probe.trunk.arguments.cache)
         cached = probe_cache(known, oracle, ids, Lengths.upto(len(ids)), thorough=known is trunk)
         reason = cached.reason
-        if isinstance(narrow, str) and cached.is_undecided:
+        if narrow.probe is None and cached.is_undecided:
             reason = "rounding hides whether keys and values continue a text"
     return Findings(
         architecture=type(network).__name__,
@@ -395,18 +396,18 @@ def _combined(
         arguments=replace(trunk.arguments, cache=None if reason else cached.name),
         form=form,
         silenced=silenced,
-        narrow=narrow if isinstance(narrow, str) else "",
+        narrow=narrow.problem,
         deviation=cached.deviation,
     )
 
 
-def _silenced(trunk: Trunk, ids: Tensor, quiet: Tensor, narrow: NarrowProbe | str) -> tuple[type, ...]:
+def _silenced(trunk: Trunk, ids: Tensor, quiet: Tensor, narrow: NarrowProbe | None) -> tuple[type, ...]:
     """Kinds of modules that must stay in evaluation mode; ``nn.Module`` stands for all.
 
     ``quiet`` are the states (1, T, H) of ``ids`` in that mode.
     """
-    known = narrow.trunk.module.modules() if isinstance(narrow, NarrowProbe) else ()
-    kinds = narrow.noisy if isinstance(narrow, NarrowProbe) else ()
+    known = narrow.trunk.module.modules() if narrow is not None else ()
+    kinds = narrow.noisy if narrow is not None else ()
     # What the architecture does not make noise with, somebody put into this model.
     foreign = {type(part) for part in trunk.module.modules()} - {type(part) for part in known}
     for silenced in (kinds, (*kinds, *foreign)):
@@ -415,10 +416,8 @@ def _silenced(trunk: Trunk, ids: Tensor, quiet: Tensor, narrow: NarrowProbe | st
     return (torch.nn.Module,)
 
 
-def _require_gradients(network: PreTrainedModel, narrow: NarrowProbe | str, silenced: tuple[type, ...]) -> None:
+def _require_gradients(network: PreTrainedModel, narrow: NarrowProbe, silenced: tuple[type, ...]) -> None:
     """Check that texts of any length have gradients; some modules have them in training mode only, and raise there."""
-    if not isinstance(narrow, NarrowProbe):
-        return
     trunk, ids = narrow.trunk, _ids(narrow.vocabulary, _ROW, torch.device("cpu"))
     error = gradients_fail(trunk.module, lambda: trunk.bare(ids[None]), silenced)
     if error is None:
@@ -431,9 +430,9 @@ def _require_gradients(network: PreTrainedModel, narrow: NarrowProbe | str, sile
     ) from error
 
 
-def _reason_at(narrow: NarrowProbe | str, config: PreTrainedConfig, tokens: int) -> str:
+def _reason_at(narrow: NarrowProbe | None, config: PreTrainedConfig, tokens: int) -> str:
     """Return why texts of ``tokens`` tokens cannot be continued from keys and values, as far as is known."""
-    if isinstance(narrow, NarrowProbe):
+    if narrow is not None:
         if reason := narrow.cached(min(tokens, _LONGEST_PROBE)).reason:
             return reason
         switch = narrow.switch(tokens)
@@ -446,9 +445,8 @@ def _reason_at(narrow: NarrowProbe | str, config: PreTrainedConfig, tokens: int)
 def _numbers(config: PreTrainedConfig, least: int, tokens: int) -> Iterator[tuple[tuple[str, ...], object]]:
     """Yield the numbers from ``least`` to below ``tokens`` that are called like windows, and where they stand."""
     for name, value in config.to_dict().items():
-        parts = value.items() if isinstance(value, dict) else [(None, value)]
-        for part, inner in parts:
-            path = (str(name),) if part is None else (str(name), str(part))
+        within: dict[tuple[str, ...], object] = {(str(name), str(key)): part for key, part in as_object(value).items()}
+        for path, inner in (within or {(str(name),): value}).items():
             if any(hint in path[-1] for hint in _HINTS) and any(least <= each < tokens for each in numbers_in(inner)):
                 yield path, inner
 
@@ -466,9 +464,12 @@ def _make_small(config: PreTrainedConfig, path: tuple[str, ...]) -> None:
 
 
 def _smaller(value: object) -> object:
-    if isinstance(value, list | tuple):
-        return type(value)(map(_smaller, value))
-    return min(value, _SMALL_SWITCH) if isinstance(value, int | float) else value
+    match value:
+        case list() | tuple():
+            return type(value)(map(_smaller, value))
+        case int() | float():
+            return min(value, _SMALL_SWITCH)
+    return value
 
 
 def _versions(network: PreTrainedModel) -> dict[str, int]:

@@ -7,7 +7,7 @@ taken from there where one is equal to it up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -17,6 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from textgym.errors import ModelError
+from textgym.values import attribute_of, is_number, walk
 
 _LARGE = 1e4  # of the head's output: far beyond every cap that a model of language would have, and within fp16
 _SMALL = 1e-5
@@ -100,7 +101,7 @@ def read_network(
         output = network(input_ids=input_ids, **arguments)
     finally:
         handle.remove()
-    logits = getattr(output, "logits", None)
+    logits = attribute_of(output, "logits")
     if len(seen) != 1 or not isinstance(logits, Tensor):
         raise _unknown(network)
     states, offered = seen[0]
@@ -169,18 +170,9 @@ def _agrees(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
     return bool(((ours - theirs).abs().amax((1, 2)) <= tolerance * size).all())
 
 
-def numbers_in(values: object) -> Iterator[float]:
+def numbers_in(values: object) -> list[float]:
     """All numbers of a configuration, nested ones too."""
-    if isinstance(values, bool):
-        return
-    if isinstance(values, int | float):
-        yield float(values)
-    elif isinstance(values, dict):
-        for value in values.values():
-            yield from numbers_in(value)
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from numbers_in(value)
+    return [float(value) for _, value in walk(values) if is_number(value)]
 
 
 def _unknown(network: PreTrainedModel) -> ModelError:

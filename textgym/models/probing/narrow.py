@@ -17,8 +17,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
+from textgym.errors import ModelError
 from textgym.models.probing.probe import attempt
 from textgym.models.probing.trunk import Trunk
+from textgym.values import attribute_of, is_whole
 
 _DIVIDED = ("hidden_size", "n_embd", "d_model", "embed", "_heads", "n_head")
 _CUT = {"intermediate": 64, "ffn": 64, "d_ff": 64, "n_inner": 64, "experts": 16}  # at most
@@ -31,27 +33,32 @@ _SMALL = 2_000_000  # parameters: what need not be made narrower
 _LARGEST = 50_000_000  # and what is too large to probe with
 
 
-def narrow_copy(trunk: Trunk) -> tuple[Trunk, range] | str:
-    """A narrow copy in fp32 on the CPU with the ids it reads, or why there is none.
+def narrow_copy(trunk: Trunk) -> tuple[Trunk, range]:
+    """A narrow copy in fp32 on the CPU with the ids it reads.
 
     Its weights are as small as those a network begins with (:func:`enlarge_weights`).
+
+    Raises:
+        ModelError: There is none; the message says why.
     """
     reasons = []
     for config in _narrower(trunk.config, _size(trunk.module)):
         built = attempt(build, trunk, config)
-        if isinstance(built, nn.Module):
+        if built.value is not None:
             size = int(config.vocab_size)
-            return Trunk(built, config, bare_arguments=trunk.bare_arguments), readable_ids(config, size)
-        reasons.append(f"{type(built).__name__}: {built}".partition("\n")[0][:200])
+            return Trunk(built.value, config, bare_arguments=trunk.bare_arguments), readable_ids(config, size)
+        reasons.append(built.reason[:200])
     twin = _twin(trunk)
-    return twin if twin is not None else "; ".join(dict.fromkeys(reasons)) or "it is too large"
+    if twin is None:
+        raise ModelError("; ".join(dict.fromkeys(reasons)) or "it is too large")
+    return twin
 
 
 def readable_ids(config: PreTrainedConfig, vocabulary: int) -> range:
     """Ids that are no special ones: those of images, say, stand for something else."""
     third = range(vocabulary // 3, max(vocabulary // 3 + 2, 2 * vocabulary // 3))
-    pad = getattr(config, "pad_token_id", None)
-    return range(pad + 1, max(third.stop, pad + 3)) if isinstance(pad, int) and pad in third else third
+    pad = attribute_of(config, "pad_token_id")
+    return range(pad + 1, max(third.stop, pad + 3)) if is_whole(pad) and pad in third else third
 
 
 @torch.no_grad()
@@ -91,8 +98,8 @@ def _twin(trunk: Trunk) -> tuple[Trunk, range] | None:
     """A copy of a small module as it is."""
     if _size(trunk.module) > _SMALL:
         return None
-    module = attempt(copy.deepcopy, trunk.module)
-    if not isinstance(module, nn.Module):
+    module = attempt(copy.deepcopy, trunk.module).value
+    if module is None:
         return None
     module = module.to("cpu").float().eval()
     twin = Trunk(module, trunk.config, bare_arguments=trunk.bare_arguments)
@@ -106,7 +113,7 @@ def _narrower(config: PreTrainedConfig, parameters: int) -> Iterator[PreTrainedC
         return
     for divides, shrinks_vocabulary in ((True, True), (True, False), (False, True), (False, False)):
         changed = copy.deepcopy(config)
-        if not isinstance(attempt(_shrink, changed, divides, shrinks_vocabulary), Exception):
+        if attempt(_shrink, changed, divides, shrinks_vocabulary).error is None:
             yield changed
 
 
@@ -118,13 +125,13 @@ def _shrink(config: PreTrainedConfig, divides: bool, shrinks_vocabulary: bool) -
                 setattr(config, name, _CUT["intermediate"])
         factor = _factor(config)
         for name, value in list(vars(config).items()):
-            if isinstance(value, int) and not isinstance(value, bool) and not any(part in name for part in _KEPT):
+            if is_whole(value) and not any(part in name for part in _KEPT):
                 setattr(config, name, _narrowed(name, value, factor))
     if shrinks_vocabulary:
         config.vocab_size = _VOCABULARY
         for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-            value = getattr(config, name, None)
-            if not isinstance(value, int) or value >= _VOCABULARY:
+            value = attribute_of(config, name)
+            if not is_whole(value) or value >= _VOCABULARY:
                 setattr(config, name, None)
 
 
@@ -138,7 +145,7 @@ def _narrowed(name: str, value: int, factor: int) -> int:
 def _factor(config: PreTrainedConfig) -> int:
     """By what the numbers of heads can be divided so that at least two are left."""
     heads = int(config.num_attention_heads)
-    shared = math.gcd(heads, int(getattr(config, "num_key_value_heads", None) or heads))
+    shared = math.gcd(heads, int(attribute_of(config, "num_key_value_heads") or heads))
     divisors = [number for number in range(1, shared + 1) if shared % number == 0 and 2 * number <= heads]
     return max(divisors) if len(divisors) > 1 or heads != shared else heads  # a prime number of heads: one is left
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from textgym.models.probing.probe import attempt
+from textgym.values import attribute_of
 
 _ORIGINALS = "_textgym_original_rates"
 _TRIES = 3
@@ -30,12 +31,12 @@ def switch_off_dropout(network: nn.Module) -> list[tuple[object, str, float]]:
     Returns:
         What was changed in configurations, now or before: (configuration, name, value).
     """
-    before: list[tuple[object, str, float]] = getattr(network, _ORIGINALS, [])
+    before: list[tuple[object, str, float]] = vars(network).get(_ORIGINALS, [])
     changed = {(id(config), name): (config, name, value) for config, name, value in before}
     for module in network.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
-        config = getattr(module, "config", None)
+        config = attribute_of(module, "config")
         for owner in (module, config):
             for name, value in vars(owner).items() if owner is not None else ():
                 if "drop" in name and isinstance(value, float) and value:
@@ -77,8 +78,8 @@ def _differs(
     for part in module.modules():
         part.training = trains(part)
     for number in range(_MORE_TRIES if tries > 1 else 1):
-        before, states, after = torch.get_rng_state(), attempt(compute), torch.get_rng_state()
-        if not (isinstance(states, Tensor) and torch.equal(states, quiet)):
+        before, states, after = torch.get_rng_state(), attempt(compute).value, torch.get_rng_state()
+        if states is None or not torch.equal(states, quiet):
             return True
         draws = not torch.equal(before, after)
         if draws and not torch.equal(_after_again(compute, before), after):
@@ -108,8 +109,7 @@ def gradients_fail(module: nn.Module, compute: Callable[[], Tensor], silenced: t
         return None
     with modes_kept(module), torch.enable_grad():
         set_mode(module, nn.Module not in silenced, silenced)
-        found = attempt(lambda: torch.autograd.grad(compute().sum(), weight, allow_unused=True))
-    return found if isinstance(found, Exception) else None
+        return attempt(lambda: torch.autograd.grad(compute().sum(), weight, allow_unused=True)).error
 
 
 def set_mode(module: nn.Module, training: bool, silenced: tuple[type, ...] = ()) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,26 @@ _CLEAR = 10.0  # times as much is no doubt any more
 _UNDECIDED = 0.3  # of the signal: where noise allows so much, nothing can be seen
 _EPSILONS = 4.0  # of a type: states of one size are no nearer than that
 _Result = TypeVar("_Result")
+
+
+class Attempt(NamedTuple, Generic[_Result]):
+    """What came of calling something.
+
+    Attributes:
+        value: What it returned; ``None`` if it raised.
+        error: What it raised; ``None`` if it returned.
+    """
+
+    value: _Result | None
+    error: Exception | None
+
+    @property
+    def reason(self) -> str:
+        """First line of the error, with its class unless it is one of our own; empty if there is none."""
+        if self.error is None:
+            return ""
+        kind = "" if isinstance(self.error, ModelError) else f"{type(self.error).__name__}: "
+        return f"{kind}{self.error}".partition("\n")[0]
 
 
 class Deviation(NamedTuple):
@@ -162,8 +182,8 @@ def plain_arguments(trunk: Trunk, oracle: Oracle, ids: Tensor, short: int) -> tu
     best, least = trunk, None
     for plain in PLAIN_SETS:
         candidate = trunk.taking(plain=plain)
-        states = attempt(candidate.token_states, rows)
-        if not isinstance(states, Tensor):
+        states = attempt(candidate.token_states, rows).value
+        if states is None:
             continue
         found = max(
             oracle.compare(states[0], oracle.alone[0]), oracle.compare(states[1, :short], oracle.alone[0, :short])
@@ -187,24 +207,25 @@ def probe_cache(trunk: Trunk, oracle: Oracle, ids: Tensor, lengths: Lengths, *, 
     """
     reasons: list[Cached] = []
     for name in sorted(CACHE_NAMES, key=lambda name: name != trunk.arguments.cache):  # one that worked before is first
-        found = attempt(_decode, trunk.taking(cache=name), oracle, ids, lengths, thorough=thorough)
-        if isinstance(found, Deviation) and found.is_none:
+        decoded = attempt(_decode, trunk.taking(cache=name), oracle, ids, lengths, thorough=thorough)
+        found = decoded.value
+        if found is not None and found.is_none:
             return Cached(name, "", found)
-        reasons.append(_refusal(found))
+        reasons.append(_too_far(found) if found is not None else _failed(decoded.reason))
     # The name that got furthest tells most.
     return max(reasons, key=lambda each: each.deviation is not None)
 
 
-def _refusal(found: Deviation | Exception) -> Cached:
-    if isinstance(found, Deviation):
-        reason = (
-            f"texts continued from keys and values end in other states (off by {found.size:.2g}, where one changed "
-            f"token makes {found.signal:.2g})"
-        )
-        return Cached(None, reason, found)
-    text = str(found).partition("\n")[0].partition(";")[0]
-    kind = "" if isinstance(found, ModelError) else f"{type(found).__name__}: "
-    return Cached(None, f"it keeps no keys and values that can be used ({kind}{text})")
+def _too_far(found: Deviation) -> Cached:
+    reason = (
+        f"texts continued from keys and values end in other states (off by {found.size:.2g}, where one changed "
+        f"token makes {found.signal:.2g})"
+    )
+    return Cached(None, reason, found)
+
+
+def _failed(reason: str) -> Cached:
+    return Cached(None, f"it keeps no keys and values that can be used ({reason.partition(';')[0]})")
 
 
 def _decode(trunk: Trunk, oracle: Oracle, ids: Tensor, lengths: Lengths, *, thorough: bool) -> Deviation:
@@ -246,13 +267,13 @@ def _continue(trunk: Trunk, oracle: Oracle, ids: Tensor, lengths: Lengths) -> De
     return oracle.compare(states, oracle.alone[0, places])
 
 
-def attempt(compute: Callable[..., _Result], *arguments: Any, **named: Any) -> _Result | Exception:
-    """What ``compute`` returns, or what it raises: whatever another library's code raises means no."""
+def attempt(compute: Callable[..., _Result], *arguments: Any, **named: Any) -> Attempt[_Result]:
+    """Call ``compute``, which returns something: whatever another library's code raises means no."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return compute(*arguments, **named)
+            return Attempt(compute(*arguments, **named), None)
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        return error
+        return Attempt(None, error)

@@ -6,6 +6,7 @@ Which arguments work is found by calling (:mod:`textgym.models.probing.probe`).
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -127,7 +128,7 @@ def trunk_candidates(network: PreTrainedModel) -> list[nn.Module]:
     Usually it is ``base_model``; in some architectures that is the network itself.
     """
     found = [network.base_model]
-    if hasattr(network, "get_decoder"):
+    with contextlib.suppress(AttributeError, NotImplementedError):  # some architectures do not say
         found.append(network.get_decoder())
     found += list(network.children())
     head = network.get_output_embeddings()
