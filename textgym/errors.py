@@ -100,6 +100,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return not isinstance(error, TextGymError) and any(text in str(error) for text in texts)
 
 
+def notes_of(error: BaseException) -> list[str]:
+    """Return what was added to an error with ``add_note``."""
+    return [str(note) for note in vars(error).get("__notes__", ())]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the known name closest to ``name``, else the list of known names."""
     known = sorted(known)

@@ -6,7 +6,7 @@ import sys
 import traceback
 
 from textgym import console
-from textgym.errors import DiskFullError, EndedError, TextGymError, did_you_mean
+from textgym.errors import DiskFullError, EndedError, TextGymError, did_you_mean, notes_of
 from textgym.security.escaping import printable
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -42,7 +42,7 @@ def report(error: Exception, debug: bool) -> int:
     bad_input = isinstance(error, TextGymError | _WRONG_PATH) or _is_ours(error)
     hint = "" if debug or bad_input else " (--debug before the command shows where)"
     console.error(f"{error}" if bad_input else f"{type(error).__name__}: {error}{hint}")
-    for note in getattr(error, "__notes__", ()):
+    for note in notes_of(error):
         console.warn(note)
     return BAD_INPUT if bad_input and not isinstance(error, DiskFullError | EndedError) else FAILED
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -116,8 +116,8 @@ def _language_model(wanted: Wanted, name: str) -> FoundAgent:
 
 def _agent_of_run(wanted: Wanted, run: RunFolder, consent: Collection[str] = ()) -> FoundAgent:
     """The agent without a language model that a run left, or was about, with the tokenizer and budgets of the run."""
-    record = run.config().get("settings", {})
-    if not isinstance(record, Mapping) or "agent" not in record:
+    record = run.stored("settings", dict[str, object]())
+    if "agent" not in record:
         raise CheckpointError(f"expected a run with an agent, got {run.shown!r}, whose settings name none")
     consented = partial(names_from, run.path, f"textgym evaluate --model {shlex.quote(run.shown)}", consent)
     with consented():

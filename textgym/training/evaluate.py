@@ -19,7 +19,7 @@ from textgym.rewards import reward_name
 from textgym.training.agents import find_agent, save_result
 from textgym.training.recovery import advising_on_memory, check_data, describe_splits
 from textgym.training.results import show_comparison, summarise, write_texts
-from textgym.training.run_folder import RunFolder
+from textgym.training.run_folder import RunFolder, value_of
 from textgym.training.setup import make_agent, make_env, make_run_evaluation
 from textgym.training.stored_settings import located
 from textgym.training.train_settings import TrainSettings
@@ -124,7 +124,7 @@ def run_without_training(
     task, splits = eval_set.task, describe_splits((eval_set.task,))
     run = run or RunFolder.create(settings.out, "train", asdict(settings), _BEGINNINGS)
     with run:
-        check_data(run.config().get("splits"), splits, task.dataset.name, accept_changed_data)
+        check_data(run, splits, task.dataset.name, accept_changed_data)
         run.write_config({**run.config(), "splits": splits})
         console.say(
             f"{type(agent).__name__} has nothing to train: it is evaluated on {len(eval_set.examples)} prompts of "
@@ -155,9 +155,9 @@ def start_model_of(model: str) -> str | None:
     if not (user_path(model) / "config.json").is_file():
         return None
     try:
-        settings = RunFolder(model).config().get("settings", {})
+        settings = RunFolder(model).stored("settings", dict[str, object]())
     except TextGymError:
         return None
-    name = settings.get("model") if isinstance(settings, dict) else None
-    moved = isinstance(name, str) and name.startswith("/") and not Path(name).is_dir()
-    return name if isinstance(name, str) and not moved else None
+    name = value_of(settings, "model", "")
+    moved = name.startswith("/") and not Path(name).is_dir()
+    return name if name and not moved else None

@@ -41,7 +41,10 @@ class Terminated(KeyboardInterrupt):
 
 def signal_of(stop: object) -> int:
     """Return the signal behind an interrupt or a request to stop; SIGINT where it does not say."""
-    return int(getattr(stop, "signal", signal.SIGINT))
+    match stop:
+        case RunInterrupted() | Terminated() | StopRequest():
+            return stop.signal
+    return int(signal.SIGINT)
 
 
 class StopRequest:
@@ -101,7 +104,7 @@ def _handling(handler: Callable[[int, FrameType | None], None], names: tuple[str
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    numbers = [number for name, number in signal.Signals.__members__.items() if name in names]
     known = {number: signal.getsignal(number) for number in numbers}
     handled = [number for number in numbers if known[number] not in (signal.SIG_IGN, None)]
     try:

@@ -38,5 +38,5 @@ def check_resumed(run: RunFolder, tasks: Iterable[Task], accept_changed_data: bo
     say_other_versions(run)
     tasks = list(tasks)
     splits = describe_splits(tasks)
-    check_data(run.config().get("splits"), splits, tasks[0].dataset.name, accept_changed_data)
+    check_data(run, splits, tasks[0].dataset.name, accept_changed_data)
     run.write_config({**run.config(), "splits": splits})

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from textgym import console
 from textgym.data.fingerprint import fingerprint
-from textgym.errors import ConsentError, DataError, RunFolderError, is_out_of_memory
+from textgym.errors import ConsentError, DataError, RunFolderError, is_out_of_memory, notes_of
 from textgym.security.consent import check_names, check_repeated, names_from, resume_command
 from textgym.training.interrupts import RunInterrupted, signal_of, signals_as_interrupts
 from textgym.training.run_folder import RunFolder
@@ -61,9 +61,9 @@ def resuming(
 
 def how_to_resume(run: RunFolder, command: str) -> str:
     """Return the command line that goes on with a run."""
-    config = run.config()
-    settings = config.get("train") or config.get("settings")
-    return resume_command(run.resumed_by(command), run.shown, settings if isinstance(settings, Mapping) else {})
+    none: dict[str, object] = {}
+    settings = run.stored("train", none) or run.stored("settings", none)
+    return resume_command(run.resumed_by(command), run.shown, settings)
 
 
 def describe_splits(tasks: Iterable[Task]) -> dict[str, str]:
@@ -71,19 +71,19 @@ def describe_splits(tasks: Iterable[Task]) -> dict[str, str]:
     return {str(task.dataset.split): fingerprint(task.dataset) for task in tasks}
 
 
-def check_data(stored: object, now: Mapping[str, str], name: str, accept: bool) -> None:
+def check_data(run: RunFolder, now: Mapping[str, str], name: str, accept: bool) -> None:
     """Compare the data of a run with that it began with; a run that did not store it is not checked.
 
     Args:
-        stored: What :func:`describe_splits` said then.
-        now: What it says now.
+        run: Its configuration has what :func:`describe_splits` said then, as ``splits``.
+        now: What that says now.
         name: What the data is called.
         accept: Only warn.
 
     Raises:
         DataError: They differ.
     """
-    before = stored if isinstance(stored, Mapping) else {}
+    before = run.stored("splits", dict[str, object]())
     changed = [split for split, text in now.items() if before.get(split, text) != text]
     if not changed:
         return
@@ -98,10 +98,7 @@ def check_data(stored: object, now: Mapping[str, str], name: str, accept: bool) 
 
 def say_other_versions(run: RunFolder) -> None:
     """Warn where packages are not those that a run began with."""
-    began = run.config().get("versions")
-    if not isinstance(began, Mapping):
-        return
-    now = versions()
+    began, now = run.stored("versions", dict[str, object]()), versions()
     others = [f"{name} {began[name]} (now {now[name]})" for name in now if began.get(name, now[name]) != now[name]]
     if others:
         console.warn(
@@ -136,10 +133,12 @@ def advising(run: RunFolder, command: str, *, can_go_on: bool | None = None) -> 
         yield
     except KeyboardInterrupt as error:
         how = how_to_resume(run, command) if _has_something(run, can_go_on) else ""
-        if how in getattr(error, "advice", ""):  # nothing to go on from, or named by a part of the same run
+        if how in str(error):  # nothing to go on from, or named by a part of the same run
             raise
         since = " from the last checkpoint" if _has_checkpoint(run) else ""
         raise RunInterrupted(f"Go on{since} with: {how}", signal_of(error)) from None
+    except (ConsentError, RunFolderError):
+        raise  # nobody is urged to consent, or to go on with a folder that is the wrong one
     except Exception as error:
         _add_notes(error, run, command, can_go_on)
         raise
@@ -155,19 +154,13 @@ def _has_checkpoint(run: RunFolder) -> bool:
 
 
 def _add_notes(error: Exception, run: RunFolder, command: str, can_go_on: bool | None) -> None:
-    """Say what helps; an error that passes two of these blocks is explained once.
-
-    Nobody is urged to consent, or to go on with a folder that is the wrong one.
-    """
+    """Say what helps; an error that passes two of these blocks is explained once."""
     _add_memory_note(error, run.resumed_by(command) if is_out_of_memory(error) else command)
-    notes: list[str] = getattr(error, "__notes__", [])
-    if isinstance(error, ConsentError | RunFolderError):
-        return
-    if _has_something(run, can_go_on) and not any("--resume" in str(note) for note in notes):
+    if _has_something(run, can_go_on) and not any("--resume" in note for note in notes_of(error)):
         error.add_note(f"What was done is saved. Once it is fixed, go on with: {how_to_resume(run, command)}")
 
 
 def _add_memory_note(error: Exception, command: str) -> None:
-    is_explained = any(str(note).startswith("Memory ran out") for note in getattr(error, "__notes__", []))
+    is_explained = any(note.startswith("Memory ran out") for note in notes_of(error))
     if is_out_of_memory(error) and not is_explained:
         error.add_note(f"Memory ran out. Lower {_MEMORY[command]}, or take a smaller model.")

@@ -291,8 +291,14 @@ def new_reward(
 
 
 def _new_reward(settings: RewardSettings, task: Task, trunk: str | TextModel) -> FittedReward:
-    names = ("embeddings", "members", "lora_rank", "device")
-    return new_reward(task, trunk, **{name: getattr(settings, name) for name in names})
+    return new_reward(
+        task,
+        trunk,
+        embeddings=settings.embeddings,
+        members=settings.members,
+        lora_rank=settings.lora_rank,
+        device=settings.device,
+    )
 
 
 class _InSteps(TypedDict, total=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from textgym import console
@@ -73,21 +73,22 @@ def draw_report(file: Path, report: FitReport, curve: Sequence[CurvePoint] = ())
 def report_as_json(report: FitReport, curve: Sequence[CurvePoint] = ()) -> dict[str, object]:
     """Return a report as it stands in ``summary.json``: all of it but what is measured at every step."""
     per_step = ("losses", "gradient_norms", "seconds")
-    found = {each.name: _named(getattr(report, each.name)) for each in fields(report) if each.name not in per_step}
+    found = {name: _named(value) for name, value in asdict(report).items() if name not in per_step}
     error = report.calibration.expected_calibration_error if report.calibration else None
     known_curve = {"learning_curve": _named(list(curve))} if curve else {}
     return {**found, "calibration_error": error, **known_curve}
 
 
 def _named(value: object) -> object:
-    """Return records of all kinds as objects of plain data."""
-    if is_dataclass(value):
-        return {each.name: _named(getattr(value, each.name)) for each in fields(value)}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {name: _named(each) for name, each in zip(value._fields, value, strict=True)}
-    if isinstance(value, Mapping):
-        return {name: _named(each) for name, each in value.items()}
-    return [_named(each) for each in value] if isinstance(value, tuple | list) else value
+    """Return named tuples as objects of plain data, wherever they are."""
+    match value:
+        case object(_asdict=as_dict):
+            return _named(as_dict())
+        case tuple() | list():
+            return [_named(each) for each in value]
+        case Mapping():
+            return {name: _named(each) for name, each in value.items()}
+    return value
 
 
 def _ceiling(agreement: Interval | None, accuracy: Interval) -> str:

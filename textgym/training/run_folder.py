@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from textgym.errors import CheckpointError, RunFolderError
 from textgym.files.disk import append_line, remove_leftovers, replace_text, unfinished_name
@@ -24,6 +24,7 @@ from textgym.types import Interval, JsonObject
 from textgym.versions import versions
 
 __all__ = ["RunFolder", "RunFolderError", "intervals_as_json", "write_json"]
+_Value = TypeVar("_Value")
 _RESUMABLE = ("train", "sft", "reward fit", "rlhf")
 _SAME: Mapping[str, tuple[str, ...]] = {"train": ("train", "sft"), "sft": ("sft", "train")}
 """Commands that go on with the runs of each other: ``sft`` is short for ``train --agent sft``."""
@@ -120,7 +121,7 @@ class RunFolder:
             RunFolderError: It did not.
             CheckpointError: The configuration is damaged.
         """
-        if not isinstance(self.config().get("command"), str):
+        if not self.stored("command", ""):
             raise RunFolderError(
                 f"expected a run folder of textgym, got {self.shown!r}, whose {_CONFIG} names no command of it; check "
                 "the path"
@@ -144,7 +145,7 @@ class RunFolder:
         if unknown or any(unfinished_name(path) is None for path in self.checkpoints.glob("*")):
             raise _taken(self, "which is in use")
         before = self.config()
-        if before.get("command") != command or not _same_settings(before.get("settings"), settings):
+        if before.get("command") != command or not _same_settings(value_of(before, "settings", {}), settings):
             raise _taken(self, "where a run with other settings began")
         for path in found:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -173,6 +174,14 @@ class RunFolder:
         """
         return _read_object(self.path / _CONFIG)
 
+    def stored(self, name: str, default: _Value) -> _Value:
+        """Return a value of the configuration, as :func:`value_of` does.
+
+        Raises:
+            CheckpointError: The file is damaged.
+        """
+        return value_of(self.config(), name, default)
+
     def write_config(self, config: Mapping[str, object]) -> None:
         """Replace the configuration."""
         write_json(self.path / _CONFIG, config)
@@ -196,8 +205,8 @@ class RunFolder:
             raise RunFolderError(
                 f"expected a run of `textgym {command}` to resume, got {self.shown!r}, {self._what_else(made_by)}"
             )
-        settings = next((config[name] for name in names if name in config), config.get("settings"))
-        if not isinstance(settings, dict):
+        settings = value_of(config, next((name for name in names if name in config), "settings"), dict[str, Any]())
+        if not settings:
             raise CheckpointError(f"expected settings in {str(self.path / _CONFIG)!r}, got none; put the file back")
         return settings
 
@@ -286,6 +295,12 @@ class RunFolder:
         append_line(self.path / name, _line(record))
 
 
+def value_of(record: JsonObject, name: str, default: _Value) -> _Value:
+    """Return a value of a JSON object; ``default`` if there is none of its type."""
+    value = record.get(name)
+    return value if isinstance(value, type(default)) else default
+
+
 def intervals_as_json(intervals: Mapping[str, Interval]) -> dict[str, dict[str, float | None]]:
     """Return intervals as ``{name: {"mean", "low", "high"}}``; an infinite bound is ``None``."""
     return {name: {key: _plain(value) for key, value in item._asdict().items()} for name, item in intervals.items()}
@@ -334,10 +349,8 @@ def _taken(run: RunFolder, why: str) -> RunFolderError:
     )
 
 
-def _same_settings(stored: object, settings: Mapping[str, object]) -> bool:
+def _same_settings(stored: JsonObject, settings: Mapping[str, object]) -> bool:
     """Compare settings as JSON has them; the folder itself may be spelled in several ways."""
-    if not isinstance(stored, Mapping):
-        return False
     return {**stored, "out": None} == {**_plain(settings), "out": None}
 
 
@@ -347,15 +360,20 @@ def _line(record: Mapping[str, object]) -> str:
 
 def _plain(value: Any) -> Any:
     """Return what JSON can say: numpy's numbers and arrays as Python's, numbers that are not finite as ``None``."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    match value:
+        case str():
+            return value
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case Sequence():
+            return [_plain(item) for item in value]
+        case os.PathLike():
+            return os.fspath(value)
+        case object(tolist=as_list):
+            return _plain(as_list())
+        case float() if not math.isfinite(value):
+            return None
+    return value
 
 
 def _is_record(row: Mapping[str, object], counted: str) -> bool:
@@ -365,16 +383,15 @@ def _is_record(row: Mapping[str, object], counted: str) -> bool:
 
 def _is_sample(row: Mapping[str, object], counted: str) -> bool:
     """Say whether a row is one of ``samples.jsonl``: a moment, and texts by key."""
-    texts = row.get("texts")
-    return (
-        _is_number(row.get(counted))
-        and isinstance(texts, dict)
-        and all(isinstance(text, str) for text in texts.values())
-    )
+    match row.get("texts"):
+        case {**texts}:
+            return _is_number(row.get(counted)) and all(type(text) is str for text in texts.values())
+    return False
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Say whether a value from JSON is a number; there, truth values are of another type."""
+    return type(value) in (int, float)
 
 
 def _read_object(file: Path) -> JsonObject:

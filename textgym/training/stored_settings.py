@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError
 from textgym.files.paths import absolute_if_exists, user_path
 from textgym.hub import SHIPPED
+from textgym.models.stored_values import mapped
 from textgym.rewards import NAMED_REWARDS
 from textgym.security.consent import check_names
 
@@ -26,16 +27,15 @@ def located(settings: _Settings) -> _Settings:
 
     They are stored with a run, which may be gone on with or looked at from another working directory.
     """
-    known = {field.name for field in fields(settings)} & _LOCATE.keys()  # type: ignore[arg-type]  # a dataclass
-    given = {name: getattr(settings, name) for name in known if getattr(settings, name) is not None}
-    changes: dict[str, Any] = {name: _LOCATE[name](value) for name, value in given.items()}
-    options = getattr(settings, "options", None)
-    if options is not None:
-        changes["options"] = {
-            name: _LOCATE[name](value) if name in _LOCATE and isinstance(value, str) else value
-            for name, value in options.items()
-        }
+    given = asdict(settings)  # type: ignore[call-overload]  # a dataclass
+    changes = {name: _located(name, value) for name, value in given.items() if name in _LOCATE}
+    if "options" in given:
+        changes["options"] = {name: _located(name, value) for name, value in given["options"].items()}
     return replace(settings, choice=settings.choice.located(), **changes)  # type: ignore[type-var, attr-defined]
+
+
+def _located(name: str, value: Any) -> Any:
+    return _LOCATE[name](value) if name in _LOCATE and isinstance(value, str) else value
 
 
 def settings_from_json(kind: Callable[..., _Settings], record: object) -> _Settings:
@@ -54,10 +54,12 @@ def settings_from_json(kind: Callable[..., _Settings], record: object) -> _Setti
 
 def _values(kind: Callable[..., Any], record: object) -> dict[str, Any]:
     """Return what a record says about the fields of a dataclass, each of a kind that the field may have."""
-    if not isinstance(record, Mapping):
-        raise CheckpointError(f"expected the settings of a run, got {type(record).__name__}; is the folder a run?")
-    hints = get_type_hints(kind)
-    values = {name: value for name, value in record.items() if name in hints}
+    match record:
+        case {**stored}:
+            hints = get_type_hints(kind)
+        case _:
+            raise CheckpointError(f"expected the settings of a run, got {type(record).__name__}; is the folder a run?")
+    values = {str(name): value for name, value in stored.items() if name in hints}
     for name, value in values.items():
         if name != "choice" and not _may_be(value, hints[name]):
             raise CheckpointError(f"expected another kind of {name} in the settings of a run, got {value!r}")
@@ -70,12 +72,10 @@ def _may_be(value: object, hint: Any) -> bool:
         return value in get_args(hint)
     if get_origin(hint) is Mapping:
         kind = get_args(hint)[1]
-        return isinstance(value, Mapping) and all(_may_be(each, kind) for each in value.values())
+        return mapped(lambda each: _may_be(each, kind))(value)
     if get_args(hint):
         return any(_may_be(value, each) for each in get_args(hint))
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    return type(value) in ((int, float) if hint is float else (hint,))  # what JSON says is of no subclass
 
 
 def _stable_reward(reward: str) -> str:

@@ -19,6 +19,7 @@ from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, text_mo
 from textgym.evaluation.loading import load_model
 from textgym.models.checkpoint import load_newest, set_aside_newer
 from textgym.models.device import pick_device
+from textgym.models.stored_values import integer
 from textgym.models.text_model import TextModel
 from textgym.rewards import reward_name
 from textgym.security.consent import check_repeated
@@ -161,7 +162,7 @@ def begin(
     if run is None:
         run = RunFolder.create(settings.out, command, asdict(settings), _BEGINNINGS)
     steps = _steps_of(run, settings, steps)
-    check_data(run.config().get("splits"), splits, attribute_of(env, "task").dataset.name, accept_changed_data)
+    check_data(run, splits, attribute_of(env, "task").dataset.name, accept_changed_data)
     run.write_config({**run.config(), "train": asdict(settings), "splits": splits, "steps": steps})
     return Training(run, settings, agent, env, eval_set, _if_it_writes(agent, sheet), steps)
 
@@ -190,7 +191,7 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
     # Before the agent, whose random generators nothing else may draw from.
     eval_set, sheet = make_run_evaluation(settings, env), make_sheet(settings)
     splits = describe_splits((attribute_of(env, "task"), sheet.task, eval_set.task))
-    check_data(run.config().get("splits"), splits, attribute_of(env, "task").dataset.name, accept_changed_data)
+    check_data(run, splits, attribute_of(env, "task").dataset.name, accept_changed_data)
     agent, folder = _load_newest(run, env, settings)
     run.write_config({**run.config(), "splits": splits})
     run.truncate_logs(agent.num_timesteps)
@@ -223,19 +224,24 @@ def _settings_of(run: RunFolder, consent: Collection[str]) -> TrainSettings:
 def _steps_of(run: RunFolder, settings: TrainSettings, steps: int) -> int:
     """Time steps of a run; by the clock, they were counted when it began, however fast the machine is today."""
     stored = run.config().get("steps", steps) if settings.minutes is not None else steps
-    if not isinstance(stored, int):
+    if not integer(stored):
         raise CheckpointError(
             f"expected a number of steps in {str(run.path / 'config.json')!r}, got {stored!r}; put the file back"
         )
-    return stored
+    return int(stored)
 
 
 def _steps_in(minutes: float, agent: Trainable) -> int:
-    if not isinstance(agent, Timed):
+    seconds = _seconds_per_step(agent)
+    if seconds is None:
         raise ValueError(
             f"expected steps for {type(agent).__name__}, which cannot say how long one takes, got minutes; give steps"
         )
-    return max(1, int(minutes * 60 / agent.seconds_per_step()))
+    return max(1, int(minutes * 60 / seconds))
+
+
+def _seconds_per_step(agent: Trainable) -> float | None:
+    return agent.seconds_per_step() if isinstance(agent, Timed) else None
 
 
 def _begin_again(run: RunFolder, settings: TrainSettings, accept_changed_data: bool) -> Training:
@@ -281,9 +287,10 @@ def announce(training: Training) -> None:
 
 
 def _guess(agent: Trainable, steps: int) -> str:
-    if not isinstance(agent, Timed):
+    seconds = _seconds_per_step(agent)
+    if seconds is None:
         return "How long it takes is known after the first iterations."
-    return f"About {console.duration(steps * agent.seconds_per_step())}."
+    return f"About {console.duration(steps * seconds)}."
 
 
 def finish(training: Training) -> tuple[Evaluation, Evaluation]:

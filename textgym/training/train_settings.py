@@ -12,6 +12,7 @@ from textgym.agents.registry import AGENTS, resolve_agent
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError
+from textgym.models.stored_values import text
 from textgym.training.stored_settings import settings_from_json
 from textgym.types import Split
 
@@ -78,8 +79,8 @@ class TrainSettings:
             CheckpointError: It is something else.
             ConsentError: It names a module, and the user has not.
         """
-        agent = record.get("agent", "ppo")
-        if not isinstance(agent, str):
+        agent: Any = record.get("agent", "ppo")
+        if not text(agent):
             raise CheckpointError(f"expected the name of an agent in the settings of a run, got {agent!r}")
         names = {each.name for each in fields(cls)}
         own = {name: record[name] for name in record.keys() & names}
