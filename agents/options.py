@@ -165,7 +165,9 @@ def _check_option(option: Option, value: object, limits: tuple[float, float]) ->
         words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}[option.type]
         raise TypeError(f"expected {words} as {name}, got {value!r}; give one")
     if option.choices and value not in option.choices:
-        raise ValueError(f"expected {name} to be one of {', '.join(map(str, option.choices))}, got {value!r}; choose one")
+        raise ValueError(
+            f"expected {name} to be one of {', '.join(map(str, option.choices))}, got {value!r}; choose one"
+        )
     if isinstance(value, str | bool):
         return
     least, most = limits

@@ -18,7 +18,6 @@ from stable_baselines3.common.utils import LinearSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from textgym.checks import require_range
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.estimate import seconds_per_token
 from textgym.agents.common.health import Concerns, clip_gradients, require_finite
@@ -29,6 +28,7 @@ from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
 from textgym.agents.facts import AgentFacts
+from textgym.checks import require_range
 from textgym.models.decoding.sampling import sample_tokens
 from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model

@@ -43,8 +43,8 @@ def act_episodes(
     """
     if sampling.temperature not in (0, 1):
         raise ValueError(
-            f"expected temperature 0 or 1 for an agent that is no language model, got {sampling.temperature}: it either "
-            "acts at random in its own way, or takes what it thinks best; choose one of these"
+            f"expected temperature 0 or 1 for an agent that is no language model, got {sampling.temperature}: it "
+            "either acts at random in its own way, or takes what it thinks best; choose one of these"
         )
     episodes: list[Episode] = []
     lengths: list[int] = []
