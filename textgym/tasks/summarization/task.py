@@ -52,6 +52,18 @@ class Summarization(TextTask):
     everything invented, times fluency and brevity. It is meant for measuring what the learned reward missed,
     not for training.
 
+    ## Scores
+    On 200 test documents, sampled with three seeds (lowest and highest mean; half a 95 % interval is 0.04 of gold and
+    ROUGE-L, 0.25 of the learned reward): ``textgym evaluate TextSumm-v0 --reward learned --prompts 200 --seed 0``.
+
+    | writer | gold | ROUGE-L | learned reward | words |
+    |---|---|---|---|---|
+    | random tokens (``--agent random``) | 0.000 | 0.010 to 0.012 | -12.97 to -12.96 | 32 |
+    | shipped model | 0.622 to 0.673 | 0.458 to 0.487 | -2.57 to -2.30 | 24 to 25 |
+    | shipped model, ``--temperature 0`` | 0.921 | 0.636 | 0.17 | 17 |
+    | the same after PPO (``textgym demo``, 320 documents) | 0.921 to 0.932 | 0.643 (one seed) | 0.18 (one seed) | |
+    | first reference | 1.000 | 1.000 | -0.06 | 15 |
+
     ## Success
     Built in: all four key facts are stated and nothing is invented. Own data: ROUGE-L F1 of at least 0.5 against a
     reference (never, without references). No reward has a part in it.
