@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,12 @@ RESPONSES = st.one_of(
 @pytest.fixture(scope="module")
 def environments(tokenizer_folder: Path) -> dict[str, gym.Env[Any, Any]]:
     tokens = {"model": str(tokenizer_folder), "max_prompt_tokens": 200}
-    return {id_: gym.make(id_, reward="rouge", **({} if "Episode" in id_ else tokens)) for id_ in IDS}
+    found = {}
+    for id_ in IDS:
+        task: Any = gym.make(id_.replace("Episode-", "-").replace("-v", "Episode-v")).unwrapped
+        reward = {"reward": "rouge"} if task.task.dataset[0].references else {}
+        found[id_] = gym.make(id_, **reward, **({} if "Episode" in id_ else tokens))
+    return found
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -75,6 +81,7 @@ def test_every_response_has_finite_scores(
     _, reward, terminated, _, info = steps[-1]
     assert terminated
     example = base.task.dataset.find(started["task_key"])
+    example = replace(example, references=example.references or ("A reference.",))
     arguments = [prompt_text(base.task, example)], [info["text"]], [example]
     episode = Episode.of(example, info["text"])
     rewards = [resolve_reward(name, base.task) for name in (*NAMED_REWARDS, *(["gold"] if "gold" in info else []))]
