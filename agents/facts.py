@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from textgym.types import Agent, Grain, Split, Task
+from textgym.values import attribute_of
 
 if TYPE_CHECKING:
     from stable_baselines3.common.logger import Logger
@@ -59,7 +60,7 @@ class AgentFacts:
 
 def facts_of(agent: type[object]) -> AgentFacts:
     """Return the facts of a class of agents, with a name."""
-    facts: AgentFacts = getattr(agent, "facts", AgentFacts())
+    facts: AgentFacts = attribute_of(agent, "facts") or AgentFacts()
     name = facts.name or agent.__name__
     return replace(facts, name=name, method=facts.method or name)
 

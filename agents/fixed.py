@@ -18,6 +18,7 @@ from textgym.errors import CheckpointError
 from textgym.files.disk import replace_text
 from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model
+from textgym.models.stored_values import Check, fields, integer, text
 from textgym.models.text_model import TextModel
 from textgym.security.consent import check_names, load_named, names_module
 from textgym.security.foreign import read_object
@@ -62,7 +63,7 @@ class Random:
     @classmethod
     def load(cls, folder: str | Path, **changes: Any) -> Self:
         """Read what :meth:`save` wrote."""
-        return cls(**{**_read(folder, cls, {"actions": int}), **changes})
+        return cls(**{**_read(folder, cls, {"actions": integer}), **changes})
 
 
 class Greedy:
@@ -129,8 +130,6 @@ class Scripted:
     def __init__(self, script: str | Script = "first-sentence", task: Task | None = None) -> None:
         self.script, self._task = script, task
         self._references: dict[str, str] = {}
-        if isinstance(script, str) and script not in _SCRIPTS and not names_module(script):
-            raise ValueError(f"expected script {', '.join(_SCRIPTS)} or 'module:function', got {script!r}")
         if script == "reference" and task is not None and task.max_turns > 1:
             raise ValueError(
                 f"expected a task of one turn for the script 'reference', got one of up to {task.max_turns}; a "
@@ -192,7 +191,7 @@ class Scripted:
         Raises:
             ConsentError: The file names a function, and the user has not.
         """
-        settings = _read(folder, cls, {"script": str})
+        settings = _read(folder, cls, {"script": text})
         if "script" not in changes:
             check_names(settings)
         return cls(**{**settings, **changes})
@@ -240,10 +239,15 @@ class Human:
 
 def _function(script: str | Script) -> Script:
     """The function that a script is, or names."""
-    if not isinstance(script, str):
-        return script
-    function: Script = first_sentences if script == "first-sentence" else load_named(script, "script")
-    return function
+    match script:
+        case "first-sentence":
+            return first_sentences
+        case str() if names_module(script):
+            named: Script = load_named(script, "script")
+            return named
+        case str():
+            raise ValueError(f"expected script {', '.join(_SCRIPTS)} or 'module:function', got {script!r}")
+    return script
 
 
 def first_sentences(texts: Sequence[str]) -> list[str]:
@@ -259,8 +263,8 @@ def _write(folder: str | Path, agent: object, settings: Mapping[str, Any]) -> No
     replace_text(Path(folder) / _FILE, json.dumps(record, indent=1))
 
 
-def _read(folder: str | Path, agent: type[Any], settings: Mapping[str, type[Any]]) -> JsonObject:
-    """Return the settings that :func:`_write` wrote, each of the given type.
+def _read(folder: str | Path, agent: type[Any], settings: Mapping[str, Check]) -> JsonObject:
+    """Return the settings that :func:`_write` wrote, each of which must pass its check.
 
     Raises:
         CheckpointError: The file is missing or damaged, or of another agent.
@@ -270,9 +274,10 @@ def _read(folder: str | Path, agent: type[Any], settings: Mapping[str, type[Any]
         record = read_object(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"expected an agent in {folder}, got none that can be read: {error}") from error
-    stored = record.get("settings")
-    if record.get("kind") != f"textgym.{agent.__name__}" or not isinstance(stored, dict):
+    if record.get("kind") != f"textgym.{agent.__name__}":
         raise CheckpointError(f"expected a textgym.{agent.__name__} in {path}, got {record.get('kind')!r}")
-    if stored.keys() != settings.keys() or any(type(stored[name]) is not kind for name, kind in settings.items()):
+    stored: Any = record.get("settings")
+    if not fields(settings)(stored):
         raise CheckpointError(f"expected settings {', '.join(settings) or 'none'} in {path}, got {stored!r:.80}")
-    return stored
+    found: JsonObject = stored
+    return found

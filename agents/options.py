@@ -16,6 +16,7 @@ from textgym.agents.facts import facts_of
 from textgym.checks import LARGEST_COUNT, require_range
 from textgym.errors import did_you_mean
 from textgym.types import Agent
+from textgym.values import is_number
 
 OptionValue = int | float | str | bool | None
 
@@ -153,22 +154,34 @@ def checked_options(agent: type[Agent], options: Mapping[str, Any]) -> dict[str,
 def _range_of(option: Option) -> tuple[float, float]:
     """The range of a number about which nothing is said: from 0 on, or any where its default is below."""
     default = option.default
-    return (-math.inf if isinstance(default, int | float) and default < 0 else 0.0), math.inf
+    return (-math.inf if is_number(default) and default < 0 else 0.0), math.inf
 
 
 def _check_option(option: Option, value: object, limits: tuple[float, float]) -> None:
     name = option.name
     if value is None and option.optional:
         return
-    takes = (int, float) if option.type is float else option.type
-    if not isinstance(value, takes) or (isinstance(value, bool) and option.type is not bool):
+    if not _fits(option.type, value):
         words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}[option.type]
         raise TypeError(f"expected {words} as {name}, got {value!r}; give one")
     if option.choices and value not in option.choices:
         raise ValueError(
             f"expected {name} to be one of {', '.join(map(str, option.choices))}, got {value!r}; choose one"
         )
-    if isinstance(value, str | bool):
-        return
-    least, most = limits
-    require_range(name, value, least, min(most, LARGEST_COUNT) if option.type is int else most)
+    if is_number(value):
+        least, most = limits
+        require_range(name, value, least, min(most, LARGEST_COUNT) if option.type is int else most)
+
+
+def _fits(kind: type[int | float | str | bool], value: object) -> bool:
+    """Return whether an option of a type can have a value; truth values are no numbers, whole numbers are floats."""
+    match value:
+        case bool():
+            return kind is bool
+        case int():
+            return kind in (int, float)
+        case float():
+            return kind is float
+        case str():
+            return kind is str
+    return False

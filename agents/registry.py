@@ -9,6 +9,7 @@ from typing import cast
 from textgym.errors import did_you_mean
 from textgym.security.consent import check_names, load_attribute, load_named, names_module
 from textgym.types import Agent
+from textgym.values import attribute_of
 
 AGENTS: Mapping[str, str] = {
     "ppo": "textgym.agents.ppo:PPO",
@@ -65,4 +66,4 @@ def can_learn(agent: type[Agent]) -> bool:
 
 
 def _has(agent: type[object], method: str) -> bool:
-    return callable(getattr(agent, method, None))
+    return callable(attribute_of(agent, method))

@@ -38,6 +38,7 @@ from textgym.models.stored_values import (
     listed,
     mapped,
     number,
+    one_of,
     optional,
     positive,
     text,
@@ -412,7 +413,7 @@ class SFT:
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self._optimizer).items()}
         record = {
             "kind": self.kind,
-            "settings": {name: getattr(self, name) for name in _SETTINGS},
+            "settings": {name: vars(self)[name] for name in _SETTINGS},
             "limit": self._limit,
             "dtype": dtype_name(self.text_model),
             "precision": self.text_model.precision,
@@ -450,8 +451,8 @@ _RECORD: Mapping[str, Check] = {
     "kind": text,
     "settings": fields(_SETTINGS),
     "limit": optional(positive),
-    "dtype": lambda value: isinstance(value, str) and value in DTYPES,
-    "precision": lambda value: value in ("fp32", "bf16"),
+    "dtype": one_of(*DTYPES),
+    "precision": one_of("fp32", "bf16"),
     "source": optional(text),
     "steps": positive,
     "losses": listed(number),

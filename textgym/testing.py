@@ -18,10 +18,10 @@ from textgym.data import DataWarning
 from textgym.envs import EpisodeTextEnv, TokenTextEnv
 from textgym.envs.checks import (
     AWKWARD_TEXTS,
-    ENV_CHECKS,
     TOLERANCE,
     ConformanceError,
     check_wrappers,
+    checks_of,
     holds,
     require,
 )
@@ -52,15 +52,12 @@ def check_text_env(env: str | gym.Env[Any, Any], **env_kwargs: Any) -> None:
     made = gym.make(env, **env_kwargs) if isinstance(env, str) else env
     base = made.unwrapped
     require(made.spec is not None, "expected an environment made by gymnasium.make, got one without a spec")
-    require(
-        isinstance(base, TokenTextEnv | EpisodeTextEnv),
-        f"expected TokenTextEnv or EpisodeTextEnv, got {type(base).__name__}; register tasks with register_task",
-    )
+    checks = checks_of(base)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # said when ``env`` was made; some checks make it again
-        for promise, check in ENV_CHECKS:
+        for promise, check in checks:
             with holds(promise):
-                check(base)
+                check()
         with holds("the wrappers to let texts end"):
             check_wrappers(made)
 

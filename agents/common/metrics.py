@@ -9,13 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from textgym.envs.types import Info
+from textgym.values import as_object
 
 
 def describe_texts(infos: Sequence[Info]) -> dict[str, float]:
     """Means over finished texts of what their environment reports; of other environments, of the episode's return."""
     columns: dict[str, list[float]] = defaultdict(list)
     for info in infos:
-        rewards = info["rewards"] if isinstance(info.get("rewards"), dict) else {}
+        rewards = as_object(info.get("rewards"))
         for name, reward in rewards.items():
             columns[f"reward/{name}"].append(reward)
         total = rewards.get("total", info.get("episode", {}).get("r"))

@@ -70,7 +70,7 @@ _COUNTERS: Mapping[str, Check] = {
 _LINEAR = fields({"start": number, "end": number, "end_fraction": number})
 _SCHEDULE = either(optional(number), _LINEAR, fields({}))
 _GENERATORS: Mapping[str, Check] = {
-    "python": lambda value: isinstance(value, list) and len(value) == 3 and plain(value),
+    "python": listed(plain, 3),
     "numpy": plain,
 }
 OPTIMIZER = fields({"class": text, "param_groups": listed(mapped(either(optional(number), truth, listed(number))))})
@@ -241,12 +241,13 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         tensors = {"rng.torch": torch.get_rng_state()}
         if torch.cuda.is_available():
             tensors |= {f"rng.cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+        own = vars(self)
         record = {
             "kind": self.kind,
             "n_envs": self.n_envs,
-            "settings": {name: getattr(self, name) for name in self.settings},
-            "schedules": {name: _constant(getattr(self, name)) for name in self.schedules},
-            "counters": {name: getattr(self, name) for name in _COUNTERS},
+            "settings": {name: own[name] for name in self.settings},
+            "schedules": {name: _constant(own[name]) for name in self.schedules},
+            "counters": {name: own[name] for name in _COUNTERS},
             "rng": {"python": random.getstate(), "numpy": to_json(np.random.get_state(legacy=False))},
             "history": list(self.history),
         }
@@ -403,12 +404,14 @@ def _restore_generators(record: StoredRecord, tensors: dict[str, Tensor]) -> Non
 
 def _constant(schedule: Schedule | float | None) -> dict[str, float] | float | None:
     """A schedule as JSON: a linear one by its ends, a constant one by its value."""
-    inner = schedule.value_schedule if isinstance(schedule, FloatSchedule) else schedule
-    if inner is None or isinstance(inner, float | int):
-        return inner
-    if isinstance(inner, LinearSchedule):
-        return {"start": float(inner.start), "end": float(inner.end), "end_fraction": float(inner.end_fraction)}
-    values = {float(inner(progress)) for progress in (1.0, 0.7, 0.3, 0.0)}
+    match schedule:
+        case None | float() | int():
+            return schedule
+        case FloatSchedule(value_schedule=inner):
+            return _constant(inner)
+        case LinearSchedule(start=start, end=end, end_fraction=end_fraction):
+            return {"start": float(start), "end": float(end), "end_fraction": float(end_fraction)}
+    values = {float(schedule(progress)) for progress in (1.0, 0.7, 0.3, 0.0)}
     return values.pop() if len(values) == 1 else {}
 
 
@@ -420,10 +423,11 @@ def _schedules(stored: Mapping[str, object], changes: Collection[str]) -> dict[s
             raise CheckpointError(
                 f"expected a linear or constant {name}, got one that was not stored; pass {name}=... to load"
             )
-        if isinstance(value, dict) and value:
-            arguments[name] = LinearSchedule(**value)
-        elif name == "learning_rate" and isinstance(value, float):
-            arguments[name] = LinearSchedule(value, value, 1.0)
-        else:
-            arguments[name] = value
+        match value:
+            case dict() if value:
+                arguments[name] = LinearSchedule(**value)
+            case float() if name == "learning_rate":
+                arguments[name] = LinearSchedule(value, value, 1.0)
+            case _:
+                arguments[name] = value
     return arguments

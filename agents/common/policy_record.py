@@ -18,6 +18,7 @@ from textgym.models.stored_values import (
     integer,
     listed,
     number,
+    one_of,
     optional,
     positive,
     text,
@@ -25,14 +26,18 @@ from textgym.models.stored_values import (
 )
 from textgym.models.text_model import TextModel
 from textgym.spaces import TokenIds, TokenSpace
+from textgym.values import as_object
 
 DTYPES: Mapping[str, torch.dtype] = {
-    name: getattr(torch, name) for name in ("float64", "float32", "float16", "bfloat16")
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
 }
 _OPTIONS: Mapping[str, Check] = {
-    "critic": lambda value: value in ("detached", "shared", "separate"),
+    "critic": one_of("detached", "shared", "separate"),
     "temperature": number,
-    "precision": lambda value: value in ("fp32", "bf16"),
+    "precision": one_of("fp32", "bf16"),
     "lora_rank": optional(positive),
     "suppress_tokens": listed(integer),
     "gradient_checkpointing": truth,
@@ -42,12 +47,12 @@ _OPTIONS: Mapping[str, Check] = {
 _RECORD: Mapping[str, Check] = {
     "kind": text,
     # Checkpoints of before the option go on.
-    "options": lambda value: isinstance(value, dict) and fields(_OPTIONS)({"tolerate_mismatch": False, **value}),
+    "options": lambda value: fields(_OPTIONS)({"tolerate_mismatch": False, **as_object(value)}),
     "width": positive,
     "longest_prompt": positive,
-    "dtype": lambda value: isinstance(value, str) and value in DTYPES,
+    "dtype": one_of(*DTYPES),
     "actions": positive,
-    "tokenizer": optional(lambda value: isinstance(value, list) and len(value) == 2 and all(map(text, value))),
+    "tokenizer": optional(listed(text, 2)),
     "source": optional(text),
 }
 

@@ -128,7 +128,7 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
     def _resize(self, steps: int) -> None:
         """Make room for so many steps, or cut to them."""
         for name in ("actions", "episode_starts", "rewards", "values", "log_probs", "advantages", "returns"):
-            old = getattr(self, name)
+            old = vars(self)[name]
             new = np.zeros((steps, *old.shape[1:]), old.dtype)
             new[: self.pos] = old[: self.pos]
             setattr(self, name, new)

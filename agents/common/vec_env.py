@@ -22,6 +22,7 @@ from textgym.envs.limits import use_a_budget
 from textgym.envs.types import EnvState, Info
 from textgym.errors import CheckpointError
 from textgym.spaces import TokenSpace
+from textgym.values import as_text
 
 
 def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kwargs: Any) -> VecMonitor:
@@ -56,7 +57,12 @@ def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kw
 
 def attribute_of(env: Any, name: str) -> Any:
     """Return an attribute of a text environment, such as its task, whatever wraps it; the first copy's of several."""
-    return env.get_attr(name)[0] if isinstance(env, VecEnv) else getattr(env.unwrapped, name)
+    return env.get_attr(name)[0] if isinstance(env, VecEnv) else _innermost(env, name)
+
+
+def _innermost(env: Any, name: str) -> Any:
+    """Return an attribute of what is within all wrappers of Gymnasium."""
+    return getattr(env.unwrapped, name)
 
 
 @runtime_checkable
@@ -144,7 +150,10 @@ class GymVecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute; copies share one environment object, so they share its value."""
-        value = getattr(self.env, attr_name) if hasattr(self.env, attr_name) else getattr(self.env.unwrapped, attr_name)
+        try:
+            value = getattr(self.env, attr_name)
+        except AttributeError:  # wrappers keep private names to themselves
+            value = _innermost(self.env, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: object, indices: VecEnvIndices = None) -> None:
@@ -168,7 +177,7 @@ class GymVecEnv(VecEnv):
             masks = self.env.unwrapped.action_masks()  # type: ignore[attr-defined]
             return [masks[row] for row in self._get_indices(indices)]
         self._require_all(indices, "env_method")
-        result = getattr(self.env.unwrapped, method_name)(*method_args, **method_kwargs)
+        result = _innermost(self.env, method_name)(*method_args, **method_kwargs)
         return [result] * self.num_envs
 
     def env_is_wrapped(
@@ -282,11 +291,8 @@ def _token_level(name: str) -> str:
 
 def _is_episode_level(env_id: object) -> bool:
     """Return whether an id is one of the two grains of a task, the one of whole texts."""
-    return (
-        isinstance(env_id, str)
-        and _token_level(env_id) != env_id
-        and {env_id, _token_level(env_id)} <= gym.registry.keys()
-    )
+    name = as_text(env_id)  # Gymnasium takes specifications, too
+    return _token_level(name) != name and {name, _token_level(name)} <= gym.registry.keys()
 
 
 def _whole_texts(name: str) -> str:
@@ -301,32 +307,36 @@ def _whole_texts(name: str) -> str:
 
 def _read_sums(layer: VecEnv) -> EnvState:
     """Return what a monitor or normalizer has summed up; nothing of another layer."""
-    if isinstance(layer, VecMonitor):
-        sums = {"episode_returns": layer.episode_returns.copy(), "episode_lengths": layer.episode_lengths.copy()}
-        return {"wrapper": "VecMonitor", **sums}
-    if not isinstance(layer, VecNormalize):
-        return {}
-    moments = {name: np.array(getattr(layer.ret_rms, name), dtype=np.float64) for name in ("mean", "var", "count")}
-    return {"wrapper": "VecNormalize", "returns": layer.returns.copy(), **moments}
+    match layer:
+        case VecMonitor():
+            sums = {"episode_returns": layer.episode_returns.copy(), "episode_lengths": layer.episode_lengths.copy()}
+            return {"wrapper": "VecMonitor", **sums}
+        case VecNormalize():
+            of_returns = layer.ret_rms
+            moments = {"mean": of_returns.mean, "var": of_returns.var, "count": of_returns.count}
+            sums = {name: np.array(moment, dtype=np.float64) for name, moment in moments.items()}
+            return {"wrapper": "VecNormalize", "returns": layer.returns.copy(), **sums}
+    return {}
 
 
 def _write_sums(layer: VecEnv, sums: EnvState) -> None:
     """Give a monitor or normalizer what :func:`_read_sums` returned."""
-    if isinstance(layer, VecMonitor):
-        layer.episode_returns = np.array(sums["episode_returns"], dtype=np.float32)
-        layer.episode_lengths = np.array(sums["episode_lengths"], dtype=np.int32)
-    elif isinstance(layer, VecNormalize):
-        layer.returns = np.array(sums["returns"], dtype=np.float64)
-        layer.ret_rms.mean, layer.ret_rms.var = np.array(sums["mean"]), np.array(sums["var"])
-        layer.ret_rms.count = float(sums["count"])
+    match layer:
+        case VecMonitor():
+            layer.episode_returns = np.array(sums["episode_returns"], dtype=np.float32)
+            layer.episode_lengths = np.array(sums["episode_lengths"], dtype=np.int32)
+        case VecNormalize():
+            layer.returns = np.array(sums["returns"], dtype=np.float64)
+            layer.ret_rms.mean, layer.ret_rms.var = np.array(sums["mean"]), np.array(sums["var"])
+            layer.ret_rms.count = float(sums["count"])
 
 
 def _unsaved_wrappers(venv: VecEnv) -> list[str]:
     """Return the names of wrappers that may have a state of their own, outermost first."""
     known = (VecMonitor, VecNormalize, VecCheckNan)  # the last one keeps no state
-    layers = list(_layers(venv))
-    names = [type(layer).__name__ for layer in layers if isinstance(layer, VecEnvWrapper) and type(layer) not in known]
-    inner = layers[-1].env if isinstance(layers[-1], GymVecEnv) else None
+    *wrappers, base = _layers(venv)
+    names = [type(layer).__name__ for layer in wrappers if type(layer) not in known]
+    inner = base.env if isinstance(base, GymVecEnv) else None
     while isinstance(inner, VectorWrapper):
         names.append(type(inner).__name__)
         inner = inner.env
@@ -351,10 +361,13 @@ def _row_info(infos: Info, row: int, skip: Sequence[str] = ()) -> Info:
         mask = infos.get(f"_{key}")
         if mask is None or key in skip or not mask[row]:
             continue
-        info[key] = _row_info(values, row) if isinstance(values, dict) else _plain(values[row])
+        info[key] = _row_value(values, row)
     return info
 
 
-def _plain(value: object) -> object:
-    """Return numpy scalars as Python's."""
+def _row_value(values: Any, row: int) -> object:
+    """Return one copy's part of what is reported under one name."""
+    if isinstance(values, dict):
+        return _row_info(values, row)
+    value: object = values[row]
     return value.item() if isinstance(value, np.generic) else value

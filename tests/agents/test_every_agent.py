@@ -125,9 +125,10 @@ def test_agents_of_other_folders_are_refused(tmp_path: Path) -> None:
         Human.load(tmp_path / "agent")
     with pytest.raises(CheckpointError, match="got none that can be read"):
         Random.load(tmp_path)
-    (tmp_path / "agent" / "agent.json").write_text('{"kind": "textgym.Random", "settings": {"actions": "5"}}')
-    with pytest.raises(CheckpointError, match="expected settings actions in"):
-        Random.load(tmp_path / "agent")
+    for settings in ('{"actions": "5"}', '{"actions": true}', "{}", '["actions"]', "null"):
+        (tmp_path / "agent" / "agent.json").write_text(f'{{"kind": "textgym.Random", "settings": {settings}}}')
+        with pytest.raises(CheckpointError, match="expected settings actions in"):
+            Random.load(tmp_path / "agent")
 
 
 @pytest.mark.parametrize("name", ["ppo", "reinforce", "sft"])

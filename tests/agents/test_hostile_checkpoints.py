@@ -17,7 +17,7 @@ from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.ppo import PPO
 from textgym.errors import CheckpointError, TextGymError
 from textgym.models.checkpoint import read_checkpoint
-from textgym.models.stored_values import from_json, plain, to_json
+from textgym.models.stored_values import from_json, listed, one_of, plain, text, to_json
 
 Record = dict[str, Any]
 
@@ -182,6 +182,14 @@ def test_deep_records_and_pipes(forge: Any) -> None:
     os.mkfifo(folder / "manifest.json")
     with pytest.raises(CheckpointError, match="regular file"):
         PPO.load(folder)
+
+
+def test_lists_of_so_many_and_texts_of_a_choice() -> None:
+    pair, choice = listed(text, 2), one_of("fp32", "bf16")
+    assert pair(["a", "b"])
+    assert not any(map(pair, [["a"], ["a", "b", "c"], ["a", 1], "ab"]))
+    assert choice("bf16")
+    assert not any(map(choice, ["fp16", None, ["fp32"], {}]))
 
 
 def test_arrays_survive() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 import pytest
 
 from textgym.agents.facts import AgentFacts
@@ -129,6 +130,23 @@ def test_whole_numbers_are_what_the_agent_says() -> None:
     for rounds in (-4, 5):
         with pytest.raises(ValueError, match="expected rounds of at"):
             checked_options(Anything, {"rounds": rounds})
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "words"),
+    [
+        ("rate", [1, 0.5, np.float32(0.5)], [True, "1", None], "a number"),
+        ("limit", [None, 3, np.int64(3)], [3.0, True, "3"], "a whole number"),
+        ("kind", ["a"], [1, None], "a text"),
+        ("quick", [True, np.bool_(False)], [1, 0.0, "True"], "True or False"),
+    ],
+)
+def test_options_have_the_types_of_their_arguments(name: str, right: list[Any], wrong: list[Any], words: str) -> None:
+    for value in right:
+        assert checked_options(Writer, {name: value}) == {name: value}
+    for value in wrong:
+        with pytest.raises(TypeError, match=f"expected {words} as {name}, got {value!r}; give one"):
+            checked_options(Writer, {name: value})
 
 
 def test_arguments_of_types_for_type_checkers_only() -> None:

@@ -165,11 +165,14 @@ def _with_default(param: Any, default: object) -> Any:
 
 
 def _default(value: object) -> str:
-    return f" Default: {_plain(value)}." if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) and value < LARGEST_COUNT else str(value)
+    match value:
+        case bool():
+            return ""
+        case float() if value < LARGEST_COUNT:
+            return f" Default: {value:g}."
+        case str() | int() | float():
+            return f" Default: {value}."
+    return ""
 
 
 def _keep(ctx: Any, param: Any, value: Any) -> Any:

@@ -23,6 +23,7 @@ from textgym.cli.options import BUDGETS, RESUMABLE, RUN, TASK, takes
 from textgym.errors import EndedError, exits_as
 from textgym.plots import ignore_style_of_folder
 from textgym.security.consent import FIELDS, find_user_modules_in, names_module
+from textgym.values import as_text
 
 __all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "app", "main"]
 _PLAYED_ID = "TextSummEpisode-v0"
@@ -413,7 +414,7 @@ def _consent_with_resume(context: typer.Context) -> list[str]:
         if name in ("resume", "accept_changed_data") or not is_given(context, name):
             continue
         value = {**context.params, **given_options(context)}[name]
-        if name in FIELDS and isinstance(value, str) and names_module(value):
+        if name in FIELDS and names_module(as_text(value)):
             names.append(value)
         else:
             option = parameter.opts[0] if parameter.param_type_name == "option" else "ENV_ID"

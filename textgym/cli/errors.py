@@ -8,16 +8,17 @@ import traceback
 from textgym import console
 from textgym.errors import DiskFullError, EndedError, TextGymError, did_you_mean, notes_of
 from textgym.security.escaping import printable
+from textgym.training.interrupts import RunInterrupted, signal_of
+from textgym.values import attribute_of
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-_WRONG_PATH = FileExistsError | FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # of Ctrl-C; other signals are 128 and their number
 
 
 def report_interrupt(error: KeyboardInterrupt) -> int:
     """Print how to go on after an interrupt; return the exit code."""
-    console.error(f"interrupted. {getattr(error, 'advice', 'Nothing was saved.')}")
-    number = getattr(error, "signal", None)
-    return INTERRUPTED if number is None else 128 + int(number)
+    advice = error.advice if isinstance(error, RunInterrupted) else "Nothing was saved."
+    console.error(f"interrupted. {advice}")
+    return 128 + signal_of(error)
 
 
 def reader_is_gone(error: Exception) -> bool:
@@ -35,27 +36,44 @@ def report(error: Exception, debug: bool) -> int:
     """Print one line about an error; return the exit code."""
     if debug:
         sys.stderr.write(printable("".join(traceback.format_exception(error))))
-    usage = getattr(error, "format_message", None)
+    usage = attribute_of(error, "format_message")
     if usage is not None:  # wrong command, option or value
         console.error(f"{_usage_message(error, usage())} (textgym --help lists what there is)")
         return BAD_INPUT
-    bad_input = isinstance(error, TextGymError | _WRONG_PATH) or _is_ours(error)
-    hint = "" if debug or bad_input else " (--debug before the command shows where)"
-    console.error(f"{error}" if bad_input else f"{type(error).__name__}: {error}{hint}")
+    code, message = _explain(error, debug)
+    console.error(message)
     for note in notes_of(error):
         console.warn(note)
-    return BAD_INPUT if bad_input and not isinstance(error, DiskFullError | EndedError) else FAILED
+    return code
+
+
+def _explain(error: Exception, debug: bool) -> tuple[int, str]:
+    """Return the exit code of an error, and its line: what is not about the input says its class, and where to look."""
+    match error:
+        case DiskFullError() | EndedError():
+            return FAILED, str(error)
+        case (
+            TextGymError()
+            | FileExistsError()
+            | FileNotFoundError()
+            | IsADirectoryError()
+            | NotADirectoryError()
+            | PermissionError()
+        ):
+            return BAD_INPUT, str(error)
+        case ValueError() | TypeError() if _is_ours(error):
+            return BAD_INPUT, str(error)
+    hint = "" if debug else " (--debug before the command shows where)"
+    return FAILED, f"{type(error).__name__}: {error}{hint}"
 
 
 def _usage_message(error: Exception, message: str) -> str:
     """Return the message of a usage error, with one suggestion instead of several."""
-    name, similar = getattr(error, "option_name", None), getattr(error, "possibilities", None)
+    name, similar = attribute_of(error, "option_name"), attribute_of(error, "possibilities")
     return f"No such option: {name}.{did_you_mean(name, similar)}" if name and similar else message
 
 
 def _is_ours(error: Exception) -> bool:
-    """Say whether a ``ValueError`` or ``TypeError`` was raised by textgym itself, about what a user gave it."""
-    if not isinstance(error, ValueError | TypeError) or error.__traceback__ is None:
-        return False
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return str(frames[-1].f_globals.get("__name__", "")).startswith("textgym")
+    """Say whether an error was raised by textgym itself."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(modules) and str(modules[-1]).startswith("textgym")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import gymnasium as gym
 
@@ -13,7 +14,7 @@ from textgym import console
 from textgym.checks import check_settings
 from textgym.envs import EpisodeTextEnv, TokenTextEnv
 from textgym.envs.choice import EnvChoice, check_env_id, is_episode_level
-from textgym.envs.types import Info
+from textgym.envs.types import AnyEnv, Info
 from textgym.evaluation.core import evaluate, make_evaluation_set
 from textgym.evaluation.episodes import silent_episode, transcript
 from textgym.evaluation.interactive import play_texts, play_tokens
@@ -65,18 +66,19 @@ def run_play(settings: PlaySettings) -> list[float]:
     """Play; return the returns of the finished episodes."""
     if settings.agent is not None:
         return watch(settings)
-    env = _make_env(settings)
-    measure(env.task, [silent_episode(env.task, env.task.dataset[0])], env.reward)  # fails now, or not at the end
-    model = _load_adviser(settings, env) if isinstance(env, TokenTextEnv) else None
-    _explain(env, model)
+    of_texts = is_episode_level(check_env_id(settings.choice.env_id))
+    game = _Texts(settings) if of_texts else _Tokens(settings)
+    console.say(game.explanation)
     returns: list[float] = []
     try:
         for episode in range(settings.episodes):
-            returns.append(_play(env, model, settings, settings.seed if episode == 0 else None))
+            total, info = game.play(settings.seed if episode == 0 else None)
+            _show_result(game.env.episode, info)
+            returns.append(total)
     except _InputEnded:
         console.remark("The input ended." if returns else "The input ended before an episode did.")
     finally:
-        env.close()
+        game.env.close()
     return returns
 
 
@@ -103,67 +105,79 @@ def watch(settings: PlaySettings) -> list[float]:
     return [float(value) for value in values["reward"]]
 
 
-def _make_env(settings: PlaySettings) -> EpisodeTextEnv | TokenTextEnv:
-    """The environment itself, without wrappers: what a person types is checked here."""
-    env_id, choice = check_env_id(settings.choice.env_id), settings.choice.env_kwargs()
-    reward = guarded(settings.reward, None)
-    if is_episode_level(env_id):
-        env = gym.make(env_id, split=settings.split, reward=reward, **choice)
-    else:
-        env = gym.make(
-            env_id,
-            split=settings.split,
-            reward=reward,
-            model=DEFAULT_MODEL if settings.model is None else settings.model,
-            max_prompt_tokens=settings.max_prompt_tokens,
-            max_new_tokens=settings.max_new_tokens,
-            **choice,
+class _Texts:
+    """Episodes in which a person types whole texts."""
+
+    explanation = "Read the prompt, type your text on one line, and see what it is worth."
+
+    def __init__(self, settings: PlaySettings) -> None:
+        self.env = cast("EpisodeTextEnv", _make_env(settings))
+
+    def play(self, seed: int | None) -> tuple[float, Info]:
+        """Play one episode; return its return, and its last info."""
+        prompt, info = self.env.reset(seed=seed)
+        console.heading(info["task_key"])
+        return play_texts(self.env, prompt, _read, console.say)
+
+
+class _Tokens:
+    """Episodes in which a person types tokens, or chooses them where a model offers some.
+
+    Raises:
+        ModelError: The model's context is too short, or no token ends a text.
+    """
+
+    def __init__(self, settings: PlaySettings) -> None:
+        self.env = cast(
+            "TokenTextEnv",
+            _make_env(
+                settings,
+                model=DEFAULT_MODEL if settings.model is None else settings.model,
+                max_prompt_tokens=settings.max_prompt_tokens,
+                max_new_tokens=settings.max_new_tokens,
+            ),
         )
-    base = env.unwrapped
-    assert isinstance(base, EpisodeTextEnv | TokenTextEnv)  # by its id
-    return base
+        self._choices, self._model = settings.choices, _load_adviser(settings, self.env)
+
+    @property
+    def explanation(self) -> str:
+        """What to do, for people."""
+        if self._model is None:
+            return "Type text; it is added token by token. An empty line ends the text."
+        return "Type the number of a token, or text of your own. An empty line ends the text."
+
+    def play(self, seed: int | None) -> tuple[float, Info]:
+        """Play one episode; return its return, and its last info."""
+        observation, info = self.env.reset(seed=seed)
+        console.heading(info["task_key"])
+        offer = partial(_offer, self.env.tokenizer)
+        return play_tokens(
+            self.env, observation, _read, console.say, model=self._model, choices=self._choices, offer=offer
+        )
+
+
+def _make_env(settings: PlaySettings, **arguments: Any) -> AnyEnv:
+    """The environment itself, without wrappers: what a person types is checked here. It fails now, not at the end."""
+    made = gym.make(
+        check_env_id(settings.choice.env_id),
+        split=settings.split,
+        reward=guarded(settings.reward, None),
+        **arguments,
+        **settings.choice.env_kwargs(),
+    )
+    env = cast("EpisodeTextEnv | TokenTextEnv", made.unwrapped)  # by its id
+    measure(env.task, [silent_episode(env.task, env.task.dataset[0])], env.reward)
+    return env
 
 
 def _load_adviser(settings: PlaySettings, env: TokenTextEnv) -> TextModel | None:
-    """Load the model whose tokens are offered, if one is asked for.
-
-    Raises:
-        ModelError: Its context is too short, or no token ends a text.
-    """
+    """Load the model whose tokens are offered, if one is asked for."""
     env.tokenizer.require_eos()
     if settings.model is None:
         return None
     model = load_model(settings.model, settings.device)
     require_context(model, env.task, env.max_prompt_tokens, env.max_new_tokens)
     return model
-
-
-def _explain(env: EpisodeTextEnv | TokenTextEnv, model: TextModel | None) -> None:
-    if isinstance(env, EpisodeTextEnv):
-        console.say("Read the prompt, type your text on one line, and see what it is worth.")
-    elif model is None:
-        console.say("Type text; it is added token by token. An empty line ends the text.")
-    else:
-        console.say("Type the number of a token, or text of your own. An empty line ends the text.")
-
-
-def _play(
-    env: EpisodeTextEnv | TokenTextEnv, model: TextModel | None, settings: PlaySettings, seed: int | None
-) -> float:
-    """Play one episode; return its return."""
-    if isinstance(env, EpisodeTextEnv):
-        prompt, info = env.reset(seed=seed)
-        console.heading(info["task_key"])
-        total, info = play_texts(env, prompt, _read, console.say)
-    else:
-        observation, info = env.reset(seed=seed)
-        console.heading(info["task_key"])
-        offer = partial(_offer, env.tokenizer)
-        total, info = play_tokens(
-            env, observation, _read, console.say, model=model, choices=settings.choices, offer=offer
-        )
-    _show_result(env.episode, info)
-    return total
 
 
 def _offer(tokenizer: Tokenizer, tokens: Sequence[tuple[int, float]]) -> None:

@@ -7,14 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
-import numpy as np
-
 from textgym.envs.limits import use_a_budget
 from textgym.errors import did_you_mean
 from textgym.rewards import resolve_reward
 from textgym.security.consent import load_attribute
 from textgym.security.escaping import printable
 from textgym.types import SPLITS, Data, NameOrPath, RewardFn, Split, Task
+from textgym.values import as_text, attribute_of, is_whole, plain_value
 
 TaskSource = str | Callable[..., Task]
 EPISODE_ARGUMENTS = ("data", "prompt_column", "reference_column", "split", "reward", "stop", "render_mode")
@@ -29,23 +28,27 @@ def build_task(
     """Make the task of an environment; arguments that are ``None`` are left to the task's own defaults."""
     if split not in SPLITS:
         raise ValueError(f"expected a split, one of {', '.join(SPLITS)}, got {split!r}.{did_you_mean(split, SPLITS)}")
-    factory = load_attribute(task) if isinstance(task, str) else task
     given = {"data": data, "prompt_column": prompt_column, "reference_column": reference_column}
-    made: Task = factory(split=split, **{name: value for name, value in given.items() if value is not None})
+    made: Task = _factory_of(task)(split=split, **{name: value for name, value in given.items() if value is not None})
     return made
 
 
 def built_in_names(task: TaskSource) -> tuple[str, ...]:
     """Return the names of the data that a task brings along; they are no paths."""
-    factory = load_attribute(task) if isinstance(task, str) else task
-    return tuple(getattr(factory, "built_in", ()))
+    return tuple(attribute_of(_factory_of(task), "built_in") or ())
+
+
+def _factory_of(task: TaskSource) -> Callable[..., Task]:
+    """Return what makes a task."""
+    factory: Callable[..., Task] = load_attribute(task) if isinstance(task, str) else task
+    return factory
 
 
 def build_reward(reward: RewardFn | NameOrPath | None, task: Task, data: Data | None) -> RewardFn:
     """Resolve the reward of an environment; without one the task's own, with a remark on a user's data."""
-    is_own = data is not None and not (isinstance(data, str) and data in getattr(task, "built_in", ()))
+    is_own = data is not None and as_text(data) not in (attribute_of(task, "built_in") or ())
     if reward is None and is_own:
-        reason = getattr(task, "reward_reason", "") or f"The default reward is {task.reward!r}."
+        reason = attribute_of(task, "reward_reason") or f"The default reward is {task.reward!r}."
         _logger.warning("No reward= was given for %s on %r. %s", task.name, _shown(task, data), reason)
     return resolve_reward(task.reward if reward is None else reward, task)
 
@@ -71,7 +74,10 @@ def check_arguments(unknown: Mapping[str, object], known: Iterable[str], render_
 
 def _shown(task: Task, data: Data | None) -> str:
     """Return what data are called."""
-    return os.fspath(data) if isinstance(data, str | os.PathLike) else task.dataset.name
+    match data:
+        case str() | os.PathLike():
+            return os.fspath(data)
+    return task.dataset.name
 
 
 def refuse_unknown(unknown: Mapping[str, object], known: Iterable[str]) -> None:
@@ -96,21 +102,24 @@ def check_budget(name: str, value: int | None, default: int) -> int:
     """Return a positive integer, ``default`` for ``None``."""
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    budget = plain_value(value)
+    if not is_whole(budget):
         raise TypeError(f"expected {name} to be a positive integer, got {value!r}")
-    if value < 1:
+    if budget < 1:
         raise ValueError(f"expected {name} to be at least 1, got {value}")
-    return int(value)
+    return int(budget)
 
 
 def stops_of(stop: Iterable[str]) -> tuple[str, ...]:
     """Return stop strings as a tuple; a single string is refused, as it would be read as its characters."""
-    if isinstance(stop, str):
-        raise TypeError(f"expected a sequence of stop strings, got the string {stop!r}; write stop=({stop!r},)")
-    if not isinstance(stop, Iterable):
-        raise TypeError(f"expected a sequence of stop strings, got {stop!r}; write stop=() for none")
-    stops = tuple(stop)
-    if not all(isinstance(item, str) and item for item in stops):
+    match stop:
+        case str():
+            raise TypeError(f"expected a sequence of stop strings, got the string {stop!r}; write stop=({stop!r},)")
+        case Iterable():
+            stops = tuple(stop)
+        case _:
+            raise TypeError(f"expected a sequence of stop strings, got {stop!r}; write stop=() for none")
+    if not all(map(as_text, stops)):
         raise ValueError(f"expected non-empty stop strings, got {stops!r}; remove the empty ones")
     return stops
 

@@ -7,6 +7,7 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -133,11 +134,21 @@ def check_wrappers(env: AnyEnv) -> None:
         require(not truncated, use_a_budget("one that was cut by a limit of steps"))
 
 
-def _check_episode_end(env: AnyEnv) -> None:
+def _check_end_of_tokens(env: TokenTextEnv) -> None:
+    """The end comes within the budget of tokens of every turn."""
+    _check_episode_end(env, env.max_new_tokens)
+
+
+def _check_end_of_texts(env: EpisodeTextEnv) -> None:
+    """The end comes within one action a turn."""
+    _check_episode_end(env, 1)
+
+
+def _check_episode_end(env: AnyEnv, actions_per_turn: int) -> None:
     """Infos of steps are empty until the end, which has all keys, and the return; then a reset is needed."""
     env.reset(seed=3)
     turns, paid = _most_turns(env), 0.0
-    for action in draw_actions(env, 1, getattr(env, "max_new_tokens", 1) * turns):
+    for action in draw_actions(env, 1, actions_per_turn * turns):
         _, reward, terminated, _, info = env.step(action)
         paid += float(reward)
         if terminated:
@@ -183,10 +194,8 @@ def _expect(kind: type[Exception], call: Callable[[], object], what: str) -> Non
     raise ConformanceError(f"expected {kind.__name__} for {what}, got no error")
 
 
-def _check_token_level(env: AnyEnv) -> None:
+def _check_token_level(env: TokenTextEnv) -> None:
     """Stable-Baselines3 agrees, special tokens are legal, and EOS first is an empty text."""
-    if not isinstance(env, TokenTextEnv):
-        return
     if importlib.util.find_spec("stable_baselines3"):
         from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
@@ -209,10 +218,8 @@ def _check_token_level(env: AnyEnv) -> None:
         require(bool(np.isfinite(reward)), f"expected a finite reward for the empty text, got {reward}")
 
 
-def _check_awkward_answers(env: AnyEnv) -> None:
+def _check_awkward_answers(env: EpisodeTextEnv) -> None:
     """Any text can be an answer."""
-    if not isinstance(env, EpisodeTextEnv):
-        return
     for text in AWKWARD_TEXTS:
         env.reset(seed=1)
         reward, terminated, info = _repeat(env, text)
@@ -229,26 +236,36 @@ def _kwargs(env: AnyEnv, names: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in env.spec.kwargs.items() if name in names and name != "render_mode"}
 
 
-def _check_copies(env: AnyEnv, n: int = 3) -> None:
+def _check_copies_of_tokens(env: TokenTextEnv) -> None:
+    """Copies that take an array of token ids play as single environments do."""
+    _check_copies(env, TOKEN_ARGUMENTS, np.array)
+
+
+def _check_copies_of_texts(env: EpisodeTextEnv) -> None:
+    """Copies that take a list of texts play as single environments do."""
+    _check_copies(env, EPISODE_ARGUMENTS, list)
+
+
+def _check_copies(
+    env: AnyEnv, arguments: Sequence[str], together: Callable[[list[Action]], Action], n: int = 3
+) -> None:
     """Copies in a vector environment live as single environments with their seeds do."""
     assert env.spec is not None
-    tokens = isinstance(env, TokenTextEnv)
-    many = gym.make_vec(env.spec.id, num_envs=n, **_kwargs(env, TOKEN_ARGUMENTS if tokens else EPISODE_ARGUMENTS))
+    many = gym.make_vec(env.spec.id, num_envs=n, **_kwargs(env, arguments))
     columns = [draw_actions(env, row) for row in range(n)]
     _, infos = many.reset(seed=[20 + row for row in range(n)])  # type: ignore[arg-type]
     keys = [list(infos["task_key"])]
     totals = [[0.0] * n]
     for step in range(_STEPS):
-        actions: Action = [column[step] for column in columns]
-        _, rewards, terminations, _, infos = many.step(np.array(actions) if tokens else actions)
+        _, rewards, terminations, _, infos = many.step(together([column[step] for column in columns]))
         totals.append(rewards.tolist())
         keys.append([infos["task_key"][row] if terminations[row] else None for row in range(n)])
     for row in range(n):
         single = _reward_and_keys(env, 20 + row, columns[row])
-        together = [(total[row], key[row]) for total, key in zip(totals, keys, strict=True)]
+        in_vector = [(total[row], key[row]) for total, key in zip(totals, keys, strict=True)]
         agree = all(
             key == other and bool(np.isclose(total, value, rtol=TOLERANCE, atol=TOLERANCE))
-            for (total, key), (value, other) in zip(together, single, strict=True)
+            for (total, key), (value, other) in zip(in_vector, single, strict=True)
         )
         require(agree, f"expected copy {row} of the vector environment to equal a single one, got another course")
 
@@ -263,11 +280,9 @@ def _reward_and_keys(env: AnyEnv, seed: int, actions: Sequence[Action]) -> list[
     return seen
 
 
-def _check_equal_returns(env: AnyEnv) -> None:
+def _check_equal_returns(env: TokenTextEnv) -> None:
     """A text pays the same token by token and as a whole."""
     assert env.spec is not None
-    if not isinstance(env, TokenTextEnv):
-        return
     sibling_id = f"{env.spec.name}Episode-v{env.spec.version}"
     require(
         sibling_id in gym.registry, f"expected the other grain as {sibling_id!r}; register tasks with register_task"
@@ -295,10 +310,8 @@ def _written(info: Info) -> list[str]:
     return [turn["content"] for turn in turns if turn["role"] == "assistant"]
 
 
-def _check_masks(env: AnyEnv) -> None:
+def _check_masks(env: TokenTextEnv) -> None:
     """Infos and ``action_masks`` say the same, wherever a task says what may be written."""
-    if not isinstance(env, TokenTextEnv):
-        return
     _, info = env.reset(seed=8)
     for action in draw_actions(env, 5):
         masks = env.action_masks()
@@ -310,14 +323,40 @@ def _check_masks(env: AnyEnv) -> None:
             return
 
 
-ENV_CHECKS: tuple[tuple[str, Callable[[AnyEnv], None]], ...] = (
+_OF_BOTH: tuple[tuple[str, Callable[[AnyEnv], None]], ...] = (
     ("Gymnasium's rules to hold", _check_gymnasium),
     ("the same episodes for the same seed and actions", _check_determinism),
     ("reset() to start on an example that is named", _check_named_examples),
-    ("an episode to end with all that info promises", _check_episode_end),
+)
+_ENDS, _COPIES = "an episode to end with all that info promises", "many copies to play as single ones do"
+_OF_TOKENS: tuple[tuple[str, Callable[[TokenTextEnv], None]], ...] = (
+    (_ENDS, _check_end_of_tokens),
     ("every token to be a legal action", _check_token_level),
-    ("every text to be a legal action", _check_awkward_answers),
-    ("many copies to play as single ones do", _check_copies),
+    (_COPIES, _check_copies_of_tokens),
     ("both grains to pay the same", _check_equal_returns),
     ("action masks to be reported", _check_masks),
 )
+_OF_TEXTS: tuple[tuple[str, Callable[[EpisodeTextEnv], None]], ...] = (
+    (_ENDS, _check_end_of_texts),
+    ("every text to be a legal action", _check_awkward_answers),
+    (_COPIES, _check_copies_of_texts),
+)
+
+
+def checks_of(env: AnyEnv) -> list[tuple[str, Callable[[], None]]]:
+    """Return the promises of an environment, without wrappers, each with its check: of both grains, then of its own.
+
+    Raises:
+        ConformanceError: It is no text environment.
+    """
+    own: list[tuple[str, Callable[[], None]]]
+    match env:
+        case TokenTextEnv():
+            own = [(promise, partial(check, env)) for promise, check in _OF_TOKENS]
+        case EpisodeTextEnv():
+            own = [(promise, partial(check, env)) for promise, check in _OF_TEXTS]
+        case _:
+            raise ConformanceError(
+                f"expected TokenTextEnv or EpisodeTextEnv, got {type(env).__name__}; register tasks with register_task"
+            )
+    return [*((promise, partial(check, env)) for promise, check in _OF_BOTH), *own]

@@ -166,7 +166,7 @@ class Conversations:
         said = self.task.reply(self.episode(row), rng)
         if said is None:
             return ()
-        if isinstance(said, str) or not said or not all(isinstance(message, Message) for message in said):
+        if not said or not all(isinstance(message, Message) for message in said):
             raise TypeError(
                 f"expected messages or None from reply of {self.task.name!r}, got {said!r:.80}; return "
                 '[Message("user", "...")], or None to end the episode'

@@ -80,22 +80,25 @@ class RowGenerators:
 
 def plain_seed(seed: SupportsIndex | None) -> int | None:
     """Return a seed as the built-in integer that Gymnasium asks for."""
-    if seed is None:
-        return None
-    if not isinstance(seed, int | np.integer):
-        raise TypeError(f"expected an integer as the seed, got {seed!r}")
-    return int(seed)
+    match seed:
+        case None:
+            return None
+        case int() | np.integer():
+            return int(seed)
+    raise TypeError(f"expected an integer as the seed, got {seed!r}")
 
 
 def spread_seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
     """Return one seed per copy, as Gymnasium's vector environments read ``seed``: ``s, s + 1, ...`` or a list."""
-    if seed is None:
-        return [None] * n
-    if isinstance(seed, int | np.integer):
-        return [int(seed) + row for row in range(n)]
-    if not isinstance(seed, Sequence | np.ndarray):
-        raise TypeError(f"expected an integer as the seed or one per copy, got {seed!r}")
-    seeds = [plain_seed(item) for item in seed]
+    match seed:
+        case None:
+            return [None] * n
+        case int() | np.integer():
+            return [int(seed) + row for row in range(n)]
+        case Sequence() | np.ndarray():
+            seeds = [plain_seed(item) for item in seed]
+        case _:
+            raise TypeError(f"expected an integer as the seed or one per copy, got {seed!r}")
     if len(seeds) != n:
         raise ValueError(f"expected {n} seeds, one per copy, got {len(seeds)}; give as many or a single number")
     return seeds
@@ -113,21 +116,23 @@ def named_keys(options: Mapping[str, object] | None, n: int) -> list[str | None]
             f"expected the reset options {' or '.join(map(repr, _OPTIONS))}, got {unknown[0]!r}."
             f"{did_you_mean(str(unknown[0]), _OPTIONS)}"
         )
-    keys = options.get("task_keys")
-    if keys is None:
-        return [_checked_key(options.get("task_key"))] * n
-    if isinstance(keys, str) or not isinstance(keys, Sequence | np.ndarray):
-        raise TypeError(f"expected task_keys to be a list, one key per copy, got {keys!r:.80}")
-    if len(keys) != n:
-        raise ValueError(f"expected a list of {n} task_keys, one per copy, got {len(keys)}: {list(keys)!r:.80}")
-    return [_checked_key(key) for key in keys]
+    match options.get("task_keys"):
+        case None:
+            return [_checked_key(options.get("task_key"))] * n
+        case ([*_] | np.ndarray()) as keys:  # a string is none of them
+            if len(keys) != n:
+                raise ValueError(f"expected a list of {n} task_keys, one per copy, got {len(keys)}: {list(keys)!r:.80}")
+            return [_checked_key(key) for key in keys]
+        case other:
+            raise TypeError(f"expected task_keys to be a list, one key per copy, got {other!r:.80}")
 
 
 def _checked_key(key: object) -> str | None:
     """Return the key of an example, or ``None``, which leaves the choice to chance."""
-    if key is not None and not isinstance(key, str):
-        raise TypeError(f"expected the key of an example as a string, got {key!r:.80}; info['task_key'] names one")
-    return key
+    match key:
+        case None | str():
+            return key
+    raise TypeError(f"expected the key of an example as a string, got {key!r:.80}; info['task_key'] names one")
 
 
 def find_example(task: Task, key: str) -> Example:

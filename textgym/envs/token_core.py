@@ -21,6 +21,7 @@ from textgym.tasks.base import TextTask, prompt_of
 from textgym.text.prompts import EncodedPrompt
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import BoolArray, Example, FinishReason, IntArray, Message, Prompt, RewardFn, Task
+from textgym.values import attribute_of
 
 _MOST_KEPT = 2**20  # ids of prompts, some 40 MB
 _ARRAYS = ("ids", "lengths", "prompt_lengths", "stop_states")
@@ -53,7 +54,7 @@ class TokenCore:
         self.max_prompt_tokens = check_budget("max_prompt_tokens", max_prompt_tokens, task.max_prompt_tokens)
         self.max_new_tokens = check_budget("max_new_tokens", max_new_tokens, task.max_new_tokens)
         self.stop_table = tokenizer.stop_table(stops_of(stop))
-        self.has_masks = getattr(type(task), "allowed", TextTask.allowed) is not TextTask.allowed
+        self.has_masks = attribute_of(type(task), "allowed") not in (None, TextTask.allowed)
         self._is_eos = np.zeros(tokenizer.vocab_size, dtype=np.bool_)
         self._is_eos[list(tokenizer.eos_ids)] = True
         self._prompts: dict[Prompt, EncodedPrompt] = {}
@@ -242,7 +243,7 @@ class TokenCore:
 
     def get_state(self) -> EnvState:
         """Return the state of all copies as arrays, lists and plain values."""
-        state: EnvState = {name: getattr(self, f"_{name}").copy() for name in _ARRAYS}
+        state: EnvState = {name: vars(self)[f"_{name}"].copy() for name in _ARRAYS}
         return state | {
             "fingerprint": self.tokenizer.fingerprint,
             "prompt_truncated": list(self.truncated),

@@ -52,9 +52,14 @@ def optional(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
 
-def listed(check: Check) -> Check:
-    """A list of such."""
-    return lambda value: isinstance(value, list) and all(map(check, value))
+def one_of(*texts: str) -> Check:
+    """One of these texts."""
+    return lambda value: value in texts
+
+
+def listed(check: Check, count: int | None = None) -> Check:
+    """A list of such, or of exactly so many."""
+    return lambda value: isinstance(value, list) and count in (None, len(value)) and all(map(check, value))
 
 
 def mapped(check: Check) -> Check:
