@@ -150,7 +150,7 @@ def _annotators(loop: Loop) -> Iterator[Callable[[Round], Annotator]]:
         yield partial(_ask_people, loop, link)
 
 
-def _ask_people(loop: Loop, link: str, round_: Round) -> People:
+def _ask_people(loop: Loop, link: str, rlhf_round: Round) -> People:
     overlap = loop.settings.overlap
     whom = "" if overlap == 1 else f" Each question waits for {overlap} people, under names of their own."
     console.say(f"Please answer at {link}   (Ctrl-C stops, and nothing is lost){whom}")
