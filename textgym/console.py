@@ -1,4 +1,4 @@
-"""What the command line prints: one place for its look. Results go to stdout, progress and remarks to stderr.
+"""Output of the command line, in one style. Results go to stdout, progress and remarks to stderr.
 
 What cannot be printed stops nothing: a pipe that nobody reads, a full disk behind ``>``, a terminal that is gone.
 """

@@ -1,4 +1,4 @@
-"""Where the files of a model are: shipped with the package, in a folder, or on the Hugging Face Hub."""
+"""The location of a model's files: shipped with the package, in a folder, or on the Hugging Face Hub."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def run_generate(settings: GenerateSettings) -> list[str]:
 
 
 def _write(settings: GenerateSettings, found: FoundAgent, task: Task, examples: Sequence[Example]) -> list[str]:
-    """One text per example, of the language model or the agent."""
+    """Write one text per example with the language model or the agent."""
     sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, settings.temperature, settings.seed)
     writer = found.load()
     model = text_model_of(writer)

@@ -15,7 +15,7 @@ _KEYS_COMPARED = 2000  # difflib needs about a millisecond per hundred keys
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """How reading went: ``rows_read == rows_kept + duplicates + sum(skipped.values())``.
+    """The counts of one reading: ``rows_read == rows_kept + duplicates + sum(skipped.values())``.
 
     Only the files that the asked split depends on are counted.
 

@@ -1,4 +1,4 @@
-"""What is said in the copies of an environment, turn by turn: the same for both grains of a task."""
+"""The conversations in the copies of an environment, turn by turn, for both grains of a task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from textgym.types import BoolArray, Episode, Example, FinishReason, FloatArray,
 
 
 class Answers(NamedTuple):
-    """What is said and paid for ``k`` turns of agents.
+    """The replies to and rewards of ``k`` turns of agents.
 
     Attributes:
         rewards: What the task pays for the turns themselves, shape ``(k,)``.
@@ -31,7 +31,7 @@ class Answers(NamedTuple):
 
 
 class TurnEnds(NamedTuple):
-    """What follows from ``k`` turns of agents.
+    """The results of ``k`` turns of agents.
 
     Attributes:
         rewards: Their rewards, shape ``(k,)``: the turn's, and where it was the last one, the episode's too.

@@ -326,7 +326,7 @@ def context_tokens(task: Task, max_prompt_tokens: int, max_new_tokens: int) -> i
 
 
 class TokenAttributes(CoreAttributes):
-    """What token-level environments show of their core besides."""
+    """Attributes of token-level environments that their core holds, besides those of all text environments."""
 
     _core: TokenCore
 

@@ -25,7 +25,7 @@ DEFAULT = "default"
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """What agents are asked and how their texts are scored; every agent gets the same prompts and seeds.
+    """The prompts, reward and seed of an evaluation: every agent gets the same prompts and seeds.
 
     Attributes:
         task: Formats the prompts, and has its own metrics.
@@ -41,7 +41,7 @@ class EvaluationSet:
 
     @property
     def reward_name(self) -> str:
-        """What the reward is called; ``"none"`` without one."""
+        """The name of the reward; ``"none"`` without one."""
         return "none" if self.reward is None else reward_name(self.reward)
 
 

@@ -1,4 +1,4 @@
-"""How good texts are: the measures of a list of responses, their means and intervals."""
+"""The quality of texts: measures of a list of responses, their means and intervals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHARES: Mapping[str, bool] = {"eos": True, "kl": False, "length": False}  # of 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What was measured on ``n`` responses.
+    """The measures of ``n`` responses.
 
     Attributes:
         values: Name -> one number per response, shape ``(n,)``; NaN where a measure does not apply to an example (ROUGE

@@ -1,4 +1,4 @@
-"""What a language model writes about examples of a task, turn by turn, and how likely another model finds it."""
+"""Texts sampled from a language model for examples of a task, turn by turn, and their log-probabilities."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How texts are sampled; the same settings and seed give the same texts.
+    """Settings of sampling; the same settings and seed give the same texts.
 
     Attributes:
         max_prompt_tokens, max_new_tokens: Budgets.
@@ -90,7 +90,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a turn of an agent is written: after a task's prompt, and what was said since.
+    """The place of an agent's turn: a task's prompt, and the messages since.
 
     Attributes:
         example: What is asked.

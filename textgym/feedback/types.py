@@ -17,7 +17,7 @@ Mode = Literal["compare", "rank", "rate", "edit", "natural"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """What every record of feedback says: about which example, by whom, when, shown in which order.
+    """The fields of every record of feedback: example, annotator, time, and order in which responses were shown.
 
     A record that cannot be right is a ``ValueError`` when it is made.
 
@@ -157,7 +157,7 @@ class Demonstration(Feedback):
 
 @dataclass(frozen=True, slots=True)
 class ImplicitFeedback(Feedback):
-    """What somebody did with a response in natural use, without being asked.
+    """A user's behaviour towards a response in natural use, without being asked.
 
     Attributes:
         response: The text.

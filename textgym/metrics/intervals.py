@@ -27,7 +27,7 @@ _FEWEST_OF_TWO = 5  # as many values have no more than two sizes by chance only 
 
 
 class _Sample(NamedTuple):
-    """What an interval of a mean is made of.
+    """The statistics of a sample that an interval of its mean is computed from.
 
     Attributes:
         n: Number of values.
@@ -109,7 +109,7 @@ def mean_interval(values: Numbers, clusters: Clusters | None = None, *, share: b
 
 
 def _mean_interval(numbers: FloatArray, clusters: Clusters | None) -> Interval:
-    """As :func:`mean_interval`, of numbers of an ordinary size that are no share."""
+    """Return the interval of :func:`mean_interval` for numbers of an ordinary size that are no share."""
     sample = _describe(numbers, clusters)
     small, large = float(numbers.min()), float(numbers.max())
     interval = _skewed_interval(sample)

@@ -1,4 +1,4 @@
-"""What simulated annotators compare by: any reward of the registry, a callable, or what a task knows best."""
+"""The score that simulated annotators compare by: any registered reward, a callable, or the true quality."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class MetricReward:
 
 
 class AnnotatorReward(NamedTuple):
-    """What a simulated annotator compares by.
+    """The score that a simulated annotator compares by.
 
     Attributes:
         name: What it is called in records.

@@ -124,7 +124,7 @@ class BradleyTerryAnnotator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
-    """How one simulated person departs from the score, in units of the score unless said otherwise.
+    """The deviations of one simulated person from the score, in units of the score unless said otherwise.
 
     What a person feels about a text is its score plus ``length_bias``, ``position_bias``, ``politeness_bias`` and the
     opinion of the group; choices are made by that feeling plus noise.
@@ -251,7 +251,7 @@ class SimulatedPerson:
         return answer_natural(question, self._behave(question, feelings, noise), by)
 
     def _feelings(self, question: Question, scores: FloatArray) -> FloatArray:
-        """What the person feels about each response before any noise, shape (k,)."""
+        """Return the person's scores of the responses before any noise, shape (k,)."""
         habits, count = self.habits, len(scores)
         words = np.array([max(count_words(text), 1) for text in question.responses])
         polite = np.array([bool(_POLITE.search(text)) for text in question.responses])

@@ -23,7 +23,7 @@ Expected = Choice | Sequence[int]
 
 
 class By(NamedTuple):
-    """Who answered, when (seconds since 1970), and how long it took."""
+    """The origin of an answer: annotator, time (seconds since 1970), and seconds taken."""
 
     annotator: str
     time: float | None = None
@@ -31,7 +31,7 @@ class By(NamedTuple):
 
 
 class Behaviour(NamedTuple):
-    """What somebody did with one response; as in :class:`~textgym.feedback.types.ImplicitFeedback`."""
+    """One user's behaviour towards one response; as in :class:`~textgym.feedback.types.ImplicitFeedback`."""
 
     position: int
     clicked: bool
@@ -200,7 +200,7 @@ def _comparison(question: Question, choice: Choice, by: By) -> Comparison:
 
 
 class _About(TypedDict):
-    """What every record says of its answer."""
+    """The fields common to all records of an answer."""
 
     annotator: str
     time: float | None

@@ -27,7 +27,7 @@ class AddressError(TextGymError, OSError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens, and who may come in.
+    """The address of a server: where it listens, and which clients it lets in.
 
     Attributes:
         host: Name or address. Anything that other machines reach is closed to whoever has neither token nor account.

@@ -1,4 +1,4 @@
-"""What all pages share: the store, who is asking, and how pages are made."""
+"""The state common to all pages: the store, the current visitor, and the rendering of pages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class LoginNeededError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What a project says about itself on its pages.
+    """The texts about a project that its pages show.
 
     Attributes:
         title: Of the pages.

@@ -1,4 +1,4 @@
-"""How far annotators agree with each other, and whether the place of a text sways them."""
+"""Agreement of annotators with each other, and position bias."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOMINAL = {"b": -1.0, "tie": 0.0, "a": 1.0, "both_bad": 2.0}
 
 
 class Answers(NamedTuple):
-    """Who said what about what.
+    """A table of answers: annotators by units.
 
     Attributes:
         annotators: Their ``m`` names, sorted.

@@ -1,4 +1,4 @@
-"""Which generator writes better texts: win rates, and Bradley-Terry strengths with intervals."""
+"""The quality of generators from comparisons: win rates, and Bradley-Terry strengths with intervals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Match(NamedTuple):
 
 
 class WinRates(NamedTuple):
-    """How often which generator's text was preferred to which other's.
+    """The counts of each generator's wins against each other one.
 
     Attributes:
         generators: Their ``g`` names, sorted.

@@ -1,4 +1,4 @@
-"""What a feedback store keeps and tells: questions with how to ask them, assignments, votes, counts."""
+"""The entries of a feedback store: questions with how to ask them, assignments, votes, counts."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Planned(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far the questions are, attention checks left out.
+    """The progress of the questions, attention checks left out.
 
     Attributes:
         items: Number of questions.
@@ -83,7 +83,7 @@ class Progress(NamedTuple):
 
 
 class AnnotatorProgress(NamedTuple):
-    """How far one annotator is: questions answered, skipped, and still to come (attention checks included)."""
+    """One annotator's numbers of questions answered, skipped, and still to come (attention checks included)."""
 
     answered: int
     skipped: int
