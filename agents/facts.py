@@ -1,4 +1,4 @@
-"""What an agent may tell and do beyond the protocols of ``textgym.types``: all of it can be left out."""
+"""Optional facts and methods of an agent beyond the protocols of ``textgym.types``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunDefaults:
-    """What a training run does where its user says nothing.
+    """The defaults of a training run, for settings that its user does not give.
 
     Attributes:
         steps: Time steps to train for.
@@ -31,7 +31,7 @@ class RunDefaults:
 
 @dataclass(frozen=True, slots=True)
 class AgentFacts:
-    """What commands know of a class of agents before they make one: its class attribute ``facts``, if it has one.
+    """The facts of a class of agents that commands read before they make one: its attribute ``facts``, if any.
 
     Attributes:
         name: What it is called in messages; ``""`` is the name of the class.

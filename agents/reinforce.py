@@ -71,7 +71,7 @@ class REINFORCE(OnPolicyAgent):
         return self.baseline == "learned"
 
     def train(self) -> None:
-        """One step along the policy gradient of the rollout."""
+        """Take one step along the policy gradient of the rollout."""
         with self.updating() as steps:
             self._n_updates += 1
             statistics = self.accumulate_gradients(self.rollout_buffer.segments(), self.batch_size)

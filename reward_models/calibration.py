@@ -1,4 +1,4 @@
-"""How well score differences predict choices: temperature, reliability. Plain numpy."""
+"""Calibration of score differences as predictions of choices: temperature, reliability. Plain numpy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ReliabilityBin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What a score difference means.
+    """The temperature of score differences as predictions of choices, and the error that is left.
 
     Attributes:
         temperature: ``sigmoid(raw score difference / temperature)`` is the probability of being preferred.

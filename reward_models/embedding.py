@@ -80,7 +80,7 @@ class TextEmbedder:
 
 
 class Scale(NamedTuple):
-    """What is subtracted from features, (F,), and what they are then divided by, (F,)."""
+    """The standardisation of features: shift (F,) and divisor (F,)."""
 
     mean: FloatArray
     spread: FloatArray

@@ -74,7 +74,7 @@ class Observation:
 
 
 class Evidence(NamedTuple):
-    """What records say.
+    """The observations read from records.
 
     Attributes:
         observations: The answers; those of implicit feedback are implied comparisons.
@@ -91,7 +91,7 @@ class Evidence(NamedTuple):
 
 
 class Split(NamedTuple):
-    """What a model is fitted to and what it is measured by; :func:`read_split` makes it from records.
+    """The training and the held-out evidence of a model; :func:`read_split` makes it from records.
 
     Attributes:
         train: Learnt from.

@@ -1,4 +1,4 @@
-"""What all rewards learned from feedback have in common: fitting, measuring, normalising, scoring."""
+"""The common parts of all rewards learned from feedback: fitting, measuring, normalising, scoring."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class LearnedReward(RewardModule):
     def score_conversations(
         self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
     ) -> Scores:
-        """As :meth:`score`: conversations are read message by message, as the chat template of a model writes them."""
+        """Score as :meth:`score`; conversations are read message by message, with the chat template of a model."""
         return self.score(prompts, responses, examples)
 
     def score(self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example] = ()) -> Scores:
@@ -254,7 +254,7 @@ class LearnedReward(RewardModule):
         """Return the model of what :meth:`_write_parts` wrote."""
 
     def _state(self) -> dict[str, object]:
-        """What every card holds: normalisation, versions, and the report without what is measured at every step."""
+        """Return the part common to all cards: normalisation, versions, the report without measures of single steps."""
         report = asdict(self.report) if self.report else None
         for per_step in ("losses", "gradient_norms"):
             if report:

@@ -1,4 +1,4 @@
-"""How answers of every kind come about from scores, with what is learned about answering besides the scores."""
+"""The likelihood of answers of every kind given scores, with its own learned parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all rewards that are networks have in common."""
+"""The common parts of all rewards that are networks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RewardModule(nn.Module):
 
     @abstractmethod
     def scores_of(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
-        """What :meth:`forward` returns."""
+        """Return the scores of the responses, shape (n,), as :meth:`forward` computes them."""
 
     def _checked(self, scores: FloatArray, responses: Sequence[str]) -> FloatArray:
         """Return the scores, all finite."""

@@ -149,7 +149,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         return model
 
     def _head_tensors(self) -> dict[str, Tensor]:
-        """What is learned besides the trunk."""
+        """Return the learned tensors besides the trunk, by name."""
         return {"head.weight": self.head.weight, "likelihood_weight": self.likelihood_weight}
 
     def _read_head(self, file: Path) -> None:

@@ -1,4 +1,4 @@
-"""What came of a fit: accuracy on held-out answers, what it is worth, and where the model errs."""
+"""The report of a fit: accuracy on held-out answers, its meaning, and the model's errors."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class CurvePoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """How well the preferences of held-out prompts are predicted, and what that is worth.
+    """The accuracy on the preferences of held-out prompts, and facts that qualify it.
 
     Attributes:
         by_kind: Accuracy by kind of record.
@@ -92,7 +92,7 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class FitReport:
-    """What came of a fit.
+    """The report of a fit.
 
     Attributes:
         accuracy: Share of held-out preferences predicted, with its 95 % interval; ``(0.5, 0, 1)`` if nothing was held

@@ -1,4 +1,4 @@
-"""Which questions to ask next: those the model is unsure about, spread over the prompts."""
+"""Selection of the next questions: those the model is unsure about, spread over the prompts."""
 
 from __future__ import annotations
 

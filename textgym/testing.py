@@ -222,7 +222,7 @@ def _check_learning(make: Callable[[], Any], make_env: Callable[[], Any], iterat
 
 
 def _check_resuming(agent: Any, loaded: Any, state: State) -> None:
-    """What was loaded from a checkpoint stands where it was written, and learns what the agent did afterwards."""
+    """Check that a loaded agent stands where its checkpoint was written, and learns what the saved one learned."""
     same = _equal_tensors(state, loaded.get_state())
     require(same, "expected load(folder, env=..., device=...) to bring the state back that was saved, got another")
     _learn(loaded, 1)

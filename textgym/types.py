@@ -100,7 +100,7 @@ class Example:
 
 
 class Prompt(NamedTuple):
-    """What an agent is asked: one message of the user, of which only the body is ever cut, within a conversation.
+    """The prompt of an episode: one message of the user, only whose body is ever cut, within a conversation.
 
     Attributes:
         prefix, body, suffix: The message.
@@ -126,7 +126,7 @@ class Prompt(NamedTuple):
 
     @property
     def document(self) -> str:
-        """What stands between prefix and suffix in :attr:`text`: the body, with the conversation around it."""
+        """The text between prefix and suffix in :attr:`text`: the body, with the conversation around it."""
         if not (self.earlier or self.later):
             return self.body
         return flatten((*self.earlier, Message("user", self.body), *self.later))
@@ -140,7 +140,7 @@ FinishReason = Literal["eos", "stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """What an agent wrote, and what was answered: what tasks, metrics and rewards evaluate.
+    """The agent's texts and the replies to them: the input of tasks, metrics and rewards.
 
     Attributes:
         example: What it is about.
@@ -222,7 +222,7 @@ Metric = Callable[[Sequence[Episode]], FloatArray]
 
 
 class Task(Protocol):
-    """What is asked, about which texts, evaluated how. One file or folder per task in ``textgym/tasks/``.
+    """A source of examples, prompts and an evaluation. One file or folder per task in ``textgym/tasks/``.
 
     :class:`~textgym.tasks.base.TextTask` has defaults for everything.
 
@@ -293,7 +293,7 @@ class State(NamedTuple):
 
 @runtime_checkable
 class Agent(Protocol):
-    """Whatever answers observations of a text environment with actions.
+    """An agent: it maps observations of a text environment to actions.
 
     An agent that samples from a language model has it as ``text_model``. Evaluation then samples whole texts from that
     model; any other agent, and one whose ``text_model`` is ``None``, is stepped through the environment with

@@ -1,4 +1,4 @@
-"""How long on-policy training will take, guessed from its size and a short measurement of this machine."""
+"""An estimate of the time of on-policy training, from its size and a short measurement of this machine."""
 
 from __future__ import annotations
 

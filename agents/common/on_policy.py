@@ -1,4 +1,4 @@
-"""What on-policy algorithms over text share: rollouts, the KL penalty, micro-batches, records, exact resume."""
+"""The core of on-policy algorithms over text: rollouts, KL penalty, micro-batches, records, exact resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of an on-policy agent consists of, to and from a checkpoint.
+"""The state of a run of an on-policy agent, to and from a checkpoint.
 
 Stable-Baselines3 saves weights, optimizer and counters. A run that is to go on bit for bit also needs the states of the
 random generators, of the environments, the last observation, the reference model and the KL coefficient.
@@ -319,7 +319,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
 
 @dataclass
 class _Snapshot:
-    """What a rollout changes of an agent, as it was when the rollout began: all but weights and optimizer.
+    """The state of an agent at the beginning of a rollout: all that it changes but weights and optimizer.
 
     Attributes:
         tensors: States of random generators, and which episodes began; after ``remember_weights``, weights too.

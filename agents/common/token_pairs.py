@@ -1,4 +1,4 @@
-"""What supervised training imitates: prompts with responses, as ids."""
+"""The data of supervised training: prompts with responses, as ids."""
 
 from __future__ import annotations
 

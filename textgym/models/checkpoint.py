@@ -60,7 +60,7 @@ def load_unique(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) 
 
 
 class Newest(NamedTuple, Generic[_Loaded]):
-    """What :func:`load_newest` found.
+    """The result of :func:`load_newest`.
 
     Attributes:
         value: What was loaded from the newest checkpoint that can be used; ``None`` if there is none.

@@ -1,4 +1,4 @@
-"""What may stand in the record of a checkpoint: fixed names with types. A record may be somebody else's."""
+"""Checks of a checkpoint's record, which may be somebody else's: fixed names with types."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def fields(checks: Mapping[str, Check]) -> Check:
 
 
 def either(*checks: Check) -> Check:
-    """One of several."""
+    """Return a check that accepts a value if one of several checks does."""
     return lambda value: any(check(value) for check in checks)
 
 

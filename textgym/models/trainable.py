@@ -1,4 +1,4 @@
-"""What training needs of a network: weights in fp32, adapters, and what their training started from."""
+"""A network ready for training: weights in fp32, adapters, and the origin of the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reward is, and the one call that computes and checks rewards."""
+"""The protocol of rewards, and the one call that computes and checks rewards."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ _SAVE_EVERY = 2
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """What all rounds share: the folder, the settings, the task on its training split, and all feedback so far.
+    """The state common to all rounds: folder, settings, the task on its training split, and all feedback so far.
 
     Attributes:
         accept_changed_data: Go on although the data is not what the run began with.
@@ -365,7 +365,7 @@ def win_rate(after: Measures, before: Measures, metric: str | None = None) -> In
 
 # ----------------------------------------------------------------------- results
 def results(loop: Loop, rounds: int) -> list[Row]:
-    """What is known after so many rounds: a record of the start model as round 0, then one of each round."""
+    """Return the records up to a round: one of the start model as round 0, then one of each round."""
     counts = win_rates(loop.store.records())
     numbers = range(1, rounds + 1)
     return [_start(loop), *({**_result(loop, number), **_by_votes(counts, number)} for number in numbers)]

@@ -1,4 +1,4 @@
-"""What runs of ``textgym rlhf`` and ``textgym demo`` store: plain data, read again when a run is resumed."""
+"""Settings of ``textgym rlhf`` and ``textgym demo``: plain data, stored and read again on resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all tasks share: the data, the prompt formatter, and a default for everything else."""
+"""The base class of tasks: the data, the prompt formatter, and a default for everything else."""
 
 from __future__ import annotations
 

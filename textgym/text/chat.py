@@ -21,7 +21,7 @@ def _now() -> datetime.datetime:
 
 
 class Turn(NamedTuple):
-    """What a template writes around a turn of the assistant.
+    """The strings that a template writes around a turn of the assistant.
 
     Attributes:
         opening: From the end of a user's text to where the assistant's turn begins.
@@ -79,7 +79,7 @@ class ChatTemplate:
 
     @cached_property
     def turn(self) -> Turn:
-        """What stands around the assistant's text, found by rendering a short conversation.
+        """Return the strings around the assistant's text, found by rendering a short conversation.
 
         Raises:
             CheckpointError: The template does not write the user's text.

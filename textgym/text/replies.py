@@ -1,4 +1,4 @@
-"""What the other side says between two turns of an agent, as ids that continue the agent's."""
+"""Replies of the other side between two turns of an agent, as ids that continue the agent's."""
 
 from __future__ import annotations
 

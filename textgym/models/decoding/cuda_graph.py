@@ -58,7 +58,7 @@ class RecordedStep:
 
 @cache
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """One stream for all warm-ups: libraries keep a workspace for every stream they have seen."""
+    """Return the stream of all warm-ups: libraries keep a workspace for every stream they have seen."""
     return torch.cuda.Stream(device)
 
 

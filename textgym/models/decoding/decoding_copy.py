@@ -55,7 +55,7 @@ class DecodingCopy:
 
 
 def _parts(model: TextModel) -> list[object]:
-    """What a copy was made of; a new one is due where an object, a type, a device or an adapter's state differs."""
+    """Return the parts of a copy; a new one is due where an object, a type, a device or an adapter's state differs."""
     tensors = [(id(tensor), tensor.dtype, tensor.device) for tensor in (*model.parameters(), *model.buffers())]
     layers: list[Any] = [module for module in model.modules() if hasattr(module, "merged_adapters")]
     adapters = [(tuple(layer.merged_adapters), layer.disable_adapters, str(layer.active_adapters)) for layer in layers]

@@ -23,7 +23,7 @@ from textgym.models.weights import WeightsWatch, addresses
 
 
 class Match(NamedTuple):
-    """How rows relate to what is cached; both on the CPU.
+    """The match of rows with the cached ones; both tensors on the CPU.
 
     Attributes:
         extended: (B,) the row is a cached one and one token more.

@@ -97,7 +97,7 @@ def _after_again(compute: Callable[[], Tensor], before: Tensor) -> Tensor:
 
 
 def gradients_fail(module: nn.Module, compute: Callable[[], Tensor], silenced: tuple[type, ...]) -> Exception | None:
-    """What is raised where results of ``compute`` are differentiated as an update does it; ``None`` if nothing is.
+    """Return the error of differentiating results of ``compute`` as an update does it; ``None`` if there is none.
 
     Args:
         module: Is called by ``compute``.

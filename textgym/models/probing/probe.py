@@ -1,4 +1,4 @@
-"""What a trunk does with a few tokens, read in several ways that ought to give the same states.
+"""The states of a trunk for a few tokens, computed in several ways that ought to agree.
 
 Everything is compared with the bare trunk on unpadded rows, called with ids alone. How far two ways may be apart is
 measured too: the *noise* is what another batch layout does to the same rows, the *signal* what one changed token does
@@ -31,7 +31,7 @@ _Result = TypeVar("_Result")
 
 
 class Attempt(NamedTuple, Generic[_Result]):
-    """What came of calling something.
+    """The outcome of a call: a value or an error.
 
     Attributes:
         value: What it returned; ``None`` if it raised.
@@ -51,7 +51,7 @@ class Attempt(NamedTuple, Generic[_Result]):
 
 
 class Deviation(NamedTuple):
-    """How far states are from what they ought to be.
+    """The deviation of states from the expected ones.
 
     Attributes:
         size: Largest difference.
@@ -83,7 +83,7 @@ class Deviation(NamedTuple):
 
 @dataclass(frozen=True)
 class Cached:
-    """Whether keys and values continue a text.
+    """The result of probing whether cached keys and values continue a text.
 
     Attributes:
         name: The argument that takes the cache; ``None`` if there is none that works.

@@ -27,7 +27,7 @@ BARE_ARGUMENTS: tuple[dict[str, bool], ...] = ({"use_cache": False}, {})  # the 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a trunk is given besides ``input_ids``.
+    """The arguments of a trunk besides ``input_ids``.
 
     Attributes:
         plain: Of ``position_ids`` and ``use_cache``, those that it takes.
@@ -107,7 +107,7 @@ class Trunk:
         return states
 
     def attention_mask(self, visible: Tensor) -> Tensor:
-        """What :meth:`token_states` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K)."""
+        """Return the mask that :meth:`token_states` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K)."""
         return additive_mask(visible, self._weight.dtype)
 
 
