@@ -29,7 +29,7 @@ class DefaultsCommand(TyperCommand):
     """A command whose help tells the defaults of what it runs.
 
     Attributes:
-        target: What it makes of its options, ``"module:attribute"``.
+        target: Import path of the function that gets the options, ``"module:attribute"``.
     """
 
     target = ""

@@ -63,7 +63,7 @@ def run_doctor(model: str = "tiny", device: str = "auto") -> list[str]:
 
     Args:
         model: The model whose fast paths are reported: ``"tiny"``, a folder, or a Hub id.
-        device: Where to load it.
+        device: Device to load the model on.
 
     Returns:
         What is wrong with something that is needed; empty if all is well.

@@ -46,8 +46,8 @@ class InMemoryDataset:
 
     Attributes:
         name: Name of the data set; keys begin with it.
-        split: Which split this is.
-        report: How reading went.
+        split: Name of the split.
+        report: Counts of the reading.
     """
 
     def __init__(self, name: str, split: Split, examples: Sequence[Example], report: LoadReport | None = None) -> None:

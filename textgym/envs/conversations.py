@@ -22,8 +22,8 @@ class Answers(NamedTuple):
     """The replies to and rewards of ``k`` turns of agents.
 
     Attributes:
-        rewards: What the task pays for the turns themselves, shape ``(k,)``.
-        replies: What is said to them; empty where the episode ends.
+        rewards: The task's rewards of the turns themselves, shape ``(k,)``.
+        replies: Messages that answer each turn; empty where the episode ends.
     """
 
     rewards: FloatArray
@@ -34,10 +34,10 @@ class TurnEnds(NamedTuple):
     """The results of ``k`` turns of agents.
 
     Attributes:
-        rewards: Their rewards, shape ``(k,)``: the turn's, and where it was the last one, the episode's too.
+        rewards: Rewards, shape ``(k,)``: of the turn, and after the last turn of the episode too.
         ended: Whether they were the last ones, shape ``(k,)``.
-        infos: Of the episodes that ended; empty dicts for the others.
-        replies: What is said to the others; empty for those that ended.
+        infos: Infos of the episodes that ended; empty dicts for the others.
+        replies: Messages that answer the other turns; empty for episodes that ended.
     """
 
     rewards: FloatArray
@@ -54,7 +54,7 @@ class Conversations:
     and after a resume.
 
     Args:
-        task: What is asked.
+        task: Source of examples, replies and rewards.
         n: Number of copies.
 
     Attributes:

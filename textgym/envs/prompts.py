@@ -24,7 +24,7 @@ class Root(NamedTuple):
     """The root of the random numbers of the other side of a conversation.
 
     Attributes:
-        seed: Of the copy.
+        seed: Seed of the copy.
         episode: Number of the episode since the copy was seeded.
     """
 

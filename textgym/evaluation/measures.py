@@ -26,7 +26,7 @@ class Measures:
     Attributes:
         values: Name -> one number per response, shape ``(n,)``; NaN where a measure does not apply to an example (ROUGE
             without a reference).
-        prompts: What each response is about, shape ``(n,)``: those to one prompt are not independent. ``None``: all
+        prompts: Key of each response's prompt, shape ``(n,)``: those to one prompt are not independent. ``None``: all
             are.
     """
 
@@ -65,7 +65,7 @@ def score_responses(
     """Measure ``n`` responses as episodes of one turn; see :func:`measure`.
 
     Args:
-        task: Who knows what is good.
+        task: Task that computes the metrics.
         examples: The ``n`` examples that were asked.
         responses: ``n`` texts, as a user would see them.
         reward: A resolved reward; ``None`` leaves it out.
@@ -86,8 +86,8 @@ def measure(task: Task, episodes: Sequence[Episode], reward: RewardFn | None) ->
     paid by the task.
 
     Args:
-        task: Who knows what is good.
-        episodes: What was written.
+        task: Task that computes the metrics.
+        episodes: Finished episodes.
         reward: A resolved reward; ``None`` leaves ``"reward"`` out.
 
     Raises:

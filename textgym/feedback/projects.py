@@ -54,7 +54,7 @@ class Import(NamedTuple):
     """The result of importing a file into a project.
 
     Attributes:
-        added: As words.
+        added: Description of the records added.
         lacks_checks: Whether answers to attention checks were left out, whose questions the project does not have.
     """
 
@@ -95,10 +95,10 @@ class Status:
     Attributes:
         votes, wanted: Answers given, and wanted in all.
         complete, questions: Questions with all their answers, and all.
-        contributions: By annotator.
-        agreements: By kind of records, where two people answered the same question.
+        contributions: One per annotator.
+        agreements: One per kind of records, where two people answered the same question.
         position_bias: How often the text shown first wins; ``None`` without comparisons.
-        strengths: Of the writers, by name.
+        strengths: Strengths of the generators, by name.
     """
 
     votes: int

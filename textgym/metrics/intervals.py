@@ -31,9 +31,9 @@ class _Sample(NamedTuple):
 
     Attributes:
         n: Number of values.
-        mean: Their mean.
+        mean: Mean of the values.
         error: Standard error of the mean; NaN for a single cluster.
-        skewness: Of the clusters' deviations, corrected for bias; 0 where it is not defined.
+        skewness: Skewness of the clusters' deviations, corrected for bias; 0 where it is not defined.
         clusters: Effective number of independent clusters: less than there are if their sizes differ.
     """
 
@@ -49,7 +49,7 @@ class _Sample(NamedTuple):
         return math.floor(self.clusters + 1e-9) - 1
 
     def worth(self, variance: float) -> float:
-        """As how many independent values of this variance the sample counts; without variance, as its clusters."""
+        """The effective sample size: the equivalent number of independent values; without variance, of clusters."""
         if self.clusters == self.n:
             return self.n
         if self.degrees < 1:
@@ -129,7 +129,7 @@ def paired_difference_interval(
     Args:
         first: Numbers, shape ``(n,)``.
         second: Numbers of the same items in the same order, shape ``(n,)``.
-        clusters: What each pair is about, as in :func:`mean_interval`.
+        clusters: Key of each pair's cluster, as in :func:`mean_interval`.
         share: Whether both are shares. ``None``: yes, if all values are 0 or 1.
 
     Returns:
@@ -197,7 +197,7 @@ def clustered_proportion_interval(values: Numbers, clusters: Clusters) -> Interv
 
     Args:
         values: Numbers in [0, 1], shape ``(n,)``.
-        clusters: What each is about, shape ``(n,)``.
+        clusters: Key of each trial's cluster, shape ``(n,)``.
 
     Returns:
         The interval; ``(0.5, 0, 1)`` if there is no value.

@@ -334,7 +334,7 @@ def training_of(rlhf_round: Round) -> TrainSettings:
 
 
 def _score_again(rlhf_round: Round, eval_set: EvaluationSet) -> None:
-    """What the round before measured last is what this one measures first, but for the reward, which is a new one."""
+    """Write the last measures of the round before as the first ones of this round, with its new reward."""
     known = read_texts(rlhf_round.loop.folder(rlhf_round.number - 1), "after", eval_set)
     assert known is not None
     measures = known.measures.with_values(measure(eval_set.task, known.episodes, eval_set.reward).values)

@@ -40,7 +40,7 @@ class AnnotatorReward(NamedTuple):
     """The score that a simulated annotator compares by.
 
     Attributes:
-        name: What it is called in records.
+        name: Name of the score in records.
         reward: Scores texts.
         noise: Difference at which the better text is preferred with probability 0.73, unless another is asked for.
         is_gold: Whether it is the true quality.
@@ -58,7 +58,7 @@ def annotator_reward(
     """Return what annotators compare texts of a task by.
 
     Args:
-        task: Whose texts.
+        task: Task of the texts.
         reward: A reward or its name; ``None`` is the true quality where the data know it, else the task's main metric.
         resolve: Finds a reward by its name.
 

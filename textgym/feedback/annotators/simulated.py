@@ -186,10 +186,10 @@ class SimulatedPerson:
     """Answers questions of every kind by a score, with the habits of a person.
 
     Args:
-        score: As for :class:`BradleyTerryAnnotator`; called once per :meth:`answer`, with the responses of all
+        score: Score as for :class:`BradleyTerryAnnotator`; called once per :meth:`answer`, with the responses of all
             questions.
         rng: Source of everything random.
-        habits: What kind of person it is.
+        habits: Deviations of this person from the score.
         name: Goes into the records.
         references: A good text by task key, for edits; a text without one is left as it is.
         start: Time of the first question, in seconds since 1970; the time of later ones follows from how long answers
@@ -338,10 +338,10 @@ def simulated_people(
     """Make people who share a score and habits, but not noise, severity, and group.
 
     Args:
-        score: As for :class:`SimulatedPerson`; so are ``references`` and ``start``.
-        n: How many.
-        rng: Their own sources of randomness are drawn from it.
-        habits: Of the average person. The noise of each is up to some 30 % larger or smaller.
+        score: Score as for :class:`SimulatedPerson`; so are ``references`` and ``start``.
+        n: Number of people.
+        rng: Generator from which the generators of the people are drawn.
+        habits: Habits of the average person. The noise of each is up to some 30 % larger or smaller.
         groups: Number of groups, of equal size.
         spammers: Share of people with ``attention`` 0, the last ones.
         severity_spread: Standard deviation of the severity, in grades.

@@ -68,11 +68,11 @@ def answer_edit(question: Question, text: str, edited: int | None, choice: Choic
     """Return the answer to "edit".
 
     Args:
-        question: Of one or two responses.
-        text: What the annotator wrote.
+        question: Question with one or two responses.
+        text: Text that the annotator wrote.
         edited: Index of the response it was made from; ``None`` if it was written from scratch.
-        choice: Which of two responses is better; ``None`` where there is one.
-        by: Who answered.
+        choice: The better one of two responses; ``None`` where there is one.
+        by: Annotator, time and seconds of the answer.
     """
     if edited is not None and edited not in range(len(question.responses)):
         raise ValueError(f"expected the number of a response, 0 to {len(question.responses) - 1}, got {edited!r}")

@@ -39,7 +39,7 @@ class Gate:
     """Wraps an application.
 
     Args:
-        app: It.
+        app: Application behind the gate.
         hosts: Names it may be called by, beside ``localhost`` and bare addresses, which no foreign page can point here.
         https: Whether browsers speak HTTPS to it. Then cookies and links are made for that, whatever the proxy speaks.
     """

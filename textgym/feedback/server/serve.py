@@ -65,7 +65,7 @@ def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[
     Args:
         store: Questions and votes.
         address: Where.
-        name: Of the owner.
+        name: Name of the owner.
         on_start: Called with the owner's link when browsers can open it.
 
     Raises:

@@ -21,7 +21,7 @@ class Session:
         name: Whom the answers are from.
         is_owner: Whether they may see everything, and invite others.
         until: When it ends, in seconds since 1970.
-        mark: Of the account's password when it began; it ends with that.
+        mark: Mark of the account's password when the session began; it ends with that.
     """
 
     key: str

@@ -30,8 +30,8 @@ class RefusedError(Exception):
 
     Args:
         status: The HTTP status.
-        message: What was expected, and what to do.
-        headers: Of the reply.
+        message: Expected thing, and the remedy.
+        headers: Headers of the reply.
     """
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -48,9 +48,9 @@ class Project:
     """The texts about a project that its pages show.
 
     Attributes:
-        title: Of the pages.
+        title: Title of the pages.
         guidelines: How to answer.
-        anchors: What the grades 1 to 5 mean.
+        anchors: Meanings of the grades 1 to 5.
         reveal: Whether to show after an answer which generator wrote which text.
     """
 
@@ -66,7 +66,7 @@ class Site:
 
     Attributes:
         store: Questions and votes.
-        name: Of whoever uses an open site, until they say otherwise.
+        name: Name of the user of an open site, until they give another.
         token: Makes its bearer the owner; ``None`` opens the site to everybody who can reach it.
         clock: Returns seconds since 1970.
     """

@@ -27,9 +27,9 @@ class WinRates(NamedTuple):
     """The counts of each generator's wins against each other one.
 
     Attributes:
-        generators: Their ``g`` names, sorted.
+        generators: Names of the ``g`` generators, sorted.
         wins: ``wins[i, j]``: how often ``i`` beat ``j``, ties counting half; shape ``(g, g)``.
-        worth: As how many independent matches those of ``i`` and ``j`` count, fewer than there are where answers about
+        worth: Number of independent matches of ``i`` and ``j``, fewer than there are where answers about
             one prompt resemble each other (Kish's design effect); shape ``(g, g)``.
     """
 

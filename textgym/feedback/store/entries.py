@@ -31,9 +31,9 @@ class Vote:
     Attributes:
         id: Name that its sender gave it.
         item: Number of the question; ``None`` for imported records.
-        annotator: Who answered.
+        annotator: Annotator who answered.
         received: When the store got it, in seconds since 1970.
-        records: What was said; empty for a skip.
+        records: Records of the answer; empty for a skip.
         is_check: Whether the question was an attention check.
     """
 
@@ -54,7 +54,7 @@ class Planned(NamedTuple):
     """A question with what the store knows about asking it.
 
     Attributes:
-        question: What is asked.
+        question: Question to ask.
         overlap: How many annotators to ask.
         priority: The higher, the earlier.
         expected: The answer, if it is an attention check.
@@ -71,7 +71,7 @@ class Progress(NamedTuple):
 
     Attributes:
         items: Number of questions.
-        complete: Of them with as many votes as wanted.
+        complete: Number of questions with as many votes as wanted.
         votes: Votes on them.
         wanted: Votes wanted on all of them.
     """

@@ -106,7 +106,7 @@ class FeedbackStore:
         """Add questions; of one that is there already, the larger overlap counts and the priority stays.
 
         Args:
-            questions: What to ask; their ``order_seed`` is ignored, since every annotator gets an order of their own.
+            questions: Questions to ask; ``order_seed`` is ignored, since every annotator gets an order of their own.
             overlap: How many annotators to ask each.
             priority: Questions of higher priority are asked first; equal ones in the order they were added.
 
@@ -127,7 +127,7 @@ class FeedbackStore:
 
         Args:
             questions: To compare, rank or rate.
-            expected: Their answers: a choice; ranks; or the lowest and highest right grade, for every response.
+            expected: Right answers: a choice; ranks; or the lowest and highest right grade, for every response.
 
         Returns:
             Their numbers.
@@ -246,7 +246,7 @@ class FeedbackStore:
         Args:
             vote_id: Name that the sender made up for this vote and sends again if no reply comes: a vote that is sent
                 twice is one vote. One that was undone stays undone.
-            annotator: Who answered.
+            annotator: Annotator who answered.
             item: Number of the question.
             records: The answer (:attr:`~textgym.feedback.types.Question.mode` says which records); none skips the
                 question.
