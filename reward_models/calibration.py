@@ -94,7 +94,7 @@ def calibrate(differences: FloatArray, labels: FloatArray, prompts: Sequence[str
     Args:
         differences: Raw score of a minus raw score of b, shape ``(n,)``.
         labels: Preference for a in ``[0, 1]``, shape ``(n,)``.
-        prompts: What each is about, so that none both fits a temperature and evaluates it; all differ by default.
+        prompts: Key of each pair's prompt: none both fits a temperature and evaluates it; all differ by default.
 
     Returns:
         The calibration, or ``None`` if fewer than 30 choices were held out.

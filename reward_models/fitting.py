@@ -64,9 +64,9 @@ class Training(NamedTuple):
     """The record of a training.
 
     Attributes:
-        losses, gradient_norms: Of every optimizer step.
+        losses, gradient_norms: Values of every optimizer step.
         steps_per_epoch: Number of steps that saw every answer once.
-        reliability, severity: Of the annotators, by name (:class:`~textgym.reward_models.likelihood.AnswerLikelihood`).
+        reliability, severity: Values by annotator (:class:`~textgym.reward_models.likelihood.AnswerLikelihood`).
     """
 
     losses: list[float]

@@ -58,7 +58,7 @@ class LearnedReward(RewardModule):
 
     Attributes:
         normalisation: Mean 0 and standard deviation 1 until :meth:`normalise` is called.
-        report: What came of the last fit, or ``None``.
+        report: Report of the last fit, or ``None``.
     """
 
     kind: ClassVar[str]
@@ -200,9 +200,9 @@ class LearnedReward(RewardModule):
         """Share of the preferences in ``records`` that the model predicts, with its 95 % interval.
 
         Args:
-            records: Of any kinds.
-            criterion: As for :meth:`fit`.
-            reliability: Of the annotators, by name, as in a report; those who guess are left out.
+            records: Records of any kinds.
+            criterion: Criterion as for :meth:`fit`.
+            reliability: Reliability by annotator, as in a report; those who guess are left out.
         """
         asked = preferences(observe(graded_by(records, criterion)).observations)
         return measure(self.differences_of, asked, [], reliability).accuracy
@@ -301,10 +301,10 @@ def learning_curve(
     Args:
         new_model: Gives an unfitted model.
         records: All records; they are used in the order given, which should be random.
-        criterion: As for ``fit``.
+        criterion: Criterion as for ``fit``.
         held_out: Share of the prompts to measure on.
-        shares: Of the other records; shares that teach nothing are left out.
-        seed: Of the split and the fits.
+        shares: Shares of the other records; shares that teach nothing are left out.
+        seed: Seed of the split and the fits.
         checkpoints: Has a part for every share.
         read: Knows what the records say, if they were read before; a record is read once whatever the shares.
         settings: More arguments of ``fit``.

@@ -52,7 +52,7 @@ class AnswerLikelihood(nn.Module):
     each has a reliability. What the observations never show (ties, say) has no parameter.
 
     Args:
-        observations: What will be learned from.
+        observations: Observations to learn from.
         centre: Roughly the mean of the scores; thresholds start around it.
     """
 

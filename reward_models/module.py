@@ -19,8 +19,8 @@ class RewardModule(nn.Module):
     It is always in evaluation mode: a reward has no dropout.
 
     Attributes:
-        name: What messages and logs call it.
-        remedy: What to do about scores that are not finite.
+        name: Name in messages and logs.
+        remedy: Advice in the error about scores that are not finite.
     """
 
     name: str

@@ -70,7 +70,7 @@ def check_reward(reward: RewardFn | NameOrPath, examples: Sequence[Example] = ()
 
     Args:
         reward: A reward or its name.
-        examples: What to answer; a made-up example by default.
+        examples: Examples to answer; a made-up example by default.
 
     Raises:
         ConformanceError: A promise is broken; the message says which.
@@ -111,7 +111,7 @@ def check_agent(
     Args:
         agent: An agent, of which only the acting is checked; or a name or ``"module:Class"``, which is made here.
         env: An id, of the agent's grain, or an environment of ``gymnasium.make``; to make an agent it takes an id.
-        model: Of agents that are made here, and of their token-level environment; ``None`` is its default.
+        model: Start model of agents made here and of their token-level environment; ``None`` is its default.
         iterations: How long agents that are made here learn before they are compared.
         env_kwargs: Arguments of the environment if ``env`` is an id.
 

@@ -111,8 +111,8 @@ def check_equal(log_ratio: Tensor, model: TextModel, expected: str, tolerate: bo
 
     Args:
         log_ratio: (N,) their differences.
-        model: What computed them.
-        expected: What was expected, for the message: :data:`RATIO` or :data:`KL`.
+        model: Model that computed them.
+        expected: Expected ratio or KL, for the message: :data:`RATIO` or :data:`KL`.
         tolerate: Warn where it would be an error.
 
     Raises:

@@ -76,7 +76,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         recompute_log_probs: Score the rollout again with the training forward before updating. ``None``: only in half
             precision, where cached decoding and the training forward differ visibly.
         micro_batch_size: Transitions per forward and backward pass, for memory; gradients are accumulated.
-        tensorboard_log, policy_kwargs, verbose, seed, device, stats_window_size: As in Stable-Baselines3.
+        tensorboard_log, policy_kwargs, verbose, seed, device, stats_window_size: See Stable-Baselines3.
 
     Attributes:
         history: One record (name -> number) per iteration.
@@ -179,9 +179,9 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         """Make an agent from its options and those of its policy, all by name.
 
         Args:
-            env: Of :func:`~textgym.agents.common.vec_env.make_vec_env`.
+            env: Environment of :func:`~textgym.agents.common.vec_env.make_vec_env`.
             model: Start model; ``None`` is the one whose tokenizer the environment uses.
-            seed: Of everything that is drawn.
+            seed: Seed of all random numbers.
             device: Where the model runs.
             options: Arguments of the constructor, and of
                 :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy`.

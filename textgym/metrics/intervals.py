@@ -81,7 +81,7 @@ def mean_interval(values: Numbers, clusters: Clusters | None = None, *, share: b
 
     Args:
         values: Numbers, shape ``(n,)``, ``n >= 1``.
-        clusters: What each value is about, shape ``(n,)``: those about the same thing (texts to one prompt, say) are
+        clusters: Key of each value's cluster, shape ``(n,)``: values about one thing (texts to one prompt, say) are
             not independent, and the interval allows for it. ``None``: all are independent.
         share: Whether the values are a share, between 0 and 1. ``None``: yes, if all are 0 or 1.
 

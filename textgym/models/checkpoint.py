@@ -63,9 +63,9 @@ class Newest(NamedTuple, Generic[_Loaded]):
     """The result of :func:`load_newest`.
 
     Attributes:
-        value: What was loaded from the newest checkpoint that can be used; ``None`` if there is none.
-        folder: That checkpoint.
-        problems: What was wrong with the newer ones, newest first.
+        value: Value loaded from the newest usable checkpoint; ``None`` if there is none.
+        folder: Folder of that checkpoint.
+        problems: Problems of the newer checkpoints, newest first.
     """
 
     value: _Loaded | None

@@ -91,8 +91,8 @@ def check_fields(
 
     Args:
         record: The part.
-        checks: What each name may be.
-        what: What to call the part.
+        checks: Check of each name's value.
+        what: Name of the part in errors.
         may_lack: Names may be missing.
 
     Raises:

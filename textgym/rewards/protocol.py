@@ -95,7 +95,7 @@ def score(
             is no :class:`ConversationReward` gets a conversation as one text (:func:`~textgym.types.flatten`).
         responses: ``n`` texts as a user would see them.
         examples: The ``n`` items they answer.
-        name: What to call the reward in parts and errors; its own name by default.
+        name: Name of the reward in parts and errors; its own name by default.
 
     Raises:
         RewardError: Not ``n`` numbers, or one of them is not finite.

@@ -92,8 +92,8 @@ class Round:
     """One round of a loop.
 
     Attributes:
-        loop: What it is a round of.
-        number: From 1 on. One after the last, which nothing is learnt in, compares the last two policies.
+        loop: Loop that the round belongs to.
+        number: Number, from 1 on. One after the last, which trains nothing, compares the last two policies.
     """
 
     loop: Loop

@@ -171,8 +171,8 @@ def show_rounds(records: Sequence[Row], measure: str | None) -> None:
     """Print a row per round.
 
     Args:
-        records: Of the start model, and of each round.
-        measure: What stands for quality among the measures of the task; ``None`` without any.
+        records: Records of the start model, and of each round.
+        measure: Measure of quality among the measures of the task; ``None`` without any.
     """
     prompts = "unseen prompts, temperature 1; means with 95 % intervals; KL to the start model, nats per text"
     console.heading(f"Every policy on the same {prompts}")

@@ -53,7 +53,7 @@ class TextTask:
             :attr:`default_data`.
         prompt_column: Column of the prompts; ``None`` guesses.
         reference_column: Column of the references; ``None`` guesses.
-        split: Which examples.
+        split: Split whose examples the task has.
 
     Attributes:
         dataset: The examples.

@@ -112,7 +112,7 @@ def render_template(template: jinja2.Template, variables: Mapping[str, Any], siz
     """Render a compiled chat template.
 
     Args:
-        template: From :func:`compile_template`.
+        template: Template from :func:`compile_template`.
         variables: ``messages`` and the like.
         size: Characters of the messages; long conversations may write more.
 

@@ -30,7 +30,7 @@ class ReplyEncoder:
         """Encode one reply of at most ``budget`` ids; its last message loses what does not fit, at its end.
 
         Args:
-            messages: What is said; at least one.
+            messages: Messages of the reply; at least one.
             budget: Most ids.
             ended: Whether the agent ended its turn itself, so that the template's terminator is there already.
 

@@ -70,7 +70,7 @@ def continued(model: Decoder, input_ids: Tensor, prompts: Prompts) -> Tensor:
     Args:
         model: Computes them.
         input_ids: (E, T) right-padded ids of the whole texts.
-        prompts: Their beginnings.
+        prompts: Prompts that the texts begin with.
     """
     cache = DynamicCache(config=model.config)
     of_prompts = model.token_states(prompts.input_ids, cache=cache)  # (U, P, H)

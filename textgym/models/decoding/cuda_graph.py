@@ -19,7 +19,7 @@ class RecordedStep:
     while it is recorded; ``state`` is what it changes and must therefore be put back.
 
     Args:
-        compute: What to record; returns a tensor.
+        compute: Function to record; returns a tensor.
         state: Tensor that ``compute`` both reads and writes.
 
     Raises:

@@ -20,7 +20,7 @@ class DecodingCopy:
     same, so the numbers are too. A model in fp32, or one whose weights are bf16 already, is used as it is.
 
     Attributes:
-        current: What to decode with; as new as the last :meth:`refresh`.
+        current: Network to decode with; as new as the last :meth:`refresh`.
     """
 
     def __init__(self, model: TextModel) -> None:

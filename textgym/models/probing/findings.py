@@ -59,7 +59,7 @@ class Findings:
         reach: Longest text that was asked for.
         reason: Why texts of up to ``reach`` tokens are not continued from keys and values; empty if they are.
         longest: Longest text whose tokens have the states they had when it was shorter; ``None``: no end was found.
-        arguments: What its trunk is called with.
+        arguments: Arguments that the trunk is called with.
         form: How logits follow from its head.
         silenced: Kinds of modules that make noise in training mode and stay in evaluation mode; all, if one is
             ``nn.Module``.

@@ -34,8 +34,8 @@ class Attempt(NamedTuple, Generic[_Result]):
     """The outcome of a call: a value or an error.
 
     Attributes:
-        value: What it returned; ``None`` if it raised.
-        error: What it raised; ``None`` if it returned.
+        value: Result of the call; ``None`` if it raised.
+        error: Exception of the call; ``None`` if it returned.
     """
 
     value: _Result | None
@@ -56,8 +56,8 @@ class Deviation(NamedTuple):
     Attributes:
         size: Largest difference.
         allowed: How large it may be.
-        clear: From where on it is more than doubt.
-        signal: What one changed token does, at the place where it does least.
+        clear: Difference above which the states are certainly wrong.
+        signal: Difference that one changed token makes, at the place where it makes least.
     """
 
     size: float
@@ -173,7 +173,7 @@ def plain_arguments(trunk: Trunk, oracle: Oracle, ids: Tensor, short: int) -> tu
 
     Args:
         trunk: Is called.
-        oracle: Of ``ids``.
+        oracle: Expected states of ``ids``.
         ids: (T,).
         short: Length of a second row, which is padded.
     """
@@ -200,9 +200,9 @@ def probe_cache(trunk: Trunk, oracle: Oracle, ids: Tensor, lengths: Lengths, *, 
 
     Args:
         trunk: With arguments that work uncached, and the one for the cache if it is known.
-        oracle: Of ``ids``.
+        oracle: Expected states of ``ids``.
         ids: (T,).
-        lengths: Of the rows to decode side by side.
+        lengths: Lengths of the rows that are decoded side by side.
         thorough: Begin a row again, and continue several tokens at once.
     """
     reasons: list[Cached] = []

@@ -30,7 +30,7 @@ class Arguments:
     """The arguments of a trunk besides ``input_ids``.
 
     Attributes:
-        plain: Of ``position_ids`` and ``use_cache``, those that it takes.
+        plain: Those of ``position_ids`` and ``use_cache`` that the trunk takes.
         cache: The argument that takes a cache; ``None`` if none was found to work.
     """
 
@@ -54,8 +54,8 @@ class Trunk:
     Args:
         module: Takes ``input_ids`` (B, T); what it returns begins with the states (B, T, H).
         config: Hugging Face configuration of the text model.
-        arguments: What it is given.
-        bare_arguments: What :meth:`bare` gives besides the ids.
+        arguments: Arguments of every call.
+        bare_arguments: Arguments of :meth:`bare` besides the ids.
     """
 
     precision = "fp32"
