@@ -36,7 +36,7 @@ class AgentFacts:
     Attributes:
         name: Name of the agent in messages; ``""`` is the name of the class.
         method: Method of training, for the model card; ``""`` is ``name``.
-        samples: Whether it learns from texts that it writes in the environment, and is paid for. If not, a time step is
+        samples: Whether it learns from its own texts in the environment and their rewards. If not, a time step is
             an optimizer step, and training can stop, and go on, after any of them.
         not_options: Arguments of its constructor that are no options of a command.
         reference_option: Name of the option that gives the reference model of a KL penalty; ``""`` for none.

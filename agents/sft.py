@@ -271,7 +271,7 @@ class SFT:
         """Make one optimizer step.
 
         Returns:
-            Its loss, in nats per token.
+            Loss of the step, in nats per token.
 
         Raises:
             DataError: There are no texts to imitate.

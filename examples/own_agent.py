@@ -42,7 +42,7 @@ class Args:
 
 
 class SentenceBandit:
-    """Repeats the sentence that has earned most so far, and now and then another one.
+    """Repeats the sentence with the highest reward so far, and now and then another one.
 
     Args:
         env: Vector environment to learn in; without one it can only act.

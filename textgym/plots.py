@@ -192,7 +192,7 @@ def ignore_style_of_folder() -> bool:
     """Keep matplotlib from reading a ``matplotlibrc`` in the current folder: one can hold expressions that are run.
 
     Returns:
-        Whether there is one.
+        True if there is one.
     """
     if not os.path.lexists("matplotlibrc"):
         return False

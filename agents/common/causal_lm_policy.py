@@ -332,7 +332,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         Args:
             batch: ``N`` transitions.
             actions: (N,) ids.
-            model: Whose they are; the policy's own by default. Temperature and suppressed tokens apply to any.
+            model: Model that computes them; by default the policy's. Temperature and suppressed tokens apply to any.
         """
         network = model or self.model
         return token_log_probs(network, batch, actions, lambda states: self.action_logits(states, network))

@@ -67,7 +67,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         kl_coef: Weight of the KL penalty.
         kl_target: Hold the KL per text (nats) near this by adapting ``kl_coef``, then above 0; ``None``: it is fixed.
         kl_horizon: Texts over which ``kl_coef`` may change by about 20 %.
-        reference_model: What the KL is to: a name or folder of a model with the policy's architecture; ``None`` is the
+        reference_model: Reference of the KL: name or folder of a model with the policy's architecture; ``None`` is the
             model training starts from.
         missing_eos_penalty: Charged to a text that the token budget cut.
         scale_rewards: Divide scores by the standard deviation that those of the first rollout have (the mean is not
@@ -418,7 +418,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             at_once: Transitions per forward and backward pass; ``micro_batch_size`` counts if given; neither: all.
 
         Returns:
-            Its statistics, means over the tokens, and ``"loss"``.
+            Statistics of the loss, means over the tokens, and ``"loss"``.
 
         Raises:
             FloatingPointError: The loss is not finite.

@@ -66,7 +66,7 @@ def run_doctor(model: str = "tiny", device: str = "auto") -> list[str]:
         device: Device to load the model on.
 
     Returns:
-        What is wrong with something that is needed; empty if all is well.
+        Problems of required parts, one sentence each; empty if there are none.
     """
     problems = [*_report_packages(), *_report_machine(), *_report_models(model, device)]
     console.say()

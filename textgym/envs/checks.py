@@ -136,10 +136,10 @@ def check_wrappers(env: AnyEnv) -> None:
 def _check_episode_end(env: AnyEnv) -> None:
     """Infos of steps are empty until the end, which has all keys, and the return; then a reset is needed."""
     env.reset(seed=3)
-    turns, paid = _most_turns(env), 0.0
+    turns, total = _most_turns(env), 0.0
     for action in draw_actions(env, 1, getattr(env, "max_new_tokens", 1) * turns):
         _, reward, terminated, _, info = env.step(action)
-        paid += float(reward)
+        total += float(reward)
         if terminated:
             break
         require(
@@ -150,8 +150,8 @@ def _check_episode_end(env: AnyEnv) -> None:
     require(not missing, f"expected {sorted(END_KEYS)} in the last info, got none of {sorted(missing)}")
     require(type(info["is_success"]) is bool, f"expected is_success to be a bool, got {info['is_success']!r}")
     require(
-        bool(np.isclose(info["rewards"]["total"], paid)),
-        f"expected rewards['total'] to be all that was paid, {paid}, got {info['rewards']}",
+        bool(np.isclose(info["rewards"]["total"], total)),
+        f"expected rewards['total'] to be the sum of all rewards, {total}, got {info['rewards']}",
     )
     require(info["text"] == info["text"].strip(), f"expected a stripped text, got {info['text']!r}")
     _expect(ResetNeeded, lambda: env.step(action), "a step after the end")
@@ -264,7 +264,7 @@ def _reward_and_keys(env: AnyEnv, seed: int, actions: Sequence[Action]) -> list[
 
 
 def _check_equal_returns(env: AnyEnv) -> None:
-    """A text pays the same token by token and as a whole."""
+    """A text is rewarded the same token by token and as a whole."""
     assert env.spec is not None
     if not isinstance(env, TokenTextEnv):
         return
@@ -278,14 +278,14 @@ def _check_equal_returns(env: AnyEnv) -> None:
         if "text" not in info:
             continue
         sibling.reset(seed=seed, options={"task_key": info["task_key"]})
-        seed, paid = None, 0.0
+        seed, total = None, 0.0
         for text in _written(info):
             _, reward, _, _, whole = sibling.step(text)
-            paid += float(reward)
-        close = bool(np.isclose(paid, info["rewards"]["total"], rtol=TOLERANCE, atol=TOLERANCE))
+            total += float(reward)
+        close = bool(np.isclose(total, info["rewards"]["total"], rtol=TOLERANCE, atol=TOLERANCE))
         require(
             close and whole.get("text") == info["text"] and whole.get("turns") == info.get("turns"),
-            f"expected both grains to pay {info['rewards']['total']} for {info['text']!r:.80}, got {paid}",
+            f"expected both grains to reward {info['text']!r:.80} with {info['rewards']['total']}, got {total}",
         )
 
 
@@ -318,6 +318,6 @@ ENV_CHECKS: tuple[tuple[str, Callable[[AnyEnv], None]], ...] = (
     ("every token to be a legal action", _check_token_level),
     ("every text to be a legal action", _check_awkward_answers),
     ("many copies to play as single ones do", _check_copies),
-    ("both grains to pay the same", _check_equal_returns),
+    ("both grains to give the same reward", _check_equal_returns),
     ("action masks to be reported", _check_masks),
 )

@@ -148,7 +148,7 @@ class Conversations:
             self._turns = [tuple(Message(*message) for message in turns) for turns in state["turns"]]
             self._written = [sum(message.role == "assistant" for message in turns) for turns in self._turns]
             self._states = [self._saved(own) for own in state["states"]]
-            self._turn_returns = [float(earned) for earned in state["earned"]]
+            self._turn_returns = [float(turn_return) for turn_return in state["earned"]]
             self._roots = [Root(*map(int, root)) for root in state["roots"]]
 
     def _turn_reward(self, row: int) -> float:

@@ -83,7 +83,7 @@ def measure(task: Task, episodes: Sequence[Episode], reward: RewardFn | None) ->
     """Measure ``n`` episodes by their return, the true quality (where the data knows it) and the task's own metrics.
 
     ``"reward"`` is what environments pay in an episode: the reward of the last turn, and what the turns themselves are
-    paid by the task.
+    given by the task.
 
     Args:
         task: Task that computes the metrics.

@@ -103,7 +103,7 @@ def save_step(folder: Path, step: int, save: Callable[[Path], object]) -> None:
 
     Args:
         folder: Holds the checkpoints of one training; made with the first.
-        step: What is done.
+        step: Number of steps done.
         save: Writes a folder to the path that it is given, in whatever way: a crash leaves no half of it.
 
     Raises:

@@ -91,7 +91,7 @@ def score(
 
     Args:
         reward: A resolved reward.
-        prompts: What was shown before each of ``n`` responses, uncut: formatted texts, or conversations. A reward that
+        prompts: Prompts as shown before the ``n`` responses, uncut: formatted texts, or conversations. A reward that
             is no :class:`ConversationReward` gets a conversation as one text (:func:`~textgym.types.flatten`).
         responses: ``n`` texts as a user would see them.
         examples: The ``n`` items they answer.

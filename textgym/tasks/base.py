@@ -124,7 +124,7 @@ class TextTask:
         return None
 
     def turn_reward(self, episode: Episode) -> float:
-        """Return what the agent's last turn is paid by itself; nothing by default."""
+        """Return the reward of the agent's last turn by itself; 0 by default."""
         return 0.0
 
     def allowed(self, episode: Episode, ids: Sequence[int], tokenizer: Any) -> IntArray | None:

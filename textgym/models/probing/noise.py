@@ -29,7 +29,7 @@ def switch_off_dropout(network: nn.Module) -> list[tuple[object, str, float]]:
     What configurations said is kept on the network, for whoever comes later and finds zeros.
 
     Returns:
-        What was changed in configurations, now or before: (configuration, name, value).
+        Changes of configurations, now or before: (configuration, name, value).
     """
     before: list[tuple[object, str, float]] = vars(network).get(_ORIGINALS, [])
     changed = {(id(config), name): (config, name, value) for config, name, value in before}

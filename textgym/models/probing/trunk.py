@@ -30,7 +30,7 @@ class Arguments:
     """The arguments of a trunk besides ``input_ids``.
 
     Attributes:
-        plain: Those of ``position_ids`` and ``use_cache`` that the trunk takes.
+        plain: Names out of ``position_ids`` and ``use_cache`` that the trunk takes.
         cache: The argument that takes a cache; ``None`` if none was found to work.
     """
 
