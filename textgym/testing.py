@@ -40,7 +40,7 @@ def check_text_env(env: str | gym.Env[Any, Any], **env_kwargs: Any) -> None:
 
     Both public checkers (Gymnasium's, and on token level Stable-Baselines3's where it is installed) must pass without a
     warning. Then: same seed, same episode; named examples; what ``info`` holds and when; awkward texts and special
-    tokens; many copies equal single ones; both grains pay the same; no wrapper cuts a text before its end.
+    tokens; many copies equal single ones; both grains give the same reward; no wrapper cuts a text before its end.
 
     Args:
         env: An id, or an environment of ``gymnasium.make``.
