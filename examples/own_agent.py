@@ -27,7 +27,7 @@ from textgym.types import State
 
 @dataclass(frozen=True)
 class Args:
-    """What can be changed."""
+    """The settings of the example."""
 
     total_timesteps: int = 2_000
     """texts to learn from"""
@@ -48,7 +48,7 @@ class SentenceBandit:
         env: Vector environment to learn in; without one it can only act.
         arms: How many first sentences to choose from.
         epsilon: Share of sentences drawn at random.
-        seed: Of what is drawn while it learns.
+        seed: Seed of the random numbers of training.
     """
 
     grain: Literal["episode"] = "episode"

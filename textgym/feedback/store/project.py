@@ -190,7 +190,7 @@ class FeedbackStore:
         hour, as often as wanted.
 
         Args:
-            annotator: Whom to ask.
+            annotator: Annotator to ask.
             mode: Ask only this kind of question.
 
         Returns:
