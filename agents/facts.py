@@ -1,4 +1,4 @@
-"""What an agent may tell and do beyond the protocols of ``textgym.types``: all of it can be left out."""
+"""Optional facts and methods of an agent beyond the protocols of ``textgym.types``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunDefaults:
-    """What a training run does where its user says nothing.
+    """The defaults of a training run, for settings that its user does not give.
 
     Attributes:
         steps: Time steps to train for.
         eval_prompts: Prompts to measure on, before and after.
         save_every: Iterations, or optimizer steps where nothing is sampled, between checkpoints.
-        split: What is measured on.
+        split: Split of the evaluation.
     """
 
     steps: int = 200_000
@@ -32,19 +32,19 @@ class RunDefaults:
 
 @dataclass(frozen=True, slots=True)
 class AgentFacts:
-    """What commands know of a class of agents before they make one: its class attribute ``facts``, if it has one.
+    """The facts of a class of agents that commands read before they make one: its attribute ``facts``, if any.
 
     Attributes:
-        name: What it is called in messages; ``""`` is the name of the class.
-        method: What it does to a model, for the model card; ``""`` is ``name``.
-        samples: Whether it learns from texts that it writes in the environment, and is paid for. If not, a time step is
+        name: Name of the agent in messages; ``""`` is the name of the class.
+        method: Method of training, for the model card; ``""`` is ``name``.
+        samples: Whether it learns from its own texts in the environment and their rewards. If not, a time step is
             an optimizer step, and training can stop, and go on, after any of them.
         not_options: Arguments of its constructor that are no options of a command.
-        reference_option: Which option names the model that a KL penalty is to; ``""`` for none.
+        reference_option: Name of the option that gives the reference model of a KL penalty; ``""`` for none.
         policy: Another class whose constructor's arguments are options of the agent too.
         limits: The least and the largest value of options that are numbers, where these are not 0 and any.
         check: Raises a ``ValueError`` for options, the default ones among them, that do not fit together.
-        defaults: Of a run.
+        defaults: Defaults of a run.
     """
 
     name: str = ""

@@ -26,10 +26,10 @@ class Option:
     """An argument of an agent's constructor that can be given as text, as on a command line.
 
     Attributes:
-        name: As in the constructor.
+        name: Name of the constructor's parameter.
         type: ``int``, ``float``, ``str`` or ``bool``.
         default: The constructor's.
-        help: From the docstring, one paragraph.
+        help: Description from the docstring, one paragraph.
         choices: The only values it can have; empty: any.
         optional: Whether it may be ``None``.
     """
@@ -133,7 +133,7 @@ def checked_options(agent: type[Agent], options: Mapping[str, Any]) -> dict[str,
 
     Args:
         agent: The class.
-        options: By name; those that are missing are left to the constructor.
+        options: Values by name; those that are missing are left to the constructor.
 
     Raises:
         TypeError: A value is of another type.

@@ -36,7 +36,7 @@ class PPO(OnPolicyAgent):
         normalize_advantage: Normalize advantages over the tokens of a minibatch: mean 0 and, unless ``scale_rewards``
             has set the scale, standard deviation 1.
         target_kl: Stop the epochs when the update moved further than 1.5 times this.
-        options: Of :class:`~textgym.agents.common.on_policy.OnPolicyAgent`.
+        options: Arguments of :class:`~textgym.agents.common.on_policy.OnPolicyAgent`.
     """
 
     kind = "textgym.PPO"

@@ -29,10 +29,10 @@ class REINFORCE(OnPolicyAgent):
     Args:
         policy: :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy` or its name.
         env: Token-level text environment (``make_vec_env``).
-        baseline: What a return is compared with: nothing (``"none"``), the ``"mean"`` over the tokens of the rollout,
+        baseline: Number subtracted from a return: none (``"none"``), the ``"mean"`` over the tokens of the rollout,
             or the value of the text so far, which is ``"learned"`` beside the policy.
         rollout_texts: Texts per rollout, a multiple of the number of environments; ``None``: as many as these.
-        options: Of :class:`~textgym.agents.common.on_policy.OnPolicyAgent`.
+        options: Arguments of :class:`~textgym.agents.common.on_policy.OnPolicyAgent`.
 
     Raises:
         ValueError: For another baseline.
@@ -71,7 +71,7 @@ class REINFORCE(OnPolicyAgent):
         return self.baseline == "learned"
 
     def train(self) -> None:
-        """One step along the policy gradient of the rollout."""
+        """Take one step along the policy gradient of the rollout."""
         with self.updating() as steps:
             self._n_updates += 1
             statistics = self.accumulate_gradients(self.rollout_buffer.segments(), self.batch_size)

@@ -124,9 +124,9 @@ class SFT:
 
     Attributes:
         text_model: The model.
-        pairs: What it imitates.
+        pairs: Prompts with responses to imitate, as ids.
         num_timesteps: Steps made so far.
-        losses: Of these steps, in nats per token.
+        losses: Losses of these steps, in nats per token.
         history: One record per iteration: mean loss, learning rate, steps.
         seconds: Time of the last iteration: update.
 
@@ -192,7 +192,7 @@ class SFT:
         """Make an agent that imitates the demonstrations, or else the references, of an environment's examples.
 
         Args:
-            env: Of either grain, single or vector.
+            env: Environment of either grain, single or vector.
             model: Start model; ``None`` is the one whose tokenizer the environment uses.
             limit: Use at most this many examples; ``None`` for all.
             seed: Order of the texts.
@@ -272,7 +272,7 @@ class SFT:
         """Make one optimizer step.
 
         Returns:
-            Its loss, in nats per token.
+            Loss of the step, in nats per token.
 
         Raises:
             DataError: There are no texts to imitate.

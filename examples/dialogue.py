@@ -64,7 +64,7 @@ register_task("Shorten", "dialogue:Shorten")
 
 @dataclass(frozen=True)
 class Args:
-    """What can be changed."""
+    """The settings of the example."""
 
     total_timesteps: int = 20_000
     """tokens to train on; those of the reader do not count"""

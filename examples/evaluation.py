@@ -19,7 +19,7 @@ from textgym.types import Interval
 
 @dataclass(frozen=True)
 class Args:
-    """What can be changed."""
+    """The settings of the example."""
 
     env_id: str = "TextSumm-v0"
     """a text environment, as `textgym envs` lists them"""

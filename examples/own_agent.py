@@ -27,7 +27,7 @@ from textgym.types import State
 
 @dataclass(frozen=True)
 class Args:
-    """What can be changed."""
+    """The settings of the example."""
 
     total_timesteps: int = 2_000
     """texts to learn from"""
@@ -42,13 +42,13 @@ class Args:
 
 
 class SentenceBandit:
-    """Repeats the sentence that has earned most so far, and now and then another one.
+    """Repeats the sentence with the highest reward so far, and now and then another one.
 
     Args:
         env: Vector environment to learn in; without one it can only act.
         arms: How many first sentences to choose from.
         epsilon: Share of sentences drawn at random.
-        seed: Of what is drawn while it learns.
+        seed: Seed of the random numbers of training.
     """
 
     grain: Literal["episode"] = "episode"

@@ -21,7 +21,7 @@ from textgym.rewards import Clip, WeightedSum
 
 @dataclass(frozen=True)
 class Args:
-    """What can be changed."""
+    """The settings of the example."""
 
     total_timesteps: int = 30_000
     """tokens to train on"""

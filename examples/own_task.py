@@ -75,7 +75,7 @@ register_task("Cost", "own_task:Cost")
 
 @dataclass(frozen=True)
 class Args:
-    """What can be changed."""
+    """The settings of the example."""
 
     total_timesteps: int = 25_000
     """tokens to train on"""

@@ -25,7 +25,7 @@ from textgym.tasks import Summarization, prompt_text
 
 @dataclass(frozen=True)
 class Args:
-    """What can be changed."""
+    """The settings of the example."""
 
     rounds: int = 3
     """rounds of sampling, comparing, fitting and training"""

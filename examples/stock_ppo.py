@@ -22,7 +22,7 @@ from textgym.types import Interval
 
 @dataclass(frozen=True)
 class Args:
-    """What can be changed; ``main(Args(total_timesteps=10_000))`` from a notebook."""
+    """The settings of the example; ``main(Args(total_timesteps=10_000))`` from a notebook."""
 
     env_id: str = "TextSumm-v0"
     """a token-level environment; its model (`model=`) gives the tokenizer and the start weights"""

@@ -67,12 +67,12 @@ def fit_reward_model(
 
     Args:
         reward: The model; trained in place.
-        records: Of any kinds, or what :func:`~textgym.reward_models.evidence.read_split` made of them; each is read
+        records: Records of any kinds, or the result of :func:`~textgym.reward_models.evidence.read_split`; each is read
             once.
         references: Texts that count as 0 on average; by default the preferred ones of the records.
         criterion: Learn from the ratings by this criterion instead of the overall ones.
         held_out: Share of the prompts that accuracy is measured on.
-        seed: Of the split and the fit.
+        seed: Seed of the split and the fit.
         options: More arguments of the model's ``fit``, such as ``epochs`` and ``learning_rate``.
 
     Raises:
@@ -90,7 +90,7 @@ def preferred_texts(evidence: Evidence, most: int = MOST_REFERENCES) -> list[Can
     """Return texts that were preferred to others, or all texts if fewer than two were.
 
     Args:
-        evidence: What records say.
+        evidence: Observations read from records.
         most: How many to return at most, in the order of the evidence.
     """
     decided = [each for each in preferences(evidence.observations) if each.label != 0.5]

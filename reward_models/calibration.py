@@ -1,4 +1,4 @@
-"""How well score differences predict choices: temperature, reliability. Plain numpy."""
+"""Calibration of score differences as predictions of choices: temperature, reliability. Plain numpy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ReliabilityBin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What a score difference means.
+    """The temperature of score differences as predictions of choices, and the error that is left.
 
     Attributes:
         temperature: ``sigmoid(raw score difference / temperature)`` is the probability of being preferred.
@@ -94,7 +94,7 @@ def calibrate(differences: FloatArray, labels: FloatArray, prompts: Sequence[str
     Args:
         differences: Raw score of a minus raw score of b, shape ``(n,)``.
         labels: Preference for a in ``[0, 1]``, shape ``(n,)``.
-        prompts: What each is about, so that none both fits a temperature and evaluates it; all differ by default.
+        prompts: Key of each pair's prompt: none both fits a temperature and evaluates it; all differ by default.
 
     Returns:
         The calibration, or ``None`` if fewer than 30 choices were held out.

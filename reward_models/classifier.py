@@ -106,7 +106,7 @@ class SequenceClassifierReward(RewardModule):
         return dict(row)
 
     def _lone_value(self, name: str) -> int:
-        """What stands for an empty text: networks cannot read a row of no tokens."""
+        """Return the value of input ``name`` for an empty text: networks cannot read a row of no tokens."""
         known = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id, 0)
         fill = next(int(token) for token in known if token is not None)
         return {"input_ids": fill, "attention_mask": 1}.get(name, 0)

@@ -80,7 +80,7 @@ class TextEmbedder:
 
 
 class Scale(NamedTuple):
-    """What is subtracted from features, (F,), and what they are then divided by, (F,)."""
+    """The standardisation of features: shift (F,) and divisor (F,)."""
 
     mean: FloatArray
     spread: FloatArray
@@ -101,7 +101,7 @@ class EmbeddingRewardModel(LearnedReward):
         report = reward.fit(records)
 
     Args:
-        encoder: As :class:`TextEmbedder`, or a :class:`TextEmbedder` that several models share with all it remembers.
+        encoder: Argument of :class:`TextEmbedder`, or a :class:`TextEmbedder` whose memory several models share.
         prior_std: Standard deviation of the scores before any answer is known.
         replicas: Number of further heads.
 

@@ -64,7 +64,7 @@ class RewardEnsemble(LearnedReward):
         """Fit every member to the same prompts, reweighted at random (Bayesian bootstrap).
 
         Args:
-            evidence: What records say.
+            evidence: Observations read from records.
             seed: Member i is fitted with ``seed + i``.
             checkpoints: Has a part for every member.
             options: More arguments of :meth:`~textgym.reward_models.preference.PreferenceRewardModel.learn`.

@@ -50,12 +50,12 @@ class Observation:
     """One answer about one or more responses to one prompt.
 
     Attributes:
-        kind: What kind of record it was read from.
-        form: Which likelihood it has.
+        kind: Kind of the record it was read from.
+        form: Form of its likelihood.
         prompt: The prompt.
         responses: Two of a choice, two or more of a ranking, one of a rating.
         answer: ``(A,)``, ``(B,)``, ``(TIE,)`` or ``(BOTH_BAD,)``; the ranks, from 1 on without gaps; or the grade.
-        annotator: Whose it is; ``None`` where nobody was asked.
+        annotator: Annotator who answered; ``None`` where nobody was asked.
         weight: How often its loss counts.
     """
 
@@ -74,11 +74,11 @@ class Observation:
 
 
 class Evidence(NamedTuple):
-    """What records say.
+    """The observations read from records.
 
     Attributes:
         observations: The answers; those of implicit feedback are implied comparisons.
-        implicit_weight: Of an implied comparison by behaviour; ``None`` without implicit feedback.
+        implicit_weight: Weight of an implied comparison by behaviour; ``None`` without implicit feedback.
     """
 
     observations: list[Observation]
@@ -91,7 +91,7 @@ class Evidence(NamedTuple):
 
 
 class Split(NamedTuple):
-    """What a model is fitted to and what it is measured by; :func:`read_split` makes it from records.
+    """The training and the held-out evidence of a model; :func:`read_split` makes it from records.
 
     Attributes:
         train: Learnt from.
@@ -111,10 +111,10 @@ class Preference(NamedTuple):
     """Somebody's preference between two texts, to measure a model by.
 
     Attributes:
-        kind: What kind of record it was read from.
+        kind: Kind of the record it was read from.
         first, second: The texts.
         label: Preference for the first: 1, 0, or 0.5 for neither.
-        annotator: Whose it is.
+        annotator: Annotator who answered.
     """
 
     kind: Kind
@@ -145,7 +145,7 @@ def observe(records: Sequence[Record], implicit_weight: float | None = None, rea
     that add up to 1. Implicit feedback becomes implied comparisons (:mod:`textgym.reward_models.implicit`).
 
     Args:
-        records: Of any kinds. Prompts are distinguished by what they say.
+        records: Records of any kinds. Prompts are distinguished by their content.
         implicit_weight: Weight of implied comparisons by behaviour; ``None`` estimates it from the explicit votes.
         read: Knows what some of the records say, if they were read before.
     """
@@ -263,7 +263,7 @@ def graded_by(records: Sequence[Record], criterion: str | None) -> list[Record]:
     Records of other kinds, which know no criteria, stay as they are.
 
     Args:
-        records: Of any kinds.
+        records: Records of any kinds.
         criterion: A key of :attr:`~textgym.feedback.types.Rating.criteria`; ``None`` leaves the overall grades.
 
     Raises:
@@ -306,11 +306,11 @@ def read_split(
     Comparisons and rankings of a text with itself are left out with a warning.
 
     Args:
-        records: Of any kinds, mixed as they come.
-        criterion: As :func:`graded_by`.
+        records: Records of any kinds, in any order.
+        criterion: Criterion as for :func:`graded_by`.
         held_out: Expected share of the prompts held out, in ``[0, 1)``.
         seed: Another seed, another split (:func:`~textgym.feedback.records.splitting.split_records`).
-        read: As for :func:`observe`.
+        read: Reader as for :func:`observe`.
 
     Raises:
         DataError: If there are no records, they (or those left for training) express no preference, or something was to

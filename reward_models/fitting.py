@@ -32,7 +32,7 @@ _SAMPLE = 64
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """How to train: arguments of :meth:`~textgym.reward_models.preference.PreferenceRewardModel.learn`."""
+    """Settings of training: arguments of :meth:`~textgym.reward_models.preference.PreferenceRewardModel.learn`."""
 
     epochs: int
     batch_size: int
@@ -61,12 +61,12 @@ class FitSettings:
 
 
 class Training(NamedTuple):
-    """What happened while training.
+    """The record of a training.
 
     Attributes:
-        losses, gradient_norms: Of every optimizer step.
+        losses, gradient_norms: Values of every optimizer step.
         steps_per_epoch: Number of steps that saw every answer once.
-        reliability, severity: Of the annotators, by name (:class:`~textgym.reward_models.likelihood.AnswerLikelihood`).
+        reliability, severity: Values by annotator (:class:`~textgym.reward_models.likelihood.AnswerLikelihood`).
     """
 
     losses: list[float]
@@ -77,7 +77,7 @@ class Training(NamedTuple):
 
 
 class Checkpoints(Protocol):
-    """Where the state of a fit is kept, so that an interrupted one goes on where it was."""
+    """The place of a fit's checkpoints, so that an interrupted fit continues where it was."""
 
     def part(self, name: str) -> Checkpoints:
         """Return the place of one of several fits."""
@@ -172,7 +172,7 @@ class _ScorerTraining:
         return self._losses[-1]
 
     def outcome(self) -> Training:
-        """What happened, after the last step."""
+        """Return the record of the training, after the last step."""
         likelihood = self._likelihood
         steps_per_epoch = self.steps // self._settings.epochs
         return Training(self._losses, self._norms, steps_per_epoch, likelihood.reliability, likelihood.severity)

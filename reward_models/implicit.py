@@ -76,7 +76,7 @@ def implied_preferences(
 
     Args:
         events: Behaviour, ``n`` records.
-        attention: Their :func:`engagement`, shape ``(n,)``, where it has been computed.
+        attention: :func:`engagement` of the records, shape ``(n,)``, where it has been computed.
     """
     if not events:
         return []

@@ -1,4 +1,4 @@
-"""What all rewards learned from feedback have in common: fitting, measuring, normalising, scoring."""
+"""The common parts of all rewards learned from feedback: fitting, measuring, normalising, scoring."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class LearnedReward(RewardModule):
 
     Attributes:
         normalisation: Mean 0 and standard deviation 1 until :meth:`normalise` is called.
-        report: What came of the last fit, or ``None``.
+        report: Report of the last fit, or ``None``.
     """
 
     kind: ClassVar[str]
@@ -148,7 +148,7 @@ class LearnedReward(RewardModule):
     def score_conversations(
         self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
     ) -> Scores:
-        """As :meth:`score`: conversations are read message by message, as the chat template of a model writes them."""
+        """Score as :meth:`score`; conversations are read message by message, with the chat template of a model."""
         return self.score(prompts, responses, examples)
 
     def score(self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example] = ()) -> Scores:
@@ -200,9 +200,9 @@ class LearnedReward(RewardModule):
         """Share of the preferences in ``records`` that the model predicts, with its 95 % interval.
 
         Args:
-            records: Of any kinds.
-            criterion: As for :meth:`fit`.
-            reliability: Of the annotators, by name, as in a report; those who guess are left out.
+            records: Records of any kinds.
+            criterion: Criterion as for :meth:`fit`.
+            reliability: Reliability by annotator, as in a report; those who guess are left out.
         """
         asked = preferences(observe(graded_by(records, criterion)).observations)
         return measure(self.differences_of, asked, [], reliability).accuracy
@@ -254,7 +254,7 @@ class LearnedReward(RewardModule):
         """Return the model of what :meth:`_write_parts` wrote."""
 
     def _state(self) -> dict[str, object]:
-        """What every card holds: normalisation, versions, and the report without what is measured at every step."""
+        """Return the part common to all cards: normalisation, versions, the report without measures of single steps."""
         report = asdict(self.report) if self.report else None
         for per_step in ("losses", "gradient_norms"):
             if report:
@@ -301,10 +301,10 @@ def learning_curve(
     Args:
         new_model: Gives an unfitted model.
         records: All records; they are used in the order given, which should be random.
-        criterion: As for ``fit``.
+        criterion: Criterion as for ``fit``.
         held_out: Share of the prompts to measure on.
-        shares: Of the other records; shares that teach nothing are left out.
-        seed: Of the split and the fits.
+        shares: Shares of the other records; shares that teach nothing are left out.
+        seed: Seed of the split and the fits.
         checkpoints: Has a part for every share.
         read: Knows what the records say, if they were read before; a record is read once whatever the shares.
         settings: More arguments of ``fit``.

@@ -1,4 +1,4 @@
-"""How answers of every kind come about from scores, with what is learned about answering besides the scores."""
+"""The likelihood of answers of every kind given scores, with its own learned parameters."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class AnswerLikelihood(nn.Module):
     each has a reliability. What the observations never show (ties, say) has no parameter.
 
     Args:
-        observations: What will be learned from.
+        observations: Observations to learn from.
         centre: Roughly the mean of the scores; thresholds start around it.
     """
 

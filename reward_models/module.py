@@ -1,4 +1,4 @@
-"""What all rewards that are networks have in common."""
+"""The common parts of all rewards that are networks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class RewardModule(nn.Module):
     It is always in evaluation mode: a reward has no dropout.
 
     Attributes:
-        name: What messages and logs call it.
-        remedy: What to do about scores that are not finite.
+        name: Name in messages and logs.
+        remedy: Advice in the error about scores that are not finite.
     """
 
     name: str
@@ -51,7 +51,7 @@ class RewardModule(nn.Module):
 
     @abstractmethod
     def scores_of(self, prompts: Sequence[Shown], responses: Sequence[str]) -> FloatArray:
-        """What :meth:`forward` returns."""
+        """Return the scores of the responses, shape (n,), as :meth:`forward` computes them."""
 
     def _checked(self, scores: FloatArray, responses: Sequence[str]) -> FloatArray:
         """Return the scores, all finite."""

@@ -47,7 +47,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
 
     Attributes:
         normalisation: Mean 0 and standard deviation 1 until :meth:`normalise` is called.
-        report: What came of the last fit, or ``None``.
+        report: Report of the last fit, or ``None``.
 
     Raises:
         ValueError: If ``max_length`` is below 16 or above the trunk's context.
@@ -99,12 +99,12 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         """Train all weights at once; :meth:`fit` takes these arguments as well.
 
         Args:
-            evidence: What records say.
+            evidence: Observations read from records.
             seed: Decides the order of batches, and the weights of ``resample``.
             epochs: Passes over the records.
             batch_size: Answers per step; all texts of one are in the same step.
             learning_rate: Peak of AdamW's learning rate (10 % linear warm-up, then linear decay to 0).
-            weight_decay: Of AdamW.
+            weight_decay: Weight decay of AdamW.
             max_grad_norm: Gradients are clipped to this norm.
             resample: Weight the prompts at random by ``seed``, for the members of an ensemble.
             precision: ``"auto"`` (bf16 autocast on GPUs that have it), ``"fp32"`` or ``"bf16"``.
@@ -149,7 +149,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         return model
 
     def _head_tensors(self) -> dict[str, Tensor]:
-        """What is learned besides the trunk."""
+        """Return the learned tensors besides the trunk, by name."""
         return {"head.weight": self.head.weight, "likelihood_weight": self.likelihood_weight}
 
     def _read_head(self, file: Path) -> None:

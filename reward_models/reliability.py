@@ -1,4 +1,4 @@
-"""Whose answers can be trusted: every answer is the annotator's preference, or a guess."""
+"""Reliability of annotators: every answer is the annotator's preference, or a guess."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class RunningReliability:
 
     @property
     def seen(self) -> list[tuple[int, float, float]]:
-        """What is remembered, oldest first: annotator, loss and log guess of each answer."""
+        """The remembered answers, oldest first: annotator, loss and log guess of each."""
         return list(self._seen)
 
     def restore(self, seen: Iterable[tuple[int, float, float]]) -> None:

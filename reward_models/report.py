@@ -1,4 +1,4 @@
-"""What came of a fit: accuracy on held-out answers, what it is worth, and where the model errs."""
+"""The report of a fit: accuracy on held-out answers, its meaning, and the model's errors."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class CurvePoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """How well the preferences of held-out prompts are predicted, and what that is worth.
+    """The accuracy on the preferences of held-out prompts, and facts that qualify it.
 
     Attributes:
         by_kind: Accuracy by kind of record.
@@ -61,7 +61,7 @@ class HeldOut:
         agreement: How often two annotators who prefer one of the same two texts prefer the same one, over all records
             (the ceiling: people do not agree with each other more often); ``None`` if no two answered one question.
         worst: The errors that the model was surest of.
-        notes: What speaks against taking the accuracy at its face value; empty if nothing does.
+        notes: Reasons against taking the accuracy at its face value; empty if there are none.
     """
 
     by_kind: Mapping[str, Interval]
@@ -92,14 +92,14 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class FitReport:
-    """What came of a fit.
+    """The report of a fit.
 
     Attributes:
         accuracy: Share of held-out preferences predicted, with its 95 % interval; ``(0.5, 0, 1)`` if nothing was held
             out. Of explicit answers (comparisons, rankings, ratings) where there are any, else of implied ones.
         train_loss: Mean loss over the last epoch, each batch measured before its own step (log 2 = 0.693 is chance for
             comparisons without ties).
-        calibration: From held-out pairs; ``None`` if nothing was held out.
+        calibration: Calibration on held-out pairs; ``None`` if nothing was held out.
         pairs: Number of answers trained on; a ranking or a rating is one.
         held_out_pairs: Number of held-out preferences between two texts, ties included.
         seconds: Wall time of the whole fit.
@@ -109,8 +109,8 @@ class FitReport:
             a single annotator.
         severity: How much lower than others each annotator rates, in units of the raw score, by name; empty without
             ratings.
-        implicit_weight: What an implied comparison by behaviour counted, beside 1 for a vote; ``None`` without any.
-        held_out: What the accuracy is worth; ``None`` if nothing was held out.
+        implicit_weight: Weight of an implied comparison by behaviour, beside 1 for a vote; ``None`` without any.
+        held_out: Accuracy and facts that qualify it; ``None`` if nothing was held out.
     """
 
     accuracy: Interval
@@ -174,8 +174,8 @@ def measure(
     Args:
         difference: The model.
         held_out: Preferences of other prompts than ``train``.
-        train: What the model has seen.
-        reliability: Of the annotators, estimated on ``train``, by name.
+        train: Observations the model was fitted to.
+        reliability: Reliability by annotator, estimated on ``train``.
     """
     guessing = {name for name, share in (reliability or {}).items() if share < _TRUSTED}
     kept = [each for each in held_out if each.annotator not in guessing] or held_out

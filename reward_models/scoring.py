@@ -24,7 +24,7 @@ _LIKELIHOOD_SCALE = 10.0  # mean probabilities of texts differ by tenths, scores
 
 
 class Readout(NamedTuple):
-    """Where the scores of ``B`` prompts with ``K`` responses each are read from, out of ``N`` states.
+    """The places of the scores of ``B`` prompts with ``K`` responses each among ``N`` states.
 
     Attributes:
         ends: (B, K) the state after each response.

@@ -1,4 +1,4 @@
-"""Which questions to ask next: those the model is unsure about, spread over the prompts."""
+"""Selection of the next questions: those the model is unsure about, spread over the prompts."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def select_pairs(
     texts are never chosen.
 
     Args:
-        committee: Whose disagreement counts.
+        committee: Members whose disagreement counts.
         candidates: Questions that could be asked, each about two responses.
         k: How many to choose; fewer come back if there are fewer.
         rng: Decides what is drawn.

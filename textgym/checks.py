@@ -88,7 +88,7 @@ def require_range(name: str, value: float, least: float, most: float = math.inf)
     """Refuse a number that is not finite, or not from ``least`` to ``most``.
 
     Args:
-        name: What the message calls it.
+        name: Name of the value in the message.
         value: The number.
         least: A tiny one, such as ``math.nextafter(0, 1)``, means: above 0.
         most: The largest.

@@ -1,4 +1,4 @@
-"""What the command line prints: one place for its look. Results go to stdout, progress and remarks to stderr.
+"""Output of the command line, in one style. Results go to stdout, progress and remarks to stderr.
 
 What cannot be printed stops nothing: a pipe that nobody reads, a full disk behind ``>``, a terminal that is gone.
 """
@@ -131,9 +131,9 @@ def progress(title: str, total: float, unit: str) -> Iterator[Ticker]:
     """Show progress with rate and time left: a bar on a terminal, now and then a line elsewhere.
 
     Args:
-        title: What is being done.
-        total: How much there is to do.
-        unit: What is counted, as a plural.
+        title: Name of the bar: the work in progress.
+        total: Number of units of the whole work.
+        unit: Plural noun of the counted units.
     """
     console = err()
     if not console.is_terminal:

@@ -13,7 +13,7 @@ def deferred(package: str, parts: Mapping[str, Sequence[str]]) -> tuple[Callable
     Importing one name then loads what that name needs, not what all names need.
 
     Args:
-        package: Its ``__name__``.
+        package: ``__name__`` of the package.
         parts: Module, relative to the package -> the public names that it holds.
     """
     homes = {name: part for part, names in parts.items() for name in names}

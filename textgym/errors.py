@@ -75,8 +75,8 @@ def exits_as(kind: type[Exception], expected: str) -> Iterator[None]:
     """Make an error of whatever would end the process within the block, such as ``sys.exit()``; interrupts pass.
 
     Args:
-        kind: Of the error.
-        expected: What code of others is called for, for the message.
+        kind: Class of the error.
+        expected: Requirement on foreign code, for the message.
     """
     try:
         yield

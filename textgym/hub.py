@@ -1,4 +1,4 @@
-"""Where the files of a model are: shipped with the package, in a folder, or on the Hugging Face Hub."""
+"""The location of a model's files: shipped with the package, in a folder, or on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def resolve_folder(name: str | Path, *, kind: Kind = "model") -> Path:
     Args:
         name: ``"tiny"`` or ``"tiny-reward"`` (shipped), a folder in Hugging Face layout, a run folder that holds such a
             folder as ``model/`` or ``reward/``, or an id on the Hugging Face Hub. A folder wins over a Hub id.
-        kind: Which child of a run folder is meant.
+        kind: Name of the wanted child of a run folder.
 
     Returns:
         An existing folder. Only safetensors and text files are ever fetched from the Hub, never pickles.

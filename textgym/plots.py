@@ -38,7 +38,7 @@ def plot_learning(
         file: Where the PNG goes.
         log: Records with ``timesteps`` and ``reward``, one per iteration.
         before, after: Measures on unseen prompts.
-        measures: Which are drawn, as far as they are known: the reward and what stands for quality.
+        measures: Measures to draw, as far as they are known: the reward and the quality.
     """
     figure = _figure()
     names = [name for name in measures if any(record.get(name) is not None for record in log)]
@@ -158,7 +158,7 @@ def plot_rounds(file: Path, rounds: Sequence[Row], measure: str | None = None) -
         rounds: Records with ``round`` and ``labels`` (spent so far), and, as far as they are known, ``{"mean", "low",
             "high"}`` of ``reward_before``, ``reward``, ``win_rate``, ``win_rate_by_votes``, ``accuracy`` and the
             measure. Round 0 is the start model.
-        measure: What stands for quality; ``None`` where nothing does.
+        measure: Measure of quality; ``None`` where there is none.
     """
     figure = _figure(height=6.4)
     reward, quality, wins, labels = figure.subplots(2, 2).flat
@@ -192,7 +192,7 @@ def ignore_style_of_folder() -> bool:
     """Keep matplotlib from reading a ``matplotlibrc`` in the current folder: one can hold expressions that are run.
 
     Returns:
-        Whether there is one.
+        True if there is one.
     """
     if not os.path.lexists("matplotlibrc"):
         return False

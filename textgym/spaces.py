@@ -120,14 +120,14 @@ class TokenIds(gym.spaces.Box):
 
 @flatdim.register(TokenIds)
 def _flat_size(space: TokenIds) -> int:
-    """As of a ``Box``, and a warning."""
+    """Return the size of the ``Box``, with a warning."""
     space.warn_of_flattening()
     return space.shape[0]
 
 
 @flatten_space.register(TokenIds)
 def _flat_space(space: TokenIds) -> gym.spaces.Box:
-    """As of a ``Box``, and a warning."""
+    """Return the flat space of the ``Box``, with a warning."""
     space.warn_of_flattening()
     return gym.spaces.Box(space.low, space.high, dtype=np.int64)
 

@@ -40,7 +40,7 @@ def check_text_env(env: str | gym.Env[Any, Any], **env_kwargs: Any) -> None:
 
     Both public checkers (Gymnasium's, and on token level Stable-Baselines3's where it is installed) must pass without a
     warning. Then: same seed, same episode; named examples; what ``info`` holds and when; awkward texts and special
-    tokens; many copies equal single ones; both grains pay the same; no wrapper cuts a text before its end.
+    tokens; many copies equal single ones; both grains give the same reward; no wrapper cuts a text before its end.
 
     Args:
         env: An id, or an environment of ``gymnasium.make``.
@@ -67,7 +67,7 @@ def check_reward(reward: RewardFn | NameOrPath, examples: Sequence[Example] = ()
 
     Args:
         reward: A reward or its name.
-        examples: What to answer; a made-up example by default.
+        examples: Examples to answer; a made-up example by default.
 
     Raises:
         ConformanceError: A promise is broken; the message says which.
@@ -108,7 +108,7 @@ def check_agent(
     Args:
         agent: An agent, of which only the acting is checked; or a name or ``"module:Class"``, which is made here.
         env: An id, of the agent's grain, or an environment of ``gymnasium.make``; to make an agent it takes an id.
-        model: Of agents that are made here, and of their token-level environment; ``None`` is its default.
+        model: Start model of agents made here and of their token-level environment; ``None`` is its default.
         iterations: How long agents that are made here learn before they are compared.
         env_kwargs: Arguments of the environment if ``env`` is an id.
 
@@ -219,7 +219,7 @@ def _check_learning(make: Callable[[], Any], make_env: Callable[[], Any], iterat
 
 
 def _check_resuming(agent: Any, loaded: Any, state: State) -> None:
-    """What was loaded from a checkpoint stands where it was written, and learns what the agent did afterwards."""
+    """Check that a loaded agent stands where its checkpoint was written, and learns what the saved one learned."""
     same = _equal_tensors(state, loaded.get_state())
     require(same, "expected load(folder, env=..., device=...) to bring the state back that was saved, got another")
     _learn(loaded, 1)

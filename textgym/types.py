@@ -31,8 +31,8 @@ class Message(NamedTuple):
     """One message of a conversation.
 
     Attributes:
-        role: Who speaks: ``"system"``, ``"user"``, ``"assistant"``, or whatever a model's chat template knows.
-        content: What is said.
+        role: Speaker: ``"system"``, ``"user"``, ``"assistant"``, or any other role of the model's chat template.
+        content: Text of the message.
     """
 
     role: str
@@ -81,10 +81,10 @@ class Example:
 
     Attributes:
         key: Stable name of the item, unique over all splits of its data set.
-        prompt: What the item is about: a text of the user (a document, a question), or a conversation.
+        prompt: Subject of the item: a text of the user (a document, a question), or a conversation.
         references: Texts that answer it well; may be empty.
         demonstrations: Texts that supervised training imitates; empty means "the references".
-        extra: Whatever else the data say about it (labels, tests, ratings, ...): every other column of a file.
+        extra: Further data about it (labels, tests, ratings, ...): every other column of a file.
     """
 
     key: str
@@ -100,12 +100,12 @@ class Example:
 
 
 class Prompt(NamedTuple):
-    """What an agent is asked: one message of the user, of which only the body is ever cut, within a conversation.
+    """The prompt of an episode: one message of the user, only whose body is ever cut, within a conversation.
 
     Attributes:
         prefix, body, suffix: The message.
-        earlier: What was said before it.
-        later: What was said after it; usually nothing.
+        earlier: Messages before it.
+        later: Messages after it; usually none.
     """
 
     prefix: str
@@ -126,7 +126,7 @@ class Prompt(NamedTuple):
 
     @property
     def document(self) -> str:
-        """What stands between prefix and suffix in :attr:`text`: the body, with the conversation around it."""
+        """The text between prefix and suffix in :attr:`text`: the body, with the conversation around it."""
         if not (self.earlier or self.later):
             return self.body
         return flatten((*self.earlier, Message("user", self.body), *self.later))
@@ -140,13 +140,13 @@ FinishReason = Literal["eos", "stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """What an agent wrote, and what was answered: what tasks, metrics and rewards evaluate.
+    """The agent's texts and the replies to them: the input of tasks, metrics and rewards.
 
     Attributes:
-        example: What it is about.
-        turns: What was said after the prompt, in order. Where the agent is to write next, the last one is not its own.
+        example: Example that the texts are about.
+        turns: Messages after the prompt, in order. Where the agent is to write next, the last one is not its own.
         finish_reason: Why the agent's last turn ended: ``"eos"``, ``"stop"`` (a stop string) or ``"length"``.
-        state: What the task itself keeps from turn to turn. Its :meth:`Task.reply` may change it; it is saved with the
+        state: State that the task keeps from turn to turn. Its :meth:`Task.reply` may change it; it is saved with the
             environment, so it holds JSON values only.
         turn_return: Sum of what :meth:`Task.turn_reward` gave for the agent's turns so far.
     """
@@ -222,12 +222,12 @@ Metric = Callable[[Sequence[Episode]], FloatArray]
 
 
 class Task(Protocol):
-    """What is asked, about which texts, evaluated how. One file or folder per task in ``textgym/tasks/``.
+    """A source of examples, prompts and an evaluation. One file or folder per task in ``textgym/tasks/``.
 
     :class:`~textgym.tasks.base.TextTask` has defaults for everything.
 
     Attributes:
-        name: What it is called in messages.
+        name: Name of the task in messages.
         dataset: The examples of one split.
         max_prompt_tokens: Default budget of a prompt.
         max_new_tokens: Default budget of each turn of the agent.
@@ -293,7 +293,7 @@ class State(NamedTuple):
 
 @runtime_checkable
 class Agent(Protocol):
-    """Whatever answers observations of a text environment with actions.
+    """An agent: it maps observations of a text environment to actions.
 
     An agent that samples from a language model has it as ``text_model``. Evaluation then samples whole texts from that
     model; any other agent, and one whose ``text_model`` is ``None``, is stepped through the environment with
@@ -308,7 +308,7 @@ class Agent(Protocol):
         Args:
             env: A vector environment of the agent's grain to learn in, or a single one to act in.
             model: Language model to start from, or its name; an agent without one ignores it.
-            seed: Of whatever is drawn.
+            seed: Seed of all random numbers.
             device: Where a model runs.
             options: Arguments of the constructor (:func:`~textgym.agents.options.agent_options`).
         """

@@ -43,7 +43,7 @@ class NotRunError(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """What one environment holds: ``torch`` as pip takes it, the other packages with exact versions."""
+    """The packages of one environment: ``torch`` as pip takes it, the other packages with exact versions."""
 
     name: str
     torch: str
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass
 class Result:
-    """What came of a row. ``imported`` are the versions that its Python really imports."""
+    """The result of a row. ``imported`` are the versions that its Python really imports."""
 
     row: str
     torch: str

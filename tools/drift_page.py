@@ -14,7 +14,7 @@ _MOST_FAILURES = 10
 
 
 class Finished(Protocol):
-    """What the table shows of a row."""
+    """The cells of a row in the table."""
 
     row: str
     python: str

@@ -14,7 +14,7 @@ def imported_version(name: str) -> str:
     """Import a package and return its version.
 
     Args:
-        name: Of the distribution, such as ``"stable-baselines3"``.
+        name: Name of the distribution, such as ``"stable-baselines3"``.
 
     Raises:
         ImportError: It cannot be imported, comes from outside this environment, or contradicts its own metadata.

@@ -1,1 +1,1 @@
-"""What all agents over text share: policy, rollouts, sharing of prefixes, losses, exact resume."""
+"""The common parts of agents over text: policy, rollouts, sharing of prefixes, losses, exact resume."""

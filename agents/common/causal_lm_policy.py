@@ -56,7 +56,7 @@ __all__ = ["CausalLMPolicy", "Critic", "PolicyOptions", "rebuild_model", "spaces
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PolicyOptions:
-    """How a :class:`CausalLMPolicy` is built from its model; plain data, stored with a checkpoint."""
+    """Settings that build a :class:`CausalLMPolicy` from its model; plain data, stored with a checkpoint."""
 
     critic: Critic = "detached"
     temperature: float = 1.0
@@ -79,7 +79,7 @@ class PolicyOptions:
 
 
 class Decision(NamedTuple):
-    """What a policy does about ``B`` texts.
+    """The actions, values and log-probabilities of a policy for ``B`` texts.
 
     Attributes:
         actions: (B,) next tokens.
@@ -332,7 +332,7 @@ class CausalLMPolicy(ActorCriticPolicy):
         Args:
             batch: ``N`` transitions.
             actions: (N,) ids.
-            model: Whose they are; the policy's own by default. Temperature and suppressed tokens apply to any.
+            model: Model that computes them; by default the policy's. Temperature and suppressed tokens apply to any.
         """
         network = model or self.model
         return token_log_probs(network, batch, actions, lambda states: self.action_logits(states, network))

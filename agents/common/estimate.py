@@ -1,4 +1,4 @@
-"""How long on-policy training will take, guessed from its size and a short measurement of this machine."""
+"""An estimate of the time of on-policy training, from its size and a short measurement of this machine."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def seconds_per_token(parameters: int, device: torch.device, read: float, epochs
     """Return the seconds that a token takes, from sampling to update; right within a factor of two or so.
 
     Args:
-        parameters: Of the network.
-        device: Where it runs.
+        parameters: Number of parameters of the network.
+        device: Device that the network runs on.
         read: Tokens that are read for each one that is written: every text is read with its prompt.
         epochs: Passes over a rollout.
     """

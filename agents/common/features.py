@@ -7,7 +7,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 
 class NoFeatures(BaseFeaturesExtractor):
-    """What Stable-Baselines3 asks of a policy whose language model reads the ids; it has no weights and is not called.
+    """The features extractor of a policy whose language model reads the ids; without weights, never called.
 
     Stable-Baselines3's default would flatten observations, as if ids were numbers.
     """

@@ -1,4 +1,4 @@
-"""Whether the first update gives the tokens of a rollout the probabilities that they were drawn with.
+"""A check that the first update gives the tokens of a rollout the probabilities they were drawn with.
 
 PPO's ratio is 1 there. Anything else means that sampling (one token at a time, from cached keys and values) and
 training (whole texts) compute different models, which no loss curve shows. It is found before anything is trained.
@@ -68,7 +68,7 @@ class FirstRatio:
             self._check([*found.values()], log_probs[[*found]])
 
     def compare_all(self, batch: TextBatch, logits: Tensor) -> None:
-        """As :meth:`compare`, with logits (N, V) of all actions: those of the rollout are looked up.
+        """Compare as :meth:`compare`, with logits (N, V) of all actions: those of the rollout are looked up.
 
         For updates that ask for distributions, as that of trust-region policy optimization does.
         """
@@ -101,7 +101,7 @@ class FirstRatio:
 
 
 def _texts(ids: Tensor, rows: Tensor, ends: Tensor) -> list[bytes]:
-    """What identifies N texts: the ids in ``rows`` (N,) of a table (R, T), up to ``ends`` (N,)."""
+    """Return keys that identify N texts: the ids in ``rows`` (N,) of a table (R, T), up to ``ends`` (N,)."""
     table = ids.int().cpu().numpy()
     return [table[row, :end].tobytes() for row, end in zip(rows.tolist(), ends.tolist(), strict=True)]
 
@@ -111,8 +111,8 @@ def check_equal(log_ratio: Tensor, model: TextModel, expected: str, tolerate: bo
 
     Args:
         log_ratio: (N,) their differences.
-        model: What computed them.
-        expected: What was expected, for the message: :data:`RATIO` or :data:`KL`.
+        model: Model that computed them.
+        expected: Expected ratio or KL, for the message: :data:`RATIO` or :data:`KL`.
         tolerate: Warn where it would be an error.
 
     Raises:

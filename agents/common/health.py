@@ -27,7 +27,7 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float, largest_reward
     """Scale gradients down to a norm of at most ``max_norm``; call it before the optimizer's step.
 
     Args:
-        parameters: Whose gradients.
+        parameters: Parameters whose gradients are clipped.
         max_norm: The largest norm.
         largest_reward: Largest absolute reward they come from, for the error.
 

@@ -1,4 +1,4 @@
-"""What on-policy algorithms over text share: rollouts, the KL penalty, micro-batches, records, exact resume."""
+"""The core of on-policy algorithms over text: rollouts, KL penalty, micro-batches, records, exact resume."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         kl_coef: Weight of the KL penalty.
         kl_target: Hold the KL per text (nats) near this by adapting ``kl_coef``, then above 0; ``None``: it is fixed.
         kl_horizon: Texts over which ``kl_coef`` may change by about 20 %.
-        reference_model: What the KL is to: a name or folder of a model with the policy's architecture; ``None`` is the
+        reference_model: Reference of the KL: name or folder of a model with the policy's architecture; ``None`` is the
             model training starts from.
         missing_eos_penalty: Charged to a text that the token budget cut.
         scale_rewards: Divide scores by the standard deviation that those of the first rollout have (the mean is not
@@ -76,7 +76,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         recompute_log_probs: Score the rollout again with the training forward before updating. ``None``: only in half
             precision, where cached decoding and the training forward differ visibly.
         micro_batch_size: Transitions per forward and backward pass, for memory; gradients are accumulated.
-        tensorboard_log, policy_kwargs, verbose, seed, device, stats_window_size: As in Stable-Baselines3.
+        tensorboard_log, policy_kwargs, verbose, seed, device, stats_window_size: See Stable-Baselines3.
 
     Attributes:
         history: One record (name -> number) per iteration.
@@ -179,9 +179,9 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         """Make an agent from its options and those of its policy, all by name.
 
         Args:
-            env: Of :func:`~textgym.agents.common.vec_env.make_vec_env`.
+            env: Environment of :func:`~textgym.agents.common.vec_env.make_vec_env`.
             model: Start model; ``None`` is the one whose tokenizer the environment uses.
-            seed: Of everything that is drawn.
+            seed: Seed of all random numbers.
             device: Where the model runs.
             options: Arguments of the constructor, and of
                 :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy`.
@@ -418,7 +418,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             at_once: Transitions per forward and backward pass; ``micro_batch_size`` counts if given; neither: all.
 
         Returns:
-            Its statistics, means over the tokens, and ``"loss"``.
+            Statistics of the loss, means over the tokens, and ``"loss"``.
 
         Raises:
             FloatingPointError: The loss is not finite.

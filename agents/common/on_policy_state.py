@@ -1,4 +1,4 @@
-"""What a run of an on-policy agent consists of, to and from a checkpoint.
+"""The state of a run of an on-policy agent, to and from a checkpoint.
 
 Stable-Baselines3 saves weights, optimizer and counters. A run that is to go on bit for bit also needs the states of the
 random generators, of the environments, the last observation, the reference model and the KL coefficient.
@@ -98,10 +98,10 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
     A subclass names the arguments of its constructor that belong to a checkpoint; everything else is done here.
 
     Attributes:
-        kind: What a checkpoint is of.
+        kind: Name of the algorithm in its checkpoints.
         settings: Arguments of the constructor, kept as attributes of the same names, with what each may be. Where to
             log is none of them: that is for whoever loads a checkpoint to say.
-        schedules: Those that may be functions of the remaining progress.
+        schedules: Names of the settings that may be functions of the remaining progress.
     """
 
     kind: ClassVar[str]
@@ -320,14 +320,14 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
 
 @dataclass
 class _Snapshot:
-    """What a rollout changes of an agent, as it was when the rollout began: all but weights and optimizer.
+    """The state of an agent at the beginning of a rollout: all that it changes but weights and optimizer.
 
     Attributes:
         tensors: States of random generators, and which episodes began; after ``remember_weights``, weights too.
         record: Counters, settings, environments: plain values that nothing else refers to.
-        problems: What cannot be restored, said whenever the state is read.
+        problems: Parts that cannot be restored, reported whenever the state is read.
         has_weights: Whether weights are remembered: copied, or watched for changes.
-        unchanged: What must not have changed since, where there is no copy of the weights.
+        unchanged: Parts that must not have changed since, where there is no copy of the weights.
     """
 
     tensors: dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""What a checkpoint says about a policy, besides its weights: checked, and made into spaces and a model."""
+"""The record of a policy in a checkpoint, besides its weights: checked, and made into spaces and a model."""
 
 from __future__ import annotations
 

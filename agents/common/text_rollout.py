@@ -1,4 +1,4 @@
-"""How a language model writes a rollout: until so many steps are made, or so many texts are finished."""
+"""The rollout of a language model: until a number of steps or of finished texts is reached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What supervised training imitates: prompts with responses, as ids."""
+"""The data of supervised training: prompts with responses, as ids."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def encode_pairs(
     Args:
         task: Formats the prompts.
         dataset: The examples.
-        tokenizer: That of the model.
+        tokenizer: Tokenizer of the model.
         limit: How many examples are used; ``None`` for all.
         context_length: Most tokens of prompt and response together. A prompt that leaves its response too little room
             is cut further, at the end of its document. A response is never cut: one that does not fit even without the

@@ -246,7 +246,7 @@ def set_vec_state(venv: VecEnv, state: EnvState) -> dict[str, np.ndarray] | None
     """Bring an environment back to a state of :func:`get_vec_state`.
 
     Returns:
-        Its current observations; ``None`` if the state of the copies was not saved.
+        Current observations; ``None`` if the state of the copies was not saved.
 
     Raises:
         CheckpointError: A ``VecNormalize`` was there and is not, or the other way round.

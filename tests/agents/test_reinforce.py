@@ -72,7 +72,7 @@ def test_baselines_by_hand(make_reinforce: Any) -> None:
 
 
 def test_a_rollout_is_as_many_whole_texts_as_were_wanted(make_reinforce: Any) -> None:
-    """Each environment writes its share from a new prompt; a return is what is paid up to the end of the text."""
+    """Each environment writes its share from a new prompt; a return is the sum of rewards up to the end of the text."""
     agent = make_reinforce("none", kl_coef=0.3)
     for _ in range(3):
         agent.learn(1, reset_num_timesteps=False)

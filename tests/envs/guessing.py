@@ -20,7 +20,7 @@ WORDS = ("<pad>", "<eos>", *NUMBERS, "higher", "lower", "guess", "from", "to", "
 
 
 class Guessing(TextTask):
-    """Find a number in three turns; a guess that is no number is wrong, and every guess that is one is paid a little.
+    """Find a number in three turns; a guess that is no number is wrong, and every guess that is one has a small reward.
 
     The number is drawn when the first guess is answered, and kept in the state of the episode.
     """

@@ -122,13 +122,13 @@ def test_every_course_of_turns_pays_the_same_at_both_grains(folder: str, tokeniz
         for guess in guesses:
             if not ended:
                 tokens.step(np.int64(tokenizer.encode(guess)[0]))
-                observation, paid, ended, _, info = tokens.step(np.int64(1))
+                observation, token_reward, ended, _, info = tokens.step(np.int64(1))
                 shown, reward, terminated, _, whole = texts.step(guess)
-                assert (reward, terminated) == (paid, ended)
+                assert (reward, terminated) == (token_reward, ended)
                 if not ended:
                     ids = observation["input_ids"][: observation["attention_mask"].sum()]
                     assert tokenizer.decode(ids).split() == tokenizer.decode(tokenizer.encode(shown)).split()
-                total += paid
+                total += token_reward
         assert {key: info[key] for key in whole} == whole
         assert info["rewards"]["total"] == pytest.approx(total)
         returns.add(round(total, 6))
@@ -197,10 +197,10 @@ def test_masks_are_told_at_every_step(folder: str, tokenizer: Tokenizer) -> None
 
 
 class Wrong(Guessing):
-    """Replies or pays what it should not."""
+    """Replies or rewards as it should not."""
 
     said: Any = None
-    paid = 0.0
+    given = 0.0
     kept: Any = 1
 
     def reply(self, episode: Episode, rng: np.random.Generator) -> Sequence[Message] | None:
@@ -208,7 +208,7 @@ class Wrong(Guessing):
         return self.said  # type: ignore[no-any-return]
 
     def turn_reward(self, episode: Episode) -> float:
-        return self.paid
+        return self.given
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ class Wrong(Guessing):
         ({"said": "higher"}, "expected messages or None from reply of 'guessing', got 'higher'"),
         ({"said": []}, "expected messages or None"),
         ({"said": [Message("assistant", "x")]}, "expected messages of others"),
-        ({"paid": float("nan")}, "expected a finite number from turn_reward of 'guessing', got nan"),
+        ({"given": float("nan")}, "expected a finite number from turn_reward of 'guessing', got nan"),
     ],
 )
 def test_wrong_replies_and_payments_are_refused(attributes: dict[str, Any], message: str) -> None:

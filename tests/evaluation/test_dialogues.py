@@ -69,7 +69,7 @@ def letters(prompts: Sequence[str], responses: Sequence[str], examples: Sequence
 
 
 def returns_of_environment(agent: Any, seed: int, reward: Any) -> list[float]:
-    """What an episode-level vector environment pays in the first episode of each of its copies."""
+    """Return the rewards of the first episode in each copy of an episode-level vector environment."""
     env: Any = gym.make_vec(IDS[1], num_envs=3, split="test", reward=reward)
     observations, _ = env.reset(seed=seed, options={"task_keys": [example.key for example in EXAMPLES]})
     returns, running = np.zeros(3), np.ones(3, dtype=bool)
@@ -94,7 +94,7 @@ def test_the_reward_of_an_evaluation_is_the_return_of_the_environment(seed: int)
 
 
 def test_known_answers_of_halving() -> None:
-    """Three guesses find a number up to 7: each is paid 0.1, and the right one 1 more if it is not the first."""
+    """Three guesses find a number up to 7: each has reward 0.1, and the right one 1 more if it is not the first."""
     evaluation = evaluate(Halving(), questions("none"))
     for place, episode in enumerate(evaluation.episodes):
         guesses = [turn.content for turn in episode.turns if turn.role == "assistant"]

@@ -160,7 +160,7 @@ CONVERSATION = (Message("user", "Guess."), Message("assistant", "Five."), Messag
 
 
 class Messages:
-    """A reward that is paid by the message."""
+    """A reward of the last message."""
 
     name = "messages"
 

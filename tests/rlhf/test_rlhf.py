@@ -150,10 +150,10 @@ def test_killed_after_every_arrow(
     done: list[tuple[int, str]] = []
 
     def stopping(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
-        def run(round_: Any, *more: Any) -> Any:
-            result = step(round_, *more)
-            if (round_.number, name) not in done:
-                done.append((round_.number, name))
+        def run(rlhf_round: Any, *more: Any) -> Any:
+            result = step(rlhf_round, *more)
+            if (rlhf_round.number, name) not in done:
+                done.append((rlhf_round.number, name))
                 raise KeyboardInterrupt
             return result
 
@@ -304,10 +304,10 @@ def test_people_are_asked_on_a_page_and_never_twice(settings: RlhfSettings, monk
     visits: list[threading.Thread] = []
     ask, patience = rlhf._ask_people, 5
 
-    def ask_somebody(loop: Any, link: str, round_: Any) -> Any:
+    def ask_somebody(loop: Any, link: str, rlhf_round: Any) -> Any:
         visits.append(threading.Thread(target=visit, args=(link, patience, seen), daemon=True))
         visits[-1].start()
-        return ask(loop, link, round_)
+        return ask(loop, link, rlhf_round)
 
     def wait(seconds: float) -> None:
         visits[-1].join(0.01)
@@ -324,11 +324,11 @@ def test_people_are_asked_on_a_page_and_never_twice(settings: RlhfSettings, monk
     patience = 7
     after: list[int] = []
 
-    def ask_again(loop: Any, link: str, round_: Any) -> Any:
+    def ask_again(loop: Any, link: str, rlhf_round: Any) -> Any:
         nonlocal patience
         after.append(len(loop.store.records()))
-        patience = 7 if round_.number == 1 else 3
-        return ask_somebody(loop, link, round_)
+        patience = 7 if rlhf_round.number == 1 else 3
+        return ask_somebody(loop, link, rlhf_round)
 
     monkeypatch.setattr(rlhf, "_ask_people", ask_again)
     run_rlhf_resume("run")

@@ -29,7 +29,7 @@ class DefaultsCommand(TyperCommand):
     """A command whose help tells the defaults of what it runs.
 
     Attributes:
-        target: What it makes of its options, ``"module:attribute"``.
+        target: Import path of the function that gets the options, ``"module:attribute"``.
     """
 
     target = ""
@@ -56,7 +56,7 @@ class AgentCommand(DefaultsCommand):
     """A command that also has the options of the agent that ``--agent`` names, or else of its own.
 
     Attributes:
-        agent: Its own; ``None`` is the default of what it runs.
+        agent: Name of the command's agent; ``None`` is the default of the function it runs.
     """
 
     target = "textgym.training.train_settings:TrainSettings"

@@ -152,7 +152,7 @@ def envs() -> None:
 @app.command(cls=defaults_of("textgym.rlhf.demo:DemoSettings"))
 @takes({"model": options.Model, **RUN})
 def demo(context: typer.Context, **_: object) -> None:
-    """From simulated preferences to a better language model, in about four minutes."""
+    """Train a language model from simulated preferences, in about four minutes."""
     _quiet()
     from textgym.rlhf.demo import DemoSettings, run_demo
 

@@ -1,4 +1,4 @@
-"""What is installed, what is missing, and whether a model takes the fast paths.
+"""Installed and missing packages, and a check that a model takes the fast paths.
 
 Nothing heavy is imported at the top: the report must also come where packages are missing.
 """
@@ -39,7 +39,7 @@ class Requirement(NamedTuple):
 
 
 class Package(NamedTuple):
-    """What is there of a requirement: ``version`` is ``None`` where nothing is, ``command`` fixes what is wrong."""
+    """An optional requirement: ``version`` is ``None`` if it is missing, ``command`` is the command that repairs it."""
 
     requirement: Requirement
     version: str | None
@@ -52,7 +52,7 @@ class Package(NamedTuple):
 
     @property
     def state(self) -> str:
-        """In words for the table."""
+        """The state in words, for the table."""
         if not self.command:
             return "ok"
         return "missing" if self.version is None else f"older than {self.requirement.least}"
@@ -63,10 +63,10 @@ def run_doctor(model: str = "tiny", device: str = "auto") -> list[str]:
 
     Args:
         model: The model whose fast paths are reported: ``"tiny"``, a folder, or a Hub id.
-        device: Where to load it.
+        device: Device to load the model on.
 
     Returns:
-        What is wrong with something that is needed; empty if all is well.
+        Problems of required parts, one sentence each; empty if there are none.
     """
     problems = [*_report_packages(), *_report_machine(), *_report_models(model, device)]
     console.say()

@@ -1,4 +1,4 @@
-"""How errors and interrupts end a command: one line, and an exit code that means something."""
+"""The end of a command after an error or interrupt: one line on stderr, and a meaningful exit code."""
 
 from __future__ import annotations
 

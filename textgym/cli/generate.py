@@ -31,8 +31,8 @@ class GenerateSettings:
         choice: Task whose prompt is used, and whose examples where there is no document.
         model: The language model that writes, or whose tokens an agent writes that has none.
         agent: Writes instead: an agent by name, ``module:Class``, or a run folder.
-        document: What to write about; ``None`` takes examples of the split.
-        prompts: How many of them.
+        document: Text to write about; ``None`` takes examples of the split.
+        prompts: Number of examples.
         n: Texts per document.
         temperature: 0 takes the most likely token at every step.
     """
@@ -91,7 +91,7 @@ def run_generate(settings: GenerateSettings) -> list[str]:
 
 
 def _write(settings: GenerateSettings, found: FoundAgent, task: Task, examples: Sequence[Example]) -> list[str]:
-    """One text per example, of the language model or the agent."""
+    """Write one text per example with the language model or the agent."""
     sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, settings.temperature, settings.seed)
     writer = found.load()
     model = text_model_of(writer)

@@ -141,7 +141,7 @@ class _Tokens:
 
     @property
     def explanation(self) -> str:
-        """What to do, for people."""
+        """Instructions for the person who plays."""
         if self._model is None:
             return "Type text; it is added token by token. An empty line ends the text."
         return "Type the number of a token, or text of your own. An empty line ends the text."

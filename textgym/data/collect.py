@@ -1,4 +1,4 @@
-"""From rows to the examples of one split: pairing, splitting, merging, counting."""
+"""The examples of one split made of rows: pairing, splitting, merging, counting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which columns of a row are the prompt and the reference, and what a row says in them."""
+"""The choice of a row's prompt and reference columns, and the reading of their values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Columns:
 
 
 class Pair(NamedTuple):
-    """What one row says: a prompt (a text or a conversation), any number of references, and its other columns."""
+    """The content of one row: a prompt (text or conversation), any number of references, and its other columns."""
 
     prompt: str | tuple[Message, ...]
     references: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ _KEYS_COMPARED = 2000  # difflib needs about a millisecond per hundred keys
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """How reading went: ``rows_read == rows_kept + duplicates + sum(skipped.values())``.
+    """The counts of one reading: ``rows_read == rows_kept + duplicates + sum(skipped.values())``.
 
     Only the files that the asked split depends on are counted.
 
@@ -46,8 +46,8 @@ class InMemoryDataset:
 
     Attributes:
         name: Name of the data set; keys begin with it.
-        split: Which split this is.
-        report: How reading went.
+        split: Name of the split.
+        report: Counts of the reading.
     """
 
     def __init__(self, name: str, split: Split, examples: Sequence[Example], report: LoadReport | None = None) -> None:

@@ -63,7 +63,7 @@ def read_file(path: Path, label: str | None = None) -> Iterator[Row | Problem]:
 
     Args:
         path: A file ending in one of ``SUFFIXES``.
-        label: How to call the file in messages (the path, unless given).
+        label: Name of the file in messages (the path, unless given).
 
     Raises:
         DataError: If the file as a whole cannot be read: unknown ending, damaged archive, broken JSON document.

@@ -1,4 +1,4 @@
-"""What a data set holds, as a short text that changes when any of it does."""
+"""The fingerprint of a data set: a short text that changes when any content does."""
 
 from __future__ import annotations
 

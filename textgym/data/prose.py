@@ -1,4 +1,4 @@
-"""What of a docstring is prose: its summary line and the paragraphs that explain it, without markup."""
+"""The prose of a docstring: its summary line and explaining paragraphs, without markup."""
 
 from __future__ import annotations
 

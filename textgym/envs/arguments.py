@@ -1,4 +1,4 @@
-"""What the constructors of all environments share: the task, its reward, and checks of the arguments."""
+"""Constructor arguments common to all environments: task, reward, and their checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What text environments of both grains share: one copy, and many."""
+"""Base classes of text environments of both grains: single and vectorized."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ class Core(Protocol):
 
 
 class CoreAttributes:
-    """What all text environments show of their core."""
+    """Read-only attributes of a text environment that its core holds."""
 
     _core: Core
 
     @property
     def task(self) -> Task:
-        """What is asked."""
+        """The task of the environment."""
         return self._core.task
 
     @property
     def reward(self) -> RewardFn:
-        """What scores finished texts."""
+        """The reward that scores finished episodes."""
         return self._core.reward
 
     @property
@@ -70,14 +70,14 @@ class CoreAttributes:
 
 
 class SingleTextEnv(CoreAttributes, gym.Env[ObsType, ActType]):
-    """One copy: which example comes next, and rendering."""
+    """A single text environment: choice of the next example, and rendering."""
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 30}  # noqa: RUF012 - as in Gymnasium
     _episodes = -1
 
     @property
     def episode(self) -> Episode:
-        """What was said so far in the episode that runs, or in the last one."""
+        """The current episode up to now, or the last one if it has ended."""
         return self._core.conversations.episode(0)
 
     def render(self) -> str | None:
@@ -126,12 +126,12 @@ class VectorTextEnv(CoreAttributes, VectorEnv[ObsType, ActType, npt.NDArray[Any]
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator | None, ...]:  # type: ignore[override]
-        """One generator per copy."""
+        """The random generators, one per copy."""
         return tuple(self._random.generators)
 
     @property
     def np_random_seed(self) -> tuple[int | None, ...]:  # type: ignore[override]
-        """One seed per copy."""
+        """The seeds, one per copy."""
         return tuple(self._random.seeds)
 
     def get_state(self) -> EnvState:

@@ -147,10 +147,10 @@ def _check_end_of_texts(env: EpisodeTextEnv) -> None:
 def _check_episode_end(env: AnyEnv, actions_per_turn: int) -> None:
     """Infos of steps are empty until the end, which has all keys, and the return; then a reset is needed."""
     env.reset(seed=3)
-    turns, paid = _most_turns(env), 0.0
+    turns, total = _most_turns(env), 0.0
     for action in draw_actions(env, 1, actions_per_turn * turns):
         _, reward, terminated, _, info = env.step(action)
-        paid += float(reward)
+        total += float(reward)
         if terminated:
             break
         require(
@@ -161,8 +161,8 @@ def _check_episode_end(env: AnyEnv, actions_per_turn: int) -> None:
     require(not missing, f"expected {sorted(END_KEYS)} in the last info, got none of {sorted(missing)}")
     require(type(info["is_success"]) is bool, f"expected is_success to be a bool, got {info['is_success']!r}")
     require(
-        bool(np.isclose(info["rewards"]["total"], paid)),
-        f"expected rewards['total'] to be all that was paid, {paid}, got {info['rewards']}",
+        bool(np.isclose(info["rewards"]["total"], total)),
+        f"expected rewards['total'] to be the sum of all rewards, {total}, got {info['rewards']}",
     )
     require(info["text"] == info["text"].strip(), f"expected a stripped text, got {info['text']!r}")
     _expect(ResetNeeded, lambda: env.step(action), "a step after the end")
@@ -281,7 +281,7 @@ def _reward_and_keys(env: AnyEnv, seed: int, actions: Sequence[Action]) -> list[
 
 
 def _check_equal_returns(env: TokenTextEnv) -> None:
-    """A text pays the same token by token and as a whole."""
+    """A text is rewarded the same token by token and as a whole."""
     assert env.spec is not None
     sibling_id = f"{env.spec.name}Episode-v{env.spec.version}"
     require(
@@ -293,14 +293,14 @@ def _check_equal_returns(env: TokenTextEnv) -> None:
         if "text" not in info:
             continue
         sibling.reset(seed=seed, options={"task_key": info["task_key"]})
-        seed, paid = None, 0.0
+        seed, total = None, 0.0
         for text in _written(info):
             _, reward, _, _, whole = sibling.step(text)
-            paid += float(reward)
-        close = bool(np.isclose(paid, info["rewards"]["total"], rtol=TOLERANCE, atol=TOLERANCE))
+            total += float(reward)
+        close = bool(np.isclose(total, info["rewards"]["total"], rtol=TOLERANCE, atol=TOLERANCE))
         require(
             close and whole.get("text") == info["text"] and whole.get("turns") == info.get("turns"),
-            f"expected both grains to pay {info['rewards']['total']} for {info['text']!r:.80}, got {paid}",
+            f"expected both grains to reward {info['text']!r:.80} with {info['rewards']['total']}, got {total}",
         )
 
 
@@ -333,7 +333,7 @@ _OF_TOKENS: tuple[tuple[str, Callable[[TokenTextEnv], None]], ...] = (
     (_ENDS, _check_end_of_tokens),
     ("every token to be a legal action", _check_token_level),
     (_COPIES, _check_copies_of_tokens),
-    ("both grains to pay the same", _check_equal_returns),
+    ("both grains to give the same reward", _check_equal_returns),
     ("action masks to be reported", _check_masks),
 )
 _OF_TEXTS: tuple[tuple[str, Callable[[EpisodeTextEnv], None]], ...] = (

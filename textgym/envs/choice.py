@@ -1,4 +1,4 @@
-"""Which environment, on which data: what a user names, checked, and stored as plain data."""
+"""The choice of environment and data by a user: checked, and stored as plain data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class UnknownEnvError(TextGymError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class EnvChoice:
-    """Which task, on which data; plain data, stored with a run.
+    """The choice of a task and its data; plain data, stored with a run.
 
     Attributes:
         env_id: A registered id of either grain, or ``"module:Id-v0"``, where importing the module registers it.

@@ -1,4 +1,4 @@
-"""What is said in the copies of an environment, turn by turn: the same for both grains of a task."""
+"""The conversations in the copies of an environment, turn by turn, for both grains of a task."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from textgym.types import BoolArray, Episode, Example, FinishReason, FloatArray,
 
 
 class Answers(NamedTuple):
-    """What is said and paid for ``k`` turns of agents.
+    """The replies to and rewards of ``k`` turns of agents.
 
     Attributes:
-        rewards: What the task pays for the turns themselves, shape ``(k,)``.
-        replies: What is said to them; empty where the episode ends.
+        rewards: The task's rewards of the turns themselves, shape ``(k,)``.
+        replies: Messages that answer each turn; empty where the episode ends.
     """
 
     rewards: FloatArray
@@ -31,13 +31,13 @@ class Answers(NamedTuple):
 
 
 class TurnEnds(NamedTuple):
-    """What follows from ``k`` turns of agents.
+    """The results of ``k`` turns of agents.
 
     Attributes:
-        rewards: Their rewards, shape ``(k,)``: the turn's, and where it was the last one, the episode's too.
+        rewards: Rewards, shape ``(k,)``: of the turn, and after the last turn of the episode too.
         ended: Whether they were the last ones, shape ``(k,)``.
-        infos: Of the episodes that ended; empty dicts for the others.
-        replies: What is said to the others; empty for those that ended.
+        infos: Infos of the episodes that ended; empty dicts for the others.
+        replies: Messages that answer the other turns; empty for episodes that ended.
     """
 
     rewards: FloatArray
@@ -54,7 +54,7 @@ class Conversations:
     and after a resume.
 
     Args:
-        task: What is asked.
+        task: Source of examples, replies and rewards.
         n: Number of copies.
 
     Attributes:
@@ -148,7 +148,7 @@ class Conversations:
             self._turns = [tuple(Message(*message) for message in turns) for turns in state["turns"]]
             self._written = [sum(message.role == "assistant" for message in turns) for turns in self._turns]
             self._states = [self._saved(own) for own in state["states"]]
-            self._turn_returns = [float(earned) for earned in state["earned"]]
+            self._turn_returns = [float(turn_return) for turn_return in state["earned"]]
             self._roots = [Root(*map(int, root)) for root in state["roots"]]
 
     def _turn_reward(self, row: int) -> float:

@@ -17,7 +17,7 @@ class EpisodeCore:
     """A task, its reward and the stop strings of whole texts.
 
     Attributes:
-        conversations: What was said in every copy.
+        conversations: Conversation in each copy.
     """
 
     def __init__(self, task: Task, reward: RewardFn, stop: tuple[str, ...], n: int = 1) -> None:

@@ -45,7 +45,7 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
     * Observation: the prompt and the conversation so far. What the other side says is a line `User: ...`, and the last
       line is `Assistant:`.
     * Action: the agent's next turn.
-    * Reward: each turn pays what `turn_reward` of the task says; the last one pays the score of `reward` besides, which
+    * Reward: of each turn, `turn_reward` of the task; the last turn's adds the score of `reward`, which
       sees that turn, with the conversation so far as its prompt.
     * End: `terminated` when `reply` returns `None`, or after `max_turns` turns. Infos before are empty.
     * Randomness: what `reply` draws follows from the seed of the reset, the number of the episode since, and the number
@@ -82,7 +82,7 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
     | `turns` | everything that was said, as `role` and `content`; only in tasks of several turns |
     | `finish_reason` | `"eos"` or `"stop"` |
     | `is_success` | the task's own criterion of success, apart from the reward |
-    | `rewards` | each part of the reward by name, before any weight; `turns`, if turns were paid; `total`, the return |
+    | `rewards` | each part of the reward by name, before any weight; `turns`, if turns have any; `total`, the return |
     | `gold` | true quality of the text, whatever the reward; only where the data know it |
 
     ## Arguments

@@ -1,4 +1,4 @@
-"""Which example comes next."""
+"""The choice of the next example of each copy."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def draw_index(generator: np.random.Generator, size: int) -> int:
 
 
 class Root(NamedTuple):
-    """Where the random numbers of the other side of a conversation come from.
+    """The root of the random numbers of the other side of a conversation.
 
     Attributes:
-        seed: Of the copy.
+        seed: Seed of the copy.
         episode: Number of the episode since the copy was seeded.
     """
 

@@ -1,4 +1,4 @@
-"""What a finished episode is worth and what is reported about it; the same for both grains of a task."""
+"""The reward and the info of a finished episode, for both grains of a task."""
 
 from __future__ import annotations
 

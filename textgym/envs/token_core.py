@@ -33,10 +33,10 @@ class TokenCore:
     No text is decoded before the last token of a turn; resets and finished turns are handled a batch at a time.
 
     Attributes:
-        task, tokenizer, reward: What is asked, in which tokens, scored by what.
+        task, tokenizer, reward: Source of examples, tokens of the texts, and score of finished episodes.
         max_prompt_tokens, max_new_tokens: The budgets of the prompt and of every turn.
-        conversations: What was said in every copy.
-        has_masks: Whether the task says which tokens may be written.
+        conversations: Conversation in each copy.
+        has_masks: Whether the task gives a mask of allowed tokens.
     """
 
     def __init__(
@@ -327,7 +327,7 @@ def context_tokens(task: Task, max_prompt_tokens: int, max_new_tokens: int) -> i
 
 
 class TokenAttributes(CoreAttributes):
-    """What token-level environments show of their core besides."""
+    """Attributes of token-level environments that their core holds, besides those of all text environments."""
 
     _core: TokenCore
 

@@ -85,8 +85,8 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
       its end.
     * Action: the next token of the agent's turn; what is said to it is never its action. Each turn has the budget
       `max_new_tokens`.
-    * Reward: the last token of each turn pays what `turn_reward` of the task says; that of the last turn pays the score
-      of `reward` besides, which sees that turn, with the conversation so far as its prompt.
+    * Reward: the last token of each turn has `turn_reward` of the task as reward; that of the last turn adds the score
+      of `reward`, which sees that turn, with the conversation so far as its prompt.
     * End: `terminated` when `reply` returns `None`, or after `max_turns` turns. Infos before hold the action mask only.
 
     ## Info
@@ -100,7 +100,7 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
     | `turns` | everything that was said, as `role` and `content`; only in tasks of several turns |
     | `finish_reason` | `"eos"`, `"stop"` or `"length"` |
     | `is_success` | the task's own criterion of success, apart from the reward |
-    | `rewards` | each part of the reward by name, before any weight; `turns`, if turns were paid; `total`, the return |
+    | `rewards` | each part of the reward by name, before any weight; `turns`, if turns have any; `total`, the return |
     | `gold` | true quality of the text, whatever the reward; only where the data know it |
     | `action_mask` | which tokens make sense next, at every step; only in tasks that say so |
 

@@ -78,7 +78,7 @@ class TokenTextVectorEnv(TokenAttributes, VectorTextEnv[Observation, IntArray]):
         """Go on with the copies whose turn ended, and reset those whose episode did.
 
         Returns:
-            Their rewards, whether their episodes ended, and the infos of the step.
+            Rewards of the rows, flags of the episodes that ended, and the infos of the step.
         """
         ends = self._core.finish(finished)
         rows: list[int] = finished[ends.ended].tolist()

@@ -30,13 +30,13 @@ def act_episodes(
     """Let an agent act in one episode per example, in environments side by side.
 
     Args:
-        agent: Of either grain. At temperature 0 it acts greedily; there is no other temperature than 1 for it.
-        task: What is asked.
+        agent: Agent of either grain. At temperature 0 it acts greedily; no other temperature than 1 is possible.
+        task: Task of the examples.
         examples: ``n`` of its examples.
         sampling: Budgets, seed (the ``i``-th episode begins with ``reset(seed=seed + i)``), and how many episodes run
             side by side.
         tokenizer: Name of the model whose tokens the actions are, at the token grain.
-        title: What the progress bar is called; no bar without.
+        title: Title of the progress bar; no bar without.
 
     Returns:
         ``n`` episodes, and numbers about them, each (n,): at the token grain ``"length"``, tokens of the agent.

@@ -25,11 +25,11 @@ DEFAULT = "default"
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """What agents are asked and how their texts are scored; every agent gets the same prompts and seeds.
+    """The prompts, reward and seed of an evaluation: every agent gets the same prompts and seeds.
 
     Attributes:
         task: Formats the prompts, and has its own metrics.
-        examples: What is asked.
+        examples: Examples whose prompts the agents answer.
         reward: Scores texts; ``None`` for none.
         sampling: Budgets, temperature, seed.
     """
@@ -41,7 +41,7 @@ class EvaluationSet:
 
     @property
     def reward_name(self) -> str:
-        """What the reward is called; ``"none"`` without one."""
+        """The name of the reward; ``"none"`` without one."""
         return "none" if self.reward is None else reward_name(self.reward)
 
 
@@ -74,8 +74,8 @@ def make_evaluation_set(
     Args:
         task: A task on a split, or the id of an environment, whose test split is taken then.
         reward: A reward, its name, ``"default"`` for the task's own, or ``None`` for none.
-        prompts: How many.
-        seed: Of everything that agents draw.
+        prompts: Number of examples.
+        seed: Seed of all random numbers that agents draw.
         temperature: Divides the logits; 0 takes the most likely token.
         max_prompt_tokens, max_new_tokens: Budgets.
 
@@ -113,11 +113,11 @@ def evaluate(
     Args:
         agent: A language model, or an agent that has one as ``text_model``: its texts are sampled. Any other agent is
             stepped through the environment.
-        evaluation_set: What is asked.
+        evaluation_set: Prompts, reward and seed.
         reference: Start model that the KL is measured to; the model itself (KL 0) or ``None`` (no KL) are fine. There
             is no KL either where its tokenizer is another one, at temperature 0, where all probability is on one text,
             or where the agent is no language model.
-        title: What the progress bar is called; no bar without.
+        title: Title of the progress bar; no bar without.
         tokenizer: Name of the model whose tokens an agent writes that acts token by token, and has no language model.
     """
     start = time.perf_counter()

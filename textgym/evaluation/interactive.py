@@ -28,8 +28,8 @@ def play_texts(env: EpisodeTextEnv, prompt: str, read: Read, say: Say) -> tuple[
     """Play an episode that was reset, a line per turn.
 
     Args:
-        env: It.
-        prompt: Its observation.
+        env: Episode-level environment, reset.
+        prompt: Observation of the reset.
         read: Gets a turn.
         say: Shows the prompt, and what is said to a turn.
 
@@ -59,12 +59,12 @@ def play_tokens(
     """Play an episode that was reset, token by token; what a line means is told by :func:`typed_tokens`.
 
     Args:
-        env: It.
-        observation: Its observation.
+        env: Token-level environment, reset.
+        observation: Observation of the reset.
         read: Gets a line.
         say: Shows the prompt, what was written so far, and what is said to a turn.
-        model: Its likeliest tokens are offered; ``None`` offers none.
-        choices: How many.
+        model: Language model whose likeliest tokens are offered; ``None`` offers none.
+        choices: Number of tokens offered.
         offer: Shows them.
 
     Returns:

@@ -21,8 +21,8 @@ def require_context(
     """Check that a model can read an episode of a task at once: prompt, response, and whatever is said later.
 
     Args:
-        model: What reads it.
-        task: How many turns there are, and how long.
+        model: Language model that reads the texts.
+        task: Task that limits number and length of turns.
         max_prompt_tokens, max_new_tokens: Budgets; those that are ``None`` are the task's.
 
     Raises:

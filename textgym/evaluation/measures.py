@@ -1,4 +1,4 @@
-"""How good texts are: the measures of a list of responses, their means and intervals."""
+"""The quality of texts: measures of a list of responses, their means and intervals."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _SHARES: Mapping[str, bool] = {"eos": True, "kl": False, "length": False}  # of 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What was measured on ``n`` responses.
+    """The measures of ``n`` responses.
 
     Attributes:
         values: Name -> one number per response, shape ``(n,)``; NaN where a measure does not apply to an example (ROUGE
             without a reference).
-        prompts: What each response is about, shape ``(n,)``: those to one prompt are not independent. ``None``: all
+        prompts: Key of each response's prompt, shape ``(n,)``: those to one prompt are not independent. ``None``: all
             are.
     """
 
@@ -65,7 +65,7 @@ def score_responses(
     """Measure ``n`` responses as episodes of one turn; see :func:`measure`.
 
     Args:
-        task: Who knows what is good.
+        task: Task that computes the metrics.
         examples: The ``n`` examples that were asked.
         responses: ``n`` texts, as a user would see them.
         reward: A resolved reward; ``None`` leaves it out.
@@ -83,11 +83,11 @@ def measure(task: Task, episodes: Sequence[Episode], reward: RewardFn | None) ->
     """Measure ``n`` episodes by their return, the true quality (where the data knows it) and the task's own metrics.
 
     ``"reward"`` is what environments pay in an episode: the reward of the last turn, and what the turns themselves are
-    paid by the task.
+    given by the task.
 
     Args:
-        task: Who knows what is good.
-        episodes: What was written.
+        task: Task that computes the metrics.
+        episodes: Finished episodes.
         reward: A resolved reward; ``None`` leaves ``"reward"`` out.
 
     Raises:

@@ -36,7 +36,7 @@ def guarded(name: str | None, seconds: float | None) -> str | GuardedReward | No
     """Return what an environment is given as its reward: the name, guarded if it is not one of ours, or is limited.
 
     Args:
-        name: Of the reward; code that somebody else wrote is ``"module:attribute"``. ``None`` is the task's default.
+        name: Name of the reward, ``"module:attribute"`` for foreign code. ``None`` is the task's default.
         seconds: Longest time of a call; ``None`` for no limit.
     """
     is_ours = name is None or ":" not in name or Path(name).exists()
@@ -150,8 +150,8 @@ def undisturbed(who: str, reported: set[str]) -> Iterator[None]:
     """Put back what the code inside the block changes of this process, and say so once.
 
     Args:
-        who: Whose code it is.
-        reported: What was said before; added to.
+        who: Owner of the code, for the message.
+        reported: Messages already reported; added to.
     """
     folder = _working_directory()
     switches = {name: read() for name, (read, _) in _SWITCHES.items()}

@@ -1,4 +1,4 @@
-"""What a language model writes about examples of a task, turn by turn, and how likely another model finds it."""
+"""Texts sampled from a language model for examples of a task, turn by turn, and their log-probabilities."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Samples:
     """One sampled episode per example, ``n`` of them, which have ``m`` turns of the model together.
 
     Attributes:
-        episodes: What was said, as a user sees it, shape ``(n,)``.
-        prompts: What stands before each turn, as ids, shape ``(m,)``: of first turns the prompt.
+        episodes: Episodes, with texts as a user sees them, shape ``(n,)``.
+        prompts: Ids before each turn, shape ``(m,)``: of first turns the prompt.
         ids: Sampled ids of each turn, the EOS included where it was reached, shape ``(m,)``.
-        rows: Which episode each turn belongs to, shape ``(m,)``: all first turns in order, then the second ones, ...
+        rows: Row of ``episodes`` of each turn, shape ``(m,)``: all first turns in order, then the second ones, ...
     """
 
     episodes: list[Episode] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Samples:
         """Return the log-probability of everything sampled in an episode, given what it followed, in nats.
 
         Args:
-            model: Whose probabilities are meant.
+            model: Model that computes the probabilities.
             temperature: Above 0; divides the logits.
 
         Returns:
@@ -72,12 +72,12 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How texts are sampled; the same settings and seed give the same texts.
+    """Settings of sampling; the same settings and seed give the same texts.
 
     Attributes:
         max_prompt_tokens, max_new_tokens: Budgets.
         temperature: Divides the logits; 0 takes the most likely token.
-        seed: Of a generator of its own.
+        seed: Seed of a generator of its own.
         batch_size: Texts decoded side by side.
     """
 
@@ -90,11 +90,11 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a turn of an agent is written: after a task's prompt, and what was said since.
+    """The place of an agent's turn: a task's prompt, and the messages since.
 
     Attributes:
-        example: What is asked.
-        turns: What was said after the prompt; nothing before the first turn.
+        example: Example that the prompt is about.
+        turns: Messages after the prompt; none before the first turn.
         ended: Whether each of the agent's turns among them ended by itself, not by its budget.
     """
 
@@ -128,9 +128,9 @@ def sample_texts(
     Args:
         model: Writes.
         task: Formats the prompts, and answers.
-        examples: What is asked.
+        examples: Examples to write about.
         sampling: Budgets, temperature, seed.
-        title: What the progress bar is called; no bar without.
+        title: Title of the progress bar; no bar without.
     """
     n, found = len(examples), Samples()
     contexts = encode_prompts(task, examples, model.tokenizer, sampling.max_prompt_tokens)
@@ -166,9 +166,9 @@ def sample_contexts(
     Args:
         model: Writes the turns so far.
         task: Formats the prompts, and answers.
-        examples: What is asked.
+        examples: Examples to write about.
         sampling: Budgets, temperature, seed.
-        title: What the progress bar is called; no bar without.
+        title: Title of the progress bar; no bar without.
     """
     if task.max_turns == 1:
         return [Context(example) for example in examples]
@@ -224,9 +224,9 @@ def sample_responses(
     Args:
         model: Writes.
         task: Formats the prompts.
-        contexts: What stands before the turns.
+        contexts: Places of the turns: prompt and messages before each.
         sampling: Budgets, temperature, seed.
-        title: What the progress bar is called; no bar without.
+        title: Title of the progress bar; no bar without.
     """
     generator = torch.Generator(device=model.device).manual_seed(sampling.seed)
     prompts = encode_contexts(task, contexts, model.tokenizer, sampling)

@@ -1,4 +1,4 @@
-"""What is done to a whole project of feedback: open it, fill it from a file, say how far it is."""
+"""Operations on a whole feedback project: open it, import a file, report its status."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LEVELS: tuple[tuple[str, type[Comparison | Rating | Ranking], Level], ...] = (
 
 
 class QuestionCount(NamedTuple):
-    """How many questions a project has, attention checks included, and how many votes it wants on the others."""
+    """The numbers of a project's questions, attention checks included, and of the votes wanted on the others."""
 
     questions: int
     wanted: int
@@ -51,10 +51,10 @@ class QuestionCount(NamedTuple):
 
 
 class Import(NamedTuple):
-    """What came of reading a file into a project.
+    """The result of importing a file into a project.
 
     Attributes:
-        added: As words.
+        added: Description of the records added.
         lacks_checks: Whether answers to attention checks were left out, whose questions the project does not have.
     """
 
@@ -63,7 +63,7 @@ class Import(NamedTuple):
 
 
 class Contribution(NamedTuple):
-    """What one annotator did.
+    """The contribution of one annotator.
 
     Attributes:
         annotator: The name.
@@ -80,7 +80,7 @@ class Contribution(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """How far annotators agree on one kind of records: Krippendorff's alpha, and the share of same answers."""
+    """Agreement on one kind of records: Krippendorff's alpha, and the share of equal answers."""
 
     kind: str
     level: Level
@@ -90,15 +90,15 @@ class Agreement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a project is.
+    """The status of a project.
 
     Attributes:
         votes, wanted: Answers given, and wanted in all.
         complete, questions: Questions with all their answers, and all.
-        contributions: By annotator.
-        agreements: By kind of records, where two people answered the same question.
+        contributions: One per annotator.
+        agreements: One per kind of records, where two people answered the same question.
         position_bias: How often the text shown first wins; ``None`` without comparisons.
-        strengths: Of the writers, by name.
+        strengths: Strengths of the generators, by name.
     """
 
     votes: int

@@ -17,14 +17,14 @@ Mode = Literal["compare", "rank", "rate", "edit", "natural"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """What every record of feedback says: about which example, by whom, when, shown in which order.
+    """The fields of every record of feedback: example, annotator, time, and order in which responses were shown.
 
     A record that cannot be right is a ``ValueError`` when it is made.
 
     Attributes:
         task_key: Key of the example.
-        prompt: What the annotator saw that the responses answer: the formatted text, or the messages of a conversation.
-        annotator: Who answered.
+        prompt: Text that the responses answer, as the annotator saw it: formatted, or the messages of a conversation.
+        annotator: Name of the annotator.
         generators: Where each response came from, in the order of the responses; empty if nobody knows.
         time: When, in seconds since 1970 (UTC); ``None`` if nobody knows.
         seconds: How long the answer took; ``None`` if nobody knows.
@@ -140,7 +140,7 @@ class Demonstration(Feedback):
 
     Attributes:
         response: The text.
-        edited_from: What it was made from; ``None`` if it was written from scratch.
+        edited_from: Text that was edited; ``None`` if it was written from scratch.
     """
 
     response: str
@@ -157,7 +157,7 @@ class Demonstration(Feedback):
 
 @dataclass(frozen=True, slots=True)
 class ImplicitFeedback(Feedback):
-    """What somebody did with a response in natural use, without being asked.
+    """A user's behaviour towards a response in natural use, without being asked.
 
     Attributes:
         response: The text.
@@ -215,13 +215,13 @@ class Question:
         task_key: Key of the example.
         prompt: Formatted prompt text, or the messages of a conversation.
         responses: The texts.
-        mode: What is asked, and which records answer it: ``"compare"``: one :class:`Comparison` of two texts;
+        mode: Kind of question, and the records that answer it: ``"compare"``: one :class:`Comparison` of two texts;
             ``"rank"``: one :class:`Ranking`; ``"rate"``: one :class:`Rating` per text; ``"edit"``: the better text (of
             one or two) made better still, a :class:`Demonstration`, after a :class:`Comparison` where there were two;
             ``"natural"``: one :class:`ImplicitFeedback` per text.
         generators: Where each response came from; empty if nobody knows.
-        order_seed: As in :class:`Feedback`.
-        criteria: What else a rating grades.
+        order_seed: Seed of the order as in :class:`Feedback`.
+        criteria: Further criteria that a rating grades.
     """
 
     task_key: str

@@ -1,4 +1,4 @@
-"""One process at a time in a folder: a lock that the system releases when its owner dies, however it dies."""
+"""A lock that gives one process at a time a folder; the system releases it when its owner dies, however it dies."""
 
 from __future__ import annotations
 

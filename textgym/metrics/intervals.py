@@ -27,13 +27,13 @@ _FEWEST_OF_TWO = 5  # as many values have no more than two sizes by chance only 
 
 
 class _Sample(NamedTuple):
-    """What an interval of a mean is made of.
+    """The statistics of a sample that an interval of its mean is computed from.
 
     Attributes:
         n: Number of values.
-        mean: Their mean.
+        mean: Mean of the values.
         error: Standard error of the mean; NaN for a single cluster.
-        skewness: Of the clusters' deviations, corrected for bias; 0 where it is not defined.
+        skewness: Skewness of the clusters' deviations, corrected for bias; 0 where it is not defined.
         clusters: Effective number of independent clusters: less than there are if their sizes differ.
     """
 
@@ -49,7 +49,7 @@ class _Sample(NamedTuple):
         return math.floor(self.clusters + 1e-9) - 1
 
     def worth(self, variance: float) -> float:
-        """As how many independent values of this variance the sample counts; without variance, as its clusters."""
+        """The effective sample size: the equivalent number of independent values; without variance, of clusters."""
         if self.clusters == self.n:
             return self.n
         if self.degrees < 1:
@@ -81,7 +81,7 @@ def mean_interval(values: Numbers, clusters: Clusters | None = None, *, share: b
 
     Args:
         values: Numbers, shape ``(n,)``, ``n >= 1``.
-        clusters: What each value is about, shape ``(n,)``: those about the same thing (texts to one prompt, say) are
+        clusters: Key of each value's cluster, shape ``(n,)``: values about one thing (texts to one prompt, say) are
             not independent, and the interval allows for it. ``None``: all are independent.
         share: Whether the values are a share, between 0 and 1. ``None``: yes, if all are 0 or 1.
 
@@ -109,7 +109,7 @@ def mean_interval(values: Numbers, clusters: Clusters | None = None, *, share: b
 
 
 def _mean_interval(numbers: FloatArray, clusters: Clusters | None) -> Interval:
-    """As :func:`mean_interval`, of numbers of an ordinary size that are no share."""
+    """Return the interval of :func:`mean_interval` for numbers of an ordinary size that are no share."""
     sample = _describe(numbers, clusters)
     small, large = float(numbers.min()), float(numbers.max())
     interval = _skewed_interval(sample)
@@ -129,7 +129,7 @@ def paired_difference_interval(
     Args:
         first: Numbers, shape ``(n,)``.
         second: Numbers of the same items in the same order, shape ``(n,)``.
-        clusters: What each pair is about, as in :func:`mean_interval`.
+        clusters: Key of each pair's cluster, as in :func:`mean_interval`.
         share: Whether both are shares. ``None``: yes, if all values are 0 or 1.
 
     Returns:
@@ -197,7 +197,7 @@ def clustered_proportion_interval(values: Numbers, clusters: Clusters) -> Interv
 
     Args:
         values: Numbers in [0, 1], shape ``(n,)``.
-        clusters: What each is about, shape ``(n,)``.
+        clusters: Key of each trial's cluster, shape ``(n,)``.
 
     Returns:
         The interval; ``(0.5, 0, 1)`` if there is no value.

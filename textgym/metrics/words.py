@@ -1,4 +1,4 @@
-"""What a word is, in any script: the words that ROUGE compares, and how many words long a text is."""
+"""The words of a text in any script: those that ROUGE compares, and their number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One kernel instead of eight for an activation that older models write out."""
+"""One fused kernel for an activation that older models write out as eight."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Packing(Protocol):
         """Last hidden states (B, T, H) of all tokens."""
 
     def attention_mask(self, visible: Tensor) -> Tensor:
-        """What :meth:`token_states` takes for "query q sees key k"."""
+        """Return the mask that :meth:`token_states` takes for "query q sees key k"."""
 
 
 def one_each(texts: Sequence[Branched]) -> list[Branched]:

@@ -26,7 +26,7 @@ def write_card(
 
     Args:
         folder: The model folder.
-        method: What was done to the start model, as a phrase.
+        method: Method that changed the start model, as a phrase.
         start_model: Its name; a Hub id becomes the ``base_model`` that the Hub links to.
         facts: Further rows of the first table.
         sections: Further sections by title, in Markdown.

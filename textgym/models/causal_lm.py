@@ -210,7 +210,7 @@ class CausalLM(TextModel):
                 self._set_trunk_mode(True)
 
     def attention_mask(self, visible: Tensor) -> Tensor:
-        """What :meth:`token_states` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K).
+        """Return the mask that :meth:`token_states` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K).
 
         It is added to the scores: fused attention would turn a boolean one into that again in every layer.
         """

@@ -60,12 +60,12 @@ def load_unique(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) 
 
 
 class Newest(NamedTuple, Generic[_Loaded]):
-    """What :func:`load_newest` found.
+    """The result of :func:`load_newest`.
 
     Attributes:
-        value: What was loaded from the newest checkpoint that can be used; ``None`` if there is none.
-        folder: That checkpoint.
-        problems: What was wrong with the newer ones, newest first.
+        value: Value loaded from the newest usable checkpoint; ``None`` if there is none.
+        folder: Folder of that checkpoint.
+        problems: Problems of the newer checkpoints, newest first.
     """
 
     value: _Loaded | None
@@ -103,7 +103,7 @@ def save_step(folder: Path, step: int, save: Callable[[Path], object]) -> None:
 
     Args:
         folder: Holds the checkpoints of one training; made with the first.
-        step: What is done.
+        step: Number of steps done.
         save: Writes a folder to the path that it is given, in whatever way: a crash leaves no half of it.
 
     Raises:

@@ -34,8 +34,8 @@ def load_language_model(
     Only safetensors weights are read: pickled checkpoints can execute code.
 
     Args:
-        model: What to load. A folder may hold a PEFT adapter, which is put on the base model that it names and goes on
-            training; a module may be one of PEFT's.
+        model: Name, folder or module. A folder may hold a PEFT adapter, which is put on the base model that it names
+            and goes on training; a module may be one of PEFT's.
         precision: See :class:`~textgym.models.text_model.TextModel`.
         dtype: Type the weights are held in.
         device: Where to put it; by default what is read goes to the CPU, and a module stays where it is.

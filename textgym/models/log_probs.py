@@ -40,7 +40,7 @@ def response_batch(
     """Put prompts and responses, ids of ``E`` texts, into one batch on the model's device.
 
     Args:
-        model: What will score them.
+        model: Model that will score the responses.
         prompts: Each at least one id long.
         responses: Ids.
         also: (E, T-1) whether token t + 1 counts as well, where it stands in a prompt; the padded texts have T tokens.
@@ -62,7 +62,7 @@ def token_log_probs(
     """Log-probabilities (N,) of the actions of a batch, in nats, with gradients.
 
     Args:
-        model: What computes the states.
+        model: Model that computes the states.
         batch: ``N`` transitions.
         actions: (N,) ids.
         logits: How logits (N, V) follow from states (N, H), where it is not ``model.logits``.
@@ -85,7 +85,7 @@ def response_log_probs(
     """Log-probability of every response given its prompt, shape ``(n,)``, in nats.
 
     Args:
-        model: Whose probabilities are meant.
+        model: Model that computes the probabilities.
         prompts: Ids, each at least one long.
         responses: Ids.
         temperature: Above 0; divides the logits.

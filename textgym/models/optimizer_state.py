@@ -1,4 +1,4 @@
-"""What an optimizer remembers, as named tensors and JSON: for checkpoints that hold no pickle."""
+"""The state of an optimizer as named tensors and JSON: for checkpoints that hold no pickle."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ def require_quick_patterns(content: object, names: Sequence[str], where: str) ->
     Python cannot stop a match that has begun, so a process of its own tries them.
 
     Args:
-        content: As from JSON; all strings in it count, keys too.
-        names: What patterns are matched against.
+        content: Value as from JSON; all strings in it count, keys too.
+        names: Names that the patterns are matched against.
         where: Where the content is from, for the error.
 
     Raises:

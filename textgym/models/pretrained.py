@@ -27,7 +27,7 @@ def read_pretrained(auto_class: Any, what: str, folder: Path, dtype: torch.dtype
 
     Args:
         auto_class: Such as ``AutoModelForCausalLM``.
-        what: What it is, in words, for errors: ``"a causal LM"``.
+        what: Noun phrase for errors: ``"a causal LM"``.
         folder: In Hugging Face layout.
         dtype: Type the weights are held in.
 
@@ -88,7 +88,7 @@ def require_finite_weights(network: nn.Module, what: str) -> None:
 
     Args:
         network: The network.
-        what: Which one it is, for the error.
+        what: Name of the network in the error.
 
     Raises:
         ModelError: Naming the first parameter that is not finite.

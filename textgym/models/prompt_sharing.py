@@ -1,4 +1,4 @@
-"""One pass over a prompt for all the texts that begin with it.
+"""Sharing of prompts: a common beginning of several texts is computed once.
 
 Responses to one prompt, or texts after the same examples, repeat their beginning in every row. Keys and values of the
 beginning are computed once and copied to its rows, through which gradients flow back and add up::
@@ -30,7 +30,7 @@ def continued_states(model: Decoder, batch: EpisodeBatch, prompts: Prompts) -> T
 
 
 def shared_prompts(batch: EpisodeBatch, fill_id: int = 0) -> Prompts | None:
-    """What stands before the first action of each text; ``None`` where too little of it is shared to gain by."""
+    """Return the prompts before the texts' first actions; ``None`` if too little is shared to gain by."""
     if len(batch.rows) == 0:
         return None
     ids, rows = batch.input_ids.cpu().numpy(), batch.rows.cpu().numpy()

@@ -1,4 +1,4 @@
-"""What may stand in the record of a checkpoint: fixed names with types. A record may be somebody else's."""
+"""Checks of a checkpoint's record, which may be somebody else's: fixed names with types."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def fields(checks: Mapping[str, Check]) -> Check:
 
 
 def either(*checks: Check) -> Check:
-    """One of several."""
+    """Return a check that accepts a value if one of several checks does."""
     return lambda value: any(check(value) for check in checks)
 
 
@@ -96,8 +96,8 @@ def check_fields(
 
     Args:
         record: The part.
-        checks: What each name may be.
-        what: What to call the part.
+        checks: Check of each name's value.
+        what: Name of the part in errors.
         may_lack: Names may be missing.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What policies, decoding, supervised training and scoring know of a language model, whatever its family."""
+"""The interface of a language model of any family, for policies, decoding, supervised training and scoring."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class TextModel(TrainableNetwork, ABC):
         """Logits over the first :attr:`vocab_size` ids, (..., V), at least fp32 (hidden: (..., H))."""
 
     def new_cache(self, rows: int, width: int) -> DecodingCache:
-        """What texts in ``rows`` rows, of up to ``width`` tokens each, are decoded with."""
+        """Return an empty cache for decoding ``rows`` texts of up to ``width`` tokens each."""
         return RecomputingCache(self.hidden, rows, width, self.fill_id, self.device)
 
     def caches(self, tokens: int) -> bool:

@@ -1,4 +1,4 @@
-"""What training needs of a network: weights in fp32, adapters, and what their training started from."""
+"""A network ready for training: weights in fp32, adapters, and the origin of the weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TrainableNetwork(nn.Module):
         source: Where it came from.
 
     Attributes:
-        weights_from: What its weights were read from, for messages; of a module that was given, the module.
+        weights_from: Source of the weights, for messages; of a module that was given, the module.
         adapter: PEFT's wrapper around the network, if it has adapters.
         adapter_is_off: Whether it computes, for the moment, as what the training of its adapters started from.
         stored_dtype: Half precision that the weights came in, if they are held in another type.

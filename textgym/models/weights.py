@@ -1,4 +1,4 @@
-"""Whether a model still computes what something was computed with: its weights, buffers, modules and hooks."""
+"""Detection of changes to a model since a computation: its weights, buffers, modules and hooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reward is, and the one call that computes and checks rewards."""
+"""The protocol of rewards, and the one call that computes and checks rewards."""
 
 from __future__ import annotations
 
@@ -91,11 +91,11 @@ def score(
 
     Args:
         reward: A resolved reward.
-        prompts: What was shown before each of ``n`` responses, uncut: formatted texts, or conversations. A reward that
+        prompts: Prompts as shown before the ``n`` responses, uncut: formatted texts, or conversations. A reward that
             is no :class:`ConversationReward` gets a conversation as one text (:func:`~textgym.types.flatten`).
         responses: ``n`` texts as a user would see them.
         examples: The ``n`` items they answer.
-        name: What to call the reward in parts and errors; its own name by default.
+        name: Name of the reward in parts and errors; its own name by default.
 
     Raises:
         RewardError: Not ``n`` numbers, or one of them is not finite.

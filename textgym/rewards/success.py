@@ -1,4 +1,4 @@
-"""Whether a response is a success by the task's own criterion."""
+"""A reward of 1 for a success by the task's own criterion, else 0."""
 
 from __future__ import annotations
 

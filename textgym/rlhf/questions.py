@@ -74,19 +74,19 @@ def run_sample(
     Args:
         project: The store.
         choice: Task whose prompts are used.
-        models: Who writes.
+        models: Models that write.
         prompts: How many questions.
-        mode: What is asked.
+        mode: Kind of question.
         responses: Texts in each; ``None`` is the usual number.
         references: Whether the references of the data take part as well, as one more writer.
-        criteria: What else ratings grade.
+        criteria: Further criteria that ratings grade.
         overlap: People per question.
         checks: Attention checks.
-        split: Of the data.
-        temperature: Of the models.
+        split: Split of the data.
+        temperature: Sampling temperature of the models.
         max_prompt_tokens, max_new_tokens: Budgets of the texts; ``None`` is the task's.
-        seed: Of the texts and their order.
-        device: Of the models.
+        seed: Seed of the texts and their order.
+        device: Device of the models.
 
     Raises:
         ValueError: A number is out of range, or there is no such mode.
@@ -168,9 +168,9 @@ def question_about(
     Args:
         task: Formats the prompt.
         written: The texts, of which equal ones are shown once.
-        writers: Who wrote each.
-        mode: What is asked.
-        criteria: What else ratings grade; other modes know none.
+        writers: Name of each response's generator.
+        mode: Kind of question.
+        criteria: Further criteria that ratings grade; other modes know none.
     """
     context, texts = written
     names = dict(reversed(list(zip(texts, writers, strict=True))))  # the first one to write a text counts
@@ -280,12 +280,12 @@ def run_simulate(
     Args:
         project: The store.
         annotators: How many.
-        by: What they compare by: ``"length"``, or any reward by name; ``None`` is the true quality where the data know
+        by: Score they compare by: ``"length"``, or any reward by name; ``None`` is the true quality where the data know
             it, else the task's main metric.
         votes: Answers of each; ``None`` is all there are.
-        habits: Of the average person; its scale is taken from the texts.
+        habits: Habits of the average person, whose scale is taken from the texts.
         spammers: Share of people who answer without reading.
-        seed: Of their answers.
+        seed: Seed of the answers.
 
     Raises:
         DataError: Nothing can be asked.

@@ -66,7 +66,7 @@ _SAVE_EVERY = 2
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """What all rounds share: the folder, the settings, the task on its training split, and all feedback so far.
+    """The state common to all rounds: folder, settings, the task on its training split, and all feedback so far.
 
     Attributes:
         accept_changed_data: Go on although the data is not what the run began with.
@@ -92,8 +92,8 @@ class Round:
     """One round of a loop.
 
     Attributes:
-        loop: What it is a round of.
-        number: From 1 on. One after the last, which nothing is learnt in, compares the last two policies.
+        loop: Loop that the round belongs to.
+        number: Number, from 1 on. One after the last, which trains nothing, compares the last two policies.
     """
 
     loop: Loop
@@ -124,34 +124,34 @@ class Round:
         return (0 if self.compares_only else settings.labels - previous), previous
 
 
-def run_round(round_: Round, ask: Callable[[Round], Annotator]) -> None:
+def run_round(rlhf_round: Round, ask: Callable[[Round], Annotator]) -> None:
     """Do whatever is left of a round.
 
     Args:
-        round_: The round.
+        rlhf_round: The round.
         ask: Gives the annotator of a round.
     """
-    _make_folder(round_)
-    with round_.folder:  # `textgym train --resume` of a round could otherwise come between
+    _make_folder(rlhf_round)
+    with rlhf_round.folder:  # `textgym train --resume` of a round could otherwise come between
         for step in (sample_candidates, choose_questions):
-            step(round_)
-        collect_answers(round_, ask)
-        if not round_.compares_only:
-            fit(round_)
-            train(round_)
+            step(rlhf_round)
+        collect_answers(rlhf_round, ask)
+        if not rlhf_round.compares_only:
+            fit(rlhf_round)
+            train(rlhf_round)
             release_memory()
 
 
-def _make_folder(round_: Round) -> None:
-    folder = round_.folder
+def _make_folder(rlhf_round: Round) -> None:
+    folder = rlhf_round.folder
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.path.joinpath("config.json").is_file():
         # `textgym evaluate --model RUN/round-2` compares with the model that is named here.
-        folder.write_config({"command": "rlhf round", "settings": {"model": round_.loop.settings.model}})
+        folder.write_config({"command": "rlhf round", "settings": {"model": rlhf_round.loop.settings.model}})
 
 
 # ------------------------------------------------------------------------ sample
-def sample_candidates(round_: Round) -> list[Question]:
+def sample_candidates(rlhf_round: Round) -> list[Question]:
     """Let the policy write two texts about prompts of the training split, or it and the policy before one each.
 
     Rounds draw different prompts while there are any. Pairs of equal texts are left out.
@@ -159,91 +159,93 @@ def sample_candidates(round_: Round) -> list[Question]:
     Raises:
         DataError: All texts are equal.
     """
-    known = _read(round_, _CANDIDATES)
+    known = _read(rlhf_round, _CANDIDATES)
     if known:
         return known
-    with _timed(round_, "sample"):
-        loop, rng = round_.loop, round_.rng("sample")
-        current, before = round_.number - 1, max(round_.number - 2, 0)
-        writers = [[current, current]] * _pool(round_)[0] + [[current, before]] * _pool(round_)[1]
+    with _timed(rlhf_round, "sample"):
+        loop, rng = rlhf_round.loop, rlhf_round.rng("sample")
+        current, before = rlhf_round.number - 1, max(rlhf_round.number - 2, 0)
+        writers = [[current, current]] * _pool(rlhf_round)[0] + [[current, before]] * _pool(rlhf_round)[1]
         rows = [[writer[place] for place in rng.permutation(2)] for writer in writers]
-        examples = _prompts(round_, len(rows))
+        examples = _prompts(rlhf_round, len(rows))
         names = tuple(dict.fromkeys((loop.policy(current), loop.policy(before))))
         policies = [[loop.policy(each) for each in row] for row in rows]
-        seed, device = round_.seed("texts"), loop.settings.device
+        seed, device = rlhf_round.seed("texts"), loop.settings.device
         written = texts_by_writers(names, loop.task, examples, policies, seed=seed, device=device)
         titles = [[f"round-{each}" for each in row] for row in rows]
         asked = [question_about(loop.task, *about) for about in zip(written, titles, strict=True)]
         questions = list(dict.fromkeys(question for question in asked if question is not None))
     if not questions:
         raise DataError("expected a policy that writes different texts about a prompt, got equal ones only; lower --lr")
-    return _write(round_, _CANDIDATES, questions)
+    return _write(rlhf_round, _CANDIDATES, questions)
 
 
-def _pool(round_: Round) -> tuple[int, int]:
-    own, previous = round_.wanted()
-    factor = _POOL if round_.loop.settings.select == "disagreement" and round_.number > 1 else _SPARE
+def _pool(rlhf_round: Round) -> tuple[int, int]:
+    own, previous = rlhf_round.wanted()
+    factor = _POOL if rlhf_round.loop.settings.select == "disagreement" and rlhf_round.number > 1 else _SPARE
     return math.ceil(factor * own), math.ceil(_SPARE * previous)
 
 
-def _prompts(round_: Round, count: int) -> list[Example]:
+def _prompts(rlhf_round: Round, count: int) -> list[Example]:
     """The next examples of an order that all rounds share."""
-    dataset, settings = round_.loop.task.dataset, round_.loop.settings
+    dataset, settings = rlhf_round.loop.task.dataset, rlhf_round.loop.settings
     order = np.random.default_rng([settings.seed, len(dataset)]).permutation(len(dataset))
     most = math.ceil(max(_POOL if settings.select == "disagreement" else 0, _SPARE) * settings.labels) + 2
-    first = (round_.number - 1) * most
+    first = (rlhf_round.number - 1) * most
     return [dataset[int(order[place % len(order)])] for place in range(first, first + count)]
 
 
 # ------------------------------------------------------------------------ choose
-def choose_questions(round_: Round) -> list[Question]:
+def choose_questions(rlhf_round: Round) -> list[Question]:
     """Choose what to ask: at random, or where the members of the last reward disagree.
 
     Comparisons with the policy of the round before are always random.
     """
-    known = _read(round_, _QUESTIONS)
+    known = _read(rlhf_round, _QUESTIONS)
     if known:
         return known
-    with _timed(round_, "choose"):
-        rng, (own, previous) = round_.rng("choose"), round_.wanted()
-        candidates = sample_candidates(round_)
+    with _timed(rlhf_round, "choose"):
+        rng, (own, previous) = rlhf_round.rng("choose"), rlhf_round.wanted()
+        candidates = sample_candidates(rlhf_round)
         pairs = [question for question in candidates if len(set(question.generators)) == 1]
         others = [question for question in candidates if len(set(question.generators)) > 1]
-        if round_.loop.settings.select == "disagreement" and round_.number > 1:
-            committee = load_reward(round_.loop.folder(round_.number - 1).reward, round_.loop.settings.device)
+        if rlhf_round.loop.settings.select == "disagreement" and rlhf_round.number > 1:
+            committee = load_reward(
+                rlhf_round.loop.folder(rlhf_round.number - 1).reward, rlhf_round.loop.settings.device
+            )
             assert isinstance(committee, RewardEnsemble | EmbeddingRewardModel)
             pairs = select_pairs(committee, pairs, own, rng)
         chosen = pairs[:own] + others[:previous]
         seeds = rng.integers(2**31, size=len(chosen))
         ordered = [replace(question, order_seed=int(seed)) for question, seed in zip(chosen, seeds, strict=True)]
-    return _write(round_, _QUESTIONS, [ordered[place] for place in rng.permutation(len(ordered))])
+    return _write(rlhf_round, _QUESTIONS, [ordered[place] for place in rng.permutation(len(ordered))])
 
 
 # --------------------------------------------------------------------------- ask
-def collect_answers(round_: Round, ask: Callable[[Round], Annotator]) -> None:
+def collect_answers(rlhf_round: Round, ask: Callable[[Round], Annotator]) -> None:
     """Have the questions of a round answered; what was answered before is in the store, and not asked again.
 
     Raises:
         DataError: It is not in the store.
     """
-    known = round_.folder.summary().get("labels")
+    known = rlhf_round.folder.summary().get("labels")
     if known is not None:
-        if known and not round_.loop.store.progress().votes:
+        if known and not rlhf_round.loop.store.progress().votes:
             raise DataError(
-                f"expected {known} answers of round {round_.number} in {str(round_.loop.store.path)!r}, got none; put "
-                "the file back, or start a new run"
+                f"expected {known} answers of round {rlhf_round.number} in {str(rlhf_round.loop.store.path)!r}, got "
+                "none; put the file back, or start a new run"
             )
         return
-    with _timed(round_, "ask"):
-        ask(round_).answer(choose_questions(round_))
-        _note(round_, {"labels": round_.loop.store.progress().votes})
+    with _timed(rlhf_round, "ask"):
+        ask(rlhf_round).answer(choose_questions(rlhf_round))
+        _note(rlhf_round, {"labels": rlhf_round.loop.store.progress().votes})
 
 
-def simulated_panel(round_: Round) -> Panel:
+def simulated_panel(rlhf_round: Round) -> Panel:
     """Simulated people who compare by a reward."""
-    loop, settings, rng = round_.loop, round_.loop.settings, round_.rng("people")
+    loop, settings, rng = rlhf_round.loop, rlhf_round.loop.settings, rlhf_round.rng("people")
     by = annotator_reward(loop.task, settings.annotator, guarded_reward)
-    keys = {question.task_key for question in choose_questions(round_)}
+    keys = {question.task_key for question in choose_questions(rlhf_round)}
     score = reward_scorer(by.reward, {key: loop.task.dataset.find(key) for key in keys})
     habits = Habits(noise=by.noise if settings.noise is None else settings.noise)
     people: list[SimulatedPerson] = simulated_people(score, settings.annotators, rng, habits)
@@ -251,14 +253,14 @@ def simulated_panel(round_: Round) -> Panel:
 
 
 # --------------------------------------------------------------------------- fit
-def fit(round_: Round) -> None:
+def fit(rlhf_round: Round) -> None:
     """Fit a new reward to all answers so far."""
-    folder, settings, task = round_.folder, round_.loop.settings, round_.loop.task
+    folder, settings, task = rlhf_round.folder, rlhf_round.loop.settings, rlhf_round.loop.task
     if "accuracy" in folder.summary():
         return
-    with _timed(round_, "fit"):
-        trunk, seed = load_model(settings.model, settings.device), round_.seed("fit")
-        records = round_.loop.store.records()
+    with _timed(rlhf_round, "fit"):
+        trunk, seed = load_model(settings.model, settings.device), rlhf_round.seed("fit")
+        records = rlhf_round.loop.store.records()
         split = read_split(records, seed=seed)
         embeddings, members, device = settings.embeddings, settings.members, settings.device
         reward = new_reward(task, trunk, embeddings=embeddings, members=members, device=device)
@@ -272,39 +274,39 @@ def fit(round_: Round) -> None:
             learning_rate=settings.reward_learning_rate,
         )
         show_report(report)
-        note_accuracy(round_.loop.store, report)
-        _note(round_, report_as_json(report))
+        note_accuracy(rlhf_round.loop.store, report)
+        _note(rlhf_round, report_as_json(report))
 
 
 # ------------------------------------------------------------------------- train
-def train(round_: Round) -> None:
+def train(rlhf_round: Round) -> None:
     """Let the agent improve the policy on the new reward; measure it, and how often it beats the policy before.
 
     The KL penalty is to the model that the first round started from.
     """
-    if "win_rate" in round_.folder.summary():
+    if "win_rate" in rlhf_round.folder.summary():
         return
-    with _timed(round_, "train"):
-        training = _begin_or_resume(round_)
-        if round_.number > 1:
-            _score_again(round_, training.eval_set)
+    with _timed(rlhf_round, "train"):
+        training = _begin_or_resume(rlhf_round)
+        if rlhf_round.number > 1:
+            _score_again(rlhf_round, training.eval_set)
         before, after = complete(training)
-        rate = win_rate(after.measures, before.measures, round_.loop.task.main_metric)
-        _note(round_, {"win_rate": None if rate is None else intervals_as_json({"": rate})[""]})
+        rate = win_rate(after.measures, before.measures, rlhf_round.loop.task.main_metric)
+        _note(rlhf_round, {"win_rate": None if rate is None else intervals_as_json({"": rate})[""]})
 
 
-def _begin_or_resume(round_: Round) -> Training:
-    folder = round_.folder
+def _begin_or_resume(rlhf_round: Round) -> Training:
+    folder = rlhf_round.folder
     if "train" in folder.config() and any(folder.checkpoints.glob("step-*")):
         with contextlib.suppress(NoCheckpointError):  # each of them has been named
-            return resume(folder, accept_changed_data=round_.loop.accept_changed_data)
+            return resume(folder, accept_changed_data=rlhf_round.loop.accept_changed_data)
     folder.truncate_logs(-1)  # of a beginning that came to nothing
-    return begin(training_of(round_), folder, accept_changed_data=round_.loop.accept_changed_data)
+    return begin(training_of(rlhf_round), folder, accept_changed_data=rlhf_round.loop.accept_changed_data)
 
 
-def training_of(round_: Round) -> TrainSettings:
+def training_of(rlhf_round: Round) -> TrainSettings:
     """Return the settings of an agent in a round: those of the recipe that it has."""
-    loop = round_.loop
+    loop = rlhf_round.loop
     settings, task = loop.settings, loop.task
     kind = resolve_agent(settings.agent)
     recipe: dict[str, OptionValue] = {
@@ -318,25 +320,25 @@ def training_of(round_: Round) -> TrainSettings:
         settings.choice,
         settings.agent,
         options={name: value for name, value in recipe.items() if name in known},
-        model=loop.policy(round_.number - 1),
-        reward=str(round_.folder.reward.resolve()),
+        model=loop.policy(rlhf_round.number - 1),
+        reward=str(rlhf_round.folder.reward.resolve()),
         steps=settings.iterations * settings.n_envs * (task.max_new_tokens if unit_of(kind) == "tokens" else 1),
         n_envs=settings.n_envs,
         max_prompt_tokens=settings.max_prompt_tokens,
         max_new_tokens=settings.max_new_tokens,
         eval_prompts=settings.eval_prompts,
-        seed=round_.seed("train"),
+        seed=rlhf_round.seed("train"),
         save_every=_SAVE_EVERY,
         device=settings.device,
     )
 
 
-def _score_again(round_: Round, eval_set: EvaluationSet) -> None:
-    """What the round before measured last is what this one measures first, but for the reward, which is a new one."""
-    known = read_texts(round_.loop.folder(round_.number - 1), "after", eval_set)
+def _score_again(rlhf_round: Round, eval_set: EvaluationSet) -> None:
+    """Write the last measures of the round before as the first ones of this round, with its new reward."""
+    known = read_texts(rlhf_round.loop.folder(rlhf_round.number - 1), "after", eval_set)
     assert known is not None
     measures = known.measures.with_values(measure(eval_set.task, known.episodes, eval_set.reward).values)
-    write_texts(round_.folder, "before", eval_set, Evaluation(known.episodes, measures, 0.0))
+    write_texts(rlhf_round.folder, "before", eval_set, Evaluation(known.episodes, measures, 0.0))
 
 
 def quality_measure(known: Collection[str], metric: str | None) -> str | None:
@@ -363,7 +365,7 @@ def win_rate(after: Measures, before: Measures, metric: str | None = None) -> In
 
 # ----------------------------------------------------------------------- results
 def results(loop: Loop, rounds: int) -> list[Row]:
-    """What is known after so many rounds: a record of the start model as round 0, then one of each round."""
+    """Return the records up to a round: one of the start model as round 0, then one of each round."""
     counts = win_rates(loop.store.records())
     numbers = range(1, rounds + 1)
     return [_start(loop), *({**_result(loop, number), **_by_votes(counts, number)} for number in numbers)]
@@ -396,24 +398,24 @@ def _result(loop: Loop, number: int) -> Row:
 
 # ------------------------------------------------------------------------- files
 @contextlib.contextmanager
-def _timed(round_: Round, step: str) -> Iterator[None]:
+def _timed(rlhf_round: Round, step: str) -> Iterator[None]:
     """Add the seconds of the block to those of a step, also if it is interrupted."""
     start = time.perf_counter()
     try:
         yield
     finally:
-        steps = round_.folder.summary().get("steps", {})
-        _note(round_, {"steps": {**steps, step: steps.get(step, 0.0) + time.perf_counter() - start}})
+        steps = rlhf_round.folder.summary().get("steps", {})
+        _note(rlhf_round, {"steps": {**steps, step: steps.get(step, 0.0) + time.perf_counter() - start}})
 
 
-def _note(round_: Round, facts: Mapping[str, object]) -> None:
-    round_.folder.write_summary({**round_.folder.summary(), **facts})
+def _note(rlhf_round: Round, facts: Mapping[str, object]) -> None:
+    rlhf_round.folder.write_summary({**rlhf_round.folder.summary(), **facts})
 
 
-def _write(round_: Round, name: str, questions: Sequence[Question]) -> list[Question]:
-    round_.folder.write_rows(name, map(question_to_json, questions))
+def _write(rlhf_round: Round, name: str, questions: Sequence[Question]) -> list[Question]:
+    rlhf_round.folder.write_rows(name, map(question_to_json, questions))
     return list(questions)
 
 
-def _read(round_: Round, name: str) -> list[Question]:
-    return [question_from_json(row) for row in round_.folder.read_rows(name)]
+def _read(rlhf_round: Round, name: str) -> list[Question]:
+    return [question_from_json(row) for row in rlhf_round.folder.read_rows(name)]

@@ -150,7 +150,7 @@ def _annotators(loop: Loop) -> Iterator[Callable[[Round], Annotator]]:
         yield partial(_ask_people, loop, link)
 
 
-def _ask_people(loop: Loop, link: str, round_: Round) -> People:
+def _ask_people(loop: Loop, link: str, rlhf_round: Round) -> People:
     overlap = loop.settings.overlap
     whom = "" if overlap == 1 else f" Each question waits for {overlap} people, under names of their own."
     console.say(f"Please answer at {link}   (Ctrl-C stops, and nothing is lost){whom}")
@@ -171,8 +171,8 @@ def show_rounds(records: Sequence[Row], measure: str | None) -> None:
     """Print a row per round.
 
     Args:
-        records: Of the start model, and of each round.
-        measure: What stands for quality among the measures of the task; ``None`` without any.
+        records: Records of the start model, and of each round.
+        measure: Measure of quality among the measures of the task; ``None`` without any.
     """
     prompts = "unseen prompts, temperature 1; means with 95 % intervals; KL to the start model, nats per text"
     console.heading(f"Every policy on the same {prompts}")

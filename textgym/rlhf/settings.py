@@ -1,4 +1,4 @@
-"""What runs of ``textgym rlhf`` and ``textgym demo`` store: plain data, read again when a run is resumed."""
+"""Settings of ``textgym rlhf`` and ``textgym demo``: plain data, stored and read again on resume."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RlhfSettings:
     Attributes:
         choice: Task and data.
         model: The policy to start with, and the trunk of every reward model.
-        agent: Who learns: the name of an agent that writes with a language model, or ``module:Class``.
+        agent: Name of an agent that writes with a language model, or ``module:Class``.
         rounds: How often to sample, ask, fit and train.
         labels: Questions asked in each round.
         previous_share: Share of them, from the second round on, that compare the policy with that of the round before.
@@ -42,14 +42,14 @@ class RlhfSettings:
         members: Reward models in each reward; more than one are averaged.
         embeddings: Fit a head on frozen embeddings instead of a language model, as in ``textgym reward fit``.
         people: Ask people on a page that is served meanwhile, instead of simulating them.
-        port: Of that page; 0 takes a free one.
+        port: Port of that page; 0 takes a free one.
         overlap: Annotators per question.
         annotators: How many are simulated.
-        annotator, noise: What simulated annotators compare by, and how noisily, as in ``textgym reward fit``.
-        reward_epochs, reward_learning_rate: Of every fit.
+        annotator, noise: Score that simulated annotators compare by, and its noise, as in ``textgym reward fit``.
+        reward_epochs, reward_learning_rate: Epochs and learning rate of every fit.
         iterations: Iterations of the agent in each round.
         n_envs: Texts written side by side.
-        learning_rate, kl_coef: Of the agent, where it has them.
+        learning_rate, kl_coef: Settings of the agent, where it has them.
         eval_prompts: Unseen prompts to measure every policy on.
         max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
     """
@@ -120,10 +120,10 @@ class DemoSettings:
 
     Attributes:
         pairs: Simulated comparisons.
-        reward_epochs, reward_learning_rate: Of the reward model's fit.
+        reward_epochs, reward_learning_rate: Epochs and learning rate of the reward model's fit.
         iterations: Iterations of PPO.
         n_envs: Texts written side by side.
-        learning_rate, kl_coef: Of PPO.
+        learning_rate, kl_coef: Learning rate and KL coefficient of PPO.
         eval_prompts: Unseen prompts to measure on.
     """
 

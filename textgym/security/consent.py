@@ -119,7 +119,7 @@ def import_named_module(name: str, field: str) -> ModuleType:
 
     Args:
         name: The whole name.
-        field: What kind of thing it is: a key of :data:`FIELDS`.
+        field: Kind of code: a key of :data:`FIELDS`.
 
     Raises:
         ConsentError: It comes from a file, and the user has not named it; or the module lies in the folder that

@@ -112,7 +112,7 @@ class Unpacked(io.RawIOBase):
         self._count = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True: the archive can be read."""
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:

@@ -1,4 +1,4 @@
-"""What is asked, about which texts, evaluated how: one file or folder per task."""
+"""Tasks: prompts, texts and their evaluation, one file or folder each."""
 
 from textgym.tasks.base import TextTask, prompt_of, prompt_text, shown_of
 from textgym.tasks.summarization import Summarization

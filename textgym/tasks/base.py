@@ -1,4 +1,4 @@
-"""What all tasks share: the data, the prompt formatter, and a default for everything else."""
+"""The base class of tasks: the data, the prompt formatter, and a default for everything else."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TextTask:
             :attr:`default_data`.
         prompt_column: Column of the prompts; ``None`` guesses.
         reference_column: Column of the references; ``None`` guesses.
-        split: Which examples.
+        split: Split whose examples the task has.
 
     Attributes:
         dataset: The examples.
@@ -124,7 +124,7 @@ class TextTask:
         return None
 
     def turn_reward(self, episode: Episode) -> float:
-        """Return what the agent's last turn is paid by itself; nothing by default."""
+        """Return the reward of the agent's last turn by itself; 0 by default."""
         return 0.0
 
     def allowed(self, episode: Episode, ids: Sequence[int], tokenizer: Any) -> IntArray | None:

@@ -29,7 +29,7 @@ def length_batches(
         max_tokens: Most tokens of a batch, padding included; a row that is longer is a batch by itself.
         max_rows: Most rows of a batch.
         longest_first: Whether the longest rows come first, or last.
-        costs: What each row counts towards ``max_tokens``, if not its length with padding.
+        costs: Cost of each row towards ``max_tokens``, if not its length with padding.
         even: Spread the rows evenly over as few batches as ``max_rows`` allows, instead of filling one after another.
 
     Raises:

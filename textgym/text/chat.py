@@ -21,13 +21,13 @@ def _now() -> datetime.datetime:
 
 
 class Turn(NamedTuple):
-    """What a template writes around a turn of the assistant.
+    """The strings that a template writes around a turn of the assistant.
 
     Attributes:
-        opening: From the end of a user's text to where the assistant's turn begins.
-        lead: What it then puts before the assistant's text; usually nothing.
-        closing: What follows the assistant's text, where the conversation ends.
-        next: What follows it, where the user speaks next; ``""`` if the template does not allow that.
+        opening: String from the end of a user's text to the beginning of the assistant's turn.
+        lead: String that follows it, before the assistant's text; usually empty.
+        closing: String after the assistant's text, where the conversation ends.
+        next: String after it, where the user speaks next; ``""`` if the template does not allow that.
     """
 
     opening: str
@@ -46,7 +46,7 @@ class ChatTemplate:
     Attributes:
         source: Jinja source, as in ``tokenizer_config.json`` or ``chat_template.jinja``.
         tokens: ``bos_token`` and the like: those that the tokenizer has.
-        now: What ``strftime_now`` tells.
+        now: Time that ``strftime_now`` tells.
     """
 
     source: str
@@ -79,7 +79,7 @@ class ChatTemplate:
 
     @cached_property
     def turn(self) -> Turn:
-        """What stands around the assistant's text, found by rendering a short conversation.
+        """Return the strings around the assistant's text, found by rendering a short conversation.
 
         Raises:
             CheckpointError: The template does not write the user's text.

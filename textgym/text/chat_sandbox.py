@@ -56,7 +56,7 @@ class LimitError(Exception):
 
 
 class _Budget:
-    """What a rendering may still do."""
+    """The steps, characters and seconds that a rendering may still use."""
 
     def __init__(self, messages: int, characters: int) -> None:
         self.most_steps = self.steps = MOST_STEPS + 256 * messages
@@ -112,7 +112,7 @@ def render_template(template: jinja2.Template, variables: Mapping[str, Any], siz
     """Render a compiled chat template.
 
     Args:
-        template: From :func:`compile_template`.
+        template: Template from :func:`compile_template`.
         variables: ``messages`` and the like.
         size: Characters of the messages; long conversations may write more.
 
@@ -229,7 +229,7 @@ def _through(name: str, node: nodes.Expr | nodes.Node) -> nodes.Filter:
 
 
 class _Turns:
-    """What a loop runs over, counted turn by turn."""
+    """The items of a loop, each counted against the budget."""
 
     def __init__(self, items: Iterable[object]) -> None:
         self.items = items

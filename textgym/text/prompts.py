@@ -154,7 +154,7 @@ def cut_to_fit(write: Callable[[str], list[int]], text: str, spans: Sequence[Spa
 
     Args:
         write: Encodes a text, with what stands around it.
-        text: What is cut, at its end.
+        text: Text to cut at its end.
         spans: Where the ids of ``text`` begin and end in it.
         budget: Most ids.
     """

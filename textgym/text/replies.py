@@ -1,4 +1,4 @@
-"""What the other side says between two turns of an agent, as ids that continue the agent's."""
+"""Replies of the other side between two turns of an agent, as ids that continue the agent's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ReplyEncoder:
         """Encode one reply of at most ``budget`` ids; its last message loses what does not fit, at its end.
 
         Args:
-            messages: What is said; at least one.
+            messages: Messages of the reply; at least one.
             budget: Most ids.
             ended: Whether the agent ended its turn itself, so that the template's terminator is there already.
 

@@ -20,7 +20,7 @@ class StopTable:
     Attributes:
         stops: The stop strings.
         table: Next states, shape ``(states, vocab_size)``, int32. Tokens without bytes (special ones) keep the state.
-        hit: Which states mean "a stop string has occurred", shape ``(states,)``; they are never left.
+        hit: States after a stop string has occurred, as flags of shape ``(states,)``; they are never left.
     """
 
     stops: tuple[str, ...]

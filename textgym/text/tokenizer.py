@@ -301,7 +301,7 @@ class Tokenizer:
 
     @cached_property
     def _named_tokens(self) -> dict[str, object]:
-        """What the files of the tokenizer say about tokens, and whatever else, by name."""
+        """Return all entries of the tokenizer's files, those about tokens among them, by name."""
         return (
             self._special_tokens_map | {name: value for name, value in self._config.items() if value} | self._own_tokens
         )

@@ -1,4 +1,4 @@
-"""What simulated annotators compare by: any reward of the registry, a callable, or what a task knows best."""
+"""The score that simulated annotators compare by: any registered reward, a callable, or the true quality."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class MetricReward:
 
 
 class AnnotatorReward(NamedTuple):
-    """What a simulated annotator compares by.
+    """The score that a simulated annotator compares by.
 
     Attributes:
-        name: What it is called in records.
+        name: Name of the score in records.
         reward: Scores texts.
         noise: Difference at which the better text is preferred with probability 0.73, unless another is asked for.
         is_gold: Whether it is the true quality.
@@ -58,7 +58,7 @@ def annotator_reward(
     """Return what annotators compare texts of a task by.
 
     Args:
-        task: Whose texts.
+        task: Task of the texts.
         reward: A reward or its name; ``None`` is the true quality where the data know it, else the task's main metric.
         resolve: Finds a reward by its name.
 

@@ -44,10 +44,10 @@ def compare_samples(
         task: Formats the prompts.
         examples: The ``n`` examples.
         first, second: ``n`` texts each.
-        by: What the annotator compares by.
+        by: Score that the annotator compares by.
         rng: Replaces texts, puts each pair in random order, and is the annotator's noise.
         noise: Difference at which the better text is preferred with probability 0.73; ``None`` is that of ``by``.
-        turns: What was said before both texts, after each of the ``n`` prompts; nothing by default.
+        turns: Messages before both texts, after each of the ``n`` prompts; none by default.
     """
     said = [()] * len(examples) if turns is None else turns
     if not by.is_gold and all(example.references for example in examples):

@@ -20,9 +20,9 @@ class Panel:
 
     Args:
         store: The store.
-        people: Who answers; their names differ.
+        people: Annotators who answer; their names differ.
         overlap: How many of them to ask each question.
-        name: What to call them all; the records name each person.
+        name: Name of the panel; the records name each person.
 
     Raises:
         ValueError: If ``overlap`` is not between 1 and the number of people.

@@ -17,7 +17,7 @@ class People:
         overlap: How many people to ask each question.
         poll_seconds: Seconds between two queries of the store.
         timeout: Seconds to wait at most; ``None`` waits as long as it takes.
-        name: What to call them all; the records name each person.
+        name: Name of the group; the records name each person.
     """
 
     def __init__(

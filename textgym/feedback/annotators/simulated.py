@@ -124,7 +124,7 @@ class BradleyTerryAnnotator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
-    """How one simulated person departs from the score, in units of the score unless said otherwise.
+    """The deviations of one simulated person from the score, in units of the score unless said otherwise.
 
     What a person feels about a text is its score plus ``length_bias``, ``position_bias``, ``politeness_bias`` and the
     opinion of the group; choices are made by that feeling plus noise.
@@ -186,10 +186,10 @@ class SimulatedPerson:
     """Answers questions of every kind by a score, with the habits of a person.
 
     Args:
-        score: As for :class:`BradleyTerryAnnotator`; called once per :meth:`answer`, with the responses of all
+        score: Score as for :class:`BradleyTerryAnnotator`; called once per :meth:`answer`, with the responses of all
             questions.
         rng: Source of everything random.
-        habits: What kind of person it is.
+        habits: Deviations of this person from the score.
         name: Goes into the records.
         references: A good text by task key, for edits; a text without one is left as it is.
         start: Time of the first question, in seconds since 1970; the time of later ones follows from how long answers
@@ -251,7 +251,7 @@ class SimulatedPerson:
         return answer_natural(question, self._behave(question, feelings, noise), by)
 
     def _feelings(self, question: Question, scores: FloatArray) -> FloatArray:
-        """What the person feels about each response before any noise, shape (k,)."""
+        """Return the person's scores of the responses before any noise, shape (k,)."""
         habits, count = self.habits, len(scores)
         words = np.array([max(count_words(text), 1) for text in question.responses])
         polite = np.array([bool(_POLITE.search(text)) for text in question.responses])
@@ -338,10 +338,10 @@ def simulated_people(
     """Make people who share a score and habits, but not noise, severity, and group.
 
     Args:
-        score: As for :class:`SimulatedPerson`; so are ``references`` and ``start``.
-        n: How many.
-        rng: Their own sources of randomness are drawn from it.
-        habits: Of the average person. The noise of each is up to some 30 % larger or smaller.
+        score: Score as for :class:`SimulatedPerson`; so are ``references`` and ``start``.
+        n: Number of people.
+        rng: Generator from which the generators of the people are drawn.
+        habits: Habits of the average person. The noise of each is up to some 30 % larger or smaller.
         groups: Number of groups, of equal size.
         spammers: Share of people with ``attention`` 0, the last ones.
         severity_spread: Standard deviation of the severity, in grades.

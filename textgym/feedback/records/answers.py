@@ -23,7 +23,7 @@ Expected = Choice | Sequence[int]
 
 
 class By(NamedTuple):
-    """Who answered, when (seconds since 1970), and how long it took."""
+    """The origin of an answer: annotator, time (seconds since 1970), and seconds taken."""
 
     annotator: str
     time: float | None = None
@@ -31,7 +31,7 @@ class By(NamedTuple):
 
 
 class Behaviour(NamedTuple):
-    """What somebody did with one response; as in :class:`~textgym.feedback.types.ImplicitFeedback`."""
+    """One user's behaviour towards one response; as in :class:`~textgym.feedback.types.ImplicitFeedback`."""
 
     position: int
     clicked: bool
@@ -68,11 +68,11 @@ def answer_edit(question: Question, text: str, edited: int | None, choice: Choic
     """Return the answer to "edit".
 
     Args:
-        question: Of one or two responses.
-        text: What the annotator wrote.
+        question: Question with one or two responses.
+        text: Text that the annotator wrote.
         edited: Index of the response it was made from; ``None`` if it was written from scratch.
-        choice: Which of two responses is better; ``None`` where there is one.
-        by: Who answered.
+        choice: The better one of two responses; ``None`` where there is one.
+        by: Annotator, time and seconds of the answer.
     """
     if edited is not None and edited not in range(len(question.responses)):
         raise ValueError(f"expected the number of a response, 0 to {len(question.responses) - 1}, got {edited!r}")
@@ -200,7 +200,7 @@ def _comparison(question: Question, choice: Choice, by: By) -> Comparison:
 
 
 class _About(TypedDict):
-    """What every record says of its answer."""
+    """The fields common to all records of an answer."""
 
     annotator: str
     time: float | None

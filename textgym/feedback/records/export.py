@@ -26,7 +26,7 @@ def export_records(records: Iterable[Record], path: str | Path, form: Form = "re
     """Write records to a file, which is replaced only after the new one is complete.
 
     Args:
-        records: Of any kind.
+        records: Records of any kind.
         path: The file.
         form: ``"records"``: JSON lines that lose nothing; ``"preferences"``: JSON lines of
             :func:`~textgym.feedback.records.preferences.to_preference_rows`; ``"labels"``: JSON lines of

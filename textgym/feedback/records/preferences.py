@@ -46,7 +46,7 @@ def from_preference_rows(rows: Iterable[Mapping[str, object]], annotator: str = 
             ``prompt`` the other two are whole dialogues, each beginning with the prompt:
             "\\n\\nHuman: ...\\n\\nAssistant: ...". Each of the three may be a list of chat messages: the last
             message of the assistant is the response, the messages before it are the prompt, if there is no other.
-        annotator: Who gave them.
+        annotator: Annotator of all preferences.
 
     Returns:
         Records in which response a is the chosen one; the key is a hash of the prompt.
@@ -125,7 +125,7 @@ def to_preference_rows(records: Iterable[Record]) -> list[PreferenceRow]:
     edited text is better than what it was made from. Ratings and implicit feedback compare nothing by themselves.
 
     Args:
-        records: Of any kind.
+        records: Records of any kind.
 
     Returns:
         The rows, in the order of the records. Half surrogate pairs, which UTF-8 cannot say, became ``?``. Where the
@@ -149,7 +149,7 @@ def to_labelled_rows(records: Iterable[Record]) -> list[LabelledRow]:
     the rejected one, both if both are, the last, and ratings of 1 and 2. What is in between makes no row.
 
     Args:
-        records: Of any kind.
+        records: Records of any kind.
 
     Returns:
         The rows, in the order of the records; texts as in :func:`to_preference_rows`.

@@ -27,7 +27,7 @@ class Account(NamedTuple):
     """Somebody who may answer.
 
     Attributes:
-        name: As it is kept.
+        name: Name as stored.
         mark: Tells this password of theirs from any other; no secret.
     """
 

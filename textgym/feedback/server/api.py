@@ -82,7 +82,7 @@ class QuestionsBody(BaseModel):
 
 
 class AssignBody(BaseModel):
-    """Whom to ask."""
+    """The annotator that is to answer a question."""
 
     annotator: Name
     mode: Mode | None = None
@@ -104,7 +104,7 @@ class VoteBody(BaseModel):
 
 
 class AccuracyBody(BaseModel):
-    """How well a reward model does after so many labels."""
+    """The accuracy of a reward model after a number of labels."""
 
     labels: Annotated[int, Field(ge=0, le=2**53)]
     mean: Number

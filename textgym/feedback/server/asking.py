@@ -32,10 +32,10 @@ class ShownResponse(NamedTuple):
 
     Attributes:
         place: 0 is the first.
-        label: What it is called.
-        text: What it says.
+        label: Heading of the response.
+        text: Text of the response.
         pieces: The same, hidden characters made visible and differences marked.
-        words: Their number.
+        words: Number of words.
     """
 
     place: int

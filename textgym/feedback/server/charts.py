@@ -24,8 +24,8 @@ class Mark(NamedTuple):
     Attributes:
         tag: Its name.
         attrs: Its attributes.
-        text: What is written in it.
-        hint: What is shown when one points at it.
+        text: Text inside the element.
+        hint: Text shown when one points at it.
     """
 
     tag: str
@@ -67,9 +67,9 @@ def line_chart(
     """Draw lines.
 
     Args:
-        title: What it shows.
+        title: Title of the chart.
         series: Points by name, at least one, from left to right.
-        x_label: What is to the right.
+        x_label: Label of the horizontal axis.
         bounds: Lowest and highest value shown; by default from 0 to the highest there is.
         intervals: Drawn as upright bars at their places.
     """

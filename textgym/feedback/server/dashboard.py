@@ -48,7 +48,7 @@ _KINDS: tuple[tuple[str, type[Comparison | Rating | Ranking], Level], ...] = (
 
 
 class Person(NamedTuple):
-    """One annotator: answers, seconds for each (median), and attention checks passed out of those answered."""
+    """One annotator: answers, median seconds per answer, and attention checks passed out of those answered."""
 
     name: str
     votes: int

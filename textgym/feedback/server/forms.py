@@ -31,11 +31,11 @@ def read_form(question: Question, values: Values, by: By) -> tuple[Record, ...]:
     """Return the records that the fields of a form stand for.
 
     Args:
-        question: What was asked, with the order in which its responses were shown.
+        question: Question, with the order in which its responses were shown.
         values: ``choice`` ("first", "second", "tie", "both_bad") to compare; ``rank-P`` for the response at place
             ``P``; ``rating-P``, and ``rating-P-C`` for criterion number ``C``; ``text`` and ``choice`` to edit;
             ``behaviour``, a JSON list of one object per place, for natural use.
-        by: Who answered.
+        by: Annotator, time and seconds of the answer.
 
     Raises:
         AnswerError: Something is missing, or no answer.

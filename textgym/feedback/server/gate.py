@@ -1,4 +1,4 @@
-"""What every request passes first, and every reply last: which hosts, origins and sizes are let in, and the headers.
+"""The gate of all requests and replies: allowed hosts, origins and sizes, and security headers.
 
 References:
     OWASP, "HTTP Security Response Headers", "Cross-Site Request Forgery Prevention" (cheatsheetseries.owasp.org).
@@ -39,7 +39,7 @@ class Gate:
     """Wraps an application.
 
     Args:
-        app: It.
+        app: Application behind the gate.
         hosts: Names it may be called by, beside ``localhost`` and bare addresses, which no foreign page can point here.
         https: Whether browsers speak HTTPS to it. Then cookies and links are made for that, whatever the proxy speaks.
     """
@@ -101,7 +101,7 @@ class Gate:
 
 
 class RateLimit:
-    """At most so many mistakes by one caller within a time.
+    """A limit on one caller's mistakes within a time window.
 
     Args:
         mistakes: How many.

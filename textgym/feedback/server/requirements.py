@@ -1,4 +1,4 @@
-"""What the page needs to be served; imports nothing that an extra brings."""
+"""Requirements of serving the page; imports nothing that an extra brings."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class AddressError(TextGymError, OSError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens, and who may come in.
+    """The address of a server: where it listens, and which clients it lets in.
 
     Attributes:
         host: Name or address. Anything that other machines reach is closed to whoever has neither token nor account.
@@ -65,7 +65,7 @@ def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[
     Args:
         store: Questions and votes.
         address: Where.
-        name: Of the owner.
+        name: Name of the owner.
         on_start: Called with the owner's link when browsers can open it.
 
     Raises:

@@ -18,10 +18,10 @@ class Session:
 
     Attributes:
         key: Drawn at random.
-        name: Whom the answers are from.
+        name: Name of the annotator who answers.
         is_owner: Whether they may see everything, and invite others.
         until: When it ends, in seconds since 1970.
-        mark: Of the account's password when it began; it ends with that.
+        mark: Mark of the account's password when the session began; it ends with that.
     """
 
     key: str

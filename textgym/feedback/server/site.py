@@ -1,4 +1,4 @@
-"""What all pages share: the store, who is asking, and how pages are made."""
+"""The state common to all pages: the store, the current visitor, and the rendering of pages."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class RefusedError(Exception):
 
     Args:
         status: The HTTP status.
-        message: What was expected, and what to do.
-        headers: Of the reply.
+        message: Expected thing, and the remedy.
+        headers: Headers of the reply.
     """
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -45,12 +45,12 @@ class LoginNeededError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What a project says about itself on its pages.
+    """The texts about a project that its pages show.
 
     Attributes:
-        title: Of the pages.
+        title: Title of the pages.
         guidelines: How to answer.
-        anchors: What the grades 1 to 5 mean.
+        anchors: Meanings of the grades 1 to 5.
         reveal: Whether to show after an answer which generator wrote which text.
     """
 
@@ -66,7 +66,7 @@ class Site:
 
     Attributes:
         store: Questions and votes.
-        name: Of whoever uses an open site, until they say otherwise.
+        name: Name of the user of an open site, until they give another.
         token: Makes its bearer the owner; ``None`` opens the site to everybody who can reach it.
         clock: Returns seconds since 1970.
     """

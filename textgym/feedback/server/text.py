@@ -23,7 +23,7 @@ class Piece(NamedTuple):
 
     Attributes:
         text: The characters; of a hidden one, a visible stand-in.
-        hidden: What a hidden character is called; empty for others.
+        hidden: Name of a hidden character; empty for others.
         differs: Whether it is in no other text.
     """
 

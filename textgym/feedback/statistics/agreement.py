@@ -1,4 +1,4 @@
-"""How far annotators agree with each other, and whether the place of a text sways them."""
+"""Agreement of annotators with each other, and position bias."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NOMINAL = {"b": -1.0, "tie": 0.0, "a": 1.0, "both_bad": 2.0}
 
 
 class Answers(NamedTuple):
-    """Who said what about what.
+    """A table of answers: annotators by units.
 
     Attributes:
-        annotators: Their ``m`` names, sorted.
+        annotators: Names of the ``m`` annotators, sorted.
         values: Answer of each to each of ``n`` units, NaN where there is none; shape ``(m, n)``.
     """
 
@@ -38,9 +38,9 @@ def collect_answers(
     scale both bad is 0 as well: neither is better), the rating, or the rank.
 
     Args:
-        records: Of any kind; if somebody answered a unit twice, the later one counts.
+        records: Records of any kind; if somebody answered a unit twice, the later one counts.
         kind: The records to use.
-        level: What the values are meant for.
+        level: Level of measurement of the values.
     """
     cells = _cells(records, kind, level)
     annotators = sorted({annotator for annotator, _ in cells})
@@ -82,9 +82,9 @@ def alpha_over_time(
     """Return Krippendorff's alpha of the first records, for growing numbers of them.
 
     Args:
-        records: Of any kind, oldest first.
+        records: Records of any kind, oldest first.
         kind: The records to use.
-        level: As in :func:`krippendorff_alpha`.
+        level: Level of measurement as in :func:`krippendorff_alpha`.
         points: How many numbers, evenly spaced.
 
     Returns:
@@ -139,7 +139,7 @@ def raw_agreement(values: FloatArray, prompts: Sequence[str] | None = None) -> I
 
     Args:
         values: Answers, NaN where there is none; shape ``(annotators, units)``.
-        prompts: What each unit is about; units about one prompt are not independent. ``None``: all are.
+        prompts: Key of each unit's prompt; units about one prompt are not independent. ``None``: all are.
 
     Returns:
         The interval, bounds in [0, 1]; ``None`` if no unit has two answers.
@@ -161,7 +161,7 @@ def position_bias(records: Iterable[Record]) -> Interval:
     The order is drawn again for every answer, which makes answers about one prompt independent in this respect.
 
     Args:
-        records: Of any kind; comparisons whose order is known and where one text was better count.
+        records: Records of any kind; comparisons with known order and a better text count.
     """
     firsts = [
         "ab"[shown_order(2, record.order_seed)[0]] == record.choice

@@ -1,4 +1,4 @@
-"""How well a reward model does after so many labels: each fit is noted in the store, the dashboard draws it."""
+"""The accuracy of a reward model against the number of labels: stored after each fit, drawn on the dashboard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SETTING = "accuracy"
 
 
 class AccuracyPoint(NamedTuple):
-    """One fit.
+    """The accuracy of one fit.
 
     Attributes:
         labels: Number of answers it was fitted on.

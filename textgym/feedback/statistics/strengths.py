@@ -1,4 +1,4 @@
-"""Which generator writes better texts: win rates, and Bradley-Terry strengths with intervals."""
+"""The quality of generators from comparisons: win rates, and Bradley-Terry strengths with intervals."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class _Match(NamedTuple):
 
 
 class WinRates(NamedTuple):
-    """How often which generator's text was preferred to which other's.
+    """The counts of each generator's wins against each other one.
 
     Attributes:
-        generators: Their ``g`` names, sorted.
+        generators: Names of the ``g`` generators, sorted.
         wins: ``wins[i, j]``: how often ``i`` beat ``j``, ties counting half; shape ``(g, g)``.
-        worth: As how many independent matches those of ``i`` and ``j`` count, fewer than there are where answers about
+        worth: Number of independent matches of ``i`` and ``j``, fewer than there are where answers about
             one prompt resemble each other (Kish's design effect); shape ``(g, g)``.
     """
 

@@ -1,4 +1,4 @@
-"""What a feedback store keeps and tells: questions with how to ask them, assignments, votes, counts."""
+"""The entries of a feedback store: questions with how to ask them, assignments, votes, counts."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Vote:
     Attributes:
         id: Name that its sender gave it.
         item: Number of the question; ``None`` for imported records.
-        annotator: Who answered.
+        annotator: Annotator who answered.
         received: When the store got it, in seconds since 1970.
-        records: What was said; empty for a skip.
+        records: Records of the answer; empty for a skip.
         is_check: Whether the question was an attention check.
     """
 
@@ -54,7 +54,7 @@ class Planned(NamedTuple):
     """A question with what the store knows about asking it.
 
     Attributes:
-        question: What is asked.
+        question: Question to ask.
         overlap: How many annotators to ask.
         priority: The higher, the earlier.
         expected: The answer, if it is an attention check.
@@ -67,11 +67,11 @@ class Planned(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far the questions are, attention checks left out.
+    """The progress of the questions, attention checks left out.
 
     Attributes:
         items: Number of questions.
-        complete: Of them with as many votes as wanted.
+        complete: Number of questions with as many votes as wanted.
         votes: Votes on them.
         wanted: Votes wanted on all of them.
     """
@@ -83,7 +83,7 @@ class Progress(NamedTuple):
 
 
 class AnnotatorProgress(NamedTuple):
-    """How far one annotator is: questions answered, skipped, and still to come (attention checks included)."""
+    """One annotator's numbers of questions answered, skipped, and still to come (attention checks included)."""
 
     answered: int
     skipped: int

@@ -25,7 +25,7 @@ def export_project(store: FeedbackStore, path: str | Path, form: ProjectForm) ->
             :func:`~textgym.feedback.records.export.export_records`, without attention checks.
 
     Returns:
-        How many questions, or records.
+        Number of questions, or of records, written.
     """
     if form == "votes":
         return export_votes(store, path)

@@ -106,12 +106,12 @@ class FeedbackStore:
         """Add questions; of one that is there already, the larger overlap counts and the priority stays.
 
         Args:
-            questions: What to ask; their ``order_seed`` is ignored, since every annotator gets an order of their own.
+            questions: Questions to ask; ``order_seed`` is ignored, since every annotator gets an order of their own.
             overlap: How many annotators to ask each.
             priority: Questions of higher priority are asked first; equal ones in the order they were added.
 
         Returns:
-            Their numbers.
+            Numbers of the questions in the store.
 
         Raises:
             ValueError: If ``overlap`` is below 1, or a question has the same text twice.
@@ -127,10 +127,10 @@ class FeedbackStore:
 
         Args:
             questions: To compare, rank or rate.
-            expected: Their answers: a choice; ranks; or the lowest and highest right grade, for every response.
+            expected: Right answers: a choice; ranks; or the lowest and highest right grade, for every response.
 
         Returns:
-            Their numbers.
+            Numbers of the questions in the store.
 
         Raises:
             ValueError: If an answer does not fit its question, or a question has the same text twice.
@@ -190,7 +190,7 @@ class FeedbackStore:
         hour, as often as wanted.
 
         Args:
-            annotator: Whom to ask.
+            annotator: Annotator to ask.
             mode: Ask only this kind of question.
 
         Returns:
@@ -246,7 +246,7 @@ class FeedbackStore:
         Args:
             vote_id: Name that the sender made up for this vote and sends again if no reply comes: a vote that is sent
                 twice is one vote. One that was undone stays undone.
-            annotator: Who answered.
+            annotator: Annotator who answered.
             item: Number of the question.
             records: The answer (:attr:`~textgym.feedback.types.Question.mode` says which records); none skips the
                 question.
@@ -254,7 +254,7 @@ class FeedbackStore:
                 somebody reads; a report that was overtaken by a later one takes nothing back.
 
         Returns:
-            Whether it was new (or revised); ``False`` for one that was sent again.
+            True for a new or revised vote; False for one that was sent again.
 
         Raises:
             ValueError: The records do not answer that question, or there is no such question.
@@ -296,7 +296,7 @@ class FeedbackStore:
         """Take an answer back; its question is open again, the next that :meth:`assign` returns if it wants answers.
 
         Returns:
-            Whether it was there; ``False`` if it was undone before.
+            True if the vote was there; False if it was undone before.
 
         Raises:
             ValueError: The annotator has no such vote on a question.
@@ -347,7 +347,7 @@ class FeedbackStore:
             checks: Votes that answer attention checks; those whose check is not in the store are skipped.
 
         Returns:
-            How many were new.
+            Number of new votes.
 
         Raises:
             ValueError: A vote has no records.

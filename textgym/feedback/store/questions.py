@@ -38,7 +38,7 @@ def import_questions(store: FeedbackStore, path: str | Path, overlap: int = 1) -
         overlap: How many people to ask, where a line does not say it.
 
     Returns:
-        How many questions were new.
+        Number of new questions.
 
     Raises:
         DataError: Naming the line that is no question; then none was added.

@@ -22,7 +22,7 @@ SELECT_VOTES = (
 
 
 class VoteRow(NamedTuple):
-    """What is known of a vote by its name."""
+    """The row of a vote in its table."""
 
     item: int | None
     annotator: str

@@ -42,7 +42,7 @@ def import_votes(store: FeedbackStore, path: str | Path) -> int:
             reads.
 
     Returns:
-        How many votes were new.
+        Number of new votes.
 
     Raises:
         DataError: Naming file and line, as :func:`~textgym.feedback.records.files.read_records`.

@@ -1,4 +1,4 @@
-"""What decoding keeps of texts between two tokens, whatever family of models computes it."""
+"""The cache of decoding between two tokens, for models of any family."""
 
 from __future__ import annotations
 

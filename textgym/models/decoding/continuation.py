@@ -14,7 +14,7 @@ from textgym.values import attribute_of
 
 
 class Decoder(Protocol):
-    """What keys and values are computed with: a language model, or the trunk of one that is probed."""
+    """The network that computes keys and values: a language model, or the trunk of one that is probed."""
 
     @property
     def can_be_recorded(self) -> bool:
@@ -45,7 +45,7 @@ class Decoder(Protocol):
         """States (B, T, H)."""
 
     def attention_mask(self, visible: Tensor) -> Tensor:
-        """What :meth:`token_states` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K)."""
+        """Return the mask that :meth:`token_states` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K)."""
 
 
 class Prompts(NamedTuple):
@@ -70,7 +70,7 @@ def continued(model: Decoder, input_ids: Tensor, prompts: Prompts) -> Tensor:
     Args:
         model: Computes them.
         input_ids: (E, T) right-padded ids of the whole texts.
-        prompts: Their beginnings.
+        prompts: Prompts that the texts begin with.
     """
     cache = DynamicCache(config=model.config)
     of_prompts = model.token_states(prompts.input_ids, cache=cache)  # (U, P, H)

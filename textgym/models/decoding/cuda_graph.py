@@ -19,7 +19,7 @@ class RecordedStep:
     while it is recorded; ``state`` is what it changes and must therefore be put back.
 
     Args:
-        compute: What to record; returns a tensor.
+        compute: Function to record; returns a tensor.
         state: Tensor that ``compute`` both reads and writes.
 
     Raises:
@@ -58,7 +58,7 @@ class RecordedStep:
 
 @cache
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """One stream for all warm-ups: libraries keep a workspace for every stream they have seen."""
+    """Return the stream of all warm-ups: libraries keep a workspace for every stream they have seen."""
     return torch.cuda.Stream(device)
 
 

@@ -20,7 +20,7 @@ class DecodingCopy:
     same, so the numbers are too. A model in fp32, or one whose weights are bf16 already, is used as it is.
 
     Attributes:
-        current: What to decode with; as new as the last :meth:`refresh`.
+        current: Network to decode with; as new as the last :meth:`refresh`.
     """
 
     def __init__(self, model: TextModel) -> None:
@@ -55,7 +55,7 @@ class DecodingCopy:
 
 
 def _parts(model: TextModel) -> list[object]:
-    """What a copy was made of; a new one is due where an object, a type, a device or an adapter's state differs."""
+    """Return the parts of a copy; a new one is due where an object, a type, a device or an adapter's state differs."""
     tensors = [(id(tensor), tensor.dtype, tensor.device) for tensor in (*model.parameters(), *model.buffers())]
     layers: list[Any] = [module for module in model.modules() if hasattr(module, "merged_adapters")]
     adapters = [(tuple(layer.merged_adapters), layer.disable_adapters, str(layer.active_adapters)) for layer in layers]

@@ -179,7 +179,7 @@ class KeyValueStore:
         return self._steps[window]()
 
     def _compute(self, window: int) -> Tensor:
-        """One token of every row. It looks at no value, so that a GPU can run it on its own."""
+        """Compute one token of every row. It looks at no value, so that a GPU can run it on its own."""
         self.window = window
         self.columns.copy_(self.lengths.clamp(max=self.width - 1))
         visible = self._range[:window] <= self.columns[:, None]  # (B, K)

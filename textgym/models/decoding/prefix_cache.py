@@ -23,7 +23,7 @@ from textgym.models.weights import WeightsWatch, addresses
 
 
 class Match(NamedTuple):
-    """How rows relate to what is cached; both on the CPU.
+    """The match of rows with the cached ones; both tensors on the CPU.
 
     Attributes:
         extended: (B,) the row is a cached one and one token more.
@@ -41,7 +41,7 @@ class PrefixCache:
         model: The language model; when its weights change, everything is recomputed.
         rows: Batch size.
         width: Longest text, in tokens.
-        decoder: What computes for the model; made here if it is not given.
+        decoder: Decoder of the model; made here if it is not given.
     """
 
     def __init__(self, model: TextModel, rows: int, width: int, decoder: DecodingCopy | None = None) -> None:
@@ -88,7 +88,7 @@ class PrefixCache:
 
         Args:
             texts: ``B`` texts.
-            match: What :meth:`match` just said about them, if it was asked.
+            match: Result of :meth:`match` for these rows, if it was called.
 
         Returns:
             (B, H); the caller must not write into it.

@@ -1,1 +1,1 @@
-"""What a network computes, found by computing."""
+"""Properties of a network, found by computing."""

@@ -1,4 +1,4 @@
-"""What was found about a model by computing: on the model itself with a few tokens, on a narrow copy with long texts.
+"""Properties of a model found by computing: on itself with a few tokens, on a narrow copy with long texts.
 
 The model reads less than 128 tokens when it is loaded, and only their hidden states are computed; the narrow copy is
 probed once per class, configuration and length. Where the two disagree, the copy (fp32, enlarged weights) tells what
@@ -51,7 +51,7 @@ _COST = "every generated token reads its whole text again, so a response of n to
 
 @dataclass(frozen=True)
 class Findings:
-    """What a model does, as far as reinforcement learning must know.
+    """The properties of a model that reinforcement learning depends on.
 
     Attributes:
         architecture: Class of the network.
@@ -59,7 +59,7 @@ class Findings:
         reach: Longest text that was asked for.
         reason: Why texts of up to ``reach`` tokens are not continued from keys and values; empty if they are.
         longest: Longest text whose tokens have the states they had when it was shorter; ``None``: no end was found.
-        arguments: What its trunk is called with.
+        arguments: Arguments that the trunk is called with.
         form: How logits follow from its head.
         silenced: Kinds of modules that make noise in training mode and stay in evaluation mode; all, if one is
             ``nn.Module``.
@@ -87,7 +87,7 @@ class Findings:
 
     @property
     def cost(self) -> str:
-        """What it costs not to be cached; empty if it is."""
+        """The cost of decoding without a cache, as a sentence; empty if there is a cache."""
         return "" if self.is_cacheable else _COST
 
     @property
@@ -167,7 +167,7 @@ def is_cached(findings: Findings, trunk: Trunk, tokens: int) -> bool:
 
 
 class _Switch(NamedTuple):
-    """What changes with the length of a text.
+    """A change of a model's behaviour with the length of a text.
 
     Attributes:
         ends_cache: Longer texts are not continued from keys and values.
@@ -219,7 +219,7 @@ class NarrowProbe:
         return self._found[tokens]
 
     def _known(self, tokens: int) -> Cached | None:
-        """What is so for a longer text is so for this one, and what is not for a shorter one, is not."""
+        """Return the known findings: those of a longer text hold for this one, failures of a shorter one too."""
         longer = (found for length, found in self._found.items() if length >= tokens and not found.reason)
         shorter = (found for length, found in self._found.items() if length <= tokens and found.reason)
         return next(longer, None) or next(shorter, None)
@@ -233,7 +233,7 @@ class NarrowProbe:
         return self._longest[tokens]
 
     def switch(self, tokens: int) -> _Switch:
-        """What changes between the longest probed text and ``tokens`` with a number of the configuration.
+        """Return the change between the longest probed text and ``tokens`` with a number of the configuration.
 
         Numbers called like windows are made small in a second copy, to see whether short texts show a switch then: many
         count something else (layers, experts), or are not used. Smaller ones show in the texts that are probed.
@@ -246,7 +246,7 @@ class NarrowProbe:
         return self._switches[text]
 
     def _with_small(self, paths: list[tuple[str, ...]]) -> _Switch:
-        """What short texts show with small numbers in these places; everything, where it cannot be computed."""
+        """Return the findings on short texts with small numbers in these places; all, where it cannot be computed."""
         config = copy.deepcopy(self.trunk.config)
         with random_states_kept():
             if any(attempt(_make_small, config, path).error is not None for path in paths):
@@ -286,7 +286,7 @@ class NarrowProbe:
         return low
 
     def _scan(self, tokens: int, seed: int) -> int | None:
-        """As :meth:`longest`, token by token: some selections of keys disagree at a few lengths only."""
+        """Search as :meth:`longest`, token by token: some selections of keys disagree at a few lengths only."""
         ids = _ids(self.vocabulary, tokens, torch.device("cpu"), seed)
         oracle, before = self._oracle(ids[:_ROW], Lengths.upto(_ROW)), self.trunk.bare(ids[None, :_ROW])[0]
         for length in range(_ROW + 1, tokens + 1):

@@ -1,4 +1,4 @@
-"""What an architecture does behind its head: logits are the head's output, scaled or softly capped, or something else.
+"""The architecture behind the head: logits are the head's output, scaled or softly capped, or something else.
 
 The form is computed: the trunk's states are replaced by ones of several sizes, and the network's logits are compared
 with what its head gives for them. Names in configurations are not asked, only numbers: a factor that was fitted is
@@ -47,7 +47,7 @@ class LogitForm:
 
 
 class _Head(Protocol):
-    """What turns states into logits."""
+    """The function from states to logits."""
 
     weight: Tensor
 
@@ -55,7 +55,7 @@ class _Head(Protocol):
 
 
 class Reading(NamedTuple):
-    """One call of a network.
+    """The states of one call of a network, and the form of its logits.
 
     Attributes:
         states: (B, T, H), as the trunk gave them.
@@ -152,7 +152,7 @@ def _with_states(output: _Output, states: Tensor) -> _Output:
 
 
 def _factor(plain: Tensor, logits: Tensor) -> float | None:
-    """By what small values were multiplied: the slope of a fit through the origin."""
+    """Return the factor that small values were multiplied by: the slope of a fit through the origin."""
     square = float(plain.square().sum())
     factor = float((plain * logits).sum()) / square if square > 0 else 0.0
     return factor if factor != 0 and factor == factor else None

@@ -136,14 +136,14 @@ def _shrink(config: PreTrainedConfig, divides: bool, shrinks_vocabulary: bool) -
 
 
 def _narrowed(name: str, value: int, factor: int) -> int:
-    """What a number of the configuration becomes."""
+    """Return the narrow copy's value for a number of the configuration."""
     if most := next((size for part, size in _CUT.items() if part in name), None):
         return min(value, most)
     return value // factor if value % factor == 0 and any(part in name for part in _DIVIDED) else value
 
 
 def _factor(config: PreTrainedConfig) -> int:
-    """By what the numbers of heads can be divided so that at least two are left."""
+    """Return the divisor of the numbers of heads that leaves at least two."""
     heads = int(config.num_attention_heads)
     shared = math.gcd(heads, int(attribute_of(config, "num_key_value_heads") or heads))
     divisors = [number for number in range(1, shared + 1) if shared % number == 0 and 2 * number <= heads]

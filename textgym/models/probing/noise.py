@@ -29,7 +29,7 @@ def switch_off_dropout(network: nn.Module) -> list[tuple[object, str, float]]:
     What configurations said is kept on the network, for whoever comes later and finds zeros.
 
     Returns:
-        What was changed in configurations, now or before: (configuration, name, value).
+        Changes of configurations, now or before: (configuration, name, value).
     """
     before: list[tuple[object, str, float]] = vars(network).get(_ORIGINALS, [])
     changed = {(id(config), name): (config, name, value) for config, name, value in before}
@@ -97,7 +97,7 @@ def _after_again(compute: Callable[[], Tensor], before: Tensor) -> Tensor:
 
 
 def gradients_fail(module: nn.Module, compute: Callable[[], Tensor], silenced: tuple[type, ...]) -> Exception | None:
-    """What is raised where results of ``compute`` are differentiated as an update does it; ``None`` if nothing is.
+    """Return the error of differentiating results of ``compute`` as an update does it; ``None`` if there is none.
 
     Args:
         module: Is called by ``compute``.

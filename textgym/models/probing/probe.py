@@ -1,4 +1,4 @@
-"""What a trunk does with a few tokens, read in several ways that ought to give the same states.
+"""The states of a trunk for a few tokens, computed in several ways that ought to agree.
 
 Everything is compared with the bare trunk on unpadded rows, called with ids alone. How far two ways may be apart is
 measured too: the *noise* is what another batch layout does to the same rows, the *signal* what one changed token does
@@ -31,11 +31,11 @@ _Result = TypeVar("_Result")
 
 
 class Attempt(NamedTuple, Generic[_Result]):
-    """What came of calling something.
+    """The outcome of a call: a value or an error.
 
     Attributes:
-        value: What it returned; ``None`` if it raised.
-        error: What it raised; ``None`` if it returned.
+        value: Result of the call; ``None`` if it raised.
+        error: Exception of the call; ``None`` if it returned.
     """
 
     value: _Result | None
@@ -51,13 +51,13 @@ class Attempt(NamedTuple, Generic[_Result]):
 
 
 class Deviation(NamedTuple):
-    """How far states are from what they ought to be.
+    """The deviation of states from the expected ones.
 
     Attributes:
         size: Largest difference.
         allowed: How large it may be.
-        clear: From where on it is more than doubt.
-        signal: What one changed token does, at the place where it does least.
+        clear: Difference above which the states are certainly wrong.
+        signal: Difference that one changed token makes, at the place where it makes least.
     """
 
     size: float
@@ -83,7 +83,7 @@ class Deviation(NamedTuple):
 
 @dataclass(frozen=True)
 class Cached:
-    """Whether keys and values continue a text.
+    """The result of probing whether cached keys and values continue a text.
 
     Attributes:
         name: The argument that takes the cache; ``None`` if there is none that works.
@@ -173,7 +173,7 @@ def plain_arguments(trunk: Trunk, oracle: Oracle, ids: Tensor, short: int) -> tu
 
     Args:
         trunk: Is called.
-        oracle: Of ``ids``.
+        oracle: Expected states of ``ids``.
         ids: (T,).
         short: Length of a second row, which is padded.
     """
@@ -200,9 +200,9 @@ def probe_cache(trunk: Trunk, oracle: Oracle, ids: Tensor, lengths: Lengths, *, 
 
     Args:
         trunk: With arguments that work uncached, and the one for the cache if it is known.
-        oracle: Of ``ids``.
+        oracle: Expected states of ``ids``.
         ids: (T,).
-        lengths: Of the rows to decode side by side.
+        lengths: Lengths of the rows that are decoded side by side.
         thorough: Begin a row again, and continue several tokens at once.
     """
     reasons: list[Cached] = []

@@ -27,10 +27,10 @@ BARE_ARGUMENTS: tuple[dict[str, bool], ...] = ({"use_cache": False}, {})  # the 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a trunk is given besides ``input_ids``.
+    """The arguments of a trunk besides ``input_ids``.
 
     Attributes:
-        plain: Of ``position_ids`` and ``use_cache``, those that it takes.
+        plain: Names out of ``position_ids`` and ``use_cache`` that the trunk takes.
         cache: The argument that takes a cache; ``None`` if none was found to work.
     """
 
@@ -54,8 +54,8 @@ class Trunk:
     Args:
         module: Takes ``input_ids`` (B, T); what it returns begins with the states (B, T, H).
         config: Hugging Face configuration of the text model.
-        arguments: What it is given.
-        bare_arguments: What :meth:`bare` gives besides the ids.
+        arguments: Arguments of every call.
+        bare_arguments: Arguments of :meth:`bare` besides the ids.
     """
 
     precision = "fp32"
@@ -107,7 +107,7 @@ class Trunk:
         return states
 
     def attention_mask(self, visible: Tensor) -> Tensor:
-        """What :meth:`token_states` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K)."""
+        """Return the mask that :meth:`token_states` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K)."""
         return additive_mask(visible, self._weight.dtype)
 
 
