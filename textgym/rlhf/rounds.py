@@ -19,7 +19,7 @@ from textgym.agents.facts import facts_of, unit_of
 from textgym.agents.options import OptionValue, agent_options
 from textgym.agents.registry import resolve_agent
 from textgym.checks import SEEDS
-from textgym.errors import DataError, NoCheckpointError
+from textgym.errors import CheckpointError, DataError, NoCheckpointError
 from textgym.evaluation.core import Evaluation, EvaluationSet
 from textgym.evaluation.loading import load_model
 from textgym.evaluation.measures import Measures, measure
@@ -210,8 +210,13 @@ def choose_questions(round_: Round) -> list[Question]:
         pairs = [question for question in candidates if len(set(question.generators)) == 1]
         others = [question for question in candidates if len(set(question.generators)) > 1]
         if round_.loop.settings.select == "disagreement" and round_.number > 1:
-            committee = load_reward(round_.loop.folder(round_.number - 1).reward, round_.loop.settings.device)
-            assert isinstance(committee, RewardEnsemble | EmbeddingRewardModel)
+            folder = round_.loop.folder(round_.number - 1).reward
+            committee = load_reward(folder, round_.loop.settings.device)
+            if not isinstance(committee, RewardEnsemble | EmbeddingRewardModel):
+                raise CheckpointError(
+                    f"expected a reward whose members can disagree in {str(folder)!r}, got a "
+                    f"{type(committee).__name__}; put back what was fitted there"
+                )
             pairs = select_pairs(committee, pairs, own, rng)
         chosen = pairs[:own] + others[:previous]
         seeds = rng.integers(2**31, size=len(chosen))
