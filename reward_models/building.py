@@ -79,7 +79,7 @@ def fit_reward_model(
         DataError: As :func:`~textgym.reward_models.evidence.read_split`; or all references have the same score.
         RewardError: The loss becomes infinite or NaN.
     """
-    split = records if isinstance(records, Split) else read_split(records, criterion, held_out, seed)
+    split = read_split(records, criterion, held_out, seed)
     report = reward.fit(split, seed=seed, **options)
     texts = preferred_texts(split.everything) if references is None else references
     reward.normalise([text.prompt for text in texts], [text.response for text in texts])

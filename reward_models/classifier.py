@@ -18,6 +18,7 @@ from textgym.models.pretrained import read_pretrained
 from textgym.reward_models.module import RewardModule
 from textgym.text.batching import length_batches
 from textgym.types import FloatArray, Shown, shown_text
+from textgym.values import attribute_of
 
 Output = Literal["logit", "probability"]
 _TOKENIZER_FILES = ("tokenizer.json", "vocab*", "*.model")
@@ -151,16 +152,17 @@ def _check_settings(template: str | None, output: str, batch_size: int, max_leng
 
 def _find_column(config: Any, label: str | int | None) -> int:
     names = [str(config.id2label[index]) for index in range(config.num_labels)]
-    if label is None and len(names) == 1:
-        return 0
-    if label is None:
-        raise ModelError(
-            f"expected a label, since the classifier has {len(names)}, got none; pass label= one of {names}"
-        )
-    if isinstance(label, int):
-        if not 0 <= label < len(names):
+    match label:
+        case None if len(names) == 1:
+            return 0
+        case None:
+            raise ModelError(
+                f"expected a label, since the classifier has {len(names)}, got none; pass label= one of {names}"
+            )
+        case int() if not 0 <= label < len(names):
             raise ModelError(f"expected a label index below {len(names)}, got {label}; the labels are {names}")
-        return label
+        case int():
+            return label
     if label not in names:
         raise ModelError(f"expected a label of the classifier, got {label!r}.{did_you_mean(label, names)}")
     return names.index(label)
@@ -168,7 +170,7 @@ def _find_column(config: Any, label: str | int | None) -> int:
 
 def _context(config: Any, tokenizer: Any, max_length: int | None) -> int:
     """Most tokens the classifier can read, or fewer if asked."""
-    positions = getattr(config, "max_position_embeddings", None) or 2**20
+    positions = attribute_of(config, "max_position_embeddings") or 2**20
     if config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer"):
         positions -= (config.pad_token_id or 0) + 1  # their positions start behind the pad id
     return min(positions, int(min(tokenizer.model_max_length, 2**20)), max_length or 2**20)

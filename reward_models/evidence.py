@@ -295,7 +295,7 @@ def _regraded(record: Record, criterion: str) -> Sequence[Record]:
 
 
 def read_split(
-    records: Sequence[Record],
+    records: Sequence[Record] | Split,
     criterion: str | None = None,
     held_out: float = 0.1,
     seed: int = 0,
@@ -306,7 +306,7 @@ def read_split(
     Comparisons and rankings of a text with itself are left out with a warning.
 
     Args:
-        records: Records of any kinds, in any order.
+        records: Records of any kinds, in any order; a split that was read already stays as it is.
         criterion: Criterion as for :func:`graded_by`.
         held_out: Expected share of the prompts held out, in ``[0, 1)``.
         seed: Another seed, another split (:func:`~textgym.feedback.records.splitting.split_records`).
@@ -316,6 +316,8 @@ def read_split(
         DataError: If there are no records, they (or those left for training) express no preference, or something was to
             be held out but all are about one prompt.
     """
+    if isinstance(records, Split):
+        return records
     usable = compared_records(graded_by(records, criterion))
     kept, outside = split_records(usable, held_out, seed)
     train = observe(kept, read=read)

@@ -107,7 +107,7 @@ class LearnedReward(RewardModule):
             ValueError: If an option is out of range.
         """
         start = time.perf_counter()
-        split = records if isinstance(records, Split) else read_split(records, criterion, validation_fraction, seed)
+        split = read_split(records, criterion, validation_fraction, seed)
         evidence = split.train
         training = self.learn(evidence, seed=seed, **options)
         asked = preferences(split.held_out.observations)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +17,16 @@ from textgym.values import (
     as_object,
     as_text,
     attribute_of,
+    field_values,
+    integer,
     is_number,
     is_whole,
+    items,
+    members,
+    number,
     plain_value,
+    text,
+    truth,
     walk,
 )
 
@@ -72,3 +82,75 @@ def test_the_first_attribute_that_says_something_counts() -> None:
     config = SimpleNamespace(n_positions=None, n_ctx=0, max_seq_len=8)
     assert attribute_of(config, "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len") == 0
     assert attribute_of(config, "n_positions", "seq_length") is None
+
+
+@pytest.mark.parametrize(
+    ("read", "value"),
+    [
+        (integer, 0),
+        (integer, -3),
+        (integer, 10**400),
+        (number, 2),
+        (number, -0.5),
+        (number, math.inf),
+        (truth, True),
+        (truth, False),
+        (text, ""),
+        (text, "a"),
+        (items, []),
+        (items, [1, "a"]),
+        (members, {}),
+        (members, {"a": 1}),
+    ],
+)
+def test_strict_readers_take_values_of_their_kind_as_they_are(read: Callable[[object], Any], value: object) -> None:
+    assert read(value) == value
+    assert type(read(value)) is (float if read is number else type(value))
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "message"),
+    [
+        (integer, True, "expected a whole number, got True"),
+        (integer, 2.0, "expected a whole number, got 2.0"),
+        (integer, "2", "expected a whole number, got str"),
+        (integer, None, "expected a whole number, got NoneType"),
+        (number, False, "expected a number, got False"),
+        (number, "0.5", "expected a number, got str"),
+        (number, [0.5], "expected a number, got list"),
+        (number, 10**400, "expected a number, got 1000"),
+        (truth, 1, "expected true or false, got 1"),
+        (truth, 0.0, "expected true or false, got 0.0"),
+        (truth, "true", "expected true or false, got str"),
+        (truth, None, "expected true or false, got NoneType"),
+        (text, b"a", "expected a text, got bytes"),
+        (text, True, "expected a text, got True"),
+        (text, ["a"], "expected a text, got list"),
+        (items, (1,), "expected a list, got tuple"),
+        (items, "a", "expected a list, got str"),
+        (items, {"a": 1}, "expected a list, got dict"),
+        (members, [("a", 1)], "expected a JSON object, got list"),
+        (members, "{}", "expected a JSON object, got str"),
+        (members, None, "expected a JSON object, got NoneType"),
+    ],
+)
+def test_strict_readers_refuse_every_other_kind(read: Callable[[object], Any], value: object, message: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        read(value)
+    assert str(caught.value).startswith(message)
+
+
+def test_the_values_of_a_record_stay_what_they_are() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Inner:
+        size: int
+
+    @dataclass(frozen=True, slots=True)
+    class Outer:
+        name: str
+        inner: Inner
+
+    inner = Inner(3)
+    found = field_values(Outer("a", inner))
+    assert found == {"name": "a", "inner": inner}
+    assert found["inner"] is inner

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
-from textgym.values import is_number, is_whole, plain_value
+from textgym.values import field_values, is_number, is_whole, plain_value
 
 SEEDS = 2**32
 """Seeds are below this: the largest one numpy's global generator takes."""
@@ -21,12 +20,8 @@ _TINY = 1e-300
 
 def use_plain_values(settings: Any) -> None:
     """Replace numpy's numbers and paths in a frozen dataclass by Python's own numbers and texts, which JSON can say."""
-    for name, value in _values_of(settings).items():
+    for name, value in field_values(settings).items():
         object.__setattr__(settings, name, plain_value(value))
-
-
-def _values_of(settings: Any) -> dict[str, object]:
-    return {field.name: getattr(settings, field.name) for field in fields(settings)}
 
 
 def check_settings(
@@ -45,7 +40,7 @@ def check_settings(
         ValueError: A number is out of range.
     """
     use_plain_values(settings)
-    values = _values_of(settings)
+    values = field_values(settings)
     _check_kind(values, (*counts, "seed"), is_whole, "a whole number")
     _check_kind(values, (*positive, *not_negative), is_number, "a number")
     _check_range(values, counts, 1, "of at least 1")

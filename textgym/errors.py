@@ -94,10 +94,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     Errors of ours say so by their cause at most: they are about something else.
     """
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
+    match error:
+        case MemoryError():
+            return True
+        case TextGymError():
+            return False
     texts = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
-    return not isinstance(error, TextGymError) and any(text in str(error) for text in texts)
+    return type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in texts)
 
 
 def notes_of(error: BaseException) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from textgym.errors import CheckpointError, MissingExtraError, did_you_mean
 from textgym.files.paths import user_path
 from textgym.security.foreign import read_object
-from textgym.values import text
+from textgym.values import as_text, text
 
 Kind = Literal["model", "reward"]
 SHIPPED = ("tiny", "tiny-reward")
@@ -71,11 +71,12 @@ def base_of_adapter(folder: Path) -> Path:
     Raises:
         CheckpointError: It names none, none that can be found, or another adapter.
     """
-    name = read_adapter_config(folder).get("base_model_name_or_path")
-    if not isinstance(name, str) or not name:
+    given = read_adapter_config(folder).get("base_model_name_or_path")
+    name = as_text(given)
+    if not name:
         raise CheckpointError(
             f"expected the base model's folder or Hub id as base_model_name_or_path in {folder / ADAPTER_CONFIG}, "
-            f"got {name!r}; write it there"
+            f"got {given!r}; write it there"
         )
     beside = folder / name
     base = resolve_folder(beside if beside.is_dir() else name)

@@ -6,7 +6,7 @@ import copy
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from textgym.envs.checks import (
     require,
 )
 from textgym.envs.limits import use_a_budget
+from textgym.envs.types import batched
 from textgym.rewards import resolve_reward, reward_name, score
 from textgym.security.consent import load_attribute
-from textgym.types import Agent, Example, NameOrPath, RewardFn, State, Trainable
+from textgym.types import Agent, Example, Grain, NameOrPath, RewardFn, State, Trainable
 
 __all__ = ["AWKWARD_TEXTS", "ConformanceError", "check_agent", "check_reward", "check_text_env"]
 _COPIES = 3
@@ -49,7 +50,7 @@ def check_text_env(env: str | gym.Env[Any, Any], **env_kwargs: Any) -> None:
     Raises:
         ConformanceError: A promise is broken, or the environment or its reward fails; the message says which.
     """
-    made = gym.make(env, **env_kwargs) if isinstance(env, str) else env
+    (made,) = _environments(env, 1, env_kwargs)
     base = made.unwrapped
     require(made.spec is not None, "expected an environment made by gymnasium.make, got one without a spec")
     checks = checks_of(base)
@@ -117,7 +118,7 @@ def check_agent(
     """
     if model is not None:
         env_kwargs["model"] = model
-    envs = [gym.make(env, **env_kwargs) for _ in range(_COPIES)] if isinstance(env, str) else [env]
+    envs = _environments(env, _COPIES, env_kwargs)
     if not isinstance(agent, str):
         _check_acting(agent, envs)
         return
@@ -139,6 +140,11 @@ def check_agent(
             _check_learning(make, make_env, iterations)
 
 
+def _environments(env: str | gym.Env[Any, Any], copies: int, env_kwargs: Mapping[str, Any]) -> list[gym.Env[Any, Any]]:
+    """Return environments made of an id, or the one that was given."""
+    return [gym.make(env, **env_kwargs) for _ in range(copies)] if isinstance(env, str) else [env]
+
+
 def _check_acting(agent: Agent, envs: Sequence[gym.Env[Any, Any]]) -> None:
     """Actions are legal and repeatable, and the same once the agent is saved and loaded."""
     kind = EpisodeTextEnv if agent.grain == "episode" else TokenTextEnv
@@ -147,18 +153,17 @@ def _check_acting(agent: Agent, envs: Sequence[gym.Env[Any, Any]]) -> None:
     again = _saved_and_loaded(agent)
     rows = [env.reset(seed=seed)[0] for seed, env in enumerate(envs)]
     for _ in range(_ACTIONS):
-        observations = _batch(rows, agent)
+        observations = batched(rows, agent.grain)
         before = copy.deepcopy(observations)
         actions = list(agent.act(observations, greedy=True))
         require(data_equivalence(before, observations), "expected act() to leave the observation alone, got a change")
         require(len(actions) == len(rows), f"expected {len(rows)} actions, got {len(actions)}")
         for env, action in zip(envs, actions, strict=True):
-            legal = isinstance(action, str) if agent.grain == "episode" else action in env.action_space
-            require(legal, f"expected an action in {env.action_space}, got {action!r:.80}")
+            require(action in env.action_space, f"expected an action in {env.action_space}, got {action!r:.80}")
         drawn = [list(each.act(observations, generator=_generator())) for each in (agent, agent, again)]
         require(drawn[0] == drawn[1], "expected the same actions from generators of the same seed, got others")
         require(drawn[0] == drawn[2], "expected the agent to act the same once it is saved and loaded, got others")
-        rows = [_play(env, action) for env, action in zip(envs, actions, strict=True)]
+        rows = [_play(env, action, agent.grain) for env, action in zip(envs, actions, strict=True)]
 
 
 def _saved_and_loaded(agent: Agent) -> Agent:
@@ -167,17 +172,10 @@ def _saved_and_loaded(agent: Agent) -> Agent:
         return type(agent).load(Path(folder) / "agent")
 
 
-def _batch(rows: Sequence[Any], agent: Agent) -> Any:
-    """Observations of several environments as agents get them: arrays (n, ...) by name, or a list of texts."""
-    if agent.grain == "episode":
-        return list(rows)
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def _play(env: gym.Env[Any, Any], action: Any) -> Any:
+def _play(env: gym.Env[Any, Any], action: Any, grain: Grain) -> Any:
     """Step, and reset at the end of a text; the next observation."""
     observation, _, terminated, truncated, _ = env.step(action)
-    cut = truncated and not terminated and isinstance(env.unwrapped, TokenTextEnv)
+    cut = truncated and not terminated and grain == "token"
     require(not cut, use_a_budget("one that was cut by a limit of steps"))
     return env.reset()[0] if terminated or truncated else observation
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, TypeGuard, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,14 @@ def shown_text(shown: Shown) -> str:
 def shown_messages(shown: Shown) -> tuple[Message, ...]:
     """Return the messages of a conversation; of a text, none."""
     return () if isinstance(shown, str) else shown
+
+
+def are_messages(value: object) -> TypeGuard[Sequence[Message]]:
+    """Return whether a value is a sequence of messages, at least one."""
+    match value:
+        case [_, *_]:
+            return all(isinstance(message, Message) for message in value)
+    return False
 
 
 @dataclass(frozen=True, slots=True)

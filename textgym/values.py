@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeGuard
+from dataclasses import fields
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
+
+_Kind = TypeVar("_Kind")
 
 
 def is_whole(value: object) -> TypeGuard[int]:
@@ -74,6 +77,11 @@ def attribute_of(owner: object, *names: str) -> Any:
     return next((found for name in names if (found := getattr(owner, name, None)) is not None), None)
 
 
+def field_values(record: Any) -> dict[str, object]:
+    """Return the fields of a dataclass by name; records within stay what they are, unlike in ``dataclasses.asdict``."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
 def integer(value: object) -> int:
     """Return a whole number; anything else is a ``TypeError``."""
     if not is_whole(value):
@@ -83,7 +91,7 @@ def integer(value: object) -> int:
 
 def number(value: object) -> float:
     """Return a number; anything else is a ``TypeError``, and so is what no float can hold."""
-    if not is_whole(value) and not isinstance(value, float):
+    if not is_number(value):
         raise _no("a number", value)
     try:
         return float(value)
@@ -93,35 +101,33 @@ def number(value: object) -> float:
 
 def truth(value: object) -> bool:
     """Return true or false; anything else is a ``TypeError``."""
-    if not isinstance(value, bool):
-        raise _no("true or false", value)
-    return value
+    return _of_kind(bool, "true or false", value)
 
 
 def text(value: object) -> str:
     """Return a text; anything else is a ``TypeError``."""
-    if not isinstance(value, str):
-        raise _no("a text", value)
-    return value
+    return _of_kind(str, "a text", value)
 
 
 def items(value: object) -> list[Any]:
     """Return a list; anything else is a ``TypeError``."""
-    if not isinstance(value, list):
-        raise _no("a list", value)
-    return value
+    return _of_kind(list, "a list", value)
 
 
 def members(value: object) -> dict[str, Any]:
     """Return an object; anything else is a ``TypeError``."""
-    if not isinstance(value, dict):
-        raise _no("a JSON object", value)
-    return value
+    return _of_kind(dict, "a JSON object", value)
 
 
 def got(value: object) -> str:
     """Return what an error message says of a value of the wrong kind: a number itself, else its type."""
     return repr(value) if isinstance(value, int | float) else type(value).__name__
+
+
+def _of_kind(kind: type[_Kind], wanted: str, value: object) -> _Kind:
+    if not isinstance(value, kind):
+        raise _no(wanted, value)
+    return value
 
 
 def _no(wanted: str, value: object) -> TypeError:

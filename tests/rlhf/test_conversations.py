@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ import textgym
 from tests.envs.guessing import NUMBERS, WORDS, Guessing, write_tokenizer
 from textgym.data import InMemoryDataset
 from textgym.envs.choice import EnvChoice
+from textgym.errors import CheckpointError
 from textgym.evaluation import sampling
 from textgym.evaluation.loading import load_model
 from textgym.feedback import FeedbackStore
 from textgym.feedback.annotators.by_reward import annotator_reward
 from textgym.feedback.types import Comparison, Question
+from textgym.reward_models import new_reward_model
 from textgym.rlhf.questions import REFERENCE, question_about, run_sample, run_simulate, write_texts
 from textgym.rlhf.rounds import Loop, Round, choose_questions, sample_candidates
 from textgym.rlhf.settings import RlhfSettings
@@ -146,3 +149,16 @@ def test_the_questions_of_a_round_show_what_their_texts_answer(folder: str, tmp_
         assert turns_of(asked) == {1, 2, 3}
         assert sample_candidates(first) == asked
         assert turns_of(choose_questions(first)) == turns_of(choose_questions(first)) <= {1, 2, 3}
+
+
+def test_a_reward_that_is_no_committee_cannot_choose_questions(folder: str, tmp_path: Path) -> None:
+    settings = RlhfSettings(EnvChoice(IDS[1]), model=folder, labels=24, device="cpu", members=2, select="disagreement")
+    run = RunFolder(tmp_path / "run")
+    earlier = run.path / "round-1"
+    shutil.copytree(folder, earlier / "model")
+    new_reward_model("tiny").save(earlier / "reward")
+    with FeedbackStore("f.db") as store:
+        second = Round(Loop(run, settings, TASK, store), 2)
+        second.folder.path.mkdir(parents=True)
+        with pytest.raises(CheckpointError, match="expected a reward whose members can disagree"):
+            choose_questions(second)

@@ -10,6 +10,7 @@ from textgym.data.files import Problem, Row, is_encodable
 from textgym.errors import DataError, did_you_mean
 from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages, split_chat
 from textgym.types import Message, flatten
+from textgym.values import as_text
 
 PROMPT_COLUMNS = (
     *("prompt", "document", "dialogue", "article", "text", "question", "input", "body"),
@@ -95,12 +96,21 @@ def _guess(rows: Sequence[Row], candidates: Sequence[str], option: str) -> str |
 
 
 def _holds_text(value: object) -> bool:
-    texts = value if isinstance(value, list) else [value]
-    return is_chat(value) or any(isinstance(text, str) and text.strip() for text in texts)
+    return is_chat(value) or any(as_text(text).strip() for text in _each(value))
 
 
 def _is_empty(value: object) -> bool:
-    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+    match value:
+        case None | []:
+            return True
+        case str():
+            return not value.strip()
+    return False
+
+
+def _each(value: object) -> list[object]:
+    """Return the items of a list, and of anything else that alone."""
+    return value if isinstance(value, list) else [value]
 
 
 def read_pair(row: Row, columns: Columns) -> Pair | Problem:
@@ -135,7 +145,7 @@ def _references_of(row: Row, column: str) -> tuple[str, ...]:
     value = _cell(row, column)
     if is_chat(value):
         value = last_answer(parse_messages(value))
-    texts = value if isinstance(value, list) else [value]
+    texts = _each(value)
     if not texts:
         raise _RowError("empty", f"expected at least one text in column {column!r}, got an empty list")
     return tuple(dict.fromkeys(_text(text, column).strip() for text in texts))

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 
 from textgym.types import Dataset, Example, shown_messages
+from textgym.values import attribute_of
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -15,7 +16,7 @@ def fingerprint(dataset: Dataset) -> str:
     A data set that makes its examples on demand, of which there may be a great many, has a method ``fingerprint()`` of
     its own.
     """
-    own = getattr(dataset, "fingerprint", None)
+    own = attribute_of(dataset, "fingerprint")
     if callable(own):
         return str(own())
     return f"{len(dataset)} examples, sha256 {digest(dataset[place] for place in range(len(dataset)))}"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import numpy.typing as npt
+
+from textgym.types import Grain
 
 Info = dict[str, Any]
 """What is told beside an observation; the docstrings of environments list its keys."""
@@ -24,3 +28,10 @@ AnyEnv = gym.Env[Any, Any]
 
 Action = Any
 """A token id, or a text."""
+
+
+def batched(observations: Sequence[Any], grain: Grain) -> list[str] | Observation:
+    """Return observations of single environments as agents take them: a list of texts, or arrays (n, ...) by name."""
+    if grain == "episode":
+        return list(observations)
+    return {name: np.stack([each[name] for each in observations]) for name in observations[0]}

@@ -11,7 +11,7 @@ import torch
 from textgym import console
 from textgym.envs.episode_text import EpisodeTextEnv
 from textgym.envs.token_text import TokenTextEnv
-from textgym.envs.types import Observation
+from textgym.envs.types import Observation, batched
 from textgym.evaluation.sampling import Sampling
 from textgym.types import Agent, Episode, Example, FloatArray, Task
 
@@ -98,7 +98,8 @@ def _act(
     """Step the environments that have observations to the end of their episodes; returns the steps of each."""
     left, steps = list(range(len(observations))), [0] * len(observations)
     while left:
-        actions = agent.act(_batched([observations[row] for row in left]), greedy=greedy, generator=generator)
+        batch = batched([observations[row] for row in left], agent.grain)
+        actions = agent.act(batch, greedy=greedy, generator=generator)
         ended = set()
         for row, action in zip(left, actions, strict=True):
             steps[row] += 1
@@ -107,10 +108,3 @@ def _act(
                 ended.add(row)
         left = [row for row in left if row not in ended]
     return steps
-
-
-def _batched(observations: Sequence[str | Observation]) -> list[str] | Observation:
-    """Observations of several environments as agents take them: texts as a list, dicts of arrays as arrays (n, ...)."""
-    texts = [each for each in observations if isinstance(each, str)]
-    arrays = [each for each in observations if not isinstance(each, str)]
-    return {name: np.stack([each[name] for each in arrays]) for name in arrays[0]} if arrays else texts

@@ -121,16 +121,15 @@ def evaluate(
         tokenizer: Name of the model whose tokens an agent writes that acts token by token, and has no language model.
     """
     start = time.perf_counter()
-    model = text_model_of(agent)
     task, examples, sampling = evaluation_set.task, evaluation_set.examples, evaluation_set.sampling
-    if model is not None:
-        samples = sample_texts(model, task, examples, sampling, title)
-        episodes, values = samples.episodes, {"length": samples.lengths}
-        kl = _kl(model, reference, samples, sampling.temperature)
-        values |= {} if kl is None else {"kl": kl}
-    else:
-        assert not isinstance(agent, TextModel)  # that is its own
-        episodes, values = act_episodes(agent, task, examples, sampling, tokenizer=tokenizer, title=title)
+    match _writer_of(agent):
+        case TextModel() as model:
+            samples = sample_texts(model, task, examples, sampling, title)
+            episodes, values = samples.episodes, {"length": samples.lengths}
+            kl = _kl(model, reference, samples, sampling.temperature)
+            values |= {} if kl is None else {"kl": kl}
+        case acting:
+            episodes, values = act_episodes(acting, task, examples, sampling, tokenizer=tokenizer, title=title)
     values["eos"] = ended_by_eos(episodes)
     measures = measure(task, episodes, evaluation_set.reward).with_values(values)
     return Evaluation(episodes, measures, time.perf_counter() - start)
@@ -146,15 +145,21 @@ def write_episodes(
     title: str | None = None,
 ) -> list[Episode]:
     """Let an agent write one episode per example, as :func:`evaluate` does, and measure nothing."""
-    if (model := text_model_of(agent)) is not None:
-        return sample_texts(model, task, examples, sampling, title).episodes
-    assert not isinstance(agent, TextModel)  # that is its own
-    return act_episodes(agent, task, examples, sampling, tokenizer=tokenizer, title=title)[0]
+    match _writer_of(agent):
+        case TextModel() as model:
+            return sample_texts(model, task, examples, sampling, title).episodes
+        case acting:
+            return act_episodes(acting, task, examples, sampling, tokenizer=tokenizer, title=title)[0]
 
 
 def text_model_of(writer: Agent | TextModel) -> TextModel | None:
     """Return the language model that writes an agent's texts; ``None`` for agents that act in other ways."""
     return writer if isinstance(writer, TextModel) else attribute_of(writer, "text_model")
+
+
+def _writer_of(agent: Agent | TextModel) -> TextModel | Agent:
+    """Return the language model that writes an agent's texts, or else the agent, which acts step by step."""
+    return text_model_of(agent) or agent
 
 
 def _kl(model: TextModel, reference: TextModel | None, samples: Samples, temperature: float) -> FloatArray | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar, get_args
 
-from textgym.types import Message, Shown
+from textgym.types import Shown, are_messages
 from textgym.values import is_whole
 
 Choice = Literal["a", "b", "tie", "both_bad"]
@@ -289,7 +289,7 @@ def shown_order(n: int, seed: int | None) -> tuple[int, ...]:
 
 
 def _check_prompt(prompt: Shown) -> None:
-    if not isinstance(prompt, str) and not (prompt and all(isinstance(message, Message) for message in prompt)):
+    if not isinstance(prompt, str) and not are_messages(prompt):
         raise ValueError(
             f"expected a text or a tuple of messages as the prompt, got {prompt!r:.80}; give "
             "textgym.types.Message(role, content) for every turn"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from textgym.errors import DiskFullError
 
-_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_FULL = {code for code, name in errno.errorcode.items() if name in ("ENOSPC", "EFBIG", "EDQUOT")}
 _RUST_CODE = re.compile(r"\(os error (\d+)\)")  # how safetensors and tokenizers tell
 _UNFINISHED = re.compile(r"\..+\.\d+\.tmp")
 _NEW, _OLD = ".new", ".old"
@@ -96,12 +96,11 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             unfinished.rename(folder)
             sync(folder.parent)
             shutil.rmtree(former, ignore_errors=True)
-        except BaseException as error:
+        except DiskFullError as error:  # by the name that its reader knows
+            raise DiskFullError(str(error).replace(str(unfinished), str(folder))) from error
+        finally:  # nothing is left to do where all went well
             _remove(unfinished)
             restore(folder)
-            if isinstance(error, DiskFullError):  # by the name that its reader knows
-                raise DiskFullError(str(error).replace(str(unfinished), str(folder))) from error
-            raise
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:

@@ -63,7 +63,8 @@ def load_language_model(
 
 def _wrap(module: nn.Module, precision: Precision) -> tuple[CausalLM, nn.Module | None]:
     """A Hugging Face model as it is, and the wrapper of PEFT's that it was in."""
-    wrapper, network = (None, module) if isinstance(module, PreTrainedModel) else (module, _base_of_wrapper(module))
+    network = _without_wrapper(module)
+    wrapper = None if network is module else module
     return CausalLM(network, _folder_with_tokenizer(network.name_or_path), precision), wrapper
 
 
@@ -130,10 +131,10 @@ def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     return network
 
 
-def _base_of_wrapper(module: nn.Module) -> PreTrainedModel:
-    """Return the Hugging Face model in one of PEFT's wrappers."""
+def _without_wrapper(module: nn.Module) -> PreTrainedModel:
+    """Return a Hugging Face model that may be in one of PEFT's wrappers."""
     unwrap = attribute_of(module, "get_base_model")
-    base = None if unwrap is None else unwrap()
+    base = module if unwrap is None else unwrap()
     if not isinstance(base, PreTrainedModel):
         raise ModelError(
             f"expected a Hugging Face causal LM, or PEFT's wrapper around one, got {type(module).__name__}; "

@@ -10,6 +10,7 @@ from textgym.rewards.arguments import check_number, check_reward, is_number, sho
 from textgym.rewards.names import resolve_reward
 from textgym.rewards.protocol import ScoredConversations, Scores, score
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Shown, Task
+from textgym.values import as_text
 
 _TERM = 'write WeightedSum({"rouge": (1.0, "rouge"), "short": (-0.01, length)}): name -> (weight, reward)'
 
@@ -144,7 +145,7 @@ def no_reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequen
 
 def _check_term(name: object, term: object) -> tuple[float, RewardFn | NameOrPath]:
     """Return a term of a sum; ``info["rewards"]["total"]`` is the sum itself."""
-    if not isinstance(name, str) or not name:
+    if not as_text(name):
         raise TypeError(f"expected a name for every reward, got {shown(name)}; {_TERM}")
     if name == "total":
         raise ValueError("expected another name for a reward than 'total', which is the sum of all; rename it")

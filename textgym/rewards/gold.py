@@ -8,6 +8,7 @@ from textgym.errors import RewardError
 from textgym.rewards.arguments import shown
 from textgym.rewards.protocol import as_scores, check_scores
 from textgym.types import Episode, Example, FloatArray, Task, episodes_of
+from textgym.values import attribute_of
 
 
 class GoldReward:
@@ -22,7 +23,7 @@ class GoldReward:
             TypeError: It has no method ``gold``.
             ValueError: Its episodes have several turns.
         """
-        if not callable(getattr(task, "gold", None)):
+        if not callable(attribute_of(task, "gold")):
             raise TypeError(f"expected a task with a method gold, got {shown(task)}; give it an environment's task")
         if task.max_turns > 1:
             raise ValueError(

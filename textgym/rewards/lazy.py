@@ -8,6 +8,7 @@ from textgym.rewards.arguments import shown
 from textgym.rewards.protocol import ScoredConversations, Scores, score
 from textgym.security.consent import load_attribute
 from textgym.types import Example, RewardFn, Shown, Task
+from textgym.values import as_text, attribute_of
 
 _LEARNED = "textgym.reward_models:load_reward"
 
@@ -17,7 +18,7 @@ class LazyReward(ScoredConversations):
 
     def __init__(self, name: str, source: str) -> None:
         """Remember ``name`` (for messages) and ``source`` (what ``load_reward`` is called with)."""
-        if not isinstance(source, str) or not source:
+        if not as_text(source):
             raise TypeError(f"expected the name or folder of a reward model, got {shown(source)}; give it as a str")
         self.name = name
         self.source = source
@@ -47,5 +48,5 @@ def load_reward_models(reward: object) -> None:
     """
     if isinstance(reward, LazyReward):
         reward.load()
-    for part in getattr(reward, "parts", ()):
+    for part in attribute_of(reward, "parts") or ():
         load_reward_models(part)

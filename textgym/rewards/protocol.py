@@ -13,6 +13,7 @@ import numpy.typing as npt
 from textgym.errors import RewardError
 from textgym.files.paths import name_of
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Shown, Task, shown_text
+from textgym.values import attribute_of
 
 SHOWN_CHARACTERS = 80
 """Of a text in an error message."""
@@ -155,8 +156,7 @@ def reward_name(reward: RewardFn | NameOrPath) -> str:
     given = name_of(reward)
     if given is not None:
         return given
-    own = (getattr(reward, attribute, None) for attribute in ("name", "__name__"))
-    name = next(filter(None, own), type(reward).__name__)
+    name = attribute_of(reward, "name") or attribute_of(reward, "__name__") or type(reward).__name__
     return "custom" if name in ("<lambda>", "total") else str(name)
 
 
@@ -196,10 +196,13 @@ def _refuse_missing(values: npt.NDArray[np.object_], label: str, responses: Sequ
 
 def _without_torch(values: Any) -> Any:
     """Return tensors, alone or in a list, as numpy arrays: numpy knows no bf16 and reads no tensor with a gradient."""
-    if hasattr(values, "detach"):
-        tensor = values.detach().cpu()
-        return (tensor if tensor.is_complex() else tensor.double()).numpy()
-    return [_without_torch(value) for value in values] if isinstance(values, list | tuple) else values
+    match values:
+        case object(detach=detach):
+            tensor = detach().cpu()
+            return (tensor if tensor.is_complex() else tensor.double()).numpy()
+        case list() | tuple():
+            return [_without_torch(value) for value in values]
+    return values
 
 
 def check_scores(label: str, values: FloatArray, responses: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from textgym.agents.facts import facts_of, unit_of
 from textgym.agents.options import OptionValue, agent_options
 from textgym.agents.registry import resolve_agent
 from textgym.checks import SEEDS
-from textgym.errors import DataError, NoCheckpointError
+from textgym.errors import CheckpointError, DataError, NoCheckpointError
 from textgym.evaluation.core import Evaluation, EvaluationSet
 from textgym.evaluation.loading import load_model
 from textgym.evaluation.measures import Measures, measure
@@ -210,10 +210,13 @@ def choose_questions(rlhf_round: Round) -> list[Question]:
         pairs = [question for question in candidates if len(set(question.generators)) == 1]
         others = [question for question in candidates if len(set(question.generators)) > 1]
         if rlhf_round.loop.settings.select == "disagreement" and rlhf_round.number > 1:
-            committee = load_reward(
-                rlhf_round.loop.folder(rlhf_round.number - 1).reward, rlhf_round.loop.settings.device
-            )
-            assert isinstance(committee, RewardEnsemble | EmbeddingRewardModel)
+            folder = rlhf_round.loop.folder(rlhf_round.number - 1).reward
+            committee = load_reward(folder, rlhf_round.loop.settings.device)
+            if not isinstance(committee, RewardEnsemble | EmbeddingRewardModel):
+                raise CheckpointError(
+                    f"expected a reward whose members can disagree in {str(folder)!r}, got a "
+                    f"{type(committee).__name__}; put back what was fitted there"
+                )
             pairs = select_pairs(committee, pairs, own, rng)
         chosen = pairs[:own] + others[:previous]
         seeds = rng.integers(2**31, size=len(chosen))

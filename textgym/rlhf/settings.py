@@ -109,8 +109,9 @@ class RlhfSettings:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> RlhfSettings:
         """Read what ``dataclasses.asdict`` wrote; runs of earlier versions call ``previous_share`` ``matches``."""
-        if isinstance(record, Mapping) and "matches" in record:
-            record = {"previous_share": record["matches"], **record}
+        match record:
+            case {"matches": share}:
+                record = {"previous_share": share, **record}
         return settings_from_json(cls, record)
 
 

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,16 +162,20 @@ def _depth_exceeds(value: object, limit: int) -> bool:
     """Look level by level: recursion is what is to be avoided."""
     level = [value]
     for _ in range(limit):
-        level = [
-            child
-            for item in level
-            if isinstance(item, dict | list)
-            for child in (item.values() if isinstance(item, dict) else item)
-            if isinstance(child, dict | list)
-        ]
+        level = [child for item in level for child in _items_of(item) if isinstance(child, dict | list)]
         if not level:
             return False
     return True
+
+
+def _items_of(value: object) -> Iterable[object]:
+    """Return what stands in an object or a list; in anything else, nothing does."""
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+    return ()
 
 
 _TOO_DEEP = f"expected JSON of at most {DEEPEST_JSON} levels, got deeper ones; check what it is"

@@ -26,6 +26,7 @@ from textgym.types import (
     Shown,
     Split,
     Task,
+    are_messages,
     as_shown,
 )
 from textgym.values import plain_value
@@ -147,11 +148,8 @@ def prompt_of(task: Task, example: Example) -> Prompt:
         TypeError: The task returns something else than a ``Prompt``, messages or a text.
     """
     asked = task.prompt(example)
-    match asked:
-        case Prompt() | str():
-            return as_prompt(asked)
-        case [Message(), *others] if all(isinstance(message, Message) for message in others):
-            return as_prompt(asked)
+    if isinstance(asked, Prompt | str) or are_messages(asked):
+        return as_prompt(asked)
     raise TypeError(
         f"expected a Prompt, messages or a text from prompt() of the task {task.name!r}, got {asked!r:.80}; return "
         "Prompt(prefix, body, suffix), of which only the body is ever cut"

@@ -25,7 +25,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from textgym.values import as_text
+from textgym.values import as_text, attribute_of
 
 MOST_STEPS = 2**17
 """Turns of loops, calls and pieces of text in one rendering, beside 256 for each message (templates take about 13)."""
@@ -141,7 +141,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def call(self, __context: Context, __obj: Callable[..., object], *args: object, **kwargs: object) -> object:
         """Call an object, unless the sandbox or the limits forbid it."""
-        owner = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)
+        owner = attribute_of(attribute_of(__obj, "__wrapped__") or __obj, "__self__")
         if isinstance(owner, str):
             _check_arguments(__obj.__name__, (owner, *args, *kwargs.values()))
         else:
@@ -152,13 +152,15 @@ class _Environment(ImmutableSandboxedEnvironment):
         """Compute ``left operator right``, unless the result would be too large."""
         budget = _BUDGET.get()
         budget.step()
-        if isinstance(left, int) and isinstance(right, int):
-            _check_number(operator, left, right)
-        elif operator == "*":
-            times, thing = (left, right) if isinstance(left, int) else (right, left)
-            budget.grow(_size(thing) * max(0, times) if isinstance(times, int) and not isinstance(thing, float) else 0)
-        elif operator == "%" and isinstance(left, str):
-            _check_arguments("%", (left, right))
+        match operator, left, right:
+            case _, int(), int():
+                _check_number(operator, left, right)
+            case ("*", int(), float()) | ("*", float(), int()):
+                pass
+            case ("*", int(times), thing) | ("*", thing, int(times)):
+                budget.grow(_size(thing) * max(0, times))
+            case "%", str(), _:
+                _check_arguments("%", (left, right))
         return _measured(super().call_binop(context, operator, left, right))
 
 
@@ -189,8 +191,12 @@ class _Counting(NodeTransformer):
     def visit_Output(self, node: nodes.Output) -> nodes.Node:  # noqa: N802
         """Count the characters that are written."""
         self.generic_visit(node)
-        node.nodes = [_through("_written", _constant(child)) for child in node.nodes]
+        node.nodes = [_through("_written", child) for child in node.nodes]
         return node
+
+    def visit_TemplateData(self, node: nodes.TemplateData) -> nodes.Node:  # noqa: N802
+        """Make an expression of the text between tags."""
+        return nodes.Const(node.data, lineno=node.lineno)
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         """Count the characters of ``a ~ b``."""
@@ -216,11 +222,6 @@ class _Counting(NodeTransformer):
         """Count the length of slices, which are copies."""
         self.generic_visit(node)
         return _through("_held", node) if isinstance(node.arg, nodes.Slice) else node
-
-
-def _constant(node: nodes.Expr) -> nodes.Expr:
-    """Return the text between tags as an expression."""
-    return nodes.Const(node.data, lineno=node.lineno) if isinstance(node, nodes.TemplateData) else node
 
 
 def _through(name: str, node: nodes.Expr | nodes.Node) -> nodes.Filter:

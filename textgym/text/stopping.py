@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from textgym.values import as_text
+
 
 @dataclass(frozen=True, eq=False)
 class StopTable:
@@ -52,7 +54,7 @@ def build_stop_table(stops: Sequence[str], tokens: Sequence[bytes]) -> StopTable
     """
     if isinstance(stops, str):
         raise TypeError(f"expected a sequence of stop strings, got the string {stops!r}; write stop=({stops!r},)")
-    if not all(isinstance(stop, str) and stop for stop in stops):
+    if not all(as_text(stop) for stop in stops):
         raise ValueError(f"expected non-empty stop strings, got {list(stops)!r}; remove the empty ones")
     byte_table, hit = _byte_automaton([stop.encode() for stop in stops])
     if any(stop.startswith(" ") for stop in stops):

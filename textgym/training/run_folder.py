@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import shutil
 import time
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -21,6 +20,7 @@ from textgym.files.paths import user_path
 from textgym.security.escaping import markdown, markdown_cell
 from textgym.security.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
 from textgym.types import Interval, JsonObject
+from textgym.values import is_number, plain_value
 from textgym.versions import versions
 
 __all__ = ["RunFolder", "RunFolderError", "intervals_as_json", "write_json"]
@@ -360,38 +360,30 @@ def _line(record: Mapping[str, object]) -> str:
 
 def _plain(value: Any) -> Any:
     """Return what JSON can say: numpy's numbers and arrays as Python's, numbers that are not finite as ``None``."""
-    match value:
-        case str():
-            return value
-        case Mapping():
-            return {str(key): _plain(item) for key, item in value.items()}
-        case Sequence():
-            return [_plain(item) for item in value]
-        case os.PathLike():
-            return os.fspath(value)
+    match plain_value(value):
+        case Mapping() as members:
+            return {str(key): _plain(item) for key, item in members.items()}
+        case [*items]:
+            return [_plain(item) for item in items]
         case object(tolist=as_list):
             return _plain(as_list())
-        case float() if not math.isfinite(value):
+        case float() as number if not math.isfinite(number):
             return None
-    return value
+        case plain:
+            return plain
 
 
 def _is_record(row: Mapping[str, object], counted: str) -> bool:
     """Say whether a row is one of ``log.jsonl``: numbers, and ``None`` for those that are not finite."""
-    return _is_number(row.get(counted)) and all(value is None or _is_number(value) for value in row.values())
+    return is_number(row.get(counted)) and all(value is None or is_number(value) for value in row.values())
 
 
 def _is_sample(row: Mapping[str, object], counted: str) -> bool:
     """Say whether a row is one of ``samples.jsonl``: a moment, and texts by key."""
     match row.get("texts"):
         case {**texts}:
-            return _is_number(row.get(counted)) and all(type(text) is str for text in texts.values())
+            return is_number(row.get(counted)) and all(type(text) is str for text in texts.values())
     return False
-
-
-def _is_number(value: object) -> bool:
-    """Say whether a value from JSON is a number; there, truth values are of another type."""
-    return type(value) in (int, float)
 
 
 def _read_object(file: Path) -> JsonObject:

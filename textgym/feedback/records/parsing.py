@@ -84,7 +84,7 @@ def shown_from_json(value: object) -> Shown:
 
 def _plain(item: Record | Question) -> dict[str, object]:
     """Return the fields of a record or a question as plain data."""
-    plain: dict[str, object] = {field.name: getattr(item, field.name) for field in fields(item)}
+    plain: dict[str, object] = values.field_values(item)
     match item:
         case Rating():
             plain["criteria"] = dict(item.criteria)

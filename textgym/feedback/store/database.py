@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from textgym.errors import DataError
+from textgym.values import attribute_of
 
 # Codes of https://www.sqlite.org/rescode.html
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -201,4 +202,4 @@ def _pragma(db: sqlite3.Connection, name: str) -> int:
 
 def _code(error: sqlite3.DatabaseError) -> int:
     """Return the primary result code; 0 for errors of the Python module itself."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+    return int(attribute_of(error, "sqlite_errorcode") or 0) & 0xFF

@@ -453,14 +453,15 @@ def _numbers(config: PreTrainedConfig, least: int, tokens: int) -> Iterator[tupl
 
 def _make_small(config: PreTrainedConfig, path: tuple[str, ...]) -> None:
     """Put a small number, or several, into a place of a configuration."""
-    if len(path) == 2:
-        inner = getattr(config, path[0])
-        if not isinstance(inner, dict):
-            return _make_small(inner, path[1:])
-        inner[path[1]] = _smaller(inner[path[1]])
-    else:
-        setattr(config, path[0], _smaller(getattr(config, path[0])))
-    return None
+    first, *rest = path
+    found = getattr(config, first)
+    match found, rest:
+        case _, []:
+            setattr(config, first, _smaller(found))
+        case dict(), [name]:
+            found[name] = _smaller(found[name])
+        case _:
+            _make_small(found, tuple(rest))
 
 
 def _smaller(value: object) -> object:
