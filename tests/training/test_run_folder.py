@@ -43,6 +43,16 @@ def test_a_folder_in_use_is_refused(run: RunFolder, tmp_path: Path) -> None:
     assert RunFolder.create(tmp_path / "empty", "train", {}).path.is_dir()
 
 
+def test_the_outermost_block_releases_the_lock(run: RunFolder) -> None:
+    with run:
+        with run:
+            pass
+        with pytest.raises(FolderInUseError):
+            RunFolder(run.path).__enter__()
+    with RunFolder(run.path):
+        pass
+
+
 def test_default_names_do_not_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     paths = [RunFolder.create(None, "reward fit", {}).path for _ in range(3)]

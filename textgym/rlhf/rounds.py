@@ -30,6 +30,7 @@ from textgym.feedback.records.parsing import question_from_json, question_to_jso
 from textgym.feedback.statistics.strengths import WinRates
 from textgym.feedback.types import Annotator, Question
 from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
+from textgym.models.checkpoint import set_aside
 from textgym.models.device import release_memory
 from textgym.plots import Row
 from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_reward, select_pairs
@@ -299,6 +300,7 @@ def _begin_or_resume(round_: Round) -> Training:
         with contextlib.suppress(NoCheckpointError):  # each of them has been named
             return resume(folder, accept_changed_data=round_.loop.accept_changed_data)
     folder.truncate_logs(-1)  # of a beginning that came to nothing
+    set_aside(folder.checkpoints)  # being newer by name, damaged ones would push out those to come
     return begin(training_of(round_), folder, accept_changed_data=round_.loop.accept_changed_data)
 
 

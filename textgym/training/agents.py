@@ -80,12 +80,14 @@ class FoundAgent:
         load: Loads or makes it.
         tokenizer: Name of the model whose tokens it writes, unless it has a language model of its own.
         max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
+        language_model: Name or folder of the language model that it is; ``None`` if it is another agent.
     """
 
     load: Callable[[], Agent | TextModel]
     tokenizer: str
     max_prompt_tokens: int | None
     max_new_tokens: int | None
+    language_model: str | None = None
 
 
 def find_agent(wanted: Wanted) -> FoundAgent:
@@ -111,7 +113,7 @@ def find_agent(wanted: Wanted) -> FoundAgent:
 
 def _language_model(wanted: Wanted, name: str) -> FoundAgent:
     load = partial(load_model, name, wanted.device)
-    return FoundAgent(load, name, wanted.max_prompt_tokens, wanted.max_new_tokens)
+    return FoundAgent(load, name, wanted.max_prompt_tokens, wanted.max_new_tokens, language_model=name)
 
 
 def _agent_of_run(wanted: Wanted, run: RunFolder, consent: Collection[str] = ()) -> FoundAgent:

@@ -77,8 +77,8 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     )
     name = settings.model if settings.agent is None else settings.agent
     start_name = settings.reference_model
-    if start_name is None and (settings.agent is None or RunFolder(name).model.is_dir()):
-        start_name = start_model_of(name)
+    if start_name is None and found.language_model is not None:
+        start_name = start_model_of(found.language_model)
     against = f" and {start_name}, which it is compared with," if start_name is not None else ""
     console.say(
         f"Evaluating {name}{against} on {len(eval_set.examples)} prompts of {describe_data(task)}, "

@@ -19,6 +19,7 @@ from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, text_mo
 from textgym.evaluation.loading import load_model
 from textgym.models.checkpoint import load_newest, set_aside_newer
 from textgym.models.device import pick_device
+from textgym.models.probing.noise import random_states_kept
 from textgym.models.stored_values import integer
 from textgym.models.text_model import TextModel
 from textgym.rewards import reward_name
@@ -44,7 +45,7 @@ from textgym.training.setup import make_agent, make_env, make_run_evaluation, ma
 from textgym.training.stored_settings import located
 from textgym.training.tolerance import Tolerance, tolerant_logger
 from textgym.training.train_settings import TrainSettings
-from textgym.types import Agent, Task, Trainable
+from textgym.types import Task, Trainable
 
 __all__ = ["TrainSettings", "Training", "begin", "complete", "finish", "resume", "run_resume", "run_train"]
 
@@ -150,21 +151,23 @@ def begin(
         command: Whose run a new folder is.
         accept_changed_data: As for :func:`resume`.
     """
+    if run is not None:
+        run.require_no_training()
     env = make_env(settings)
     # An agent that is given its texts encodes them when it is made, minutes for many: its reward comes first.
     # Of an agent that samples, the order is that in which random numbers have always been drawn.
     checked = None if facts_of(resolve_agent(settings.agent)).samples else make_run_evaluation(settings, env)
     agent = trainable(make_agent(settings, env))
     require_room(settings, agent, env)
-    eval_set, sheet = checked or make_run_evaluation(settings, env), make_sheet(settings)
-    splits = describe_splits((attribute_of(env, "task"), sheet.task, eval_set.task))
+    eval_set, sheet = checked or make_run_evaluation(settings, env), make_sheet(settings, agent)
+    splits = _splits(env, eval_set, sheet)
     steps = settings.steps if settings.minutes is None else _steps_in(settings.minutes, agent)
     if run is None:
         run = RunFolder.create(settings.out, command, asdict(settings), _BEGINNINGS)
     steps = _steps_of(run, settings, steps)
     check_data(run, splits, attribute_of(env, "task").dataset.name, accept_changed_data)
     run.write_config({**run.config(), "train": asdict(settings), "splits": splits, "steps": steps})
-    return Training(run, settings, agent, env, eval_set, _if_it_writes(agent, sheet), steps)
+    return Training(run, settings, agent, env, eval_set, sheet, steps)
 
 
 def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> Training:
@@ -189,10 +192,12 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
         return _begin_again(run, settings, accept_changed_data)
     env = make_env(settings)
     # Before the agent, whose random generators nothing else may draw from.
-    eval_set, sheet = make_run_evaluation(settings, env), make_sheet(settings)
-    splits = describe_splits((attribute_of(env, "task"), sheet.task, eval_set.task))
-    check_data(run, splits, attribute_of(env, "task").dataset.name, accept_changed_data)
+    eval_set = make_run_evaluation(settings, env)
     agent, folder = _load_newest(run, env, settings)
+    with random_states_kept():
+        sheet = make_sheet(settings, agent)
+    splits = _splits(env, eval_set, sheet)
+    check_data(run, splits, attribute_of(env, "task").dataset.name, accept_changed_data)
     run.write_config({**run.config(), "splits": splits})
     run.truncate_logs(agent.num_timesteps)
     set_aside_newer(folder)
@@ -200,11 +205,12 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
     console.say(
         f"Resuming {run.shown} from {folder.name} ({agent.num_timesteps:,} of {steps:,} {unit_of(type(agent))})."
     )
-    return Training(run, settings, agent, env, eval_set, _if_it_writes(agent, sheet), steps, resumed=True)
+    return Training(run, settings, agent, env, eval_set, sheet, steps, resumed=True)
 
 
-def _if_it_writes(agent: Agent, sheet: SampleSheet) -> SampleSheet | None:
-    return sheet if text_model_of(agent) is not None else None
+def _splits(env: Any, eval_set: EvaluationSet, sheet: SampleSheet | None) -> dict[str, str]:
+    sampled = () if sheet is None else (sheet.task,)
+    return describe_splits((attribute_of(env, "task"), *sampled, eval_set.task))
 
 
 def _settings_of(run: RunFolder, consent: Collection[str]) -> TrainSettings:
@@ -406,8 +412,11 @@ def train(
         resumed: The agent was loaded from a checkpoint of the run.
 
     Raises:
+        RunFolderError: The folder holds a training already, and the agent is not ``resumed``.
         RunInterrupted: The user stopped it; a checkpoint is there.
     """
+    if not resumed:
+        run.require_no_training()
     tolerance, samples, unit = Tolerance(), facts_of(type(agent)).samples, unit_of(type(agent))
     if isinstance(agent, Logging):
         name = type(agent).__name__
