@@ -104,9 +104,8 @@ def test_the_agent_of_a_run_writes_the_tokens_of_its_run(data: str, foreign_fold
 
 def test_a_name_is_that_of_the_agent_also_beside_a_run_called_so(lm: str) -> None:
     """The run `scripted` left a model, whose start model a comparison of the agent `scripted` is none of."""
-    succeed(
-        f"train TextSumm-v0 --model {lm} --reward rouge --steps 24 --n-envs 4 {SMALL} --eval-prompts 2 --out scripted"
-    )
+    small = f"--reward rouge {SMALL} --eval-prompts 2"
+    succeed(f"train TextSumm-v0 --model {lm} --steps 24 --n-envs 4 {small} --out scripted")
     shown = succeed("evaluate --agent scripted --reward rouge --prompts 2 --out a")
     assert "compared" not in shown
     assert json.loads(Path("a/summary.json").read_text())["after"] == {}

@@ -20,8 +20,9 @@ from typer.testing import CliRunner
 from textgym.agents.registry import resolve_agent
 from textgym.agents.sft import SFT
 from textgym.cli import app as cli
+from textgym.data.dataset import prompt_digest, split_of
 from textgym.envs.choice import EnvChoice
-from textgym.errors import RunFolderError
+from textgym.errors import DataError, RunFolderError
 from textgym.models.checkpoint import read_checkpoint, write_checkpoint
 from textgym.testing import ConformanceError, check_agent
 from textgym.training import train as pipeline
@@ -288,17 +289,16 @@ def test_a_folder_that_holds_a_training_takes_no_second_one(what: str) -> None:
 
 
 def test_an_agent_that_writes_no_samples_needs_no_validation_split(lm: str) -> None:
-    rows = "".join(
-        json.dumps({"doc": f"The council met on day {day}.", "sum": f"Day {day}."}) + "\n" for day in range(9)
-    )
+    Path("own").mkdir()
     for split in ("train", "test"):
-        Path("own").mkdir(exist_ok=True)
-        Path(f"own/{split}.jsonl").write_text(rows.replace("council", split))
+        documents = [f"The {split} met on day {day}." for day in range(20)]
+        rows = [{"doc": text, "sum": "It met."} for text in documents if split_of(prompt_digest(text)) == "train"]
+        Path(f"own/{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     agent = f"{HERE}:TokenBandit"
     run = run_train(settings_of(agent, "own", lm, "run"))
     assert run.config()["splits"].keys() == {"train", "test"}
     run_resume("run", [agent, f"{HERE}:longest"])
-    with pytest.raises(ValueError, match="validation"):  # these are sampled from
+    with pytest.raises(DataError, match="validation"):  # these are sampled from
         run_train(settings_of("sft", "own", lm, "other"))
     assert not Path("other").exists()
 

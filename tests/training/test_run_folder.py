@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textgym.errors import CheckpointError
+from textgym.errors import CheckpointError, FolderInUseError
 from textgym.files.locks import FolderLock
 from textgym.training.run_folder import RunFolder, RunFolderError, intervals_as_json, write_json
 from textgym.types import Interval

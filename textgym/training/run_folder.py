@@ -284,8 +284,8 @@ class RunFolder:
         newest = f"; its newest checkpoint is checkpoints/{checkpoint}" if checkpoint is not None else ""
         raise RunFolderError(
             f"expected a folder without a training, got {self.shown!r}, which holds one{newest}; go on with it "
-            "(`textgym train --resume`, or train(..., resumed=True) with an agent loaded from its newest checkpoint), or "
-            "train in another folder"
+            "(`textgym train --resume`, or train(..., resumed=True) with an agent loaded from its newest checkpoint), "
+            "or train in another folder"
         )
 
     def truncate_logs(self, last: int, counted: str = "timesteps") -> None:
