@@ -17,6 +17,8 @@ from textgym.checks import LARGEST_COUNT, require_range
 from textgym.errors import did_you_mean
 from textgym.types import Agent
 
+EARLIER_NAMES: Mapping[str, str] = {"epochs": "n_epochs", "whiten_rewards": "scale_rewards"}
+"""Present names of options by earlier ones, which stand in runs and checkpoints of earlier versions."""
 OptionValue = int | float | str | bool | None
 
 
