@@ -39,12 +39,13 @@ from textgym.rewards import GoldReward
 from textgym.rlhf.questions import question_about
 from textgym.rlhf.questions import write_texts as texts_by_writers
 from textgym.rlhf.settings import RLHF, RlhfSettings
+from textgym.training.preparation import Training, begin, resume
 from textgym.training.results import read_texts, write_texts
 from textgym.training.reward import fit_reward, new_reward, note_accuracy
 from textgym.training.reward_feedback import reference_texts
 from textgym.training.reward_report import report_as_json, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
-from textgym.training.train import Training, begin, complete, resume
+from textgym.training.train import complete
 from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Example, Interval, Task
 
