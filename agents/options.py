@@ -18,6 +18,8 @@ from textgym.errors import did_you_mean
 from textgym.types import Agent
 from textgym.values import is_number
 
+EARLIER_NAMES: Mapping[str, str] = {"epochs": "n_epochs", "whiten_rewards": "scale_rewards"}
+"""Present names of options by earlier ones, which stand in runs and checkpoints of earlier versions."""
 OptionValue = int | float | str | bool | None
 
 

@@ -26,6 +26,7 @@ from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.vec_env import describe_vec_state, set_vec_state
+from textgym.agents.options import EARLIER_NAMES
 from textgym.errors import CheckpointError
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
@@ -57,7 +58,6 @@ _LARGEST_COPY = 3 * 2**29
 _LARGEST_SHARE = 1 / 16
 """Of a GPU's memory, for that copy."""
 _IGNORED = ("tensorboard_log",)  # stood in checkpoints of earlier versions
-_RENAMED = {"whiten_rewards": "scale_rewards"}  # since then
 _COUNTERS: Mapping[str, Check] = {
     "num_timesteps": integer,
     "_total_timesteps": integer,
@@ -310,7 +310,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
             CheckpointError: Something is unknown, missing, or of another kind.
         """
         check_fields(dict.fromkeys(_OPTIONAL) | record, _RECORD, "parts of a run")
-        settings = {_RENAMED.get(name, name): value for name, value in record["settings"].items()}
+        settings = {EARLIER_NAMES.get(name, name): value for name, value in record["settings"].items()}
         record["settings"] = {name: value for name, value in settings.items() if name not in _IGNORED}
         check_fields(record["settings"], cls.settings, "settings of a run", may_lack=True)
         check_fields(record["schedules"], dict.fromkeys(cls.schedules, _SCHEDULE), "schedules of a run")

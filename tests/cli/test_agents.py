@@ -102,6 +102,17 @@ def test_the_agent_of_a_run_writes_the_tokens_of_its_run(data: str, foreign_fold
     assert summary["before"]["length"]["mean"] <= 4
 
 
+def test_a_name_is_that_of_the_agent_also_beside_a_run_called_so(lm: str) -> None:
+    """The run `scripted` left a model, whose start model a comparison of the agent `scripted` is none of."""
+    small = f"--reward rouge {SMALL} --eval-prompts 2"
+    succeed(f"train TextSumm-v0 --model {lm} --steps 24 --n-envs 4 {small} --out scripted")
+    shown = succeed("evaluate --agent scripted --reward rouge --prompts 2 --out a")
+    assert "compared" not in shown
+    assert json.loads(Path("a/summary.json").read_text())["after"] == {}
+    compared = succeed(f"evaluate --agent ./scripted --reward rouge --prompts 2 {SMALL} --out b")
+    assert f"./scripted and {lm}, which it is compared with" in " ".join(compared.split())
+
+
 def test_a_run_without_training_measures_what_its_settings_say(data: str) -> None:
     file = Path("own.jsonl")
     file.write_text(Path(data).read_text())

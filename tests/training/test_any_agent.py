@@ -20,7 +20,9 @@ from typer.testing import CliRunner
 from textgym.agents.registry import resolve_agent
 from textgym.agents.sft import SFT
 from textgym.cli import app as cli
+from textgym.data.dataset import prompt_digest, split_of
 from textgym.envs.choice import EnvChoice
+from textgym.errors import DataError, RunFolderError
 from textgym.models.checkpoint import read_checkpoint, write_checkpoint
 from textgym.testing import ConformanceError, check_agent
 from textgym.training import train as pipeline
@@ -265,6 +267,40 @@ def test_an_agent_that_has_learned_before_makes_all_its_steps(saved_early: bool)
         pipeline.train(agent, 32, run, save_every=2, resumed=True)
         assert [row["timesteps"] for row in run.log()] == [4, 8, 12, 16, 20, 24, 28, 32]
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-0000000024", "step-0000000032"]
+
+
+@pytest.mark.parametrize("what", ["records", "checkpoints"])
+def test_a_folder_that_holds_a_training_takes_no_second_one(what: str) -> None:
+    env = gym.make_vec("TextSummEpisode-v0", num_envs=4, reward=longest)
+    with RunFolder.create("run", "train", {}) as run:
+        pipeline.train(TextBandit(env), 24, run, save_every=2)
+        log, kept = run.log(), sorted(path.name for path in run.checkpoints.iterdir())
+        if what == "checkpoints":
+            log = []
+            run.truncate_logs(-1)
+        second = TextBandit(env)
+        with pytest.raises(RunFolderError, match=r"expected a folder without a training.*resumed=True.*another folder"):
+            pipeline.train(second, 8, run)
+        with pytest.raises(RunFolderError, match="expected a folder without a training"):
+            pipeline.begin(settings_of(f"{HERE}:TextBandit", "nowhere.jsonl", "tiny", "run"), run)
+        assert second.num_timesteps == 0
+        assert run.log() == log
+        assert sorted(path.name for path in run.checkpoints.iterdir()) == kept
+
+
+def test_an_agent_that_writes_no_samples_needs_no_validation_split(lm: str) -> None:
+    Path("own").mkdir()
+    for split in ("train", "test"):
+        documents = [f"The {split} met on day {day}." for day in range(20)]
+        rows = [{"doc": text, "sum": "It met."} for text in documents if split_of(prompt_digest(text)) == "train"]
+        Path(f"own/{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    agent = f"{HERE}:TokenBandit"
+    run = run_train(settings_of(agent, "own", lm, "run"))
+    assert run.config()["splits"].keys() == {"train", "test"}
+    run_resume("run", [agent, f"{HERE}:longest"])
+    with pytest.raises(DataError, match="validation"):  # these are sampled from
+        run_train(settings_of("sft", "own", lm, "other"))
+    assert not Path("other").exists()
 
 
 def test_half_of_a_checkpoint_is_never_there(data: str, lm: str, monkeypatch: pytest.MonkeyPatch) -> None:

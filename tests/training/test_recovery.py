@@ -35,6 +35,7 @@ from textgym.models import checkpoint
 from textgym.models.causal_lm import CausalLM
 from textgym.models.loading import load_language_model
 from textgym.reward_models import PreferenceRewardModel, load_reward
+from textgym.training import preparation
 from textgym.training import train as pipeline
 from textgym.training.interrupts import RunInterrupted, Terminated, signals_as_interrupts, stop_on_request
 from textgym.training.recovery import advising
@@ -509,7 +510,7 @@ def test_sigterm_outside_of_training_is_an_interrupt(copied: Path) -> None:
 def test_a_signal_while_a_resumed_run_loads_tells_how_to_go_on(
     number: int, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "make_env", lambda settings: signal.raise_signal(number))
+    monkeypatch.setattr(preparation, "make_env", lambda settings: signal.raise_signal(number))
     with pytest.raises(RunInterrupted, match="Go on from the last checkpoint with: textgym train --resume copied"):
         run_resume("copied")
 
@@ -737,7 +738,7 @@ def test_out_of_memory_while_a_run_is_built_says_what_to_lower(
     def exhausted(settings: TrainSettings) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(pipeline, "make_env", exhausted)
+    monkeypatch.setattr(preparation, "make_env", exhausted)
     for go in (lambda: run_train(replace(built_in, out="run")), lambda: run_resume("copied")):
         with pytest.raises(MemoryError) as caught:
             go()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textgym.errors import CheckpointError
+from textgym.errors import CheckpointError, FolderInUseError
 from textgym.files.locks import FolderLock
 from textgym.training.run_folder import RunFolder, RunFolderError, intervals_as_json, write_json
 from textgym.types import Interval
@@ -41,6 +41,16 @@ def test_a_folder_in_use_is_refused(run: RunFolder, tmp_path: Path) -> None:
         RunFolder.create(tmp_path / "file", "train", {})
     (tmp_path / "empty").mkdir()
     assert RunFolder.create(tmp_path / "empty", "train", {}).path.is_dir()
+
+
+def test_the_outermost_block_releases_the_lock(run: RunFolder) -> None:
+    with run:
+        with run:
+            pass
+        with pytest.raises(FolderInUseError):
+            RunFolder(run.path).__enter__()
+    with RunFolder(run.path):
+        pass
 
 
 def test_default_names_do_not_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,7 @@ def test_an_interrupted_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
             run_train(settings)
     assert [row["timesteps"] for row in RunFolder("run").log()] == [48, 96]
     assert (Path("run") / "learning_curve.png").is_file()
+    measured = RunFolder("run").summary()["seconds"]["before"]
     resumed = run_resume("run")
     assert same(weights(resumed), weights(whole))
     numbers = [
@@ -145,6 +146,7 @@ def test_an_interrupted_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
     assert resumed.samples() == whole.samples()
     for side in ("before", "after"):
         assert resumed.summary()[side] == whole.summary()[side]
+    assert resumed.summary()["seconds"]["before"] == measured > 0
 
 
 def test_resume_skips_a_damaged_checkpoint(

@@ -14,13 +14,8 @@ from typer.core import TyperCommand
 from textgym.checks import LARGEST_COUNT
 from textgym.security.consent import load_attribute
 
-ALIASES: Mapping[str, str] = {
-    "n_epochs": "--epochs",
-    "learning_rate": "--lr",
-    "missing_eos_penalty": "--eos-penalty",
-    "scale_rewards": "--whiten-rewards",
-}
-"""Short or earlier spellings of options."""
+SHORT: Mapping[str, str] = {"learning_rate": "lr", "missing_eos_penalty": "eos_penalty"}
+"""Short names of options, beside the earlier ones."""
 _GIVEN = "textgym.agent_options"
 _OPTION = "--agent"
 
@@ -150,11 +145,20 @@ def _parameters(options: Sequence[Any]) -> list[Any]:
 
 def _declaration(option: Any) -> Any:
     flag = f"--{option.name.replace('_', '-')}"
-    names = [*([ALIASES[option.name]] if option.name in ALIASES else []), flag]
+    names = [*_other_flags(option.name), flag]
     if option.type is bool and option.default is not False:
         names = [f"{flag}/--no-{flag[2:]}"]
     help_text = option.help + (f" One of {', '.join(map(str, option.choices))}." if option.choices else "")
     return typer.Option(*names, help=help_text + _default(option.default), show_default=False)
+
+
+def _other_flags(name: str) -> list[str]:
+    """Return the short and the earlier spellings of an option."""
+    from textgym.agents.options import EARLIER_NAMES
+
+    others = [earlier for earlier, present in EARLIER_NAMES.items() if present == name]
+    others += [SHORT[name]] if name in SHORT else []
+    return [f"--{other.replace('_', '-')}" for other in others]
 
 
 def _with_default(param: Any, default: object) -> Any:

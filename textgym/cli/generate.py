@@ -15,40 +15,31 @@ from textgym.evaluation.loading import require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.sampling import Sampling
 from textgym.registration import registered_ids
-from textgym.training.agents import FoundAgent, find_agent
+from textgym.training.agents import ActorSettings, FoundAgent, find_agent
 from textgym.training.recovery import advising_on_memory
-from textgym.types import Example, Split, Task
+from textgym.types import Example, Task
 
 _LOOKS_LIKE_ID = re.compile(r"([\w.]+:)?\w+-v\d+")
 _SHOWN_CHARS = 400
 
 
-@dataclass(frozen=True, slots=True)
-class GenerateSettings:
-    """Settings of ``textgym generate``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateSettings(ActorSettings):
+    """Settings of ``textgym generate``, with those of :class:`~textgym.training.agents.ActorSettings`.
+
+    The task of ``choice`` formats the prompt, and has the examples where there is no document.
 
     Attributes:
-        choice: Task whose prompt is used, and whose examples where there is no document.
-        model: The language model that writes, or whose tokens an agent writes that has none.
-        agent: Writes instead: an agent by name, ``module:Class``, or a run folder.
         document: Text to write about; ``None`` takes examples of the split.
         prompts: Number of examples.
         n: Texts per document.
         temperature: 0 takes the most likely token at every step.
     """
 
-    choice: EnvChoice
-    model: str = "tiny"
-    agent: str | None = None
     document: str | None = None
-    split: Split = "test"
     prompts: int = 1
     n: int = 3
     temperature: float = 1.0
-    max_prompt_tokens: int | None = None
-    max_new_tokens: int | None = None
-    seed: int = 0
-    device: str = "auto"
 
     def __post_init__(self) -> None:
         counts = ("prompts", "n", "max_prompt_tokens", "max_new_tokens")

@@ -13,46 +13,39 @@ import gymnasium as gym
 from textgym import console
 from textgym.checks import check_settings
 from textgym.envs import EpisodeTextEnv, TokenTextEnv
-from textgym.envs.choice import EnvChoice, check_env_id, is_episode_level
+from textgym.envs.choice import check_env_id, is_episode_level
 from textgym.envs.types import AnyEnv, Info
-from textgym.evaluation.core import evaluate, make_evaluation_set
+from textgym.evaluation.core import evaluate
 from textgym.evaluation.episodes import silent_episode, transcript
 from textgym.evaluation.interactive import play_texts, play_tokens
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import measure
-from textgym.evaluation.reward_guard import guarded, guarded_reward
+from textgym.evaluation.reward_guard import guarded
 from textgym.models.text_model import TextModel
 from textgym.tasks.base import prompt_text
 from textgym.text.tokenizer import Tokenizer
-from textgym.training.agents import DEFAULT_MODEL, find_agent
+from textgym.training.agents import DEFAULT_MODEL, ActorSettings, evaluation_of, find_agent
 from textgym.types import Episode, Split
 
 
-@dataclass(frozen=True, slots=True)
-class PlaySettings:
-    """Settings of ``textgym play``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaySettings(ActorSettings):
+    """Settings of ``textgym play``, with those of :class:`~textgym.training.agents.ActorSettings`.
 
     Attributes:
-        choice: Environment and data.
         model: On the token level, a model whose likeliest tokens are offered; ``None`` offers none.
         agent: Plays instead of you, as you watch: an agent by name, ``module:Class``, or a run folder.
+        split: The split of the data.
         reward: As in the environment.
-        max_prompt_tokens, max_new_tokens: Budgets on the token level; ``None`` is the task's.
         choices: How many tokens are offered.
         episodes: How many episodes are played; input that ends ends the game too.
     """
 
-    choice: EnvChoice
     model: str | None = None
-    agent: str | None = None
-    reward: str | None = None
     split: Split = "train"
-    max_prompt_tokens: int | None = None
-    max_new_tokens: int | None = None
+    reward: str | None = None
     choices: int = 8
     episodes: int = 1
-    seed: int = 0
-    device: str = "auto"
 
     def __post_init__(self) -> None:
         check_settings(self, counts=("choices", "episodes", "max_prompt_tokens", "max_new_tokens"))
@@ -85,20 +78,12 @@ def run_play(settings: PlaySettings) -> list[float]:
 def watch(settings: PlaySettings) -> list[float]:
     """Let an agent play the first examples of the split; return the returns of its episodes."""
     found = find_agent(settings)
-    task = settings.choice.make(settings.split)
-    questions = make_evaluation_set(
-        task,
-        guarded_reward(task.reward if settings.reward is None else settings.reward, task),
-        settings.episodes,
-        settings.seed,
-        max_prompt_tokens=found.max_prompt_tokens,
-        max_new_tokens=found.max_new_tokens,
-    )
+    questions = evaluation_of(settings, found, settings.reward, settings.episodes)
     evaluation = evaluate(found.load(), questions, tokenizer=found.tokenizer)
     values = evaluation.measures.values
     for place, episode in enumerate(evaluation.episodes):
         console.heading(episode.example.key)
-        console.say(prompt_text(task, episode.example))
+        console.say(prompt_text(questions.task, episode.example))
         console.say(f"-> {transcript(episode) or '(empty)'}", style="bold")
         names = evaluation.measures.names()
         console.print_rows(["", ""], [(name, console.number(float(values[name][place]))) for name in names])

@@ -252,8 +252,13 @@ def _is_inside(file: str | bytes | None, folder: Path) -> bool:
 
 def set_aside_newer(checkpoint: Path) -> None:
     """Rename the checkpoints newer than the one in use, which cannot be used, so that they do not count as newest."""
-    for other in _candidates(checkpoint.parent):
-        if other.name > checkpoint.name:
+    set_aside(checkpoint.parent, checkpoint.name)
+
+
+def set_aside(folder: Path, newest: str = "") -> None:
+    """Rename the checkpoints in a folder that cannot be used: those newer than ``newest``, by default all."""
+    for other in _candidates(folder):
+        if other.name > newest:
             damaged = other.with_name(_DAMAGED + other.name)
             shutil.rmtree(damaged, ignore_errors=True)
             other.rename(damaged)

@@ -19,12 +19,13 @@ from textgym.reward_models.evidence import read_split
 from textgym.rlhf.rounds import quality_measure
 from textgym.rlhf.settings import DEMO, DemoSettings
 from textgym.training.interrupts import signals_as_interrupts
+from textgym.training.preparation import Training, begin
 from textgym.training.reward import RECORDS, fit_reward, new_reward
 from textgym.training.reward_feedback import reference_texts, simulate_comparisons
 from textgym.training.reward_report import report_as_json, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
 from textgym.training.stored_settings import stable_name
-from textgym.training.train import Training, begin, finish
+from textgym.training.train import finish
 from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Task
 

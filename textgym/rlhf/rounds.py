@@ -30,6 +30,7 @@ from textgym.feedback.records.parsing import question_from_json, question_to_jso
 from textgym.feedback.statistics.strengths import WinRates
 from textgym.feedback.types import Annotator, Question
 from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
+from textgym.models.checkpoint import set_aside
 from textgym.models.device import release_memory
 from textgym.plots import Row
 from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_reward, select_pairs
@@ -38,12 +39,13 @@ from textgym.rewards import GoldReward
 from textgym.rlhf.questions import question_about
 from textgym.rlhf.questions import write_texts as texts_by_writers
 from textgym.rlhf.settings import RLHF, RlhfSettings
+from textgym.training.preparation import Training, begin, resume
 from textgym.training.results import read_texts, write_texts
 from textgym.training.reward import fit_reward, new_reward, note_accuracy
 from textgym.training.reward_feedback import reference_texts
 from textgym.training.reward_report import report_as_json, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
-from textgym.training.train import Training, begin, complete, resume
+from textgym.training.train import complete
 from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Example, Interval, Task
 
@@ -304,6 +306,7 @@ def _begin_or_resume(rlhf_round: Round) -> Training:
         with contextlib.suppress(NoCheckpointError):  # each of them has been named
             return resume(folder, accept_changed_data=rlhf_round.loop.accept_changed_data)
     folder.truncate_logs(-1)  # of a beginning that came to nothing
+    set_aside(folder.checkpoints)  # being newer by name, damaged ones would push out those to come
     return begin(training_of(rlhf_round), folder, accept_changed_data=rlhf_round.loop.accept_changed_data)
 
 

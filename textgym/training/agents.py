@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from textgym.agents.facts import facts_of
 from textgym.agents.registry import AGENTS, can_learn, resolve_agent
 from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError
-from textgym.evaluation.core import text_model_of
+from textgym.evaluation.core import DEFAULT, EvaluationSet, make_evaluation_set, text_model_of
 from textgym.evaluation.loading import load_model
 from textgym.files.disk import replacing_folder
 from textgym.files.paths import user_path
@@ -28,48 +28,30 @@ from textgym.types import Agent, Split
 DEFAULT_MODEL = "tiny"
 
 
-class Wanted(Protocol):
-    """What the settings of a command say about the agent that acts."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorSettings:
+    """The settings that say which agent acts, and in what: those that evaluating, watching and generating share.
 
-    @property
-    def choice(self) -> EnvChoice:
-        """Environment and data that it acts in."""
-        ...
+    Attributes:
+        choice: Environment and data that it acts in.
+        model: A language model, whose tokens an agent writes that has none, or the run of ``module:Class``; ``None`` is
+            the default model.
+        agent: Instead of the language model: the name of an agent, ``module:Class``, or a run folder.
+        split: The split of the data.
+        max_prompt_tokens: Budget of a prompt; ``None`` is the run's, or else the task's.
+        max_new_tokens: Budget of a turn; ``None`` is the run's, or else the task's.
+        seed: Seed of everything that is drawn.
+        device: Device of its language model.
+    """
 
-    @property
-    def split(self) -> Split:
-        """Of the data."""
-        ...
-
-    @property
-    def agent(self) -> str | None:
-        """A run folder, the name of an agent, or ``module:Class``; ``None`` is the language model."""
-        ...
-
-    @property
-    def model(self) -> str | None:
-        """A language model, whose tokens an agent writes that has none, or the run of ``module:Class``."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Of whatever is drawn."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """The device of its model."""
-        ...
-
-    @property
-    def max_prompt_tokens(self) -> int | None:
-        """Budget of a prompt; ``None`` is the run's, or else the task's."""
-        ...
-
-    @property
-    def max_new_tokens(self) -> int | None:
-        """Budget of a turn; ``None`` is the run's, or else the task's."""
-        ...
+    choice: EnvChoice = field(kw_only=False)
+    model: str | None = DEFAULT_MODEL
+    agent: str | None = None
+    split: Split = "test"
+    max_prompt_tokens: int | None = None
+    max_new_tokens: int | None = None
+    seed: int = 0
+    device: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +62,17 @@ class FoundAgent:
         load: Loads or makes it.
         tokenizer: Name of the model whose tokens it writes, unless it has a language model of its own.
         max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
+        language_model: Name or folder of the language model that it is; ``None`` if it is another agent.
     """
 
     load: Callable[[], Agent | TextModel]
     tokenizer: str
     max_prompt_tokens: int | None
     max_new_tokens: int | None
+    language_model: str | None = None
 
 
-def find_agent(wanted: Wanted) -> FoundAgent:
+def find_agent(wanted: ActorSettings) -> FoundAgent:
     """Find the agent of a run folder, a new one by name, or a language model.
 
     Raises:
@@ -105,23 +89,23 @@ def find_agent(wanted: Wanted) -> FoundAgent:
     run = RunFolder(model)
     if names_module(name) and run.path.joinpath("config.json").is_file() and not run.model.is_dir():
         return _agent_of_run(wanted, run, [name])
-    settings = train_settings(wanted.choice, name, model=model, **_of_the_user(wanted))
+    settings = train_settings(wanted.choice, name, model=model, **_overrides(wanted))
     return _found(settings, partial(make_actor, settings, wanted.split))
 
 
-def _language_model(wanted: Wanted, name: str) -> FoundAgent:
+def _language_model(wanted: ActorSettings, name: str) -> FoundAgent:
     load = partial(load_model, name, wanted.device)
-    return FoundAgent(load, name, wanted.max_prompt_tokens, wanted.max_new_tokens)
+    return FoundAgent(load, name, wanted.max_prompt_tokens, wanted.max_new_tokens, language_model=name)
 
 
-def _agent_of_run(wanted: Wanted, run: RunFolder, consent: Collection[str] = ()) -> FoundAgent:
+def _agent_of_run(wanted: ActorSettings, run: RunFolder, consent: Collection[str] = ()) -> FoundAgent:
     """The agent without a language model that a run left, or was about, with the tokenizer and budgets of the run."""
     record = run.stored("settings", dict[str, object]())
     if "agent" not in record:
         raise CheckpointError(f"expected a run with an agent, got {run.shown!r}, whose settings name none")
     consented = partial(names_from, run.path, f"textgym evaluate --model {shlex.quote(run.shown)}", consent)
     with consented():
-        given = {name: value for name, value in _of_the_user(wanted).items() if value is not None}
+        given = {name: value for name, value in _overrides(wanted).items() if value is not None}
         settings = replace(TrainSettings.from_json(record), choice=wanted.choice, **given)
 
     def load() -> Agent:
@@ -134,7 +118,7 @@ def _agent_of_run(wanted: Wanted, run: RunFolder, consent: Collection[str] = ())
     return _found(settings, load)
 
 
-def _of_the_user(wanted: Wanted) -> dict[str, Any]:
+def _overrides(wanted: ActorSettings) -> dict[str, Any]:
     """What a command's settings say of an agent, whichever it is."""
     budgets = {"max_prompt_tokens": wanted.max_prompt_tokens, "max_new_tokens": wanted.max_new_tokens}
     return {"seed": wanted.seed, "device": wanted.device, **budgets}
@@ -142,6 +126,29 @@ def _of_the_user(wanted: Wanted) -> dict[str, Any]:
 
 def _found(settings: TrainSettings, load: Callable[[], Agent]) -> FoundAgent:
     return FoundAgent(load, settings.model, settings.max_prompt_tokens, settings.max_new_tokens)
+
+
+def evaluation_of(
+    wanted: ActorSettings, found: FoundAgent, reward: str | None, prompts: int, *, temperature: float = 1.0
+) -> EvaluationSet:
+    """Make what a found agent is asked, with the budgets that it has.
+
+    Args:
+        wanted: What it was found by: task, split and seed.
+        found: The agent.
+        reward: Name, ``module:attribute`` or folder of the reward, which is guarded; ``None`` is the task's own.
+        prompts: How many of the split.
+        temperature: Of sampling.
+    """
+    return make_evaluation_set(
+        wanted.choice.make(wanted.split),
+        DEFAULT if reward is None else reward,
+        prompts,
+        wanted.seed,
+        temperature=temperature,
+        max_prompt_tokens=found.max_prompt_tokens,
+        max_new_tokens=found.max_new_tokens,
+    )
 
 
 def size_of(agent: Agent) -> str:

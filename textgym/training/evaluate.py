@@ -8,51 +8,41 @@ from pathlib import Path
 
 from textgym import console
 from textgym.checks import check_settings
-from textgym.envs.choice import EnvChoice, describe_data
+from textgym.envs.choice import describe_data
 from textgym.errors import TextGymError
-from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, make_evaluation_set, text_model_of
+from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, text_model_of
 from textgym.evaluation.episodes import transcript
 from textgym.evaluation.loading import load_model, require_context
-from textgym.evaluation.reward_guard import guarded_reward
 from textgym.files.paths import user_path
-from textgym.rewards import reward_name
-from textgym.training.agents import find_agent, save_result
+from textgym.training.agents import ActorSettings, evaluation_of, find_agent, save_result
 from textgym.training.recovery import advising_on_memory, check_data, describe_splits
 from textgym.training.results import show_comparison, summarise, write_texts
 from textgym.training.run_folder import RunFolder, value_of
 from textgym.training.setup import make_agent, make_env, make_run_evaluation
 from textgym.training.stored_settings import located
 from textgym.training.train_settings import TrainSettings
-from textgym.types import Split
 
 _SHOWN = 2
 _BEGINNINGS = ("texts-after.jsonl", "agent")
 _DOCUMENT_CHARS = 240
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluateSettings:
-    """Settings of ``textgym evaluate``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateSettings(ActorSettings):
+    """Settings of ``textgym evaluate``, with those of :class:`~textgym.training.agents.ActorSettings`.
 
     Attributes:
-        choice: Task and data.
-        model: Language model, or whose tokens an agent writes that has none.
-        agent: Instead of the language model: an agent by name, ``module:Class``, or the run that it was trained in.
-        reference_model: What it is compared with; ``None`` is what the run of the model started from.
+        reference_model: The model to compare with; ``None`` is the one that the run of the model started from.
+        reward: Name, ``module:attribute`` or folder of the reward; ``None`` is the task's default.
+        prompts: Number of prompts of the split.
+        temperature: Divides the logits; 0 takes the most likely token.
+        out: Folder of the run; ``None`` makes one in ``runs/``.
     """
 
-    choice: EnvChoice
-    model: str = "tiny"
-    agent: str | None = None
     reference_model: str | None = None
     reward: str | None = None
-    split: Split = "test"
     prompts: int = 300
-    seed: int = 0
     temperature: float = 1.0
-    max_prompt_tokens: int | None = None
-    max_new_tokens: int | None = None
-    device: str = "auto"
     out: str | None = None
 
     def __post_init__(self) -> None:
@@ -64,25 +54,15 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     """Measure one model, or a model and the one it started from, and write ``summary.json``."""
     start = time.perf_counter()
     found = find_agent(settings)
-    task = settings.choice.make(settings.split)
-    reward = guarded_reward(task.reward if settings.reward is None else settings.reward, task)
-    eval_set = make_evaluation_set(
-        task,
-        reward,
-        settings.prompts,
-        settings.seed,
-        temperature=settings.temperature,
-        max_prompt_tokens=found.max_prompt_tokens,
-        max_new_tokens=found.max_new_tokens,
-    )
-    name = settings.model if settings.agent is None else settings.agent
+    eval_set = evaluation_of(settings, found, settings.reward, settings.prompts, temperature=settings.temperature)
+    name = found.language_model or settings.agent
     start_name = settings.reference_model
-    if start_name is None and (settings.agent is None or RunFolder(name).model.is_dir()):
-        start_name = start_model_of(name)
+    if start_name is None and found.language_model is not None:
+        start_name = start_model_of(found.language_model)
     against = f" and {start_name}, which it is compared with," if start_name is not None else ""
     console.say(
-        f"Evaluating {name}{against} on {len(eval_set.examples)} prompts of {describe_data(task)}, "
-        f"temperature {settings.temperature:g}, reward {reward_name(reward)!r}; seconds to minutes for small models."
+        f"Evaluating {name}{against} on {len(eval_set.examples)} prompts of {describe_data(eval_set.task)}, "
+        f"temperature {settings.temperature:g}, reward {eval_set.reward_name!r}; seconds to minutes for small models."
     )
     agent = found.load()
     model = text_model_of(agent)

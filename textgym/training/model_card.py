@@ -30,7 +30,7 @@ def write_model_card(
         data: What it learnt from.
         settings: All settings.
         summary: Measures as in ``summary.json``.
-        reward: What paid it.
+        reward: Name of the reward.
     """
     facts = [("Data", data), *([("Reward", reward)] if reward else [])]
     sections = {

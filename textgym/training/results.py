@@ -11,7 +11,7 @@ from textgym.evaluation.core import Evaluation, EvaluationSet
 from textgym.evaluation.episodes import episode_as_json, episode_from_json, transcript
 from textgym.evaluation.measures import Measures, compare
 from textgym.tasks.base import prompt_text
-from textgym.training.run_folder import RunFolder, intervals_as_json
+from textgym.training.run_folder import RunFolder, intervals_as_json, value_of
 
 _TEXTS = "texts-{}.jsonl"
 
@@ -35,7 +35,7 @@ def write_texts(run: RunFolder, side: str, eval_set: EvaluationSet, evaluation: 
 
 
 def read_texts(run: RunFolder, side: str, eval_set: EvaluationSet) -> Evaluation | None:
-    """Return what :func:`write_texts` kept; ``None`` if it is not about these examples."""
+    """Return what :func:`write_texts` kept, and the seconds that the summary has; ``None`` if of other examples."""
     rows = run.read_rows(_TEXTS.format(side))
     if [row["task_key"] for row in rows] != [example.key for example in eval_set.examples]:
         return None
@@ -45,7 +45,8 @@ def read_texts(run: RunFolder, side: str, eval_set: EvaluationSet) -> Evaluation
         for name in rows[0]["measures"]
     }
     episodes = [episode_from_json(example, row) for example, row in zip(eval_set.examples, rows, strict=True)]
-    return Evaluation(episodes, Measures(values, prompts), 0.0)
+    seconds = value_of(value_of(run.summary(), "seconds", dict[str, Any]()), side, 0.0)
+    return Evaluation(episodes, Measures(values, prompts), seconds)
 
 
 def summarise(before: Evaluation | None, after: Evaluation | None) -> dict[str, Any]:

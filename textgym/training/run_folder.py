@@ -35,8 +35,8 @@ _CONFIG, _LOG, _SAMPLES, _SUMMARY = "config.json", "log.jsonl", "samples.jsonl",
 class RunFolder:
     """The files of one run.
 
-    A run that writes holds the folder's lock, from :meth:`create` on or inside ``with run:``; the end of the block
-    releases it, and the system does if the process dies.
+    A run that writes holds the folder's lock, from :meth:`create` on or inside ``with run:``; the end of the block, of
+    the outermost one where they are nested, releases it, and the system does if the process dies.
 
     Attributes:
         path: The folder, absolute: whoever changes the working directory later changes nothing.
@@ -54,6 +54,7 @@ class RunFolder:
         self.reward = self.path / "reward"
         self.tensorboard = self.path / "tensorboard"
         self._lock: FolderLock | None = None
+        self._holders = 0
 
     def __enter__(self) -> Self:
         """Hold the lock of the folder, and remove what killed runs left half-written in it.
@@ -67,12 +68,19 @@ class RunFolder:
             self._lock = FolderLock(self.path)
             for folder in (self.path, self.checkpoints):
                 remove_leftovers(folder)
+        self._holders += 1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Release the lock."""
+        """Release the lock at the end of the outermost block."""
+        self._holders -= 1
+        if self._holders <= 0:
+            self._release()
+
+    def _release(self) -> None:
+        self._holders = 0
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -107,8 +115,8 @@ class RunFolder:
             config = {"command": command, "seed": settings.get("seed"), "settings": dict(settings)}
             started = time.strftime("%Y-%m-%d %H:%M:%S")
             run.write_config({**config, "versions": versions(), "started": started})
-        except BaseException as error:
-            run.__exit__(type(error), error, error.__traceback__)
+        except BaseException:
+            run._release()
             if not had_lock:
                 (run.path / LOCK).unlink(missing_ok=True)
             raise
@@ -263,6 +271,22 @@ class RunFolder:
     def samples(self) -> list[JsonObject]:
         """Return what was appended by :meth:`append_samples`."""
         return self.read_rows(_SAMPLES)
+
+    def require_no_training(self) -> None:
+        """Check that no training has written here, whose records and checkpoints a new one would mix with its own.
+
+        Raises:
+            RunFolderError: One has.
+        """
+        checkpoint = max((path.name for path in self.checkpoints.glob("step-*")), default=None)
+        if checkpoint is None and not self.log() and not self.samples():
+            return
+        newest = f"; its newest checkpoint is checkpoints/{checkpoint}" if checkpoint is not None else ""
+        raise RunFolderError(
+            f"expected a folder without a training, got {self.shown!r}, which holds one{newest}; go on with it "
+            "(`textgym train --resume`, or train(..., resumed=True) with an agent loaded from its newest checkpoint), "
+            "or train in another folder"
+        )
 
     def truncate_logs(self, last: int, counted: str = "timesteps") -> None:
         """Forget what was logged after a checkpoint, at more than ``last`` of what ``counted`` names.

@@ -54,8 +54,10 @@ def make_run_evaluation(settings: TrainSettings, env: Any) -> EvaluationSet:
     )
 
 
-def make_sheet(settings: TrainSettings) -> SampleSheet:
-    """Choose the prompts whose texts are written down through training."""
+def make_sheet(settings: TrainSettings, agent: Agent) -> SampleSheet | None:
+    """Choose the prompts whose texts are written down through training; ``None`` for agents that write no samples."""
+    if text_model_of(agent) is None:
+        return None  # its data need not have a validation split
     validation = settings.choice.make("validation")
     task = with_budgets(validation, settings.max_prompt_tokens, settings.max_new_tokens)
     sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, 1.0, settings.seed)

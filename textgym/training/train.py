@@ -1,99 +1,46 @@
-"""Training an agent on a text environment: a run from its first evaluation to its last, and going on with one."""
+"""Training an agent on a text environment: a run from its first evaluation to its last."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from textgym import console
-from textgym.agents.common.vec_env import attribute_of
-from textgym.agents.facts import AgentFacts, Logging, Measured, Timed, facts_of, unit_of
+from textgym.agents.facts import Logging, Measured, facts_of, unit_of
 from textgym.agents.registry import can_learn, resolve_agent
 from textgym.envs.choice import describe_data
-from textgym.errors import CheckpointError, NoCheckpointError
-from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, text_model_of
+from textgym.evaluation.core import Evaluation, evaluate, text_model_of
 from textgym.evaluation.loading import load_model
-from textgym.models.checkpoint import load_newest, set_aside_newer
-from textgym.models.device import pick_device
-from textgym.models.stored_values import integer
 from textgym.models.text_model import TextModel
 from textgym.rewards import reward_name
-from textgym.security.consent import check_repeated
 from textgym.training.agents import save_result, size_of
 from textgym.training.callbacks import RunCallback, SampleSheet, StopTraining
 from textgym.training.curves import CURVES, plot_run
 from textgym.training.evaluate import run_without_training
 from textgym.training.interrupts import RunInterrupted, signal_of, signals_as_interrupts, stop_on_request
 from textgym.training.model_card import write_model_card
+from textgym.training.preparation import Training, begin, resume, seconds_per_step, settings_of
 from textgym.training.recovery import (
     advising,
     advising_on_memory,
-    check_data,
-    describe_splits,
     how_to_resume,
     resuming,
-    say_other_versions,
 )
 from textgym.training.results import read_texts, show_comparison, summarise, write_texts
 from textgym.training.run_folder import RunFolder
-from textgym.training.setup import make_agent, make_env, make_run_evaluation, make_sheet, require_room, trainable
+from textgym.training.setup import make_agent, trainable
 from textgym.training.stored_settings import located
 from textgym.training.tolerance import Tolerance, tolerant_logger
 from textgym.training.train_settings import TrainSettings
-from textgym.types import Agent, Task, Trainable
+from textgym.types import Task, Trainable
 
 __all__ = ["TrainSettings", "Training", "begin", "complete", "finish", "resume", "run_resume", "run_train"]
 
 _SAMPLE_MOMENTS = 10
 _SIDE_BY_SIDE = 3
-_UNRESCUED = "what came after the checkpoint before it, if there is one, is lost"
-_LOGS = ("log.jsonl", "samples.jsonl", "samples.md", "tensorboard", *CURVES)
-_BEGINNINGS = (*_LOGS, "summary.json", "texts-before.jsonl", "checkpoints")  # of a run without a checkpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """A run that is under way: the agent with its environment, what it is evaluated on, and where files go.
-
-    Attributes:
-        run: The folder.
-        settings: As they stand in it.
-        agent: Whoever learns.
-        env: Vector environment of its grain.
-        eval_set: What is measured, before and after.
-        sheet: Prompts to sample from through training; ``None`` for agents without a language model.
-        steps: Time steps in all.
-        resumed: The agent was loaded from a checkpoint.
-    """
-
-    run: RunFolder
-    settings: TrainSettings
-    agent: Trainable
-    env: Any
-    eval_set: EvaluationSet
-    sheet: SampleSheet | None
-    steps: int
-    resumed: bool = False
-
-    @property
-    def iterations(self) -> int:
-        """Number of iterations in all."""
-        return -(-self.steps // self.agent.steps_per_iteration)
-
-    @property
-    def facts(self) -> AgentFacts:
-        """Of the agent's class."""
-        return facts_of(type(self.agent))
-
-    @property
-    def task(self) -> Task:
-        """What is learnt."""
-        task: Task = attribute_of(self.env, "task")
-        return task
+_WHAT_IS_LOST = "what came after the checkpoint before it, if there is one, is lost"
 
 
 def run_train(settings: TrainSettings, command: str = "train") -> RunFolder:
@@ -108,7 +55,7 @@ def run_train(settings: TrainSettings, command: str = "train") -> RunFolder:
         if not can_learn(resolve_agent(settings.agent)):
             return run_without_training(settings)
         training = begin(settings, None, command=command)
-        with training.run:
+        with training.run:  # locked since it was made; the end of the block releases it
             announce(training)
             finish(training)
     return training.run
@@ -129,143 +76,14 @@ def run_resume(
         ConsentError: Its settings name a module that is not among them.
     """
     with resuming(path, command, consent) as run:
-        settings = _settings_of(run, consent)
+        settings = settings_of(run, consent)
+        # After the settings, whose check of consent comes before anything that they name is imported.
         if not can_learn(resolve_agent(settings.agent)):
             return run_without_training(settings, run, accept_changed_data=accept_changed_data)
         training = resume(run, consent, accept_changed_data=accept_changed_data)
         announce(training)
         finish(training)
     return run
-
-
-def begin(
-    settings: TrainSettings, run: RunFolder | None, *, command: str = "train", accept_changed_data: bool = False
-) -> Training:
-    """Build environment and agent; the folder is made last, so that mistakes leave none behind.
-
-    Args:
-        settings: What to do.
-        run: The folder, if there is one already; the caller holds its lock. What was measured there before training
-            stays, which is why its data is compared.
-        command: Whose run a new folder is.
-        accept_changed_data: As for :func:`resume`.
-    """
-    env = make_env(settings)
-    # An agent that is given its texts encodes them when it is made, minutes for many: its reward comes first.
-    # Of an agent that samples, the order is that in which random numbers have always been drawn.
-    checked = None if facts_of(resolve_agent(settings.agent)).samples else make_run_evaluation(settings, env)
-    agent = trainable(make_agent(settings, env))
-    require_room(settings, agent, env)
-    eval_set, sheet = checked or make_run_evaluation(settings, env), make_sheet(settings)
-    splits = describe_splits((attribute_of(env, "task"), sheet.task, eval_set.task))
-    steps = settings.steps if settings.minutes is None else _steps_in(settings.minutes, agent)
-    if run is None:
-        run = RunFolder.create(settings.out, command, asdict(settings), _BEGINNINGS)
-    steps = _steps_of(run, settings, steps)
-    check_data(run, splits, attribute_of(env, "task").dataset.name, accept_changed_data)
-    run.write_config({**run.config(), "train": asdict(settings), "splits": splits, "steps": steps})
-    return Training(run, settings, agent, env, eval_set, _if_it_writes(agent, sheet), steps)
-
-
-def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> Training:
-    """Load the newest checkpoint of a run that can be used, and forget what was logged after it.
-
-    A run that was stopped before its first checkpoint begins again.
-
-    Args:
-        run: The folder; the caller holds its lock.
-        consent: Names that the user repeated; each must stand in the settings of the run.
-        accept_changed_data: Go on although the data is not what the run began with.
-
-    Raises:
-        ConsentError: Its settings name a module that is not among them.
-        RunFolderError: The folder is no training run.
-        CheckpointError: Its settings are no settings; there are checkpoints, and none is whole (``NoCheckpointError``).
-        DataError: The data has changed.
-    """
-    settings = _settings_of(run, consent)
-    say_other_versions(run)
-    if not any(run.checkpoints.glob("step-*")):
-        return _begin_again(run, settings, accept_changed_data)
-    env = make_env(settings)
-    # Before the agent, whose random generators nothing else may draw from.
-    eval_set, sheet = make_run_evaluation(settings, env), make_sheet(settings)
-    splits = describe_splits((attribute_of(env, "task"), sheet.task, eval_set.task))
-    check_data(run, splits, attribute_of(env, "task").dataset.name, accept_changed_data)
-    agent, folder = _load_newest(run, env, settings)
-    run.write_config({**run.config(), "splits": splits})
-    run.truncate_logs(agent.num_timesteps)
-    set_aside_newer(folder)
-    steps = _steps_of(run, settings, settings.steps)
-    console.say(
-        f"Resuming {run.shown} from {folder.name} ({agent.num_timesteps:,} of {steps:,} {unit_of(type(agent))})."
-    )
-    return Training(run, settings, agent, env, eval_set, _if_it_writes(agent, sheet), steps, resumed=True)
-
-
-def _if_it_writes(agent: Agent, sheet: SampleSheet) -> SampleSheet | None:
-    return sheet if text_model_of(agent) is not None else None
-
-
-def _settings_of(run: RunFolder, consent: Collection[str]) -> TrainSettings:
-    record = run.settings_of("train", rounds=True)
-    if "agent" not in record and run.config().get("command") == "sft":  # of an earlier version
-        record = {**record, "agent": "sft"}
-    check_repeated(consent, record)
-    try:
-        return TrainSettings.from_json(record)
-    except (KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(
-            f"expected the settings of a training run in {str(run.path / 'config.json')!r}, got others ({error!r}); "
-            "put the file back"
-        ) from error
-
-
-def _steps_of(run: RunFolder, settings: TrainSettings, steps: int) -> int:
-    """Time steps of a run; by the clock, they were counted when it began, however fast the machine is today."""
-    stored = run.config().get("steps", steps) if settings.minutes is not None else steps
-    if not integer(stored):
-        raise CheckpointError(
-            f"expected a number of steps in {str(run.path / 'config.json')!r}, got {stored!r}; put the file back"
-        )
-    return int(stored)
-
-
-def _steps_in(minutes: float, agent: Trainable) -> int:
-    seconds = _seconds_per_step(agent)
-    if seconds is None:
-        raise ValueError(
-            f"expected steps for {type(agent).__name__}, which cannot say how long one takes, got minutes; give steps"
-        )
-    return max(1, int(minutes * 60 / seconds))
-
-
-def _seconds_per_step(agent: Trainable) -> float | None:
-    return agent.seconds_per_step() if isinstance(agent, Timed) else None
-
-
-def _begin_again(run: RunFolder, settings: TrainSettings, accept_changed_data: bool) -> Training:
-    console.say(f"{run.shown} has no checkpoint yet: it begins again.")
-    run.truncate_logs(-1)
-    return begin(settings, run, accept_changed_data=accept_changed_data)
-
-
-def _load_newest(run: RunFolder, env: Any, settings: TrainSettings) -> tuple[Trainable, Path]:
-    """Load the newest checkpoint that can be used, and say which ones cannot.
-
-    Raises:
-        NoCheckpointError: None can.
-    """
-    kind = resolve_agent(settings.agent, from_file=True)
-    load = partial(kind.load, env=env, device=pick_device(settings.device))
-    agent, folder, problems = load_newest(run.checkpoints, load)
-    for problem in problems:
-        console.warn(f"skipped a damaged checkpoint: {problem}")
-    if agent is None or folder is None:
-        raise NoCheckpointError(
-            f"expected a checkpoint in {str(run.checkpoints)!r}, got none that is whole; start a new run"
-        )
-    return trainable(agent), folder
 
 
 def announce(training: Training) -> None:
@@ -287,7 +105,7 @@ def announce(training: Training) -> None:
 
 
 def _guess(agent: Trainable, steps: int) -> str:
-    seconds = _seconds_per_step(agent)
+    seconds = seconds_per_step(agent)
     if seconds is None:
         return "How long it takes is known after the first iterations."
     return f"About {console.duration(steps * seconds)}."
@@ -311,12 +129,13 @@ def complete(training: Training) -> tuple[Evaluation, Evaluation]:
         RunInterrupted: The user stopped it; a checkpoint is there.
     """
     start = time.perf_counter()
-    before = measure_before(training)
+    before = measure_before(training)  # first: training changes the weights that are measured
     learn(training)
-    reference = _load_reference(training)
+    reference = _load_reference(training)  # only now, so that training has the memory to itself
     after = evaluate(
         training.agent, training.eval_set, reference=reference, title="after", tokenizer=training.settings.model
     )
+    # The summary comes last: whoever finds both sides in it finds their texts too.
     write_texts(training.run, "after", training.eval_set, after)
     _write_results(training, before, after, time.perf_counter() - start)
     return before, after
@@ -358,6 +177,7 @@ def measure_before(training: Training) -> Evaluation:
     before = evaluate(start, training.eval_set, reference=reference, title="before", tokenizer=settings.model)
     seconds = {**run.summary().get("seconds", {}), "before": before.seconds}
     own = {name: {"before": value} for name, value in _measures(start, training.eval_set.task).items()}
+    # The texts come last: a resumed run that finds them measures nothing, and needs the summary to be there.
     run.write_summary({**run.summary(), **summarise(before, None), **own, "seconds": seconds})
     write_texts(run, "before", training.eval_set, before)
     return before
@@ -406,8 +226,11 @@ def train(
         resumed: The agent was loaded from a checkpoint of the run.
 
     Raises:
+        RunFolderError: The folder holds a training already, and the agent is not ``resumed``.
         RunInterrupted: The user stopped it; a checkpoint is there.
     """
+    if not resumed:
+        run.require_no_training()  # before the first file is written, TensorBoard's included
     tolerance, samples, unit = Tolerance(), facts_of(type(agent)).samples, unit_of(type(agent))
     if isinstance(agent, Logging):
         name = type(agent).__name__
@@ -420,17 +243,19 @@ def train(
     with stop_on_request(meanwhile) as request, console.progress("training", max(todo, 1), unit) as ticker:
         rhythm = {"steps": steps, "save_every": save_every, "sample_every": sample_every}
         callback = RunCallback(run, sheet, request, ticker, tolerance, samples=samples, resumed=resumed, **rhythm)
+        # Here already, and not only in `learn`, which is not called where no step is left and the end is written.
         callback.init_callback(agent)  # type: ignore[arg-type]  # whatever learns has what callbacks read
         try:
             if left > 0:
                 agent.learn(left, callback=callback, reset_num_timesteps=not resumed)
             callback.finish()
-        except StopTraining:
+        except StopTraining:  # the checkpoint is saved: it is raised after that
             plot_run(run, sheet)
         except Exception:
-            with tolerance.of("a checkpoint of the last whole iteration", _UNRESCUED):
+            with tolerance.of("a checkpoint of the last whole iteration", _WHAT_IS_LOST):
                 callback.rescue()
             raise
+    # Before the interrupt is raised: a run that was stopped has the model so far.
     save_result(agent, run)
     if request.wanted:
         done = f"Saved after {agent.num_timesteps:,} of {steps:,} {unit}."

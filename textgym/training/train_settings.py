@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from textgym.agents.facts import RunDefaults, facts_of
-from textgym.agents.options import OptionValue, agent_options, checked_options
+from textgym.agents.options import EARLIER_NAMES, OptionValue, agent_options, checked_options
 from textgym.agents.registry import AGENTS, resolve_agent
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
@@ -16,8 +16,6 @@ from textgym.models.stored_values import text
 from textgym.training.stored_settings import settings_from_json
 from textgym.types import Split
 
-OPTION_ALIASES: Mapping[str, str] = {"epochs": "n_epochs", "whiten_rewards": "scale_rewards"}
-"""Earlier names of agents' options, as they stand in runs of earlier versions."""
 _MOST_ENVS = 2**16
 """Environments are objects of one process: more are a mistake, and would fill the memory one by one."""
 
@@ -88,7 +86,7 @@ class TrainSettings:
         if agent in AGENTS:
             kind = resolve_agent(agent)
             defaults, known = facts_of(kind).defaults, {option.name for option in agent_options(kind)}
-            others = {OPTION_ALIASES.get(name, name): record[name] for name in record.keys() - names}
+            others = {EARLIER_NAMES.get(name, name): record[name] for name in record.keys() - names}
             options = {name: value for name, value in others.items() if name in known and value is not None}
             given = own.get("options", {})
             if options and isinstance(given, Mapping):
@@ -103,7 +101,7 @@ def train_settings(choice: EnvChoice, agent: str = "ppo", **values: Any) -> Trai
     """
     names = {each.name for each in fields(TrainSettings)}
     own = {name: value for name, value in values.items() if name in names}
-    options = {OPTION_ALIASES.get(name, name): value for name, value in values.items() if name not in names}
+    options = {EARLIER_NAMES.get(name, name): value for name, value in values.items() if name not in names}
     defaults = asdict(facts_of(resolve_agent(agent)).defaults)
     own = {**defaults, **own, "options": {**own.get("options", {}), **options}}
     return TrainSettings(choice=choice, agent=agent, **own)
