@@ -1,4 +1,4 @@
-"""What textgym costs, beside what cannot be avoided, and what its reward models learn: ``textgym bench NAME``."""
+"""Costs of textgym, beside the unavoidable ones, and accuracy of its reward models: ``textgym bench NAME``."""
 
 from __future__ import annotations
 

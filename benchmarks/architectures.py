@@ -1,4 +1,4 @@
-"""What becomes of every architecture: ``python -m benchmarks.architectures [--json FILE] [--page FILE]``.
+"""Outcome of every architecture of transformers: ``python -m benchmarks.architectures [--json FILE] [--page FILE]``.
 
 Small random models of all causal LMs that the installed transformers knows, and some that are none, pass through all
 paths of textgym (:mod:`~benchmarks.bare_model`). Each is cached, uncached or refused; none may deviate from the

@@ -37,18 +37,18 @@ _FIRST_WORD = 4  # ids below are special tokens
 
 @dataclass(slots=True)
 class Comparison:
-    """What came of a model.
+    """The result of comparing a model with the bare network.
 
     Attributes:
         status: ``"cached"``: a new token costs one token. ``"uncached"``: it costs the text. ``"refused"``: an error of
             textgym. ``"failed"``: another error. ``"not built"``: this release of transformers cannot.
-        deviation: Largest over all paths, in nats.
-        paths: Largest of each path.
+        deviation: Largest difference of log-probabilities over all paths, in nats.
+        paths: Largest difference of each path, in nats, by its name.
         reason: First line of the error.
-        warnings: First lines of what was said.
-        signal: What another token, or another order, changes at the least: mistakes smaller than this do not show.
-        noise: What the layout of the batch changes for the bare model.
-        seconds: It took.
+        warnings: First lines of the warnings.
+        signal: Least change by another token or another order, in nats: mistakes smaller than this do not show.
+        noise: Change of the bare model's log-probabilities by the layout of the batch, in nats.
+        seconds: Duration of the comparison.
     """
 
     status: Status

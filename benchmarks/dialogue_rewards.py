@@ -56,7 +56,7 @@ class Study:
     Attributes:
         pairs: Dialogues; each has a chosen and a rejected end.
         max_length: Most ids that the language model reads.
-        epochs, learning_rate: Of its fit.
+        epochs, learning_rate: Passes over the training pairs, and step size, of the language model's fit.
     """
 
     pairs: int = 3000
@@ -73,7 +73,7 @@ class Answer(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """What a person was asked about, and what they said."""
+    """A question to a person and the answer: the prompt, the chosen and the rejected end of the dialogue."""
 
     prompt: str
     chosen: Answer

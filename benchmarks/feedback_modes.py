@@ -1,4 +1,4 @@
-"""What every mode of the feedback page teaches: collected in a browser, exported, fitted, measured on held-out prompts.
+"""Accuracy by mode of the feedback page: collected in a browser, exported, fitted, measured on held-out prompts.
 
     textgym bench feedback-modes
 
@@ -65,7 +65,7 @@ class Study:
     """Sizes of the study.
 
     Attributes:
-        questions: Of each mode, each about another report.
+        questions: Number of questions in each mode, each about another report.
         held_out: Share of the reports that is measured on.
     """
 
@@ -77,9 +77,9 @@ class Item(NamedTuple):
     """A report with texts about it that differ in quality.
 
     Attributes:
-        key, prompt: Of the report.
-        texts: By the name of what made them.
-        quality: The true one of each, shape ``(k,)``.
+        key, prompt: Identifier of the report, and its text as a prompt.
+        texts: The ``k`` texts, by the name of their generator.
+        quality: True quality of each text, shape ``(k,)``.
     """
 
     key: str
@@ -189,13 +189,13 @@ def collect(browser: Browser, items: Sequence[Item], mode: Mode, person: Annotat
 
 
 def decision(person: Annotator, keys: Mapping[str, str], mode: Mode, shown: Shown) -> tuple[Record, ...]:
-    """What a person would answer to what a page shows.
+    """Return the records that a simulated person answers to the texts on a page.
 
     Args:
-        person: Who.
+        person: The simulated annotator.
         keys: Key of the report by the words of the prompt.
-        mode: What the page asks for.
-        shown: What it shows.
+        mode: Kind of answer that the page asks for.
+        shown: Prompt and texts on the page.
 
     Returns:
         Records whose texts are in the order shown.
@@ -223,9 +223,9 @@ def was_kept(answer: Answer, recorded: Sequence[Record], item: Item) -> bool:
     """Return whether the records of a question say what was decided, about the texts in the order they were shown in.
 
     Args:
-        answer: What was shown and decided.
-        recorded: What was exported.
-        item: What was asked about.
+        answer: The texts that were shown, and the decision about them.
+        recorded: The exported records of this prompt.
+        item: The report that the question was about.
     """
     if len(recorded) != len(answer.decided):
         return False
@@ -249,7 +249,7 @@ def _texts(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def _said(record: Record) -> Hashable:
-    """What a record says about texts, in whichever order it lists them."""
+    """Return the statement of a record about its texts, the same for every order in which it lists them."""
     match record:
         case Comparison():
             return record.chosen if record.choice in ("a", "b") else record.choice
@@ -280,7 +280,7 @@ def _is_as_long(recorded: Sequence[Record], decided: Sequence[Record]) -> bool:
 
 # --------------------------------------------------------------------------- learn
 def outcome(records: Sequence[Record], collected: Collected, items: Sequence[Item], held_out: float) -> dict[str, Any]:
-    """What was exported of the answers, and what a model learns from it about prompts that are held out.
+    """Return shares of the answers that were exported, and accuracies of a model fitted to them on held-out prompts.
 
     "They are predicted": share of the answers about them that the model predicts. "Better text scores higher": share of
     the pairs of texts about them that the model orders as the true quality does, without anybody's noise.
@@ -305,7 +305,7 @@ def outcome(records: Sequence[Record], collected: Collected, items: Sequence[Ite
 
 
 class Pairs(NamedTuple):
-    """How much the first text of each of ``n`` pairs is ahead of the second, shape ``(n,)``; and the prompts."""
+    """Leads of the first text over the second in each of ``n`` pairs, shape ``(n,)``; and the prompts."""
 
     quality: FloatArray
     score: FloatArray

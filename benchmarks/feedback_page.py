@@ -37,14 +37,14 @@ _KEYS: Mapping[Choice, str] = {"a": "ArrowLeft", "b": "ArrowRight", "tie": "t", 
 
 
 class Shown(NamedTuple):
-    """What a page shows: the prompt, and the texts from the first place to the last."""
+    """The content of a page: the prompt, and the texts from the first place to the last."""
 
     prompt: str
     texts: tuple[str, ...]
 
 
 class Answer(NamedTuple):
-    """What a page showed, and what was decided: records whose texts are in the order shown."""
+    """The content of a page and the decision about it: records whose texts are in the order shown."""
 
     shown: Shown
     decided: tuple[Record, ...]
@@ -85,8 +85,8 @@ def open_page(browser: Browser, url: str, *, clock_stands: bool = False) -> Iter
     """Open a page on which nothing may go wrong.
 
     Args:
-        browser: Of :func:`open_browser`.
-        url: Where.
+        browser: Browser from :func:`open_browser`.
+        url: Address of the page; requests to other addresses are errors.
         clock_stands: The page's clock stands, and time passes where ``run_for`` says so: reading takes no waiting.
 
     Raises:
@@ -120,9 +120,9 @@ def answer_all(page: Page, mode: Mode, decide: Callable[[Shown], tuple[Record, .
     """Answer question after question until the page has none left.
 
     Args:
-        page: Of a project that asks in this mode only.
-        mode: How.
-        decide: What somebody would answer to what is shown.
+        page: Page of a project that asks in this mode only.
+        mode: Kind of answer that the page asks for.
+        decide: Function from the content of a page to the records of the answer.
     """
     answers: list[Answer] = []
     if page.locator("text=I agree").count():
@@ -166,7 +166,7 @@ def rank_keys(ranks: Sequence[int]) -> list[str]:
     """Keys that fetch one card after the other up to its place, the best first.
 
     Args:
-        ranks: Of the cards as they are shown.
+        ranks: Rank of each card in the order shown, 1 for the best.
 
     >>> rank_keys([2, 3, 1])
     ['ArrowDown', 'ArrowDown', 'Shift+ArrowUp', 'Shift+ArrowUp', 'ArrowDown', 'ArrowDown']

@@ -48,7 +48,7 @@ _BYTES = 2  # of a number in bf16
 
 
 class Rates(NamedTuple):
-    """What the device does per second."""
+    """Throughput of the device, per second."""
 
     copied: float
     """Bytes, read and written."""

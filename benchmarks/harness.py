@@ -24,12 +24,12 @@ _MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What every benchmark understands.
+    """Options that all benchmarks share.
 
     Attributes:
         repetitions: Timed runs of each case, after one that is not counted.
         smoke: Tiny sizes: shows that the benchmark runs, measures nothing.
-        device: Where models run.
+        device: Device that models run on.
         threads: Threads of torch; ``None`` leaves them as they are.
         plot: PNG to write, by benchmarks that have one.
     """
@@ -46,7 +46,7 @@ class Case:
     """One thing to time.
 
     Attributes:
-        name: What stands in the table.
+        name: Label of the row in the table.
         run: One run of it; it may return its own count of work, which then replaces ``work``.
         work: Tokens or steps of one run; 0 if nothing is counted.
         limit: The case it is compared with; ``None`` for a limit.
@@ -64,7 +64,7 @@ class Case:
 
 @dataclass(slots=True)
 class Measurement:
-    """What was measured of a case: one entry per repetition."""
+    """Measured values of a case: one entry per repetition in each list."""
 
     name: str
     seconds: list[float]
@@ -91,12 +91,12 @@ class Report:
     """The result of a benchmark.
 
     Attributes:
-        name, title: Of the benchmark.
-        measurements: What was timed.
-        unit: What work is counted in.
-        figures: What came of all of it, by name.
-        notes: What has to be known to read it.
-        outcomes: What came of each case, by its name: columns of a table, the same for all.
+        name, title: Name of the benchmark on the command line, and heading of its tables.
+        measurements: Timed cases, one row of the table each.
+        unit: Unit of work, such as tokens.
+        figures: Results of the whole benchmark, by name.
+        notes: Remarks that readers of the results need.
+        outcomes: Results of each case, by its name: columns of a table, the same for all.
     """
 
     name: str

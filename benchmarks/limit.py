@@ -47,7 +47,7 @@ class Limit:
         self.learn(texts.clone(), old_log_probs.clone(), parts)
 
     def learn(self, texts: Tensor, old_log_probs: Tensor, parts: dict[str, float]) -> None:
-        """What follows on a rollout of texts (B, T) and log-probs (B, R): reference, reward, update."""
+        """Compute the steps after a rollout of texts (B, T) and log-probs (B, R): reference, reward, update."""
         with timed(parts, "reference", self.device):
             self.reference_log_probs(texts)
         with timed(parts, "reward", self.device):

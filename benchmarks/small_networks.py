@@ -155,10 +155,10 @@ class Architecture:
     """A model to build.
 
     Attributes:
-        name: Of the row in a table.
-        model_type: As in the configurations of transformers.
+        name: Label of the row in a table.
+        model_type: Model type, as in the configurations of transformers.
         changes: Fields of the configuration that are set after it was narrowed.
-        auto_class: What builds it.
+        auto_class: Name of the class of transformers that builds it.
         width: Tokens of the longest text to compute with it.
     """
 

@@ -33,16 +33,16 @@ class Workload:
     """Shape of one PPO iteration.
 
     Attributes:
-        vocabulary, width, layers, heads: Of the model.
-        prompt, response: Tokens.
+        vocabulary, width, layers, heads: Sizes of the model: tokens, hidden units, blocks, attention heads.
+        prompt, response: Lengths in tokens.
         texts: Texts, and environments.
         epochs: Passes over a rollout.
         minibatch: Texts per optimizer step.
         distinct_prompts: Different prompts among the texts; by default all differ.
-        device: Where models run.
-        precision: Of everything that is computed: fp32, or bf16 by autocast.
-        architecture: Of the model.
-        kv_heads, inner: Of the model: heads of keys and values (Llama), width of the feed-forward layers; by default
+        device: Device that models run on.
+        precision: Number format of all computations: fp32, or bf16 by autocast.
+        architecture: Kind of model.
+        kv_heads, inner: Heads of keys and values (Llama), and width of the feed-forward layers; by default
             ``heads`` and four times ``width``.
     """
 

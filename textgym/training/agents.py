@@ -119,7 +119,7 @@ def _agent_of_run(wanted: ActorSettings, run: RunFolder, consent: Collection[str
 
 
 def _overrides(wanted: ActorSettings) -> dict[str, Any]:
-    """What a command's settings say of an agent, whichever it is."""
+    """Return the settings of a command that apply to every agent: seed, device and token budgets."""
     budgets = {"max_prompt_tokens": wanted.max_prompt_tokens, "max_new_tokens": wanted.max_new_tokens}
     return {"seed": wanted.seed, "device": wanted.device, **budgets}
 
@@ -131,14 +131,14 @@ def _found(settings: TrainSettings, load: Callable[[], Agent]) -> FoundAgent:
 def evaluation_of(
     wanted: ActorSettings, found: FoundAgent, reward: str | None, prompts: int, *, temperature: float = 1.0
 ) -> EvaluationSet:
-    """Make what a found agent is asked, with the budgets that it has.
+    """Return the evaluation set of a found agent, with the token budgets that it has.
 
     Args:
-        wanted: What it was found by: task, split and seed.
+        wanted: Settings that the agent was found by: task, split and seed.
         found: The agent.
         reward: Name, ``module:attribute`` or folder of the reward, which is guarded; ``None`` is the task's own.
-        prompts: How many of the split.
-        temperature: Of sampling.
+        prompts: Number of prompts of the split.
+        temperature: Sampling temperature.
     """
     return make_evaluation_set(
         wanted.choice.make(wanted.split),

@@ -1,4 +1,4 @@
-"""What happens beside training: logs, sample texts, checkpoints, progress, and stopping between iterations."""
+"""Callbacks of a training run: logs, sample texts, checkpoints, progress, and stopping between iterations."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def run_without_training(
     """Evaluate an agent that has nothing to train, and leave the same run folder as training does.
 
     Args:
-        settings: Of ``textgym train``.
+        settings: Settings of ``textgym train``.
         run: The folder, if there is one already; the caller holds its lock.
         accept_changed_data: Go on although the data is not what the run began with.
 

@@ -17,8 +17,8 @@ class RunInterrupted(KeyboardInterrupt):
     """A run was stopped by its user, after its work so far was saved.
 
     Attributes:
-        advice: How to go on, as a sentence.
-        signal: What stopped it.
+        advice: A sentence on how to resume the run.
+        signal: Number of the signal that stopped it.
     """
 
     def __init__(self, advice: str, number: int = signal.SIGINT) -> None:
@@ -31,7 +31,7 @@ class Terminated(KeyboardInterrupt):
     """A signal came, SIGTERM or SIGHUP or one whose request was granted, which stops a command as Ctrl-C does.
 
     Attributes:
-        signal: Which.
+        signal: Number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -48,11 +48,11 @@ def signal_of(stop: object) -> int:
 
 
 class StopRequest:
-    """Whether the user wants to stop.
+    """A request of the user to stop, made by a signal.
 
     Attributes:
         wanted: True after the first signal.
-        signal: That signal.
+        signal: Number of that signal; SIGINT before.
     """
 
     def __init__(self, meanwhile: str) -> None:

@@ -1,4 +1,4 @@
-"""How runs of many parts begin and go on: reward fits, and rounds of learning from feedback."""
+"""Start and resumption of runs of many parts: reward fits, and rounds of learning from feedback."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def new_run(
 
     Args:
         out: The folder; ``None`` makes one in ``runs/``.
-        command: Which command it is a run of.
-        settings: What a resumed run reads, as JSON.
-        tasks: On every split that the run uses; their data is compared when the run is resumed.
-        beginnings: As for :meth:`~textgym.training.run_folder.RunFolder.create`.
+        command: Name of the command that the run belongs to.
+        settings: Settings that a resumed run reads, as JSON.
+        tasks: The task on every split that the run uses; their data is compared when the run is resumed.
+        beginnings: Names of early files, as for :meth:`~textgym.training.run_folder.RunFolder.create`.
     """
     run = RunFolder.create(out, command, settings, beginnings)
     with run, advising(run, command, can_go_on=True):

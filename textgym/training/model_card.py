@@ -25,9 +25,9 @@ def write_model_card(
 
     Args:
         folder: The model folder.
-        method: What was done to the start model, as a phrase.
-        start_model: Its name.
-        data: What it learnt from.
+        method: Training method and its length, as a phrase.
+        start_model: Name of the start model.
+        data: Name of the training data.
         settings: All settings.
         summary: Measures as in ``summary.json``.
         reward: Name of the reward.

@@ -1,4 +1,4 @@
-"""How a training run begins, or is gone on with: its parts, its folder, and its data compared."""
+"""Start and resumption of a training run: its parts, its folder, and the comparison of its data."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ def begin(
     """Build environment and agent; the folder is made last, so that mistakes leave none behind.
 
     Args:
-        settings: What to do.
+        settings: Settings of the run.
         run: The folder, if there is one already; the caller holds its lock. What was measured there before training
             stays, which is why its data is compared.
-        command: Whose run a new folder is.
-        accept_changed_data: As for :func:`resume`.
+        command: Name of the command that a new folder belongs to.
+        accept_changed_data: Only warn of changed data, as for :func:`resume`.
     """
     if run is not None:
         run.require_no_training()  # before models are loaded

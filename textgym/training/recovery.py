@@ -1,4 +1,4 @@
-"""What a run that is gone on with is compared with, and what a run that stops leaves its user with."""
+"""Checks of a resumed run against its start, and advice to the user of a run that stops."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def check_data(run: RunFolder, now: Mapping[str, str], name: str, accept: bool) 
     """Compare the data of a run with that it began with; a run that did not store it is not checked.
 
     Args:
-        run: Its configuration has what :func:`describe_splits` said then, as ``splits``.
-        now: What that says now.
-        name: What the data is called.
-        accept: Only warn.
+        run: The run; ``splits`` of its configuration are the fingerprints of :func:`describe_splits` at its start.
+        now: Present fingerprints, by split.
+        name: Name of the data, for messages.
+        accept: Only warn of changed data.
 
     Raises:
         DataError: They differ.
@@ -123,8 +123,8 @@ def advising(run: RunFolder, command: str, *, can_go_on: bool | None = None) -> 
 
     Args:
         run: The folder.
-        command: Which command has ``--resume``.
-        can_go_on: Whether there is; by default, whether there is a checkpoint.
+        command: Name of the command that has ``--resume``.
+        can_go_on: Whether the run can be resumed; by default, whether there is a checkpoint.
 
     Raises:
         RunInterrupted: Instead of another interrupt.

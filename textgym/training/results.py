@@ -1,4 +1,4 @@
-"""What evaluations leave in a run folder, and what is shown of them."""
+"""Files of evaluations in a run folder, and their display."""
 
 from __future__ import annotations
 

@@ -78,12 +78,12 @@ FittedReward = PreferenceRewardModel | RewardEnsemble | EmbeddingRewardModel
 
 
 class _Source(NamedTuple):
-    """Where the feedback of a run comes from.
+    """The source of the feedback of a run.
 
     Attributes:
-        description: As words.
+        description: Description of the source, for messages.
         model: The trunk, which samples the texts that are compared; ``None`` if nothing needs one.
-        collect: Gives the feedback.
+        collect: Function that reads or simulates the feedback.
     """
 
     description: str
@@ -245,13 +245,13 @@ def fit_reward(
     """Fit a reward model with a progress bar, normalise it on good texts, and save it to ``run``.
 
     Args:
-        run: Gets ``reward/`` and a plot of the loss.
+        run: Run folder, to which ``reward/`` and a plot of the loss are written.
         reward: The model; trained in place.
-        split: What the feedback says.
-        references: Texts that count as 0 on average.
-        seed: Of the fit.
-        checkpoints: Where the fit goes on from, and is kept on the way.
-        options: Of a fit in steps, such as ``epochs``; a head on embeddings is computed at once, and takes none.
+        split: Evidence from the feedback, for training and for validation.
+        references: Texts whose mean reward is normalised to 0.
+        seed: Random seed of the fit.
+        checkpoints: Checkpoints that the fit resumes from and saves; ``None`` for none.
+        options: Options of a fit in steps, such as ``epochs``; a head on embeddings has a closed form, and takes none.
     """
     if isinstance(reward, EmbeddingRewardModel):
         report = fit_reward_model(reward, split, references=references, seed=seed)
@@ -277,12 +277,12 @@ def new_reward(
     """Return an unfitted reward model that reads the texts of a task whole, as long as its trunk does.
 
     Args:
-        task: Whose texts.
-        trunk: Trained in place.
+        task: Task whose texts the model scores.
+        trunk: Language model below the reward head, or its name; trained in place.
         embeddings: Fit a head on this model's embeddings instead of the trunk.
-        members: Models that are averaged.
-        lora_rank: Of adapters, which alone are trained.
-        device: Of the embeddings; the trunk is on its own.
+        members: Number of models that are averaged.
+        lora_rank: Rank of low-rank adapters, which alone are trained; ``None`` trains all weights.
+        device: Device of the embeddings; a trunk stays on its own device.
     """
     if embeddings is not None:
         return new_embedding_reward(embeddings, members=members).to(pick_device(device))

@@ -24,10 +24,10 @@ class ReadFeedback(NamedTuple):
     """Feedback that was read, each record once.
 
     Attributes:
-        records: As they were given.
-        usable: Those that teach something, ratings graded by the criterion.
-        split: What these say, to learn from and to be measured by.
-        read: Knows what each of them says.
+        records: All records, as they were given.
+        usable: Records with information about which text is better, ratings graded by the criterion.
+        split: Evidence from the usable records, for training and for validation.
+        read: Reader of the evidence of a record.
     """
 
     records: list[Record]
@@ -71,12 +71,12 @@ def simulate_comparisons(
     In a task of several turns, both texts of a pair are turns behind one conversation (:func:`sample_contexts`).
 
     Args:
-        task: On its training split; no other prompt is ever shown to an annotator.
-        model: Samples the texts.
+        task: Task on its training split; no other prompt is ever shown to an annotator.
+        model: Model that samples the texts.
         pairs: Number of comparisons.
-        by: What the annotator compares by (:func:`~textgym.feedback.annotators.by_reward.annotator_reward`).
+        by: Reward that the annotator compares by (:func:`~textgym.feedback.annotators.by_reward.annotator_reward`).
         noise: Score difference at which the better text is preferred with probability 0.73; ``None`` is that of ``by``.
-        seed: Of the prompts, the texts and the answers.
+        seed: Random seed of the prompts, the texts and the answers.
     """
     rng = np.random.default_rng(seed)
     examples = draw_examples(task, pairs, rng)
@@ -94,9 +94,9 @@ def reference_texts(task: Task, records: Sequence[Record], split: Split) -> list
     texts of the records, or all their texts if fewer than two are preferred.
 
     Args:
-        task: On its training split.
+        task: Task on its training split.
         records: The feedback.
-        split: What it says.
+        split: Evidence from the feedback.
     """
     if task.max_turns == 1 and any(_is_about(task, record) for record in records):
         examples = [task.dataset[index] for index in range(min(MOST_REFERENCES, len(task.dataset)))]

@@ -1,4 +1,4 @@
-"""What came of fitting a reward model: in words, as a plot, as JSON."""
+"""Results of fitting a reward model: in words, as a plot, as JSON."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class RewardSettings:
 
     Attributes:
         choice: Task and data.
-        model: Samples the texts to compare, and is the trunk the reward model starts from.
+        model: Model that samples the texts to compare, and the trunk that the reward model starts from.
         lora_rank: Train low-rank adapters of the trunk only.
         embeddings: Sentence-transformers model, or any that :class:`~textgym.reward_models.embedding.TextEmbedder`
             takes; a linear head on its frozen embeddings is fitted instead of a trunk.
@@ -35,12 +35,12 @@ class RewardSettings:
             be simulated.
         criterion: Learn from the ratings by this criterion instead of the overall ones.
         learning_curve: Also fit to shares of the feedback, and measure what more of it brings.
-        annotator: What a simulated annotator compares by, a reward by name; ``None`` is the true quality where the data
+        annotator: Name of the reward that a simulated annotator compares by; ``None``: the true quality where the data
             know it, else the task's main metric (:func:`~textgym.feedback.annotators.by_reward.annotator_reward`).
         pairs: Number of simulated comparisons.
         noise: Score difference at which the better text is preferred with probability 0.73; ``None`` is that of the
             annotator.
-        epochs, learning_rate, batch_size: Of the fit.
+        epochs, learning_rate, batch_size: Hyperparameters of the fit: passes over the data, step size, pairs per step.
         held_out: Share of the prompts that accuracy is measured on.
         max_prompt_tokens, max_new_tokens: Budgets of the texts that are sampled; ``None`` is the task's.
         save_every: Optimizer steps between checkpoints.

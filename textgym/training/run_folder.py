@@ -93,7 +93,7 @@ class RunFolder:
 
         Args:
             path: A new or empty folder; ``None`` makes one in ``runs/``, named after the command and the time.
-            command: Which command it is a run of.
+            command: Name of the command that the run belongs to.
             settings: Its settings, as JSON.
             beginnings: Names of what a run of this command has written before there is anything to go on from. A folder
                 with no more than these, of a run with the same settings that was killed so early, is begun again.
@@ -200,7 +200,7 @@ class RunFolder:
         A run of another command that did the same on its way, as ``demo`` trains, has them under the command's name.
 
         Args:
-            command: Which.
+            command: Name of the command that resumes the run.
             rounds: Whether rounds of ``textgym rlhf`` count. Only their own loop goes on with them.
 
         Raises:

@@ -27,10 +27,10 @@ class StepCheckpoints:
     """The checkpoints of one training, ``step-0000000100`` and so on; the newest two are kept.
 
     Args:
-        folder: Holds them; made with the first.
-        kind: What they are of, for errors.
+        folder: Folder of the checkpoints; made with the first.
+        kind: Kind of training that they belong to, for errors.
         every: Steps between two of them.
-        request: Whether to stop; once it is wanted, a checkpoint is due after the step, and ends the training.
+        request: Request to stop; once it is wanted, a checkpoint is due after the step, and ends the training.
     """
 
     def __init__(self, folder: Path, kind: str, every: int, request: StopRequest | None = None) -> None:

@@ -25,8 +25,8 @@ class Tolerance:
         """Turn any error inside the block into one warning; memory that ran out is no error of a log.
 
         Args:
-            what: Is written inside the block.
-            so: What follows from its being missing.
+            what: Name of the output that is written inside the block.
+            so: Consequence of its absence, for the warning.
         """
         try:
             yield
@@ -61,13 +61,13 @@ def _name(writer: KVWriter) -> str:
 
 
 def tolerant_logger(folder: str | None, tolerance: Tolerance, *, name: str, resumed: bool) -> Logger:
-    """Return what Stable-Baselines3 logs to, made so that it cannot fail; without TensorBoard where that fails now.
+    """Return a logger for Stable-Baselines3 in which writing cannot fail; without TensorBoard where that fails now.
 
     Args:
-        folder: Of TensorBoard; ``None`` for none.
-        tolerance: Where failures go.
-        name: Of the curves.
-        resumed: Go on with the curves of before.
+        folder: Folder of TensorBoard's files; ``None`` for none.
+        tolerance: Handler of failures to write.
+        name: Name of the curves.
+        resumed: Append to the curves of the resumed run.
     """
     logger = Logger(None, [])
     if folder is not None and importlib.util.find_spec("tensorboard") is None:

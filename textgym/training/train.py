@@ -47,8 +47,8 @@ def run_train(settings: TrainSettings, command: str = "train") -> RunFolder:
     """Train from the start; an agent that cannot learn is evaluated.
 
     Args:
-        settings: What to do.
-        command: The one that its user typed, and goes on with: ``"train"``, or ``"sft"``.
+        settings: Settings of the run.
+        command: Name of the command that the user typed, and resumes with: ``"train"``, or ``"sft"``.
     """
     settings = located(settings)
     with signals_as_interrupts(), advising_on_memory(command):

@@ -1,4 +1,4 @@
-"""What a training run is made of, as it is stored with it: which agent, on what, for how long, with which options."""
+"""Settings of a training run, as they are stored with it: agent, task, data, length and options."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class TrainSettings:
         steps: Time steps to train for, of which whole iterations are made.
         minutes: Train for about this long instead.
         n_envs: Texts written side by side.
-        split: What is measured on.
-        eval_prompts: Prompts of this split to measure on, before and after.
+        split: Split of the data that the agent is evaluated on.
+        eval_prompts: Number of prompts of this split to evaluate on, before and after training.
         save_every: Iterations, or optimizer steps where nothing is sampled, between checkpoints.
         reward_timeout: Longest time in seconds that the reward may take for the texts of a step; ``None`` for no limit.
     """
