@@ -1,4 +1,4 @@
-"""Labels saved by choosing the pairs: those that random pairs need more for the accuracy that chosen pairs reach.
+"""Labels saved by choosing the pairs: share of those of random pairs that gives chosen pairs the same accuracy.
 
 A simulated annotator with Bradley-Terry noise on the true quality answers questions about built-in reports. Two models
 on the same frozen embeddings (of the shipped language model) get the same first labels; then one is given random pairs

@@ -247,11 +247,11 @@ def fit_reward(
     Args:
         run: Run folder, to which ``reward/`` and a plot of the loss are written.
         reward: The model; trained in place.
-        split: Evidence from the feedback, for training and for validation.
+        split: Training and held-out evidence from the feedback.
         references: Texts whose mean reward is normalised to 0.
         seed: Random seed of the fit.
         checkpoints: Checkpoints that the fit resumes from and saves; ``None`` for none.
-        options: Options of a fit in steps, such as ``epochs``; a head on embeddings has a closed form, and takes none.
+        options: Options of a fit in steps, such as ``epochs``; a head on embeddings is fitted by L-BFGS, and takes none.
     """
     if isinstance(reward, EmbeddingRewardModel):
         report = fit_reward_model(reward, split, references=references, seed=seed)

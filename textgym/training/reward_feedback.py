@@ -25,8 +25,8 @@ class ReadFeedback(NamedTuple):
 
     Attributes:
         records: All records, as they were given.
-        usable: Records with information about which text is better, ratings graded by the criterion.
-        split: Evidence from the usable records, for training and for validation.
+        usable: Records without comparisons of a text with itself, ratings graded by the criterion.
+        split: Training and held-out evidence from the usable records.
         read: Reader of the evidence of a record.
     """
 
@@ -96,7 +96,7 @@ def reference_texts(task: Task, records: Sequence[Record], split: Split) -> list
     Args:
         task: Task on its training split.
         records: The feedback.
-        split: Evidence from the feedback.
+        split: Training and held-out evidence from the feedback.
     """
     if task.max_turns == 1 and any(_is_about(task, record) for record in records):
         examples = [task.dataset[index] for index in range(min(MOST_REFERENCES, len(task.dataset)))]
