@@ -251,7 +251,7 @@ def fit_reward(
         references: Texts whose mean reward is normalised to 0.
         seed: Random seed of the fit.
         checkpoints: Checkpoints that the fit resumes from and saves; ``None`` for none.
-        options: Options of a fit in steps, such as ``epochs``; a head on embeddings is fitted by L-BFGS, and takes none.
+        options: Options of a fit in steps, such as ``epochs``; a head on embeddings, fitted by L-BFGS, takes none.
     """
     if isinstance(reward, EmbeddingRewardModel):
         report = fit_reward_model(reward, split, references=references, seed=seed)

@@ -40,7 +40,7 @@ class RewardSettings:
         pairs: Number of simulated comparisons.
         noise: Score difference at which the better text is preferred with probability 0.73; ``None`` is that of the
             annotator.
-        epochs, learning_rate, batch_size: Hyperparameters of the fit: passes over the records, step size, answers per step.
+        epochs, learning_rate, batch_size: Passes over the records, step size, and answers per step, of the fit.
         held_out: Share of the prompts that accuracy is measured on.
         max_prompt_tokens, max_new_tokens: Budgets of the texts that are sampled; ``None`` is the task's.
         save_every: Optimizer steps between checkpoints.
