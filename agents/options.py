@@ -21,6 +21,7 @@ from textgym.values import is_number
 EARLIER_NAMES: Mapping[str, str] = {"epochs": "n_epochs", "whiten_rewards": "scale_rewards"}
 """Present names of options by earlier ones, which stand in runs and checkpoints of earlier versions."""
 OptionValue = int | float | str | bool | None
+_PLAIN: tuple[type[int | float | str | bool], ...] = (int, float, bool, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,12 @@ def agent_options(agent: type[Agent]) -> list[Option]:
     for source in sources:
         found |= {option.name: option for option in _options(source) if option.name not in {*filled, *found}}
     return list(found.values())
+
+
+def present_names(options: Mapping[str, Any], agent: type[Agent]) -> dict[str, Any]:
+    """Return options with earlier names replaced, but for those that the agent has itself."""
+    known = {option.name for option in agent_options(agent)}
+    return {name if name in known else EARLIER_NAMES.get(name, name): value for name, value in options.items()}
 
 
 def _constructors(agent: type[Any]) -> Iterator[Callable[..., Any]]:
@@ -115,12 +122,15 @@ def _form(hint: Any) -> tuple[type[int | float | str | bool], tuple[int | float 
     if get_origin(hint) is Annotated:
         return _form(get_args(hint)[0])
     parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    for part in parts:
-        if get_origin(part) is Literal:
-            values = get_args(part)
-            return type(values[0]), values, NoneType in parts
-    plain = [kind for kind in (float, int, bool, str) if kind in parts]  # a float can have what an int can
-    return (plain[0], (), NoneType in parts) if plain else None
+    kinds = [part for part in parts if part in _PLAIN or get_origin(part) is Literal]
+    if set(kinds) == {int, float}:
+        kinds = [float]  # which can have what an int can
+    if len(kinds) != 1:
+        return None
+    choices = get_args(kinds[0]) if get_origin(kinds[0]) is Literal else ()
+    types = {type(choice) for choice in choices} or {kinds[0]}
+    kind = next((each for each in _PLAIN if types == {each}), None)
+    return None if kind is None else (kind, choices, NoneType in parts)
 
 
 def argument_help(source: Callable[..., Any]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from textgym.values import field_values, is_number, is_whole, plain_value
@@ -97,3 +97,31 @@ def require_range(name: str, value: float, least: float, most: float = math.inf)
     if value > most:
         bound = f"{most:,}" if is_whole(most) else f"{most:g}"
         raise ValueError(f"expected {name} of at most {bound}, got {value}; lower it")
+
+
+def check_ranges(
+    values: Mapping[str, object],
+    limits: Mapping[str, tuple[float, float]],
+    *,
+    counts: Collection[str] = (),
+    may_lack: Collection[str] = (),
+) -> None:
+    """Check the numbers among values by name.
+
+    Args:
+        values: Any values; those without limits are not looked at.
+        limits: The least and the largest value.
+        counts: Names of whole numbers.
+        may_lack: Names of values that may be ``None``.
+
+    Raises:
+        TypeError: A value is no number, or not a whole one.
+        ValueError: A number is out of range.
+    """
+    for name in values.keys() & limits.keys():
+        value, is_count = plain_value(values[name]), name in counts
+        if value is None and name in may_lack:
+            continue
+        if not (is_whole(value) if is_count else is_number(value)):
+            raise TypeError(f"expected a {'whole ' * is_count}number as {name}, got {value!r}; give one")
+        require_range(name, value, *limits[name])

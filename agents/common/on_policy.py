@@ -28,7 +28,7 @@ from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
 from textgym.agents.facts import AgentFacts
-from textgym.checks import require_range
+from textgym.checks import check_ranges
 from textgym.models.decoding.sampling import sample_tokens
 from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model
@@ -38,6 +38,7 @@ from textgym.types import FloatArray, IntArray
 _LARGE_ERROR = 30.0  # of the values, on average: at it the policy moves about half as far as with rewards of order 1
 _ABOVE_0 = math.nextafter(0, 1)
 _POSITIVE = ("learning_rate", "kl_target", "kl_horizon", "clip_reward", "temperature")
+_NOT_NEGATIVE = ("kl_coef", "missing_eos_penalty", "vf_coef", "ent_coef", "max_grad_norm")
 _MAY_BE_LEFT_OUT = ("n_steps", "rollout_texts", "micro_batch_size", "kl_target", "clip_reward")
 _COUNTS = ("n_steps", "rollout_texts", "batch_size", "micro_batch_size", "n_epochs", "lora_rank")
 
@@ -93,7 +94,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         limits={
             **dict.fromkeys(_POSITIVE, (_ABOVE_0, math.inf)),
             **dict.fromkeys(_COUNTS, (1, math.inf)),
-            "gae_lambda": (0.0, 1.0),
+            **dict.fromkeys(("gamma", "gae_lambda"), (0.0, 1.0)),
         },
         check=lambda options: require_adaptable(options["kl_coef"], options["kl_target"]),
     )
@@ -139,7 +140,6 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         self.missing_eos_penalty, self.scale_rewards, self.clip_reward = missing_eos_penalty, scale_rewards, clip_reward
         self.recompute_log_probs, self.reference_model = recompute_log_probs, reference_model
         self.rollout_texts, self.batch_size, self.micro_batch_size = rollout_texts, batch_size, micro_batch_size
-        self._check_settings()
         self._begin_records()
         super().__init__(
             policy,
@@ -163,6 +163,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             device=device,
             _init_setup_model=False,
         )
+        self._check_settings()
         if _init_setup_model:
             self._setup_model()
 
@@ -208,11 +209,9 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         Raises:
             ValueError: One of them is.
         """
-        limits = dict.fromkeys(("kl_coef", "missing_eos_penalty"), (0.0, math.inf)) | dict(self.facts.limits)
-        del limits["learning_rate"]  # also a schedule; 0 measures what an update computes
-        for name, value in vars(self).items():
-            if name in limits and not (value is None and name in _MAY_BE_LEFT_OUT):
-                require_range(name, math.nan if value is None else value, *limits[name])
+        limits = dict.fromkeys(_NOT_NEGATIVE, (0.0, math.inf)) | dict(self.facts.limits)
+        limits.pop("learning_rate", None)  # also a schedule; 0 measures what an update computes
+        check_ranges(vars(self), limits, counts=_COUNTS, may_lack=_MAY_BE_LEFT_OUT)
         require_adaptable(self.kl_coef, self.kl_target)
 
     def _setup_model(self) -> None:

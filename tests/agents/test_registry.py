@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pytest
 
 from textgym.agents.facts import AgentFacts
-from textgym.agents.options import Option, agent_options, argument_help, checked_options
+from textgym.agents.options import Option, agent_options, argument_help, checked_options, present_names
 from textgym.agents.registry import AGENTS, resolve_agent
 from textgym.errors import ConsentError
 from textgym.security.consent import names_from
@@ -147,6 +147,44 @@ def test_options_have_the_types_of_their_arguments(name: str, right: list[Any], 
     for value in wrong:
         with pytest.raises(TypeError, match=f"expected {words} as {name}, got {value!r}; give one"):
             checked_options(Writer, {name: value})
+
+
+class Mixed:
+    def __init__(
+        self,
+        env: Any,
+        *,
+        share: int | float = 0.5,
+        level: Literal[1, 2] = 1,
+        noise: Annotated[float | None, "standard deviation"] = None,
+        epochs: int = 3,
+        width: float | Literal["auto"] = "auto",
+        code: str | float = "auto",
+        flags: bool | int = True,
+    ) -> None:
+        self.env = env
+
+    @classmethod
+    def create(cls, env: Any, model: str | None, *, seed: int = 0, device: str = "auto", **options: Any) -> Any:
+        return cls(env, **options)
+
+
+def test_options_of_unions_and_choices_have_one_type_or_are_none() -> None:
+    """What a text means must be plain: ``"1"`` could be a number or a name."""
+    assert agent_options(Mixed) == [
+        Option("share", float, 0.5, ""),
+        Option("level", int, 1, "", (1, 2)),
+        Option("noise", float, None, "", (), True),
+        Option("epochs", int, 3, ""),
+    ]
+    assert checked_options(Mixed, {"share": 0.25, "level": 2}) == {"share": 0.25, "level": 2}
+    with pytest.raises(ValueError, match="expected level to be one of 1, 2, got 3; choose one"):
+        checked_options(Mixed, {"level": 3})
+
+
+def test_an_option_that_is_called_like_an_earlier_name_keeps_its_name() -> None:
+    assert present_names({"epochs": 5}, Mixed) == {"epochs": 5}
+    assert present_names({"epochs": 5}, resolve_agent("ppo")) == {"n_epochs": 5}
 
 
 def test_arguments_of_types_for_type_checkers_only() -> None:

@@ -10,6 +10,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from textgym.agents.common.rollout_buffer import EpisodeSamples
+from textgym.agents.facts import AgentFacts
 from textgym.agents.reinforce import REINFORCE
 
 
@@ -50,6 +51,31 @@ def test_steps_per_iteration_are_those_of_the_longest_texts(make_reinforce: Any,
     assert 8 <= agent.num_timesteps <= 32
     agent.save(tmp_path / "agent")
     assert REINFORCE.load(tmp_path / "agent").steps_per_iteration == 32  # without an environment
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "words"),
+    [
+        ("gamma", -1, ValueError, "gamma of at least 0, got -1"),
+        ("gamma", 1.5, ValueError, "gamma of at most 1, got 1.5"),
+        ("vf_coef", float("nan"), ValueError, "vf_coef of at least 0, got nan"),
+        ("batch_size", None, TypeError, "a whole number as batch_size, got None"),
+        ("micro_batch_size", 1.5, TypeError, "a whole number as micro_batch_size, got 1.5"),
+        ("kl_horizon", 0.0, ValueError, "kl_horizon above 0, got 0"),
+    ],
+)
+def test_numbers_out_of_range_cost_no_rollout(
+    name: str, value: Any, error: type[Exception], words: str, make_reinforce: Any
+) -> None:
+    with pytest.raises(error, match=f"expected {words}"):
+        make_reinforce(**{name: value})
+
+
+def test_a_subclass_may_have_facts_of_its_own(make_reinforce: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(REINFORCE, "facts", AgentFacts(name="Mine"))
+    make_reinforce(gamma=0.9)
+    with pytest.raises(ValueError, match="expected kl_coef of at least 0"):
+        make_reinforce(kl_coef=-1.0)
 
 
 def test_loss_by_hand(make_reinforce: Any, monkeypatch: pytest.MonkeyPatch) -> None:

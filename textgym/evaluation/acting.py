@@ -18,6 +18,19 @@ from textgym.types import Agent, Episode, Example, FloatArray, Task
 TextEnv = EpisodeTextEnv | TokenTextEnv
 
 
+def require_own_temperature(temperature: float) -> None:
+    """Check a temperature for an agent that is no language model.
+
+    Raises:
+        ValueError: The temperature is neither 0 nor 1.
+    """
+    if temperature not in (0, 1):
+        raise ValueError(
+            f"expected temperature 0 or 1 for an agent that is no language model, got {temperature}: it either acts at "
+            "random in its own way, or takes what it thinks best; choose one of these"
+        )
+
+
 def act_episodes(
     agent: Agent,
     task: Task,
@@ -41,11 +54,7 @@ def act_episodes(
     Returns:
         ``n`` episodes, and numbers about them, each (n,): at the token grain ``"length"``, tokens of the agent.
     """
-    if sampling.temperature not in (0, 1):
-        raise ValueError(
-            f"expected temperature 0 or 1 for an agent that is no language model, got {sampling.temperature}: it "
-            "either acts at random in its own way, or takes what it thinks best; choose one of these"
-        )
+    require_own_temperature(sampling.temperature)
     episodes: list[Episode] = []
     lengths: list[int] = []
     size = min(sampling.batch_size, len(examples))

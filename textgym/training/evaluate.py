@@ -10,6 +10,7 @@ from textgym import console
 from textgym.checks import check_settings
 from textgym.envs.choice import describe_data
 from textgym.errors import TextGymError
+from textgym.evaluation.acting import require_own_temperature
 from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, text_model_of
 from textgym.evaluation.episodes import transcript
 from textgym.evaluation.loading import load_model, require_context
@@ -54,6 +55,8 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     """Measure one model, or a model and the one it started from, and write ``summary.json``."""
     start = time.perf_counter()
     found = find_agent(settings)
+    if found.language_model is None:
+        require_own_temperature(settings.temperature)
     eval_set = evaluation_of(settings, found, settings.reward, settings.prompts, temperature=settings.temperature)
     name = found.language_model or settings.agent
     start_name = settings.reference_model

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from textgym.agents.facts import RunDefaults, facts_of
-from textgym.agents.options import EARLIER_NAMES, OptionValue, agent_options, checked_options
+from textgym.agents.options import OptionValue, agent_options, checked_options, present_names
 from textgym.agents.registry import AGENTS, resolve_agent
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
@@ -86,7 +86,7 @@ class TrainSettings:
         if agent in AGENTS:
             kind = resolve_agent(agent)
             defaults, known = facts_of(kind).defaults, {option.name for option in agent_options(kind)}
-            others = {EARLIER_NAMES.get(name, name): record[name] for name in record.keys() - names}
+            others = present_names({name: record[name] for name in record.keys() - names}, kind)
             options = {name: value for name, value in others.items() if name in known and value is not None}
             given = own.get("options", {})
             if options and isinstance(given, Mapping):
@@ -101,7 +101,8 @@ def train_settings(choice: EnvChoice, agent: str = "ppo", **values: Any) -> Trai
     """
     names = {each.name for each in fields(TrainSettings)}
     own = {name: value for name, value in values.items() if name in names}
-    options = {EARLIER_NAMES.get(name, name): value for name, value in values.items() if name not in names}
-    defaults = asdict(facts_of(resolve_agent(agent)).defaults)
+    kind = resolve_agent(agent)
+    options = present_names({name: value for name, value in values.items() if name not in names}, kind)
+    defaults = asdict(facts_of(kind).defaults)
     own = {**defaults, **own, "options": {**own.get("options", {}), **options}}
     return TrainSettings(choice=choice, agent=agent, **own)
