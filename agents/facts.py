@@ -52,7 +52,7 @@ class AgentFacts:
     samples: bool = True
     not_options: Collection[str] = ()
     reference_option: str = ""
-    policy: type[Any] | None = None
+    policy: type[object] | None = None
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     check: Callable[[Mapping[str, Any]], object] | None = None
     defaults: RunDefaults = RunDefaults()

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -80,7 +79,7 @@ def _class_names(content: object, is_list_of_modules: bool) -> Iterator[str]:
                 yield str(value)
 
 
-def _members(value: object) -> Iterator[tuple[str, Any]]:
+def _members(value: object) -> Iterator[tuple[str, object]]:
     """Yield name and value of all members of all objects in JSON."""
     match value:
         case dict():

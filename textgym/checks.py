@@ -18,14 +18,14 @@ _UNLIMITED = ("steps",)
 _TINY = 1e-300
 
 
-def use_plain_values(settings: Any) -> None:
+def use_plain_values(settings: object) -> None:
     """Replace numpy's numbers and paths in a frozen dataclass by Python's own numbers and texts, which JSON can say."""
     for name, value in field_values(settings).items():
         object.__setattr__(settings, name, plain_value(value))
 
 
 def check_settings(
-    settings: Any, *, counts: Sequence[str] = (), positive: Sequence[str] = (), not_negative: Sequence[str] = ()
+    settings: object, *, counts: Sequence[str] = (), positive: Sequence[str] = (), not_negative: Sequence[str] = ()
 ) -> None:
     """Make the values of a command's settings plain, and check its numbers; ``None`` is always fine.
 

@@ -273,7 +273,7 @@ class _Stream:
         except (OSError, ValueError) as error:
             self._give_up(error)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
     def _give_up(self, error: Exception) -> None:

@@ -18,7 +18,7 @@ def deferred(package: str, parts: Mapping[str, Sequence[str]]) -> tuple[Callable
     """
     homes = {name: part for part, names in parts.items() for name in names}
 
-    def get(name: str) -> Any:
+    def get(name: str) -> object:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(f"{package}.{homes[name]}"), name)

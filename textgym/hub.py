@@ -7,7 +7,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from textgym.errors import CheckpointError, MissingExtraError, did_you_mean
 from textgym.files.paths import user_path
@@ -50,7 +50,7 @@ def is_adapter(folder: Path) -> bool:
     return (folder / ADAPTER_CONFIG).is_file()
 
 
-def read_adapter_config(folder: Path) -> dict[str, Any]:
+def read_adapter_config(folder: Path) -> dict[str, object]:
     """Read the configuration of an adapter as JSON.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import gymnasium as gym
 
@@ -50,7 +49,7 @@ def registered_ids() -> list[str]:
     return sorted(env_id for env_id, spec in gym.registry.items() if str(spec.entry_point).startswith("textgym.envs:"))
 
 
-def _register(env_id: str, entry_point: str, vector_entry_point: str, kwargs: dict[str, Any]) -> None:
+def _register(env_id: str, entry_point: str, vector_entry_point: str, kwargs: dict[str, object]) -> None:
     """Register one id unless it is already there, the same."""
     present = gym.registry.get(env_id)
     if present is not None and present.entry_point == entry_point and present.kwargs == kwargs:

@@ -35,7 +35,7 @@ class Text(gym.spaces.Text):
     ) -> None:
         super().__init__(max_length, min_length=min_length, charset=_SAMPLE_CHARS, seed=seed)
 
-    def contains(self, x: Any) -> bool:
+    def contains(self, x: object) -> bool:
         """Return whether ``x`` is a ``str`` of a legal length; O(1)."""
         return isinstance(x, str) and self.min_length <= len(x) <= self.max_length
 

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -177,7 +177,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
 
     @classmethod
     def load(  # type: ignore[override]
-        cls, path: str | Path, env: VecEnv | None = None, device: torch.device | str = "auto", **changes: Any
+        cls, path: str | Path, env: VecEnv | None = None, device: torch.device | str = "auto", **changes: object
     ) -> Self:
         """Load a checkpoint that :meth:`save` wrote. Nothing is unpickled.
 

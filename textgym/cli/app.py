@@ -38,7 +38,7 @@ class Commands(TyperGroup):
 
     def main(  # type: ignore[override]  # typer's own arguments pass through `extra`
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
-    ) -> Any:
+    ) -> object:
         """Run a command and exit."""
         extra["standalone_mode"] = False
         debug = "--debug" in (sys.argv[1:] if args is None else args)

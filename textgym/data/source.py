@@ -195,7 +195,7 @@ def _hub_parts(name: str, config: str | None) -> list[Part]:
     return [Part(home, _hub_rows(loaded[key], f"{name}[{key}]")) for key, home in _keep_named(homes, name)]
 
 
-def _load_from_hub(name: str, config: str | None) -> dict[str, Any]:
+def _load_from_hub(name: str, config: str | None) -> dict[str, object]:
     try:
         import datasets
     except ImportError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
-from typing import Any
 
 import gymnasium as gym
 from gymnasium.wrappers import TimeLimit
@@ -42,7 +41,7 @@ def refuse_time_limit(env: AnyEnv, max_new_tokens: int) -> None:
     del frame  # a frame that is kept keeps all its variables
 
 
-def _limit_of(wrapper: TimeLimit[Any, Any]) -> int | None:
+def _limit_of(wrapper: TimeLimit[object, object]) -> int | None:
     """Return after how many steps a ``TimeLimit`` ends episodes.
 
     It tells by its ``spec``, which it makes from that of what it wraps; an environment that was not made by

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -160,7 +160,7 @@ def reward_name(reward: RewardFn | NameOrPath) -> str:
     return "custom" if name in ("<lambda>", "total") else str(name)
 
 
-def as_scores(values: Any, label: str, responses: Sequence[str]) -> FloatArray:
+def as_scores(values: object, label: str, responses: Sequence[str]) -> FloatArray:
     """Return whatever a reward returned as float64; what numpy would quietly make a number of is refused."""
     if values is None:
         raise RewardError(
@@ -194,7 +194,7 @@ def _refuse_missing(values: npt.NDArray[np.object_], label: str, responses: Sequ
         )
 
 
-def _without_torch(values: Any) -> Any:
+def _without_torch(values: object) -> object:
     """Return tensors, alone or in a list, as numpy arrays: numpy knows no bf16 and reads no tensor with a gradient."""
     match values:
         case object(detach=detach):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
@@ -107,7 +107,7 @@ class RlhfSettings:
             )
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> RlhfSettings:
+    def from_json(cls, record: Mapping[str, object]) -> RlhfSettings:
         """Read what ``dataclasses.asdict`` wrote; runs of earlier versions call ``previous_share`` ``matches``."""
         match record:
             case {"matches": share}:

@@ -68,7 +68,7 @@ def read_text(file: Path, limit: int = LARGEST_JSON) -> str:
     return file.read_bytes().decode("utf-8", "surrogatepass")
 
 
-def read_json(file: Path, limit: int = LARGEST_JSON) -> Any:
+def read_json(file: Path, limit: int = LARGEST_JSON) -> object:
     """Return what a JSON file says.
 
     Raises:

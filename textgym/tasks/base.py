@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import FunctionType
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -83,7 +83,7 @@ class TextTask:
     metrics: Mapping[str, Metric] = TEXT_METRICS
     main_metric: str | None = None
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         """Keep a function that is assigned as ``reward`` from becoming a method."""
         super().__init_subclass__(**kwargs)
         own = vars(cls).get("reward")
@@ -128,7 +128,7 @@ class TextTask:
         """Return the reward of the agent's last turn by itself; 0 by default."""
         return 0.0
 
-    def allowed(self, episode: Episode, ids: Sequence[int], tokenizer: Any) -> IntArray | None:
+    def allowed(self, episode: Episode, ids: Sequence[int], tokenizer: object) -> IntArray | None:
         """Return the ids that may be written next; any by default."""
         return None
 

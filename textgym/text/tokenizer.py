@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import tokenizers
 
@@ -372,7 +371,7 @@ def _no_tokenizer(folder: Path, reason: str) -> CheckpointError:
     )
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, object]:
     """Return the object in a JSON file, ``{}`` where there is no file."""
     if not file.is_file():
         return {}

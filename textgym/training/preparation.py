@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from textgym import console
 from textgym.agents.common.vec_env import attribute_of
@@ -53,7 +52,7 @@ class Training:
     run: RunFolder
     settings: TrainSettings
     agent: Trainable
-    env: Any
+    env: object
     eval_set: EvaluationSet
     sheet: SampleSheet | None
     steps: int
@@ -164,7 +163,7 @@ def _begin_again(run: RunFolder, settings: TrainSettings, accept_changed_data: b
     return begin(settings, run, accept_changed_data=accept_changed_data)
 
 
-def _load_newest(run: RunFolder, env: Any, settings: TrainSettings) -> tuple[Trainable, Path]:
+def _load_newest(run: RunFolder, env: object, settings: TrainSettings) -> tuple[Trainable, Path]:
     """Load the newest checkpoint that can be used, and say which ones cannot.
 
     Raises:

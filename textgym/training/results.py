@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from textgym import console
@@ -45,14 +43,14 @@ def read_texts(run: RunFolder, side: str, eval_set: EvaluationSet) -> Evaluation
         for name in rows[0]["measures"]
     }
     episodes = [episode_from_json(example, row) for example, row in zip(eval_set.examples, rows, strict=True)]
-    seconds = value_of(value_of(run.summary(), "seconds", dict[str, Any]()), side, 0.0)
+    seconds = value_of(value_of(run.summary(), "seconds", dict[str, object]()), side, 0.0)
     return Evaluation(episodes, Measures(values, prompts), seconds)
 
 
-def summarise(before: Evaluation | None, after: Evaluation | None) -> dict[str, Any]:
+def summarise(before: Evaluation | None, after: Evaluation | None) -> dict[str, object]:
     """Return the measures of both sides, their paired difference and spreads, as they stand in ``summary.json``."""
     sides = {"before": before, "after": after}
-    summary: dict[str, Any] = {
+    summary: dict[str, object] = {
         side: intervals_as_json(item.measures.intervals()) if item else {} for side, item in sides.items()
     }
     if before and after:

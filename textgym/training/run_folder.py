@@ -213,7 +213,7 @@ class RunFolder:
             raise RunFolderError(
                 f"expected a run of `textgym {command}` to resume, got {self.shown!r}, {self._what_else(made_by)}"
             )
-        settings = value_of(config, next((name for name in names if name in config), "settings"), dict[str, Any]())
+        settings = value_of(config, next((name for name in names if name in config), "settings"), dict[str, object]())
         if not settings:
             raise CheckpointError(f"expected settings in {str(self.path / _CONFIG)!r}, got none; put the file back")
         return settings

@@ -34,7 +34,7 @@ def located(settings: _Settings) -> _Settings:
     return replace(settings, choice=settings.choice.located(), **changes)  # type: ignore[type-var, attr-defined]
 
 
-def _located(name: str, value: Any) -> Any:
+def _located(name: str, value: object) -> object:
     return _LOCATE[name](value) if name in _LOCATE and isinstance(value, str) else value
 
 
@@ -66,7 +66,7 @@ def _values(kind: Callable[..., Any], record: object) -> dict[str, Any]:
     return values
 
 
-def _may_be(value: object, hint: Any) -> bool:
+def _may_be(value: object, hint: object) -> bool:
     """Say whether a value from JSON can be that of a field with a type hint."""
     if get_origin(hint) is Literal:
         return value in get_args(hint)

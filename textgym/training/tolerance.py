@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from stable_baselines3.common import utils
 from stable_baselines3.common.logger import KVWriter, Logger
@@ -45,7 +44,7 @@ class _TolerantWriter(KVWriter):
     def __init__(self, writer: KVWriter, tolerance: Tolerance) -> None:
         self._writer, self._tolerance = writer, tolerance
 
-    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+    def write(self, key_values: dict[str, object], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Write what can be written."""
         with self._tolerance.of(_name(self._writer)):
             self._writer.write(key_values, key_excluded, step)
