@@ -13,7 +13,7 @@ import torch
 
 from textgym.agents.common.observations import check_tokenizer
 from textgym.agents.common.token_writer import TokenWriter
-from textgym.agents.common.vec_env import attribute_of
+from textgym.agents.common.vec_env import env_attribute
 from textgym.errors import CheckpointError
 from textgym.files.disk import replace_text
 from textgym.models.device import pick_device
@@ -90,7 +90,7 @@ class Greedy:
         **options: Any,
     ) -> Self:
         """Make the agent of a model; ``None`` is the one whose tokenizer the environment uses. It has no options."""
-        name = model or attribute_of(env, "tokenizer").name
+        name = model or env_attribute(env, "tokenizer").name
         loaded = load_language_model(name, device=pick_device(device))
         check_tokenizer(loaded, env.action_space)
         return cls(loaded, **options)
@@ -140,7 +140,7 @@ class Scripted:
     @classmethod
     def create(cls, env: Any, model: object = None, *, seed: int = 0, device: str = "auto", **options: Any) -> Self:
         """Make the agent of an episode-level environment; it uses neither model nor device."""
-        return cls(task=attribute_of(env, "task"), **options)
+        return cls(task=env_attribute(env, "task"), **options)
 
     def act(
         self, observations: Sequence[str], *, greedy: bool = False, generator: torch.Generator | None = None

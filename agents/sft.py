@@ -22,7 +22,7 @@ from textgym.agents.common.on_policy_state import OPTIMIZER
 from textgym.agents.common.policy_record import DTYPES, dtype_name, write_model_config
 from textgym.agents.common.token_pairs import TokenPair, encode_pairs, endless_batches
 from textgym.agents.common.token_writer import TokenWriter
-from textgym.agents.common.vec_env import attribute_of
+from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, RunDefaults
 from textgym.errors import CheckpointError, DataError
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
@@ -202,10 +202,10 @@ class SFT:
         Raises:
             DataError: There is nothing to imitate.
         """
-        task, budget = attribute_of(env, "task"), attribute_of(env, "max_prompt_tokens")
-        loaded = load_language_model(model or attribute_of(env, "tokenizer").name, device=pick_device(device))
+        task, budget = env_attribute(env, "task"), env_attribute(env, "max_prompt_tokens")
+        loaded = load_language_model(model or env_attribute(env, "tokenizer").name, device=pick_device(device))
         check_tokenizer(loaded, env.action_space)
-        loaded.require_context(budget + attribute_of(env, "max_new_tokens"))
+        loaded.require_context(budget + env_attribute(env, "max_new_tokens"))
         length = loaded.context_length
         pairs = encode_pairs(task, task.dataset, loaded.tokenizer, limit, length, max_prompt_tokens=budget)
         agent = cls(loaded, pairs, seed=seed, **options)

@@ -26,7 +26,7 @@ from textgym.reward_models.fitting import Training
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.likelihood import AnswerLikelihood
 from textgym.types import FloatArray, JsonObject, Shown, shown_text
-from textgym.values import integer
+from textgym.values import expect_integer
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 _HEAD = "head.safetensors"
@@ -190,7 +190,7 @@ class EmbeddingRewardModel(LearnedReward):
 
     @classmethod
     def _read_parts(cls, folder: Path, card: JsonObject) -> Self:
-        replicas = integer(card["replicas"])
+        replicas = expect_integer(card["replicas"])
         model = cls(folder / _ENCODER, prior_std=float(card["prior_std"]), replicas=replicas)
         found = storage.read_tensors(folder / _HEAD, model._tensors())
         model._scale = Scale(found["mean"].numpy(), found["spread"].numpy())

@@ -14,7 +14,7 @@ from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.learned import LearnedReward
 from textgym.reward_models.preference import PreferenceRewardModel
 from textgym.types import FloatArray, JsonObject, Shown
-from textgym.values import integer
+from textgym.values import expect_integer
 
 
 class RewardEnsemble(LearnedReward):
@@ -99,7 +99,7 @@ class RewardEnsemble(LearnedReward):
 
     @classmethod
     def _read_parts(cls, folder: Path, card: JsonObject) -> Self:
-        count = integer(card["members"])
+        count = expect_integer(card["members"])
         return cls([PreferenceRewardModel.load(_member(folder, number)) for number in range(count)])
 
     @property

@@ -20,7 +20,7 @@ from textgym.reward_models.fitting import Checkpoints, FitSettings, Progress, Tr
 from textgym.reward_models.learned import LearnedReward, resampled
 from textgym.reward_models.scoring import Precision, ResponseScorer
 from textgym.types import FloatArray, JsonObject, Shown
-from textgym.values import integer
+from textgym.values import expect_integer
 
 _HEAD = "head.safetensors"
 _MIN_LENGTH = 16
@@ -144,7 +144,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
 
     @classmethod
     def _read_parts(cls, folder: Path, card: JsonObject) -> Self:
-        model = cls(folder, max_length=integer(card["max_length"]))
+        model = cls(folder, max_length=expect_integer(card["max_length"]))
         model._read_head(folder / _HEAD)
         return model
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 from textgym.values import field_values, is_number, is_whole, plain_value
 
@@ -43,12 +42,13 @@ def check_settings(
     values = field_values(settings)
     _check_kind(values, (*counts, "seed"), is_whole, "a whole number")
     _check_kind(values, (*positive, *not_negative), is_number, "a number")
-    _check_range(values, counts, 1, "of at least 1")
-    limited = [name for name in counts if name not in _UNLIMITED]
-    _check_range(values, limited, 1, f"of at most {LARGEST_COUNT:,}", LARGEST_COUNT + 1)
-    _check_range(values, positive, math.nextafter(0, 1), "above 0")
-    _check_range(values, not_negative, 0, "of at least 0")
-    _check_range(values, ["seed"], 0, f"from 0 to {SEEDS - 1}", SEEDS)
+    for name in counts:
+        _require_range(name, values[name], 1, math.inf if name in _UNLIMITED else LARGEST_COUNT)
+    for name in positive:
+        _require_range(name, values[name], math.nextafter(0, 1))
+    for name in not_negative:
+        _require_range(name, values[name], 0)
+    _require_range("seed", values["seed"], 0, SEEDS - 1)
 
 
 def _check_kind(
@@ -60,23 +60,20 @@ def _check_kind(
             raise TypeError(f"expected {words} as {name}, got {value!r}; give one")
 
 
-def _check_range(
-    values: Mapping[str, Any], names: Sequence[str], least: float, words: str, end: float = math.inf
-) -> None:
-    """Refuse what is not in ``[least, end)``; NaN is in no range."""
-    for name in names:
-        value = values[name]
-        if value is not None and not least <= value < end:
-            raise ValueError(f"expected {name} {words}, got {value}; choose another")
+def _require_range(name: str, value: object, least: float, most: float = math.inf) -> None:
+    """Refuse a number out of range; ``None`` is always fine."""
+    if is_number(value):
+        require_range(name, value, least, most)
 
 
 def check_numbers(*, counts: Mapping[str, object], not_negative: Mapping[str, object]) -> None:
     """Check numbers that a function was given by name, as :func:`check_settings` does."""
     _check_kind(counts, list(counts), is_whole, "a whole number")
     _check_kind(not_negative, list(not_negative), is_number, "a number")
-    _check_range(counts, list(counts), 1, "of at least 1")
-    _check_range(counts, list(counts), 1, f"of at most {LARGEST_COUNT:,}", LARGEST_COUNT + 1)
-    _check_range(not_negative, list(not_negative), 0, "of at least 0")
+    for name, value in counts.items():
+        _require_range(name, value, 1, LARGEST_COUNT)
+    for name, value in not_negative.items():
+        _require_range(name, value, 0)
 
 
 def require_range(name: str, value: float, least: float, most: float = math.inf) -> None:

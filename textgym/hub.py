@@ -12,7 +12,7 @@ from typing import Literal
 from textgym.errors import CheckpointError, MissingExtraError, did_you_mean
 from textgym.files.paths import user_path
 from textgym.security.foreign import read_object
-from textgym.values import as_text, text
+from textgym.values import as_text, expect_text
 
 Kind = Literal["model", "reward"]
 SHIPPED = ("tiny", "tiny-reward")
@@ -138,7 +138,7 @@ def _command_of(folder: Path) -> str | None:
     """Return the command whose run folder this is; ``None`` if it is no run folder."""
     try:
         config = read_object(folder / "config.json")
-        return None if "model_type" in config else text(config.get("command"))
+        return None if "model_type" in config else expect_text(config.get("command"))
     except (OSError, TypeError, ValueError):
         return None
 

@@ -1,7 +1,7 @@
 """Values whose type nobody has declared, out of JSON, YAML or another library: what they are is asked here, once.
 
-``as_*`` take anything; the readers (``integer``, ``text``, ...) take values of one kind, and refuse all others. What
-has been read so has a type, and nothing behind it asks for the type again. Truth values are no numbers.
+``as_*`` take anything; ``expect_*`` take values of one kind, and refuse all others. What has been read so has a type,
+and nothing behind it asks for the type again. Truth values are no numbers.
 """
 
 from __future__ import annotations
@@ -82,14 +82,14 @@ def field_values(record: Any) -> dict[str, object]:
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
-def integer(value: object) -> int:
+def expect_integer(value: object) -> int:
     """Return a whole number; anything else is a ``TypeError``."""
     if not is_whole(value):
         raise _no("a whole number", value)
     return value
 
 
-def number(value: object) -> float:
+def expect_number(value: object) -> float:
     """Return a number; anything else is a ``TypeError``, and so is what no float can hold."""
     if not is_number(value):
         raise _no("a number", value)
@@ -99,22 +99,22 @@ def number(value: object) -> float:
         raise _no("a number", value) from None
 
 
-def truth(value: object) -> bool:
+def expect_boolean(value: object) -> bool:
     """Return true or false; anything else is a ``TypeError``."""
     return _of_kind(bool, "true or false", value)
 
 
-def text(value: object) -> str:
+def expect_text(value: object) -> str:
     """Return a text; anything else is a ``TypeError``."""
     return _of_kind(str, "a text", value)
 
 
-def items(value: object) -> list[Any]:
+def expect_list(value: object) -> list[Any]:
     """Return a list; anything else is a ``TypeError``."""
     return _of_kind(list, "a list", value)
 
 
-def members(value: object) -> dict[str, Any]:
+def expect_object(value: object) -> dict[str, Any]:
     """Return an object; anything else is a ``TypeError``."""
     return _of_kind(dict, "a JSON object", value)
 

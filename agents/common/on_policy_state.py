@@ -310,7 +310,10 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
             CheckpointError: Something is unknown, missing, or of another kind.
         """
         check_fields(dict.fromkeys(_OPTIONAL) | record, _RECORD, "parts of a run")
-        settings = {EARLIER_NAMES.get(name, name): value for name, value in record["settings"].items()}
+        settings = {
+            name if name in cls.settings else EARLIER_NAMES.get(name, name): value
+            for name, value in record["settings"].items()
+        }
         record["settings"] = {name: value for name, value in settings.items() if name not in _IGNORED}
         check_fields(record["settings"], cls.settings, "settings of a run", may_lack=True)
         check_fields(record["schedules"], dict.fromkeys(cls.schedules, _SCHEDULE), "schedules of a run")

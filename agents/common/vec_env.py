@@ -55,7 +55,7 @@ def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kw
     return monitor
 
 
-def attribute_of(env: Any, name: str) -> Any:
+def env_attribute(env: Any, name: str) -> Any:
     """Return an attribute of a text environment, such as its task, whatever wraps it; the first copy's of several."""
     return env.get_attr(name)[0] if isinstance(env, VecEnv) else _innermost(env, name)
 

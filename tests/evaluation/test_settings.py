@@ -83,7 +83,7 @@ def test_a_kl_coefficient_of_0_has_no_target() -> None:
 
 
 def test_the_demo_checks_its_numbers_too() -> None:
-    with pytest.raises(ValueError, match="expected seed from 0 to 4294967295, got -1"):
+    with pytest.raises(ValueError, match="expected seed of at least 0, got -1"):
         DemoSettings(seed=-1)
 
 

@@ -25,7 +25,9 @@ Model = Annotated[
 ]
 Reward = Annotated[
     str | None,
-    typer.Option("--reward", help="learned, rouge, gold, a run with a reward model, or module:attribute."),
+    typer.Option(
+        "--reward", help="learned, rouge, gold, success, none, a run with a reward model, or module:attribute."
+    ),
 ]
 TrainedAgent = Annotated[
     str, typer.Option("--agent", help="ppo, reinforce, sft, or module:Class; random, scripted, ... are evaluated only.")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from textgym import console
-from textgym.agents.common.vec_env import attribute_of
+from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, Timed, facts_of, unit_of
 from textgym.agents.registry import resolve_agent
 from textgym.errors import CheckpointError, NoCheckpointError
@@ -71,7 +71,7 @@ class Training:
     @property
     def task(self) -> Task:
         """The task of the environment."""
-        task: Task = attribute_of(self.env, "task")
+        task: Task = env_attribute(self.env, "task")
         return task
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from textgym.agents.common.vec_env import attribute_of, make_vec_env
+from textgym.agents.common.vec_env import env_attribute, make_vec_env
 from textgym.agents.facts import grain_of
 from textgym.agents.options import checked_options
 from textgym.agents.registry import resolve_agent
@@ -46,7 +46,7 @@ def make_run_evaluation(settings: TrainSettings, env: Any) -> EvaluationSet:
     # The environment's reward object is used, so that a reward model is in memory once.
     return make_evaluation_set(
         settings.choice.make(settings.split),
-        attribute_of(env, "reward"),
+        env_attribute(env, "reward"),
         settings.eval_prompts,
         settings.seed,
         max_prompt_tokens=settings.max_prompt_tokens,
@@ -102,5 +102,5 @@ def require_room(settings: TrainSettings, agent: Agent, env: Any) -> None:
     """
     model = text_model_of(agent)
     if model is not None:
-        task = attribute_of(env, "task")
+        task = env_attribute(env, "task")
         require_context(model, with_budgets(task, settings.max_prompt_tokens, settings.max_new_tokens))

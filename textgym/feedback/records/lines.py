@@ -43,7 +43,7 @@ def json_object(value: object, place: str) -> JsonObject:
         DataError: Naming the place, if it is something else.
     """
     try:
-        return values.members(value)
+        return values.expect_object(value)
     except TypeError as error:
         raise DataError(f"{place}: {error}; write one record per line") from None
 

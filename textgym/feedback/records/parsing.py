@@ -161,25 +161,25 @@ def _optional(read: _Read) -> _Read:
 
 
 def _list(read: _Read) -> _Read:
-    return lambda value: tuple(map(read, values.items(value)))
+    return lambda value: tuple(map(read, values.expect_list(value)))
 
 
 def _grades(value: object) -> dict[str, int]:
-    return {name: values.integer(grade) for name, grade in values.members(value).items()}
+    return {name: values.expect_integer(grade) for name, grade in values.expect_object(value).items()}
 
 
 _TYPES: Mapping[str, tuple[str, _Read]] = {
     **dict.fromkeys(
-        ("task_key", "annotator", "response_a", "response_b", "choice", "response"), ("a text", values.text)
+        ("task_key", "annotator", "response_a", "response_b", "choice", "response"), ("a text", values.expect_text)
     ),
     "prompt": ("a text or a list of messages", shown_from_json),
-    **dict.fromkeys(("rating", "position"), ("a whole number", values.integer)),
-    **dict.fromkeys(("dwell_seconds", "scrolled"), ("a number", values.number)),
-    **dict.fromkeys(("clicked", "copied"), ("true or false", values.truth)),
-    **dict.fromkeys(("time", "seconds"), ("a number or null", _optional(values.number))),
-    **dict.fromkeys(("generators", "responses"), ("a list of texts", _list(values.text))),
-    "order_seed": ("a whole number or null", _optional(values.integer)),
-    "edited_from": ("a text or null", _optional(values.text)),
-    "ranks": ("a list of whole numbers", _list(values.integer)),
+    **dict.fromkeys(("rating", "position"), ("a whole number", values.expect_integer)),
+    **dict.fromkeys(("dwell_seconds", "scrolled"), ("a number", values.expect_number)),
+    **dict.fromkeys(("clicked", "copied"), ("true or false", values.expect_boolean)),
+    **dict.fromkeys(("time", "seconds"), ("a number or null", _optional(values.expect_number))),
+    **dict.fromkeys(("generators", "responses"), ("a list of texts", _list(values.expect_text))),
+    "order_seed": ("a whole number or null", _optional(values.expect_integer)),
+    "edited_from": ("a text or null", _optional(values.expect_text)),
+    "ranks": ("a list of whole numbers", _list(values.expect_integer)),
     "criteria": ("an object of whole numbers", _grades),
 }

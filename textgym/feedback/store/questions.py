@@ -63,9 +63,9 @@ def _from_json(row: JsonObject, place: str, overlap: int) -> Planned:
             raise ValueError("no responses")
         texts, generators, criteria = (_texts(row, name) for name in ("responses", "generators", "criteria"))
         prompt = shown_from_json(row["prompt"])
-        key = values.text(row.get("task_key", shown_text(prompt)[:_LONGEST_KEY]))
+        key = values.expect_text(row.get("task_key", shown_text(prompt)[:_LONGEST_KEY]))
         question = Question(key, prompt, texts, row.get("mode", "compare"), generators, criteria=criteria)
-        people = values.integer(row.get("overlap", overlap))
+        people = values.expect_integer(row.get("overlap", overlap))
         planned = Planned(question, people, float(row.get("priority", 0)), row.get("expected"))
         if planned.overlap < 1 or not math.isfinite(planned.priority):
             raise ValueError("overlap is 1 or more, priority is finite")
@@ -79,6 +79,6 @@ def _from_json(row: JsonObject, place: str, overlap: int) -> Planned:
 
 def _texts(row: JsonObject, name: str) -> tuple[str, ...]:
     try:
-        return tuple(map(values.text, values.items(row.get(name, []))))
+        return tuple(map(values.expect_text, values.expect_list(row.get(name, []))))
     except TypeError:
         raise TypeError(f"{name} is a list of texts") from None
