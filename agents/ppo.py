@@ -43,7 +43,11 @@ class PPO(OnPolicyAgent):
     facts: ClassVar[AgentFacts] = replace(
         OnPolicyAgent.facts,
         method="PPO with a KL penalty",
-        limits={**OnPolicyAgent.facts.limits, "batch_size": (2, math.inf)},
+        limits={
+            **OnPolicyAgent.facts.limits,
+            **dict.fromkeys(("clip_range", "clip_range_vf", "target_kl"), (0.0, math.inf)),
+            "batch_size": (2, math.inf),
+        },
     )
     settings: ClassVar[Mapping[str, Check]] = {
         **OnPolicyAgent.settings,

@@ -115,10 +115,10 @@ def check_ranges(
         TypeError: A value is no number, or not a whole one.
         ValueError: A number is out of range.
     """
-    for name in values.keys() & limits.keys():
-        value, is_count = plain_value(values[name]), name in counts
-        if value is None and name in may_lack:
+    for name, (least, most) in limits.items():
+        value, is_count = plain_value(values.get(name)), name in counts
+        if name not in values or (value is None and name in may_lack):
             continue
         if not (is_whole(value) if is_count else is_number(value)):
             raise TypeError(f"expected a {'whole ' * is_count}number as {name}, got {value!r}; give one")
-        require_range(name, value, *limits[name])
+        require_range(name, value, least, most)

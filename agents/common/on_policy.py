@@ -39,7 +39,7 @@ _LARGE_ERROR = 30.0  # of the values, on average: at it the policy moves about h
 _ABOVE_0 = math.nextafter(0, 1)
 _POSITIVE = ("learning_rate", "kl_target", "kl_horizon", "clip_reward", "temperature")
 _NOT_NEGATIVE = ("kl_coef", "missing_eos_penalty", "vf_coef", "ent_coef", "max_grad_norm")
-_MAY_BE_LEFT_OUT = ("n_steps", "rollout_texts", "micro_batch_size", "kl_target", "clip_reward")
+_OPTIONAL = ("n_steps", "rollout_texts", "micro_batch_size", "kl_target", "clip_reward", "target_kl", "clip_range_vf")
 _COUNTS = ("n_steps", "rollout_texts", "batch_size", "micro_batch_size", "n_epochs", "lora_rank")
 
 
@@ -210,8 +210,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             ValueError: One of them is.
         """
         limits = dict.fromkeys(_NOT_NEGATIVE, (0.0, math.inf)) | dict(self.facts.limits)
-        limits.pop("learning_rate", None)  # also a schedule; 0 measures what an update computes
-        check_ranges(vars(self), limits, counts=_COUNTS, may_lack=_MAY_BE_LEFT_OUT)
+        values = {name: value for name, value in vars(self).items() if not callable(value)}  # schedules are
+        check_ranges(values, limits, counts=_COUNTS, may_lack=_OPTIONAL)
         require_adaptable(self.kl_coef, self.kl_target)
 
     def _setup_model(self) -> None:

@@ -614,3 +614,15 @@ def test_batch_size_needs_no_divisor(make_agent: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make_agent(batch_size=17)
+
+
+@pytest.mark.parametrize("name", ["clip_range", "clip_range_vf", "target_kl"])
+def test_bounds_of_a_step_are_not_negative(name: str, make_agent: Any) -> None:
+    with pytest.raises(ValueError, match=f"expected {name} of at least 0, got -0.1; choose another"):
+        make_agent(**{name: -0.1})
+
+
+def test_the_first_number_out_of_range_is_named(make_agent: Any) -> None:
+    """The same one in every process: not by the order of a set."""
+    with pytest.raises(ValueError, match="expected kl_coef of at least 0"):
+        make_agent(gamma=-1.0, kl_coef=-1.0, vf_coef=-1.0)
