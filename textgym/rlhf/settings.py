@@ -10,6 +10,7 @@ from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
 from textgym.training.reward_settings import RewardSettings
 from textgym.training.stored_settings import settings_from_json
+from textgym.training.train_settings import PARALLEL_ENVS
 
 Select = Literal["random", "disagreement"]
 _LAST_PORT = 65_535
@@ -72,7 +73,7 @@ class RlhfSettings:
     reward_epochs: int = RewardSettings.epochs
     reward_learning_rate: float = RewardSettings.learning_rate
     iterations: int = 8
-    n_envs: int = 64
+    n_envs: int = PARALLEL_ENVS
     learning_rate: float = RLHF["learning_rate"]
     kl_coef: float = RLHF["kl_coef"]
     eval_prompts: int = 320

@@ -16,6 +16,8 @@ from textgym.models.stored_values import text
 from textgym.training.stored_settings import settings_from_json
 from textgym.types import Split
 
+PARALLEL_ENVS = 64
+"""Environments side by side, by default."""
 _MOST_ENVS = 2**16
 """Environments are objects of one process: more are a mistake, and would fill the memory one by one."""
 
@@ -49,7 +51,7 @@ class TrainSettings:
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     reward: str | None = None
     minutes: float | None = None
-    n_envs: int = 64
+    n_envs: int = PARALLEL_ENVS
     max_prompt_tokens: int | None = None
     max_new_tokens: int | None = None
     seed: int = 0
