@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -29,12 +29,14 @@ class EnvChoice:
         env_id: A registered id of either grain, or ``"module:Id-v0"``, where importing the module registers it.
         data: Built-in corpus, file, folder or Hub id; ``None`` is the task's default.
         prompt_column, reference_column: Columns of the data; ``None`` guesses.
+        prompt_template: Text around every prompt; ``None`` is the task's own.
     """
 
     env_id: str = "TextSumm-v0"
     data: str | None = None
     prompt_column: str | None = None
     reference_column: str | None = None
+    prompt_template: str | None = None
 
     def __post_init__(self) -> None:
         use_plain_values(self)
@@ -46,7 +48,8 @@ class EnvChoice:
             UnknownEnvError: There is no such id.
             DataError: The data cannot be read.
         """
-        return build_task(self._source(), self.data, self.prompt_column, self.reference_column, split)
+        columns = (self.prompt_column, self.reference_column)
+        return build_task(self._source(), self.data, *columns, split, self.prompt_template)
 
     def _source(self) -> TaskSource:
         """Return what the environment makes its task of."""
@@ -61,7 +64,7 @@ class EnvChoice:
 
     def env_kwargs(self) -> dict[str, Any]:
         """Return the arguments of ``gym.make`` that say which data it is."""
-        return {"data": self.data, "prompt_column": self.prompt_column, "reference_column": self.reference_column}
+        return {name: value for name, value in asdict(self).items() if name != "env_id"}
 
 
 def check_env_id(env_id: str) -> str:
