@@ -11,7 +11,7 @@ from textgym.data.dataset import InMemoryDataset, check_split
 from textgym.data.source import BuiltIn
 from textgym.metrics.words import count_words
 from textgym.tasks.base import TextTask
-from textgym.types import Data, Episode, Example, FloatArray, Split
+from textgym.types import Data, Episode, Example, FloatArray, NameOrPath, RewardFn, Split
 
 TARGET_WORDS = 20
 _BUILT_IN = "requests"
@@ -82,12 +82,12 @@ class Generation(TextTask):
 
     ## Prompt
     ``"{prompt}"``: the prompt alone, without a cue. A model with a chat template reads it as the user's turn. Most
-    models without one go on writing the prompt, unless a template ends with a cue: ``prompt_template="{prompt}\n\nReply:"``.
-    Budgets: 512 tokens for the prompt, 48 for the text.
+    models without one go on writing the prompt, unless a template ends with a cue, such as
+    ``prompt_template="{prompt}\n\nReply:"``. Budgets: 512 tokens for the prompt, 48 for the text.
 
     ## Rewards
-    Without ``reward=``, a length reward, to try an algorithm on: 1 for a text of 20 words, falling in a straight line to
-    0 for an empty one and for one of 40 words or more. It says nothing about content.
+    Without ``reward=``, a length reward, to try an algorithm on: 1 for a text of 20 words, falling in a straight line
+    to 0 for an empty one and for one of 40 words or more. It says nothing about content.
 
     ## Success
     The text is not cut off: it ends with a full stop, a question mark, or the like.
@@ -110,8 +110,11 @@ class Generation(TextTask):
     name = "generation"
     built_in: ClassVar[BuiltIn] = {_BUILT_IN: lambda split: requests(split)}
     default_data: ClassVar[Data] = _BUILT_IN
-    reward = length_reward
-    reward_reason = f"The default reward of TextGen is for texts of {TARGET_WORDS} words, whatever they say; reward= chooses another."
+    reward: RewardFn | NameOrPath = length_reward
+    reward_reason = (
+        f"The default reward of TextGen is for texts of {TARGET_WORDS} words, whatever they say; "
+        "reward= chooses another."
+    )
 
     def is_success(self, episode: Episode) -> bool:
         """Return whether the text is not cut off."""

@@ -81,9 +81,7 @@ def parse_template(source: str, prompt_column: str | None = None) -> PromptTempl
         elif name == "prompt" or name == prompt_column:
             sides.append([])
         elif not name.strip() or not _NO_NAME.isdisjoint(name):
-            raise ValueError(
-                f"expected {SLOT} or the name of a column in the prompt template, got {found[0]}; {_BRACES}"
-            )
+            raise ValueError(f"expected {SLOT} or a column in the prompt template, got {found[0]}; {_BRACES}")
         else:
             sides[-1].append(_Column(name))
     sides[-1].append(source[end:])
