@@ -182,14 +182,17 @@ class Templates(NamedTuple):
 
 
 def templates_of(task: Task) -> Templates | None:
-    """Return the templates that a task's prompts are made by; ``None`` if it writes them in another way."""
+    """Return the templates that a task's prompts are made by; ``None`` if it writes them in another way.
+
+    In them, ``{prompt}`` stands for the prompt, whatever its column is called.
+    """
     if not isinstance(task, TextTask):
         return None
     example = task.dataset[0]
     if prompt_of(task, example) != TextTask.prompt(task, example):
         return None
-    plain, chat = task.prompt_template, task.chat_prompt_template
-    return Templates(plain, plain if chat is None else chat)
+    plain, chat = task._parsed_templates()
+    return Templates(plain.canonical, (chat or plain).canonical)
 
 
 def with_prompt_template(task: _AnyTask, template: str) -> _AnyTask:

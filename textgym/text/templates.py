@@ -37,6 +37,12 @@ class PromptTemplate:
     after: tuple[str | _Column, ...]
 
     @property
+    def canonical(self) -> str:
+        """The template with ``{prompt}`` in place of the name of the prompt's column."""
+        before, after = ("".join(map(_written, side)) for side in (self.before, self.after))
+        return before + SLOT + after
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Names of the other columns, in order of appearance."""
         pieces = (*self.before, *self.after)
@@ -101,6 +107,11 @@ def missing_columns(names: set[str], known: set[str]) -> ValueError:
     name = min(names)
     there = did_you_mean(name, known) if known else " The data have no columns beside prompt and references."
     return ValueError(f"expected a prompt template with columns of the data, got {{{name}}}.{there} Else {_BRACES}.")
+
+
+def _written(piece: str | _Column) -> str:
+    """Return a piece as a template has it."""
+    return f"{{{piece.name}}}" if isinstance(piece, _Column) else piece.replace("{", "{{").replace("}", "}}")
 
 
 def _fill(pieces: tuple[str | _Column, ...], row: Mapping[str, object]) -> str:

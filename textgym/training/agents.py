@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from textgym.agents.common.prompt_format import format_in
 from textgym.agents.facts import facts_of
 from textgym.agents.registry import AGENTS, can_learn, resolve_agent
 from textgym.envs.choice import EnvChoice
@@ -18,12 +19,14 @@ from textgym.files.disk import replacing_folder
 from textgym.files.paths import user_path
 from textgym.models.card import write_card
 from textgym.models.device import pick_device
+from textgym.models.prompt_format import write_format
 from textgym.models.text_model import TextModel
 from textgym.security.consent import names_from, names_module
-from textgym.training.run_folder import RunFolder
+from textgym.training.run_folder import RunFolder, value_of
 from textgym.training.setup import make_actor
 from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Agent, Split
+from textgym.values import attribute_of
 
 DEFAULT_MODEL = "tiny"
 
@@ -151,6 +154,12 @@ def evaluation_of(
     )
 
 
+def _env_id_of(run: RunFolder) -> str | None:
+    """Return the environment that the settings of a run name, if they name one."""
+    settings = value_of(run.config(), "settings", dict[str, object]())
+    return value_of(value_of(settings, "choice", dict[str, object]()), "env_id", "") or None
+
+
 def size_of(agent: Agent) -> str:
     """Return how many parameters the language model of an agent has, as words in brackets; nothing without one."""
     model = text_model_of(agent)
@@ -160,12 +169,20 @@ def size_of(agent: Agent) -> str:
 
 
 def save_result(agent: Agent, run: RunFolder) -> None:
-    """Write the language model of an agent as a Hugging Face folder, or else the agent itself."""
+    """Write the language model of an agent as a Hugging Face folder, or else the agent itself.
+
+    Beside the model stands how it was asked, where the agent has its environment as ``env``.
+    """
     model = text_model_of(agent)
     with replacing_folder(run.agent if model is None else run.model) as unfinished:
         if model is None:
             agent.save(unfinished)
             return
         model.save_pretrained(unfinished)
+        env = attribute_of(agent, "env")
+        if env is not None:
+            acted_at = attribute_of(agent, "temperature") or 1.0
+            asked = format_in(env, model.tokenizer, env_id=_env_id_of(run), temperature=float(acted_at))
+            write_format(unfinished, asked)
         start_model = model.source or "a model of your own"
         write_card(unfinished, method=facts_of(type(agent)).method, start_model=start_model)

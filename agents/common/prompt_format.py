@@ -1,0 +1,25 @@
+"""How an environment asks the language model of an agent, for the files that are written beside the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textgym.agents.common.vec_env import env_attribute
+from textgym.envs.choice import with_budgets
+from textgym.models.prompt_format import PromptFormat, prompt_format
+from textgym.text.tokenizer import Tokenizer
+
+
+def format_in(env: Any, tokenizer: Tokenizer, *, env_id: str | None = None, temperature: float = 1.0) -> PromptFormat:
+    """Return how an environment asks a model.
+
+    Args:
+        env: A token-level text environment, single or vector, in whatever wrappers.
+        tokenizer: The model's.
+        env_id: Its id, where it is known; ``None`` takes the name of the task.
+        temperature: Temperature that the model acts at.
+    """
+    task = with_budgets(
+        env_attribute(env, "task"), env_attribute(env, "max_prompt_tokens"), env_attribute(env, "max_new_tokens")
+    )
+    return prompt_format(task, tokenizer, env_id=env_id, stop=env_attribute(env, "stop"), temperature=temperature)
