@@ -16,7 +16,7 @@ def format_in(env: Any, tokenizer: Tokenizer, *, env_id: str | None = None, temp
     Args:
         env: A token-level text environment, single or vector, in whatever wrappers.
         tokenizer: The model's.
-        env_id: Its id, where it is known; ``None`` takes the name of the task.
+        env_id: Its id, with the module that registers it, where that is known; ``None`` is the id alone.
         temperature: Temperature that the model acts at.
     """
     task = with_budgets(

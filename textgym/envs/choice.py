@@ -13,8 +13,9 @@ from textgym.envs.arguments import TaskSource, build_task, built_in_names
 from textgym.errors import TextGymError, did_you_mean
 from textgym.files.paths import absolute_if_exists
 from textgym.registration import registered_ids
-from textgym.security.consent import import_named_module, names_module
+from textgym.security.consent import import_named_module, load_attribute, names_module
 from textgym.types import Grain, Split, Task
+from textgym.values import attribute_of
 
 
 class UnknownEnvError(TextGymError, ValueError):
@@ -50,6 +51,16 @@ class EnvChoice:
         """
         columns = (self.prompt_column, self.reference_column)
         return build_task(self._source(), self.data, *columns, split, self.prompt_template)
+
+    def own_templates(self) -> tuple[str | None, str | None]:
+        """Return the templates of the task itself, for plain text and for chat models, without reading any data."""
+        plain = attribute_of(self._source_class(), "prompt_template")
+        chat = attribute_of(self._source_class(), "chat_prompt_template")
+        return plain, plain if chat is None else chat
+
+    def _source_class(self) -> object:
+        source = self._source()
+        return load_attribute(source) if isinstance(source, str) else source
 
     def _source(self) -> TaskSource:
         """Return what the environment makes its task of."""

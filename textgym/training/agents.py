@@ -19,7 +19,7 @@ from textgym.files.disk import replacing_folder
 from textgym.files.paths import user_path
 from textgym.models.card import write_card
 from textgym.models.device import pick_device
-from textgym.models.prompt_format import write_format
+from textgym.models.prompt_format import format_of_model, write_format
 from textgym.models.text_model import TextModel
 from textgym.security.consent import names_from, names_module
 from textgym.training.run_folder import RunFolder, value_of
@@ -66,6 +66,7 @@ class FoundAgent:
         tokenizer: Name of the model whose tokens it writes, unless it has a language model of its own.
         max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
         language_model: Name or folder of the language model that it is; ``None`` if it is another agent.
+        stop: Strings that end its texts, as the model's ``textgym.json`` says.
     """
 
     load: Callable[[], Agent | TextModel]
@@ -73,6 +74,7 @@ class FoundAgent:
     max_prompt_tokens: int | None
     max_new_tokens: int | None
     language_model: str | None = None
+    stop: tuple[str, ...] = ()
 
 
 def find_agent(wanted: ActorSettings) -> FoundAgent:
@@ -97,8 +99,9 @@ def find_agent(wanted: ActorSettings) -> FoundAgent:
 
 
 def _language_model(wanted: ActorSettings, name: str) -> FoundAgent:
-    load = partial(load_model, name, wanted.device)
-    return FoundAgent(load, name, wanted.max_prompt_tokens, wanted.max_new_tokens, language_model=name)
+    load, asked = partial(load_model, name, wanted.device), format_of_model(name)
+    stop = () if asked is None else asked.stop
+    return FoundAgent(load, name, wanted.max_prompt_tokens, wanted.max_new_tokens, language_model=name, stop=stop)
 
 
 def _agent_of_run(wanted: ActorSettings, run: RunFolder, consent: Collection[str] = ()) -> FoundAgent:
@@ -151,6 +154,7 @@ def evaluation_of(
         temperature=temperature,
         max_prompt_tokens=found.max_prompt_tokens,
         max_new_tokens=found.max_new_tokens,
+        stop=found.stop,
     )
 
 
