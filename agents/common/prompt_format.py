@@ -8,6 +8,7 @@ from textgym.agents.common.vec_env import env_attribute
 from textgym.envs.choice import with_budgets
 from textgym.models.prompt_format import PromptFormat, prompt_format
 from textgym.text.tokenizer import Tokenizer
+from textgym.values import attribute_of
 
 
 def format_in(env: Any, tokenizer: Tokenizer, *, env_id: str | None = None, temperature: float = 1.0) -> PromptFormat:
@@ -22,4 +23,6 @@ def format_in(env: Any, tokenizer: Tokenizer, *, env_id: str | None = None, temp
     task = with_budgets(
         env_attribute(env, "task"), env_attribute(env, "max_prompt_tokens"), env_attribute(env, "max_new_tokens")
     )
+    if env_id is None:
+        env_id = attribute_of(env_attribute(env, "spec"), "id")
     return prompt_format(task, tokenizer, env_id=env_id, stop=env_attribute(env, "stop"), temperature=temperature)

@@ -147,13 +147,8 @@ def _source_of(given: Mapping[str, Any]) -> _Source | None:
     if asked is None:
         return None
     own = {} if _is_own_template(asked) else {"prompt_template": asked.template}
-    record = {
-        "env_id": asked.task,
-        **own,
-        **{name: value for name, value in _of_format(asked).items() if name in BUDGETS},
-    }
-    known = asked.task in registered_ids() or names_module(asked.task)
-    return _Source(str(model), None, record if known else {**record, "env_id": EnvChoice().env_id})
+    budgets = {name: value for name, value in _of_format(asked).items() if name in BUDGETS}
+    return _Source(str(model), None, {"env_id": asked.task, **own, **budgets})
 
 
 def _of_run(run: RunFolder) -> dict[str, Any]:
