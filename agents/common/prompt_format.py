@@ -1,4 +1,4 @@
-"""How an environment asks the language model of an agent, for the files that are written beside the model."""
+"""The way an environment asks the language model of an agent, for the files that are written beside the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a model was asked while it learned: ``textgym.json`` beside its weights, which commands and readers follow."""
+"""The way a model was asked while it learned: ``textgym.json`` beside its weights, which commands and readers follow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_STOPS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptFormat:
-    """How a model is asked, and where its texts end.
+    """The way a model is asked, and where its texts end.
 
     Attributes:
         task: Id of the environment that it learned in, or else the name of the task.

@@ -84,6 +84,7 @@ class TextTask:
     default_data: ClassVar[Data | None] = None
     prompt_template: str = SLOT
     chat_prompt_template: str | None = None
+    prompt_column: str | None = None
     max_prompt_tokens: int = 512
     max_new_tokens: int = 48
     max_reply_tokens: int = 128

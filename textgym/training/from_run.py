@@ -1,4 +1,4 @@
-"""What a command takes from the run of a model, or from ``textgym.json`` beside it, where its user does not say."""
+"""Options that a command takes from the run of a model, or from its ``textgym.json``, where its user does not say."""
 
 from __future__ import annotations
 
