@@ -194,10 +194,8 @@ def test_generate_asks_by_the_template_of_the_model(folder: Path, monkeypatch: p
     assert seen == [(Tokenizer.load("tiny").encode("Q: Where is my parcel?\n\nA:"), 3)]
     assert r"From alone: --prompt-template 'Q: {prompt}\n\nA:'" in shown.stderr
     seen.clear()
-    shown = CliRunner().invoke(
-        real,
-        ["generate", "Hi", "--model", "alone", "--n", "1", "--prompt-template", "{prompt}", "--max-new-tokens", "2"],
-    )
+    options = ("--n", "1", "--prompt-template", "{prompt}", "--max-new-tokens", "2")
+    shown = done("generate", "Hi", "--model", "alone", *options)
     assert seen == [(Tokenizer.load("tiny").encode("Hi"), 2)]
     assert "learned with the prompt template 'Q: {prompt}\\n\\nA:'" in shown.stderr
 
