@@ -33,7 +33,7 @@ def register_task(name: str, task: str | Callable[..., Task], *, version: int = 
         name: CamelCase name, such as ``"Shout"``.
         task: The task's class as ``"module:attribute"`` (imported at the first ``make``) or the class itself. It is
             called with ``split=`` and with those of ``data=``, ``prompt_column=``, ``reference_column=`` that the user
-            gave.
+            gave; a ``prompt_template=`` that the user gave replaces the one of a :class:`~textgym.tasks.TextTask`.
         version: Raised by one whenever a behaviour changes.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The way a model was asked while it learned: ``textgym.json`` beside its weights, which commands and readers follow."""
+"""The way a model was asked while it learned: ``textgym.json`` beside its weights, which commands follow."""
 
 from __future__ import annotations
 
