@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +139,17 @@ def format_of_model(name: str) -> PromptFormat | None:
     folder = user_path(name)
     if folder.is_dir():
         return read_format(folder / "model" if (folder / "model").is_dir() else folder)
+    fetched = _from_hub(name)
+    return None if fetched is None else read_format(fetched)
+
+
+@lru_cache(maxsize=8)
+def _from_hub(name: str) -> Path | None:
+    """Return where a model of the Hub lies; ``None`` if it cannot be fetched, which is asked for once."""
     try:
-        folder = resolve_folder(name)
+        return resolve_folder(name)
     except (CheckpointError, ImportError):
         return None
-    return read_format(folder)
 
 
 def _checked(record: Mapping[str, Any]) -> PromptFormat:

@@ -138,10 +138,8 @@ class TextTask:
         return as_prompt(example.prompt)._replace(prefix=prefix, suffix=suffix, chat=in_chat)
 
     def _parsed_templates(self) -> tuple[PromptTemplate, PromptTemplate | None]:
-        plain, chat = self.prompt_template, self.chat_prompt_template
-        return parse_template(plain, self.prompt_column), (
-            None if chat is None else parse_template(chat, self.prompt_column)
-        )
+        plain, chat, column = self.prompt_template, self.chat_prompt_template, self.prompt_column
+        return parse_template(plain, column), None if chat is None else parse_template(chat, column)
 
     def _require_columns(self) -> None:
         """Check that every column of the templates is one of the data: that some example has it."""

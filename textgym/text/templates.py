@@ -30,11 +30,13 @@ class PromptTemplate:
     Attributes:
         source: Template as it was written.
         before, after: Pieces of text and columns before and after the prompt.
+        fixed: Texts before and after the prompt, where they are the same for all examples.
     """
 
     source: str
     before: tuple[str | _Column, ...]
     after: tuple[str | _Column, ...]
+    fixed: tuple[str, str] | None
 
     @property
     def canonical(self) -> str:
@@ -54,7 +56,7 @@ class PromptTemplate:
         Args:
             row: Other columns of the example; a cell that is missing or ``None`` is an empty text.
         """
-        return _fill(self.before, row), _fill(self.after, row)
+        return self.fixed or (_fill(self.before, row), _fill(self.after, row))
 
 
 @lru_cache(maxsize=64)
@@ -94,7 +96,8 @@ def parse_template(source: str, prompt_column: str | None = None) -> PromptTempl
     if len(sides) != 2:
         raise ValueError(f"expected a prompt_template with {SLOT} once, got {source!r}; {_BRACES}")
     before, after = (tuple(piece for piece in side if piece) for side in sides)
-    return PromptTemplate(source, before, after)
+    has_columns = any(isinstance(piece, _Column) for piece in (*before, *after))
+    return PromptTemplate(source, before, after, None if has_columns else (_fill(before, {}), _fill(after, {})))
 
 
 def missing_columns(names: set[str], known: set[str]) -> ValueError:

@@ -160,7 +160,8 @@ def evaluation_of(
 
 def _env_id_of(run: RunFolder) -> str | None:
     """Return the environment that the settings of a run name, if they name one."""
-    settings = value_of(run.config(), "settings", dict[str, object]())
+    config = run.config()
+    settings = value_of(config, "train", value_of(config, "settings", dict[str, object]()))
     return value_of(value_of(settings, "choice", dict[str, object]()), "env_id", "") or None
 
 
