@@ -13,12 +13,14 @@ import gymnasium as gym
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.chat_templates import CHATML, write_chat_folder
 from textgym.cli import app as cli
+from textgym.envs.choice import EnvChoice
 from textgym.evaluation import sampling
 from textgym.models.prompt_format import FILE, read_format, write_format
 from textgym.security import consent
 from textgym.text.tokenizer import Tokenizer
-from textgym.training.from_run import run_of, taken_from_model
+from textgym.training.from_run import run_of, say_other_template, taken_from_model
 from textgym.training.run_folder import RunFolder
 
 REWARDS = """
@@ -283,3 +285,25 @@ def test_every_way_of_saving_tells_how_the_model_was_asked(trained: Path, lm: st
     assert found.chat_prompt_template.startswith("Summarize")
     assert not (tmp_path / "without" / FILE).exists()
     assert gym.make("TextSumm-v1").unwrapped.task.prompt_template == found.prompt_template  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "template", "says"),
+    [
+        ("TextSumm-v0", None, True),
+        ("TextSumm-v1", None, False),
+        ("TextGen-v0", None, False),
+        ("TextSumm-v0", "{prompt}", False),
+    ],
+)
+def test_the_cue_in_the_turn_of_a_chat_model_is_said(
+    env_id: str, template: str | None, says: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat = str(write_chat_folder(tmp_path / "chat", CHATML, "byte"))
+    task = EnvChoice(env_id, prompt_template=template).make("test")
+    say_other_template(task, chat)
+    said = capsys.readouterr().err
+    assert (r"ends every turn of its user with '\n\nSummary:'" in said) is says
+    assert ("--prompt-template '{prompt}' leaves that out; TextSumm-v1" in said) is says
+    say_other_template(task, "tiny")
+    assert not capsys.readouterr().err

@@ -10,14 +10,16 @@ from typing import Any
 
 from textgym import console
 from textgym.envs.choice import EnvChoice, UnknownEnvError
-from textgym.errors import CheckpointError, ConsentError, DataError
+from textgym.errors import CheckpointError, ConsentError, DataError, TextGymError
 from textgym.files.paths import absolute_if_exists, user_path
 from textgym.models.prompt_format import PromptFormat, format_of_model
 from textgym.models.stored_values import Check, one_of, positive, text
 from textgym.registration import registered_ids
 from textgym.security.consent import check_names, names_from
 from textgym.tasks.base import templates_of
-from textgym.text.templates import parse_template
+from textgym.tasks.summarization import Summarization
+from textgym.text.templates import SLOT, parse_template
+from textgym.text.tokenizer import Tokenizer
 from textgym.training.run_folder import RunFolder, value_of
 from textgym.types import SPLITS, Task
 
@@ -106,8 +108,13 @@ def taken_for_document(command: str, given: Mapping[str, Any], wanted: Collectio
 
 
 def say_other_template(task: Task, model: str) -> None:
-    """Say so if a model learned with another prompt template than that of a task which it is asked about now."""
+    """Say so if a model learned with another prompt template than that of a task which it is asked about now.
+
+    Of a chat model that no one says this about, it is said if a task puts a cue behind the prompt all the same.
+    """
     asked, here = format_of_model(model), templates_of(task)
+    if asked is None:
+        _say_cue(task, model)
     if asked is None or here is None or asked.template is None:
         return
     now = here.chat if asked.uses_chat_template else here.plain
@@ -116,6 +123,27 @@ def say_other_template(task: Task, model: str) -> None:
             f"{model} learned with the prompt template {asked.template!r}; here it is asked by {now!r}. "
             f"--prompt-template {_typed(asked.template)} asks as before."
         )
+
+
+def _say_cue(task: Task, model: str) -> None:
+    """Say how to leave out the cue that a task puts behind the prompts of all models, if a chat model reads it."""
+    here = templates_of(task)
+    cue = "" if here is None else here.chat.rpartition(SLOT)[2]
+    is_chosen = "prompt_template" in vars(task)
+    if here is None or not cue or here.plain != here.chat or is_chosen or not _has_chat_template(model):
+        return
+    instead = "; TextSumm-v1 gives an instruction instead" if isinstance(task, Summarization) else ""
+    console.remark(
+        f"{model} has a chat template, and {task.name} ends every turn of its user with {cue!r}. "
+        f"--prompt-template {_typed(SLOT)} leaves that out{instead}."
+    )
+
+
+def _has_chat_template(model: str) -> bool:
+    try:
+        return Tokenizer.load(model).has_chat_template
+    except (TextGymError, ImportError, ValueError):  # whoever loads the model says what is wrong
+        return False
 
 
 def run_of(model: str) -> RunFolder | None:
