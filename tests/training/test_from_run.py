@@ -227,7 +227,13 @@ def test_a_model_without_its_run_has_its_task_template_and_budgets(folder: Path)
     assert "Its data are not known" in shown.stderr
 
 
-@pytest.mark.parametrize(("task", "message"), [("own_rewards:Own-v0", "importing a module"), ("Own-v0", "name it: ")])
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("own_rewards:Own-v0", "importing a module"),
+        ("Own-v0", "name it with its module: textgym evaluate --model alone module:Own-v0"),
+    ],
+)
 def test_nothing_that_textgym_json_names_is_imported(folder: Path, task: str, message: str) -> None:
     shutil.copytree("plain/model", "alone")
     content = json.loads(Path("alone", FILE).read_text())

@@ -301,7 +301,7 @@ def rlhf(context: typer.Context, **_: object) -> None:
     }
 )
 def evaluate(context: typer.Context, **_: object) -> None:
-    """Measure a model, or a model and the one it started from, on held-out prompts."""
+    """Measure a model, or a model and the one it started from, on held-out prompts: of a run, on those of its data."""
     _quiet()
     from textgym.training.evaluate import EvaluateSettings, run_evaluate
     from textgym.training.from_run import taken_from_model

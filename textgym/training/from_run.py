@@ -40,14 +40,20 @@ class _Source:
     """The run or the model that a command was given.
 
     Attributes:
+        option: Option that named it: ``"--model"`` or ``"--agent"``.
         name: Name of the model, or folder of the run, as the user typed it.
         run: Folder of the run; ``None`` for a model without one.
         record: Its settings, by the names of options; of a model, what ``textgym.json`` says.
     """
 
+    option: str
     name: str
     run: RunFolder | None
     record: Mapping[str, Any]
+
+    def command_line(self, command: str) -> str:
+        """Return how a command is called about it."""
+        return f"textgym {command} {self.option} {shlex.quote(self.name)}"
 
 
 def taken_from_model(command: str, given: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
@@ -166,17 +172,18 @@ def _made_by_command(run: RunFolder) -> bool:
 
 def _source_of(given: Mapping[str, Any]) -> _Source | None:
     """Find the run or model that options name."""
-    for name in (given.get("agent"), given.get("model")):
+    for option in ("agent", "model"):
+        name = given.get(option)
         run = run_of(name) if isinstance(name, str) else None
         if run is not None:
-            return _Source(str(name), run, _of_run(run))
+            return _Source(f"--{option}", str(name), run, _of_run(run))
     model = given.get("model")
     asked = format_of_model(model) if isinstance(model, str) and given.get("agent") is None else None
     if asked is None:
         return None
     own = {} if _is_own_template(asked) else {"prompt_template": asked.template}
     budgets = {name: value for name, value in _of_format(asked).items() if name in BUDGETS}
-    return _Source(str(model), None, {"env_id": asked.task, **own, **budgets})
+    return _Source("--model", str(model), None, {"env_id": asked.task, **own, **budgets})
 
 
 def _of_run(run: RunFolder) -> dict[str, Any]:
@@ -218,8 +225,7 @@ def _task_id(env_id: str) -> str:
 def _require_consent(command: str, source: _Source, record: Mapping[str, Any]) -> None:
     """Raise ``ConsentError`` if what would be taken names a module, which is somebody else's word until it is typed."""
     folder = source.run.path if source.run is not None else user_path(source.name)
-    again = f"textgym {command} --model {shlex.quote(source.name)}"
-    with names_from(folder, again):
+    with names_from(folder, source.command_line(command)):
         try:
             check_names(record)
         except ConsentError as error:
@@ -232,7 +238,7 @@ def _require_there(command: str, source: _Source, record: Mapping[str, Any]) -> 
     if source.run is None and env_id is not None and env_id not in registered_ids():
         raise UnknownEnvError(
             f"expected an environment, as the model {source.name!r} learned in {env_id!r}, which is not registered "
-            f"here; name it: textgym {command} module:{env_id} --model {shlex.quote(source.name)}"
+            f"here; name it with its module: {source.command_line(command)} module:{env_id}"
         )
     for name in ("data", "reward"):
         value = str(record.get(name, ""))
