@@ -231,7 +231,7 @@ def test_a_model_without_its_run_has_its_task_template_and_budgets(folder: Path)
     ("task", "message"),
     [
         ("own_rewards:Own-v0", "importing a module"),
-        ("Own-v0", "name it with its module: textgym evaluate --model alone module:Own-v0"),
+        ("Own-v0", "--model alone module:Own-v0"),
     ],
 )
 def test_nothing_that_textgym_json_names_is_imported(folder: Path, task: str, message: str) -> None:
