@@ -385,8 +385,8 @@ class CausalLMPolicy(ActorCriticPolicy):
                 beside the model, as ``textgym.json`` and in the card; ``None`` leaves them out.
         """
         self.model.save_pretrained(folder)
-        if env is not None:
-            asked = format_in(env, self.model.tokenizer, temperature=self.options.temperature)
+        asked = format_in(env, self.model.tokenizer, temperature=self.options.temperature) if env is not None else None
+        if asked is not None:
             write_format(Path(folder), asked)
         if not (Path(folder) / CARD).exists():
             write_card(

@@ -11,18 +11,29 @@ from textgym.text.tokenizer import Tokenizer
 from textgym.values import attribute_of
 
 
-def format_in(env: Any, tokenizer: Tokenizer, *, env_id: str | None = None, temperature: float = 1.0) -> PromptFormat:
-    """Return how an environment asks a model.
+def format_in(
+    env: Any, tokenizer: Tokenizer, *, env_id: str | None = None, temperature: float = 1.0
+) -> PromptFormat | None:
+    """Return how an environment asks a model; ``None`` if it is no text environment.
 
     Args:
-        env: A token-level text environment, single or vector, in whatever wrappers.
+        env: An environment, single or vector, in whatever wrappers.
         tokenizer: The model's.
         env_id: Its id, with the module that registers it, where that is known; ``None`` is the id alone.
         temperature: Temperature that the model acts at.
     """
-    task = with_budgets(
-        env_attribute(env, "task"), env_attribute(env, "max_prompt_tokens"), env_attribute(env, "max_new_tokens")
-    )
+    task = _attribute(env, "task")
+    if task is None:
+        return None
+    asking = with_budgets(task, _attribute(env, "max_prompt_tokens"), _attribute(env, "max_new_tokens"))
     if env_id is None:
-        env_id = attribute_of(env_attribute(env, "spec"), "id")
-    return prompt_format(task, tokenizer, env_id=env_id, stop=env_attribute(env, "stop"), temperature=temperature)
+        env_id = attribute_of(_attribute(env, "spec"), "id")
+    return prompt_format(asking, tokenizer, env_id=env_id, stop=_attribute(env, "stop") or (), temperature=temperature)
+
+
+def _attribute(env: Any, name: str) -> Any:
+    """Return an attribute of an environment; ``None`` if it has none of that name."""
+    try:
+        return env_attribute(env, name)
+    except AttributeError:
+        return None

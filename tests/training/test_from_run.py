@@ -14,13 +14,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.chat_templates import CHATML, write_chat_folder
+from textgym.agents.common.prompt_format import format_in
 from textgym.cli import app as cli
 from textgym.envs.choice import EnvChoice
 from textgym.evaluation import sampling
 from textgym.models.prompt_format import FILE, read_format, write_format
 from textgym.security import consent
 from textgym.text.tokenizer import Tokenizer
-from textgym.training.from_run import run_of, say_other_template, taken_from_model
+from textgym.training.from_run import run_of, say_other_template, say_template, taken_from_model
 from textgym.training.run_folder import RunFolder
 
 REWARDS = """
@@ -313,3 +314,36 @@ def test_the_cue_in_the_turn_of_a_chat_model_is_said(
     assert ("--prompt-template '{prompt}' leaves that out; TextSumm-v1" in said) is says
     say_other_template(task, "tiny")
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("choice", "is_chat", "said"),
+    [
+        (EnvChoice("TextSumm-v0"), False, ""),
+        (EnvChoice("TextSumm-v0", "tickets.jsonl", "doc"), False, r"Every prompt is asked as '{prompt}\n\nSummary:'"),
+        (EnvChoice("TextSumm-v1", "tickets.jsonl", "doc"), False, r"Every prompt is asked as '{prompt}\n\nSummary:'"),
+        (EnvChoice("TextSumm-v1", "tickets.jsonl", "doc"), True, "Every prompt is asked as 'Summarize the following"),
+        (EnvChoice("TextSumm-v0", "tickets.jsonl", "doc", prompt_template="{prompt}?"), False, ""),
+        (EnvChoice("TextGen-v0", "tickets.jsonl", "doc"), False, ""),
+    ],
+)
+def test_a_template_that_nobody_chose_is_said(
+    choice: EnvChoice, is_chat: bool, said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(write_chat_folder(folder / "chat", CHATML, "byte")) if is_chat else "tiny"
+    say_template(choice.make("test"), choice, model)
+    found = capsys.readouterr().err
+    assert found.startswith(said)
+    assert bool(found) is bool(said)
+
+
+class Bare(gym.Env[Any, Any]):
+    """An environment of somebody else's, without texts."""
+
+
+def test_an_environment_of_another_kind_asks_in_no_way_that_is_known() -> None:
+    tiny = Tokenizer.load("tiny")
+    assert format_in(Bare(), tiny) is None
+    whole = format_in(gym.make("TextGenEpisode-v0", prompt_template="Q: {prompt}"), tiny)
+    assert whole is not None
+    assert (whole.task, whole.template, whole.max_new_tokens) == ("TextGenEpisode-v0", "Q: {prompt}", 48)

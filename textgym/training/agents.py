@@ -184,10 +184,9 @@ def save_result(agent: Agent, run: RunFolder) -> None:
             agent.save(unfinished)
             return
         model.save_pretrained(unfinished)
-        env = attribute_of(agent, "env")
-        if env is not None:
-            acted_at = attribute_of(agent, "temperature") or 1.0
-            asked = format_in(env, model.tokenizer, env_id=_env_id_of(run), temperature=float(acted_at))
+        env, acted_at = attribute_of(agent, "env"), attribute_of(agent, "temperature") or 1.0
+        asked = format_in(env, model.tokenizer, env_id=_env_id_of(run), temperature=float(acted_at))
+        if asked is not None:
             write_format(unfinished, asked)
         start_model = model.source or "a model of your own"
         write_card(unfinished, method=facts_of(type(agent)).method, start_model=start_model)

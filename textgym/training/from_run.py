@@ -131,6 +131,16 @@ def say_other_template(task: Task, model: str) -> None:
         )
 
 
+def say_template(task: Task, choice: EnvChoice, model: str) -> None:
+    """Say how a model is asked about a user's data, where the task puts something around prompts by itself."""
+    here = templates_of(task)
+    if here is None or choice.data is None or choice.prompt_template is not None:
+        return
+    template = here.chat if here.chat != here.plain and _has_chat_template(model) else here.plain
+    if template != SLOT:
+        console.remark(f"Every prompt is asked as {_typed(template)}; --prompt-template takes another.")
+
+
 def _say_cue(task: Task, model: str) -> None:
     """Say how to leave out the cue that a task puts behind the prompts of all models, if a chat model reads it."""
     here = templates_of(task)
