@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from transformers import GPT2Config, GPT2LMHeadModel
 
-from tests.chat_templates import TEMPLATES, write_chat_folder
+from tests.chat_templates import TEMPLATES
+from tests.model_cards import code_of, run_card, write_model
 from textgym.errors import CheckpointError
 from textgym.models.card import published_name, write_card
 from textgym.models.prompt_format import FILE, PromptFormat, format_of_model, prompt_format, read_format, write_format
 from textgym.tasks import Summarization, TextTask, prompt_of
-from textgym.text.tokenizer import Tokenizer
 from textgym.types import Example, Prompt
 
 FORMAT = PromptFormat(
@@ -34,31 +30,6 @@ PLAIN: dict[str, tuple[str | None, str]] = {"plain": (None, "byte"), "plain with
 KINDS = {name: kind for name, kind in {**TEMPLATES, **PLAIN}.items() if name != "dated"}  # that one tells the day
 DOCUMENTS = ("The council approved the bridge.", 'Braces {x} {{y}}, "quotes" and ```fences```\n')
 TEMPLATE = '```"{{{prompt}}}"\n\nSummary:'
-
-
-def write_model(folder: Path, template: str | None, kind: str) -> Tokenizer:
-    write_chat_folder(folder, template, kind)
-    tokenizer = Tokenizer.load(folder)
-    torch.manual_seed(0)
-    sizes = {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 256, "vocab_size": tokenizer.vocab_size}
-    ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_ids[0], "pad_token_id": tokenizer.pad_id}
-    GPT2LMHeadModel(GPT2Config(**sizes, **ends)).save_pretrained(folder)
-    return tokenizer
-
-
-def code_of(folder: Path) -> str:
-    found = re.search(r"^(`{3,})python\n(.*?)^\1$", (folder / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    assert found is not None
-    return found[2]
-
-
-def run_card(folder: Path, document: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.chdir(folder)
-    code = code_of(folder)
-    assert code.count('"Text to answer."') == 1
-    names: dict[str, Any] = {}
-    exec(code.replace('"Text to answer."', repr(document)), names)
-    return names
 
 
 @pytest.mark.parametrize("name", [*KINDS])

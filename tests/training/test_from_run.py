@@ -11,18 +11,22 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
+import transformers
 from typer.testing import CliRunner, Result
 
 from tests.chat_templates import CHATML, write_chat_folder
+from tests.model_cards import run_card, write_model
 from textgym.agents.common.prompt_format import format_in
 from textgym.cli import app as cli
 from textgym.envs.choice import EnvChoice
 from textgym.evaluation import sampling
 from textgym.models.prompt_format import FILE, read_format, write_format
 from textgym.security import consent
+from textgym.tasks import prompt_of
 from textgym.text.tokenizer import Tokenizer
 from textgym.training.from_run import run_of, say_other_template, say_template, taken_from_model
 from textgym.training.run_folder import RunFolder
+from textgym.types import Example
 
 REWARDS = """
 calls = []
@@ -347,3 +351,23 @@ def test_an_environment_of_another_kind_asks_in_no_way_that_is_known() -> None:
     whole = format_in(gym.make("TextGenEpisode-v0", prompt_template="Q: {prompt}"), tiny)
     assert whole is not None
     assert (whole.task, whole.template, whole.max_new_tokens) == ("TextGenEpisode-v0", "Q: {prompt}", 48)
+
+
+def test_a_chat_model_is_asked_by_its_card_as_it_was_in_training(folder: Path) -> None:
+    tokenizer = write_model(Path("chat"), CHATML, "byte")
+    done(
+        *("train", "TextSumm-v1", "--data", "tickets.jsonl", "--prompt-column", "doc", "--model", "chat"),
+        *("--reward", "none", "--steps", "8", "--out", "c", "--max-prompt-tokens", "120", *SHORT),
+    )
+    asked = read_format(Path("c/model"))
+    assert asked is not None
+    assert asked.uses_chat_template
+    with pytest.MonkeyPatch.context() as patch:
+        names = run_card(folder / "c" / "model", "Parcel 7 is late.", patch)
+    theirs = transformers.AutoTokenizer.from_pretrained("chat")
+    user = "Summarize the following text in one or two sentences.\n\nParcel 7 is late."
+    ids = theirs.apply_chat_template([{"role": "user", "content": user}], add_generation_prompt=True, return_dict=False)
+    assert names["ids"].tolist() == [ids]
+    task = EnvChoice("TextSumm-v1", "tickets.jsonl", "doc").make("train")
+    (prompt,) = tokenizer.encode_prompts([prompt_of(task, Example("x", "Parcel 7 is late."))], 120)
+    assert prompt.ids == ids
