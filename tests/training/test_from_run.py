@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import sys
@@ -18,13 +19,17 @@ from tests.chat_templates import CHATML, write_chat_folder
 from tests.model_cards import run_card, write_model
 from textgym.agents.common.prompt_format import format_in
 from textgym.cli import app as cli
+from textgym.cli.feedback import sample
+from textgym.cli.options import template_argument
 from textgym.envs.choice import EnvChoice
 from textgym.evaluation import sampling
+from textgym.feedback.store.project import FeedbackStore
 from textgym.models.prompt_format import FILE, read_format, write_format
 from textgym.security import consent
 from textgym.tasks import prompt_of
 from textgym.text.tokenizer import Tokenizer
 from textgym.training.from_run import run_of, say_other_template, say_template, taken_from_model
+from textgym.training.preparation import settings_of
 from textgym.training.run_folder import RunFolder
 from textgym.types import Example
 
@@ -371,3 +376,37 @@ def test_a_chat_model_is_asked_by_its_card_as_it_was_in_training(folder: Path) -
     task = EnvChoice("TextSumm-v1", "tickets.jsonl", "doc").make("train")
     (prompt,) = tokenizer.encode_prompts([prompt_of(task, Example("x", "Parcel 7 is late."))], 120)
     assert prompt.ids == ids
+
+
+@pytest.mark.parametrize("command", ["train", "sft", "evaluate", "generate", "play", "reward_fit", "rlhf", "sample"])
+def test_every_command_with_an_environment_takes_a_template(command: str) -> None:
+    function = sample if command == "sample" else getattr(cli, command)
+    parameters = inspect.signature(function).parameters
+    assert {"data", "prompt_column", "prompt_template"} <= parameters.keys()
+
+
+def test_the_template_is_kept_with_a_run_and_a_project(folder: Path, lm: str) -> None:
+    template = TEMPLATE.replace(r"\n", "\n")
+    with consent.names_from("r", "textgym train --resume r", ["own_rewards:polite"]):
+        assert settings_of(RunFolder("r"), ["own_rewards:polite"]).choice.prompt_template == template
+    done(
+        *("feedback", "sample", "p.db", "TextGen-v0", "--data", "tickets.jsonl", "--prompt-column", "doc"),
+        *("--prompt-template", TEMPLATE, "--model", lm, "--prompts", "2", "--max-new-tokens", "4"),
+    )
+    with FeedbackStore("p.db") as store:
+        prompts = [question.prompt for question in store.questions().values()]
+        assert store.setting("task")["prompt_template"] == template
+    assert len(prompts) == 2
+    assert all(str(prompt).startswith("As kind: Parcel ") and str(prompt).endswith("\n\nReply:") for prompt in prompts)
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        (r"{prompt}\n\nReply:", "{prompt}\n\nReply:"),
+        (r"{prompt}\t\\n", "{prompt}\t\\n"),
+        ("{prompt}\n\\d", "{prompt}\n\\d"),
+    ],
+)
+def test_a_template_is_typed_with_escapes(typed: str, read: str) -> None:
+    assert template_argument(typed) == read
