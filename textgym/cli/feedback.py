@@ -197,6 +197,8 @@ def import_command(
     from textgym.feedback.projects import import_file
 
     found = import_file(project, file, overlap)
+    for line in found.read:
+        console.remark(line)
     console.say(f"{found.added} <- {file}")
     if found.lacks_checks:
         console.remark("Answers to attention checks were left out: import the questions, then this file again.")

@@ -58,9 +58,19 @@ def count_words(text: str) -> int:
         (5, 6, 3)
     """
     pieces = text.split()
-    if text.isascii() or not _UNSPACED_CHARACTER.search(text):
+    if not is_unspaced(text):
         return len(pieces)
-    return sum(len(_WORD.findall(piece)) if _UNSPACED_CHARACTER.search(piece) else 1 for piece in pieces)
+    return sum(len(_WORD.findall(piece)) if is_unspaced(piece) else 1 for piece in pieces)
+
+
+def is_unspaced(text: str) -> bool:
+    """Return whether a text has characters of a script that puts no spaces between words.
+
+    Example:
+        >>> is_unspaced("今天 sunny"), is_unspaced("sunny")
+        (True, False)
+    """
+    return not text.isascii() and _UNSPACED_CHARACTER.search(text) is not None
 
 
 def first_words(text: str, n: int) -> str:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from textgym import values
 from textgym.errors import DataError
+from textgym.feedback.records.dialogues import DIALOGUE_START
 from textgym.text.messages import MessageError, is_chat, parse_messages
 from textgym.types import JsonObject, Message, Shown, as_shown, shown_text
 
@@ -27,7 +28,7 @@ _LABELS = {
 }
 
 
-class Unusable(Exception):
+class UnusableError(Exception):
     """A row is right, but says nothing that a record can hold; the message says why, in the plural."""
 
 
@@ -230,11 +231,11 @@ def _chat(value: object) -> Sequence[object] | None:
 
 
 def _has_turns(chat: Any) -> bool:
-    return {"role", "content"} <= chat[0].keys() or {"from", "value"} <= chat[0].keys()
+    return any(names <= set(chat[0]) for names in ({"role", "content"}, {"from", "value"}))
 
 
 def _dialogue(value: object) -> str | None:
-    return value if isinstance(value, str) and value.startswith("\n\nHuman:") else None
+    return value if isinstance(value, str) and value.startswith(DIALOGUE_START) else None
 
 
 def _shown_value(value: object) -> str:

@@ -18,7 +18,7 @@ from textgym.feedback.records.shapes.cells import (
     SCORES,
     TEXTS,
     Cells,
-    Unusable,
+    UnusableError,
     number,
 )
 from textgym.feedback.records.shapes.prompts import dialogue_prompt, prompt_of
@@ -93,7 +93,7 @@ def _listed(cells: Cells, item: Mapping[str, Any], score: Callable[[Mapping[str,
 def _ranking(cells: Cells, prompt: Shown, items: Sequence[Listed | None]) -> Ranking:
     kept = [item for item in items if item is not None]
     if len(kept) < 2:
-        raise Unusable("rows with fewer than two responses to compare")
+        raise UnusableError("rows with fewer than two responses to compare")
     responses, scores, models = zip(*kept, strict=True)
     generators = models if all(models) else ()
     return Ranking(*cells.about(prompt), responses, places(scores), annotator=cells.annotator(), generators=generators)
@@ -145,7 +145,7 @@ def ranks_by_row(rows: Sequence[Cells]) -> list[tuple[Cells, Ranking]]:
         items = [(cells.text(*_TEXT_FIELDS), -cells.number_of("rank"), _model(cells)) for cells in group]
         try:
             found.append((group[0], _ranking(group[0], prompt, items)))
-        except Unusable as reason:
+        except UnusableError as reason:
             group[0].tally.left_out[str(reason)] += len(group)
     return found
 

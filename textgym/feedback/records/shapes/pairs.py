@@ -7,12 +7,22 @@ from dataclasses import replace
 from functools import partial
 
 from textgym.feedback.records.preferences import from_preference_row
-from textgym.feedback.records.shapes.cells import TEXT, Cells, Unusable, is_null, label, number, structure, texts
+from textgym.feedback.records.shapes.cells import (
+    OBJECTS,
+    TEXT,
+    Cells,
+    UnusableError,
+    is_null,
+    label,
+    number,
+    structure,
+    texts,
+)
 from textgym.feedback.records.shapes.prompts import PROMPTS, dialogue_prompt, first_rounds, prompt_of, shared_prompt
 from textgym.feedback.types import Choice, Comparison, Ranking
 from textgym.text.messages import is_chat
 from textgym.types import Message, Shown, as_shown, shown_messages, shown_text
-from textgym.values import as_object, as_text
+from textgym.values import as_list, as_object, as_text
 
 _SCORES = (("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("chosen_rating", "rejected_rating"))
 _MODELS = (("chosen_model", "rejected_model"), ("model_chosen", "model_rejected"))
@@ -35,14 +45,18 @@ def chosen_rejected(cells: Cells) -> Comparison | Ranking:
     if better and worse:
         ranks = (1,) * len(better) + (2,) * len(worse)
         return Ranking(*cells.about(prompt_of(cells)), (*better, *worse), ranks, annotator=cells.annotator())
-    if all(is_chat(value) and len(value) > 1 for value in values):
-        prompt, first, second = shared_prompt(*(cells.parsed(value, "chosen") for value in values), cells)
-        record = _compare(cells, _after_prompt(cells, prompt), (first, second), "a")
+    if all(map(_is_conversation, values)):
+        before, first, second = shared_prompt([cells.parsed(value, "chosen") for value in values], cells)
+        record = _compare(cells, _after_prompt(cells, before), (first, second), "a")
     else:
         row = {"chosen": values[0], "rejected": values[1], "annotator": cells.annotator()}
         record = from_preference_row({**row, **_prompt_entry(cells)}, cells.place)
         record = replace(record, task_key=cells.about(record.prompt)[0])
     return replace(record, choice=_choice_by_scores(cells), generators=_generators(cells, _MODELS))
+
+
+def _is_conversation(value: object) -> bool:
+    return is_chat(value) and len(as_list(value)) > 1
 
 
 def _prompt_entry(cells: Cells) -> dict[str, object]:
@@ -104,7 +118,7 @@ def signed_preference(cells: Cells, two: Two) -> Comparison:
     """Read a preference from -3 (the first is much better) over 0 (neither) to 3 (the second)."""
     strength = cells.number_of("overall_preference", "preference_strength")
     if abs(strength) > _STRONGEST:
-        raise Unusable("rows without a valid preference")
+        raise UnusableError("rows without a valid preference")
     choice: Choice = "a" if strength < 0 else "b" if strength > 0 else "tie"
     prompt = dialogue_prompt(prompt_of(cells))
     return _compare(cells, prompt, (cells.text(*two[0]), cells.text(*two[1])), choice)
@@ -144,7 +158,7 @@ def summaries(cells: Cells) -> Comparison:
 
 
 def _two_summaries(cells: Cells) -> list[dict[str, str]]:
-    given = structure(cells.get("summaries"))
+    given = cells.read(OBJECTS, "summaries")
     match given:
         case [{"text": str()}, {"text": str()}]:
             return [*given]
@@ -157,7 +171,7 @@ def battle(cells: Cells) -> Comparison:
     judged = number(cells.get("turn"))
     if judged is not None:
         conversations = [first_rounds(messages, int(judged)) for messages in conversations]
-    before, *answers = shared_prompt(*conversations, cells)
+    before, *answers = shared_prompt(conversations, cells)
     choice = _side(cells, ("a", "b"), "winner")
     record = _compare(cells, as_shown(before), (answers[0], answers[1]), choice)
     return replace(record, generators=_generators(cells, [("model_a", "model_b")]))
@@ -172,7 +186,7 @@ def battle_table(cells: Cells) -> Comparison:
         [message for turn in zip(asked, own, strict=True) for message in map(Message, ("user", "assistant"), turn)]
         for own in (first, second)
     ]
-    before, *answers = shared_prompt(*conversations, cells)
+    before, *answers = shared_prompt(conversations, cells)
     won = [label(cells.get(name)) for name in ("winner_model_a", "winner_model_b")]
     cells.get("winner_tie")
     choice: Choice = "a" if won[0] else "b" if won[1] else "tie"

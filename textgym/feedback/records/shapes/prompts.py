@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from textgym.feedback.records.dialogues import as_conversation
-from textgym.feedback.records.shapes.cells import Cells, Unusable
+from textgym.feedback.records.shapes.cells import Cells, UnusableError
 from textgym.text.messages import MessageError, last_answer
 from textgym.types import Message, Shown, as_shown, shown_messages, shown_text
 
@@ -70,23 +70,21 @@ def _marked_turns(text: str) -> list[Message]:
     return messages
 
 
-def shared_prompt(
-    first: Sequence[Message], second: Sequence[Message], cells: Cells
-) -> tuple[tuple[Message, ...], str, str]:
+def shared_prompt(conversations: Sequence[Sequence[Message]], cells: Cells) -> tuple[tuple[Message, ...], str, str]:
     """Return what comes before the last answer in two conversations, and both answers.
 
     Raises:
         DataError: No assistant speaks in one of them.
-        Unusable: They differ before.
+        UnusableError: They differ before.
     """
     try:
-        answers = last_answer(first), last_answer(second)
+        first, second = map(last_answer, conversations)
     except MessageError as error:
         raise cells.error(f"{error}; correct the row") from error
-    before = [_before_last_answer(messages) for messages in (first, second)]
-    if before[0] != before[1]:
-        raise Unusable("rows whose two conversations differ before the last answer")
-    return before[0], *answers
+    before, other = map(_before_last_answer, conversations)
+    if before != other:
+        raise UnusableError("rows whose two conversations differ before the last answer")
+    return before, first, second
 
 
 def first_rounds(messages: Sequence[Message], rounds: int) -> tuple[Message, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from textgym.errors import DataError
-from textgym.feedback.records.shapes.cells import ANYTHING, Cells, Kind, Unusable
+from textgym.feedback.records.shapes.cells import ANYTHING, Cells, Kind, UnusableError
 from textgym.feedback.types import Record
 from textgym.types import JsonObject
 
@@ -73,7 +73,7 @@ def each(read: Callable[[Cells], Record]) -> Read:
         for cells in rows:
             try:
                 found.append((cells, read(cells)))
-            except Unusable as reason:
+            except UnusableError as reason:
                 cells.tally.left_out[str(reason)] += 1
             except ValueError as error:  # of the record
                 raise error if isinstance(error, DataError) else cells.error(str(error)) from error
