@@ -115,8 +115,8 @@ def read_records(path: str | Path) -> list[Record]:
     """
     loaded = load_records(path)
     for shaped in loaded.shapes:
-        for why, count in shaped.tally.left_out.items():
-            warnings.warn(f"{path}: left out {count:,} {why}", DataWarning, stacklevel=2)
+        for what in shaped.left_out:
+            warnings.warn(f"{path}: left out {what}", DataWarning, stacklevel=2)
     return not_none(loaded.records, path)
 
 

@@ -85,6 +85,22 @@ class Cells:
             raise self.error(f"expected {kind.name} as {names[0]!r}, got {got}; correct the row")
         return read
 
+    def answer(self, what: str, *names: str) -> tuple[str, object]:
+        """Return name and value of the cell that holds an answer.
+
+        Args:
+            what: Name of the answer, for the message.
+            names: Columns.
+
+        Raises:
+            UnusableError: It holds none: nobody answered.
+        """
+        name = self.find(*names) or names[0]
+        value = self.get(name)
+        if value is None or value == "":
+            raise UnusableError(f"rows without {what}")
+        return name, value
+
     def text(self, *names: str) -> str:
         """Return a cell of text."""
         found: str = self.read(TEXT, *names)

@@ -25,15 +25,16 @@ _MODELS = ("model", "generator", "policy")
 
 def labelled(cells: Cells) -> Rating:
     """Read a response that is good or bad."""
-    good = label(cells.get("label"))
+    _, value = cells.answer("a label", "label")
+    good = label(value)
     if good is None:
-        raise cells.error(f"expected true or false as 'label', got {cells.row.get('label')!r}; correct the row")
+        raise cells.error(f"expected true or false as 'label', got {value!r}; correct the row")
     return _rating(cells, _GOOD if good else _BAD)
 
 
 def rated(cells: Cells) -> Rating:
     """Read a response with a grade from 1 to 5."""
-    name = cells.find(*RATINGS) or RATINGS[0]
+    name, _ = cells.answer("a rating", *RATINGS)
     grade = cells.number_of(name)
     if not grade.is_integer() or not _WORST <= grade <= _BEST:
         raise cells.error(
@@ -46,7 +47,8 @@ def rated(cells: Cells) -> Rating:
 
 def rated_aspects(cells: Cells) -> Rating:
     """Read grades from 0 to 4, helpfulness and others: they become 1 to 5, that of helpfulness the overall one."""
-    grades = {name: _aspect(cells, name) for name in _ASPECTS if cells.find(name) is not None}
+    cells.answer("a rating", _ASPECTS[0])
+    grades = {name: _aspect(cells, name) for name in _ASPECTS if cells.row.get(name) not in (None, "")}
     record = _rating(cells, grades[_ASPECTS[0]])
     return replace(record, criteria=grades)
 

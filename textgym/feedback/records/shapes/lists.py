@@ -85,7 +85,7 @@ def _listed(cells: Cells, item: Mapping[str, Any], score: Callable[[Mapping[str,
         raise cells.error(f"expected a text as {' or '.join(_TEXT_FIELDS)} of each response, got {', '.join(item)}")
     value = score(item)
     if value is None:
-        cells.tally.notes["responses without a score are left out"] += 1
+        cells.tally.notes["responses without a score, not ranked"] += 1
         return None
     return text, value, next((as_text(item[name]) for name in _MODEL_FIELDS if item.get(name)), "")
 

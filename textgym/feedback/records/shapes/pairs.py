@@ -93,10 +93,10 @@ def _choice_by_scores(cells: Cells) -> Choice:
         if better is None or worse is None:
             continue
         if better == worse:
-            cells.tally.notes["rows of equal scores are ties"] += 1
+            cells.tally.notes["rows of equal scores"] += 1
             return "tie"
         if better < worse:
-            cells.tally.notes["rows name a chosen text of a lower score, which is believed"] += 1
+            cells.tally.notes["rows whose chosen text has the lower score, read as chosen"] += 1
         return "a"
     return "a"
 
@@ -116,6 +116,7 @@ def _compare(cells: Cells, prompt: Shown, responses: tuple[str, str], choice: Ch
 
 def signed_preference(cells: Cells, two: Two) -> Comparison:
     """Read a preference from -3 (the first is much better) over 0 (neither) to 3 (the second)."""
+    cells.answer("a preference", "overall_preference", "preference_strength")
     strength = cells.number_of("overall_preference", "preference_strength")
     if abs(strength) > _STRONGEST:
         raise UnusableError("rows without a valid preference")
@@ -216,8 +217,7 @@ def winner_of(first: str, second: str, *by: str) -> Callable[[Cells], Comparison
 
 def _side(cells: Cells, sides: Sequence[str], *names: str) -> Choice:
     """Return the choice that a cell says: a side, alone or behind the word for a model or a response, or neither."""
-    name = cells.find(*names) or names[0]
-    value = cells.get(name)
+    name, value = cells.answer("a choice", *names)
     said = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip().lower()
     if said in _NO_WINNER:
         return _NO_WINNER[said]

@@ -51,22 +51,32 @@ class ShapedRows:
         unused = [name for name in _columns(self.rows) if name not in self.tally.used]
         more = f" and {len(unused) - _MOST_NAMED} more" if len(unused) > _MOST_NAMED else ""
         columns = f"; columns not used: {', '.join(unused[:_MOST_NAMED])}{more}" if unused else ""
-        about = [f"{count:,} {what}" for what, count in self.tally.notes.items()]
-        left = [f"left out: {count:,} {what}" for what, count in self.tally.left_out.items()]
+        about = [counted(count, what) for what, count in self.tally.notes.items()]
+        left = [f"left out: {what}" for what in self.left_out]
         return [f"{read}{columns}", f"({'; '.join((self.shape.says, *about, *left))})"]
+
+    @property
+    def left_out(self) -> list[str]:
+        """What makes no record, and how much of it."""
+        return [counted(count, what) for what, count in self.tally.left_out.items()]
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things that are given in the plural, the first word of which is one that ends in s.
+
+    >>> counted(1, "rows without a choice"), counted(2000, "rows without a choice")
+    ('1 row without a choice', '2,000 rows without a choice')
+    """
+    name, _, rest = what.partition(" ")
+    return f"{count:,} {name.removesuffix('s') if count == 1 else name} {rest}".strip()
 
 
 def counts(records: Iterable[Record]) -> str:
     """Say how many records of each kind there are."""
     found = Counter(type(record).__name__ for record in records)
-    names = {"ImplicitFeedback": "observation of behaviour"}
-    parts = [f"{count:,} {_plural(names.get(name, name.lower()), count)}" for name, count in found.items()]
+    names = {"ImplicitFeedback": "observations of behaviour"}
+    parts = [counted(count, names.get(name, f"{name.lower()}s")) for name, count in found.items()]
     return ", ".join(parts) or "no records"
-
-
-def _plural(name: str, count: int) -> str:
-    first, _, rest = name.partition(" ")
-    return name if count == 1 else f"{first}s {rest}".strip()
 
 
 def _columns(rows: Sequence[Cells]) -> list[str]:
@@ -136,10 +146,15 @@ def _hint(rows: Sequence[JsonObject]) -> str:
     """Say which shape rows have most of, if it is half of it."""
     columns = _held(rows)
     lacking = [(shape, shape.lacks(columns)) for shape in SHAPES]
-    shape, needs = min(lacking, key=lambda each: len(each[1]) / len(each[0].needs))
+    shape, needs = min(lacking, key=lambda each: (len(each[1]) / len(each[0].needs), _absent(each[1], columns)))
     if 2 * len(needs) > len(shape.needs):
         return ""
     return f" Closest is {shape.name!r}, which also has {' and '.join(map(_wanted, needs))}."
+
+
+def _absent(needs: Sequence[Need], columns: Mapping[str, Sequence[object]]) -> int:
+    """Return how many columns are not there; others hold something else."""
+    return sum(columns.keys().isdisjoint(need.names) for need in needs)
 
 
 def _wanted(need: Need) -> str:

@@ -83,6 +83,9 @@ def each(read: Callable[[Cells], Record]) -> Read:
 
 
 def _fits(cells: Sequence[object] | None, kind: Kind) -> bool:
-    if kind is ANYTHING:
+    """Return whether most cells are of a kind; a table has empty ones, and a row that is wrong is to be named."""
+    if cells is None or kind is ANYTHING:
         return cells is not None
-    return bool(cells) and all(kind.read(cell) is not None for cell in cells or ())
+    read = [kind.read(cell) is not None for cell in cells]
+    empty = sum(cell == "" and not is_read for cell, is_read in zip(cells, read, strict=True))
+    return 2 * sum(read) > len(cells) - empty

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from textgym.feedback.records.shapes.cells import Cells, is_null, label, number, structure
+from textgym.feedback.records.shapes.cells import Cells, label, number, structure
 from textgym.feedback.records.shapes.lists import places
 from textgym.feedback.types import Ranking
 from textgym.types import Message, as_shown
@@ -38,7 +38,7 @@ def message_rows(rows: Sequence[Cells]) -> list[tuple[Cells, Ranking]]:
     replies: dict[str, list[Cells]] = defaultdict(list)
     for cells in rows:
         cells.get("parent_id", "text", "role")
-        if not is_null(cells.row.get("parent_id")):
+        if as_text(cells.row.get("parent_id")):
             replies[as_text(cells.row["parent_id"])].append(cells)
     found = []
     for parent, group in replies.items():
@@ -59,7 +59,7 @@ def _path(known: Mapping[str, Cells], last: str) -> Path:
         seen.add(last)
         cells = known[last]
         path.append(_message(cells, cells.row))
-        if is_null(cells.row.get("parent_id")):
+        if not as_text(cells.row.get("parent_id")):
             return tuple(reversed(path))
         last = as_text(cells.row["parent_id"])
     return ()
