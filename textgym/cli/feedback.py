@@ -233,3 +233,5 @@ def _show(status: Status) -> None:
             ["generator", "Bradley-Terry strength"],
             [[name, console.with_bounds(strength)] for name, strength in status.strengths.items()],
         )
+    for note in status.notes:
+        console.warn(note)

@@ -13,6 +13,7 @@ import numpy as np
 from textgym.errors import DataError
 from textgym.feedback.records.files import load_records
 from textgym.feedback.records.lines import read_rows
+from textgym.feedback.records.oddities import oddities
 from textgym.feedback.records.parsing import is_check, is_question
 from textgym.feedback.statistics.agreement import (
     Level,
@@ -102,6 +103,7 @@ class Status:
         agreements: One per kind of records, where two people answered the same question.
         position_bias: How often the text shown first wins; ``None`` without comparisons.
         strengths: Strengths of the generators, by name.
+        notes: What makes answers worth less than their number: copies, annotators who always answer the same.
     """
 
     votes: int
@@ -112,6 +114,7 @@ class Status:
     agreements: list[Agreement]
     position_bias: Interval | None
     strengths: Mapping[str, Interval]
+    notes: Sequence[str]
 
 
 def open_project(project: str) -> FeedbackStore:
@@ -205,6 +208,7 @@ def project_status(store: FeedbackStore) -> Status:
         agreements=agreements,
         position_bias=position_bias(records) if compared else None,
         strengths=bradley_terry_scores(records, np.random.default_rng(0)),
+        notes=oddities(records),
     )
 
 
