@@ -62,8 +62,8 @@ def _said(record: Record) -> Hashable:
 def constant_annotators(records: Iterable[Record]) -> list[ConstantAnnotator]:
     """Return who gave every text the same grade, or always preferred the same side of the page, ten times or more.
 
-    Comparisons and rankings count where it is known that the order of the texts was drawn: in published pairs the better
-    text is often listed first.
+    Comparisons and rankings count where it is known that the order of the texts was drawn: in published pairs the
+    better text is often listed first.
     """
     answers: dict[tuple[str, str], list[str]] = defaultdict(list)
     for record in records:
