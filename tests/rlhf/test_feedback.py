@@ -198,7 +198,6 @@ def test_whether_writers_are_shown_can_be_changed(option: str, shown: bool, monk
         (("simulate", "empty.db"), "run textgym feedback sample first"),
         (("import", "missing.db", "missing.jsonl"), "missing.jsonl"),
         (("import", "missing.db", "empty.jsonl"), "got none in 'empty.jsonl'"),
-        (("import", "missing.db", "labels.jsonl"), "labels.jsonl:1: expected a record, got a labelled text"),
         (("import", "missing.db", "table.csv"), "table.csv:1: expected JSON lines, got a table for spreadsheets"),
         (("sample", "p.db", "--mode", "guess"), "expected a mode out of"),
         (("sample", "p.db", "--prompts", "0"), "prompts of at least 1"),
@@ -216,7 +215,6 @@ def test_mistakes(arguments: tuple[str, ...], message: str) -> None:
     Path("empty.jsonl").touch()
     Path("latin-1.txt").write_bytes("höflich".encode("latin-1"))
     FeedbackStore("empty.db").close()
-    export_records([Rating("k", "p", "r", 5)], "labels.jsonl", "labels")
     export_records([], "table.csv", "csv")
     assert message in refused(*arguments)
     assert not Path("missing.db").exists()

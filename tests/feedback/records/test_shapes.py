@@ -17,7 +17,7 @@ import pytest
 
 from textgym.data.files import SUFFIXES, DataWarning
 from textgym.errors import DataError, UnknownShapeError
-from textgym.feedback import load_records, read_records, write_records
+from textgym.feedback import load_records, read_records, to_labelled_rows, write_records
 from textgym.feedback.records.shapes.reading import PlacedRow, read_shaped, recognise
 from textgym.feedback.records.shapes.table import SHAPES
 from textgym.feedback.types import Comparison, Ranking, Rating, Record
@@ -668,6 +668,18 @@ def test_rows_that_nobody_answered_are_left_out_and_counted(tmp_path: Path) -> N
     (tmp_path / "f.csv").write_text(head + "p,x,5\np,y,3\np,z,good\n")
     with pytest.raises(DataError, match=r"f\.csv:4: expected a number as 'rating', got 'good'; correct the row"):
         read_records(tmp_path / "f.csv")
+
+
+def test_labels_that_were_exported_are_the_same_labels_again(tmp_path: Path) -> None:
+    labels = [to_labelled_rows([Rating("k", "p", "text", grade)]) for grade in (1, 2, 4, 5)]
+    read = [read_records(write(tmp_path / "f.jsonl", rows)) for rows in labels]  # type: ignore[arg-type]
+    assert [to_labelled_rows(records) for records in read] == labels
+
+
+@pytest.mark.parametrize("name", ["f.csv", "f.json", "f.parquet", "f.jsonl"])
+def test_files_that_are_not_there(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FileNotFoundError, match="check the path"):
+        read_records(tmp_path / name)
 
 
 def test_nothing_is_warned_of_where_nothing_is_left_out(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from textgym.types import JsonObject
 
 EXPORT_RECORDS = "export its project again with --form votes or --form records"
 """What to do with an export that does not hold records."""
-_TABLE_OF_RECORDS = ["kind", "task_key"]
-"""First columns of a table for spreadsheets, in which cells were changed."""
+_TABLE_OF_RECORDS = b'"kind",'
+"""The beginning of a table for spreadsheets, in which cells were changed."""
+_LONGEST_START = 100
 
 
 def write_lines(path: str | Path, rows: Iterable[Mapping[str, object]]) -> None:
@@ -54,15 +55,14 @@ def read_rows(path: str | Path) -> Iterator[tuple[str, JsonObject]]:
     if suffix not in SUFFIXES or suffix.removesuffix(".gz") == ".jsonl":
         yield from read_lines(path)
         return
-    if not path.exists():
-        raise FileNotFoundError(f"expected an existing file, got {str(path)!r}; check the path")
+    with open_bytes(path) as file:
+        if file.readline(_LONGEST_START).removeprefix(codecs.BOM_UTF8).startswith(_TABLE_OF_RECORDS):
+            raise _is_table_of_records(f"{path}:1")
     for item in read_file(path):
         match item:
             case Problem():
                 raise DataError(f"{item.where}: {item.kind}: {item.detail}; correct or remove the row")
             case Row():
-                if list(item.values)[:2] == _TABLE_OF_RECORDS:
-                    raise _is_table_of_records(f"{path}:1")
                 yield item.where, item.values
 
 
@@ -96,6 +96,6 @@ def _decode(line: bytes, place: str) -> JsonObject:
     except UnicodeDecodeError as error:
         raise DataError(f"{place}: expected UTF-8 text, got other bytes ({error}); save the file as UTF-8") from error
     except (ValueError, RecursionError) as error:
-        if text.startswith('"kind",'):
+        if line.removeprefix(codecs.BOM_UTF8).startswith(_TABLE_OF_RECORDS):
             raise _is_table_of_records(place) from None
         raise DataError(f"{place}: expected one JSON object per line, got {text.strip()[:60]!r} ({error})") from error
