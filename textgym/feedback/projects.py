@@ -57,7 +57,7 @@ class Import(NamedTuple):
 
     Attributes:
         added: Description of the records added.
-        read: Which shapes the file has, and what of it was not read.
+        read: Remarks about the shapes of the file, and about what was not read.
         lacks_checks: Whether answers to attention checks were left out, whose questions the project does not have.
     """
 
@@ -103,7 +103,7 @@ class Status:
         agreements: One per kind of records, where two people answered the same question.
         position_bias: How often the text shown first wins; ``None`` without comparisons.
         strengths: Strengths of the generators, by name.
-        notes: What makes answers worth less than their number: copies, annotators who always answer the same.
+        notes: Remarks about answers that are worth less than their number: copies, constant annotators.
     """
 
     votes: int

@@ -496,7 +496,7 @@ def test_the_shape_and_the_columns_that_are_not_used_are_named(tmp_path: Path) -
     rows, _ = CASES["UltraFeedback binarized"]
     assert load_records(write(tmp_path / "f.jsonl", rows)).lines == [
         "Read as: UltraFeedback binarized, 2 comparisons; columns not used: prompt_id, messages",
-        "(comparisons; equal scores are ties, and how far others are apart is not kept; 1 row of equal scores)",
+        "(equal scores are ties, and how far others are apart is not kept; 1 row of equal scores)",
     ]
     rows, _ = CASES["PKU-SafeRLHF"]
     first, second = load_records(write(tmp_path / "f.jsonl", rows)).lines

@@ -58,7 +58,7 @@ class FileRecords(NamedTuple):
 
     @property
     def lines(self) -> list[str]:
-        """Which shapes were read as what, which columns are not used, and what was left out."""
+        """Remarks: which shapes were read as what, which columns are not used, and what was left out."""
         own = [each.record for each in self.rows if each.row and not is_check(each.row)]
         first = [f"Read as: records of textgym, {counts(own)}"] if own else []
         return first + [line for shaped in self.shapes for line in shaped.lines()]

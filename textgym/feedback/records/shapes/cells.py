@@ -38,8 +38,8 @@ class Tally:
 
     Attributes:
         used: Columns that were read.
-        notes: What else is to be said about rows, in the plural, and about how many.
-        left_out: Why rows make no record, in the plural, and how many.
+        notes: Further remarks about rows, in the plural, with the number of the rows.
+        left_out: Reasons why rows make no record, in the plural, with the number of the rows.
     """
 
     used: set[str] = field(default_factory=set)

@@ -36,7 +36,7 @@ class ShapedRows:
     Attributes:
         shape: The shape.
         rows: The rows, in their order.
-        tally: What was read of them.
+        tally: Account of what was read of them.
         records: Records, each with the number of its row.
     """
 
@@ -53,11 +53,12 @@ class ShapedRows:
         columns = f"; columns not used: {', '.join(unused[:_MOST_NAMED])}{more}" if unused else ""
         about = [counted(count, what) for what, count in self.tally.notes.items()]
         left = [f"left out: {what}" for what in self.left_out]
-        return [f"{read}{columns}", f"({'; '.join((self.shape.says, *about, *left))})"]
+        details = [detail for detail in (self.shape.says, *about, *left) if detail]
+        return [f"{read}{columns}", *([f"({'; '.join(details)})"] if details else [])]
 
     @property
     def left_out(self) -> list[str]:
-        """What makes no record, and how much of it."""
+        """Rows and parts of rows that make no record, with their numbers."""
         return [counted(count, what) for what, count in self.tally.left_out.items()]
 
 

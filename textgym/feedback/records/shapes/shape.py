@@ -20,7 +20,7 @@ class Need(NamedTuple):
     """A column that a shape has.
 
     Attributes:
-        names: Its names, of which a file has one.
+        names: Names, of which a file has one.
         kind: Kind of its cells.
     """
 
@@ -35,7 +35,7 @@ class Shape:
     Attributes:
         name: Name of the data set, the trainer or the table that is shaped so.
         read: Function that makes records of its rows.
-        says: The records it becomes, and what they do not keep.
+        says: Remark about what records do not keep, and what was decided; may be empty.
         example: Row of it.
         needs: Columns by which it is recognised.
     """

@@ -30,10 +30,10 @@ _ANY = "|".join(PROMPTS)
 _ANY_RESPONSE, _ANY_RATING = "|".join(grades.RESPONSES), "|".join(grades.RATINGS)
 _ANY_LIST = "|".join(lists.RESPONSES)
 _WINNER = ("winner", "choice", "preferred", "preference", "better", "label")
-_PAIR = "comparisons"
-_NO_STRENGTH = "comparisons; how strong a preference is is not kept"
-_TIES = "comparisons; equal scores are ties, and how far others are apart is not kept"
-_SCORES = "rankings; equal scores are ties, and how far others are apart is not kept"
+_ALL = ""  # all that a row says is kept
+_NO_STRENGTH = "how strong a preference is is not kept"
+_TIES = "equal scores are ties, and how far others are apart is not kept"
+_SCORES = "equal scores are ties, and how far others are apart is not kept"
 _ASKED, _GOOD, _BAD = "Why is the sky blue?", "Air scatters blue light most.", "It is painted."
 _USER, _RIGHT, _WRONG = (
     {"role": role, "content": text} for role, text in (("user", _ASKED), ("assistant", _GOOD), ("assistant", _BAD))
@@ -65,7 +65,7 @@ SHAPES: tuple[Shape, ...] = (
     shape(
         "PKU-SafeRLHF",
         each(pairs.winner_of("response_0", "response_1", "better_response_id")),
-        "comparisons by better_response_id; to learn safety instead, name safer_response_id so",
+        "by better_response_id; to learn safety instead, name safer_response_id so",
         {"prompt": _ASKED, "response_0": _GOOD, "response_1": _BAD, "better_response_id": 0, "safer_response_id": 1},
         {_ANY: SHOWN, "response_0": TEXT, "response_1": TEXT, "better_response_id": NUMBER},
     ),
@@ -86,7 +86,7 @@ SHAPES: tuple[Shape, ...] = (
     shape(
         "summarize-from-feedback",
         each(pairs.summaries),
-        _PAIR,
+        _ALL,
         {
             "info": {"title": "Sky", "post": "I looked up ..."},
             "summaries": [{"text": "Blue.", "policy": "a"}, {"text": "Red.", "policy": "b"}],
@@ -98,7 +98,7 @@ SHAPES: tuple[Shape, ...] = (
     shape(
         "Chatbot Arena",
         each(pairs.battle),
-        "comparisons; battles of several turns are kept if only the last answers differ",
+        "battles of several turns are kept if only the last answers differ",
         {
             "model_a": "m1",
             "model_b": "m2",
@@ -112,7 +112,7 @@ SHAPES: tuple[Shape, ...] = (
     shape(
         "Chatbot Arena table",
         each(pairs.battle_table),
-        "comparisons; battles of several turns are kept if only the last answers differ",
+        "battles of several turns are kept if only the last answers differ",
         {
             "prompt": f'["{_ASKED}"]',
             "response_a": f'["{_GOOD}"]',
@@ -133,7 +133,7 @@ SHAPES: tuple[Shape, ...] = (
         shape(
             f"two responses and a choice ({first}, {second})",
             each(pairs.winner_of(first, second, *_WINNER)),
-            _PAIR,
+            _ALL,
             {"prompt": _ASKED, first: _GOOD, second: _BAD, "winner": first.rsplit("_", 1)[1], "annotator": "ann"},
             {_ANY: SHOWN, first: TEXT, second: TEXT, "|".join(_WINNER): ANYTHING},
         )
@@ -142,7 +142,7 @@ SHAPES: tuple[Shape, ...] = (
     shape(
         "Nectar",
         each(lists.ranked_list),
-        "rankings",
+        _ALL,
         {
             "prompt": f"{_SAID} ",
             "answers": [{"answer": _GOOD, "model": "m1", "rank": 1}, {"answer": _BAD, "model": "m2", "rank": 2}],
@@ -179,56 +179,56 @@ SHAPES: tuple[Shape, ...] = (
     shape(
         "ranking",
         each(lists.parallel_ranks),
-        "rankings; the lowest rank is the best",
+        "the lowest rank is the best",
         {"prompt": _ASKED, "responses": [_BAD, _GOOD], "ranks": [2, 1], "annotator": "ann"},
         {_ANY: SHOWN, _ANY_LIST: TEXTS, "ranks|rank": NUMBERS},
     ),
     shape(
         "ranking as an order",
         each(lists.parallel_order),
-        "rankings",
+        _ALL,
         {"prompt": _ASKED, "responses": [_BAD, _GOOD], "order": [2, 1]},
         {_ANY: SHOWN, _ANY_LIST: TEXTS, "order": NUMBERS},
     ),
     shape(
         "ranking in columns",
         each(lists.numbered_ranks),
-        "rankings; the lowest rank is the best",
+        "the lowest rank is the best",
         {"prompt": _ASKED, "response_1": _GOOD, "rank_1": 1, "response_2": _BAD, "rank_2": 2},
         {_ANY: SHOWN, "response_1": TEXT, "rank_1": NUMBER, "response_2": TEXT, "rank_2": NUMBER},
     ),
     shape(
         "ranking, a row for each response",
         lists.ranks_by_row,
-        "rankings; the lowest rank is the best",
+        "the lowest rank is the best",
         {"prompt": _ASKED, "response": _GOOD, "rank": 1, "annotator": "ann"},
         {_ANY: SHOWN, "response|answer|completion": TEXT, "rank": NUMBER},
     ),
     shape(
         "StackExchange pairs",
         each(partial(pairs.better_worse, better="response_j", worse="response_k")),
-        _PAIR,
+        _ALL,
         {"question": _ASKED, "response_j": _GOOD, "response_k": _BAD},
         {_ANY: SHOWN, "response_j": TEXT, "response_k": TEXT},
     ),
     shape(
         "OpenAssistant trees",
         trees.whole_trees,
-        "rankings of the replies of the assistant; ranks of the user's messages are not kept",
+        "replies of the assistant are ranked; ranks of the user's messages are not kept",
         {"prompt": {"role": "prompter", "text": _ASKED, "replies": [_said(_GOOD, 0), _said(_BAD, 1)]}},
         {"prompt": TREE},
     ),
     shape(
         "OpenAssistant messages",
         trees.message_rows,
-        "rankings of the replies of the assistant; ranks of the user's messages are not kept",
+        "replies of the assistant are ranked; ranks of the user's messages are not kept",
         _message_row("m2", "m1", "assistant", _GOOD, 0),
         {"message_id": TEXT, "parent_id": ANYTHING, "text": TEXT, "role": TEXT, "rank": ANYTHING},
     ),
     shape(
         "OpenAI preference",
         each(pairs.preferred_output),
-        _PAIR,
+        _ALL,
         {"input": {"messages": [_USER]}, "preferred_output": [_RIGHT], "non_preferred_output": [_WRONG]},
         {"input": OBJECT, "preferred_output": MESSAGES, "non_preferred_output": MESSAGES},
     ),
@@ -248,56 +248,56 @@ SHAPES: tuple[Shape, ...] = (
     shape(
         "RewardBench",
         each(pairs.chosen_rejected),
-        f"{_PAIR}; several texts on a side are a ranking with two places",
+        "several texts on a side are a ranking with two places",
         {"prompt": _ASKED, "chosen": _GOOD, "chosen_model": "m1", "rejected": _BAD, "rejected_model": "m2"},
         {_ANY: SHOWN, "chosen": ANYTHING, "rejected": ANYTHING, "chosen_model|subset": TEXT},
     ),
     shape(
         "TRL messages",
         each(pairs.chosen_rejected),
-        _PAIR,
+        _ALL,
         {"prompt": [_USER], "chosen": [_RIGHT], "rejected": [_WRONG]},
         {"chosen": MESSAGES, "rejected": MESSAGES},
     ),
     shape(
         "TRL explicit prompt",
         each(pairs.chosen_rejected),
-        _PAIR,
+        _ALL,
         {"prompt": _ASKED, "chosen": _GOOD, "rejected": _BAD},
         {_ANY: SHOWN, "chosen": ANYTHING, "rejected": ANYTHING},
     ),
     shape(
         "hh-rlhf",
         each(pairs.chosen_rejected),
-        "comparisons; what both dialogues share is the prompt",
+        "what both dialogues share is the prompt",
         {"chosen": f"{_SAID} {_GOOD}", "rejected": f"{_SAID} {_BAD}"},
         {"chosen": DIALOGUE, "rejected": DIALOGUE},
     ),
     shape(
         "TRL implicit prompt",
         each(pairs.chosen_rejected),
-        "comparisons; what both texts begin with is the prompt",
+        "what both texts begin with is the prompt",
         {"chosen": f"{_ASKED} {_GOOD}", "rejected": f"{_ASKED} {_BAD}"},
         {"chosen": ANYTHING, "rejected": ANYTHING},
     ),
     shape(
         "HelpSteer",
         each(grades.rated_aspects),
-        "ratings: 0 to 4 become 1 to 5, helpfulness the overall one; learn another with --criterion",
+        "0 to 4 become 1 to 5, helpfulness the overall one; learn another with --criterion",
         {"prompt": _ASKED, "response": _GOOD, "helpfulness": 4, "correctness": 3, "verbosity": 1},
         {_ANY: SHOWN, _ANY_RESPONSE: TEXT, "helpfulness": NUMBER, "correctness|coherence": NUMBER},
     ),
     shape(
         "TRL unpaired (KTO)",
         each(grades.labelled),
-        "ratings: true becomes 4, false becomes 2",
+        "true becomes 4, false becomes 2",
         {"prompt": _ASKED, "completion": _GOOD, "label": True},
         {_ANY: SHOWN, _ANY_RESPONSE: SHOWN, "label": LABEL},
     ),
     shape(
         "ratings from 1 to 5",
         each(grades.rated),
-        "ratings",
+        _ALL,
         {"prompt": _ASKED, "response": _GOOD, "rating": 5, "annotator": "ann"},
         {_ANY: SHOWN, _ANY_RESPONSE: SHOWN, _ANY_RATING: NUMBER},
     ),
