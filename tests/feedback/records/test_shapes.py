@@ -545,6 +545,25 @@ def test_other_forms_of_chosen_and_rejected(tmp_path: Path) -> None:
     ]
 
 
+def test_responses_that_look_like_lists_or_objects_are_texts(tmp_path: Path) -> None:
+    """Somebody asked for JSON."""
+    fruits, person = '["apple", "pear"]', '[{"name": "Eva"}]'
+    pairs = [{"prompt": "A list?", "chosen": fruits, "rejected": '["car"]'}]
+    labels = [{"prompt": "A list?", "completion": text, "label": True} for text in (fruits, person, "[1] \\d")]
+    for suffix in (".jsonl", ".csv", ".parquet"):
+        assert [said(each)[1] for each in read_records(write(tmp_path / f"f{suffix}", pairs))] == [(fruits, '["car"]')]
+        read = read_records(write(tmp_path / f"g{suffix}", labels))
+        assert [said(each)[1] for each in read] == [(fruits,), (person,), ("[1] \\d",)]
+
+
+def test_ratings_beside_messages_make_ties(tmp_path: Path) -> None:
+    row = {"prompt": "Do bees sleep?", "chosen": [USER, BEES], "rejected": [USER, NEVER], "chosen_model": "m1"}
+    rows = [{**row, "rating_chosen": 4, "rating_rejected": grade} for grade in (4, 1)]
+    loaded = load_records(write(tmp_path / "f.jsonl", rows))
+    assert loaded.shapes[0].shape.name == "UltraFeedback binarized"
+    assert [said(record)[2] for record in loaded.records] == ["tie", "a"]
+
+
 def test_battles_that_differ_before_the_last_answer_are_left_out_and_counted(tmp_path: Path) -> None:
     more = [{"role": "user", "content": "Why?"}, DUNNO]
     battle = {"winner": "model_b", "conversation_a": [USER, BEES, *more], "conversation_b": [USER, NEVER, *more]}
@@ -576,9 +595,10 @@ def test_rows_without_two_scores_are_left_out(tmp_path: Path) -> None:
         {"instruction": "p", "completions": each}
         for each in (scored, [scored[0], {"response": "z", "overall_score": None}])
     ]
+    rows.append({"instruction": "q", "completions": []})
     loaded = load_records(write(tmp_path / "f.jsonl", rows))
     assert len(loaded.records) == 1
-    assert "1 response without a score, not ranked; left out: 1 row with fewer than two" in loaded.lines[1]
+    assert "1 response without a score, not ranked; left out: 2 rows with fewer than two" in loaded.lines[1]
 
 
 def test_records_and_other_shapes_in_one_file_keep_their_order(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import ast
 import hashlib
 import json
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from textgym.types import JsonObject, Message, Shown, as_shown, shown_text
 
 ANNOTATORS = ("annotator", "annotator_id", "worker", "worker_id", "judge", "rater")
 """Columns that name the annotator, in most shapes."""
+_FIELDS = ({"role", "content"}, {"from", "value"})  # of a message
 _LABELS = {
     **dict.fromkeys(("true", "1", "1.0", "yes", "good", "desirable"), True),
     **dict.fromkeys(("false", "0", "0.0", "no", "bad", "undesirable"), False),
@@ -122,8 +124,8 @@ class Cells:
 
     def as_shown(self, value: object, name: str) -> Shown:
         """Return a text or a list of messages as a prompt."""
-        chat = structure(value)
-        return as_shown(self.parsed(chat, name)) if is_chat(chat) else values.as_text(value)
+        found = chat(value)
+        return as_shown(self.parsed(found, name)) if found else values.as_text(value)
 
     def parsed(self, value: object, name: str) -> tuple[Message, ...]:
         """Return a list of messages.
@@ -154,8 +156,8 @@ class Cells:
         match value:
             case str():
                 return value.strip() or "anonymous"
-            case int():
-                return str(value)
+            case int() | float():
+                return f"{value:g}"
         return "anonymous"
 
 
@@ -173,14 +175,26 @@ def is_null(value: object) -> bool:
 
 def structure(value: object) -> object:
     """Return a list or an object that a table holds as the text of JSON, or of Python; anything else as it is."""
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+    text = value.strip() if isinstance(value, str) else ""
+    if text[:1] + text[-1:] not in ("[]", "{}"):
         return value
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            return parse(value.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
+    with warnings.catch_warnings(action="ignore"):  # of escapes in what turns out to be a text
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                return parse(text)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
     return value
+
+
+def chat(value: object) -> Sequence[object] | None:
+    """Return a list of messages, also one that a table holds as a text; ``None`` for anything else.
+
+    A text that is a list of other objects is a text: a response may be one.
+    """
+    found = structure(value)
+    turns = is_chat(found) and (found is value or any(names <= set(found[0]) for names in _FIELDS))  # type: ignore[index]
+    return values.as_list(found) if turns else None
 
 
 def number(value: object) -> float | None:
@@ -237,17 +251,17 @@ def _with_any(*names: str) -> Callable[[object], object]:
     return read
 
 
+def _real_texts(value: object) -> list[str] | None:
+    return texts(value) if isinstance(value, list | tuple) else None
+
+
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _chat(value: object) -> Sequence[object] | None:
-    found = structure(value)
-    return found if is_chat(found) and _has_turns(found) else None  # type: ignore[return-value]
-
-
-def _has_turns(chat: Any) -> bool:
-    return any(names <= set(chat[0]) for names in ({"role", "content"}, {"from", "value"}))
+def _turns(value: object) -> Sequence[object] | None:
+    found = chat(value)
+    return found if found and any(names <= set(values.as_object(found[0])) for names in _FIELDS) else None
 
 
 def _dialogue(value: object) -> str | None:
@@ -260,12 +274,13 @@ def _shown_value(value: object) -> str:
 
 SCORES = ("score", "pm_score", "overall_score", "rating")
 TEXT = Kind("a text", _text)
-MESSAGES = Kind("a list of messages", _chat)
-SHOWN = Kind("a text or a list of messages", lambda value: _chat(value) or _text(value))
+MESSAGES = Kind("a list of messages", _turns)
+SHOWN = Kind("a text or a list of messages", lambda value: _turns(value) or _text(value))
 DIALOGUE = Kind("a dialogue '\\n\\nHuman: ...'", _dialogue)
 NUMBER = Kind("a number", number)
 LABEL = Kind("true or false", label)
 OBJECT = Kind("an object", _object)
+RESPONSE = Kind("a text or a list of texts", lambda value: _text(value) or _real_texts(value))
 TEXTS = Kind("a list of texts", texts)
 NUMBERS = Kind("a list of numbers", _numbers)
 SCORED = Kind("a list of objects with a score", _with_any(*SCORES))

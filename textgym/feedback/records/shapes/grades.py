@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from textgym.feedback.records.shapes.cells import Cells, label, structure
+from textgym.feedback.records.shapes.cells import Cells, chat, label
 from textgym.feedback.records.shapes.prompts import dialogue_prompt, prompt_of
 from textgym.feedback.types import Rating
-from textgym.text.messages import MessageError, is_chat, last_answer
+from textgym.text.messages import MessageError, last_answer
 from textgym.values import as_text
 
 RESPONSES = ("completion", "response", "answer", "output")
@@ -74,10 +74,10 @@ def _rating(cells: Cells, grade: int) -> Rating:
 def _response(cells: Cells) -> str:
     """Return the response, a text or the last message of the assistant."""
     name = cells.find(*RESPONSES) or RESPONSES[0]
-    chat = structure(cells.get(name))
-    if not is_chat(chat):
+    found = chat(cells.get(name))
+    if not found:
         return cells.text(name)
     try:
-        return last_answer(cells.parsed(chat, name))
+        return last_answer(cells.parsed(found, name))
     except MessageError as error:
         raise cells.error(f"{name!r}: {error}; correct the row") from error

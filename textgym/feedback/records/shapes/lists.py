@@ -18,8 +18,10 @@ from textgym.feedback.records.shapes.cells import (
     SCORES,
     TEXTS,
     Cells,
+    Kind,
     UnusableError,
     number,
+    structure,
 )
 from textgym.feedback.records.shapes.prompts import dialogue_prompt, prompt_of
 from textgym.feedback.types import Ranking
@@ -29,6 +31,7 @@ from textgym.values import as_list, as_object, as_text
 _TEXT_FIELDS = ("response", "answer", "text", "completion", "content", "output")
 _MODEL_FIELDS = ("model", "policy", "source", "generator")
 RESPONSES = ("responses", "completions", "generations", "answers", "candidates")
+_TOO_FEW = "rows with fewer than two responses to compare"
 Listed = tuple[str, float, str]
 """A response, its score (higher is better), and where it came from."""
 
@@ -44,20 +47,28 @@ def places(scores: Sequence[float]) -> tuple[int, ...]:
 
 def ranked_list(cells: Cells) -> Ranking:
     """Read a list of objects with a response and its ``rank``, the lowest the best."""
-    items = cells.read(RANKED, *RESPONSES)
+    items = _items(cells, RANKED, *RESPONSES)
     return _ranking(cells, dialogue_prompt(prompt_of(cells)), [_listed(cells, item, _by_rank) for item in items])
 
 
 def scored_list(cells: Cells) -> Ranking:
     """Read a list of objects with a response and its score, the highest the best."""
-    items = cells.read(SCORED, *RESPONSES, "responses_and_scores")
+    items = _items(cells, SCORED, *RESPONSES, "responses_and_scores")
     return _ranking(cells, dialogue_prompt(prompt_of(cells)), [_listed(cells, item, _by_score) for item in items])
 
 
 def annotated_list(cells: Cells) -> Ranking:
     """Read completions with an overall score, or else with ratings of aspects, whose mean counts."""
-    items = cells.read(RATED, "completions")
+    items = _items(cells, RATED, "completions")
     return _ranking(cells, prompt_of(cells), [_listed(cells, item, _by_annotations) for item in items])
+
+
+def _items(cells: Cells, kind: Kind, *names: str) -> list[Mapping[str, Any]]:
+    """Return a list of objects, which may be empty."""
+    if structure(cells.get(*names)) == []:
+        raise UnusableError(_TOO_FEW)
+    items: list[Mapping[str, Any]] = cells.read(kind, *names)
+    return items
 
 
 def _by_rank(item: Mapping[str, Any]) -> float | None:
@@ -93,7 +104,7 @@ def _listed(cells: Cells, item: Mapping[str, Any], score: Callable[[Mapping[str,
 def _ranking(cells: Cells, prompt: Shown, items: Sequence[Listed | None]) -> Ranking:
     kept = [item for item in items if item is not None]
     if len(kept) < 2:
-        raise UnusableError("rows with fewer than two responses to compare")
+        raise UnusableError(_TOO_FEW)
     responses, scores, models = zip(*kept, strict=True)
     generators = models if all(models) else ()
     return Ranking(*cells.about(prompt), responses, places(scores), annotator=cells.annotator(), generators=generators)

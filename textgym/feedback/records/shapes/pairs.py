@@ -12,6 +12,7 @@ from textgym.feedback.records.shapes.cells import (
     TEXT,
     Cells,
     UnusableError,
+    chat,
     is_null,
     label,
     number,
@@ -24,7 +25,13 @@ from textgym.text.messages import is_chat
 from textgym.types import Message, Shown, as_shown, shown_messages, shown_text
 from textgym.values import as_list, as_object, as_text
 
-_SCORES = (("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("chosen_rating", "rejected_rating"))
+_SCORES = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("chosen_rating", "rejected_rating"),
+    ("rating_chosen", "rating_rejected"),
+)
+BETTER_SCORE, WORSE_SCORE = ("|".join(names) for names in zip(*_SCORES, strict=True))
 _MODELS = (("chosen_model", "rejected_model"), ("model_chosen", "model_rejected"))
 _STRONGEST = 3
 _NO_WINNER: dict[str, Choice] = {
@@ -41,7 +48,7 @@ def chosen_rejected(cells: Cells) -> Comparison | Ranking:
     Lists of texts are several better and several worse ones: a ranking with two places.
     """
     values = [_as_chat(cells.get(name)) for name in ("chosen", "rejected")]
-    better, worse = map(texts, values)
+    better, worse = (texts(value) if isinstance(value, list) else None for value in values)
     if better and worse:
         ranks = (1,) * len(better) + (2,) * len(worse)
         return Ranking(*cells.about(prompt_of(cells)), (*better, *worse), ranks, annotator=cells.annotator())
@@ -79,11 +86,10 @@ def _after_prompt(cells: Cells, before: tuple[Message, ...]) -> Shown:
 
 def _as_chat(value: object) -> object:
     """Return a cell whose messages may stand in a text, or may be a single one."""
-    found = structure(value)
-    match found:
+    match value:
         case dict():
-            return [found]
-    return found if is_chat(found) or texts(found) else value
+            return [value]
+    return chat(value) or value
 
 
 def _choice_by_scores(cells: Cells) -> Choice:
