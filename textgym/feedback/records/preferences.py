@@ -7,7 +7,6 @@ The rows are those of TRL's data sets (https://huggingface.co/docs/trl/dataset_f
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from typing import TypedDict
 
@@ -109,7 +108,7 @@ def _split_dialogues(chosen: str, rejected: str, place: str) -> tuple[str, str, 
     spaces around them, are the rest. Of two texts that are no dialogues, the prompt is all that they share, up to the
     end of a word.
     """
-    shared = os.path.commonprefix([chosen, rejected])  # noqa: RUF071  texts, not paths
+    shared = _shared_beginning(chosen, rejected)
     start = shared.rfind(ASSISTANT_TURN)
     if (
         start < 0
@@ -124,6 +123,18 @@ def _split_dialogues(chosen: str, rejected: str, place: str) -> tuple[str, str, 
         )
     end = start + len(ASSISTANT_TURN)
     return chosen[:end], chosen[end:].strip(), rejected[end:].strip()
+
+
+def _shared_beginning(first: str, second: str) -> str:
+    """Return the characters that both begin with, by halving: dialogues are long, and share most."""
+    equal, unequal = 0, min(len(first), len(second)) + 1
+    while unequal - equal > 1:
+        middle = (equal + unequal) // 2
+        if first[equal:middle] == second[equal:middle]:
+            equal = middle
+        else:
+            unequal = middle
+    return first[:equal]
 
 
 def _whole_words(shared: str, *texts: str) -> str:

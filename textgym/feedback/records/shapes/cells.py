@@ -64,7 +64,10 @@ class Cells:
 
     def find(self, *names: str) -> str | None:
         """Return the first of these columns that holds something here; an empty text is something."""
-        return next((name for name in names if not is_null(self.row.get(name))), None)
+        for name in names:
+            if name in self.row and not is_null(self.row[name]):
+                return name
+        return None
 
     def get(self, *names: str) -> object:
         """Return the first of these cells that holds something; ``None`` if none does."""
@@ -170,7 +173,7 @@ class Kind(NamedTuple):
 
 def is_null(value: object) -> bool:
     """Return whether a cell holds nothing: ``None``, or the NaN that tables hold instead."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or value != value
 
 
 def structure(value: object) -> object:

@@ -58,8 +58,14 @@ def chosen_rejected(cells: Cells) -> Comparison | Ranking:
     else:
         row = {"chosen": values[0], "rejected": values[1], "annotator": cells.annotator()}
         record = from_preference_row({**row, **_prompt_entry(cells)}, cells.place)
-        record = replace(record, task_key=cells.about(record.prompt)[0])
-    return replace(record, choice=_choice_by_scores(cells), generators=_generators(cells, _MODELS))
+    key = cells.row.get("task_key", record.task_key)
+    choice, generators = _choice_by_scores(cells), _generators(cells, _MODELS)
+    same = (key, choice, generators) == (record.task_key, record.choice, record.generators)
+    return (
+        record
+        if same
+        else replace(record, task_key=cells.about(record.prompt)[0], choice=choice, generators=generators)
+    )
 
 
 def _is_conversation(value: object) -> bool:
@@ -94,8 +100,9 @@ def _as_chat(value: object) -> object:
 
 def _choice_by_scores(cells: Cells) -> Choice:
     for names in _SCORES:
-        scores = [number(cells.get(name)) for name in names]
-        better, worse = scores
+        if names[0] not in cells.row:
+            continue
+        better, worse = (number(cells.get(name)) for name in names)
         if better is None or worse is None:
             continue
         if better == worse:
