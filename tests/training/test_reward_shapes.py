@@ -120,6 +120,17 @@ def test_a_language_model_is_fitted_to_labels() -> None:
     assert json.loads(Path("r/summary.json").read_text())["pairs"] > 90
 
 
+def test_copies_and_constant_annotators_are_said() -> None:
+    both = [(p, text) for p, good, bad in texts(20) for text in (good, bad)]
+    rows = [{"prompt": p, "response": text, "rating": 4, "annotator": "con"} for p, text in both]
+    rows += [{"prompt": p, "response": text, "rating": 1 + len(text) % 5, "annotator": "ann"} for p, text in both]
+    table("f.csv", rows * 10)
+    shown = fit("--feedback", "f.csv", "--embeddings", "lm", "--out", "r")
+    assert shown.exit_code == 0, shown.stderr
+    assert "720 of 800 records say what another one says" in shown.stderr
+    assert "con gave the same answer 400 times (the grade 4)" in shown.stderr
+
+
 def test_other_files_are_refused_with_the_list() -> None:
     table("f.csv", [{"text": "a", "mood": "b"}])
     shown = fit("--feedback", "f.csv", "--embeddings", "lm", "--out", "r")

@@ -27,7 +27,7 @@ feedback_app = typer.Typer(
 )
 _Project = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project; made if there is none.")]
 _Existing = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project.")]
-_Source = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; unpacked if the name ends in .gz.")]
+_Source = Annotated[str, typer.Argument(metavar="FILE", help="Questions as JSON lines, or answers of any shape.")]
 _Target = Annotated[str, typer.Argument(metavar="FILE", help="Overwritten, as --form says.")]
 
 

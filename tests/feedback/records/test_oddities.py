@@ -57,6 +57,11 @@ def test_copies_are_said_at_once_and_stay_on_one_side() -> None:
         read_split(pairs(40), held_out=0.3)
 
 
+def test_a_repeat_in_a_hundred_is_chance() -> None:
+    assert oddities([*pairs(99), *pairs(1)]) == []
+    assert oddities([*pairs(98), *pairs(2)])[0].startswith("2 of 100 records")
+
+
 def test_copies_make_no_interval_narrower() -> None:
     """And a few preferences are few, however often each is there."""
     asked = preferences(read_split(pairs(20), held_out=0.0).train.observations)

@@ -17,6 +17,7 @@ from textgym.feedback.types import (
 )
 
 _FEW = 10  # answers that may be the same by chance
+_RARE = 0.01  # share of repeats that changes nothing: somebody is asked the same thing twice by chance
 _ANONYMOUS = "anonymous"
 
 
@@ -95,7 +96,7 @@ def _answer(record: Record) -> str | None:
 def oddities(records: Sequence[Record]) -> list[str]:
     """Say what makes records worth less than their number; nothing if nothing does."""
     repeats, found = count_repeats(records), []
-    if repeats:
+    if repeats > _RARE * len(records):
         found.append(
             f"{repeats:,} of {len(records):,} records say what another one says (same prompt, texts, annotator and "
             "answer). A fit counts each of them; intervals count answers about one prompt for what they are worth "
