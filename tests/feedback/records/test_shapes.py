@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from textgym.data.files import SUFFIXES, DataWarning
+from textgym.data.files import DataWarning
 from textgym.errors import DataError, UnknownShapeError
 from textgym.feedback import load_records, read_records, to_labelled_rows, write_records
 from textgym.feedback.records.shapes.reading import PlacedRow, read_shaped, recognise
@@ -24,6 +24,7 @@ from textgym.feedback.types import Comparison, Ranking, Rating, Record
 from textgym.types import Message
 
 Row = dict[str, Any]
+FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 USER, BEES = {"role": "user", "content": "Do bees sleep?"}, {"role": "assistant", "content": "Yes, at night."}
 NEVER = {"role": "assistant", "content": "Never."}
 BRIEF = {"role": "system", "content": "Be brief."}
@@ -476,7 +477,7 @@ def test_every_shape_has_a_case_and_an_example_that_is_recognised_as_it() -> Non
     assert [recognise([shape.example]) for shape in SHAPES] == list(SHAPES)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [f"{suffix}{packed}" for suffix in FORMATS for packed in ("", ".gz")])
 @pytest.mark.parametrize("name", CASES)
 def test_shapes_are_read_from_every_kind_of_file(tmp_path: Path, name: str, suffix: str) -> None:
     rows, expected = CASES[name]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from textgym import values
-from textgym.data.files import SUFFIXES, Problem, Row, open_bytes, read_file, suffix_of
+from textgym.data.files import Problem, Row, open_bytes, read_file, suffix_of
 from textgym.data.files import read_lines as read_lines_of
 from textgym.errors import DataError
 from textgym.files.disk import replacing
@@ -16,6 +16,8 @@ from textgym.types import JsonObject
 
 EXPORT_RECORDS = "export its project again with --form votes or --form records"
 """What to do with an export that does not hold records."""
+FORMATS_OF_ROWS = (".json", ".csv", ".tsv", ".parquet")
+"""Endings of files that are not read line by line."""
 _TABLE_OF_RECORDS = b'"kind",'
 """The beginning of a table for spreadsheets, in which cells were changed."""
 _LONGEST_START = 100
@@ -43,8 +45,8 @@ def read_rows(path: str | Path) -> Iterator[tuple[str, JsonObject]]:
     """Yield the place and the columns of every row of a file: a table, a JSON array, or else JSON lines.
 
     Args:
-        path: File whose ending names its format (:data:`~textgym.data.files.SUFFIXES`); any other ending is one of JSON
-            lines. In tables of text all cells are texts.
+        path: File whose ending names its format, one of ``FORMATS_OF_ROWS``, or that with ``.gz``; any other ending is
+            one of JSON lines. In tables of text all cells are texts.
 
     Raises:
         DataError: The file, or a row of it, cannot be read.
@@ -52,7 +54,7 @@ def read_rows(path: str | Path) -> Iterator[tuple[str, JsonObject]]:
     """
     path = Path(path)
     suffix = suffix_of(path)
-    if suffix not in SUFFIXES or suffix.removesuffix(".gz") == ".jsonl":
+    if suffix.removesuffix(".gz") not in FORMATS_OF_ROWS:
         yield from read_lines(path)
         return
     with open_bytes(path) as file:
