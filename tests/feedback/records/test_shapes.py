@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from textgym.data.files import DataWarning
+from textgym.data.files import SUFFIXES, DataWarning
 from textgym.errors import DataError, UnknownShapeError
 from textgym.feedback import load_records, read_records, to_labelled_rows, write_records
 from textgym.feedback.records.shapes.reading import PlacedRow, read_shaped, recognise
@@ -24,7 +24,7 @@ from textgym.feedback.types import Comparison, Ranking, Rating, Record
 from textgym.types import Message
 
 Row = dict[str, Any]
-FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
+FORMATS = (*(suffix for suffix in (".jsonl", ".json", ".csv", ".tsv", ".parquet") if suffix in SUFFIXES), ".lines")
 USER, BEES = {"role": "user", "content": "Do bees sleep?"}, {"role": "assistant", "content": "Yes, at night."}
 NEVER = {"role": "assistant", "content": "Never."}
 BRIEF = {"role": "system", "content": "Be brief."}
