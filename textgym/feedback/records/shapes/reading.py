@@ -16,9 +16,7 @@ from textgym.types import JsonObject
 
 _LOOKED_AT = 100  # rows by which a shape is recognised
 _MOST_NAMED = 12  # columns
-_OWN = (
-    '{"kind": "rating", "task_key": "k1", "prompt": "Why is the sky blue?", "response": "It is painted.", "rating": 1}'
-)
+_OWN = '{"kind": "rating", "task_key": "k1", "prompt": "Sky?", "response": "Red.", "rating": 1}'
 
 
 class PlacedRow(NamedTuple):
@@ -134,13 +132,14 @@ def unknown_shape(rows: Sequence[PlacedRow]) -> UnknownShapeError:
     shapes = "\n".join(f"  {name}: {line}" for name, line in listing())
     return UnknownShapeError(
         f"{rows[0].place}: expected feedback in one of the shapes below, got the columns {columns}.{_hint(given)} "
-        f"Rename the columns or convert the file.\n{shapes}"
+        f"Rename the columns or convert the file (docs/data.md).\n{shapes}"
     )
 
 
 def listing() -> list[tuple[str, str]]:
-    """Return the name of every shape, with an example as a line of JSON."""
-    return [*((shape.name, shape.example_line) for shape in SHAPES), ("records of textgym", _OWN)]
+    """Return the name of every shape, with an example as a line of JSON; the short ones first."""
+    shapes = [*((shape.name, shape.example_line) for shape in SHAPES), ("records of textgym", _OWN)]
+    return sorted(shapes, key=lambda shape: len(shape[1]))
 
 
 def _hint(rows: Sequence[JsonObject]) -> str:

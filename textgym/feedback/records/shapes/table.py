@@ -35,7 +35,7 @@ _ALL = ""  # all that a row says is kept
 _NO_STRENGTH = "how strong a preference is is not kept"
 _TIES = "equal scores are ties, and how far others are apart is not kept"
 _SCORES = "equal scores are ties, and how far others are apart is not kept"
-_ASKED, _GOOD, _BAD = "Why is the sky blue?", "Air scatters blue light most.", "It is painted."
+_ASKED, _GOOD, _BAD = "Sky?", "Blue.", "Red."
 _USER, _RIGHT, _WRONG = (
     {"role": role, "content": text} for role, text in (("user", _ASKED), ("assistant", _GOOD), ("assistant", _BAD))
 )
