@@ -166,7 +166,7 @@ def _find_feedback(settings: RewardSettings, task: Task, given: str | Path | Non
         DataError: The feedback cannot be read, or teaches nothing; the data do not have what the annotator needs.
     """
     if given is not None:
-        read = _understand(settings, read_feedback(given, console.say))
+        read = _understand(settings, read_feedback(given))
         model = load_model(settings.model, settings.device) if settings.embeddings is None else None
         if model is not None:
             model.tokenizer.require_eos()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from textgym import console
 from textgym.evaluation.sampling import Sampling, sample_contexts, sample_responses
 from textgym.feedback import FeedbackStore
 from textgym.feedback.annotators.by_reward import AnnotatorReward
@@ -43,12 +44,8 @@ def understand(records: Sequence[Record], criterion: str | None, held_out: float
     return ReadFeedback(list(records), usable, read_split(usable, held_out=held_out, seed=seed, read=read), read)
 
 
-def read_feedback(source: str | Path, tell: Callable[[str], object] = lambda line: None) -> list[Record]:
-    """Return the records of a project of ``textgym feedback``, or of a file of any shape.
-
-    Args:
-        source: The project or file.
-        tell: Called with lines that say which shape a file has, and what of it was not read.
+def read_feedback(source: str | Path) -> list[Record]:
+    """Return the records of a project of ``textgym feedback``, or of a file of any shape, which is named.
 
     Raises:
         DataError: It holds something else.
@@ -57,7 +54,7 @@ def read_feedback(source: str | Path, tell: Callable[[str], object] = lambda lin
     if not is_project(source):
         loaded = load_records(source)
         for line in loaded.lines:
-            tell(line)
+            console.say(line)
         return not_none(loaded.records, source)
     with FeedbackStore(source) as store:
         return store.records()
