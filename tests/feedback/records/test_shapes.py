@@ -14,11 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from textgym.data.files import SUFFIXES, DataWarning
 from textgym.errors import DataError, UnknownShapeError
 from textgym.feedback import load_records, read_records, to_labelled_rows, write_records
 from textgym.feedback.records.shapes.reading import PlacedRow, read_shaped, recognise
+from textgym.feedback.records.shapes.shape import Shape
 from textgym.feedback.records.shapes.table import SHAPES
 from textgym.feedback.types import Comparison, Ranking, Rating, Record
 from textgym.types import Message
@@ -706,3 +709,34 @@ def test_nothing_is_warned_of_where_nothing_is_left_out(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read_records(write(tmp_path / "f.csv", CASES["ratings from 1 to 5"][0]))
+
+
+COLUMNS = sorted({name for shape in SHAPES for need in shape.needs for name in need.names})
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-4, 6) | st.floats() | st.text(max_size=4) | st.sampled_from(["a", "1"])
+)
+MESSAGES = st.lists(st.sampled_from([USER, BEES, NEVER, BRIEF, {}, {"role": 1}]), max_size=3)
+OBJECTS = st.fixed_dictionaries(
+    {}, optional={name: SCALARS for name in ("response", "text", "rank", "score", "role", "replies", "messages")}
+)
+CELLS = SCALARS | MESSAGES | OBJECTS | st.lists(SCALARS | OBJECTS, max_size=3)
+
+
+def rows_like(shape: Shape) -> st.SearchStrategy[list[Row]]:
+    """Rows of a shape, some cells of which are anything, and some of which are missing."""
+    names = sorted({*shape.example, "annotator", "task_key"})
+    cells = {name: st.just(shape.example.get(name)) | CELLS for name in names}
+    return st.lists(st.fixed_dictionaries({}, optional=cells), min_size=1, max_size=3)
+
+
+ANY_ROWS = st.lists(st.dictionaries(st.sampled_from(COLUMNS), CELLS), min_size=1)
+
+
+@given(st.sampled_from(SHAPES).flatmap(rows_like) | ANY_ROWS)
+def test_whatever_rows_hold_they_are_read_or_refused_with_their_place(rows: list[Row]) -> None:
+    refused = ""
+    try:
+        shaped = read_shaped([PlacedRow(number, f"f:{number}", row) for number, row in enumerate(rows)])
+    except DataError as error:
+        refused = str(error)
+    assert refused.startswith("f:") if refused else all(each.lines() for each in shaped)
