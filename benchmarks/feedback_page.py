@@ -156,10 +156,12 @@ def compare(page: Page, decided: Sequence[Record]) -> None:
 
 
 def rank(page: Page, decided: Sequence[Record]) -> None:
-    """Bring the cards in order."""
+    """Bring the cards in order, or say that the order shown is the answer."""
     (ranking,) = decided
     assert isinstance(ranking, Ranking)
-    press(page, *rank_keys(ranking.ranks), "Enter")
+    keys = rank_keys(ranking.ranks)
+    moves = any(key == "=" or key.startswith("Shift") for key in keys)
+    press(page, *(keys if moves else [*keys, "o"]), "Enter")
 
 
 def rank_keys(ranks: Sequence[int]) -> list[str]:

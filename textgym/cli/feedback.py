@@ -42,7 +42,12 @@ def serve(
     title: Annotated[str | None, typer.Option("--title", help="Shown on every page.")] = None,
     guidelines: Annotated[str | None, typer.Option("--guidelines", help="File that says how to answer.")] = None,
     blind: Annotated[
-        bool | None, typer.Option("--blind/--no-blind", help="Never tell who wrote a text, or do after the answer.")
+        bool | None,
+        typer.Option("--blind/--no-blind", help="Never tell who wrote a text (the default), or do after the answer."),
+    ] = None,
+    word_counts: Annotated[
+        bool | None,
+        typer.Option("--word-counts/--no-word-counts", help="Show how many words a text has, or not (the default)."),
     ] = None,
     closed: Annotated[bool, typer.Option("--closed", help="Ask for token or account on this machine too.")] = False,
     allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="Another name of this server.")] = None,
@@ -59,9 +64,11 @@ def serve(
     from textgym.feedback.store.project import FeedbackStore
 
     address = Address(host, port, closed, _token(), tuple(allow_host or ()), https)
-    changes = page_settings(title=title, guidelines=guidelines, blind=blind)
+    changes = page_settings(title=title, guidelines=guidelines, blind=blind, word_counts=word_counts)
     with FeedbackStore(project) as store:
         store.update_setting("project", lambda known: {**(known or {}), **changes})
+        if changes.get("reveal") and store.has_checks():
+            console.warn("Who wrote a text is not shown: there are attention checks, whose texts nobody wrote.")
         if not store.progress().items:
             console.remark(f"There are no questions in {project} yet: see textgym feedback sample, and import.")
         if https:

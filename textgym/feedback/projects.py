@@ -126,7 +126,11 @@ def open_project(project: str) -> FeedbackStore:
 
 
 def page_settings(
-    *, title: str | None = None, guidelines: str | None = None, blind: bool | None = None
+    *,
+    title: str | None = None,
+    guidelines: str | None = None,
+    blind: bool | None = None,
+    word_counts: bool | None = None,
 ) -> dict[str, str | bool]:
     """Return what a project keeps of what its pages say; what is ``None`` is left as it is kept.
 
@@ -134,6 +138,7 @@ def page_settings(
         title: Shown on every page.
         guidelines: File that says how to answer.
         blind: Never tell who wrote a text.
+        word_counts: Show how many words a text has.
 
     Raises:
         DataError: The guidelines are no text.
@@ -141,7 +146,8 @@ def page_settings(
     changes: dict[str, str | bool] = {} if title is None else {"title": title}
     if guidelines is not None:
         changes["guidelines"] = _text_of(guidelines)
-    return changes if blind is None else {**changes, "reveal": not blind}
+    options = {"reveal": None if blind is None else not blind, "word_counts": word_counts}
+    return changes | {name: value for name, value in options.items() if value is not None}
 
 
 def _text_of(path: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from textgym.feedback.server.asking import DECLINED
 from textgym.feedback.server.charts import (
     Chart,
     bar_chart,
@@ -78,6 +79,7 @@ def dashboard(request: Request, site: SiteOf, owner: Owner) -> Response:
         kappas=pairwise_kappas(records),
         charts=charts,
         kinds=Counter(type(record).__name__ for record in records),
+        declined=len(site.store.setting(DECLINED, [])),
     )
 
 

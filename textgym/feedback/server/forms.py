@@ -62,7 +62,12 @@ def _choice(question: Question, value: str) -> Choice:
 
 
 def _rank(question: Question, values: Values, by: By) -> tuple[Record, ...]:
-    """Read ranks; what is left out between them does not count: 2, 3, 3 is 1, 2, 2."""
+    """Read ranks; what is left out between them does not count: 2, 3, 3 is 1, 2, 2.
+
+    The page leaves all of them empty until somebody has changed the order shown, or said that it is their answer.
+    """
+    if not any(values.get(f"rank-{place}") for place in range(len(question.responses))):
+        raise ValueError("the order shown was neither changed nor confirmed")
     given = _as_listed(question, lambda place: int(values[f"rank-{place}"]))
     return answer_rank(question, [1 + sum(other < rank for other in given) for rank in given], by)
 

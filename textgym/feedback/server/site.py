@@ -52,12 +52,14 @@ class Project:
         guidelines: How to answer.
         anchors: Meanings of the grades 1 to 5.
         reveal: Whether to show after an answer which generator wrote which text.
+        word_counts: Whether to show how many words a text has.
     """
 
     title: str = "Feedback"
     guidelines: str = ""
     anchors: tuple[str, ...] = ANCHORS
-    reveal: bool = True
+    reveal: bool = False
+    word_counts: bool = False
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,11 @@ class FeedbackStore:
             rows = db.execute("SELECT id, question FROM items ORDER BY id").fetchall()
         return {item: tables.parse_question(text) for item, text in rows}
 
+    def has_checks(self) -> bool:
+        """Return whether any of the questions is an attention check."""
+        with self._database.read() as db:
+            return db.execute("SELECT 1 FROM items WHERE expected IS NOT NULL LIMIT 1").fetchone() is not None
+
     # Asking
 
     def assign(self, annotator: str, mode: Mode | None = None) -> Assignment | None:
@@ -221,6 +226,11 @@ class FeedbackStore:
             if row is None
             else Assignment(item, self._ordered(tables.parse_question(row[0]), item, annotator), row[1])
         )
+
+    def take_back(self, annotator: str, mode: Mode) -> None:
+        """Forget which questions of a kind an annotator was asked and has not answered; others may be asked them."""
+        with self._database.write() as db:
+            tables.close_open(db, annotator, mode)
 
     def _choose(self, db: sqlite3.Connection, annotator: str, mode: Mode | None, now: float) -> int | None:
         (asked,) = db.execute("SELECT COUNT(*) FROM assignments WHERE annotator = ?", (annotator,)).fetchone()

@@ -99,6 +99,14 @@ def open_assignment(db: sqlite3.Connection, item: int, annotator: str, started: 
     )
 
 
+def close_open(db: sqlite3.Connection, annotator: str, mode: Mode) -> None:
+    """Forget what an annotator was asked of one kind and has not answered."""
+    db.execute(
+        "DELETE FROM assignments WHERE annotator = ? AND open AND item IN (SELECT id FROM items WHERE mode = ?)",
+        (annotator, mode),
+    )
+
+
 def next_check(db: sqlite3.Connection, annotator: str, mode: Mode | None) -> int | None:
     """Return the first attention check that an annotator has not seen."""
     return _one(
