@@ -107,8 +107,8 @@ def test_generators_are_told_after_the_vote_only_if_the_project_says_so(place: A
 
 
 @pytest.mark.parametrize(("mode", "values"), [
-    ("compare", {"choice": "first"}), ("rank", {"rank-0": "1", "rank-1": "2"}), ("rate", {"rating-0": "3", "rating-1": "2"}),
-    ("edit", {"text": "mine", "choice": "first"}),
+    ("compare", {"choice": "first"}), ("rank", {"rank-0": "1", "rank-1": "2"}),
+    ("rate", {"rating-0": "3", "rating-1": "2"}), ("edit", {"text": "mine", "choice": "first"}),
 ])  # fmt: skip
 def test_nobody_is_told_who_wrote_a_text_by_default(place: Any, mode: Mode, values: dict[str, str]) -> None:
     place.store.add([place.question(mode=mode)])

@@ -15,7 +15,9 @@ from textgym.types import Message
 
 PROMPT = "The race on Monday was won by Angela Dalton, 48 seconds before the next. In 1999 Bob lost it."
 GOOD = "Angela Dalton won the race by 48 seconds."
-OTHER = Question("k2", "The bridge is closed.", ("The bridge was shut on Friday by Carla.", "Bridge"), generators=(REFERENCE, "m"))
+OTHER = Question(
+    "k2", "The bridge is closed.", ("The bridge was shut on Friday by Carla.", "Bridge"), generators=(REFERENCE, "m")
+)
 
 
 def about(good: str, prompt: str = PROMPT, mode: str = "compare") -> Question:
@@ -78,7 +80,9 @@ def test_dialogues_are_checked_as_well() -> None:
 
 
 def test_nothing_to_change_makes_no_check() -> None:
-    with pytest.raises(ValueError, match="got 1 for 1, of which 0 have a fact to change or the answer to another prompt"):
+    with pytest.raises(
+        ValueError, match="got 1 for 1, of which 0 have a fact to change or the answer to another prompt"
+    ):
         make_checks([about("It was a fine race.")], 1)
 
 

@@ -90,7 +90,9 @@ def test_checks_are_about_prompts_that_nothing_else_is_asked_about(lm: str, data
     sample(lm, data, "--prompts", "8", "--checks", "3")
     with FeedbackStore("p.db") as store:
         plan = store.plan()
-    checks, others = ({row.question.prompt for row in plan if (row.expected is not None) == kind} for kind in (True, False))
+    checks, others = (
+        {row.question.prompt for row in plan if (row.expected is not None) == kind} for kind in (True, False)
+    )
     assert (len(checks), len(others)) == (3, 8)
     assert not checks & others
 

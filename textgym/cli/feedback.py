@@ -233,8 +233,12 @@ def _show(status: Status) -> None:
         console.say(f"{kind}: Krippendorff's alpha {alpha:.3f} ({level}), same answer {console.with_bounds(same)}")
     if status.position_bias is not None:
         console.say(f"the text shown first wins {console.with_bounds(status.position_bias)}")
+    if status.rank_position_bias is not None:
+        console.say(f"the text shown first is ranked before another {console.with_bounds(status.rank_position_bias)}")
     if len(status.strengths) > 1:
         console.print_rows(
             ["generator", "Bradley-Terry strength"],
             [[name, console.with_bounds(strength)] for name, strength in status.strengths.items()],
         )
+    for concern in status.concerns:
+        console.warn(concern)

@@ -20,6 +20,7 @@ from textgym.feedback.statistics.agreement import (
     krippendorff_alpha,
     position_bias,
 )
+from textgym.feedback.statistics.concerns import annotation_concerns
 from textgym.feedback.statistics.strengths import bradley_terry_scores
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.store.questions import import_questions
@@ -98,7 +99,9 @@ class Status:
         contributions: One per annotator.
         agreements: One per kind of records, where two people answered the same question.
         position_bias: How often the text shown first wins; ``None`` without comparisons.
+        rank_position_bias: How often the text shown first is ranked before another one; ``None`` without rankings.
         strengths: Strengths of the generators, by name.
+        concerns: What speaks against the answers, in sentences.
     """
 
     votes: int
@@ -108,7 +111,9 @@ class Status:
     contributions: list[Contribution]
     agreements: list[Agreement]
     position_bias: Interval | None
+    rank_position_bias: Interval | None
     strengths: Mapping[str, Interval]
+    concerns: list[str]
 
 
 def open_project(project: str) -> FeedbackStore:
@@ -192,7 +197,6 @@ def import_file(project: str, file: str, overlap: int = 1) -> Import:
 def project_status(store: FeedbackStore) -> Status:
     """Return how far a project is, and how far its annotators agree."""
     progress, records = store.progress(), store.records()
-    compared = of_kind(records, Comparison)
     agreements = []
     for name, kind, level in _LEVELS:
         values = collect_answers(records, kind, level).values
@@ -206,8 +210,10 @@ def project_status(store: FeedbackStore) -> Status:
         questions=progress.items,
         contributions=_contributions(store),
         agreements=agreements,
-        position_bias=position_bias(records) if compared else None,
+        position_bias=position_bias(records) if of_kind(records, Comparison) else None,
+        rank_position_bias=position_bias(records, Ranking) if of_kind(records, Ranking) else None,
         strengths=bradley_terry_scores(records, np.random.default_rng(0)),
+        concerns=annotation_concerns(records, store.attention()),
     )
 
 

@@ -69,7 +69,8 @@ class _Maker:
         others = [
             other.good
             for other in self._sources
-            if other.question.prompt != source.question.prompt and other.good not in (*source.question.responses, source.good)
+            if other.question.prompt != source.question.prompt
+            and other.good not in (*source.question.responses, source.good)
         ]
         words = count_words(source.good)
         return min(others, key=lambda text: abs(count_words(text) - words), default=None)
@@ -80,9 +81,9 @@ def make_checks(
 ) -> tuple[list[Question], list[Expected]]:
     """Return attention checks and their answers.
 
-    To compare, they have a good text, a reference if there is one, beside that text with a fact changed which its prompt
-    states, and beside the answer to another prompt, in turn. To rate, they have the answer to another prompt: how bad
-    one wrong fact is, people may see differently.
+    To compare, they have a good text, a reference if there is one, beside that text with a fact changed which its
+    prompt states, and beside the answer to another prompt, in turn. To rate, they have the answer to another prompt:
+    how bad one wrong fact is, people may see differently.
 
     Args:
         questions: Whose prompts the checks are about.

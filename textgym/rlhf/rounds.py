@@ -43,7 +43,7 @@ from textgym.training.preparation import Training, begin, resume
 from textgym.training.results import read_texts, write_texts
 from textgym.training.reward import fit_reward, new_reward, note_accuracy
 from textgym.training.reward_feedback import reference_texts
-from textgym.training.reward_report import report_as_json, show_report
+from textgym.training.reward_report import report_as_json, show_concerns, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
 from textgym.training.train import complete
 from textgym.training.train_settings import TrainSettings, train_settings
@@ -279,6 +279,7 @@ def fit(rlhf_round: Round) -> None:
             learning_rate=settings.reward_learning_rate,
         )
         show_report(report)
+        show_concerns(records, rlhf_round.loop.store.attention())
         note_accuracy(rlhf_round.loop.store, report)
         _note(rlhf_round, report_as_json(report))
 

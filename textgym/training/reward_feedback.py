@@ -12,6 +12,7 @@ from textgym.evaluation.sampling import Sampling, sample_contexts, sample_respon
 from textgym.feedback import FeedbackStore, read_records
 from textgym.feedback.annotators.by_reward import AnnotatorReward
 from textgym.feedback.annotators.comparisons import compare_samples, draw_examples
+from textgym.feedback.statistics.opposition import Attention
 from textgym.feedback.types import Comparison, Record
 from textgym.models.text_model import TextModel
 from textgym.reward_models.building import MOST_REFERENCES, preferred_texts
@@ -53,6 +54,14 @@ def read_feedback(source: str | Path) -> list[Record]:
         return read_records(source)
     with FeedbackStore(source) as store:
         return store.records()
+
+
+def attention_of(source: str | Path | None) -> Attention | None:
+    """Return by annotator how many attention checks were passed, out of how many; ``None`` outside a project."""
+    if source is None or not is_project(source):
+        return None
+    with FeedbackStore(source) as store:
+        return store.attention()
 
 
 def is_project(source: str | Path) -> bool:

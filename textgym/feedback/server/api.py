@@ -24,6 +24,7 @@ from textgym.feedback.records.answers import (
 from textgym.feedback.records.parsing import question_to_json, record_to_json
 from textgym.feedback.server.site import LoginNeededError, RefusedError, SiteOf, check_csrf
 from textgym.feedback.statistics.agreement import Level, collect_answers, krippendorff_alpha, position_bias
+from textgym.feedback.statistics.concerns import annotation_concerns
 from textgym.feedback.statistics.learning_curve import accuracy_curve, add_accuracy
 from textgym.feedback.types import Comparison, Mode, Question, Ranking, Rating, Record
 from textgym.types import Interval, JsonObject, Message, as_shown
@@ -128,6 +129,8 @@ def status(site: SiteOf) -> dict[str, object]:
         **site.store.progress()._asdict(),
         "alpha": alphas,
         "position_bias": position_bias(records)._asdict(),
+        "rank_position_bias": position_bias(records, Ranking)._asdict(),
+        "concerns": annotation_concerns(records, site.store.attention()),
         "attention": site.store.attention(),
         "accuracy": [{"labels": point.labels, **point.accuracy._asdict()} for point in accuracy_curve(site.store)],
     }

@@ -31,6 +31,7 @@ from textgym.feedback.statistics.agreement import (
     collect_answers,
     position_bias,
 )
+from textgym.feedback.statistics.concerns import annotation_concerns
 from textgym.feedback.statistics.learning_curve import accuracy_curve
 from textgym.feedback.statistics.strengths import bradley_terry_scores, win_rates
 from textgym.feedback.store.entries import Vote
@@ -45,6 +46,10 @@ _KINDS: tuple[tuple[str, type[Comparison | Rating | Ranking], Level], ...] = (
     ("comparisons", Comparison, "nominal"),
     ("ratings", Rating, "ordinal"),
     ("rankings", Ranking, "ordinal"),
+)
+_POSITIONS: tuple[tuple[type[Comparison | Ranking], str], ...] = (
+    (Comparison, "The text shown first wins"),
+    (Ranking, "The text shown first is ranked before another"),
 )
 
 
@@ -77,6 +82,7 @@ def dashboard(request: Request, site: SiteOf, owner: Owner) -> Response:
         progress=site.store.progress(),
         people=people,
         kappas=pairwise_kappas(records),
+        concerns=annotation_concerns(records, site.store.attention()),
         charts=charts,
         kinds=Counter(type(record).__name__ for record in records),
         declined=len(site.store.setting(DECLINED, [])),
@@ -145,11 +151,18 @@ def agreement_charts(records: Sequence[Record]) -> list[Chart]:
     shares = [(name, share) for name, kind, _ in _KINDS[:1] if (share := agreement_interval(records, kind)) is not None]
     if shares:
         charts.append(interval_chart("Two people give the same answer", shares, 0.5, (0.0, 1.0)))
-    names = list(dict.fromkeys(record.annotator for record in of_kind(records, Comparison)))
-    if names:
-        own = [(name, position_bias(r for r in records if r.annotator == name)) for name in names[: _MOST_ROWS - 1]]
-        rows = [("everybody", position_bias(records)), *own]
-        charts.append(interval_chart("The text shown first wins (0.5: no position bias)", rows, 0.5, (0.0, 1.0)))
+    return [*charts, *_position_charts(records)]
+
+
+def _position_charts(records: Sequence[Record]) -> list[Chart]:
+    """Draw how often the text shown first is preferred, by everybody and by each annotator."""
+    charts = []
+    for kind, title in _POSITIONS:
+        names = list(dict.fromkeys(record.annotator for record in of_kind(records, kind)))[: _MOST_ROWS - 1]
+        own = [(name, position_bias([r for r in records if r.annotator == name], kind)) for name in names]
+        if own:
+            rows = [("everybody", position_bias(records, kind)), *own]
+            charts.append(interval_chart(f"{title} (0.5: no position bias)", rows, 0.5, (0.0, 1.0)))
     return charts
 
 
