@@ -81,18 +81,19 @@ def open_browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def open_page(browser: Browser, url: str, *, clock_stands: bool = False) -> Iterator[Page]:
+def open_page(browser: Browser, url: str, *, clock_stands: bool = False, touch: bool = False) -> Iterator[Page]:
     """Open a page on which nothing may go wrong.
 
     Args:
         browser: Browser from :func:`open_browser`.
         url: Address of the page; requests to other addresses are errors.
         clock_stands: The page's clock stands, and time passes where ``run_for`` says so: reading takes no waiting.
+        touch: The screen is touched.
 
     Raises:
         RuntimeError: A script failed, the security policy was violated, or something was requested from elsewhere.
     """
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, has_touch=touch)
     page = context.new_page()
     page.set_default_timeout(_PATIENCE_MILLISECONDS)
     problems: list[str] = []

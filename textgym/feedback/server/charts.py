@@ -13,6 +13,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 12.0, 40.0
 _ROW = 26.0
 _LABELS = 150.0
 _LONGEST_LABEL = 22
+_DARKEST_CELL = 0.44  # numbers in cells can be read in both colour schemes
 _SERIES = 4  # as many as the style has colours for
 
 Points = Sequence[tuple[float, float]]
@@ -164,9 +165,8 @@ def matrix_chart(title: str, names: Sequence[str], cells: Mapping[tuple[int, int
             "rx": 4,
             "class": "cell",
         }
-        marks.append(Mark("rect", {**box, "fill-opacity": round(0.08 + 0.82 * share.mean, 3)}, hint=hint))
-        style = "strong" if share.mean > 0.6 else "number"
-        marks.append(_text(x + side / 2, y + side / 2 + 5, f"{share.mean:.0%}", "middle", style))
+        marks.append(Mark("rect", {**box, "fill-opacity": round(0.06 + _DARKEST_CELL * share.mean, 3)}, hint=hint))
+        marks.append(_text(x + side / 2, y + side / 2 + 5, f"{share.mean:.0%}", "middle", "number"))
     return Chart(title, _WIDTH, top + len(names) * side + 4, marks)
 
 
