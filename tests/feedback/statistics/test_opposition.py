@@ -43,6 +43,13 @@ def test_who_guesses_is_not_reversed() -> None:
         assert find_oppositions([*panel("abc", "", seed=seed), *guesses]) == []
 
 
+def test_who_guesses_about_few_questions_is_not_reversed_however_many_agree() -> None:
+    """Thirty who agree are thirty answers to each question, and no more than one thing to differ from."""
+    crowd = [record for number in range(30) for record in compared(f"n{number}", 10, wrong=0.0)]
+    for seed in range(40):
+        assert find_oppositions([*crowd, *compared("g", 10, wrong=0.5, seed=seed)]) == []
+
+
 def test_two_of_three_reversed_is_left_open_without_checks() -> None:
     (found,) = find_oppositions(panel("a", "bc"))
     assert found == Opposition(("b", "c"), ("a",))

@@ -9,7 +9,6 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from textgym.feedback.types import Comparison, Ranking, Rating, Record
 from textgym.metrics.intervals import proportion_interval
@@ -66,8 +65,8 @@ def find_oppositions(records: Iterable[Record], attention: Attention | None = No
 
     What counts are preferences between two texts that two people or more have: comparisons, pairs of a ranking, and
     of one annotator's ratings. Two people agree by ``2 * share - 1`` about a prompt; people belong to a group, and two
-    groups are opposed, by the sum of that over prompts: three standard deviations from what guesses give, and beyond
-    0.2 on average.
+    groups are opposed, by the sum over prompts of its mean over the others: three standard deviations from what
+    guesses give, and beyond 0.2 on average.
 
     The attention checks decide who is reversed, if one group passes more of them and the 95 % intervals are apart.
     Without checks on both sides, a group is that beside which the other is three times as large. Else it is left open.
@@ -76,12 +75,14 @@ def find_oppositions(records: Iterable[Record], attention: Attention | None = No
         records: Records of any kind.
         attention: Attention checks by annotator, as :meth:`~textgym.feedback.store.project.FeedbackStore.attention`.
     """
-    names, sums, counts = _agreements(_preferences(records))
+    preferences = _preferences(records)
+    names = sorted({name for signs in preferences.values() for name in signs})
+    tables = _tables(preferences, names)
     found = []
-    for members in _connected(counts):
-        groups = _two_groups(sums[np.ix_(members, members)], counts[np.ix_(members, members)])
+    for members in _connected(tables, len(names)):
+        groups = _two_groups([table for table in tables if table.people[0] in members], len(names))
         if groups is not None:
-            sides = [tuple(names[members[place]] for place in group) for group in groups]
+            sides = [tuple(names[place] for place in group) for group in groups]
             first, second = sorted(sides, key=lambda side: (-len(side), side))
             found.append(_decided(Opposition(first, second), attention or {}))
     return found
@@ -135,54 +136,93 @@ def _signs(qualities: Mapping[str, float]) -> Iterator[tuple[tuple[str, str], fl
             yield (one, other), math.copysign(1.0, qualities[one] - qualities[other])
 
 
-def _agreements(preferences: Mapping[_Unit, Mapping[str, float]]) -> tuple[list[str], FloatArray, FloatArray]:
-    """Return names, and for every two the sum over prompts of their mean agreement in [-1, 1], and the prompts."""
-    names = sorted({name for signs in preferences.values() for name in signs})
-    place = {name: number for number, name in enumerate(names)}
+class _Table(NamedTuple):
+    """The agreement about one prompt: places of ``k`` people, and for every two the mean in [-1, 1], 0 with oneself.
+
+    ``shared`` is 1 for two who have answered the same questions, else 0; both have shape ``(k, k)``.
+    """
+
+    people: tuple[int, ...]
+    agreement: FloatArray
+    shared: FloatArray
+
+
+def _tables(preferences: Mapping[_Unit, Mapping[str, float]], names: Sequence[str]) -> list[_Table]:
+    """Return the agreement about every prompt that two people or more have answered questions about."""
     about: dict[tuple[str, Shown], list[Mapping[str, float]]] = defaultdict(list)
     for (key, prompt, _, _), signs in preferences.items():
         if len(signs) > 1:
             about[key, prompt].append(signs)
-    sums, counts = np.zeros((len(names),) * 2), np.zeros((len(names),) * 2)
-    for units in about.values():
-        table = np.zeros((len(names), len(units)))
-        for column, signs in enumerate(units):
-            table[[place[name] for name in signs], column] = list(signs.values())
-        shared = np.abs(table) @ np.abs(table).T
-        sums += np.divide(table @ table.T, shared, out=np.zeros_like(sums), where=shared > 0)
-        counts += shared > 0
-    np.fill_diagonal(sums, 0.0)
+    place = {name: number for number, name in enumerate(names)}
+    return [_table(units, place) for units in about.values()]
+
+
+def _table(units: Sequence[Mapping[str, float]], place: Mapping[str, int]) -> _Table:
+    people = sorted({place[name] for signs in units for name in signs})
+    row = {person: number for number, person in enumerate(people)}
+    signs = np.zeros((len(people), len(units)))
+    for column, said in enumerate(units):
+        signs[[row[place[name]] for name in said], column] = list(said.values())
+    counts = np.abs(signs) @ np.abs(signs).T
+    agreement = np.divide(signs @ signs.T, counts, out=np.zeros_like(counts), where=counts > 0)
+    np.fill_diagonal(agreement, 0.0)
     np.fill_diagonal(counts, 0.0)
-    return names, sums, counts
+    return _Table(tuple(people), agreement, np.minimum(counts, 1.0))
 
 
-def _connected(counts: FloatArray) -> Iterator[list[int]]:
-    """Yield groups of annotators who share questions, directly or through others."""
-    left = set(range(len(counts)))
-    while left:
-        reached, border = set[int](), {min(left)}
-        while border:
-            reached |= border
-            border = {int(other) for one in border for other in np.flatnonzero(counts[one])} - reached
-        left -= reached
-        yield sorted(reached)
+def _connected(tables: Sequence[_Table], people: int) -> list[set[int]]:
+    """Return groups of annotators who share questions, directly or through others."""
+    group = {person: {person} for person in range(people)}
+    for table in tables:
+        for person in table.people[1:]:
+            if group[person] is not group[table.people[0]]:
+                merged = group[person] | group[table.people[0]]
+                group.update(dict.fromkeys(merged, merged))
+    return [each for person, each in group.items() if person == min(each) and len(each) > 1]
 
 
-def _two_groups(sums: FloatArray, counts: FloatArray) -> tuple[Sequence[int], Sequence[int]] | None:
+def _two_groups(tables: Sequence[_Table], people: int) -> tuple[list[int], list[int]] | None:
     """Return the places of those who belong to either of two opposed groups; ``None`` if there are no two."""
+    sides = _sides(tables, people)
+    values: list[list[float]] = [[] for _ in range(people)]
+    for table in tables:  # one value per person and prompt: what others say about it is not independent
+        rows = list(table.people)
+        means = sides[rows] * _means(table.agreement @ sides[rows], table.shared.sum(axis=1))
+        for person, value, shared in zip(rows, means, table.shared, strict=True):
+            values[person] += [float(value)] if shared.any() else []
+    belongs = [_is_clear(own) for own in values]
+    groups = [[place for place in range(people) if belongs[place] and sides[place] == side] for side in (1.0, -1.0)]
+    between = [_between(table, *groups) for table in tables]
+    return (groups[0], groups[1]) if _is_clear([-value for value in between if value is not None]) else None
+
+
+def _sides(tables: Sequence[_Table], people: int) -> FloatArray:
+    """Return 1 or -1 for everybody, so that those alike agree and others disagree as far as possible."""
+    sums = np.zeros((people, people))
+    for table in tables:
+        sums[np.ix_(table.people, table.people)] += table.agreement
     sides = np.where(np.linalg.eigh(sums)[1][:, -1] < 0, -1.0, 1.0)
     for _ in range(_ROUNDS):
         turned = np.where(sums @ sides < 0, -1.0, 1.0)
         if (turned == sides).all():
             break
         sides = turned
-    belongs = _is_clear(sides * (sums @ sides), counts.sum(axis=1))
-    groups = [np.flatnonzero(belongs & (sides == side)).tolist() for side in (1.0, -1.0)]
-    between = np.ix_(*groups)
-    opposed = _is_clear(np.asarray(-sums[between].sum()), np.asarray(counts[between].sum()))
-    return (groups[0], groups[1]) if bool(opposed) else None
+    return np.asarray(sides)
 
 
-def _is_clear(total: FloatArray, prompts: FloatArray) -> npt.NDArray[np.bool_]:
-    """Return whether sums of agreement are beyond guesses, by number and by size."""
-    return np.asarray((total >= _SIGMAS * np.sqrt(prompts)) & (total >= _WEAKEST * prompts) & (prompts > 0))
+def _between(table: _Table, first: Sequence[int], second: Sequence[int]) -> float | None:
+    """Return the mean agreement of two groups about a prompt; ``None`` where they share no question."""
+    rows, columns = ([row for row, person in enumerate(table.people) if person in group] for group in (first, second))
+    pairs = np.ix_(rows, columns)
+    count = float(table.shared[pairs].sum())
+    return float(table.agreement[pairs].sum()) / count if count else None
+
+
+def _means(sums: FloatArray, counts: FloatArray) -> FloatArray:
+    return np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+
+
+def _is_clear(values: Sequence[float]) -> bool:
+    """Return whether values, one per prompt, are beyond what guesses give, which have either sign equally often."""
+    spread = math.sqrt(sum(value * value for value in values))
+    return bool(values) and sum(values) >= max(_SIGMAS * spread, _WEAKEST * len(values)) > 0
