@@ -101,7 +101,7 @@ class Status:
         position_bias: How often the text shown first wins; ``None`` without comparisons.
         rank_position_bias: How often the text shown first is ranked before another one; ``None`` without rankings.
         strengths: Strengths of the generators, by name.
-        concerns: What speaks against the answers, in sentences.
+        concerns: Reasons against taking the answers at their face value, in sentences.
     """
 
     votes: int

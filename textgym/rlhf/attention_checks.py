@@ -86,9 +86,9 @@ def make_checks(
     how bad one wrong fact is, people may see differently.
 
     Args:
-        questions: Whose prompts the checks are about.
+        questions: Questions with the prompts that the checks are about.
         count: Number of checks.
-        seed: Decides what is changed.
+        seed: Seed of the changes.
         others: Questions whose texts may be swapped in besides.
 
     Raises:

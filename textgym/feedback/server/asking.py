@@ -62,8 +62,8 @@ class ShownTurn(NamedTuple):
     """A turn of a prompt as the page shows it.
 
     Attributes:
-        speaker: Who speaks; empty where the prompt is one text.
-        pieces: What is said.
+        speaker: Name of the speaker; empty where the prompt is one text.
+        pieces: Text of the turn.
         asks: Whether the user says it: the last such turn is what the responses answer.
     """
 

@@ -1,4 +1,4 @@
-"""What speaks against taking answers at their face value, in sentences: people who are reversed, position bias."""
+"""Reasons against taking answers at their face value, in sentences: people who are reversed, position bias."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take the pictures of the feedback page again: ``python -P tools/feedback_pictures.py [FOLDER]`` (docs by default).
+"""Take the screenshots of the feedback page: ``python -P tools/feedback_screenshots.py [FOLDER]`` (docs by default).
 
 Needs what the tests in a browser need: Playwright and Chromium. Texts and answers are those of the built-in reports.
 """
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # benchmarks are not installed
+
+from PIL import Image
 
 from benchmarks.feedback_page import open_browser
 from textgym.envs.choice import EnvChoice
@@ -31,6 +33,7 @@ PROJECT = {
     "guidelines": "Prefer the summary that says what happened, to whom and where, and nothing else.",
 }
 Size = tuple[int, int]
+_COLOURS = 64
 
 
 def questions(mode: Mode, count: int, texts: int, first: int = 0) -> list[Question]:
@@ -74,8 +77,12 @@ def answered_project(path: Path) -> FeedbackStore:
 
 
 def take(page: Page, folder: Path, name: str, *, whole: bool = False) -> None:
-    """Write what a page shows to a file."""
-    page.screenshot(path=folder / f"feedback-{name}.png", full_page=whole)
+    """Write what a page shows to a file of few colours, which is small."""
+    path = folder / f"feedback-{name}.png"
+    page.screenshot(path=path, full_page=whole)
+    with Image.open(path) as image:
+        few = image.convert("RGB").quantize(_COLOURS)
+    few.save(path, optimize=True)
 
 
 def open_page(browser: Browser, size: Size, *, dark: bool = False, touch: bool = False) -> Page:
@@ -87,7 +94,7 @@ def open_page(browser: Browser, size: Size, *, dark: bool = False, touch: bool =
 
 
 def ask(browser: Browser, work: Path, folder: Path) -> None:
-    """Take a picture of each kind of question."""
+    """Take a screenshot of each kind of question."""
     store = project(work / "asked.db")
     for mode, texts in (("compare", 2), ("rank", 3), ("rate", 2), ("edit", 2), ("natural", 4)):
         store.add(questions(mode, 4, texts))  # type: ignore[arg-type]
@@ -120,7 +127,7 @@ def ask(browser: Browser, work: Path, folder: Path) -> None:
 
 
 def manage(browser: Browser, work: Path, folder: Path) -> None:
-    """Take pictures of the dashboard, and of the pages of accounts."""
+    """Take screenshots of the dashboard, and of the pages of accounts."""
     with serving(answered_project(work / "answered.db"), Address(port=0), "ann") as url:
         page = open_page(browser, (1100, 900))
         page.goto(f"{url}dashboard")
@@ -146,7 +153,7 @@ def manage(browser: Browser, work: Path, folder: Path) -> None:
 
 
 def main(folder: str = "docs") -> None:
-    """Take all pictures."""
+    """Take all screenshots."""
     with tempfile.TemporaryDirectory() as work, open_browser() as browser:
         ask(browser, Path(work), Path(folder))
         manage(browser, Path(work), Path(folder))
