@@ -529,6 +529,7 @@ def test_small_screens_do_not_scroll_sideways(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_in_both_schemes(server: Server, page: Any, place: Any, scheme: str) -> None:
     fill(server, place, "compare", 2)
+    server.store.update_setting("project", lambda _: {"word_counts": True})
     page.emulate_media(color_scheme=scheme)
     page.reload()
     for selector in (".text", ".main", ".quiet", "small", ".card h2"):
