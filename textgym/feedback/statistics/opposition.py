@@ -184,6 +184,8 @@ def _connected(tables: Sequence[_Table], people: int) -> list[set[int]]:
 def _two_groups(tables: Sequence[_Table], people: int) -> tuple[list[int], list[int]] | None:
     """Return the places of those who belong to either of two opposed groups; ``None`` if there are no two."""
     sides = _sides(tables, people)
+    if len({sides[person] for table in tables for person in table.people}) < 2:
+        return None
     values: list[list[float]] = [[] for _ in range(people)]
     for table in tables:  # one value per person and prompt: what others say about it is not independent
         rows = list(table.people)
