@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.feedback_page import open_page, press
+from benchmarks.feedback_page import answer_all, open_page, press
 from textgym.feedback import FeedbackStore, shown_order
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating
 from textgym.types import Message
@@ -238,6 +238,20 @@ def test_an_order_that_was_changed_and_changed_back_is_an_answer(server: Server,
     shown = page.locator("#ranking .text").all_inner_texts()
     press(page, "Shift+ArrowDown", "Shift+ArrowUp", "Enter")
     assert ranks(server) == {text: place for place, text in enumerate(shown, 1)}
+
+
+@pytest.mark.parametrize("ranks", [(1, 2, 3), (1, 1, 3), (3, 1, 2)])
+def test_a_scripted_user_ranks_as_decided(server: Server, page: Any, place: Any, ranks: tuple[int, ...]) -> None:
+    """Also where the order shown is the answer."""
+    fill(server, place, "rank", 3, 1)
+    page.reload()
+    (answer,) = answer_all(page, "rank", lambda shown: (Ranking("k", shown.prompt, shown.texts, ranks),))
+    assert ranks_of(server, answer.shown.texts) == ranks
+
+
+def ranks_of(server: Server, texts: tuple[str, ...]) -> tuple[int, ...]:
+    found = ranks(server)
+    return tuple(found[text] for text in texts)
 
 
 def test_a_question_is_skipped_without_an_order(server: Server, page: Any, place: Any) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from textgym.cli import app as cli
-from textgym.feedback import FeedbackStore, export_records, read_records
+from textgym.feedback import By, FeedbackStore, answer_compare, answer_rank, export_records, read_records
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating
 from textgym.rlhf.attention_checks import REFERENCE
 from textgym.rlhf.questions import plan_writers
@@ -209,6 +210,26 @@ def test_writers_are_not_shown_beside_attention_checks(monkeypatch: pytest.Monke
         assert "Who wrote a text is not shown" not in run("serve", "p.db", "--no-blind").stderr
         store.add_checks([Question("c", "p", ("x", "y"))], ["a"])
     assert "Who wrote a text is not shown: there are attention checks" in run("serve", "p.db", "--no-blind").stderr
+
+
+def test_status_names_who_is_reversed_and_position_bias_of_ranks() -> None:
+    """Of two who rank 20 questions, one has them upside down, which four attention checks tell."""
+    questions = [Question(f"k{n}", f"p{n}", ("x", "y", "z"), "rank") for n in range(20)]
+    checks = [Question(f"c{n}", "p", ("good", "bad")) for n in range(4)]
+    with FeedbackStore("p.db") as store:
+        items, check_items = store.add(questions, overlap=2), store.add_checks(checks, ["a"] * 4)
+        for name, ranks, choice in (("ann", [1, 2, 3], "a"), ("rev", [3, 2, 1], "b")):
+            for item, question in zip(items, questions, strict=True):
+                store.vote(f"{name}{item}", name, item, answer_rank(replace(question, order_seed=4), ranks, By(name)))
+            for item, question in zip(check_items, checks, strict=True):
+                store.vote(f"{name}{item}", name, item, answer_compare(question, choice, By(name)))  # type: ignore[arg-type]
+    shown = run("status", "p.db")
+    assert "rankings: Krippendorff's alpha -" in shown.stdout
+    assert "the text shown first is ranked before another 0.500 [" in shown.stdout
+    assert shown.stderr.splitlines() == [
+        "Warning: rev is reversed, answering systematically opposite to ann: are labels swapped? (4 of 4 attention "
+        "checks passed by ann, 0 of 4 by rev)"
+    ]
 
 
 @pytest.mark.parametrize(
