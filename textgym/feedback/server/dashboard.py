@@ -22,6 +22,7 @@ from textgym.feedback.server.charts import (
     matrix_chart,
 )
 from textgym.feedback.server.site import Owner, SiteOf
+from textgym.feedback.server.timing import shown_seconds
 from textgym.feedback.statistics.agreement import (
     Level,
     agreement_interval,
@@ -40,6 +41,7 @@ from textgym.metrics.words import count_words
 
 router = APIRouter()
 _MOST_ROWS = 12
+_LAST_TIME = 1e11  # seconds since 1970, in some 3,000 years: what a clock shows later is no time
 _KINDS: tuple[tuple[str, type[Comparison | Rating | Ranking], Level], ...] = (
     ("comparisons", Comparison, "nominal"),
     ("ratings", Rating, "ordinal"),
@@ -114,7 +116,7 @@ def pairwise_kappas(records: Sequence[Record]) -> list[tuple[str, str, float]]:
 
 def progress_charts(store: FeedbackStore, people: Sequence[Person]) -> list[Chart]:
     """Draw votes over time and by annotator."""
-    times = [time for time, _ in store.vote_times()]
+    times = [time for time, _ in store.vote_times() if 0 <= time <= _LAST_TIME]
     if not times:
         return []
     span = times[-1] - times[0]
@@ -153,7 +155,8 @@ def agreement_charts(records: Sequence[Record]) -> list[Chart]:
 
 def time_charts(records: Sequence[Record]) -> list[Chart]:
     """Draw how long answers took, and, in natural use, how long texts were read for their length."""
-    seconds = [r.seconds for r in records if r.seconds is not None and not isinstance(r, ImplicitFeedback)]
+    answers = (record for record in records if not isinstance(record, ImplicitFeedback))
+    seconds = [shown_seconds(record.seconds) for record in answers if record.seconds is not None]
     charts = [histogram_chart("Time per vote", seconds, "seconds")] if seconds else []
     reading = [rate for r in of_kind(records, ImplicitFeedback) if (rate := seconds_per_100_words(r))]
     if reading:
@@ -163,7 +166,7 @@ def time_charts(records: Sequence[Record]) -> list[Chart]:
 
 def seconds_per_100_words(record: ImplicitFeedback) -> float:
     """Return how long a text was read, for its length: people read some 240 words a minute, 25 seconds per 100."""
-    return 100 * record.dwell_seconds / max(count_words(record.response), 1)
+    return 100 * shown_seconds(record.dwell_seconds) / max(count_words(record.response), 1)
 
 
 def generator_charts(records: Sequence[Record]) -> list[Chart]:
@@ -203,5 +206,5 @@ _UNITS = (("days", 86_400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
 
 
 def _median_seconds(votes: Sequence[Vote]) -> float | None:
-    known = [vote.records[0].seconds for vote in votes if vote.records[0].seconds is not None]
-    return statistics.median(known) if known else None
+    known = [seconds for vote in votes if (seconds := vote.records[0].seconds) is not None]
+    return statistics.median(map(shown_seconds, known)) if known else None

@@ -22,6 +22,8 @@ from textgym.feedback.store.project import FeedbackStore
 from textgym.types import JsonObject
 
 FOLDER = Path(__file__).parent
+_LONGEST_FIELD = 1000
+_LONG_FIELDS = ("text", "behaviour")  # their readers know how long they may be
 ANCHORS = ("useless", "poor", "fair", "good", "excellent")
 
 
@@ -213,7 +215,11 @@ Owner = Annotated[Session, Depends(_owner)]
 
 async def _form(request: Request) -> dict[str, str]:
     form = await request.form(max_files=0, max_fields=500)
-    return {name: value for name, value in form.items() if isinstance(value, str)}
+    fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    for name, value in fields.items():
+        if len(value) > _LONGEST_FIELD and name not in _LONG_FIELDS:
+            raise RefusedError(422, f"Expected at most {_LONGEST_FIELD:,} characters in {name[:40]!r}, got more.")
+    return fields
 
 
 Form = Annotated[dict[str, str], Depends(_form)]
