@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from textgym import console
 from textgym.evaluation.sampling import Sampling, sample_contexts, sample_responses
 from textgym.feedback import FeedbackStore, read_records
 from textgym.feedback.annotators.by_reward import AnnotatorReward
 from textgym.feedback.annotators.comparisons import compare_samples, draw_examples
+from textgym.feedback.projects import describe_left_out
 from textgym.feedback.types import Comparison, Record
 from textgym.models.text_model import TextModel
 from textgym.reward_models.building import MOST_REFERENCES, preferred_texts
@@ -45,6 +47,8 @@ def understand(records: Sequence[Record], criterion: str | None, held_out: float
 def read_feedback(source: str | Path) -> list[Record]:
     """Return the records of a project of ``textgym feedback``, or of JSON lines.
 
+    Answers of annotators who were excluded from a project are left out, which is said.
+
     Raises:
         DataError: It holds something else.
         FileNotFoundError: There is no such file.
@@ -52,6 +56,8 @@ def read_feedback(source: str | Path) -> list[Record]:
     if not is_project(source):
         return read_records(source)
     with FeedbackStore(source) as store:
+        if left_out := describe_left_out(store):
+            console.remark(left_out)
         return store.records()
 
 

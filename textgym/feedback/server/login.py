@@ -35,11 +35,11 @@ def login(request: Request, site: SiteOf, form: Form) -> Response:
 
     The form needs no proof of where it is from: requests from other sites are refused before they get here.
     """
-    site.slow_down(request)
-    account = site.accounts.check(form.get("name", ""), form.get("password", ""))
-    if account is None:
-        site.note_mistake(request)
+    account = site.check_password(request, form.get("name", ""), form.get("password", ""))
+    if account is None or account.name in site.store.moderation.blocked():
         problem = "Name and password do not belong together."
+        if account is not None:
+            problem = "This account is blocked; the project's owner can unblock it."
         return site.page(request, "login.html", problem=problem, name=form.get("name", ""), status=403)
     return _welcome_account(request, site, account)
 
@@ -86,8 +86,10 @@ def change_password(request: Request, site: SiteOf, form: Form) -> Response:
 
 
 @router.post("/leave")
-def leave(site: SiteOf, form: SignedForm) -> Response:
-    """End the session."""
+def leave(site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
+    """End the session, here and for whoever has a copy of its cookie."""
+    if not site.is_open:
+        site.ended.end(visitor, site.clock())
     response = go_to("/login")
     response.delete_cookie(site.cookie)
     return response
@@ -132,19 +134,17 @@ def _check_closed(site: Site) -> None:
 
 
 def _check_invitation(request: Request, site: Site, invitation: str) -> None:
-    site.slow_down(request)
     if not site.accounts.is_invited(invitation, site.clock()):
         _refuse_link(request, site)
 
 
 def _check_renewal(request: Request, site: Site, invitation: str, name: str) -> None:
-    site.slow_down(request)
     if not site.accounts.may_renew(invitation, name, site.clock()):
         _refuse_link(request, site)
 
 
 def _refuse_link(request: Request, site: Site) -> NoReturn:
-    site.note_mistake(request)
+    site.count_wrong_link(request)
     raise RefusedError(403, "Expected a link that was not used, got another; ask for a new one.")
 
 

@@ -18,7 +18,6 @@ from textgym.security.foreign import parse_json
 from textgym.types import JsonObject, Shown
 from textgym.values import is_number
 
-
 _UNKNOWN = {"seconds": None, "time": None, "dwell_seconds": 0.0}
 
 
