@@ -218,6 +218,8 @@ def status(project: _Existing) -> None:
 
 
 def _show(status: Status) -> None:
+    from textgym.feedback.store.roster import shown_time
+
     console.say(
         f"{status.votes:,} of {status.wanted:,} votes; {status.complete:,} of {status.questions:,} questions complete"
     )
@@ -225,7 +227,7 @@ def _show(status: Status) -> None:
     for each in status.contributions:
         passed = f"{each.passed} of {each.checked}" if each.checked else "-"
         name = f"{each.annotator} (excluded)" if each.is_excluded else each.annotator
-        rows.append([name, f"{each.votes:,}", passed, moderation.shown_time(each.last)])
+        rows.append([name, f"{each.votes:,}", passed, shown_time(each.last)])
     if rows:
         console.print_rows(["annotator", "votes", "checks passed", "last vote"], rows)
     if status.left_out:

@@ -11,6 +11,7 @@ from textgym import console
 
 if TYPE_CHECKING:
     from textgym.feedback.store.moderation import Action
+    from textgym.feedback.store.roster import RosterRow
 
 _Existing = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project.")]
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="The annotator.")]
@@ -56,26 +57,19 @@ def people(project: _Existing) -> None:
     """List annotators, open links, and what was decided about them."""
     from textgym.feedback.projects import open_project
     from textgym.feedback.server.accounts import Accounts
-    from textgym.feedback.store.roster import roster
+    from textgym.feedback.store.roster import roster, shown_time
 
     with open_project(project) as store:
         links, rows = Accounts(store).open_links(time.time()), roster(store)
         decisions = store.moderation.decisions()
     if rows:
-        header = ["annotator", "account", "answers", "checks passed", "state"]
-        cells = [
-            [row.name, "yes" if row.has_account else "-", f"{row.answers:,}", row.passed, row.state] for row in rows
-        ]
-        console.print_rows(header, cells)
+        console.print_rows(["annotator", "account", "answers", "checks passed", "state"], list(map(_cells, rows)))
     if links:
-        console.print_rows(
-            ["open link", "for", "made"], [[link.id, link.purpose, shown_time(link.made)] for link in links]
-        )
+        cells = [[link.id, link.purpose, shown_time(link.made)] for link in links]
+        console.print_rows(["open link", "for", "made"], cells)
     if decisions:
-        header = ["when", "who", "decision", "about", "reason"]
-        console.print_rows(
-            header, [[shown_time(each.time), each.owner, each.action, each.name, each.reason] for each in decisions]
-        )
+        cells = [[shown_time(each.time), *each[1:]] for each in decisions]
+        console.print_rows(["when", "who", "decision", "about", "reason"], cells)
     if not (rows or links or decisions):
         console.say("Nobody has answered yet, and nobody is invited.")
 
@@ -101,9 +95,5 @@ _STATES: dict[Action, str] = {
 }
 
 
-def shown_time(seconds: float) -> str:
-    """Return a time as day and minute; a dash for what no clock shows, whatever a project holds."""
-    try:
-        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-    except (OverflowError, ValueError, OSError):
-        return "-"
+def _cells(row: RosterRow) -> list[str]:
+    return [row.name, "yes" if row.has_account else "-", f"{row.answers:,}", row.passed, row.state]

@@ -166,9 +166,7 @@ class Accounts:
         """
         found = next((link for link in self.open_links(now) if link.id == link_id), None)
         if found is None:
-            raise ValueError(
-                f"expected the id of an open link, got {link_id[:40]!r}; it was used, or made void, already"
-            )
+            raise ValueError(f"expected the id of an open link, got {link_id[:40]!r}; it was used or made void before")
 
         def without(known: dict[str, float]) -> dict[str, float]:
             return {digest: made for digest, made in known.items() if digest[:_ID_LENGTH] != link_id}

@@ -133,6 +133,7 @@ def status(site: SiteOf) -> dict[str, object]:
         "alpha": alphas,
         "position_bias": position_bias(records)._asdict(),
         "attention": site.store.attention(),
+        "left_out": site.store.left_out(),
         "accuracy": [{"labels": point.labels, **point.accuracy._asdict()} for point in accuracy_curve(site.store)],
     }
 
@@ -193,9 +194,9 @@ def undo(site: SiteOf, body: AssignBody) -> dict[str, bool]:
 
 
 @router.get("/records")
-def records(site: SiteOf, checks: bool = False) -> list[dict[str, object]]:
-    """Return all records."""
-    return [record_to_json(record) for record in site.store.records(checks=checks)]
+def records(site: SiteOf, checks: bool = False, excluded: bool = False) -> list[dict[str, object]]:
+    """Return all records; those of attention checks, and of excluded annotators, only on request."""
+    return [record_to_json(record) for record in site.store.records(checks=checks, excluded=excluded)]
 
 
 @router.post("/accuracy")

@@ -13,6 +13,7 @@ import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from textgym.feedback.projects import describe_left_out
 from textgym.feedback.server.charts import (
     Chart,
     bar_chart,
@@ -50,20 +51,22 @@ _KINDS: tuple[tuple[str, type[Comparison | Rating | Ranking], Level], ...] = (
 
 
 class Person(NamedTuple):
-    """One annotator: answers, median seconds per answer, and attention checks passed out of those answered."""
+    """One annotator: answers, median seconds per answer, attention checks passed and answered, whether they count."""
 
     name: str
     votes: int
     seconds: float | None
     checks: tuple[int, int]
+    is_excluded: bool = False
 
 
 @router.get("/dashboard")
 def dashboard(request: Request, site: SiteOf, owner: Owner) -> Response:
     """Show the state of the project in charts."""
+    everybody = annotators(site.store.votes(excluded=True), site.store)
+    people = [person for person in everybody if not person.is_excluded]
     votes = site.store.votes()
     records = [record for vote in votes if not vote.is_check for record in vote.records]
-    people = annotators(votes, site.store)
     charts = [
         *progress_charts(site.store, people),
         *agreement_charts(records),
@@ -76,7 +79,8 @@ def dashboard(request: Request, site: SiteOf, owner: Owner) -> Response:
         "dashboard.html",
         owner,
         progress=site.store.progress(),
-        people=people,
+        people=everybody,
+        left_out=describe_left_out(site.store),
         kappas=pairwise_kappas(records),
         charts=charts,
         kinds=Counter(type(record).__name__ for record in records),
@@ -101,8 +105,11 @@ def annotators(votes: Sequence[Vote], store: FeedbackStore) -> list[Person]:
     for vote in votes:
         if not vote.skipped:
             found.setdefault(vote.annotator, []).append(vote)
-    checks = store.attention()
-    people = [Person(name, len(own), _median_seconds(own), checks.get(name, (0, 0))) for name, own in found.items()]
+    checks, excluded = store.attention(), store.moderation.excluded()
+    people = [
+        Person(name, len(own), _median_seconds(own), checks.get(name, (0, 0)), name in excluded)
+        for name, own in found.items()
+    ]
     return sorted(people, key=lambda person: (-person.votes, person.name))
 
 

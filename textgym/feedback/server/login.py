@@ -1,4 +1,4 @@
-"""Coming in: the owner's link, invitations, names and passwords; and the page on which the owner makes links."""
+"""Coming in: the owner's link, invitations, names and passwords."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from textgym.feedback.server.accounts import Account, clean_name
 from textgym.feedback.server.sessions import Session
-from textgym.feedback.server.site import Form, Owner, RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
+from textgym.feedback.server.site import Form, RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
 
 router = APIRouter()
 _Secret = Annotated[str, Query(max_length=200)]
@@ -104,33 +104,6 @@ def rename(request: Request, site: SiteOf, visitor: Visitor, form: SignedForm) -
     if not name or len(name) > 80 or not name.isprintable():
         raise RefusedError(422, "Expected a name of 1 to 80 visible characters, got another; go back and correct it.")
     return _welcome(request, site, Session.begin(name, True, site.clock()))
-
-
-@router.get("/people")
-def people(request: Request, site: SiteOf, owner: Owner) -> Response:
-    """List the accounts."""
-    _check_closed(site)
-    return site.page(request, "people.html", owner, names=site.accounts.all(), link="", name="")
-
-
-@router.post("/people")
-def invite(request: Request, site: SiteOf, owner: Owner, form: SignedForm) -> Response:
-    """Make an invitation, or a link by which somebody who has an account gets a new password."""
-    _check_closed(site)
-    name, now = form.get("name", ""), site.clock()
-    if not name:
-        link = request.url_for("join_page").include_query_params(invitation=site.accounts.invite(now))
-    elif name in site.accounts.all():
-        code = site.accounts.offer_password(name, now)
-        link = request.url_for("password_page").include_query_params(name=name, invitation=code)
-    else:
-        raise RefusedError(422, "Expected the name of an account, got another; go back and choose one.")
-    return site.page(request, "people.html", owner, names=site.accounts.all(), link=str(link), name=name)
-
-
-def _check_closed(site: Site) -> None:
-    if site.is_open:
-        raise RefusedError(403, "Accounts belong to closed sites; serve this one with --closed or --host.")
 
 
 def _check_invitation(request: Request, site: Site, invitation: str) -> None:

@@ -144,8 +144,7 @@ def require_unblocked(db: sqlite3.Connection, annotator: str) -> None:
     """
     if annotator in tables.names(db, tables.BLOCKED):
         raise BlockedError(
-            f"expected an annotator who may answer, got {annotator!r}, who is blocked; ask the project's owner to unblock "
-            "them"
+            f"expected an annotator who may answer, got {annotator!r}, who is blocked; ask the project's owner"
         )
 
 

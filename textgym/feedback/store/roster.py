@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import NamedTuple
 
@@ -50,3 +51,11 @@ def roster(store: FeedbackStore) -> list[RosterRow]:
         RosterRow(name, name in accounts, answers[name], checks.get(name, (0, 0)), name in excluded, name in blocked)
         for name in sorted({*answers, *accounts, *excluded, *blocked})
     ]
+
+
+def shown_time(seconds: float) -> str:
+    """Return a time as day and minute; a dash for what no clock shows, whatever a project holds."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return "-"
