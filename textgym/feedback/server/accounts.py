@@ -48,7 +48,7 @@ class OpenLink(NamedTuple):
 
     Attributes:
         id: Tells it from others; nobody can make the link from it.
-        name: Whose password it changes; empty for an invitation.
+        name: Name of the account whose password it changes; empty for an invitation.
         made: When, in seconds since 1970.
     """
 
@@ -58,7 +58,7 @@ class OpenLink(NamedTuple):
 
     @property
     def purpose(self) -> str:
-        """What it is for."""
+        """Purpose, in words."""
         return f"a new password of {self.name}" if self.name else "an invitation"
 
 

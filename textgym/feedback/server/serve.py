@@ -15,6 +15,7 @@ import uvicorn
 
 from textgym.errors import TextGymError
 from textgym.feedback.server.app import create_app
+from textgym.feedback.server.connections import Limits, Pool, Watched, connection_limit, protocol_of
 from textgym.feedback.server.site import Site
 from textgym.feedback.store.project import FeedbackStore
 
@@ -79,14 +80,20 @@ def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[
 
 
 @contextlib.contextmanager
-def serving(store: FeedbackStore, address: Address, name: str) -> Iterator[str]:
+def serving(store: FeedbackStore, address: Address, name: str, limits: Limits | None = None) -> Iterator[str]:
     """Serve a store in a thread of its own while the block runs; otherwise as :func:`serve`.
+
+    Args:
+        store: Questions and votes.
+        address: Where.
+        name: Name of the owner.
+        limits: Limits of its connections; by default those that are good for people.
 
     Yields:
         The owner's link.
     """
     with _listen(address) as listener:
-        server, link = _make_server(store, address, name, listener)
+        server, link = _make_server(store, address, name, listener, limits)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
@@ -97,13 +104,14 @@ def serving(store: FeedbackStore, address: Address, name: str) -> Iterator[str]:
 
 
 def _make_server(
-    store: FeedbackStore, address: Address, name: str, listener: socket.socket
+    store: FeedbackStore, address: Address, name: str, listener: socket.socket, limits: Limits | None = None
 ) -> tuple[uvicorn.Server, str]:
     """Return what serves a store, and the owner's link."""
+    pool = Pool(limits or Limits(connections=connection_limit()))
     token = (address.token or secrets.token_urlsafe(24)) if address.is_closed else None
     app = create_app(Site(store, name, token), hosts=(*address.names, *_own_names(address.host)), https=address.https)
     config = uvicorn.Config(
-        app, http="h11", log_config=None, access_log=False, server_header=False, lifespan="off",
+        Watched(app), http=protocol_of(pool), log_config=None, access_log=False, server_header=False, lifespan="off",
         proxy_headers=address.https, forwarded_allow_ips=["127.0.0.1", "::1"],
     )  # fmt: skip
     return uvicorn.Server(config), _link(address, listener.getsockname()[1], token)

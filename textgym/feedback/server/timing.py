@@ -1,4 +1,4 @@
-"""How long an answer took: a client may say it, within the time that passed on the server's own clock."""
+"""Times that answers took: a client may say them, within the time that passed on the clock of the server."""
 
 from __future__ import annotations
 

@@ -26,9 +26,9 @@ class Decision(NamedTuple):
     Attributes:
         time: When, in seconds since 1970.
         owner: Name of the owner who decided.
-        action: What was done.
-        name: To whom, or to which invitation.
-        reason: Why; may be empty.
+        action: Action taken.
+        name: Annotator, or link, that it is about.
+        reason: Reason given; may be empty.
     """
 
     time: float
@@ -39,7 +39,7 @@ class Decision(NamedTuple):
 
 
 class Moderation:
-    """Who is excluded, who is blocked, and who decided that, when and why.
+    """Annotators who are excluded or blocked, and the decisions that led there: by whom, when and why.
 
     Answers of an excluded annotator stay in the store, and are asked of others again: they count neither as votes that
     a question wants, nor among the records that are exported and fitted, until the annotator is included again. Who

@@ -55,7 +55,7 @@ class FeedbackStore:
         clock: Returns seconds since 1970.
 
     Attributes:
-        moderation: Whose answers do not count, and who may not answer.
+        moderation: Annotators whose answers do not count, or who may not answer.
 
     Raises:
         DataError: The file is no store, damaged, or newer than this textgym.

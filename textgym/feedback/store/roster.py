@@ -37,7 +37,7 @@ class RosterRow(NamedTuple):
 
     @property
     def state(self) -> str:
-        """Whether they count, and may answer, in words."""
+        """State in words: counted, or excluded, blocked or both."""
         states = [name for name, holds in (("excluded", self.is_excluded), ("blocked", self.is_blocked)) if holds]
         return ", ".join(states) or "counted"
 
