@@ -13,11 +13,12 @@ from urllib.parse import quote
 
 import uvicorn
 
-from textgym.errors import TextGymError
+from textgym.errors import LockedError, ProjectInUseError, TextGymError
 from textgym.feedback.server.app import create_app
 from textgym.feedback.server.connections import Limits, Pool, Watched, connection_limit, protocol_of
 from textgym.feedback.server.site import Site
 from textgym.feedback.store.project import FeedbackStore
+from textgym.files.locks import FileLock
 
 _SECONDS_TO_STOP = 5.0
 
@@ -71,8 +72,9 @@ def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[
 
     Raises:
         AddressError: The address cannot be used.
+        ProjectInUseError: The project is served already.
     """
-    with _listen(address) as listener:
+    with _served_once(store), _listen(address) as listener:
         server, link = _make_server(store, address, name, listener)
         on_start(link)
         with contextlib.suppress(KeyboardInterrupt):
@@ -92,7 +94,7 @@ def serving(store: FeedbackStore, address: Address, name: str, limits: Limits | 
     Yields:
         The owner's link.
     """
-    with _listen(address) as listener:
+    with _served_once(store), _listen(address) as listener:
         server, link = _make_server(store, address, name, listener, limits)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
@@ -101,6 +103,27 @@ def serving(store: FeedbackStore, address: Address, name: str, limits: Limits | 
         finally:
             server.should_exit = True
             thread.join(_SECONDS_TO_STOP)
+
+
+@contextlib.contextmanager
+def _served_once(store: FeedbackStore) -> Iterator[None]:
+    """Keep others from serving the same project: each server would count wrong passwords of its own.
+
+    Raises:
+        ProjectInUseError: It is served already.
+    """
+    path = store.path.resolve()
+    try:
+        lock = FileLock(path.with_name(f"{path.name}.lock"), removed=True)
+    except LockedError as error:
+        raise ProjectInUseError(
+            f"expected a project that is not served, got {str(store.path)!r}, which {error.holder} serves; use that "
+            "page, or stop it first"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _make_server(
