@@ -352,7 +352,7 @@ def test_an_evaluation_holds_its_folder_until_it_ends(tmp_path: Path, monkeypatc
 
     def measure(*args: Any, **kwargs: Any) -> Any:
         with pytest.raises(FolderInUseError):
-            evaluation.run_evaluate(settings)
+            RunFolder.create(settings.out, "evaluate", {})
         refused.append(True)
         return measured(*args, **kwargs)
 

@@ -61,6 +61,27 @@ def read_feedback(source: str | Path) -> list[Record]:
         return store.records()
 
 
+def warn_of_excluded(source: str | Path, kept: Sequence[Record]) -> None:
+    """Warn where a run that is resumed began with answers of annotators who were excluded since.
+
+    The run goes on with the records that it has, bit for bit as it would have.
+
+    Args:
+        source: Project that the records were read from; another file excludes nobody.
+        kept: Records of the run.
+    """
+    if not is_project(source):
+        return
+    with FeedbackStore(source) as store:
+        excluded = store.moderation.excluded()
+    count = sum(record.annotator in excluded for record in kept)
+    if count:
+        console.warn(
+            f"the run began with {count:,} answers of annotators who were excluded from {str(source)!r} since, and "
+            "goes on with them; start a new fit to leave them out"
+        )
+
+
 def is_project(source: str | Path) -> bool:
     """Return whether a file is a database, by its first bytes (https://www.sqlite.org/fileformat.html)."""
     if not Path(source).is_file():
