@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from textgym import console
+from textgym.cli import moderation
 from textgym.cli import options as options
 from textgym.errors import did_you_mean
 from textgym.feedback.types import Mode
@@ -181,17 +181,23 @@ def export_command(
     form: Annotated[
         str, typer.Option("--form", help="votes, questions, records, preferences, labels or csv.")
     ] = "votes",
+    excluded: Annotated[
+        bool, typer.Option("--excluded/--no-excluded", help="Write the answers of excluded annotators too.")
+    ] = False,
 ) -> None:
     """Write the answers, or the questions, to a file."""
-    from textgym.feedback.projects import open_project
+    from textgym.feedback.projects import describe_left_out, open_project
     from textgym.feedback.store.exports import PROJECT_FORMS, export_project
 
     if form not in PROJECT_FORMS:
         known = ", ".join(PROJECT_FORMS)
         raise ValueError(f"expected a form out of {known}, got {form!r}.{did_you_mean(form, PROJECT_FORMS)}")
     with open_project(project) as store:
-        count = export_project(store, file, form)
+        count = export_project(store, file, form, excluded=excluded)
+        left_out = "" if excluded or form == "questions" else describe_left_out(store)
     console.say(f"{count:,} {'questions' if form == 'questions' else 'records'} -> {file} ({form})")
+    if left_out:
+        console.remark(f"{left_out} --excluded writes them too.")
 
 
 @feedback_app.command("import")
@@ -219,16 +225,20 @@ def status(project: _Existing) -> None:
 
 
 def _show(status: Status) -> None:
+    from textgym.feedback.store.roster import shown_time
+
     console.say(
         f"{status.votes:,} of {status.wanted:,} votes; {status.complete:,} of {status.questions:,} questions complete"
     )
     rows = []
     for each in status.contributions:
         passed = f"{each.passed} of {each.checked}" if each.checked else "-"
-        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.last))
-        rows.append([each.annotator, f"{each.votes:,}", passed, day])
+        name = f"{each.annotator} (excluded)" if each.is_excluded else each.annotator
+        rows.append([name, f"{each.votes:,}", passed, shown_time(each.last)])
     if rows:
         console.print_rows(["annotator", "votes", "checks passed", "last vote"], rows)
+    if status.left_out:
+        console.say(status.left_out)
     for kind, level, alpha, same in status.agreements:
         console.say(f"{kind}: Krippendorff's alpha {alpha:.3f} ({level}), same answer {console.with_bounds(same)}")
     if status.position_bias is not None:
@@ -242,3 +252,9 @@ def _show(status: Status) -> None:
         )
     for concern in status.concerns:
         console.warn(concern)
+
+
+for command in (
+    moderation.people, moderation.exclude, moderation.include, moderation.block, moderation.unblock, moderation.void,
+):  # fmt: skip
+    feedback_app.command()(command)

@@ -71,6 +71,7 @@ class Contribution(NamedTuple):
         votes: Answers, without those skipped.
         passed, checked: Attention checks answered rightly, and all that were answered.
         last: When the last answer came, in seconds since 1970.
+        is_excluded: Whether these answers are left out of everything else.
     """
 
     annotator: str
@@ -78,6 +79,7 @@ class Contribution(NamedTuple):
     passed: int
     checked: int
     last: float
+    is_excluded: bool = False
 
 
 class Agreement(NamedTuple):
@@ -102,6 +104,7 @@ class Status:
         rank_position_bias: How often the text shown first is ranked before another one; ``None`` without rankings.
         strengths: Strengths of the generators, by name.
         concerns: Reasons against taking the answers at their face value, in sentences.
+        left_out: How many answers of excluded annotators are left out, in words; may be empty.
     """
 
     votes: int
@@ -114,6 +117,7 @@ class Status:
     rank_position_bias: Interval | None
     strengths: Mapping[str, Interval]
     concerns: list[str]
+    left_out: str = ""
 
 
 def open_project(project: str) -> FeedbackStore:
@@ -128,6 +132,18 @@ def open_project(project: str) -> FeedbackStore:
             "feedback sample"
         )
     return FeedbackStore(project)
+
+
+def describe_left_out(store: FeedbackStore) -> str:
+    """Say how many answers of excluded annotators are left out; an empty text if none are."""
+    counts = store.left_out()
+    if not counts:
+        return ""
+    answers, people = sum(counts.values()), len(counts)
+    return (
+        f"Left out: {answers:,} {'answer' if answers == 1 else 'answers'} of {people:,} excluded "
+        f"{'annotator' if people == 1 else 'annotators'}."
+    )
 
 
 def page_settings(
@@ -214,13 +230,15 @@ def project_status(store: FeedbackStore) -> Status:
         rank_position_bias=position_bias(records, Ranking) if of_kind(records, Ranking) else None,
         strengths=bradley_terry_scores(records, np.random.default_rng(0)),
         concerns=annotation_concerns(records, store.attention()),
+        left_out=describe_left_out(store),
     )
 
 
 def _contributions(store: FeedbackStore) -> list[Contribution]:
     attention, found = store.attention(), []
-    votes = sorted((vote for vote in store.votes() if not vote.skipped), key=lambda vote: vote.annotator)
+    votes = sorted((vote for vote in store.votes(excluded=True) if not vote.skipped), key=lambda vote: vote.annotator)
+    excluded = store.moderation.excluded()
     for name, group in itertools.groupby(votes, key=lambda vote: vote.annotator):
         own, (passed, checked) = list(group), attention.get(name, (0, 0))
-        found.append(Contribution(name, len(own), passed, checked, own[-1].received))
+        found.append(Contribution(name, len(own), passed, checked, own[-1].received, name in excluded))
     return found

@@ -50,6 +50,7 @@ from textgym.training.reward_feedback import (
     reference_texts,
     simulate_comparisons,
     understand,
+    warn_of_excluded,
 )
 from textgym.training.reward_report import draw_report, report_as_json, show_concerns, show_details, show_report
 from textgym.training.reward_settings import FitOptions, RewardSettings
@@ -147,6 +148,8 @@ def run_reward_resume(path: str, consent: Collection[str] = (), *, accept_change
         feedback = source.collect()
         if not kept.is_file():
             write_records(kept, feedback.records)
+        elif settings.feedback is not None:
+            warn_of_excluded(settings.feedback, feedback.records)
         _fit(run, settings, task, source.model, feedback)
     return run
 

@@ -15,9 +15,10 @@ from textgym.feedback.server.items import open_item, seal_item
 from textgym.feedback.server.sessions import Session
 from textgym.feedback.server.site import RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
 from textgym.feedback.server.text import Piece, differing_pieces, plain, visible_pieces, visible_text
+from textgym.feedback.server.timing import elapsed_seconds, seconds_taken
 from textgym.feedback.store.entries import Assignment, Vote
 from textgym.feedback.store.project import VoteConflictError
-from textgym.feedback.types import Comparison, Mode, Question, Ranking, shown_order
+from textgym.feedback.types import Comparison, Mode, Question, Ranking, Record, shown_order
 from textgym.metrics.words import count_words
 from textgym.types import JsonObject, Shown, shown_messages, shown_text
 
@@ -124,7 +125,7 @@ def vote(site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
     """Keep an answer, or a skip; the reply is sent when it is on the disk."""
     assignment, records = _assignment(site, visitor, form), ()
     if form.get("choice") != "skip":
-        records = read_form(assignment.question, form, _by(site, visitor, assignment, form))  # type: ignore[assignment]
+        records = _read(site, visitor, assignment, form)  # type: ignore[assignment]
     try:
         site.store.vote(form.get("vote", ""), visitor.name, assignment.item, records, revise=_is_natural(assignment))
     except VoteConflictError:
@@ -138,7 +139,7 @@ def report(site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
     assignment = _assignment(site, visitor, form)
     if not (_is_natural(assignment) and _has_agreed(site, visitor)):
         raise RefusedError(409, "Expected a report of natural use, by somebody who agreed to it, got another.")
-    records = read_form(assignment.question, form, _by(site, visitor, assignment, form))
+    records = _read(site, visitor, assignment, form)
     site.store.vote(form.get("vote", ""), visitor.name, assignment.item, records, revise=True)
     return Response(status_code=204)
 
@@ -185,15 +186,21 @@ def _assignment(site: Site, visitor: Session, form: dict[str, str]) -> Assignmen
     return found
 
 
+def _read(site: Site, visitor: Session, assignment: Assignment, form: dict[str, str]) -> tuple[Record, ...]:
+    """Return the records that a form stands for; no time in them is longer than the question has been there."""
+    elapsed = elapsed_seconds(assignment.started, site.clock())
+    return read_form(assignment.question, form, _by(site, visitor, assignment, form), elapsed)
+
+
 def _by(site: Site, visitor: Session, assignment: Assignment, form: dict[str, str]) -> By:
     """Return who answers; the page's own clock, which stops while nobody is there, counts if it is not too fast."""
     now = site.clock()
-    elapsed = max(now - assignment.started, 0.0)
+    elapsed = elapsed_seconds(assignment.started, now)
     try:
         active = float(form.get("seconds", ""))
     except ValueError:
         active = elapsed
-    return By(visitor.name, now, active if 0 < active < elapsed else elapsed)
+    return By(visitor.name, now, seconds_taken(active, elapsed))
 
 
 def _edited(question: Question, better: str | None) -> JsonObject:
