@@ -319,11 +319,12 @@ def _notes(
 ) -> list[str]:
     decided = [each for each in main if each.label != 0.5]
     known = {each.response for preference in train for each in (preference.first, preference.second)}
+    different = len(set(decided))
     repeated = sum({each.first.response, each.second.response} <= known for each in decided)
     better = max(rules, key=lambda rule: rule.mean)
     found = [
         (not decided, "no preference was held out: nothing is known about the accuracy"),
-        (0 < len(decided) < _FEW, f"only {len(decided)} preferences held out: the accuracy says little"),
+        (0 < different < _FEW, f"only {_different(different, decided)} held out: the accuracy says little"),
         (
             bool(decided) and overall.high < _CHANCE,
             "the accuracy is below chance, systematically opposite: are labels swapped?",
@@ -335,6 +336,10 @@ def _notes(
         (any(each.first.prompt != each.second.prompt for each in decided), "ratings compared across prompts"),
     ]
     return [note for holds, note in found if holds]
+
+
+def _different(different: int, decided: Sequence[Preference]) -> str:
+    return f"{different} {'' if different == len(decided) else 'different '}preferences"
 
 
 def _left_out(preferences: Sequence[Preference], difference: Difference) -> list[str]:

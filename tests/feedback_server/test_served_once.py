@@ -28,9 +28,7 @@ def test_a_project_is_served_once(store: FeedbackStore) -> None:
     with serving(store, Address(port=0), "me") as link, FeedbackStore(link_elsewhere) as again:
         for other in (store, again):
             with (
-                pytest.raises(
-                    ProjectInUseError, match=f"process {os.getpid()} on .* serves; use that page"
-                ),
+                pytest.raises(ProjectInUseError, match=f"process {os.getpid()} on .* serves; use that page"),
                 serving(other, Address(port=0), "me"),
             ):
                 pass
