@@ -348,19 +348,14 @@ def _left_out(preferences: Sequence[Preference], difference: Difference) -> list
     for each in preferences:
         own[str(each.annotator)].append(each)
     opposite = {name for name, said in own.items() if accuracy(said, difference(said)).high < _CHANCE}
-    found = []
-    for names, what in (
-        (own.keys() - opposite, "who guess"),
-        (
-            opposite,
-            "who answer systematically opposite to the model (their labels are swapped, or those of the others)",
-        ),
-    ):
-        count = sum(len(own[name]) for name in names)
-        found += [f"{count} held-out preferences left out, of annotators {what}: {', '.join(sorted(names))}"] * bool(
-            count
-        )
-    return found
+    guessing = own.keys() - opposite
+    contrary = "answer systematically opposite to the model (their labels are swapped, or those of the others)"
+    return [
+        f"{sum(len(own[name]) for name in names)} held-out preferences left out, of annotators who {what}: "
+        f"{', '.join(sorted(names))}"
+        for names, what in ((guessing, "guess"), (opposite, contrary))
+        if names
+    ]
 
 
 def _constant_annotators(preferences: Sequence[Preference]) -> list[str]:

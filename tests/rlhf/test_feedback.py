@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -218,15 +219,18 @@ def test_status_names_who_is_reversed_and_position_bias_of_ranks() -> None:
     checks = [Question(f"c{n}", "p", ("good", "bad")) for n in range(4)]
     with FeedbackStore("p.db") as store:
         items, check_items = store.add(questions, overlap=2), store.add_checks(checks, ["a"] * 4)
-        for name, ranks, choice in (("ann", [1, 2, 3], "a"), ("rev", [3, 2, 1], "b")):
+        orders = list(itertools.permutations((1, 2, 3)))
+        for name, choice in (("ann", "a"), ("rev", "b")):
             for item, question in zip(items, questions, strict=True):
-                store.vote(f"{name}{item}", name, item, answer_rank(replace(question, order_seed=4), ranks, By(name)))
+                ranks = [rank if name == "ann" else 4 - rank for rank in orders[item % 6]]
+                shown = replace(question, order_seed=item)
+                store.vote(f"{name}{item}", name, item, answer_rank(shown, ranks, By(name)))
             for item, question in zip(check_items, checks, strict=True):
                 store.vote(f"{name}{item}", name, item, answer_compare(question, choice, By(name)))  # type: ignore[arg-type]
-    shown = run("status", "p.db")
-    assert "rankings: Krippendorff's alpha -" in shown.stdout
-    assert "the text shown first is ranked before another 0.500 [" in shown.stdout
-    assert shown.stderr.splitlines() == [
+    said = run("status", "p.db")
+    assert "rankings: Krippendorff's alpha -" in said.stdout
+    assert "the text shown first is ranked before another 0.500 [" in said.stdout
+    assert said.stderr.splitlines() == [
         "Warning: rev is reversed, answering systematically opposite to ann: are labels swapped? (4 of 4 attention "
         "checks passed by ann, 0 of 4 by rev)"
     ]

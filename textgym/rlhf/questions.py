@@ -36,6 +36,7 @@ from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words
 from textgym.rlhf.attention_checks import CHECKED_MODES, REFERENCE, make_checks
 from textgym.tasks.base import shown_of
+from textgym.training.from_run import say_other_template
 from textgym.training.recovery import advising_on_memory
 from textgym.training.stored_settings import stable_name
 from textgym.types import Example, FloatArray, Shown, Split, Task
@@ -99,6 +100,8 @@ def run_sample(
             "--checks, or change the mode"
         )
     task = with_budgets(choice.make(split), max_prompt_tokens, max_new_tokens)
+    for model in models:
+        say_other_template(task, model)
     # Checks are about prompts of their own where there are enough: one that comes twice would give them away.
     examples = fixed_examples(task.dataset, prompts + checks)
     writers = plan_writers([*models, *([REFERENCE] if references else [])], examples, count, seed)
