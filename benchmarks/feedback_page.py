@@ -81,18 +81,19 @@ def open_browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def open_page(browser: Browser, url: str, *, clock_stands: bool = False) -> Iterator[Page]:
+def open_page(browser: Browser, url: str, *, clock_stands: bool = False, touch: bool = False) -> Iterator[Page]:
     """Open a page on which nothing may go wrong.
 
     Args:
         browser: Browser from :func:`open_browser`.
         url: Address of the page; requests to other addresses are errors.
         clock_stands: The page's clock stands, and time passes where ``run_for`` says so: reading takes no waiting.
+        touch: The screen is touched.
 
     Raises:
         RuntimeError: A script failed, the security policy was violated, or something was requested from elsewhere.
     """
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, has_touch=touch)
     page = context.new_page()
     page.set_default_timeout(_PATIENCE_MILLISECONDS)
     problems: list[str] = []
@@ -156,10 +157,12 @@ def compare(page: Page, decided: Sequence[Record]) -> None:
 
 
 def rank(page: Page, decided: Sequence[Record]) -> None:
-    """Bring the cards in order."""
+    """Bring the cards in order, or say that the order shown is the answer."""
     (ranking,) = decided
     assert isinstance(ranking, Ranking)
-    press(page, *rank_keys(ranking.ranks), "Enter")
+    keys = rank_keys(ranking.ranks)
+    moves = any(key == "=" or key.startswith("Shift") for key in keys)
+    press(page, *(keys if moves else [*keys, "o"]), "Enter")
 
 
 def rank_keys(ranks: Sequence[int]) -> list[str]:

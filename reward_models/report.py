@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import NamedTuple, Self
@@ -21,6 +21,7 @@ _WORST = 5
 _SHOWN = 400  # characters of a text among the worst errors
 _FEW = 30
 _TRUSTED = 0.5
+_CHANCE = 0.5
 
 
 class LengthBin(NamedTuple):
@@ -169,7 +170,8 @@ def measure(
 ) -> Result:
     """Measure a model on held-out preferences.
 
-    Left out are preferences of annotators who were found to guess more often than not; a note tells of them.
+    Left out are preferences of annotators who were found to guess more often than not, or to answer the opposite; notes
+    tell of them.
 
     Args:
         difference: The model.
@@ -177,9 +179,10 @@ def measure(
         train: Observations the model was fitted to.
         reliability: Reliability by annotator, estimated on ``train``.
     """
-    guessing = {name for name, share in (reliability or {}).items() if share < _TRUSTED}
-    kept = [each for each in held_out if each.annotator not in guessing] or held_out
-    trusted = [each for each in (*train, *held_out) if each.annotator not in guessing]
+    doubted = {name for name, share in (reliability or {}).items() if share < _TRUSTED}
+    kept = [each for each in held_out if each.annotator not in doubted] or held_out
+    left_out = [each for each in held_out if each.annotator in doubted] if len(kept) < len(held_out) else []
+    trusted = [each for each in (*train, *held_out) if each.annotator not in doubted]
     differences, labels = difference(kept), labels_of(kept)
     if not kept:
         return Result(accuracy(kept, differences), None, None, 0)
@@ -197,7 +200,7 @@ def measure(
         agreement=agreement(trusted),
         worst=_worst(main, differences[decisive]),
         notes=(
-            *_left_out(len(held_out) - len(kept), guessing),
+            *_left_out(left_out, difference),
             *_notes(main, overall, rules, train),
             *_constant_annotators([*train, *held_out]),
         ),
@@ -322,7 +325,11 @@ def _notes(
     found = [
         (not decided, "no preference was held out: nothing is known about the accuracy"),
         (0 < different < _FEW, f"only {_different(different, decided)} held out: the accuracy says little"),
-        (len(decided) > 0 and overall.low <= 0.5, "the accuracy is not distinguishable from chance"),
+        (
+            bool(decided) and overall.high < _CHANCE,
+            "the accuracy is below chance, systematically opposite: are labels swapped?",
+        ),
+        (bool(decided) and overall.low <= _CHANCE <= overall.high, "the accuracy is not distinguishable from chance"),
         (len(decided) > 0 and better.mean >= overall.mean, "a rule that looks at length alone is as accurate"),
         (2 * repeated > len(decided), f"{repeated} of {len(decided)} held-out pairs are of responses also trained on"),
         (bool(decided) and not any(each.kind in EXPLICIT for each in decided), "measured on implied preferences only"),
@@ -335,9 +342,20 @@ def _different(different: int, decided: Sequence[Preference]) -> str:
     return f"{different} {'' if different == len(decided) else 'different '}preferences"
 
 
-def _left_out(guessed: int, guessing: Collection[str]) -> list[str]:
-    names = ", ".join(sorted(guessing))
-    return [f"{guessed} held-out preferences left out, of annotators who guess: {names}"] if guessed else []
+def _left_out(preferences: Sequence[Preference], difference: Difference) -> list[str]:
+    """Name annotators who are not measured by: those who guess, and those whom the model contradicts systematically."""
+    own: dict[str, list[Preference]] = defaultdict(list)
+    for each in preferences:
+        own[str(each.annotator)].append(each)
+    opposite = {name for name, said in own.items() if accuracy(said, difference(said)).high < _CHANCE}
+    guessing = own.keys() - opposite
+    contrary = "answer systematically opposite to the model (their labels are swapped, or those of the others)"
+    return [
+        f"{sum(len(own[name]) for name in names)} held-out preferences left out, of annotators who {what}: "
+        f"{', '.join(sorted(names))}"
+        for names, what in ((guessing, "guess"), (opposite, contrary))
+        if names
+    ]
 
 
 def _constant_annotators(preferences: Sequence[Preference]) -> list[str]:

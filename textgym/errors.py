@@ -47,6 +47,22 @@ class FolderInUseError(RunFolderError):
     """A living process works in a folder."""
 
 
+class LockedError(TextGymError):
+    """A living process holds a lock.
+
+    Args:
+        holder: Description of the process.
+    """
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(f"held by {holder}")
+        self.holder = holder
+
+
+class ProjectInUseError(TextGymError, OSError):
+    """A living process serves a project already."""
+
+
 class DiskFullError(TextGymError, OSError):
     """There is no room for a file; what was written before is still there."""
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ pytest.importorskip("httpx", reason="needs httpx")
 from fastapi.testclient import TestClient
 from httpx import Response
 
+from benchmarks.feedback_page import find_chromium, open_browser
+from textgym.errors import MissingExtraError
 from textgym.feedback import FeedbackStore
 from textgym.feedback.server.app import create_app
 from textgym.feedback.server.sessions import Session, seal
@@ -43,7 +46,7 @@ class Place:
 
     def __init__(self, store: FeedbackStore, token: str | None) -> None:
         self.store = store
-        self.now = 1000.0
+        self.now = 9000.0  # later than what the clock of the store shows
         self.site = Site(store, "me", token, clock=lambda: self.now)
         self.app = create_app(self.site)
 
@@ -88,3 +91,13 @@ def place(store: FeedbackStore) -> Place:
 def closed(store: FeedbackStore) -> Place:
     """A site that asks for a token or an account."""
     return Place(store, TOKEN)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    try:
+        find_chromium()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    with open_browser() as browser:
+        yield browser

@@ -11,6 +11,7 @@ import pytest
 
 from textgym.feedback import export_questions, import_questions, read_records, shown_order
 from textgym.feedback.records.export import export_records
+from textgym.feedback.server.items import seal_item
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating
 from textgym.types import Message
 
@@ -90,9 +91,14 @@ def test_a_second_answer_does_not_count(place: Any) -> None:
     assert record.choice == "tie"
 
 
-def test_generators_are_told_after_the_vote_only(place: Any) -> None:
+def tell_writers(place: Any) -> None:
+    place.store.update_setting("project", lambda _: {"reveal": True})
+
+
+def test_generators_are_told_after_the_vote_only_if_the_project_says_so(place: Any) -> None:
     place.store.add([place.question(number) for number in range(2)])
     visitor = place.visitor()
+    tell_writers(place)
     assert "model-" not in visitor.get("/").text
     page = visitor.answer(choice="first").text
     assert re.search(r"A is better \(A: model-[ab], B: model-[ab]\)", page)
@@ -100,8 +106,60 @@ def test_generators_are_told_after_the_vote_only(place: Any) -> None:
     assert "model-" not in visitor.get("/").text
 
 
+@pytest.mark.parametrize(("mode", "values"), [
+    ("compare", {"choice": "first"}), ("rank", {"rank-0": "1", "rank-1": "2"}),
+    ("rate", {"rating-0": "3", "rating-1": "2"}), ("edit", {"text": "mine", "choice": "first"}),
+])  # fmt: skip
+def test_nobody_is_told_who_wrote_a_text_by_default(place: Any, mode: Mode, values: dict[str, str]) -> None:
+    place.store.add([place.question(mode=mode)])
+    page = place.visitor().answer("/?better=first", **values).text
+    assert "Last answer" in page
+    assert "model-" not in page
+
+
+@pytest.mark.parametrize("mode", ["compare", "rate", "edit"])
+def test_words_are_counted_if_the_project_says_so(place: Any, mode: Mode) -> None:
+    place.store.add([place.question(mode=mode)])
+    visitor = place.visitor()
+    assert not re.search(r"\d words", visitor.get("/").text)
+    place.store.update_setting("project", lambda _: {"word_counts": True})
+    assert visitor.get("/").text.count("<small>4 words</small>") == 2
+
+
+def without_texts(page: str) -> str:
+    """Return a page without what differs between any two questions."""
+    page = re.sub(r'(name="(?:csrf|item|vote)" value=")[^"]*', r"\1", page)
+    page = re.sub(r"<progress .*?</div>", "", page, flags=re.DOTALL)
+    return re.sub(r"</?mark>|(?:response|prompt) .*?(?=</div>)", "", page)
+
+
+@pytest.mark.parametrize(("mode", "expected", "values"), [
+    ("compare", "a", {"choice": "first"}), ("rate", [1, 2], {"rating-0": "5", "rating-1": "5"}),
+])  # fmt: skip
+@pytest.mark.parametrize("reveal", [False, True])
+def test_nothing_tells_a_check_from_another_question(
+    place: Any, mode: Mode, expected: Any, values: dict[str, str], reveal: bool
+) -> None:
+    """Neither the page that asks it, nor the one after the answer, nor its number."""
+    place.store.update_setting("project", lambda _: {"reveal": reveal})
+    place.store.add([place.question(number, mode) for number in range(30)])
+    place.store.add_checks([Question(f"c{n}", f"prompt c{n}", ("response x", "response y"), mode) for n in range(3)],
+                           [expected] * 3)  # fmt: skip
+    visitor = place.visitor()
+    pages, items = [visitor.get("/")], []
+    while "All done" not in pages[-1].text:
+        items.append(visitor.fields(pages[-1])["item"])
+        pages.append(visitor.post("/vote", data={**visitor.fields(pages[-1]), **values}))
+    assert sum("prompt c" in page.text for page in pages) == 3
+    assert len({without_texts(page.text) for page in pages[1:-1]}) == 1
+    assert len(set(items)) == len(items)
+    assert {len(item) for item in items} == {22}
+    assert not any(item.isdecimal() for item in items)
+
+
 def test_what_was_said_is_shown_in_the_shown_order(place: Any) -> None:
     place.store.add([place.question()])
+    tell_writers(place)
     visitor = place.visitor()
     first = texts_of(visitor.get("/").text)[0].split()[1]
     assert f"A is better (A: model-{first}, " in visitor.answer(choice="first").text
@@ -109,6 +167,7 @@ def test_what_was_said_is_shown_in_the_shown_order(place: Any) -> None:
 
 def test_rank(place: Any) -> None:
     place.store.add([place.question(mode="rank", responses=4)])
+    tell_writers(place)
     visitor = place.visitor()
     shown = texts_of(visitor.get("/").text)
     page = visitor.answer(**{"rank-0": "2", "rank-1": "4", "rank-2": "2", "rank-3": "1"})
@@ -217,6 +276,40 @@ def test_nothing_is_recorded_after_consent_was_taken_back(place: Any) -> None:
     assert place.store.votes() == []
 
 
+def decline(place: Any, visitor: Any) -> Any:
+    return visitor.post("/consent", data={**visitor.fields(visitor.get("/"), "/consent"), "agree": "no"})
+
+
+def test_whoever_declines_is_noted_as_that_and_nothing_else(place: Any) -> None:
+    place.store.add([place.question(mode="natural", responses=3)])
+    ann, bob = place.visitor("ann"), place.visitor("bob")
+    assert '<button name="agree" value="no"' in ann.get("/").text
+    page = decline(place, ann)
+    assert "You declined to be recorded" in page.text
+    assert "response a" not in page.text
+    assert "You declined" in ann.get("/").text
+    assert place.store.setting("declined") == ["ann"]
+    assert place.store.setting("consents") == []
+    assert place.store.votes() == []
+    assert place.store.assignment("ann", 1) is None  # and the question is free
+    assert "1 declined" in ann.get("/dashboard").text
+    assert "I agree" in bob.get("/").text
+
+
+def test_whoever_declined_is_asked_questions_of_other_kinds_and_may_change_their_mind(place: Any) -> None:
+    place.store.add([place.question(mode="natural", responses=3)], priority=1.0)
+    place.store.add([place.question(1), place.question(2, "rate", 1)])
+    visitor = place.visitor()
+    assert "prompt 1" in decline(place, visitor).text
+    assert "You declined" in visitor.get("/?mode=natural").text
+    assert "prompt 2" in visitor.answer(choice="first").text
+    page = visitor.answer(**{"rating-0": "3"})
+    assert "You declined" in page.text
+    again = visitor.post("/consent", data={**visitor.fields(page, "/consent"), "agree": "yes"})
+    assert "Recorded here, as you agreed" in again.text
+    assert place.store.setting("declined") == []
+
+
 @pytest.mark.parametrize(
     ("mode", "responses", "values"),
     [
@@ -224,6 +317,7 @@ def test_nothing_is_recorded_after_consent_was_taken_back(place: Any) -> None:
         ("compare", 2, {"choice": "a"}),
         ("compare", 2, {"choice": "third"}),
         ("rank", 3, {"rank-0": "1", "rank-1": "2"}),
+        ("rank", 3, {"rank-0": "", "rank-1": "", "rank-2": ""}),
         ("rank", 3, {"rank-0": "1", "rank-1": "2", "rank-2": "x"}),
         ("rate", 1, {}),
         ("rate", 1, {"rating-0": "6"}),
@@ -252,7 +346,9 @@ def test_answers_to_questions_of_others_are_refused(place: Any) -> None:
     place.store.add([place.question(number) for number in range(2)])
     visitor = place.visitor("ann")
     form = visitor.fields(visitor.get("/"))
-    for item in ("2", "99", "x", "-1", "", "9" * 40):
+    secret = place.site.secret
+    foreign = [seal_item(1, "bob", secret), seal_item(2, "ann", secret), seal_item(1, "ann", b"other")]
+    for item in ("1", "2", "99", "x", "-1", "", "9" * 40, "A" * 22, "é", *foreign):
         assert visitor.post("/vote", data={**form, "item": item, "choice": "tie"}).status_code == 409
     assert place.store.votes() == []
 

@@ -14,22 +14,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.feedback_page import find_chromium, open_browser, open_page, press
-from textgym.errors import MissingExtraError
+from benchmarks.feedback_page import answer_all, open_page, press
 from textgym.feedback import FeedbackStore, shown_order
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating
+from textgym.types import Message
 
 pytestmark = pytest.mark.timeout(900)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    try:
-        find_chromium()
-    except MissingExtraError as error:
-        pytest.skip(str(error))
-    with open_browser() as browser:
-        yield browser
 
 
 class Server:
@@ -190,6 +180,109 @@ def test_rank_by_dragging(server: Server, page: Any, place: Any) -> None:
     with page.expect_navigation():
         page.click("text=Done")
     assert ranks(server) == {shown[2]: 1, shown[0]: 2, shown[1]: 3}
+
+
+@pytest.mark.parametrize("by", ["mouse", "touch", "keyboard"])
+def test_rank_by_buttons_that_say_every_move(browser: Any, server: Server, place: Any, by: str) -> None:
+    fill(server, place, "rank", 4)
+    with open_page(browser, server.url, touch=by == "touch") as page:
+        shown = page.locator("#ranking .text").all_inner_texts()
+        status = page.get_by_role("status")
+        for name, said in (
+            ("Move Text B up", "Text B is now 1st of 4"),
+            ("Move Text B up", "Text B is already 1st of 4"),
+            ("Move Text A down", "Text A is now 3rd of 4"),
+            ("Move Text A down", "Text A is now 4th of 4"),
+            ("Text D: as good as the one above", "Text D is now tied for 2nd of 4"),
+            ("Text D: as good as the one above", "Text D is now 3rd of 4"),
+            ("Text A: as good as the one above", "Text A is now tied for 3rd of 4"),
+        ):
+            button = page.get_by_role("button", name=name)
+            if by == "keyboard":
+                button.focus()
+                page.keyboard.press("Enter")
+                assert button.evaluate("each => each === document.activeElement"), name
+            else:
+                (button.tap if by == "touch" else button.click)(force=True)  # also where it cannot move
+            assert status.inner_text() == said
+        assert page.locator("#ranking li").last.get_attribute("aria-label") == "Text A, tied for 3rd of 4"
+        with page.expect_navigation():
+            page.click("text=Done")
+    assert ranks(server) == {shown[1]: 1, shown[2]: 2, shown[3]: 3, shown[0]: 3}
+
+
+@pytest.mark.parametrize("drag", [False, True])
+def test_an_order_that_nobody_touched_is_no_answer(server: Server, page: Any, place: Any, drag: bool) -> None:
+    fill(server, place, "rank", 3)
+    page.reload()
+    shown = page.locator("#ranking .text").all_inner_texts()
+    if drag:  # and put down where it was
+        box = page.locator("#ranking .grip").first.bounding_box()
+        page.mouse.move(box["x"] + 5, box["y"] + 5)
+        page.mouse.down()
+        page.mouse.up()
+    page.keyboard.press("Enter")
+    box = page.get_by_role("checkbox", name="The order as shown is my answer")
+    assert box.evaluate("each => each === document.activeElement")  # where the browser says what is missing
+    assert "Move a text, or tick this" in box.evaluate("each => each.validationMessage")
+    assert page.evaluate("[...document.querySelectorAll('select')].map((each) => each.value).join()") == ",,"
+    page.click("text=Done")
+    assert server.store.votes() == []
+    press(page, "o", "Enter")
+    assert ranks(server) == {text: place for place, text in enumerate(shown, 1)}
+
+
+def test_an_order_that_was_changed_and_changed_back_is_an_answer(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "rank", 3)
+    page.reload()
+    shown = page.locator("#ranking .text").all_inner_texts()
+    press(page, "Shift+ArrowDown", "Shift+ArrowUp", "Enter")
+    assert ranks(server) == {text: place for place, text in enumerate(shown, 1)}
+
+
+@pytest.mark.parametrize("ranks", [(1, 2, 3), (1, 1, 3), (3, 1, 2)])
+def test_a_scripted_user_ranks_as_decided(server: Server, page: Any, place: Any, ranks: tuple[int, ...]) -> None:
+    """Also where the order shown is the answer."""
+    fill(server, place, "rank", 3, 1)
+    page.reload()
+    (answer,) = answer_all(page, "rank", lambda shown: (Ranking("k", shown.prompt, shown.texts, ranks),))
+    assert ranks_of(server, answer.shown.texts) == ranks
+
+
+def ranks_of(server: Server, texts: tuple[str, ...]) -> tuple[int, ...]:
+    found = ranks(server)
+    return tuple(found[text] for text in texts)
+
+
+def test_a_question_is_skipped_without_an_order(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "rank", 3)
+    page.reload()
+    press(page, "s")
+    assert server.store.votes()[0].skipped
+
+
+DIALOGUE = (
+    Message("system", "You help people to plan trips. " * 8),
+    Message("user", "I want to go on Saturday. " * 20),
+    Message("assistant", "There are trains at 8:10, 9:40 and 11:10. " * 20),
+    Message("user", "Which of them takes bicycles? " * 3),
+)
+
+
+@pytest.mark.parametrize("mode", ["compare", "rank", "rate", "edit", "natural"])
+def test_a_dialogue_on_a_telephone_shows_the_last_question(server: Server, page: Any, mode: Mode) -> None:
+    server.store.add([Question("k", DIALOGUE, ("One.", "Two."), mode)])
+    server.store.update_setting("consents", lambda _: ["me"])
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.reload()
+    last = page.locator(".prompt .turn").last
+    assert "takes bicycles" in last.inner_text()
+    seen, box = last.bounding_box(), page.locator(".prompt").bounding_box()
+    assert page.evaluate("scrollY") == 0
+    assert box["y"] <= seen["y"] < seen["y"] + seen["height"] <= box["y"] + box["height"] + 1 < 844
+    earlier = page.locator(".prompt .turn").first  # one scroll away
+    earlier.scroll_into_view_if_needed()
+    assert earlier.bounding_box()["y"] >= box["y"]
 
 
 def tied(page: Any) -> list[str]:
@@ -450,6 +543,7 @@ def test_small_screens_do_not_scroll_sideways(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_in_both_schemes(server: Server, page: Any, place: Any, scheme: str) -> None:
     fill(server, place, "compare", 2)
+    server.store.update_setting("project", lambda _: {"word_counts": True})
     page.emulate_media(color_scheme=scheme)
     page.reload()
     for selector in (".text", ".main", ".quiet", "small", ".card h2"):

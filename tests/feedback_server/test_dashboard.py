@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from textgym.feedback import By, add_accuracy, answer_compare, answer_natural, answer_rate
+from textgym.feedback import By, add_accuracy, answer_compare, answer_natural, answer_rank, answer_rate
 from textgym.feedback.records.answers import Behaviour
 from textgym.feedback.server import charts
 from textgym.feedback.server.dashboard import (
@@ -108,6 +108,58 @@ def test_two_out_of_many_who_never_agree_are_found() -> None:
         for item, choice in enumerate(said)
     ]
     assert next(kappa for _, who, kappa in pairwise_kappas(records) if who == "zed") == -1.0
+
+
+def test_position_bias_of_ranks_and_who_is_reversed_are_shown(place: Any) -> None:
+    """Two of three say the opposite of the third, who alone passes the checks."""
+    questions = [place.question(number, "rank", 3) for number in range(30)]
+    items = place.store.add(questions, overlap=3)
+    checks = [place.question(100 + number) for number in range(4)]
+    check_items = place.store.add_checks(checks, ["a"] * 4)
+    for name in ("ann", "bob", "cy"):
+        honest = name == "ann"
+        for question, item in zip(questions, items, strict=True):
+            shown = replace(question, order_seed=4 if honest else None)
+            place.store.vote(
+                f"{name}{item}", name, item, answer_rank(shown, [1, 2, 3] if honest else [3, 2, 1], By(name))
+            )
+        for question, item in zip(checks, check_items, strict=True):
+            place.store.vote(f"{name}{item}", name, item, answer_compare(question, "a" if honest else "b", By(name)))
+    page = place.visitor().get("/dashboard").text
+    assert "<figcaption>The text shown first is ranked before another (0.5: no position bias)</figcaption>" in page
+    said = "bob, cy are reversed, answering systematically opposite to ann: are labels swapped?"
+    assert said in page
+    status = place.visitor().get("/api/status").json()
+    assert said in status["concerns"][0]
+    assert (
+        "position bias in rankings: the text shown first (top) is ranked before another one 1.00"
+        in status["concerns"][1]
+    )
+    assert status["rank_position_bias"]["mean"] == 1.0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_numbers_of_the_matrix_can_be_read(share: float) -> None:
+    """Ink on a cell over a card, in both colour schemes: 4.5 to 1 at least."""
+    chart = charts.matrix_chart("t", ["x", "y"], {(0, 1): Interval(share, 0.0, 1.0)})
+    (opacity,) = (mark.attrs["fill-opacity"] for mark in chart.marks if mark.tag == "rect")
+    for ink, cell, card in (("1d2129", "2457c5", "ffffff"), ("e6e9ee", "7ea6ff", "1e232b")):
+        ground = [
+            float(opacity) * each + (1 - float(opacity)) * under
+            for each, under in zip(rgb(cell), rgb(card), strict=True)
+        ]
+        light = sorted([luminance(rgb(ink)), luminance(ground)])
+        assert (light[1] + 0.05) / (light[0] + 0.05) >= 4.5
+
+
+def rgb(colour: str) -> list[float]:
+    return [int(colour[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+
+
+def luminance(colour: list[float]) -> float:
+    """Relative luminance by WCAG 2.2."""
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in colour]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
 
 def test_every_chart_appears(place: Any) -> None:

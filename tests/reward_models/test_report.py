@@ -100,14 +100,36 @@ def test_the_worst_errors_are_shown() -> None:
 
 
 def test_annotators_who_guess_are_not_counted() -> None:
-    preferences = many(40, annotator="ann") + many(40, 0.0, annotator="spam")
-    assert measure(by_length, preferences, []).accuracy.mean == pytest.approx(0.5)
+    preferences = many(40, annotator="ann") + many(40, 0.5, annotator="spam")
+    assert measure(by_length, preferences, []).accuracy.mean == pytest.approx(0.75)
     result = measure(by_length, preferences, [], {"ann": 0.95, "spam": 0.1})
     assert result.accuracy.mean == 1.0
     assert result.held_out is not None
     assert "40 held-out preferences left out, of annotators who guess: spam" in result.held_out.notes
     alone = measure(by_length, many(40, 0.0, annotator="spam"), [], {"ann": 0.95, "spam": 0.1})
     assert alone.accuracy.mean == 0.0
+
+
+def test_annotators_who_answer_the_opposite_are_named_as_that() -> None:
+    """Few answers do not show it: two of two wrong happens to whoever guesses."""
+    preferences = [*many(40, annotator="ann"), *many(40, 0.0, annotator="rev"), *many(2, 0.0, annotator="few")]
+    held_out = measure(by_length, preferences, [], {"ann": 0.95, "rev": 0.01, "few": 0.2}).held_out
+    assert held_out is not None
+    assert [note for note in held_out.notes if "left out" in note] == [
+        "2 held-out preferences left out, of annotators who guess: few",
+        "40 held-out preferences left out, of annotators who answer systematically opposite to the model (their labels "
+        "are swapped, or those of the others): rev",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [(0.2, "systematically opposite: are labels swapped?"), (0.5, "not distinguishable from chance"), (0.8, None)],
+)
+def test_below_chance_is_not_chance(right: float, said: str | None) -> None:
+    """Wilson's intervals of 12, 30 and 48 of 60: [0.118, 0.318], [0.377, 0.623], [0.682, 0.882]."""
+    known = ("systematically opposite: are labels swapped?", "not distinguishable from chance")
+    assert [text for text in known if text in notes(many(60, right))] == [text for text in known if text == said]
 
 
 def test_always_longer_counts_characters_where_no_spaces_part_words() -> None:

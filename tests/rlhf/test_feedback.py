@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from textgym.cli import app as cli
-from textgym.feedback import FeedbackStore, export_records, read_records
+from textgym.feedback import By, FeedbackStore, answer_compare, answer_rank, export_records, read_records
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Question, Ranking, Rating
-from textgym.rlhf.questions import REFERENCE, make_checks, plan_writers
+from textgym.rlhf.attention_checks import REFERENCE
+from textgym.rlhf.questions import plan_writers
 from textgym.types import Example
 
 COMMANDS = ("serve", "sample", "simulate", "export", "import", "status")
@@ -85,6 +88,17 @@ def test_attention_checks_find_spammers(lm: str, data: str) -> None:
     assert sum(right for right, _ in spammers) < sum(asked for _, asked in spammers) == 12
 
 
+def test_checks_are_about_prompts_that_nothing_else_is_asked_about(lm: str, data: str) -> None:
+    sample(lm, data, "--prompts", "8", "--checks", "3")
+    with FeedbackStore("p.db") as store:
+        plan = store.plan()
+    checks, others = (
+        {row.question.prompt for row in plan if (row.expected is not None) == kind} for kind in (True, False)
+    )
+    assert (len(checks), len(others)) == (3, 8)
+    assert not checks & others
+
+
 def test_sampling_twice_adds_nothing_twice(lm: str, data: str) -> None:
     first = sample(lm, data, "--prompts", "5")
     assert sample(lm, data, "--prompts", "5") == first
@@ -119,16 +133,6 @@ def test_simulated_people_share_the_work(lm: str, data: str) -> None:
             "simulated-2": 8,
             "simulated-3": 8,
         }
-
-
-def test_a_text_that_reads_the_same_backwards_makes_no_check() -> None:
-    texts = (("a", "another"), ("some words", "more"))
-    short, long = (Question("k", "p", pair, generators=("one", "two")) for pair in texts)
-    with pytest.raises(ValueError, match="got 1 for 1, of which 0 are long enough"):
-        make_checks([short], 1)
-    (check,), expected = make_checks([short, long], 1)
-    assert check.responses[0] == "some words" != check.responses[1]
-    assert expected == ["a"]
 
 
 def plan(count: int, *models: str, references: bool = False) -> list[list[str]]:
@@ -179,14 +183,57 @@ def test_votes_before_their_questions_leave_checks_out_and_say_so(lm: str, data:
     assert "this file again" not in again.output
 
 
-@pytest.mark.parametrize(("option", "shown"), [("--blind", False), ("--no-blind", True)])
-def test_whether_writers_are_shown_can_be_changed(option: str, shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("option", "kept"),
+    [
+        ("--blind", {"reveal": False}),
+        ("--no-blind", {"reveal": True}),
+        ("--word-counts", {"word_counts": True}),
+        ("--no-word-counts", {"word_counts": False}),
+    ],
+)
+def test_what_is_shown_beside_a_text_can_be_changed(
+    option: str, kept: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("fastapi", reason="needs the extra textgym[feedback]")
     monkeypatch.setattr("textgym.feedback.server.serve.serve", lambda *_: None)
     run("serve", "p.db", option)
     run("serve", "p.db")  # leaves what is kept
     with FeedbackStore("p.db") as store:
-        assert store.setting("project") == {"reveal": shown}
+        assert store.setting("project") == kept
+
+
+def test_writers_are_not_shown_beside_attention_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fastapi", reason="needs the extra textgym[feedback]")
+    monkeypatch.setattr("textgym.feedback.server.serve.serve", lambda *_: None)
+    with FeedbackStore("p.db") as store:
+        store.add([Question("k", "p", ("x", "y"))])
+        assert "Who wrote a text is not shown" not in run("serve", "p.db", "--no-blind").stderr
+        store.add_checks([Question("c", "p", ("x", "y"))], ["a"])
+    assert "Who wrote a text is not shown: there are attention checks" in run("serve", "p.db", "--no-blind").stderr
+
+
+def test_status_names_who_is_reversed_and_position_bias_of_ranks() -> None:
+    """Of two who rank 20 questions, one has them upside down, which four attention checks tell."""
+    questions = [Question(f"k{n}", f"p{n}", ("x", "y", "z"), "rank") for n in range(20)]
+    checks = [Question(f"c{n}", "p", ("good", "bad")) for n in range(4)]
+    with FeedbackStore("p.db") as store:
+        items, check_items = store.add(questions, overlap=2), store.add_checks(checks, ["a"] * 4)
+        orders = list(itertools.permutations((1, 2, 3)))
+        for name, choice in (("ann", "a"), ("rev", "b")):
+            for item, question in zip(items, questions, strict=True):
+                ranks = [rank if name == "ann" else 4 - rank for rank in orders[item % 6]]
+                shown = replace(question, order_seed=item)
+                store.vote(f"{name}{item}", name, item, answer_rank(shown, ranks, By(name)))
+            for item, question in zip(check_items, checks, strict=True):
+                store.vote(f"{name}{item}", name, item, answer_compare(question, choice, By(name)))  # type: ignore[arg-type]
+    said = run("status", "p.db")
+    assert "rankings: Krippendorff's alpha -" in said.stdout
+    assert "the text shown first is ranked before another 0.500 [" in said.stdout
+    assert said.stderr.splitlines() == [
+        "Warning: rev is reversed, answering systematically opposite to ann: are labels swapped? (4 of 4 attention "
+        "checks passed by ann, 0 of 4 by rev)"
+    ]
 
 
 @pytest.mark.parametrize(

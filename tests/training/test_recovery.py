@@ -35,6 +35,7 @@ from textgym.models import checkpoint
 from textgym.models.causal_lm import CausalLM
 from textgym.models.loading import load_language_model
 from textgym.reward_models import PreferenceRewardModel, load_reward
+from textgym.training import evaluate as evaluation
 from textgym.training import preparation
 from textgym.training import train as pipeline
 from textgym.training.interrupts import RunInterrupted, Terminated, signals_as_interrupts, stop_on_request
@@ -331,6 +332,35 @@ def test_a_folder_belongs_to_one_run_at_a_time(built_in: TrainSettings, copied: 
     before = (copied / "log.jsonl").read_text()
     run_resume("copied")
     assert (copied / "log.jsonl").read_text() == before
+
+
+def test_a_run_that_is_resumed_in_python_is_locked(copied: Path) -> None:
+    run = RunFolder.open("copied")
+    training = preparation.resume(run)
+    with pytest.raises(FolderInUseError):
+        preparation.resume(RunFolder.open("copied"))
+    with pytest.raises(FolderInUseError):
+        pipeline.train(training.agent, training.steps, RunFolder.open("copied"), resumed=True)
+    with run:
+        pass  # the end of a block releases it
+    preparation.resume(RunFolder.open("copied"))
+
+
+def test_an_evaluation_holds_its_folder_until_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = evaluation.EvaluateSettings(EnvChoice(), prompts=1, max_new_tokens=2, out=str(tmp_path / "out"))
+    measured, refused = evaluation.evaluate, []
+
+    def measure(*args: Any, **kwargs: Any) -> Any:
+        with pytest.raises(FolderInUseError):
+            RunFolder.create(settings.out, "evaluate", {})
+        refused.append(True)
+        return measured(*args, **kwargs)
+
+    monkeypatch.setattr(evaluation, "evaluate", measure)
+    run = evaluation.run_evaluate(settings)
+    assert refused == [True]
+    with RunFolder.open(run.path):  # free again, though `run` is still there
+        pass
 
 
 HOLD = """

@@ -14,8 +14,25 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from textgym.cli import app as cli
-from textgym.feedback import FeedbackStore, accuracy_curve, read_records, split_records, write_records
-from textgym.feedback.types import Choice, Comparison, Demonstration, ImplicitFeedback, Ranking, Rating, Record
+from textgym.feedback import (
+    By,
+    FeedbackStore,
+    accuracy_curve,
+    answer_compare,
+    read_records,
+    split_records,
+    write_records,
+)
+from textgym.feedback.types import (
+    Choice,
+    Comparison,
+    Demonstration,
+    ImplicitFeedback,
+    Question,
+    Ranking,
+    Rating,
+    Record,
+)
 from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_reward
 from textgym.reward_models.evidence import Candidate
 from textgym.tasks import Summarization, prompt_text
@@ -220,6 +237,38 @@ def test_the_same_two_texts_everywhere_are_no_success() -> None:
     shown, found = fitted([about(n, texts=("yes", "no")) for n in range(400)])
     assert found["accuracy"]["mean"] == 1
     assert "held-out pairs are of responses also trained on" in shown.stderr
+
+
+def opposed(n: int) -> list[Comparison]:
+    """Three answers to one question: one person's, and the opposite by two others."""
+    other = {"a": "b", "b": "a"}
+    said = replace(about(n), annotator="ann")
+    return [said, *(replace(said, annotator=name, choice=other[said.choice]) for name in ("bob", "cat"))]  # type: ignore[arg-type]
+
+
+def test_which_of_two_groups_is_reversed_is_left_open_without_attention_checks() -> None:
+    shown, _ = fitted([answer for n in range(30) for answer in opposed(n)], *FEW)
+    assert (
+        "Warning: two groups disagree systematically: bob, cat | ann; which of them is reversed is open" in shown.stderr
+    )
+
+
+def test_attention_checks_of_a_project_say_which_group_is_reversed() -> None:
+    """Two of three are reversed, so that the model learns the opposite; the checks tell."""
+    check = Question("c", "p", ("good", "bad"))
+    with FeedbackStore("p.db") as store:
+        store.add_votes((f"v{n}", [each]) for n, each in enumerate(each for n in range(30) for each in opposed(n)))
+        items = store.add_checks([replace(check, task_key=f"c{n}") for n in range(4)], ["a"] * 4)
+        for name, choice in (("ann", "a"), ("bob", "b"), ("cat", "b")):
+            for n, item in enumerate(items):
+                answer = answer_compare(replace(check, task_key=f"c{n}"), choice, By(name))  # type: ignore[arg-type]
+                store.vote(f"{name}-{n}", name, item, answer)
+    shown = fit("--feedback", "p.db", *FEW)
+    assert shown.exit_code == 0, shown.output
+    assert (
+        "Warning: bob, cat are reversed, answering systematically opposite to ann: are labels swapped?" in shown.stderr
+    )
+    assert "4 of 4 by ann" in shown.stderr
 
 
 def test_duplicates_are_on_one_side(people: People) -> None:

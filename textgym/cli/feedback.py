@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from textgym import console
+from textgym.cli import moderation
 from textgym.cli import options as options
 from textgym.errors import did_you_mean
 from textgym.feedback.types import Mode
@@ -42,7 +42,12 @@ def serve(
     title: Annotated[str | None, typer.Option("--title", help="Shown on every page.")] = None,
     guidelines: Annotated[str | None, typer.Option("--guidelines", help="File that says how to answer.")] = None,
     blind: Annotated[
-        bool | None, typer.Option("--blind/--no-blind", help="Never tell who wrote a text, or do after the answer.")
+        bool | None,
+        typer.Option("--blind/--no-blind", help="Never tell who wrote a text (the default), or do after the answer."),
+    ] = None,
+    word_counts: Annotated[
+        bool | None,
+        typer.Option("--word-counts/--no-word-counts", help="Show how many words a text has, or not (the default)."),
     ] = None,
     closed: Annotated[bool, typer.Option("--closed", help="Ask for token or account on this machine too.")] = False,
     allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="Another name of this server.")] = None,
@@ -59,9 +64,11 @@ def serve(
     from textgym.feedback.store.project import FeedbackStore
 
     address = Address(host, port, closed, _token(), tuple(allow_host or ()), https)
-    changes = page_settings(title=title, guidelines=guidelines, blind=blind)
+    changes = page_settings(title=title, guidelines=guidelines, blind=blind, word_counts=word_counts)
     with FeedbackStore(project) as store:
         store.update_setting("project", lambda known: {**(known or {}), **changes})
+        if changes.get("reveal") and store.has_checks():
+            console.warn("Who wrote a text is not shown: there are attention checks, whose texts nobody wrote.")
         if not store.progress().items:
             console.remark(f"There are no questions in {project} yet: see textgym feedback sample, and import.")
         if https:
@@ -175,17 +182,23 @@ def export_command(
     form: Annotated[
         str, typer.Option("--form", help="votes, questions, records, preferences, labels or csv.")
     ] = "votes",
+    excluded: Annotated[
+        bool, typer.Option("--excluded/--no-excluded", help="Write the answers of excluded annotators too.")
+    ] = False,
 ) -> None:
     """Write the answers, or the questions, to a file."""
-    from textgym.feedback.projects import open_project
+    from textgym.feedback.projects import describe_left_out, open_project
     from textgym.feedback.store.exports import PROJECT_FORMS, export_project
 
     if form not in PROJECT_FORMS:
         known = ", ".join(PROJECT_FORMS)
         raise ValueError(f"expected a form out of {known}, got {form!r}.{did_you_mean(form, PROJECT_FORMS)}")
     with open_project(project) as store:
-        count = export_project(store, file, form)
+        count = export_project(store, file, form, excluded=excluded)
+        left_out = "" if excluded or form == "questions" else describe_left_out(store)
     console.say(f"{count:,} {'questions' if form == 'questions' else 'records'} -> {file} ({form})")
+    if left_out:
+        console.remark(f"{left_out} --excluded writes them too.")
 
 
 @feedback_app.command("import")
@@ -215,24 +228,36 @@ def status(project: _Existing) -> None:
 
 
 def _show(status: Status) -> None:
+    from textgym.feedback.store.roster import shown_time
+
     console.say(
         f"{status.votes:,} of {status.wanted:,} votes; {status.complete:,} of {status.questions:,} questions complete"
     )
     rows = []
     for each in status.contributions:
         passed = f"{each.passed} of {each.checked}" if each.checked else "-"
-        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.last))
-        rows.append([each.annotator, f"{each.votes:,}", passed, day])
+        name = f"{each.annotator} (excluded)" if each.is_excluded else each.annotator
+        rows.append([name, f"{each.votes:,}", passed, shown_time(each.last)])
     if rows:
         console.print_rows(["annotator", "votes", "checks passed", "last vote"], rows)
+    if status.left_out:
+        console.say(status.left_out)
     for kind, level, alpha, same in status.agreements:
         console.say(f"{kind}: Krippendorff's alpha {alpha:.3f} ({level}), same answer {console.with_bounds(same)}")
     if status.position_bias is not None:
         console.say(f"the text shown first wins {console.with_bounds(status.position_bias)}")
+    if status.rank_position_bias is not None:
+        console.say(f"the text shown first is ranked before another {console.with_bounds(status.rank_position_bias)}")
     if len(status.strengths) > 1:
         console.print_rows(
             ["generator", "Bradley-Terry strength"],
             [[name, console.with_bounds(strength)] for name, strength in status.strengths.items()],
         )
-    for note in status.notes:
-        console.warn(note)
+    for concern in (*status.concerns, *status.notes):
+        console.warn(concern)
+
+
+for command in (
+    moderation.people, moderation.exclude, moderation.include, moderation.block, moderation.unblock, moderation.void,
+):  # fmt: skip
+    feedback_app.command()(command)

@@ -22,6 +22,7 @@ from textgym.feedback.statistics.agreement import (
     krippendorff_alpha,
     position_bias,
 )
+from textgym.feedback.statistics.concerns import annotation_concerns
 from textgym.feedback.statistics.strengths import bradley_terry_scores
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.store.questions import import_questions
@@ -74,6 +75,7 @@ class Contribution(NamedTuple):
         votes: Answers, without those skipped.
         passed, checked: Attention checks answered rightly, and all that were answered.
         last: When the last answer came, in seconds since 1970.
+        is_excluded: Whether these answers are left out of everything else.
     """
 
     annotator: str
@@ -81,6 +83,7 @@ class Contribution(NamedTuple):
     passed: int
     checked: int
     last: float
+    is_excluded: bool = False
 
 
 class Agreement(NamedTuple):
@@ -102,7 +105,10 @@ class Status:
         contributions: One per annotator.
         agreements: One per kind of records, where two people answered the same question.
         position_bias: How often the text shown first wins; ``None`` without comparisons.
+        rank_position_bias: How often the text shown first is ranked before another one; ``None`` without rankings.
         strengths: Strengths of the generators, by name.
+        concerns: Reasons against taking the answers at their face value, in sentences.
+        left_out: How many answers of excluded annotators are left out, in words; may be empty.
         notes: Remarks about answers that are worth less than their number: copies, constant annotators.
     """
 
@@ -113,8 +119,11 @@ class Status:
     contributions: list[Contribution]
     agreements: list[Agreement]
     position_bias: Interval | None
+    rank_position_bias: Interval | None
     strengths: Mapping[str, Interval]
+    concerns: list[str]
     notes: Sequence[str]
+    left_out: str = ""
 
 
 def open_project(project: str) -> FeedbackStore:
@@ -131,8 +140,24 @@ def open_project(project: str) -> FeedbackStore:
     return FeedbackStore(project)
 
 
+def describe_left_out(store: FeedbackStore) -> str:
+    """Say how many answers of excluded annotators are left out; an empty text if none are."""
+    counts = store.left_out()
+    if not counts:
+        return ""
+    answers, people = sum(counts.values()), len(counts)
+    return (
+        f"Left out: {answers:,} {'answer' if answers == 1 else 'answers'} of {people:,} excluded "
+        f"{'annotator' if people == 1 else 'annotators'}."
+    )
+
+
 def page_settings(
-    *, title: str | None = None, guidelines: str | None = None, blind: bool | None = None
+    *,
+    title: str | None = None,
+    guidelines: str | None = None,
+    blind: bool | None = None,
+    word_counts: bool | None = None,
 ) -> dict[str, str | bool]:
     """Return what a project keeps of what its pages say; what is ``None`` is left as it is kept.
 
@@ -140,6 +165,7 @@ def page_settings(
         title: Shown on every page.
         guidelines: File that says how to answer.
         blind: Never tell who wrote a text.
+        word_counts: Show how many words a text has.
 
     Raises:
         DataError: The guidelines are no text.
@@ -147,7 +173,8 @@ def page_settings(
     changes: dict[str, str | bool] = {} if title is None else {"title": title}
     if guidelines is not None:
         changes["guidelines"] = _text_of(guidelines)
-    return changes if blind is None else {**changes, "reveal": not blind}
+    options = {"reveal": None if blind is None else not blind, "word_counts": word_counts}
+    return changes | {name: value for name, value in options.items() if value is not None}
 
 
 def _text_of(path: str) -> str:
@@ -192,7 +219,6 @@ def import_file(project: str, file: str, overlap: int = 1) -> Import:
 def project_status(store: FeedbackStore) -> Status:
     """Return how far a project is, and how far its annotators agree."""
     progress, records = store.progress(), store.records()
-    compared = of_kind(records, Comparison)
     agreements = []
     for name, kind, level in _LEVELS:
         values = collect_answers(records, kind, level).values
@@ -206,16 +232,20 @@ def project_status(store: FeedbackStore) -> Status:
         questions=progress.items,
         contributions=_contributions(store),
         agreements=agreements,
-        position_bias=position_bias(records) if compared else None,
+        position_bias=position_bias(records) if of_kind(records, Comparison) else None,
+        rank_position_bias=position_bias(records, Ranking) if of_kind(records, Ranking) else None,
         strengths=bradley_terry_scores(records, np.random.default_rng(0)),
+        concerns=annotation_concerns(records, store.attention()),
+        left_out=describe_left_out(store),
         notes=oddities(records),
     )
 
 
 def _contributions(store: FeedbackStore) -> list[Contribution]:
     attention, found = store.attention(), []
-    votes = sorted((vote for vote in store.votes() if not vote.skipped), key=lambda vote: vote.annotator)
+    votes = sorted((vote for vote in store.votes(excluded=True) if not vote.skipped), key=lambda vote: vote.annotator)
+    excluded = store.moderation.excluded()
     for name, group in itertools.groupby(votes, key=lambda vote: vote.annotator):
         own, (passed, checked) = list(group), attention.get(name, (0, 0))
-        found.append(Contribution(name, len(own), passed, checked, own[-1].received))
+        found.append(Contribution(name, len(own), passed, checked, own[-1].received, name in excluded))
     return found

@@ -34,6 +34,7 @@ from textgym.feedback.records.answers import Expected
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words
+from textgym.rlhf.attention_checks import CHECKED_MODES, REFERENCE, make_checks
 from textgym.tasks.base import shown_of
 from textgym.training.from_run import say_other_template
 from textgym.training.recovery import advising_on_memory
@@ -41,10 +42,6 @@ from textgym.training.stored_settings import stable_name
 from textgym.types import Example, FloatArray, Shown, Split, Task
 
 _RESPONSES: Mapping[Mode, int] = {"compare": 2, "rank": 4, "rate": 1, "edit": 1, "natural": 4}
-REFERENCE = "reference"
-"""The writer of references."""
-CHECKED_MODES: tuple[Mode, ...] = ("compare", "rate")
-"""What attention checks can ask."""
 
 
 @advising_on_memory("feedback sample")
@@ -105,13 +102,17 @@ def run_sample(
     task = with_budgets(choice.make(split), max_prompt_tokens, max_new_tokens)
     for model in models:
         say_other_template(task, model)
-    examples = fixed_examples(task.dataset, prompts)
+    # Checks are about prompts of their own where there are enough: one that comes twice would give them away.
+    examples = fixed_examples(task.dataset, prompts + checks)
     writers = plan_writers([*models, *([REFERENCE] if references else [])], examples, count, seed)
     written = write_texts(models, task, examples, writers, temperature=temperature, seed=seed, device=device)
     asked = [question_about(task, about, names, mode, criteria) for about, names in zip(written, writers, strict=True)]
-    questions = [question for question in asked if question is not None]
-    new = _add_questions(project, questions, overlap, make_checks(questions, checks, seed), choice, split)
-    same = len(examples) - len(questions)
+    questions, spare = (
+        [question for question in part if question is not None] for part in (asked[:prompts], asked[prompts:])
+    )
+    made = make_checks([*spare, *questions], checks, seed)
+    new = _add_questions(project, questions, overlap, made, choice, split)
+    same = min(prompts, len(examples)) - len(questions)
     left_out = f"; left out {same} whose texts are all equal, or empty" if same else ""
     console.say(f"{new} in {project}{left_out}. Ask people: textgym feedback serve {project}")
     return questions
@@ -236,36 +237,6 @@ def write_texts(
         for place, name in enumerate(names):
             texts[row][place] = examples[row].references[0] if name == REFERENCE else texts[row][place]
     return [Written(contexts[row], texts[row]) for row in range(len(examples))]
-
-
-def make_checks(questions: Sequence[Question], count: int, seed: int = 0) -> tuple[list[Question], list[Expected]]:
-    """Return attention checks and their answers.
-
-    They have one text on the subject, a reference if there is one, and one whose words are in no order.
-
-    Raises:
-        ValueError: There are too few questions to compare or rate.
-    """
-    rng = np.random.default_rng(seed + 1)
-    made = [_check(question, rng) for question in questions if question.mode in CHECKED_MODES]
-    checks = [check for check in made if check is not None][:count]
-    if len(checks) < count:
-        raise ValueError(
-            f"expected at most one check per question, got {count} for {len(questions)}, of which {len(checks)} are "
-            "long enough; lower --checks, or raise --prompts"
-        )
-    return checks, ["a" if check.mode == "compare" else [1, 2] for check in checks]
-
-
-def _check(question: Question, rng: np.random.Generator) -> Question | None:
-    """Return a question with a known answer about the same prompt; ``None`` if its text reads the same backwards."""
-    good = dict(zip(question.generators, question.responses, strict=True)).get(REFERENCE, question.responses[0])
-    words = good.split()
-    muddled = " ".join(words[place] for place in rng.permutation(len(words)))[::-1]
-    if muddled == good:
-        return None
-    texts = (good, muddled) if question.mode == "compare" else (muddled,)
-    return Question(question.task_key, question.prompt, texts, question.mode, criteria=question.criteria)
 
 
 def run_simulate(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from textgym import console
 from textgym.agents.facts import facts_of, unit_of
 from textgym.agents.options import OptionValue, agent_options
 from textgym.agents.registry import resolve_agent
@@ -26,6 +27,7 @@ from textgym.evaluation.measures import Measures, measure
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.feedback import FeedbackStore, Habits, Panel, SimulatedPerson, reward_scorer, simulated_people, win_rates
 from textgym.feedback.annotators.by_reward import annotator_reward
+from textgym.feedback.projects import describe_left_out
 from textgym.feedback.records.parsing import question_from_json, question_to_json
 from textgym.feedback.statistics.strengths import WinRates
 from textgym.feedback.types import Annotator, Question
@@ -43,7 +45,7 @@ from textgym.training.preparation import Training, begin, resume
 from textgym.training.results import read_texts, write_texts
 from textgym.training.reward import fit_reward, new_reward, note_accuracy
 from textgym.training.reward_feedback import reference_texts
-from textgym.training.reward_report import report_as_json, show_report
+from textgym.training.reward_report import report_as_json, show_concerns, show_report
 from textgym.training.run_folder import RunFolder, intervals_as_json
 from textgym.training.train import complete
 from textgym.training.train_settings import TrainSettings, train_settings
@@ -234,16 +236,22 @@ def collect_answers(rlhf_round: Round, ask: Callable[[Round], Annotator]) -> Non
         DataError: It is not in the store.
     """
     known = rlhf_round.folder.summary().get("labels")
-    if known is not None:
+    if known is not None and not _wants_answers(rlhf_round):
         if known and not rlhf_round.loop.store.progress().votes:
             raise DataError(
                 f"expected {known} answers of round {rlhf_round.number} in {str(rlhf_round.loop.store.path)!r}, got "
-                "none; put the file back, or start a new run"
+                "none; put the file back, include annotators again who were excluded, or start a new run"
             )
         return
     with _timed(rlhf_round, "ask"):
         ask(rlhf_round).answer(choose_questions(rlhf_round))
         _note(rlhf_round, {"labels": rlhf_round.loop.store.progress().votes})
+
+
+def _wants_answers(rlhf_round: Round) -> bool:
+    """Return whether people are asked once more, since answers that no reward was fitted to yet were left out."""
+    is_fitted = "accuracy" in rlhf_round.folder.summary()
+    return rlhf_round.loop.settings.people and not is_fitted and bool(rlhf_round.loop.store.left_out())
 
 
 def simulated_panel(rlhf_round: Round) -> Panel:
@@ -266,6 +274,8 @@ def fit(rlhf_round: Round) -> None:
     with _timed(rlhf_round, "fit"):
         trunk, seed = load_model(settings.model, settings.device), rlhf_round.seed("fit")
         records = rlhf_round.loop.store.records()
+        if left_out := describe_left_out(rlhf_round.loop.store):
+            console.remark(left_out)
         split = read_split(records, seed=seed)
         embeddings, members, device = settings.embeddings, settings.members, settings.device
         reward = new_reward(task, trunk, embeddings=embeddings, members=members, device=device)
@@ -279,6 +289,7 @@ def fit(rlhf_round: Round) -> None:
             learning_rate=settings.reward_learning_rate,
         )
         show_report(report)
+        show_concerns(records, rlhf_round.loop.store.attention())
         note_accuracy(rlhf_round.loop.store, report)
         _note(rlhf_round, report_as_json(report))
 

@@ -33,7 +33,7 @@ from textgym.training.train_settings import train_settings
 from textgym.types import Task
 
 _COMMAND = "rlhf"
-_BEGINNINGS = ("feedback.db", "feedback.db-wal", "feedback.db-shm")
+_BEGINNINGS = ("feedback.db", "feedback.db-wal", "feedback.db-shm", "feedback.db.lock")
 
 
 @advising_on_memory(_COMMAND)

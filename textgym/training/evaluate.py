@@ -74,15 +74,16 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     for network in filter(None, (model, reference)):
         require_context(network, eval_set.task)
     run = RunFolder.create(settings.out, "evaluate", asdict(located(settings)))
-    before = evaluate(reference, eval_set, reference=reference, title="before") if reference else None
-    title = "after" if reference else "sampling"
-    only = evaluate(agent, eval_set, reference=reference or model, title=title, tokenizer=found.tokenizer)
-    first, second = (before, only) if before else (only, None)
-    for side, evaluation in (("before", first), ("after", second)):
-        if evaluation:
-            write_texts(run, side, eval_set, evaluation)
-    seconds = {"before": first.seconds, "after": second.seconds if second else 0.0}
-    run.write_summary({**summarise(first, second), "seconds": {**seconds, "total": time.perf_counter() - start}})
+    with run:  # locked since it was made; the end of the block releases it
+        before = evaluate(reference, eval_set, reference=reference, title="before") if reference else None
+        title = "after" if reference else "sampling"
+        only = evaluate(agent, eval_set, reference=reference or model, title=title, tokenizer=found.tokenizer)
+        first, second = (before, only) if before else (only, None)
+        for side, evaluation in (("before", first), ("after", second)):
+            if evaluation:
+                write_texts(run, side, eval_set, evaluation)
+        seconds = {"before": first.seconds, "after": second.seconds if second else 0.0}
+        run.write_summary({**summarise(first, second), "seconds": {**seconds, "total": time.perf_counter() - start}})
     _show(eval_set, first, second)
     console.say(f"\nTexts and summary.json are in {run.path}")
     return run

@@ -44,13 +44,15 @@ from textgym.training.long_runs import check_resumed, new_run
 from textgym.training.recovery import advising_on_memory, resuming
 from textgym.training.reward_feedback import (
     ReadFeedback,
+    attention_of,
     is_project,
     read_feedback,
     reference_texts,
     simulate_comparisons,
     understand,
+    warn_of_excluded,
 )
-from textgym.training.reward_report import draw_report, report_as_json, show_details, show_report
+from textgym.training.reward_report import draw_report, report_as_json, show_concerns, show_details, show_report
 from textgym.training.reward_settings import FitOptions, RewardSettings
 from textgym.training.run_folder import RunFolder
 from textgym.training.step_checkpoints import StepCheckpoints
@@ -146,6 +148,8 @@ def run_reward_resume(path: str, consent: Collection[str] = (), *, accept_change
         feedback = source.collect()
         if not kept.is_file():
             write_records(kept, feedback.records)
+        elif settings.feedback is not None:
+            warn_of_excluded(settings.feedback, feedback.records)
         _fit(run, settings, task, source.model, feedback)
     return run
 
@@ -203,6 +207,7 @@ def _fit(run: RunFolder, settings: RewardSettings, task: Task, model: TextModel 
     with Tolerance().of("a plot", _PLOT_IS_MISSING):
         draw_report(run.path / "reward_report.png", report, curve)
     show_report(report)
+    show_concerns(feedback.records, attention_of(settings.feedback))
     show_details(report, curve)
     seconds = {"fit": report.seconds, "total": time.perf_counter() - start}
     run.write_summary({**report_as_json(report, curve), "seconds": seconds})

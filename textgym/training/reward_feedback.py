@@ -13,7 +13,9 @@ from textgym.evaluation.sampling import Sampling, sample_contexts, sample_respon
 from textgym.feedback import FeedbackStore
 from textgym.feedback.annotators.by_reward import AnnotatorReward
 from textgym.feedback.annotators.comparisons import compare_samples, draw_examples
+from textgym.feedback.projects import describe_left_out
 from textgym.feedback.records.files import load_records, not_none
+from textgym.feedback.statistics.opposition import Attention
 from textgym.feedback.types import Comparison, Record
 from textgym.models.text_model import TextModel
 from textgym.reward_models.building import MOST_REFERENCES, preferred_texts
@@ -47,6 +49,8 @@ def understand(records: Sequence[Record], criterion: str | None, held_out: float
 def read_feedback(source: str | Path) -> list[Record]:
     """Return the records of a project of ``textgym feedback``, or of a file of any shape, which is named.
 
+    Answers of annotators who were excluded from a project are left out, which is said.
+
     Raises:
         DataError: It holds something else.
         FileNotFoundError: There is no such file.
@@ -57,7 +61,38 @@ def read_feedback(source: str | Path) -> list[Record]:
             console.say(line)
         return not_none(loaded.records, source)
     with FeedbackStore(source) as store:
+        if left_out := describe_left_out(store):
+            console.remark(left_out)
         return store.records()
+
+
+def attention_of(source: str | Path | None) -> Attention | None:
+    """Return by annotator how many attention checks were passed, out of how many; ``None`` outside a project."""
+    if source is None or not is_project(source):
+        return None
+    with FeedbackStore(source) as store:
+        return store.attention()
+
+
+def warn_of_excluded(source: str | Path, kept: Sequence[Record]) -> None:
+    """Warn where a run that is resumed began with answers of annotators who were excluded since.
+
+    The run goes on with the records that it has, bit for bit as it would have.
+
+    Args:
+        source: Project that the records were read from; another file excludes nobody.
+        kept: Records of the run.
+    """
+    if not is_project(source):
+        return
+    with FeedbackStore(source) as store:
+        excluded = store.moderation.excluded()
+    count = sum(record.annotator in excluded for record in kept)
+    if count:
+        console.warn(
+            f"the run began with {count:,} answers of annotators who were excluded from {str(source)!r} since, and "
+            "goes on with them; start a new fit to leave them out"
+        )
 
 
 def is_project(source: str | Path) -> bool:

@@ -7,6 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from textgym import console
+from textgym.feedback.statistics.concerns import annotation_concerns
+from textgym.feedback.statistics.opposition import Attention
+from textgym.feedback.types import Record
 from textgym.plots import plot_reward_report
 from textgym.reward_models import CurvePoint, FitReport, HeldOut, Mistake
 from textgym.types import Interval
@@ -31,6 +34,17 @@ def show_report(report: FitReport) -> None:
         console.say(f"Expected calibration error {report.calibration.expected_calibration_error:.3f}")
     for note in report.held_out.notes if report.held_out else ():
         console.warn(note)
+
+
+def show_concerns(records: Sequence[Record], attention: Attention | None = None) -> None:
+    """Warn of what speaks against the answers that a model is fitted to: people who are reversed, position bias.
+
+    Args:
+        records: The answers.
+        attention: Attention checks by annotator, where a project knows them.
+    """
+    for concern in annotation_concerns(records, attention):
+        console.warn(concern)
 
 
 def show_details(report: FitReport, curve: Sequence[CurvePoint] = ()) -> None:

@@ -13,14 +13,22 @@ import threading
 import unicodedata
 from typing import NamedTuple
 
+from textgym.errors import TextGymError
 from textgym.feedback.server.sessions import matches
 from textgym.feedback.store.project import FeedbackStore
 
 INVITATION_SECONDS = 14 * 86_400
 SHORTEST_PASSWORD = 10
 _LONGEST_PASSWORD = 200
+_ID_LENGTH = 10  # of the digest of a link
 _COSTS = {"n": 2**15, "r": 8, "p": 3, "maxmem": 2**26}  # 32 MiB
 _ONE_AT_A_TIME = threading.Lock()  # so that many tries at once cannot take all memory
+_MOST_WAITING = 8
+_PLACES = threading.BoundedSemaphore(_MOST_WAITING)  # so that they cannot keep all threads of the server waiting
+
+
+class BusyError(TextGymError, TimeoutError):
+    """More passwords are being checked than can be."""
 
 
 class Account(NamedTuple):
@@ -33,6 +41,25 @@ class Account(NamedTuple):
 
     name: str
     mark: str
+
+
+class OpenLink(NamedTuple):
+    """A link that was made and not used yet.
+
+    Attributes:
+        id: Tells it from others; nobody can make the link from it.
+        name: Name of the account whose password it changes; empty for an invitation.
+        made: When, in seconds since 1970.
+    """
+
+    id: str
+    name: str
+    made: float
+
+    @property
+    def purpose(self) -> str:
+        """Purpose, in words."""
+        return f"a new password of {self.name}" if self.name else "an invitation"
 
 
 class Accounts:
@@ -50,7 +77,11 @@ class Accounts:
         return {name: _account(name, row) for name, row in sorted(self._rows().items())}
 
     def check(self, name: str, password: str) -> Account | None:
-        """Return the account if the password is right; as slow for names that nobody has."""
+        """Return the account if the password is right; as slow for names that nobody has.
+
+        Raises:
+            BusyError: Too many passwords are being checked.
+        """
         name = clean_name(name)
         row = self._rows().get(name, {"salt": "00", "hash": ""})
         digest = _scrypt(password[:_LONGEST_PASSWORD], bytes.fromhex(row["salt"]))
@@ -79,7 +110,7 @@ class Accounts:
         if not name or len(name) > 80 or not name.isprintable():
             raise ValueError(f"expected a name of 1 to 80 visible characters, got {name[:40]!r}; choose another one")
         _add(self._rows(), name, {})  # before the code is spent
-        if self._store.votes(name):  # those that were imported are somebody else's, too
+        if self._store.votes(name, excluded=True):  # those that were imported are somebody else's, too
             raise ValueError(f"expected a name that no answers are from yet, got {name!r}; choose another one")
         row = _hashed(password)
         self._store.update_setting("invitations", lambda known: _spend(known or {}, code, now))
@@ -96,6 +127,8 @@ class Accounts:
 
     def may_renew(self, code: str, name: str, now: float) -> bool:
         """Return whether a code still changes the password of an account."""
+        if name in self._store.moderation.blocked():
+            return False
         return _is_open(self._store.setting("renewals", {}).get(name, {}), code, now)
 
     def renew(self, code: str, name: str, password: str, now: float) -> Account:
@@ -111,6 +144,39 @@ class Accounts:
         )
         self._store.update_setting("accounts", lambda known: {**known, name: row})
         return _account(name, row)
+
+    # Links
+
+    def open_links(self, now: float) -> list[OpenLink]:
+        """Return the links that still work, the oldest first."""
+        named = {"": self._store.setting("invitations", {}), **self._store.setting("renewals", {})}
+        links = [
+            OpenLink(digest[:_ID_LENGTH], name, made)
+            for name, known in named.items()
+            for digest, made in known.items()
+            if made > now - INVITATION_SECONDS
+        ]
+        return sorted(links, key=lambda link: link.made)
+
+    def void(self, link_id: str, owner: str, reason: str, now: float) -> str:
+        """Make a link void, record who did, and return what it was for.
+
+        Raises:
+            ValueError: There is no such link.
+        """
+        found = next((link for link in self.open_links(now) if link.id == link_id), None)
+        if found is None:
+            raise ValueError(f"expected the id of an open link, got {link_id[:40]!r}; it was used or made void before")
+
+        def without(known: dict[str, float]) -> dict[str, float]:
+            return {digest: made for digest, made in known.items() if digest[:_ID_LENGTH] != link_id}
+
+        self._store.update_setting("invitations", lambda known: without(known or {}))
+        self._store.update_setting(
+            "renewals", lambda known: {name: without(links) for name, links in (known or {}).items()}
+        )
+        self._store.moderation.record("void", found.purpose, owner, reason)
+        return found.purpose
 
     def _rows(self) -> dict[str, dict[str, str]]:
         return dict(self._store.setting("accounts", {}))
@@ -140,8 +206,13 @@ def _hashed(password: str) -> dict[str, str]:
 
 def _scrypt(password: str, salt: bytes) -> str:
     secret = unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
-    with _ONE_AT_A_TIME:
-        return hashlib.scrypt(secret, salt=salt, **_COSTS).hex()
+    if not _PLACES.acquire(blocking=False):
+        raise BusyError("expected few passwords at once, got too many; wait a moment and try again")
+    try:
+        with _ONE_AT_A_TIME:
+            return hashlib.scrypt(secret, salt=salt, **_COSTS).hex()
+    finally:
+        _PLACES.release()
 
 
 def _add(known: dict[str, dict[str, str]], name: str, row: dict[str, str]) -> dict[str, dict[str, str]]:

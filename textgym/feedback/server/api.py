@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
+from textgym import values
 from textgym.feedback.records.answers import (
     Behaviour,
     By,
@@ -22,12 +23,14 @@ from textgym.feedback.records.answers import (
     answer_rate,
 )
 from textgym.feedback.records.parsing import question_to_json, record_to_json
+from textgym.feedback.server.forms import LONGEST_TEXT, written_text
 from textgym.feedback.server.site import LoginNeededError, RefusedError, SiteOf, check_csrf
+from textgym.feedback.server.timing import capped_dwell, elapsed_seconds, seconds_taken
 from textgym.feedback.statistics.agreement import Level, collect_answers, krippendorff_alpha, position_bias
+from textgym.feedback.statistics.concerns import annotation_concerns
 from textgym.feedback.statistics.learning_curve import accuracy_curve, add_accuracy
 from textgym.feedback.types import Comparison, Mode, Question, Ranking, Rating, Record
 from textgym.types import Interval, JsonObject, Message, as_shown
-from textgym.values import is_whole
 
 
 def _let_in(request: Request, site: SiteOf) -> None:
@@ -47,11 +50,13 @@ def _let_in(request: Request, site: SiteOf) -> None:
 
 
 router = APIRouter(prefix="/api", dependencies=[Depends(_let_in)])
-Text = Annotated[str, Field(max_length=200_000)]
+_MOST_CRITERIA = 20
+Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Name = Annotated[str, Field(max_length=200)]
 Item = Annotated[int, Field(ge=1, le=2**53)]
 Count = Annotated[int, Field(ge=1, le=2**31)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(allow_inf_nan=False, ge=0)]
 
 
 class MessageBody(BaseModel):
@@ -69,7 +74,7 @@ class QuestionBody(BaseModel):
     responses: list[Text]
     mode: Mode = "compare"
     generators: list[Text] = []
-    criteria: list[Text] = []
+    criteria: Annotated[list[Name], Field(max_length=_MOST_CRITERIA)] = []
 
 
 class QuestionsBody(BaseModel):
@@ -100,7 +105,7 @@ class VoteBody(BaseModel):
     item: Item
     answer: JsonObject | None = None
     id: Name | None = None
-    seconds: Number | None = None
+    seconds: Seconds | None = None
 
 
 class AccuracyBody(BaseModel):
@@ -128,7 +133,10 @@ def status(site: SiteOf) -> dict[str, object]:
         **site.store.progress()._asdict(),
         "alpha": alphas,
         "position_bias": position_bias(records)._asdict(),
+        "rank_position_bias": position_bias(records, Ranking)._asdict(),
+        "concerns": annotation_concerns(records, site.store.attention()),
         "attention": site.store.attention(),
+        "left_out": site.store.left_out(),
         "accuracy": [{"labels": point.labels, **point.accuracy._asdict()} for point in accuracy_curve(site.store)],
     }
 
@@ -174,8 +182,9 @@ def vote(site: SiteOf, body: VoteBody) -> dict[str, object]:
     if found is None:
         raise RefusedError(409, "Expected an answer to a question that was asked, got another; POST /api/assign first.")
     now = site.clock()
-    seconds = body.seconds if body.seconds is not None else max(now - found.started, 0.0)
-    records = () if body.answer is None else _records(found.question, body.answer, By(body.annotator, now, seconds))
+    elapsed = elapsed_seconds(found.started, now)
+    by = By(body.annotator, now, seconds_taken(body.seconds, elapsed))
+    records = () if body.answer is None else _records(found.question, body.answer, by, elapsed)
     name = body.id or secrets.token_urlsafe(16)
     return {"id": name, "new": site.store.vote(name, body.annotator, body.item, records)}
 
@@ -188,9 +197,9 @@ def undo(site: SiteOf, body: AssignBody) -> dict[str, bool]:
 
 
 @router.get("/records")
-def records(site: SiteOf, checks: bool = False) -> list[dict[str, object]]:
-    """Return all records."""
-    return [record_to_json(record) for record in site.store.records(checks=checks)]
+def records(site: SiteOf, checks: bool = False, excluded: bool = False) -> list[dict[str, object]]:
+    """Return all records; those of attention checks, and of excluded annotators, only on request."""
+    return [record_to_json(record) for record in site.store.records(checks=checks, excluded=excluded)]
 
 
 @router.post("/accuracy")
@@ -207,14 +216,14 @@ def _question(body: QuestionBody) -> Question:
 
 def _expected(answer: object) -> Expected:
     match answer:
-        case [*given] if len(grades := list(filter(is_whole, given))) == len(given):
+        case [*given] if len(grades := list(filter(values.is_whole, given))) == len(given):
             return grades
         case str():
             return answer  # type: ignore[return-value]  # the store checks it
     raise RefusedError(422, f"Expected a choice or a list of whole numbers, got {answer!r}; correct the check.")
 
 
-def _records(question: Question, answer: JsonObject, by: By) -> tuple[Record, ...]:
+def _records(question: Question, answer: JsonObject, by: By, elapsed: float) -> tuple[Record, ...]:
     try:
         if question.mode == "compare":
             return answer_compare(question, answer["choice"], by)
@@ -224,7 +233,15 @@ def _records(question: Question, answer: JsonObject, by: By) -> tuple[Record, ..
             return answer_rate(question, answer["ratings"], by, answer.get("criteria", ()))
         if question.mode == "edit":
             edited = answer.get("edited", 0 if len(question.responses) == 1 else None)
-            return answer_edit(question, answer["text"], edited, answer.get("choice"), by)
-        return answer_natural(question, [Behaviour(**row) for row in answer["behaviours"]], by)
+            return answer_edit(question, written_text(answer["text"]), edited, answer.get("choice"), by)
+        behaviours = [_behaviour(question, Behaviour(**row), elapsed) for row in answer["behaviours"]]
+        return answer_natural(question, behaviours, by)
     except (KeyError, TypeError, IndexError) as error:
         raise RefusedError(422, f"Expected an answer to {question.mode}, got {dict(answer)!r} ({error}).") from error
+
+
+def _behaviour(question: Question, seen: Behaviour, elapsed: float) -> Behaviour:
+    if seen.position not in range(len(question.responses)):
+        most = len(question.responses) - 1
+        raise RefusedError(422, f"Expected a position from 0 to {most}, got {values.got(seen.position)}; correct it.")
+    return seen._replace(dwell_seconds=capped_dwell(values.expect_number(seen.dwell_seconds), elapsed))

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from textgym.errors import TextGymError
-from textgym.feedback.server import api, asking, dashboard, login
+from textgym.feedback.server import api, asking, dashboard, login, moderation
 from textgym.feedback.server.gate import Gate
 from textgym.feedback.server.site import FOLDER, LoginNeededError, RefusedError, Site, go_to
 
@@ -26,7 +26,7 @@ def create_app(site: Site, hosts: Iterable[str] = (), *, https: bool = False) ->
     """
     app = FastAPI(title="textgym feedback", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
-    for router in (asking.router, login.router, dashboard.router, api.router):
+    for router in (asking.router, login.router, moderation.router, dashboard.router, api.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     app.add_exception_handler(LoginNeededError, _ask_who)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from string import ascii_uppercase
 from typing import Annotated, NamedTuple, get_args
 
 from fastapi import APIRouter, Query, Request
@@ -10,20 +11,23 @@ from starlette.responses import Response
 
 from textgym.feedback.records.answers import By
 from textgym.feedback.server.forms import edited_response, read_form
+from textgym.feedback.server.items import open_item, seal_item
 from textgym.feedback.server.sessions import Session
 from textgym.feedback.server.site import RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
 from textgym.feedback.server.text import Piece, differing_pieces, plain, visible_pieces, visible_text
+from textgym.feedback.server.timing import elapsed_seconds, seconds_taken
 from textgym.feedback.store.entries import Assignment, Vote
 from textgym.feedback.store.project import VoteConflictError
-from textgym.feedback.types import Comparison, Mode, Question, Ranking, shown_order
+from textgym.feedback.types import Comparison, Mode, Question, Ranking, Record, shown_order
 from textgym.metrics.words import count_words
 from textgym.types import JsonObject, Shown, shown_messages, shown_text
 
 router = APIRouter()
-_SHORTEST_COPY = 80
+DECLINED = "declined"
+"""Setting that lists who declined to be recorded in natural use."""
+_CONSENTS = "consents"
 _NOTICES = {
     "known": "You had answered that question before; the first answer counts.",
-    "consent": "Nothing is recorded before you agree.",
 }
 
 
@@ -32,7 +36,7 @@ class ShownResponse(NamedTuple):
 
     Attributes:
         place: 0 is the first.
-        label: Heading of the response.
+        label: Letter that the page calls the response by.
         text: Text of the response.
         pieces: The same, hidden characters made visible and differences marked.
         words: Number of words.
@@ -49,24 +53,32 @@ def show_responses(question: Question) -> list[ShownResponse]:
     """Return the responses of a question in the order of its seed."""
     texts = [question.responses[index] for index in shown_order(len(question.responses), question.order_seed)]
     pieces = list(differing_pieces(*texts)) if len(texts) == 2 else list(map(visible_pieces, texts))
-    labels = ("A", "B") if len(texts) == 2 else tuple(f"Text {place + 1}" for place in range(len(texts)))
     return [
-        ShownResponse(place, labels[place], plain(text), pieces[place], count_words(text))
+        ShownResponse(place, ascii_uppercase[place], plain(text), pieces[place], count_words(text))
         for place, text in enumerate(texts)
     ]
 
 
 class ShownTurn(NamedTuple):
-    """A turn of a prompt as the page shows it: who speaks (empty where the prompt is one text), and what is said."""
+    """A turn of a prompt as the page shows it.
+
+    Attributes:
+        speaker: Name of the speaker; empty where the prompt is one text.
+        pieces: Text of the turn.
+        asks: Whether the user says it: the last such turn is what the responses answer.
+    """
 
     speaker: str
     pieces: list[Piece]
+    asks: bool = False
 
 
 def show_turns(prompt: Shown) -> list[ShownTurn]:
     """Return the turns of a conversation; of a text, itself."""
     turns = shown_messages(prompt)
-    spoken = [ShownTurn(visible_text(role.capitalize()), visible_pieces(content)) for role, content in turns]
+    spoken = [
+        ShownTurn(visible_text(role.capitalize()), visible_pieces(content), role == "user") for role, content in turns
+    ]
     return spoken or [ShownTurn("", visible_pieces(shown_text(prompt)))]
 
 
@@ -80,7 +92,8 @@ def ask(
     notice: Annotated[str, Query(max_length=10)] = "",
 ) -> Response:
     """Show the question that is to be answered now."""
-    assignment = site.store.assign(visitor.name, mode)
+    declined = visitor.name in site.store.setting(DECLINED, [])
+    assignment = _next_question(site, visitor, mode, declined)
     common: JsonObject = {
         "progress": site.store.annotator_progress(visitor.name),
         "last": _last_answer(site, visitor),
@@ -88,7 +101,8 @@ def ask(
         "mode": mode or "",
     }
     if assignment is None:
-        return site.page(request, "done.html", visitor, **common, is_empty=not site.store.questions())
+        is_empty = not site.store.questions()
+        return site.page(request, "done.html", visitor, **common, declined=declined, is_empty=is_empty)
     question = assignment.question
     if question.mode == "natural" and not _has_agreed(site, visitor):
         return site.page(request, "consent.html", visitor, **common)
@@ -98,7 +112,7 @@ def ask(
         visitor,
         **common,
         **_edited(question, better),
-        item=assignment.item,
+        item=seal_item(assignment.item, visitor.name, site.secret),
         vote=secrets.token_urlsafe(16),
         prompt=show_turns(question.prompt),
         responses=show_responses(question),
@@ -111,7 +125,7 @@ def vote(site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
     """Keep an answer, or a skip; the reply is sent when it is on the disk."""
     assignment, records = _assignment(site, visitor, form), ()
     if form.get("choice") != "skip":
-        records = read_form(assignment.question, form, _by(site, visitor, assignment, form))  # type: ignore[assignment]
+        records = _read(site, visitor, assignment, form)  # type: ignore[assignment]
     try:
         site.store.vote(form.get("vote", ""), visitor.name, assignment.item, records, revise=_is_natural(assignment))
     except VoteConflictError:
@@ -125,7 +139,7 @@ def report(site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
     assignment = _assignment(site, visitor, form)
     if not (_is_natural(assignment) and _has_agreed(site, visitor)):
         raise RefusedError(409, "Expected a report of natural use, by somebody who agreed to it, got another.")
-    records = read_form(assignment.question, form, _by(site, visitor, assignment, form))
+    records = _read(site, visitor, assignment, form)
     site.store.vote(form.get("vote", ""), visitor.name, assignment.item, records, revise=True)
     return Response(status_code=204)
 
@@ -139,34 +153,54 @@ def undo(site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
 
 @router.post("/consent")
 def consent(site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
-    """Note that somebody agrees to be recorded, or does not any more."""
+    """Note that somebody agrees to be recorded, or declines; of whoever declines, that alone is kept."""
     agrees = form.get("agree") == "yes"
+    _list_among(site, _CONSENTS, visitor.name, is_in=agrees)
+    _list_among(site, DECLINED, visitor.name, is_in=not agrees)
+    if not agrees:
+        site.store.take_back(visitor.name, "natural")
+    return go_to(_next_page(form))
 
+
+def _list_among(site: Site, setting: str, name: str, *, is_in: bool) -> None:
     def change(known: list[str] | None) -> list[str]:
-        others = [name for name in known or [] if name != visitor.name]
-        return [*others, visitor.name] if agrees else others
+        others = [each for each in known or [] if each != name]
+        return [*others, name] if is_in else others
 
-    site.store.update_setting("consents", change)
-    return go_to(_next_page(form, "" if agrees else "consent"))
+    site.store.update_setting(setting, change)
+
+
+def _next_question(site: Site, visitor: Session, mode: Mode | None, declined: bool) -> Assignment | None:
+    """Return what to ask now; whoever declined natural use is asked questions of the other modes."""
+    if not declined:
+        return site.store.assign(visitor.name, mode)
+    modes = [each for each in get_args(Mode) if each != "natural" and mode in (None, each)]
+    return next(filter(None, (site.store.assign(visitor.name, each) for each in modes)), None)
 
 
 def _assignment(site: Site, visitor: Session, form: dict[str, str]) -> Assignment:
-    item = form.get("item", "")
-    found = site.store.assignment(visitor.name, int(item)) if item.isdecimal() and len(item) < 18 else None
+    item = open_item(form.get("item", ""), visitor.name, site.secret)
+    found = None if item is None else site.store.assignment(visitor.name, item)
     if found is None:
         raise RefusedError(409, "Expected an answer to a question that you were asked, got another; reload the page.")
     return found
 
 
+def _read(site: Site, visitor: Session, assignment: Assignment, form: dict[str, str]) -> tuple[Record, ...]:
+    """Return the records that a form stands for; no time in them is longer than the question has been there."""
+    elapsed = elapsed_seconds(assignment.started, site.clock())
+    return read_form(assignment.question, form, _by(site, visitor, assignment, form), elapsed)
+
+
 def _by(site: Site, visitor: Session, assignment: Assignment, form: dict[str, str]) -> By:
     """Return who answers; the page's own clock, which stops while nobody is there, counts if it is not too fast."""
     now = site.clock()
-    elapsed = max(now - assignment.started, 0.0)
+    elapsed = elapsed_seconds(assignment.started, now)
     try:
         active = float(form.get("seconds", ""))
     except ValueError:
         active = elapsed
-    return By(visitor.name, now, active if 0 < active < elapsed else elapsed)
+    return By(visitor.name, now, seconds_taken(active, elapsed))
 
 
 def _edited(question: Question, better: str | None) -> JsonObject:
@@ -186,7 +220,8 @@ def _last_answer(site: Site, visitor: Session) -> dict[str, str] | None:
     last = site.store.last_vote(visitor.name)
     if last is None:
         return None
-    return {"vote": last.id, "said": _said(last, site.project().reveal)}
+    # Nobody wrote the texts of an attention check: where there are any, that would tell them from other questions.
+    return {"vote": last.id, "said": _said(last, site.project().reveal and not site.store.has_checks())}
 
 
 def _said(last: Vote, reveal: bool) -> str:
@@ -210,7 +245,7 @@ def _said(last: Vote, reveal: bool) -> str:
 
 
 def _has_agreed(site: Site, visitor: Session) -> bool:
-    return visitor.name in site.store.setting("consents", [])
+    return visitor.name in site.store.setting(_CONSENTS, [])
 
 
 def _is_natural(assignment: Assignment) -> bool:

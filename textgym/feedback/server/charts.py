@@ -13,7 +13,10 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 12.0, 40.0
 _ROW = 26.0
 _LABELS = 150.0
 _LONGEST_LABEL = 22
+_DARKEST_CELL = 0.44  # numbers in cells can be read in both colour schemes
 _SERIES = 4  # as many as the style has colours for
+
+_MOST = 1e300  # no sum, difference or multiple that is drawn overflows
 
 Points = Sequence[tuple[float, float]]
 
@@ -52,8 +55,9 @@ class Scale(NamedTuple):
     end: float
 
     def __call__(self, value: float) -> float:
-        """Return where a value lies, inside the chart."""
-        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        """Return where a value lies, inside the chart; what is no number lies at the start."""
+        inside = min(max(value, self.low), self.high) if not math.isnan(value) else self.low
+        share = (inside - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 1)
 
 
@@ -68,13 +72,15 @@ def line_chart(
 
     Args:
         title: Title of the chart.
-        series: Points by name, at least one, from left to right.
+        series: Points by name, at least one, from left to right; those that are not finite are left out.
         x_label: Label of the horizontal axis.
         bounds: Lowest and highest value shown; by default from 0 to the highest there is.
         intervals: Drawn as upright bars at their places.
     """
+    series = {name: _finite_points(each) for name, each in series.items()}
+    intervals = [(at, each) for at, each in intervals if math.isfinite(at)]
     points = [point for each in series.values() for point in each]
-    low, high = bounds or (0.0, max([value for _, value in points], default=1.0))
+    low, high = map(_bounded, bounds or (0.0, max([value for _, value in points], default=1.0)))
     last = max([place for place, _ in points], default=1.0)
     x = Scale(0.0, last if last > 0 else 1.0, _LEFT, _WIDTH - _RIGHT)
     top = _TOP if len(series) == 1 else 2 * _TOP + 4  # below the legend
@@ -94,7 +100,7 @@ def line_chart(
 
 def bar_chart(title: str, rows: Sequence[tuple[str, float]], unit: str = "") -> Chart:
     """Draw one lying bar per row, with its value."""
-    x = Scale(0.0, max([value for _, value in rows] + [1e-9]), _LABELS, _WIDTH - 70)
+    x = Scale(0.0, max([_bounded(value) for _, value in rows] + [1e-9]), _LABELS, _WIDTH - 70)
     marks = []
     for place, (name, value) in enumerate(rows):
         top = place * _ROW + 4
@@ -111,7 +117,7 @@ def interval_chart(
     title: str, rows: Sequence[tuple[str, Interval]], reference: float, bounds: tuple[float, float] | None = None
 ) -> Chart:
     """Draw means with their intervals, one per row, and a line where ``reference`` is."""
-    finite = [value for _, each in rows for value in each if math.isfinite(value)]
+    finite = [_bounded(value) for _, each in rows for value in each if math.isfinite(value)]
     low, high = bounds or (min([*finite, reference]), max([*finite, reference]))
     x = Scale(low, high if high > low else low + 1, _LABELS, _WIDTH - 120)
     bottom = len(rows) * _ROW + 4
@@ -122,19 +128,19 @@ def interval_chart(
         marks.append(_label(middle - 9, name))
         marks.append(_line(x(each.low), middle, x(each.high), middle, "interval series-1"))
         marks.append(_dot(x(each.mean), middle, "series-1", f"{each.mean:.3g} [{each.low:.3g}, {each.high:.3g}]"))
-        marks.append(
-            _text(_WIDTH - 4, middle + 5, f"{each.mean:.2f} [{each.low:.2f}, {each.high:.2f}]", "end", "small")
-        )
+        shown = f"{_decimal(each.mean)} [{_decimal(each.low)}, {_decimal(each.high)}]"
+        marks.append(_text(_WIDTH - 4, middle + 5, shown, "end", "small"))
     return Chart(title, _WIDTH, bottom + 20, marks)
 
 
 def histogram_chart(title: str, values: Sequence[float], x_label: str, bins: int = 24) -> Chart:
-    """Draw how often values occur, from 0 to the 98 % quantile; what is above is in the last bin."""
-    top = sorted(values)[int(0.98 * (len(values) - 1))] if values else 1.0
-    top = top if top > 0 else 1.0
+    """Draw how often values of 0 or more occur, from 0 to the 98 % quantile; what is above is in the last bin."""
+    values = sorted(min(max(value, 0.0), _MOST) for value in values if not math.isnan(value))
+    top = values[int(0.98 * (len(values) - 1))] if values else 1.0
+    top = top if top >= 1 / _MOST else 1.0
     counts = [0] * bins
     for value in values:
-        counts[min(int(value / top * bins), bins - 1)] += 1
+        counts[int(min(value / top * bins, bins - 1))] += 1
     x, y = Scale(0.0, top, _LEFT, _WIDTH - _RIGHT), Scale(0.0, max([*counts, 1]), _HEIGHT - _BOTTOM, _TOP)
     width = (x.end - x.start) / bins
     marks = [*_grid(x, y), _text(_WIDTH - _RIGHT, _HEIGHT - 6, x_label, "end")]
@@ -164,9 +170,8 @@ def matrix_chart(title: str, names: Sequence[str], cells: Mapping[tuple[int, int
             "rx": 4,
             "class": "cell",
         }
-        marks.append(Mark("rect", {**box, "fill-opacity": round(0.08 + 0.82 * share.mean, 3)}, hint=hint))
-        style = "strong" if share.mean > 0.6 else "number"
-        marks.append(_text(x + side / 2, y + side / 2 + 5, f"{share.mean:.0%}", "middle", style))
+        marks.append(Mark("rect", {**box, "fill-opacity": round(0.06 + _DARKEST_CELL * share.mean, 3)}, hint=hint))
+        marks.append(_text(x + side / 2, y + side / 2 + 5, f"{share.mean:.0%}", "middle", "number"))
     return Chart(title, _WIDTH, top + len(names) * side + 4, marks)
 
 
@@ -176,11 +181,24 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     >>> ticks(0, 47)
     [0.0, 10.0, 20.0, 30.0, 40.0]
     """
-    raw = (high - low) / most
+    raw = max((high - low) / most, 1 / _MOST)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [round(step * number, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _finite_points(points: Points) -> list[tuple[float, float]]:
+    finite = ((place, value) for place, value in points if math.isfinite(place) and math.isfinite(value))
+    return [(_bounded(place), _bounded(value)) for place, value in finite]
+
+
+def _bounded(value: float) -> float:
+    return 0.0 if math.isnan(value) else min(max(value, -_MOST), _MOST)
+
+
+def _decimal(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 1e6 else f"{value:.2g}"
 
 
 def _grid(x: Scale, y: Scale) -> list[Mark]:

@@ -13,6 +13,8 @@ import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from textgym.feedback.projects import describe_left_out
+from textgym.feedback.server.asking import DECLINED
 from textgym.feedback.server.charts import (
     Chart,
     bar_chart,
@@ -22,6 +24,7 @@ from textgym.feedback.server.charts import (
     matrix_chart,
 )
 from textgym.feedback.server.site import Owner, SiteOf
+from textgym.feedback.server.timing import shown_seconds
 from textgym.feedback.statistics.agreement import (
     Level,
     agreement_interval,
@@ -30,6 +33,7 @@ from textgym.feedback.statistics.agreement import (
     collect_answers,
     position_bias,
 )
+from textgym.feedback.statistics.concerns import annotation_concerns
 from textgym.feedback.statistics.learning_curve import accuracy_curve
 from textgym.feedback.statistics.strengths import bradley_terry_scores, win_rates
 from textgym.feedback.store.entries import Vote
@@ -40,28 +44,35 @@ from textgym.metrics.words import count_words
 
 router = APIRouter()
 _MOST_ROWS = 12
+_LAST_TIME = 1e11  # seconds since 1970, in some 3,000 years: what a clock shows later is no time
 _KINDS: tuple[tuple[str, type[Comparison | Rating | Ranking], Level], ...] = (
     ("comparisons", Comparison, "nominal"),
     ("ratings", Rating, "ordinal"),
     ("rankings", Ranking, "ordinal"),
 )
+_POSITIONS: tuple[tuple[type[Comparison | Ranking], str], ...] = (
+    (Comparison, "The text shown first wins"),
+    (Ranking, "The text shown first is ranked before another"),
+)
 
 
 class Person(NamedTuple):
-    """One annotator: answers, median seconds per answer, and attention checks passed out of those answered."""
+    """One annotator: answers, median seconds per answer, attention checks passed and answered, whether they count."""
 
     name: str
     votes: int
     seconds: float | None
     checks: tuple[int, int]
+    is_excluded: bool = False
 
 
 @router.get("/dashboard")
 def dashboard(request: Request, site: SiteOf, owner: Owner) -> Response:
     """Show the state of the project in charts."""
+    everybody = annotators(site.store.votes(excluded=True), site.store)
+    people = [person for person in everybody if not person.is_excluded]
     votes = site.store.votes()
     records = [record for vote in votes if not vote.is_check for record in vote.records]
-    people = annotators(votes, site.store)
     charts = [
         *progress_charts(site.store, people),
         *agreement_charts(records),
@@ -74,10 +85,13 @@ def dashboard(request: Request, site: SiteOf, owner: Owner) -> Response:
         "dashboard.html",
         owner,
         progress=site.store.progress(),
-        people=people,
+        people=everybody,
+        left_out=describe_left_out(site.store),
         kappas=pairwise_kappas(records),
+        concerns=annotation_concerns(records, site.store.attention()),
         charts=charts,
         kinds=Counter(type(record).__name__ for record in records),
+        declined=len(site.store.setting(DECLINED, [])),
     )
 
 
@@ -99,8 +113,11 @@ def annotators(votes: Sequence[Vote], store: FeedbackStore) -> list[Person]:
     for vote in votes:
         if not vote.skipped:
             found.setdefault(vote.annotator, []).append(vote)
-    checks = store.attention()
-    people = [Person(name, len(own), _median_seconds(own), checks.get(name, (0, 0))) for name, own in found.items()]
+    checks, excluded = store.attention(), store.moderation.excluded()
+    people = [
+        Person(name, len(own), _median_seconds(own), checks.get(name, (0, 0)), name in excluded)
+        for name, own in found.items()
+    ]
     return sorted(people, key=lambda person: (-person.votes, person.name))
 
 
@@ -114,7 +131,7 @@ def pairwise_kappas(records: Sequence[Record]) -> list[tuple[str, str, float]]:
 
 def progress_charts(store: FeedbackStore, people: Sequence[Person]) -> list[Chart]:
     """Draw votes over time and by annotator."""
-    times = [time for time, _ in store.vote_times()]
+    times = [time for time, _ in store.vote_times() if 0 <= time <= _LAST_TIME]
     if not times:
         return []
     span = times[-1] - times[0]
@@ -143,17 +160,25 @@ def agreement_charts(records: Sequence[Record]) -> list[Chart]:
     shares = [(name, share) for name, kind, _ in _KINDS[:1] if (share := agreement_interval(records, kind)) is not None]
     if shares:
         charts.append(interval_chart("Two people give the same answer", shares, 0.5, (0.0, 1.0)))
-    names = list(dict.fromkeys(record.annotator for record in of_kind(records, Comparison)))
-    if names:
-        own = [(name, position_bias(r for r in records if r.annotator == name)) for name in names[: _MOST_ROWS - 1]]
-        rows = [("everybody", position_bias(records)), *own]
-        charts.append(interval_chart("The text shown first wins (0.5: no position bias)", rows, 0.5, (0.0, 1.0)))
+    return [*charts, *_position_charts(records)]
+
+
+def _position_charts(records: Sequence[Record]) -> list[Chart]:
+    """Draw how often the text shown first is preferred, by everybody and by each annotator."""
+    charts = []
+    for kind, title in _POSITIONS:
+        names = list(dict.fromkeys(record.annotator for record in of_kind(records, kind)))[: _MOST_ROWS - 1]
+        own = [(name, position_bias([r for r in records if r.annotator == name], kind)) for name in names]
+        if own:
+            rows = [("everybody", position_bias(records, kind)), *own]
+            charts.append(interval_chart(f"{title} (0.5: no position bias)", rows, 0.5, (0.0, 1.0)))
     return charts
 
 
 def time_charts(records: Sequence[Record]) -> list[Chart]:
     """Draw how long answers took, and, in natural use, how long texts were read for their length."""
-    seconds = [r.seconds for r in records if r.seconds is not None and not isinstance(r, ImplicitFeedback)]
+    answers = (record for record in records if not isinstance(record, ImplicitFeedback))
+    seconds = [shown_seconds(record.seconds) for record in answers if record.seconds is not None]
     charts = [histogram_chart("Time per vote", seconds, "seconds")] if seconds else []
     reading = [rate for r in of_kind(records, ImplicitFeedback) if (rate := seconds_per_100_words(r))]
     if reading:
@@ -163,7 +188,7 @@ def time_charts(records: Sequence[Record]) -> list[Chart]:
 
 def seconds_per_100_words(record: ImplicitFeedback) -> float:
     """Return how long a text was read, for its length: people read some 240 words a minute, 25 seconds per 100."""
-    return 100 * record.dwell_seconds / max(count_words(record.response), 1)
+    return 100 * shown_seconds(record.dwell_seconds) / max(count_words(record.response), 1)
 
 
 def generator_charts(records: Sequence[Record]) -> list[Chart]:
@@ -203,5 +228,5 @@ _UNITS = (("days", 86_400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
 
 
 def _median_seconds(votes: Sequence[Vote]) -> float | None:
-    known = [vote.records[0].seconds for vote in votes if vote.records[0].seconds is not None]
-    return statistics.median(known) if known else None
+    known = [seconds for vote in votes if (seconds := vote.records[0].seconds) is not None]
+    return statistics.median(map(shown_seconds, known)) if known else None

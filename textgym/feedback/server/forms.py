@@ -14,6 +14,7 @@ from textgym.feedback.records.answers import (
     answer_rank,
     answer_rate,
 )
+from textgym.feedback.server.timing import capped_dwell
 from textgym.feedback.types import Choice, Mode, Question, Record, shown_order
 from textgym.security.foreign import parse_json
 from textgym.types import JsonObject
@@ -21,13 +22,15 @@ from textgym.types import JsonObject
 _Read = TypeVar("_Read")
 Values = Mapping[str, str]
 PLACES = ("first", "second")
+LONGEST_TEXT = 200_000
+"""Characters of a text that somebody writes, or sends."""
 
 
 class AnswerError(ValueError):
     """A form was not filled in."""
 
 
-def read_form(question: Question, values: Values, by: By) -> tuple[Record, ...]:
+def read_form(question: Question, values: Values, by: By, elapsed: float) -> tuple[Record, ...]:
     """Return the records that the fields of a form stand for.
 
     Args:
@@ -36,11 +39,14 @@ def read_form(question: Question, values: Values, by: By) -> tuple[Record, ...]:
             ``P``; ``rating-P``, and ``rating-P-C`` for criterion number ``C``; ``text`` and ``choice`` to edit;
             ``behaviour``, a JSON list of one object per place, for natural use.
         by: Annotator, time and seconds of the answer.
+        elapsed: Seconds since the question was given out: no text was looked at for longer.
 
     Raises:
         AnswerError: Something is missing, or no answer.
     """
     try:
+        if question.mode == "natural":
+            return _natural(question, values, by, elapsed)
         return _READERS[question.mode](question, values, by)
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise AnswerError(
@@ -62,7 +68,12 @@ def _choice(question: Question, value: str) -> Choice:
 
 
 def _rank(question: Question, values: Values, by: By) -> tuple[Record, ...]:
-    """Read ranks; what is left out between them does not count: 2, 3, 3 is 1, 2, 2."""
+    """Read ranks; what is left out between them does not count: 2, 3, 3 is 1, 2, 2.
+
+    The page leaves all of them empty until somebody has changed the order shown, or said that it is their answer.
+    """
+    if not any(values.get(f"rank-{place}") for place in range(len(question.responses))):
+        raise ValueError("the order shown was neither changed nor confirmed")
     given = _as_listed(question, lambda place: int(values[f"rank-{place}"]))
     return answer_rank(question, [1 + sum(other < rank for other in given) for rank in given], by)
 
@@ -77,13 +88,24 @@ def _rate(question: Question, values: Values, by: By) -> tuple[Record, ...]:
 
 
 def _edit(question: Question, values: Values, by: By) -> tuple[Record, ...]:
-    text = values["text"].replace("\r\n", "\n")
+    text = written_text(values["text"].replace("\r\n", "\n"))
     if not text.strip():
         raise ValueError("the text is empty")
     if len(question.responses) == 1:
         return answer_edit(question, text, 0, None, by)
     choice = _choice(question, values["choice"])
     return answer_edit(question, text, edited_response(question, values["choice"]), choice, by)
+
+
+def written_text(text: str) -> str:
+    """Return what somebody wrote.
+
+    Raises:
+        ValueError: It is longer than a text may be.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"expected a text of at most {LONGEST_TEXT:,} characters, got {len(text):,}; shorten it")
+    return text
 
 
 def edited_response(question: Question, value: str) -> int | None:
@@ -94,17 +116,16 @@ def edited_response(question: Question, value: str) -> int | None:
     return order[PLACES.index(value)] if value in PLACES else order[0]
 
 
-def _natural(question: Question, values: Values, by: By) -> tuple[Record, ...]:
+def _natural(question: Question, values: Values, by: By, elapsed: float) -> tuple[Record, ...]:
     rows = parse_json(values["behaviour"])
     if len(rows) != len(question.responses):
         raise ValueError(f"{len(rows)} reports about {len(question.responses)} responses")
-    return answer_natural(question, _as_listed(question, lambda place: _behaviour(place, rows[place])), by)
+    return answer_natural(question, _as_listed(question, lambda place: _behaviour(place, rows[place], elapsed)), by)
 
 
-def _behaviour(place: int, row: JsonObject) -> Behaviour:
-    return Behaviour(
-        place, bool(row["clicked"]), float(row["seconds"]), min(float(row["scrolled"]), 1.0), bool(row["copied"])
-    )
+def _behaviour(place: int, row: JsonObject, elapsed: float) -> Behaviour:
+    seconds = capped_dwell(float(row["seconds"]), elapsed)
+    return Behaviour(place, bool(row["clicked"]), seconds, min(float(row["scrolled"]), 1.0), bool(row["copied"]))
 
 
 def _as_listed(question: Question, read: Callable[[int], _Read]) -> list[_Read]:
@@ -118,5 +139,4 @@ _READERS: Mapping[Mode, Callable[[Question, Values, By], tuple[Record, ...]]] = 
     "rank": _rank,
     "rate": _rate,
     "edit": _edit,
-    "natural": _natural,
 }

@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 import ipaddress
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -101,7 +102,10 @@ class Gate:
 
 
 class RateLimit:
-    """A limit on one caller's mistakes within a time window.
+    """A limit on one caller's mistakes within a time window; safe to use from several threads.
+
+    A try counts as a mistake before it is checked (:meth:`take`), and not any more once it was right
+    (:meth:`give_back`): however many tries come at once, no more are checked than may be wrong.
 
     Args:
         mistakes: How many.
@@ -111,20 +115,61 @@ class RateLimit:
 
     def __init__(self, mistakes: int = 10, seconds: float = 300.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._mistakes, self._seconds, self._clock = mistakes, seconds, clock
-        self._times: dict[str, deque[float]] = {}
+        self._times: dict[str, deque[float]] = {}  # the caller who was noted last comes last
+        self._lock = threading.Lock()
 
     def wait(self, caller: str) -> float:
         """Return for how many seconds a caller may not try again; 0 if they may."""
+        with self._lock:
+            return self._wait(caller)
+
+    def note(self, caller: str) -> None:
+        """Count a mistake."""
+        with self._lock:
+            self._note(caller)
+
+    def take(self, caller: str) -> float:
+        """Count a try as a mistake, and return 0; or return for how many seconds the caller may not try."""
+        with self._lock:
+            wait = self._wait(caller)
+            if not wait:
+                self._note(caller)
+            return wait
+
+    def give_back(self, caller: str) -> None:
+        """Forget a try that :meth:`take` has counted, since it was no mistake."""
+        with self._lock:
+            times = self._times.get(caller)
+            if times:
+                times.pop()
+
+    def _wait(self, caller: str) -> float:
         times = self._times.get(caller, deque())
         while times and times[0] <= self._clock() - self._seconds:
             times.popleft()
         return times[0] + self._seconds - self._clock() if len(times) >= self._mistakes else 0.0
 
-    def note(self, caller: str) -> None:
-        """Count a mistake."""
-        if len(self._times) > _MOST_CALLERS:  # those that are forgotten may begin again
-            self._times.clear()
-        self._times.setdefault(caller, deque()).append(self._clock())
+    def _note(self, caller: str) -> None:
+        times = self._times.pop(caller, deque())
+        times.append(self._clock())
+        self._times[caller] = times
+        if len(self._times) > _MOST_CALLERS:  # who has not made a mistake for longest may begin again
+            del self._times[next(iter(self._times))]
+
+
+def network_of(address: str) -> str:
+    """Return what stands for a caller: an address, or of IPv6 the network, in which one caller has all addresses.
+
+    >>> network_of("192.0.2.7"), network_of("2001:db8:1:2:3:4:5:6"), network_of("::ffff:192.0.2.7")
+    ('192.0.2.7', '2001:db8:1:2::/64', '192.0.2.7')
+    """
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.IPv6Network((found, 64), strict=False))
 
 
 def _is_address(name: str) -> bool:

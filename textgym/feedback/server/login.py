@@ -1,4 +1,4 @@
-"""Coming in: the owner's link, invitations, names and passwords; and the page on which the owner makes links."""
+"""Coming in: the owner's link, invitations, names and passwords."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from textgym.feedback.server.accounts import Account, clean_name
 from textgym.feedback.server.sessions import Session
-from textgym.feedback.server.site import Form, Owner, RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
+from textgym.feedback.server.site import Form, RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
 
 router = APIRouter()
 _Secret = Annotated[str, Query(max_length=200)]
@@ -35,11 +35,11 @@ def login(request: Request, site: SiteOf, form: Form) -> Response:
 
     The form needs no proof of where it is from: requests from other sites are refused before they get here.
     """
-    site.slow_down(request)
-    account = site.accounts.check(form.get("name", ""), form.get("password", ""))
-    if account is None:
-        site.note_mistake(request)
+    account = site.check_password(request, form.get("name", ""), form.get("password", ""))
+    if account is None or account.name in site.store.moderation.blocked():
         problem = "Name and password do not belong together."
+        if account is not None:
+            problem = "This account is blocked; the project's owner can unblock it."
         return site.page(request, "login.html", problem=problem, name=form.get("name", ""), status=403)
     return _welcome_account(request, site, account)
 
@@ -86,8 +86,10 @@ def change_password(request: Request, site: SiteOf, form: Form) -> Response:
 
 
 @router.post("/leave")
-def leave(site: SiteOf, form: SignedForm) -> Response:
-    """End the session."""
+def leave(site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
+    """End the session, here and for whoever has a copy of its cookie."""
+    if not site.is_open:
+        site.ended.end(visitor, site.clock())
     response = go_to("/login")
     response.delete_cookie(site.cookie)
     return response
@@ -104,47 +106,18 @@ def rename(request: Request, site: SiteOf, visitor: Visitor, form: SignedForm) -
     return _welcome(request, site, Session.begin(name, True, site.clock()))
 
 
-@router.get("/people")
-def people(request: Request, site: SiteOf, owner: Owner) -> Response:
-    """List the accounts."""
-    _check_closed(site)
-    return site.page(request, "people.html", owner, names=site.accounts.all(), link="", name="")
-
-
-@router.post("/people")
-def invite(request: Request, site: SiteOf, owner: Owner, form: SignedForm) -> Response:
-    """Make an invitation, or a link by which somebody who has an account gets a new password."""
-    _check_closed(site)
-    name, now = form.get("name", ""), site.clock()
-    if not name:
-        link = request.url_for("join_page").include_query_params(invitation=site.accounts.invite(now))
-    elif name in site.accounts.all():
-        code = site.accounts.offer_password(name, now)
-        link = request.url_for("password_page").include_query_params(name=name, invitation=code)
-    else:
-        raise RefusedError(422, "Expected the name of an account, got another; go back and choose one.")
-    return site.page(request, "people.html", owner, names=site.accounts.all(), link=str(link), name=name)
-
-
-def _check_closed(site: Site) -> None:
-    if site.is_open:
-        raise RefusedError(403, "Accounts belong to closed sites; serve this one with --closed or --host.")
-
-
 def _check_invitation(request: Request, site: Site, invitation: str) -> None:
-    site.slow_down(request)
     if not site.accounts.is_invited(invitation, site.clock()):
         _refuse_link(request, site)
 
 
 def _check_renewal(request: Request, site: Site, invitation: str, name: str) -> None:
-    site.slow_down(request)
     if not site.accounts.may_renew(invitation, name, site.clock()):
         _refuse_link(request, site)
 
 
 def _refuse_link(request: Request, site: Site) -> NoReturn:
-    site.note_mistake(request)
+    site.count_wrong_link(request)
     raise RefusedError(403, "Expected a link that was not used, got another; ask for a new one.")
 
 

@@ -13,10 +13,12 @@ from urllib.parse import quote
 
 import uvicorn
 
-from textgym.errors import TextGymError
+from textgym.errors import LockedError, ProjectInUseError, TextGymError
 from textgym.feedback.server.app import create_app
+from textgym.feedback.server.connections import Limits, Pool, Watched, connection_limit, protocol_of
 from textgym.feedback.server.site import Site
 from textgym.feedback.store.project import FeedbackStore
+from textgym.files.locks import FileLock
 
 _SECONDS_TO_STOP = 5.0
 
@@ -70,8 +72,9 @@ def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[
 
     Raises:
         AddressError: The address cannot be used.
+        ProjectInUseError: The project is served already.
     """
-    with _listen(address) as listener:
+    with _served_once(store), _listen(address) as listener:
         server, link = _make_server(store, address, name, listener)
         on_start(link)
         with contextlib.suppress(KeyboardInterrupt):
@@ -79,14 +82,20 @@ def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[
 
 
 @contextlib.contextmanager
-def serving(store: FeedbackStore, address: Address, name: str) -> Iterator[str]:
+def serving(store: FeedbackStore, address: Address, name: str, limits: Limits | None = None) -> Iterator[str]:
     """Serve a store in a thread of its own while the block runs; otherwise as :func:`serve`.
+
+    Args:
+        store: Questions and votes.
+        address: Where.
+        name: Name of the owner.
+        limits: Limits of its connections; by default those that are good for people.
 
     Yields:
         The owner's link.
     """
-    with _listen(address) as listener:
-        server, link = _make_server(store, address, name, listener)
+    with _served_once(store), _listen(address) as listener:
+        server, link = _make_server(store, address, name, listener, limits)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
@@ -96,14 +105,36 @@ def serving(store: FeedbackStore, address: Address, name: str) -> Iterator[str]:
             thread.join(_SECONDS_TO_STOP)
 
 
+@contextlib.contextmanager
+def _served_once(store: FeedbackStore) -> Iterator[None]:
+    """Keep others from serving the same project: each server would count wrong passwords of its own.
+
+    Raises:
+        ProjectInUseError: It is served already.
+    """
+    path = store.path.resolve()
+    try:
+        lock = FileLock(path.with_name(f"{path.name}.lock"), removed=True)
+    except LockedError as error:
+        raise ProjectInUseError(
+            f"expected a project that is not served, got {str(store.path)!r}, which {error.holder} serves; use that "
+            "page, or stop it first"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _make_server(
-    store: FeedbackStore, address: Address, name: str, listener: socket.socket
+    store: FeedbackStore, address: Address, name: str, listener: socket.socket, limits: Limits | None = None
 ) -> tuple[uvicorn.Server, str]:
     """Return what serves a store, and the owner's link."""
+    pool = Pool(limits or Limits(connections=connection_limit()))
     token = (address.token or secrets.token_urlsafe(24)) if address.is_closed else None
     app = create_app(Site(store, name, token), hosts=(*address.names, *_own_names(address.host)), https=address.https)
     config = uvicorn.Config(
-        app, http="h11", log_config=None, access_log=False, server_header=False, lifespan="off",
+        Watched(app), http=protocol_of(pool), log_config=None, access_log=False, server_header=False, lifespan="off",
         proxy_headers=address.https, forwarded_allow_ips=["127.0.0.1", "::1"],
     )  # fmt: skip
     return uvicorn.Server(config), _link(address, listener.getsockname()[1], token)

@@ -14,14 +14,16 @@ from fastapi import Depends, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from textgym.feedback.server.accounts import Accounts
-from textgym.feedback.server.gate import RateLimit
-from textgym.feedback.server.sessions import LIFETIME_SECONDS, Session, matches, seal, unseal
+from textgym.feedback.server.accounts import Account, Accounts, BusyError
+from textgym.feedback.server.gate import RateLimit, network_of
+from textgym.feedback.server.sessions import LIFETIME_SECONDS, EndedSessions, Session, matches, seal, unseal
 from textgym.feedback.server.text import plain, visible_text
 from textgym.feedback.store.project import FeedbackStore
 from textgym.types import JsonObject
 
 FOLDER = Path(__file__).parent
+_LONGEST_FIELD = 1000
+_LONG_FIELDS = ("text", "behaviour")  # their readers know how long they may be
 ANCHORS = ("useless", "poor", "fair", "good", "excellent")
 
 
@@ -52,12 +54,14 @@ class Project:
         guidelines: How to answer.
         anchors: Meanings of the grades 1 to 5.
         reveal: Whether to show after an answer which generator wrote which text.
+        word_counts: Whether to show how many words a text has.
     """
 
     title: str = "Feedback"
     guidelines: str = ""
     anchors: tuple[str, ...] = ANCHORS
-    reveal: bool = True
+    reveal: bool = False
+    word_counts: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,9 @@ class Site:
         name: Name of the user of an open site, until they give another.
         token: Makes its bearer the owner; ``None`` opens the site to everybody who can reach it.
         clock: Returns seconds since 1970.
+        limit: Counts wrong passwords.
+        link_limit: Counts wrong tokens and links. Any page can make a browser follow a wrong link, so that these keep
+            nobody from signing in; and right ones are let in however many wrong ones there were.
     """
 
     store: FeedbackStore
@@ -76,8 +83,10 @@ class Site:
     token: str | None = None
     clock: Callable[[], float] = time.time
     limit: RateLimit = field(default_factory=RateLimit)
+    link_limit: RateLimit = field(default_factory=RateLimit)
     secret: bytes = field(init=False)
     accounts: Accounts = field(init=False)
+    ended: EndedSessions = field(init=False)
     templates: Environment = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,6 +95,7 @@ class Site:
         kind = "open" if self.is_open else f"closed:{self.token}"
         object.__setattr__(self, "secret", hashlib.sha256(f"{kind}:{secret}".encode()).digest())
         object.__setattr__(self, "accounts", Accounts(self.store))
+        object.__setattr__(self, "ended", EndedSessions(self.store))
         object.__setattr__(self, "templates", _environment())
 
     @property
@@ -104,10 +114,19 @@ class Site:
         return Project(**{**found, "anchors": tuple(found.get("anchors", ANCHORS))})
 
     def session(self, request: Request) -> Session | None:
-        """Return who sent a request, if that is known; who came in by a password that was changed since is not."""
+        """Return who sent a request, if that is known.
+
+        Who left is not, nor who is blocked, nor who came in by a password that was changed since.
+        """
         session = unseal(request.cookies.get(self.cookie, ""), self.secret, self.clock())
-        if session is None or self.is_open or session.is_owner:
+        if session is None or self.is_open:
             return session
+        if self.ended.has(session):
+            return None
+        if session.is_owner:
+            return session
+        if session.name in self.store.moderation.blocked():
+            return None
         return session if (session.name, session.mark) == self.accounts.all().get(session.name) else None
 
     def page(
@@ -147,28 +166,44 @@ class Site:
         """
         if self.token is not None and matches(token, self.token):
             return True
-        self.slow_down(request)
-        self.note_mistake(request)
+        self.count_wrong_link(request)
         return False
 
-    def slow_down(self, request: Request) -> None:
-        """Refuse to check another password, token or invitation of somebody who gave too many wrong ones.
+    def count_wrong_link(self, request: Request) -> None:
+        """Count a wrong token or link.
 
         Raises:
-            RefusedError: They did.
+            RefusedError: There were too many before.
         """
-        wait = self.limit.wait(_caller(request))
-        if wait:
-            retry = {"Retry-After": str(int(wait) + 1)}
-            raise RefusedError(429, f"Too many mistakes; wait {int(wait) + 1} seconds and try again.", retry)
+        _require_no_wait(self.link_limit.take(_caller(request)))
 
-    def note_mistake(self, request: Request) -> None:
-        """Count a wrong password, token or invitation."""
-        self.limit.note(_caller(request))
+    def check_password(self, request: Request, name: str, password: str) -> Account | None:
+        """Return the account if the password is right; a try counts before it is checked, and not if it was right.
+
+        Raises:
+            RefusedError: The caller gave too many wrong ones; this one was not checked.
+            BusyError: Too many passwords are being checked.
+        """
+        caller = _caller(request)
+        _require_no_wait(self.limit.take(caller))
+        try:
+            account = self.accounts.check(name, password)
+        except BusyError:
+            self.limit.give_back(caller)
+            raise
+        if account is not None:
+            self.limit.give_back(caller)
+        return account
+
+
+def _require_no_wait(wait: float) -> None:
+    if wait:
+        retry = {"Retry-After": str(int(wait) + 1)}
+        raise RefusedError(429, f"Too many mistakes; wait {int(wait) + 1} seconds and try again.", retry)
 
 
 def _caller(request: Request) -> str:
-    return request.client.host if request.client else ""
+    return network_of(request.client.host) if request.client else ""
 
 
 def _environment() -> Environment:
@@ -213,7 +248,11 @@ Owner = Annotated[Session, Depends(_owner)]
 
 async def _form(request: Request) -> dict[str, str]:
     form = await request.form(max_files=0, max_fields=500)
-    return {name: value for name, value in form.items() if isinstance(value, str)}
+    fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    for name, value in fields.items():
+        if len(value) > _LONGEST_FIELD and name not in _LONG_FIELDS:
+            raise RefusedError(422, f"Expected at most {_LONGEST_FIELD:,} characters in {name[:40]!r}, got more.")
+    return fields
 
 
 Form = Annotated[dict[str, str], Depends(_form)]

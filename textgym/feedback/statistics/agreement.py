@@ -155,20 +155,28 @@ def raw_agreement(values: FloatArray, prompts: Sequence[str] | None = None) -> I
     return clustered_proportion_interval(shares, [prompts[unit] for unit in twice])
 
 
-def position_bias(records: Iterable[Record]) -> Interval:
-    """Share of comparisons that the text shown first won, with its 95 % interval; 0.5 is no bias.
+def position_bias(records: Iterable[Record], kind: type[Comparison | Ranking] = Comparison) -> Interval:
+    """Share of other texts that the text shown first was preferred to, with its 95 % interval; 0.5 is no bias.
 
-    The order is drawn again for every answer, which makes answers about one prompt independent in this respect.
+    The order is drawn again for every answer, which makes answers about one prompt independent in this respect; the
+    places of one ranking are not.
 
     Args:
-        records: Records of any kind; comparisons with known order and a better text count.
+        records: Records of any kind; those with known order count, comparisons with a better text among them.
+        kind: Comparisons: how often the text on the left won; or rankings: how often the text at the top was put before
+            another one, ties counting half.
     """
-    firsts = [
-        "ab"[shown_order(2, record.order_seed)[0]] == record.choice
-        for record in of_kind(records, Comparison)
-        if record.order_seed is not None and record.choice in ("a", "b")
-    ]
-    return proportion_interval(sum(firsts), len(firsts))
+    shares = [_lead_of_first(record) for record in of_kind(records, kind) if record.order_seed is not None]
+    values = [each for own in shares for each in own]
+    return clustered_proportion_interval(values, [number for number, own in enumerate(shares) for _ in own])
+
+
+def _lead_of_first(record: Comparison | Ranking) -> list[float]:
+    """Return of every other text whether the one shown first was preferred to it: 1, 0, or 0.5 for a tie."""
+    first, *others = shown_order(len(record.responses), record.order_seed)
+    if isinstance(record, Ranking):
+        return [(1 + np.sign(record.ranks[other] - record.ranks[first])) / 2 for other in others]
+    return [float("ab"[first] == record.choice)] if record.choice in ("a", "b") else []
 
 
 def _cells(

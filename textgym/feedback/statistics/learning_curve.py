@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from textgym.feedback.store.project import FeedbackStore
 from textgym.types import Interval
+from textgym.values import as_list, is_number, is_whole
 
 _SETTING = "accuracy"
 
@@ -40,5 +41,12 @@ def add_accuracy(store: FeedbackStore, labels: int, accuracy: Interval) -> None:
 
 
 def accuracy_curve(store: FeedbackStore) -> list[AccuracyPoint]:
-    """Return what was noted, fewest labels first."""
-    return [AccuracyPoint(labels, Interval(*shares)) for labels, *shares in store.setting(_SETTING, [])]
+    """Return what was noted, fewest labels first; what no fit can have noted is left out."""
+    rows = [as_list(row) for row in as_list(store.setting(_SETTING, []))]
+    return [AccuracyPoint(row[0], Interval(*row[1:])) for row in rows if len(row) == 4 and _is_point(*row)]
+
+
+def _is_point(labels: object, mean: object, low: object, high: object) -> bool:
+    if not (is_whole(labels) and is_number(mean) and is_number(low) and is_number(high)):
+        return False
+    return 0 <= labels <= 2**53 and 0 <= low <= mean <= high <= 1

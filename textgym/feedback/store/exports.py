@@ -14,7 +14,7 @@ ProjectForm = Literal["votes", "questions"] | Form
 PROJECT_FORMS: tuple[ProjectForm, ...] = ("votes", "questions", *get_args(Form))
 
 
-def export_project(store: FeedbackStore, path: str | Path, form: ProjectForm) -> int:
+def export_project(store: FeedbackStore, path: str | Path, form: ProjectForm, *, excluded: bool = False) -> int:
     """Write what a store holds, the oldest first.
 
     Args:
@@ -23,14 +23,15 @@ def export_project(store: FeedbackStore, path: str | Path, form: ProjectForm) ->
         form: ``"votes"``: as :func:`~textgym.feedback.store.votes.export_votes`; ``"questions"``: as
             :func:`~textgym.feedback.store.questions.export_questions`; others: as
             :func:`~textgym.feedback.records.export.export_records`, without attention checks.
+        excluded: Write the answers of excluded annotators too.
 
     Returns:
         Number of questions, or of records, written.
     """
     if form == "votes":
-        return export_votes(store, path)
+        return export_votes(store, path, excluded=excluded)
     if form == "questions":
         return export_questions(store, path)
-    records = store.records()
+    records = store.records(excluded=excluded)
     export_records(records, path, form)
     return len(records)

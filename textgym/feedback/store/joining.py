@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
 
 from textgym.feedback.records.answers import check_answer
@@ -13,7 +15,10 @@ from textgym.feedback.records.parsing import record_from_json
 from textgym.feedback.store import tables
 from textgym.feedback.types import Question, Rating, Record, of_kind, seen_texts
 from textgym.security.foreign import parse_json
-from textgym.types import Shown
+from textgym.types import JsonObject, Shown
+from textgym.values import is_number
+
+_UNKNOWN = {"seconds": None, "time": None, "dwell_seconds": 0.0}
 
 
 class Answerable:
@@ -56,8 +61,29 @@ def new_name(db: sqlite3.Connection, vote_id: str, records: Sequence[Record]) ->
 
 
 def records_from_text(text: str) -> tuple[Record, ...]:
-    """Return the records that a text in ``votes.records`` stands for."""
-    return tuple(record_from_json(json_object(row, "store"), "store") for row in parse_json(text))
+    """Return the records that a text in ``votes.records`` stands for.
+
+    Times in it that cannot be right count as unknown, so that one of them does not keep all others from being read.
+    """
+    return tuple(record_from_json(_possible(json_object(row, "store")), "store") for row in parse_json(text))
+
+
+def _possible(row: JsonObject) -> JsonObject:
+    """Return a record as JSON without times that are negative, not finite, or larger than a float."""
+    wrong = {name: stand_in for name, stand_in in _UNKNOWN.items() if name in row and not _is_time(name, row[name])}
+    if wrong:
+        warnings.warn(
+            f"read {', '.join(wrong)} of an answer as unknown, since the project holds what cannot be right (negative, "
+            "infinite or no number)",
+            stacklevel=2,
+        )
+    return {**row, **wrong}
+
+
+def _is_time(name: str, value: object) -> bool:
+    """Return whether a value can be a number of seconds: since 1970, or of an answer."""
+    least = -sys.float_info.max if name == "time" else 0
+    return value is None or (is_number(value) and least <= value <= sys.float_info.max)
 
 
 def _subject(records: Sequence[Record]) -> str:

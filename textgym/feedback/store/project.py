@@ -31,6 +31,7 @@ from textgym.feedback.store import tables
 from textgym.feedback.store.database import Database
 from textgym.feedback.store.entries import AnnotatorProgress, Assignment, Planned, Progress, Vote
 from textgym.feedback.store.joining import Answerable, new_name, records_from_text
+from textgym.feedback.store.moderation import Moderation, require_unblocked
 from textgym.feedback.store.schema import APPLICATION_ID, MIGRATIONS
 from textgym.feedback.types import Mode, Question, Record
 from textgym.security.foreign import parse_json
@@ -53,6 +54,9 @@ class FeedbackStore:
         timeout: Seconds to wait while others write.
         clock: Returns seconds since 1970.
 
+    Attributes:
+        moderation: Annotators whose answers do not count, or who may not answer.
+
     Raises:
         DataError: The file is no store, damaged, or newer than this textgym.
         PermissionError: It cannot be written.
@@ -62,6 +66,7 @@ class FeedbackStore:
     def __init__(self, path: str | Path, *, timeout: float = 30.0, clock: Callable[[], float] = time.time) -> None:
         self._database = Database(path, APPLICATION_ID, MIGRATIONS, timeout)
         self._clock = clock
+        self.moderation = Moderation(self._database, clock)
         self._salt = self.update_setting("salt", lambda salt: salt or secrets.token_hex(16))
 
     @property
@@ -86,8 +91,7 @@ class FeedbackStore:
     def setting(self, name: str, default: Any = None) -> Any:
         """Return plain data kept under a name (title, guidelines, accounts, ...), or ``default``."""
         with self._database.read() as db:
-            row = db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
-        return default if row is None else parse_json(row[0])
+            return tables.setting(db, name, default)
 
     def update_setting(self, name: str, change: Callable[[Any], Any]) -> Any:
         """Replace plain data by what ``change`` makes of it (``None`` the first time), and return it.
@@ -95,8 +99,7 @@ class FeedbackStore:
         Nobody else writes to the store meanwhile.
         """
         with self._database.write() as db:
-            row = db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
-            value = change(None if row is None else parse_json(row[0]))
+            value = change(tables.setting(db, name, None))
             db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
         return value
 
@@ -181,6 +184,11 @@ class FeedbackStore:
             rows = db.execute("SELECT id, question FROM items ORDER BY id").fetchall()
         return {item: tables.parse_question(text) for item, text in rows}
 
+    def has_checks(self) -> bool:
+        """Return whether any of the questions is an attention check."""
+        with self._database.read() as db:
+            return db.execute("SELECT 1 FROM items WHERE expected IS NOT NULL LIMIT 1").fetchone() is not None
+
     # Asking
 
     def assign(self, annotator: str, mode: Mode | None = None) -> Assignment | None:
@@ -195,11 +203,15 @@ class FeedbackStore:
 
         Returns:
             The question, ``None`` if there is none left.
+
+        Raises:
+            BlockedError: The annotator may not answer.
         """
         _check_name(annotator)
         now = self._clock()
         # Losing who was asked what in a power failure is harmless, so that nobody waits for the disk here.
         with self._database.write(durable=False) as db:
+            require_unblocked(db, annotator)
             item = tables.left_open(db, annotator, mode)
             if item is None:
                 item = self._choose(db, annotator, mode, now)
@@ -221,6 +233,11 @@ class FeedbackStore:
             if row is None
             else Assignment(item, self._ordered(tables.parse_question(row[0]), item, annotator), row[1])
         )
+
+    def take_back(self, annotator: str, mode: Mode) -> None:
+        """Forget which questions of a kind an annotator was asked and has not answered; others may be asked them."""
+        with self._database.write() as db:
+            tables.close_open(db, annotator, mode)
 
     def _choose(self, db: sqlite3.Connection, annotator: str, mode: Mode | None, now: float) -> int | None:
         (asked,) = db.execute("SELECT COUNT(*) FROM assignments WHERE annotator = ?", (annotator,)).fetchone()
@@ -260,12 +277,14 @@ class FeedbackStore:
             ValueError: The records do not answer that question, or there is no such question.
             VoteConflictError: The annotator has answered the question under another name, or the name stands for
                 another vote.
+            BlockedError: The annotator may not answer.
         """
         _check_name(annotator)
         _check_name(vote_id)
         text = _records_text(records)
         records_from_text(text)  # what could not be read again is refused before it is acknowledged
         with self._database.write() as db:
+            require_unblocked(db, annotator)
             known = tables.vote_row(db, vote_id)
             if known is not None and (known.annotator, known.item) != (annotator, item):
                 raise VoteConflictError(
@@ -279,7 +298,7 @@ class FeedbackStore:
                 check_answer(question, annotator, records)
             if known is not None:
                 grown = merge_natural(records_from_text(known.records), records)
-                tables.revise(db, item, vote_id, known.records, _records_text(grown))
+                tables.revise(db, item, vote_id, annotator, known.records, _records_text(grown))
                 return True
             if tables.has_answered(db, annotator, item):
                 raise VoteConflictError(
@@ -310,7 +329,7 @@ class FeedbackStore:
             now = self._clock()
             db.execute("UPDATE votes SET undone = ? WHERE id = ?", (now, vote_id))
             tables.open_assignment(db, row.item, annotator, max(now, tables.last_opened(db, annotator) + 0.001))
-            tables.count(db, row.item, 0 if row.records == "[]" else -1)
+            tables.count(db, row.item, annotator, 0 if row.records == tables.SKIP else -1)
         return True
 
     def last_vote(self, annotator: str) -> Vote | None:
@@ -322,16 +341,30 @@ class FeedbackStore:
             ).fetchone()
         return None if row is None else _vote(row)
 
-    def votes(self, annotator: str | None = None) -> list[Vote]:
-        """Return all votes that were not undone, skips included, oldest first; of one annotator if named."""
+    def votes(self, annotator: str | None = None, *, excluded: bool = False) -> list[Vote]:
+        """Return the votes that were not undone, skips included, oldest first; of one annotator if named.
+
+        Those of annotators who were excluded (:attr:`moderation`) are returned only on request.
+        """
         whose, values = ("AND annotator = ?", (annotator,)) if annotator is not None else ("", ())
         with self._database.read() as db:
             rows = db.execute(f"{tables.SELECT_VOTES} {whose} ORDER BY number", values).fetchall()
-        return [_vote(row) for row in rows]
+            left_out = frozenset() if excluded else tables.names(db, tables.EXCLUDED)
+        return [_vote(row) for row in rows if row[2] not in left_out]
 
-    def records(self, *, checks: bool = False) -> list[Record]:
-        """Return all records, oldest first; those of attention checks only on request."""
-        return [record for vote in self.votes() if checks or not vote.is_check for record in vote.records]
+    def records(self, *, checks: bool = False, excluded: bool = False) -> list[Record]:
+        """Return all records, oldest first; those of attention checks, and of excluded annotators, only on request."""
+        votes = self.votes(excluded=excluded)
+        return [record for vote in votes if checks or not vote.is_check for record in vote.records]
+
+    def left_out(self) -> dict[str, int]:
+        """Return how many answers of every excluded annotator are left out of :meth:`records`, skips not counted."""
+        with self._database.read() as db:
+            counts = db.execute(
+                "SELECT annotator, COUNT(*) FROM votes WHERE undone IS NULL AND records != ? GROUP BY annotator",
+                (tables.SKIP,),
+            ).fetchall()
+            return {name: count for name, count in counts if name in tables.names(db, tables.EXCLUDED)}
 
     def add_votes(
         self, votes: Iterable[tuple[str, Sequence[Record]]], checks: Iterable[tuple[str, Sequence[Record]]] = ()
@@ -410,11 +443,13 @@ class FeedbackStore:
         return AnnotatorProgress(int(answered), int(skipped), remaining)
 
     def vote_times(self) -> list[tuple[float, str]]:
-        """Return time and annotator of every vote that is no skip and was not undone, oldest first."""
+        """Return time and annotator of every vote that is no skip, not undone, and of nobody excluded, oldest first."""
         with self._database.read() as db:
-            return db.execute(
+            rows: list[tuple[float, str]] = db.execute(
                 "SELECT received, annotator FROM votes WHERE undone IS NULL AND records != '[]' ORDER BY number"
             ).fetchall()
+            left_out = tables.names(db, tables.EXCLUDED)
+        return [row for row in rows if row[1] not in left_out]
 
     def attention(self) -> dict[str, tuple[int, int]]:
         """Return by annotator how many attention checks were answered as expected, out of how many."""

@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from textgym.feedback.records.answers import Expected
 from textgym.feedback.records.parsing import question_from_json, question_to_json
@@ -15,6 +15,7 @@ from textgym.feedback.types import Mode, Question
 from textgym.security.foreign import parse_json
 
 SKIP = "[]"  # the records of a skip
+ACCOUNTS, EXCLUDED, BLOCKED = "accounts", "excluded", "blocked"  # settings
 SELECT_VOTES = (
     "SELECT votes.id, item, annotator, received, records, expected IS NOT NULL FROM votes "
     "LEFT JOIN items ON items.id = item WHERE undone IS NULL"
@@ -99,6 +100,14 @@ def open_assignment(db: sqlite3.Connection, item: int, annotator: str, started: 
     )
 
 
+def close_open(db: sqlite3.Connection, annotator: str, mode: Mode) -> None:
+    """Forget what an annotator was asked of one kind and has not answered."""
+    db.execute(
+        "DELETE FROM assignments WHERE annotator = ? AND open AND item IN (SELECT id FROM items WHERE mode = ?)",
+        (annotator, mode),
+    )
+
+
 def next_check(db: sqlite3.Connection, annotator: str, mode: Mode | None) -> int | None:
     """Return the first attention check that an annotator has not seen."""
     return _one(
@@ -159,18 +168,20 @@ def put_on_question(
     db.execute(
         "INSERT INTO assignments VALUES (?, ?, ?, 0) ON CONFLICT DO UPDATE SET open = 0", (item, annotator, started)
     )
-    count(db, item, int(records != SKIP))
+    count(db, item, annotator, int(records != SKIP))
 
 
-def count(db: sqlite3.Connection, item: int, change: int) -> None:
-    """Change how many votes a question has."""
+def count(db: sqlite3.Connection, item: int, annotator: str, change: int) -> None:
+    """Change how many votes a question has; those of excluded annotators do not count."""
+    if annotator in names(db, EXCLUDED):
+        return
     db.execute("UPDATE items SET votes = votes + ? WHERE id = ?", (change, item))
 
 
-def revise(db: sqlite3.Connection, item: int, vote_id: str, before: str, records: str) -> None:
+def revise(db: sqlite3.Connection, item: int, vote_id: str, annotator: str, before: str, records: str) -> None:
     """Replace the records of a vote."""
     db.execute("UPDATE votes SET records = ? WHERE id = ?", (records, vote_id))
-    count(db, item, int(records != SKIP) - int(before != SKIP))
+    count(db, item, annotator, int(records != SKIP) - int(before != SKIP))
 
 
 def vote_row(db: sqlite3.Connection, vote_id: str) -> VoteRow | None:
@@ -185,9 +196,49 @@ def unanswered(db: sqlite3.Connection, items: Iterable[int]) -> set[int]:
     open_items = db.execute("SELECT id, overlap FROM items WHERE votes < overlap AND expected IS NULL")
     wanted = {item: overlap for item, overlap in open_items if item in among}
     votes = db.execute("SELECT annotator, item FROM votes WHERE item IS NOT NULL AND undone IS NULL")
-    voted = [(annotator, item) for annotator, item in votes if item in among]
+    left_out = names(db, EXCLUDED)
+    voted = [(annotator, item) for annotator, item in votes if item in among and annotator not in left_out]
     voters: dict[int, set[str]] = {}
     for annotator, item in voted:
         voters.setdefault(item, set()).add(annotator)
     everybody = {annotator for annotator, _ in voted}
     return {item for item, count in wanted.items() if voters.get(item, set()) != everybody or len(everybody) < count}
+
+
+# Whose answers count, and who may answer
+
+
+def setting(db: sqlite3.Connection, name: str, default: Any) -> Any:
+    """Return plain data kept under a name, or ``default``."""
+    row = db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+    return default if row is None else parse_json(row[0])
+
+
+def names(db: sqlite3.Connection, kind: str) -> frozenset[str]:
+    """Return the annotators who are excluded, or blocked."""
+    return frozenset(setting(db, kind, []))
+
+
+def set_names(db: sqlite3.Connection, kind: str, annotators: Iterable[str]) -> None:
+    """Say who is excluded, or blocked."""
+    db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (kind, json.dumps(sorted(annotators))))
+
+
+def annotators(db: sqlite3.Connection) -> set[str]:
+    """Return everybody who has an account, a vote, or something that they were asked."""
+    rows = db.execute("SELECT annotator FROM votes UNION SELECT annotator FROM assignments")
+    return {name for (name,) in rows} | set(setting(db, ACCOUNTS, {}))
+
+
+def count_all(db: sqlite3.Connection, annotator: str, change: int) -> None:
+    """Change how many votes every question has that an annotator has answered."""
+    db.execute(
+        "UPDATE items SET votes = votes + ? WHERE id IN "
+        "(SELECT item FROM votes WHERE annotator = ? AND undone IS NULL AND records != ?)",
+        (change, annotator, SKIP),
+    )
+
+
+def close_assignments(db: sqlite3.Connection, annotator: str) -> None:
+    """Forget what an annotator was asked and has not answered."""
+    db.execute("DELETE FROM assignments WHERE annotator = ? AND open = 1", (annotator,))

@@ -16,15 +16,17 @@ from textgym.feedback.types import Demonstration, Record
 from textgym.types import JsonObject, Shown
 
 
-def export_votes(store: FeedbackStore, path: str | Path) -> int:
+def export_votes(store: FeedbackStore, path: str | Path, *, excluded: bool = False) -> int:
     """Write all records of a store, attention checks included, for :func:`import_votes`; returns how many.
+
+    Those of excluded annotators are written only on request.
 
     The lines are records with the name of their vote. Those that answer an attention check say so by ``"check": true``;
     :func:`~textgym.feedback.records.files.read_records` skips them.
     """
     rows = [
         {"vote": vote.id, **({"check": True} if vote.is_check else {}), **record_to_json(record)}
-        for vote in store.votes()
+        for vote in store.votes(excluded=excluded)
         for record in vote.records
     ]
     write_lines(path, rows)
@@ -55,7 +57,7 @@ def import_votes(store: FeedbackStore, path: str | Path) -> int:
 def add_file_records(store: FeedbackStore, loaded: FileRecords) -> int:
     """Add the records of a file that was read; as :func:`import_votes`."""
     lines = [(record, row) for _, row, record in loaded.rows]
-    kept = store.votes()
+    kept = store.votes(excluded=True)
     known = Counter(_content(record) for vote in kept for record in vote.records)
     names = {vote.id for vote in kept}
     votes, checks = (

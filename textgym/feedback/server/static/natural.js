@@ -2,6 +2,7 @@
 
 import { isActive, onActiveTime } from "./clock.js";
 import "./keys.js";
+import "./prompt.js";
 
 const REPORT_MILLISECONDS = 3000;
 document.documentElement.classList.add("scripted");

@@ -2,6 +2,7 @@
 
 import { onActiveTime } from "./clock.js";
 import "./keys.js";
+import "./prompt.js";
 
 document.documentElement.classList.add("scripted");
 

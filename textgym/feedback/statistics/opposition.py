@@ -1,0 +1,230 @@
+"""Groups of annotators who answer systematically opposite to each other, and which of them is reversed."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from textgym.feedback.types import Comparison, Ranking, Rating, Record
+from textgym.metrics.intervals import proportion_interval
+from textgym.types import FloatArray, Shown
+
+Attention = Mapping[str, tuple[int, int]]
+"""By annotator: attention checks answered as expected, and all that were answered."""
+_SIGMAS = 3.0
+_WEAKEST = 0.2  # of a correlation: the share of equal answers is below 0.4, or above 0.6
+_MAJORITY = 3  # times as many people
+_ROUNDS = 20
+
+
+class Opposition(NamedTuple):
+    """Two groups of annotators: within each people agree, and between them they answer the opposite.
+
+    That alone does not say which group is reversed, as if their labels were swapped: the smaller one need not be.
+
+    Attributes:
+        first, second: Names in the larger and in the smaller group, sorted.
+        checks: Attention checks passed and answered by the first and by the second group.
+        reversed: Names of the group that is reversed; empty if that is open.
+    """
+
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    checks: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    reversed: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Say who disagrees, and who is reversed or why that is open."""
+        first, second = map(", ".join, (self.first, self.second))
+        (right, asked), (other_right, other_asked) = self.checks
+        passed = f"{right} of {asked} attention checks passed by {first}, {other_right} of {other_asked} by {second}"
+        known = asked > 0 and other_asked > 0
+        if self.reversed:
+            people = "is" if len(self.reversed) == 1 else "are"
+            others = first if self.reversed == self.second else second
+            why = passed if known else f"{len(self.first)} others agree with each other; no attention checks confirm it"
+            return (
+                f"{', '.join(self.reversed)} {people} reversed, answering systematically opposite to {others}: are "
+                f"labels swapped? ({why})"
+            )
+        why = (
+            f"attention checks do not decide it ({passed})"
+            if known
+            else "attention checks, which decide it, are missing"
+        )
+        return f"two groups disagree systematically: {first} | {second}; which of them is reversed is open: {why}"
+
+
+def find_oppositions(records: Iterable[Record], attention: Attention | None = None) -> list[Opposition]:
+    """Find groups of annotators who answer systematically opposite to each other.
+
+    What counts are preferences between two texts that two people or more have: comparisons, pairs of a ranking, and
+    of one annotator's ratings. Two people agree by ``2 * share - 1`` about a prompt; people belong to a group, and two
+    groups are opposed, by the sum over prompts of its mean over the others: three standard deviations from what
+    guesses give, and beyond 0.2 on average.
+
+    The attention checks decide who is reversed, if one group passes more of them and the 95 % intervals are apart.
+    Without checks on both sides, a group is that beside which the other is three times as large. Else it is left open.
+
+    Args:
+        records: Records of any kind.
+        attention: Attention checks by annotator, as :meth:`~textgym.feedback.store.project.FeedbackStore.attention`.
+    """
+    preferences = _preferences(records)
+    names = sorted({name for signs in preferences.values() for name in signs})
+    tables = _tables(preferences, names)
+    found = []
+    for members in _connected(tables, len(names)):
+        groups = _two_groups([table for table in tables if table.people[0] in members], len(names))
+        if groups is not None:
+            sides = [tuple(names[place] for place in group) for group in groups]
+            first, second = sorted(sides, key=lambda side: (-len(side), side))
+            found.append(_decided(Opposition(first, second), attention or {}))
+    return found
+
+
+def _decided(groups: Opposition, attention: Attention) -> Opposition:
+    passed = [
+        tuple(sum(attention.get(name, (0, 0))[part] for name in side) for part in (0, 1))
+        for side in (groups.first, groups.second)
+    ]
+    checks = ((passed[0][0], passed[0][1]), (passed[1][0], passed[1][1]))
+    first, second = (proportion_interval(right, asked) for right, asked in checks)
+    if all(asked for _, asked in checks):
+        decided = groups.second if first.low > second.high else groups.first if second.low > first.high else ()
+    else:
+        decided = groups.second if len(groups.first) >= _MAJORITY * len(groups.second) else ()
+    return groups._replace(checks=checks, reversed=decided)
+
+
+_Unit = tuple[str, Shown, str, str]
+
+
+def _preferences(records: Iterable[Record]) -> dict[_Unit, dict[str, float]]:
+    """Return who prefers which of two texts, 1 for the first in sorted order and -1 for the second; ties left out."""
+    found: dict[_Unit, dict[str, float]] = defaultdict(dict)
+    ratings: dict[tuple[str, str, Shown], dict[str, float]] = defaultdict(dict)
+    for record in records:
+        if isinstance(record, Rating):
+            ratings[record.annotator, record.task_key, record.prompt][record.response] = float(record.rating)
+        else:
+            for pair, sign in _signs(_qualities(record)):
+                found[record.task_key, record.prompt, *pair][record.annotator] = sign
+    for (annotator, key, prompt), grades in ratings.items():
+        for pair, sign in _signs(grades):
+            found[key, prompt, *pair][annotator] = sign
+    return found
+
+
+def _qualities(record: Record) -> Mapping[str, float]:
+    match record:
+        case Comparison(choice="a" | "b"):
+            return {record.chosen: 1.0, record.rejected: 0.0}
+        case Ranking():
+            return {text: -float(rank) for text, rank in zip(record.responses, record.ranks, strict=True)}
+    return {}
+
+
+def _signs(qualities: Mapping[str, float]) -> Iterator[tuple[tuple[str, str], float]]:
+    for one, other in combinations(sorted(qualities), 2):
+        if qualities[one] != qualities[other]:
+            yield (one, other), math.copysign(1.0, qualities[one] - qualities[other])
+
+
+class _Table(NamedTuple):
+    """The agreement about one prompt: places of ``k`` people, and for every two the mean in [-1, 1], 0 with oneself.
+
+    ``shared`` is 1 for two who have answered the same questions, else 0; both have shape ``(k, k)``.
+    """
+
+    people: tuple[int, ...]
+    agreement: FloatArray
+    shared: FloatArray
+
+
+def _tables(preferences: Mapping[_Unit, Mapping[str, float]], names: Sequence[str]) -> list[_Table]:
+    """Return the agreement about every prompt that two people or more have answered questions about."""
+    about: dict[tuple[str, Shown], list[Mapping[str, float]]] = defaultdict(list)
+    for (key, prompt, _, _), signs in preferences.items():
+        if len(signs) > 1:
+            about[key, prompt].append(signs)
+    place = {name: number for number, name in enumerate(names)}
+    return [_table(units, place) for units in about.values()]
+
+
+def _table(units: Sequence[Mapping[str, float]], place: Mapping[str, int]) -> _Table:
+    people = sorted({place[name] for signs in units for name in signs})
+    row = {person: number for number, person in enumerate(people)}
+    signs = np.zeros((len(people), len(units)))
+    for column, said in enumerate(units):
+        signs[[row[place[name]] for name in said], column] = list(said.values())
+    counts = np.abs(signs) @ np.abs(signs).T
+    agreement = np.divide(signs @ signs.T, counts, out=np.zeros_like(counts), where=counts > 0)
+    np.fill_diagonal(agreement, 0.0)
+    np.fill_diagonal(counts, 0.0)
+    return _Table(tuple(people), agreement, np.minimum(counts, 1.0))
+
+
+def _connected(tables: Sequence[_Table], people: int) -> list[set[int]]:
+    """Return groups of annotators who share questions, directly or through others."""
+    group = {person: {person} for person in range(people)}
+    for table in tables:
+        for person in table.people[1:]:
+            if group[person] is not group[table.people[0]]:
+                merged = group[person] | group[table.people[0]]
+                group.update(dict.fromkeys(merged, merged))
+    return [each for person, each in group.items() if person == min(each) and len(each) > 1]
+
+
+def _two_groups(tables: Sequence[_Table], people: int) -> tuple[list[int], list[int]] | None:
+    """Return the places of those who belong to either of two opposed groups; ``None`` if there are no two."""
+    sides = _sides(tables, people)
+    if len({sides[person] for table in tables for person in table.people}) < 2:
+        return None
+    values: list[list[float]] = [[] for _ in range(people)]
+    for table in tables:  # one value per person and prompt: what others say about it is not independent
+        rows = list(table.people)
+        means = sides[rows] * _means(table.agreement @ sides[rows], table.shared.sum(axis=1))
+        for person, value, shared in zip(rows, means, table.shared, strict=True):
+            values[person] += [float(value)] if shared.any() else []
+    belongs = [_is_clear(own) for own in values]
+    groups = [[place for place in range(people) if belongs[place] and sides[place] == side] for side in (1.0, -1.0)]
+    between = [_between(table, *groups) for table in tables]
+    return (groups[0], groups[1]) if _is_clear([-value for value in between if value is not None]) else None
+
+
+def _sides(tables: Sequence[_Table], people: int) -> FloatArray:
+    """Return 1 or -1 for everybody, so that those alike agree and others disagree as far as possible."""
+    sums = np.zeros((people, people))
+    for table in tables:
+        sums[np.ix_(table.people, table.people)] += table.agreement
+    sides = np.where(np.linalg.eigh(sums)[1][:, -1] < 0, -1.0, 1.0)
+    for _ in range(_ROUNDS):
+        turned = np.where(sums @ sides < 0, -1.0, 1.0)
+        if (turned == sides).all():
+            break
+        sides = turned
+    return np.asarray(sides)
+
+
+def _between(table: _Table, first: Sequence[int], second: Sequence[int]) -> float | None:
+    """Return the mean agreement of two groups about a prompt; ``None`` where they share no question."""
+    rows, columns = ([row for row, person in enumerate(table.people) if person in group] for group in (first, second))
+    pairs = np.ix_(rows, columns)
+    count = float(table.shared[pairs].sum())
+    return float(table.agreement[pairs].sum()) / count if count else None
+
+
+def _means(sums: FloatArray, counts: FloatArray) -> FloatArray:
+    return np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+
+
+def _is_clear(values: Sequence[float]) -> bool:
+    """Return whether values, one per prompt, are beyond what guesses give, which have either sign equally often."""
+    spread = math.sqrt(sum(value * value for value in values))
+    return bool(values) and sum(values) >= max(_SIGMAS * spread, _WEAKEST * len(values)) > 0
