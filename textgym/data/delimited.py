@@ -174,9 +174,7 @@ def _unquoted(field: str) -> str:
     return field
 
 
-def _header_of(
-    fields: list[str] | str, where: str, delimiter: str, named: Collection[str]
-) -> tuple[list[str], bool]:
+def _header_of(fields: list[str] | str, where: str, delimiter: str, named: Collection[str]) -> tuple[list[str], bool]:
     """Return the names of the columns, and whether the first line is a row already."""
     if isinstance(fields, str):
         raise DataError(f"{where}: expected a header line with the names of the columns, got {fields}")

@@ -1,0 +1,242 @@
+"""What the columns of published data sets are called, and what is no data set of prompts at all.
+
+The tables of this module are all that has to be changed for a further name.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from textgym.values import as_object, as_text
+
+PROMPT_COLUMNS = (
+    *("prompt", "document", "dialogue", "article", "text", "question", "input", "body"),
+    *("messages", "conversations", "instruction", "query", "problem"),
+)
+REFERENCE_COLUMNS = (
+    *("reference", "summary", "response", "completion", "answer", "target", "output", "highlights"),
+    *("references", "answers", "summaries", "responses", "solution"),
+)
+PASSAGES = ("context", "passage", "paragraph", "article", "document", "story")
+QUESTIONS = ("question", "query")
+INPUTS = ("input", "context")
+"""What an ``instruction`` is about, where it is about something."""
+FORMATTED = ("text", "prompt")
+"""Columns in which instruction files repeat all of a row as one text."""
+
+_VERDICTS = ("winner", "prefer", "better", "safer", "choice", "label", "score", "rank", "vote")
+_ANSWER_STEMS = ("response", "answer", "completion", "output", "summary", "reference", "conversation", "human_ref")
+_COMPARED = re.compile(rf"({'|'.join(_ANSWER_STEMS)})_?([01ab])", re.IGNORECASE)
+_NUMBERED = re.compile(rf"({'|'.join(REFERENCE_COLUMNS)})[_-]?(\d{{1,3}})")
+_RATERS = {"user", "userid", "user_id", "rater", "reviewer", "reviewerid", "annotator"}
+
+_SCRIPTS_WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+_NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?([eE][-+]?\d+)?")
+_LONGEST_LABEL = 30  # characters
+_LABEL_WORDS = 3
+_MOST_LABELS = 20
+_MOST_NUMBERS = 10
+_SHOWN = 40  # characters of a sample
+_DEEPEST = 3  # levels of objects whose fields count as columns
+_BRIEFLY = reprlib.Repr()
+_BRIEFLY.maxlevel, _BRIEFLY.maxstring, _BRIEFLY.maxlist, _BRIEFLY.maxdict = 2, 20, 2, 3
+Table = Mapping[str, Sequence[object]]
+"""Column -> what the first rows hold in it."""
+
+
+class Foreign(NamedTuple):
+    """A kind of file whose texts are no prompts with references.
+
+    Attributes:
+        name: What it is.
+        is_like: Whether a table is one.
+        advice: What can be done with it.
+        answers: Columns that are no references, whoever says so: good and bad ones would count alike.
+    """
+
+    name: str
+    is_like: Callable[[Table], bool]
+    advice: str
+    answers: Sequence[str] = ()
+
+
+def numbered_columns(table: Table, stem: str | None = None) -> list[str]:
+    """Return ``summary1``, ``summary2``, ... by number: several references of one row.
+
+    Args:
+        table: The columns.
+        stem: Only columns of this name; by default, of any known name that alone has numbered columns.
+    """
+    found: dict[str, list[tuple[int, str]]] = {}
+    for name in table:
+        match = re.fullmatch(rf"({re.escape(stem)})[_-]?(\d{{1,3}})", name) if stem else _NUMBERED.fullmatch(name)
+        if match:
+            found.setdefault(match[1], []).append((int(match[2]), name))
+    groups = list(found.values())
+    return [name for _, name in sorted(groups[0])] if len(groups) == 1 else []
+
+
+def foreign_kind(table: Table) -> Foreign | None:
+    """Return what a table is instead of prompts with references, if it is."""
+    return next((kind for kind in _FOREIGN if kind.is_like(table)), None)
+
+
+def _has(*groups: Sequence[str]) -> Callable[[Table], bool]:
+    """Return whether a table has a column of each of these groups of names."""
+    return lambda table: all(any(name.lower() in group for name in table) for group in groups)
+
+
+def _is_comparison(table: Table) -> bool:
+    compared = [match[1].lower() for name in table if (match := _COMPARED.fullmatch(name))]
+    verdict = any(name.lower().startswith(_VERDICTS) for name in table)
+    return verdict and (len(compared) > len(set(compared)) or "summaries" in table)
+
+
+def _is_labelled(table: Table) -> bool:
+    """Say whether single answers are marked as good or bad."""
+    labels = {str(value).lower() for value in table.get("label", ()) if value is not None}
+    answered = any(name in table for name in ("completion", "response"))
+    return answered and bool(labels) and labels <= {"true", "false"}
+
+
+def _is_ratings(table: Table) -> bool:
+    rated = _has(["rating", "ratings", "stars"], sorted(_RATERS))(table)
+    return rated and not any(name in table for name in PROMPT_COLUMNS)
+
+
+_LEARN_REWARD = (
+    "textgym reward fit ENV_ID --feedback FILE learns a reward from such a file. To use its prompts only, name their "
+    "column"
+)
+_ANSWERS = ("completion", "response", "action", "actions")
+_FOREIGN = (
+    Foreign("pairs of chosen and rejected answers", _has(["chosen"], ["rejected"]), _LEARN_REWARD),
+    Foreign("comparisons of answers", _is_comparison, _LEARN_REWARD),
+    Foreign("answers marked as good or bad", _is_labelled, _LEARN_REWARD, _ANSWERS),
+    Foreign("rated answers", _has(["response"], ["helpfulness"], ["correctness"]), _LEARN_REWARD),
+    Foreign(
+        "a log of actions and rewards",
+        _has(_ANSWERS, ["reward", "rewards"]),
+        "Its actions are no references, since bad ones are logged too, and no command learns from logs. For "
+        "references, write the good actions to a file without rewards. To use its states as prompts only, name their "
+        "column",
+        _ANSWERS,
+    ),
+    Foreign("a table of ratings", _is_ratings, "It has no column of prompts; to use one all the same, name it"),
+)
+
+
+def texts_of(value: object) -> list[object] | None:
+    """Return the texts of a cell: of a string, of a list of them, or of ``{"text": ...}`` or a list of such objects.
+
+    Anything else that is in a list is returned too, to be found wrong; ``None`` is returned for another object, and
+    for a conversation.
+    """
+    match value:
+        case {"text": list(texts)}:
+            return texts
+        case {"text": str(text)}:
+            return [text]
+        case [{"text": str()}, *_] if not is_chat_of_turns(value):
+            return [as_object(item).get("text") for item in value]
+        case dict() | [dict(), *_]:
+            return None
+        case list():
+            return value
+    return [value]
+
+
+def is_chat_of_turns(value: object) -> bool:
+    """Return whether a value is a list of messages, by the names of the fields of its first."""
+    match value:
+        case [{"role": _, "content": _} | {"from": _, "value": _}, *_]:
+            return True
+    return False
+
+
+def holds_text(value: object) -> bool:
+    """Return whether a cell can be a prompt or a reference: text that is not blank, or a conversation."""
+    return is_chat_of_turns(value) or any(as_text(text).strip() for text in texts_of(value) or ())
+
+
+def is_blank(value: object) -> bool:
+    """Return whether a cell holds nothing, where a text could be."""
+    match value:
+        case None | []:
+            return True
+        case str():
+            return not value.strip()
+    return False
+
+
+def is_prose(values: Sequence[object]) -> bool:
+    """Return whether most cells that are not blank are texts of several words, or in a script without spaces."""
+    cells = [value for value in values if not is_blank(value)]
+    return 2 * sum(map(_is_worded, cells)) > len(cells)
+
+
+def _is_worded(value: object) -> bool:
+    texts = [as_text(text).strip() for text in texts_of(value) or ()]
+    return is_chat_of_turns(value) or any(
+        any(map(str.isalpha, text)) and (len(text.split()) > 1 or bool(_SCRIPTS_WITHOUT_SPACES.search(text)))
+        for text in texts
+    )
+
+
+def labels_in(values: Sequence[object]) -> list[str]:
+    """Return the different values of a column of labels: few, short, and each repeated; of any other column, none.
+
+    Which ones are few depends on what they are: arithmetic has numbers as answers, so more than ten different numbers
+    are no labels.
+    """
+    cells = [value for value in values if not is_blank(value)]
+    texts = [value.strip() for value in cells if isinstance(value, str)]
+    if len(texts) < len(cells) or any(len(text) > _LONGEST_LABEL or len(text.split()) > _LABEL_WORDS for text in texts):
+        return []
+    distinct = list(dict.fromkeys(texts))
+    most = _MOST_NUMBERS if all(map(_NUMBER.fullmatch, distinct)) else _MOST_LABELS
+    return distinct if 2 <= len(distinct) <= min(most, len(texts) // 3) else []
+
+
+def text_columns(table: Table) -> list[str]:
+    """Return the columns that hold texts of several words, nested ones by their path: what could be of use."""
+    return [path for name, values in table.items() for path, cells in _leaves(name, values) if _is_useful(cells)]
+
+
+def leaves(table: Table) -> dict[str, Sequence[object]]:
+    """Return a table with the fields of nested objects as columns, called by their path: ``translation.en``."""
+    return {path: cells for name, values in table.items() for path, cells in _leaves(name, values)}
+
+
+def _is_useful(cells: Sequence[object]) -> bool:
+    return is_prose(cells) and not labels_in(cells)
+
+
+def _leaves(name: str, values: Sequence[object]) -> Iterator[tuple[str, Sequence[object]]]:
+    objects = [as_object(item) for value in values if _is_nested(value) for item in as_items(value)]
+    if not objects or name.count(".") == _DEEPEST:
+        yield name, values
+        return
+    for key in dict.fromkeys(key for item in objects for key in item):
+        yield from _leaves(f"{name}.{key}", [item[key] for item in objects if key in item])
+
+
+def _is_nested(value: object) -> bool:
+    return texts_of(value) is None and not is_chat_of_turns(value)
+
+
+def as_items(value: object) -> list[object]:
+    """Return the items of a list, and of anything else that alone."""
+    return value if isinstance(value, list) else [value]
+
+
+def sample_of(values: Sequence[object]) -> str:
+    """Return the first cell that is not blank, short enough to be shown."""
+    value = next((value for value in values if not is_blank(value)), None)
+    if isinstance(value, str):
+        text = " ".join(value[: 2 * _SHOWN].split())
+        return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
+    return _BRIEFLY.repr(value)
