@@ -6,7 +6,7 @@ nothing is guessed: the error lists what there is.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from textgym.data.columns import Columns, column_names, has_column
@@ -25,6 +25,7 @@ from textgym.data.shapes import (
     holds_text,
     is_blank,
     is_chat_of_turns,
+    is_prompt,
     is_prose,
     labels_in,
     leaves,
@@ -105,19 +106,17 @@ def _check_foreign(kind: Foreign, table: Table, prompt: str | None, reference: s
     """Refuse a file of another kind, unless the user names the prompts in it, and no answers as references."""
     if prompt is not None and reference not in kind.answers:
         return
-    got = f"{kind.name} ({', '.join(list(table)[:_COLUMNS_SHOWN])})"
     raise DataError(
-        f"expected prompts, or prompts with references, in {place}, got {got}. {kind.advice} with {PROMPT_OPTION}. "
-        f"{_listed(table)}"
+        f"expected prompts, or prompts with references, in {place}, got {kind.name}. {kind.advice} with "
+        f"{PROMPT_OPTION}. {_listed(table)}"
     )
 
 
 def _guess_prompt(table: Table, reference: str | None, place: str) -> tuple[str, ...]:
     others = {name: values for name, values in table.items() if name != reference}
-    filled = {name for name in others if any(map(holds_text, others[name]))}
-    known = [name for name in PROMPT_COLUMNS if name in filled]
+    known = [name for name in PROMPT_COLUMNS if any(map(is_prompt, others.get(name, ())))]
     known = [name for name in known if not any(_repeats(others, chat, name) for chat in known)]
-    composed = _composed(others, filled)
+    composed = _composed(others)
     rest = [name for name in known if not any(name in names for names in composed)]
     if any("instruction" in names for names in composed):
         rest = [name for name in rest if name not in FORMATTED]
@@ -146,11 +145,12 @@ def _first_asked(turns: object) -> str | None:
         return None
 
 
-def _composed(table: Table, filled: Collection[str]) -> list[tuple[str, ...]]:
+def _composed(table: Table) -> list[tuple[str, ...]]:
     """Return the prompts made of several columns: an instruction with its input, a passage with a question."""
+    filled = {name for name, values in table.items() if any(map(holds_text, values))}
     inputs = [name for name in INPUTS if name in table and _may_hold_text(table[name])]
-    found = [("instruction", name) for name in inputs if "instruction" in filled]
     passages = [name for name in PASSAGES if name in filled]
+    found: list[tuple[str, ...]] = [("instruction", name) for name in inputs if "instruction" in filled]
     return found + [(passage, asked) for asked in QUESTIONS if asked in filled for passage in passages]
 
 
@@ -226,7 +226,9 @@ def _remark(table: Table, columns: Columns, labels: dict[str, list[str]]) -> str
     """Return what was chosen, and what was not."""
     named = " + ".join(columns.prompt)
     if columns.references:
-        answers = f"references from {', '.join(columns.references)}"
+        cells = [value for name in columns.references for value in table.get(name, ())]
+        blank = " (blank so far)" if cells and all(map(is_blank, cells)) else ""
+        answers = f"references from {', '.join(columns.references)}{blank}"
     elif any(map(is_chat_of_turns, table.get(columns.prompt[0], ()))):
         answers = "references from the assistant's last messages in it"
     else:

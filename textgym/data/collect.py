@@ -46,11 +46,20 @@ class _Draft:
 
 @dataclass(slots=True)
 class _Collector:
-    """Merges pairs by prompt and counts what happened to every row."""
+    """Merges pairs by prompt and counts what happened to every row.
+
+    Attributes:
+        own_splits: The splits that have rows of their own.
+        must_answer: Whether a row without a usable reference is left out wherever references are looked for; by
+            default only where another row of the same split has some, since tests are published without answers.
+    """
 
     own_splits: frozenset[Split]
+    must_answer: bool
     drafts: dict[str, _Draft] = field(default_factory=dict)
     claims: dict[str, Split] = field(default_factory=dict)
+    answered: set[Split] = field(default_factory=set)
+    waiting: dict[Split, list[tuple[str, Pair]]] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     differing: Counter[str] = field(default_factory=Counter)
@@ -72,15 +81,34 @@ class _Collector:
             case Problem() as problem:
                 return problem
             case pair if pair.problem is not None:
-                self._claim(home, pair)
-                return pair.problem
+                return self._set_aside(home, item.where, pair)
             case pair:
+                if pair.references and home not in self.answered:
+                    self._begin_answers(home)
                 return self._merge(home, item.where, pair)
 
-    def _claim(self, home: Split, pair: Pair) -> None:
-        """Keep the prompt of a row that cannot be used out of the splits that are read after its own."""
+    def _set_aside(self, home: Split, where: str, pair: Pair) -> Problem | None:
+        """Keep a row without usable references back until another one has some; its prompt belongs to its split."""
         if home != "train":  # nothing is read after train
             self.claims.setdefault(prompt_digest(shown_text(pair.prompt)), home)
+        if self.must_answer or home in self.answered:
+            return pair.problem
+        self.waiting.setdefault(home, []).append((where, pair))
+        return None
+
+    def _begin_answers(self, home: Split) -> None:
+        """Leave out what was kept back of a split that has references after all."""
+        self.answered.add(home)
+        for _, pair in self.waiting.pop(home, ()):
+            if pair.problem is not None:
+                self._skip(pair.problem)
+
+    def end(self) -> None:
+        """Take in what was kept back of splits without any reference."""
+        for home, pairs in self.waiting.items():
+            for where, pair in pairs:
+                if (problem := self._merge(home, where, pair)) is not None:
+                    self._skip(problem)
 
     def _skip(self, problem: Problem) -> None:
         self.skipped[problem.kind] += 1
@@ -235,7 +263,7 @@ def build_dataset(
         DataError: If a column is missing, no usable row is left, or the wanted split is empty.
     """
     own_splits = frozenset(part.home for part in parts)
-    collector = _Collector(own_splits)
+    collector = _Collector(own_splits, must_answer=reference_column is not None)
     chooser = _Chooser(prompt_column, reference_column, split if split in own_splits else "train")
     for part in _needed(parts, split, own_splits):
         stream = itertools.chain.from_iterable(map(rows_within, part.rows))
@@ -244,6 +272,7 @@ def build_dataset(
         for item in chooser.look(part.home, itertools.chain(head, stream)):
             collector.add(part.home, item, columns)
     chooser.check()
+    collector.end()
     collector.drop_unanswered(split)
     return _finish(name, split, collector, chooser.remarks())
 

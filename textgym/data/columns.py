@@ -95,13 +95,14 @@ def read_pair(row: Row, columns: Columns) -> Pair | Problem:
         pair = _prompt_of(row, columns)
     except (MessageError, _RowError) as error:
         return _problem(row, error)
-    if columns.references:
-        try:
-            pair = pair._replace(references=_references_of(row, columns.references))
-        except (MessageError, _RowError) as error:
-            return pair._replace(problem=_problem(row, error))
     used = columns.used
-    return pair._replace(extra={name: value for name, value in row.values.items() if name not in used})
+    pair = pair._replace(extra={name: value for name, value in row.values.items() if name not in used})
+    if not columns.references:
+        return pair
+    try:
+        return pair._replace(references=_references_of(row, columns.references))
+    except (MessageError, _RowError) as error:
+        return pair._replace(problem=_problem(row, error))
 
 
 def _problem(row: Row, error: MessageError | _RowError) -> Problem:

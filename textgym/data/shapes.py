@@ -31,6 +31,7 @@ _VERDICTS = ("winner", "prefer", "better", "safer", "choice", "label", "score", 
 _ANSWER_STEMS = ("response", "answer", "completion", "output", "summary", "reference", "conversation", "human_ref")
 _COMPARED = re.compile(rf"({'|'.join(_ANSWER_STEMS)})_?([01ab])", re.IGNORECASE)
 _NUMBERED = re.compile(rf"({'|'.join(REFERENCE_COLUMNS)})[_-]?(\d{{1,3}})")
+_ANSWERS = ("completion", "response", "answer", "output", "action", "actions")
 _RATERS = {"user", "userid", "user_id", "rater", "reviewer", "reviewerid", "annotator"}
 
 _SCRIPTS_WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
@@ -98,8 +99,11 @@ def _is_comparison(table: Table) -> bool:
 def _is_labelled(table: Table) -> bool:
     """Say whether single answers are marked as good or bad."""
     labels = {str(value).lower() for value in table.get("label", ()) if value is not None}
-    answered = any(name in table for name in ("completion", "response"))
-    return answered and bool(labels) and labels <= {"true", "false"}
+    return any(name in table for name in _ANSWERS) and bool(labels) and labels <= {"true", "false", "0", "1"}
+
+
+def _is_tree(table: Table) -> bool:
+    return any("replies" in as_object(value) for value in table.get("prompt", ()))
 
 
 def _is_ratings(table: Table) -> bool:
@@ -111,11 +115,11 @@ _LEARN_REWARD = (
     "textgym reward fit ENV_ID --feedback FILE learns a reward from such a file. To use its prompts only, name their "
     "column"
 )
-_ANSWERS = ("completion", "response", "action", "actions")
 _FOREIGN = (
     Foreign("pairs of chosen and rejected answers", _has(["chosen"], ["rejected"]), _LEARN_REWARD),
     Foreign("comparisons of answers", _is_comparison, _LEARN_REWARD),
     Foreign("answers marked as good or bad", _is_labelled, _LEARN_REWARD, _ANSWERS),
+    Foreign("trees of ranked answers", _is_tree, _LEARN_REWARD),
     Foreign("rated answers", _has(["response"], ["helpfulness"], ["correctness"]), _LEARN_REWARD),
     Foreign(
         "a log of actions and rewards",
@@ -157,8 +161,13 @@ def is_chat_of_turns(value: object) -> bool:
     return False
 
 
+def is_prompt(value: object) -> bool:
+    """Return whether a cell can be a prompt by itself: a text that is not blank, or a conversation."""
+    return is_chat_of_turns(value) or bool(as_text(value).strip())
+
+
 def holds_text(value: object) -> bool:
-    """Return whether a cell can be a prompt or a reference: text that is not blank, or a conversation."""
+    """Return whether a cell can be references, or part of a prompt: texts that are not blank, or a conversation."""
     return is_chat_of_turns(value) or any(as_text(text).strip() for text in texts_of(value) or ())
 
 
