@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from textgym.data.choice import choose_columns, missing_column
-from textgym.data.columns import Columns, Pair, has_column, read_pair, rows_within
+from textgym.data.columns import Columns, Pair, has_column, has_rows_within, read_pair, rows_within
 from textgym.data.dataset import InMemoryDataset, LoadReport, prompt_digest, split_of
 from textgym.data.files import Problem, Row
 from textgym.errors import DataError
@@ -208,10 +208,13 @@ class _Chooser:
             return Columns(columns.prompt)
         return columns
 
-    def look(self, home: Split, items: Iterable[Row | Problem]) -> Iterator[Row | Problem]:
-        """Yield items, and note which of the named columns they have."""
+    def look(self, home: Split, items: Iterable[Row | Problem]) -> Iterable[Row | Problem]:
+        """Return items, and note which of the named columns they have; done when all were met."""
         named = (("prompt_column", self._prompt), ("reference_column", self._reference))
         missing = {option: name for option, name in named if name is not None and (home, option) not in self._found}
+        return self._look(home, items, missing) if missing else items
+
+    def _look(self, home: Split, items: Iterable[Row | Problem], missing: dict[str, str]) -> Iterator[Row | Problem]:
         for item in items:
             if missing and isinstance(item, Row):
                 for option in [option for option, name in missing.items() if has_column(item, name)]:
@@ -266,8 +269,7 @@ def build_dataset(
     collector = _Collector(own_splits, must_answer=reference_column is not None)
     chooser = _Chooser(prompt_column, reference_column, split if split in own_splits else "train")
     for part in _needed(parts, split, own_splits):
-        stream = itertools.chain.from_iterable(map(rows_within, part.rows))
-        head, rows = _head(stream)
+        head, rows, stream = _begin(part.rows)
         columns = chooser.choose(part.home, rows, part.remark)
         for item in chooser.look(part.home, itertools.chain(head, stream)):
             collector.add(part.home, item, columns)
@@ -277,8 +279,17 @@ def build_dataset(
     return _finish(name, split, collector, chooser.remarks())
 
 
+def _begin(items: Iterable[Row | Problem]) -> tuple[list[Row | Problem], list[Row], Iterator[Row | Problem]]:
+    """Return the items up to the last of the first rows, these rows, and the items after them."""
+    stream = iter(items)
+    head, rows = _head(stream)
+    if any(map(has_rows_within, rows)):
+        stream = itertools.chain.from_iterable(map(rows_within, itertools.chain(head, stream)))
+        head, rows = _head(stream)
+    return head, rows, stream
+
+
 def _head(stream: Iterator[Row | Problem]) -> tuple[list[Row | Problem], list[Row]]:
-    """Return the items up to the last of the first rows, and these rows."""
     head: list[Row | Problem] = []
     rows: list[Row] = []
     for item in stream:

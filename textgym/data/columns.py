@@ -9,7 +9,7 @@ from typing import NamedTuple
 from textgym.data.files import Problem, Row, is_encodable
 from textgym.data.shapes import is_blank, is_chat_of_turns, texts_of
 from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages, split_chat
-from textgym.types import Message, flatten
+from textgym.types import Shown, flatten
 from textgym.values import as_list, as_object
 
 _MISSING = object()
@@ -46,7 +46,7 @@ class Pair(NamedTuple):
         problem: Why its references cannot be used; the row is left out then, and its prompt belongs to its split.
     """
 
-    prompt: str | tuple[Message, ...]
+    prompt: Shown
     references: tuple[str, ...] = ()
     extra: Mapping[str, object] = {}
     problem: Problem | None = None
@@ -70,20 +70,21 @@ def has_column(row: Row, column: str) -> bool:
     return _value_at(row.values, column) is not _MISSING
 
 
+def has_rows_within(row: Row) -> bool:
+    """Return whether a row is an article with ``paragraphs`` that have ``qas``."""
+    return any("qas" in as_object(paragraph) for paragraph in as_list(row.values.get("paragraphs")))
+
+
 def rows_within(item: Row | Problem) -> Iterator[Row | Problem]:
     """Yield the questions of an article with ``paragraphs``, each with its ``qas``; any other row as it is.
 
     Columns of the article and of the paragraph are those of its questions too.
     """
-    if isinstance(item, Problem) or "paragraphs" not in item.values:
+    if isinstance(item, Problem) or not has_rows_within(item):
         yield item
         return
     article = dict(item.values)
-    paragraphs = [as_object(paragraph) for paragraph in as_list(article.pop("paragraphs"))]
-    if not any("qas" in paragraph for paragraph in paragraphs):
-        yield item
-        return
-    for paragraph in paragraphs:
+    for paragraph in map(as_object, as_list(article.pop("paragraphs"))):
         above = {**article, **{name: value for name, value in paragraph.items() if name != "qas"}}
         for asked in as_list(paragraph.get("qas")):
             yield Row(item.where, {**above, **as_object(asked)})
@@ -92,38 +93,38 @@ def rows_within(item: Row | Problem) -> Iterator[Row | Problem]:
 def read_pair(row: Row, columns: Columns) -> Pair | Problem:
     """Return what ``row`` says, or the reason why it cannot be used."""
     try:
-        pair = _prompt_of(row, columns)
+        prompt, references = _prompt_of(row, columns)
     except (MessageError, _RowError) as error:
         return _problem(row, error)
-    used = columns.used
-    pair = pair._replace(extra={name: value for name, value in row.values.items() if name not in used})
-    if not columns.references:
-        return pair
-    try:
-        return pair._replace(references=_references_of(row, columns.references))
-    except (MessageError, _RowError) as error:
-        return pair._replace(problem=_problem(row, error))
+    used, problem = columns.used, None
+    if columns.references:
+        try:
+            references = _references_of(row, columns.references)
+        except (MessageError, _RowError) as error:
+            problem = _problem(row, error)
+    extra = {name: value for name, value in row.values.items() if name not in used}
+    return Pair(prompt, references, extra, problem)
 
 
 def _problem(row: Row, error: MessageError | _RowError) -> Problem:
     return Problem(row.where, error.kind if isinstance(error, _RowError) else "wrong messages", str(error))
 
 
-def _prompt_of(row: Row, columns: Columns) -> Pair:
+def _prompt_of(row: Row, columns: Columns) -> tuple[Shown, tuple[str, ...]]:
     """Return the prompt, and the last assistant turn where the prompt is a chat and no other reference is asked."""
     if len(columns.prompt) > 1:
-        return Pair(_joined(row, columns.prompt))
+        return _joined(row, columns.prompt), ()
     (column,) = columns.prompt
     value = _cell(row, column)
     if not is_chat(value):
-        return Pair(_text(value, column))
+        return _text(value, column), ()
     messages, answer = tuple(parse_messages(value)), None
     if not columns.references:
         messages, answer = split_chat(messages)
     references = () if answer is None else (_text(answer, column).strip(),)
     alone = len(messages) == 1 and messages[0].role == "user"
     text = _text(flatten(messages), column)
-    return Pair(text if alone else messages, references)
+    return text if alone else messages, references
 
 
 def _joined(row: Row, names: tuple[str, ...]) -> str:
@@ -164,7 +165,7 @@ def _answers(value: object, column: str) -> list[str]:
 
 
 def _cell(row: Row, column: str) -> object:
-    value = _value_at(row.values, column)
+    value = row.values[column] if column in row.values else _value_at(row.values, column)
     if value is _MISSING:
         raise _RowError("missing column", f"expected a column {column!r}, got {', '.join(row.values) or 'none'}")
     return value
