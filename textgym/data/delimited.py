@@ -130,8 +130,9 @@ def _checked(fields: list[str], source: _Lines, delimiter: str) -> list[str] | s
         return fields
     if len(fields) == width and not _is_swallowing(lines, delimiter, width):
         return fields
-    rows = sum(line.count(delimiter) == width - 1 for line in lines[1:])
-    if len(lines) > 1 and not _is_literal(delimiter, width) and 2 * rows < len(lines) - 1:
+    inner = lines[1:-1]
+    whole = sum(_is_whole(line, delimiter, width) for line in inner)
+    if inner and not _is_literal(delimiter, width) and 2 * whole < len(inner):
         return fields  # a quoted text of several lines, in a record of the wrong length
     return _recover(source, delimiter, _OPEN)
 
