@@ -182,7 +182,8 @@ def _no_prompt_column(table: Table, found: Sequence[str], place: str) -> str:
     if len(languages) > 1:
         what, first, second = "a translation, of which the direction is not known", *languages[:2]
         how = (
-            f"Name it, as in prompt_column={first!r}, reference_column={second!r} (--prompt-column, --reference-column)"
+            f'Name it, as in prompt_column="{first}", reference_column="{second}" '
+            f"(--prompt-column {first} --reference-column {second})"
         )
     else:
         what = "several columns of text, none with a known name" if found else "no column of text"
