@@ -27,7 +27,7 @@ class Part(NamedTuple):
     Attributes:
         home: Split of the rows.
         rows: The rows.
-        remark: What people should know about how they are read.
+        remark: Statement for people about how they are read.
     """
 
     home: Split

@@ -26,7 +26,7 @@ class LoadReport:
         skipped: Number of unusable rows by kind of problem.
         problems: The first problems, each as ``"file:line: what"``.
         differing: Other column -> number of rows that repeat a prompt with another value, of which the first is kept.
-        remarks: What was guessed about the columns, and which columns of text are not used.
+        remarks: Statements for people: the columns that were guessed, and the columns of text that are not used.
     """
 
     rows_read: int = 0

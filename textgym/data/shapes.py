@@ -1,4 +1,4 @@
-"""What the columns of published data sets are called, and what is no data set of prompts at all.
+"""Names of columns in published data sets, and the kinds of files that are no data sets of prompts.
 
 The tables of this module are all that has to be changed for a further name.
 """
@@ -52,9 +52,9 @@ class Foreign(NamedTuple):
     """A kind of file whose texts are no prompts with references.
 
     Attributes:
-        name: What it is.
+        name: Noun for it in messages.
         is_like: Whether a table is one.
-        advice: What can be done with it.
+        advice: Sentences about its use, the last without its end.
         answers: Columns that are no references, whoever says so: good and bad ones would count alike.
     """
 

@@ -38,25 +38,28 @@ def load_examples(
 
     Args:
         data: A list of examples, or of rows as dicts; ``"docstrings"`` (prose found on every machine); the path of a
-            ``.jsonl``, ``.json``, ``.csv`` or ``.parquet`` file (each also with ``.gz``); a folder of such files; or
-            a Hub id: ``"owner/name"`` or ``"owner/name:config"``.
+            ``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.parquet`` or ``.txt`` file (each also with ``.gz``); a folder
+            of such files; or a Hub id: ``"owner/name"`` or ``"owner/name:config"``.
         split: ``"train"``, ``"validation"`` or ``"test"``. Files named after splits in a folder and the splits of a
             Hub data set are used; a split that has none of its own is cut out of the train rows by a hash of the
             prompt (80/10/10 where there are no splits at all, as in a list).
         prompt_column: Column of the prompt, a string or a list of chat messages, each ``{"role", "content"}`` or
-            ``{"from", "value"}``; guessed if ``None``. Models with a chat template get the messages, others the text
-            of them.
-        reference_column: Column of the references, a string, a list of strings or chat messages; guessed if ``None``,
-            where a column of numbers is skipped. Rows without a usable cell in it are left out, and so are chats
-            that nobody answers where others are.
+            ``{"from", "value"}``; a field of an object by its path, as ``"translation.en"``. Guessed per file if
+            ``None``, where an instruction with its input, and a passage with a question, are one prompt. Models with
+            a chat template get the messages, others the text of them.
+        reference_column: Column of the references, a string, a list of strings, ``{"text": ...}`` or chat messages;
+            where there is none of that name, but ``name1``, ``name2``, ..., all of them. Guessed per file if
+            ``None``, where columns of numbers and of labels are skipped. Rows without a usable cell in it are left
+            out, though their prompts belong to their split, and so are chats that nobody answers where others are.
         built_in: Further names and what loads them: the data that a task brings along.
 
     Returns:
         The examples, with all other columns as ``extra``; for files and Hub data sets with a ``report`` of how reading
-        went.
+        went. The columns that were guessed are logged as a warning of the logger ``textgym``, once per data set.
 
     Raises:
-        DataError: If the data cannot be found or read, or nothing usable is left.
+        DataError: If the data cannot be found or read, are no prompts (feedback, a log, ratings), leave more than one
+            guess of a column, or nothing usable is left.
         ValueError: If ``split`` is unknown.
         TypeError: If ``data`` is neither a string, a path nor a list of examples or dicts.
     """
