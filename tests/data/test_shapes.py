@@ -157,6 +157,16 @@ READ: dict[str, tuple[Rows, list[tuple[object, tuple[str, ...]]], str]] = {
         [("Two and three?", ("2 + 3 = 5\n#### 5",))],
         "prompts from question, references from answer",
     ),
+    "names in capitals": (
+        [{"ID": "1", "Question": "Two and three?", "Answer": "Five."}],
+        [("Two and three?", ("Five.",))],
+        "prompts from Question, references from Answer",
+    ),
+    "four answers to choose from": (
+        [{"context": "It rains.", "question": "Who stays?", "answerA": "Ann does", "answerB": "Ben", "answerC": "Cy"}],
+        [("It rains.\n\nWho stays?", ())],
+        "prompts from context + question, no references; text columns not used: answerA",
+    ),
     "prompts only": ([{"prompt": ASK}], [(ASK, ())], "prompts from prompt, no references"),
     "one column of text": (
         [{"nr": "7", "ticket": "My printer is on fire.", "prio": "high"}],
@@ -312,6 +322,12 @@ REFUSED: dict[str, tuple[Mapping[str, Any], str, str]] = {
         "trees of ranked answers",
         "reward fit",
     ),
+    "two answers by number": (
+        {"question": ASK, "answer1": SAY, "answer2": "No.", "preference": 1},
+        "comparisons of answers",
+        "reward fit",
+    ),
+    "log in capitals": ({"State": "A door.", "Action": "open it", "Reward": 1.0}, "a log of actions", "no command"),
     "log": (LOG, "a log of actions and rewards", "no command learns from logs"),
     "rewarded answers": ({"prompt": ASK, "response": SAY, "reward": 0.5}, "a log of actions and rewards", "no command"),
     "movielens": (RATINGS, "a table of ratings", "It has no column of prompts"),

@@ -413,6 +413,8 @@ def test_lists_of_examples_keep_their_keys() -> None:
         load_examples(examples[:1], split)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="list of examples or dicts"):
         load_examples([])
+    with pytest.raises(TypeError, match="texts as names of columns, got 3"):
+        load_examples([{3: "a"}])  # type: ignore[dict-item]
 
 
 # --- other columns

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from textgym.data import DataWarning, InMemoryDataset, load_examples
 from textgym.data.dataset import prompt_digest, split_of
@@ -131,3 +134,44 @@ def test_rows_after_many_broken_ones_are_still_read(tmp_path: Path) -> None:
     (tmp_path / "set.jsonl").write_text("\n".join(lines), encoding="utf-8")
     with pytest.warns(DataWarning, match="150 wrong JSON"):
         assert [example.prompt for example in load(tmp_path / "set.jsonl")] == TRAIN_TEXTS[:2]
+
+
+_ROWS = st.lists(
+    st.fixed_dictionaries(
+        {"question": st.sampled_from(TRAIN_TEXTS[:5])},
+        optional={"answer": st.sampled_from(["so it is", "who knows", " ", None, 3])},
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=60)
+@given(train=_ROWS, validation=_ROWS, test=_ROWS, reference_column=st.sampled_from([None, "answer"]))
+def test_no_prompt_is_ever_in_two_splits(
+    tmp_path_factory: pytest.TempPathFactory,
+    train: list[Any],
+    validation: list[Any],
+    test: list[Any],
+    reference_column: str | None,
+) -> None:
+    """Not even where no row of the test file can be used; and every row is counted."""
+    folder = tmp_path_factory.mktemp("splits")
+    files = {"test": test, "validation": validation, "train": train}
+    for name, rows in files.items():
+        write_json(folder / f"{name}.jsonl", rows)
+    taken: set[object] = set()
+    read = 0
+    for split, rows in files.items():
+        read += len(rows)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DataWarning)
+                dataset = load_examples(folder, split, reference_column=reference_column)  # type: ignore[call-overload]
+        except DataError:
+            dataset = None
+        if dataset is not None:
+            assert taken.isdisjoint(example.prompt for example in dataset)
+            report = dataset.report
+            assert read == report.rows_read == report.rows_kept + report.duplicates + sum(report.skipped.values())
+        taken |= {row["question"] for row in rows}

@@ -6,6 +6,8 @@ nothing is guessed: the error lists what there is.
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -15,6 +17,7 @@ from textgym.data.files import Row
 from textgym.data.shapes import (
     FORMATTED,
     INPUTS,
+    INSTRUCTION,
     PASSAGES,
     PROMPT_COLUMNS,
     QUESTIONS,
@@ -31,6 +34,7 @@ from textgym.data.shapes import (
     leaves,
     numbered_columns,
     sample_of,
+    spelled,
     text_columns,
 )
 from textgym.errors import DataError, did_you_mean
@@ -38,6 +42,7 @@ from textgym.text.messages import MessageError, parse_messages
 
 _COLUMNS_SHOWN = 20
 _LABELS_SHOWN = 3
+_PLAIN_NAME = re.compile(r"[a-z_][\w.\-]*")
 _TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 PROMPT_OPTION = "prompt_column=... (--prompt-column)"
 REFERENCE_OPTION = "reference_column=... (--reference-column)"
@@ -78,6 +83,7 @@ def choose_columns(
     if kind is not None:
         _check_foreign(kind, table, prompt, reference, place)
     prompts = (prompt,) if prompt is not None else _guess_prompt(table, reference, place)
+    unasked = {name: values for name, values in table.items() if name not in {*prompts, *map(_root, prompts)}}
     labels: dict[str, list[str]] = {}
     if reference is not None:
         numbered = [] if any(has_column(row, reference) for row in rows) else numbered_columns(table, reference)
@@ -85,9 +91,9 @@ def choose_columns(
     elif kind is not None:
         references = ()
     else:
-        candidates = [name for name in REFERENCE_COLUMNS if name in table and name not in prompts]
-        labels = {name: found for name in candidates if (found := labels_in(table[name]))}
-        references = _guess_reference(table, [name for name in candidates if name not in labels], prompts, place)
+        labels = {name: found for name in spelled(unasked, REFERENCE_COLUMNS) if (found := labels_in(table[name]))}
+        unlabelled = {name: values for name, values in unasked.items() if name not in labels}
+        references = _guess_reference(unlabelled, table, place)
     columns = Columns(prompts, references)
     is_guessed = prompt is None or reference is None
     return Choice(columns, _remark(table, columns, labels) if is_guessed else "")
@@ -104,7 +110,7 @@ def missing_column(option: str, name: str, found: Iterable[str], place: str) -> 
 
 def _check_foreign(kind: Foreign, table: Table, prompt: str | None, reference: str | None, place: str) -> None:
     """Refuse a file of another kind, unless the user names the prompts in it, and no answers as references."""
-    if prompt is not None and reference not in kind.answers:
+    if prompt is not None and (reference is None or reference.lower() not in kind.answers):
         return
     raise DataError(
         f"expected prompts, or prompts with references, in {place}, got {kind.name}. {kind.advice} with "
@@ -114,12 +120,12 @@ def _check_foreign(kind: Foreign, table: Table, prompt: str | None, reference: s
 
 def _guess_prompt(table: Table, reference: str | None, place: str) -> tuple[str, ...]:
     others = {name: values for name, values in table.items() if name != reference}
-    known = [name for name in PROMPT_COLUMNS if any(map(is_prompt, others.get(name, ())))]
+    known = [name for name in spelled(others, PROMPT_COLUMNS) if any(map(is_prompt, others[name]))]
     known = [name for name in known if not any(_repeats(others, chat, name) for chat in known)]
     composed = _composed(others)
     rest = [name for name in known if not any(name in names for names in composed)]
-    if any("instruction" in names for names in composed):
-        rest = [name for name in rest if name not in FORMATTED]
+    if any(names[0].lower() == INSTRUCTION for names in composed):
+        rest = [name for name in rest if name.lower() not in FORMATTED]
     if len(composed) == 1 and not rest:
         return composed[0]
     if composed:
@@ -134,8 +140,10 @@ def _guess_prompt(table: Table, reference: str | None, place: str) -> tuple[str,
 
 def _repeats(table: Table, chat: str, name: str) -> bool:
     """Say whether every text of a column is the first message of the user in a column of conversations."""
-    pairs = list(zip(table[chat], table[name], strict=False))
-    return bool(pairs) and all(is_chat_of_turns(turns) and _first_asked(turns) == text for turns, text in pairs)
+    chats, texts = table[chat], table[name]
+    if not all(map(is_chat_of_turns, chats)) or len(chats) != len(texts):
+        return False
+    return all(_first_asked(turns) == text for turns, text in zip(chats, texts, strict=True))
 
 
 def _first_asked(turns: object) -> str | None:
@@ -147,11 +155,10 @@ def _first_asked(turns: object) -> str | None:
 
 def _composed(table: Table) -> list[tuple[str, ...]]:
     """Return the prompts made of several columns: an instruction with its input, a passage with a question."""
-    filled = {name for name, values in table.items() if any(map(holds_text, values))}
-    inputs = [name for name in INPUTS if name in table and _may_hold_text(table[name])]
-    passages = [name for name in PASSAGES if name in filled]
-    found: list[tuple[str, ...]] = [("instruction", name) for name in inputs if "instruction" in filled]
-    return found + [(passage, asked) for asked in QUESTIONS if asked in filled for passage in passages]
+    filled = {name: values for name, values in table.items() if any(map(holds_text, values))}
+    inputs = [name for name in spelled(table, INPUTS) if _may_hold_text(table[name])]
+    instructions = itertools.product(spelled(filled, [INSTRUCTION]), inputs)
+    return [*instructions, *itertools.product(spelled(filled, PASSAGES), spelled(filled, QUESTIONS))]
 
 
 def _may_hold_text(values: Sequence[object]) -> bool:
@@ -160,14 +167,12 @@ def _may_hold_text(values: Sequence[object]) -> bool:
 
 def _only_text(table: Table, place: str) -> str:
     """Return the only column that can be the prompt where no name is known."""
-    others = {name: values for name, values in table.items() if name not in REFERENCE_COLUMNS}
-    for name in numbered_columns(table):
-        others.pop(name, None)
+    answers = {*spelled(table, REFERENCE_COLUMNS), *numbered_columns(table)}
+    others = {name: values for name, values in table.items() if name not in answers}
     found = text_columns(others) or [
         name for name, values in others.items() if any(map(_has_letters, values)) and not labels_in(values)
     ]
-    empty = [name for name in PROMPT_COLUMNS if name in others and others[name] and all(map(is_blank, others[name]))]
-    found = found or empty
+    found = found or [name for name in spelled(others, PROMPT_COLUMNS) if all(map(is_blank, others[name]))]
     if len(found) == 1:
         return found[0]
     raise DataError(_no_prompt_column(table, found, place))
@@ -188,12 +193,13 @@ def _no_prompt_column(table: Table, found: Sequence[str], place: str) -> str:
     else:
         what = "several columns of text, none with a known name" if found else "no column of text"
         how = f"Name the one to use with {PROMPT_OPTION}, and one of answers, if there is one, with {REFERENCE_OPTION}"
-    hint = (
-        " If its first line is no header, add one."
-        if place.lower().endswith(_TABLES) and not _is_numbered(table)
-        else ""
-    )
+    hint = " If its first line is no header, add one." if _may_lack_header(table, place) else ""
     return f"expected a column of prompts in {place}, got {what}. {how}. {_listed(table)}{hint}"
+
+
+def _may_lack_header(table: Table, place: str) -> bool:
+    is_odd = not any(map(_PLAIN_NAME.fullmatch, table))
+    return is_odd and place.lower().endswith(_TABLES)
 
 
 def _several(name: str, option: str, found: Sequence[str], table: Table, place: str) -> DataError:
@@ -211,16 +217,23 @@ def _listed(table: Table) -> str:
     return f"The columns are: {', '.join(columns[:_COLUMNS_SHOWN])}{end}."
 
 
-def _guess_reference(table: Table, candidates: Sequence[str], prompts: tuple[str, ...], place: str) -> tuple[str, ...]:
+def _guess_reference(others: Table, table: Table, place: str) -> tuple[str, ...]:
+    """Return the columns of the references out of those of ``table`` that may be some."""
+    candidates = spelled(others, REFERENCE_COLUMNS)
     found: list[tuple[str, ...]] = [(name,) for name in candidates if any(map(holds_text, table[name]))]
-    numbered = [name for name in numbered_columns(table) if any(map(holds_text, table[name])) and name not in prompts]
+    numbered = [name for name in numbered_columns(others) if any(map(holds_text, table[name]))]
     if numbered:
         found.append(tuple(numbered))
     if len(found) > 1:
         names = [" + ".join(names) for names in found]
         raise _several("reference_column", REFERENCE_OPTION, names, table, place)
-    empty = [(name,) for name in candidates if table[name] and all(map(is_blank, table[name]))]
+    empty = [(name,) for name in candidates if all(map(is_blank, table[name]))]
     return found[0] if found else empty[0] if len(empty) == 1 else ()
+
+
+def _root(path: str) -> str:
+    """Return the column that a path begins in."""
+    return path.partition(".")[0]
 
 
 def _remark(table: Table, columns: Columns, labels: dict[str, list[str]]) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from textgym.values import as_object, as_text
@@ -22,15 +23,16 @@ REFERENCE_COLUMNS = (
 )
 PASSAGES = ("context", "passage", "paragraph", "article", "document", "story")
 QUESTIONS = ("question", "query")
+INSTRUCTION = "instruction"
 INPUTS = ("input", "context")
-"""What an ``instruction`` is about, where it is about something."""
+"""What an instruction is about, where it is about something."""
 FORMATTED = ("text", "prompt")
 """Columns in which instruction files repeat all of a row as one text."""
 
 _VERDICTS = ("winner", "prefer", "better", "safer", "choice", "label", "score", "rank", "vote")
 _ANSWER_STEMS = ("response", "answer", "completion", "output", "summary", "reference", "conversation", "human_ref")
-_COMPARED = re.compile(rf"({'|'.join(_ANSWER_STEMS)})_?([01ab])", re.IGNORECASE)
-_NUMBERED = re.compile(rf"({'|'.join(REFERENCE_COLUMNS)})[_-]?(\d{{1,3}})")
+_COMPARED = re.compile(rf"({'|'.join(_ANSWER_STEMS)})_?([a-z\d])")
+_NUMBERED = re.compile(rf"({'|'.join(REFERENCE_COLUMNS)})[_-]?(\d{{1,3}})", re.IGNORECASE)
 _ANSWERS = ("completion", "response", "answer", "output", "action", "actions")
 _RATERS = {"user", "userid", "user_id", "rater", "reviewer", "reviewerid", "annotator"}
 
@@ -75,25 +77,37 @@ def numbered_columns(table: Table, stem: str | None = None) -> list[str]:
     for name in table:
         match = re.fullmatch(rf"({re.escape(stem)})[_-]?(\d{{1,3}})", name) if stem else _NUMBERED.fullmatch(name)
         if match:
-            found.setdefault(match[1], []).append((int(match[2]), name))
+            found.setdefault(match[1].lower(), []).append((int(match[2]), name))
     groups = list(found.values())
     return [name for _, name in sorted(groups[0])] if len(groups) == 1 else []
 
 
+def spelled(table: Table, names: Iterable[str]) -> list[str]:
+    """Return the columns of these names, in their order; capitals do not matter where no column has the name itself.
+
+    >>> spelled({"Question": [], "answer": [], "Answer": []}, ["answer", "question", "text"])
+    ['answer', 'Question']
+    """
+    actual = {name.lower(): name for name in table} | {name: name for name in table}
+    return [actual[name] for name in names if name in actual]
+
+
 def foreign_kind(table: Table) -> Foreign | None:
     """Return what a table is instead of prompts with references, if it is."""
-    return next((kind for kind in _FOREIGN if kind.is_like(table)), None)
+    lowered = {name.lower(): values for name, values in table.items()}
+    return next((kind for kind in _FOREIGN if kind.is_like(lowered)), None)
 
 
 def _has(*groups: Sequence[str]) -> Callable[[Table], bool]:
     """Return whether a table has a column of each of these groups of names."""
-    return lambda table: all(any(name.lower() in group for name in table) for group in groups)
+    return lambda table: all(any(name in table for name in group) for group in groups)
 
 
 def _is_comparison(table: Table) -> bool:
-    compared = [match[1].lower() for name in table if (match := _COMPARED.fullmatch(name))]
-    verdict = any(name.lower().startswith(_VERDICTS) for name in table)
-    return verdict and (len(compared) > len(set(compared)) or "summaries" in table)
+    """Say whether two answers, and no more as in multiple choice, stand beside a verdict."""
+    stems = Counter(match[1] for name in table if (match := _COMPARED.fullmatch(name)))
+    verdict = any(name.startswith(_VERDICTS) for name in table)
+    return verdict and (2 in stems.values() or "summaries" in table)
 
 
 def _is_labelled(table: Table) -> bool:

@@ -104,6 +104,9 @@ def _load_list(data: object, split: Split, prompt_column: str | None, reference_
             )
         return InMemoryDataset("examples", split, chosen)
     if items and all(isinstance(item, Mapping) for item in items):
+        names = {name for item in items for name in item}
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"expected rows with texts as names of columns, got {next(iter(names))!r}; name them")
         rows = [Row(f"row {number}", dict(item)) for number, item in enumerate(items, start=1)]
         dataset = build_dataset("examples", split, [Part("train", rows)], prompt_column, reference_column)
         _report(dataset, "")
