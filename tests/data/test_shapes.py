@@ -256,19 +256,26 @@ def test_squad_as_it_is_published(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("labels", "shown"),
-    [(["joy", "anger", "fear", "love"], "joy, anger, fear, ..."), (["0", "1"], "0, 1"), (["yes", "no"], "yes, no")],
+    [
+        (["joy", "anger", "fear", "love"], "joy, anger, fear, ..."),
+        (["0", "1"], "0, 1"),
+        ([0, 1], "0, 1"),
+        (["yes", "no"], "yes, no"),
+        ([True, False], "True, False"),
+    ],
 )
 @pytest.mark.parametrize("column", ["target", "output", "answer"])
-def test_labels_are_no_references(labels: list[str], shown: str, column: str, tmp_path: Path) -> None:
+def test_labels_are_no_references(labels: list[object], shown: str, column: str, tmp_path: Path) -> None:
     rows = [{"text": f"I feel it {i}.", column: labels[i % len(labels)]} for i in range(24)]
-    path = write(tmp_path / "set.csv", rows)
+    path = write(tmp_path / "set.parquet", rows)
     examples = load_all(path)
     assert {example.references for example in examples} == {()}
     assert {example.extra[column] for example in examples} == set(labels)
     holds = f"{column} holds labels ({shown}), so it is no reference"
     assert remark(path) == f"prompts from text, no references; {holds}"
-    named = load_all(path, reference_column=column)
-    assert {example.references for example in named} == {(label,) for label in labels}
+    if isinstance(labels[0], str):
+        named = load_all(path, reference_column=column)
+        assert {example.references for example in named} == {(label,) for label in labels}
 
 
 def test_labels_beside_references_leave_one_candidate(tmp_path: Path) -> None:
@@ -276,6 +283,12 @@ def test_labels_beside_references_leave_one_candidate(tmp_path: Path) -> None:
     path = write(tmp_path / "set.csv", rows)
     assert {len(example.references) for example in load_all(path)} == {1}
     assert remark(path).startswith("prompts from text, references from summary; target holds labels (a, b)")
+
+
+def test_a_column_of_numbers_with_the_name_of_references_is_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "set.jsonl", [{"question": f"What is {i}?", "answer": i} for i in range(30)])
+    assert {example.references for example in load_all(path)} == {()}
+    assert remark(path) == "prompts from question, no references; answer holds no text (0), so it is no reference"
 
 
 @pytest.mark.parametrize("answers", [[str(i) for i in range(12)], [f"number {i % 5} is what it is" for i in range(12)]])

@@ -84,19 +84,19 @@ def choose_columns(
         _check_foreign(kind, table, prompt, reference, place)
     prompts = (prompt,) if prompt is not None else _guess_prompt(table, reference, place)
     unasked = {name: values for name, values in table.items() if name not in {*prompts, *map(_root, prompts)}}
-    labels: dict[str, list[str]] = {}
+    refused: dict[str, str] = {}
     if reference is not None:
         numbered = [] if any(has_column(row, reference) for row in rows) else numbered_columns(table, reference)
         references = tuple(numbered) or (reference,)
     elif kind is not None:
         references = ()
     else:
-        labels = {name: found for name in spelled(unasked, REFERENCE_COLUMNS) if (found := labels_in(table[name]))}
-        unlabelled = {name: values for name, values in unasked.items() if name not in labels}
-        references = _guess_reference(unlabelled, table, place)
+        refused = {name: why for name in spelled(unasked, REFERENCE_COLUMNS) if (why := _no_references(table[name]))}
+        rest = {name: values for name, values in unasked.items() if name not in refused}
+        references = _guess_reference(rest, table, place)
     columns = Columns(prompts, references)
     is_guessed = prompt is None or reference is None
-    return Choice(columns, _remark(table, columns, labels) if is_guessed else "")
+    return Choice(columns, _remark(table, columns, refused) if is_guessed else "")
 
 
 def missing_column(option: str, name: str, found: Iterable[str], place: str) -> DataError:
@@ -236,7 +236,16 @@ def _root(path: str) -> str:
     return path.partition(".")[0]
 
 
-def _remark(table: Table, columns: Columns, labels: dict[str, list[str]]) -> str:
+def _no_references(values: Sequence[object]) -> str:
+    """Return what a column with the name of references holds instead; nothing if it may be what it is called."""
+    if labels := labels_in(values):
+        return f"labels ({', '.join(labels[:_LABELS_SHOWN])}{', ...' * (len(labels) > _LABELS_SHOWN)})"
+    if any(map(holds_text, values)) or all(map(is_blank, values)):
+        return ""
+    return f"no text ({sample_of(values)})"
+
+
+def _remark(table: Table, columns: Columns, refused: dict[str, str]) -> str:
     """Return what was chosen, and what was not."""
     named = " + ".join(columns.prompt)
     if columns.references:
@@ -248,9 +257,7 @@ def _remark(table: Table, columns: Columns, labels: dict[str, list[str]]) -> str
     else:
         answers = "no references"
     parts = [f"prompts from {named}, {answers}"]
-    for name, values in labels.items():
-        shown = ", ".join(values[:_LABELS_SHOWN]) + (", ..." if len(values) > _LABELS_SHOWN else "")
-        parts.append(f"{name} holds labels ({shown}), so it is no reference")
+    parts += [f"{name} holds {why}, so it is no reference" for name, why in refused.items()]
     unused = [path for path in text_columns(table) if path not in columns.prompt and path not in columns.references]
     if unused:
         parts.append(f"text columns not used: {', '.join(unused[:_COLUMNS_SHOWN])}")

@@ -216,7 +216,7 @@ def labels_in(values: Sequence[object]) -> list[str]:
     are no labels.
     """
     cells = [value for value in values if not is_blank(value)]
-    texts = [value.strip() for value in cells if isinstance(value, str)]
+    texts = [str(value).strip() for value in cells if isinstance(value, str | int)]
     if len(texts) < len(cells) or any(len(text) > _LONGEST_LABEL or len(text.split()) > _LABEL_WORDS for text in texts):
         return []
     distinct = list(dict.fromkeys(texts))
