@@ -57,8 +57,11 @@ class Problem(NamedTuple):
 
 def suffix_of(path: Path) -> str:
     """Return the ending that names the format, such as ``".jsonl"`` or ``".csv.gz"``, in lower case."""
-    name = path.name.lower()
-    return "".join(Path(name).suffixes[-2:]) if name.endswith(".gz") else Path(name).suffix
+    stem, _, ending = path.name.lower().rpartition(".")
+    if not stem or not ending:
+        return ""
+    inner, _, second = stem.rpartition(".") if ending == "gz" else ("", "", "")
+    return f".{second}.gz" if inner and second else f".{ending}"
 
 
 def read_file(path: Path, label: str | None = None, named: Collection[str] = ()) -> Iterator[Row | Problem]:
