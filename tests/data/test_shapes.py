@@ -251,6 +251,26 @@ def test_squad_as_it_is_published(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["sharegpt", "messages", "passage, question, answers as objects", "squad"])
+def test_lists_and_messages_in_tables_are_json(name: str, tmp_path: Path) -> None:
+    rows, expected, said = READ[name]
+    cells = [{key: cell if isinstance(cell, str) else json.dumps(cell) for key, cell in row.items()} for row in rows]
+    path = write(tmp_path / "set.csv", cells)
+    assert pairs_of(load_all(path)) == expected
+    assert remark(path) == said
+
+
+def test_json_that_is_a_text_stays_one(tmp_path: Path) -> None:
+    rows = [{"prompt": f'["a", "b{i}"]', "answer": '["c", "d"]'} for i in range(5)]
+    assert pairs_of(load_all(write(tmp_path / "set.csv", rows))) == [(row["prompt"], (row["answer"],)) for row in rows]
+
+
+def test_broken_json_in_a_column_of_messages_is_a_problem(tmp_path: Path) -> None:
+    rows = [{"messages": json.dumps(READ["messages"][0][0]["messages"])}] * 100 + [{"messages": "[broken"}]
+    with pytest.warns(DataWarning, match="1 wrong JSON"):
+        assert len(load_all(write(tmp_path / "set.csv", rows))) == 1
+
+
 # --- labels
 
 
@@ -333,6 +353,51 @@ REFUSED: dict[str, tuple[Mapping[str, Any], str, str]] = {
     "oasst": (
         {"message_tree_id": "t", "prompt": {"text": ASK, "replies": [{"text": SAY}]}},
         "trees of ranked answers",
+        "reward fit",
+    ),
+    "helpsteer preference": (
+        {"context": ASK, "response1": SAY, "response2": "No.", "overall_preference": -2},
+        "comparisons of answers",
+        "reward fit",
+    ),
+    "pairs without a verdict": (
+        {"question": ASK, "response_j": SAY, "response_k": "No."},
+        "comparisons of answers",
+        "reward fit",
+    ),
+    "openai preference": (
+        {"input": {"messages": [{"role": "user", "content": ASK}]}}
+        | {"preferred_output": [{"role": "assistant", "content": SAY}], "non_preferred_output": []},
+        "pairs of answers",
+        "reward fit",
+    ),
+    "rankings": ({"prompt": ASK, "responses": [SAY, "No."], "ranking": [1, 2]}, "lists of rated answers", "reward fit"),
+    "rankings in a table": (
+        {"prompt": ASK, "responses": json.dumps([SAY, "No."]), "ranking": "1>0"},
+        "lists of rated answers",
+        "reward fit",
+    ),
+    "scores in a list": ({"prompt": ASK, "answers": [SAY, "No."], "scores": [3, 1.5]}, "lists of rated", "reward fit"),
+    "scored answers": (
+        {"question": ASK, "answers": [{"text": SAY, "pm_score": 5}, {"text": "No.", "pm_score": 0}]},
+        "lists of rated answers",
+        "reward fit",
+    ),
+    "nectar": (
+        {"prompt": ASK, "answers": [{"answer": SAY, "rank": 1}, {"answer": "No.", "rank": 2}]},
+        "lists of rated answers",
+        "reward fit",
+    ),
+    "ultrafeedback": (
+        {"instruction": ASK, "completions": [{"response": SAY, "overall_score": 8}, {"response": "No."}]},
+        "lists of rated answers",
+        "reward fit",
+    ),
+    "ratings": ({"prompt": ASK, "response": SAY, "rating": 5}, "rated answers", "reward fit"),
+    "ranked rows": ({"prompt": ASK, "completion": SAY, "rank": 1}, "rated answers", "reward fit"),
+    "oasst messages": (
+        {"message_id": "a", "parent_id": None, "text": ASK, "role": "prompter", "rank": None},
+        "messages of trees",
         "reward fit",
     ),
     "two answers by number": (

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from textgym.data.columns import Columns, column_names, has_column
 from textgym.data.delimited import NUMBERED_COLUMN
 from textgym.data.files import Row
+from textgym.data.refusals import Foreign, foreign_kind
 from textgym.data.shapes import (
     FORMATTED,
     INPUTS,
@@ -22,9 +23,7 @@ from textgym.data.shapes import (
     PROMPT_COLUMNS,
     QUESTIONS,
     REFERENCE_COLUMNS,
-    Foreign,
     Table,
-    foreign_kind,
     holds_text,
     is_blank,
     is_chat_of_turns,

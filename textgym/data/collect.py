@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from textgym.data.choice import choose_columns, missing_column
-from textgym.data.columns import Columns, Pair, has_column, has_rows_within, read_pair, rows_within
+from textgym.data.columns import Columns, Pair, has_column, read_pair
 from textgym.data.dataset import InMemoryDataset, LoadReport, prompt_digest, split_of
 from textgym.data.files import Problem, Row
+from textgym.data.nested import begin
 from textgym.errors import DataError
 from textgym.types import Example, Shown, Split, shown_text
 
-_ROWS_FOR_GUESS = 100
 _PROBLEMS_KEPT = 20
 _PROBLEMS_SHOWN = 5
 _READING_ORDER: tuple[Split, ...] = ("test", "validation", "train")
@@ -269,36 +268,14 @@ def build_dataset(
     collector = _Collector(own_splits, must_answer=reference_column is not None)
     chooser = _Chooser(prompt_column, reference_column, split if split in own_splits else "train")
     for part in _needed(parts, split, own_splits):
-        head, rows, stream = _begin(part.rows)
+        rows, items = begin(part.rows)
         columns = chooser.choose(part.home, rows, part.remark)
-        for item in chooser.look(part.home, itertools.chain(head, stream)):
+        for item in chooser.look(part.home, items):
             collector.add(part.home, item, columns)
     chooser.check()
     collector.end()
     collector.drop_unanswered(split)
     return _finish(name, split, collector, chooser.remarks())
-
-
-def _begin(items: Iterable[Row | Problem]) -> tuple[list[Row | Problem], list[Row], Iterator[Row | Problem]]:
-    """Return the items up to the last of the first rows, these rows, and the items after them."""
-    stream = iter(items)
-    head, rows = _head(stream)
-    if any(map(has_rows_within, rows)):
-        stream = itertools.chain.from_iterable(map(rows_within, itertools.chain(head, stream)))
-        head, rows = _head(stream)
-    return head, rows, stream
-
-
-def _head(stream: Iterator[Row | Problem]) -> tuple[list[Row | Problem], list[Row]]:
-    head: list[Row | Problem] = []
-    rows: list[Row] = []
-    for item in stream:
-        head.append(item)
-        if isinstance(item, Row):
-            rows.append(item)
-            if len(rows) == _ROWS_FOR_GUESS:
-                break
-    return head, rows
 
 
 def _needed(parts: Sequence[Part], split: Split, own_splits: frozenset[Split]) -> list[Part]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,7 +10,6 @@ from textgym.data.files import Problem, Row, is_encodable
 from textgym.data.shapes import is_blank, is_chat_of_turns, texts_of
 from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages, split_chat
 from textgym.types import Shown, flatten
-from textgym.values import as_list, as_object
 
 _MISSING = object()
 
@@ -68,26 +67,6 @@ def column_names(rows: Iterable[Row]) -> list[str]:
 def has_column(row: Row, column: str) -> bool:
     """Return whether a row has a column, or a field at this path."""
     return _value_at(row.values, column) is not _MISSING
-
-
-def has_rows_within(row: Row) -> bool:
-    """Return whether a row is an article with ``paragraphs`` that have ``qas``."""
-    return any("qas" in as_object(paragraph) for paragraph in as_list(row.values.get("paragraphs")))
-
-
-def rows_within(item: Row | Problem) -> Iterator[Row | Problem]:
-    """Yield the questions of an article with ``paragraphs``, each with its ``qas``; any other row as it is.
-
-    Columns of the article and of the paragraph are those of its questions too.
-    """
-    if isinstance(item, Problem) or not has_rows_within(item):
-        yield item
-        return
-    article = dict(item.values)
-    for paragraph in map(as_object, as_list(article.pop("paragraphs"))):
-        above = {**article, **{name: value for name, value in paragraph.items() if name != "qas"}}
-        for asked in as_list(paragraph.get("qas")):
-            yield Row(item.where, {**above, **as_object(asked)})
 
 
 def read_pair(row: Row, columns: Columns) -> Pair | Problem:

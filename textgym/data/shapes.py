@@ -1,15 +1,10 @@
-"""Names of columns in published data sets, and the kinds of files that are no data sets of prompts.
-
-The tables of this module are all that has to be changed for a further name.
-"""
+"""Names of columns in published data sets, and what cells hold: texts, conversations, labels, numbers."""
 
 from __future__ import annotations
 
 import re
 import reprlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from textgym.values import as_object, as_text
 
@@ -21,6 +16,8 @@ REFERENCE_COLUMNS = (
     *("reference", "summary", "response", "completion", "answer", "target", "output", "highlights"),
     *("references", "answers", "summaries", "responses", "solution"),
 )
+PLURALS = ("references", "answers", "summaries", "responses", "completions")
+"""Columns whose cells are lists, which tables write as JSON."""
 PASSAGES = ("context", "passage", "paragraph", "article", "document", "story")
 QUESTIONS = ("question", "query")
 INSTRUCTION = "instruction"
@@ -29,12 +26,7 @@ INPUTS = ("input", "context")
 FORMATTED = ("text", "prompt")
 """Columns in which instruction files repeat all of a row as one text."""
 
-_VERDICTS = ("winner", "prefer", "better", "safer", "choice", "label", "score", "rank", "vote")
-_ANSWER_STEMS = ("response", "answer", "completion", "output", "summary", "reference", "conversation", "human_ref")
-_COMPARED = re.compile(rf"({'|'.join(_ANSWER_STEMS)})_?([a-z\d])")
 _NUMBERED = re.compile(rf"({'|'.join(REFERENCE_COLUMNS)})[_-]?(\d{{1,3}})", re.IGNORECASE)
-_ANSWERS = ("completion", "response", "answer", "output", "action", "actions")
-_RATERS = {"user", "userid", "user_id", "rater", "reviewer", "reviewerid", "annotator"}
 
 _SCRIPTS_WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?([eE][-+]?\d+)?")
@@ -48,22 +40,6 @@ _BRIEFLY = reprlib.Repr()
 _BRIEFLY.maxlevel, _BRIEFLY.maxstring, _BRIEFLY.maxlist, _BRIEFLY.maxdict = 2, 20, 2, 3
 Table = Mapping[str, Sequence[object]]
 """Column -> what the first rows hold in it."""
-
-
-class Foreign(NamedTuple):
-    """A kind of file whose texts are no prompts with references.
-
-    Attributes:
-        name: Noun for it in messages.
-        is_like: Whether a table is one.
-        advice: Sentences about its use, the last without its end.
-        answers: Columns that are no references, whoever says so: good and bad ones would count alike.
-    """
-
-    name: str
-    is_like: Callable[[Table], bool]
-    advice: str
-    answers: Sequence[str] = ()
 
 
 def numbered_columns(table: Table, stem: str | None = None) -> list[str]:
@@ -90,61 +66,6 @@ def spelled(table: Table, names: Iterable[str]) -> list[str]:
     """
     actual = {name.lower(): name for name in table} | {name: name for name in table}
     return [actual[name] for name in names if name in actual]
-
-
-def foreign_kind(table: Table) -> Foreign | None:
-    """Return what a table is instead of prompts with references, if it is."""
-    lowered = {name.lower(): values for name, values in table.items()}
-    return next((kind for kind in _FOREIGN if kind.is_like(lowered)), None)
-
-
-def _has(*groups: Sequence[str]) -> Callable[[Table], bool]:
-    """Return whether a table has a column of each of these groups of names."""
-    return lambda table: all(any(name in table for name in group) for group in groups)
-
-
-def _is_comparison(table: Table) -> bool:
-    """Say whether two answers, and no more as in multiple choice, stand beside a verdict."""
-    stems = Counter(match[1] for name in table if (match := _COMPARED.fullmatch(name)))
-    verdict = any(name.startswith(_VERDICTS) for name in table)
-    return verdict and (2 in stems.values() or "summaries" in table)
-
-
-def _is_labelled(table: Table) -> bool:
-    """Say whether single answers are marked as good or bad."""
-    labels = {str(value).lower() for value in table.get("label", ()) if value is not None}
-    return any(name in table for name in _ANSWERS) and bool(labels) and labels <= {"true", "false", "0", "1"}
-
-
-def _is_tree(table: Table) -> bool:
-    return any("replies" in as_object(value) for value in table.get("prompt", ()))
-
-
-def _is_ratings(table: Table) -> bool:
-    rated = _has(["rating", "ratings", "stars"], sorted(_RATERS))(table)
-    return rated and not any(name in table for name in PROMPT_COLUMNS)
-
-
-_LEARN_REWARD = (
-    "textgym reward fit ENV_ID --feedback FILE learns a reward from such a file. To use its prompts only, name their "
-    "column"
-)
-_FOREIGN = (
-    Foreign("pairs of chosen and rejected answers", _has(["chosen"], ["rejected"]), _LEARN_REWARD),
-    Foreign("comparisons of answers", _is_comparison, _LEARN_REWARD),
-    Foreign("answers marked as good or bad", _is_labelled, _LEARN_REWARD, _ANSWERS),
-    Foreign("trees of ranked answers", _is_tree, _LEARN_REWARD),
-    Foreign("rated answers", _has(["response"], ["helpfulness"], ["correctness"]), _LEARN_REWARD),
-    Foreign(
-        "a log of actions and rewards",
-        _has(_ANSWERS, ["reward", "rewards"]),
-        "Its actions are no references, since bad ones are logged too, and no command learns from logs. For "
-        "references, write the good actions to a file without rewards. To use its states as prompts only, name their "
-        "column",
-        _ANSWERS,
-    ),
-    Foreign("a table of ratings", _is_ratings, "It has no column of prompts; to use one all the same, name it"),
-)
 
 
 def texts_of(value: object) -> list[object] | None:
