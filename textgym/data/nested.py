@@ -18,7 +18,7 @@ Begun = tuple[list[Row], Iterator[Row | Problem]]
 def begin(items: Iterable[Row | Problem]) -> Begun:
     """Return the first rows, and all items with what is nested in them taken apart.
 
-    Articles with ``paragraphs`` that have ``qas`` become rows of questions. Cells that hold conversations as JSON texts,
+    Articles with ``paragraphs`` that have ``qas`` become rows of questions. Cells that hold conversations as JSON,
     which is how tables do it, become lists of messages; in columns of references, lists of texts too.
     """
     stream = iter(items)
