@@ -105,6 +105,7 @@ def test_an_example_is_read_as_the_page_says(shown: Shown) -> None:
 @pytest.mark.parametrize("shown", SHOWN, ids=lambda shown: shown.command)
 def test_commands_have_the_options_of_the_page(shown: Shown) -> None:
     from textgym.cli.app import app
+    from textgym.registration import registered_ids
 
     command = typer.main.get_command(app)
     words = shlex.split(shown.command)
@@ -112,3 +113,4 @@ def test_commands_have_the_options_of_the_page(shown: Shown) -> None:
         name, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])  # type: ignore
         with found.make_context(name, rest, parent=context) as parsed:
             assert parsed.params["data"] == shown.option("--data")
+            assert parsed.params["env_id"] in registered_ids()
