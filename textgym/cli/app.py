@@ -189,7 +189,9 @@ def sft(context: typer.Context, **_: object) -> None:
         "feedback": Annotated[
             str,
             typer.Option(
-                "--feedback", "--comparisons", help="PROJECT.db, or JSON lines: records, or chosen/rejected rows."
+                "--feedback",
+                "--comparisons",
+                help="PROJECT.db, or a file of any shape in docs/data.md: JSON, CSV, Parquet.",
             ),
         ],
         "criterion": Annotated[
