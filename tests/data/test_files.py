@@ -107,7 +107,7 @@ def test_csv_lines_count_quoted_newlines(tmp_path: Path) -> None:
 
 def test_csv_quote_left_open_does_not_swallow_the_file_silently(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", 'p,s\na,b\nc,"d\ne,f\n')
-    assert rows(path) == [(2, {"p": "a", "s": "b"})]
+    assert rows(path) == [(2, {"p": "a", "s": "b"}), (4, {"p": "e", "s": "f"})]
     assert problems(path) == [(3, "wrong CSV")]
 
 
@@ -142,7 +142,7 @@ def test_parquet(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
-        ("a.txt", b"", "expected a file ending in"),
+        ("a.xml", b"", "expected a file ending in"),
         ("a.parquet", b"PAR1 no", "readable Parquet"),
         ("a.parquet.gz", b"PAR1 no", "readable Parquet"),
         ("a.csv", "p,s\n".encode("utf-16"), "UTF-16"),
@@ -171,7 +171,9 @@ def test_missing_file_is_a_data_error(tmp_path: Path) -> None:
 
 @settings(max_examples=60)
 @given(content=st.one_of(st.binary(max_size=200), st.text('[]{}":,pd1\n\r;"at \\', max_size=60).map(str.encode)))
-@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet", "a.csv.gz", "a.parquet.gz"])
+@pytest.mark.parametrize(
+    "name", ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.txt", "a.parquet", "a.csv.gz", "a.parquet.gz"]
+)
 def test_any_bytes_are_read_or_a_data_error(
     tmp_path_factory: pytest.TempPathFactory, name: str, content: bytes
 ) -> None:

@@ -91,6 +91,14 @@ def test_a_line_without_an_end(name: str, tmp_path: Path) -> None:
         read_records(tmp_path / name)
 
 
+@pytest.mark.parametrize("line", ['x,"y', '"', '"",""', 'x,"y""', '"x\t"y'])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_quotes_that_are_never_closed(line: str, suffix: str, tmp_path: Path) -> None:
+    """Looking for the end of each costs no more than the next quote."""
+    (tmp_path / f"a{suffix}").write_text('a,b\nx,"y\n' + f"{line}\n" * 100_000)
+    assert sum(1 for _ in read_file(tmp_path / f"a{suffix}")) > 30_000
+
+
 def test_deep_json(tmp_path: Path) -> None:
     deep = '{"p":' * 100_000
     (tmp_path / "a.jsonl").write_text(deep + "\n")

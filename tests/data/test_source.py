@@ -268,9 +268,13 @@ def test_several_references_in_a_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "options", "what"),
     [
-        ({"sumary": "a", "doc": "b"}, {}, r"got the columns sumary, doc\. Name the one to use with prompt_column"),
-        ({"dialog": "a"}, {}, r"Did you mean 'dialogue'"),
-        ({"prompt": 3}, {}, r"expected a column of text called prompt, .* got the columns prompt\. Name"),
+        (
+            {"sumary": "a", "doc": "b"},
+            {},
+            r"several columns of text, none with a known name\. Name the one to use with prompt_column.*"
+            r"columns are: sumary \('a'\), doc \('b'\)\.$",
+        ),
+        ({"prompt": 3}, {}, r"expected a column of prompts in .*, got no column of text\. .* prompt \(3\)\.$"),
         ({"text": "a", "document": "b"}, {}, "one candidate for prompt_column, got document, text"),
         ({"text": "a", "answer": "b", "output": "c"}, {}, "one candidate for reference_column, got answer, output"),
         ({"text": "a"}, {"prompt_column": "txt"}, "prompt_column.*got 'txt'.*Did you mean 'text'"),
@@ -409,6 +413,8 @@ def test_lists_of_examples_keep_their_keys() -> None:
         load_examples(examples[:1], split)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="list of examples or dicts"):
         load_examples([])
+    with pytest.raises(TypeError, match="texts as names of columns, got 3"):
+        load_examples([{3: "a"}])  # type: ignore[dict-item]
 
 
 # --- other columns

@@ -1,38 +1,54 @@
-"""The choice of a row's prompt and reference columns, and the reading of their values."""
+"""The reading of a row: its prompt, its references and its other columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from textgym.data.files import Problem, Row, is_encodable
-from textgym.errors import DataError, did_you_mean
+from textgym.data.shapes import is_blank, is_chat_of_turns, texts_of
 from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages, split_chat
-from textgym.types import Message, flatten
-from textgym.values import as_text
+from textgym.types import Shown, flatten
 
-PROMPT_COLUMNS = (
-    *("prompt", "document", "dialogue", "article", "text", "question", "input", "body"),
-    *("messages", "conversations"),
-)
-REFERENCE_COLUMNS = ("reference", "summary", "response", "completion", "answer", "target", "output", "highlights")
+_MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of the columns to read; ``reference`` is ``None`` where there are no references."""
+    """The columns to read, each by its name, or by the path of a field of nested objects: ``"translation.en"``.
 
-    prompt: str
-    reference: str | None
+    Attributes:
+        prompt: Column of the prompt. Several are the parts of one prompt, with a blank line between them; those that
+            are blank in a row are left out of it.
+        references: Columns of the references; none where there are none. Of several, those that are blank in a row are
+            left out.
+        used: Columns that are no part of :attr:`~textgym.types.Example.extra`; those that a prompt is made of are.
+    """
+
+    prompt: tuple[str, ...]
+    references: tuple[str, ...] = ()
+    used: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        used = frozenset((*(self.prompt if len(self.prompt) == 1 else ()), *self.references))
+        object.__setattr__(self, "used", used)
 
 
 class Pair(NamedTuple):
-    """The content of one row: a prompt (text or conversation), any number of references, and its other columns."""
+    """The content of one row.
 
-    prompt: str | tuple[Message, ...]
+    Attributes:
+        prompt: A text or conversation.
+        references: Any number of texts.
+        extra: Its other columns.
+        problem: Why its references cannot be used; the row is left out then, and its prompt belongs to its split.
+    """
+
+    prompt: Shown
     references: tuple[str, ...] = ()
     extra: Mapping[str, object] = {}
+    problem: Problem | None = None
 
 
 class _RowError(ValueError):
@@ -43,118 +59,111 @@ class _RowError(ValueError):
         self.kind = kind
 
 
-def choose_columns(rows: Sequence[Row], prompt: str | None, reference: str | None) -> Columns:
-    """Complete the names that the user gave by the only sensible guess over the first rows.
-
-    A column that holds text counts, one of numbers does not. Where no column holds text, a single empty one counts: its
-    text may come in later rows.
-
-    Raises:
-        DataError: If no column or several columns could be the prompt, or several could be the reference.
-    """
-    if prompt is None:
-        others = [name for name in PROMPT_COLUMNS if name != reference]
-        prompt = _guess(rows, others, "prompt_column")
-        if prompt is None:
-            raise DataError(_no_prompt_column(column_names(rows)))
-    if reference is None:
-        others = [name for name in REFERENCE_COLUMNS if name != prompt]
-        reference = _guess(rows, others, "reference_column")
-    return Columns(prompt, reference)
-
-
 def column_names(rows: Iterable[Row]) -> list[str]:
     """Return the names of all columns of ``rows``, in order of appearance."""
     return list(dict.fromkeys(name for row in rows for name in row.values))
 
 
-def missing_column(option: str, name: str, found: Iterable[str]) -> DataError:
-    """Return the error for a column that the user named and no row has."""
-    columns = sorted(found)
-    return DataError(
-        f"expected {option} to name a column of the data, got {name!r}. "
-        f"The columns are: {', '.join(columns)}.{did_you_mean(name, columns)}"
-    )
-
-
-def _no_prompt_column(columns: list[str]) -> str:
-    hints = {did_you_mean(name, PROMPT_COLUMNS) for name in columns}
-    close = sorted(hint for hint in hints if hint.startswith(" Did"))
-    return (
-        f"expected a column of text called {', '.join(PROMPT_COLUMNS)}, got the columns {', '.join(columns)}. "
-        f"Name the one to use with prompt_column=...{close[0] if close else ''}"
-    )
-
-
-def _guess(rows: Sequence[Row], candidates: Sequence[str], option: str) -> str | None:
-    cells = {name: [row.values[name] for row in rows if name in row.values] for name in candidates}
-    found = [name for name, values in cells.items() if any(map(_holds_text, values))]
-    if len(found) > 1:
-        raise DataError(f"expected one candidate for {option}, got {', '.join(found)}. Name one with {option}=...")
-    empty = [name for name, values in cells.items() if values and all(map(_is_empty, values))]
-    return found[0] if found else empty[0] if len(empty) == 1 else None
-
-
-def _holds_text(value: object) -> bool:
-    return is_chat(value) or any(as_text(text).strip() for text in _each(value))
-
-
-def _is_empty(value: object) -> bool:
-    match value:
-        case None | []:
-            return True
-        case str():
-            return not value.strip()
-    return False
-
-
-def _each(value: object) -> list[object]:
-    """Return the items of a list, and of anything else that alone."""
-    return value if isinstance(value, list) else [value]
+def has_column(row: Row, column: str) -> bool:
+    """Return whether a row has a column, or a field at this path."""
+    return _value_at(row.values, column) is not _MISSING
 
 
 def read_pair(row: Row, columns: Columns) -> Pair | Problem:
     """Return what ``row`` says, or the reason why it cannot be used."""
     try:
-        pair = _prompt_of(row, columns)
-        if columns.reference is not None:
-            pair = pair._replace(references=_references_of(row, columns.reference))
-        extra = {name: value for name, value in row.values.items() if name not in (columns.prompt, columns.reference)}
-        return pair._replace(extra=extra)
-    except MessageError as error:
-        return Problem(row.where, "wrong messages", str(error))
-    except _RowError as error:
-        return Problem(row.where, error.kind, str(error))
+        prompt, references = _prompt_of(row, columns)
+    except (MessageError, _RowError) as error:
+        return _problem(row, error)
+    used, problem = columns.used, None
+    if columns.references:
+        try:
+            references = _references_of(row, columns.references)
+        except (MessageError, _RowError) as error:
+            problem = _problem(row, error)
+    extra = {name: value for name, value in row.values.items() if name not in used}
+    return Pair(prompt, references, extra, problem)
 
 
-def _prompt_of(row: Row, columns: Columns) -> Pair:
+def _problem(row: Row, error: MessageError | _RowError) -> Problem:
+    return Problem(row.where, error.kind if isinstance(error, _RowError) else "wrong messages", str(error))
+
+
+def _prompt_of(row: Row, columns: Columns) -> tuple[Shown, tuple[str, ...]]:
     """Return the prompt, and the last assistant turn where the prompt is a chat and no other reference is asked."""
-    value = _cell(row, columns.prompt)
-    if not is_chat(value):
-        return Pair(_text(value, columns.prompt))
-    messages, answer = tuple(parse_messages(value)), None
-    if columns.reference is None:
-        messages, answer = split_chat(messages)
-    references = () if answer is None else (_text(answer, columns.prompt).strip(),)
-    alone = len(messages) == 1 and messages[0].role == "user"
-    text = _text(flatten(messages), columns.prompt)
-    return Pair(text if alone else messages, references)
-
-
-def _references_of(row: Row, column: str) -> tuple[str, ...]:
+    if len(columns.prompt) > 1:
+        return _joined(row, columns.prompt), ()
+    (column,) = columns.prompt
     value = _cell(row, column)
-    if is_chat(value):
-        value = last_answer(parse_messages(value))
-    texts = _each(value)
+    if not is_chat(value):
+        return _text(value, column), ()
+    messages, answer = tuple(parse_messages(value)), None
+    if not columns.references:
+        messages, answer = split_chat(messages)
+    references = () if answer is None else (_text(answer, column).strip(),)
+    alone = len(messages) == 1 and messages[0].role == "user"
+    text = _text(flatten(messages), column)
+    return text if alone else messages, references
+
+
+def _joined(row: Row, names: tuple[str, ...]) -> str:
+    """Return the parts of a prompt as one text."""
+    parts = [_text(part, name) for name in names for part in _filled(row, name)]
+    if not parts:
+        raise _RowError("empty", f"expected text in a column of {', '.join(names)}, got none")
+    return "\n\n".join(parts)
+
+
+def _filled(row: Row, column: str) -> list[object]:
+    """Return the texts of a cell that may be missing, without the blank ones."""
+    value = _value_at(row.values, column)
+    if value is _MISSING:
+        return []
+    return [text for text in _texts(value) if not is_blank(text)]
+
+
+def _texts(value: object) -> list[object]:
+    texts = texts_of(value)
+    return [value] if texts is None else texts
+
+
+def _references_of(row: Row, names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(names) > 1:
+        texts = [_text(text, name).strip() for name in names for text in _filled(row, name)]
+    else:
+        texts = _answers(_cell(row, names[0]), names[0])
     if not texts:
-        raise _RowError("empty", f"expected at least one text in column {column!r}, got an empty list")
-    return tuple(dict.fromkeys(_text(text, column).strip() for text in texts))
+        raise _RowError("empty", f"expected at least one text in column {', '.join(names)!r}, got none")
+    return tuple(dict.fromkeys(texts))
+
+
+def _answers(value: object, column: str) -> list[str]:
+    if is_chat_of_turns(value):
+        value = last_answer(parse_messages(value))
+    return [_text(text, column).strip() for text in _texts(value)]
 
 
 def _cell(row: Row, column: str) -> object:
-    if column not in row.values:
+    value = row.values[column] if column in row.values else _value_at(row.values, column)
+    if value is _MISSING:
         raise _RowError("missing column", f"expected a column {column!r}, got {', '.join(row.values) or 'none'}")
-    return row.values[column]
+    return value
+
+
+def _value_at(values: Mapping[str, object], path: str) -> object:
+    """Return a column, or what stands at a path in it; the items of a list are looked at one by one."""
+    if path in values:
+        return values[path]
+    found: object = values
+    for name in path.split("."):
+        match found:
+            case dict() if name in found:
+                found = found[name]
+            case list() if items := [item[name] for item in found if isinstance(item, dict) and name in item]:
+                found = items
+            case _:
+                return _MISSING
+    return found
 
 
 def _text(value: object, column: str) -> str:

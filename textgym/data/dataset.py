@@ -26,6 +26,7 @@ class LoadReport:
         skipped: Number of unusable rows by kind of problem.
         problems: The first problems, each as ``"file:line: what"``.
         differing: Other column -> number of rows that repeat a prompt with another value, of which the first is kept.
+        remarks: Statements for people: the columns that were guessed, and the columns of text that are not used.
     """
 
     rows_read: int = 0
@@ -34,6 +35,7 @@ class LoadReport:
     skipped: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     differing: Mapping[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.skipped.items()))

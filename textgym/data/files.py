@@ -1,20 +1,20 @@
-"""Reading rows from JSON Lines, JSON, CSV and Parquet files, with the place of every row."""
+"""Reading rows from JSON Lines, JSON, CSV, TSV, text and Parquet files, with the place of every row."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import io
-import itertools
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, AnyStr, NamedTuple
 
+from textgym.data.delimited import read_table
 from textgym.errors import DataError, MissingExtraError
 from textgym.security.foreign import (
     LARGEST_RATIO,
@@ -25,8 +25,11 @@ from textgym.security.foreign import (
     require_regular,
 )
 
-_FORMATS = (".jsonl", ".json", ".csv", ".parquet")
+_FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
 SUFFIXES = (*_FORMATS, *(f"{suffix}.gz" for suffix in _FORMATS))
+
+TEXT_COLUMN = "text"
+"""Name of the only column of a ``.txt`` file."""
 
 _BLOCK = 2**17  # bytes that are unpacked at once
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
@@ -54,16 +57,20 @@ class Problem(NamedTuple):
 
 def suffix_of(path: Path) -> str:
     """Return the ending that names the format, such as ``".jsonl"`` or ``".csv.gz"``, in lower case."""
-    name = path.name.lower()
-    return "".join(Path(name).suffixes[-2:]) if name.endswith(".gz") else Path(name).suffix
+    stem, _, ending = path.name.lower().rpartition(".")
+    if not stem or not ending:
+        return ""
+    inner, _, second = stem.rpartition(".") if ending == "gz" else ("", "", "")
+    return f".{second}.gz" if inner and second else f".{ending}"
 
 
-def read_file(path: Path, label: str | None = None) -> Iterator[Row | Problem]:
+def read_file(path: Path, label: str | None = None, named: Collection[str] = ()) -> Iterator[Row | Problem]:
     """Yield every row of a file, and a ``Problem`` in place of each row that cannot be read.
 
     Args:
         path: A file ending in one of ``SUFFIXES``.
         label: Name of the file in messages (the path, unless given).
+        named: Columns that the user named: a first line of a table that holds one of them is its header.
 
     Raises:
         DataError: If the file as a whole cannot be read: unknown ending, damaged archive, broken JSON document.
@@ -72,9 +79,9 @@ def read_file(path: Path, label: str | None = None) -> Iterator[Row | Problem]:
     suffix = suffix_of(path)
     if suffix not in SUFFIXES:
         raise DataError(f"expected a file ending in {', '.join(SUFFIXES)}, got {label!r}. Convert or rename it.")
-    reader = _READERS[suffix.removesuffix(".gz")]
+    reader = _READERS.get(suffix.removesuffix(".gz"))
     with _damage_as_data_error(suffix, label):
-        yield from reader(path, label)
+        yield from _read_csv(path, label, named) if reader is None else reader(path, label)
 
 
 @contextlib.contextmanager
@@ -256,55 +263,35 @@ def _huge_csv_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _read_csv(path: Path, label: str) -> Iterator[Row | Problem]:
-    """Read a CSV file with a header; the separator is the most frequent of comma, semicolon and tab in the header."""
+def _read_csv(path: Path, label: str, named: Collection[str]) -> Iterator[Row | Problem]:
+    """Read a table, with or without a header."""
+    tabs = suffix_of(path).startswith(".tsv")
+    kind = "wrong TSV" if tabs else "wrong CSV"
     with _open_text(path, label, newline="") as file, _huge_csv_fields():
-        lines = _limited(file.readline, label, "\n")
-        first = next(lines, "")
-        delimiter = max(",;\t", key=first.count)
-        header: list[str] = []
-        for where, fields in _csv_records(itertools.chain([first], lines), delimiter, label):
-            if header:
-                yield _csv_row(header, fields, where)
-            else:
-                header = _check_header(fields, where)
+        for where, row in read_table(_limited(file.readline, label, "\n"), label, tabs=tabs, named=named):
+            yield Problem(where, kind, row) if isinstance(row, str) else Row(where, row)
 
 
-def _csv_records(lines: Iterable[str], delimiter: str, label: str) -> Iterator[tuple[str, list[str] | csv.Error]]:
-    """Yield every record that is not blank with the place where it begins."""
-    # Strict, since otherwise a quote left open swallows the rest of the file as one field.
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    while True:
-        where = f"{label}:{reader.line_num + 1}"
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield where, error
-        else:
-            if fields:
-                yield where, fields
+def _read_txt(path: Path, label: str) -> Iterator[Row | Problem]:
+    """Read a text on every line that is not blank."""
+    with _open_text(path, label, newline="") as file:
+        for number, line in enumerate(_limited(file.readline, label, "\n"), start=1):
+            if line.strip():
+                yield Row(f"{label}:{number}", {TEXT_COLUMN: line.rstrip("\r\n")})
 
 
-def _check_header(fields: list[str] | csv.Error, where: str) -> list[str]:
-    match fields:
-        case csv.Error():
-            raise DataError(f"{where}: expected a header line with the names of the columns, got {fields}")
-    names = [name.strip() for name in fields]
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
-        raise DataError(f"{where}: expected every column once, got {', '.join(twice)} twice. Rename one.")
-    return names
+def read_document(path: Path) -> str:
+    """Return all of a ``.txt`` file; bytes that are not UTF-8 become lone surrogates.
 
-
-def _csv_row(header: list[str], fields: list[str] | csv.Error, where: str) -> Row | Problem:
-    match fields:
-        case csv.Error():
-            return Problem(where, "wrong CSV", str(fields))
-    if len(fields) != len(header):
-        return Problem(where, "wrong CSV", f"expected {len(header)} fields as in the header, got {len(fields)}")
-    return Row(where, dict(zip(header, fields, strict=True)))
+    Raises:
+        DataError: It cannot be read, is no regular file, or is larger than any text.
+    """
+    label = str(path)
+    with _damage_as_data_error(suffix_of(path), label), _open_text(path, label, newline="") as file:
+        text = file.read(LONGEST_LINE)
+        if file.read(1):
+            raise DataError(f"{label}: expected at most {LONGEST_LINE:,} characters, got more; is it text?")
+        return text
 
 
 def _read_parquet(path: Path, label: str) -> Iterator[Row | Problem]:
@@ -348,6 +335,6 @@ def _import_parquet() -> tuple[ModuleType, ModuleType]:
 _READERS: dict[str, Callable[[Path, str], Iterator[Row | Problem]]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,
-    ".csv": _read_csv,
+    ".txt": _read_txt,
     ".parquet": _read_parquet,
 }

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from textgym.data.collect import Part, build_dataset
 from textgym.data.dataset import InMemoryDataset, check_split, prompt_digest, split_of
-from textgym.data.files import SUFFIXES, DataWarning, Problem, Row, read_file, suffix_of
+from textgym.data.files import SUFFIXES, DataWarning, Problem, Row, suffix_of
+from textgym.data.folders import file_part, folder_parts, keep_named, split_named
 from textgym.errors import DataError, MissingExtraError, did_you_mean
 from textgym.files.paths import name_of, user_path
-from textgym.types import SPLITS, Data, Dataset, Example, Split
+from textgym.types import Data, Dataset, Example, Split
 
 BuiltIn = Mapping[str, Callable[[Split], Dataset]]
 """Name -> loader of one split: the world that a task brings along."""
 
 _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(:(?P<config>[^/\\:]+))?")
-_SPLIT_WORDS: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
 _HUB_BATCH = 1000
-_MOST_SHOWN = 5
-_Source = TypeVar("_Source", str, Path)
+_logger = logging.getLogger("textgym")
 
 
 def load_examples(
@@ -45,25 +38,28 @@ def load_examples(
 
     Args:
         data: A list of examples, or of rows as dicts; ``"docstrings"`` (prose found on every machine); the path of a
-            ``.jsonl``, ``.json``, ``.csv`` or ``.parquet`` file (each also with ``.gz``); a folder of such files; or
-            a Hub id: ``"owner/name"`` or ``"owner/name:config"``.
+            ``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.parquet`` or ``.txt`` file (each also with ``.gz``); a folder
+            of such files; or a Hub id: ``"owner/name"`` or ``"owner/name:config"``.
         split: ``"train"``, ``"validation"`` or ``"test"``. Files named after splits in a folder and the splits of a
             Hub data set are used; a split that has none of its own is cut out of the train rows by a hash of the
             prompt (80/10/10 where there are no splits at all, as in a list).
         prompt_column: Column of the prompt, a string or a list of chat messages, each ``{"role", "content"}`` or
-            ``{"from", "value"}``; guessed if ``None``. Models with a chat template get the messages, others the text
-            of them.
-        reference_column: Column of the references, a string, a list of strings or chat messages; guessed if ``None``,
-            where a column of numbers is skipped. Rows without a usable cell in it are left out, and so are chats
-            that nobody answers where others are.
+            ``{"from", "value"}``; a field of an object by its path, as ``"translation.en"``. Guessed per file if
+            ``None``, where an instruction with its input, and a passage with a question, are one prompt. Models with
+            a chat template get the messages, others the text of them.
+        reference_column: Column of the references, a string, a list of strings, ``{"text": ...}`` or chat messages;
+            where there is none of that name, but ``name1``, ``name2``, ..., all of them. Guessed per file if
+            ``None``, where columns of numbers and of labels are skipped. Rows without a usable cell in it are left
+            out, though their prompts belong to their split, and so are chats that nobody answers where others are.
         built_in: Further names and what loads them: the data that a task brings along.
 
     Returns:
         The examples, with all other columns as ``extra``; for files and Hub data sets with a ``report`` of how reading
-        went.
+        went. The columns that were guessed are logged as a warning of the logger ``textgym``, once per data set.
 
     Raises:
-        DataError: If the data cannot be found or read, or nothing usable is left.
+        DataError: If the data cannot be found or read, are no prompts (feedback, a log, ratings), leave more than one
+            guess of a column, or nothing usable is left.
         ValueError: If ``split`` is unknown.
         TypeError: If ``data`` is neither a string, a path nor a list of examples or dicts.
     """
@@ -78,9 +74,10 @@ def load_examples(
                 f"expected no prompt_column and reference_column with the built-in {named!r}; leave them out"
             )
         return known[named](split)
-    name, parts = _find(named, known)
+    columns = [column for column in (prompt_column, reference_column) if column is not None]
+    name, parts = _find(named, known, columns)
     dataset = build_dataset(name, split, parts, prompt_column, reference_column)
-    _warn(dataset)
+    _report(dataset, str(user_path(named).absolute()))
     return dataset
 
 
@@ -107,9 +104,12 @@ def _load_list(data: object, split: Split, prompt_column: str | None, reference_
             )
         return InMemoryDataset("examples", split, chosen)
     if items and all(isinstance(item, Mapping) for item in items):
+        names = {name for item in items for name in item}
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"expected rows with texts as names of columns, got {next(iter(names))!r}; name them")
         rows = [Row(f"row {number}", dict(item)) for number, item in enumerate(items, start=1)]
         dataset = build_dataset("examples", split, [Part("train", rows)], prompt_column, reference_column)
-        _warn(dataset)
+        _report(dataset, "")
         return dataset
     kinds = ", ".join(sorted({type(item).__name__ for item in items})) or type(data).__name__
     raise TypeError(
@@ -118,8 +118,11 @@ def _load_list(data: object, split: Split, prompt_column: str | None, reference_
     )
 
 
-def _warn(dataset: InMemoryDataset) -> None:
+def _report(dataset: InMemoryDataset, place: str) -> None:
+    """Say what was guessed about the columns, and warn of rows that were left out."""
     report = dataset.report
+    for remark in report.remarks:
+        _say_once(place, f"{dataset.name}: {remark}")
     if report.skipped:
         message = f"{dataset.name}: {report}. First: {report.problems[0]}. See the report attribute of the data set."
         warnings.warn(message, DataWarning, stacklevel=3)
@@ -129,15 +132,21 @@ def _warn(dataset: InMemoryDataset) -> None:
         warnings.warn(message, DataWarning, stacklevel=3)
 
 
-def _find(data: str, built_in: BuiltIn) -> tuple[str, list[Part]]:
-    """Return the name and the parts of the data set that ``data`` names."""
+@functools.cache
+def _say_once(place: str, text: str) -> None:
+    """Say something about the data at a place, however many environments have it; commands show it as a remark."""
+    _logger.warning("%s", text)
+
+
+def _find(data: str, built_in: BuiltIn, columns: Collection[str]) -> tuple[str, list[Part]]:
+    """Return the name and the parts of the data set that ``data`` names, of which the user named some columns."""
     path = user_path(data)
     if not data:  # the path would be that of the current folder
         raise DataError(_not_found(data, path, built_in))
     if path.is_dir():
-        return path.resolve().name, _folder_parts(path)
+        return path.resolve().name, folder_parts(path, columns)
     if path.exists():
-        return path.name[: len(path.name) - len(suffix_of(path))], [Part("train", read_file(path))]
+        return path.name[: len(path.name) - len(suffix_of(path))], [file_part(path, "train", columns)]
     hub_id = _HUB_ID.fullmatch(data)
     if hub_id and suffix_of(path) not in SUFFIXES:
         return data, _hub_parts(hub_id["name"], hub_id["config"])
@@ -159,40 +168,10 @@ def _suggest_sibling(path: Path) -> str:
     return did_you_mean(path.name, siblings) if siblings else f" {str(folder)!r} holds no data files."
 
 
-def _folder_parts(folder: Path) -> list[Part]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and suffix_of(path) in SUFFIXES]
-    files = [path for path in files if not any(name.startswith(".") for name in path.relative_to(folder).parts)]
-    if not files:
-        raise DataError(f"expected files ending in {', '.join(SUFFIXES)} in {str(folder)!r}, got none")
-    homes = {path: _split_named(str(path.relative_to(folder))[: -len(suffix_of(path))]) for path in files}
-    return [Part(home, read_file(path)) for path, home in _keep_named(homes, str(folder))]
-
-
-def _split_named(name: str) -> Split | None:
-    """Return the split that the words of ``name`` speak of, if it is one: ``"data/train-00000-of-00002"`` is train."""
-    words = re.split(r"[^a-z]+", name.lower())
-    splits = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}
-    return splits.pop() if len(splits) == 1 else None
-
-
-def _keep_named(homes: dict[_Source, Split | None], place: str) -> list[tuple[_Source, Split]]:
-    """Drop what belongs to no split, unless nothing does: then everything is cut by hash."""
-    named = [(source, home) for source, home in homes.items() if home is not None]
-    if not named:
-        return [(source, "train") for source in homes]
-    ignored = [str(source) for source, home in homes.items() if home is None]
-    if ignored:
-        more = len(ignored) - _MOST_SHOWN
-        shown = ", ".join(ignored[:_MOST_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
-        message = f"{place} has files or splits named after {', '.join(SPLITS)}; ignored: {shown}"
-        warnings.warn(message, DataWarning, stacklevel=5)
-    return named
-
-
 def _hub_parts(name: str, config: str | None) -> list[Part]:
     loaded = _load_from_hub(name, config)
-    homes = {str(key): _split_named(str(key)) for key in loaded}
-    return [Part(home, _hub_rows(loaded[key], f"{name}[{key}]")) for key, home in _keep_named(homes, name)]
+    homes = {str(key): split_named(str(key)) for key in loaded}
+    return [Part(home, _hub_rows(loaded[key], f"{name}[{key}]")) for key, home in keep_named(homes, name)]
 
 
 def _load_from_hub(name: str, config: str | None) -> dict[str, object]:
