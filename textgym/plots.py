@@ -424,6 +424,8 @@ def _width(item: Mapping[str, float | None], side: str) -> float:
 def _finish(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     if not axes.has_data() and not axes.texts:
         _note(axes, "no values yet")
+    if axes.get_xscale() == "linear" and max(map(abs, axes.get_xlim())) >= 10_000:
+        axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)

@@ -22,10 +22,10 @@ def few_prompts(prompts: int) -> str | None:
     """
     if prompts >= _FEW_PROMPTS:
         return None
+    reach = min(0.5, (0.96 / prompts) ** 0.5)  # 1.96 standard errors of a share of 1/2
     return (
-        f"only {prompts} test prompts: the interval of a share of them reaches {0.5 * (3.84 / prompts) ** 0.5:.2f} to "
-        "both sides, so that few changes can be told from chance; raise --eval-prompts, or add data to the split if it "
-        "has no more"
+        f"only {prompts} test prompts: the 95 % interval of a share of them reaches {reach:.2f} to both sides, "
+        "so that few changes can be told from chance; raise --eval-prompts, or add data to the split if it has no more"
     )
 
 

@@ -108,7 +108,13 @@ def test_an_agent_says_what_it_is(make_agent: Any, tmp_path: Path) -> None:
     agent = make_agent(env={"reward": "rouge"})
     shown = repr(agent)
     assert shown.startswith("<PPO: model ")
-    for part in ("M parameters), task ", "on list (train: 7 examples)", "reward rougeL", "8 new tokens", "4 environments"):
+    for part in (
+        "M parameters), task ",
+        "on list (train: 7 examples)",
+        "reward rougeL",
+        "8 new tokens",
+        "4 environments",
+    ):
         assert part in shown
     assert "\n" not in shown
     agent.learn(ITERATION)
