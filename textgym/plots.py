@@ -199,7 +199,7 @@ def plot_loss(
     Args:
         file: Where the PNG goes.
         losses: The losses.
-        label: What they are, with their unit.
+        label: Name of the losses, with their unit.
         steps: Step of each.
         chance: Loss of guessing.
         held_out: ``(step, loss)`` of examples that are not trained on.

@@ -1,4 +1,4 @@
-"""What a training run warns of besides its log: measurements that cannot show a change, and rewards of references."""
+"""Warnings of a training run: its log, measurements that cannot show a change, and rewards of references."""
 
 from __future__ import annotations
 
