@@ -11,7 +11,8 @@ from textgym.training.callbacks import SampleSheet
 from textgym.training.run_folder import RunFolder
 from textgym.training.tolerance import Tolerance
 
-CURVES = ("learning_curve.png", "kl.png", "curves.png")
+SHEET = "curves.png"
+CURVES = ("learning_curve.png", "kl.png", SHEET)
 _SHARE = 0.02  # of the time of training that may go into plots
 
 
@@ -43,7 +44,7 @@ class LiveCurves:
     def draw(self) -> None:
         """Draw the log as it is."""
         with self._tolerance.of("a plot"):
-            plot_history(self._run.log(), self._run.path / CURVES[2], title=self._title, labels=self._labels)
+            plot_history(self._run.log(), self._run.path / SHEET, title=self._title, labels=self._labels)
 
 
 def plot_run(

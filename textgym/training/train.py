@@ -20,7 +20,7 @@ from textgym.plots import Labels
 from textgym.rewards import reward_name
 from textgym.training.agents import save_result, size_of
 from textgym.training.callbacks import RunCallback, SampleSheet, StopTraining
-from textgym.training.curves import CURVES, LiveCurves, plot_run
+from textgym.training.curves import SHEET, LiveCurves, plot_run
 from textgym.training.evaluate import run_without_training
 from textgym.training.event_files import settings_table
 from textgym.training.interrupts import RunInterrupted, signal_of, signals_as_interrupts, stop_on_request
@@ -307,7 +307,7 @@ def show_results(training: Training, before: Evaluation, after: Evaluation) -> N
             console.say(f"\nHeld-out {name}: {first:.3f} -> {last:.3f}")
     run, folder = training.run, Path(training.run.shown)
     result = f"Model: {folder / 'model'}" if text_model_of(training.agent) is not None else f"Agent: {folder / 'agent'}"
-    curves = f"   curves: {folder / CURVES[2]}" if (run.path / CURVES[2]).is_file() else ""
+    curves = f"   curves: {folder / SHEET}" if (run.path / SHEET).is_file() else ""
     console.say(f"\n{result}{curves}")
     for text in run.summary().get("warnings", ()):
         console.warn(text)
