@@ -256,7 +256,7 @@ def test_save_and_load_are_exact(fitted: PreferenceRewardModel, tmp_path: Path) 
         assert isinstance(loaded, PreferenceRewardModel)
         assert np.array_equal(loaded(PROMPTS, TEXTS), fitted(PROMPTS, TEXTS))
         assert fitted.report is not None
-        assert loaded.report == replace(fitted.report, losses=(), gradient_norms=())
+        assert loaded.report == replace(fitted.report, losses=(), gradient_norms=(), held_out_losses=())
     assert [path.name for path in folder.parent.iterdir()] == ["reward"]
     assert {path.suffix for path in folder.iterdir()} <= {".json", ".safetensors", ".jinja"}
     assert json.loads((folder / "reward_model.json").read_text())["kind"] == "preference"
