@@ -20,6 +20,7 @@ _ENOUGH = 32  # texts: if all are alike, more than 1 in 10 is not likely to diff
 _TEXTS = 12.0  # of an iteration that does not say how many it had
 _RECENT = 20  # iterations: earlier ones say little of the texts of today
 _FEW_END = 0.1  # share of texts that end by themselves; the others are judged by where the budget cut them
+_SHORT = 4.0  # tokens: where one choice of a list is to be written, its budget is where it ends
 _SAME = 1e-6  # rewards that differ by less, in parts of their size, are one reward that was rounded
 _DRIFTED = (
     "the policy is {:.0f} nats per text away from its reference: it most likely writes what no reader would take for "
@@ -195,8 +196,10 @@ def equal_rewards(reward: float, references: Sequence[float]) -> str:
 
 
 def _hardly_any_ends(history: Sequence[Record]) -> bool:
-    """Return whether nearly all of the last texts were cut by the token budget."""
+    """Return whether nearly all of the last texts were cut by the token budget, and are more than a word or two."""
     texts = cut = 0.0
+    if history and _value(history[-1], "length", math.inf) <= _SHORT:
+        return False
     for record in reversed(history[-_RECENT:]):
         count = _value(record, "texts", _TEXTS) if record.get("cut") is not None else 0.0
         texts, cut = texts + count, cut + count * _value(record, "cut", 0.0)

@@ -197,6 +197,8 @@ FLAT = {"reward": 0.0, "reward_std": 0.0, "texts": 16.0}
         ([{"reward": None, "texts": 64.0}], []),
         ([{"texts": 64.0, "cut": 0.95}], ["cut"]),
         ([{"texts": 64.0, "cut": 0.85}], []),
+        ([{"texts": 64.0, "cut": 1.0, "length": 1.0}], []),  # one choice of a list is one token
+        ([{"texts": 64.0, "cut": 1.0, "length": 8.0}], ["cut"]),
         ([{"texts": 8.0, "cut": 1.0}], []),
         ([{"texts": 8.0, "cut": 1.0}] * 4, ["cut"]),
         ([{"texts": 64.0, "cut": 1.0}, {"texts": 64.0, "cut": 0.5}], []),  # texts learn to end
