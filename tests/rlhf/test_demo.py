@@ -11,6 +11,7 @@ import pytest
 from textgym.reward_models.report import FitReport, HeldOut, LengthBin
 from textgym.rlhf.demo import CEILING, DOCUMENTED, remarks, run_demo
 from textgym.rlhf.settings import DemoSettings
+from textgym.training import curves
 from textgym.training.callbacks import RunCallback
 from textgym.types import Interval
 
@@ -53,6 +54,7 @@ def test_nothing_held_out_needs_no_remark() -> None:
 def test_the_demo_draws_its_curves_while_it_trains(
     lm: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(curves, "_FIRST", 0.0)
     seen: list[bool] = []
     start = RunCallback._on_rollout_start
 

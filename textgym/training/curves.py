@@ -14,6 +14,7 @@ from textgym.training.tolerance import Tolerance
 SHEET = "curves.png"
 CURVES = ("learning_curve.png", "kl.png", SHEET)
 _SHARE = 0.02  # of the time of training that may go into plots
+_FIRST = 5.0  # seconds of training before the first: shorter runs are drawn at their end
 
 
 class LiveCurves:
@@ -30,7 +31,7 @@ class LiveCurves:
         self, run: RunFolder, title: str, labels: Labels = PLAIN, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self._run, self._title, self._labels, self._clock = run, title, labels, clock
-        self._tolerance, self._next = Tolerance(), -1.0
+        self._tolerance, self._next = Tolerance(), clock() + _FIRST
 
     def update(self) -> None:
         """Draw if it is time; to be called after every iteration."""
