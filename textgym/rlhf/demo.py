@@ -100,8 +100,8 @@ def remarks(report: FitReport, settings: DemoSettings) -> list[str]:
     if replace(settings, model="", device="", out=None) == DemoSettings(model="", device=""):
         said.append(
             f"docs/demo.md has an accuracy of {DOCUMENTED.mean} [{DOCUMENTED.low}, {DOCUMENTED.high}] for this "
-            "command; another processor or number of threads rounds otherwise, and ends elsewhere within that interval. "
-            f"The noise of the simulated annotator allows {CEILING} at most."
+            "command; another processor or number of threads rounds otherwise, and ends elsewhere within that "
+            f"interval. The noise of the simulated annotator allows {CEILING} at most."
         )
     held_out = report.held_out
     if held_out is None or not held_out.by_length:
