@@ -85,15 +85,15 @@ def warn_of_long_responses(pairs: Sequence[TokenPair], max_new_tokens: int) -> N
     """Warn where the model learns responses that the environment cuts off before their end.
 
     Args:
-        pairs: What is imitated.
+        pairs: Pairs to imitate.
         max_new_tokens: Longest response that the environment lets the model write.
     """
     lengths = [len(pair.response) for pair in pairs]
     long = sum(length > max_new_tokens for length in lengths)
     if long > _MANY_LONG * len(pairs):
         warnings.warn(
-            f"{long} of {len(pairs)} references have more than {max_new_tokens} tokens, the longest {max(lengths)}: the "
-            f"model learns to write texts that max_new_tokens cuts off; raise max_new_tokens (--max-new-tokens) to "
+            f"{long} of {len(pairs)} references have more than {max_new_tokens} tokens, the longest {max(lengths)}: "
+            f"the model learns to write texts that max_new_tokens cuts off; raise max_new_tokens (--max-new-tokens) to "
             f"{int(np.quantile(lengths, 1 - _MANY_LONG))} or more",
             stacklevel=3,
         )
