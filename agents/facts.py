@@ -12,6 +12,8 @@ from textgym.values import attribute_of
 if TYPE_CHECKING:
     from stable_baselines3.common.logger import Logger
 
+    from textgym.agents.common.health import Concerns
+
 
 @dataclass(frozen=True, slots=True)
 class RunDefaults:
@@ -101,6 +103,15 @@ class Logging(Protocol):
 
     def set_logger(self, logger: Logger) -> None:
         """Write to this one from now on."""
+        ...
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A :class:`Trainable` that looks for signs that its training goes wrong."""
+
+    def set_concerns(self, concerns: Concerns) -> None:
+        """Let these warn from now on, so that nothing is said twice."""
         ...
 
 

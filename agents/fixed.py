@@ -22,7 +22,7 @@ from textgym.models.stored_values import Check, fields, integer, text
 from textgym.models.text_model import TextModel
 from textgym.security.consent import check_names, load_named, names_module
 from textgym.security.foreign import read_object
-from textgym.tasks.base import prompt_text
+from textgym.tasks.base import describe_task, prompt_text
 from textgym.types import IntArray, JsonObject, Task
 
 Script = Callable[[Sequence[str]], Sequence[str]]
@@ -48,6 +48,10 @@ class Random:
         """Make the agent of a token-level environment; it has no options, and uses neither model nor device."""
         space = getattr(env, "single_action_space", env.action_space)
         return cls(int(space.n), **options)
+
+    def __repr__(self) -> str:
+        """Return the number of tokens."""
+        return f"<Random: one of {self.actions:,} tokens>"
 
     def act(
         self, observations: Mapping[str, np.ndarray], *, greedy: bool = False, generator: torch.Generator | None = None
@@ -95,6 +99,10 @@ class Greedy:
         check_tokenizer(loaded, env.action_space)
         return cls(loaded, **options)
 
+    def __repr__(self) -> str:
+        """Return the name of the model."""
+        return f"<Greedy: model {self.model.source or 'of your own'}>"
+
     def act(
         self, observations: Mapping[str, np.ndarray], *, greedy: bool = True, generator: torch.Generator | None = None
     ) -> IntArray:
@@ -141,6 +149,11 @@ class Scripted:
     def create(cls, env: Any, model: object = None, *, seed: int = 0, device: str = "auto", **options: Any) -> Self:
         """Make the agent of an episode-level environment; it uses neither model nor device."""
         return cls(task=env_attribute(env, "task"), **options)
+
+    def __repr__(self) -> str:
+        """Return the script, and the task whose references it knows."""
+        task = f", {describe_task(self._task)}" if self._task is not None else ""
+        return f"<Scripted: {self.script if isinstance(self.script, str) else 'a function'}{task}>"
 
     def act(
         self, observations: Sequence[str], *, greedy: bool = False, generator: torch.Generator | None = None
@@ -213,6 +226,10 @@ class Human:
     def create(cls, env: Any, model: object = None, *, seed: int = 0, device: str = "auto", **options: Any) -> Self:
         """Make the agent; it uses none of the arguments, and has no options."""
         return cls(**options)
+
+    def __repr__(self) -> str:
+        """Return that it is a person."""
+        return "<Human: a person at the terminal>"
 
     def act(
         self, observations: Sequence[str], *, greedy: bool = False, generator: torch.Generator | None = None

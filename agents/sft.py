@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from textgym.agents.common.health import clip_gradients, require_finite
+from textgym.agents.common.history import KeepsHistory, log_record
 from textgym.agents.common.observations import check_tokenizer
 from textgym.agents.common.on_policy_state import OPTIMIZER
 from textgym.agents.common.policy_record import DTYPES, dtype_name, write_model_config
@@ -106,7 +107,7 @@ def supervised_fine_tune(
     return agent.losses
 
 
-class SFT:
+class SFT(KeepsHistory):
     """Supervised fine-tuning: AdamW on the cross-entropy of given responses, with linear warm-up and cosine decay.
 
     A time step is an optimizer step.
@@ -302,10 +303,8 @@ class SFT:
             "learning_rate": float(self._optimizer.param_groups[0]["lr"]),
             "timesteps": float(self.num_timesteps),
         }
-        self.history.append(record)
-        for name, value in record.items():
-            self.logger.record(f"textgym/{name}", value)
-        self.logger.dump(self.num_timesteps)
+        self._keep(record)
+        log_record(self.logger, record)
 
     @property
     def steps_per_iteration(self) -> int:

@@ -9,7 +9,7 @@ runs, checkpoints and evaluation work with it. Takes seconds:
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,11 +17,11 @@ from typing import Any, Literal, Self
 import gymnasium as gym
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 
 import textgym  # noqa: F401  # registers the environments
 from textgym.files.disk import replace_text
+from textgym.plots import Labels, plot_history
 from textgym.types import State
 
 
@@ -143,20 +143,12 @@ class SentenceBandit:
         return agent
 
 
-def plot(history: Sequence[Mapping[str, float]], out: Path) -> None:
-    """Draw the mean reward of every iteration."""
-    figure = Figure()
-    axes = figure.add_subplot(xlabel="texts", ylabel="mean ROUGE-L")
-    axes.plot([row["timesteps"] for row in history], [row["reward"] for row in history])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out)
-
-
 def main(args: Args) -> SentenceBandit:
     """Train a bandit, and draw what it found."""
     env = gym.make_vec("TextSummEpisode-v0", args.n_envs, reward="rouge")
     agent = SentenceBandit.create(env, seed=args.seed, arms=args.arms).learn(args.total_timesteps)
-    plot(agent.history, args.out)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    plot_history(agent.history, args.out, title="Sentence bandit", labels=Labels("texts", "rougeL"))
     return agent
 
 

@@ -31,7 +31,7 @@ from textgym.reward_models.evidence import (
 )
 from textgym.reward_models.fitting import Checkpoints, Training
 from textgym.reward_models.module import RewardModule
-from textgym.reward_models.report import CurvePoint, FitReport, measure
+from textgym.reward_models.report import CurvePoint, FitReport, HeldOutWatch, measure
 from textgym.rewards import Scores
 from textgym.types import Example, FloatArray, Interval, JsonObject, Shown, Task
 
@@ -57,6 +57,7 @@ class LearnedReward(RewardModule):
     Subclasses say how texts are scored (:meth:`raw`), how to train (:meth:`learn`) and what is saved.
 
     Attributes:
+        name: Name in plots, tables and logs: ``"learned"`` for one that was not loaded from a folder.
         normalisation: Mean 0 and standard deviation 1 until :meth:`normalise` is called.
         report: Report of the last fit, or ``None``.
     """
@@ -109,8 +110,9 @@ class LearnedReward(RewardModule):
         start = time.perf_counter()
         split = read_split(records, criterion, validation_fraction, seed)
         evidence = split.train
-        training = self.learn(evidence, seed=seed, **options)
         asked = preferences(split.held_out.observations)
+        watch = HeldOutWatch(self.differences_of, asked, options.get("progress"))
+        training = self.learn(evidence, seed=seed, **{**options, **self._watched_by(watch)})
         result = measure(self.differences_of, asked, preferences(evidence.observations), training.reliability)
         self.normalisation = Normalisation()
         self.report = FitReport(
@@ -126,8 +128,14 @@ class LearnedReward(RewardModule):
             severity=training.severity,
             implicit_weight=evidence.implicit_weight,
             held_out=result.held_out,
+            held_out_loss=result.loss,
+            held_out_losses=tuple(watch.losses),
         )
         return self.report
+
+    def _watched_by(self, watch: HeldOutWatch) -> dict[str, Any]:
+        """Return the option of :meth:`learn` that lets a loss be measured on the way; none where there is no way."""
+        return {}
 
     @abstractmethod
     def learn(self, evidence: Evidence, *, seed: int) -> Training:
@@ -152,7 +160,7 @@ class LearnedReward(RewardModule):
         return self.score(prompts, responses, examples)
 
     def score(self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example] = ()) -> Scores:
-        """Scores of ``n`` responses with two parts, so that both are logged: ``learned`` and ``learned_raw``."""
+        """Scores of ``n`` responses with two parts, so that both are logged: under its name, and ``NAME_raw``."""
         raw = self.raw(prompts, responses)
         normalised = (raw - self.normalisation.mean) / self.normalisation.std
         return Scores(normalised, {self.name: normalised, f"{self.name}_raw": raw})
@@ -256,7 +264,7 @@ class LearnedReward(RewardModule):
     def _state(self) -> dict[str, object]:
         """Return the part common to all cards: normalisation, versions, the report without measures of single steps."""
         report = asdict(self.report) if self.report else None
-        for per_step in ("losses", "gradient_norms"):
+        for per_step in ("losses", "gradient_norms", "held_out_losses"):
             if report:
                 del report[per_step]
         return {"normalisation": self.normalisation._asdict(), "report": report, "versions": storage.versions()}

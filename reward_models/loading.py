@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textgym.errors import CheckpointError
+from textgym.files.paths import user_path
 from textgym.hub import resolve_folder
 from textgym.models.device import pick_device
 from textgym.reward_models.storage import CARD, read_card
+from textgym.rewards import name_of_folder
 from textgym.security.consent import load_attribute
 from textgym.security.foreign import read_object
 from textgym.types import RewardFn
@@ -38,7 +40,7 @@ def load_reward(name_or_folder: str | Path = "tiny-reward", device: str = "auto"
         device: Where it computes; ``"auto"`` is a GPU where there is one.
 
     Returns:
-        The reward.
+        The reward; one from a folder is called after it (:func:`~textgym.rewards.names.name_of_folder`), in logs too.
 
     Raises:
         CheckpointError: If there is nothing of that name, or it is no reward model.
@@ -54,6 +56,8 @@ def load_reward(name_or_folder: str | Path = "tiny-reward", device: str = "auto"
                 "update textgym"
             )
         learned: LearnedReward = load_attribute(named).load(folder)
+        if user_path(name_or_folder).is_dir():
+            learned.name = name_of_folder(name_or_folder)
         return learned.to(pick_device(device))
     if _is_classifier(folder):
         classifier: SequenceClassifierReward = load_attribute(_CLASSIFIER)(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -18,6 +18,7 @@ from textgym.reward_models.encoding import EncodedText, TextEncoder
 from textgym.reward_models.evidence import Evidence, Observation
 from textgym.reward_models.fitting import Checkpoints, FitSettings, Progress, Training, train_scorer
 from textgym.reward_models.learned import LearnedReward, resampled
+from textgym.reward_models.report import HeldOutWatch
 from textgym.reward_models.scoring import Precision, ResponseScorer
 from textgym.types import FloatArray, JsonObject, Shown
 from textgym.values import expect_integer
@@ -121,6 +122,9 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         texts = self._encode(observations)
         self.try_sharing([(group[0], group[1]) for group in texts if len(group) == 2])
         return train_scorer(self, observations, texts, settings, progress, checkpoints)
+
+    def _watched_by(self, watch: HeldOutWatch) -> dict[str, Any]:
+        return {"progress": watch}
 
     def save(self, folder: str | Path, *, dtype: storage.Dtype = "float32") -> None:
         """Write a folder: a JSON card, the trunk in Hugging Face layout with its tokenizer, and the head.

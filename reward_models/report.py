@@ -20,6 +20,7 @@ _BINS = 4
 _WORST = 5
 _SHOWN = 400  # characters of a text among the worst errors
 _FEW = 30
+_WATCHED, _MOMENTS = 64, 4  # held-out preferences that are measured while a model is fitted, and how often
 _TRUSTED = 0.5
 _CHANCE = 0.5
 
@@ -112,6 +113,9 @@ class FitReport:
             ratings.
         implicit_weight: Weight of an implied comparison by behaviour, beside 1 for a vote; ``None`` without any.
         held_out: Accuracy and facts that qualify it; ``None`` if nothing was held out.
+        held_out_loss: Mean negative log-likelihood of the held-out preferences by the fitted scores, nats, to be
+            compared with ``train_loss`` and log 2; ``None`` if nothing was held out.
+        held_out_losses: ``(step, loss)`` of a part of them on the way; not saved with the model.
     """
 
     accuracy: Interval
@@ -126,6 +130,8 @@ class FitReport:
     severity: Mapping[str, float] = field(default_factory=dict)
     implicit_weight: float | None = None
     held_out: HeldOut | None = None
+    held_out_loss: float | None = None
+    held_out_losses: tuple[tuple[int, float], ...] = ()
 
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:
@@ -134,7 +140,7 @@ class FitReport:
         Raises:
             KeyError, TypeError, ValueError: It is something else.
         """
-        weight, held_out = data.get("implicit_weight"), data.get("held_out")
+        weight, held_out, loss = (data.get(name) for name in ("implicit_weight", "held_out", "held_out_loss"))
         return cls(
             accuracy=_interval(data["accuracy"]),
             train_loss=float(data["train_loss"]),
@@ -146,6 +152,7 @@ class FitReport:
             severity={str(name): float(value) for name, value in data.get("severity", {}).items()},
             implicit_weight=None if weight is None else float(weight),
             held_out=HeldOut.from_json(held_out) if held_out is not None else None,
+            held_out_loss=None if loss is None else float(loss),
         )
 
 
@@ -156,6 +163,7 @@ class Result(NamedTuple):
     calibration: Calibration | None
     held_out: HeldOut | None
     pairs: int
+    loss: float | None
 
 
 Difference = Callable[[Sequence[Preference]], FloatArray]
@@ -185,7 +193,7 @@ def measure(
     trusted = [each for each in (*train, *held_out) if each.annotator not in doubted]
     differences, labels = difference(kept), labels_of(kept)
     if not kept:
-        return Result(accuracy(kept, differences), None, None, 0)
+        return Result(accuracy(kept, differences), None, None, 0, None)
     explicit = np.array([each.kind in EXPLICIT for each in kept])
     decisive = explicit if (explicit & (labels != 0.5)).any() else np.ones(len(kept), dtype=bool)
     main = [each for each, counts in zip(kept, decisive, strict=True) if counts]
@@ -207,7 +215,52 @@ def measure(
     )
     decided = int((labels[decisive] != 0.5).sum())
     calibration = calibrate(differences[decisive], labels[decisive], _prompts(main))
-    return Result(overall, calibration, details, decided)
+    return Result(overall, calibration, details, decided, pairwise_loss(main, differences[decisive]))
+
+
+def pairwise_loss(preferences: Sequence[Preference], differences: FloatArray) -> float | None:
+    """Return the mean negative log-likelihood of preferences by Bradley and Terry's model, in nats; log 2 is chance.
+
+    Args:
+        preferences: Ties are left out; ``None`` is returned if nothing is left.
+        differences: Raw score of the first minus raw score of the second, shape ``(n,)``.
+    """
+    signs = 2 * labels_of(preferences) - 1
+    decided = signs != 0
+    if not decided.any():
+        return None
+    return float(np.logaddexp(0, -signs[decided] * np.asarray(differences)[decided]).mean())
+
+
+class HeldOutWatch:
+    """Measures the loss of held-out preferences a few times while a model is fitted.
+
+    Args:
+        difference: The model.
+        held_out: Preferences of other prompts than those trained on; a few of them are measured.
+        progress: Called after every step, as the fit would call it.
+
+    Attributes:
+        losses: ``(step, loss)`` so far.
+    """
+
+    def __init__(
+        self,
+        difference: Difference,
+        held_out: Sequence[Preference],
+        progress: Callable[[int, int, float], object] | None,
+    ) -> None:
+        self._difference, self._progress = difference, progress
+        self._asked = [each for each in held_out if each.label != 0.5][:_WATCHED]
+        self.losses: list[tuple[int, float]] = []
+
+    def __call__(self, step: int, total: int, loss: float) -> None:
+        """Measure where a quarter of the steps is done, and pass the progress on."""
+        if self._asked and step in {-(-quarter * total // _MOMENTS) for quarter in range(1, _MOMENTS + 1)}:
+            held_out = pairwise_loss(self._asked, self._difference(self._asked))
+            self.losses.append((step, math.nan if held_out is None else held_out))
+        if self._progress is not None:
+            self._progress(step, total, loss)
 
 
 def labels_of(preferences: Sequence[Preference]) -> FloatArray:

@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.console",
         "textgym.deferred",
         "textgym.errors",
+        "textgym.figures",
         "textgym.files",
         "textgym.hub",
         "textgym.plots",

@@ -1,4 +1,4 @@
-"""Plots of a run, as PNG files."""
+"""Plots of a run, as PNG files and as figures for notebooks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import contextlib
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from textgym.files.disk import replacing
 from textgym.types import Interval
 
 if TYPE_CHECKING:
@@ -18,10 +19,128 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 """One record of a log or of rounds: plain data by name."""
-_COLOURS = {"reward": "#1f77b4", "gold": "#d08700", "metric": "#2c8a4b", "kl": "#b5324a", "loss": "#1f77b4"}
-_VOTES = "#7a5195"
+_BLUE, _ORANGE, _GREEN, _RED, _PURPLE = "#0072b2", "#d55e00", "#009e73", "#a4243b", "#7a5195"  # told apart by all eyes
+_GREY = "#6b6b6b"
+_COLOURS = {"reward": _BLUE, "gold": _ORANGE, "metric": _GREEN, "kl": _RED, "loss": _BLUE}
+_VOTES = _PURPLE
 _APART = 0.06  # rounds, so that intervals do not cover each other
-_LABELS = {"reward": "reward", "gold": "gold (true quality)"}
+_LABELS = {"gold": "gold (true quality)"}
+_FEW_POINTS = 30  # a marker for each; a line alone shows nothing of a single one
+CHANCE = math.log(2)
+"""Negative log-likelihood of a choice between two texts by somebody who guesses, nats."""
+
+
+class Labels(NamedTuple):
+    """The words of a plot that depend on the run.
+
+    Attributes:
+        unit: Name of a time step, in the plural.
+        reward: Name of the reward; ``None`` if it is not known.
+    """
+
+    unit: str = "time steps"
+    reward: str | None = None
+
+    @property
+    def of_reward(self) -> str:
+        """The label of an axis of rewards."""
+        return "reward" if self.reward is None else f"reward: {self.reward}"
+
+
+PLAIN = Labels()
+"""Words that suit every run."""
+
+
+def plot_history(
+    history: Sequence[Row], file: str | Path | None = None, *, title: str = "", labels: Labels = PLAIN
+) -> Figure:
+    """Plot all that the records of an agent tell of reward, KL, length, entropy and ends of texts, or its loss.
+
+    Args:
+        history: Records with ``timesteps``, one per iteration, as in ``agent.history`` or ``log.jsonl``.
+        file: Where the figure goes too, as a PNG file; ``None`` for nowhere.
+        title: Title of the sheet.
+        labels: Unit of the steps, and name of the reward; by default the one that the records name.
+
+    Returns:
+        The figure.
+    """
+    known = {name for record in history for name, value in record.items() if value is not None}
+    panels = [draw for names, draw in _PANELS.items() if known & set(names)] or [_draw_loss]
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    labels = labels if labels.reward is not None else labels._replace(reward=_reward_in(known))
+    figure = _figure(height=max(4.2, 3.2 * rows), width=max(6.0, 4.0 * columns))
+    for place, draw in enumerate(panels):
+        draw(figure.add_subplot(rows, columns, place + 1), history, labels)
+    if title:
+        figure.suptitle(title)
+    if file is not None:
+        _save(figure, Path(file))
+    return figure
+
+
+def _reward_in(known: set[str]) -> str | None:
+    """Return the name of the only reward among the numbers of records; ``None`` if it has several parts, or no name."""
+    parts = [name.removeprefix("reward/") for name in known if name.startswith("reward/")]
+    names = [part for part in parts if part not in ("total", "turns") and not part.endswith("_raw")]
+    return names[0] if len(names) == 1 else None
+
+
+def _draw_reward(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
+    _draw_line(axes, log, "reward", "mean of the texts of an iteration")
+    _finish(axes, "Reward of training texts", labels.unit, labels.of_reward)
+
+
+def _draw_gold(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
+    _draw_line(axes, log, "gold", "mean of the texts of an iteration")
+    _finish(axes, "True quality, which nothing learns from", labels.unit, "gold")
+
+
+def _draw_kl(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
+    _draw_line(axes, log, "kl", "k1: mean of log pi - log ref")
+    _draw_line(axes, log, "kl_k3", "k3: never negative, less noise", _PURPLE, linestyle="--")
+    target = next((record["kl_target"] for record in reversed(log) if record.get("kl_target") is not None), None)
+    if target is not None:
+        axes.axhline(target, color=_GREY, linestyle=":", linewidth=1.4, label="target")
+    _finish(axes, "KL to the start model", labels.unit, "nats per text")
+
+
+def _draw_length(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
+    _draw_line(axes, log, "length", "mean of the texts of an iteration", _GREEN)
+    _finish(axes, "Length of texts", labels.unit, "tokens per text")
+
+
+def _draw_entropy(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
+    _draw_line(axes, log, "entropy", "mean over tokens", _PURPLE)
+    _finish(axes, "Entropy of the next token", labels.unit, "nats per token")
+
+
+def _draw_ends(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
+    ends = [
+        {"timesteps": record["timesteps"], "ends": 1 - record["cut"] if record.get("cut") is not None else known}
+        for record in log
+        if (known := record.get("eos")) is not None or record.get("cut") is not None
+    ]
+    _draw_line(axes, ends, "ends", "not cut by the token budget", _ORANGE)
+    _finish(axes, "Finished texts", labels.unit, "share of texts")
+    axes.set_ylim(-0.05, 1.05)
+
+
+def _draw_loss(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
+    _draw_line(axes, log, "loss", "mean of an iteration")
+    _finish(axes, "Training loss", labels.unit, "loss, nats per token")
+
+
+_PANELS: Mapping[tuple[str, ...], Callable[[Axes, Sequence[Row], Labels], None]] = {
+    ("reward",): _draw_reward,
+    ("gold",): _draw_gold,
+    ("kl", "kl_k3"): _draw_kl,
+    ("length",): _draw_length,
+    ("entropy",): _draw_entropy,
+    ("cut", "eos"): _draw_ends,
+}
+"""What the records have to know -> what is drawn then, in this order."""
 
 
 def plot_learning(
@@ -31,6 +150,7 @@ def plot_learning(
     after: Mapping[str, Interval] | None = None,
     *,
     measures: Sequence[str] = ("reward", "gold"),
+    labels: Labels = PLAIN,
 ) -> None:
     """Draw measures of the training texts, and of unseen prompts before and after, a panel each.
 
@@ -39,10 +159,11 @@ def plot_learning(
         log: Records with ``timesteps`` and ``reward``, one per iteration.
         before, after: Measures on unseen prompts.
         measures: Measures to draw, as far as they are known: the reward and the quality.
+        labels: Unit of the steps, and name of the reward.
     """
     figure = _figure()
     names = [name for name in measures if any(record.get(name) is not None for record in log)]
-    shown = names or [name for name in measures if name in (before or {})]
+    shown = names or [name for name in measures if name in (before or {})] or ["reward"]
     for place, name in enumerate(shown):
         axes = figure.add_subplot(1, len(shown), place + 1)
         _draw_line(axes, log, name, "training texts")
@@ -50,30 +171,52 @@ def plot_learning(
         for moment, known in ((0, before), (end, after)):
             if known and name in known:
                 _draw_interval(axes, moment, known[name], label="unseen prompts, 95 %" if not moment else None)
-        _finish(axes, "tokens", _LABELS.get(name, name))
+        title = "Reward" if name == "reward" else "True quality" if name == "gold" else name
+        _finish(axes, f"{title} through training", labels.unit, labels.of_reward if name == "reward" else _label(name))
     _save(figure, file)
 
 
-def plot_kl(file: Path, log: Sequence[Row], target: float | None = None) -> None:
-    """Draw the KL per text to the start model (nats), against tokens."""
+def plot_kl(file: Path, log: Sequence[Row], target: float | None = None, labels: Labels = PLAIN) -> None:
+    """Draw the KL per text to the start model (nats), by both estimates, against time steps."""
     figure = _figure()
-    axes = figure.add_subplot()
-    _draw_line(axes, log, "kl", "sum of log pi - log ref per text")
-    if target is not None:
-        axes.axhline(target, color="grey", linestyle="--", linewidth=1, label="target")
-    _finish(axes, "tokens", "KL to the start model, nats per text")
+    known = [*log[:-1], {**log[-1], "kl_target": target}] if log and target is not None else log
+    _draw_kl(figure.add_subplot(), known, labels)
     _save(figure, file)
 
 
-def plot_loss(file: Path, losses: Sequence[float], label: str, steps: Sequence[float] | None = None) -> None:
-    """Draw a loss, and its running mean, against optimizer steps; by default there is a loss of every step."""
+def plot_loss(
+    file: Path,
+    losses: Sequence[float],
+    label: str,
+    steps: Sequence[float] | None = None,
+    *,
+    chance: float | None = None,
+    held_out: Sequence[tuple[float, float]] = (),
+    title: str = "Training loss",
+) -> None:
+    """Draw a loss, and its running mean, against optimizer steps; by default there is a loss of every step.
+
+    Args:
+        file: Where the PNG goes.
+        losses: The losses.
+        label: Name of the losses, with their unit.
+        steps: Step of each.
+        chance: Loss of guessing.
+        held_out: ``(step, loss)`` of examples that are not trained on.
+        title: Title of the plot.
+    """
     figure = _figure()
     axes = figure.add_subplot()
     line = "each step" if steps is None else "each record"
     steps = range(1, len(losses) + 1) if steps is None else steps
-    axes.plot(steps, losses, color=_COLOURS["loss"], alpha=0.3, linewidth=1, label=line)
+    marker = "o" if len(losses) <= _FEW_POINTS else ""
+    axes.plot(steps, losses, color=_COLOURS["loss"], alpha=0.3, linewidth=1, label=line, marker=marker, markersize=4)
     axes.plot(steps, running_mean(losses, max(1, len(losses) // 20)), color=_COLOURS["loss"], label="running mean")
-    _finish(axes, "steps", label)
+    if held_out:
+        axes.plot(*zip(*held_out, strict=True), color=_ORANGE, marker="s", markersize=5, label="held out")
+    if chance is not None:
+        axes.axhline(chance, linestyle=":", color=_GREY, label=f"chance ({chance:.3f})")
+    _finish(axes, title, "optimizer steps", label)
     _save(figure, file)
 
 
@@ -93,36 +236,37 @@ def plot_reward_report(
         curve: Accuracy after so many records.
         ceiling: How often people agree with each other.
     """
-    figure = _figure()
+    figure = _figure(width=12.6 if curve else 9.0)
     panels = figure.subplots(1, 3 if curve else 2, squeeze=False)[0]
     predicted, observed, counts = zip(*calibration, strict=True)
-    panels[0].plot([0.5, 1], [0.5, 1], linestyle=":", color="#888888", label="as often as predicted")
+    panels[0].plot([0.5, 1], [0.5, 1], linestyle=":", color=_GREY, label="as often as predicted")
     areas = [10 + 190 * count / sum(counts) for count in counts]
     panels[0].scatter(predicted, observed, s=areas, color=_COLOURS["loss"])
     panels[0].plot(predicted, observed, color=_COLOURS["loss"], linewidth=1, label="observed (area: preferences)")
-    _finish(panels[0], "predicted probability of the preferred text", "share that is preferred")
+    panels[0].set_ylim(0, 1.02)
+    _finish(panels[0], "Calibration", "predicted probability of the preferred text", "share that is preferred")
     for place, interval in enumerate(by_length.values()):
-        _draw_interval(panels[1], place, interval, label=None if place else "95 %")
-    panels[1].set_xticks(range(len(by_length)), list(by_length), fontsize=8)
-    _draw_accuracy(panels[1], ceiling, "words that the better text has more")
+        _draw_interval(panels[1], place, interval, label=None if place else "95 % interval")
+    panels[1].set_xticks(range(len(by_length)), list(by_length), fontsize=9)
+    _draw_accuracy(panels[1], "Accuracy by length", ceiling, "words that the better text has more")
     if curve:
         panels[2].set_xscale("log")
         panels[2].plot([labels for labels, _ in curve], [each.mean for _, each in curve], color=_COLOURS["loss"])
         for labels, interval in curve:
             _draw_interval(panels[2], labels, interval, label=None)
-        panels[2].set_xticks([labels for labels, _ in curve], [f"{labels:,}" for labels, _ in curve], fontsize=8)
+        panels[2].set_xticks([labels for labels, _ in curve], [f"{labels:,}" for labels, _ in curve], fontsize=9)
         panels[2].minorticks_off()
-        _draw_accuracy(panels[2], ceiling, "records")
+        _draw_accuracy(panels[2], "Learning curve", ceiling, "records")
     _save(figure, file)
 
 
-def _draw_accuracy(axes: Axes, ceiling: Interval | None, x_label: str) -> None:
+def _draw_accuracy(axes: Axes, title: str, ceiling: Interval | None, x_label: str) -> None:
     """Finish a panel of accuracies."""
-    axes.axhline(0.5, linestyle=":", color="#888888", label="chance")
+    axes.axhline(0.5, linestyle=":", color=_GREY, label="chance (0.5)")
     if ceiling is not None:
         axes.axhline(ceiling.mean, linestyle="--", color=_COLOURS["metric"], label="people with each other")
     axes.set_ylim(0, 1.02)
-    _finish(axes, x_label, "held-out accuracy")
+    _finish(axes, title, x_label, "held-out accuracy")
 
 
 def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
@@ -137,11 +281,14 @@ def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequenc
     figure = _figure()
     panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
     for axes, (name, (sizes, times)) in zip(panels, curves.items(), strict=True):
-        axes.loglog(sizes, [times[0] * size / sizes[0] for size in sizes], linestyle=":", color="#888888")
+        proportional = "in proportion" if axes is panels[0] else None
+        axes.loglog(
+            sizes, [times[0] * size / sizes[0] for size in sizes], linestyle=":", color=_GREY, label=proportional
+        )
         axes.loglog(sizes, times, marker="o", markersize=4, color=_COLOURS["loss"])
         axes.set_xticks([sizes[0], sizes[-1]], [f"{sizes[0]:,}", f"{sizes[-1]:,}"])
         axes.minorticks_off()
-        _finish(axes, name, "microseconds per token" if axes is panels[0] else "")
+        _finish(axes, f"Cost by {name}", name, "microseconds per token" if axes is panels[0] else "")
     every = [time for _, times in curves.values() for time in times]
     panels[0].set_ylim(min(every) / 2, max(every) * 2)
     _save(figure, file)
@@ -169,22 +316,24 @@ def plot_rounds(file: Path, rounds: Sequence[Row], measure: str | None = None) -
     colour = _COLOURS.get(measure or "", _COLOURS["metric"])
     if measure is not None:
         _draw_means(quality, [(record["round"], record[measure]) for record in rounds], colour)
-    wins.axhline(0.5, color="grey", linestyle="--", linewidth=1)
-    by_quality = f"by {_LABELS.get(measure or '', measure)}, unseen prompts"
+    wins.axhline(0.5, color=_GREY, linestyle=":", linewidth=1.4, label="even")
+    by_quality = f"by {_label(measure or '')}, unseen prompts"
     _draw_wins(wins, rounds, "win_rate", colour if measure else "grey", by_quality, -_APART)
     _draw_wins(wins, rounds, "win_rate_by_votes", _VOTES, "by votes, training prompts", _APART)
     wins.set_ylim(0, 1)
     spent = [(record["labels"], record["accuracy"]) for record in rounds if record.get("accuracy")]
     _draw_means(labels, spent, _COLOURS["kl"])
-    labels.axhline(0.5, color="grey", linestyle="--", linewidth=1)
+    labels.axhline(0.5, color=_GREY, linestyle=":", linewidth=1.4, label="chance (0.5)")
     labels.set_xlim(0, 1.08 * rounds[-1]["labels"])
     for axes in (reward, quality, wins):
         axes.set_xticks([record["round"] for record in rounds])
         axes.set_xlim(-0.3, rounds[-1]["round"] + 0.3)
-    _finish(reward, "round", "reward of the round, start to end")
-    _finish(quality, "round", _LABELS.get(measure or "", measure or "true quality is not known"))
-    _finish(wins, "round", "win rate against the round before")
-    _finish(labels, "labels spent", "held-out accuracy of the reward")
+    _finish(reward, "Reward of each round, start to end", "round", "reward, of a model of its own")
+    if measure is None:
+        _note(quality, "true quality is not known")
+    _finish(quality, "Quality on unseen prompts", "round", _label(measure or "quality"))
+    _finish(wins, "Wins against the round before", "round", "win rate")
+    _finish(labels, "Reward model", "labels spent", "held-out accuracy")
     _save(figure, file)
 
 
@@ -210,16 +359,36 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
     return [(sums[end] - sums[max(0, end - window)]) / min(end, window) for end in ends]
 
 
-def _figure(height: float = 4.2) -> Figure:
-    from matplotlib.figure import Figure  # lazy: a second to import, and only runs that end need it
+def _figure(height: float = 4.2, width: float = 9.0) -> Figure:
+    from textgym.figures import NotebookFigure  # lazy: a second to import, and only runs that end need it
 
-    return Figure(figsize=(9, height), dpi=110, layout="constrained")
+    return NotebookFigure(figsize=(width, height), dpi=110, layout="constrained")
 
 
-def _draw_line(axes: Axes, log: Sequence[Row], name: str, label: str) -> None:
+def _label(name: str) -> str:
+    return _LABELS.get(name, name)
+
+
+def _draw_line(
+    axes: Axes, log: Sequence[Row], name: str, label: str, colour: str | None = None, linestyle: str = "-"
+) -> None:
+    """Draw a number of the records, with a marker for each where there are few; a constant one says what it is."""
     points = [(record["timesteps"], record[name]) for record in log if record.get(name) is not None]
-    if points:
-        axes.plot(*zip(*points, strict=True), color=_COLOURS.get(name, _COLOURS["metric"]), linewidth=1.6, label=label)
+    if not points:
+        return
+    steps, values = zip(*points, strict=True)
+    colour = _COLOURS.get(name, _GREEN) if colour is None else colour
+    marker = "o" if len(points) <= _FEW_POINTS else ""
+    axes.plot(steps, values, color=colour, linewidth=1.6, linestyle=linestyle, marker=marker, markersize=4, label=label)
+    if len(points) > 1 and max(values) - min(values) <= 1e-9 * max(1.0, abs(values[0])):
+        low, high = values[0] - max(0.5, abs(values[0]) / 2), values[0] + max(0.5, abs(values[0]) / 2)
+        axes.set_ylim(low, high)
+        _note(axes, f"all {len(points)} values are {values[0]:.4g}", 0.62)
+
+
+def _note(axes: Axes, text: str, height: float = 0.5) -> None:
+    """Write what there is to say of a plot without a shape into its middle."""
+    axes.text(0.5, height, text, transform=axes.transAxes, ha="center", va="center", color=_GREY)
 
 
 def _draw_interval(axes: Axes, moment: float, interval: Interval, label: str | None) -> None:
@@ -252,16 +421,23 @@ def _width(item: Mapping[str, float | None], side: str) -> float:
     return abs(mean - bound) if mean is not None and bound is not None else 0.0
 
 
-def _finish(axes: Axes, x_label: str, y_label: str) -> None:
+def _finish(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    if not axes.has_data() and not axes.texts:
+        _note(axes, "no values yet")
+    if axes.get_xscale() == "linear" and max(map(abs, axes.get_xlim())) >= 10_000:
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_title(title, fontsize=11)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=9)
 
 
 def _save(figure: Figure, file: Path) -> None:
+    """Write a PNG file in one step: whoever looks at it while it is drawn again sees the old one or the new one."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    FigureCanvasAgg(figure).print_png(str(file))
+    with replacing(file) as unfinished:
+        FigureCanvasAgg(figure).print_png(str(unfinished))

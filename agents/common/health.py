@@ -1,18 +1,27 @@
-"""Signs that training goes wrong: gradients that are no numbers, a policy that drifted off or froze."""
+"""Signs that training goes wrong: gradients that are no numbers, a policy that drifted off or froze, equal rewards."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+Record = Mapping[str, float | None]
+"""The record of an iteration: name -> number; ``None`` for one that was not finite when it was stored."""
 HUGE_REWARD = 1e4
 """Rewards beyond this are taken for a mistake of scale: values and losses follow them, and little else is learnt."""
 _FAR_PER_TEXT, _FAR_PER_TOKEN, _SOMEWHAT_PER_TEXT = 100.0, 1.0, 20.0  # nats
+_BELOW_0, _MANY = -1.0, 16  # nats per text, and texts: a mean over fewer may be below 0 by chance
 _FROZEN = 1e-3  # nats per token
+_ENOUGH = 32  # texts: if all are alike, more than 1 in 10 is not likely to differ (3 / 32, the rule of three)
+_TEXTS = 12.0  # of an iteration that does not say how many it had
+_RECENT = 20  # iterations: earlier ones say little of the texts of today
+_FEW_END = 0.1  # share of texts that end by themselves; the others are judged by where the budget cut them
+_SHORT = 4.0  # tokens: where one choice of a list is to be written, its budget is where it ends
+_SAME = 1e-6  # rewards that differ by less, in parts of their size, are one reward that was rounded
 _DRIFTED = (
     "the policy is {:.0f} nats per text away from its reference: it most likely writes what no reader would take for "
     "text, to please the reward; raise kl_coef (--kl-coef), set kl_target (--kl-target), or lower the learning rate"
@@ -20,6 +29,25 @@ _DRIFTED = (
 _FROZE = (
     "the policy's entropy is 0: it always writes the same, and learns no more; lower the learning rate, raise kl_coef "
     "(--kl-coef) or ent_coef, and start again"
+)
+_NEGATIVE = "the KL to the reference is negative ({:.2f} nats per text): sampled and scored distributions differ"
+_CUT = (
+    "fewer than 1 in 10 texts end before the token budget cuts them: rewards judge texts that break off; raise "
+    "max_new_tokens (--max-new-tokens), charge for it with missing_eos_penalty (--eos-penalty), or train with `sft` "
+    "first on texts that end"
+)
+_TEXTS_FAIL = (
+    "references get up to {:.4g}, so the model writes nothing yet that this reward values; train with `sft` first "
+    "(textgym sft), and start from that model (--model)"
+)
+_REWARD_FAILS = (
+    "the reward does not distinguish the texts, and references get the same; use another reward (--reward), or let "
+    "this one tell better texts from worse ones"
+)
+_TEXTS_ARE_GOOD = "no reference gets more than {:.4g}, so this reward has nothing left to teach; use a harder one"
+_SOME_REASON = (
+    "either the model writes nothing yet that this reward values (train with `sft` first), or the reward does not "
+    "distinguish the texts (use another one)"
 )
 
 
@@ -77,27 +105,110 @@ def _check_step(optimizer: torch.optim.Optimizer, args: object, kwargs: object) 
 
 
 class Concerns:
-    """Warns of each sign once."""
+    """Warns of each sign once.
 
-    def __init__(self) -> None:
+    Args:
+        references: Returns the rewards of texts known to be good, as far as there are any; called once, where all
+            rewards of training are equal, to tell why.
+    """
+
+    def __init__(self, references: Callable[[], Sequence[float]] | None = None) -> None:
         self._seen: set[str] = set()
+        self._references = references
 
-    def check(self, metrics: Mapping[str, float]) -> None:
-        """Check the record of an iteration."""
-        for sign, text in concerns(metrics):
+    def check(self, history: Sequence[Record]) -> None:
+        """Check the iterations so far; call it after each."""
+        for sign, text in concerns(history, None if "reward" in self._seen else self._references):
             if sign not in self._seen:
                 self._seen.add(sign)
                 warnings.warn(text, stacklevel=3)
 
 
-def concerns(metrics: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with an iteration, as a name and a sentence that says what to do.
+def concerns(
+    history: Sequence[Record], references: Callable[[], Sequence[float]] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the last iteration, as a name and a sentence that says what to do.
 
     Args:
-        metrics: A record of ``PPO.history``; ``kl`` in nats per text, ``entropy`` in nats per token.
+        history: Records of all iterations so far, of any agent; keys that it does not have are not looked at. ``kl`` in
+            nats per text, ``entropy`` in nats per token, ``cut`` the share of texts that the token budget cut,
+            ``reward_std`` the standard deviation of the rewards of an iteration.
+        references: As in :class:`Concerns`.
     """
-    kl, length = metrics.get("kl", 0.0), max(1.0, metrics.get("length", 1.0))
+    last: Record = history[-1] if history else {}
+    kl, length = _value(last, "kl", 0.0), max(1.0, _value(last, "length", 1.0))
     if kl > _FAR_PER_TEXT or (kl > _SOMEWHAT_PER_TEXT and kl / length > _FAR_PER_TOKEN):
         yield "kl", _DRIFTED.format(kl)
-    if metrics.get("entropy", 1.0) < _FROZEN:
+    if kl < _BELOW_0 and _value(last, "texts", 0.0) >= _MANY:
+        yield "negative kl", _NEGATIVE.format(kl)
+    if _value(last, "entropy", 1.0) < _FROZEN:
         yield "entropy", _FROZE
+    if _hardly_any_ends(history):
+        yield "cut", _CUT
+    constant = constant_reward(history)
+    if constant is not None:
+        yield "reward", equal_rewards(constant, references() if references is not None else ())
+
+
+def all_concerns(history: Sequence[Record], references: Callable[[], Sequence[float]] | None = None) -> dict[str, str]:
+    """Return the first sentence of every sign in a whole log, by name, in the order in which they came."""
+    found: dict[str, str] = {}
+    for end in range(1, len(history) + 1):
+        for sign, text in concerns(history[:end], None if "reward" in found else references):
+            found.setdefault(sign, text)
+    return found
+
+
+def constant_reward(history: Sequence[Record]) -> float | None:
+    """Return the reward that all texts so far got; ``None`` if there were two, or too few texts to tell.
+
+    A reward that was different once is none: texts may all be equally good after training.
+    """
+    first, texts = None, 0.0
+    for record in history:
+        reward = record.get("reward")
+        if reward is None:
+            continue
+        first = reward if first is None else first
+        if max(abs(reward - first), _value(record, "reward_std", 0.0)) > _SAME * max(1.0, abs(first)):
+            return None
+        texts += _value(record, "texts", _TEXTS)
+    return first if texts >= _ENOUGH else None
+
+
+def equal_rewards(reward: float, references: Sequence[float]) -> str:
+    """Return the sentence about a reward that all texts got, and whether it or the texts are to blame.
+
+    Args:
+        reward: The reward of all texts.
+        references: Rewards of texts known to be good; empty if there are none.
+    """
+    slack = _SAME * max(1.0, abs(reward))
+    if not references:
+        why = _SOME_REASON
+    elif max(references) > reward + slack:
+        why = _TEXTS_FAIL.format(max(references))
+    elif min(references) < reward - slack:
+        why = _TEXTS_ARE_GOOD.format(max(references))
+    else:
+        why = _REWARD_FAILS
+    return f"all texts so far got the same reward, {reward:.4g}, from which nothing can be learnt: {why}"
+
+
+def _hardly_any_ends(history: Sequence[Record]) -> bool:
+    """Return whether nearly all of the last texts were cut by the token budget, and are more than a word or two."""
+    texts = cut = 0.0
+    if history and _value(history[-1], "length", math.inf) <= _SHORT:
+        return False
+    for record in reversed(history[-_RECENT:]):
+        count = _value(record, "texts", _TEXTS) if record.get("cut") is not None else 0.0
+        texts, cut = texts + count, cut + count * _value(record, "cut", 0.0)
+        if texts >= _ENOUGH:
+            return 1 - cut / texts < _FEW_END
+    return False
+
+
+def _value(record: Record, name: str, default: float) -> float:
+    """Return a number of a record; ``default`` where it has none, or one that was not finite when it was stored."""
+    value = record.get(name)
+    return default if value is None else value

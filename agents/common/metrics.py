@@ -13,7 +13,10 @@ from textgym.values import as_object
 
 
 def describe_texts(infos: Sequence[Info]) -> dict[str, float]:
-    """Means over finished texts of what their environment reports; of other environments, of the episode's return."""
+    """Means over finished texts of what their environment reports; of other environments, of the episode's return.
+
+    ``"reward_std"`` is the standard deviation of the rewards; ``"cut"`` the share of texts that the token budget cut.
+    """
     columns: dict[str, list[float]] = defaultdict(list)
     for info in infos:
         rewards = as_object(info.get("rewards"))
@@ -26,11 +29,13 @@ def describe_texts(infos: Sequence[Info]) -> dict[str, float]:
             "gold": info.get("gold"),
             "success": info.get("is_success"),
             "eos": None if reason is None else reason == "eos",
+            "cut": None if reason is None else reason == "length",
         }
         for name, value in known.items():
             if value is not None:
                 columns[name].append(value)
-    return {name: mean(values) for name, values in columns.items()}
+    spread = {"reward_std": float(np.std(columns["reward"]))} if columns["reward"] else {}
+    return {name: mean(values) for name, values in columns.items() if values} | spread
 
 
 def mean(values: Sequence[float]) -> float:

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.estimate import seconds_per_token
-from textgym.agents.common.health import Concerns, clip_gradients, require_finite
+from textgym.agents.common.health import clip_gradients, require_finite
+from textgym.agents.common.history import KeepsHistory, log_record
 from textgym.agents.common.losses import adapt_kl_coef, kl_estimates, require_adaptable, scale_rewards, token_numbers
 from textgym.agents.common.metrics import describe_texts, mean
 from textgym.agents.common.observations import to_tensors
@@ -43,7 +44,7 @@ _OPTIONAL = ("n_steps", "rollout_texts", "micro_batch_size", "kl_target", "clip_
 _COUNTS = ("n_steps", "rollout_texts", "batch_size", "micro_batch_size", "n_epochs", "lora_rank")
 
 
-class OnPolicyAgent(TextRolloutAlgorithm):
+class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
     """The core of on-policy algorithms that fine-tune a language model on a token-level text environment.
 
     The reward of token t is ``score_t - kl_coef * (log pi(a_t) - log ref(a_t))``, where ``score_t`` is the
@@ -199,8 +200,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         self._metrics: dict[str, float] = {}
         self._values_are_centered = False
         self._score_spread: float | None = None
-        self._concerns, self._largest_reward = Concerns(), 0.0
-        self._scale_is_reported = False
+        self._largest_reward, self._scale_is_reported, self._log_is_due = 0.0, False, False
         self._tokens_so_far = np.zeros(0, dtype=np.int64)
 
     def _check_settings(self) -> None:
@@ -316,6 +316,10 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         """Make whole iterations until so many tokens are written; arguments as in Stable-Baselines3."""
         name = type(self).__name__ if tb_log_name is None else tb_log_name
         return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
+
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Note that Stable-Baselines3 wants to log the iteration: its record is whole only after the update."""
+        self._log_is_due = True
 
     # ----------------------------------------------------------------- rewards
     def shape_rewards(self) -> None:
@@ -467,12 +471,6 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             metrics["kl_target"] = self.kl_target
         if infos:
             metrics |= describe_texts(infos) | {"length": length}
-        if metrics["kl"] < -1.0 and metrics["texts"] >= 16:
-            warnings.warn(
-                f"the KL to the reference is negative ({metrics['kl']:.2f} nats per text): sampled and scored "
-                "distributions differ",
-                stacklevel=2,
-            )
         self._metrics = metrics
 
     def _record_update(self, steps: list[dict[str, float]]) -> None:
@@ -486,10 +484,10 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         metrics["learning_rate"] = self.policy.optimizer.param_groups[0]["lr"]
         metrics["tokens_per_second"] = buffer.actions.size / max(1e-9, sum(self.seconds.values()))
         metrics["timesteps"] = float(self.num_timesteps)
-        self.history.append(dict(metrics))
-        self._concerns.check(metrics)
-        for name, value in metrics.items():
-            self.logger.record(f"textgym/{name}", value)
+        self._keep(dict(metrics))
+        if self._log_is_due:
+            log_record(self.logger, metrics, self.env)
+        self._log_is_due = False
 
 
 def _numbers(statistics: Mapping[str, Tensor]) -> dict[str, float]:

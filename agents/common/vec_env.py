@@ -50,7 +50,7 @@ def make_vec_env(env_id: str, n_envs: int = 1, seed: int | None = None, **env_kw
     venv = GymVecEnv(envs)
     if seed is not None:
         venv.seed(seed)
-    monitor = VecMonitor(venv)
+    monitor = MonitoredTexts(venv)
     monitor.reset_infos = venv.reset_infos  # SB3's wrappers do not pass these on
     return monitor
 
@@ -106,6 +106,10 @@ class GymVecEnv(VecEnv):
         self.spec = env.spec
         self._actions: np.ndarray | None = None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def __repr__(self) -> str:
+        """Return what the environment within says of itself."""
+        return f"<{type(self).__name__}{self.env}>"
 
     def reset(self) -> VecEnvObs:
         """Reset all copies with the seeds and options set before; shape of every array ``(num_envs, ...)``."""
@@ -210,6 +214,14 @@ class GymVecEnv(VecEnv):
             raise ValueError(
                 f"expected {method} for all {self.num_envs} copies, got indices {indices!r}; leave them out"
             )
+
+
+class MonitoredTexts(VecMonitor):
+    """Stable-Baselines3's ``VecMonitor``, which says what it is around."""
+
+    def __repr__(self) -> str:
+        """Return what the environment within says of itself."""
+        return f"<{type(self).__name__}{self.venv}>"
 
 
 def get_vec_state(venv: VecEnv) -> EnvState:
@@ -333,7 +345,7 @@ def _write_sums(layer: VecEnv, sums: EnvState) -> None:
 
 def _unsaved_wrappers(venv: VecEnv) -> list[str]:
     """Return the names of wrappers that may have a state of their own, outermost first."""
-    known = (VecMonitor, VecNormalize, VecCheckNan)  # the last one keeps no state
+    known = (VecMonitor, MonitoredTexts, VecNormalize, VecCheckNan)  # the last one keeps no state
     *wrappers, base = _layers(venv)
     names = [type(layer).__name__ for layer in wrappers if type(layer) not in known]
     inner = base.env if isinstance(base, GymVecEnv) else None

@@ -259,8 +259,9 @@ def test_a_negative_kl_is_warned_about(make_agent: Any, monkeypatch: pytest.Monk
     hand_made_rollout(agent, monkeypatch)
     agent.finished = [agent.finished[0]] * 16
     agent.rollout_buffer.log_probs -= 30.0
+    agent.shape_rewards()
     with pytest.warns(UserWarning, match="negative"):
-        agent.shape_rewards()
+        agent._record_update([])
 
 
 # ------------------------------------------------------------------ returns and losses
@@ -516,7 +517,6 @@ def test_what_is_logged(make_agent: Any) -> None:
     assert 0 < last["eos"] < 1
     assert last["length"] == np.mean([info["episode"]["l"] for info in infos])
     assert all(isinstance(info["text"], str) for info in infos)  # what a table of samples shows
-    assert agent.logger.name_to_value["textgym/kl"] == last["kl"]
     assert last["timesteps"] == 4 * 11 * 2
 
 

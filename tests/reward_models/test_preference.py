@@ -18,8 +18,10 @@ from textgym.feedback.types import Comparison
 from textgym.models.loading import load_language_model
 from textgym.reward_models import PreferenceRewardModel, load_reward
 from textgym.reward_models.calibration import sigmoid
+from textgym.reward_models.evidence import Split, preferences, read_split
+from textgym.reward_models.report import pairwise_loss
 from textgym.reward_models.scoring import ResponseScorer
-from textgym.rewards import score
+from textgym.rewards import resolve_reward, reward_name, score
 from textgym.testing import AWKWARD_TEXTS
 from textgym.types import FloatArray, RewardFn
 
@@ -254,7 +256,7 @@ def test_save_and_load_are_exact(fitted: PreferenceRewardModel, tmp_path: Path) 
         assert isinstance(loaded, PreferenceRewardModel)
         assert np.array_equal(loaded(PROMPTS, TEXTS), fitted(PROMPTS, TEXTS))
         assert fitted.report is not None
-        assert loaded.report == replace(fitted.report, losses=(), gradient_norms=())
+        assert loaded.report == replace(fitted.report, losses=(), gradient_norms=(), held_out_losses=())
     assert [path.name for path in folder.parent.iterdir()] == ["reward"]
     assert {path.suffix for path in folder.iterdir()} <= {".json", ".safetensors", ".jinja"}
     assert json.loads((folder / "reward_model.json").read_text())["kind"] == "preference"
@@ -443,3 +445,39 @@ def test_settings_are_checked(neox: Path) -> None:
         PreferenceRewardModel(neox, max_length=128).fit(comparisons(4), precision="fp16")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="got -1"):
         PreferenceRewardModel(neox, max_length=128).fit(comparisons(4), weight_decay=-1)
+
+
+def test_measuring_the_held_out_loss_changes_nothing(neox: Path) -> None:
+    """The weights after a fit that is watched are those of the same fit with nothing to watch, to the last bit."""
+    split = read_split(comparisons(80), held_out=0.25, seed=0)
+    watched, alone = (PreferenceRewardModel(neox, max_length=128) for _ in range(2))
+    alone.load_state_dict(watched.state_dict())
+    report = watched.fit(split, batch_size=8, epochs=2)
+    bare = alone.fit(Split(split.train), batch_size=8, epochs=2)
+    assert report.losses == bare.losses
+    assert all(torch.equal(mine, other) for mine, other in zip(watched.parameters(), alone.parameters(), strict=True))
+    steps = [step for step, _ in report.held_out_losses]
+    assert len(steps) == 4
+    assert steps[-1] == len(report.losses)
+    asked = preferences(split.held_out.observations)
+    assert report.held_out_losses[-1][1] == pytest.approx(pairwise_loss(asked[:64], watched.differences_of(asked[:64])))
+    assert report.held_out_loss == pytest.approx(pairwise_loss(asked, watched.differences_of(asked)))
+    assert bare.held_out_loss is None
+    assert bare.held_out_losses == ()
+
+
+def test_a_reward_model_from_a_folder_is_called_after_it(fitted: PreferenceRewardModel, tmp_path: Path) -> None:
+    for folder, name in (
+        ("helpful", "helpful"),
+        ("reward", "reward"),
+        ("run/reward", "run"),
+        ("total", "total-reward"),
+    ):
+        fitted.save(tmp_path / folder)
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / "config.json").write_text("{}")  # which makes a run folder of it
+        reward = load_reward(tmp_path / folder)
+        assert isinstance(reward, PreferenceRewardModel)
+        assert reward_name(resolve_reward(str(tmp_path / folder))) == reward.name == name
+        assert set(score(reward, PROMPTS, TEXTS, []).parts) == {name, f"{name}_raw"}
+    assert load_reward("tiny-reward").name == "learned"  # type: ignore[attr-defined]

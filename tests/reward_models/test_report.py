@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,15 @@ import pytest
 from textgym.metrics import clustered_proportion_interval as clustered_interval
 from textgym.metrics import proportion_interval
 from textgym.reward_models.evidence import Candidate, Kind, Preference
-from textgym.reward_models.report import FitReport, HeldOut, accuracy, agreement, measure
+from textgym.reward_models.report import (
+    FitReport,
+    HeldOut,
+    HeldOutWatch,
+    accuracy,
+    agreement,
+    measure,
+    pairwise_loss,
+)
 from textgym.types import FloatArray, Interval
 
 
@@ -204,3 +213,36 @@ def test_reports_survive_json() -> None:
     assert FitReport.from_json(old) == plain
     with pytest.raises(KeyError):
         HeldOut.from_json({})
+
+
+def test_the_loss_of_preferences_by_hand() -> None:
+    """Right by 2, wrong by 1, and a tie, which counts for nothing."""
+    preferences = [preference("xx", "", 1.0), preference("", "x", 0.0), preference("x", "", 0.5)]
+    differences = np.array([2.0, 1.0, 5.0])
+    expected = (math.log1p(math.exp(-2.0)) + math.log1p(math.exp(1.0))) / 2
+    assert pairwise_loss(preferences, differences) == pytest.approx(expected)
+    assert pairwise_loss(preferences, np.zeros(3)) == pytest.approx(math.log(2))  # chance
+    assert pairwise_loss(preferences[2:], differences[2:]) is None
+
+
+def test_held_out_preferences_are_measured_four_times() -> None:
+    calls: list[tuple[int, int, float]] = []
+    sizes: list[int] = []
+
+    def difference(preferences: Any) -> Any:
+        sizes.append(len(preferences))
+        return by_length(preferences)
+
+    watch = HeldOutWatch(difference, many(100, 0.6), lambda *call: calls.append(call))
+    for step in range(1, 11):
+        watch(step, 10, 0.5)
+    assert [step for step, _ in watch.losses] == [3, 5, 8, 10]
+    assert calls == [(step, 10, 0.5) for step in range(1, 11)]
+    assert set(sizes) == {64}
+    assert watch.losses[0][1] == pairwise_loss(many(100, 0.6)[:64], by_length(many(100, 0.6)[:64]))
+
+
+def test_without_held_out_preferences_nothing_is_measured() -> None:
+    watch = HeldOutWatch(by_length, [], None)
+    watch(1, 1, 0.5)
+    assert watch.losses == []

@@ -16,6 +16,8 @@ from textgym.envs.arguments import RENDER_MODES, check_budget, print_frames
 from textgym.envs.conversations import Conversations
 from textgym.envs.prompts import Root, RowGenerators, draw_index, find_example, named_keys, plain_seed, spread_seeds
 from textgym.envs.types import EnvState, Info, Options
+from textgym.rewards import reward_name
+from textgym.tasks.base import describe_task
 from textgym.types import Episode, Example, RewardFn, Task
 
 
@@ -68,6 +70,15 @@ class CoreAttributes:
         """Strings that end a text."""
         return self._core.stop
 
+    @property
+    def description(self) -> str:
+        """Task, data and reward in one line."""
+        return f"{describe_task(self.task)}, reward {reward_name(self.reward)}"
+
+    def __str__(self) -> str:
+        """Return what ``repr`` does, which Gymnasium's wrappers show too."""
+        return repr(self)
+
 
 class SingleTextEnv(CoreAttributes, gym.Env[ObsType, ActType]):
     """A single text environment: choice of the next example, and rendering."""
@@ -80,8 +91,14 @@ class SingleTextEnv(CoreAttributes, gym.Env[ObsType, ActType]):
         """The current episode up to now, or the last one if it has ended."""
         return self._core.conversations.episode(0)
 
+    def __repr__(self) -> str:
+        """Return the id and what the environment is made of, in one line."""
+        return f"<{type(self).__name__}{_id_of(self)}: {self.description}>"
+
     def render(self) -> str | None:
-        """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far."""
+        """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far; without a mode, warn."""
+        if self.render_mode is None:
+            _warn_of_no_mode("make", self)
         if self.render_mode == "ansi":
             return self._core.render(0)
         if self.render_mode == "human":
@@ -143,8 +160,17 @@ class VectorTextEnv(CoreAttributes, VectorEnv[ObsType, ActType, npt.NDArray[Any]
         self._core.set_state(state)
         self._random.set_state(state)
 
+    def __repr__(self) -> str:
+        """Return the id, the number of copies, and what they are made of, in one line."""
+        return f"<{type(self).__name__}{_id_of(self)}: {self.num_envs} copies, {self.description}>"
+
     def render(self) -> tuple[str, ...] | None:
-        """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far of every copy."""
+        """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far of every copy.
+
+        Without a mode, warn.
+        """
+        if self.render_mode is None:
+            _warn_of_no_mode("make_vec", self)
         frames = tuple(self._core.render(row) for row in range(self.num_envs)) if self.render_mode else ()
         if self.render_mode == "human":
             print_frames(frames)
@@ -177,3 +203,18 @@ class VectorTextEnv(CoreAttributes, VectorEnv[ObsType, ActType, npt.NDArray[Any]
         for row, info in new.items():
             infos = self._add_info(infos, info, row)
         return infos
+
+
+def _id_of(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> str:
+    """Return the id in the brackets in which Gymnasium shows it; nothing for an environment that was not registered."""
+    return f"<{env.spec.id}>" if env.spec is not None else ""
+
+
+def _warn_of_no_mode(maker: str, env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> None:
+    """Say how to get something to see, as Gymnasium's own environments do."""
+    name = env.spec.id if env.spec is not None else "TextSumm-v0"
+    gym.logger.warn(
+        "You are calling render() without any render mode, which shows nothing. Name one when you make the "
+        f'environment: gym.{maker}("{name}", render_mode="ansi") returns the text, render_mode="human" prints it.',
+        stacklevel=3,
+    )

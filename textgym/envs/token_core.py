@@ -345,3 +345,9 @@ class TokenAttributes(CoreAttributes):
     def max_new_tokens(self) -> int:
         """Largest number of tokens of a turn of the agent."""
         return self._core.max_new_tokens
+
+    @property
+    def description(self) -> str:
+        """Task, data, reward, model and budgets in one line."""
+        budgets = f"{self.max_prompt_tokens:,} prompt + {self.max_new_tokens:,} new tokens"
+        return f"{super().description}, tokens of {self.tokenizer.name}, {budgets}"

@@ -3,7 +3,7 @@
 from textgym.rewards.composition import Clip, Gate, WeightedSum, no_reward
 from textgym.rewards.gold import GoldReward, gold_scores, knows_gold
 from textgym.rewards.lazy import LazyReward, load_reward_models
-from textgym.rewards.names import NAMED_REWARDS, resolve_reward
+from textgym.rewards.names import NAMED_REWARDS, name_of_folder, resolve_reward
 from textgym.rewards.protocol import (
     ConversationReward,
     RewardWithParts,
@@ -29,6 +29,7 @@ __all__ = [
     "gold_scores",
     "knows_gold",
     "load_reward_models",
+    "name_of_folder",
     "no_reward",
     "resolve_reward",
     "reward_name",

@@ -61,7 +61,7 @@ def _by_name(name: str, task: Task | None) -> RewardFn:
             raise TypeError(f"expected a callable reward at {name!r}, got {type(reward).__name__}")
         return reward  # type: ignore[no-any-return]
     if user_path(name).is_dir():
-        return LazyReward("learned", name)
+        return LazyReward(name_of_folder(name), name)
     if _looks_like_path(name):
         raise ValueError(
             f"expected a folder with a reward model, got {name!r}, which does not exist or is no folder; check the path"
@@ -71,6 +71,18 @@ def _by_name(name: str, task: Task | None) -> RewardFn:
         f"expected a reward name, 'module:attribute', a folder with a reward model or a callable, got {name!r}."
         f"{did_you_mean(name, known)}"
     )
+
+
+def name_of_folder(folder: NameOrPath) -> str:
+    """Return what a reward model is called in plots, tables and logs: by its folder, or by the run that fitted it.
+
+    >>> name_of_folder("runs/helpful")
+    'helpful'
+    """
+    path = user_path(folder).absolute()
+    is_part_of_run = path.name == "reward" and (path.parent / "config.json").is_file()
+    name = path.parent.name if is_part_of_run else path.name
+    return f"{name}-reward" if name in ("", "total", "turns") else name  # which stand for sums in infos
 
 
 def _looks_like_path(name: str) -> bool:

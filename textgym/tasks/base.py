@@ -31,7 +31,7 @@ from textgym.types import (
     are_messages,
     as_shown,
 )
-from textgym.values import plain_value
+from textgym.values import attribute_of, plain_value
 
 _MARK = "918273645546372819"  # a text that no prompt has by chance
 
@@ -172,6 +172,12 @@ class TextTask:
         """Return the true quality of ``n`` episodes, shape ``(n,)``; ``None`` where the data does not know it."""
         return None
 
+    def __repr__(self) -> str:
+        """Return name, data, reward and budgets, in one line."""
+        turns = f", up to {self.max_turns} turns" if self.max_turns > 1 else ""
+        budgets = f"{self.max_prompt_tokens:,} prompt + {self.max_new_tokens:,} new tokens"
+        return f"<{type(self).__name__}: {describe_task(self)}, reward {_name_of(self.reward)}, {budgets}{turns}>"
+
 
 class Templates(NamedTuple):
     """The templates of a task: for models that read plain text, and for those with a chat template."""
@@ -254,3 +260,14 @@ def shown_of(task: Task, example: Example, turns: Sequence[Message] = ()) -> Sho
     That is a text, or the messages of a conversation; rewards and feedback take either.
     """
     return as_shown((*prompt_of(task, example).messages, *turns))
+
+
+def describe_task(task: Task) -> str:
+    """Return name and data of a task, for one line about an environment."""
+    data = task.dataset
+    return f"task {task.name} on {data.name} ({data.split}: {len(data):,} examples)"
+
+
+def _name_of(reward: object) -> str:
+    """Return the name of a reward, which may be a name: rewards themselves are above tasks."""
+    return str(attribute_of(reward, "name", "__name__") or plain_value(reward))

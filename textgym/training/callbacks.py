@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 
 from textgym import console
-from textgym.agents.facts import Recoverable
+from textgym.agents.common.health import Concerns
+from textgym.agents.common.history import log_record, log_texts
+from textgym.agents.facts import Logging, Recoverable, Watched
 from textgym.evaluation.core import text_model_of
 from textgym.evaluation.episodes import transcript
 from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.models.checkpoint import save_step
+from textgym.security.escaping import markdown
 from textgym.training.interrupts import StopRequest
 from textgym.training.run_folder import RunFolder
 from textgym.training.tolerance import Tolerance
 from textgym.types import Example, JsonObject, Task
+from textgym.values import attribute_of
 
 _ROLLOUT_SHARE = 0.25  # of an iteration's time, until it is measured: tokens count in full after the update
 
@@ -55,6 +60,9 @@ class RunCallback(BaseCallback):
         sample_every: Iterations between samples.
         samples: As in :class:`~textgym.agents.facts.AgentFacts`.
         resumed: The agent goes on with a training; otherwise it begins one, whatever it has learned before.
+        board: Logger of TensorBoard; sample texts go there, and the records of an agent that does not log itself.
+        references: As in :class:`~textgym.agents.common.health.Concerns`.
+        draw: Called after every iteration, to draw its curves again.
     """
 
     model: Any  # any Trainable
@@ -72,8 +80,13 @@ class RunCallback(BaseCallback):
         sample_every: int,
         samples: bool,
         resumed: bool = False,
+        board: Logger | None = None,
+        references: Callable[[], Sequence[float]] | None = None,
+        draw: Callable[[], object] | None = None,
     ) -> None:
         super().__init__()
+        self._draw = draw
+        self._board, self._concerns = board or Logger(None, []), Concerns(references)
         self._run, self._sheet, self._request, self._ticker = run, sheet, request, ticker
         self._tolerance = tolerance
         self._steps, self._samples, self._resumed = steps, samples, resumed
@@ -92,6 +105,8 @@ class RunCallback(BaseCallback):
     def _init_callback(self) -> None:
         self._begun = self.num_timesteps = self.model.num_timesteps if self._resumed else 0
         self._first = self._read = self._records_before()
+        if isinstance(self.model, Watched):
+            self.model.set_concerns(self._concerns)
 
     def _records_before(self) -> int:
         """The number of records of the agent that are of earlier trainings; the steps of each are counted from 0."""
@@ -154,11 +169,17 @@ class RunCallback(BaseCallback):
                 step = {} if self._samples else {"step": record["timesteps"]}
                 self._unwritten.append({"iteration": self._iterations, **step, **record, **times})
                 self._show_iteration(record)
+                if not isinstance(self.model, Logging):
+                    log_record(self._board, record, attribute_of(self.model, "env"))
+                self._concerns.check(self.model.history)
+        is_new = self._read < len(self.model.history)
         self._read = len(self.model.history)
         with self._tolerance.of("log.jsonl"):
             while self._unwritten:
                 self._run.append_log(self._unwritten[0])
                 del self._unwritten[0]
+        if is_new and self._draw is not None:
+            self._draw()
         is_between = self.model.num_timesteps == self._logged  # an iteration is not gone on with in its middle
         if is_between and self._iterations % self._sample_every == 0:
             self.write_samples()
@@ -184,6 +205,7 @@ class RunCallback(BaseCallback):
         texts = {episode.example.key: transcript(episode) for episode in samples.episodes}
         with self._tolerance.of("samples.jsonl"):
             self._run.append_samples(self._sampled, texts)
+        log_texts(self._board, {f"samples/{key}": markdown(text) for key, text in texts.items()}, self._sampled)
 
     def save_checkpoint(self) -> None:
         """Save everything that is needed to go on, and remove all but the newest checkpoints."""

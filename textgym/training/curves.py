@@ -2,17 +2,59 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from textgym.evaluation.core import Evaluation
-from textgym.plots import plot_kl, plot_learning, plot_loss
+from textgym.plots import PLAIN, Labels, plot_history, plot_kl, plot_learning, plot_loss
 from textgym.training.callbacks import SampleSheet
 from textgym.training.run_folder import RunFolder
 from textgym.training.tolerance import Tolerance
 
-CURVES = ("learning_curve.png", "kl.png")
+SHEET = "curves.png"
+CURVES = ("learning_curve.png", "kl.png", SHEET)
+_SHARE = 0.02  # of the time of training that may go into plots
+_FIRST = 5.0  # seconds of training before the first: shorter runs are drawn at their end
+
+
+class LiveCurves:
+    """The sheet of all curves of a run, drawn again while it trains, but not so often that training takes longer.
+
+    Args:
+        run: The folder.
+        title: Title of the sheet.
+        labels: Unit of the steps, and name of the reward.
+        clock: Returns seconds.
+    """
+
+    def __init__(
+        self, run: RunFolder, title: str, labels: Labels = PLAIN, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._run, self._title, self._labels, self._clock = run, title, labels, clock
+        self._tolerance, self._next = Tolerance(), clock() + _FIRST
+
+    def update(self) -> None:
+        """Draw if it is time; to be called after every iteration."""
+        start = self._clock()
+        if start < self._next:
+            return
+        self.draw()
+        end = self._clock()
+        self._next = end + (end - start) / _SHARE
+
+    def draw(self) -> None:
+        """Draw the log as it is."""
+        with self._tolerance.of("a plot"):
+            plot_history(self._run.log(), self._run.path / SHEET, title=self._title, labels=self._labels)
 
 
 def plot_run(
-    run: RunFolder, sheet: SampleSheet | None, before: Evaluation | None = None, after: Evaluation | None = None
+    run: RunFolder,
+    sheet: SampleSheet | None,
+    before: Evaluation | None = None,
+    after: Evaluation | None = None,
+    *,
+    labels: Labels = PLAIN,
 ) -> None:
     """Plot what the log has, reward or loss and KL, and write the table of the samples.
 
@@ -20,6 +62,7 @@ def plot_run(
         run: The folder.
         sheet: The prompts of the samples; ``None`` for no table.
         before, after: Measures on unseen prompts that are drawn too.
+        labels: Unit of the steps, and name of the reward.
     """
     log, tolerance = run.log(), Tolerance()
     names = {name for row in log for name in row}
@@ -30,9 +73,9 @@ def plot_run(
             steps = [row["timesteps"] for row in rows]
             plot_loss(run.path / CURVES[0], [row["loss"] for row in rows], "loss, nats per token", steps)
         else:
-            plot_learning(run.path / CURVES[0], log, *sides)
+            plot_learning(run.path / CURVES[0], log, *sides, labels=labels)
         if "kl" in names:
-            plot_kl(run.path / CURVES[1], log, log[-1].get("kl_target"))
+            plot_kl(run.path / CURVES[1], log, log[-1].get("kl_target"), labels)
     if sheet is not None:
         with tolerance.of("samples.md"):
             run.write_samples_table({example.key: example.text for example in sheet.examples})

@@ -24,7 +24,7 @@ from textgym.feedback.annotators.by_reward import AnnotatorReward, annotator_rew
 from textgym.feedback.types import Record
 from textgym.models.device import pick_device
 from textgym.models.text_model import TextModel
-from textgym.plots import plot_loss
+from textgym.plots import CHANCE, plot_loss
 from textgym.reward_models import (
     CurvePoint,
     EmbeddingRewardModel,
@@ -37,7 +37,7 @@ from textgym.reward_models import (
     learning_curve,
 )
 from textgym.reward_models.building import new_embedding_reward, new_reward_model
-from textgym.reward_models.evidence import Candidate
+from textgym.reward_models.evidence import A, B, Candidate, Evidence
 from textgym.reward_models.fitting import Checkpoints, Progress
 from textgym.training.interrupts import Terminated, signal_of, signals_as_interrupts, stop_on_request
 from textgym.training.long_runs import check_resumed, new_run
@@ -266,8 +266,20 @@ def fit_reward(
     reward.save(run.reward)
     if len(report.losses) > 1:
         with Tolerance().of("a plot", _PLOT_IS_MISSING):
-            plot_loss(run.path / "reward_loss.png", report.losses, "negative log-likelihood of an answer, nats")
+            plot_loss(
+                run.path / "reward_loss.png",
+                report.losses,
+                "negative log-likelihood of an answer, nats",
+                chance=CHANCE if _is_pairwise(split.train) else None,
+                held_out=report.held_out_losses,
+                title="Fit of the reward model",
+            )
     return report
+
+
+def _is_pairwise(evidence: Evidence) -> bool:
+    """Return whether all answers are choices of one of two texts, of which each half is chance."""
+    return all(each.form == "choice" and each.answer[0] in (A, B) for each in evidence.observations)
 
 
 def new_reward(

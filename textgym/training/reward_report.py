@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,8 @@ def show_report(report: FitReport) -> None:
             f"about prompts that were not trained on; {trained}"
         )
         console.say(_ceiling(report.held_out.agreement, report.accuracy))
+    if report.held_out_loss is not None:
+        console.say(f"Held-out loss {report.held_out_loss:.3f} nats per preference (chance: {math.log(2):.3f})")
     if report.calibration is not None:
         console.say(f"Expected calibration error {report.calibration.expected_calibration_error:.3f}")
     for note in report.held_out.notes if report.held_out else ():
@@ -86,7 +89,7 @@ def draw_report(file: Path, report: FitReport, curve: Sequence[CurvePoint] = ())
 
 def report_as_json(report: FitReport, curve: Sequence[CurvePoint] = ()) -> dict[str, object]:
     """Return a report as it stands in ``summary.json``: all of it but what is measured at every step."""
-    per_step = ("losses", "gradient_norms", "seconds")
+    per_step = ("losses", "gradient_norms", "held_out_losses", "seconds")
     found = {name: _named(value) for name, value in asdict(report).items() if name not in per_step}
     error = report.calibration.expected_calibration_error if report.calibration else None
     known_curve = {"learning_curve": _named(list(curve))} if curve else {}

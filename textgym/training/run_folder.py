@@ -19,6 +19,7 @@ from textgym.files.locks import LOCK, FolderLock
 from textgym.files.paths import user_path
 from textgym.security.escaping import markdown, markdown_cell
 from textgym.security.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
+from textgym.training.event_files import truncate_events
 from textgym.types import Interval, JsonObject
 from textgym.values import is_number, plain_value
 from textgym.versions import versions
@@ -295,8 +296,9 @@ class RunFolder:
     def truncate_logs(self, last: int, counted: str = "timesteps") -> None:
         """Forget what was logged after a checkpoint, at more than ``last`` of what ``counted`` names.
 
-        Rows that cannot be a log's are dropped, with a warning.
+        Rows that cannot be a log's are dropped, with a warning. TensorBoard's files are shortened too.
         """
+        truncate_events(self.tensorboard, last)
         for name, is_sound in ((_LOG, _is_record), (_SAMPLES, _is_sample)):
             if not (self.path / name).is_file():
                 continue

@@ -5,20 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from textgym import console
+from textgym.agents.common.history import log_texts
 from textgym.agents.facts import Logging, Measured, facts_of, unit_of
 from textgym.agents.registry import can_learn, resolve_agent
 from textgym.envs.choice import describe_data
-from textgym.evaluation.core import Evaluation, evaluate, text_model_of
+from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, text_model_of
 from textgym.evaluation.loading import load_model
 from textgym.models.text_model import TextModel
+from textgym.plots import Labels
 from textgym.rewards import reward_name
 from textgym.training.agents import save_result, size_of
 from textgym.training.callbacks import RunCallback, SampleSheet, StopTraining
-from textgym.training.curves import CURVES, plot_run
+from textgym.training.curves import SHEET, LiveCurves, plot_run
 from textgym.training.evaluate import run_without_training
+from textgym.training.event_files import settings_table
 from textgym.training.from_run import say_template
 from textgym.training.interrupts import RunInterrupted, signal_of, signals_as_interrupts, stop_on_request
 from textgym.training.model_card import write_model_card
@@ -31,6 +35,7 @@ from textgym.training.recovery import (
 )
 from textgym.training.results import read_texts, show_comparison, summarise, write_texts
 from textgym.training.run_folder import RunFolder
+from textgym.training.run_warnings import few_prompts, reference_rewards, run_warnings
 from textgym.training.setup import make_agent, trainable
 from textgym.training.stored_settings import located
 from textgym.training.tolerance import Tolerance, tolerant_logger
@@ -131,6 +136,9 @@ def complete(training: Training) -> tuple[Evaluation, Evaluation]:
         RunInterrupted: The user stopped it; a checkpoint is there.
     """
     start = time.perf_counter()
+    few = few_prompts(len(training.eval_set.examples))
+    if few is not None:
+        console.warn(few)
     before = measure_before(training)  # first: training changes the weights that are measured
     learn(training)
     reference = _load_reference(training)  # only now, so that training has the memory to itself
@@ -200,6 +208,7 @@ def learn(training: Training) -> None:
         save_every=settings.save_every,
         sample_every=max(1, training.iterations // _SAMPLE_MOMENTS),
         resumed=training.resumed,
+        eval_set=training.eval_set,
     )
 
 
@@ -212,6 +221,7 @@ def train(
     save_every: int = 10,
     sample_every: int = 1,
     resumed: bool = False,
+    eval_set: EvaluationSet | None = None,
 ) -> None:
     """Train any agent up to a number of time steps, with logs, samples and checkpoints in a run folder.
 
@@ -226,6 +236,8 @@ def train(
         save_every: Iterations, or optimizer steps where nothing is sampled, between checkpoints.
         sample_every: Iterations between samples.
         resumed: The agent was loaded from a checkpoint of the run.
+        eval_set: Prompts and reward that the agent is measured on: names the reward in plots, and tells why all rewards
+            of training are equal, where they are.
 
     Raises:
         RunFolderError: The folder holds a training already, and the agent is not ``resumed``.
@@ -236,9 +248,14 @@ def train(
     if not resumed:
         run.require_no_training()  # before the first file is written, TensorBoard's included
     tolerance, samples, unit = Tolerance(), facts_of(type(agent)).samples, unit_of(type(agent))
+    board = tolerant_logger(str(run.tensorboard), tolerance, name=type(agent).__name__, resumed=resumed)
     if isinstance(agent, Logging):
-        name = type(agent).__name__
-        agent.set_logger(tolerant_logger(str(run.tensorboard), tolerance, name=name, resumed=resumed))
+        agent.set_logger(board)
+    if not resumed:
+        config = run.config()
+        log_texts(board, {"settings": settings_table(config.get("train") or config.get("settings") or {})}, 0)
+    labels = _labels(agent, eval_set)
+    curves = LiveCurves(run, f"{facts_of(type(agent)).name} in {run.path.name}", labels)
     made = agent.num_timesteps if resumed else 0
     left = todo = steps - made
     if samples:
@@ -246,7 +263,19 @@ def train(
     meanwhile = f"finishing this {'iteration' if samples else 'step'} and saving a checkpoint"
     with stop_on_request(meanwhile) as request, console.progress("training", max(todo, 1), unit) as ticker:
         rhythm = {"steps": steps, "save_every": save_every, "sample_every": sample_every}
-        callback = RunCallback(run, sheet, request, ticker, tolerance, samples=samples, resumed=resumed, **rhythm)
+        callback = RunCallback(
+            run,
+            sheet,
+            request,
+            ticker,
+            tolerance,
+            samples=samples,
+            resumed=resumed,
+            board=board,
+            references=None if eval_set is None else partial(reference_rewards, eval_set),
+            draw=curves.update,
+            **rhythm,
+        )
         # Here already, and not only in `learn`, which is not called where no step is left and the end is written.
         callback.init_callback(agent)  # type: ignore[arg-type]  # whatever learns has what callbacks read
         try:
@@ -254,16 +283,22 @@ def train(
                 agent.learn(left, callback=callback, reset_num_timesteps=not resumed)
             callback.finish()
         except StopTraining:  # the checkpoint is saved: it is raised after that
-            plot_run(run, sheet)
+            plot_run(run, sheet, labels=labels)
         except Exception:
             with tolerance.of("a checkpoint of the last whole iteration", _WHAT_IS_LOST):
                 callback.rescue()
             raise
+    curves.draw()
     # Before the interrupt is raised: a run that was stopped has the model so far.
     save_result(agent, run)
     if request.wanted:
         done = f"Saved after {agent.num_timesteps:,} of {steps:,} {unit}."
         raise RunInterrupted(f"{done} Go on with: {how_to_resume(run, 'train')}", signal_of(request))
+
+
+def _labels(agent: Trainable, eval_set: EvaluationSet | None) -> Labels:
+    """Return what the steps of an agent and its reward are called in plots."""
+    return Labels(unit_of(type(agent)), None if eval_set is None else eval_set.reward_name)
 
 
 def show_results(training: Training, before: Evaluation, after: Evaluation) -> None:
@@ -276,8 +311,10 @@ def show_results(training: Training, before: Evaluation, after: Evaluation) -> N
             console.say(f"\nHeld-out {name}: {first:.3f} -> {last:.3f}")
     run, folder = training.run, Path(training.run.shown)
     result = f"Model: {folder / 'model'}" if text_model_of(training.agent) is not None else f"Agent: {folder / 'agent'}"
-    curves = f"   curves: {folder / CURVES[0]}" if (run.path / CURVES[0]).is_file() else ""
+    curves = f"   curves: {folder / SHEET}" if (run.path / SHEET).is_file() else ""
     console.say(f"\n{result}{curves}")
+    for text in run.summary().get("warnings", ()):
+        console.warn(text)
 
 
 def _write_results(training: Training, before: Evaluation, after: Evaluation, seconds: float) -> None:
@@ -291,6 +328,7 @@ def _write_results(training: Training, before: Evaluation, after: Evaluation, se
         for name, value in _measures(agent, training.eval_set.task).items()
     }
     summary = {**known, **summarise(before, after), **own, "seconds": {**known.get("seconds", {}), **times}}
+    summary["warnings"] = run_warnings(training.eval_set, run.log(), before, after)
     run.write_summary(summary)
     if text_model_of(agent) is not None:
         reward = reward_name(training.task.reward) if settings.reward is None else settings.reward
@@ -303,4 +341,4 @@ def _write_results(training: Training, before: Evaluation, after: Evaluation, se
             summary=summary,
             reward=reward if facts.samples else None,
         )
-    plot_run(run, training.sheet, before, after)
+    plot_run(run, training.sheet, before, after, labels=_labels(agent, training.eval_set))

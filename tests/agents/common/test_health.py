@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,14 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from textgym.agents.common.health import Concerns, clip_gradients, concerns, refuse_bad_steps, require_finite
+from textgym.agents.common.health import (
+    Concerns,
+    all_concerns,
+    clip_gradients,
+    concerns,
+    refuse_bad_steps,
+    require_finite,
+)
 from textgym.agents.ppo import PPO
 from textgym.agents.sft import TokenPair, supervised_fine_tune
 from textgym.models.loading import load_language_model
@@ -155,7 +163,7 @@ def test_a_hooked_optimizer_still_steps() -> None:
     ],
 )
 def test_what_is_a_concern(metrics: dict[str, float], signs: list[str]) -> None:
-    assert [sign for sign, _ in concerns(metrics)] == signs
+    assert [sign for sign, _ in concerns([metrics])] == signs
 
 
 def test_each_sign_is_said_once_with_its_remedy() -> None:
@@ -163,13 +171,88 @@ def test_each_sign_is_said_once_with_its_remedy() -> None:
     record = {"kl": 130.4, "length": 48.0, "entropy": 0.0}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        watch.check(record)
-        watch.check({**record, "kl": 140.0})
+        watch.check([record])
+        watch.check([record, {**record, "kl": 140.0}])
     texts = [str(item.message) for item in caught]
     assert len(texts) == 2
     assert "130 nats" in texts[0]
     assert "--kl-coef" in texts[0]
     assert "entropy is 0" in texts[1]
+
+
+FLAT = {"reward": 0.0, "reward_std": 0.0, "texts": 16.0}
+
+
+@pytest.mark.parametrize(
+    ("history", "signs"),
+    [
+        ([FLAT], []),  # 16 equal texts may be chance
+        ([FLAT, FLAT], ["reward"]),
+        ([{**FLAT, "texts": 32.0}], ["reward"]),
+        ([{**FLAT, "reward_std": 0.1}, FLAT, FLAT], []),  # it was different once: what is equal now may be good
+        ([FLAT, {**FLAT, "reward": 0.5}], []),
+        ([{**FLAT, "reward": 1e6}, {**FLAT, "reward": 1e6 + 0.1}], ["reward"]),  # rounded
+        ([{"reward": 0.3}] * 2, []),  # an agent that does not say how many texts there were
+        ([{"reward": 0.3}] * 3, ["reward"]),
+        ([{"reward": None, "texts": 64.0}], []),
+        ([{"texts": 64.0, "cut": 0.95}], ["cut"]),
+        ([{"texts": 64.0, "cut": 0.85}], []),
+        ([{"texts": 64.0, "cut": 1.0, "length": 1.0}], []),  # one choice of a list is one token
+        ([{"texts": 64.0, "cut": 1.0, "length": 8.0}], ["cut"]),
+        ([{"texts": 8.0, "cut": 1.0}], []),
+        ([{"texts": 8.0, "cut": 1.0}] * 4, ["cut"]),
+        ([{"texts": 64.0, "cut": 1.0}, {"texts": 64.0, "cut": 0.5}], []),  # texts learn to end
+        ([{"kl": None, "entropy": None}], []),  # not finite, as log.jsonl has it
+        ([{"kl": -2.0, "texts": 16.0}], ["negative kl"]),
+        ([{"kl": -2.0, "texts": 15.0}], []),
+        ([{"loss": 2.0}] * 40, []),
+        ([], []),
+    ],
+)
+def test_what_the_records_of_a_run_say(history: list[dict[str, float | None]], signs: list[str]) -> None:
+    assert [sign for sign, _ in concerns(history)] == signs
+
+
+@pytest.mark.parametrize(
+    ("references", "reason"),
+    [
+        ([0.0, 0.6], "references get up to 0.6, so the model writes nothing yet .* train with `sft` first"),
+        ([0.0, 0.0], "the reward does not distinguish the texts, and references get the same"),
+        ([-1.0, 0.0], "no reference gets more than 0, so this reward has nothing left to teach"),
+        ([], r"either the model writes nothing yet .*\(train with `sft` first\), or the reward does not distinguish"),
+    ],
+)
+def test_references_tell_why_all_rewards_are_equal(references: list[float], reason: str) -> None:
+    (text,) = (text for _, text in concerns([FLAT, FLAT], lambda: references))
+    assert re.search(f"all texts so far got the same reward, 0, from which nothing can be learnt: {reason}", text)
+
+
+def test_references_are_scored_once() -> None:
+    calls: list[int] = []
+    watch = Concerns(lambda: calls.append(1) or [1.0])  # type: ignore[func-returns-value]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for end in range(1, 6):
+            watch.check([FLAT] * end)
+    assert len(caught) == len(calls) == 1
+
+
+def test_a_log_is_summed_up_in_the_order_of_its_signs() -> None:
+    log = [FLAT, FLAT, {**FLAT, "kl": 200.0, "entropy": 0.0}, {**FLAT, "kl": 300.0, "cut": 1.0, "texts": 64.0}]
+    found = all_concerns(log)
+    assert list(found) == ["reward", "kl", "entropy", "cut"]
+    assert "200 nats" in found["kl"]  # what was said when it was seen first
+    assert "max_new_tokens" in found["cut"]
+
+
+def test_an_agent_warns_of_equal_rewards_once(make_agent: Any) -> None:
+    agent = make_agent(env={"reward": "none"})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        agent.learn(4 * 11 * 12)
+    said = [str(item.message) for item in caught if "same reward" in str(item.message)]
+    assert len(said) == 1
+    assert sum(record["texts"] for record in agent.history) >= 32
 
 
 def test_a_run_on_huge_rewards_says_so(make_agent: Any) -> None:
