@@ -28,9 +28,7 @@ def test_a_project_is_served_once(store: FeedbackStore) -> None:
     with serving(store, Address(port=0), "me") as link, FeedbackStore(link_elsewhere) as again:
         for other in (store, again):
             with (
-                pytest.raises(
-                    ProjectInUseError, match=f"process {os.getpid()} on .* serves; use that page"
-                ),
+                pytest.raises(ProjectInUseError, match=f"process {os.getpid()} on .* serves; use that page"),
                 serving(other, Address(port=0), "me"),
             ):
                 pass
@@ -62,6 +60,14 @@ def test_a_server_that_was_killed_does_not_serve_any_more(store: FeedbackStore, 
         process.kill()
     with serving(store, Address(port=0), "me") as link:
         assert httpx.get(link).status_code == 200
+
+
+def test_the_page_of_a_run_and_one_for_others_are_served_side_by_side(store: FeedbackStore) -> None:
+    with (
+        serving(store, Address(port=0), "me", beside=True) as own,
+        serving(store, Address(port=0, closed=True), "me") as others,
+    ):
+        assert [httpx.get(link, follow_redirects=True).status_code for link in (own, others)] == [200, 200]
 
 
 def test_who_cannot_serve_leaves_the_project_free(store: FeedbackStore) -> None:
