@@ -6,7 +6,7 @@ import sys
 import traceback
 
 from textgym import console
-from textgym.errors import DiskFullError, EndedError, TextGymError, did_you_mean, notes_of
+from textgym.errors import DiskFullError, EndedError, TextGymError, UnknownShapeError, did_you_mean, notes_of
 from textgym.security.escaping import printable
 from textgym.training.interrupts import RunInterrupted, signal_of
 from textgym.values import attribute_of
@@ -41,7 +41,14 @@ def report(error: Exception, debug: bool) -> int:
         console.error(f"{_usage_message(error, usage())} (textgym --help lists what there is)")
         return BAD_INPUT
     code, message = _explain(error, debug)
-    console.error(message)
+    match error:
+        case UnknownShapeError():
+            message, *listed = message.splitlines()
+            console.error(message)
+            for line in listed:
+                console.remark(line)
+        case _:
+            console.error(message)
     for note in notes_of(error):
         console.warn(note)
     return code

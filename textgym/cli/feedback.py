@@ -27,7 +27,7 @@ feedback_app = typer.Typer(
 )
 _Project = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project; made if there is none.")]
 _Existing = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project.")]
-_Source = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; unpacked if the name ends in .gz.")]
+_Source = Annotated[str, typer.Argument(metavar="FILE", help="Questions as JSON lines, or answers of any shape.")]
 _Target = Annotated[str, typer.Argument(metavar="FILE", help="Overwritten, as --form says.")]
 
 
@@ -96,6 +96,7 @@ def sample(
     data: options.Data = None,
     prompt_column: options.PromptColumn = None,
     reference_column: options.ReferenceColumn = None,
+    prompt_template: options.PromptTemplate = None,
     model: Annotated[
         list[str] | None, typer.Option("--model", help="Who writes; several times for several models. Default: tiny.")
     ] = None,
@@ -125,7 +126,7 @@ def sample(
     quiet_libraries()
     run_sample(
         project,
-        EnvChoice(env_id, data, prompt_column, reference_column),
+        EnvChoice(env_id, data, prompt_column, reference_column, prompt_template),
         tuple(model or ("tiny",)),
         prompts=prompts,
         mode=cast(Mode, mode),
@@ -203,6 +204,8 @@ def import_command(
     from textgym.feedback.projects import import_file
 
     found = import_file(project, file, overlap)
+    for line in found.read:
+        console.remark(line)
     console.say(f"{found.added} <- {file}")
     if found.lacks_checks:
         console.remark("Answers to attention checks were left out: import the questions, then this file again.")
@@ -241,6 +244,8 @@ def _show(status: Status) -> None:
             ["generator", "Bradley-Terry strength"],
             [[name, console.with_bounds(strength)] for name, strength in status.strengths.items()],
         )
+    for note in status.notes:
+        console.warn(note)
 
 
 for command in (

@@ -35,6 +35,7 @@ from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words
 from textgym.tasks.base import shown_of
+from textgym.training.from_run import say_other_template
 from textgym.training.recovery import advising_on_memory
 from textgym.training.stored_settings import stable_name
 from textgym.types import Example, FloatArray, Shown, Split, Task
@@ -102,6 +103,8 @@ def run_sample(
             "--checks, or change the mode"
         )
     task = with_budgets(choice.make(split), max_prompt_tokens, max_new_tokens)
+    for model in models:
+        say_other_template(task, model)
     examples = fixed_examples(task.dataset, prompts)
     writers = plan_writers([*models, *([REFERENCE] if references else [])], examples, count, seed)
     written = write_texts(models, task, examples, writers, temperature=temperature, seed=seed, device=device)

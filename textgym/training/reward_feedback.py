@@ -10,10 +10,11 @@ import numpy as np
 
 from textgym import console
 from textgym.evaluation.sampling import Sampling, sample_contexts, sample_responses
-from textgym.feedback import FeedbackStore, read_records
+from textgym.feedback import FeedbackStore
 from textgym.feedback.annotators.by_reward import AnnotatorReward
 from textgym.feedback.annotators.comparisons import compare_samples, draw_examples
 from textgym.feedback.projects import describe_left_out
+from textgym.feedback.records.files import load_records, not_none
 from textgym.feedback.types import Comparison, Record
 from textgym.models.text_model import TextModel
 from textgym.reward_models.building import MOST_REFERENCES, preferred_texts
@@ -45,7 +46,7 @@ def understand(records: Sequence[Record], criterion: str | None, held_out: float
 
 
 def read_feedback(source: str | Path) -> list[Record]:
-    """Return the records of a project of ``textgym feedback``, or of JSON lines.
+    """Return the records of a project of ``textgym feedback``, or of a file of any shape, which is named.
 
     Answers of annotators who were excluded from a project are left out, which is said.
 
@@ -54,7 +55,10 @@ def read_feedback(source: str | Path) -> list[Record]:
         FileNotFoundError: There is no such file.
     """
     if not is_project(source):
-        return read_records(source)
+        loaded = load_records(source)
+        for line in loaded.lines:
+            console.say(line)
+        return not_none(loaded.records, source)
     with FeedbackStore(source) as store:
         if left_out := describe_left_out(store):
             console.remark(left_out)
