@@ -62,6 +62,14 @@ def test_a_server_that_was_killed_does_not_serve_any_more(store: FeedbackStore, 
         assert httpx.get(link).status_code == 200
 
 
+def test_the_page_of_a_run_and_one_for_others_are_served_side_by_side(store: FeedbackStore) -> None:
+    with (
+        serving(store, Address(port=0), "me", beside=True) as own,
+        serving(store, Address(port=0, closed=True), "me") as others,
+    ):
+        assert [httpx.get(link, follow_redirects=True).status_code for link in (own, others)] == [200, 200]
+
+
 def test_who_cannot_serve_leaves_the_project_free(store: FeedbackStore) -> None:
     with pytest.raises(OSError, match="expected a free address"):
         serve(store, Address(host="203.0.113.1", port=1), "me", lambda _: None)

@@ -334,18 +334,6 @@ def test_a_folder_belongs_to_one_run_at_a_time(built_in: TrainSettings, copied: 
     assert (copied / "log.jsonl").read_text() == before
 
 
-def test_a_run_that_is_resumed_in_python_is_locked(copied: Path) -> None:
-    run = RunFolder.open("copied")
-    training = preparation.resume(run)
-    with pytest.raises(FolderInUseError):
-        preparation.resume(RunFolder.open("copied"))
-    with pytest.raises(FolderInUseError):
-        pipeline.train(training.agent, training.steps, RunFolder.open("copied"), resumed=True)
-    with run:
-        pass  # the end of a block releases it
-    preparation.resume(RunFolder.open("copied"))
-
-
 def test_an_evaluation_holds_its_folder_until_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = evaluation.EvaluateSettings(EnvChoice(), prompts=1, max_new_tokens=2, out=str(tmp_path / "out"))
     measured, refused = evaluation.evaluate, []

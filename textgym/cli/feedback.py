@@ -253,7 +253,7 @@ def _show(status: Status) -> None:
             ["generator", "Bradley-Terry strength"],
             [[name, console.with_bounds(strength)] for name, strength in status.strengths.items()],
         )
-    for concern in (*status.concerns, *status.notes):
+    for concern in status.concerns:
         console.warn(concern)
 
 

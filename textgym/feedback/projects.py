@@ -109,7 +109,6 @@ class Status:
         strengths: Strengths of the generators, by name.
         concerns: Reasons against taking the answers at their face value, in sentences.
         left_out: How many answers of excluded annotators are left out, in words; may be empty.
-        notes: Remarks about answers that are worth less than their number: copies, constant annotators.
     """
 
     votes: int
@@ -122,7 +121,6 @@ class Status:
     rank_position_bias: Interval | None
     strengths: Mapping[str, Interval]
     concerns: list[str]
-    notes: Sequence[str]
     left_out: str = ""
 
 
@@ -235,9 +233,8 @@ def project_status(store: FeedbackStore) -> Status:
         position_bias=position_bias(records) if of_kind(records, Comparison) else None,
         rank_position_bias=position_bias(records, Ranking) if of_kind(records, Ranking) else None,
         strengths=bradley_terry_scores(records, np.random.default_rng(0)),
-        concerns=annotation_concerns(records, store.attention()),
+        concerns=[*annotation_concerns(records, store.attention()), *oddities(records)],
         left_out=describe_left_out(store),
-        notes=oddities(records),
     )
 
 

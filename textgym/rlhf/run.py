@@ -146,7 +146,7 @@ def _annotators(loop: Loop) -> Iterator[Callable[[Round], Annotator]]:
         return
     from textgym.feedback.server.serve import Address, serving
 
-    with serving(loop.store, Address(port=loop.settings.port), user_name()) as link:
+    with serving(loop.store, Address(port=loop.settings.port), user_name(), beside=True) as link:
         yield partial(_ask_people, loop, link)
 
 

@@ -83,13 +83,12 @@ def begin(
 
     Args:
         settings: Settings of the run.
-        run: The folder, if there is one already, which is locked from now on. What was measured there before training
+        run: The folder, if there is one already; the caller holds its lock. What was measured there before training
             stays, which is why its data is compared.
         command: Name of the command that a new folder belongs to.
         accept_changed_data: Only warn of changed data, as for :func:`resume`.
     """
     if run is not None:
-        run.hold()
         run.require_no_training()  # before models are loaded
     env = make_env(settings)
     # An agent that is given its texts encodes them when it is made, minutes for many: its reward comes first.
@@ -115,18 +114,16 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
     A run that was stopped before its first checkpoint begins again.
 
     Args:
-        run: The folder; it is locked from now on.
+        run: The folder; the caller holds its lock.
         consent: Names that the user repeated; each must stand in the settings of the run.
         accept_changed_data: Go on although the data is not what the run began with.
 
     Raises:
         ConsentError: Its settings name a module that is not among them.
         RunFolderError: The folder is no training run.
-        FolderInUseError: Another run works there.
         CheckpointError: Its settings are no settings; there are checkpoints, and none is whole (``NoCheckpointError``).
         DataError: The data has changed.
     """
-    run.hold()
     settings = settings_of(run, consent)
     say_other_versions(run)
     if not any(run.checkpoints.glob("step-*")):

@@ -36,8 +36,8 @@ _CONFIG, _LOG, _SAMPLES, _SUMMARY = "config.json", "log.jsonl", "samples.jsonl",
 class RunFolder:
     """The files of one run.
 
-    A run that writes holds the folder's lock, from :meth:`create` or :meth:`hold` on or inside ``with run:``; the end
-    of the block, of the outermost one where they are nested, releases it, and the system does if the process dies.
+    A run that writes holds the folder's lock, from :meth:`create` on or inside ``with run:``; the end of the block, of
+    the outermost one where they are nested, releases it, and the system does if the process dies.
 
     Attributes:
         path: The folder, absolute: whoever changes the working directory later changes nothing.
@@ -64,17 +64,13 @@ class RunFolder:
             RunFolderError: It is no run of textgym.
             FolderInUseError: Another run works here.
         """
-        self.hold()
-        self._holders += 1
-        return self
-
-    def hold(self) -> None:
-        """Hold the lock from now on, as after :meth:`create`; otherwise as ``with run:``."""
         if self._lock is None:
             self._require_ours()
             self._lock = FolderLock(self.path)
             for folder in (self.path, self.checkpoints):
                 remove_leftovers(folder)
+        self._holders += 1
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -231,7 +231,7 @@ def train(
     Args:
         agent: Learns. One that has learned before begins a new training of its weights, unless it is ``resumed``.
         steps: Time steps in all, those made before an interruption among them; whole iterations are made.
-        run: Where files go; it is locked from now on.
+        run: Where files go; the caller holds its lock.
         sheet: Prompts whose texts are written down through training; ``None`` for none.
         save_every: Iterations, or optimizer steps where nothing is sampled, between checkpoints.
         sample_every: Iterations between samples.
@@ -241,10 +241,8 @@ def train(
 
     Raises:
         RunFolderError: The folder holds a training already, and the agent is not ``resumed``.
-        FolderInUseError: Another run works there.
         RunInterrupted: The user stopped it; a checkpoint is there.
     """
-    run.hold()
     if not resumed:
         run.require_no_training()  # before the first file is written, TensorBoard's included
     tolerance, samples, unit = Tolerance(), facts_of(type(agent)).samples, unit_of(type(agent))

@@ -82,7 +82,9 @@ def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[
 
 
 @contextlib.contextmanager
-def serving(store: FeedbackStore, address: Address, name: str, limits: Limits | None = None) -> Iterator[str]:
+def serving(
+    store: FeedbackStore, address: Address, name: str, limits: Limits | None = None, *, beside: bool = False
+) -> Iterator[str]:
     """Serve a store in a thread of its own while the block runs; otherwise as :func:`serve`.
 
     Args:
@@ -90,11 +92,12 @@ def serving(store: FeedbackStore, address: Address, name: str, limits: Limits | 
         address: Where.
         name: Name of the owner.
         limits: Limits of its connections; by default those that are good for people.
+        beside: The project may be served by :func:`serve` at the same time, for others than the user of this machine.
 
     Yields:
         The owner's link.
     """
-    with _served_once(store), _listen(address) as listener:
+    with contextlib.nullcontext() if beside else _served_once(store), _listen(address) as listener:
         server, link = _make_server(store, address, name, listener, limits)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
