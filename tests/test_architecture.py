@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.errors",
         "textgym.files",
         "textgym.hub",
+        "textgym.naming",
         "textgym.plots",
         "textgym.registration",
         "textgym.security",

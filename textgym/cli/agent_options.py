@@ -9,9 +9,9 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from textgym.checks import LARGEST_COUNT
+from textgym.cli.command import AGENT_GIVEN, Command
 from textgym.security.consent import load_attribute
 
 SHORT: Mapping[str, str] = {"learning_rate": "lr", "missing_eos_penalty": "eos_penalty"}
@@ -20,7 +20,7 @@ _GIVEN = "textgym.agent_options"
 _OPTION = "--agent"
 
 
-class DefaultsCommand(TyperCommand):
+class DefaultsCommand(Command):
     """A command whose help tells the defaults of what it runs.
 
     Attributes:
@@ -63,7 +63,10 @@ class AgentCommand(DefaultsCommand):
         from textgym.agents.registry import resolve_agent
 
         own = [param for param in self.params if param.expose_value]
-        name = self.agent or named_agent(args) or super().defaults()["agent"]
+        given = named_agent(args)
+        if given is not None and self.agent is None:
+            ctx.meta[AGENT_GIVEN] = given
+        name = self.agent or given or super().defaults()["agent"]
         self._of_agent = asdict(facts_of(resolve_agent(name)).defaults)
         self.params = [*own, *agent_parameters(name, {str(param.name) for param in own})]
         return super().parse_args(ctx, args)

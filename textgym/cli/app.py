@@ -10,17 +10,18 @@ from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperGroup
 
 import textgym
 from textgym import console
 from textgym.cli import options as options
 from textgym.cli.agent_options import AgentCommand, SftCommand, defaults_of, given_options, given_values, is_given
+from textgym.cli.command import Command, Group, help_width
 from textgym.cli.errors import BAD_INPUT, FAILED, INTERRUPTED, reader_is_gone, report, report_interrupt
 from textgym.cli.feedback import feedback_app
 from textgym.cli.machine import bench, doctor
 from textgym.cli.options import BUDGETS, RESUMABLE, RUN, TASK, takes
 from textgym.errors import EndedError, exits_as
+from textgym.naming import options_named
 from textgym.plots import ignore_style_of_folder
 from textgym.security.consent import FIELDS, find_user_modules_in, names_module
 from textgym.values import as_text
@@ -30,7 +31,7 @@ _PLAYED_ID = "TextSummEpisode-v0"
 _Settings = TypeVar("_Settings")
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """A group whose errors are one line, and whose exit codes mean something.
 
     0: done. 1: the run failed. 2: the input was wrong. 130, 143, 129: interrupted by Ctrl-C, SIGTERM, SIGHUP.
@@ -40,10 +41,11 @@ class Commands(TyperGroup):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> object:
         """Run a command and exit."""
-        extra["standalone_mode"] = False
+        extra |= {"standalone_mode": False, "terminal_width": help_width()}
         debug = "--debug" in (sys.argv[1:] if args is None else args)
         try:
-            code = super().main(args, prog_name, **extra)
+            with options_named({}):
+                code = super().main(args, prog_name or "textgym", **extra)
         except KeyboardInterrupt as error:
             code = report_interrupt(error)
         except Exception as error:  # the one place where errors end
@@ -70,12 +72,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 reward_app = typer.Typer(
-    help="Reward models.", rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=Group,
+    help="Reward models.",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(reward_app, name="reward")
 app.add_typer(feedback_app, name="feedback")
-app.command()(bench)
-app.command()(doctor)
+app.command(cls=Command)(bench)
+app.command(cls=Command)(doctor)
 
 
 def main() -> None:
@@ -141,7 +146,7 @@ def _root(
         console.remark("The matplotlibrc in this folder is not followed.")
 
 
-@app.command()
+@app.command(cls=Command)
 def envs() -> None:
     """List the environments."""
     from textgym.cli.environments import run_envs

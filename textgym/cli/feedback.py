@@ -10,6 +10,7 @@ import typer
 
 from textgym import console
 from textgym.cli import options as options
+from textgym.cli.command import Command, Group
 from textgym.errors import did_you_mean
 from textgym.feedback.types import Mode
 from textgym.types import Split
@@ -21,6 +22,7 @@ TOKEN_VARIABLE = "TEXTGYM_FEEDBACK_TOKEN"
 _MIN_TOKEN = 16
 
 feedback_app = typer.Typer(
+    cls=Group,
     help="Questions about texts, and the people who answer them.",
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,7 +33,7 @@ _Source = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; unpack
 _Target = Annotated[str, typer.Argument(metavar="FILE", help="Overwritten, as --form says.")]
 
 
-@feedback_app.command()
+@feedback_app.command(cls=Command)
 def serve(
     project: _Project,
     host: Annotated[
@@ -89,7 +91,7 @@ def _announce(project: str, link: str) -> None:
         console.remark("This link makes its bearer the owner. Others get invitations: page 'People'.")
 
 
-@feedback_app.command()
+@feedback_app.command(cls=Command)
 def sample(
     project: _Project,
     env_id: options.EnvId = "TextSumm-v0",
@@ -143,7 +145,7 @@ def sample(
     )
 
 
-@feedback_app.command()
+@feedback_app.command(cls=Command)
 def simulate(
     project: _Existing,
     annotators: Annotated[int, typer.Option("--annotators", help="How many.")] = 3,
@@ -167,7 +169,7 @@ def simulate(
     run_simulate(project, annotators=annotators, by=by, votes=votes, habits=habits, spammers=spammers, seed=seed)
 
 
-@feedback_app.command("export")
+@feedback_app.command("export", cls=Command)
 def export_command(
     project: _Existing,
     file: _Target,
@@ -187,7 +189,7 @@ def export_command(
     console.say(f"{count:,} {'questions' if form == 'questions' else 'records'} -> {file} ({form})")
 
 
-@feedback_app.command("import")
+@feedback_app.command("import", cls=Command)
 def import_command(
     project: _Project,
     file: _Source,
@@ -202,7 +204,7 @@ def import_command(
         console.remark("Answers to attention checks were left out: import the questions, then this file again.")
 
 
-@feedback_app.command()
+@feedback_app.command(cls=Command)
 def status(project: _Existing) -> None:
     """Say how far a project is, and how far people agree."""
     from textgym.feedback.projects import open_project, project_status

@@ -1,0 +1,79 @@
+"""Commands whose help is whole at any width, and whose options are named in messages as they were typed."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+from textgym.naming import name_options
+
+AGENT_GIVEN = "textgym.agent"
+"""Key of a context for the agent that stands on the command line."""
+_WIDEST, _NARROWEST = 120, 40
+_WIDE = 72  # from here on, a description stands beside its option
+
+
+def help_width() -> int:
+    """Return the number of columns that help may take."""
+    return max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST))
+
+
+class Group(TyperGroup):
+    """A group whose help has the whole first paragraph of each command."""
+
+    def get_help(self, ctx: Any) -> str:
+        """Return the help."""
+        return _help_page(self, ctx)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write what each command does."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, _first_paragraph(each.help)) for name, each in commands if each is not None and not each.hidden]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows, col_max=max(len(name) for name, _ in rows))
+
+
+class Command(TyperCommand):
+    """A command whose options have the names in messages that its user typed."""
+
+    def get_help(self, ctx: Any) -> str:
+        """Return the help."""
+        return _help_page(self, ctx)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Name the options before they are read."""
+        name_options({str(param.name): _typed(param, args) for param in self.params})
+        return super().parse_args(ctx, args)
+
+
+def help_command(context: Any) -> str:
+    """Return the command that shows the help of a context, with the agent that its user has named."""
+    agent = context.meta.get(AGENT_GIVEN)
+    named = "" if agent is None else f" --agent {shlex.quote(agent)}"
+    return f"{context.command_path}{named} --help"
+
+
+def _typed(param: Any, args: Sequence[str]) -> str:
+    """Return an option as it stands among the arguments, else its first name; of an argument, that in the usage."""
+    if param.param_type_name == "argument":
+        return str(param.metavar or param.name)
+    given = {arg.partition("=")[0] for arg in args}
+    return str(next((name for name in param.opts if name in given), param.opts[0]))
+
+
+def _help_page(command: Any, ctx: Any) -> str:
+    formatter = ctx.make_formatter()
+    if formatter.width < _WIDE:
+        formatter.write_dl = partial(formatter.write_dl, col_max=8)
+    command.format_help(ctx, formatter)
+    return str(formatter.getvalue()).rstrip("\n")
+
+
+def _first_paragraph(text: str | None) -> str:
+    return " ".join((text or "").split("\n\n", maxsplit=1)[0].split())
