@@ -17,6 +17,7 @@ from textgym.agents.common.on_policy import OnPolicyAgent
 from textgym.agents.common.rollout_buffer import EpisodeSamples
 from textgym.agents.facts import AgentFacts
 from textgym.models.stored_values import Check, number, optional, positive, truth
+from textgym.naming import argument
 
 
 class PPO(OnPolicyAgent):
@@ -79,7 +80,8 @@ class PPO(OnPolicyAgent):
         if self.normalize_advantage and min(self.batch_size, self.n_steps * self.n_envs) < 2:
             raise ValueError(
                 "expected at least 2 tokens per optimizer step and rollout, to normalize advantages over, got "
-                f"batch_size={self.batch_size}, n_envs={self.n_envs}, n_steps={self.n_steps}; raise them"
+                f"{argument('batch_size', self.batch_size)}, {argument('n_envs', self.n_envs)} and "
+                f"{argument('n_steps', self.n_steps)}; raise them"
             )
         self.clip_range = FloatSchedule(self.clip_range)
         if self.clip_range_vf is not None:

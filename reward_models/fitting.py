@@ -15,6 +15,7 @@ from torch.nn import Parameter
 
 from textgym.errors import CheckpointError, RewardError, did_you_mean
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
+from textgym.naming import argument
 from textgym.reward_models.encoding import EncodedText, batches_of_like_length
 from textgym.reward_models.evidence import Observation
 from textgym.reward_models.likelihood import AnswerLikelihood, Answers
@@ -260,5 +261,6 @@ def _check_finite(loss: Tensor, norm: Tensor, step: int, settings: FitSettings) 
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
         raise RewardError(
             f"expected a finite loss and gradient, got {loss.item()} and {norm.item()} at step {step + 1}; "
-            f"lower the learning rate (it is {settings.learning_rate}) or use precision='fp32'"
+            f"lower {argument('learning_rate')}, which is {settings.learning_rate:g}, or use "
+            f"{argument('precision', 'fp32')}"
         )

@@ -33,6 +33,7 @@ from textgym.models.decoding.sampling import sample_tokens
 from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model
 from textgym.models.text_model import TextModel
+from textgym.naming import argument
 from textgym.types import FloatArray, IntArray
 
 _LARGE_ERROR = 30.0  # of the values, on average: at it the policy moves about half as far as with rewards of order 1
@@ -219,8 +220,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             self.n_steps = self._response_budget()
         if self.rollout_texts is not None and self.rollout_texts % self.n_envs:
             raise ValueError(
-                f"expected rollout_texts to be a multiple of the {self.n_envs} environments, got {self.rollout_texts}; "
-                "each writes as many"
+                f"expected {argument('rollout_texts')} to be a multiple of the {self.n_envs} environments, got "
+                f"{self.rollout_texts}; each writes as many"
             )
         super()._setup_model()
         self._tokens_so_far = np.zeros(self.n_envs, dtype=np.int64)
@@ -366,7 +367,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             warnings.warn(
                 f"expected rewards of order 1, got some that are {error:.1e} off their predicted values: the value "
                 f"loss then fills the gradient, which is clipped at {self.max_grad_norm:g}, and the policy hardly "
-                "moves; divide the reward, or pass scale_rewards=True (textgym train --scale-rewards)",
+                f"moves; divide the reward, or set {argument('scale_rewards', True)}",
                 stacklevel=2,
             )
 

@@ -14,6 +14,8 @@ from textgym.naming import name_options
 
 AGENT_GIVEN = "textgym.agent"
 """Key of a context for the agent that stands on the command line."""
+_CALLED = {"validation_fraction": "held_out", "rank": "lora_rank"}
+"""Options by arguments of functions that commands hand them to under another name."""
 _WIDEST, _NARROWEST = 120, 40
 _WIDE = 72  # from here on, a description stands beside its option
 
@@ -48,7 +50,8 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Name the options before they are read."""
-        name_options({str(param.name): _typed(param, args) for param in self.params})
+        typed = {str(param.name): _typed(param, args) for param in self.params}
+        name_options(typed | {name: typed[option] for name, option in _CALLED.items() if option in typed})
         return super().parse_args(ctx, args)
 
 

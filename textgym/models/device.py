@@ -9,6 +9,10 @@ import sys
 
 import torch
 
+from textgym.naming import argument
+
+_REASON_CHARS = 120
+
 
 def pick_device(device: str) -> torch.device:
     """Return the device that is meant; ``"auto"`` is a GPU where there is one.
@@ -21,8 +25,10 @@ def pick_device(device: str) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"expected 'auto', 'cpu' or 'cuda' as the device, got {device!r} ({reason})") from error
+        reason = str(error).splitlines()[0][:_REASON_CHARS]
+        raise ValueError(
+            f"expected {argument('device')} to be auto, cpu or cuda, got {device!r}; choose one (torch: {reason})"
+        ) from error
 
 
 def release_memory() -> None:

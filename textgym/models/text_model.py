@@ -23,6 +23,7 @@ from textgym.models.pretrained import quiet, require_finite_weights
 from textgym.models.probing.head import rows_of
 from textgym.models.probing.noise import switch_off_dropout
 from textgym.models.trainable import HALVES, TrainableNetwork
+from textgym.naming import argument
 from textgym.text.tokenizer import Tokenizer
 from textgym.values import attribute_of
 
@@ -187,7 +188,7 @@ class TextModel(TrainableNetwork, ABC):
         if self.context_length is not None and tokens > self.context_length:
             raise ModelError(
                 f"expected a model with a context of at least {tokens} tokens for {what}, got {self.context_length}; "
-                "lower max_prompt_tokens or max_new_tokens"
+                f"lower {argument('max_prompt_tokens')} or {argument('max_new_tokens')}"
             )
 
     def restrict_vocabulary(self, size: int) -> None:

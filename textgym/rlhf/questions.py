@@ -13,9 +13,9 @@ from typing import NamedTuple, cast, get_args
 import numpy as np
 
 from textgym import console
-from textgym.checks import check_numbers
+from textgym.checks import check_numbers, require_range
 from textgym.envs.choice import EnvChoice, with_budgets
-from textgym.errors import DataError
+from textgym.errors import DataError, did_you_mean
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.reward_guard import guarded_reward
@@ -34,6 +34,7 @@ from textgym.feedback.records.answers import Expected
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words
+from textgym.naming import argument
 from textgym.tasks.base import shown_of
 from textgym.training.recovery import advising_on_memory
 from textgym.training.stored_settings import stable_name
@@ -98,8 +99,8 @@ def run_sample(
     count = _texts_per_question(mode, responses)
     if checks and (mode not in CHECKED_MODES or checks > prompts):
         raise ValueError(
-            f"expected at most one check per question, to compare or rate, got {checks} for {prompts} to {mode}; lower "
-            "--checks, or change the mode"
+            f"expected at most one attention check per question to compare or rate, got {checks} for {prompts} to "
+            f"{mode}; lower {argument('checks')}, or choose another {argument('mode')}"
         )
     task = with_budgets(choice.make(split), max_prompt_tokens, max_new_tokens)
     examples = fixed_examples(task.dataset, prompts)
@@ -137,8 +138,11 @@ def _texts_per_question(mode: Mode, responses: int | None) -> int:
     Raises:
         ValueError: There is no such mode, or nobody can be asked about so many texts.
     """
-    if mode not in get_args(Mode):
-        raise ValueError(f"expected a mode out of {', '.join(get_args(Mode))}, got {mode!r}; correct it")
+    known = get_args(Mode)
+    if mode not in known:
+        raise ValueError(
+            f"expected {argument('mode')} out of {', '.join(known)}, got {mode!r}.{did_you_mean(mode, known)}"
+        )
     count = _RESPONSES[mode] if responses is None else responses
     Question("", "", ("",) * count, mode)
     return count
@@ -190,7 +194,9 @@ def plan_writers(names: Sequence[str], examples: Sequence[Example], count: int, 
     for example in examples:
         group = list(itertools.islice(itertools.cycle(next(groups)), count))
         if REFERENCE in group and not example.references:
-            raise DataError(f"expected references to take part, got none for {example.key!r}; leave --references out")
+            raise DataError(
+                f"expected references to take part, got none for {example.key!r}; leave {argument('references')} out"
+            )
         plans.append([group[place] for place in rng.permutation(count)])
     return plans
 
@@ -249,7 +255,7 @@ def make_checks(questions: Sequence[Question], count: int, seed: int = 0) -> tup
     if len(checks) < count:
         raise ValueError(
             f"expected at most one check per question, got {count} for {len(questions)}, of which {len(checks)} are "
-            "long enough; lower --checks, or raise --prompts"
+            f"long enough; lower {argument('checks')}, or raise {argument('prompts')}"
         )
     return checks, ["a" if check.mode == "compare" else [1, 2] for check in checks]
 
@@ -294,6 +300,7 @@ def run_simulate(
     """
     counts = {"annotators": annotators, "votes": votes}
     check_numbers(counts=counts, not_negative={"spammers": spammers, "seed": seed})
+    require_range("spammers", spammers, 0, 1)
     with open_project(project) as store:
         questions = list(store.questions().values())
         if not questions:
@@ -377,14 +384,15 @@ def _task_and_scorer(store: FeedbackStore, by: str | None) -> tuple[Task | None,
     task = _task(store)
     if task is None:
         raise DataError(
-            "expected questions of a task, as textgym feedback sample makes them, got others; use --by length"
+            "expected questions of a task, as textgym feedback sample makes them, got others; use "
+            f"{argument('by', 'length')}"
         )
     keys = {question.task_key for question in store.questions().values()}
     examples = _examples(task, keys)
     if len(examples) < len(keys):
         raise DataError(
-            f"expected questions about examples of the task alone, got {min(keys - set(examples))!r} as well; use --by "
-            "length"
+            f"expected questions about examples of the task alone, got {min(keys - set(examples))!r} as well; use "
+            f"{argument('by', 'length')}"
         )
     return task, reward_scorer(annotator_reward(task, by, guarded_reward).reward, examples)
 

@@ -32,6 +32,7 @@ from textgym.feedback.types import Annotator, Question
 from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
 from textgym.models.checkpoint import set_aside
 from textgym.models.device import release_memory
+from textgym.naming import argument
 from textgym.plots import Row
 from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_reward, select_pairs
 from textgym.reward_models.evidence import read_split
@@ -178,7 +179,10 @@ def sample_candidates(rlhf_round: Round) -> list[Question]:
         asked = [question_about(loop.task, *about) for about in zip(written, titles, strict=True)]
         questions = list(dict.fromkeys(question for question in asked if question is not None))
     if not questions:
-        raise DataError("expected a policy that writes different texts about a prompt, got equal ones only; lower --lr")
+        raise DataError(
+            "expected a policy that writes different responses to a prompt, got equal ones only; lower "
+            f"{argument('learning_rate')}"
+        )
     return _write(rlhf_round, _CANDIDATES, questions)
 
 

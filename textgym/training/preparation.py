@@ -17,6 +17,7 @@ from textgym.models.checkpoint import load_newest, set_aside_newer
 from textgym.models.device import pick_device
 from textgym.models.probing.noise import random_states_kept
 from textgym.models.stored_values import integer
+from textgym.naming import argument
 from textgym.security.consent import check_repeated
 from textgym.training.callbacks import SampleSheet
 from textgym.training.curves import CURVES
@@ -215,7 +216,8 @@ def _steps_in(minutes: float, agent: Trainable) -> int:
     seconds = seconds_per_step(agent)
     if seconds is None:
         raise ValueError(
-            f"expected steps for {type(agent).__name__}, which cannot say how long one takes, got minutes; give steps"
+            f"expected {argument('steps')} for {type(agent).__name__}, which cannot say how long one takes, got "
+            f"{argument('minutes')}; leave that out"
         )
     return max(1, int(minutes * 60 / seconds))
 

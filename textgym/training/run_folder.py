@@ -17,6 +17,7 @@ from textgym.errors import CheckpointError, RunFolderError
 from textgym.files.disk import append_line, remove_leftovers, replace_text, unfinished_name
 from textgym.files.locks import LOCK, FolderLock
 from textgym.files.paths import user_path
+from textgym.naming import argument
 from textgym.security.escaping import markdown, markdown_cell
 from textgym.security.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
 from textgym.types import Interval, JsonObject
@@ -345,7 +346,9 @@ def _new_folder(command: str) -> Path:
         except FileExistsError:
             continue
         return path
-    raise RunFolderError(f"expected a free name for a run, got 99 runs called runs/{stem}-...; name one with --out")
+    raise RunFolderError(
+        f"expected a free name for a run, got 99 runs called runs/{stem}-...; name one with {argument('out')}"
+    )
 
 
 def _refuse_foreign(run: RunFolder) -> None:
@@ -368,8 +371,8 @@ def _refuse_foreign(run: RunFolder) -> None:
 
 def _taken(run: RunFolder, why: str) -> RunFolderError:
     return RunFolderError(
-        f"expected a new or empty folder for --out, got {run.shown!r}, {why}; choose another (an interrupted training "
-        "run is continued with --resume)"
+        f"expected a new or empty folder as {argument('out')}, got {run.shown!r}, {why}; choose another (an "
+        "interrupted training run is resumed with --resume)"
     )
 
 

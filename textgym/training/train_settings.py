@@ -13,6 +13,7 @@ from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError
 from textgym.models.stored_values import text
+from textgym.naming import argument
 from textgym.training.stored_settings import settings_from_json
 from textgym.types import Split
 
@@ -63,7 +64,7 @@ class TrainSettings:
         counts = ("steps", "n_envs", "eval_prompts", "save_every", "max_prompt_tokens", "max_new_tokens")
         check_settings(self, counts=counts, positive=("minutes", "reward_timeout"))
         if self.n_envs > _MOST_ENVS:
-            raise ValueError(f"expected n_envs of at most {_MOST_ENVS:,}, got {self.n_envs}; lower it")
+            raise ValueError(f"expected {argument('n_envs')} of at most {_MOST_ENVS:,}, got {self.n_envs}; lower it")
         if self.agent in AGENTS:  # a class of somebody else is imported when the agent is made, and no sooner
             object.__setattr__(self, "options", checked_options(resolve_agent(self.agent), self.options))
 
