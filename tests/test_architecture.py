@@ -33,6 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.hub",
         "textgym.naming",
         "textgym.plots",
+        "textgym.progress",
         "textgym.registration",
         "textgym.security",
         "textgym.spaces",
