@@ -141,9 +141,11 @@ def progress(title: str, total: float, unit: str, clock: Callable[[], float] = t
         return
     bar = _Bar(title, Pace(total, clock), unit)
     with Live(bar, console=console, refresh_per_second=_REFRESHES) as live:
-        yield bar
-        bar.finished = True
-        live.refresh()
+        try:
+            yield bar
+        finally:
+            bar.finished = True
+            live.refresh()
 
 
 class _Bar:
@@ -167,7 +169,7 @@ class _Bar:
         width = options.max_width - 1
         line = line_of(self._title, self._pace, self._unit, self._note, width, finished=self.finished)
         bar, rest = (line.bar, line.rest) if not options.ascii_only else ("#" * len(line.bar), "-" * len(line.rest))
-        parts = ((line.title, ""), (bar, "bar.complete"), (rest, "bar.back"), (line.counts, ""), (line.note, "dim"))
+        parts = ((line.title, ""), (bar, "green"), (rest, "dim"), (line.counts, ""), (line.note, "dim"))
         yield Text.assemble(*((printable(text), style) for text, style in parts), no_wrap=True, overflow="crop")
 
 

@@ -287,12 +287,12 @@ def test_options_are_named_after_settings_and_their_defaults_stand_there_only(
 @pytest.mark.parametrize(
     ("command", "default"),
     [
-        ("sft", "--steps <int> Time steps to train for: tokens, or optimizer steps. Default: 500."),
-        ("train --agent sft", "--steps <int> Time steps to train for: tokens, or optimizer steps. Default: 500."),
-        ("train", "--n-envs <int> Texts written side by side. Default: 64."),
-        ("train", "Held-out prompts to measure on, before and after. Default: 300."),
-        ("play", "--choices <int> Tokens that are offered. Default: 8."),
-        ("demo", "--seed <int> Same seed, same result. Default: 0."),
+        ("sft", "--steps <int> Training steps: tokens, or optimizer steps of sft. Default: 500."),
+        ("train --agent sft", "--steps <int> Training steps: tokens, or optimizer steps of sft. Default: 500."),
+        ("train", "--n-envs <int> Parallel environments. Default: 64."),
+        ("train", "Held-out prompts to evaluate on, before and after. Default: 300."),
+        ("play", "--choices <int> Number of tokens offered. Default: 8."),
+        ("demo", "--seed <int> Random seed. Default: 0."),
     ],
 )
 def test_help_tells_the_defaults(command: str, default: str) -> None:

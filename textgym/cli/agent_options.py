@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -151,8 +152,25 @@ def _declaration(option: Any) -> Any:
     names = [*_other_flags(option.name), flag]
     if option.type is bool and option.default is not False:
         names = [f"{flag}/--no-{flag[2:]}"]
-    help_text = option.help + (f" One of {', '.join(map(str, option.choices))}." if option.choices else "")
+    help_text = _plain(option.help) + (f" One of {', '.join(map(str, option.choices))}." if option.choices else "")
     return typer.Option(*names, help=help_text + _default(option.default), show_default=False)
+
+
+def _plain(text: str) -> str:
+    """Return a description as a shell shows it: options as they are typed, and no marks of docstrings.
+
+    >>> _plain('``"mean"`` in place of ``kl_coef``, see :class:`~textgym.agents.ppo.PPO`')
+    'mean in place of --kl-coef, see PPO'
+    """
+    text = re.sub(r":\w+:`~(?:\w+\.)*(\w+)`", r"\1", text)
+    text = re.sub(r":\w+:`([^`]+)`", r"\1", text)
+    text = re.sub(r'``"([^`]*)"``', r"\1", text)
+    return re.sub(r"``([^`]+)``", lambda found: _as_typed(found[1]), text)
+
+
+def _as_typed(name: str) -> str:
+    """Return an option that a description names as it is typed; what has no underscore is a word of something else."""
+    return f"--{name.replace('_', '-')}" if re.fullmatch("[a-z]+(_[a-z]+)+", name) else name
 
 
 def _other_flags(name: str) -> list[str]:

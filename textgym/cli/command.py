@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -17,6 +16,8 @@ AGENT_GIVEN = "textgym.agent"
 _CALLED = {"validation_fraction": "held_out", "rank": "lora_rank"}
 """Options by arguments of functions that commands hand them to under another name."""
 _WIDEST, _NARROWEST = 120, 40
+_NARROW_COLUMN = 8
+_HYPHEN = "\u2011"  # one that no line is broken at
 _WIDE = 72  # from here on, a description stands beside its option
 
 
@@ -71,11 +72,18 @@ def _typed(param: Any, args: Sequence[str]) -> str:
 
 
 def _help_page(command: Any, ctx: Any) -> str:
+    """Return the help of a command: descriptions stand under their options where it is narrow, and no option breaks."""
     formatter = ctx.make_formatter()
-    if formatter.width < _WIDE:
-        formatter.write_dl = partial(formatter.write_dl, col_max=8)
+    write_rows, write_text, narrow = formatter.write_dl, formatter.write_text, formatter.width < _WIDE
+
+    def write_unbroken(rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        unbroken = [(name, text.replace("-", _HYPHEN)) for name, text in rows]
+        write_rows(unbroken, _NARROW_COLUMN if narrow else col_max, col_spacing)
+
+    formatter.write_dl = write_unbroken
+    formatter.write_text = lambda text: write_text(text.replace("-", _HYPHEN))
     command.format_help(ctx, formatter)
-    return str(formatter.getvalue()).rstrip("\n")
+    return str(formatter.getvalue()).replace(_HYPHEN, "-").rstrip("\n")
 
 
 def _first_paragraph(text: str | None) -> str:
