@@ -408,7 +408,7 @@ class SFT:
 
     def _read_state(self) -> tuple[dict[str, Tensor], JsonObject]:
         if self._is_updating:
-            raise CheckpointError("expected an agent between optimizer steps, got one within; go on from a checkpoint")
+            raise CheckpointError("expected an agent between optimizer steps, got one within; resume from a checkpoint")
         tensors = {f"model.{name}": tensor for name, tensor in unique_tensors(self.text_model.state_dict()).items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self._optimizer).items()}
         record = {

@@ -29,7 +29,7 @@ class Args:
     total_timesteps: int = 43_000
     """tokens to train on"""
     n_envs: int = 64
-    """texts that are written side by side"""
+    """parallel environments"""
     n_steps: int = 48
     """tokens of each between two updates"""
     batch_size: int = 768

@@ -69,6 +69,11 @@ def warn(text: str) -> None:
     err().print(_text(f"Warning: {_one_line(text)}"), style="yellow", soft_wrap=True)
 
 
+def notice(text: str) -> None:
+    """Print how a command ended that its user stopped, as one line."""
+    err().print(_text(_one_line(text)), style="bold", soft_wrap=True)
+
+
 def error(text: str) -> None:
     """Print what went wrong, as one line."""
     err().print(_text(f"Error: {_one_line(text)}"), style="bold red", soft_wrap=True)
@@ -274,7 +279,7 @@ class _Stream:
             pass
         if name not in self.failed and not isinstance(error, BrokenPipeError):
             self.failed.add(name)
-            warn(f"could not print to {name} ({error}); going on without")
+            warn(f"could not print to {name} ({error}); continuing without")
 
 
 def _console(stream: object) -> Console:

@@ -162,7 +162,7 @@ def test_an_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("textgym.cli.environments.run_envs", interrupt)
     shown = run("envs")
     assert shown.exit_code == cli.INTERRUPTED
-    assert "interrupted" in shown.stderr
+    assert shown.stderr == "Stopped. Nothing was saved.\n"
 
 
 ENDINGS = {

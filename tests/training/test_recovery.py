@@ -107,7 +107,7 @@ def test_an_error_of_a_reward_loses_no_iteration(
         with pytest.raises(ZeroDivisionError) as caught:
             run_train(settings)
     assert caught.value.__notes__ == [
-        "What was done is saved. Once it is fixed, go on with: textgym train --resume run --reward a_reward:length"
+        "The work so far is saved. Once the cause is fixed, resume with: textgym train --resume run --reward a_reward:length"
     ]
     assert [path.name for path in Path("run/checkpoints").iterdir()] == ["step-0000000096"]
     Path("trouble.py").unlink()
@@ -124,7 +124,7 @@ def test_a_rescue_that_fails_says_what_is_lost(
     said = " ".join(capsys.readouterr().err.split())
     assert "a checkpoint of the last whole iteration could not be written" in said
     assert "what came after the checkpoint before it, if there is one, is lost" in said
-    assert "training goes on" not in said
+    assert "training continues" not in said
 
 
 def test_a_reward_that_exits_is_named(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -500,7 +500,7 @@ def test_a_second_sigterm_stops_at_once_and_an_ignored_signal_stays_ignored() ->
 @pytest.mark.usefixtures("usual_signals")
 def test_sigterm_outside_of_training_is_an_interrupt(copied: Path) -> None:
     run = RunFolder("copied")
-    with pytest.raises(RunInterrupted, match="Go on from") as caught, signals_as_interrupts(), advising(run, "train"):
+    with pytest.raises(RunInterrupted, match="Resume from") as caught, signals_as_interrupts(), advising(run, "train"):
         signal.raise_signal(signal.SIGTERM)
     assert report_interrupt(caught.value) == 128 + signal.SIGTERM == 143
 
@@ -511,7 +511,7 @@ def test_a_signal_while_a_resumed_run_loads_tells_how_to_go_on(
     number: int, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preparation, "make_env", lambda settings: signal.raise_signal(number))
-    with pytest.raises(RunInterrupted, match="Go on from the last checkpoint with: textgym train --resume copied"):
+    with pytest.raises(RunInterrupted, match="Resume from the last checkpoint with: textgym train --resume copied"):
         run_resume("copied")
 
 

@@ -140,7 +140,9 @@ def _root(
         raise typer.Exit
     folder = _working_folder()
     if folder is None:  # torch itself cannot start there
-        raise FileNotFoundError("expected a working directory, got one that was removed; go to another, as by cd ~")
+        raise FileNotFoundError(
+            "expected a working directory, got one that was removed; change to another, for example: cd ~"
+        )
     find_user_modules_in(folder)
     if ignore_style_of_folder():
         console.remark("The matplotlibrc in this folder is not followed.")

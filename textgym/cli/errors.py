@@ -17,9 +17,9 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # of Ctrl-C; other signals are 128 a
 
 
 def report_interrupt(error: KeyboardInterrupt) -> int:
-    """Print how to go on after an interrupt; return the exit code."""
+    """Print how to resume after an interrupt; return the exit code."""
     advice = error.advice if isinstance(error, RunInterrupted) else "Nothing was saved."
-    console.error(f"interrupted. {advice}")
+    console.notice(f"Stopped. {advice}")
     return 128 + signal_of(error)
 
 

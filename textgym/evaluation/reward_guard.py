@@ -175,7 +175,7 @@ def undisturbed(who: str, reported: set[str]) -> Iterator[None]:
         for name in changed:
             if name not in reported:
                 reported.add(name)
-                console.warn(f"{who} changed {name}; it is put back after every call")
+                console.warn(f"{who} changed {name}; it is restored after every call")
 
 
 def _working_directory() -> str | None:

@@ -159,7 +159,9 @@ class TextModel(TrainableNetwork, ABC):
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that belongs to the model (read from :attr:`source`)."""
         if self._tokenizer is None:
-            raise ModelError("expected a model with a tokenizer, got a bare module; load it by name, folder or Hub id")
+            raise ModelError(
+                "expected a model with a tokenizer, got a torch module alone; load it by name, folder or Hub id"
+            )
         return self._tokenizer
 
     @property

@@ -316,9 +316,9 @@ def run_simulate(
             references=_references(task, questions),
             start=time.time(),
         )
-        with console.progress("simulated people", len(people) * (votes or len(questions)), "answers") as ticker:
+        with console.progress("simulated annotators", len(people) * (votes or len(questions)), "answers") as ticker:
             given = answer_in_turn(store, people, votes, ticker)
-    console.say(f"{given:,} answers of {len(people)} simulated people in {project}")
+    console.say(f"{given:,} answers of {len(people)} simulated annotators in {project}")
     return given
 
 

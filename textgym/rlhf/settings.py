@@ -50,7 +50,7 @@ class RlhfSettings:
         annotator, noise: Score that simulated annotators compare by, and its noise, as in ``textgym reward fit``.
         reward_epochs, reward_learning_rate: Epochs and learning rate of every fit.
         iterations: Iterations of the agent in each round.
-        n_envs: Texts written side by side.
+        n_envs: Number of parallel environments.
         learning_rate, kl_coef: Settings of the agent, where it has them.
         eval_prompts: Unseen prompts to measure every policy on.
         max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
@@ -134,7 +134,7 @@ class DemoSettings:
         pairs: Simulated comparisons.
         reward_epochs, reward_learning_rate: Epochs and learning rate of the reward model's fit.
         iterations: Iterations of PPO.
-        n_envs: Texts written side by side.
+        n_envs: Number of parallel environments.
         learning_rate, kl_coef: Learning rate and KL coefficient of PPO.
         eval_prompts: Unseen prompts to measure on.
     """

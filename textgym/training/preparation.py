@@ -159,7 +159,7 @@ def _prepare(training: Training, accept_changed_data: bool, more: Mapping[str, o
 
 
 def _begin_again(run: RunFolder, settings: TrainSettings, accept_changed_data: bool) -> Training:
-    console.say(f"{run.shown} has no checkpoint yet: it begins again.")
+    console.say(f"{run.shown} has no checkpoint yet: it starts from the beginning.")
     run.truncate_logs(-1)
     return begin(settings, run, accept_changed_data=accept_changed_data)
 
@@ -177,7 +177,7 @@ def _load_newest(run: RunFolder, env: object, settings: TrainSettings) -> tuple[
         console.warn(f"skipped a damaged checkpoint: {problem}")
     if agent is None or folder is None:
         raise NoCheckpointError(
-            f"expected a checkpoint in {str(run.checkpoints)!r}, got none that is whole; start a new run"
+            f"expected a complete checkpoint in {str(run.checkpoints)!r}, got none; start a new run"
         )
     return trainable(agent), folder
 

@@ -231,9 +231,9 @@ class RunFolder:
         """Say which command made the folder, and what can be done with it."""
         if made_by == _ROUND:
             parent = str(Path(self.shown).parent)
-            return f"a round of the run {parent!r}; go on with `textgym rlhf --resume {shlex.quote(parent)}`"
+            return f"a round of the run {parent!r}; resume it with `textgym rlhf --resume {shlex.quote(parent)}`"
         if made_by in _RESUMABLE:
-            how = f"go on with `textgym {made_by} --resume {shlex.quote(self.shown)}`"
+            how = f"resume it with `textgym {made_by} --resume {shlex.quote(self.shown)}`"
             return f"a run of `textgym {made_by}`; {how}"
         return f"a run of `textgym {made_by}`, which cannot be resumed; start a new run"
 
@@ -284,7 +284,7 @@ class RunFolder:
             return
         newest = f"; its newest checkpoint is checkpoints/{checkpoint}" if checkpoint is not None else ""
         raise RunFolderError(
-            f"expected a folder without a training, got {self.shown!r}, which holds one{newest}; go on with it "
+            f"expected a folder without a training run, got {self.shown!r}, which holds one{newest}; resume it "
             "(`textgym train --resume`, or train(..., resumed=True) with an agent loaded from its newest checkpoint), "
             "or train in another folder"
         )
@@ -301,8 +301,8 @@ class RunFolder:
             sound = [row for row in rows if is_sound(row, counted)]
             if len(sound) < len(rows):
                 warnings.warn(
-                    f"dropped {len(rows) - len(sound)} rows of {str(self.path / name)!r} that make no sense as numbers "
-                    "or texts of a run; what they said is missing from plots and tables",
+                    f"dropped {len(rows) - len(sound)} rows of {str(self.path / name)!r} that are no numbers or "
+                    "texts of a run; they are missing from plots and tables",
                     stacklevel=2,
                 )
             self.write_rows(name, [row for row in sound if row[counted] <= last])

@@ -18,7 +18,7 @@ from textgym.training.stored_settings import settings_from_json
 from textgym.types import Split
 
 PARALLEL_ENVS = 64
-"""Environments side by side, by default."""
+"""Number of parallel environments, by default."""
 _MOST_ENVS = 2**16
 """Environments are objects of one process: more are a mistake, and would fill the memory one by one."""
 
@@ -35,7 +35,7 @@ class TrainSettings:
         reward: Name, ``module:attribute`` or folder; ``None`` is the task's default.
         steps: Time steps to train for, of which whole iterations are made.
         minutes: Train for about this long instead.
-        n_envs: Texts written side by side.
+        n_envs: Number of parallel environments.
         split: Split of the data that the agent is evaluated on.
         eval_prompts: Number of prompts of this split to evaluate on, before and after training.
         save_every: Iterations, or optimizer steps where nothing is sampled, between checkpoints.

@@ -34,7 +34,7 @@ def generate(
         eos_ids: Ids that end a response; they are kept as its last id.
         temperature: Divides the logits; 0 takes the most likely id.
         generator: Source of randomness, on the model's device.
-        batch_size: Texts decoded side by side.
+        batch_size: Number of texts decoded in parallel.
         progress: Called with the number of responses just finished.
 
     Returns:

@@ -174,7 +174,7 @@ class KeyValueStore:
                 self.is_recorded = False
                 self.model.stop_recording()
                 reason = str(error).partition("\n")[0]
-                warnings.warn(f"decoding goes on without CUDA graphs, slower: {reason}", stacklevel=2)
+                warnings.warn(f"decoding continues without CUDA graphs, slower: {reason}", stacklevel=2)
                 return self._compute(window)
         return self._steps[window]()
 
