@@ -141,7 +141,7 @@ class GymVecEnv(VecEnv):
     def set_state(self, state: EnvState) -> None:
         """Bring the environment back to a state of :meth:`get_state`."""
         self._resumable().set_state(dict(state))
-        self._reset_seeds()  # of before: the next reset goes on with the state's own generators
+        self._reset_seeds()  # of before: the next reset continues with the state's own generators
         self._reset_options()
 
     def close(self) -> None:

@@ -380,7 +380,7 @@ def test_answers_that_are_gone_are_missed(whole: Path) -> None:
     Path("run/round-2/summary.json").unlink()
     for file in Path("run").glob("feedback.db*"):
         file.unlink()
-    with pytest.raises(DataError, match=r"expected 12 answers of round 1 in .*, got none; put the file back"):
+    with pytest.raises(DataError, match=r"expected 12 answers of round 1 in .*, got none; restore the file"):
         run_rlhf_resume("run")
 
 

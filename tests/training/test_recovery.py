@@ -107,7 +107,8 @@ def test_an_error_of_a_reward_loses_no_iteration(
         with pytest.raises(ZeroDivisionError) as caught:
             run_train(settings)
     assert caught.value.__notes__ == [
-        "The work so far is saved. Once the cause is fixed, resume with: textgym train --resume run --reward a_reward:length"
+        "The work so far is saved. Once the cause is fixed, resume with: "
+        "textgym train --resume run --reward a_reward:length"
     ]
     assert [path.name for path in Path("run/checkpoints").iterdir()] == ["step-0000000096"]
     Path("trouble.py").unlink()

@@ -162,7 +162,7 @@ def test_checkpoints_that_are_all_damaged_are_an_error(lm: str, data: str, monke
             run_sft(tuning(lm, data, "cut"))
     for file in Path("cut/checkpoints").rglob("state.json"):
         file.write_text("{}", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="got none; start a new run"):
+    with pytest.raises(CheckpointError, match="no complete checkpoint; start a new run"):
         run_sft_resume("cut")
 
 

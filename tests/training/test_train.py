@@ -168,7 +168,7 @@ def test_resume_skips_a_damaged_checkpoint(
     assert [row["timesteps"] for row in resumed.log()] == [48, 96, 144, 192]
     for folder in Path("run/checkpoints").glob("step-*"):
         (folder / "manifest.json").unlink()
-    with pytest.raises(CheckpointError, match="got none; start a new run"):
+    with pytest.raises(CheckpointError, match="no complete checkpoint; start a new run"):
         run_resume("run")
 
 

@@ -40,7 +40,7 @@ def act_episodes(
     tokenizer: str = "tiny",
     title: str | None = None,
 ) -> tuple[list[Episode], dict[str, FloatArray]]:
-    """Let an agent act in one episode per example, in environments side by side.
+    """Let an agent act in one episode per example, in parallel environments.
 
     Args:
         agent: Agent of either grain. At temperature 0 it acts greedily; no other temperature than 1 is possible.

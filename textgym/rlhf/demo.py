@@ -118,8 +118,8 @@ def _report(training: Training, before: Evaluation, after: Evaluation, seconds: 
     start, end, goal = (_mean(each, measure) for each in sides)
     console.say(
         f"The learned reward changed by {gain:+.2f} standard deviations of the reference model's samples. The true "
-        f"quality ({measure}), which the reward model never saw, went from {start:.3f} to {end:.3f}; the reference summaries "
-        f"reach {goal:.3f}: {closed:.0%} of the gap is closed."
+        f"quality ({measure}), which the reward model never saw, went from {start:.3f} to {end:.3f}; the reference "
+        f"summaries reach {goal:.3f}: {closed:.0%} of the gap is closed."
     )
     console.say(f"Total time: {console.duration(seconds)}.")
 

@@ -1,4 +1,4 @@
-"""Questions about texts of models, and simulated people who answer them."""
+"""Questions about texts of models, and simulated annotators who answer them."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def write_texts(
     """Return the text of every writer for every example; models are loaded one after the other.
 
     In a task of several turns, the first model that writes about an example samples the conversation that all of them
-    go on with. A reference answers the task's prompt, so nothing is said before the others' texts beside it.
+    continue. A reference answers the task's prompt, so the other responses beside it answer the prompt alone too.
     """
     contexts = {row: Context(examples[row]) for row, names in enumerate(writers) if REFERENCE in names}
     texts = [[""] * len(names) for names in writers]
@@ -281,7 +281,7 @@ def run_simulate(
     spammers: float = 0.0,
     seed: int = 0,
 ) -> int:
-    """Let simulated people answer; return how many answers they gave.
+    """Let simulated annotators answer; return how many answers they gave.
 
     Args:
         project: The store.
@@ -368,13 +368,13 @@ def _scored_once(scorer: Scorer, questions: Sequence[Question]) -> _Scores:
     asked = {
         (question.prompt, question.task_key, text): question for question in questions for text in question.responses
     }
-    scores = score_texts(scorer, list(asked.values()), [text for _, _, text in asked], "simulated people")
+    scores = score_texts(scorer, list(asked.values()), [text for _, _, text in asked], "simulated annotators")
     low, high = (float(value) for value in np.quantile(scores, [0.05, 0.95]))
     return _Scores(dict(zip(asked, scores.tolist(), strict=True)), (low, high if high > low else low + 1.0))
 
 
 def _task_and_scorer(store: FeedbackStore, by: str | None) -> tuple[Task | None, Scorer]:
-    """Return the task of a project, if it was sampled from one, and what its simulated people compare by.
+    """Return the task of a project, if it was sampled from one, and what its simulated annotators compare by.
 
     Raises:
         DataError: The project's questions are from no task, or the task does not know what was asked for.

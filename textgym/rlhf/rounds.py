@@ -242,7 +242,7 @@ def collect_answers(rlhf_round: Round, ask: Callable[[Round], Annotator]) -> Non
         if known and not rlhf_round.loop.store.progress().votes:
             raise DataError(
                 f"expected {known} answers of round {rlhf_round.number} in {str(rlhf_round.loop.store.path)!r}, got "
-                "none; put the file back, or start a new run"
+                "none; restore the file, or start a new run"
             )
         return
     with _timed(rlhf_round, "ask"):
@@ -251,7 +251,7 @@ def collect_answers(rlhf_round: Round, ask: Callable[[Round], Annotator]) -> Non
 
 
 def simulated_panel(rlhf_round: Round) -> Panel:
-    """Simulated people who compare by a reward."""
+    """Simulated annotators who compare by a reward."""
     loop, settings, rng = rlhf_round.loop, rlhf_round.loop.settings, rlhf_round.rng("people")
     by = annotator_reward(loop.task, settings.annotator, guarded_reward)
     keys = {question.task_key for question in choose_questions(rlhf_round)}

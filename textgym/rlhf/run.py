@@ -58,7 +58,7 @@ def _announce(run: RunFolder, settings: RlhfSettings, task: Task) -> None:
 
 
 def run_rlhf_resume(path: str, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> RunFolder:
-    """Go on with an interrupted run where it stopped; nobody is asked anything twice.
+    """Resume an interrupted run where it stopped; nobody is asked anything twice.
 
     Args:
         path: The folder.

@@ -52,7 +52,7 @@ class RlhfSettings:
         iterations: Iterations of the agent in each round.
         n_envs: Number of parallel environments.
         learning_rate, kl_coef: Settings of the agent, where it has them.
-        eval_prompts: Unseen prompts to measure every policy on.
+        eval_prompts: Held-out prompts to evaluate every policy on.
         max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
     """
 
@@ -136,7 +136,7 @@ class DemoSettings:
         iterations: Iterations of PPO.
         n_envs: Number of parallel environments.
         learning_rate, kl_coef: Learning rate and KL coefficient of PPO.
-        eval_prompts: Unseen prompts to measure on.
+        eval_prompts: Held-out prompts to evaluate on.
     """
 
     model: str = "tiny"

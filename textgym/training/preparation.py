@@ -119,7 +119,7 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
     Raises:
         ConsentError: Its settings name a module that is not among them.
         RunFolderError: The folder is no training run.
-        CheckpointError: Its settings are no settings; there are checkpoints, and none is whole (``NoCheckpointError``).
+        CheckpointError: Its settings are no settings, or no checkpoint is complete (``NoCheckpointError``).
         DataError: The data has changed.
     """
     settings = settings_of(run, consent)
@@ -177,7 +177,7 @@ def _load_newest(run: RunFolder, env: object, settings: TrainSettings) -> tuple[
         console.warn(f"skipped a damaged checkpoint: {problem}")
     if agent is None or folder is None:
         raise NoCheckpointError(
-            f"expected a complete checkpoint in {str(run.checkpoints)!r}, got none; start a new run"
+            f"expected a checkpoint in {str(run.checkpoints)!r}, got no complete checkpoint; start a new run"
         )
     return trainable(agent), folder
 
@@ -198,7 +198,7 @@ def settings_of(run: RunFolder, consent: Collection[str]) -> TrainSettings:
     except (KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(
             f"expected the settings of a training run in {str(run.path / 'config.json')!r}, got others ({error!r}); "
-            "put the file back"
+            "restore the file"
         ) from error
 
 
@@ -207,7 +207,7 @@ def _steps_of(run: RunFolder, settings: TrainSettings, steps: int) -> int:
     stored = run.config().get("steps", steps) if settings.minutes is not None else steps
     if not integer(stored):
         raise CheckpointError(
-            f"expected a number of steps in {str(run.path / 'config.json')!r}, got {stored!r}; put the file back"
+            f"expected a number of steps in {str(run.path / 'config.json')!r}, got {stored!r}; restore the file"
         )
     return int(stored)
 

@@ -60,7 +60,7 @@ def resuming(
 
 
 def how_to_resume(run: RunFolder, command: str) -> str:
-    """Return the command line that goes on with a run."""
+    """Return the command line that resumes a run."""
     none: dict[str, object] = {}
     settings = run.stored("train", none) or run.stored("settings", none)
     return resume_command(run.resumed_by(command), run.shown, settings)
@@ -120,7 +120,7 @@ def advising_on_memory(command: str) -> Iterator[None]:
 
 @contextmanager
 def advising(run: RunFolder, command: str, *, can_go_on: bool | None = None) -> Iterator[None]:
-    """Tell a user whose run stops, for whatever reason, how to go on with it, if there is something to go on from.
+    """Tell a user whose run stops, for whatever reason, how to resume it, if there is something to resume from.
 
     Args:
         run: The folder.
@@ -139,7 +139,7 @@ def advising(run: RunFolder, command: str, *, can_go_on: bool | None = None) -> 
         since = " from the last checkpoint" if _has_checkpoint(run) else ""
         raise RunInterrupted(f"Resume{since} with: {how}", signal_of(error)) from None
     except (ConsentError, RunFolderError):
-        raise  # nobody is urged to consent, or to go on with a folder that is the wrong one
+        raise  # nobody is urged to consent, or to resume in a folder that is the wrong one
     except Exception as error:
         _add_notes(error, run, command, can_go_on)
         raise

@@ -28,7 +28,7 @@ __all__ = ["RunFolder", "RunFolderError", "intervals_as_json", "write_json"]
 _Value = TypeVar("_Value")
 _RESUMABLE = ("train", "sft", "reward fit", "rlhf")
 _SAME: Mapping[str, tuple[str, ...]] = {"train": ("train", "sft"), "sft": ("sft", "train")}
-"""Commands that go on with the runs of each other: ``sft`` is short for ``train --agent sft``."""
+"""Commands that resume the runs of each other: ``sft`` is short for ``train --agent sft``."""
 _ROUND = "rlhf round"
 _CONFIG, _LOG, _SAMPLES, _SUMMARY = "config.json", "log.jsonl", "samples.jsonl", "summary.json"
 
@@ -202,7 +202,7 @@ class RunFolder:
 
         Args:
             command: Name of the command that resumes the run.
-            rounds: Whether rounds of ``textgym rlhf`` count. Only their own loop goes on with them.
+            rounds: Whether rounds of ``textgym rlhf`` count. Only their own loop resumes them.
 
         Raises:
             RunFolderError: It is a run of another command.
@@ -216,11 +216,11 @@ class RunFolder:
             )
         settings = value_of(config, next((name for name in names if name in config), "settings"), dict[str, object]())
         if not settings:
-            raise CheckpointError(f"expected settings in {str(self.path / _CONFIG)!r}, got none; put the file back")
+            raise CheckpointError(f"expected settings in {str(self.path / _CONFIG)!r}, got none; restore the file")
         return settings
 
     def resumed_by(self, command: str) -> str:
-        """Return the command that goes on with the run: its own, if that does what ``command`` does."""
+        """Return the command that resumes the run: its own, if that does what ``command`` does."""
         try:
             made_by = self.config().get("command")
         except CheckpointError:  # an error that is being explained already

@@ -64,7 +64,7 @@ def run_train(settings: TrainSettings, command: str = "train") -> RunFolder:
 def run_resume(
     path: str, consent: Collection[str] = (), *, command: str = "train", accept_changed_data: bool = False
 ) -> RunFolder:
-    """Go on with an interrupted run; otherwise as :func:`resume`.
+    """Resume an interrupted run; otherwise as :func:`resume`.
 
     Args:
         path: The folder.

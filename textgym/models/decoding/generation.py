@@ -65,7 +65,7 @@ def generate(
 
 
 class _Decoder:
-    """Rows decoded side by side; a row that is done is given to the next prompt.
+    """Rows decoded in parallel; a row that is done is given to the next prompt.
 
     Attributes:
         responses: Ids sampled so far, per prompt.
@@ -123,7 +123,7 @@ class _Decoder:
         self.states = self._cache.extend(tokens)
 
     def _keep(self, rows: list[int], tokens: Tensor) -> Tensor:
-        """Go on with ``rows`` only."""
+        """Continue with ``rows`` only."""
         index = torch.tensor(rows, dtype=torch.long, device=tokens.device)
         self.owners = [self.owners[row] for row in rows]
         self.states = self.states[index]
