@@ -150,7 +150,7 @@ def test_the_command_prints_how_to_go_on(settings: TrainSettings, lm: str, monke
 def test_a_reward_that_hangs_has_a_limit(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         trouble_after(patch, 48, "import threading; threading.Event().wait(60)")
-        with pytest.raises(RewardError, match=r"reward 'length' to score \d+ texts within 2 s \(--reward-timeout\)"):
+        with pytest.raises(RewardError, match=r"reward 'length' to score \d+ texts within 2 s \(reward_timeout\)"):
             run_train(replace(settings, reward_timeout=2.0))
     assert Path("run/checkpoints/step-0000000048").is_dir()
 
@@ -394,7 +394,7 @@ def test_a_run_without_a_checkpoint_begins_again(
     killed_early(settings, monkeypatch)
     if again == "--resume":
         run = run_resume("run")
-        assert "run has no checkpoint yet: it begins again." in capsys.readouterr().out
+        assert "run has no checkpoint yet: it starts from the beginning." in capsys.readouterr().out
     else:
         with pytest.raises(RunFolderError, match="where a run with other settings began"):
             run_train(settings.with_options(kl_coef=0.5))
@@ -444,7 +444,7 @@ def test_changed_data_is_noticed(
             run_resume("run")
     capsys.readouterr()
     run_resume("run", accept_changed_data=True)
-    assert "going on with changed data" in capsys.readouterr().err
+    assert "continuing with changed data" in capsys.readouterr().err
     run_resume("run")  # what was accepted is what is compared with from now on
 
 

@@ -11,7 +11,7 @@ import typer
 from textgym import console
 from textgym.cli import options as options
 from textgym.cli.command import Command, Group
-from textgym.errors import did_you_mean
+from textgym.errors import suggested
 from textgym.feedback.types import Mode
 from textgym.naming import argument
 from textgym.types import Split
@@ -211,9 +211,7 @@ def export_command(
 
     if form not in PROJECT_FORMS:
         known = ", ".join(PROJECT_FORMS)
-        raise ValueError(
-            f"expected {argument('form')} out of {known}, got {form!r}.{did_you_mean(form, PROJECT_FORMS)}"
-        )
+        raise ValueError(f"expected {argument('form')} out of {known}, got {form!r}.{suggested(form, PROJECT_FORMS)}")
     with open_project(project) as store:
         count = export_project(store, file, form)
     console.say(f"{count:,} {'questions' if form == 'questions' else 'records'} -> {file} ({form})")

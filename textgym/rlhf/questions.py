@@ -15,7 +15,7 @@ import numpy as np
 from textgym import console
 from textgym.checks import check_numbers, require_range
 from textgym.envs.choice import EnvChoice, with_budgets
-from textgym.errors import DataError, did_you_mean
+from textgym.errors import DataError, suggested
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.reward_guard import guarded_reward
@@ -141,7 +141,7 @@ def _texts_per_question(mode: Mode, responses: int | None) -> int:
     known = get_args(Mode)
     if mode not in known:
         raise ValueError(
-            f"expected {argument('mode')} out of {', '.join(known)}, got {mode!r}.{did_you_mean(mode, known)}"
+            f"expected {argument('mode')} out of {', '.join(known)}, got {mode!r}.{suggested(mode, known)}"
         )
     count = _RESPONSES[mode] if responses is None else responses
     Question("", "", ("",) * count, mode)
