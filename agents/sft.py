@@ -20,7 +20,7 @@ from textgym.agents.common.health import clip_gradients, require_finite
 from textgym.agents.common.observations import check_tokenizer
 from textgym.agents.common.on_policy_state import OPTIMIZER
 from textgym.agents.common.policy_record import DTYPES, dtype_name, write_model_config
-from textgym.agents.common.token_pairs import TokenPair, encode_pairs, endless_batches
+from textgym.agents.common.token_pairs import TokenPair, encode_pairs, endless_batches, warn_of_long_responses
 from textgym.agents.common.token_writer import TokenWriter
 from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, RunDefaults
@@ -203,11 +203,13 @@ class SFT:
             DataError: There is nothing to imitate.
         """
         task, budget = env_attribute(env, "task"), env_attribute(env, "max_prompt_tokens")
+        most = env_attribute(env, "max_new_tokens")
         loaded = load_language_model(model or env_attribute(env, "tokenizer").name, device=pick_device(device))
         check_tokenizer(loaded, env.action_space)
-        loaded.require_context(budget + env_attribute(env, "max_new_tokens"))
+        loaded.require_context(budget + most)
         length = loaded.context_length
         pairs = encode_pairs(task, task.dataset, loaded.tokenizer, limit, length, max_prompt_tokens=budget)
+        warn_of_long_responses(pairs, most)
         agent = cls(loaded, pairs, seed=seed, **options)
         agent._limit = limit
         agent.env = env if isinstance(env, VecEnv) else None

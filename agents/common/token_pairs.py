@@ -15,6 +15,8 @@ from textgym.text.batching import length_batches
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Dataset, Prompt, Task
 
+_MANY_LONG = 0.05
+"""Share of responses longer than the budget from which on a warning is worth it."""
 _POOL = 64  # batches whose texts are sorted by length together, so that little padding is computed
 
 
@@ -77,6 +79,24 @@ def encode_pairs(
             stacklevel=2,
         )
     return pairs
+
+
+def warn_of_long_responses(pairs: Sequence[TokenPair], max_new_tokens: int) -> None:
+    """Warn where the model learns responses that the environment cuts off before their end.
+
+    Args:
+        pairs: What is imitated.
+        max_new_tokens: Longest response that the environment lets the model write.
+    """
+    lengths = [len(pair.response) for pair in pairs]
+    long = sum(length > max_new_tokens for length in lengths)
+    if long > _MANY_LONG * len(pairs):
+        warnings.warn(
+            f"{long} of {len(pairs)} references have more than {max_new_tokens} tokens, the longest {max(lengths)}: the "
+            f"model learns to write texts that max_new_tokens cuts off; raise max_new_tokens (--max-new-tokens) to "
+            f"{int(np.quantile(lengths, 1 - _MANY_LONG))} or more",
+            stacklevel=3,
+        )
 
 
 def _fit_prompt(prompt: Prompt, tokenizer: Tokenizer, ids: list[int], room: float) -> list[int] | None:

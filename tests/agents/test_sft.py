@@ -347,3 +347,11 @@ def test_a_checkpoint_of_supervised_training_keeps_the_source(model_folder: Path
     agent.learn(1)
     agent.save(tmp_path / "agent")
     assert SFT.load(tmp_path / "agent").text_model.source == str(model_folder)
+
+
+def test_references_that_the_budget_cuts_off_are_said() -> None:
+    """A model that learns texts longer than it may write is never seen to end one."""
+    rows = [{"prompt": f"Ask {n}.", "reference": "word " * (40 if n % 2 else 2)} for n in range(8)]
+    env: Any = gym.make("TextSumm-v0", data=rows, reward="rouge", max_new_tokens=20)
+    with pytest.warns(UserWarning, match=r"\d of \d references have more than 20 tokens, the longest \d+: .* raise"):
+        SFT.create(env, "tiny", batch_size=4)
