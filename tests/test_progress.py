@@ -100,6 +100,26 @@ def test_long_works_are_remembered_in_few_points() -> None:
     assert pace.seconds_left() == pytest.approx(500.0)
 
 
+@pytest.mark.parametrize("seconds", [steady, warming_up, with_evaluations])
+def test_estimates_of_iterations_of_several_parts_are_within_a_factor_of_two(seconds: Callable[[int], float]) -> None:
+    """Sampling takes a fifth of an iteration and half of its units, the update the rest; both stop and start."""
+    clock, steps, found = Clock(), 60, []
+    pace = Pace(100.0 * steps, clock, in_iterations=True)
+    for step in range(steps - 1):
+        for _ in range(50):
+            clock.now += 0.2 * seconds(step) / 50
+            pace.advance(1)
+            left = pace.seconds_left()
+            true = sum(map(seconds, range(step, steps))) - 0.2 * seconds(step) * (pace.done % 100) / 50
+            found += [] if left is None else [(left, true)]
+        clock.now += 0.8 * seconds(step)
+        pace.advance(50, ends_iteration=True)
+    assert len(found) == 50 * (steps - 4)
+    if seconds is with_evaluations:
+        found = found[: -50 * 10]
+    assert [(left, right) for left, right in found if not right / 2 <= left <= right * 2] == []
+
+
 def test_another_total_changes_the_estimate() -> None:
     clock = Clock()
     pace = Pace(1, clock)

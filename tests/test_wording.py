@@ -24,8 +24,8 @@ RIDDLE = re.compile(r"(Of|It|Its own|What|Whatever|Who|Whoever|Whose|Whom|Which|
 NO_TERMS = re.compile(
     r"\b(optimiser\w*|anew|pictures?|passed over|aloud|praised or blamed|nobody knows|cannot be avoided|exams?"
     r"|(that|none|which) is whole|others' texts|(written|decoded) side by side|environments side by side|unseen prompts"
-    r"|(price|nat) of (a|the) (nat|KL)|charged? (for|to)|put the file back|KL to the start model|simulated people|surest"
-    r"|no guesses|weight of the KL)\b",
+    r"|(price|nat) of (a|the) (nat|KL)|charged? (for|to)|put the file back|KL to the start model|simulated people"
+    r"|surest|no guesses|weight of the KL)\b",
     re.I,
 )
 # Texts that users meet, in the field's terms: where they stand, and the words.

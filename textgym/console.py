@@ -129,7 +129,14 @@ def print_side_by_side(titles: tuple[str, str], document: str, texts: tuple[str,
 
 
 @contextmanager
-def progress(title: str, total: float, unit: str, clock: Callable[[], float] = time.perf_counter) -> Iterator[Ticker]:
+def progress(
+    title: str,
+    total: float,
+    unit: str,
+    clock: Callable[[], float] = time.perf_counter,
+    *,
+    in_iterations: bool = False,
+) -> Iterator[Ticker]:
     """Show progress with rate and time left: a bar on a terminal, now and then a line elsewhere.
 
     Args:
@@ -137,14 +144,15 @@ def progress(title: str, total: float, unit: str, clock: Callable[[], float] = t
         total: Number of units of the whole work.
         unit: Plural noun of the counted units.
         clock: Returns a time in seconds.
+        in_iterations: The end of an iteration is told with a note; the time left is estimated from whole iterations.
     """
-    console = err()
+    console, pace = err(), Pace(total, clock, in_iterations=in_iterations)
     if not console.is_terminal:
-        lines = _Lines(title, Pace(total, clock), unit)
+        lines = _Lines(title, pace, unit)
         yield lines
         lines.finish()
         return
-    bar = _Bar(title, Pace(total, clock), unit)
+    bar = _Bar(title, pace, unit)
     with Live(bar, console=console, refresh_per_second=_REFRESHES) as live:
         try:
             yield bar
@@ -162,7 +170,7 @@ class _Bar:
 
     def advance(self, amount: float = 1.0, note: str | None = None) -> None:
         """Move the bar."""
-        self._pace.advance(amount)
+        self._pace.advance(amount, ends_iteration=note is not None)
         self._note = self._note if note is None else note
 
     def resize(self, total: float) -> None:
@@ -187,7 +195,7 @@ class _Lines:
 
     def advance(self, amount: float = 1.0, note: str | None = None) -> None:
         """Count, and print a line if one is due."""
-        self._pace.advance(amount)
+        self._pace.advance(amount, ends_iteration=note is not None)
         self._note = self._note if note is None else note
         quiet = self._pace.seconds - self._last
         is_due = self._pace.share >= self._next or quiet >= 3 * _SECONDS_BETWEEN_LINES

@@ -24,16 +24,20 @@ class Pace:
     Args:
         total: Number of units of the whole work.
         clock: Returns a time in seconds.
+        in_iterations: Units come in iterations of several parts, such as sampling and updates, which do not take their
+            share of the time: only whole iterations count.
+
+    Attributes:
+        done: Number of units done.
     """
 
-    def __init__(self, total: float, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, total: float, clock: Callable[[], float] = time.perf_counter, *, in_iterations: bool = False
+    ) -> None:
+        self.done = 0.0
         self._total, self._clock, self._ticks = max(total, 1e-9), clock, 0
+        self._in_iterations = in_iterations
         self._done, self._times = [0.0], [clock()]
-
-    @property
-    def done(self) -> float:
-        """Number of units done."""
-        return self._done[-1]
 
     @property
     def total(self) -> float:
@@ -50,14 +54,12 @@ class Pace:
         """Seconds since the beginning."""
         return self._clock() - self._times[0]
 
-    @property
-    def seconds_since_tick(self) -> float:
-        """Seconds since something was last done."""
-        return self._clock() - self._times[-1]
-
-    def advance(self, amount: float) -> None:
+    def advance(self, amount: float, *, ends_iteration: bool = False) -> None:
         """Count what is done."""
-        self._done.append(self.done + amount)
+        self.done += amount
+        if self._in_iterations and not ends_iteration:
+            return
+        self._done.append(self.done)
         self._times.append(self._clock())
         self._ticks += 1
         if len(self._done) > _POINTS:
@@ -75,11 +77,11 @@ class Pace:
         """Return the seconds that the rest will take; ``None`` where it is too early to say."""
         if self.share >= 1:
             return 0.0
-        if self._ticks < _TICKS_TO_ESTIMATE or self.done <= 0:
+        measured = self._done[-1]
+        if self._ticks < _TICKS_TO_ESTIMATE or measured <= 0:
             return None
-        half = self.done / 2
-        pace = (self._times[-1] - self._time_of(half)) / (self.done - half)
-        return max(0.0, (self._total - self.done) * pace - self.seconds_since_tick)
+        pace = (self._times[-1] - self._time_of(measured / 2)) / (measured / 2)
+        return max(0.0, (self._total - measured) * pace - (self._clock() - self._times[-1]))
 
     def _time_of(self, done: float) -> float:
         """Return when so much was done, as if units were done evenly between two ticks."""

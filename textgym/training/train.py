@@ -240,7 +240,8 @@ def train(
     if samples:
         todo = -(-steps // agent.steps_per_iteration) * agent.steps_per_iteration - made
     meanwhile = f"finishing this {'iteration' if samples else 'step'} and saving a checkpoint"
-    with stop_on_request(meanwhile) as request, console.progress("training", max(todo, 1), unit) as ticker:
+    about = ("training", max(todo, 1), unit)
+    with stop_on_request(meanwhile) as request, console.progress(*about, in_iterations=True) as ticker:
         rhythm = {"steps": steps, "save_every": save_every, "sample_every": sample_every}
         callback = RunCallback(run, sheet, request, ticker, tolerance, samples=samples, resumed=resumed, **rhythm)
         # Here already, and not only in `learn`, which is not called where no step is left and the end is written.
