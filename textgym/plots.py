@@ -32,12 +32,12 @@ def plot_learning(
     *,
     measures: Sequence[str] = ("reward", "gold"),
 ) -> None:
-    """Draw measures of the training texts, and of unseen prompts before and after, a panel each.
+    """Draw measures of the training texts, and of held-out prompts before and after, a panel each.
 
     Args:
         file: Where the PNG goes.
         log: Records with ``timesteps`` and ``reward``, one per iteration.
-        before, after: Measures on unseen prompts.
+        before, after: Measures on held-out prompts.
         measures: Measures to draw, as far as they are known: the reward and the quality.
     """
     figure = _figure()
@@ -49,7 +49,7 @@ def plot_learning(
         end = max((record["timesteps"] for record in log), default=1)
         for moment, known in ((0, before), (end, after)):
             if known and name in known:
-                _draw_interval(axes, moment, known[name], label="unseen prompts, 95 %" if not moment else None)
+                _draw_interval(axes, moment, known[name], label="held-out prompts, 95 %" if not moment else None)
         _finish(axes, "tokens", _LABELS.get(name, name))
     _save(figure, file)
 
@@ -61,7 +61,7 @@ def plot_kl(file: Path, log: Sequence[Row], target: float | None = None) -> None
     _draw_line(axes, log, "kl", "sum of log pi - log ref per text")
     if target is not None:
         axes.axhline(target, color="grey", linestyle="--", linewidth=1, label="target")
-    _finish(axes, "tokens", "KL to the start model, nats per text")
+    _finish(axes, "tokens", "KL to the reference model, nats per response")
     _save(figure, file)
 
 
@@ -170,7 +170,7 @@ def plot_rounds(file: Path, rounds: Sequence[Row], measure: str | None = None) -
     if measure is not None:
         _draw_means(quality, [(record["round"], record[measure]) for record in rounds], colour)
     wins.axhline(0.5, color="grey", linestyle="--", linewidth=1)
-    by_quality = f"by {_LABELS.get(measure or '', measure)}, unseen prompts"
+    by_quality = f"by {_LABELS.get(measure or '', measure)}, held-out prompts"
     _draw_wins(wins, rounds, "win_rate", colour if measure else "grey", by_quality, -_APART)
     _draw_wins(wins, rounds, "win_rate_by_votes", _VOTES, "by votes, training prompts", _APART)
     wins.set_ylim(0, 1)

@@ -19,7 +19,7 @@ def plot_run(
     Args:
         run: The folder.
         sheet: The prompts of the samples; ``None`` for no table.
-        before, after: Measures on unseen prompts that are drawn too.
+        before, after: Measures on held-out prompts that are drawn too.
     """
     log, tolerance = run.log(), Tolerance()
     names = {name for row in log for name in row}

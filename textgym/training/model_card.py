@@ -34,7 +34,7 @@ def write_model_card(
     """
     facts = [("Data", data), *([("Reward", reward)] if reward else [])]
     sections = {
-        "Measures on unseen prompts": _measures(summary),
+        "Measures on held-out prompts": _measures(summary),
         "Settings": code_block(json.dumps(settings, indent=2, default=str), "json"),
     }
     write_card(folder, method=method, start_model=start_model, facts=facts, sections=sections)
