@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from textgym.errors import CheckpointError, RewardError, did_you_mean
+from textgym.errors import CheckpointError, RewardError
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
 from textgym.naming import argument
 from textgym.reward_models.encoding import EncodedText, batches_of_like_length
@@ -55,10 +55,8 @@ class FitSettings:
                 f"{self.max_grad_norm}; raise them"
             )
         if self.precision not in get_args(Precision):
-            raise ValueError(
-                f"expected precision {' or '.join(map(repr, get_args(Precision)))}, got {self.precision!r}."
-                f"{did_you_mean(self.precision, get_args(Precision))}"
-            )
+            known = " or ".join(map(repr, get_args(Precision)))
+            raise ValueError(f"expected {argument('precision')} {known}, got {self.precision!r}; choose one")
 
 
 class Training(NamedTuple):

@@ -439,7 +439,7 @@ def test_settings_are_checked(neox: Path) -> None:
         PreferenceRewardModel(neox)
     with pytest.raises(ValueError, match="got 0, 16 and"):
         PreferenceRewardModel(neox, max_length=128).fit(comparisons(4), epochs=0)
-    with pytest.raises(ValueError, match=r"got 'fp16'. Did you mean 'bf16'"):
+    with pytest.raises(ValueError, match=r"expected precision 'auto' or 'fp32' or 'bf16', got 'fp16'; choose one"):
         PreferenceRewardModel(neox, max_length=128).fit(comparisons(4), precision="fp16")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="got -1"):
         PreferenceRewardModel(neox, max_length=128).fit(comparisons(4), weight_decay=-1)
