@@ -23,7 +23,7 @@ class _Missing(Enum):
 
 
 def argument(name: str, value: object = _Missing.VALUE) -> str:
-    """Return what an argument is called in a message, with a value if one is given.
+    """Return what an argument is called in a message, with a value if one is given; ``...`` stands for any value.
 
     >>> argument("prompt_column"), argument("prompt_column", "ticket")
     ('prompt_column', 'prompt_column="ticket"')
@@ -34,12 +34,24 @@ def argument(name: str, value: object = _Missing.VALUE) -> str:
     option = _typed.get(name)
     if value is _Missing.VALUE:
         return option or name
+    if value is ...:
+        return option or f"{name}=..."
     if option is None:
         return f"{name}={json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)}"
     if isinstance(value, bool) and option.startswith("--"):
         return option if value else f"no {option}"
     text = shlex.quote(str(value))
     return f"{option} {text}" if option.startswith("-") else text
+
+
+def arguments(values: Mapping[str, object]) -> str:
+    """Return several arguments with their values, as they are written beside each other.
+
+    >>> arguments({"prompt_column": "question", "reference_column": "answer"})
+    'prompt_column="question", reference_column="answer"'
+    """
+    separator = " " if all(name in _typed for name in values) else ", "
+    return separator.join(argument(name, value) for name, value in values.items())
 
 
 @contextmanager

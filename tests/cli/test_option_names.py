@@ -17,7 +17,7 @@ from textgym.cli.agent_options import agent_parameters
 from textgym.cli.suggestions import SYNONYMS
 from textgym.envs.choice import EnvChoice
 from textgym.errors import did_you_mean, most_similar
-from textgym.naming import argument, options_named
+from textgym.naming import argument, arguments, options_named
 from textgym.training.train_settings import train_settings
 
 POSITIONAL = {
@@ -140,6 +140,7 @@ def test_hints_name_the_command_and_the_agent(command: str, message: str) -> Non
         ("rlhf --overlap 5", "expected --annotators of at least 5, as many as --overlap, got 3"),
         ("train --n-envs 100000", "expected --n-envs of at most 65,536, got 100000; lower it"),
         ("train --kl-target 2 --kl-coef 0", "expected --kl-coef above 0 with --kl-target 2.0, which multiplies it"),
+        ("train --agent trpo", "human or 'module:Class' as --agent, got agent 'trpo'."),
         ("train --device gpu", "expected --device to be auto, cpu or cuda, got 'gpu'; choose one"),
         ("feedback export no.db x --form cvs", "Did you mean 'csv'?"),
         ("feedback sample no.db --mode comprae", "expected --mode out of compare, rank, rate, edit, natural, got"),
@@ -164,8 +165,11 @@ def test_values_are_written_as_a_shell_reads_them() -> None:
         assert argument("prompt_column", "the ticket's") == """--prompt-column 'the ticket'"'"'s'"""
         assert (argument("people", True), argument("people", False)) == ("--people", "no --people")
         assert argument("env_id") == "ENV_ID"
+        assert argument("prompt_column", ...) == "--prompt-column"
+        assert arguments({"prompt_column": "a", "people": True}) == "--prompt-column a --people"
         assert argument("critic", "shared") == 'critic="shared"'  # none of the command's
     assert argument("people", True) == "people=True"
+    assert argument("prompt_column", ...) == "prompt_column=..."
     assert argument("prompt_column", 'a "b"') == r'prompt_column="a \"b\""'
 
 

@@ -51,9 +51,13 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Name the options before they are read."""
+        self.name_options(args)
+        return super().parse_args(ctx, args)
+
+    def name_options(self, args: Sequence[str]) -> None:
+        """Let messages name the options as they stand among the arguments."""
         typed = {str(param.name): _typed(param, args) for param in self.params}
         name_options(typed | {name: typed[option] for name, option in _CALLED.items() if option in typed})
-        return super().parse_args(ctx, args)
 
 
 def help_command(context: Any) -> str:

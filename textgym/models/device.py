@@ -6,12 +6,13 @@ import contextlib
 import ctypes
 import gc
 import sys
+import textwrap
 
 import torch
 
 from textgym.naming import argument
 
-_REASON_CHARS = 120
+_REASON_CHARS = 60
 
 
 def pick_device(device: str) -> torch.device:
@@ -25,7 +26,7 @@ def pick_device(device: str) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:_REASON_CHARS]
+        reason = textwrap.shorten(str(error), _REASON_CHARS, placeholder=" ...")
         raise ValueError(
             f"expected {argument('device')} to be auto, cpu or cuda, got {device!r}; choose one (torch: {reason})"
         ) from error
