@@ -92,7 +92,7 @@ def main(args: Args) -> dict[str, Interval]:
     measured = {"before": before, "after": evaluate(agent, test, args.eval_episodes)}
     args.out.mkdir(parents=True, exist_ok=True)
     plot(recorder.returns, args.out / "returns.png")
-    agent.policy.save_pretrained(args.out / "model")  # opens with AutoModelForCausalLM.from_pretrained
+    agent.policy.save_pretrained(args.out / "model", env=train)  # opens with AutoModelForCausalLM.from_pretrained
     return measured
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -17,6 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from textgym.cli import app as cli
+from textgym.security import consent
 from textgym.testing import check_agent, check_reward, check_text_env
 
 ROOT = Path(__file__).parents[1]
@@ -189,3 +191,33 @@ def test_the_readme_shows_both_ways_in_at_most_15_lines_that_run(
         block = block.replace(number, small)
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
     assert re.search(r"after Interval\(|mean ROUGE-L by sentence", capsys.readouterr().out)
+
+
+def test_the_readme_shows_a_task_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = [block for block in readme_blocks() if "class Shout(TextTask)" in block]
+    exec(
+        compile(
+            block.replace('"Shout"', '"TestReadmeShout"').replace('"Shout', '"TestReadmeShout'), "README.md", "exec"
+        )
+    )
+    assert "In capitals: " in capsys.readouterr().out
+    check_text_env("TestReadmeShout-v0")
+
+
+def test_the_readme_trains_on_tickets_in_three_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data, prompt and reward of one's own; then the trained model is evaluated and asked, as the README says."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = [block for block in re.findall(r"```\n(.*?)```", text, re.DOTALL) if "--prompt-column ticket" in block]
+    Path("tickets.csv").write_text("ticket\n" + "".join(f"Where is parcel {n}?\n" for n in range(60)))
+    reward = "def polite(prompts, responses, examples):\n    return [float('e' in text) for text in responses]\n"
+    Path("rewards.py").write_text(reward)
+    monkeypatch.setattr(consent, "_user_folders", [str(Path.cwd())])
+    small = ["--n-steps", "4", "--batch-size", "8", "--max-new-tokens", "4", "--eval-prompts", "2", "--n-envs", "2"]
+    shown = ""
+    for line in block.strip().splitlines():
+        arguments = shlex.split(line, comments=True)[1:]
+        done = CliRunner().invoke(cli.app, [*arguments, *(["--steps", "8", *small] if arguments[0] == "train" else [])])
+        assert done.exit_code == 0, done.stderr
+        shown += done.stderr
+    assert r"--prompt-template 'Customer: {prompt}\n\nReply:'" in shown
+    assert "--data tickets.csv" in shown

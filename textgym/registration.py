@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import gymnasium as gym
@@ -9,6 +10,8 @@ import gymnasium as gym
 from textgym.types import Task
 
 _GRAINS = (("", "TokenText"), ("Episode", "EpisodeText"))
+# Earlier versions stay what they are, and are not "out of date" for those who compare with what they measured by them.
+warnings.filterwarnings("ignore", r".*The environment TextSumm(Episode)?-v\d+ is out of date", DeprecationWarning)
 
 
 def register_task(name: str, task: str | Callable[..., Task], *, version: int = 0) -> tuple[str, str]:
@@ -30,7 +33,7 @@ def register_task(name: str, task: str | Callable[..., Task], *, version: int = 
         name: CamelCase name, such as ``"Shout"``.
         task: The task's class as ``"module:attribute"`` (imported at the first ``make``) or the class itself. It is
             called with ``split=`` and with those of ``data=``, ``prompt_column=``, ``reference_column=`` that the user
-            gave.
+            gave; a ``prompt_template=`` that the user gave replaces the one of a :class:`~textgym.tasks.TextTask`.
         version: Raised by one whenever a behaviour changes.
 
     Returns:

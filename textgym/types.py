@@ -114,6 +114,7 @@ class Prompt(NamedTuple):
         prefix, body, suffix: The message.
         earlier: Messages before it.
         later: Messages after it; usually none.
+        chat: Texts that models with a chat template read instead of prefix and suffix; ``None``: the same.
     """
 
     prefix: str
@@ -121,6 +122,12 @@ class Prompt(NamedTuple):
     suffix: str
     earlier: tuple[Message, ...] = ()
     later: tuple[Message, ...] = ()
+    chat: tuple[str, str] | None = None
+
+    @property
+    def for_chat(self) -> Prompt:
+        """The prompt that models with a chat template read."""
+        return self if self.chat is None else self._replace(prefix=self.chat[0], suffix=self.chat[1], chat=None)
 
     @property
     def text(self) -> str:

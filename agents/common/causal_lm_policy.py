@@ -37,6 +37,7 @@ from textgym.agents.common.policy_record import (
     token_observation_space,
     write_model_config,
 )
+from textgym.agents.common.prompt_format import format_in
 from textgym.models.batch import EpisodeBatch, TextBatch, share_prefixes
 from textgym.models.card import CARD, write_card
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
@@ -44,6 +45,7 @@ from textgym.models.decoding.prefix_cache import last_hidden
 from textgym.models.decoding.sampling import Sample, sample_tokens
 from textgym.models.loading import load_language_model
 from textgym.models.log_probs import log_prob_and_entropy, log_probs_of, token_log_probs
+from textgym.models.prompt_format import write_format
 from textgym.models.text_model import Precision, TextModel
 from textgym.spaces import TokenSpace
 from textgym.types import BoolArray
@@ -372,12 +374,20 @@ class CausalLMPolicy(ActorCriticPolicy):
         self._actor_caches.reset()
         self._critic_caches.reset()
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path, env: Any = None) -> None:
         """Write the language model as a Hugging Face folder that ``AutoModelForCausalLM.from_pretrained`` opens.
 
         It gets a model card, unless there is a ``README.md`` already.
+
+        Args:
+            folder: The folder.
+            env: Environment that the policy acted in, whose prompt template, budgets and stop strings are then written
+                beside the model, as ``textgym.json`` and in the card; ``None`` leaves them out.
         """
         self.model.save_pretrained(folder)
+        asked = format_in(env, self.model.tokenizer, temperature=self.options.temperature) if env is not None else None
+        if asked is not None:
+            write_format(Path(folder), asked)
         if not (Path(folder) / CARD).exists():
             write_card(
                 Path(folder),

@@ -86,7 +86,7 @@ def warn_of_long_responses(pairs: Sequence[TokenPair], max_new_tokens: int) -> N
     """Warn where the model learns responses that the environment cuts off before their end.
 
     Args:
-        pairs: Pairs of prompt and response to imitate.
+        pairs: Pairs to imitate.
         max_new_tokens: Longest response that the environment lets the model write.
     """
     lengths = [len(pair.response) for pair in pairs]

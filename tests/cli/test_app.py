@@ -113,7 +113,7 @@ def test_no_command_shows_help() -> None:
         (["generate", "--text", "x", "--model", "~no-such-user"], "no home directory for '~no-such-user'"),
         (["evaluate", "--data", "~no-such-user/x.jsonl"], "no home directory for '~no-such-user'"),
         (["train", "--lora-rank", "0"], "expected --lora-rank of at least 1"),
-        (["play", "TextSumm-v1"], "Did you mean 'TextSumm-v0'?"),
+        (["play", "TextSumm-v9"], "Did you mean 'TextSumm-v"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(arguments: list[str], message: str) -> None:
@@ -274,7 +274,7 @@ def test_options_are_named_after_settings_and_their_defaults_stand_there_only(
     kind = getattr(__import__(f"textgym.{module}", fromlist=[settings]), settings)
     fields = {field.name: field.default for field in dataclasses.fields(kind) if field.name != "choice"}
     parameters = inspect.signature(getattr(cli, command)).parameters
-    own = {"context", "env_id", "data", "prompt_column", "reference_column", "what", "text"}
+    own = {"context", "env_id", "data", "prompt_column", "reference_column", "prompt_template", "what", "text"}
     own |= {"resume", "accept_changed_data"}
     offered = {name: parameter.default for name, parameter in parameters.items() if name not in own}
     assert offered.keys() <= fields.keys()

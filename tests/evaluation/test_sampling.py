@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -73,6 +76,20 @@ def test_kl_to_itself_is_zero_and_to_a_sharper_model_is_not(model: CausalLM, lm:
         other.network.get_output_embeddings().weight *= 3
     assert evaluate(other, eval_set, reference=model).measures.values["kl"].mean() > 0.1
     assert "kl" not in evaluate(model, eval_set, reference=None).measures.values
+
+
+def test_stop_strings_end_texts_as_they_do_in_environments(model: CausalLM, lm: str) -> None:
+    stop = ("e", " th")
+    samples = sample_texts(model, TASK, EXAMPLES * 4, Sampling(64, 8, stop=stop))
+    env: Any = gym.make("TextSumm-v0", split="test", model=lm, max_prompt_tokens=64, max_new_tokens=8, stop=stop)
+    reasons = set()
+    for episode, ids in zip(samples.episodes, samples.ids, strict=True):
+        env.reset(options={"task_key": episode.example.key})
+        ends = [env.step(np.int64(token)) for token in ids]
+        assert [terminated for _, _, terminated, _, _ in ends] == [*[False] * (len(ids) - 1), True]
+        assert (ends[-1][4]["text"], ends[-1][4]["finish_reason"]) == (episode.text, episode.finish_reason)
+        reasons.add(episode.finish_reason)
+    assert {"stop", "length"} <= reasons
 
 
 def test_special_tokens_in_a_document_are_text(model: CausalLM) -> None:

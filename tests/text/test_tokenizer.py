@@ -81,7 +81,7 @@ def test_no_text_has_the_ids_of_special_tokens(kind: str, tmp_path: Path) -> Non
     specials = {token["id"] for token in json.loads(foreign._backend.to_str())["added_tokens"] if token["special"]}
     for each in (foreign, pickle.loads(pickle.dumps(foreign))):
         assert not specials & {*each.encode(text), *each.encode_response(text)}
-        assert each.encode_prompt("", text, "", 200).ids[len(each._bos()) :] == each.encode(text)
+        assert each.encode_prompt("", text, "", 200).ids[len(each.bos_ids) :] == each.encode(text)
         assert each.decode(each.encode(text)) == text
 
 

@@ -72,6 +72,7 @@ PLAIN_TEXTS = {  # never the name of something in a module
     "precision",
     "project",
     "prompt_column",
+    "prompt_template",
     "reference_column",
     "reference_model",
     "select",

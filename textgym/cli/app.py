@@ -339,11 +339,13 @@ def rlhf(context: typer.Context, **_: object) -> None:
     }
 )
 def evaluate(context: typer.Context, **_: object) -> None:
-    """Evaluate a model on held-out prompts, beside the model that it was trained from."""
+    """Evaluate a model on held-out prompts, beside the one it was trained from; a run on its own data and reward."""
     _quiet()
     from textgym.training.evaluate import EvaluateSettings, run_evaluate
+    from textgym.training.from_run import taken_from_model
 
-    run_evaluate(_settings(EvaluateSettings, context))
+    taken = taken_from_model("evaluate", given_values(context), _names_of(EvaluateSettings))
+    run_evaluate(_settings(EvaluateSettings, context, **taken))
 
 
 @app.command(cls=defaults_of("textgym.cli.generate:GenerateSettings"))
@@ -367,11 +369,17 @@ def generate(context: typer.Context, **_: object) -> None:
     """Print responses of a model to a document, or to documents of a task."""
     _quiet()
     from textgym.cli.generate import GenerateSettings, run_generate, split_argument
+    from textgym.training.from_run import taken_for_document, taken_from_model
 
     env_id, document = split_argument(context.params["what"], context.params["text"])
     if document == "-" or _wants_stdin(context):
         document = _read_stdin()
-    run_generate(_settings(GenerateSettings, context, env_id=env_id, document=document))
+    given = {**given_values(context), **({} if env_id is None else {"env_id": env_id})}
+    take = taken_from_model if document is None else taken_for_document
+    taken = take("generate", given, _names_of(GenerateSettings) - {"prompts"})
+    if env_id is not None:
+        taken["env_id"] = env_id
+    run_generate(_settings(GenerateSettings, context, document=document, **taken))
 
 
 @app.command(cls=defaults_of("textgym.cli.play:PlaySettings"))
@@ -396,8 +404,11 @@ def play(context: typer.Context, **_: object) -> None:
     """Play an episode in the terminal, or watch an agent play."""
     _quiet()
     from textgym.cli.play import PlaySettings, run_play
+    from textgym.training.from_run import taken_from_model
 
-    run_play(_settings(PlaySettings, context, env_id=context.params["env_id"] or _PLAYED_ID))
+    given = given_values(context)
+    taken = taken_from_model("play", given, _names_of(PlaySettings) - {"split"})
+    run_play(_settings(PlaySettings, context, **{"env_id": given.get("env_id", _PLAYED_ID), **taken}))
 
 
 def _train(context: typer.Context, command: str, fixed: Mapping[str, str]) -> None:
@@ -436,6 +447,13 @@ def _settings(kind: Callable[..., _Settings], context: typer.Context, **more: ob
     choice = EnvChoice(**{name: values.pop(name) for name in of_choice})
     not_settings = {"what", "text", "resume", "accept_changed_data"}
     return kind(choice=choice, **{name: value for name, value in values.items() if name not in not_settings})
+
+
+def _names_of(kind: Callable[..., object]) -> set[str]:
+    """Return the names of a command's settings, those of its task among them."""
+    from textgym.envs.choice import EnvChoice
+
+    return {*inspect.signature(kind).parameters, *inspect.signature(EnvChoice).parameters}
 
 
 def _quiet() -> None:

@@ -108,6 +108,7 @@ def sample(
     data: options.Data = None,
     prompt_column: options.PromptColumn = None,
     reference_column: options.ReferenceColumn = None,
+    prompt_template: options.PromptTemplate = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -142,7 +143,7 @@ def sample(
     quiet_libraries()
     run_sample(
         project,
-        EnvChoice(env_id, data, prompt_column, reference_column),
+        EnvChoice(env_id, data, prompt_column, reference_column, prompt_template),
         tuple(model or ("tiny",)),
         prompts=prompts,
         mode=cast(Mode, mode),

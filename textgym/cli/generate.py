@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from textgym import console
 from textgym.checks import check_settings
-from textgym.envs.choice import EnvChoice, with_budgets
+from textgym.envs.choice import with_budgets
 from textgym.evaluation.core import text_model_of, write_episodes
 from textgym.evaluation.episodes import transcript
 from textgym.evaluation.loading import require_context
@@ -16,6 +16,7 @@ from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.sampling import Sampling
 from textgym.registration import registered_ids
 from textgym.training.agents import ActorSettings, FoundAgent, find_agent
+from textgym.training.from_run import say_other_template
 from textgym.training.recovery import advising_on_memory
 from textgym.types import Example, Task
 
@@ -48,18 +49,18 @@ class GenerateSettings(ActorSettings):
             raise ValueError("expected a document, got an empty text; give one, or an environment to take some from")
 
 
-def split_argument(argument: str | None, text: str | None) -> tuple[str, str | None]:
-    """Return (environment id, document) from the command's argument, which may be either.
+def split_argument(argument: str | None, text: str | None) -> tuple[str | None, str | None]:
+    """Return (environment id, document) from the command's argument, which may be either; ``None`` is not given.
 
     What looks like an id is taken as one, so that a typo in it is found.
     """
     if argument is None:
-        return EnvChoice().env_id, text
+        return None, text
     if argument in registered_ids() or _LOOKS_LIKE_ID.fullmatch(argument):
         return argument, text
     if text is not None:
         raise ValueError(f"expected one document, got both {argument[:40]!r} and --text; leave one out")
-    return EnvChoice().env_id, argument
+    return None, argument
 
 
 @advising_on_memory("generate")
@@ -70,6 +71,8 @@ def run_generate(settings: GenerateSettings) -> list[str]:
     given = settings.document is not None
     examples = [Example("given", str(settings.document))] if given else fixed_examples(task.dataset, settings.prompts)
     repeated = [example for example in examples for _ in range(settings.n)]
+    if found.language_model is not None:
+        say_other_template(task, found.language_model)
     texts = _write(settings, found, task, repeated)
     for place, example in enumerate(examples):
         if not given:
@@ -83,7 +86,8 @@ def run_generate(settings: GenerateSettings) -> list[str]:
 
 def _write(settings: GenerateSettings, found: FoundAgent, task: Task, examples: Sequence[Example]) -> list[str]:
     """Write one text per example with the language model or the agent."""
-    sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, settings.temperature, settings.seed)
+    budgets = (task.max_prompt_tokens, task.max_new_tokens)
+    sampling = Sampling(*budgets, settings.temperature, settings.seed, stop=found.stop)
     writer = found.load()
     model = text_model_of(writer)
     if model is not None:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, TypeVar
 
 import typer
 
 _Function = TypeVar("_Function", bound=Callable[..., None])
+_ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
+
+
+def template_argument(typed: str) -> str:
+    r"""Return a template that was typed in a shell, where ``\n`` is a new line, ``\t`` a tab, ``\\`` a backslash.
+
+    >>> template_argument(r"{prompt}\n\nReply:")
+    '{prompt}\n\nReply:'
+    """
+    return re.sub(r"\\[nt\\]", lambda found: _ESCAPES[found[0]], typed)
+
 
 EnvId = Annotated[str, typer.Argument(metavar="ENV_ID", help="Environment id; `textgym envs` lists them.")]
 Data = Annotated[
@@ -20,6 +32,15 @@ PromptColumn = Annotated[
 ]
 ReferenceColumn = Annotated[
     str | None, typer.Option("--reference-column", help="Column of the reference responses; detected by default.")
+]
+PromptTemplate = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt-template",
+        parser=template_argument,
+        metavar="TEXT",
+        help=r"Text around every prompt, as '{prompt}\n\nReply:'; {name} is another column, {{ a brace, \n a new line.",
+    ),
 ]
 Model = Annotated[
     str, typer.Option("--model", help="Model: tiny (shipped), a run folder, a Hugging Face folder, or a Hub id.")
@@ -100,6 +121,7 @@ TASK: Mapping[str, object] = {
     "data": Data,
     "prompt_column": PromptColumn,
     "reference_column": ReferenceColumn,
+    "prompt_template": PromptTemplate,
 }
 BUDGETS: Mapping[str, object] = {"max_prompt_tokens": MaxPromptTokens, "max_new_tokens": MaxNewTokens}
 RUN: Mapping[str, object] = {"seed": Seed, "device": Device, "out": Out}

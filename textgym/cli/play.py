@@ -21,6 +21,7 @@ from textgym.evaluation.interactive import play_texts, play_tokens
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import measure
 from textgym.evaluation.reward_guard import guarded
+from textgym.models.prompt_format import format_of_model
 from textgym.models.text_model import TextModel
 from textgym.tasks.base import prompt_text
 from textgym.text.tokenizer import Tokenizer
@@ -118,6 +119,7 @@ class _Tokens:
             _make_env(
                 settings,
                 model=DEFAULT_MODEL if settings.model is None else settings.model,
+                stop=_stops_of(settings.model),
                 max_prompt_tokens=settings.max_prompt_tokens,
                 max_new_tokens=settings.max_new_tokens,
             ),
@@ -153,6 +155,12 @@ def _make_env(settings: PlaySettings, **arguments: Any) -> AnyEnv:
     env = cast("EpisodeTextEnv | TokenTextEnv", made.unwrapped)  # by its id
     measure(env.task, [silent_episode(env.task, env.task.dataset[0])], env.reward)
     return env
+
+
+def _stops_of(model: str | None) -> tuple[str, ...]:
+    """Return the strings that end a model's texts, as its ``textgym.json`` says."""
+    asked = None if model is None else format_of_model(model)
+    return () if asked is None else asked.stop
 
 
 def _load_adviser(settings: PlaySettings, env: TokenTextEnv) -> TextModel | None:

@@ -12,25 +12,42 @@ from textgym.errors import did_you_mean
 from textgym.rewards import resolve_reward
 from textgym.security.consent import load_attribute
 from textgym.security.escaping import printable
+from textgym.tasks.base import with_prompt_template
+from textgym.text.templates import SLOT
 from textgym.types import SPLITS, Data, NameOrPath, RewardFn, Split, Task
 from textgym.values import as_text, attribute_of, is_whole, plain_value
 
 TaskSource = str | Callable[..., Task]
-EPISODE_ARGUMENTS = ("data", "prompt_column", "reference_column", "split", "reward", "stop", "render_mode")
+EPISODE_ARGUMENTS = (
+    *("data", "prompt_column", "reference_column", "prompt_template"),
+    *("split", "reward", "stop", "render_mode"),
+)
 TOKEN_ARGUMENTS = (*EPISODE_ARGUMENTS, "model", "max_prompt_tokens", "max_new_tokens")
 RENDER_MODES = ("ansi", "human")
 _logger = logging.getLogger("textgym")
 
 
 def build_task(
-    task: TaskSource, data: Data | None, prompt_column: str | None, reference_column: str | None, split: Split
+    task: TaskSource,
+    data: Data | None,
+    prompt_column: str | None,
+    reference_column: str | None,
+    split: Split,
+    prompt_template: str | None = None,
 ) -> Task:
     """Make the task of an environment; arguments that are ``None`` are left to the task's own defaults."""
     if split not in SPLITS:
         raise ValueError(f"expected a split, one of {', '.join(SPLITS)}, got {split!r}.{did_you_mean(split, SPLITS)}")
     given = {"data": data, "prompt_column": prompt_column, "reference_column": reference_column}
     made: Task = _factory_of(task)(split=split, **{name: value for name, value in given.items() if value is not None})
-    return made
+    return made if prompt_template is None else with_prompt_template(made, as_template(prompt_template))
+
+
+def as_template(value: object) -> str:
+    """Return a prompt template; anything but a text is a ``TypeError``."""
+    if not isinstance(value, str):
+        raise TypeError(f"expected a prompt_template as a text with {SLOT} in it, got {value!r:.80}")
+    return value
 
 
 def built_in_names(task: TaskSource) -> tuple[str, ...]:
@@ -60,9 +77,10 @@ def build_task_and_reward(
     reference_column: str | None,
     split: Split,
     reward: RewardFn | NameOrPath | None,
+    prompt_template: str | None = None,
 ) -> tuple[Task, RewardFn]:
     """Return the task of an environment, and the reward that scores it."""
-    made = build_task(task, data, prompt_column, reference_column, split)
+    made = build_task(task, data, prompt_column, reference_column, split, prompt_template)
     return made, build_reward(reward, made, data)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -13,8 +13,9 @@ from textgym.envs.arguments import TaskSource, build_task, built_in_names
 from textgym.errors import TextGymError, did_you_mean
 from textgym.files.paths import absolute_if_exists
 from textgym.registration import registered_ids
-from textgym.security.consent import import_named_module, names_module
+from textgym.security.consent import import_named_module, load_attribute, names_module
 from textgym.types import Grain, Split, Task
+from textgym.values import attribute_of
 
 
 class UnknownEnvError(TextGymError, ValueError):
@@ -29,12 +30,14 @@ class EnvChoice:
         env_id: A registered id of either grain, or ``"module:Id-v0"``, where importing the module registers it.
         data: Built-in corpus, file, folder or Hub id; ``None`` is the task's default.
         prompt_column, reference_column: Columns of the data; ``None`` guesses.
+        prompt_template: Text around every prompt; ``None`` is the task's own.
     """
 
     env_id: str = "TextSumm-v0"
     data: str | None = None
     prompt_column: str | None = None
     reference_column: str | None = None
+    prompt_template: str | None = None
 
     def __post_init__(self) -> None:
         use_plain_values(self)
@@ -46,7 +49,18 @@ class EnvChoice:
             UnknownEnvError: There is no such id.
             DataError: The data cannot be read.
         """
-        return build_task(self._source(), self.data, self.prompt_column, self.reference_column, split)
+        columns = (self.prompt_column, self.reference_column)
+        return build_task(self._source(), self.data, *columns, split, self.prompt_template)
+
+    def own_templates(self) -> tuple[str | None, str | None]:
+        """Return the templates of the task itself, for plain text and for chat models, without reading any data."""
+        plain = attribute_of(self._source_class(), "prompt_template")
+        chat = attribute_of(self._source_class(), "chat_prompt_template")
+        return plain, plain if chat is None else chat
+
+    def _source_class(self) -> object:
+        source = self._source()
+        return load_attribute(source) if isinstance(source, str) else source
 
     def _source(self) -> TaskSource:
         """Return what the environment makes its task of."""
@@ -61,7 +75,7 @@ class EnvChoice:
 
     def env_kwargs(self) -> dict[str, Any]:
         """Return the arguments of ``gym.make`` that say which data it is."""
-        return {"data": self.data, "prompt_column": self.prompt_column, "reference_column": self.reference_column}
+        return {name: value for name, value in asdict(self).items() if name != "env_id"}
 
 
 def check_env_id(env_id: str) -> str:

@@ -88,6 +88,8 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
     ## Arguments
     * `data`: a built-in corpus, a file, a folder, a Hub id, or a list of examples or rows; the task's own if `None`.
     * `prompt_column`, `reference_column`: where prompts and references are in a file.
+    * `prompt_template`: text around every prompt instead of the task's own, such as `"{prompt}\n\nReply:"`: `{prompt}`
+      once, `{name}` for another column of the data, `{{` and `}}` for literal braces.
     * `split`: `"train"`, `"validation"` or `"test"`.
     * `reward`: a name (`"learned"`, `"rouge"`, `"gold"`, `"success"`), `"module:attribute"`, a folder with a reward
       model, or a callable `reward(prompts, responses, examples) -> n numbers`; the task's default if `None`. Models
@@ -111,10 +113,13 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
         reward: RewardFn | NameOrPath | None = None,
         stop: Sequence[str] = (),
         render_mode: str | None = None,
+        prompt_template: str | None = None,
         **unknown: object,
     ) -> None:
         check_arguments(unknown, EPISODE_ARGUMENTS, render_mode)
-        made, scorer = build_task_and_reward(task, data, prompt_column, reference_column, split, reward)
+        made, scorer = build_task_and_reward(
+            task, data, prompt_column, reference_column, split, reward, prompt_template
+        )
         self._core: EpisodeCore = EpisodeCore(made, scorer, stops_of(stop))
         self._running = False
         self.render_mode = render_mode

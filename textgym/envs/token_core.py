@@ -17,7 +17,7 @@ from textgym.envs.conversations import Conversations, TurnEnds
 from textgym.envs.prompts import Root
 from textgym.envs.types import EnvState, Info, Observation
 from textgym.spaces import TokenIds, TokenSpace
-from textgym.tasks.base import TextTask, prompt_of
+from textgym.tasks.base import TextTask, prompt_of, widest_example
 from textgym.text.prompts import EncodedPrompt
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import BoolArray, Example, FinishReason, IntArray, Message, Prompt, RewardFn, Task
@@ -61,7 +61,7 @@ class TokenCore:
         self._allocate(1)
         if not (tokenizer.eos_ids or self.stop):
             _warn_endless(tokenizer, self.max_new_tokens)
-        self._encode([task.dataset[0]])  # a budget that is too small fails here, not in the middle of a run
+        self._encode([widest_example(task)])  # a budget that is too small fails here, not in the middle of a run
         if task.max_turns > 1:
             tokenizer.encode_reply([Message("user", "")], task.max_reply_tokens, ended=False)
 

@@ -18,7 +18,7 @@ from textgym.types import BoolArray, Data, NameOrPath, RewardFn, Split
 
 
 class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
-    """Write a text token by token.
+    r"""Write a text token by token.
 
     ## Description
     A task gives a prompt, for instance a document to summarise. The agent appends one token per step until it writes
@@ -39,7 +39,8 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
     The ids of the prompt are those of its whole text. For a model with a chat template, that text is what the template
     makes of the conversation (a list of messages in the data, or else one message of the user), with the beginning of
     the assistant's turn, as transformers' `apply_chat_template` writes it; where a template refuses a role, its
-    messages become part of the first user turn. The response is tokenised by itself.
+    messages become part of the first user turn. A task may have another prompt template for such models
+    (`chat_prompt_template`), which rewards and people are not shown. The response is tokenised by itself.
 
     A prompt that is too long is cut as text, and encoded then: a conversation loses its oldest turns first, a question
     with its answer; then the document (of a conversation: the last message of the user) loses its end, back to a word
@@ -107,6 +108,8 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
     ## Arguments
     * `data`: a built-in corpus, a file, a folder, a Hub id, or a list of examples or rows; the task's own if `None`.
     * `prompt_column`, `reference_column`: where prompts and references are in a file.
+    * `prompt_template`: text around every prompt instead of the task's own, such as `"{prompt}\n\nReply:"`: `{prompt}`
+      once, `{name}` for another column of the data, `{{` and `}}` for literal braces.
     * `split`: `"train"`, `"validation"` or `"test"`.
     * `model`: whose tokenizer it is: `"tiny"`, a folder, or an id on the Hugging Face Hub. No weights are read.
     * `reward`: a name (`"learned"`, `"rouge"`, `"gold"`, `"success"`), `"module:attribute"`, a folder with a reward
@@ -134,10 +137,13 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
         max_new_tokens: int | None = None,
         stop: Sequence[str] = (),
         render_mode: str | None = None,
+        prompt_template: str | None = None,
         **unknown: object,
     ) -> None:
         check_arguments(unknown, TOKEN_ARGUMENTS, render_mode)
-        made, scorer = build_task_and_reward(task, data, prompt_column, reference_column, split, reward)
+        made, scorer = build_task_and_reward(
+            task, data, prompt_column, reference_column, split, reward, prompt_template
+        )
         self._core = TokenCore(
             made,
             Tokenizer.load(model),

@@ -68,6 +68,7 @@ def make_evaluation_set(
     temperature: float = 1.0,
     max_prompt_tokens: int | None = None,
     max_new_tokens: int | None = None,
+    stop: Sequence[str] = (),
 ) -> EvaluationSet:
     """Ask about the first ``prompts`` examples of the task's split; budgets that are ``None`` are the task's.
 
@@ -78,6 +79,7 @@ def make_evaluation_set(
         seed: Seed of all random numbers that agents draw.
         temperature: Divides the logits; 0 takes the most likely token.
         max_prompt_tokens, max_new_tokens: Budgets.
+        stop: Strings that end a text of a language model, and are no part of it.
 
     Raises:
         ValueError: ``prompts`` is below 1, or the split is empty.
@@ -94,7 +96,7 @@ def make_evaluation_set(
         reward = guarded_reward(task.reward if reward == DEFAULT else reward, task)
     examples = fixed_examples(task.dataset, prompts)
     measure(task, [silent_episode(task, examples[0])], reward)  # fails here, and not after minutes of sampling
-    sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, temperature, seed)
+    sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, temperature, seed, stop=tuple(stop))
     return EvaluationSet(task, examples, reward, sampling)
 
 

@@ -18,6 +18,7 @@ from textgym.models.decoding.generation import generate
 from textgym.models.log_probs import response_log_probs
 from textgym.models.text_model import TextModel
 from textgym.tasks.base import prompt_of
+from textgym.text.stopping import cut_at_stop
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Episode, Example, FinishReason, FloatArray, Message, Task
 
@@ -79,6 +80,7 @@ class Sampling:
         temperature: Divides the logits; 0 takes the most likely token.
         seed: Seed of a generator of its own.
         batch_size: Number of texts decoded in parallel.
+        stop: Strings that end a text, and are no part of it.
     """
 
     max_prompt_tokens: int
@@ -86,6 +88,7 @@ class Sampling:
     temperature: float = 1.0
     seed: int = 0
     batch_size: int = 64
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ def sample_texts(
             found.prompts.extend(prompts)
             found.ids.extend(ids)
             found.rows.extend(going)
-            answered = _answer(model.tokenizer, conversations, going, ids)
+            answered = _answer(model.tokenizer, conversations, going, ids, sampling.stop)
             if ticker is not None:
                 ticker.advance((len(going) - len(answered)) * (task.max_turns - turn))
             for row, reply in answered.items():
@@ -232,17 +235,24 @@ def sample_responses(
     prompts = encode_contexts(task, contexts, model.tokenizer, sampling)
     bar = nullcontext() if title is None else console.progress(title, len(contexts), "texts")
     with bar as ticker:
-        return _decode(model.tokenizer, _generate(model, prompts, sampling, generator, ticker))
+        return _decode(model.tokenizer, _generate(model, prompts, sampling, generator, ticker), sampling.stop)
 
 
-def _decode(tokenizer: Tokenizer, ids: Sequence[Sequence[int]]) -> list[str]:
+def _decode(tokenizer: Tokenizer, ids: Sequence[Sequence[int]], stop: Sequence[str]) -> list[str]:
     """Return turns as a user sees them, their ends left out."""
     ends = set(tokenizer.eos_ids)
-    return tokenizer.decode_batch([[token for token in turn if token not in ends] for turn in ids])
+    visible = [[token for token in turn if token not in ends] for turn in ids]
+    if not stop:
+        return tokenizer.decode_batch(visible)
+    return [cut_at_stop(text, stop).strip() for text in tokenizer.decode_batch(visible, strip=False)]
 
 
 def _answer(
-    tokenizer: Tokenizer, conversations: Conversations, rows: Sequence[int], ids: Sequence[list[int]]
+    tokenizer: Tokenizer,
+    conversations: Conversations,
+    rows: Sequence[int],
+    ids: Sequence[list[int]],
+    stop: Sequence[str],
 ) -> dict[int, list[int]]:
     """Let a turn of each of ``rows`` be answered.
 
@@ -251,8 +261,10 @@ def _answer(
         whose episode ends are left out.
     """
     ends = set(tokenizer.eos_ids)
-    texts = _decode(tokenizer, ids)
-    reasons: list[FinishReason] = ["eos" if turn and turn[-1] in ends else "length" for turn in ids]
+    texts, table = _decode(tokenizer, ids, stop), tokenizer.stop_table(stop) if stop else None
+    reasons: list[FinishReason] = [
+        "eos" if turn and turn[-1] in ends else "stop" if table and table.end(turn) else "length" for turn in ids
+    ]
     following = {}
     replies, budget = conversations.answer(rows, texts, reasons).replies, conversations.task.max_reply_tokens
     for row, turn, reason, reply in zip(rows, ids, reasons, replies, strict=True):
@@ -268,7 +280,7 @@ def _generate(
     generator: torch.Generator,
     ticker: console.Ticker | None,
 ) -> list[list[int]]:
-    return generate(
+    texts = generate(
         model,
         prompts,
         max_new_tokens=sampling.max_new_tokens,
@@ -278,3 +290,7 @@ def _generate(
         batch_size=sampling.batch_size,
         progress=None if ticker is None else ticker.advance,
     )
+    if not sampling.stop:
+        return texts
+    table = model.tokenizer.stop_table(sampling.stop)
+    return [ids[: table.end(ids)] for ids in texts]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import keyword
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from textgym.hub import SHIPPED
-from textgym.security.escaping import markdown_cell
+from textgym.models.prompt_format import FILE, PromptFormat, read_format
+from textgym.security.escaping import code_block, markdown_cell
+from textgym.text.templates import parse_template
+from textgym.text.tokenizer import Tokenizer
 from textgym.versions import versions
 
 CARD = "README.md"
@@ -22,20 +27,41 @@ def write_card(
     facts: Iterable[tuple[str, str]] = (),
     sections: Mapping[str, str] | None = None,
 ) -> None:
-    """Write ``README.md`` beside the weights: how the model was made, how to load it, versions.
+    """Write ``README.md`` beside the weights: how the model was made, how to load and ask it, versions.
 
     Args:
-        folder: The model folder.
+        folder: The model folder. How the model is asked is read from its ``textgym.json``, if there is one.
         method: Method that changed the start model, as a phrase.
-        start_model: Its name; a Hub id becomes the ``base_model`` that the Hub links to.
+        start_model: Its name; a Hub id becomes the ``base_model`` that the Hub links to, and of a folder only the last
+            part is told.
         facts: Further rows of the first table.
         sections: Further sections by title, in Markdown.
     """
-    rows = [("Start model", start_model), ("Method", method), *facts]
-    parts = {"Use": _use(folder), **(sections or {}), "Versions": table(("package", "version"), versions().items())}
+    rows = [("Start model", published_name(start_model)), ("Method", method), *facts]
+    asked = read_format(folder)
+    use = {"Use": _use(folder)} if asked is None else {"Use": _generate(folder, asked), "Prompts": _prompts(asked)}
+    parts = {**use, **(sections or {}), "Versions": table(("package", "version"), versions().items())}
     text = f"{_front_matter(start_model)}\n# A language model trained with textgym\n\n{table(('', ''), rows)}"
     text += "".join(f"\n## {title}\n\n{part}" for title, part in parts.items())
     (folder / CARD).write_text(text, encoding="utf-8")
+
+
+def published_name(name: str, folder: Path | None = None) -> str:
+    """Return a name without the places of this machine: of an absolute path, what stands behind ``folder``.
+
+    What is not in ``folder`` keeps the last part of its path only.
+
+    >>> published_name("/home/me/runs/one/reward", Path("/home/me/runs/one"))
+    'reward'
+    >>> published_name("/data/tickets.csv"), published_name("owner/name")
+    ('tickets.csv', 'owner/name')
+    """
+    path = Path(name)
+    if not (path.is_absolute() or name.startswith("~")):
+        return name
+    if folder is not None and path.is_relative_to(folder) and path != folder:
+        return str(path.relative_to(folder))
+    return path.name
 
 
 def table(header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
@@ -55,3 +81,71 @@ def _use(folder: Path) -> str:
     variables = {"AutoModelForCausalLM": "model", "AutoTokenizer": "tokenizer"}
     lines = [f'{variables[name]} = {name}.from_pretrained(".")\n' for name in names]
     return f"```python\nfrom transformers import {', '.join(names)}\n\n{''.join(lines)}```\n"
+
+
+def _generate(folder: Path, asked: PromptFormat) -> str:
+    """Return Python that writes a text with plain transformers, asked as textgym asks."""
+    tokenizer = Tokenizer.load(folder)
+    options: dict[str, object] = {
+        "max_new_tokens": asked.max_new_tokens,
+        "do_sample": True,
+        "temperature": asked.temperature,
+    }
+    options |= {"top_k": 0, "top_p": 1.0, "eos_token_id": list(tokenizer.eos_ids), "pad_token_id": tokenizer.pad_id}
+    arguments = "".join(f"    {name}={value!r},\n" for name, value in options.items())
+    if asked.stop:
+        arguments += f"    stop_strings={_literal(list(asked.stop))},\n    tokenizer=tokenizer,\n"
+    lines = [
+        "import torch\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n",
+        'tokenizer = AutoTokenizer.from_pretrained(".")\nmodel = AutoModelForCausalLM.from_pretrained(".")\n',
+        f"{_prompt_code(asked)}\n{_encoding_code(tokenizer)}\nids = torch.tensor([ids])",
+        f"output = model.generate(\n    ids,\n    attention_mask=torch.ones_like(ids),\n{arguments})",
+        "text = tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()",
+        *(f"text = text.split({_literal(stop)})[0].strip()" for stop in asked.stop),
+        "print(text)",
+    ]
+    said = "In this folder (or with the model's id on the Hub in place of `.`), asked as it was while it learned"
+    return f"{said}:\n\n{code_block(chr(10).join(lines), 'python')}"
+
+
+def _prompt_code(asked: PromptFormat) -> str:
+    """Return Python that fills the template."""
+    if asked.template is None:
+        return f'prompt = "..."  # as the task {asked.task} writes it'.replace("\n", " ")
+    values = {"prompt": "Text to answer.", **{name: "..." for name in parse_template(asked.template).columns}}
+    named = ", ".join(f"{name}={_literal(value)}" for name, value in values.items())
+    if not all(name.isidentifier() and not keyword.iskeyword(name) for name in values):
+        named = f"**{_literal(values)}"
+    return f"template = {_literal(asked.template)}\nprompt = template.format({named})"
+
+
+def _encoding_code(tokenizer: Tokenizer) -> str:
+    """Return Python that encodes a prompt as textgym does."""
+    if tokenizer.has_chat_template:
+        return (
+            'messages = [{"role": "user", "content": prompt}]\n'
+            "text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)\n"
+            "ids = tokenizer(text, add_special_tokens=False).input_ids"
+        )
+    plain = "tokenizer(prompt, add_special_tokens=False, split_special_tokens=True).input_ids"
+    first = ", ".join(map(str, tokenizer.bos_ids))
+    return f"ids = [{first}, *{plain}]" if first else f"ids = {plain}"
+
+
+def _prompts(asked: PromptFormat) -> str:
+    """Return the table of how the model was asked."""
+    facts = {
+        "task": asked.task,
+        "prompt template": "the task's own" if asked.template is None else asked.template,
+        "the model's chat template": "around the prompt" if asked.uses_chat_template else "none",
+        "stop strings": ", ".join(map(repr, asked.stop)) or "none",
+        "longest prompt, tokens": f"{asked.max_prompt_tokens:,}; the end of a longer document was cut",
+        "longest text, tokens": f"{asked.max_new_tokens:,}",
+        "temperature": f"{asked.temperature:g}",
+    }
+    return f"{table(('', ''), facts.items())}\nThe same stands in `{FILE}`, which textgym's commands read.\n"
+
+
+def _literal(value: object) -> str:
+    """Return Python for texts, and lists and dicts of them, in the way of JSON."""
+    return json.dumps(value, ensure_ascii=True)

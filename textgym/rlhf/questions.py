@@ -36,6 +36,7 @@ from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words
 from textgym.naming import argument
 from textgym.tasks.base import shown_of
+from textgym.training.from_run import say_other_template
 from textgym.training.recovery import advising_on_memory
 from textgym.training.stored_settings import stable_name
 from textgym.types import Example, FloatArray, Shown, Split, Task
@@ -103,6 +104,8 @@ def run_sample(
             f"{mode}; lower {argument('checks')}, or choose another {argument('mode')}"
         )
     task = with_budgets(choice.make(split), max_prompt_tokens, max_new_tokens)
+    for model in models:
+        say_other_template(task, model)
     examples = fixed_examples(task.dataset, prompts)
     writers = plan_writers([*models, *([REFERENCE] if references else [])], examples, count, seed)
     written = write_texts(models, task, examples, writers, temperature=temperature, seed=seed, device=device)

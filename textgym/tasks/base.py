@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from types import FunctionType
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 
 from textgym.data.source import BuiltIn, load_examples
 from textgym.metrics.texts import TEXT_METRICS
 from textgym.text.messages import as_prompt
+from textgym.text.templates import SLOT, PromptTemplate, missing_columns, parse_template
 from textgym.types import (
     Data,
     Dataset,
@@ -31,7 +33,10 @@ from textgym.types import (
 )
 from textgym.values import plain_value
 
-_SLOT = "{prompt}"
+_MARK = "918273645546372819"  # a text that no prompt has by chance
+
+
+_AnyTask = TypeVar("_AnyTask", bound=Task)
 
 
 class TextTask:
@@ -55,12 +60,16 @@ class TextTask:
         prompt_column: Column of the prompts; ``None`` guesses.
         reference_column: Column of the references; ``None`` guesses.
         split: Split whose examples the task has.
+        prompt_template: Template instead of the task's own, for models with a chat template too.
 
     Attributes:
         dataset: The examples.
         built_in: Data that the task brings along: name -> loader of one split.
         default_data: The data of a task that is given none.
-        prompt_template: Text around every prompt; ``{prompt}`` stands for it, once.
+        prompt_template: Text around every prompt: ``{prompt}`` stands for it, once, ``{name}`` for another column of
+            the data, ``{{`` for a literal brace.
+        chat_prompt_template: Template for models with a chat template, whose turns need no cue; ``None``: the same.
+            Rewards and people are shown :attr:`prompt_template`, whichever model writes.
         max_prompt_tokens, max_new_tokens, max_reply_tokens: Default budgets of the prompt, of every turn of the agent,
             and of what is said to it in between.
         max_turns: Most turns of the agent.
@@ -73,7 +82,9 @@ class TextTask:
     name: str = "text"
     built_in: ClassVar[BuiltIn] = {}
     default_data: ClassVar[Data | None] = None
-    prompt_template: str = _SLOT
+    prompt_template: str = SLOT
+    chat_prompt_template: str | None = None
+    prompt_column: str | None = None
     max_prompt_tokens: int = 512
     max_new_tokens: int = 48
     max_reply_tokens: int = 128
@@ -96,16 +107,19 @@ class TextTask:
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
+        prompt_template: str | None = None,
     ) -> None:
-        if self.prompt_template.count(_SLOT) != 1:
-            raise ValueError(f"expected a prompt_template with {_SLOT} once, got {self.prompt_template!r}; correct it")
+        if prompt_template is not None:
+            self.prompt_template, self.chat_prompt_template = prompt_template, None
         chosen = self.default_data if data is None else data
         if chosen is None:
             raise TypeError(f"expected data for the task {self.name!r}, got none; give it data=, a file for instance")
         self.data: Data = plain_value(chosen)
         self.prompt_column = prompt_column
         self.reference_column = reference_column
+        self._parsed_templates()  # before the data is read, which may take long
         self.dataset: Dataset = self.examples(split)
+        self._require_columns()
 
     def examples(self, split: Split) -> Dataset:
         """Load one split of the data; a task that makes its examples itself overrides this."""
@@ -113,12 +127,30 @@ class TextTask:
 
     def for_split(self, split: Split) -> Self:
         """Return the same task on another split of the same data."""
-        return type(self)(self.data, self.prompt_column, self.reference_column, split)
+        made = type(self)(self.data, self.prompt_column, self.reference_column, split)
+        return with_prompt_template(made, self.prompt_template) if "prompt_template" in vars(self) else made
 
     def prompt(self, example: Example) -> Prompt | Sequence[Message] | str:
         """Return what is asked: the template around the prompt; in a conversation, around the user's last message."""
-        prefix, _, suffix = self.prompt_template.partition(_SLOT)  # braces in a user's text stay what they are
-        return as_prompt(example.prompt)._replace(prefix=prefix, suffix=suffix)
+        plain, chat = self._parsed_templates()
+        prefix, suffix = plain.around(example.extra)  # braces in a user's text stay what they are
+        in_chat = None if chat is None else chat.around(example.extra)
+        return as_prompt(example.prompt)._replace(prefix=prefix, suffix=suffix, chat=in_chat)
+
+    def _parsed_templates(self) -> tuple[PromptTemplate, PromptTemplate | None]:
+        plain, chat, column = self.prompt_template, self.chat_prompt_template, self.prompt_column
+        return parse_template(plain, column), None if chat is None else parse_template(chat, column)
+
+    def _require_columns(self) -> None:
+        """Check that every column of the templates is one of the data: that some example has it."""
+        lacking = {name for template in self._parsed_templates() if template for name in template.columns}
+        known, place = set[str](), 0
+        while lacking and place < len(self.dataset):
+            known |= self.dataset[place].extra.keys()
+            lacking -= known
+            place += 1
+        if lacking:
+            raise missing_columns(lacking, known)
 
     def reply(self, episode: Episode, rng: np.random.Generator) -> Sequence[Message] | None:
         """Return what the other side says to the agent's last turn; ``None``, which ends the episode, by default."""
@@ -141,6 +173,48 @@ class TextTask:
         return None
 
 
+class Templates(NamedTuple):
+    """The templates of a task: for models that read plain text, and for those with a chat template."""
+
+    plain: str
+    chat: str
+
+
+def templates_of(task: Task) -> Templates | None:
+    """Return the templates that a task's prompts are made by; ``None`` if it writes them in another way.
+
+    In them, ``{prompt}`` stands for the prompt, whatever its column is called.
+    """
+    if not isinstance(task, TextTask):
+        return None
+    example = task.dataset[0]
+    if prompt_of(task, example) != TextTask.prompt(task, example):
+        return None
+    plain, chat = task._parsed_templates()
+    return Templates(plain.canonical, (chat or plain).canonical)
+
+
+def with_prompt_template(task: _AnyTask, template: str) -> _AnyTask:
+    """Return a copy of a task that asks by another template, whichever model reads it.
+
+    Raises:
+        TypeError: The task does not follow its template, or has none.
+        ValueError: It is no template, or has a column that the data lack.
+    """
+    changed, marked = copy.copy(task), copy.copy(task)
+    if isinstance(changed, TextTask) and isinstance(marked, TextTask):
+        changed.prompt_template, changed.chat_prompt_template = template, None
+        changed._parsed_templates()
+        changed._require_columns()
+        marked.prompt_template, marked.chat_prompt_template = _MARK + template, None
+        if _MARK in prompt_text(marked, task.dataset[0]):
+            return changed
+    raise TypeError(
+        f"expected a task that asks by its prompt_template, got {task.name!r}, which writes its prompts in another "
+        "way; leave the prompt template out, or change the task's prompt()"
+    )
+
+
 def prompt_of(task: Task, example: Example) -> Prompt:
     """Return how a task asks an example; its ``text`` is what rewards and people read.
 
@@ -154,6 +228,19 @@ def prompt_of(task: Task, example: Example) -> Prompt:
         f"expected a Prompt, messages or a text from prompt() of the task {task.name!r}, got {asked!r:.80}; return "
         "Prompt(prefix, body, suffix), of which only the body is ever cut"
     )
+
+
+def widest_example(task: Task) -> Example:
+    """Return an example with the longest text around its prompt: the first one, where it is the same for all."""
+    first = task.dataset[0]
+    if not isinstance(task, TextTask) or not any(each and each.columns for each in task._parsed_templates()):
+        return first
+
+    def width(example: Example) -> int:
+        prompt = prompt_of(task, example)
+        return len(prompt.prefix + prompt.suffix) + len("".join(prompt.chat or ()))
+
+    return max((task.dataset[place] for place in range(len(task.dataset))), key=width)
 
 
 def prompt_text(task: Task, example: Example) -> str:

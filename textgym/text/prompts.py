@@ -64,7 +64,8 @@ class PromptEncoder:
         Raises:
             ValueError: The budget is too small for what may not be cut.
         """
-        asked = prompts if self._template is not None else [_as_text(prompt) for prompt in prompts]
+        is_chat = self._template is not None
+        asked = [prompt.for_chat if is_chat else _as_text(prompt) for prompt in prompts]
         most = budget * _MOST_CHARACTERS
         short = [row for row, each in enumerate(asked) if len(each.body) <= most]
         long = [row for row, each in enumerate(asked) if len(each.body) > most]
@@ -145,7 +146,7 @@ class PromptEncoder:
         if len(ids) > budget:
             raise ValueError(
                 f"expected a budget of at least {len(ids)} tokens, for the text around the document, got {budget}; "
-                f"raise {argument('max_prompt_tokens')} or shorten the prompt template"
+                f"raise {argument('max_prompt_tokens')} or shorten the prompt template and the columns in it"
             )
         return ids
 

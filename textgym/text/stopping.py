@@ -33,6 +33,15 @@ class StopTable:
         """Return ``text`` before its first stop string, or all of it."""
         return cut_at_stop(text, self.stops)
 
+    def end(self, ids: Sequence[int]) -> int | None:
+        """Return how many of a text's ids there are up to its first stop string; ``None`` if it has none."""
+        state = 0
+        for count, token in enumerate(ids if self.stops else (), start=1):
+            state = int(self.table[state, token])
+            if self.hit[state]:
+                return count
+        return None
+
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> str:
     """Return ``text`` before the first of ``stops`` behind the spaces it begins with, or all of it."""

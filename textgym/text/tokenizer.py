@@ -136,6 +136,13 @@ class Tokenizer:
                 return tuple(ids[: place + 1])
         return (named,) if named in self._config_eos else own
 
+    @cached_property
+    def bos_ids(self) -> tuple[int, ...]:
+        """Ids that the tokenizer's own post-processor puts before a text; a chat template writes its own."""
+        encoding = self._backend.encode("x", add_special_tokens=True)
+        mask = list(encoding.special_tokens_mask)
+        return tuple(encoding.ids[: mask.index(0)]) if 0 in mask else ()
+
     @property
     def has_chat_template(self) -> bool:
         """Return whether the model reads conversations by a chat template of its own."""
@@ -261,17 +268,11 @@ class Tokenizer:
     @cached_property
     def _prompt_encoder(self) -> PromptEncoder:
         fallback = self.eos_ids[0] if self.eos_ids else self.pad_id
-        return PromptEncoder(self._encoding, self._template, self._bos(), fallback)
+        return PromptEncoder(self._encoding, self._template, self.bos_ids, fallback)
 
     @cached_property
     def _reply_encoder(self) -> ReplyEncoder:
         return ReplyEncoder(self._encoding, self._template, self.response_end)
-
-    def _bos(self) -> tuple[int, ...]:
-        """Return the ids that the tokenizer's own post-processor puts before a text."""
-        encoding = self._backend.encode("x", add_special_tokens=True)
-        mask = list(encoding.special_tokens_mask)
-        return tuple(encoding.ids[: mask.index(0)]) if 0 in mask else ()
 
     @cached_property
     def _template(self) -> ChatTemplate | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from textgym.agents.common.prompt_format import format_in
 from textgym.agents.facts import facts_of
 from textgym.agents.registry import AGENTS, can_learn, resolve_agent
 from textgym.envs.choice import EnvChoice
@@ -18,12 +19,14 @@ from textgym.files.disk import replacing_folder
 from textgym.files.paths import user_path
 from textgym.models.card import write_card
 from textgym.models.device import pick_device
+from textgym.models.prompt_format import format_of_model, write_format
 from textgym.models.text_model import TextModel
 from textgym.security.consent import names_from, names_module
-from textgym.training.run_folder import RunFolder
+from textgym.training.run_folder import RunFolder, value_of
 from textgym.training.setup import make_actor
 from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Agent, Split
+from textgym.values import attribute_of
 
 DEFAULT_MODEL = "tiny"
 
@@ -63,6 +66,7 @@ class FoundAgent:
         tokenizer: Name of the model whose tokens it writes, unless it has a language model of its own.
         max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
         language_model: Name or folder of the language model that it is; ``None`` if it is another agent.
+        stop: Strings that end its texts, as the model's ``textgym.json`` says.
     """
 
     load: Callable[[], Agent | TextModel]
@@ -70,6 +74,7 @@ class FoundAgent:
     max_prompt_tokens: int | None
     max_new_tokens: int | None
     language_model: str | None = None
+    stop: tuple[str, ...] = ()
 
 
 def find_agent(wanted: ActorSettings) -> FoundAgent:
@@ -94,8 +99,9 @@ def find_agent(wanted: ActorSettings) -> FoundAgent:
 
 
 def _language_model(wanted: ActorSettings, name: str) -> FoundAgent:
-    load = partial(load_model, name, wanted.device)
-    return FoundAgent(load, name, wanted.max_prompt_tokens, wanted.max_new_tokens, language_model=name)
+    load, asked = partial(load_model, name, wanted.device), format_of_model(name)
+    stop = () if asked is None else asked.stop
+    return FoundAgent(load, name, wanted.max_prompt_tokens, wanted.max_new_tokens, language_model=name, stop=stop)
 
 
 def _agent_of_run(wanted: ActorSettings, run: RunFolder, consent: Collection[str] = ()) -> FoundAgent:
@@ -148,7 +154,15 @@ def evaluation_of(
         temperature=temperature,
         max_prompt_tokens=found.max_prompt_tokens,
         max_new_tokens=found.max_new_tokens,
+        stop=found.stop,
     )
+
+
+def _env_id_of(run: RunFolder) -> str | None:
+    """Return the environment that the settings of a run name, if they name one."""
+    config = run.config()
+    settings = value_of(config, "train", value_of(config, "settings", dict[str, object]()))
+    return value_of(value_of(settings, "choice", dict[str, object]()), "env_id", "") or None
 
 
 def size_of(agent: Agent) -> str:
@@ -160,12 +174,19 @@ def size_of(agent: Agent) -> str:
 
 
 def save_result(agent: Agent, run: RunFolder) -> None:
-    """Write the language model of an agent as a Hugging Face folder, or else the agent itself."""
+    """Write the language model of an agent as a Hugging Face folder, or else the agent itself.
+
+    Beside the model stands how it was asked, where the agent has its environment as ``env``.
+    """
     model = text_model_of(agent)
     with replacing_folder(run.agent if model is None else run.model) as unfinished:
         if model is None:
             agent.save(unfinished)
             return
         model.save_pretrained(unfinished)
+        env, acted_at = attribute_of(agent, "env"), attribute_of(agent, "temperature") or 1.0
+        asked = format_in(env, model.tokenizer, env_id=_env_id_of(run), temperature=float(acted_at))
+        if asked is not None:
+            write_format(unfinished, asked)
         start_model = model.source or "a model of your own"
         write_card(unfinished, method=facts_of(type(agent)).method, start_model=start_model)

@@ -9,13 +9,12 @@ from pathlib import Path
 from textgym import console
 from textgym.checks import check_settings
 from textgym.envs.choice import describe_data
-from textgym.errors import TextGymError
 from textgym.evaluation.acting import require_own_temperature
 from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, text_model_of
 from textgym.evaluation.episodes import transcript
 from textgym.evaluation.loading import load_model, require_context
-from textgym.files.paths import user_path
 from textgym.training.agents import ActorSettings, evaluation_of, find_agent, save_result
+from textgym.training.from_run import run_of, say_other_template
 from textgym.training.recovery import advising_on_memory, check_data, describe_splits
 from textgym.training.results import show_comparison, summarise, write_texts
 from textgym.training.run_folder import RunFolder, value_of
@@ -62,6 +61,8 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     start_name = settings.reference_model
     if start_name is None and found.language_model is not None:
         start_name = start_model_of(found.language_model)
+    if found.language_model is not None:
+        say_other_template(eval_set.task, found.language_model)
     against = f" and {start_name}, which it is compared with," if start_name is not None else ""
     console.say(
         f"Evaluating {name}{against} on {len(eval_set.examples)} prompts of {describe_data(eval_set.task)}, "
@@ -134,13 +135,11 @@ def _show(eval_set: EvaluationSet, first: Evaluation, second: Evaluation | None)
 
 
 def start_model_of(model: str) -> str | None:
-    """Return the model that a run started from, if ``model`` is a run folder that says so and it still exists."""
-    if not (user_path(model) / "config.json").is_file():
+    """Return the model that a run started from, if ``model`` is a run, or its model, that says so and it is there."""
+    run = run_of(model)
+    if run is None:
         return None
-    try:
-        settings = RunFolder(model).stored("settings", dict[str, object]())
-    except TextGymError:
-        return None
+    settings = run.stored("settings", dict[str, object]())
     name = value_of(settings, "model", "")
     moved = name.startswith("/") and not Path(name).is_dir()
     return name if name and not moved else None

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from textgym.models.card import table, write_card
+from textgym.models.card import published_name, table, write_card
 from textgym.security.escaping import code_block
 from textgym.types import JsonObject
+from textgym.values import plain_value
 
 
 def write_model_card(
@@ -28,16 +29,27 @@ def write_model_card(
         method: Training method and its length, as a phrase.
         start_model: Name of the start model.
         data: Name of the training data.
-        settings: All settings.
+        settings: All settings; of absolute paths, the card shows what stands behind the run folder, or the name.
         summary: Measures as in ``summary.json``.
         reward: Name of the reward.
     """
-    facts = [("Data", data), *([("Reward", reward)] if reward else [])]
-    sections = {
-        "Measures on held-out prompts": _measures(summary),
-        "Settings": code_block(json.dumps(settings, indent=2, default=str), "json"),
-    }
+    facts = [("Data", data), *([("Reward", published_name(reward, folder.parent))] if reward else [])]
+    shown = json.dumps(_published(settings, folder.parent), indent=2, default=str)
+    sections = {"Measures on held-out prompts": _measures(summary), "Settings": code_block(shown, "json")}
     write_card(folder, method=method, start_model=start_model, facts=facts, sections=sections)
+
+
+def _published(value: object, run: Path) -> object:
+    """Return settings without the places of this machine: paths are relative to the run, or names."""
+    match plain_value(value):
+        case Mapping() as members:
+            return {name: _published(item, run) for name, item in members.items()}
+        case list() | tuple() as items:
+            return [_published(item, run) for item in items]
+        case str(text):
+            return published_name(text, run)
+        case other:
+            return other
 
 
 def _measures(summary: JsonObject) -> str:

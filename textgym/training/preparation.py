@@ -12,7 +12,7 @@ from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, Timed, facts_of, unit_of
 from textgym.agents.registry import resolve_agent
 from textgym.errors import CheckpointError, NoCheckpointError
-from textgym.evaluation.core import EvaluationSet
+from textgym.evaluation.core import EvaluationSet, text_model_of
 from textgym.models.checkpoint import load_newest, set_aside_newer
 from textgym.models.device import pick_device
 from textgym.models.probing.noise import random_states_kept
@@ -21,6 +21,7 @@ from textgym.naming import argument
 from textgym.security.consent import check_repeated
 from textgym.training.callbacks import SampleSheet
 from textgym.training.curves import CURVES
+from textgym.training.from_run import say_other_template
 from textgym.training.recovery import (
     check_data,
     describe_splits,
@@ -96,6 +97,8 @@ def begin(
     checked = None if facts_of(resolve_agent(settings.agent)).samples else make_run_evaluation(settings, env)
     agent = trainable(make_agent(settings, env))
     require_room(settings, agent, env)
+    if text_model_of(agent) is not None:
+        say_other_template(env_attribute(env, "task"), settings.model)
     eval_set, sheet = checked or make_run_evaluation(settings, env), make_sheet(settings, agent)
     steps = settings.steps if settings.minutes is None else _steps_in(settings.minutes, agent)
     # All that can fail for a mistake of the user's has been done: only now a folder is made.

@@ -19,6 +19,7 @@ from textgym.training.agents import save_result, size_of
 from textgym.training.callbacks import RunCallback, SampleSheet, StopTraining
 from textgym.training.curves import CURVES, plot_run
 from textgym.training.evaluate import run_without_training
+from textgym.training.from_run import say_template
 from textgym.training.interrupts import RunInterrupted, signal_of, signals_as_interrupts, stop_on_request
 from textgym.training.model_card import write_model_card
 from textgym.training.preparation import Training, begin, resume, seconds_per_step, settings_of
@@ -89,6 +90,7 @@ def run_resume(
 def announce(training: Training) -> None:
     """Say what will happen and how long it takes."""
     settings, agent, unit = training.settings, training.agent, unit_of(type(training.agent))
+    say_template(training.task, settings.choice, settings.model)
     left = training.steps - agent.num_timesteps
     amount = f"{left:,} {unit}"
     if training.facts.samples:

@@ -429,7 +429,7 @@ def test_dropout_is_saved_as_it_was_given(make_network: Any, make_policy: Any, t
 def test_the_model_card(model_folder: Path, make_policy: Any, tmp_path: Path) -> None:
     card = tmp_path / "README.md"
     make_policy(str(model_folder), temperature=0.7).save_pretrained(tmp_path)
-    for row in (f"Start model | {model_folder}", "Temperature it acted at | 0.7"):
+    for row in (f"Start model | {model_folder.name}", "Temperature it acted at | 0.7"):
         assert f"| {row} |" in card.read_text()
     assert "Stable-Baselines3 policy" in card.read_text()
     card.write_text("my own")

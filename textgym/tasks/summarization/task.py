@@ -38,8 +38,9 @@ class Summarization(TextTask):
     Your own: any file, folder or Hub data set with a column of documents and, if you have them, of summaries.
 
     ## Prompt
-    ``"{prompt}\n\nSummary:"`` with the document in place of ``{prompt}``. Budgets: 512 tokens for the prompt, 48
-    for the summary.
+    ``"{prompt}\n\nSummary:"`` with the document in place of ``{prompt}``; from version 1 on, models with a chat
+    template are asked ``"Summarize the following text in one or two sentences.\n\n{prompt}"`` instead.
+    ``prompt_template=`` is another one, for all models. Budgets: 512 tokens for the prompt, 48 for the summary.
 
     ## Rewards
     | data | default reward |
@@ -77,8 +78,10 @@ class Summarization(TextTask):
     * ``data="reports"``: the built-in corpus, a file, a folder, a Hub id, or a list of examples or rows.
     * ``prompt_column=None``, ``reference_column=None``: columns of your own data; guessed by default.
     * ``split="train"``: ``"train"``, ``"validation"`` or ``"test"``.
+    * ``prompt_template=None``: text around every document instead of the one above.
 
     ## Version History
+    * v1: models with a chat template are asked by an instruction instead of the cue; for others as v0.
     * v0: first version.
     """
 
@@ -95,8 +98,9 @@ class Summarization(TextTask):
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
+        prompt_template: str | None = None,
     ) -> None:
-        super().__init__(data, prompt_column, reference_column, split)
+        super().__init__(data, prompt_column, reference_column, split, prompt_template)
         self.has_references = len(self.dataset) > 0 and bool(self.dataset[0].references)
         self.metrics = {**_ROUGE, **TEXT_METRICS} if self.has_references else TEXT_METRICS
         self.main_metric = "rougeL" if self.has_references else None
@@ -113,6 +117,15 @@ class Summarization(TextTask):
         if self.data == _BUILT_IN:
             return reports.is_success(episode.text, episode.example)
         return bool(episode.example.references) and reaches_rougeL(episode.text, episode.example, _SUCCESS_ROUGE_L)
+
+
+class InstructedSummarization(Summarization):
+    """Version 1 of :class:`Summarization`: a chat model is asked by an instruction, in its user's turn, without a cue.
+
+    Models without a chat template read the same as in version 0, and rewards and people are shown the same.
+    """
+
+    chat_prompt_template = "Summarize the following text in one or two sentences.\n\n{prompt}"
 
 
 def _default_reward(data: Data, name: str, has_references: bool) -> tuple[str, str]:
