@@ -69,7 +69,8 @@ def build_reward(reward: RewardFn | NameOrPath | None, task: Task, data: Data | 
     if reward is None and is_own:
         reason = attribute_of(task, "reward_reason") or f"The default reward is {task.reward!r}."
         given = argument("reward", ...)
-        _logger.warning("No %s was given for %s on %r. %s", given, task.name, _shown(task, data), reason)
+        hint = f"{reason.removesuffix('.')}; {given} chooses another."
+        _logger.warning("No %s was given for %s on %r. %s", given, task.name, _shown(task, data), hint)
     return resolve_reward(task.reward if reward is None else reward, task)
 
 

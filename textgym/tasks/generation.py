@@ -10,7 +10,6 @@ import numpy as np
 from textgym.data.dataset import InMemoryDataset, check_split
 from textgym.data.source import BuiltIn
 from textgym.metrics.words import count_words
-from textgym.naming import argument
 from textgym.tasks.base import TextTask
 from textgym.types import Data, Episode, Example, FloatArray, NameOrPath, RewardFn, Split
 
@@ -112,14 +111,7 @@ class Generation(TextTask):
     built_in: ClassVar[BuiltIn] = {_BUILT_IN: lambda split: requests(split)}
     default_data: ClassVar[Data] = _BUILT_IN
     reward: RewardFn | NameOrPath = length_reward
-
-    @property
-    def reward_reason(self) -> str:
-        """The default reward, and how to choose another."""
-        return (
-            f"The default reward of TextGen is for texts of {TARGET_WORDS} words, whatever they say; "
-            f"{argument('reward', ...)} chooses another."
-        )
+    reward_reason = f"The default reward of TextGen is for texts of {TARGET_WORDS} words, whatever they say."
 
     def is_success(self, episode: Episode) -> bool:
         """Return whether the text is not cut off."""

@@ -8,7 +8,6 @@ from typing import ClassVar
 from textgym.data.source import BuiltIn
 from textgym.metrics.rouge import reaches_rougeL, rouge1, rouge2, rougeL
 from textgym.metrics.texts import TEXT_METRICS, ReferenceMetric
-from textgym.naming import argument
 from textgym.tasks.base import TextTask
 from textgym.tasks.summarization import reports
 from textgym.types import Data, Episode, FloatArray, Metric, Split
@@ -134,9 +133,8 @@ def _default_reward(data: Data, name: str, has_references: bool) -> tuple[str, s
         return "learned", "The default reward on the built-in reports is the shipped reward model."
     shown = repr(data if isinstance(data, str) else name)
     if has_references:
-        other = f"{argument('reward', ...)} chooses another"
-        return "rouge", f"The default reward on {shown} is ROUGE-L against its references; {other}."
+        return "rouge", f"The default reward on {shown} is ROUGE-L against its references."
     return "learned", (
         f"{shown} has no references, so the default reward is the shipped reward model, which knows the built-in "
-        f"reports only; {argument('reward', ...)} chooses another."
+        "reports only."
     )
