@@ -35,6 +35,7 @@ from textgym.feedback.annotators.simulated import preference_probability
 from textgym.feedback.records.dialogues import ASSISTANT_TURN
 from textgym.feedback.types import Record
 from textgym.metrics import proportion_interval
+from textgym.metrics.words import count_words
 from textgym.reward_models import EmbeddingRewardModel, FitReport, LearnedReward, PreferenceRewardModel
 from textgym.tasks.summarization.reports import Reports
 from textgym.types import Example, Shown
@@ -147,8 +148,8 @@ def figures_of(pairs: Sequence[Pair], records: Sequence[Record], reports: dict[s
         "always the shorter answer": rules.always_shorter,
         "hidden quality": proportion_interval(sum((1 + lead) / 2 for lead in leads), len(leads)),
     }
-    words = np.array([[len(each.text.split()) for each in pair[1:]] for pair in pairs])
-    whole = words + np.array([[len(pair.prompt.split())] for pair in pairs])
+    words = np.array([[count_words(each.text) for each in pair[1:]] for pair in pairs])
+    whole = words + np.array([[count_words(pair.prompt)] for pair in pairs])
     return {
         **{f"accuracy, {name}": console.with_bounds(each) for name, each in accuracies.items()},
         "held-out dialogues": len(held_out),
@@ -224,4 +225,4 @@ def _sentences(text: str) -> list[str]:
 
 
 def _words(answer: Answer) -> int:
-    return len(answer.text.split())
+    return count_words(answer.text)

@@ -47,6 +47,7 @@ from textgym.feedback.types import (
     Record,
 )
 from textgym.metrics import clustered_proportion_interval
+from textgym.metrics.words import count_words, first_words
 from textgym.reward_models import EmbeddingRewardModel, LearnedReward, TextEmbedder
 from textgym.tasks import Summarization, prompt_text
 from textgym.types import Example, FloatArray, Interval, Message, Task, episodes_of
@@ -144,7 +145,7 @@ def texts_about(example: Example, rng: np.random.Generator) -> dict[str, str]:
         "summary": summary,
         "draft": draft,
         "half of a summary": " ".join(other[: len(other) // 2]),
-        "first words of the report": " ".join(example.text.split()[: len(summary.split())]),
+        "first words of the report": first_words(example.text, count_words(summary)),
         "summary in disorder": " ".join(rng.permutation(other)),
         "draft in disorder": " ".join(rng.permutation(draft.split())),
     }
@@ -326,7 +327,7 @@ def leads_of_pairs(model: LearnedReward, items: Sequence[Item]) -> Pairs:
     values = (
         np.concatenate([item.quality for item in items]),
         model.raw(prompts, responses),
-        np.array([len(response.split()) for response in responses], dtype=np.float64),
+        np.array([count_words(response) for response in responses], dtype=np.float64),
     )
     quality, score, words = (each[::2] - each[1::2] for each in values)
     return Pairs(quality, score, words, prompts[::2])

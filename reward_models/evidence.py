@@ -10,6 +10,7 @@ from itertools import combinations, pairwise
 from typing import Literal, NamedTuple
 
 from textgym.errors import DataError, did_you_mean
+from textgym.feedback.records.oddities import oddities
 from textgym.feedback.records.splitting import split_records
 from textgym.feedback.types import (
     Comparison,
@@ -304,7 +305,8 @@ def read_split(
 ) -> Split:
     """Read records of any kinds, each once, for a fit and for measuring it on prompts that it does not see.
 
-    Comparisons and rankings of a text with itself are left out with a warning.
+    Comparisons and rankings of a text with itself are left out with a warning. Copies of records, and annotators who
+    always answer the same, are warned of; copies have one prompt, and so are on one side.
 
     Args:
         records: Records of any kinds, in any order; a split that was read already stays as it is.
@@ -320,6 +322,8 @@ def read_split(
     if isinstance(records, Split):
         return records
     usable = compared_records(graded_by(records, criterion))
+    for note in oddities(usable):
+        warnings.warn(note, stacklevel=3)
     kept, outside = split_records(usable, held_out, seed)
     train = observe(kept, read=read)
     if not train.teaches and not observe(usable).teaches:

@@ -316,11 +316,12 @@ def _notes(
 ) -> list[str]:
     decided = [each for each in main if each.label != 0.5]
     known = {each.response for preference in train for each in (preference.first, preference.second)}
+    different = len(set(decided))
     repeated = sum({each.first.response, each.second.response} <= known for each in decided)
     better = max(rules, key=lambda rule: rule.mean)
     found = [
         (not decided, "no preference was held out: nothing is known about the accuracy"),
-        (0 < len(decided) < _FEW, f"only {len(decided)} preferences held out: the accuracy says little"),
+        (0 < different < _FEW, f"only {_different(different, decided)} held out: the accuracy says little"),
         (len(decided) > 0 and overall.low <= 0.5, "the accuracy is not distinguishable from chance"),
         (len(decided) > 0 and better.mean >= overall.mean, "a rule that looks at length alone is as accurate"),
         (2 * repeated > len(decided), f"{repeated} of {len(decided)} held-out pairs are of responses also trained on"),
@@ -328,6 +329,10 @@ def _notes(
         (any(each.first.prompt != each.second.prompt for each in decided), "ratings compared across prompts"),
     ]
     return [note for holds, note in found if holds]
+
+
+def _different(different: int, decided: Sequence[Preference]) -> str:
+    return f"{different} {'' if different == len(decided) else 'different '}preferences"
 
 
 def _left_out(guessed: int, guessing: Collection[str]) -> list[str]:

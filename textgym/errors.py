@@ -14,6 +14,10 @@ class DataError(TextGymError, ValueError):
     """The data of a task cannot be read, or nothing usable is left of it."""
 
 
+class UnknownShapeError(DataError):
+    """Rows of feedback have no shape that is known; the lines of the message after the first are those that are."""
+
+
 class RewardError(TextGymError, ValueError):
     """A reward returned something that is not one finite number per text."""
 

@@ -53,6 +53,9 @@ def test_lengths_are_counted_in_words_of_any_script() -> None:
     assert count_words(HINDI) == 7
     assert count_words("今天天气很好。我们去公园") == 11
     assert count_words("用Python3写 now") == 4
+    assert count_words("བོད་སྐད་ནི་ཡག་པོ་རེད།") == 6
+    assert count_words("ሰላም፡ለዓለም፡ሁሉ") == 3
+    assert first_words("བོད་སྐད་ནི་ཡག་པོ", 2) == "བོད་སྐད"
     assert [count_words(text) for text in ("", " \n", "。", "😀")] == [0, 0, 1, 1]
 
 

@@ -110,6 +110,16 @@ def test_annotators_who_guess_are_not_counted() -> None:
     assert alone.accuracy.mean == 0.0
 
 
+def test_always_longer_counts_characters_where_no_spaces_part_words() -> None:
+    """Two Chinese sentences are two pieces between spaces, whatever their length."""
+    short, long = "今天下雨。", "今天整天都在下雨,没有人出门。"
+    asked = [preference(long, short, float(i != 0), prompt=f"天气{i}") for i in range(4)]
+    held_out = measure(by_length, asked, []).held_out
+    assert held_out is not None
+    assert (held_out.always_longer.mean, held_out.always_shorter.mean) == (0.75, 0.25)
+    assert {end for each in held_out.by_length for end in (each.low, each.high)} == {-9.0, 9.0}
+
+
 def notes(preferences: Sequence[Preference], train: Sequence[Preference] = ()) -> str:
     held_out = measure(by_length, preferences, train).held_out
     assert held_out is not None

@@ -198,7 +198,6 @@ def test_whether_writers_are_shown_can_be_changed(option: str, shown: bool, monk
         (("simulate", "empty.db"), "run textgym feedback sample first"),
         (("import", "missing.db", "missing.jsonl"), "missing.jsonl"),
         (("import", "missing.db", "empty.jsonl"), "got none in 'empty.jsonl'"),
-        (("import", "missing.db", "labels.jsonl"), "labels.jsonl:1: expected a record, got a labelled text"),
         (("import", "missing.db", "table.csv"), "table.csv:1: expected JSON lines, got a table for spreadsheets"),
         (("sample", "p.db", "--mode", "guess"), "expected --mode out of"),
         (("sample", "p.db", "--prompts", "0"), "prompts of at least 1"),
@@ -216,7 +215,6 @@ def test_mistakes(arguments: tuple[str, ...], message: str) -> None:
     Path("empty.jsonl").touch()
     Path("latin-1.txt").write_bytes("höflich".encode("latin-1"))
     FeedbackStore("empty.db").close()
-    export_records([Rating("k", "p", "r", 5)], "labels.jsonl", "labels")
     export_records([], "table.csv", "csv")
     assert message in refused(*arguments)
     assert not Path("missing.db").exists()
@@ -251,3 +249,17 @@ def test_a_short_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "fastapi" else object())
     assert "pip install 'textgym[feedback]'" in refused("serve", "p.db")
+
+
+def test_a_table_of_ratings_is_imported_and_who_rates_all_alike_is_named() -> None:
+    grades = [("ann", 1 + number % 5) for number in range(12)] + [("con", 4)] * 12
+    lines = [f"prompt {number % 12},text,{grade},{who}" for number, (who, grade) in enumerate(grades)]
+    Path("f.csv").write_text("\n".join(["prompt,response,rating,annotator", *lines]))
+    shown = run("import", "p.db", "f.csv")
+    assert "24 new votes" in shown.stdout
+    assert "Read as: ratings from 1 to 5, 24 ratings" in shown.stderr
+    assert "con gave the same answer 12 times (the grade 4)" in run("status", "p.db").stderr
+    assert "0 new votes" in run("import", "p.db", "f.csv").stdout
+    Path("g.csv").write_text("text,mood\na,b\n")
+    assert "expected feedback in one of the shapes below" in refused("import", "q.db", "g.csv")
+    assert not Path("q.db").exists()

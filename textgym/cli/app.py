@@ -200,7 +200,7 @@ def sft(context: typer.Context, **_: object) -> None:
             typer.Option(
                 "--feedback",
                 "--comparisons",
-                help="Feedback: PROJECT.db, or JSON lines with records or chosen/rejected rows.",
+                help="Feedback: PROJECT.db, or a file of any shape in docs/data.md: JSON, CSV, Parquet.",
             ),
         ],
         "criterion": Annotated[

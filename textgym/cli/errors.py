@@ -8,7 +8,7 @@ import traceback
 from textgym import console
 from textgym.cli.command import help_command
 from textgym.cli.suggestions import suggestion
-from textgym.errors import DiskFullError, EndedError, TextGymError, notes_of
+from textgym.errors import DiskFullError, EndedError, TextGymError, UnknownShapeError, notes_of
 from textgym.security.escaping import printable
 from textgym.training.interrupts import RunInterrupted, signal_of
 from textgym.values import attribute_of
@@ -43,7 +43,14 @@ def report(error: Exception, debug: bool) -> int:
         console.error(_usage_message(error, usage()))
         return BAD_INPUT
     code, message = _explain(error, debug)
-    console.error(message)
+    match error:
+        case UnknownShapeError():
+            message, *listed = message.splitlines()
+            console.error(message)
+            for line in listed:
+                console.remark(line)
+        case _:
+            console.error(message)
     for note in notes_of(error):
         console.warn(note)
     return code

@@ -30,7 +30,7 @@ feedback_app = typer.Typer(
 )
 _Project = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project; made if there is none.")]
 _Existing = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project.")]
-_Source = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines file, also compressed (.gz).")]
+_Source = Annotated[str, typer.Argument(metavar="FILE", help="Questions as JSON lines, or answers of any shape.")]
 _Target = Annotated[str, typer.Argument(metavar="FILE", help="Output file in the format of --form; overwritten.")]
 
 
@@ -228,6 +228,8 @@ def import_command(
     from textgym.feedback.projects import import_file
 
     found = import_file(project, file, overlap)
+    for line in found.read:
+        console.remark(line)
     console.say(f"{found.added} <- {file}")
     if found.lacks_checks:
         console.remark("Answers to attention checks were left out: import the questions, then this file again.")
@@ -262,3 +264,5 @@ def _show(status: Status) -> None:
             ["generator", "Bradley-Terry strength"],
             [[name, console.with_bounds(strength)] for name, strength in status.strengths.items()],
         )
+    for note in status.notes:
+        console.warn(note)

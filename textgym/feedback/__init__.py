@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         answer_rate,
     )
     from textgym.feedback.records.export import Form, export_records
-    from textgym.feedback.records.files import read_comparisons, read_records, write_records
+    from textgym.feedback.records.files import load_records, read_comparisons, read_records, write_records
     from textgym.feedback.records.preferences import from_preference_rows, to_labelled_rows, to_preference_rows
     from textgym.feedback.records.splitting import split_records
     from textgym.feedback.statistics.agreement import (
@@ -69,7 +69,7 @@ _PARTS = {
         "Behaviour", "By", "answer_compare", "answer_edit", "answer_natural", "answer_rank", "answer_rate",
     ),
     "records.export": ("Form", "export_records"),
-    "records.files": ("read_comparisons", "read_records", "write_records"),
+    "records.files": ("load_records", "read_comparisons", "read_records", "write_records"),
     "records.preferences": ("from_preference_rows", "to_labelled_rows", "to_preference_rows"),
     "records.splitting": ("split_records",),
     "statistics.agreement": (
@@ -120,6 +120,7 @@ __all__ = [
     "import_questions",
     "import_votes",
     "krippendorff_alpha",
+    "load_records",
     "make_questions",
     "position_bias",
     "raw_agreement",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +12,10 @@ import numpy as np
 
 from textgym.checks import check_numbers
 from textgym.errors import DataError
-from textgym.feedback.records.lines import read_lines
-from textgym.feedback.records.parsing import is_check, is_question, record_from_json
+from textgym.feedback.records.files import load_records
+from textgym.feedback.records.lines import read_rows
+from textgym.feedback.records.oddities import oddities
+from textgym.feedback.records.parsing import is_check, is_question
 from textgym.feedback.statistics.agreement import (
     Level,
     agreement_interval,
@@ -24,7 +26,7 @@ from textgym.feedback.statistics.agreement import (
 from textgym.feedback.statistics.strengths import bradley_terry_scores
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.store.questions import import_questions
-from textgym.feedback.store.votes import import_votes
+from textgym.feedback.store.votes import add_file_records
 from textgym.feedback.types import Comparison, Ranking, Rating, of_kind
 from textgym.types import Interval
 
@@ -56,10 +58,12 @@ class Import(NamedTuple):
 
     Attributes:
         added: Description of the records added.
+        read: Remarks about the shapes of the file, and about what was not read.
         lacks_checks: Whether answers to attention checks were left out, whose questions the project does not have.
     """
 
     added: str
+    read: Sequence[str]
     lacks_checks: bool
 
 
@@ -100,6 +104,7 @@ class Status:
         agreements: One per kind of records, where two people answered the same question.
         position_bias: How often the text shown first wins; ``None`` without comparisons.
         strengths: Strengths of the generators, by name.
+        notes: Remarks about answers that are worth less than their number: copies, constant annotators.
     """
 
     votes: int
@@ -110,6 +115,7 @@ class Status:
     agreements: list[Agreement]
     position_bias: Interval | None
     strengths: Mapping[str, Interval]
+    notes: Sequence[str]
 
 
 def open_project(project: str) -> FeedbackStore:
@@ -162,7 +168,7 @@ def import_file(project: str, file: str, overlap: int = 1) -> Import:
 
     Args:
         project: Made if there is none.
-        file: JSON lines.
+        file: Questions as JSON lines, or answers of any shape (:func:`~textgym.feedback.records.files.load_records`).
         overlap: People per question.
 
     Raises:
@@ -170,20 +176,20 @@ def import_file(project: str, file: str, overlap: int = 1) -> Import:
         ValueError: The overlap is less than 1.
     """
     check_numbers(counts={"overlap": overlap}, not_negative={})
-    place, first = next(read_lines(file), ("", {}))
+    place, first = next(read_rows(file), ("", {}))
     if not place:
         raise DataError(f"expected records or questions, got none in {file!r}, which is empty; check what wrote it")
-    if not is_question(first):
-        record_from_json(first, place)  # a file of something else makes no new project
-    with FeedbackStore(project) as store:
-        if is_question(first):
+    if is_question(first):
+        with FeedbackStore(project) as store:
             before = count_questions(store)
             import_questions(store, file, overlap)
-            return Import(before.more(store), lacks_checks=False)
-        votes = import_votes(store, file)
+            return Import(before.more(store), (), lacks_checks=False)
+    loaded = load_records(file)  # a file of something else makes no new project
+    with FeedbackStore(project) as store:
+        votes = add_file_records(store, loaded)
         knows_checks = any(planned.expected is not None for planned in store.plan())
-        lacks_checks = not knows_checks and any(is_check(row) for _, row in read_lines(file))
-        return Import(f"{votes:,} new votes", lacks_checks)
+        lacks_checks = not knows_checks and any(is_check(each.row) for each in loaded.rows)
+        return Import(f"{votes:,} new votes", loaded.lines, lacks_checks)
 
 
 def project_status(store: FeedbackStore) -> Status:
@@ -205,6 +211,7 @@ def project_status(store: FeedbackStore) -> Status:
         agreements=agreements,
         position_bias=position_bias(records) if compared else None,
         strengths=bradley_terry_scores(records, np.random.default_rng(0)),
+        notes=oddities(records),
     )
 
 

@@ -21,6 +21,7 @@ _RUN = rf"(?:[[\p{{L}}\p{{N}}]--[[\p{{L}}\p{{Nl}}]&&[{_UNSPACED}]]]\p{{M}}*)+"
 _WORD = regex.compile(f"{_CHARACTER}|{_RUN}", regex.V1)
 _UNSPACED_CHARACTER = regex.compile(_CHARACTER, regex.V1)
 _ASCII_WORD = re.compile(r"[A-Za-z0-9]+")
+_PARTED = re.compile("[\u0f0b-\u0f0d\u1361\u200b]")  # marks that part words, or syllables, where no white space does
 _INVISIBLE = regex.compile(r"[\p{Cf}--\u200b]", regex.V1)  # joiners, soft hyphens; a zero-width space parts words
 
 
@@ -51,16 +52,26 @@ def count_words(text: str) -> int:
     """Return how many words long a text is, as people count: its pieces between white space.
 
     A piece with characters of a script that puts no spaces between words may be a whole paragraph; there the words of
-    :func:`words_of` count.
+    :func:`words_of` count. So they do where other marks part them, as in Tibetan and in old Ethiopic texts.
 
     Example:
         >>> count_words("It's 3.5 km - really!"), count_words("今天天气很好。"), count_words("用Python3写")
         (5, 6, 3)
     """
     pieces = text.split()
-    if text.isascii() or not _UNSPACED_CHARACTER.search(text):
+    if not _has_words_within(text):
         return len(pieces)
-    return sum(len(_WORD.findall(piece)) if _UNSPACED_CHARACTER.search(piece) else 1 for piece in pieces)
+    return sum(len(_WORD.findall(piece)) if _has_words_within(piece) else 1 for piece in pieces)
+
+
+def is_unspaced(text: str) -> bool:
+    """Return whether a text has characters of a script that puts no spaces between words.
+
+    Example:
+        >>> is_unspaced("今天 sunny"), is_unspaced("sunny")
+        (True, False)
+    """
+    return not text.isascii() and _UNSPACED_CHARACTER.search(text) is not None
 
 
 def first_words(text: str, n: int) -> str:
@@ -74,10 +85,15 @@ def first_words(text: str, n: int) -> str:
     for piece in text.split():
         if n <= 0:
             break
-        ends = [match.end() for match in _WORD.finditer(piece)] if _UNSPACED_CHARACTER.search(piece) else [len(piece)]
+        ends = [match.end() for match in _WORD.finditer(piece)] if _has_words_within(piece) else [len(piece)]
         taken.append(piece if len(ends) <= n else piece[: ends[n - 1]])
         n -= len(ends)
     return " ".join(taken)
+
+
+def _has_words_within(piece: str) -> bool:
+    """Return whether something without white space may have several words."""
+    return is_unspaced(piece) or (not piece.isascii() and _PARTED.search(piece) is not None)
 
 
 def _fold(text: str) -> str:

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from textgym import console
 from textgym.evaluation.sampling import Sampling, sample_contexts, sample_responses
-from textgym.feedback import FeedbackStore, read_records
+from textgym.feedback import FeedbackStore
 from textgym.feedback.annotators.by_reward import AnnotatorReward
 from textgym.feedback.annotators.comparisons import compare_samples, draw_examples
+from textgym.feedback.records.files import load_records, not_none
 from textgym.feedback.types import Comparison, Record
 from textgym.models.text_model import TextModel
 from textgym.reward_models.building import MOST_REFERENCES, preferred_texts
@@ -43,14 +45,17 @@ def understand(records: Sequence[Record], criterion: str | None, held_out: float
 
 
 def read_feedback(source: str | Path) -> list[Record]:
-    """Return the records of a project of ``textgym feedback``, or of JSON lines.
+    """Return the records of a project of ``textgym feedback``, or of a file of any shape, which is named.
 
     Raises:
         DataError: It holds something else.
         FileNotFoundError: There is no such file.
     """
     if not is_project(source):
-        return read_records(source)
+        loaded = load_records(source)
+        for line in loaded.lines:
+            console.say(line)
+        return not_none(loaded.records, source)
     with FeedbackStore(source) as store:
         return store.records()
 

@@ -32,8 +32,8 @@ class RewardSettings:
         embeddings: Sentence-transformers model, or any that :class:`~textgym.reward_models.embedding.TextEmbedder`
             takes; a linear head on its frozen embeddings is fitted instead of a trunk.
         members: Reward models to average, each fitted to reweighted prompts; they say where they disagree.
-        feedback: Project, or JSON lines of records of any kinds or of published preferences; ``None`` lets an annotator
-            be simulated.
+        feedback: Project, or file of any shape that :func:`~textgym.feedback.records.files.load_records` reads;
+            ``None`` lets an annotator be simulated.
         criterion: Learn from the ratings by this criterion instead of the overall ones.
         learning_curve: Also fit to shares of the feedback, and measure what more of it brings.
         annotator: Name of the reward that a simulated annotator compares by; ``None``: the true quality where the data

@@ -178,10 +178,6 @@ def rating(**changes: object) -> str:
             "'tie' or 'both_bad', got 'c'",
         ),
         (
-            json.dumps({"prompt": "p", "completion": "c", "label": True}),
-            "got a labelled text, .* with --form votes or --form records",
-        ),
-        (
             json.dumps({"prompt": "p", "responses": ["x", "y"], "overlap": 1}),
             "got a question, not its answers; .* with --form votes or --form records",
         ),

@@ -12,6 +12,8 @@ from textgym.types import Message, Shown, as_shown, flatten, shown_messages, sho
 
 ASSISTANT_TURN = "\n\nAssistant:"
 """What the assistant's turn begins with; the prompt of a dialogue ends with it."""
+DIALOGUE_START = "\n\nHuman:"
+"""What a dialogue begins with."""
 _TURN = "\n\n"
 
 

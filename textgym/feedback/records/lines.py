@@ -1,4 +1,4 @@
-"""Objects as JSON lines: read with the place of every line, written whole or not at all."""
+"""Objects as JSON lines, and rows of other files: read with the place of each, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from textgym import values
-from textgym.data.files import open_bytes
+from textgym.data.files import Problem, Row, open_bytes, read_file, suffix_of
 from textgym.data.files import read_lines as read_lines_of
 from textgym.errors import DataError
 from textgym.files.disk import replacing
@@ -16,6 +16,11 @@ from textgym.types import JsonObject
 
 EXPORT_RECORDS = "export its project again with --form votes or --form records"
 """What to do with an export that does not hold records."""
+FORMATS_OF_ROWS = (".json", ".csv", ".tsv", ".parquet")
+"""Endings of files that are not read line by line."""
+_TABLE_OF_RECORDS = b'"kind",'
+"""The beginning of a table for spreadsheets, in which cells were changed."""
+_LONGEST_START = 100
 
 
 def write_lines(path: str | Path, rows: Iterable[Mapping[str, object]]) -> None:
@@ -34,6 +39,37 @@ def read_lines(path: str | Path) -> Iterator[tuple[str, JsonObject]]:
         for number, line in enumerate(read_lines_of(lines, str(path)), start=1):
             if line.strip():
                 yield f"{path}:{number}", _decode(line, f"{path}:{number}")
+
+
+def read_rows(path: str | Path) -> Iterator[tuple[str, JsonObject]]:
+    """Yield the place and the columns of every row of a file: a table, a JSON array, or else JSON lines.
+
+    Args:
+        path: File whose ending names its format, one of ``FORMATS_OF_ROWS``, or that with ``.gz``; any other ending is
+            one of JSON lines. In tables of text all cells are texts.
+
+    Raises:
+        DataError: The file, or a row of it, cannot be read.
+        FileNotFoundError: If there is no file.
+    """
+    path = Path(path)
+    suffix = suffix_of(path)
+    if suffix.removesuffix(".gz") not in FORMATS_OF_ROWS:
+        yield from read_lines(path)
+        return
+    with open_bytes(path) as file:
+        if file.readline(_LONGEST_START).removeprefix(codecs.BOM_UTF8).startswith(_TABLE_OF_RECORDS):
+            raise _is_table_of_records(f"{path}:1")
+    for item in read_file(path):
+        match item:
+            case Problem():
+                raise DataError(f"{item.where}: {item.kind}: {item.detail}; correct or remove the row")
+            case Row():
+                yield item.where, item.values
+
+
+def _is_table_of_records(place: str) -> DataError:
+    return DataError(f"{place}: expected JSON lines, got a table for spreadsheets; {EXPORT_RECORDS}")
 
 
 def json_object(value: object, place: str) -> JsonObject:
@@ -62,6 +98,6 @@ def _decode(line: bytes, place: str) -> JsonObject:
     except UnicodeDecodeError as error:
         raise DataError(f"{place}: expected UTF-8 text, got other bytes ({error}); save the file as UTF-8") from error
     except (ValueError, RecursionError) as error:
-        if text.startswith('"kind",'):
-            raise DataError(f"{place}: expected JSON lines, got a table for spreadsheets; {EXPORT_RECORDS}") from None
+        if line.removeprefix(codecs.BOM_UTF8).startswith(_TABLE_OF_RECORDS):
+            raise _is_table_of_records(place) from None
         raise DataError(f"{place}: expected one JSON object per line, got {text.strip()[:60]!r} ({error})") from error

@@ -28,6 +28,7 @@ KINDS: Mapping[str, type[Record]] = {
     "demonstration": Demonstration,
     "implicit": ImplicitFeedback,
 }
+_ANSWERS = ("ranks", "rank", "order", "scores", "ratings")
 _Read = Callable[[object], object]
 KIND_OF = {record: kind for kind, record in KINDS.items()}
 
@@ -104,7 +105,7 @@ def record_from_json(row: JsonObject, place: str) -> Record:
     if "kind" not in row:
         if "chosen" in row:
             return from_preference_row(row, place)
-        _refuse_other_exports(row, place)
+        refuse_questions(row, place)
     kind = row.get("kind", "comparison")
     record = KINDS.get(str(kind))
     if record is None:
@@ -116,10 +117,12 @@ def record_from_json(row: JsonObject, place: str) -> Record:
         raise DataError(f"{place}: {error}") from error
 
 
-def _refuse_other_exports(row: JsonObject, place: str) -> None:
-    """Say what a line is that :mod:`textgym.feedback` wrote, but cannot read as a record."""
-    if {"completion", "label"} <= row.keys():
-        raise DataError(f"{place}: expected a record, got a labelled text, which does not say enough; {EXPORT_RECORDS}")
+def refuse_questions(row: JsonObject, place: str) -> None:
+    """Refuse a line that :mod:`textgym.feedback` wrote to ask something.
+
+    Raises:
+        DataError: It is a question.
+    """
     if is_question(row):
         raise DataError(f"{place}: expected a record, got a question, not its answers; {EXPORT_RECORDS}")
 
@@ -131,7 +134,14 @@ def is_check(row: JsonObject) -> bool:
 
 def is_question(row: JsonObject) -> bool:
     """Return whether a line of a file is meant to be a question, not an answer to one."""
-    return "responses" in row and "ranks" not in row
+    return "responses" in row and row.keys().isdisjoint(_ANSWERS)
+
+
+def is_record(row: JsonObject) -> bool:
+    """Return whether a line of a file is meant to be a record as it is written here, of a known kind or not."""
+    if "kind" in row:
+        return "task_key" in row or str(row["kind"]) in KINDS
+    return {"task_key", "response_a", "response_b"} <= row.keys()
 
 
 def _read_values(row: JsonObject, record: type[Record], place: str) -> JsonObject:

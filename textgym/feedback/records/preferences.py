@@ -7,13 +7,13 @@ The rows are those of TRL's data sets (https://huggingface.co/docs/trl/dataset_f
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from typing import TypedDict
 
 from textgym.errors import DataError
-from textgym.feedback.records.dialogues import ASSISTANT_TURN
+from textgym.feedback.records.dialogues import ASSISTANT_TURN, DIALOGUE_START
 from textgym.feedback.types import Comparison, Demonstration, Ranking, Rating, Record
+from textgym.metrics.words import is_unspaced
 from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages
 from textgym.types import Message, Shown, as_shown, shown_messages, shown_text
 
@@ -105,10 +105,17 @@ def _split_dialogues(chosen: str, rejected: str, place: str) -> tuple[str, str, 
     r"""Split two whole dialogues, ``"\n\nHuman: ...\n\nAssistant: ..."``, into prompt and responses.
 
     The prompt is what they share up to the start of the last shared turn of the assistant; the responses, without
-    spaces around them, are the rest.
+    spaces around them, are the rest. Of two texts that are no dialogues, the prompt is all that they share, up to the
+    end of a word.
     """
-    shared = os.path.commonprefix([chosen, rejected])  # noqa: RUF071  texts, not paths
+    shared = _shared_beginning(chosen, rejected)
     start = shared.rfind(ASSISTANT_TURN)
+    if (
+        start < 0
+        and not chosen.startswith(DIALOGUE_START)
+        and (prompt := _whole_words(shared, chosen, rejected).rstrip())
+    ):
+        return prompt, chosen[len(prompt) :].strip(), rejected[len(prompt) :].strip()
     if start < 0:
         raise DataError(
             f"{place}: expected a text as 'prompt', or two dialogues that share their beginning up to "
@@ -116,6 +123,36 @@ def _split_dialogues(chosen: str, rejected: str, place: str) -> tuple[str, str, 
         )
     end = start + len(ASSISTANT_TURN)
     return chosen[:end], chosen[end:].strip(), rejected[end:].strip()
+
+
+def _shared_beginning(first: str, second: str) -> str:
+    """Return the characters that both begin with, by halving: dialogues are long, and share most."""
+    equal, unequal = 0, min(len(first), len(second)) + 1
+    while unequal - equal > 1:
+        middle = (equal + unequal) // 2
+        if first[equal:middle] == second[equal:middle]:
+            equal = middle
+        else:
+            unequal = middle
+    return first[:equal]
+
+
+def _whole_words(shared: str, *texts: str) -> str:
+    """Return what texts share without the beginning of a word that they go on with; a prompt does not end within one.
+
+    A text may be all that is shared; then the last word of it is whole, unless another text goes on with that.
+    """
+    end = len(shared)
+    following = {text[end : end + 1] for text in texts}
+    if not any(map(_joins_word, following)):
+        return shared
+    while end and _joins_word(shared[end - 1]):
+        end -= 1
+    return shared[:end]
+
+
+def _joins_word(character: str) -> bool:
+    return character.isalnum() and not is_unspaced(character)
 
 
 def to_preference_rows(records: Iterable[Record]) -> list[PreferenceRow]:

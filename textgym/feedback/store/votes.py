@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from textgym.feedback.records.lines import read_lines, write_lines
-from textgym.feedback.records.parsing import is_check, record_from_json, record_to_json
+from textgym.feedback.records.files import FileRecords, load_records
+from textgym.feedback.records.lines import write_lines
+from textgym.feedback.records.parsing import is_check, record_to_json
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Demonstration, Record
 from textgym.types import JsonObject, Shown
@@ -48,7 +49,12 @@ def import_votes(store: FeedbackStore, path: str | Path) -> int:
         DataError: Naming file and line, as :func:`~textgym.feedback.records.files.read_records`.
         FileNotFoundError: If there is no file.
     """
-    lines = [(record_from_json(row, place), row) for place, row in read_lines(path)]
+    return add_file_records(store, load_records(path))
+
+
+def add_file_records(store: FeedbackStore, loaded: FileRecords) -> int:
+    """Add the records of a file that was read; as :func:`import_votes`."""
+    lines = [(record, row) for _, row, record in loaded.rows]
     kept = store.votes()
     known = Counter(_content(record) for vote in kept for record in vote.records)
     names = {vote.id for vote in kept}
