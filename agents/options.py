@@ -15,6 +15,7 @@ import numpy as np
 from textgym.agents.facts import facts_of
 from textgym.checks import LARGEST_COUNT, require_range
 from textgym.errors import did_you_mean
+from textgym.naming import argument
 from textgym.types import Agent
 from textgym.values import is_number
 
@@ -175,10 +176,10 @@ def _check_option(option: Option, value: object, limits: tuple[float, float]) ->
         return
     if not _fits(option.type, value):
         words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}[option.type]
-        raise TypeError(f"expected {words} as {name}, got {value!r}; give one")
+        raise TypeError(f"expected {words} as {argument(name)}, got {value!r}; give one")
     if option.choices and value not in option.choices:
         raise ValueError(
-            f"expected {name} to be one of {', '.join(map(str, option.choices))}, got {value!r}; choose one"
+            f"expected {argument(name)} to be one of {', '.join(map(str, option.choices))}, got {value!r}; choose one"
         )
     if is_number(value):
         least, most = limits

@@ -17,6 +17,7 @@ from textgym.agents.common.on_policy import OnPolicyAgent
 from textgym.agents.common.rollout_buffer import EpisodeSamples
 from textgym.agents.facts import AgentFacts
 from textgym.models.stored_values import Check, number, optional, positive, truth
+from textgym.naming import argument
 
 
 class PPO(OnPolicyAgent):
@@ -29,13 +30,13 @@ class PPO(OnPolicyAgent):
         policy: :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy` or its name.
         env: Token-level text environment (``make_vec_env``).
         n_epochs: Passes over a rollout.
-        gae_lambda: Trade-off between bias and variance of the advantages.
-        clip_range: Clipping of the probability ratio.
-        clip_range_vf: Clipping of the value change (the larger loss of both branches); ``None`` for none. A value can
-            then not follow returns that are far from it: use it with rewards of order 1 around 0.
-        normalize_advantage: Normalize advantages over the tokens of a minibatch: mean 0 and, unless ``scale_rewards``
-            has set the scale, standard deviation 1.
-        target_kl: Stop the epochs when the update moved further than 1.5 times this.
+        gae_lambda: Lambda of generalized advantage estimation, which trades bias for variance.
+        clip_range: Clip range of the probability ratio.
+        clip_range_vf: Clip range of the value change (the larger of the clipped and unclipped losses); no clipping by
+            default. Use it with rewards of order 1 around 0: values cannot follow returns that are far from them.
+        normalize_advantage: Normalize advantages over the tokens of a minibatch to mean 0 and standard deviation 1;
+            with ``scale_rewards``, to mean 0 only.
+        target_kl: Early stopping: end the epochs of an update when its approximate KL exceeds 1.5 times this.
         options: Arguments of :class:`~textgym.agents.common.on_policy.OnPolicyAgent`.
     """
 
@@ -79,7 +80,8 @@ class PPO(OnPolicyAgent):
         if self.normalize_advantage and min(self.batch_size, self.n_steps * self.n_envs) < 2:
             raise ValueError(
                 "expected at least 2 tokens per optimizer step and rollout, to normalize advantages over, got "
-                f"batch_size={self.batch_size}, n_envs={self.n_envs}, n_steps={self.n_steps}; raise them"
+                f"{argument('batch_size', self.batch_size)}, {argument('n_envs', self.n_envs)} and "
+                f"{argument('n_steps', self.n_steps)}; raise them"
             )
         self.clip_range = FloatSchedule(self.clip_range)
         if self.clip_range_vf is not None:

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Mapping
 from typing import cast
 
-from textgym.errors import did_you_mean
+from textgym.errors import suggested
+from textgym.naming import argument
 from textgym.security.consent import check_names, load_attribute, load_named, names_module
 from textgym.types import Agent
 from textgym.values import attribute_of
@@ -46,7 +47,8 @@ def resolve_agent(name: str, *, from_file: bool = False) -> type[Agent]:
         agent = load_named(name, "agent")
     else:
         raise ValueError(
-            f"expected one of {', '.join(AGENTS)} or 'module:Class', got agent {name!r}.{did_you_mean(name, AGENTS)}"
+            f"expected one of {', '.join(AGENTS)} or 'module:Class' as {argument('agent')}, got agent {name!r}."
+            f"{suggested(name, AGENTS)}"
         )
     if not inspect.isclass(agent):
         raise TypeError(f"expected an agent class in {name!r}, got a {type(agent).__name__}; see textgym.types.Agent")

@@ -1,4 +1,4 @@
-"""REINFORCE: every token of a text is made likelier by how much better than usual the text was."""
+"""REINFORCE: the policy gradient of whole responses, with a baseline."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class REINFORCE(OnPolicyAgent):
     Args:
         policy: :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy` or its name.
         env: Token-level text environment (``make_vec_env``).
-        baseline: Number subtracted from a return: none (``"none"``), the ``"mean"`` over the tokens of the rollout,
-            or the value of the text so far, which is ``"learned"`` beside the policy.
-        rollout_texts: Texts per rollout, a multiple of the number of environments; ``None``: as many as these.
+        baseline: Baseline subtracted from the returns: ``"none"``, their ``"mean"`` over the tokens of the rollout, or
+            a ``"learned"`` value of the text so far.
+        rollout_texts: Responses per rollout, a multiple of the number of environments; by default one for each.
         options: Arguments of :class:`~textgym.agents.common.on_policy.OnPolicyAgent`.
 
     Raises:

@@ -115,12 +115,12 @@ class SFT(KeepsHistory):
     Args:
         model: Trained in place.
         pairs: Texts to imitate; without any it can act, but not learn.
-        batch_size: Texts per step.
+        batch_size: Sequences per step.
         learning_rate: Peak learning rate.
-        warmup: Share of the steps with a rising learning rate.
-        prompt_share: Share of the prompt tokens that count too, drawn at random.
-        max_grad_norm: The gradient norm is clipped here.
-        log_every: Steps per iteration, of which a record is kept.
+        warmup: Warm-up: share of the steps with rising learning rate.
+        prompt_share: Share of the prompt tokens that also count in the loss, drawn at random.
+        max_grad_norm: Maximum gradient norm (clipping).
+        log_every: Steps between log records.
         seed: Order of the texts.
 
     Attributes:
@@ -195,7 +195,7 @@ class SFT(KeepsHistory):
         Args:
             env: Environment of either grain, single or vector.
             model: Start model; ``None`` is the one whose tokenizer the environment uses.
-            limit: Use at most this many examples; ``None`` for all.
+            limit: Maximum number of training examples; by default all.
             seed: Order of the texts.
             device: Where the model runs.
             options: Arguments of the constructor.
@@ -409,7 +409,7 @@ class SFT(KeepsHistory):
 
     def _read_state(self) -> tuple[dict[str, Tensor], JsonObject]:
         if self._is_updating:
-            raise CheckpointError("expected an agent between optimizer steps, got one within; go on from a checkpoint")
+            raise CheckpointError("expected an agent between optimizer steps, got one within; resume from a checkpoint")
         tensors = {f"model.{name}": tensor for name, tensor in unique_tensors(self.text_model.state_dict()).items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self._optimizer).items()}
         record = {

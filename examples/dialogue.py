@@ -69,7 +69,7 @@ class Args:
     total_timesteps: int = 20_000
     """tokens to train on; those of the reader do not count"""
     n_envs: int = 32
-    """texts that are written side by side"""
+    """parallel environments"""
     seed: int = 0
     """same seed, same result"""
     out: Path = Path("runs/dialogue.png")

@@ -26,7 +26,7 @@ class Args:
     total_timesteps: int = 30_000
     """tokens to train on"""
     n_envs: int = 32
-    """texts that are written side by side"""
+    """parallel environments"""
     rouge_weight: float = 1.0
     """weight of the overlap with an editor's summary"""
     brevity_weight: float = 1.0

@@ -80,7 +80,7 @@ class Args:
     total_timesteps: int = 25_000
     """tokens to train on"""
     n_envs: int = 64
-    """texts that are written side by side"""
+    """parallel environments"""
     seed: int = 0
     """same seed, same result"""
     out: Path = Path("runs/own-task.png")

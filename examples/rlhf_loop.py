@@ -32,7 +32,7 @@ class Args:
     questions: int = 400
     """pairs of texts that are compared in each round"""
     n_envs: int = 64
-    """texts that are written side by side"""
+    """parallel environments"""
     timesteps_per_round: int = 24_000
     """tokens to train on between two rounds of questions"""
     kl_coef: float = 0.02

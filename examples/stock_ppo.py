@@ -29,7 +29,7 @@ class Args:
     total_timesteps: int = 43_000
     """tokens to train on"""
     n_envs: int = 64
-    """texts that are written side by side"""
+    """parallel environments"""
     n_steps: int = 48
     """tokens of each between two updates"""
     batch_size: int = 768
@@ -37,7 +37,7 @@ class Args:
     learning_rate: float = 2e-4
     """step size of Adam, constant"""
     eval_episodes: int = 300
-    """unseen prompts to measure on, before and after"""
+    """held-out prompts to measure on, before and after"""
     seed: int = 0
     """same seed, same result"""
     out: Path = Path("runs/stock-ppo")
@@ -57,7 +57,7 @@ class Returns(BaseCallback):
 
 
 def evaluate(agent: PPO, env: VecEnv, episodes: int) -> Interval:
-    """Mean return on unseen prompts, with a 95 % interval: 300 sampled texts are still a sample."""
+    """Mean return on held-out prompts, with a 95 % interval: 300 sampled texts are still a sample."""
     returns, _ = evaluate_policy(agent, env, episodes, deterministic=False, return_episode_rewards=True)
     return mean_interval(returns)
 

@@ -22,6 +22,7 @@ from textgym.feedback.types import (
     of_kind,
     seen_texts,
 )
+from textgym.naming import argument
 from textgym.reward_models.implicit import (
     DEFAULT_WEIGHT,
     Vote,
@@ -278,7 +279,7 @@ def graded_by(records: Sequence[Record], criterion: str | None) -> list[Record]:
         found = f"those by {', '.join(known)}" if known else "none"
         raise DataError(
             f"expected ratings by the criterion {criterion!r}, got {found}.{did_you_mean(criterion, known)} "
-            "Leave the criterion out to learn from the overall grades"
+            f"Leave {argument('criterion')} out to train on the overall ratings"
         )
     lacking = sum(criterion not in record.criteria for record in ratings)
     if lacking:
@@ -330,13 +331,12 @@ def read_split(
     if held_out > 0 and not (kept and outside):
         raise DataError(
             f"expected records about at least two prompts, so that one can be held out, got {len(usable)} of one; "
-            "collect more, or hold nothing out (--held-out 0, validation_fraction=0) and learn nothing about the "
-            "accuracy"
+            f"collect more, or hold nothing out ({argument('validation_fraction', 0)}): the accuracy is then unknown"
         )
     if not train.teaches:
         raise DataError(
             f"expected a preference among the {len(kept)} records left for training, got {_what_is_there(kept)}; "
-            "or pass another seed or a smaller validation_fraction"
+            f"choose another {argument('seed')} or a smaller {argument('validation_fraction')}"
         )
     return Split(train, observe(outside, train.implicit_weight, read))
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from textgym.errors import CheckpointError, RewardError, did_you_mean
+from textgym.errors import CheckpointError, RewardError
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
+from textgym.naming import argument
 from textgym.reward_models.encoding import EncodedText, batches_of_like_length
 from textgym.reward_models.evidence import Observation
 from textgym.reward_models.likelihood import AnswerLikelihood, Answers
@@ -54,10 +55,8 @@ class FitSettings:
                 f"{self.max_grad_norm}; raise them"
             )
         if self.precision not in get_args(Precision):
-            raise ValueError(
-                f"expected precision {' or '.join(map(repr, get_args(Precision)))}, got {self.precision!r}."
-                f"{did_you_mean(self.precision, get_args(Precision))}"
-            )
+            known = " or ".join(map(repr, get_args(Precision)))
+            raise ValueError(f"expected {argument('precision')} {known}, got {self.precision!r}; choose one")
 
 
 class Training(NamedTuple):
@@ -260,5 +259,6 @@ def _check_finite(loss: Tensor, norm: Tensor, step: int, settings: FitSettings) 
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
         raise RewardError(
             f"expected a finite loss and gradient, got {loss.item()} and {norm.item()} at step {step + 1}; "
-            f"lower the learning rate (it is {settings.learning_rate}) or use precision='fp32'"
+            f"lower {argument('learning_rate')}, which is {settings.learning_rate:g}, or use "
+            f"{argument('precision', 'fp32')}"
         )

@@ -81,7 +81,7 @@ class AnswerLikelihood(nn.Module):
 
     @property
     def reliability(self) -> dict[str, float]:
-        """Share of each annotator's answers that are no guesses, by name; empty with a single annotator."""
+        """Share of each annotator's answers that are not guesses, by name; empty with a single annotator."""
         if self.log_odds is None:
             return {}
         return self._by_name(self.log_odds.detach().sigmoid())
@@ -130,7 +130,7 @@ class AnswerLikelihood(nn.Module):
         return answers.weights * losses
 
     def losses_and_guesses(self, scores: Tensor, answers: Answers) -> tuple[Tensor, Tensor]:
-        """Losses of ``N`` observations that are no guesses, and log probabilities of guessing the same, both (N,)."""
+        """Losses of ``N`` observations that are not guesses, and log probabilities of guessing the same, both (N,)."""
         parts, guesses = [], []
         if len(answers.choices):
             a, b = scores[answers.choice_texts].unbind(1)

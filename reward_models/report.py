@@ -62,7 +62,7 @@ class HeldOut:
             it is longer and wrong where it is shorter.
         agreement: How often two annotators who prefer one of the same two texts prefer the same one, over all records
             (the ceiling: people do not agree with each other more often); ``None`` if no two answered one question.
-        worst: The errors that the model was surest of.
+        worst: The most confident errors of the model.
         notes: Reasons against taking the accuracy at its face value; empty if there are none.
     """
 
@@ -107,7 +107,7 @@ class FitReport:
         seconds: Wall time of the whole fit.
         losses: Loss of every step; not saved with the model.
         gradient_norms: Gradient norm of every step before clipping; not saved with the model.
-        reliability: Estimated share of each annotator's answers that are no guesses, by name; empty with
+        reliability: Estimated share of each annotator's answers that are not guesses, by name; empty with
             a single annotator.
         severity: How much lower than others each annotator rates, in units of the raw score, by name; empty without
             ratings.

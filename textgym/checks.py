@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from textgym.naming import argument
 from textgym.values import field_values, is_number, is_whole, plain_value
 
 SEEDS = 2**32
@@ -57,7 +58,7 @@ def _check_kind(
     for name in names:
         value = values[name]
         if value is not None and not is_kind(value):
-            raise TypeError(f"expected {words} as {name}, got {value!r}; give one")
+            raise TypeError(f"expected {words} as {argument(name)}, got {value!r}; give one")
 
 
 def _require_range(name: str, value: object, least: float, most: float = math.inf) -> None:
@@ -80,7 +81,7 @@ def require_range(name: str, value: float, least: float, most: float = math.inf)
     """Refuse a number that is not finite, or not from ``least`` to ``most``.
 
     Args:
-        name: Name of the value in the message.
+        name: Name of the value in the message; that of an argument is told as it is typed.
         value: The number.
         least: A tiny one, such as ``math.nextafter(0, 1)``, means: above 0.
         most: The largest.
@@ -90,10 +91,10 @@ def require_range(name: str, value: float, least: float, most: float = math.inf)
     """
     if not (value >= least and math.isfinite(value)):
         bound = "above 0" if 0 < least < _TINY else f"of at least {least:g}"
-        raise ValueError(f"expected {name} {bound}, got {value}; choose another")
+        raise ValueError(f"expected {argument(name)} {bound}, got {value}; choose another")
     if value > most:
         bound = f"{most:,}" if is_whole(most) else f"{most:g}"
-        raise ValueError(f"expected {name} of at most {bound}, got {value}; lower it")
+        raise ValueError(f"expected {argument(name)} of at most {bound}, got {value}; lower it")
 
 
 def check_ranges(
@@ -120,5 +121,5 @@ def check_ranges(
         if name not in values or (value is None and name in may_lack):
             continue
         if not (is_whole(value) if is_count else is_number(value)):
-            raise TypeError(f"expected a {'whole ' * is_count}number as {name}, got {value!r}; give one")
+            raise TypeError(f"expected a {'whole ' * is_count}number as {argument(name)}, got {value!r}; give one")
         require_range(name, value, least, most)

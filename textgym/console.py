@@ -10,22 +10,26 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.console import Console, ConsoleOptions
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from textgym.progress import Pace, line_of, rate_of
+from textgym.progress import duration as duration
 from textgym.security.escaping import printable
 from textgym.types import Interval
 
 _SHARE_BETWEEN_LINES = 0.1
 _SECONDS_BETWEEN_LINES = 20.0
 _WIDTH = 80
+_REFRESHES = 4
+"""How often a bar is drawn in a second."""
 
 
 class Ticker(Protocol):
@@ -65,6 +69,11 @@ def warn(text: str) -> None:
     err().print(_text(f"Warning: {_one_line(text)}"), style="yellow", soft_wrap=True)
 
 
+def notice(text: str) -> None:
+    """Print how a command ended that its user stopped, as one line."""
+    err().print(_text(_one_line(text)), style="bold", soft_wrap=True)
+
+
 def error(text: str) -> None:
     """Print what went wrong, as one line."""
     err().print(_text(f"Error: {_one_line(text)}"), style="bold red", soft_wrap=True)
@@ -86,13 +95,6 @@ def number(value: float) -> str:
 def with_bounds(interval: Interval) -> str:
     """Return ``"mean [low, high]"``."""
     return f"{number(interval.mean)} [{number(interval.low)}, {number(interval.high)}]"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as people say it."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def print_measures(columns: Mapping[str, Mapping[str, Interval]]) -> None:
@@ -127,96 +129,94 @@ def print_side_by_side(titles: tuple[str, str], document: str, texts: tuple[str,
 
 
 @contextmanager
-def progress(title: str, total: float, unit: str) -> Iterator[Ticker]:
+def progress(
+    title: str,
+    total: float,
+    unit: str,
+    clock: Callable[[], float] = time.perf_counter,
+    *,
+    in_iterations: bool = False,
+) -> Iterator[Ticker]:
     """Show progress with rate and time left: a bar on a terminal, now and then a line elsewhere.
 
     Args:
         title: Name of the bar: the work in progress.
         total: Number of units of the whole work.
         unit: Plural noun of the counted units.
+        clock: Returns a time in seconds.
+        in_iterations: The end of an iteration is told with a note; the time left is estimated from whole iterations.
     """
-    console = err()
+    console, pace = err(), Pace(total, clock, in_iterations=in_iterations)
     if not console.is_terminal:
-        lines = _Lines(title, total, unit)
+        lines = _Lines(title, pace, unit)
         yield lines
         lines.finish()
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=14),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
-    )
-    with Progress(*columns, console=console, speed_estimate_period=600) as bar:
-        yield _Bar(bar, title, total, unit)
+    bar = _Bar(title, pace, unit)
+    with Live(bar, console=console, refresh_per_second=_REFRESHES) as live:
+        try:
+            yield bar
+        finally:
+            bar.finished = True
+            live.refresh()
 
 
 class _Bar:
-    """Progress on a terminal."""
+    """Progress on a terminal, in one line of it."""
 
-    def __init__(self, bar: Progress, title: str, total: float, unit: str) -> None:
-        self._bar, self._unit, self._start, self._done = bar, unit, time.perf_counter(), 0.0
-        self._task = bar.add_task(title, total=total, rate="", note="")
+    def __init__(self, title: str, pace: Pace, unit: str) -> None:
+        self._title, self._pace, self._unit, self._note = title, pace, unit, ""
+        self.finished = False
 
     def advance(self, amount: float = 1.0, note: str | None = None) -> None:
         """Move the bar."""
-        self._done += amount
-        rate = _rate(self._done, time.perf_counter() - self._start, self._unit)
-        self._bar.advance(self._task, amount)
-        if note is None:
-            self._bar.update(self._task, rate=rate)
-        else:
-            self._bar.update(self._task, rate=rate, note=note)
+        self._pace.advance(amount, ends_iteration=note is not None)
+        self._note = self._note if note is None else note
 
     def resize(self, total: float) -> None:
         """Correct how much there is to do."""
-        self._bar.update(self._task, total=total)
+        self._pace.resize(total)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """Draw it; the last column stays free, as some terminals wrap a line that fills it."""
+        width = options.max_width - 1
+        line = line_of(self._title, self._pace, self._unit, self._note, width, finished=self.finished)
+        bar, rest = (line.bar, line.rest) if not options.ascii_only else ("#" * len(line.bar), "-" * len(line.rest))
+        parts = ((line.title, ""), (bar, "green"), (rest, "dim"), (line.counts, ""), (line.note, "dim"))
+        yield Text.assemble(*((printable(text), style) for text, style in parts), no_wrap=True, overflow="crop")
 
 
 class _Lines:
     """Progress in a file or a pipe: a line for every tenth, not more often than is useful."""
 
-    def __init__(self, title: str, total: float, unit: str) -> None:
-        self._title, self._total, self._unit = title, max(total, 1e-9), unit
-        self._done, self._note = 0.0, ""
-        self._start = self._last = time.perf_counter()
-        self._next = _SHARE_BETWEEN_LINES
+    def __init__(self, title: str, pace: Pace, unit: str) -> None:
+        self._title, self._pace, self._unit, self._note = title, pace, unit, ""
+        self._last, self._next = 0.0, _SHARE_BETWEEN_LINES
 
     def advance(self, amount: float = 1.0, note: str | None = None) -> None:
         """Count, and print a line if one is due."""
-        self._done += amount
+        self._pace.advance(amount, ends_iteration=note is not None)
         self._note = self._note if note is None else note
-        share, now = self._done / self._total, time.perf_counter()
-        if share >= 1.0 or (share < self._next and now - self._last < 3 * _SECONDS_BETWEEN_LINES):
-            return
-        if now - self._last >= _SECONDS_BETWEEN_LINES:
-            self._print(now, share)
+        quiet = self._pace.seconds - self._last
+        is_due = self._pace.share >= self._next or quiet >= 3 * _SECONDS_BETWEEN_LINES
+        if self._pace.share < 1.0 and is_due and quiet >= _SECONDS_BETWEEN_LINES:
+            self._print()
 
     def resize(self, total: float) -> None:
         """Correct how much there is to do."""
-        self._total = max(total, 1e-9)
+        self._pace.resize(total)
 
     def finish(self) -> None:
         """Print the last line."""
-        now = time.perf_counter()
-        rate = _rate(self._done, now - self._start, self._unit)
-        remark(f"{self._title}: {self._done:,.0f} {self._unit} in {duration(now - self._start)} ({rate}) {self._note}")
+        done, rate = f"{self._pace.done:,.0f} {self._unit}", rate_of(self._pace.rate(), self._unit)
+        remark(f"{self._title}: {done} in {duration(self._pace.seconds)} ({rate}) {self._note}")
 
-    def _print(self, now: float, share: float) -> None:
-        elapsed = now - self._start
-        left = duration(elapsed / share * (1 - share)) if share > 0 else "unknown"
-        rate = _rate(self._done, elapsed, self._unit)
-        counts = f"{self._done:,.0f}/{self._total:,.0f} {self._unit} ({share:.0%})"
-        remark(f"{self._title}: {counts}, {rate}, about {left} left  {self._note}")
-        self._last, self._next = now, share + _SHARE_BETWEEN_LINES
-
-
-def _rate(done: float, seconds: float, unit: str) -> str:
-    rate = done / max(seconds, 1e-9)
-    return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"
+    def _print(self) -> None:
+        pace, seconds = self._pace, self._pace.seconds_left()
+        left = "" if seconds is None else f", about {duration(seconds)} left"
+        counts = f"{pace.done:,.0f}/{pace.total:,.0f} {self._unit} ({pace.share:.0%})"
+        remark(f"{self._title}: {counts}, {rate_of(pace.rate(), self._unit)}{left}  {self._note}")
+        self._last, self._next = pace.seconds, pace.share + _SHARE_BETWEEN_LINES
 
 
 def _table(first: str, *others: str) -> Table:
@@ -287,7 +287,7 @@ class _Stream:
             pass
         if name not in self.failed and not isinstance(error, BrokenPipeError):
             self.failed.add(name)
-            warn(f"could not print to {name} ({error}); going on without")
+            warn(f"could not print to {name} ({error}); continuing without")
 
 
 def _console(stream: object) -> Console:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Iterable, Iterator
 
 
@@ -129,7 +128,60 @@ def notes_of(error: BaseException) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the known name closest to ``name``, else the list of known names."""
+    """Return ``" Did you mean 'x'?"`` for the known name most similar to ``name``, else the list of known names.
+
+    >>> did_you_mean("rogue", ["rouge", "gold"]), did_you_mean("bleu", ["rouge", "gold"])
+    (" Did you mean 'rouge'?", ' Known: gold, rouge.')
+    """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."
+    return suggested(name, known) or f" Known: {', '.join(known)}."
+
+
+def suggested(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the known name most similar to ``name``, and nothing if none is."""
+    found = most_similar(name, known)
+    return f" Did you mean {found!r}?" if found else ""
+
+
+def most_similar(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that ``name`` may have been meant to be; ``None`` if none is similar.
+
+    A typing error changes few letters, at most a quarter of them (one in short names), where two that swapped places
+    count as one; or the end of a name is missing or too much. That ``ticket`` and ``article`` have four letters in
+    common in the same order is none.
+
+    >>> most_similar("tikcet", ["ticket", "article"]), most_similar("ticket", ["article"])
+    ('ticket', None)
+    """
+    scored = [(_difference(name.lower(), each.lower()), each) for each in sorted(known)]
+    similar = [(distance, each) for distance, each in scored if distance <= _most_edits(name, each)]
+    if similar:
+        return min(similar)[1]
+    return next((each for _, each in sorted(scored) if _begins_alike(name.lower(), each.lower())), None)
+
+
+def _most_edits(name: str, known: str) -> int:
+    return max(1, max(len(name), len(known)) // 4)
+
+
+def _begins_alike(name: str, known: str) -> bool:
+    """Say whether one of two names is the beginning, and at least half, of the other."""
+    short, long = sorted((name, known), key=len)
+    return long.startswith(short) and 2 * len(short) >= len(long)
+
+
+def _difference(a: str, b: str) -> int:
+    """Return how many letters to insert, delete, replace or swap with the next one lead from one name to another.
+
+    The optimal string alignment distance.
+    """
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, letter in enumerate(a, 1):
+        before, above, row = row, before, [i]
+        for j, other in enumerate(b, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == b[j - 2] and a[i - 2] == other:
+                cost = min(cost, above[j - 2] + 1)
+            row.append(cost)
+    return row[-1]

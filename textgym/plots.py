@@ -152,12 +152,12 @@ def plot_learning(
     measures: Sequence[str] = ("reward", "gold"),
     labels: Labels = PLAIN,
 ) -> None:
-    """Draw measures of the training texts, and of unseen prompts before and after, a panel each.
+    """Draw measures of the training texts, and of held-out prompts before and after, a panel each.
 
     Args:
         file: Where the PNG goes.
         log: Records with ``timesteps`` and ``reward``, one per iteration.
-        before, after: Measures on unseen prompts.
+        before, after: Measures on held-out prompts.
         measures: Measures to draw, as far as they are known: the reward and the quality.
         labels: Unit of the steps, and name of the reward.
     """
@@ -170,14 +170,14 @@ def plot_learning(
         end = max((record["timesteps"] for record in log), default=1)
         for moment, known in ((0, before), (end, after)):
             if known and name in known:
-                _draw_interval(axes, moment, known[name], label="unseen prompts, 95 %" if not moment else None)
+                _draw_interval(axes, moment, known[name], label="held-out prompts, 95 %" if not moment else None)
         title = "Reward" if name == "reward" else "True quality" if name == "gold" else name
         _finish(axes, f"{title} through training", labels.unit, labels.of_reward if name == "reward" else _label(name))
     _save(figure, file)
 
 
 def plot_kl(file: Path, log: Sequence[Row], target: float | None = None, labels: Labels = PLAIN) -> None:
-    """Draw the KL per text to the start model (nats), by both estimates, against time steps."""
+    """Draw the KL per text to the reference model (nats), by both estimates, against time steps."""
     figure = _figure()
     known = [*log[:-1], {**log[-1], "kl_target": target}] if log and target is not None else log
     _draw_kl(figure.add_subplot(), known, labels)
@@ -317,7 +317,7 @@ def plot_rounds(file: Path, rounds: Sequence[Row], measure: str | None = None) -
     if measure is not None:
         _draw_means(quality, [(record["round"], record[measure]) for record in rounds], colour)
     wins.axhline(0.5, color=_GREY, linestyle=":", linewidth=1.4, label="even")
-    by_quality = f"by {_label(measure or '')}, unseen prompts"
+    by_quality = f"by {_label(measure or '')}, held-out prompts"
     _draw_wins(wins, rounds, "win_rate", colour if measure else "grey", by_quality, -_APART)
     _draw_wins(wins, rounds, "win_rate_by_votes", _VOTES, "by votes, training prompts", _APART)
     wins.set_ylim(0, 1)
@@ -331,7 +331,7 @@ def plot_rounds(file: Path, rounds: Sequence[Row], measure: str | None = None) -
     _finish(reward, "Reward of each round, start to end", "round", "reward, of a model of its own")
     if measure is None:
         _note(quality, "true quality is not known")
-    _finish(quality, "Quality on unseen prompts", "round", _label(measure or "quality"))
+    _finish(quality, "Quality on held-out prompts", "round", _label(measure or "quality"))
     _finish(wins, "Wins against the round before", "round", "win rate")
     _finish(labels, "Reward model", "labels spent", "held-out accuracy")
     _save(figure, file)

@@ -121,7 +121,7 @@ def _locked() -> dict[str, str]:
 def _minors(package: str, last: str) -> list[str]:
     major, minor = lower_bound(package)
     numbers = [int(number) for number in last.split(".")[:2] if number.isdigit()]
-    if len(numbers) < 2 or numbers[0] != major:  # across a new major version nobody knows which minors there were
+    if len(numbers) < 2 or numbers[0] != major:  # across a new major version it is unknown which minors there were
         return [f"{major}.{minor}"]
     return [f"{major}.{number}" for number in range(minor, numbers[1] + 1)]
 

@@ -116,19 +116,19 @@ class CausalLMPolicy(ActorCriticPolicy):
         lr_schedule: Learning rate as a function of the remaining progress.
         model: ``"tiny"``, a folder, a Hub id, a Hugging Face model or a ``TextModel``. Default: the model whose
             tokenizer the environment uses.
-        critic: ``"detached"``: a linear value head that reads the policy's trunk and sends no gradient into it.
-            ``"shared"``: the same with gradients, which on small data pull the trunk away from language.
-            ``"separate"``: a trunk of its own, a copy of the policy's at the start (memory: weights, gradients and
-            optimizer state of a second model). The value head starts at zero in all three.
-        temperature: Divides the logits, in sampling and in scoring.
-        precision: ``"fp32"`` or ``"bf16"`` (autocast; losses stay in fp32).
-        lora_rank: Train low-rank adapters of this rank and the value head only (needs ``textgym[lora]``).
+        critic: Value function: ``"detached"`` is a linear head on the policy's trunk without gradients into it,
+            ``"shared"`` the same with gradients, which on little data hurt the language model, and ``"separate"`` a
+            second model, initialized as a copy of the policy (memory: its weights, gradients and optimizer state). The
+            value head starts at zero in all three.
+        temperature: Sampling temperature, which also applies to the log-probabilities in the update.
+        precision: Precision of the forward passes: ``"fp32"``, or ``"bf16"`` by autocast with losses in fp32.
+        lora_rank: Rank of LoRA adapters, which are trained instead of all weights (needs ``textgym[lora]``).
         suppress_tokens: Ids that are never drawn and have probability 0 when scored.
-        gradient_checkpointing: Recompute activations in the backward pass, for memory.
-        compile: Fuse the passes over whole texts with ``torch.compile``, which takes half a minute at the first update
-            (and a C++ compiler on CPUs). It pays on GPUs and in bf16.
-        tolerate_mismatch: Warn, instead of raising an error, where the first update gives the tokens of the rollout
-            other probabilities than they were drawn with (:mod:`textgym.agents.common.first_ratio`).
+        gradient_checkpointing: Recompute activations in the backward pass, which saves memory.
+        compile: Compile the training passes with ``torch.compile``, which takes half a minute at the first update (and
+            a C++ compiler on CPUs). Faster on GPUs and in bf16.
+        tolerate_mismatch: Warn, instead of raising an error, if the first update computes other probabilities for the
+            tokens of the rollout than they were sampled with.
         optimizer_class, optimizer_kwargs: AdamW by default, with eps 1e-5 and no weight decay.
         step_check: Called with the optimizer once it is made. By default that refuses to step along gradients that are
             not finite, which Stable-Baselines3's algorithms do not check; ``None`` is for algorithms that do.

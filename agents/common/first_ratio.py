@@ -15,6 +15,7 @@ from textgym.errors import ModelError
 from textgym.models.batch import EpisodeBatch, TextBatch
 from textgym.models.text_model import TextModel
 from textgym.models.weights import WeightsWatch
+from textgym.naming import argument
 
 # |ratio - 1| beyond which rounding is no explanation: (warning, error). In half precision a single token can be off by
 # a step of its logit, 1/16 at 10, so that it is the mean that counts; in fp32 it is the largest.
@@ -131,7 +132,6 @@ def check_equal(log_ratio: Tensor, model: TextModel, expected: str, tolerate: bo
     )
     if off > limit and not tolerate:
         raise ModelError(
-            f"{message}. Nothing was trained; to train nevertheless, pass policy_kwargs={{'tolerate_mismatch': True}} "
-            "(textgym train --tolerate-mismatch)"
+            f"{message}. Nothing was trained; to train nevertheless, set {argument('tolerate_mismatch', True)}"
         )
     warnings.warn(message, stacklevel=3)

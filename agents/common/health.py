@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from textgym.naming import argument
+
 Record = Mapping[str, float | None]
 """The record of an iteration: name -> number; ``None`` for one that was not finite when it was stored."""
 HUGE_REWARD = 1e4
@@ -24,24 +26,23 @@ _SHORT = 4.0  # tokens: where one choice of a list is to be written, its budget 
 _SAME = 1e-6  # rewards that differ by less, in parts of their size, are one reward that was rounded
 _DRIFTED = (
     "the policy is {:.0f} nats per text away from its reference: it most likely writes what no reader would take for "
-    "text, to please the reward; raise kl_coef (--kl-coef), set kl_target (--kl-target), or lower the learning rate"
+    "text, to please the reward; raise {kl_coef}, set {kl_target}, or lower {learning_rate}"
 )
 _FROZE = (
-    "the policy's entropy is 0: it always writes the same, and learns no more; lower the learning rate, raise kl_coef "
-    "(--kl-coef) or ent_coef, and start again"
+    "the policy's entropy is 0: it always writes the same, and learns no more; lower {learning_rate}, raise {kl_coef} "
+    "or {ent_coef}, and start a new run"
 )
 _NEGATIVE = "the KL to the reference is negative ({:.2f} nats per text): sampled and scored distributions differ"
 _CUT = (
-    "fewer than 1 in 10 texts end before the token budget cuts them: rewards judge texts that break off; raise "
-    "max_new_tokens (--max-new-tokens), charge for it with missing_eos_penalty (--eos-penalty), or train with `sft` "
-    "first on texts that end"
+    "fewer than 1 in 10 texts end before the token budget cuts them: rewards score texts that break off; raise "
+    "{max_new_tokens}, penalize it with {missing_eos_penalty}, or train with `sft` first on texts that end"
 )
 _TEXTS_FAIL = (
     "references get up to {:.4g}, so the model writes nothing yet that this reward values; train with `sft` first "
-    "(textgym sft), and start from that model (--model)"
+    "(textgym sft), and start from that model ({model})"
 )
 _REWARD_FAILS = (
-    "the reward does not distinguish the texts, and references get the same; use another reward (--reward), or let "
+    "the reward does not distinguish the texts, and references get the same; choose another {reward}, or let "
     "this one tell better texts from worse ones"
 )
 _TEXTS_ARE_GOOD = "no reference gets more than {:.4g}, so this reward has nothing left to teach; use a harder one"
@@ -49,6 +50,14 @@ _SOME_REASON = (
     "either the model writes nothing yet that this reward values (train with `sft` first), or the reward does not "
     "distinguish the texts (use another one)"
 )
+_ARGUMENTS = (
+    *("kl_coef", "kl_target", "learning_rate", "ent_coef", "max_new_tokens", "missing_eos_penalty", "model", "reward"),
+)
+
+
+def _said(sentence: str, *values: float) -> str:
+    """Return a sentence with its numbers, and the arguments that it names as the user writes them."""
+    return sentence.format(*values, **{name: argument(name) for name in _ARGUMENTS})
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float, largest_reward: float = 0.0) -> float:
@@ -82,10 +91,10 @@ def require_finite(what: str, value: float, largest_reward: float = 0.0) -> None
 
 def _remedy(largest_reward: float) -> str:
     if largest_reward <= HUGE_REWARD:
-        return "lower the learning rate, or use precision='fp32' if it is bf16"
+        return f"lower {argument('learning_rate')}, or use {argument('precision', 'fp32')} if it is bf16"
     return (
-        f"the rewards are huge (up to {largest_reward:.3g}): divide them, or use scale_rewards (--scale-rewards) or "
-        "clip_reward"
+        f"the rewards are huge (up to {largest_reward:.3g}): divide them, or use {argument('scale_rewards')} or "
+        f"{argument('clip_reward')}"
     )
 
 
@@ -138,13 +147,13 @@ def concerns(
     last: Record = history[-1] if history else {}
     kl, length = _value(last, "kl", 0.0), max(1.0, _value(last, "length", 1.0))
     if kl > _FAR_PER_TEXT or (kl > _SOMEWHAT_PER_TEXT and kl / length > _FAR_PER_TOKEN):
-        yield "kl", _DRIFTED.format(kl)
+        yield "kl", _said(_DRIFTED, kl)
     if kl < _BELOW_0 and _value(last, "texts", 0.0) >= _MANY:
-        yield "negative kl", _NEGATIVE.format(kl)
+        yield "negative kl", _said(_NEGATIVE, kl)
     if _value(last, "entropy", 1.0) < _FROZEN:
-        yield "entropy", _FROZE
+        yield "entropy", _said(_FROZE)
     if _hardly_any_ends(history):
-        yield "cut", _CUT
+        yield "cut", _said(_CUT)
     constant = constant_reward(history)
     if constant is not None:
         yield "reward", equal_rewards(constant, references() if references is not None else ())
@@ -187,11 +196,11 @@ def equal_rewards(reward: float, references: Sequence[float]) -> str:
     if not references:
         why = _SOME_REASON
     elif max(references) > reward + slack:
-        why = _TEXTS_FAIL.format(max(references))
+        why = _said(_TEXTS_FAIL, max(references))
     elif min(references) < reward - slack:
-        why = _TEXTS_ARE_GOOD.format(max(references))
+        why = _said(_TEXTS_ARE_GOOD, max(references))
     else:
-        why = _REWARD_FAILS
+        why = _said(_REWARD_FAILS)
     return f"all texts so far got the same reward, {reward:.4g}, from which nothing can be learnt: {why}"
 
 

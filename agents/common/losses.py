@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textgym.naming import argument
 from textgym.types import BoolArray, FloatArray, IntArray
 
 _MOST_CHANGES = 10.0  # of the KL coefficient by one batch
@@ -109,8 +110,8 @@ def require_adaptable(kl_coef: float, kl_target: float | None) -> None:
     """
     if kl_target is not None and kl_coef == 0:
         raise ValueError(
-            "expected kl_coef (--kl-coef) above 0 where kl_target (--kl-target) adapts it by factors, got 0 with "
-            f"kl_target {kl_target:g}; choose a small one, such as 0.01, or leave kl_target out"
+            f"expected {argument('kl_coef')} above 0 with {argument('kl_target', kl_target)}, which multiplies it, "
+            f"got 0; choose a small one, such as 0.01, or leave {argument('kl_target')} out"
         )
 
 

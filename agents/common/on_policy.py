@@ -34,6 +34,7 @@ from textgym.models.decoding.sampling import sample_tokens
 from textgym.models.device import pick_device
 from textgym.models.loading import load_language_model
 from textgym.models.text_model import TextModel
+from textgym.naming import argument
 from textgym.types import FloatArray, IntArray
 
 _LARGE_ERROR = 30.0  # of the values, on average: at it the policy moves about half as far as with rewards of order 1
@@ -55,29 +56,29 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
     Args:
         policy: :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy` or its name.
         env: Token-level text environment (``make_vec_env``).
-        learning_rate: A number decays linearly to 0 over the run; a schedule is used as it is.
-        n_steps: Tokens per environment and rollout; ``None`` is the environment's budget of a response.
-        rollout_texts: End a rollout after this many whole texts instead, a multiple of the number of environments: each
-            writes its share, from a new prompt at the beginning of the rollout. What those that are done earlier go on
-            to write does not count.
-        batch_size: Transitions of a minibatch, about; whole episodes are kept together.
-        gamma: Discount; 1 is usual for text.
-        gae_lambda: Trade-off between bias and variance of the advantages.
-        ent_coef: Weight of the entropy, which is made larger.
-        vf_coef: Weight of the value loss, where values are learned.
-        max_grad_norm: The largest gradient norm.
-        kl_coef: Weight of the KL penalty.
-        kl_target: Hold the KL per text (nats) near this by adapting ``kl_coef``, then above 0; ``None``: it is fixed.
-        kl_horizon: Texts over which ``kl_coef`` may change by about 20 %.
-        reference_model: Reference of the KL: name or folder of a model with the policy's architecture; ``None`` is the
-            model training starts from.
-        missing_eos_penalty: Charged to a text that the token budget cut.
-        scale_rewards: Divide scores by the standard deviation that those of the first rollout have (the mean is not
-            shifted). The scale stays, because the value head learns it.
+        learning_rate: Peak learning rate: a number decays linearly to 0 over the run, a schedule is used as it is.
+        n_steps: Tokens per environment and rollout; by default the maximum response length.
+        rollout_texts: Complete responses per rollout, instead of ``n_steps`` tokens: a multiple of the number of
+            environments, each of which writes its share, beginning with a new prompt. What an environment writes beyond
+            its share is not used.
+        batch_size: Approximate number of transitions (tokens) per minibatch; whole episodes are kept together.
+        gamma: Discount factor; 1 is usual for text.
+        gae_lambda: Lambda of generalized advantage estimation, which trades bias for variance.
+        ent_coef: Entropy bonus coefficient.
+        vf_coef: Value loss coefficient, where values are learned.
+        max_grad_norm: Maximum gradient norm (clipping).
+        kl_coef: KL penalty coefficient.
+        kl_target: Target KL (nats per response); enables the adaptive coefficient, which starts at ``kl_coef``.
+        kl_horizon: Horizon of the adaptive coefficient: responses over which it may change by about 20 %.
+        reference_model: Reference model for the KL penalty: name or folder of a model with the policy's architecture;
+            by default the model that training starts from.
+        missing_eos_penalty: Penalty for a response that does not end within the token budget.
+        scale_rewards: Divide scores by their standard deviation in the first rollout (the mean is not shifted). The
+            scale is then fixed, because the value head learns it.
         clip_reward: Clip scores to plus or minus this.
-        recompute_log_probs: Score the rollout again with the training forward before updating. ``None``: only in half
-            precision, where cached decoding and the training forward differ visibly.
-        micro_batch_size: Transitions per forward and backward pass, for memory; gradients are accumulated.
+        recompute_log_probs: Recompute the log-probabilities of a rollout with the training forward pass before an
+            update; by default only in half precision, where cached decoding and the training pass differ visibly.
+        micro_batch_size: Transitions per forward and backward pass; gradients are accumulated. Saves memory.
         tensorboard_log, policy_kwargs, verbose, seed, device, stats_window_size: See Stable-Baselines3.
 
     Attributes:
@@ -219,8 +220,8 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
             self.n_steps = self._response_budget()
         if self.rollout_texts is not None and self.rollout_texts % self.n_envs:
             raise ValueError(
-                f"expected rollout_texts to be a multiple of the {self.n_envs} environments, got {self.rollout_texts}; "
-                "each writes as many"
+                f"expected {argument('rollout_texts')} to be a multiple of the {self.n_envs} environments, got "
+                f"{self.rollout_texts}; each writes as many"
             )
         super()._setup_model()
         self._tokens_so_far = np.zeros(self.n_envs, dtype=np.int64)
@@ -370,7 +371,7 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
             warnings.warn(
                 f"expected rewards of order 1, got some that are {error:.1e} off their predicted values: the value "
                 f"loss then fills the gradient, which is clipped at {self.max_grad_norm:g}, and the policy hardly "
-                "moves; divide the reward, or pass scale_rewards=True (textgym train --scale-rewards)",
+                f"moves; divide the reward, or set {argument('scale_rewards', True)}",
                 stacklevel=2,
             )
 

@@ -181,12 +181,12 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
     ) -> Self:
         """Load a checkpoint that :meth:`save` wrote. Nothing is unpickled.
 
-        The run goes on with ``learn(n, reset_num_timesteps=False)``; by default ``learn`` begins a new run, with new
+        The run resumes with ``learn(n, reset_num_timesteps=False)``; by default ``learn`` begins a new run, with new
         texts and the first learning rate.
 
         Args:
             path: The folder.
-            env: Environment to go on with: one of :func:`~textgym.agents.common.vec_env.make_vec_env`, made with the
+            env: Environment to continue in: one of :func:`~textgym.agents.common.vec_env.make_vec_env`, made with the
                 same arguments and wrapped alike, is brought back to where it was; without one, the policy can act but
                 not learn.
             device: Where to put the model.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from textgym.errors import DataError
+from textgym.naming import argument
 from textgym.tasks.base import prompt_of
 from textgym.text.batching import length_batches
 from textgym.text.tokenizer import Tokenizer
@@ -93,7 +94,7 @@ def warn_of_long_responses(pairs: Sequence[TokenPair], max_new_tokens: int) -> N
     if long > _MANY_LONG * len(pairs):
         warnings.warn(
             f"{long} of {len(pairs)} references have more than {max_new_tokens} tokens, the longest {max(lengths)}: "
-            f"the model learns to write texts that max_new_tokens cuts off; raise max_new_tokens (--max-new-tokens) to "
+            f"the model learns to write texts that the token budget cuts off; raise {argument('max_new_tokens')} to "
             f"{int(np.quantile(lengths, 1 - _MANY_LONG))} or more",
             stacklevel=3,
         )

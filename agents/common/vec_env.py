@@ -145,7 +145,7 @@ class GymVecEnv(VecEnv):
     def set_state(self, state: EnvState) -> None:
         """Bring the environment back to a state of :meth:`get_state`."""
         self._resumable().set_state(dict(state))
-        self._reset_seeds()  # of before: the next reset goes on with the state's own generators
+        self._reset_seeds()  # of before: the next reset continues with the state's own generators
         self._reset_options()
 
     def close(self) -> None:
@@ -245,12 +245,12 @@ def describe_vec_state(venv: VecEnv) -> tuple[EnvState, list[str]]:
     problems = []
     if unsaved := _unsaved_wrappers(venv):
         problems.append(
-            f"the state of {', '.join(unsaved)} is not saved, if there is any: a run that goes on may then differ"
+            f"the state of {', '.join(unsaved)} is not saved, if there is any: a resumed run may then differ"
         )
     try:
         state["env"] = _adapter(venv).get_state()
     except TypeError as error:
-        problems.append(f"a run that goes on from here begins with new texts: {error}")
+        problems.append(f"a run resumed from here begins with new texts: {error}")
     return state, problems
 
 

@@ -276,7 +276,7 @@ def test_the_command_writes_json(tmp_path: Path) -> None:
     [
         (["rolout"], "active-selection, dialogue-rewards, feedback-modes, got 'rolout'. Did you mean 'rollout'?"),
         (["ppo", "--repetitions", "0"], "--repetitions"),
-        (["ppo", "--device", "gpu"], "expected 'auto', 'cpu' or 'cuda' as the device"),
+        (["ppo", "--device", "gpu"], "to be auto, cpu or cuda"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:

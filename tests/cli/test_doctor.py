@@ -50,7 +50,7 @@ def run(*arguments: str) -> Result:
 def test_all_is_well_with_what_was_installed() -> None:
     shown = run()
     assert shown.exit_code == 0
-    assert shown.stdout.splitlines()[-1] == "All is well."
+    assert shown.stdout.splitlines()[-1] == "No problems found."
     assert "Cached decoding of texts of 560 tokens is on" in shown.stdout
     assert metadata.version("transformers") in shown.stdout
 

@@ -134,13 +134,13 @@ def test_mistakes_are_named() -> None:
     for template, message in (
         ("{prompt} {mood}", r"columns of the data, got {mood}\. Known: tone\."),
         ("{prompt} {tonee}", r"Did you mean 'tone'\?"),
-        ("no", "expected a prompt_template with {prompt} once, got 'no'"),
+        ("no", "expected prompt_template with {prompt} once, got 'no'"),
     ):
         with pytest.raises(ValueError, match=message):
             gym.make("TextGen-v0", data=examples, reward="none", prompt_template=template)
     with pytest.raises(ValueError, match="have no columns beside prompt and references"):
         gym.make("TextSummEpisode-v0", prompt_template="{prompt} {mood}", data=[{"prompt": f"{n}"} for n in range(40)])
-    with pytest.raises(TypeError, match="expected a prompt_template as a text"):
+    with pytest.raises(TypeError, match="expected prompt_template as a text"):
         gym.make("TextGen-v0", prompt_template=3)
     with pytest.raises(TypeError, match="writes its prompts in another way"):
         gym.make("TestFixedEpisode-v0", data=examples, prompt_template="Say {prompt}")

@@ -404,7 +404,7 @@ def test_a_loss_that_is_not_finite_stops_the_fit(neox: Path) -> None:
     """Checklist 21: NaN never gets into the weights."""
     model = PreferenceRewardModel(neox, max_length=128)
     model.head.weight.data.fill_(math.inf)
-    with pytest.raises(RewardError, match="at step 1; lower the learning rate"):
+    with pytest.raises(RewardError, match="at step 1; lower learning_rate"):
         model.fit(comparisons(8))
     with pytest.raises(RewardError, match="'learned'"):
         model.raw(["p"], ["text"])
@@ -420,7 +420,7 @@ def test_a_gradient_that_is_not_finite_stops_the_fit_before_the_weights(neox: Pa
         return torch.full_like(gradient, value) if calls[0] == 4 else gradient
 
     model.head.weight.register_hook(spoil)  # type: ignore[no-untyped-call]
-    with pytest.raises(RewardError, match=r"at step 4; lower the learning rate"):
+    with pytest.raises(RewardError, match=r"at step 4; lower learning_rate"):
         model.fit(comparisons(8), batch_size=2, validation_fraction=0.0)
     assert torch.equal(model.head.weight, seen[-1])
     assert not torch.equal(seen[0], seen[-1])
@@ -441,7 +441,7 @@ def test_settings_are_checked(neox: Path) -> None:
         PreferenceRewardModel(neox)
     with pytest.raises(ValueError, match="got 0, 16 and"):
         PreferenceRewardModel(neox, max_length=128).fit(comparisons(4), epochs=0)
-    with pytest.raises(ValueError, match=r"got 'fp16'. Did you mean 'bf16'"):
+    with pytest.raises(ValueError, match=r"expected precision 'auto' or 'fp32' or 'bf16', got 'fp16'; choose one"):
         PreferenceRewardModel(neox, max_length=128).fit(comparisons(4), precision="fp16")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="got -1"):
         PreferenceRewardModel(neox, max_length=128).fit(comparisons(4), weight_decay=-1)

@@ -246,7 +246,7 @@ def test_status_names_who_is_reversed_and_position_bias_of_ranks() -> None:
         (("import", "missing.db", "missing.jsonl"), "missing.jsonl"),
         (("import", "missing.db", "empty.jsonl"), "got none in 'empty.jsonl'"),
         (("import", "missing.db", "table.csv"), "table.csv:1: expected JSON lines, got a table for spreadsheets"),
-        (("sample", "p.db", "--mode", "guess"), "expected a mode out of"),
+        (("sample", "p.db", "--mode", "guess"), "expected --mode out of"),
         (("sample", "p.db", "--prompts", "0"), "prompts of at least 1"),
         (("sample", "missing.db", "--model", "none", "--responses", "3"), "expected 2 to 2 responses to compare"),
         (("sample", "missing.db", "--model", "none", "--checks", "9", "--prompts", "8"), "got 9 for 8 to compare"),

@@ -356,13 +356,13 @@ def test_win_rate() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--select", "disagreement"), "expected two members or more"),
-        (("--select", "all"), "expected select to be 'random' or 'disagreement'"),
-        (("--overlap", "4"), "expected 4 annotators or more"),
+        (("--select", "disagreement"), "expected --members of at least 2"),
+        (("--select", "all"), "expected --select to be 'random' or 'disagreement'"),
+        (("--overlap", "4"), "expected --annotators of at least 4, as many as --overlap"),
         (("--matches", "1.5"), "a share of at most 1"),
-        (("--labels", "0"), "expected labels of at least 1"),
-        (("--labels", "1"), "expected 2 labels or more"),
-        (("--people", "--port", "99999"), "expected a port of at most 65535, got 99999"),
+        (("--labels", "0"), "expected --labels of at least 1"),
+        (("--labels", "1"), "expected --labels of at least 2"),
+        (("--people", "--port", "99999"), "expected --port of at most 65535, got 99999"),
         (("--annotator", "golden"), "Did you mean 'gold'?"),
         (("--resume", "nowhere"), "expected a run folder"),
         (("--resume", "x", "--labels", "3"), "expected --resume alone, got --labels"),
@@ -380,7 +380,7 @@ def test_answers_that_are_gone_are_missed(whole: Path) -> None:
     Path("run/round-2/summary.json").unlink()
     for file in Path("run").glob("feedback.db*"):
         file.unlink()
-    with pytest.raises(DataError, match=r"expected 12 answers of round 1 in .*, got none; put the file back"):
+    with pytest.raises(DataError, match=r"expected 12 answers of round 1 in .*, got none; restore the file"):
         run_rlhf_resume("run")
 
 

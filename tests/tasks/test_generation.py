@@ -65,7 +65,7 @@ def test_without_data_the_reward_is_the_length_and_with_data_it_is_said(caplog: 
     assert "gold" not in info
     assert not caplog.records
     gym.make("TextGenEpisode-v0", data=[{"prompt": f"p{n}"} for n in range(40)])
-    assert "20 words, whatever they say; reward= chooses another" in caplog.text
+    assert "20 words, whatever they say; reward=... chooses another" in caplog.text
 
 
 def test_its_metrics_need_no_references() -> None:

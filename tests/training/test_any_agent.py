@@ -205,7 +205,7 @@ def settings_of(agent: str, data: str, lm: str, out: str, **changes: Any) -> Tra
 def test_an_agent_that_writes_whole_texts_is_trained(data: str, lm: str, capsys: pytest.CaptureFixture[str]) -> None:
     run = run_train(settings_of(f"{HERE}:TextBandit", data, lm, "run", rate=2.0, steps=200))
     said = capsys.readouterr().out
-    assert ": 50 iterations of 4 texts, with 3 unseen prompts" in " ".join(said.split())
+    assert ": 50 iterations of 4 texts, with 3 held-out prompts" in " ".join(said.split())
     assert said.startswith("TextBandit: ")
     assert "Agent: run/agent" in said
     assert [row["timesteps"] for row in run.log()] == list(range(4, 201, 4))

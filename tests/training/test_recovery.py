@@ -108,7 +108,8 @@ def test_an_error_of_a_reward_loses_no_iteration(
         with pytest.raises(ZeroDivisionError) as caught:
             run_train(settings)
     assert caught.value.__notes__ == [
-        "What was done is saved. Once it is fixed, go on with: textgym train --resume run --reward a_reward:length"
+        "The work so far is saved. Once the cause is fixed, resume with: "
+        "textgym train --resume run --reward a_reward:length"
     ]
     assert [path.name for path in Path("run/checkpoints").iterdir()] == ["step-0000000096"]
     Path("trouble.py").unlink()
@@ -125,7 +126,7 @@ def test_a_rescue_that_fails_says_what_is_lost(
     said = " ".join(capsys.readouterr().err.split())
     assert "a checkpoint of the last whole iteration could not be written" in said
     assert "what came after the checkpoint before it, if there is one, is lost" in said
-    assert "training goes on" not in said
+    assert "training continues" not in said
 
 
 def test_a_reward_that_exits_is_named(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +151,7 @@ def test_the_command_prints_how_to_go_on(settings: TrainSettings, lm: str, monke
 def test_a_reward_that_hangs_has_a_limit(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         trouble_after(patch, 48, "import threading; threading.Event().wait(60)")
-        with pytest.raises(RewardError, match=r"reward 'length' to score \d+ texts within 2 s \(--reward-timeout\)"):
+        with pytest.raises(RewardError, match=r"reward 'length' to score \d+ texts within 2 s \(reward_timeout\)"):
             run_train(replace(settings, reward_timeout=2.0))
     assert Path("run/checkpoints/step-0000000048").is_dir()
 
@@ -411,7 +412,7 @@ def test_a_run_without_a_checkpoint_begins_again(
     killed_early(settings, monkeypatch)
     if again == "--resume":
         run = run_resume("run")
-        assert "run has no checkpoint yet: it begins again." in capsys.readouterr().out
+        assert "run has no checkpoint yet: it starts from the beginning." in capsys.readouterr().out
     else:
         with pytest.raises(RunFolderError, match="where a run with other settings began"):
             run_train(settings.with_options(kl_coef=0.5))
@@ -461,7 +462,7 @@ def test_changed_data_is_noticed(
             run_resume("run")
     capsys.readouterr()
     run_resume("run", accept_changed_data=True)
-    assert "going on with changed data" in capsys.readouterr().err
+    assert "continuing with changed data" in capsys.readouterr().err
     run_resume("run")  # what was accepted is what is compared with from now on
 
 
@@ -518,7 +519,7 @@ def test_a_second_sigterm_stops_at_once_and_an_ignored_signal_stays_ignored() ->
 @pytest.mark.usefixtures("usual_signals")
 def test_sigterm_outside_of_training_is_an_interrupt(copied: Path) -> None:
     run = RunFolder("copied")
-    with pytest.raises(RunInterrupted, match="Go on from") as caught, signals_as_interrupts(), advising(run, "train"):
+    with pytest.raises(RunInterrupted, match="Resume from") as caught, signals_as_interrupts(), advising(run, "train"):
         signal.raise_signal(signal.SIGTERM)
     assert report_interrupt(caught.value) == 128 + signal.SIGTERM == 143
 
@@ -529,7 +530,7 @@ def test_a_signal_while_a_resumed_run_loads_tells_how_to_go_on(
     number: int, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preparation, "make_env", lambda settings: signal.raise_signal(number))
-    with pytest.raises(RunInterrupted, match="Go on from the last checkpoint with: textgym train --resume copied"):
+    with pytest.raises(RunInterrupted, match="Resume from the last checkpoint with: textgym train --resume copied"):
         run_resume("copied")
 
 

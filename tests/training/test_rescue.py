@@ -106,7 +106,7 @@ def fail(settings: TrainSettings) -> None:
     with pytest.raises(TroubleError) as caught:
         run_train(settings)
     assert caught.value.__notes__ == [
-        "What was done is saved. Once it is fixed, go on with: textgym train --resume run"
+        "The work so far is saved. Once the cause is fixed, resume with: textgym train --resume run"
     ]
 
 

@@ -128,7 +128,7 @@ def test_a_request_to_stop_saves_a_checkpoint_and_the_model(
 
     with monkeypatch.context() as patch:
         patch.setattr(SFT, "advance", signalled)
-        with pytest.raises(RunInterrupted, match="Saved after 8 of 12 steps"):
+        with pytest.raises(RunInterrupted, match="Checkpoint saved at 8 steps"):
             run_sft(tuning(lm, data, "cut"))
     assert (Path("cut") / "model" / "config.json").is_file()
     capsys.readouterr()
@@ -162,7 +162,7 @@ def test_checkpoints_that_are_all_damaged_are_an_error(lm: str, data: str, monke
             run_sft(tuning(lm, data, "cut"))
     for file in Path("cut/checkpoints").rglob("state.json"):
         file.write_text("{}", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="none that is whole"):
+    with pytest.raises(CheckpointError, match="no complete checkpoint; start a new run"):
         run_sft_resume("cut")
 
 
@@ -325,7 +325,7 @@ def test_stopped_while_comparisons_are_simulated(lm: str, data: str, monkeypatch
     monkeypatch.setattr(reward, "simulate_comparisons", stop)
     with pytest.raises(RunInterrupted) as stopped:
         run_reward_fit(fit(lm, data, "cut"))
-    assert stopped.value.advice == "Go on with: textgym reward fit --resume cut"
+    assert stopped.value.advice == "Resume with: textgym reward fit --resume cut"
 
 
 @pytest.mark.slow

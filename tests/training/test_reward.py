@@ -125,7 +125,14 @@ def test_all_kinds_mixed(people: People) -> None:
     assert set(found["held_out"]["by_kind"]) == {"comparison", "ranking", "rating", "demonstration", "implicit"}
     assert found["calibration"]["bins"][0]["pairs"] > 0
     assert set(found["reliability"]) == {"ann", "bob", "cat"}
-    for words in ("always the longer text", "rankings", "words more", "Calibration", "reliability", "surest"):
+    for words in (
+        "always the longer text",
+        "rankings",
+        "words more",
+        "Calibration",
+        "reliability",
+        "Most confident errors",
+    ):
         assert words in shown.stdout
     assert read_records("r/feedback.jsonl") == read_records("f.jsonl")
     assert Path("r/reward_report.png").read_bytes().startswith(b"\x89PNG")
@@ -306,13 +313,13 @@ def test_constant_answers_are_named(people: People) -> None:
 def test_one_annotator_has_no_reliability_and_no_ceiling(people: People) -> None:
     shown, found = fitted([people.comparison(n) for n in range(120)])
     assert (found["reliability"], found["held_out"]["agreement"]) == ({}, None)
-    assert "Nobody knows how often people agree" in shown.stdout
+    assert "Inter-annotator agreement unavailable: no question has two answers" in shown.stdout
 
 
 def test_two_annotators_have_a_ceiling(people: People) -> None:
     records = [people.comparison(n) for n in range(120)]
     shown, _ = fitted([*records, *(replace(record, annotator="bob") for record in records)])
-    assert "People agree with each other 100%" in shown.stdout
+    assert "Inter-annotator agreement 100%" in shown.stdout
 
 
 def zeros(task: Summarization, records: list[Record]) -> list[Candidate]:

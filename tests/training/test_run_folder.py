@@ -143,8 +143,8 @@ def test_json_is_replaced_in_one_step(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("made_by", "advice"),
     [
-        ("reward fit", "a run of `textgym reward fit`; go on with `textgym reward fit --resume 'a b/round-1'`"),
-        ("rlhf round", "a round of the run 'a b'; go on with `textgym rlhf --resume 'a b'`"),
+        ("reward fit", "a run of `textgym reward fit`; resume it with `textgym reward fit --resume 'a b/round-1'`"),
+        ("rlhf round", "a round of the run 'a b'; resume it with `textgym rlhf --resume 'a b'`"),
         ("evaluate", "a run of `textgym evaluate`, which cannot be resumed; start a new run"),
     ],
 )

@@ -169,7 +169,7 @@ def test_resume_skips_a_damaged_checkpoint(
     assert [row["timesteps"] for row in resumed.log()] == [48, 96, 144, 192]
     for folder in Path("run/checkpoints").glob("step-*"):
         (folder / "manifest.json").unlink()
-    with pytest.raises(CheckpointError, match="none that is whole"):
+    with pytest.raises(CheckpointError, match="no complete checkpoint; start a new run"):
         run_resume("run")
 
 
@@ -196,7 +196,9 @@ def test_stopping_at_once_tells_how_to_go_on(settings: TrainSettings, monkeypatc
 
 def test_resuming_what_never_trained(tmp_path: Path) -> None:
     RunFolder.create("other", "reward fit", {})
-    with pytest.raises(RunFolderError, match="`textgym reward fit`; go on with `textgym reward fit --resume other`"):
+    with pytest.raises(
+        RunFolderError, match="`textgym reward fit`; resume it with `textgym reward fit --resume other`"
+    ):
         run_resume("other")
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from textgym.checks import LARGEST_COUNT
+from textgym.cli.command import AGENT_GIVEN, Command
 from textgym.security.consent import load_attribute
 
 SHORT: Mapping[str, str] = {"learning_rate": "lr", "missing_eos_penalty": "eos_penalty"}
@@ -20,7 +21,7 @@ _GIVEN = "textgym.agent_options"
 _OPTION = "--agent"
 
 
-class DefaultsCommand(TyperCommand):
+class DefaultsCommand(Command):
     """A command whose help tells the defaults of what it runs.
 
     Attributes:
@@ -63,7 +64,11 @@ class AgentCommand(DefaultsCommand):
         from textgym.agents.registry import resolve_agent
 
         own = [param for param in self.params if param.expose_value]
-        name = self.agent or named_agent(args) or super().defaults()["agent"]
+        self.name_options(args)  # for errors about the agent
+        given = named_agent(args)
+        if given is not None and self.agent is None:
+            ctx.meta[AGENT_GIVEN] = given
+        name = self.agent or given or super().defaults()["agent"]
         self._of_agent = asdict(facts_of(resolve_agent(name)).defaults)
         self.params = [*own, *agent_parameters(name, {str(param.name) for param in own})]
         return super().parse_args(ctx, args)
@@ -148,8 +153,25 @@ def _declaration(option: Any) -> Any:
     names = [*_other_flags(option.name), flag]
     if option.type is bool and option.default is not False:
         names = [f"{flag}/--no-{flag[2:]}"]
-    help_text = option.help + (f" One of {', '.join(map(str, option.choices))}." if option.choices else "")
+    help_text = _plain(option.help) + (f" One of {', '.join(map(str, option.choices))}." if option.choices else "")
     return typer.Option(*names, help=help_text + _default(option.default), show_default=False)
+
+
+def _plain(text: str) -> str:
+    """Return a description as a shell shows it: options as they are typed, and no marks of docstrings.
+
+    >>> _plain('``"mean"`` in place of ``kl_coef``, see :class:`~textgym.agents.ppo.PPO`')
+    'mean in place of --kl-coef, see PPO'
+    """
+    text = re.sub(r":\w+:`~(?:\w+\.)*(\w+)`", r"\1", text)
+    text = re.sub(r":\w+:`([^`]+)`", r"\1", text)
+    text = re.sub(r'``"([^`]*)"``', r"\1", text)
+    return re.sub(r"``([^`]+)``", lambda found: _as_typed(found[1]), text)
+
+
+def _as_typed(name: str) -> str:
+    """Return an option that a description names as it is typed; what has no underscore is a word of something else."""
+    return f"--{name.replace('_', '-')}" if re.fullmatch("[a-z]+(_[a-z]+)+", name) else name
 
 
 def _other_flags(name: str) -> list[str]:

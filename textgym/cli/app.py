@@ -10,17 +10,18 @@ from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperGroup
 
 import textgym
 from textgym import console
 from textgym.cli import options as options
 from textgym.cli.agent_options import AgentCommand, SftCommand, defaults_of, given_options, given_values, is_given
+from textgym.cli.command import Command, Group, help_width
 from textgym.cli.errors import BAD_INPUT, FAILED, INTERRUPTED, reader_is_gone, report, report_interrupt
 from textgym.cli.feedback import feedback_app
 from textgym.cli.machine import bench, doctor
 from textgym.cli.options import BUDGETS, RESUMABLE, RUN, TASK, takes
 from textgym.errors import EndedError, exits_as
+from textgym.naming import options_named
 from textgym.plots import ignore_style_of_folder
 from textgym.security.consent import FIELDS, find_user_modules_in, names_module
 from textgym.values import as_text
@@ -30,7 +31,7 @@ _PLAYED_ID = "TextSummEpisode-v0"
 _Settings = TypeVar("_Settings")
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """A group whose errors are one line, and whose exit codes mean something.
 
     0: done. 1: the run failed. 2: the input was wrong. 130, 143, 129: interrupted by Ctrl-C, SIGTERM, SIGHUP.
@@ -40,10 +41,11 @@ class Commands(TyperGroup):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> object:
         """Run a command and exit."""
-        extra["standalone_mode"] = False
+        extra |= {"standalone_mode": False, "terminal_width": help_width()}
         debug = "--debug" in (sys.argv[1:] if args is None else args)
         try:
-            code = super().main(args, prog_name, **extra)
+            with options_named({}):
+                code = super().main(args, prog_name or "textgym", **extra)
         except KeyboardInterrupt as error:
             code = report_interrupt(error)
         except Exception as error:  # the one place where errors end
@@ -70,12 +72,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 reward_app = typer.Typer(
-    help="Reward models.", rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=Group,
+    help="Reward models.",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(reward_app, name="reward")
 app.add_typer(feedback_app, name="feedback")
-app.command()(bench)
-app.command()(doctor)
+app.command(cls=Command)(bench)
+app.command(cls=Command)(doctor)
 
 
 def main() -> None:
@@ -125,7 +130,7 @@ def _start_in_utf8() -> None:
 def _root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
     if version:
         console.say(f"textgym {textgym.__version__}")
@@ -135,13 +140,15 @@ def _root(
         raise typer.Exit
     folder = _working_folder()
     if folder is None:  # torch itself cannot start there
-        raise FileNotFoundError("expected a working directory, got one that was removed; go to another, as by cd ~")
+        raise FileNotFoundError(
+            "expected a working directory, got one that was removed; change to another, for example: cd ~"
+        )
     find_user_modules_in(folder)
     if ignore_style_of_folder():
         console.remark("The matplotlibrc in this folder is not followed.")
 
 
-@app.command()
+@app.command(cls=Command)
 def envs() -> None:
     """List the environments."""
     from textgym.cli.environments import run_envs
@@ -152,7 +159,7 @@ def envs() -> None:
 @app.command(cls=defaults_of("textgym.rlhf.demo:DemoSettings"))
 @takes({"model": options.Model, **RUN})
 def demo(context: typer.Context, **_: object) -> None:
-    """Train a language model from simulated preferences, in about four minutes."""
+    """Demonstration of RLHF: train a language model from simulated preferences, in about four minutes."""
     _quiet()
     from textgym.rlhf.demo import DemoSettings, run_demo
 
@@ -174,7 +181,7 @@ def demo(context: typer.Context, **_: object) -> None:
     }
 )
 def sft(context: typer.Context, **_: object) -> None:
-    """Supervised fine-tuning on a task's demonstrations or references: short for train --agent sft."""
+    """Supervised fine-tuning on demonstrations or references; the same as train --agent sft."""
     _train(context, "sft", {"agent": "sft"})
 
 
@@ -184,28 +191,39 @@ def sft(context: typer.Context, **_: object) -> None:
         **TASK,
         "model": options.Model,
         "members": options.Members,
-        "lora_rank": Annotated[int, typer.Option("--lora-rank", help="Train adapters of this rank only.")],
+        "lora_rank": Annotated[
+            int, typer.Option("--lora-rank", help="Rank of LoRA adapters; without it all weights are trained.")
+        ],
         "embeddings": options.Embeddings,
         "feedback": Annotated[
             str,
             typer.Option(
                 "--feedback",
                 "--comparisons",
-                help="PROJECT.db, or a file of any shape in docs/data.md: JSON, CSV, Parquet.",
+                help="Feedback: PROJECT.db, or a file of any shape in docs/data.md: JSON, CSV, Parquet.",
             ),
         ],
         "criterion": Annotated[
-            str, typer.Option("--criterion", help="Learn from the ratings by it, not from the overall ones.")
+            str,
+            typer.Option("--criterion", help="Train on the ratings by this criterion instead of the overall ratings."),
         ],
         "annotator": options.Annotator,
-        "pairs": Annotated[int, typer.Option("--pairs", help="Simulated comparisons.")],
+        "pairs": Annotated[
+            int, typer.Option("--pairs", help="Number of simulated comparisons, where there is no --feedback.")
+        ],
         "noise": options.Noise,
-        "epochs": Annotated[int, typer.Option("--epochs", help="Passes over the feedback.")],
+        "epochs": Annotated[int, typer.Option("--epochs", help="Training epochs.")],
         "learning_rate": options.LearningRate,
         "batch_size": options.BatchSize,
-        "held_out": Annotated[float, typer.Option("--held-out", help="Share of the prompts to measure accuracy on.")],
+        "held_out": Annotated[
+            float, typer.Option("--held-out", help="Share of the prompts held out to measure accuracy on.")
+        ],
         "learning_curve": Annotated[
-            bool, typer.Option("--learning-curve", help="Also fit to parts of the feedback: does more of it help?")
+            bool,
+            typer.Option(
+                "--learning-curve",
+                help="Also fit to growing parts of the feedback, to see whether more feedback would help.",
+            ),
         ],
         **BUDGETS,
         "save_every": options.SaveEvery,
@@ -213,7 +231,7 @@ def sft(context: typer.Context, **_: object) -> None:
     }
 )
 def reward_fit(context: typer.Context, **_: object) -> None:
-    """Fit a reward model to feedback about texts: votes, rankings, ratings, edits, behaviour."""
+    """Fit a reward model to feedback: comparisons, rankings, ratings, edits or behaviour."""
     _quiet()
     from textgym.training.reward import RewardSettings, run_reward_fit, run_reward_resume
 
@@ -238,7 +256,7 @@ def reward_fit(context: typer.Context, **_: object) -> None:
     }
 )
 def train(context: typer.Context, **_: object) -> None:
-    """Train an agent, by default a language model with PPO; its own options are listed beside --agent."""
+    """Train an agent, by default a language model with PPO. Options of an agent: textgym train --agent NAME --help."""
     _train(context, "train", {})
 
 
@@ -248,36 +266,51 @@ def train(context: typer.Context, **_: object) -> None:
         **TASK,
         "model": options.Model,
         "agent": options.TrainedAgent,
-        "rounds": Annotated[int, typer.Option("--rounds", help="How often to ask, fit and train.")],
-        "labels": Annotated[int, typer.Option("--labels", help="Questions in each round.")],
+        "rounds": Annotated[
+            int, typer.Option("--rounds", help="Rounds of collecting feedback, fitting the reward model and training.")
+        ],
+        "labels": Annotated[int, typer.Option("--labels", help="Comparisons to label in each round.")],
         "previous_share": Annotated[
             float,
             typer.Option(
-                "--previous-share", "--matches", help="Share of them that compare with the policy of the round before."
+                "--previous-share",
+                "--matches",
+                help="Share of the comparisons against the policy of the previous round.",
             ),
         ],
-        "select": Annotated[str, typer.Option("--select", help="random, or disagreement (of --members 2 or more).")],
+        "select": Annotated[
+            str,
+            typer.Option("--select", help="Selection of comparisons: random, or disagreement of --members 2 or more."),
+        ],
         "members": options.Members,
         "embeddings": options.Embeddings,
-        "people": Annotated[bool, typer.Option("--people", help="Ask people, on a page that is served meanwhile.")],
-        "port": Annotated[int, typer.Option("--port", help="Of that page; 0 takes a free one.")],
-        "overlap": Annotated[int, typer.Option("--overlap", help="Annotators per question.")],
-        "annotators": Annotated[int, typer.Option("--annotators", help="How many to simulate.")],
+        "people": Annotated[
+            bool, typer.Option("--people", help="Ask people on a local web page instead of simulated annotators.")
+        ],
+        "port": Annotated[int, typer.Option("--port", help="Port of the web page; 0 picks a free one.")],
+        "overlap": Annotated[int, typer.Option("--overlap", help="Annotators per comparison.")],
+        "annotators": Annotated[int, typer.Option("--annotators", help="Number of simulated annotators.")],
         "annotator": options.Annotator,
         "noise": options.Noise,
-        "reward_epochs": Annotated[int, typer.Option("--reward-epochs", help="Passes over all answers so far.")],
-        "reward_learning_rate": Annotated[float, typer.Option("--reward-lr", help="Of the reward's fit.")],
-        "iterations": Annotated[int, typer.Option("--iterations", help="Iterations of the agent in each round.")],
+        "reward_epochs": Annotated[
+            int, typer.Option("--reward-epochs", help="Training epochs of the reward model, on all feedback so far.")
+        ],
+        "reward_learning_rate": Annotated[
+            float, typer.Option("--reward-lr", help="Learning rate of the reward model.")
+        ],
+        "iterations": Annotated[
+            int, typer.Option("--iterations", help="Training iterations of the agent in each round.")
+        ],
         "n_envs": options.NEnvs,
         "learning_rate": options.LearningRate,
-        "kl_coef": Annotated[float, typer.Option("--kl-coef", help="Weight of the KL penalty to the start model.")],
+        "kl_coef": Annotated[float, typer.Option("--kl-coef", help="KL penalty coefficient.")],
         "eval_prompts": options.EvalPrompts,
         **BUDGETS,
         **RESUMABLE,
     }
 )
 def rlhf(context: typer.Context, **_: object) -> None:
-    """Ask, fit a reward, train on it, and ask again, round after round."""
+    """Iterated RLHF: collect preferences, fit a reward model, train on it, and repeat."""
     _quiet()
     from textgym.rlhf.rounds import RlhfSettings
     from textgym.rlhf.run import run_rlhf, run_rlhf_resume
@@ -292,18 +325,21 @@ def rlhf(context: typer.Context, **_: object) -> None:
         "model": options.Model,
         "agent": options.Agent,
         "reference_model": Annotated[
-            str, typer.Option("--reference-model", help="Compare with this one; by default what a run started from.")
+            str,
+            typer.Option(
+                "--reference-model", help="Baseline to compare with; by default the model that a run started from."
+            ),
         ],
         "reward": options.Reward,
         "split": options.Split,
-        "prompts": Annotated[int, typer.Option("--prompts", help="How many prompts.")],
+        "prompts": Annotated[int, typer.Option("--prompts", help="Number of prompts.")],
         "temperature": options.Temperature,
         **BUDGETS,
         **RUN,
     }
 )
 def evaluate(context: typer.Context, **_: object) -> None:
-    """Measure a model, or a model and the one it started from, on held-out prompts: of a run, on those of its data."""
+    """Evaluate a model on held-out prompts, beside the one it was trained from; a run on its own data and reward."""
     _quiet()
     from textgym.training.evaluate import EvaluateSettings, run_evaluate
     from textgym.training.from_run import taken_from_model
@@ -315,14 +351,14 @@ def evaluate(context: typer.Context, **_: object) -> None:
 @app.command(cls=defaults_of("textgym.cli.generate:GenerateSettings"))
 @takes(
     {
-        "what": Annotated[str, typer.Argument(metavar="[ENV_ID|TEXT]", help="An environment, or a document.")],
-        "text": Annotated[str, typer.Option("--text", help="The document; - reads it from stdin.")],
+        "what": Annotated[str, typer.Argument(metavar="[ENV_ID|TEXT]", help="Environment id, or a document.")],
+        "text": Annotated[str, typer.Option("--text", help="The document; - reads it from standard input.")],
         **{name: kind for name, kind in TASK.items() if name != "env_id"},
         "model": options.Model,
         "agent": options.Agent,
         "split": options.Split,
-        "prompts": Annotated[int, typer.Option("--prompts", help="Documents to take, if none is given.")],
-        "n": Annotated[int, typer.Option("--n", help="Texts per document.")],
+        "prompts": Annotated[int, typer.Option("--prompts", help="Number of documents of the task, if none is given.")],
+        "n": Annotated[int, typer.Option("--n", help="Responses per document.")],
         "temperature": options.Temperature,
         **BUDGETS,
         "seed": options.Seed,
@@ -330,7 +366,7 @@ def evaluate(context: typer.Context, **_: object) -> None:
     }
 )
 def generate(context: typer.Context, **_: object) -> None:
-    """Print texts that a model writes about a document, or about documents of a task."""
+    """Print responses of a model to a document, or to documents of a task."""
     _quiet()
     from textgym.cli.generate import GenerateSettings, run_generate, split_argument
     from textgym.training.from_run import taken_for_document, taken_from_model
@@ -350,19 +386,22 @@ def generate(context: typer.Context, **_: object) -> None:
 @takes(
     {
         **TASK,
-        "model": Annotated[str, typer.Option("--model", help="Token level: offer this model's likeliest tokens.")],
+        "model": Annotated[
+            str,
+            typer.Option("--model", help="Model whose most likely tokens are offered, in token-level environments."),
+        ],
         "agent": options.Agent,
         "reward": options.Reward,
         "split": options.Split,
         **BUDGETS,
-        "choices": Annotated[int, typer.Option("--choices", help="Tokens that are offered.")],
-        "episodes": Annotated[int, typer.Option("--episodes", help="Episodes to play.")],
+        "choices": Annotated[int, typer.Option("--choices", help="Number of tokens offered.")],
+        "episodes": Annotated[int, typer.Option("--episodes", help="Number of episodes.")],
         "seed": options.Seed,
         "device": options.Device,
     }
 )
 def play(context: typer.Context, **_: object) -> None:
-    """Play an episode yourself, or watch an agent play it."""
+    """Play an episode in the terminal, or watch an agent play."""
     _quiet()
     from textgym.cli.play import PlaySettings, run_play
     from textgym.training.from_run import taken_from_model

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import textgym
 from textgym import console
-from textgym.errors import TextGymError, did_you_mean
+from textgym.errors import TextGymError, suggested
 from textgym.models.device import pick_device
 from textgym.training.run_folder import write_json
 
@@ -45,7 +45,7 @@ def run_bench(settings: BenchSettings) -> None:
     if settings.name not in benchmarks.BENCHMARKS:
         known = list(benchmarks.BENCHMARKS)
         raise UnknownBenchmarkError(
-            f"expected one of {', '.join(known)}, got {settings.name!r}.{did_you_mean(settings.name, known)}"
+            f"expected one of {', '.join(known)}, got {settings.name!r}.{suggested(settings.name, known)}"
         )
     plot = Path(settings.plot) if settings.plot else None
     device = str(pick_device(settings.device or _own_device(settings)))

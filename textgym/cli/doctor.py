@@ -73,7 +73,7 @@ def run_doctor(model: str = "tiny", device: str = "auto") -> list[str]:
     for problem in problems:
         console.error(problem)
     if not problems:
-        console.say("All is well.")
+        console.say("No problems found.")
     return problems
 
 
@@ -176,7 +176,7 @@ def _describe(model: TextModel) -> None:
     model.require_context(tokens)
     console.say(
         f"{type(model.network).__name__}, {parameters:,} parameters in {dtype} on {model.device}, vocabulary "
-        f"{model.vocab_size:,}, context {f'{longest:,} tokens' if longest is not None else 'without end'}"
+        f"{model.vocab_size:,}, context {f'{longest:,} tokens' if longest is not None else 'unlimited'}"
     )
     length = _PROMPT_TOKENS if longest is None else max(1, min(_PROMPT_TOKENS, longest - _NEW_TOKENS))
     read = tokens_read(model, length, _NEW_TOKENS)

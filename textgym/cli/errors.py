@@ -6,7 +6,9 @@ import sys
 import traceback
 
 from textgym import console
-from textgym.errors import DiskFullError, EndedError, TextGymError, UnknownShapeError, did_you_mean, notes_of
+from textgym.cli.command import help_command
+from textgym.cli.suggestions import suggestion
+from textgym.errors import DiskFullError, EndedError, TextGymError, UnknownShapeError, notes_of
 from textgym.security.escaping import printable
 from textgym.training.interrupts import RunInterrupted, signal_of
 from textgym.values import attribute_of
@@ -15,9 +17,9 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # of Ctrl-C; other signals are 128 a
 
 
 def report_interrupt(error: KeyboardInterrupt) -> int:
-    """Print how to go on after an interrupt; return the exit code."""
+    """Print how to resume after an interrupt; return the exit code."""
     advice = error.advice if isinstance(error, RunInterrupted) else "Nothing was saved."
-    console.error(f"interrupted. {advice}")
+    console.notice(f"Stopped. {advice}")
     return 128 + signal_of(error)
 
 
@@ -38,7 +40,7 @@ def report(error: Exception, debug: bool) -> int:
         sys.stderr.write(printable("".join(traceback.format_exception(error))))
     usage = attribute_of(error, "format_message")
     if usage is not None:  # wrong command, option or value
-        console.error(f"{_usage_message(error, usage())} (textgym --help lists what there is)")
+        console.error(_usage_message(error, usage()))
         return BAD_INPUT
     code, message = _explain(error, debug)
     match error:
@@ -75,9 +77,13 @@ def _explain(error: Exception, debug: bool) -> tuple[int, str]:
 
 
 def _usage_message(error: Exception, message: str) -> str:
-    """Return the message of a usage error, with one suggestion instead of several."""
-    name, similar = attribute_of(error, "option_name"), attribute_of(error, "possibilities")
-    return f"No such option: {name}.{did_you_mean(name, similar)}" if name and similar else message
+    """Return the message of a usage error, with one suggestion instead of several, and the help of the command."""
+    context, name = attribute_of(error, "ctx"), attribute_of(error, "option_name")
+    if context is None:
+        return message
+    if name and message.startswith("No such option"):
+        message = f"No such option: {name}.{suggestion(name, context)}"
+    return f"{message} ({help_command(context)} lists what there is)"
 
 
 def _is_ours(error: Exception) -> bool:

@@ -10,8 +10,10 @@ import typer
 from textgym import console
 from textgym.cli import moderation
 from textgym.cli import options as options
-from textgym.errors import did_you_mean
+from textgym.cli.command import Command, Group
+from textgym.errors import suggested
 from textgym.feedback.types import Mode
+from textgym.naming import argument
 from textgym.types import Split
 
 if TYPE_CHECKING:
@@ -21,41 +23,52 @@ TOKEN_VARIABLE = "TEXTGYM_FEEDBACK_TOKEN"
 _MIN_TOKEN = 16
 
 feedback_app = typer.Typer(
-    help="Questions about texts, and the people who answer them.",
+    cls=Group,
+    help="Human feedback: questions, annotators and their answers.",
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _Project = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project; made if there is none.")]
 _Existing = Annotated[str, typer.Argument(metavar="PROJECT.db", help="The project.")]
 _Source = Annotated[str, typer.Argument(metavar="FILE", help="Questions as JSON lines, or answers of any shape.")]
-_Target = Annotated[str, typer.Argument(metavar="FILE", help="Overwritten, as --form says.")]
+_Target = Annotated[str, typer.Argument(metavar="FILE", help="Output file in the format of --form; overwritten.")]
 
 
-@feedback_app.command()
+@feedback_app.command(cls=Command)
 def serve(
     project: _Project,
     host: Annotated[
-        str, typer.Option("--host", help="Address; any but this machine's own needs a token.")
+        str, typer.Option("--host", help="Address to listen on; other than this machine's own, it needs a token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8765,
-    name: Annotated[str | None, typer.Option("--name", help="Whom your answers are from.")] = None,
-    title: Annotated[str | None, typer.Option("--title", help="Shown on every page.")] = None,
-    guidelines: Annotated[str | None, typer.Option("--guidelines", help="File that says how to answer.")] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 picks a free one.")] = 8765,
+    name: Annotated[str | None, typer.Option("--name", help="Your annotator name.")] = None,
+    title: Annotated[str | None, typer.Option("--title", help="Title shown on every page.")] = None,
+    guidelines: Annotated[str | None, typer.Option("--guidelines", help="File with the annotation guidelines.")] = None,
     blind: Annotated[
         bool | None,
-        typer.Option("--blind/--no-blind", help="Never tell who wrote a text (the default), or do after the answer."),
+        typer.Option(
+            "--blind/--no-blind", help="Hide which model wrote a response (the default), or show it after the answer."
+        ),
     ] = None,
     word_counts: Annotated[
         bool | None,
-        typer.Option("--word-counts/--no-word-counts", help="Show how many words a text has, or not (the default)."),
+        typer.Option("--word-counts/--no-word-counts", help="Show the number of words of each text; off by default."),
     ] = None,
-    closed: Annotated[bool, typer.Option("--closed", help="Ask for token or account on this machine too.")] = False,
-    allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="Another name of this server.")] = None,
+    closed: Annotated[
+        bool, typer.Option("--closed", help="Require a token or an account on this machine too.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option("--allow-host", help="Another host name of this server.")
+    ] = None,
     https: Annotated[
-        bool, typer.Option("--https", help="A proxy of this machine, called by --allow-host, speaks HTTPS for it.")
+        bool,
+        typer.Option(
+            "--https",
+            help="Behind a reverse proxy on this machine that serves HTTPS under the name given by --allow-host.",
+        ),
     ] = False,
 ) -> None:
-    """Serve the page on which people answer."""
+    """Serve the annotation page."""
     from textgym.feedback.server.requirements import require_page, user_name
 
     require_page()
@@ -72,7 +85,7 @@ def serve(
         if not store.progress().items:
             console.remark(f"There are no questions in {project} yet: see textgym feedback sample, and import.")
         if https:
-            console.remark(f"The proxy passes {address.names[0]} on to {host}, port {port}.")
+            console.remark(f"Expecting a reverse proxy from {address.names[0]} to {host}, port {port}.")
         serve(store, address, name or user_name(), lambda link: _announce(project, link))
         console.say(f"Stopped. All answers are in {project}.")
 
@@ -91,12 +104,12 @@ def _token() -> str | None:
 
 def _announce(project: str, link: str) -> None:
     """Say where the page is."""
-    console.say(f"Asking the questions of {project} at {link}   (Ctrl-C stops)")
+    console.say(f"Annotation page of {project}: {link}   (Ctrl-C stops)")
     if "token=" in link:
-        console.remark("This link makes its bearer the owner. Others get invitations: page 'People'.")
+        console.remark("Whoever opens this link is the owner. Invite annotators on the page 'People'.")
 
 
-@feedback_app.command()
+@feedback_app.command(cls=Command)
 def sample(
     project: _Project,
     env_id: options.EnvId = "TextSumm-v0",
@@ -105,19 +118,24 @@ def sample(
     reference_column: options.ReferenceColumn = None,
     prompt_template: options.PromptTemplate = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", help="Who writes; several times for several models. Default: tiny.")
+        list[str] | None,
+        typer.Option(
+            "--model", help="Model that generates the responses; repeat it for several models. Default: tiny."
+        ),
     ] = None,
-    references: Annotated[bool, typer.Option("--references", help="Let the references take part as well.")] = False,
-    mode: Annotated[str, typer.Option("--mode", help="compare, rank, rate, edit or natural.")] = "compare",
-    prompts: Annotated[int, typer.Option("--prompts", help="How many questions.")] = 100,
+    references: Annotated[bool, typer.Option("--references", help="Include the reference responses.")] = False,
+    mode: Annotated[
+        str, typer.Option("--mode", help="Kind of question: compare, rank, rate, edit or natural.")
+    ] = "compare",
+    prompts: Annotated[int, typer.Option("--prompts", help="Number of questions.")] = 100,
     responses: Annotated[
-        int | None, typer.Option("--responses", help="Texts per question; 2 to compare, 4 to rank.")
+        int | None, typer.Option("--responses", help="Responses per question; by default 2 to compare, 4 to rank.")
     ] = None,
     criterion: Annotated[
-        list[str] | None, typer.Option("--criterion", help="What else ratings grade; several times.")
+        list[str] | None, typer.Option("--criterion", help="A further rating criterion; repeat it for several.")
     ] = None,
-    overlap: Annotated[int, typer.Option("--overlap", help="People per question.")] = 1,
-    checks: Annotated[int, typer.Option("--checks", help="Attention checks to mix in.")] = 0,
+    overlap: Annotated[int, typer.Option("--overlap", help="Annotators per question.")] = 1,
+    checks: Annotated[int, typer.Option("--checks", help="Number of attention checks.")] = 0,
     split: options.Split = "train",
     temperature: options.Temperature = 1.0,
     max_prompt_tokens: options.MaxPromptTokens = None,
@@ -125,7 +143,7 @@ def sample(
     seed: options.Seed = 0,
     device: options.Device = "auto",
 ) -> None:
-    """Fill a project with questions about texts of one or several models."""
+    """Fill a project with questions about responses of one or several models."""
     from textgym.cli.quiet import quiet_libraries
     from textgym.envs.choice import EnvChoice
     from textgym.rlhf.questions import run_sample
@@ -151,21 +169,34 @@ def sample(
     )
 
 
-@feedback_app.command()
+@feedback_app.command(cls=Command)
 def simulate(
     project: _Existing,
-    annotators: Annotated[int, typer.Option("--annotators", help="How many.")] = 3,
+    annotators: Annotated[int, typer.Option("--annotators", help="Number of simulated annotators.")] = 3,
     by: Annotated[
-        str | None, typer.Option("--by", help="What they compare by: length, or a reward such as gold or rouge.")
+        str | None,
+        typer.Option("--by", help="Preference of the annotators: length, or a reward such as gold or rouge."),
     ] = None,
-    votes: Annotated[int | None, typer.Option("--votes", help="Answers of each; by default all there are.")] = None,
-    noise: Annotated[float, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")] = 0.1,
-    spammers: Annotated[float, typer.Option("--spammers", help="Share who answer without reading.")] = 0.0,
-    position_bias: Annotated[float, typer.Option("--position-bias", help="Added to what is shown first.")] = 0.0,
-    length_bias: Annotated[float, typer.Option("--length-bias", help="Added per doubling of the words.")] = 0.0,
+    votes: Annotated[
+        int | None, typer.Option("--votes", help="Answers of each annotator; by default to all questions.")
+    ] = None,
+    noise: Annotated[
+        float,
+        typer.Option(
+            "--noise",
+            help="Label noise: the score difference at which the better response is preferred in 73 % of cases.",
+        ),
+    ] = 0.1,
+    spammers: Annotated[float, typer.Option("--spammers", help="Share of annotators who answer at random.")] = 0.0,
+    position_bias: Annotated[
+        float, typer.Option("--position-bias", help="Score added to the response shown first.")
+    ] = 0.0,
+    length_bias: Annotated[
+        float, typer.Option("--length-bias", help="Score added per doubling of the length in words.")
+    ] = 0.0,
     seed: options.Seed = 0,
 ) -> None:
-    """Let simulated people answer."""
+    """Answer with simulated annotators."""
     from textgym.cli.quiet import quiet_libraries
     from textgym.feedback.annotators.simulated import Habits
     from textgym.rlhf.questions import run_simulate
@@ -175,24 +206,24 @@ def simulate(
     run_simulate(project, annotators=annotators, by=by, votes=votes, habits=habits, spammers=spammers, seed=seed)
 
 
-@feedback_app.command("export")
+@feedback_app.command("export", cls=Command)
 def export_command(
     project: _Existing,
     file: _Target,
     form: Annotated[
-        str, typer.Option("--form", help="votes, questions, records, preferences, labels or csv.")
+        str, typer.Option("--form", help="Format: votes, questions, records, preferences, labels or csv.")
     ] = "votes",
     excluded: Annotated[
         bool, typer.Option("--excluded/--no-excluded", help="Write the answers of excluded annotators too.")
     ] = False,
 ) -> None:
-    """Write the answers, or the questions, to a file."""
+    """Export the answers, or the questions, to a file."""
     from textgym.feedback.projects import describe_left_out, open_project
     from textgym.feedback.store.exports import PROJECT_FORMS, export_project
 
     if form not in PROJECT_FORMS:
         known = ", ".join(PROJECT_FORMS)
-        raise ValueError(f"expected a form out of {known}, got {form!r}.{did_you_mean(form, PROJECT_FORMS)}")
+        raise ValueError(f"expected {argument('form')} out of {known}, got {form!r}.{suggested(form, PROJECT_FORMS)}")
     with open_project(project) as store:
         count = export_project(store, file, form, excluded=excluded)
         left_out = "" if excluded or form == "questions" else describe_left_out(store)
@@ -201,13 +232,13 @@ def export_command(
         console.remark(f"{left_out} --excluded writes them too.")
 
 
-@feedback_app.command("import")
+@feedback_app.command("import", cls=Command)
 def import_command(
     project: _Project,
     file: _Source,
-    overlap: Annotated[int, typer.Option("--overlap", help="People per question.")] = 1,
+    overlap: Annotated[int, typer.Option("--overlap", help="Annotators per question.")] = 1,
 ) -> None:
-    """Read answers, or questions: lines with prompt and responses."""
+    """Import answers, or questions (lines with prompt and responses)."""
     from textgym.feedback.projects import import_file
 
     found = import_file(project, file, overlap)
@@ -218,9 +249,9 @@ def import_command(
         console.remark("Answers to attention checks were left out: import the questions, then this file again.")
 
 
-@feedback_app.command()
+@feedback_app.command(cls=Command)
 def status(project: _Existing) -> None:
-    """Say how far a project is, and how far people agree."""
+    """Show progress and inter-annotator agreement of a project."""
     from textgym.feedback.projects import open_project, project_status
 
     with open_project(project) as store:

@@ -14,19 +14,21 @@ def bench(
         str,
         typer.Argument(
             metavar="NAME",
-            help="ppo, rollout, scaling, env, peers, gpu, active-selection, dialogue-rewards or feedback-modes.",
+            help="One of ppo, rollout, scaling, env, peers, gpu, active-selection, dialogue-rewards or feedback-modes.",
         ),
     ],
-    repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed runs of each case.")] = 3,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Tiny sizes, to see that it runs.")] = False,
+    repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed repetitions of each case.")] = 3,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Tiny sizes: a smoke test.")] = False,
     device: Annotated[
-        str | None, typer.Option("--device", help="auto, cpu or cuda; cuda for gpu, else cpu by default.")
+        str | None, typer.Option("--device", help="Device: auto, cpu or cuda. Default: cuda for gpu, else cpu.")
     ] = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
-    json_file: Annotated[str | None, typer.Option("--json", help="Write everything measured to this file.")] = None,
-    plot: Annotated[str | None, typer.Option("--plot", "--picture", help="Plot it, where it can be plotted.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Number of CPU threads of torch.")] = None,
+    json_file: Annotated[str | None, typer.Option("--json", help="Write all measurements to this file.")] = None,
+    plot: Annotated[
+        str | None, typer.Option("--plot", "--picture", help="Write a plot to this file, where the benchmark has one.")
+    ] = None,
 ) -> None:
-    """Measure what things cost beside what cannot be avoided, and what reward models learn. Needs a checkout."""
+    """Benchmark against a bare-model baseline, and measure how well reward models learn. Needs a checkout."""
     from textgym.cli.bench import BenchSettings, run_bench
     from textgym.cli.quiet import quiet_libraries
 
@@ -35,7 +37,7 @@ def bench(
 
 
 def doctor(model: options.Model = "tiny", device: options.Device = "auto") -> None:
-    """Say what is installed, what is missing, and whether a model takes the fast paths."""
+    """Check the installation, and whether a model uses the fast paths."""
     from textgym.cli.doctor import run_doctor
 
     problems = run_doctor(model, device)

@@ -22,15 +22,16 @@ def template_argument(typed: str) -> str:
     return re.sub(r"\\[nt\\]", lambda found: _ESCAPES[found[0]], typed)
 
 
-EnvId = Annotated[str, typer.Argument(metavar="ENV_ID", help="Environment, as `textgym envs` lists them.")]
+EnvId = Annotated[str, typer.Argument(metavar="ENV_ID", help="Environment id; `textgym envs` lists them.")]
 Data = Annotated[
-    str | None, typer.Option("--data", help="reports, docstrings, a file, a folder, or a Hugging Face data set id.")
+    str | None,
+    typer.Option("--data", help="Data: reports, docstrings, a file, a folder, or a Hugging Face dataset id."),
 ]
 PromptColumn = Annotated[
-    str | None, typer.Option("--prompt-column", help="Column of the documents; guessed by default.")
+    str | None, typer.Option("--prompt-column", help="Column of the prompts; detected by default.")
 ]
 ReferenceColumn = Annotated[
-    str | None, typer.Option("--reference-column", help="Column of the summaries; guessed by default.")
+    str | None, typer.Option("--reference-column", help="Column of the reference responses; detected by default.")
 ]
 PromptTemplate = Annotated[
     str | None,
@@ -42,57 +43,77 @@ PromptTemplate = Annotated[
     ),
 ]
 Model = Annotated[
-    str, typer.Option("--model", help="tiny (shipped), a run folder, a Hugging Face folder, or a Hub id.")
+    str, typer.Option("--model", help="Model: tiny (shipped), a run folder, a Hugging Face folder, or a Hub id.")
 ]
 Reward = Annotated[
     str | None,
     typer.Option(
-        "--reward", help="learned, rouge, gold, success, none, a run with a reward model, or module:attribute."
+        "--reward", help="Reward: learned, rouge, gold, success, none, a run with a reward model, or module:attribute."
     ),
 ]
 TrainedAgent = Annotated[
-    str, typer.Option("--agent", help="ppo, reinforce, sft, or module:Class; random, scripted, ... are evaluated only.")
+    str,
+    typer.Option(
+        "--agent",
+        help="Agent: ppo, reinforce, sft, or module:Class (random, greedy, scripted and human are only evaluated).",
+    ),
 ]
 Agent = Annotated[
     str | None,
-    typer.Option("--agent", help="An agent by name, module:Class, or a run folder; by default the language model."),
+    typer.Option(
+        "--agent", help="Agent by name, module:Class, or a run folder; by default the language model of --model."
+    ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Out = Annotated[str | None, typer.Option("--out", help="Run folder to make; by default a new one in runs/.")]
-Split = Annotated[str, typer.Option("--split", help="train, validation or test.")]
-Temperature = Annotated[float, typer.Option("--temperature", help="Divides the logits.")]
+Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
+Device = Annotated[str, typer.Option("--device", help="Device: auto, cpu or cuda.")]
+Out = Annotated[str | None, typer.Option("--out", help="Run folder for the results; by default a new one in runs/.")]
+Split = Annotated[str, typer.Option("--split", help="Data split: train, validation or test.")]
+Temperature = Annotated[float, typer.Option("--temperature", help="Sampling temperature.")]
 LearningRate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", help="Texts per optimizer step.")]
-EvalPrompts = Annotated[int, typer.Option("--eval-prompts", help="Held-out prompts to measure on, before and after.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Sequences per optimizer step.")]
+EvalPrompts = Annotated[int, typer.Option("--eval-prompts", help="Held-out prompts to evaluate on, before and after.")]
 MaxPromptTokens = Annotated[
-    int | None, typer.Option("--max-prompt-tokens", help="Longest prompt; longer documents are cut at the end.")
+    int | None,
+    typer.Option(
+        "--max-prompt-tokens", help="Maximum prompt length in tokens; longer documents are truncated at the end."
+    ),
 ]
-MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help="Longest response.")]
+MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help="Maximum response length in tokens.")]
 RewardTimeout = Annotated[
-    float | None, typer.Option("--reward-timeout", help="Seconds that the reward may take for the texts of a step.")
+    float | None, typer.Option("--reward-timeout", help="Time limit in seconds for one call of the reward.")
 ]
 Resume = Annotated[
     str | None,
     typer.Option(
         "--resume",
-        help="Go on with this run, which keeps its settings; repeat only ENV_ID or --reward that name a module.",
+        help="Resume this run with its settings; repeat only ENV_ID, --agent or --reward that name a module.",
     ),
 ]
 AcceptChangedData = Annotated[
-    bool, typer.Option("--accept-changed-data", help="With --resume: go on although the data is another by now.")
+    bool,
+    typer.Option(
+        "--accept-changed-data", help="With --resume: continue although the data has changed since the run began."
+    ),
 ]
 SaveEvery = Annotated[int, typer.Option("--save-every", help="Iterations, or optimizer steps, between checkpoints.")]
-Steps = Annotated[int, typer.Option("--steps", help="Time steps to train for: tokens, or optimizer steps.")]
-Minutes = Annotated[float, typer.Option("--minutes", help="Train this long instead.")]
-NEnvs = Annotated[int, typer.Option("--n-envs", help="Texts written side by side.")]
+Steps = Annotated[int, typer.Option("--steps", help="Training steps: tokens, or optimizer steps of sft.")]
+Minutes = Annotated[float, typer.Option("--minutes", help="Train for about this many minutes instead of --steps.")]
+NEnvs = Annotated[int, typer.Option("--n-envs", help="Parallel environments.")]
 Annotator = Annotated[
-    str, typer.Option("--annotator", help="Reward that simulated annotators compare by, such as gold or rouge.")
+    str, typer.Option("--annotator", help="Reward that simulated annotators prefer by, such as gold or rouge.")
 ]
-Noise = Annotated[float, typer.Option("--noise", help="Score difference that is seen 73 % of the time.")]
-Members = Annotated[int, typer.Option("--members", help="Reward models to average.")]
+Noise = Annotated[
+    float,
+    typer.Option(
+        "--noise", help="Label noise: the score difference at which the better text is preferred in 73 % of cases."
+    ),
+]
+Members = Annotated[int, typer.Option("--members", help="Ensemble size: reward models whose scores are averaged.")]
 Embeddings = Annotated[
-    str, typer.Option("--embeddings", help="Fit a head on this sentence-transformers model's embeddings instead.")
+    str,
+    typer.Option(
+        "--embeddings", help="Fit a linear head on frozen embeddings of this sentence-transformers model instead."
+    ),
 ]
 
 TASK: Mapping[str, object] = {

@@ -37,14 +37,13 @@ from textgym.data.shapes import (
     text_columns,
 )
 from textgym.errors import DataError, did_you_mean
+from textgym.naming import argument, arguments
 from textgym.text.messages import MessageError, parse_messages
 
 _COLUMNS_SHOWN = 20
 _LABELS_SHOWN = 3
 _PLAIN_NAME = re.compile(r"[a-z_][\w.\-]*")
 _TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-PROMPT_OPTION = "prompt_column=... (--prompt-column)"
-REFERENCE_OPTION = "reference_column=... (--reference-column)"
 
 
 class Choice(NamedTuple):
@@ -102,7 +101,7 @@ def missing_column(option: str, name: str, found: Iterable[str], place: str) -> 
     """Return the error for a column that the user named and no row of a place has."""
     columns = sorted(found)
     return DataError(
-        f"expected {option} to name a column of {place}, got {name!r}. "
+        f"expected {argument(option)} to name a column of {place}, got {name!r}. "
         f"The columns are: {', '.join(columns)}.{did_you_mean(name, columns)}"
     )
 
@@ -113,7 +112,7 @@ def _check_foreign(kind: Foreign, table: Table, prompt: str | None, reference: s
         return
     raise DataError(
         f"expected prompts, or prompts with references, in {place}, got {kind.name}. {kind.advice} with "
-        f"{PROMPT_OPTION}. {_listed(table)}"
+        f"{argument('prompt_column', ...)}. {_listed(table)}"
     )
 
 
@@ -128,12 +127,12 @@ def _guess_prompt(table: Table, reference: str | None, place: str) -> tuple[str,
     if len(composed) == 1 and not rest:
         return composed[0]
     if composed:
-        raise _several("prompt_column", PROMPT_OPTION, [*map(" + ".join, composed), *rest], table, place)
+        raise _several("prompt_column", [*map(" + ".join, composed), *rest], table, place)
     if len(known) > 1:
         worded = [name for name in known if is_prose(others[name])]
         known = worded if len(worded) == 1 else known
     if len(known) > 1:
-        raise _several("prompt_column", PROMPT_OPTION, known, table, place)
+        raise _several("prompt_column", known, table, place)
     return (known[0] if known else _only_text(others, place),)
 
 
@@ -185,13 +184,11 @@ def _no_prompt_column(table: Table, found: Sequence[str], place: str) -> str:
     languages = [path for path in found if path.startswith("translation.")]
     if len(languages) > 1:
         what, first, second = "a translation, of which the direction is not known", *languages[:2]
-        how = (
-            f'Name it, as in prompt_column="{first}", reference_column="{second}" '
-            f"(--prompt-column {first} --reference-column {second})"
-        )
+        how = f"Name it, as in {arguments({'prompt_column': first, 'reference_column': second})}"
     else:
         what = "several columns of text, none with a known name" if found else "no column of text"
-        how = f"Name the one to use with {PROMPT_OPTION}, and one of answers, if there is one, with {REFERENCE_OPTION}"
+        prompts, answers = argument("prompt_column", ...), argument("reference_column", ...)
+        how = f"Name the one to use with {prompts}, and one of answers, if there is one, with {answers}"
     hint = " If its first line is no header, add one." if _may_lack_header(table, place) else ""
     return f"expected a column of prompts in {place}, got {what}. {how}. {_listed(table)}{hint}"
 
@@ -201,9 +198,10 @@ def _may_lack_header(table: Table, place: str) -> bool:
     return is_odd and place.lower().endswith(_TABLES)
 
 
-def _several(name: str, option: str, found: Sequence[str], table: Table, place: str) -> DataError:
+def _several(name: str, found: Sequence[str], table: Table, place: str) -> DataError:
     return DataError(
-        f"expected one candidate for {name}, got {', '.join(found)} in {place}. Name one with {option}. "
+        f"expected one candidate for {argument(name)}, got {', '.join(found)} in {place}. "
+        f"Name one with {argument(name, ...)}. "
         f"{_listed(table)}"
     )
 
@@ -225,7 +223,7 @@ def _guess_reference(others: Table, table: Table, place: str) -> tuple[str, ...]
         found.append(tuple(numbered))
     if len(found) > 1:
         names = [" + ".join(names) for names in found]
-        raise _several("reference_column", REFERENCE_OPTION, names, table, place)
+        raise _several("reference_column", names, table, place)
     empty = [(name,) for name in candidates if all(map(is_blank, table[name]))]
     return found[0] if found else empty[0] if len(empty) == 1 else ()
 

@@ -13,6 +13,7 @@ from textgym.data.dataset import InMemoryDataset, LoadReport, prompt_digest, spl
 from textgym.data.files import Problem, Row
 from textgym.data.nested import begin
 from textgym.errors import DataError
+from textgym.naming import argument
 from textgym.types import Example, Shown, Split, shown_text
 
 _PROBLEMS_KEPT = 20
@@ -308,5 +309,5 @@ def _nothing_left(name: str, report: LoadReport) -> str:
     first = "\n".join(f"  {problem}" for problem in report.problems[:_PROBLEMS_SHOWN])
     return (
         f"expected at least one usable row in {name!r}, got none ({report}). Name other columns with "
-        f"prompt_column=... and reference_column=..., or fix the first problems:\n{first}"
+        f"{argument('prompt_column', ...)} and {argument('reference_column', ...)}, or fix the first problems:\n{first}"
     )

@@ -16,6 +16,7 @@ from textgym.data.files import SUFFIXES, DataWarning, Problem, Row, suffix_of
 from textgym.data.folders import file_part, folder_parts, keep_named, split_named
 from textgym.errors import DataError, MissingExtraError, did_you_mean
 from textgym.files.paths import name_of, user_path
+from textgym.naming import argument
 from textgym.types import Data, Dataset, Example, Split
 
 BuiltIn = Mapping[str, Callable[[Split], Dataset]]
@@ -71,7 +72,8 @@ def load_examples(
     if named in known:
         if prompt_column is not None or reference_column is not None:
             raise DataError(
-                f"expected no prompt_column and reference_column with the built-in {named!r}; leave them out"
+                f"expected no {argument('prompt_column')} and {argument('reference_column')} with the "
+                f"built-in {named!r}; leave them out"
             )
         return known[named](split)
     columns = [column for column in (prompt_column, reference_column) if column is not None]

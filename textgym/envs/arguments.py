@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 
 from textgym.envs.limits import use_a_budget
-from textgym.errors import did_you_mean
+from textgym.errors import did_you_mean, suggested
+from textgym.naming import argument
 from textgym.rewards import resolve_reward
 from textgym.security.consent import load_attribute
 from textgym.security.escaping import printable
@@ -37,7 +38,8 @@ def build_task(
 ) -> Task:
     """Make the task of an environment; arguments that are ``None`` are left to the task's own defaults."""
     if split not in SPLITS:
-        raise ValueError(f"expected a split, one of {', '.join(SPLITS)}, got {split!r}.{did_you_mean(split, SPLITS)}")
+        known = ", ".join(SPLITS)
+        raise ValueError(f"expected {argument('split')} out of {known}, got {split!r}.{suggested(split, SPLITS)}")
     given = {"data": data, "prompt_column": prompt_column, "reference_column": reference_column}
     made: Task = _factory_of(task)(split=split, **{name: value for name, value in given.items() if value is not None})
     return made if prompt_template is None else with_prompt_template(made, as_template(prompt_template))
@@ -46,7 +48,7 @@ def build_task(
 def as_template(value: object) -> str:
     """Return a prompt template; anything but a text is a ``TypeError``."""
     if not isinstance(value, str):
-        raise TypeError(f"expected a prompt_template as a text with {SLOT} in it, got {value!r:.80}")
+        raise TypeError(f"expected {argument('prompt_template')} as a text with {SLOT} in it, got {value!r:.80}")
     return value
 
 
@@ -66,7 +68,9 @@ def build_reward(reward: RewardFn | NameOrPath | None, task: Task, data: Data | 
     is_own = data is not None and as_text(data) not in (attribute_of(task, "built_in") or ())
     if reward is None and is_own:
         reason = attribute_of(task, "reward_reason") or f"The default reward is {task.reward!r}."
-        _logger.warning("No reward= was given for %s on %r. %s", task.name, _shown(task, data), reason)
+        given = argument("reward", ...)
+        hint = f"{reason.removesuffix('.')}; {given} chooses another."
+        _logger.warning("No %s was given for %s on %r. %s", given, task.name, _shown(task, data), hint)
     return resolve_reward(task.reward if reward is None else reward, task)
 
 
@@ -122,9 +126,9 @@ def check_budget(name: str, value: int | None, default: int) -> int:
         return default
     budget = plain_value(value)
     if not is_whole(budget):
-        raise TypeError(f"expected {name} to be a positive integer, got {value!r}")
+        raise TypeError(f"expected {argument(name)} to be a positive integer, got {value!r}")
     if budget < 1:
-        raise ValueError(f"expected {name} to be at least 1, got {value}")
+        raise ValueError(f"expected {argument(name)} to be at least 1, got {value}")
     return int(budget)
 
 

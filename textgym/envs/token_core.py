@@ -126,7 +126,7 @@ class TokenCore:
             actions: Token ids, shape ``(n,)``.
 
         Returns:
-            The copies whose turn ended with this token; :meth:`finish` goes on with them.
+            The copies whose turn ended with this token; :meth:`finish` continues them.
         """
         actions = self._checked(actions)
         self._ids[self._rows, self._lengths] = actions

@@ -75,7 +75,7 @@ class TokenTextVectorEnv(TokenAttributes, VectorTextEnv[Observation, IntArray]):
         return self._core.action_masks()
 
     def _finish(self, finished: IntArray) -> tuple[FloatArray, BoolArray, Info]:
-        """Go on with the copies whose turn ended, and reset those whose episode did.
+        """Continue the copies whose turn ended, and reset those whose episode did.
 
         Returns:
             Rewards of the rows, flags of the episodes that ended, and the infos of the step.

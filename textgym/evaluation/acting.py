@@ -26,8 +26,8 @@ def require_own_temperature(temperature: float) -> None:
     """
     if temperature not in (0, 1):
         raise ValueError(
-            f"expected temperature 0 or 1 for an agent that is no language model, got {temperature}: it either acts at "
-            "random in its own way, or takes what it thinks best; choose one of these"
+            f"expected temperature 0 or 1 for an agent that is no language model, got {temperature}: with 1 "
+            "it samples in its own way, with 0 it takes its best action; choose one of these"
         )
 
 
@@ -40,7 +40,7 @@ def act_episodes(
     tokenizer: str = "tiny",
     title: str | None = None,
 ) -> tuple[list[Episode], dict[str, FloatArray]]:
-    """Let an agent act in one episode per example, in environments side by side.
+    """Let an agent act in one episode per example, in parallel environments.
 
     Args:
         agent: Agent of either grain. At temperature 0 it acts greedily; no other temperature than 1 is possible.

@@ -42,7 +42,7 @@ class Measures:
         return found
 
     def about(self, rows: IntArray) -> list[str] | None:
-        """Return the prompts of some responses; ``None`` where nobody knows them."""
+        """Return the prompts of some responses; ``None`` where they are unknown."""
         return None if self.prompts is None else [self.prompts[row] for row in rows]
 
     def spreads(self) -> dict[str, float]:

@@ -19,6 +19,7 @@ import torch
 
 from textgym import console
 from textgym.errors import RewardError, exits_as
+from textgym.naming import argument
 from textgym.rewards import ScoredConversations, Scores, resolve_reward, reward_name, score
 from textgym.types import Example, NameOrPath, RewardFn, Shown, Task
 
@@ -108,7 +109,7 @@ class GuardedReward(ScoredConversations):
             self._worker = None  # it may never come back
             raise RewardError(
                 f"expected the reward {self.name!r} to score {texts} texts within {self._seconds:g} s "
-                "(--reward-timeout), got nothing; make it faster or raise the limit"
+                f"({argument('reward_timeout')}), got nothing; make it faster or raise the limit"
             ) from None
 
 
@@ -174,7 +175,7 @@ def undisturbed(who: str, reported: set[str]) -> Iterator[None]:
         for name in changed:
             if name not in reported:
                 reported.add(name)
-                console.warn(f"{who} changed {name}; it is put back after every call")
+                console.warn(f"{who} changed {name}; it is restored after every call")
 
 
 def _working_directory() -> str | None:

@@ -79,7 +79,7 @@ class Sampling:
         max_prompt_tokens, max_new_tokens: Budgets.
         temperature: Divides the logits; 0 takes the most likely token.
         seed: Seed of a generator of its own.
-        batch_size: Texts decoded side by side.
+        batch_size: Number of texts decoded in parallel.
         stop: Strings that end a text, and are no part of it.
     """
 

@@ -4,7 +4,7 @@
 ``types``           The records, questions and the ``Annotator`` protocol.
 ``records``         Records in files: one parser, JSON lines, other forms, splits. No store.
 ``store``           The project file, an SQLite database, and what goes in and out of it.
-``annotators``      People behind a page, and simulated people.
+``annotators``      People behind a page, and simulated annotators.
 ``statistics``      Agreement between annotators, strengths of generators, learning curves.
 ``server``          The web page (the extra ``textgym[feedback]``).
 ==================  ================================================================================================

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from textgym.checks import check_numbers
 from textgym.errors import DataError
 from textgym.feedback.records.files import load_records
 from textgym.feedback.records.lines import read_rows
@@ -197,7 +198,9 @@ def import_file(project: str, file: str, overlap: int = 1) -> Import:
 
     Raises:
         DataError: Naming the line that is neither.
+        ValueError: The overlap is less than 1.
     """
+    check_numbers(counts={"overlap": overlap}, not_negative={})
     place, first = next(read_rows(file), ("", {}))
     if not place:
         raise DataError(f"expected records or questions, got none in {file!r}, which is empty; check what wrote it")

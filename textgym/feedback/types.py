@@ -25,9 +25,9 @@ class Feedback:
         task_key: Key of the example.
         prompt: Text that the responses answer, as the annotator saw it: formatted, or the messages of a conversation.
         annotator: Name of the annotator.
-        generators: Where each response came from, in the order of the responses; empty if nobody knows.
-        time: When, in seconds since 1970 (UTC); ``None`` if nobody knows.
-        seconds: How long the answer took; ``None`` if nobody knows.
+        generators: Where each response came from, in the order of the responses; empty if unknown.
+        time: When, in seconds since 1970 (UTC); ``None`` if unknown.
+        seconds: How long the answer took; ``None`` if unknown.
         order_seed: :func:`shown_order` says with it in which order the responses were shown; ``None``:
             as they are listed here.
     """
@@ -219,7 +219,7 @@ class Question:
             ``"rank"``: one :class:`Ranking`; ``"rate"``: one :class:`Rating` per text; ``"edit"``: the better text (of
             one or two) made better still, a :class:`Demonstration`, after a :class:`Comparison` where there were two;
             ``"natural"``: one :class:`ImplicitFeedback` per text.
-        generators: Where each response came from; empty if nobody knows.
+        generators: Where each response came from; empty if unknown.
         order_seed: Seed of the order as in :class:`Feedback`.
         criteria: Further criteria that a rating grades.
     """

@@ -34,7 +34,7 @@ def naming_full_disk(path: Path) -> Iterator[None]:
             raise
         raise DiskFullError(
             f"expected room to write {str(path)!r}, got: {error}; free some space there, or raise the quota or the "
-            "limit of file sizes, then go on. What was saved before is still there."
+            "limit of file sizes, then resume. What was saved before is still there."
         ) from error
 
 

@@ -88,7 +88,7 @@ def read_config(folder: Path) -> Any:
     if config.is_prompt_learning:
         raise ModelError(
             f"expected an adapter that lives in the layers (LoRA, IA3), got {config.peft_type!s} in {folder}, which "
-            "puts made-up tokens before a text; train a LoRA adapter instead"
+            "prepends virtual tokens to a text; train a LoRA adapter instead"
         )
     return config
 

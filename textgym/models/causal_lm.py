@@ -114,8 +114,8 @@ class CausalLM(TextModel):
         """Say that the trunk stays in evaluation mode, if it does."""
         if self.findings.is_never_training:
             warnings.warn(
-                f"{self.findings.architecture} makes noise, or fails, in training mode, which could not be traced to "
-                "a kind of module: it stays in evaluation mode, where gradient checkpointing has no effect",
+                f"{self.findings.architecture} is stochastic, or fails, in training mode, and no module was found "
+                "that causes it: it stays in evaluation mode, where gradient checkpointing has no effect",
                 stacklevel=3,
             )
 

@@ -148,7 +148,7 @@ def _check_finite(tensors: Iterable[tuple[str, Tensor]], may_be_infinite: Collec
             continue
         if name not in may_be_infinite or bool(torch.isnan(tensor).any()):
             raise CheckpointError(
-                f"expected finite numbers {what}, got NaN or infinity in {name!r}; go on from an older checkpoint, "
+                f"expected finite numbers {what}, got NaN or infinity in {name!r}; resume from an older checkpoint, "
                 "with a lower learning rate if it happens again"
             )
         infinite.append(name)

@@ -6,8 +6,13 @@ import contextlib
 import ctypes
 import gc
 import sys
+import textwrap
 
 import torch
+
+from textgym.naming import argument
+
+_REASON_CHARS = 60
 
 
 def pick_device(device: str) -> torch.device:
@@ -21,8 +26,10 @@ def pick_device(device: str) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"expected 'auto', 'cpu' or 'cuda' as the device, got {device!r} ({reason})") from error
+        reason = textwrap.shorten(str(error), _REASON_CHARS, placeholder=" ...")
+        raise ValueError(
+            f"expected {argument('device')} to be auto, cpu or cuda, got {device!r}; choose one (torch: {reason})"
+        ) from error
 
 
 def release_memory() -> None:

@@ -124,8 +124,8 @@ def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     if config.get("is_encoder_decoder") is True:
         # Transformers would read its decoder alone, if that is stored as one.
         raise ModelError(
-            f"expected a causal LM in {folder}, got an encoder-decoder ({config.get('model_type')}), which reads its "
-            "prompt from both sides; load a *ForCausalLM"
+            f"expected a causal LM in {folder}, got an encoder-decoder ({config.get('model_type')}), whose "
+            "encoder is bidirectional; load a *ForCausalLM"
         )
     network: PreTrainedModel = read_pretrained(AutoModelForCausalLM, "a causal LM", folder, dtype)
     return network

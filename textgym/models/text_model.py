@@ -23,6 +23,7 @@ from textgym.models.pretrained import quiet, require_finite_weights
 from textgym.models.probing.head import rows_of
 from textgym.models.probing.noise import switch_off_dropout
 from textgym.models.trainable import HALVES, TrainableNetwork
+from textgym.naming import argument
 from textgym.text.tokenizer import Tokenizer
 from textgym.values import attribute_of
 
@@ -158,7 +159,9 @@ class TextModel(TrainableNetwork, ABC):
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that belongs to the model (read from :attr:`source`)."""
         if self._tokenizer is None:
-            raise ModelError("expected a model with a tokenizer, got a bare module; load it by name, folder or Hub id")
+            raise ModelError(
+                "expected a model with a tokenizer, got a torch module alone; load it by name, folder or Hub id"
+            )
         return self._tokenizer
 
     @property
@@ -187,7 +190,7 @@ class TextModel(TrainableNetwork, ABC):
         if self.context_length is not None and tokens > self.context_length:
             raise ModelError(
                 f"expected a model with a context of at least {tokens} tokens for {what}, got {self.context_length}; "
-                "lower max_prompt_tokens or max_new_tokens"
+                f"lower {argument('max_prompt_tokens')} or {argument('max_new_tokens')}"
             )
 
     def restrict_vocabulary(self, size: int) -> None:

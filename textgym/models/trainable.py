@@ -12,6 +12,7 @@ from torch import nn
 
 from textgym.errors import ModelError
 from textgym.models.adapters import import_peft, without_noise
+from textgym.naming import argument
 
 HALVES = (torch.bfloat16, torch.float16)
 
@@ -49,7 +50,7 @@ class TrainableNetwork(nn.Module):
         if not any(parameter.requires_grad for parameter in self.network.parameters()):
             raise ModelError(
                 f"expected a model with weights to train, got {type(self.network).__name__} with all of them frozen; "
-                "call requires_grad_(True) on those to train, or train adapters with lora_rank"
+                f"call requires_grad_(True) on those to train, or train adapters with {argument('lora_rank')}"
             )
 
     def hold_masters(self) -> None:
@@ -68,7 +69,7 @@ class TrainableNetwork(nn.Module):
             warnings.warn(
                 f"the weights of {self.weights_from} come in {_name(self.stored_dtype)}; they "
                 f"are held, trained and saved in float32 ({size:,.0f} MB), so that small steps are not rounded away "
-                "(precision='bf16' computes in bf16 nevertheless)",
+                f"({argument('precision', 'bf16')} computes in bf16 nevertheless)",
                 stacklevel=2,  # policies are made by Stable-Baselines3, whose warning this is not
             )
             self.stored_dtype = None  # said once
@@ -77,7 +78,10 @@ class TrainableNetwork(nn.Module):
         """Freeze the network and train low-rank adapters of its linear layers (Hu et al. 2021, arXiv:2106.09685)."""
         peft = import_peft()
         if self.adapter is not None:
-            raise ModelError("expected a model without adapters to add some to, got one with; leave lora_rank out")
+            raise ModelError(
+                "expected a model without adapters to add some to, got one with adapters; "
+                f"leave {argument('lora_rank')} out"
+            )
         config = peft.LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, target_modules="all-linear", lora_dropout=0.0)
         with without_noise():
             self.adapter = peft.get_peft_model(self.network, config)

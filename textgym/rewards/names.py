@@ -8,6 +8,7 @@ from pathlib import Path
 
 from textgym.errors import did_you_mean
 from textgym.files.paths import name_of, user_path
+from textgym.naming import argument
 from textgym.rewards.arguments import check_reward
 from textgym.rewards.gold import GoldReward
 from textgym.rewards.lazy import LazyReward
@@ -93,6 +94,6 @@ def _required(name: str, task: Task | None) -> Task:
     if task is None:
         raise ValueError(
             f"expected a task for the reward {name!r}, which knows what is good, got none; give {name!r} to an "
-            f"environment as reward=, or a task to resolve_reward({name!r}, task)"
+            f"environment as {argument('reward')}, or a task to resolve_reward({name!r}, task)"
         )
     return task

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from textgym.naming import argument
 from textgym.types import Example, FloatArray, Task, episodes_of
 
 
@@ -23,7 +24,8 @@ class SuccessReward:
         if task.max_turns > 1:
             raise ValueError(
                 f"expected a task of one turn for the reward 'success', got {task.name!r} of {task.max_turns}: rewards "
-                'see the last turn alone; give reward=, or set reward = "none" in the task and pay by its turn_reward'
+                f'see the last turn alone; give {argument("reward")}, or set reward = "none" in the task and reward '
+                "turns in its turn_reward"
             )
         self._task = task
 

@@ -1,4 +1,4 @@
-"""The whole road on the built-in reports: comparisons, a reward model, PPO, and what it changed on unseen prompts."""
+"""The whole pipeline on the built-in reports: comparisons, a reward model, PPO, and its evaluation."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def _run(settings: DemoSettings) -> RunFolder:
     run = RunFolder.create(settings.out, "demo", asdict(settings))
     console.say(
         f"Demo, about 4 minutes on 2 cores: {settings.pairs:,} simulated comparisons -> reward model -> "
-        f"{settings.iterations} iterations of PPO -> {settings.eval_prompts} unseen prompts. Files: {run.shown}; while "
-        f"PPO trains, look at {Path(run.shown) / SHEET}"
+        f"{settings.iterations} iterations of PPO -> {settings.eval_prompts} held-out prompts. Files: {run.shown}; "
+        f"while PPO trains, look at {Path(run.shown) / SHEET}"
     )
     with run:
         console.heading("1. A reward model from noisy preferences")
@@ -133,7 +133,7 @@ def training_of(run: RunFolder, settings: DemoSettings, choice: EnvChoice) -> Tr
 
 
 def _report(training: Training, before: Evaluation, after: Evaluation, seconds: float) -> None:
-    """Compare with the references: how much of the way to them was gone."""
+    """Compare with the references: how much of the gap to them was closed."""
     eval_set, run = training.eval_set, training.run
     references = score_responses(
         eval_set.task,
@@ -155,11 +155,11 @@ def _report(training: Training, before: Evaluation, after: Evaluation, seconds: 
     run.write_summary(summary)
     start, end, goal = (_mean(each, measure) for each in sides)
     console.say(
-        f"The learned reward changed by {gain:+.2f} standard deviations of the start model's samples. The true quality "
-        f"({measure}), which the reward model never saw, went from {start:.3f} to {end:.3f}; the editors' summaries "
-        f"have {goal:.3f}: {closed:.0%} of the gap is closed."
+        f"The learned reward changed by {gain:+.2f} standard deviations of the reference model's samples. The true "
+        f"quality ({measure}), which the reward model never saw, went from {start:.3f} to {end:.3f}; the reference "
+        f"summaries reach {goal:.3f}: {closed:.0%} of the gap is closed."
     )
-    console.say(f"All in {console.duration(seconds)}.")
+    console.say(f"Total time: {console.duration(seconds)}.")
 
 
 def gap_closed(before: Measures, after: Measures, references: Measures, measure: str = "gold") -> float:

@@ -1,4 +1,4 @@
-"""Questions about texts of models, and simulated people who answer them."""
+"""Questions about texts of models, and simulated annotators who answer them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import NamedTuple, cast, get_args
 import numpy as np
 
 from textgym import console
-from textgym.checks import check_numbers
+from textgym.checks import check_numbers, require_range
 from textgym.envs.choice import EnvChoice, with_budgets
-from textgym.errors import DataError
+from textgym.errors import DataError, suggested
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.reward_guard import guarded_reward
@@ -34,6 +34,7 @@ from textgym.feedback.records.answers import Expected
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words
+from textgym.naming import argument
 from textgym.rlhf.attention_checks import CHECKED_MODES, REFERENCE, make_checks
 from textgym.tasks.base import shown_of
 from textgym.training.from_run import say_other_template
@@ -96,8 +97,8 @@ def run_sample(
     count = _texts_per_question(mode, responses)
     if checks and (mode not in CHECKED_MODES or checks > prompts):
         raise ValueError(
-            f"expected at most one check per question, to compare or rate, got {checks} for {prompts} to {mode}; lower "
-            "--checks, or change the mode"
+            f"expected at most one attention check per question to compare or rate, got {checks} for {prompts} to "
+            f"{mode}; lower {argument('checks')}, or choose another {argument('mode')}"
         )
     task = with_budgets(choice.make(split), max_prompt_tokens, max_new_tokens)
     for model in models:
@@ -141,8 +142,11 @@ def _texts_per_question(mode: Mode, responses: int | None) -> int:
     Raises:
         ValueError: There is no such mode, or nobody can be asked about so many texts.
     """
-    if mode not in get_args(Mode):
-        raise ValueError(f"expected a mode out of {', '.join(get_args(Mode))}, got {mode!r}; correct it")
+    known = get_args(Mode)
+    if mode not in known:
+        raise ValueError(
+            f"expected {argument('mode')} out of {', '.join(known)}, got {mode!r}.{suggested(mode, known)}"
+        )
     count = _RESPONSES[mode] if responses is None else responses
     Question("", "", ("",) * count, mode)
     return count
@@ -194,7 +198,9 @@ def plan_writers(names: Sequence[str], examples: Sequence[Example], count: int, 
     for example in examples:
         group = list(itertools.islice(itertools.cycle(next(groups)), count))
         if REFERENCE in group and not example.references:
-            raise DataError(f"expected references to take part, got none for {example.key!r}; leave --references out")
+            raise DataError(
+                f"expected references to take part, got none for {example.key!r}; leave {argument('references')} out"
+            )
         plans.append([group[place] for place in rng.permutation(count)])
     return plans
 
@@ -212,7 +218,7 @@ def write_texts(
     """Return the text of every writer for every example; models are loaded one after the other.
 
     In a task of several turns, the first model that writes about an example samples the conversation that all of them
-    go on with. A reference answers the task's prompt, so nothing is said before the others' texts beside it.
+    continue. A reference answers the task's prompt, so the other responses beside it answer the prompt alone too.
     """
     contexts = {row: Context(examples[row]) for row, names in enumerate(writers) if REFERENCE in names}
     texts = [[""] * len(names) for names in writers]
@@ -249,7 +255,7 @@ def run_simulate(
     spammers: float = 0.0,
     seed: int = 0,
 ) -> int:
-    """Let simulated people answer; return how many answers they gave.
+    """Let simulated annotators answer; return how many answers they gave.
 
     Args:
         project: The store.
@@ -268,6 +274,7 @@ def run_simulate(
     """
     counts = {"annotators": annotators, "votes": votes}
     check_numbers(counts=counts, not_negative={"spammers": spammers, "seed": seed})
+    require_range("spammers", spammers, 0, 1)
     with open_project(project) as store:
         questions = list(store.questions().values())
         if not questions:
@@ -283,9 +290,9 @@ def run_simulate(
             references=_references(task, questions),
             start=time.time(),
         )
-        with console.progress("simulated people", len(people) * (votes or len(questions)), "answers") as ticker:
+        with console.progress("simulated annotators", len(people) * (votes or len(questions)), "answers") as ticker:
             given = answer_in_turn(store, people, votes, ticker)
-    console.say(f"{given:,} answers of {len(people)} simulated people in {project}")
+    console.say(f"{given:,} answers of {len(people)} simulated annotators in {project}")
     return given
 
 
@@ -335,13 +342,13 @@ def _scored_once(scorer: Scorer, questions: Sequence[Question]) -> _Scores:
     asked = {
         (question.prompt, question.task_key, text): question for question in questions for text in question.responses
     }
-    scores = score_texts(scorer, list(asked.values()), [text for _, _, text in asked], "simulated people")
+    scores = score_texts(scorer, list(asked.values()), [text for _, _, text in asked], "simulated annotators")
     low, high = (float(value) for value in np.quantile(scores, [0.05, 0.95]))
     return _Scores(dict(zip(asked, scores.tolist(), strict=True)), (low, high if high > low else low + 1.0))
 
 
 def _task_and_scorer(store: FeedbackStore, by: str | None) -> tuple[Task | None, Scorer]:
-    """Return the task of a project, if it was sampled from one, and what its simulated people compare by.
+    """Return the task of a project, if it was sampled from one, and what its simulated annotators compare by.
 
     Raises:
         DataError: The project's questions are from no task, or the task does not know what was asked for.
@@ -351,14 +358,15 @@ def _task_and_scorer(store: FeedbackStore, by: str | None) -> tuple[Task | None,
     task = _task(store)
     if task is None:
         raise DataError(
-            "expected questions of a task, as textgym feedback sample makes them, got others; use --by length"
+            "expected questions of a task, as textgym feedback sample makes them, got others; use "
+            f"{argument('by', 'length')}"
         )
     keys = {question.task_key for question in store.questions().values()}
     examples = _examples(task, keys)
     if len(examples) < len(keys):
         raise DataError(
-            f"expected questions about examples of the task alone, got {min(keys - set(examples))!r} as well; use --by "
-            "length"
+            f"expected questions about examples of the task alone, got {min(keys - set(examples))!r} as well; use "
+            f"{argument('by', 'length')}"
         )
     return task, reward_scorer(annotator_reward(task, by, guarded_reward).reward, examples)
 

@@ -34,6 +34,7 @@ from textgym.feedback.types import Annotator, Question
 from textgym.metrics.intervals import clustered_proportion_interval, proportion_interval
 from textgym.models.checkpoint import set_aside
 from textgym.models.device import release_memory
+from textgym.naming import argument
 from textgym.plots import Row
 from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_reward, select_pairs
 from textgym.reward_models.evidence import read_split
@@ -180,7 +181,10 @@ def sample_candidates(rlhf_round: Round) -> list[Question]:
         asked = [question_about(loop.task, *about) for about in zip(written, titles, strict=True)]
         questions = list(dict.fromkeys(question for question in asked if question is not None))
     if not questions:
-        raise DataError("expected a policy that writes different texts about a prompt, got equal ones only; lower --lr")
+        raise DataError(
+            "expected a policy that writes different responses to a prompt, got equal ones only; lower "
+            f"{argument('learning_rate')}"
+        )
     return _write(rlhf_round, _CANDIDATES, questions)
 
 
@@ -240,7 +244,7 @@ def collect_answers(rlhf_round: Round, ask: Callable[[Round], Annotator]) -> Non
         if known and not rlhf_round.loop.store.progress().votes:
             raise DataError(
                 f"expected {known} answers of round {rlhf_round.number} in {str(rlhf_round.loop.store.path)!r}, got "
-                "none; put the file back, include annotators again who were excluded, or start a new run"
+                "none; restore the file, include annotators again who were excluded, or start a new run"
             )
         return
     with _timed(rlhf_round, "ask"):
@@ -255,7 +259,7 @@ def _wants_answers(rlhf_round: Round) -> bool:
 
 
 def simulated_panel(rlhf_round: Round) -> Panel:
-    """Simulated people who compare by a reward."""
+    """Simulated annotators who compare by a reward."""
     loop, settings, rng = rlhf_round.loop, rlhf_round.loop.settings, rlhf_round.rng("people")
     by = annotator_reward(loop.task, settings.annotator, guarded_reward)
     keys = {question.task_key for question in choose_questions(rlhf_round)}

@@ -48,17 +48,17 @@ def run_rlhf(settings: RlhfSettings) -> RunFolder:
 
 
 def _announce(run: RunFolder, settings: RlhfSettings, task: Task) -> None:
-    whom = f"people at port {settings.port}" if settings.people else f"{settings.annotators} simulated people"
+    whom = f"annotators at port {settings.port}" if settings.people else f"{settings.annotators} simulated annotators"
     method = facts_of(resolve_agent(settings.agent)).name
     console.say(
-        f"{settings.rounds} rounds from {settings.model} on {describe_data(task)}: {settings.labels} questions to "
-        f"{whom} -> reward -> {settings.iterations} iterations of {method} -> {settings.eval_prompts} unseen prompts; "
-        f"about 2 minutes a round for the shipped model. Files: {run.shown}"
+        f"{settings.rounds} rounds from {settings.model} on {describe_data(task)}: {settings.labels} comparisons by "
+        f"{whom} -> reward model -> {settings.iterations} iterations of {method} -> "
+        f"{settings.eval_prompts} held-out prompts, about 2 minutes per round for the shipped model. Files: {run.shown}"
     )
 
 
 def run_rlhf_resume(path: str, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> RunFolder:
-    """Go on with an interrupted run where it stopped; nobody is asked anything twice.
+    """Resume an interrupted run where it stopped; nobody is asked anything twice.
 
     Args:
         path: The folder.
@@ -73,7 +73,7 @@ def run_rlhf_resume(path: str, consent: Collection[str] = (), *, accept_changed_
     """
     with resuming(path, _COMMAND, consent, can_go_on=True) as run:
         settings = RlhfSettings.from_json(run.settings_of(_COMMAND))
-        console.say(f"Going on with {run.shown}.")
+        console.say(f"Resuming {run.shown}.")
         task = _check(settings)
         check_resumed(run, _tasks(settings, task), accept_changed_data)
         return _run_rounds(run, settings, task, accept_changed_data=accept_changed_data)
@@ -106,7 +106,9 @@ def _require_writer(settings: RlhfSettings) -> None:
     """
     kind = resolve_agent(settings.agent)
     if not (can_learn(kind) and facts_of(kind).samples):
-        raise ValueError(f"expected an agent that learns from rewards, got {settings.agent!r}; choose another, as ppo")
+        raise ValueError(
+            f"expected an agent that learns from rewards, got {settings.agent!r}; choose another, such as ppo"
+        )
     if settings.agent in AGENTS:
         return
     of_run = train_settings(settings.choice, settings.agent, model=settings.model, device=settings.device)
@@ -128,7 +130,7 @@ def _run_rounds(run: RunFolder, settings: RlhfSettings, task: Task, *, accept_ch
                 run_round(Round(loop, number), ask)
                 _report(loop, number)
             if settings.people and settings.previous_share:
-                console.heading("Last questions: the policy of the last round against the one before")
+                console.heading("Final comparisons: the policy of the last round against the previous one")
                 run_round(Round(loop, settings.rounds + 1), ask)
         records = _report(loop, settings.rounds)
     show_rounds(records, quality_measure(records[0], task.main_metric))
@@ -152,8 +154,8 @@ def _annotators(loop: Loop) -> Iterator[Callable[[Round], Annotator]]:
 
 def _ask_people(loop: Loop, link: str, rlhf_round: Round) -> People:
     overlap = loop.settings.overlap
-    whom = "" if overlap == 1 else f" Each question waits for {overlap} people, under names of their own."
-    console.say(f"Please answer at {link}   (Ctrl-C stops, and nothing is lost){whom}")
+    whom = "" if overlap == 1 else f" Each comparison needs {overlap} annotators, each under their own name."
+    console.say(f"Please answer at {link}   (Ctrl-C stops; nothing is lost){whom}")
     return People(loop.store, overlap=loop.settings.overlap)
 
 
@@ -174,7 +176,7 @@ def show_rounds(records: Sequence[Row], measure: str | None) -> None:
         records: Records of the start model, and of each round.
         measure: Measure of quality among the measures of the task; ``None`` without any.
     """
-    prompts = "unseen prompts, temperature 1; means with 95 % intervals; KL to the start model, nats per text"
+    prompts = "held-out prompts, temperature 1; means with 95 % intervals; KL to the reference model, nats per response"
     console.heading(f"Every policy on the same {prompts}")
     columns = ["round", "labels", "held-out\naccuracy", "reward", measure or "quality", "win rate", "KL", "seconds"]
     console.print_rows(columns, [_row(record, measure) for record in records])

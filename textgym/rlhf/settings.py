@@ -8,6 +8,7 @@ from typing import Literal
 
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
+from textgym.naming import argument
 from textgym.training.reward_settings import RewardSettings
 from textgym.training.stored_settings import settings_from_json
 from textgym.training.train_settings import PARALLEL_ENVS
@@ -49,9 +50,9 @@ class RlhfSettings:
         annotator, noise: Score that simulated annotators compare by, and its noise, as in ``textgym reward fit``.
         reward_epochs, reward_learning_rate: Epochs and learning rate of every fit.
         iterations: Iterations of the agent in each round.
-        n_envs: Texts written side by side.
+        n_envs: Number of parallel environments.
         learning_rate, kl_coef: Settings of the agent, where it has them.
-        eval_prompts: Unseen prompts to measure every policy on.
+        eval_prompts: Held-out prompts to evaluate every policy on.
         max_prompt_tokens, max_new_tokens: Budgets; ``None`` is the task's.
     """
 
@@ -93,18 +94,27 @@ class RlhfSettings:
             not_negative=("previous_share", "noise", "kl_coef", "port"),
         )
         if self.labels < 2:
-            raise ValueError("expected 2 labels or more, so that one can be held out, got 1; raise labels")
+            raise ValueError(
+                f"expected {argument('labels')} of at least 2, so that one can be held out, got 1; raise it"
+            )
         if self.port > _LAST_PORT:
-            raise ValueError(f"expected a port of at most {_LAST_PORT}, got {self.port}; choose another")
+            raise ValueError(f"expected {argument('port')} of at most {_LAST_PORT}, got {self.port}; choose another")
         if self.previous_share > 1:
-            raise ValueError(f"expected a share of at most 1 as previous_share, got {self.previous_share}; lower it")
+            share = self.previous_share
+            raise ValueError(f"expected a share of at most 1 as {argument('previous_share')}, got {share}; lower it")
         if self.select not in ("random", "disagreement"):
-            raise ValueError(f"expected select to be 'random' or 'disagreement', got {self.select!r}; correct it")
+            raise ValueError(
+                f"expected {argument('select')} to be 'random' or 'disagreement', got {self.select!r}; choose one"
+            )
         if self.select == "disagreement" and self.members < 2:
-            raise ValueError("expected two members or more, whose disagreement can be measured, got 1; raise members")
+            raise ValueError(
+                f"expected {argument('members')} of at least 2 for {argument('select', self.select)}, got 1, which "
+                "disagrees with no other; raise it"
+            )
         if self.overlap > self.annotators and not self.people:
             raise ValueError(
-                f"expected {self.overlap} annotators or more, as many as the overlap, got {self.annotators}; add some"
+                f"expected {argument('annotators')} of at least {self.overlap}, as many as {argument('overlap')}, got "
+                f"{self.annotators}; raise it"
             )
 
     @classmethod
@@ -124,9 +134,9 @@ class DemoSettings:
         pairs: Simulated comparisons.
         reward_epochs, reward_learning_rate: Epochs and learning rate of the reward model's fit.
         iterations: Iterations of PPO.
-        n_envs: Texts written side by side.
+        n_envs: Number of parallel environments.
         learning_rate, kl_coef: Learning rate and KL coefficient of PPO.
-        eval_prompts: Unseen prompts to measure on.
+        eval_prompts: Held-out prompts to evaluate on.
     """
 
     model: str = "tiny"

@@ -35,7 +35,7 @@ _NAME = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<attribute>.+)",
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Origin:
-    """A folder whose files name things, the command that goes on with it, and the names its user has repeated."""
+    """A folder whose files name things, the command that resumes it, and the names its user has repeated."""
 
     folder: Path
     command: str
@@ -58,7 +58,7 @@ def names_from(folder: str | Path, command: str, consent: Collection[str] = ()) 
 
     Args:
         folder: Where the names come from; nothing in it is ever imported, consent or not.
-        command: How a user goes on, such as ``"textgym train --resume RUN"``, for the error message.
+        command: Command with which a user resumes, such as ``"textgym train --resume RUN"``, for the error message.
         consent: Names the user has given besides. Within a block in this one they count too.
     """
     origin = _Origin(user_path(folder).resolve(), command, frozenset(consent))
@@ -84,7 +84,7 @@ def check_names(record: Mapping[str, object]) -> None:
 
 
 def resume_command(command: str, folder: str | Path, record: Mapping[str, object]) -> str:
-    """Return the command line that goes on with a run, with the names in its settings that need consent repeated.
+    """Return the command line that resumes a run, with the names in its settings that need consent repeated.
 
     Args:
         command: Such as ``"train"``.

@@ -11,6 +11,7 @@ import numpy as np
 
 from textgym.data.source import BuiltIn, load_examples
 from textgym.metrics.texts import TEXT_METRICS
+from textgym.naming import argument
 from textgym.text.messages import as_prompt
 from textgym.text.templates import SLOT, PromptTemplate, missing_columns, parse_template
 from textgym.types import (
@@ -113,7 +114,9 @@ class TextTask:
             self.prompt_template, self.chat_prompt_template = prompt_template, None
         chosen = self.default_data if data is None else data
         if chosen is None:
-            raise TypeError(f"expected data for the task {self.name!r}, got none; give it data=, a file for instance")
+            raise TypeError(
+                f"expected data for the task {self.name!r}, got none; give {argument('data', ...)}, such as a file"
+            )
         self.data: Data = plain_value(chosen)
         self.prompt_column = prompt_column
         self.reference_column = reference_column

@@ -111,10 +111,7 @@ class Generation(TextTask):
     built_in: ClassVar[BuiltIn] = {_BUILT_IN: lambda split: requests(split)}
     default_data: ClassVar[Data] = _BUILT_IN
     reward: RewardFn | NameOrPath = length_reward
-    reward_reason = (
-        f"The default reward of TextGen is for texts of {TARGET_WORDS} words, whatever they say; "
-        "reward= chooses another."
-    )
+    reward_reason = f"The default reward of TextGen is for texts of {TARGET_WORDS} words, whatever they say."
 
     def is_success(self, episode: Episode) -> bool:
         """Return whether the text is not cut off."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import tokenizers
 
+from textgym.naming import argument
 from textgym.text.chat import ChatTemplate
 from textgym.text.encoding import TextEncoding
 from textgym.types import Message, Prompt
@@ -145,7 +146,7 @@ class PromptEncoder:
         if len(ids) > budget:
             raise ValueError(
                 f"expected a budget of at least {len(ids)} tokens, for the text around the document, got {budget}; "
-                "raise max_prompt_tokens or shorten the prompt template and the columns in it"
+                f"raise {argument('max_prompt_tokens')} or shorten the prompt template and the columns in it"
             )
         return ids
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from textgym.errors import did_you_mean
+from textgym.naming import argument
 
 SLOT = "{prompt}"
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -94,7 +95,7 @@ def parse_template(source: str, prompt_column: str | None = None) -> PromptTempl
             sides[-1].append(_Column(name))
     sides[-1].append(source[end:])
     if len(sides) != 2:
-        raise ValueError(f"expected a prompt_template with {SLOT} once, got {source!r}; {_BRACES}")
+        raise ValueError(f"expected {argument('prompt_template')} with {SLOT} once, got {source!r}; {_BRACES}")
     before, after = (tuple(piece for piece in side if piece) for side in sides)
     has_columns = any(isinstance(piece, _Column) for piece in (*before, *after))
     return PromptTemplate(source, before, after, None if has_columns else (_fill(before, {}), _fill(after, {})))

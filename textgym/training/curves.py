@@ -61,7 +61,7 @@ def plot_run(
     Args:
         run: The folder.
         sheet: The prompts of the samples; ``None`` for no table.
-        before, after: Measures on unseen prompts that are drawn too.
+        before, after: Measures on held-out prompts that are drawn too.
         labels: Unit of the steps, and name of the reward.
     """
     log, tolerance = run.log(), Tolerance()

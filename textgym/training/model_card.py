@@ -35,7 +35,7 @@ def write_model_card(
     """
     facts = [("Data", data), *([("Reward", published_name(reward, folder.parent))] if reward else [])]
     shown = json.dumps(_published(settings, folder.parent), indent=2, default=str)
-    sections = {"Measures on unseen prompts": _measures(summary), "Settings": code_block(shown, "json")}
+    sections = {"Measures on held-out prompts": _measures(summary), "Settings": code_block(shown, "json")}
     write_card(folder, method=method, start_model=start_model, facts=facts, sections=sections)
 
 

@@ -17,6 +17,7 @@ from textgym.models.checkpoint import load_newest, set_aside_newer
 from textgym.models.device import pick_device
 from textgym.models.probing.noise import random_states_kept
 from textgym.models.stored_values import integer
+from textgym.naming import argument
 from textgym.security.consent import check_repeated
 from textgym.training.callbacks import SampleSheet
 from textgym.training.curves import CURVES
@@ -121,7 +122,7 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
     Raises:
         ConsentError: Its settings name a module that is not among them.
         RunFolderError: The folder is no training run.
-        CheckpointError: Its settings are no settings; there are checkpoints, and none is whole (``NoCheckpointError``).
+        CheckpointError: Its settings are no settings, or no checkpoint is complete (``NoCheckpointError``).
         DataError: The data has changed.
     """
     settings = settings_of(run, consent)
@@ -161,7 +162,7 @@ def _prepare(training: Training, accept_changed_data: bool, more: Mapping[str, o
 
 
 def _begin_again(run: RunFolder, settings: TrainSettings, accept_changed_data: bool) -> Training:
-    console.say(f"{run.shown} has no checkpoint yet: it begins again.")
+    console.say(f"{run.shown} has no checkpoint yet: it starts from the beginning.")
     run.truncate_logs(-1)
     return begin(settings, run, accept_changed_data=accept_changed_data)
 
@@ -179,7 +180,7 @@ def _load_newest(run: RunFolder, env: object, settings: TrainSettings) -> tuple[
         console.warn(f"skipped a damaged checkpoint: {problem}")
     if agent is None or folder is None:
         raise NoCheckpointError(
-            f"expected a checkpoint in {str(run.checkpoints)!r}, got none that is whole; start a new run"
+            f"expected a checkpoint in {str(run.checkpoints)!r}, got no complete checkpoint; start a new run"
         )
     return trainable(agent), folder
 
@@ -200,7 +201,7 @@ def settings_of(run: RunFolder, consent: Collection[str]) -> TrainSettings:
     except (KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(
             f"expected the settings of a training run in {str(run.path / 'config.json')!r}, got others ({error!r}); "
-            "put the file back"
+            "restore the file"
         ) from error
 
 
@@ -209,7 +210,7 @@ def _steps_of(run: RunFolder, settings: TrainSettings, steps: int) -> int:
     stored = run.config().get("steps", steps) if settings.minutes is not None else steps
     if not integer(stored):
         raise CheckpointError(
-            f"expected a number of steps in {str(run.path / 'config.json')!r}, got {stored!r}; put the file back"
+            f"expected a number of steps in {str(run.path / 'config.json')!r}, got {stored!r}; restore the file"
         )
     return int(stored)
 
@@ -218,7 +219,8 @@ def _steps_in(minutes: float, agent: Trainable) -> int:
     seconds = seconds_per_step(agent)
     if seconds is None:
         raise ValueError(
-            f"expected steps for {type(agent).__name__}, which cannot say how long one takes, got minutes; give steps"
+            f"expected {argument('steps')} for {type(agent).__name__}, which cannot say how long one takes, got "
+            f"{argument('minutes')}; leave that out"
         )
     return max(1, int(minutes * 60 / seconds))
 

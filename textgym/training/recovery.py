@@ -60,7 +60,7 @@ def resuming(
 
 
 def how_to_resume(run: RunFolder, command: str) -> str:
-    """Return the command line that goes on with a run."""
+    """Return the command line that resumes a run."""
     none: dict[str, object] = {}
     settings = run.stored("train", none) or run.stored("settings", none)
     return resume_command(run.resumed_by(command), run.shown, settings)
@@ -91,9 +91,11 @@ def check_data(run: RunFolder, now: Mapping[str, str], name: str, accept: bool) 
     if not accept:
         raise DataError(
             f"expected the data that the run began with, got other examples in {what} (rows added, removed, reordered "
-            f"or changed); put the old data back, or go on with the new with {ACCEPT}: the result is then of both"
+            f"or changed); restore the data, or continue on the changed data with {ACCEPT}: the result then mixes both"
         )
-    console.warn(f"going on with changed data in {what}: the result is of both, and what was measured before is not")
+    console.warn(
+        f"continuing with changed data in {what}: the result mixes both; earlier measurements are on the old data"
+    )
 
 
 def say_other_versions(run: RunFolder) -> None:
@@ -102,8 +104,7 @@ def say_other_versions(run: RunFolder) -> None:
     others = [f"{name} {began[name]} (now {now[name]})" for name in now if began.get(name, now[name]) != now[name]]
     if others:
         console.warn(
-            f"the run began with {', '.join(others)}: it goes on, but not bit for bit as it would have, and a model "
-            "may be computed differently"
+            f"the run began with {', '.join(others)}: it continues, but the result is not bit-for-bit reproducible"
         )
 
 
@@ -119,7 +120,7 @@ def advising_on_memory(command: str) -> Iterator[None]:
 
 @contextmanager
 def advising(run: RunFolder, command: str, *, can_go_on: bool | None = None) -> Iterator[None]:
-    """Tell a user whose run stops, for whatever reason, how to go on with it, if there is something to go on from.
+    """Tell a user whose run stops, for whatever reason, how to resume it, if there is something to resume from.
 
     Args:
         run: The folder.
@@ -136,9 +137,9 @@ def advising(run: RunFolder, command: str, *, can_go_on: bool | None = None) -> 
         if how in str(error):  # nothing to go on from, or named by a part of the same run
             raise
         since = " from the last checkpoint" if _has_checkpoint(run) else ""
-        raise RunInterrupted(f"Go on{since} with: {how}", signal_of(error)) from None
+        raise RunInterrupted(f"Resume{since} with: {how}", signal_of(error)) from None
     except (ConsentError, RunFolderError):
-        raise  # nobody is urged to consent, or to go on with a folder that is the wrong one
+        raise  # nobody is urged to consent, or to resume in a folder that is the wrong one
     except Exception as error:
         _add_notes(error, run, command, can_go_on)
         raise
@@ -157,10 +158,10 @@ def _add_notes(error: Exception, run: RunFolder, command: str, can_go_on: bool |
     """Say what helps; an error that passes two of these blocks is explained once."""
     _add_memory_note(error, run.resumed_by(command) if is_out_of_memory(error) else command)
     if _has_something(run, can_go_on) and not any("--resume" in note for note in notes_of(error)):
-        error.add_note(f"What was done is saved. Once it is fixed, go on with: {how_to_resume(run, command)}")
+        error.add_note(f"The work so far is saved. Once the cause is fixed, resume with: {how_to_resume(run, command)}")
 
 
 def _add_memory_note(error: Exception, command: str) -> None:
     is_explained = any(note.startswith("Memory ran out") for note in notes_of(error))
     if is_out_of_memory(error) and not is_explained:
-        error.add_note(f"Memory ran out. Lower {_MEMORY[command]}, or take a smaller model.")
+        error.add_note(f"Memory ran out. Lower {_MEMORY[command]}, or use a smaller model.")

@@ -122,7 +122,7 @@ def run_reward_fit(settings: RewardSettings) -> RunFolder:
 
 
 def run_reward_resume(path: str, consent: Collection[str] = (), *, accept_changed_data: bool = False) -> RunFolder:
-    """Go on with an interrupted run: with the feedback that it has, from the newest checkpoint of every fit.
+    """Resume an interrupted run: with the feedback that it has, from the newest checkpoint of every fit.
 
     A run that is finished stays as it is.
 
@@ -327,7 +327,7 @@ class _InSteps(TypedDict, total=False):
 
 @contextlib.contextmanager
 def _in_steps(title: str, checkpoints: StepCheckpoints | None) -> Iterator[_InSteps]:
-    """Show the steps of a fit, and keep them where there are checkpoints to go on from."""
+    """Show the steps of a fit, and keep them where there are checkpoints to resume from."""
     with console.progress(title, 1, "steps") as ticker:
         reporter = _FitReporter(ticker, [])
         if checkpoints is None:

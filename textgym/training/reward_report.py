@@ -56,7 +56,7 @@ def show_details(report: FitReport, curve: Sequence[CurvePoint] = ()) -> None:
         _show_accuracies(report, report.held_out)
         _show_lengths(report.held_out)
     if report.calibration is not None and report.calibration.bins:
-        console.heading("Calibration: how often the text that the model prefers is preferred")
+        console.heading("Calibration: predicted and observed preference rates")
         bins = report.calibration.bins
         console.print_rows(
             ["predicted", "observed", "preferences"],
@@ -68,7 +68,7 @@ def show_details(report: FitReport, curve: Sequence[CurvePoint] = ()) -> None:
         rows = [[f"{point.labels:,}", console.with_bounds(point.accuracy)] for point in curve]
         console.print_rows(["records", "held-out accuracy"], rows)
     if report.held_out is not None and report.held_out.worst:
-        console.heading("The errors it was surest of")
+        console.heading("Most confident errors")
         for mistake in report.held_out.worst[:_ERRORS]:
             _show_mistake(mistake)
     console.say()
@@ -110,10 +110,10 @@ def _named(value: object) -> object:
 
 def _ceiling(agreement: Interval | None, accuracy: Interval) -> str:
     if agreement is None:
-        return "Nobody knows how often people agree: no question was answered by two of them, each with a preference"
+        return "Inter-annotator agreement unavailable: no question has two answers with a preference"
     return (
-        f"People agree with each other {_percent(agreement)} of the time (the ceiling), "
-        f"the model with them {_percent(accuracy)}"
+        f"Inter-annotator agreement {_percent(agreement)} (the ceiling), "
+        f"agreement of the model with annotators {_percent(accuracy)}"
     )
 
 
@@ -137,7 +137,7 @@ def _show_lengths(held_out: HeldOut) -> None:
     if not held_out.by_length:
         return
     console.heading(
-        "Accuracy by how many words the preferred text has more (a reward for length alone fails in the first line)"
+        "Accuracy by length difference, preferred minus rejected (a reward for length alone fails in the first row)"
     )
     rows = [
         [_range(each.low, each.high), console.with_bounds(each.accuracy), f"{each.pairs:,}"]
@@ -156,7 +156,7 @@ def _show_annotators(report: FitReport) -> None:
     if not report.reliability:
         return
     names = sorted(report.reliability, key=report.reliability.__getitem__)
-    console.heading("Annotators: share of answers that are no guesses")
+    console.heading("Annotators: estimated reliability (share of answers that are not guesses)")
     header = ["annotator", "reliability", *(["severity"] if report.severity else [])]
     rows = []
     for name in names[:_ANNOTATORS]:
@@ -164,13 +164,13 @@ def _show_annotators(report: FitReport) -> None:
         rows.append([name, f"{report.reliability[name]:.2f}", *severity])
     console.print_rows(header, rows)
     if len(names) > _ANNOTATORS:
-        console.say(f"and {len(names) - _ANNOTATORS:,} who are more reliable")
+        console.say(f"and {len(names) - _ANNOTATORS:,} more reliable ones")
 
 
 def _show_mistake(mistake: Mistake) -> None:
     for name, text in (("prompt", mistake.prompt), ("better", mistake.preferred), ("worse", mistake.rejected)):
         console.say(f"{name:>7}  {_one_line(text)}")
-    console.say(f"{'':7}  ({mistake.kind}; the model has it the other way round by {console.number(mistake.margin)})")
+    console.say(f"{'':7}  ({mistake.kind}; the model prefers the other by {console.number(mistake.margin)})")
 
 
 def _one_line(text: str) -> str:

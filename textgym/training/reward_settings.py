@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
+from textgym.naming import argument
 from textgym.reward_models import defaults
 from textgym.training.stored_settings import settings_from_json
 
@@ -73,18 +74,24 @@ class RewardSettings:
         counts = ("members", "lora_rank", "pairs", "epochs", "batch_size", "save_every", *budgets)
         check_settings(self, counts=counts, positive=("learning_rate",), not_negative=("noise", "held_out"))
         if self.held_out >= 1:
-            raise ValueError(f"expected a share below 1 as held_out, got {self.held_out}; lower it")
+            raise ValueError(f"expected a share below 1 as {argument('held_out')}, got {self.held_out}; lower it")
         if self.criterion is not None and self.feedback is None:
-            raise ValueError("expected feedback that holds ratings by the criterion, got none; give --feedback")
+            raise ValueError(
+                f"expected feedback that holds ratings by the criterion, got none; give {argument('feedback')}"
+            )
         if self.learning_curve and not self.held_out:
             raise ValueError(
-                "expected prompts held out, on which a learning curve is measured, got none; raise held_out"
+                "expected held-out prompts, on which a learning curve is measured, got none; "
+                f"raise {argument('held_out')}"
             )
         if self.embeddings is not None and self.lora_rank is not None:
-            raise ValueError("expected embeddings, which stay as they are, or a lora_rank, got both; leave one out")
+            raise ValueError(
+                f"expected {argument('embeddings')}, which are frozen, or {argument('lora_rank')}, got both; leave one "
+                "out"
+            )
         if self.pairs < 2:
             raise ValueError(
-                f"expected at least 2 pairs, one to learn from and one held out, got {self.pairs}; raise it"
+                f"expected {argument('pairs')} of at least 2, as one is held out, got {self.pairs}; raise it"
             )
 
     def fit_options(self) -> FitOptions:

@@ -17,6 +17,7 @@ from textgym.errors import CheckpointError, RunFolderError
 from textgym.files.disk import append_line, remove_leftovers, replace_text, unfinished_name
 from textgym.files.locks import LOCK, FolderLock
 from textgym.files.paths import user_path
+from textgym.naming import argument
 from textgym.security.escaping import markdown, markdown_cell
 from textgym.security.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
 from textgym.training.event_files import truncate_events
@@ -28,7 +29,7 @@ __all__ = ["RunFolder", "RunFolderError", "intervals_as_json", "write_json"]
 _Value = TypeVar("_Value")
 _RESUMABLE = ("train", "sft", "reward fit", "rlhf")
 _SAME: Mapping[str, tuple[str, ...]] = {"train": ("train", "sft"), "sft": ("sft", "train")}
-"""Commands that go on with the runs of each other: ``sft`` is short for ``train --agent sft``."""
+"""Commands that resume the runs of each other: ``sft`` is short for ``train --agent sft``."""
 _ROUND = "rlhf round"
 _CONFIG, _LOG, _SAMPLES, _SUMMARY = "config.json", "log.jsonl", "samples.jsonl", "summary.json"
 
@@ -202,7 +203,7 @@ class RunFolder:
 
         Args:
             command: Name of the command that resumes the run.
-            rounds: Whether rounds of ``textgym rlhf`` count. Only their own loop goes on with them.
+            rounds: Whether rounds of ``textgym rlhf`` count. Only their own loop resumes them.
 
         Raises:
             RunFolderError: It is a run of another command.
@@ -216,11 +217,11 @@ class RunFolder:
             )
         settings = value_of(config, next((name for name in names if name in config), "settings"), dict[str, object]())
         if not settings:
-            raise CheckpointError(f"expected settings in {str(self.path / _CONFIG)!r}, got none; put the file back")
+            raise CheckpointError(f"expected settings in {str(self.path / _CONFIG)!r}, got none; restore the file")
         return settings
 
     def resumed_by(self, command: str) -> str:
-        """Return the command that goes on with the run: its own, if that does what ``command`` does."""
+        """Return the command that resumes the run: its own, if that does what ``command`` does."""
         try:
             made_by = self.config().get("command")
         except CheckpointError:  # an error that is being explained already
@@ -231,9 +232,9 @@ class RunFolder:
         """Say which command made the folder, and what can be done with it."""
         if made_by == _ROUND:
             parent = str(Path(self.shown).parent)
-            return f"a round of the run {parent!r}; go on with `textgym rlhf --resume {shlex.quote(parent)}`"
+            return f"a round of the run {parent!r}; resume it with `textgym rlhf --resume {shlex.quote(parent)}`"
         if made_by in _RESUMABLE:
-            how = f"go on with `textgym {made_by} --resume {shlex.quote(self.shown)}`"
+            how = f"resume it with `textgym {made_by} --resume {shlex.quote(self.shown)}`"
             return f"a run of `textgym {made_by}`; {how}"
         return f"a run of `textgym {made_by}`, which cannot be resumed; start a new run"
 
@@ -284,7 +285,7 @@ class RunFolder:
             return
         newest = f"; its newest checkpoint is checkpoints/{checkpoint}" if checkpoint is not None else ""
         raise RunFolderError(
-            f"expected a folder without a training, got {self.shown!r}, which holds one{newest}; go on with it "
+            f"expected a folder without a training run, got {self.shown!r}, which holds one{newest}; resume it "
             "(`textgym train --resume`, or train(..., resumed=True) with an agent loaded from its newest checkpoint), "
             "or train in another folder"
         )
@@ -302,8 +303,8 @@ class RunFolder:
             sound = [row for row in rows if is_sound(row, counted)]
             if len(sound) < len(rows):
                 warnings.warn(
-                    f"dropped {len(rows) - len(sound)} rows of {str(self.path / name)!r} that make no sense as numbers "
-                    "or texts of a run; what they said is missing from plots and tables",
+                    f"dropped {len(rows) - len(sound)} rows of {str(self.path / name)!r} that are no numbers or "
+                    "texts of a run; they are missing from plots and tables",
                     stacklevel=2,
                 )
             self.write_rows(name, [row for row in sound if row[counted] <= last])
@@ -347,7 +348,9 @@ def _new_folder(command: str) -> Path:
         except FileExistsError:
             continue
         return path
-    raise RunFolderError(f"expected a free name for a run, got 99 runs called runs/{stem}-...; name one with --out")
+    raise RunFolderError(
+        f"expected a free name for a run, got 99 runs called runs/{stem}-...; name one with {argument('out')}"
+    )
 
 
 def _refuse_foreign(run: RunFolder) -> None:
@@ -370,8 +373,8 @@ def _refuse_foreign(run: RunFolder) -> None:
 
 def _taken(run: RunFolder, why: str) -> RunFolderError:
     return RunFolderError(
-        f"expected a new or empty folder for --out, got {run.shown!r}, {why}; choose another (an interrupted training "
-        "run is continued with --resume)"
+        f"expected a new or empty folder as {argument('out')}, got {run.shown!r}, {why}; choose another (an "
+        "interrupted training run is resumed with --resume)"
     )
 
 

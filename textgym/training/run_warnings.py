@@ -8,6 +8,7 @@ from textgym.agents.common.health import Record, all_concerns
 from textgym.evaluation.core import Evaluation, EvaluationSet
 from textgym.evaluation.measures import compare, score_responses
 from textgym.models.probing.noise import random_states_kept
+from textgym.naming import argument
 from textgym.types import Interval
 
 _FEW_PROMPTS = 30  # the 95 % interval of a share of 30 reaches 0.17 to both sides: smaller changes cannot be seen
@@ -25,7 +26,7 @@ def few_prompts(prompts: int) -> str | None:
     reach = min(0.5, (0.96 / prompts) ** 0.5)  # 1.96 standard errors of a share of 1/2
     return (
         f"only {prompts} test prompts: the 95 % interval of a share of them reaches {reach:.2f} to both sides, "
-        "so that few changes can be told from chance; raise --eval-prompts, or add data to the split if it has no more"
+        f"so that few changes can be told from chance; raise {argument('eval_prompts')}, or add data to the split if it has no more"
     )
 
 
@@ -43,8 +44,8 @@ def no_change(change: Interval, prompts: int) -> str | None:
         return None
     return (
         f"no measurable change: the reward changed by {change.mean:+.3f}, and the 95 % interval [{change.low:+.3f}, "
-        f"{change.high:+.3f}] includes 0; train longer (--steps), raise the learning rate (--lr), or measure on more "
-        f"than {prompts} prompts (--eval-prompts)"
+        f"{change.high:+.3f}] includes 0; train longer ({argument('steps')}), raise {argument('learning_rate')}, or raise "
+        f"{argument('eval_prompts')} above {prompts}"
     )
 
 

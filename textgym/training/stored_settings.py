@@ -25,7 +25,7 @@ def stable_name(model: str) -> str:
 def located(settings: _Settings) -> _Settings:
     """Return a command's settings with absolute paths: data, models, rewards, comparisons and the folder of the run.
 
-    They are stored with a run, which may be gone on with or looked at from another working directory.
+    They are stored with a run, which may be resumed or looked at from another working directory.
     """
     given = asdict(settings)  # type: ignore[call-overload]  # a dataclass
     changes = {name: _located(name, value) for name, value in given.items() if name in _LOCATE}

@@ -20,7 +20,7 @@ class Tolerance:
         self._reported: set[str] = set()
 
     @contextmanager
-    def of(self, what: str, so: str = "training goes on, and this is said once") -> Iterator[None]:
+    def of(self, what: str, so: str = "training continues; this is reported once") -> Iterator[None]:
         """Turn any error inside the block into one warning; memory that ran out is no error of a log.
 
         Args:

@@ -70,7 +70,7 @@ def run_train(settings: TrainSettings, command: str = "train") -> RunFolder:
 def run_resume(
     path: str, consent: Collection[str] = (), *, command: str = "train", accept_changed_data: bool = False
 ) -> RunFolder:
-    """Go on with an interrupted run; otherwise as :func:`resume`.
+    """Resume an interrupted run; otherwise as :func:`resume`.
 
     Args:
         path: The folder.
@@ -106,7 +106,7 @@ def announce(training: Training) -> None:
     console.say(
         f"{training.facts.name}: {model}{describe_data(training.task)}, "
         f"reward {training.eval_set.reward_name!r}: {amount}, with "
-        f"{len(training.eval_set.examples)} unseen prompts before and after. {_guess(agent, left)} "
+        f"{len(training.eval_set.examples)} held-out prompts before and after. {_guess(agent, left)} "
         f"Files: {training.run.shown}"
     )
 
@@ -114,7 +114,7 @@ def announce(training: Training) -> None:
 def _guess(agent: Trainable, steps: int) -> str:
     seconds = seconds_per_step(agent)
     if seconds is None:
-        return "How long it takes is known after the first iterations."
+        return "The time left is estimated after the first iterations."
     return f"About {console.duration(steps * seconds)}."
 
 
@@ -259,7 +259,8 @@ def train(
     if samples:
         todo = -(-steps // agent.steps_per_iteration) * agent.steps_per_iteration - made
     meanwhile = f"finishing this {'iteration' if samples else 'step'} and saving a checkpoint"
-    with stop_on_request(meanwhile) as request, console.progress("training", max(todo, 1), unit) as ticker:
+    about = ("training", max(todo, 1), unit)
+    with stop_on_request(meanwhile) as request, console.progress(*about, in_iterations=True) as ticker:
         rhythm = {"steps": steps, "save_every": save_every, "sample_every": sample_every}
         callback = RunCallback(
             run,
@@ -290,8 +291,8 @@ def train(
     # Before the interrupt is raised: a run that was stopped has the model so far.
     save_result(agent, run)
     if request.wanted:
-        done = f"Saved after {agent.num_timesteps:,} of {steps:,} {unit}."
-        raise RunInterrupted(f"{done} Go on with: {how_to_resume(run, 'train')}", signal_of(request))
+        done = f"Checkpoint saved at {agent.num_timesteps:,} {unit}."
+        raise RunInterrupted(f"{done} Resume with: {how_to_resume(run, 'train')}", signal_of(request))
 
 
 def _labels(agent: Trainable, eval_set: EvaluationSet | None) -> Labels:
@@ -301,7 +302,7 @@ def _labels(agent: Trainable, eval_set: EvaluationSet | None) -> Labels:
 
 def show_results(training: Training, before: Evaluation, after: Evaluation) -> None:
     """Print the table and texts side by side."""
-    console.heading(f"{len(before.texts)} unseen prompts, temperature 1, same seeds; means with 95 % intervals")
+    console.heading(f"{len(before.texts)} held-out prompts, temperature 1, same seeds; means with 95 % intervals")
     show_comparison(training.eval_set, before, after, ("before", "after"), _SIDE_BY_SIDE)
     for name in _measures(training.agent, training.eval_set.task):
         first, last = (training.run.summary()[name].get(side) for side in ("before", "after"))

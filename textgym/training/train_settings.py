@@ -13,11 +13,12 @@ from textgym.checks import check_settings
 from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError
 from textgym.models.stored_values import text
+from textgym.naming import argument
 from textgym.training.stored_settings import settings_from_json
 from textgym.types import Split
 
 PARALLEL_ENVS = 64
-"""Environments side by side, by default."""
+"""Number of parallel environments, by default."""
 _MOST_ENVS = 2**16
 """Environments are objects of one process: more are a mistake, and would fill the memory one by one."""
 
@@ -34,7 +35,7 @@ class TrainSettings:
         reward: Name, ``module:attribute`` or folder; ``None`` is the task's default.
         steps: Time steps to train for, of which whole iterations are made.
         minutes: Train for about this long instead.
-        n_envs: Texts written side by side.
+        n_envs: Number of parallel environments.
         split: Split of the data that the agent is evaluated on.
         eval_prompts: Number of prompts of this split to evaluate on, before and after training.
         save_every: Iterations, or optimizer steps where nothing is sampled, between checkpoints.
@@ -63,7 +64,7 @@ class TrainSettings:
         counts = ("steps", "n_envs", "eval_prompts", "save_every", "max_prompt_tokens", "max_new_tokens")
         check_settings(self, counts=counts, positive=("minutes", "reward_timeout"))
         if self.n_envs > _MOST_ENVS:
-            raise ValueError(f"expected n_envs of at most {_MOST_ENVS:,}, got {self.n_envs}; lower it")
+            raise ValueError(f"expected {argument('n_envs')} of at most {_MOST_ENVS:,}, got {self.n_envs}; lower it")
         if self.agent in AGENTS:  # a class of somebody else is imported when the agent is made, and no sooner
             object.__setattr__(self, "options", checked_options(resolve_agent(self.agent), self.options))
 

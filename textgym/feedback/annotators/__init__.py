@@ -1,1 +1,1 @@
-"""Simulated people, and pairs to ask about."""
+"""Simulated annotators, and pairs to ask about."""

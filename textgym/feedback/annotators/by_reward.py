@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from textgym.errors import DataError, RewardError
 from textgym.files.paths import name_of
+from textgym.naming import argument
 from textgym.rewards import GoldReward, knows_gold, resolve_reward, reward_name, score
 from textgym.tasks.base import shown_of
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Task, episodes_of
@@ -71,7 +72,7 @@ def annotator_reward(
     if reward is None and task.main_metric is None:
         raise DataError(
             f"expected references for a simulated annotator, got none in {task.dataset.name!r}; name their column with "
-            "--reference-column, choose a reward that needs none, or collect feedback from people"
+            f"{argument('reference_column')}, choose a reward that needs none, or collect feedback from people"
         )
     found = MetricReward(task, str(task.main_metric)) if reward is None else resolve(reward, task)
     name = name_of(reward) or reward_name(found)

@@ -1,4 +1,4 @@
-"""Simulated people who share the questions out among them, and keep their votes in a store as real ones do."""
+"""Simulated annotators who share the questions out among them, and keep their votes in a store as real ones do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textgym.feedback.types import Question, Record
 
 
 class Panel:
-    """Puts questions into a store and has simulated people answer them.
+    """Puts questions into a store and has simulated annotators answer them.
 
     It is what :class:`~textgym.feedback.annotators.people.People` is for real ones. Question ``i`` is answered by the
     people ``i``, ``i + 1``, ... (``overlap`` of them, in turn). A vote is named after its store, what its question

@@ -27,6 +27,7 @@ from textgym.feedback.records.answers import (
 )
 from textgym.feedback.types import Choice, Comparison, Question, Record, shown_order
 from textgym.metrics.words import count_words
+from textgym.naming import argument
 from textgym.rewards import score as score_by
 from textgym.types import BoolArray, Example, FloatArray, RewardFn, Shown, shown_text
 
@@ -172,10 +173,10 @@ class Habits:
         values = asdict(self)
         for name in ("noise", "tie_margin", "group_weight", "fatigue", "examination_decay"):
             if not values[name] >= 0:
-                raise ValueError(f"expected {name} of 0 or more, got {values[name]}; raise it")
+                raise ValueError(f"expected {argument(name)} of at least 0, got {values[name]}; raise it")
         for name in ("attention", "skip_rate", "edit_effort"):
             if not 0 <= values[name] <= 1:
-                raise ValueError(f"expected {name} in [0, 1], got {values[name]}; it is a share")
+                raise ValueError(f"expected {argument(name)} in [0, 1], got {values[name]}; it is a share")
         if not self.words_per_second > 0:
             raise ValueError(f"expected words_per_second above 0, got {self.words_per_second}; raise it")
         if not self.scale[0] < self.scale[1]:

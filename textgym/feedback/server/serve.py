@@ -19,6 +19,7 @@ from textgym.feedback.server.connections import Limits, Pool, Watched, connectio
 from textgym.feedback.server.site import Site
 from textgym.feedback.store.project import FeedbackStore
 from textgym.files.locks import FileLock
+from textgym.naming import argument
 
 _SECONDS_TO_STOP = 5.0
 
@@ -53,7 +54,9 @@ class Address:
 
     def __post_init__(self) -> None:
         if self.https and not self.names:
-            raise ValueError("expected the name by which browsers call the proxy, got none; give it as --allow-host")
+            raise ValueError(
+                f"expected the name by which browsers call the proxy, got none; give it as {argument('allow_host')}"
+            )
 
     @property
     def is_closed(self) -> bool:
@@ -159,7 +162,7 @@ def _listen(address: Address) -> socket.socket:
     except OSError as error:
         raise AddressError(
             f"expected a free address of this machine, got {address.host} port {address.port} ({error.strerror}); "
-            "choose another --port, or --host"
+            f"choose another {argument('port')}, or {argument('host')}"
         ) from error
 
 

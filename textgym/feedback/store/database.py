@@ -108,7 +108,7 @@ class Database:
         try:
             yield db
         except BaseException:
-            db.close()  # in what state it is, nobody knows
+            db.close()  # its state is unknown
             raise
         with self._lock:
             if not self._closed:

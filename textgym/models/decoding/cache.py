@@ -39,7 +39,7 @@ class DecodingCache(Protocol):
         """Forget what ``rows`` (b,) hold; they stay, idle."""
 
     def select(self, rows: Tensor) -> None:
-        """Go on with ``rows`` (b,) only, in that order."""
+        """Continue with ``rows`` (b,) only, in that order."""
 
 
 class RecomputingCache:
@@ -94,5 +94,5 @@ class RecomputingCache:
         self.lengths[rows.to(self.lengths.device)] = 0
 
     def select(self, rows: Tensor) -> None:
-        """Go on with some rows."""
+        """Continue with some rows."""
         self._texts = self._texts.select(rows.to(self.lengths.device))

@@ -34,7 +34,7 @@ def generate(
         eos_ids: Ids that end a response; they are kept as its last id.
         temperature: Divides the logits; 0 takes the most likely id.
         generator: Source of randomness, on the model's device.
-        batch_size: Texts decoded side by side.
+        batch_size: Number of texts decoded in parallel.
         progress: Called with the number of responses just finished.
 
     Returns:
@@ -65,7 +65,7 @@ def generate(
 
 
 class _Decoder:
-    """Rows decoded side by side; a row that is done is given to the next prompt.
+    """Rows decoded in parallel; a row that is done is given to the next prompt.
 
     Attributes:
         responses: Ids sampled so far, per prompt.
@@ -123,7 +123,7 @@ class _Decoder:
         self.states = self._cache.extend(tokens)
 
     def _keep(self, rows: list[int], tokens: Tensor) -> Tensor:
-        """Go on with ``rows`` only."""
+        """Continue with ``rows`` only."""
         index = torch.tensor(rows, dtype=torch.long, device=tokens.device)
         self.owners = [self.owners[row] for row in rows]
         self.states = self.states[index]

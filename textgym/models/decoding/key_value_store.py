@@ -153,12 +153,12 @@ class KeyValueStore:
         self._sizes[rows.cpu().numpy()] = 0
 
     def select(self, rows: Tensor) -> None:
-        """Go on with ``rows`` (b,) only, in that order."""
+        """Continue with ``rows`` (b,) only, in that order."""
         index = rows.to(self.lengths.device)
         for layer in self._layers:
             layer.select(index)
         self.rows = len(rows)
-        self.is_recorded = False  # what goes on with fewer rows ends soon
+        self.is_recorded = False  # what continues with fewer rows ends soon
         self._allocate(self.lengths[index])
 
     def _step(self, window: int) -> Tensor:
@@ -174,7 +174,7 @@ class KeyValueStore:
                 self.is_recorded = False
                 self.model.stop_recording()
                 reason = str(error).partition("\n")[0]
-                warnings.warn(f"decoding goes on without CUDA graphs, slower: {reason}", stacklevel=2)
+                warnings.warn(f"decoding continues without CUDA graphs, slower: {reason}", stacklevel=2)
                 return self._compute(window)
         return self._steps[window]()
 

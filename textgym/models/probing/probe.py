@@ -102,7 +102,7 @@ class Cached:
 
 
 class Lengths(NamedTuple):
-    """Tokens of the rows that are decoded side by side, the longest first."""
+    """Tokens of the rows that are decoded in parallel, the longest first."""
 
     long: int
     short: int
@@ -202,7 +202,7 @@ def probe_cache(trunk: Trunk, oracle: Oracle, ids: Tensor, lengths: Lengths, *, 
         trunk: With arguments that work uncached, and the one for the cache if it is known.
         oracle: Expected states of ``ids``.
         ids: (T,).
-        lengths: Lengths of the rows that are decoded side by side.
+        lengths: Lengths of the rows that are decoded in parallel.
         thorough: Begin a row again, and continue several tokens at once.
     """
     reasons: list[Cached] = []
@@ -229,7 +229,7 @@ def _failed(reason: str) -> Cached:
 
 
 def _decode(trunk: Trunk, oracle: Oracle, ids: Tensor, lengths: Lengths, *, thorough: bool) -> Deviation:
-    """The largest deviation of rows that are decoded side by side, as rollouts do it."""
+    """The largest deviation of rows that are decoded in parallel, as rollouts do it."""
     sizes = [lengths.long - 2, lengths.short - 2, *([lengths.middle - 2] if thorough else [])]
     worst: list[Deviation] = []
     store = KeyValueStore(trunk, len(sizes), lengths.long)

@@ -133,8 +133,8 @@ def _default_reward(data: Data, name: str, has_references: bool) -> tuple[str, s
         return "learned", "The default reward on the built-in reports is the shipped reward model."
     shown = repr(data if isinstance(data, str) else name)
     if has_references:
-        return "rouge", f"The default reward on {shown} is ROUGE-L against its references; reward= chooses another."
+        return "rouge", f"The default reward on {shown} is ROUGE-L against its references."
     return "learned", (
         f"{shown} has no references, so the default reward is the shipped reward model, which knows the built-in "
-        "reports only; reward= chooses another."
+        "reports only."
     )
