@@ -103,7 +103,7 @@ def _draw_kl(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
     target = next((record["kl_target"] for record in reversed(log) if record.get("kl_target") is not None), None)
     if target is not None:
         axes.axhline(target, color=_GREY, linestyle=":", linewidth=1.4, label="target")
-    _finish(axes, "KL to the start model", labels.unit, "nats per text")
+    _finish(axes, "KL to the reference model", labels.unit, "nats per text")
 
 
 def _draw_length(axes: Axes, log: Sequence[Row], labels: Labels) -> None:

@@ -59,7 +59,7 @@ def project(path: Path) -> FeedbackStore:
 
 
 def answered_project(path: Path) -> FeedbackStore:
-    """Make a project that five simulated people have answered, the last of whom does not read."""
+    """Make a project that five simulated annotators have answered, the last of whom does not read."""
     store = project(path)
     compared, ranked = questions("rank", 100, 3), questions("rank", 50, 3, first=100)
     pairs = [

@@ -26,7 +26,8 @@ def few_prompts(prompts: int) -> str | None:
     reach = min(0.5, (0.96 / prompts) ** 0.5)  # 1.96 standard errors of a share of 1/2
     return (
         f"only {prompts} test prompts: the 95 % interval of a share of them reaches {reach:.2f} to both sides, "
-        f"so that few changes can be told from chance; raise {argument('eval_prompts')}, or add data to the split if it has no more"
+        f"so that few changes can be told from chance; raise {argument('eval_prompts')}, or add data to the split if "
+        "it has no more"
     )
 
 
@@ -44,7 +45,7 @@ def no_change(change: Interval, prompts: int) -> str | None:
         return None
     return (
         f"no measurable change: the reward changed by {change.mean:+.3f}, and the 95 % interval [{change.low:+.3f}, "
-        f"{change.high:+.3f}] includes 0; train longer ({argument('steps')}), raise {argument('learning_rate')}, or raise "
+        f"{change.high:+.3f}] includes 0; train longer ({argument('steps')}), or raise {argument('learning_rate')} or "
         f"{argument('eval_prompts')} above {prompts}"
     )
 

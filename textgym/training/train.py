@@ -8,6 +8,8 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from stable_baselines3.common.logger import Logger
+
 from textgym import console
 from textgym.agents.common.history import log_texts
 from textgym.agents.facts import Logging, Measured, facts_of, unit_of
@@ -246,12 +248,7 @@ def train(
     if not resumed:
         run.require_no_training()  # before the first file is written, TensorBoard's included
     tolerance, samples, unit = Tolerance(), facts_of(type(agent)).samples, unit_of(type(agent))
-    board = tolerant_logger(str(run.tensorboard), tolerance, name=type(agent).__name__, resumed=resumed)
-    if isinstance(agent, Logging):
-        agent.set_logger(board)
-    if not resumed:
-        config = run.config()
-        log_texts(board, {"settings": settings_table(config.get("train") or config.get("settings") or {})}, 0)
+    board = _open_board(agent, run, tolerance, resumed=resumed)
     labels = _labels(agent, eval_set)
     curves = LiveCurves(run, f"{facts_of(type(agent)).name} in {run.path.name}", labels)
     made = agent.num_timesteps if resumed else 0
@@ -293,6 +290,17 @@ def train(
     if request.wanted:
         done = f"Checkpoint saved at {agent.num_timesteps:,} {unit}."
         raise RunInterrupted(f"{done} Resume with: {how_to_resume(run, 'train')}", signal_of(request))
+
+
+def _open_board(agent: Trainable, run: RunFolder, tolerance: Tolerance, *, resumed: bool) -> Logger:
+    """Return the logger of a run, which the agent writes to as well; a new one begins with the settings."""
+    board = tolerant_logger(str(run.tensorboard), tolerance, name=type(agent).__name__, resumed=resumed)
+    if isinstance(agent, Logging):
+        agent.set_logger(board)
+    if not resumed:
+        config = run.config()
+        log_texts(board, {"settings": settings_table(config.get("train") or config.get("settings") or {})}, 0)
+    return board
 
 
 def _labels(agent: Trainable, eval_set: EvaluationSet | None) -> Labels:

@@ -26,6 +26,7 @@ from textgym.agents.common.health import (
 from textgym.agents.ppo import PPO
 from textgym.agents.sft import TokenPair, supervised_fine_tune
 from textgym.models.loading import load_language_model
+from textgym.naming import options_named
 
 
 def weights(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -55,15 +56,15 @@ def test_clipping_refuses_what_is_no_number(value: float) -> None:
     assert clip_gradients([parameter], 1.0) == 5.0
     assert torch.allclose(parameter.grad, torch.tensor([0.6, 0.8]))
     parameter.grad = torch.tensor([1.0, value])
-    with pytest.raises(FloatingPointError, match=r"expected a finite gradient, got (nan|inf); lower the learning rate"):
+    with pytest.raises(FloatingPointError, match=r"expected a finite gradient, got (nan|inf); lower learning_rate"):
         clip_gradients([parameter], 1.0)
 
 
 def test_huge_rewards_are_named_instead_of_the_learning_rate() -> None:
-    with pytest.raises(FloatingPointError, match=r"rewards are huge \(up to 3e\+12\).*--scale-rewards") as caught:
+    with pytest.raises(FloatingPointError, match=r"rewards are huge \(up to 3e\+12\).*use scale_rewards") as caught:
         require_finite("loss", float("inf"), 3e12)
-    assert "learning rate" not in str(caught.value)
-    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+    assert "learning_rate" not in str(caught.value)
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
         require_finite("loss", float("nan"), 12.0)
 
 
@@ -176,7 +177,9 @@ def test_each_sign_is_said_once_with_its_remedy() -> None:
     texts = [str(item.message) for item in caught]
     assert len(texts) == 2
     assert "130 nats" in texts[0]
-    assert "--kl-coef" in texts[0]
+    assert "raise kl_coef" in texts[0]
+    with options_named({"kl_coef": "--kl-coef"}):
+        assert "raise --kl-coef" in dict(concerns([record]))["kl"]
     assert "entropy is 0" in texts[1]
 
 
