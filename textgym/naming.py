@@ -61,16 +61,16 @@ def options_named(options: Mapping[str, str]) -> Iterator[None]:
     Args:
         options: Options as they are typed, by the name of the argument; positional ones as in the usage line.
     """
-    before = dict(_typed)
-    name_options(options)
+    before = name_options(options)
     try:
         yield
     finally:
-        _typed.clear()
-        _typed.update(before)
+        name_options(before)
 
 
-def name_options(options: Mapping[str, str]) -> None:
-    """Name arguments as these options from now on, up to the end of the block of :func:`options_named`."""
+def name_options(options: Mapping[str, str]) -> dict[str, str]:
+    """Name arguments as these options from now on; returns the names of before, to go back to."""
+    before = dict(_typed)
     _typed.clear()
     _typed.update(options)
+    return before

@@ -479,7 +479,7 @@ def test_an_infinite_loss_is_an_error(make_agent: Any) -> None:
     agent = make_agent()
     collect(agent)
     agent.rollout_buffer.returns[0, 0] = math.inf
-    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
         agent.train()
 
 

@@ -235,7 +235,7 @@ def test_lora_trains_adapters_only(make_network: Any) -> None:
 def test_a_loss_that_is_not_finite(model: CausalLM) -> None:
     with torch.no_grad():
         model.network.get_output_embeddings().weight.fill_(math.nan)
-    with pytest.raises(FloatingPointError, match="at step 0, got nan; lower the learning rate"):
+    with pytest.raises(FloatingPointError, match="at step 0, got nan; lower learning_rate"):
         supervised_fine_tune(model, PAIRS, steps=3)
 
 

@@ -78,7 +78,7 @@ def test_without_the_option_no_proxy_is_believed(direct: Any) -> None:
 def test_a_proxy_closes_the_site_and_needs_a_name() -> None:
     assert Address(names=(NAME,), https=True).is_closed
     assert not Address(names=(NAME,)).is_closed
-    with pytest.raises(ValueError, match="give it as --allow-host"):
+    with pytest.raises(ValueError, match="give it as allow_host"):
         Address(https=True)
 
 

@@ -33,6 +33,12 @@ ARGUMENTS = {
     "feedback export": ["missing.db", "x.jsonl"],
     "feedback import": ["project.db", "votes.jsonl"],
     "feedback status": ["missing.db"],
+    "feedback people": ["missing.db"],
+    "feedback exclude": ["missing.db", "ann"],
+    "feedback include": ["missing.db", "ann"],
+    "feedback block": ["missing.db", "ann"],
+    "feedback unblock": ["missing.db", "ann"],
+    "feedback void": ["missing.db", "ann"],
 }
 """How each command is run, so that it comes as far as it can in seconds: most stop at a model that is not there."""
 

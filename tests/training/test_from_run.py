@@ -340,7 +340,9 @@ def test_a_template_that_nobody_chose_is_said(
     choice: EnvChoice, is_chat: bool, said: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = str(write_chat_folder(folder / "chat", CHATML, "byte")) if is_chat else "tiny"
-    say_template(choice.make("test"), choice, model)
+    task = choice.make("test")
+    capsys.readouterr()
+    say_template(task, choice, model)
     found = capsys.readouterr().err
     assert found.startswith(said)
     assert bool(found) is bool(said)

@@ -64,7 +64,7 @@ class AgentCommand(DefaultsCommand):
         from textgym.agents.registry import resolve_agent
 
         own = [param for param in self.params if param.expose_value]
-        self.name_options(args)  # for errors about the agent
+        self.name_options(ctx, args)  # for errors about the agent
         given = named_agent(args)
         if given is not None and self.agent is None:
             ctx.meta[AGENT_GIVEN] = given

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -51,13 +52,14 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Name the options before they are read."""
-        self.name_options(args)
+        self.name_options(ctx, args)
         return super().parse_args(ctx, args)
 
-    def name_options(self, args: Sequence[str]) -> None:
-        """Let messages name the options as they stand among the arguments."""
+    def name_options(self, ctx: Any, args: Sequence[str]) -> None:
+        """Let messages name the options as they stand among the arguments, as long as the context is open."""
         typed = {str(param.name): _typed(param, args) for param in self.params}
-        name_options(typed | {name: typed[option] for name, option in _CALLED.items() if option in typed})
+        called = {name: typed[option] for name, option in _CALLED.items() if option in typed}
+        ctx.call_on_close(partial(name_options, name_options(typed | called)))
 
 
 def help_command(context: Any) -> str:
