@@ -224,7 +224,7 @@ def test_what_the_records_of_a_run_say(history: list[dict[str, float | None]], s
         ([-1.0, 0.0], "no reference gets more than 0, so this reward has nothing left to teach"),
         (
             [],
-            r"either the model writes nothing yet .*\(train with `sft` first\), or all texts are as good as it can tell",
+            r"either the model writes nothing yet .*\(train with `sft` first\), or all texts are as good as",
         ),
     ],
 )
