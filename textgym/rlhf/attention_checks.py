@@ -42,8 +42,8 @@ class _Maker:
     """Makes bad texts out of good ones.
 
     Args:
-        sources: What the checks are about.
-        others: Whose texts are swapped in first.
+        sources: Subjects of the checks.
+        others: Further sources; their texts are swapped in first.
         rng: Source of the draws.
     """
 
@@ -156,7 +156,7 @@ def make_checks(
     people may see differently.
 
     Args:
-        sources: What the checks are about, in this order.
+        sources: Subjects of the checks, in this order.
         count: Number of checks.
         seed: Seed of the changes.
         mode: ``"compare"`` or ``"rate"``.
