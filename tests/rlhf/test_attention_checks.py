@@ -114,7 +114,8 @@ def test_checks_repeat_no_prompt_and_no_text_of_a_question_where_there_are_other
 
 @pytest.mark.parametrize(("spare", "repeats"), [(0, 4), (2, 3)])  # the second of the two swaps an answer in
 def test_checks_that_repeat_a_question_say_so(spare: int, repeats: int, capsys: pytest.CaptureFixture[str]) -> None:
-    task = Summarization("reports")
+    reports = Summarization("reports").dataset
+    task = Summarization([reports[row] for row in range(24)])
     checks, _ = draw_checks(task, len(task.dataset) - spare, 4, "compare")
     assert len(checks) == 4
     assert f"Warning: {repeats} of 4 attention checks repeat a prompt" in capsys.readouterr().err

@@ -107,7 +107,9 @@ def test_an_error_of_a_reward_loses_no_iteration(
         trouble_after(patch, 96, "raise ZeroDivisionError('by chance')")
         with pytest.raises(ZeroDivisionError) as caught:
             run_train(settings)
-    assert caught.value.__notes__ == [
+    whose, *others = caught.value.__notes__
+    assert whose.startswith("The error is from the reward 'length' (a_reward.py, line ")
+    assert others == [
         "The work so far is saved. Once the cause is fixed, resume with: "
         "textgym train --resume run --reward a_reward:length"
     ]

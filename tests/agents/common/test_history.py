@@ -142,7 +142,7 @@ def test_an_agent_plots_its_history(make_agent: Any, tmp_path: Path) -> None:
     figure = agent.plot(tmp_path / "curves.png")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == [
-        "Reward of training texts", "True quality, which nothing learns from", "KL to the start model",
+        "Reward of training texts", "True quality, which nothing learns from", "KL to the reference model",
         "Length of texts", "Entropy of the next token", "Finished texts",
     ]  # fmt: skip
     assert figure.axes[0].get_ylabel() == "reward: rougeL"
