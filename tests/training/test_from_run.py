@@ -412,3 +412,35 @@ def test_the_template_is_kept_with_a_run_and_a_project(folder: Path, lm: str) ->
 )
 def test_a_template_is_typed_with_escapes(typed: str, read: str) -> None:
     assert template_argument(typed) == read
+
+
+@pytest.mark.parametrize("command", ["sft", "train", "rlhf", "reward fit"])
+def test_a_training_is_of_the_task_of_its_start_model(
+    folder: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[EnvChoice] = []
+    for target in (
+        "train.run_train",
+        "reward.run_reward_fit",
+    ):
+        monkeypatch.setattr(f"textgym.training.{target}", lambda settings, *_: made.append(settings.choice))
+    monkeypatch.setattr("textgym.rlhf.run.run_rlhf", lambda settings: made.append(settings.choice))
+    shown = done(*command.split(), "--model", "r")
+    assert "From r: ENV_ID TextGen-v0, --data tickets.jsonl" in shown.stderr
+    shutil.copytree("r/model", "alone")
+    done(*command.split(), "--model", "alone", "--data", "other.jsonl")
+    done(*command.split(), "--model", "r", "--data", "other.jsonl")
+    done(*command.split(), "TextSumm-v0", "--model", "r")
+    own, alone, elsewhere, named = made
+    shape = {"env_id": "TextGen-v0", "prompt_template": TEMPLATE.replace(r"\n", "\n")}
+    assert own == EnvChoice(**shape, data=str(folder / "tickets.jsonl"), prompt_column="doc")
+    shape["prompt_template"] = "As {tone}: {prompt}\n\nReply:"
+    assert alone == elsewhere == EnvChoice(**shape, data="other.jsonl")
+    assert named == EnvChoice("TextSumm-v0")
+
+
+def test_the_environment_of_a_run_is_named_where_nobody_chose_it(folder: Path) -> None:
+    shown = done("sft", "--model", "tiny", "--steps", "1", "--eval-prompts", "2", "--max-new-tokens", "2")
+    assert " on TextSumm-v0, reports (train: " in " ".join(shown.stdout.split())
+    for command, env_id in (("sft", "TextSumm-v0"), ("train", "TextSumm-v0"), ("play", "TextSummEpisode-v0")):
+        assert f"Default: {env_id}" in " ".join(done(command, "--help").stdout.split())

@@ -235,7 +235,11 @@ def reward_fit(context: typer.Context, **_: object) -> None:
     _quiet()
     from textgym.training.reward import RewardSettings, run_reward_fit, run_reward_resume
 
-    _run_or_resume(context, lambda: run_reward_fit(_settings(RewardSettings, context)), run_reward_resume)
+    _run_or_resume(
+        context,
+        lambda: run_reward_fit(_settings(RewardSettings, context, **_of_start_model(context, "reward fit"))),
+        run_reward_resume,
+    )
 
 
 @app.command(cls=AgentCommand)
@@ -315,7 +319,11 @@ def rlhf(context: typer.Context, **_: object) -> None:
     from textgym.rlhf.rounds import RlhfSettings
     from textgym.rlhf.run import run_rlhf, run_rlhf_resume
 
-    _run_or_resume(context, lambda: run_rlhf(_settings(RlhfSettings, context)), run_rlhf_resume)
+    _run_or_resume(
+        context,
+        lambda: run_rlhf(_settings(RlhfSettings, context, **_of_start_model(context, "rlhf"))),
+        run_rlhf_resume,
+    )
 
 
 @app.command(cls=defaults_of("textgym.training.evaluate:EvaluateSettings"))
@@ -382,7 +390,7 @@ def generate(context: typer.Context, **_: object) -> None:
     run_generate(_settings(GenerateSettings, context, document=document, **taken))
 
 
-@app.command(cls=defaults_of("textgym.cli.play:PlaySettings"))
+@app.command(cls=defaults_of("textgym.cli.play:PlaySettings", _PLAYED_ID))
 @takes(
     {
         **TASK,
@@ -417,11 +425,18 @@ def _train(context: typer.Context, command: str, fixed: Mapping[str, str]) -> No
     from textgym.training.train import run_resume, run_train
     from textgym.training.train_settings import train_settings
 
-    _run_or_resume(
-        context,
-        lambda: run_train(_settings(train_settings, context, **fixed, **given_options(context)), command),
-        partial(run_resume, command=command),
-    )
+    def run() -> object:
+        more = {**fixed, **given_options(context), **_of_start_model(context, command)}
+        return run_train(_settings(train_settings, context, **more), command)
+
+    _run_or_resume(context, run, partial(run_resume, command=command))
+
+
+def _of_start_model(context: typer.Context, command: str) -> dict[str, Any]:
+    """Return the task that a start model is of, where the user names none."""
+    from textgym.training.from_run import taken_for_training
+
+    return taken_for_training(command, given_values(context))
 
 
 def _run_or_resume(context: typer.Context, run: Callable[[], object], resume: Callable[..., object]) -> None:

@@ -90,6 +90,24 @@ def taken_from_model(command: str, given: Mapping[str, Any], wanted: Collection[
     return record
 
 
+def taken_for_training(command: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the task, data and prompt template of the start model's run, or of its ``textgym.json``, for a training.
+
+    They are taken only where the user names no environment; the other settings of a run are its own.
+
+    Raises:
+        ConsentError, DataError, CheckpointError: As of :func:`taken_from_model`.
+    """
+    if "env_id" in given:
+        return {}
+    named = {name: value for name, value in given.items() if name != "agent"}  # which is what learns, and no run
+    taken = taken_from_model(command, named, _OF_TASK)
+    asked = format_of_model(given["model"]) if "prompt_template" in taken and "data" in given else None
+    if asked is not None:  # it calls the prompt {prompt}, whose column has another name in other data
+        taken["prompt_template"] = asked.template
+    return taken
+
+
 def taken_for_document(command: str, given: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
     """Return the same for a text that a model is to answer: its template and budgets, and no data.
 
