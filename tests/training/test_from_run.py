@@ -444,3 +444,33 @@ def test_the_environment_of_a_run_is_named_where_nobody_chose_it(folder: Path) -
     assert " on TextSumm-v0, reports (train: " in " ".join(shown.stdout.split())
     for command, env_id in (("sft", "TextSumm-v0"), ("train", "TextSumm-v0"), ("play", "TextSummEpisode-v0")):
         assert f"Default: {env_id}" in " ".join(done(command, "--help").stdout.split())
+
+
+def test_a_text_is_asked_with_the_columns_of_the_template(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = sampling.sample_texts
+
+    def spied(model: Any, task: Any, examples: Any, *rest: Any, **more: Any) -> Any:
+        asked.extend(prompt_of(task, example).text for example in examples)
+        return real(model, task, examples, *rest, **more)
+
+    monkeypatch.setattr("textgym.evaluation.core.sample_texts", spied)
+    shown = done("generate", "A text.", "--model", "r", "--n", "1", "--column", "tone=a {b} = c")
+    assert asked == ["As a {b} = c: A text.\n\nReply:"]
+    assert "learned with the prompt template" not in shown.stderr
+    for arguments, said in (
+        (["A text."], "got none for tone; give --column tone=VALUE"),
+        (["A text.", "--column", "tnoe=kind", "--column", "tone=kind"], "got 'tnoe'. Did you mean 'tone'?"),
+        (["A text.", "--column", "kind"], "expected --column NAME=VALUE, got 'kind'"),
+        (["--prompts", "1", "--column", "tone=kind"], "expected a document with --column"),
+    ):
+        wrong = run("generate", *arguments, "--model", "r")
+        assert wrong.exit_code == cli.BAD_INPUT
+        assert said in " ".join(wrong.stderr.split())
+
+
+def test_an_empty_stdin_is_no_document(folder: Path) -> None:
+    shown = done("generate", "--model", "r", "--n", "1", text="")
+    assert "Parcel" in shown.stdout
+    assert "--data tickets.jsonl" in shown.stderr
+    assert run("generate", "--text", "-", "--model", "plain", text="").exit_code == cli.BAD_INPUT  # it was asked for

@@ -367,6 +367,12 @@ def evaluate(context: typer.Context, **_: object) -> None:
         "split": options.Split,
         "prompts": Annotated[int, typer.Option("--prompts", help="Number of documents of the task, if none is given.")],
         "n": Annotated[int, typer.Option("--n", help="Responses per document.")],
+        "columns": Annotated[
+            list[str],
+            typer.Option(
+                "--column", metavar="NAME=VALUE", help="Value of another column of the prompt template; repeatable."
+            ),
+        ],
         "temperature": options.Temperature,
         **BUDGETS,
         "seed": options.Seed,
@@ -376,18 +382,20 @@ def evaluate(context: typer.Context, **_: object) -> None:
 def generate(context: typer.Context, **_: object) -> None:
     """Print responses of a model to a document, or to documents of a task."""
     _quiet()
-    from textgym.cli.generate import GenerateSettings, run_generate, split_argument
+    from textgym.cli.generate import GenerateSettings, parse_columns, run_generate, split_argument
     from textgym.training.from_run import taken_for_document, taken_from_model
 
     env_id, document = split_argument(context.params["what"], context.params["text"])
     if document == "-" or _wants_stdin(context):
-        document = _read_stdin()
-    given = {**given_values(context), **({} if env_id is None else {"env_id": env_id})}
+        piped = _read_stdin()
+        document = piped if piped or document == "-" else None
+    columns = parse_columns(context.params["columns"] or ())
+    given = {**given_values(context), "columns": columns, **({} if env_id is None else {"env_id": env_id})}
     take = taken_from_model if document is None else taken_for_document
     taken = take("generate", given, _names_of(GenerateSettings) - {"prompts"})
     if env_id is not None:
         taken["env_id"] = env_id
-    run_generate(_settings(GenerateSettings, context, document=document, **taken))
+    run_generate(_settings(GenerateSettings, context, document=document, columns=columns, **taken))
 
 
 @app.command(cls=defaults_of("textgym.cli.play:PlaySettings", _PLAYED_ID))
@@ -503,5 +511,7 @@ def _wants_stdin(context: typer.Context) -> bool:
 
 
 def _read_stdin() -> str:
-    console.remark("Reading the document from stdin; name an environment to take documents of a task instead.")
-    return sys.stdin.read().strip() if sys.stdin is not None else ""
+    text = sys.stdin.read().strip() if sys.stdin is not None else ""
+    if text:
+        console.remark("The document is what stdin has; name an environment to take documents of a task instead.")
+    return text
