@@ -215,7 +215,7 @@ def test_generate_asks_by_the_template_of_the_model(folder: Path, monkeypatch: p
 def test_a_template_with_columns_wants_data(folder: Path) -> None:
     shown = run("generate", "Where is it?", "--model", "r/model")
     assert shown.exit_code == cli.BAD_INPUT
-    assert "of r/model, which has tone; give one with --prompt-template" in shown.stderr
+    assert "of r/model, got none for tone; give --column tone=VALUE, or another" in shown.stderr
 
 
 def test_generate_and_play_take_the_examples_of_the_run(folder: Path) -> None:

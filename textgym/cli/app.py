@@ -235,11 +235,8 @@ def reward_fit(context: typer.Context, **_: object) -> None:
     _quiet()
     from textgym.training.reward import RewardSettings, run_reward_fit, run_reward_resume
 
-    _run_or_resume(
-        context,
-        lambda: run_reward_fit(_settings(RewardSettings, context, **_of_start_model(context, "reward fit"))),
-        run_reward_resume,
-    )
+    take = partial(_of_start_model, context, "reward fit")
+    _run_or_resume(context, lambda: run_reward_fit(_settings(RewardSettings, context, **take())), run_reward_resume)
 
 
 @app.command(cls=AgentCommand)
@@ -319,11 +316,8 @@ def rlhf(context: typer.Context, **_: object) -> None:
     from textgym.rlhf.rounds import RlhfSettings
     from textgym.rlhf.run import run_rlhf, run_rlhf_resume
 
-    _run_or_resume(
-        context,
-        lambda: run_rlhf(_settings(RlhfSettings, context, **_of_start_model(context, "rlhf"))),
-        run_rlhf_resume,
-    )
+    take = partial(_of_start_model, context, "rlhf")
+    _run_or_resume(context, lambda: run_rlhf(_settings(RlhfSettings, context, **take())), run_rlhf_resume)
 
 
 @app.command(cls=defaults_of("textgym.training.evaluate:EvaluateSettings"))
@@ -367,12 +361,7 @@ def evaluate(context: typer.Context, **_: object) -> None:
         "split": options.Split,
         "prompts": Annotated[int, typer.Option("--prompts", help="Number of documents of the task, if none is given.")],
         "n": Annotated[int, typer.Option("--n", help="Responses per document.")],
-        "columns": Annotated[
-            list[str],
-            typer.Option(
-                "--column", metavar="NAME=VALUE", help="Value of another column of the prompt template; repeatable."
-            ),
-        ],
+        "columns": options.Columns,
         "temperature": options.Temperature,
         **BUDGETS,
         "seed": options.Seed,
@@ -382,13 +371,12 @@ def evaluate(context: typer.Context, **_: object) -> None:
 def generate(context: typer.Context, **_: object) -> None:
     """Print responses of a model to a document, or to documents of a task."""
     _quiet()
-    from textgym.cli.generate import GenerateSettings, parse_columns, run_generate, split_argument
+    from textgym.cli.generate import GenerateSettings, document_from_stdin, parse_columns, run_generate, split_argument
     from textgym.training.from_run import taken_for_document, taken_from_model
 
     env_id, document = split_argument(context.params["what"], context.params["text"])
     if document == "-" or _wants_stdin(context):
-        piped = _read_stdin()
-        document = piped if piped or document == "-" else None
+        document = document_from_stdin(None if document else context.params["agent"] or context.params["model"])
     columns = parse_columns(context.params["columns"] or ())
     given = {**given_values(context), "columns": columns, **({} if env_id is None else {"env_id": env_id})}
     take = taken_from_model if document is None else taken_for_document
@@ -508,10 +496,3 @@ def _wants_stdin(context: typer.Context) -> bool:
     """A pipe is the document unless something says where documents come from; a terminal never is."""
     sources = ("what", "text", "data", "prompts", "split")
     return not any(map(partial(is_given, context), sources)) and sys.stdin is not None and not sys.stdin.isatty()
-
-
-def _read_stdin() -> str:
-    text = sys.stdin.read().strip() if sys.stdin is not None else ""
-    if text:
-        console.remark("The document is what stdin has; name an environment to take documents of a task instead.")
-    return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +19,7 @@ from textgym.evaluation.sampling import Sampling
 from textgym.registration import registered_ids
 from textgym.text.templates import SLOT, parse_template
 from textgym.training.agents import ActorSettings, FoundAgent, find_agent
-from textgym.training.from_run import say_other_template
+from textgym.training.from_run import run_of, say_other_template
 from textgym.training.recovery import advising_on_memory
 from textgym.types import Example, Task
 
@@ -60,6 +61,8 @@ class GenerateSettings(ActorSettings):
         Raises:
             ValueError: The template has no column that a value is given for.
         """
+        if not self.columns:
+            return self.choice
         template = self.choice.prompt_template
         parsed = parse_template(SLOT if template is None else template)
         for name in self.columns:
@@ -68,7 +71,21 @@ class GenerateSettings(ActorSettings):
                 raise ValueError(
                     f"expected --column with a column of the prompt template {parsed.source!r}, got {name!r}.{known}"
                 )
-        return replace(self.choice, prompt_template=parsed.filled(self.columns)) if self.columns else self.choice
+        return replace(self.choice, prompt_template=parsed.filled(self.columns))
+
+
+def document_from_stdin(model: str | None) -> str | None:
+    """Return the document that stdin has; if it is empty, ``None`` where the model's run has data to take some from.
+
+    Args:
+        model: Name of the model or agent; ``None`` where the user asked for stdin, whatever it has.
+    """
+    text = sys.stdin.read().strip() if sys.stdin is not None else ""
+    if not text and model is not None and run_of(model) is not None:
+        return None
+    if text:
+        console.remark("The document is what stdin has; name an environment to take documents of a task instead.")
+    return text
 
 
 def parse_columns(typed: Sequence[str]) -> dict[str, str]:
