@@ -20,7 +20,7 @@ from textgym.envs.choice import EnvChoice
 from textgym.feedback import FeedbackStore
 from textgym.feedback.server.serve import Address, serving
 from textgym.feedback.types import Mode, Question
-from textgym.rlhf.attention_checks import REFERENCE, make_checks
+from textgym.rlhf.attention_checks import REFERENCE, Source, make_checks
 from textgym.rlhf.questions import run_simulate
 from textgym.tasks import Summarization, prompt_text
 
@@ -70,7 +70,8 @@ def answered_project(path: Path) -> FeedbackStore:
         for a, b in (((0, 1), (0, 2), (1, 2))[number % 3],)
     ]
     store.add([*pairs, *ranked], overlap=3)
-    store.add_checks(*make_checks(questions("compare", 6, 2, first=150), 6))
+    known = [Source(each.task_key, each.prompt, each.responses[0]) for each in questions("compare", 6, 2, first=150)]
+    store.add_checks(*make_checks(known, 6))
     store.update_setting("task", lambda _: {**asdict(EnvChoice().located()), "split": "train"})
     run_simulate(str(path), annotators=5, spammers=0.2)
     return store

@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks.feedback_page import answer_all, open_page, press
 from textgym.feedback import FeedbackStore, shown_order
+from textgym.feedback.server import site
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating
 from textgym.types import Message
 
@@ -397,6 +398,32 @@ def test_what_is_being_written_is_kept(server: Server, page: Any, place: Any) ->
         assert page.input_value("textarea").startswith("response")  # nothing of somebody else
         assert page.evaluate("sessionStorage.length") == 0
         page.goto(server.url)
+
+
+@pytest.mark.parametrize("responses", [1, 2])
+def test_every_question_begins_with_its_own_text(server: Server, page: Any, place: Any, responses: int) -> None:
+    fill(server, place, "edit", responses)
+    page.goto(f"{server.url}/?mode=edit")
+    written = []
+    for number in range(2):
+        if responses == 2:
+            press(page, "1")
+        own = page.locator(".pair .text").all_inner_texts()[0]
+        assert own.endswith(f"to {number}")
+        assert page.input_value("textarea") == own
+        written.append(f"better: {own}")
+        page.fill("textarea", written[-1])
+        press(page, "Control+Enter")
+    texts = [record.response for record in server.store.records() if isinstance(record, Demonstration)]
+    assert texts == written
+
+
+def test_no_script_reads_a_field_as_a_property() -> None:
+    """A field may be called as a method of the collection is: ``elements.item`` is one."""
+    scripts = sorted((Path(site.__file__).parent / "static").glob("*.js"))
+    assert scripts
+    for script in scripts:
+        assert re.findall(r".*\.elements\b(?!\.namedItem\().*", script.read_text("utf-8")) == [], script.name
 
 
 def test_a_blank_text_is_not_sent(server: Server, page: Any, place: Any) -> None:

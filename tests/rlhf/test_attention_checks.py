@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 
-from textgym.feedback.types import Question
+from textgym.feedback.types import Mode
 from textgym.rewards import GoldReward
-from textgym.rlhf.attention_checks import REFERENCE, make_checks
+from textgym.rlhf.attention_checks import Source, draw_checks, make_checks
+from textgym.tasks.generation import Generation
 from textgym.tasks.summarization import Summarization
 from textgym.types import Message
 
 PROMPT = "The race on Monday was won by Angela Dalton, 48 seconds before the next. In 1999 Bob lost it."
 GOOD = "Angela Dalton won the race by 48 seconds."
-OTHER = Question(
-    "k2", "The bridge is closed.", ("The bridge was shut on Friday by Carla.", "Bridge"), generators=(REFERENCE, "m")
-)
+OTHER = Source("k2", "The bridge is closed.", "The bridge was shut on Friday by Carla.")
 
 
-def about(good: str, prompt: str = PROMPT, mode: str = "compare") -> Question:
-    texts = (good, "race race") if mode == "compare" else (good,)
-    return Question("k", prompt, texts, mode, (REFERENCE, "m")[: len(texts)], criteria=())  # type: ignore[arg-type]
+def about(good: str, prompt: str = PROMPT) -> Source:
+    return Source("k", prompt, good)
 
 
 def words(text: str) -> list[str]:
@@ -52,29 +49,27 @@ def test_without_a_number_a_name_is_changed() -> None:
 def test_what_the_prompt_does_not_state_is_no_fact_and_the_answer_to_another_is_swapped_in(good: str) -> None:
     """77 is not in the prompt, so nobody could tell which number is wrong; a first word has its capital anyway."""
     (check,), _ = make_checks([about(good)], 1, others=[OTHER])
-    assert check.responses == (good, OTHER.responses[0])
+    assert check.responses == (good, OTHER.good)
 
 
 def test_comparisons_change_facts_and_swap_answers_in_turn() -> None:
-    questions = [about(GOOD, f"{PROMPT} It rained {number} times.") for number in range(4)]
-    questions = [replace(each, responses=(f"{each.responses[0]} ({n})", "x")) for n, each in enumerate(questions)]
-    checks, _ = make_checks(questions, 4)
-    texts = [each.responses[0] for each in questions]
+    sources = [about(f"{GOOD} ({number})", f"{PROMPT} It rained {number} times.") for number in range(4)]
+    checks, _ = make_checks(sources, 4)
+    texts = [each.good for each in sources]
     assert [check.responses[1] in texts for check in checks] == [False, True, False, True]
 
 
 def test_ratings_are_of_the_answer_to_another_prompt_of_like_length() -> None:
-    short = Question("k3", "Third.", ("No.",), "rate", (REFERENCE,))
-    like = Question("k4", "Fourth.", ("The old mill was sold to a baker there.",), "rate", (REFERENCE,))
-    (check,), expected = make_checks([about(GOOD, mode="rate")], 1, others=[short, like])
-    assert check.responses == like.responses
+    short, like = Source("k3", "Third.", "No."), Source("k4", "Fourth.", "The old mill was sold to a baker there.")
+    (check,), expected = make_checks([about(GOOD)], 1, mode="rate", others=[short, like])
+    assert check.responses == (like.good,)
     assert check.prompt == PROMPT
     assert expected == [[1, 2]]
 
 
 def test_dialogues_are_checked_as_well() -> None:
     turns = (Message("user", "How many?"), Message("assistant", "Guess."), Message("user", "48 or 49?"))
-    (check,), _ = make_checks([replace(about("There are 48."), prompt=turns)], 1)
+    (check,), _ = make_checks([Source("k", turns, "There are 48.")], 1)
     assert check.prompt == turns
     assert re.fullmatch(r"There are [1-35-9]\d\.", check.responses[1])
 
@@ -90,12 +85,9 @@ def test_checks_of_the_built_in_reports_read_like_their_texts() -> None:
     """Every word of a bad text is a word of the data, or a number: nothing is muddled."""
     task = Summarization("reports")
     examples = [task.dataset[number] for number in range(60)]
-    questions = [
-        Question(each.key, each.prompt, (each.references[0], "no"), generators=(REFERENCE, "m")) for each in examples
-    ]
-    checks, expected = make_checks(questions, 60)
+    checks, expected = make_checks([Source(each.key, str(each.prompt), each.references[0]) for each in examples], 60)
     assert expected == ["a"] * 60
-    known = {word for each in examples for text in (*each.references, each.prompt) for word in words(text)}
+    known = {word for each in examples for text in (*each.references, str(each.prompt)) for word in words(text)}
     for check in checks:
         good, bad = check.responses
         assert {word for word in words(bad) if not word.isdigit()} <= known
@@ -104,3 +96,38 @@ def test_checks_of_the_built_in_reports_read_like_their_texts() -> None:
     reward = GoldReward(task)
     right, wrong = (reward([], [check.responses[place] for check in checks], examples) for place in (0, 1))
     assert (right - wrong >= 0.25).all()
+
+
+@pytest.mark.parametrize("mode", ["compare", "rate"])
+def test_checks_repeat_no_prompt_and_no_text_of_a_question_where_there_are_others(
+    mode: Mode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = Summarization("reports")
+    questions = [task.dataset[number] for number in range(100)]
+    checks, _ = draw_checks(task, 100, 10, mode)
+    assert {check.prompt for check in checks}.isdisjoint(each.prompt for each in questions)
+    texts = [text for check in checks for text in check.responses]
+    assert set(texts).isdisjoint(text for each in questions for text in each.references)
+    assert len(set(texts)) == len(texts) == (20 if mode == "compare" else 10)
+    assert "Warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("spare", "repeats"), [(0, 4), (2, 3)])  # the second of the two swaps an answer in
+def test_checks_that_repeat_a_question_say_so(spare: int, repeats: int, capsys: pytest.CaptureFixture[str]) -> None:
+    task = Summarization("reports")
+    checks, _ = draw_checks(task, len(task.dataset) - spare, 4, "compare")
+    assert len(checks) == 4
+    assert f"Warning: {repeats} of 4 attention checks repeat a prompt" in capsys.readouterr().err
+
+
+def test_few_checks_tell_little(capsys: pytest.CaptureFixture[str]) -> None:
+    draw_checks(Summarization("reports"), 20, 2, "compare")
+    assert "asked 2 attention check(s) at most, too few to tell who reads" in capsys.readouterr().err
+
+
+def test_without_references_there_are_no_checks() -> None:
+    """What a model wrote is not known to be good."""
+    with pytest.raises(
+        ValueError, match=r"expected references for attention checks, .* got none in .* leave out checks"
+    ):
+        draw_checks(Generation(), 20, 4, "compare")

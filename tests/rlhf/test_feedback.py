@@ -251,6 +251,10 @@ def test_status_names_who_is_reversed_and_position_bias_of_ranks() -> None:
         (("sample", "missing.db", "--model", "none", "--responses", "3"), "expected 2 to 2 responses to compare"),
         (("sample", "missing.db", "--model", "none", "--checks", "9", "--prompts", "8"), "got 9 for 8 to compare"),
         (("sample", "missing.db", "--model", "none", "--checks", "1", "--mode", "rank"), "got 1 for 100 to rank"),
+        (
+            ("sample", "missing.db", "TextGen-v0", "--model", "none", "--checks", "4"),
+            "or leave out --checks",
+        ),
         (("serve", "p.db", "--host", "no.such.host.invalid"), "expected a free address of this machine"),
         (("serve", "p.db", "--guidelines", "missing.txt"), "missing.txt"),
         (("serve", "p.db", "--guidelines", "latin-1.txt"), "expected UTF-8 text, got other bytes in 'latin-1.txt'"),

@@ -6,28 +6,35 @@ They read like the texts of other questions: whoever skims for odd ones finds no
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
+from textgym import console
 from textgym.feedback.records.answers import Expected
 from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words
-from textgym.types import shown_text
+from textgym.naming import argument
+from textgym.tasks.base import shown_of
+from textgym.types import Shown, Task, shown_text
 
 REFERENCE = "reference"
 """The writer of references."""
 CHECKED_MODES: tuple[Mode, ...] = ("compare", "rate")
 """What attention checks can ask."""
+_OTHERS = 4  # further answers per check, of which one of like length is swapped in
+_TELLING = 3  # who guesses passes three comparisons once in eight times
 _NUMBER = re.compile(r"\d+")
 _NAME = re.compile(r"(?<=[\w,;] )[^\W\d_]\w+")  # behind a word: a capital there is not that of a sentence
 
 
-class _Source(NamedTuple):
-    """A question, and the text that is a good answer to it."""
+class Source(NamedTuple):
+    """A prompt, and a text that is known to be a good answer to it: a reference, never a text of a model."""
 
-    question: Question
+    task_key: str
+    prompt: Shown
     good: str
 
 
@@ -35,18 +42,20 @@ class _Maker:
     """Makes bad texts out of good ones.
 
     Args:
-        sources: All there are.
+        sources: What the checks are about.
+        others: Whose texts are swapped in first.
         rng: Source of the draws.
     """
 
-    def __init__(self, sources: Sequence[_Source], rng: np.random.Generator) -> None:
-        self._sources = sources
+    def __init__(self, sources: Sequence[Source], others: Sequence[Source], rng: np.random.Generator) -> None:
+        self._sources = [*others, *sources]
+        self._shown = {source.good for source in sources}  # a text that comes twice would give a check away
         self._rng = rng
-        self._names = sorted({name for source in sources for name in _names(source.good)})
+        self._names = sorted({name for source in self._sources for name in _names(source.good)})
 
-    def wrong_fact(self, source: _Source) -> str | None:
+    def wrong_fact(self, source: Source) -> str | None:
         """Return the text with one fact of its prompt changed, a number or else a name; ``None`` if it has neither."""
-        prompt = shown_text(source.question.prompt)
+        prompt = shown_text(source.prompt)
         for find, others in ((_NUMBER.findall, self._other_numbers), (_names, self._other_names)):
             known = [fact for fact in dict.fromkeys(find(source.good)) if fact in find(prompt)]
             for fact in known:
@@ -64,68 +73,125 @@ class _Maker:
     def _other_names(self, name: str) -> Iterator[str]:
         yield from (other for other in self._names if other != name)
 
-    def other_answer(self, source: _Source) -> str | None:
-        """Return the answer to another prompt that is closest in length; ``None`` if there is none."""
-        others = [
-            other.good
-            for other in self._sources
-            if other.question.prompt != source.question.prompt
-            and other.good not in (*source.question.responses, source.good)
-        ]
+    def other_answer(self, source: Source) -> str | None:
+        """Return the answer to another prompt that is closest in length; ``None`` if there is none.
+
+        One that no check has shown goes before one that did.
+        """
+        others = [other.good for other in self._sources if other.prompt != source.prompt and other.good != source.good]
         words = count_words(source.good)
-        return min(others, key=lambda text: abs(count_words(text) - words), default=None)
+        found = min(others, key=lambda text: (text in self._shown, abs(count_words(text) - words)), default=None)
+        self._shown |= {found} if found is not None else set()
+        return found
+
+
+def draw_checks(
+    task: Task, prompts: int, count: int, mode: Mode, *, seed: int = 0, criteria: Sequence[str] = ()
+) -> tuple[list[Question], list[Expected]]:
+    """Return attention checks beside questions about the first ``prompts`` examples of a task, and their answers.
+
+    They are about later examples, and swap in the answers to still later ones, as far as there are any: a prompt or a
+    text that comes twice would give a check away. If there are too few, a warning says how many repeat one.
+
+    Raises:
+        ValueError: The data has no references, or too few for so many checks.
+    """
+    examples = task.dataset
+    normal = {shown_of(task, examples[row]) for row in range(min(prompts, len(examples)))}
+    known = {text for row in range(min(prompts, len(examples))) for text in examples[row].references[:1]}
+    spare = list(islice(_unseen(task, prompts, normal, known), count * (1 + _OTHERS)))
+    own = list(_sources(task, range(min(prompts, len(examples))))) if len(spare) <= count else []
+    if not (spare or own):
+        raise ValueError(
+            f"expected references for attention checks, whose right answer is a text known to be good, got none in "
+            f"{task.dataset.name!r} ({task.dataset.split}); give data with references "
+            f"({argument('reference_column', ...)}), or leave out {argument('checks')}"
+        )
+    checks, answers = make_checks(
+        [*spare[:count], *own], count, seed, mode=mode, others=spare[count:], criteria=criteria
+    )
+    repeats = sum(check.prompt in normal or not known.isdisjoint(check.responses) for check in checks)
+    if repeats:
+        console.warn(
+            f"{repeats} of {count} attention checks repeat a prompt or a reference of another question, which may give "
+            f"them away: beyond the {prompts} prompts asked for, {task.dataset.name!r} ({task.dataset.split}) has "
+            f"{len(spare)} with references; lower {argument('prompts')} or {argument('checks')}"
+        )
+    if count < _TELLING:
+        console.warn(
+            f"every person is asked {count} attention check(s) at most, too few to tell who reads from who guesses; "
+            f"raise {argument('checks')} to {_TELLING} or more"
+        )
+    return checks, answers
+
+
+def _unseen(task: Task, first: int, prompts: Collection[Shown], texts: Collection[str]) -> Iterator[Source]:
+    """Yield sources from an example on, each prompt and text once, and none that a question has."""
+    seen: set[Shown | str] = {*prompts, *texts}
+    for source in _sources(task, range(first, len(task.dataset))):
+        if seen.isdisjoint((source.prompt, source.good)):
+            seen |= {source.prompt, source.good}
+            yield source
+
+
+def _sources(task: Task, rows: Iterable[int]) -> Iterator[Source]:
+    for example in (task.dataset[row] for row in rows):
+        if example.references and example.references[0].strip():
+            yield Source(example.key, shown_of(task, example), example.references[0])
 
 
 def make_checks(
-    questions: Sequence[Question], count: int, seed: int = 0, *, others: Sequence[Question] = ()
+    sources: Sequence[Source],
+    count: int,
+    seed: int = 0,
+    *,
+    mode: Mode = "compare",
+    others: Sequence[Source] = (),
+    criteria: Sequence[str] = (),
 ) -> tuple[list[Question], list[Expected]]:
     """Return attention checks and their answers.
 
-    To compare, they have a good text, a reference if there is one, beside that text with a fact changed which its
-    prompt states, and beside the answer to another prompt, in turn. To rate, they have the answer to another prompt:
-    how bad one wrong fact is, people may see differently.
+    To compare, they have a good text beside that text with a fact changed which its prompt states, and beside the
+    answer to another prompt, in turn. To rate, they have the answer to another prompt: how bad one wrong fact is,
+    people may see differently.
 
     Args:
-        questions: Questions with the prompts that the checks are about.
+        sources: What the checks are about, in this order.
         count: Number of checks.
         seed: Seed of the changes.
-        others: Questions whose texts may be swapped in besides.
+        mode: ``"compare"`` or ``"rate"``.
+        others: Further sources, whose texts are swapped in first.
+        criteria: Further criteria that ratings grade.
 
     Raises:
-        ValueError: There are too few questions to compare or rate.
+        ValueError: There are too few sources.
     """
-    usable = [question for question in questions if question.mode in CHECKED_MODES]
-    sources = [_Source(question, _good(question)) for question in usable]
-    maker = _Maker([*sources, *(_Source(each, _good(each)) for each in others)], np.random.default_rng(seed + 1))
+    maker = _Maker(sources[:count], [*others, *sources[count:]], np.random.default_rng(seed + 1))
     checks: list[Question] = []
     for source in sources:
-        check = _check(source, maker, swap_first=len(checks) % 2 == 1) if len(checks) < count else None
+        check = _check(source, maker, mode, criteria, swap_first=len(checks) % 2 == 1) if len(checks) < count else None
         checks += [check] if check is not None else []
     if len(checks) < count:
         raise ValueError(
-            f"expected at most one check per question, got {count} for {len(questions)}, of which {len(checks)} have a "
-            "fact to change or the answer to another prompt to swap in; lower --checks, or raise --prompts"
+            f"expected at most one check per prompt with a reference, got {count} for {len(sources)}, of which "
+            f"{len(checks)} have a fact to change or the answer to another prompt to swap in; lower "
+            f"{argument('checks')}, or give more data with references"
         )
-    return checks, ["a" if check.mode == "compare" else [1, 2] for check in checks]
+    return checks, ["a" if mode == "compare" else [1, 2] for _ in checks]
 
 
-def _good(question: Question) -> str:
-    return dict(zip(question.generators, question.responses, strict=True)).get(REFERENCE, question.responses[0])
-
-
-def _check(source: _Source, maker: _Maker, *, swap_first: bool) -> Question | None:
+def _check(source: Source, maker: _Maker, mode: Mode, criteria: Sequence[str], *, swap_first: bool) -> Question | None:
     """Return a question with a known answer about the same prompt; ``None`` if no bad text can be made for it."""
-    question = source.question
-    makers: list[Callable[[_Source], str | None]] = [maker.wrong_fact, maker.other_answer]
-    if question.mode == "rate":
+    makers: list[Callable[[Source], str | None]] = [maker.wrong_fact, maker.other_answer]
+    if mode == "rate":
         makers = [maker.other_answer]
     elif swap_first:
         makers.reverse()
     bad = next((text for text in (make(source) for make in makers) if text is not None), None)
     if bad is None:
         return None
-    texts = (source.good, bad) if question.mode == "compare" else (bad,)
-    return Question(question.task_key, question.prompt, texts, question.mode, criteria=question.criteria)
+    texts = (source.good, bad) if mode == "compare" else (bad,)
+    return Question(source.task_key, source.prompt, texts, mode, criteria=tuple(criteria) if mode == "rate" else ())
 
 
 def _names(text: str) -> list[str]:

@@ -35,7 +35,7 @@ from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words
 from textgym.naming import argument
-from textgym.rlhf.attention_checks import CHECKED_MODES, REFERENCE, make_checks
+from textgym.rlhf.attention_checks import CHECKED_MODES, REFERENCE, draw_checks
 from textgym.tasks.base import shown_of
 from textgym.training.from_run import say_other_template
 from textgym.training.recovery import advising_on_memory
@@ -88,7 +88,7 @@ def run_sample(
         device: Device of the models.
 
     Raises:
-        ValueError: A number is out of range, or there is no such mode.
+        ValueError: A number is out of range, there is no such mode, or checks are to be made without references.
         DataError: The data cannot be read, or references are to take part and there are none.
     """
     budgets = {"max_prompt_tokens": max_prompt_tokens, "max_new_tokens": max_new_tokens}
@@ -103,17 +103,19 @@ def run_sample(
     task = with_budgets(choice.make(split), max_prompt_tokens, max_new_tokens)
     for model in models:
         say_other_template(task, model)
-    # Checks are about prompts of their own where there are enough: one that comes twice would give them away.
-    examples = fixed_examples(task.dataset, prompts + checks)
+    examples = fixed_examples(task.dataset, prompts)
+    if len(examples) < prompts:
+        console.warn(
+            f"{prompts:,} prompts were asked for, and {task.dataset.name!r} ({split}) has {len(examples):,}; each of "
+            "them is asked about once"
+        )
+    made = draw_checks(task, prompts, checks, mode, seed=seed, criteria=criteria) if checks else ([], [])
     writers = plan_writers([*models, *([REFERENCE] if references else [])], examples, count, seed)
     written = write_texts(models, task, examples, writers, temperature=temperature, seed=seed, device=device)
     asked = [question_about(task, about, names, mode, criteria) for about, names in zip(written, writers, strict=True)]
-    questions, spare = (
-        [question for question in part if question is not None] for part in (asked[:prompts], asked[prompts:])
-    )
-    made = make_checks([*spare, *questions], checks, seed)
+    questions = [question for question in asked if question is not None]
     new = _add_questions(project, questions, overlap, made, choice, split)
-    same = min(prompts, len(examples)) - len(questions)
+    same = len(examples) - len(questions)
     left_out = f"; left out {same} whose texts are all equal, or empty" if same else ""
     console.say(f"{new} in {project}{left_out}. Ask people: textgym feedback serve {project}")
     return questions

@@ -3,9 +3,9 @@
 const text = document.querySelector("textarea");
 
 if (text) {
-  const { csrf, item, choice } = text.form.elements;
-  const own = `draft ${csrf.value} `;
-  const name = own + [item.value, choice?.value].join(" ");
+  const valueOf = (field) => text.form.elements.namedItem(field)?.value; // .item is a method
+  const own = `draft ${valueOf("csrf")} `;
+  const name = own + [valueOf("item"), valueOf("choice")].join(" ");
   for (const key of Object.keys(sessionStorage)) {
     if (key.startsWith("draft ") && !key.startsWith(own)) sessionStorage.removeItem(key); // somebody else's
   }

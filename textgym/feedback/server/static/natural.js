@@ -8,6 +8,7 @@ const REPORT_MILLISECONDS = 3000;
 document.documentElement.classList.add("scripted");
 
 const form = document.getElementById("report");
+const behaviour = form.elements.namedItem("behaviour");
 const dot = document.getElementById("recording");
 const results = [...document.querySelectorAll("#results details")];
 const behaviours = results.map(() => ({ clicked: false, seconds: 0, scrolled: 0, copied: false }));
@@ -29,14 +30,14 @@ function noteShareSeen(index) {
 
 function fields() {
   results.forEach((result, index) => { behaviours[index].clicked ||= result.open; }); // its event may be still to come
-  form.elements.behaviour.value = JSON.stringify(behaviours.map((each) => ({ ...each, seconds: Number(each.seconds.toFixed(2)) })));
+  behaviour.value = JSON.stringify(behaviours.map((each) => ({ ...each, seconds: Number(each.seconds.toFixed(2)) })));
   return new URLSearchParams(new FormData(form));
 }
 
 function report() {
   if (!results.some((result, index) => result.open || behaviours[index].clicked)) return; // a look is no answer yet
   const body = fields();
-  const content = form.elements.behaviour.value;
+  const content = behaviour.value;
   if (content === reported) return;
   reported = content;
   fetch("/report", { method: "POST", body, keepalive: true }).catch(() => { reported = ""; });

@@ -17,7 +17,8 @@ for (const form of document.querySelectorAll("form[method=post]")) {
       return;
     }
     sent = true;
-    if (form.elements.seconds) form.elements.seconds.value = seconds.toFixed(2);
+    const field = form.elements.namedItem("seconds");
+    if (field) field.value = seconds.toFixed(2);
   });
   addEventListener("pageshow", () => { sent = false; }); // the page came back from the browser's memory
 }
