@@ -215,7 +215,7 @@ def test_generate_asks_by_the_template_of_the_model(folder: Path, monkeypatch: p
 def test_a_template_with_columns_wants_data(folder: Path) -> None:
     shown = run("generate", "Where is it?", "--model", "r/model")
     assert shown.exit_code == cli.BAD_INPUT
-    assert "of r/model, which has tone; give one with --prompt-template" in shown.stderr
+    assert "of r/model, got none for tone; give --column tone=VALUE, or another" in shown.stderr
 
 
 def test_generate_and_play_take_the_examples_of_the_run(folder: Path) -> None:
@@ -412,3 +412,65 @@ def test_the_template_is_kept_with_a_run_and_a_project(folder: Path, lm: str) ->
 )
 def test_a_template_is_typed_with_escapes(typed: str, read: str) -> None:
     assert template_argument(typed) == read
+
+
+@pytest.mark.parametrize("command", ["sft", "train", "rlhf", "reward fit"])
+def test_a_training_is_of_the_task_of_its_start_model(
+    folder: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[EnvChoice] = []
+    for target in (
+        "train.run_train",
+        "reward.run_reward_fit",
+    ):
+        monkeypatch.setattr(f"textgym.training.{target}", lambda settings, *_: made.append(settings.choice))
+    monkeypatch.setattr("textgym.rlhf.run.run_rlhf", lambda settings: made.append(settings.choice))
+    shown = done(*command.split(), "--model", "r")
+    assert "From r: ENV_ID TextGen-v0, --data tickets.jsonl" in shown.stderr
+    shutil.copytree("r/model", "alone")
+    done(*command.split(), "--model", "alone", "--data", "other.jsonl")
+    done(*command.split(), "--model", "r", "--data", "other.jsonl")
+    done(*command.split(), "TextSumm-v0", "--model", "r")
+    own, alone, elsewhere, named = made
+    shape = {"env_id": "TextGen-v0", "prompt_template": TEMPLATE.replace(r"\n", "\n")}
+    assert own == EnvChoice(**shape, data=str(folder / "tickets.jsonl"), prompt_column="doc")
+    shape["prompt_template"] = "As {tone}: {prompt}\n\nReply:"
+    assert alone == elsewhere == EnvChoice(**shape, data="other.jsonl")
+    assert named == EnvChoice("TextSumm-v0")
+
+
+def test_the_environment_of_a_run_is_named_where_nobody_chose_it(folder: Path) -> None:
+    shown = done("sft", "--model", "tiny", "--steps", "1", "--eval-prompts", "2", "--max-new-tokens", "2")
+    assert " on TextSumm-v0, reports (train: " in " ".join(shown.stdout.split())
+    for command, env_id in (("sft", "TextSumm-v0"), ("train", "TextSumm-v0"), ("play", "TextSummEpisode-v0")):
+        assert f"Default: {env_id}" in " ".join(done(command, "--help").stdout.split())
+
+
+def test_a_text_is_asked_with_the_columns_of_the_template(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = sampling.sample_texts
+
+    def spied(model: Any, task: Any, examples: Any, *rest: Any, **more: Any) -> Any:
+        asked.extend(prompt_of(task, example).text for example in examples)
+        return real(model, task, examples, *rest, **more)
+
+    monkeypatch.setattr("textgym.evaluation.core.sample_texts", spied)
+    shown = done("generate", "A text.", "--model", "r", "--n", "1", "--column", "tone=a {b} = c")
+    assert asked == ["As a {b} = c: A text.\n\nReply:"]
+    assert "learned with the prompt template" not in shown.stderr
+    for arguments, said in (
+        (["A text."], "got none for tone; give --column tone=VALUE"),
+        (["A text.", "--column", "tnoe=kind", "--column", "tone=kind"], "got 'tnoe'. Did you mean 'tone'?"),
+        (["A text.", "--column", "kind"], "expected --column NAME=VALUE, got 'kind'"),
+        (["--prompts", "1", "--column", "tone=kind"], "expected a document with --column"),
+    ):
+        wrong = run("generate", *arguments, "--model", "r")
+        assert wrong.exit_code == cli.BAD_INPUT
+        assert said in " ".join(wrong.stderr.split())
+
+
+def test_an_empty_stdin_is_no_document(folder: Path) -> None:
+    shown = done("generate", "--model", "r", "--n", "1", text="")
+    assert "Parcel" in shown.stdout
+    assert "--data tickets.jsonl" in shown.stderr
+    assert run("generate", "--text", "-", "--model", "plain", text="").exit_code == cli.BAD_INPUT  # it was asked for

@@ -26,9 +26,11 @@ class DefaultsCommand(Command):
 
     Attributes:
         target: Import path of the function that gets the options, ``"module:attribute"``.
+        env_id: The environment where none is named; ``None`` is that of ``EnvChoice``.
     """
 
     target = ""
+    env_id: str | None = None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Add the defaults before help is shown."""
@@ -39,13 +41,17 @@ class DefaultsCommand(Command):
 
     def defaults(self) -> Mapping[str, Any]:
         """Return the defaults of :attr:`target`, by name."""
+        from textgym.envs.choice import EnvChoice
+
         parameters = inspect.signature(load_attribute(self.target)).parameters
-        return {name: parameter.default for name, parameter in parameters.items()}
+        found = {name: parameter.default for name, parameter in parameters.items()}
+        task = {"env_id": f"{self.env_id or EnvChoice().env_id}, or that of the --model"}
+        return task | found if "choice" in found else found
 
 
-def defaults_of(target: str) -> type[DefaultsCommand]:
+def defaults_of(target: str, env_id: str | None = None) -> type[DefaultsCommand]:
     """Return the class of a command that makes ``target``, ``"module:attribute"``, of its options."""
-    return type("Command", (DefaultsCommand,), {"target": target})
+    return type("Command", (DefaultsCommand,), {"target": target, "env_id": env_id})
 
 
 class AgentCommand(DefaultsCommand):

@@ -235,7 +235,8 @@ def reward_fit(context: typer.Context, **_: object) -> None:
     _quiet()
     from textgym.training.reward import RewardSettings, run_reward_fit, run_reward_resume
 
-    _run_or_resume(context, lambda: run_reward_fit(_settings(RewardSettings, context)), run_reward_resume)
+    take = partial(_of_start_model, context, "reward fit")
+    _run_or_resume(context, lambda: run_reward_fit(_settings(RewardSettings, context, **take())), run_reward_resume)
 
 
 @app.command(cls=AgentCommand)
@@ -315,7 +316,8 @@ def rlhf(context: typer.Context, **_: object) -> None:
     from textgym.rlhf.rounds import RlhfSettings
     from textgym.rlhf.run import run_rlhf, run_rlhf_resume
 
-    _run_or_resume(context, lambda: run_rlhf(_settings(RlhfSettings, context)), run_rlhf_resume)
+    take = partial(_of_start_model, context, "rlhf")
+    _run_or_resume(context, lambda: run_rlhf(_settings(RlhfSettings, context, **take())), run_rlhf_resume)
 
 
 @app.command(cls=defaults_of("textgym.training.evaluate:EvaluateSettings"))
@@ -359,6 +361,7 @@ def evaluate(context: typer.Context, **_: object) -> None:
         "split": options.Split,
         "prompts": Annotated[int, typer.Option("--prompts", help="Number of documents of the task, if none is given.")],
         "n": Annotated[int, typer.Option("--n", help="Responses per document.")],
+        "columns": options.Columns,
         "temperature": options.Temperature,
         **BUDGETS,
         "seed": options.Seed,
@@ -368,21 +371,22 @@ def evaluate(context: typer.Context, **_: object) -> None:
 def generate(context: typer.Context, **_: object) -> None:
     """Print responses of a model to a document, or to documents of a task."""
     _quiet()
-    from textgym.cli.generate import GenerateSettings, run_generate, split_argument
+    from textgym.cli.generate import GenerateSettings, document_from_stdin, parse_columns, run_generate, split_argument
     from textgym.training.from_run import taken_for_document, taken_from_model
 
     env_id, document = split_argument(context.params["what"], context.params["text"])
     if document == "-" or _wants_stdin(context):
-        document = _read_stdin()
-    given = {**given_values(context), **({} if env_id is None else {"env_id": env_id})}
+        document = document_from_stdin(None if document else context.params["agent"] or context.params["model"])
+    columns = parse_columns(context.params["columns"] or ())
+    given = {**given_values(context), "columns": columns, **({} if env_id is None else {"env_id": env_id})}
     take = taken_from_model if document is None else taken_for_document
     taken = take("generate", given, _names_of(GenerateSettings) - {"prompts"})
     if env_id is not None:
         taken["env_id"] = env_id
-    run_generate(_settings(GenerateSettings, context, document=document, **taken))
+    run_generate(_settings(GenerateSettings, context, document=document, columns=columns, **taken))
 
 
-@app.command(cls=defaults_of("textgym.cli.play:PlaySettings"))
+@app.command(cls=defaults_of("textgym.cli.play:PlaySettings", _PLAYED_ID))
 @takes(
     {
         **TASK,
@@ -417,11 +421,18 @@ def _train(context: typer.Context, command: str, fixed: Mapping[str, str]) -> No
     from textgym.training.train import run_resume, run_train
     from textgym.training.train_settings import train_settings
 
-    _run_or_resume(
-        context,
-        lambda: run_train(_settings(train_settings, context, **fixed, **given_options(context)), command),
-        partial(run_resume, command=command),
-    )
+    def run() -> object:
+        more = {**fixed, **given_options(context), **_of_start_model(context, command)}
+        return run_train(_settings(train_settings, context, **more), command)
+
+    _run_or_resume(context, run, partial(run_resume, command=command))
+
+
+def _of_start_model(context: typer.Context, command: str) -> dict[str, Any]:
+    """Return the task that a start model is of, where the user names none."""
+    from textgym.training.from_run import taken_for_training
+
+    return taken_for_training(command, given_values(context))
 
 
 def _run_or_resume(context: typer.Context, run: Callable[[], object], resume: Callable[..., object]) -> None:
@@ -485,8 +496,3 @@ def _wants_stdin(context: typer.Context) -> bool:
     """A pipe is the document unless something says where documents come from; a terminal never is."""
     sources = ("what", "text", "data", "prompts", "split")
     return not any(map(partial(is_given, context), sources)) and sys.stdin is not None and not sys.stdin.isatty()
-
-
-def _read_stdin() -> str:
-    console.remark("Reading the document from stdin; name an environment to take documents of a task instead.")
-    return sys.stdin.read().strip() if sys.stdin is not None else ""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from textgym import console
 from textgym.checks import check_settings
-from textgym.envs.choice import with_budgets
+from textgym.envs.choice import EnvChoice, with_budgets
+from textgym.errors import suggested
 from textgym.evaluation.core import text_model_of, write_episodes
 from textgym.evaluation.episodes import transcript
 from textgym.evaluation.loading import require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.sampling import Sampling
 from textgym.registration import registered_ids
+from textgym.text.templates import SLOT, parse_template
 from textgym.training.agents import ActorSettings, FoundAgent, find_agent
-from textgym.training.from_run import say_other_template
+from textgym.training.from_run import run_of, say_other_template
 from textgym.training.recovery import advising_on_memory
 from textgym.types import Example, Task
 
@@ -34,6 +37,7 @@ class GenerateSettings(ActorSettings):
         document: Text to write about; ``None`` takes examples of the split.
         prompts: Number of examples.
         n: Texts per document.
+        columns: Values for the other columns of the prompt template, of a document.
         temperature: 0 takes the most likely token at every step.
     """
 
@@ -41,12 +45,60 @@ class GenerateSettings(ActorSettings):
     prompts: int = 1
     n: int = 3
     temperature: float = 1.0
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counts = ("prompts", "n", "max_prompt_tokens", "max_new_tokens")
         check_settings(self, counts=counts, not_negative=("temperature",))
         if self.document is not None and not self.document.strip():
             raise ValueError("expected a document, got an empty text; give one, or an environment to take some from")
+        if self.columns and self.document is None:
+            raise ValueError("expected a document with --column, got none; give a text, or leave --column out")
+
+    def filled(self) -> EnvChoice:
+        """Return the choice of the task, with the values in place of the columns of its template.
+
+        Raises:
+            ValueError: The template has no column that a value is given for.
+        """
+        if not self.columns:
+            return self.choice
+        template = self.choice.prompt_template
+        parsed = parse_template(SLOT if template is None else template)
+        for name in self.columns:
+            if name not in parsed.columns:
+                known = suggested(name, parsed.columns) or f" Its columns are: {', '.join(parsed.columns) or 'none'}."
+                raise ValueError(
+                    f"expected --column with a column of the prompt template {parsed.source!r}, got {name!r}.{known}"
+                )
+        return replace(self.choice, prompt_template=parsed.filled(self.columns))
+
+
+def document_from_stdin(model: str | None) -> str | None:
+    """Return the document that stdin has; if it is empty, ``None`` where the model's run has data to take some from.
+
+    Args:
+        model: Name of the model or agent; ``None`` where the user asked for stdin, whatever it has.
+    """
+    text = sys.stdin.read().strip() if sys.stdin is not None else ""
+    if not text and model is not None and run_of(model) is not None:
+        return None
+    if text:
+        console.remark("The document is what stdin has; name an environment to take documents of a task instead.")
+    return text
+
+
+def parse_columns(typed: Sequence[str]) -> dict[str, str]:
+    """Return the values of columns that were typed as ``NAME=VALUE``.
+
+    >>> parse_columns(["customer=Ann", "note=a=b"])
+    {'customer': 'Ann', 'note': 'a=b'}
+    """
+    pairs = [each.partition("=") for each in typed]
+    for each, (name, sign, _) in zip(typed, pairs, strict=True):
+        if not sign or not name:
+            raise ValueError(f"expected --column NAME=VALUE, got {each!r}; write the name of a column before =")
+    return {name: value for name, _, value in pairs}
 
 
 def split_argument(argument: str | None, text: str | None) -> tuple[str | None, str | None]:
@@ -67,12 +119,12 @@ def split_argument(argument: str | None, text: str | None) -> tuple[str | None, 
 def run_generate(settings: GenerateSettings) -> list[str]:
     """Print ``n`` texts per document."""
     found = find_agent(settings)
-    task = with_budgets(settings.choice.make(settings.split), found.max_prompt_tokens, found.max_new_tokens)
+    task = with_budgets(settings.filled().make(settings.split), found.max_prompt_tokens, found.max_new_tokens)
     given = settings.document is not None
     examples = [Example("given", str(settings.document))] if given else fixed_examples(task.dataset, settings.prompts)
     repeated = [example for example in examples for _ in range(settings.n)]
     if found.language_model is not None:
-        say_other_template(task, found.language_model)
+        say_other_template(task, found.language_model, settings.columns)
     texts = _write(settings, found, task, repeated)
     for place, example in enumerate(examples):
         if not given:

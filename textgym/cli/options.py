@@ -108,6 +108,10 @@ Noise = Annotated[
         "--noise", help="Label noise: the score difference at which the better text is preferred in 73 % of cases."
     ),
 ]
+Columns = Annotated[
+    list[str],
+    typer.Option("--column", metavar="NAME=VALUE", help="Value of another column of the prompt template; repeatable."),
+]
 Members = Annotated[int, typer.Option("--members", help="Ensemble size: reward models whose scores are averaged.")]
 Embeddings = Annotated[
     str,

@@ -51,6 +51,16 @@ class PromptTemplate:
         pieces = (*self.before, *self.after)
         return tuple(dict.fromkeys(piece.name for piece in pieces if isinstance(piece, _Column)))
 
+    def filled(self, values: Mapping[str, str]) -> str:
+        """Return the template with values in place of the columns that they are for; the other columns stay.
+
+        >>> parse_template("{who} of {place} writes: {prompt}").filled({"who": "Ann {A}"})
+        'Ann {{A}} of {place} writes: {prompt}'
+        """
+        pieces = ([_value_or_place(piece, values) for piece in side] for side in (self.before, self.after))
+        before, after = ("".join(map(_written, side)) for side in pieces)
+        return before + SLOT + after
+
     def around(self, row: Mapping[str, object]) -> tuple[str, str]:
         """Return the texts before and after the prompt of an example.
 
@@ -116,6 +126,10 @@ def missing_columns(names: set[str], known: set[str]) -> ValueError:
 def _written(piece: str | _Column) -> str:
     """Return a piece as a template has it."""
     return f"{{{piece.name}}}" if isinstance(piece, _Column) else piece.replace("{", "{{").replace("}", "}}")
+
+
+def _value_or_place(piece: str | _Column, values: Mapping[str, str]) -> str | _Column:
+    return values.get(piece.name, piece) if isinstance(piece, _Column) else piece
 
 
 def _fill(pieces: tuple[str | _Column, ...], row: Mapping[str, object]) -> str:

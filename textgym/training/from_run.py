@@ -90,22 +90,41 @@ def taken_from_model(command: str, given: Mapping[str, Any], wanted: Collection[
     return record
 
 
+def taken_for_training(command: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the task, data and prompt template of the start model's run, or of its ``textgym.json``, for a training.
+
+    They are taken only where the user names no environment; the other settings of a run are its own.
+
+    Raises:
+        ConsentError, DataError, CheckpointError: As of :func:`taken_from_model`.
+    """
+    if "env_id" in given:
+        return {}
+    named = {name: value for name, value in given.items() if name != "agent"}  # which is what learns, and no run
+    taken = taken_from_model(command, named, _OF_TASK)
+    asked = format_of_model(given["model"]) if "prompt_template" in taken and "data" in given else None
+    if asked is not None:  # it calls the prompt {prompt}, whose column has another name in other data
+        taken["prompt_template"] = asked.template
+    return taken
+
+
 def taken_for_document(command: str, given: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
     """Return the same for a text that a model is to answer: its template and budgets, and no data.
 
     Raises:
-        ValueError: The template has columns, which a text alone has not.
+        ValueError: The template has columns of which ``given["columns"]`` has no value.
     """
     name = given.get("agent") or given.get("model")
     asked = format_of_model(name) if isinstance(name, str) else None
     if "env_id" in given or asked is None or asked.template is None:
         return taken_from_model(command, given, wanted)
     template = given.get("prompt_template", asked.template)
-    columns = parse_template(template).columns
-    if columns:
+    lacking = [column for column in parse_template(template).columns if column not in given.get("columns", {})]
+    if lacking:
+        values = " ".join(f"--column {shlex.quote(column)}=VALUE" for column in lacking)
         raise ValueError(
-            f"expected a prompt template without columns for a text, got {template!r} of {name}, which has "
-            f"{', '.join(columns)}; give one with --prompt-template, or name an environment and its --data"
+            f"expected a value for every column of the prompt template {template!r} of {name}, got none for "
+            f"{', '.join(lacking)}; give {values}, or another --prompt-template"
         )
     record = {"env_id": _NEUTRAL, **_of_format(asked)}
     record = {name: value for name, value in record.items() if name in wanted and name not in given}
@@ -113,10 +132,15 @@ def taken_for_document(command: str, given: Mapping[str, Any], wanted: Collectio
     return record
 
 
-def say_other_template(task: Task, model: str) -> None:
+def say_other_template(task: Task, model: str, columns: Mapping[str, str] | None = None) -> None:
     """Say so if a model learned with another prompt template than that of a task which it is asked about now.
 
     Of a chat model that no one says this about, it is said if a task puts a cue behind the prompt all the same.
+
+    Args:
+        task: The task.
+        model: Name of the model.
+        columns: Values that the task's template has in place of columns.
     """
     asked, here = format_of_model(model), templates_of(task)
     if asked is None:
@@ -124,7 +148,7 @@ def say_other_template(task: Task, model: str) -> None:
     if asked is None or here is None or asked.template is None:
         return
     now = here.chat if asked.uses_chat_template else here.plain
-    if now != asked.template:
+    if now not in (asked.template, parse_template(asked.template).filled(columns or {})):
         console.warn(
             f"{model} learned with the prompt template {asked.template!r}; here it is asked by {now!r}. "
             f"--prompt-template {_typed(asked.template)} asks as before."

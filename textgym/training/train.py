@@ -106,7 +106,7 @@ def announce(training: Training) -> None:
         left *= agent.steps_per_iteration
     model = f"{settings.model}{size_of(agent)} on " if text_model_of(agent) is not None else ""
     console.say(
-        f"{training.facts.name}: {model}{describe_data(training.task)}, "
+        f"{training.facts.name}: {model}{settings.choice.env_id}, {describe_data(training.task)}, "
         f"reward {training.eval_set.reward_name!r}: {amount}, with "
         f"{len(training.eval_set.examples)} held-out prompts before and after. {_guess(agent, left)} "
         f"Files: {training.run.shown}"
