@@ -296,7 +296,9 @@ def test_a_budget_that_leaves_nothing_of_a_document_is_an_error(
     """The number that the message asks for is just enough."""
     for each in (tokenizer, Tokenizer.load(chat_folder)):
         frame = len(each.encode_prompts([Prompt("Say: ", "", "!")], 99)[0].ids)
-        with pytest.raises(ValueError, match=rf"at least \d+ tokens, .* got {frame}; raise max_prompt_tokens") as caught:
+        with pytest.raises(
+            ValueError, match=rf"at least \d+ tokens, .* got {frame}; raise max_prompt_tokens"
+        ) as caught:
             each.encode_prompts([Prompt("Say: ", body, "!")], frame)
         needed = int(re.findall(r"\d+", str(caught.value))[0])
         ids, cut = each.encode_prompts([Prompt("Say: ", body, "!")], needed)[0]
