@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import json
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,8 @@ def test_cut_prompts_are_what_the_tokenizer_makes_of_the_shorter_text(kind: str,
     ids, cut = tokenizer.encode_prompt("Q ", body, "\nA", budget)
     assert len(ids) <= budget
     texts = ["Q " + body[:end] + "\nA" for end in range(len(body) + 1)]
+    said = body.lstrip()  # where there is only room for the beginning of that
+    texts[:0] = ["Q " + said[:end] + "\nA" for end in range(1, len(said) + 1)]
     assert ids in [_built(kind).encode(text).ids for text in texts]
     assert cut == (len(_built(kind).encode(texts[-1]).ids) > budget)
 
@@ -148,17 +151,18 @@ def test_prompt_is_encoded_as_one_text(tokenizer: Tokenizer) -> None:
 def test_prompt_cut_at_a_word_keeps_the_frame(tokenizer: Tokenizer) -> None:
     body = "The council met on Tuesday and voted for the new library"
     after = len(tokenizer.encode("\n\nSummary:"))
-    for budget in range(after, after + len(tokenizer.encode(body))):
+    for budget in range(after + 1, after + len(tokenizer.encode(body))):
         ids, cut = tokenizer.encode_prompt("", body, "\n\nSummary:", budget)
         kept = tokenizer.decode(ids[: len(ids) - after])
         assert cut
         assert len(ids) <= budget
         assert tokenizer.decode(ids).endswith("Summary:")
         assert body.startswith(kept)
-        assert kept == "" or body[len(kept)] == " " or " " not in body[: len(kept) + 1]
+        assert kept
+        assert body[len(kept)] == " " or " " not in body[: len(kept) + 1]
 
 
-@given(body=TEXTS, room=st.integers(0, 30))
+@given(body=TEXTS, room=st.integers(6, 30))
 def test_prompt_never_exceeds_its_budget(tokenizer: Tokenizer, body: str, room: int) -> None:
     budget = room + len(tokenizer.encode("\n\nSummary:"))
     ids, cut = tokenizer.encode_prompt("", body, "\n\nSummary:", budget)
@@ -258,10 +262,12 @@ def test_conversations_lose_their_oldest_turns_first(chat_folder: Path) -> None:
         assert kept(size[-1] - 1) == text(*turns[dropped:])
         size.append(len(chat._encoding.written([text(*turns[dropped:])])[0]))
     assert kept(size[-1] - 1) == text(body="The council met on")
-    size.append(len(chat._encoding.written([text(body="")])[0]))
-    assert kept(size[-1]) == text(body="")
-    assert kept(size[-1] - 1) == text(body="", first="Be")
-    assert kept(len(chat._encoding.written([text(body="", first="")])[0])) == text(body="", first="")
+    least = chat._encoding.plain(["The"])[0].offsets[0][1]  # of the document, its first token stays
+    first = {"body": "The"[:least]}
+    size.append(len(chat._encoding.written([text(**first)])[0]))
+    assert kept(size[-1]) == text(**first)
+    assert kept(size[-1] - 1) == text(**first, first="Be")
+    assert kept(len(chat._encoding.written([text(**first, first="")])[0])) == text(**first, first="")
     with pytest.raises(ValueError, match=r"at least .* got 5; raise max_prompt_tokens"):
         chat.encode_prompts([asked], 5)
 
@@ -281,6 +287,29 @@ def test_prompts_in_a_batch_equal_single_ones(tokenizer: Tokenizer) -> None:
 def test_too_small_a_budget_says_what_is_needed(tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match=r"at least .* got 1"):
         tokenizer.encode_prompt("", "The council", "\n\nSummary: of it", 1)
+
+
+@pytest.mark.parametrize("body", ["The council met", "  \n The council met", "Über den Rat", "The " * 5000])
+def test_a_budget_that_leaves_nothing_of_a_document_is_an_error(
+    body: str, tokenizer: Tokenizer, chat_folder: Path
+) -> None:
+    """The number that the message asks for is just enough."""
+    for each in (tokenizer, Tokenizer.load(chat_folder)):
+        frame = len(each.encode_prompts([Prompt("Say: ", "", "!")], 99)[0].ids)
+        with pytest.raises(
+            ValueError, match=rf"at least \d+ tokens, .* got {frame}; raise max_prompt_tokens"
+        ) as caught:
+            each.encode_prompts([Prompt("Say: ", body, "!")], frame)
+        needed = int(re.findall(r"\d+", str(caught.value))[0])
+        ids, cut = each.encode_prompts([Prompt("Say: ", body, "!")], needed)[0]
+        assert cut
+        assert len(ids) == needed
+        assert f"Say: {body.lstrip()[0]}" in each._backend.decode(ids)
+        assert each.encode_prompts([Prompt("Say: ", "", "!")], frame)[0] == (ids_of(each, "Say: !"), False)
+
+
+def ids_of(tokenizer: Tokenizer, text: str) -> list[int]:
+    return tokenizer.encode_prompts([Prompt("", text, "")], 99)[0].ids
 
 
 def test_wholly_empty_prompt_has_one_id(tokenizer: Tokenizer) -> None:

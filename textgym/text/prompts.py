@@ -36,6 +36,13 @@ class EncodedPrompt(NamedTuple):
 Span = tuple[int, int]
 
 
+class Cut(NamedTuple):
+    """The ids of a text that was cut, with what stands around it, and what is left of the text."""
+
+    ids: list[int]
+    kept: str
+
+
 class _Whole(NamedTuple):
     """A whole prompt as ids, and how they stand in its text, where no template wrote it."""
 
@@ -132,26 +139,40 @@ class PromptEncoder:
         return ids_from(begins[place]) if place < len(begins) else None
 
     def _with_cut_body(self, asked: Prompt, start: str, spans: Sequence[Span], budget: int) -> list[int]:
-        """Return the ids without older turns and with so much of the body as fits; then the system's text is cut."""
+        """Return the ids without older turns and with so much of the body as fits; then the system's text is cut.
+
+        Of a body that says something, its beginning stays whatever is cut: no prompt is only what is around it.
+        """
         opening, _ = _opening(asked.earlier)
         left = asked._replace(earlier=opening)
-        ids = cut_to_fit(lambda body: self._ids(self._write(left, body)), start, spans, budget)
+        ids, kept = cut_to_fit(lambda body: self._ids(self._write(left, body)), start, spans, budget)
+        least = "" if kept else self._least(asked.body)
+        if least:
+            ids = self._ids(self._write(left, least))
         if len(ids) > budget and opening:
             *others, last = opening
 
             def write(text: str) -> list[int]:
-                return self._ids(self._write(left._replace(earlier=(*others, last._replace(content=text))), ""))
+                return self._ids(self._write(left._replace(earlier=(*others, last._replace(content=text))), least))
 
-            ids = cut_to_fit(write, last.content, self._encoding.plain([last.content])[0].offsets, budget)
+            ids, _ = cut_to_fit(write, last.content, self._encoding.plain([last.content])[0].offsets, budget)
         if len(ids) > budget:
             raise ValueError(
-                f"expected a budget of at least {len(ids)} tokens, for the text around the document, got {budget}; "
-                f"raise {argument('max_prompt_tokens')} or shorten the prompt template and the columns in it"
+                f"expected a budget of at least {len(ids)} tokens, for the text around the document and the beginning "
+                f"of the document itself, got {budget}; raise {argument('max_prompt_tokens')}, or shorten the prompt "
+                "template and the columns in it"
             )
         return ids
 
+    def _least(self, body: str) -> str:
+        """Return the beginning of a body that one id or a few stand for; empty where there are only spaces."""
+        text = body.lstrip()[:_LONGEST_WORD]
+        spans = self._encoding.plain([text])[0].offsets
+        beginnings = (text[: _end(spans, count)] for count in range(1, len(spans) + 1))
+        return next((beginning for beginning in beginnings if beginning.strip()), text)
 
-def cut_to_fit(write: Callable[[str], list[int]], text: str, spans: Sequence[Span], budget: int) -> list[int]:
+
+def cut_to_fit(write: Callable[[str], list[int]], text: str, spans: Sequence[Span], budget: int) -> Cut:
     """Return the ids that ``write`` makes of as much of ``text`` as fits: at most ``budget``, or those of none of it.
 
     Args:
@@ -166,11 +187,11 @@ def cut_to_fit(write: Callable[[str], list[int]], text: str, spans: Sequence[Spa
         kept = cut_text(text, _end(spans, keep))
         tried = write(kept)
         if len(tried) <= budget:
-            return tried
+            return Cut(tried, kept)
         while keep > 0 and _end(spans, keep) > len(kept):
             keep -= 1
         keep -= len(tried) - budget
-    return ids
+    return Cut(ids, "")
 
 
 def _as_text(prompt: Prompt) -> Prompt:

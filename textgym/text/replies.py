@@ -42,7 +42,7 @@ class ReplyEncoder:
             return EncodedPrompt(ids, False)
         *others, last = messages
         spans = self._encoding.plain([last.content])[0].offsets
-        ids = cut_to_fit(
+        ids, _ = cut_to_fit(
             lambda text: self._ids([*others, last._replace(content=text)], ended), last.content, spans, budget
         )
         if len(ids) > budget:

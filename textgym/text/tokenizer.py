@@ -194,7 +194,7 @@ class Tokenizer:
         long words, to a whole character), and then the system's message. ``prefix`` and ``suffix`` always stay.
 
         Raises:
-            ValueError: The budget is too small even for an empty body.
+            ValueError: The budget is too small even for the beginning of the body.
         """
         return self._prompt_encoder(prompts, budget)
 
