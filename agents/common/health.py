@@ -24,12 +24,14 @@ _RECENT = 20  # iterations: earlier ones say little of the texts of today
 _FEW_END = 0.1  # share of texts that end by themselves; the others are judged by where the budget cut them
 _SHORT = 4.0  # tokens: where one choice of a list is to be written, its budget is where it ends
 _SAME = 1e-6  # rewards that differ by less, in parts of their size, are one reward that was rounded
+_LARGE_ERROR = 30.0  # of the values, on average: at it the policy moves about half as far as with rewards of order 1
 _DRIFTED = (
     "the policy is {:.0f} nats per text away from its reference: it most likely writes what no reader would take for "
     "text, to please the reward; raise {kl_coef}, set {kl_target}, or lower {learning_rate}"
 )
 _FROZE = (
-    "the policy's entropy is 0: it always writes the same, and learns no more; lower {learning_rate}, raise {kl_coef} "
+    "the policy's entropy is almost 0 ({:.1g} nats per token): it always writes the same, and learns no more; "
+    "lower {learning_rate}, raise {kl_coef} "
     "or {ent_coef}, and start a new run"
 )
 _NEGATIVE = "the KL to the reference is negative ({:.2f} nats per text): sampled and scored distributions differ"
@@ -47,17 +49,23 @@ _REWARD_FAILS = (
 )
 _TEXTS_ARE_GOOD = "no reference gets more than {:.4g}, so this reward has nothing left to teach; use a harder one"
 _SOME_REASON = (
-    "either the model writes nothing yet that this reward values (train with `sft` first), or the reward does not "
-    "distinguish the texts (use another one)"
+    "either the model writes nothing yet that this reward values (train with `sft` first), or all texts are as good as "
+    "it can tell, or it does not distinguish texts (use another one)"
+)
+_SCALE = (
+    "expected rewards of order 1, got some that are {:.1e} off their predicted values: the value loss then fills the "
+    "gradient, which is clipped as a whole, and the policy hardly moves; divide the reward, or set {scaled}"
 )
 _ARGUMENTS = (
-    *("kl_coef", "kl_target", "learning_rate", "ent_coef", "max_new_tokens", "missing_eos_penalty", "model", "reward"),
+    *("kl_coef", "kl_target", "learning_rate", "ent_coef"),
+    *("max_new_tokens", "missing_eos_penalty", "model", "reward"),
 )
 
 
 def _said(sentence: str, *values: float) -> str:
     """Return a sentence with its numbers, and the arguments that it names as the user writes them."""
-    return sentence.format(*values, **{name: argument(name) for name in _ARGUMENTS})
+    named = {name: argument(name) for name in _ARGUMENTS}
+    return sentence.format(*values, **named, scaled=argument("scale_rewards", True))
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float, largest_reward: float = 0.0) -> float:
@@ -140,8 +148,9 @@ def concerns(
 
     Args:
         history: Records of all iterations so far, of any agent; keys that it does not have are not looked at. ``kl`` in
-            nats per text, ``entropy`` in nats per token, ``cut`` the share of texts that the token budget cut,
-            ``reward_std`` the standard deviation of the rewards of an iteration.
+            nats per text, ``entropy`` in nats per token, ``value_error`` the root mean square error of the values,
+            ``cut`` the share of texts that the token budget cut, ``reward_std`` the standard deviation of the rewards
+            of an iteration.
         references: As in :class:`Concerns`.
     """
     last: Record = history[-1] if history else {}
@@ -151,7 +160,9 @@ def concerns(
     if kl < _BELOW_0 and _value(last, "texts", 0.0) >= _MANY:
         yield "negative kl", _said(_NEGATIVE, kl)
     if _value(last, "entropy", 1.0) < _FROZEN:
-        yield "entropy", _said(_FROZE)
+        yield "entropy", _said(_FROZE, _value(last, "entropy", 0.0))
+    if _value(last, "value_error", 0.0) > _LARGE_ERROR:
+        yield "scale", _said(_SCALE, _value(last, "value_error", 0.0))
     if _hardly_any_ends(history):
         yield "cut", _said(_CUT)
     constant = constant_reward(history)
@@ -160,11 +171,16 @@ def concerns(
 
 
 def all_concerns(history: Sequence[Record], references: Callable[[], Sequence[float]] | None = None) -> dict[str, str]:
-    """Return the first sentence of every sign in a whole log, by name, in the order in which they came."""
+    """Return the first sentence of every sign in a whole log, by name, in the order in which they came.
+
+    Rewards that were equal only at first are left out: they have differed since.
+    """
     found: dict[str, str] = {}
     for end in range(1, len(history) + 1):
         for sign, text in concerns(history[:end], None if "reward" in found else references):
             found.setdefault(sign, text)
+    if constant_reward(history) is None:
+        found.pop("reward", None)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,7 +36,6 @@ from textgym.models.text_model import TextModel
 from textgym.naming import argument
 from textgym.types import FloatArray, IntArray
 
-_LARGE_ERROR = 30.0  # of the values, on average: at it the policy moves about half as far as with rewards of order 1
 _ABOVE_0 = math.nextafter(0, 1)
 _POSITIVE = ("learning_rate", "kl_target", "kl_horizon", "clip_reward", "temperature")
 _NOT_NEGATIVE = ("kl_coef", "missing_eos_penalty", "vf_coef", "ent_coef", "max_grad_norm")
@@ -201,7 +199,7 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         self._metrics: dict[str, float] = {}
         self._values_are_centered = False
         self._score_spread: float | None = None
-        self._largest_reward, self._scale_is_reported, self._log_is_due = 0.0, False, False
+        self._largest_reward, self._log_is_due = 0.0, False
         self._tokens_so_far = np.zeros(0, dtype=np.int64)
 
     def _check_settings(self) -> None:
@@ -339,7 +337,6 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         if self.finished and self.learns_values and not self._values_are_centered:
             self._center_values(scores)
         buffer.recompute_returns()
-        self._warn_of_scale()
         self._record_rollout(kl.k1, kl.k3)
         if self.kl_target is not None and self.finished:
             self.kl_coef = adapt_kl_coef(
@@ -361,19 +358,6 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         self.policy.value_head.bias.data += average
         self.rollout_buffer.shift_values(average)
         self._values_are_centered = True
-
-    def _warn_of_scale(self) -> None:
-        """Warn, once, of rewards whose value loss takes up the gradient: it is clipped as a whole."""
-        advantages = self.rollout_buffer.advantages[self.rollout_buffer.counted]
-        error = float(np.sqrt(np.mean(np.square(advantages, dtype=np.float64))))
-        if self.learns_values and error > _LARGE_ERROR and not self._scale_is_reported:
-            self._scale_is_reported = True
-            warnings.warn(
-                f"expected rewards of order 1, got some that are {error:.1e} off their predicted values: the value "
-                f"loss then fills the gradient, which is clipped at {self.max_grad_norm:g}, and the policy hardly "
-                f"moves; divide the reward, or set {argument('scale_rewards', True)}",
-                stacklevel=2,
-            )
 
     def _scores(self, rewards: FloatArray) -> FloatArray:
         """Terminal scores (T, B), scaled and clipped, minus what a missing EOS costs."""
@@ -470,6 +454,9 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         }
         if self.kl_target is not None:
             metrics["kl_target"] = self.kl_target
+        if self.learns_values:
+            errors = self.rollout_buffer.advantages[counted]
+            metrics["value_error"] = float(np.sqrt(np.mean(np.square(errors, dtype=np.float64))))
         if infos:
             metrics |= describe_texts(infos) | {"length": length}
         self._metrics = metrics

@@ -502,8 +502,8 @@ def test_what_is_logged(make_agent: Any) -> None:
     for record in agent.history:
         assert record.keys() >= {
             "reward", "reward/total", "gold", "success", "kl", "kl_k3", "kl_coef", "entropy", "clip_fraction",
-            "ratio_max", "approx_kl", "explained_variance", "length", "eos", "tokens_per_second", "policy_loss",
-            "value_loss", "grad_norm", "learning_rate", "timesteps", "texts",
+            "ratio_max", "approx_kl", "explained_variance", "value_error", "length", "eos", "tokens_per_second",
+            "policy_loss", "value_loss", "grad_norm", "learning_rate", "timesteps", "texts",
         }  # fmt: skip
         assert all(isinstance(value, float) for value in record.values())
         assert record["tokens_per_second"] > 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from decimal import Decimal
@@ -408,3 +409,19 @@ def test_parts_are_counted_too() -> None:
 
 def test_bounds_may_be_infinite() -> None:
     assert score(Clip(ones, float("-inf"), 0.5), PROMPTS, TEXTS, EXAMPLES).total.tolist() == [0.5, 0.5]
+
+
+def test_a_reward_that_raises_is_named_with_its_line() -> None:
+    def customers(prompts: Any, responses: Any, examples: Any) -> Any:
+        return [each.extra["client"] for each in examples]
+
+    with pytest.raises(KeyError, match="client") as caught:
+        score(customers, ["a"], ["b"], [Example("k", "a")])
+    (note,) = caught.value.__notes__
+    assert re.fullmatch(r"The error is from the reward 'customers' \(test_rewards.py, line \d+, in .*\).", note)
+
+
+@pytest.mark.parametrize("wrong", [lambda prompt, response: 1.0, lambda prompts, completions, **others: [1.0]])
+def test_a_reward_with_other_arguments_is_told_the_right_ones(wrong: Any) -> None:
+    with pytest.raises(RewardError, match=r"called as reward\(prompts, responses, examples\).*positional argument"):
+        score(wrong, ["a"], ["b"], [Example("k", "a")])

@@ -24,6 +24,7 @@ from textgym.data.shapes import (
     QUESTIONS,
     REFERENCE_COLUMNS,
     Table,
+    ends_with_answer,
     holds_text,
     is_blank,
     is_chat_of_turns,
@@ -249,7 +250,7 @@ def _remark(table: Table, columns: Columns, refused: dict[str, str]) -> str:
         cells = [value for name in columns.references for value in table.get(name, ())]
         blank = " (blank so far)" if cells and all(map(is_blank, cells)) else ""
         answers = f"references from {', '.join(columns.references)}{blank}"
-    elif any(map(is_chat_of_turns, table.get(columns.prompt[0], ()))):
+    elif any(map(ends_with_answer, table.get(columns.prompt[0], ()))):
         answers = "references from the assistant's last messages in it"
     else:
         answers = "no references"

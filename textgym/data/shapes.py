@@ -6,6 +6,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from textgym.text.messages import MessageError, parse_messages
 from textgym.values import as_object, as_text
 
 PROMPT_COLUMNS = (
@@ -94,6 +95,15 @@ def is_chat_of_turns(value: object) -> bool:
         case [{"role": _, "content": _} | {"from": _, "value": _}, *_]:
             return True
     return False
+
+
+def ends_with_answer(value: object) -> bool:
+    """Return whether a value is a conversation whose last message is the assistant's."""
+    try:
+        messages = parse_messages(value) if is_chat_of_turns(value) else []
+    except MessageError:
+        return False
+    return bool(messages) and messages[-1].role == "assistant"
 
 
 def is_prompt(value: object) -> bool:

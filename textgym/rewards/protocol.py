@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,7 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from textgym.errors import RewardError
+from textgym.errors import RewardError, TextGymError, notes_of
 from textgym.files.paths import name_of
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Shown, Task, shown_text
 from textgym.values import attribute_of
@@ -99,14 +101,42 @@ def score(
         name: Name of the reward in parts and errors; its own name by default.
 
     Raises:
-        RewardError: Not ``n`` numbers, or one of them is not finite.
+        RewardError: Not ``n`` numbers, one of them is not finite, or the reward does not take three arguments.
+        Exception: Whatever the reward raises, with a note that names the reward and the line.
     """
     label = name or reward_name(reward)
-    scores = _scores(reward, label, prompts, (list(responses), list(examples)))
+    try:
+        scores = _scores(reward, label, prompts, (list(responses), list(examples)))
+    except TextGymError:
+        raise
+    except Exception as error:
+        _say_whose_it_is(error, label)
+        raise
     check_scores(label, scores.total, responses)
     for part, values in scores.parts.items():
         check_count(f"{label}/{part}", values, responses)
     return scores
+
+
+def _say_whose_it_is(error: Exception, label: str) -> None:
+    """Note which reward raised an error, and where.
+
+    Raises:
+        RewardError: It was never entered, as it takes other arguments.
+    """
+    frames = list(traceback.walk_tb(error.__traceback__))
+    own = [each for each in frames if not str(each[0].f_globals.get("__name__")).startswith("textgym")]
+    if own:
+        frame, line = own[0]
+        place = f"{os.path.basename(frame.f_code.co_filename)}, line {line}, in {frame.f_code.co_name}"
+        note = f"The error is from the reward {label!r} ({place})."
+        if note not in notes_of(error):
+            error.add_note(note)
+    elif isinstance(error, TypeError) and frames[-1][0].f_code is _scores.__code__:
+        raise RewardError(
+            "expected a reward that is called as reward(prompts, responses, examples), three lists of the same length, "
+            f"and returns a number per response, got {label!r}: {error}; change its arguments"
+        ) from error
 
 
 def _scores(reward: RewardFn, label: str, prompts: Sequence[Shown], about: tuple[list[str], list[Example]]) -> Scores:

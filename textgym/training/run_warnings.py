@@ -54,8 +54,10 @@ def run_warnings(eval_set: EvaluationSet, log: Sequence[Record], before: Evaluat
     """Return everything that a finished run warns of, in the order in which it is known."""
     prompts = len(eval_set.examples)
     change = compare(before.measures, after.measures).get("reward")
-    found = [few_prompts(prompts), *all_concerns(log, lambda: reference_rewards(eval_set)).values()]
-    found.append(None if change is None else no_change(change, prompts))
+    signs = all_concerns(log, lambda: reference_rewards(eval_set))
+    found = [few_prompts(prompts), *signs.values()]
+    if change is not None and "reward" not in signs:  # nothing can change where all rewards are equal
+        found.append(no_change(change, prompts))
     return [text for text in found if text is not None]
 
 
