@@ -75,7 +75,7 @@ def test_invitations_make_one_account(closed: Any) -> None:
     assert Accounts(closed.store).is_invited(invitation, closed.now)
     assert Accounts(closed.store).join(invitation, "bob", PASSWORD, closed.now).name == "bob"
     assert not Accounts(closed.store).is_invited(invitation, closed.now)
-    with pytest.raises(ValueError, match="ask for a new link"):
+    with pytest.raises(ValueError, match="ask for a new one"):
         Accounts(closed.store).join(invitation, "eve", PASSWORD, closed.now)
 
 
@@ -125,9 +125,9 @@ def test_links_are_good_for_what_they_were_made_for(closed: Any) -> None:
         form = {"invitation": code, "name": name, "password": PASSWORD}
         assert not accounts.may_renew(code, name, closed.now)
         assert stranger.post("/password", data=form).status_code == 403
-        with pytest.raises(ValueError, match="ask for a new link"):
+        with pytest.raises(ValueError, match="ask for a new one"):
             accounts.renew(code, name, PASSWORD, closed.now)
-    with pytest.raises(ValueError, match="ask for a new link"):
+    with pytest.raises(ValueError, match="ask for a new one"):
         accounts.join(renewal, "bob", PASSWORD, closed.now)
     assert list(accounts.all()) == ["ann"]
     owner = enter(closed)
