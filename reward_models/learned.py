@@ -194,11 +194,14 @@ class LearnedReward(RewardModule):
             DataError: If there are fewer than two responses, or all have one score.
         """
         scores = self.raw(prompts, references)
-        if len(scores) < 2 or float(scores.std()) < 1e-12:
+        if len(scores) >= 2 and float(scores.std()) < 1e-12:
             raise DataError(
-                f"expected at least two reference responses with different scores, got {len(scores)} with a spread of "
-                f"{float(scores.std()) if len(scores) else 0.0}; fit the model first and give more references"
+                f"expected fitted scores that differ between texts, got one score for all {len(scores)} reference "
+                "texts: the model learned nothing, as where answers contradict each other and cancel out; see who "
+                "disagrees with textgym feedback status, exclude whoever is reversed, and fit again"
             )
+        if len(scores) < 2:
+            raise DataError(f"expected at least two reference responses, got {len(scores)}; give more references")
         self.normalisation = Normalisation(float(scores.mean()), float(scores.std()))
         return self.normalisation
 

@@ -216,7 +216,7 @@ def test_an_invitation_is_made_void_by_command(place: Any, monkeypatch: pytest.M
     assert link.id in run("people", project)
     assert run("void", project, link.id, "--reason", "wrong list") == "Void: an invitation."
     assert not accounts.is_invited(code, 9000.0)
-    assert "used or made void before" in run("void", project, link.id)
+    assert "used or revoked before" in run("void", project, link.id)
 
 
 def test_a_name_that_nobody_has_is_refused_with_a_suggestion(spammed: str) -> None:

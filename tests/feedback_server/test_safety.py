@@ -75,7 +75,7 @@ def test_invitations_make_one_account(closed: Any) -> None:
     assert Accounts(closed.store).is_invited(invitation, closed.now)
     assert Accounts(closed.store).join(invitation, "bob", PASSWORD, closed.now).name == "bob"
     assert not Accounts(closed.store).is_invited(invitation, closed.now)
-    with pytest.raises(ValueError, match="ask for a new link"):
+    with pytest.raises(ValueError, match="ask for a new one"):
         Accounts(closed.store).join(invitation, "eve", PASSWORD, closed.now)
 
 
@@ -125,9 +125,9 @@ def test_links_are_good_for_what_they_were_made_for(closed: Any) -> None:
         form = {"invitation": code, "name": name, "password": PASSWORD}
         assert not accounts.may_renew(code, name, closed.now)
         assert stranger.post("/password", data=form).status_code == 403
-        with pytest.raises(ValueError, match="ask for a new link"):
+        with pytest.raises(ValueError, match="ask for a new one"):
             accounts.renew(code, name, PASSWORD, closed.now)
-    with pytest.raises(ValueError, match="ask for a new link"):
+    with pytest.raises(ValueError, match="ask for a new one"):
         accounts.join(renewal, "bob", PASSWORD, closed.now)
     assert list(accounts.all()) == ["ann"]
     owner = enter(closed)
@@ -189,14 +189,14 @@ def test_names_that_answers_are_from_cannot_be_taken(closed: Any) -> None:
     closed.store.add([closed.question()])
     closed.store.skip("v", "simulated", closed.store.assign("simulated").item)
     accounts = Accounts(closed.store)
-    with pytest.raises(ValueError, match="no answers are from yet"):
+    with pytest.raises(ValueError, match="There are answers of the name"):
         accounts.join(accounts.invite(0.0), "simulated", PASSWORD, 0.0)
 
 
 def test_names_that_imported_answers_are_from_cannot_be_taken(closed: Any) -> None:
     closed.store.add_votes([("v", [Comparison("k", "p", "x", "y", "a", annotator="ann")])])
     accounts = closed.site.accounts
-    with pytest.raises(ValueError, match="no answers are from yet"):
+    with pytest.raises(ValueError, match="There are answers of the name"):
         accounts.join(accounts.invite(0.0), "ann", PASSWORD, 0.0)
 
 
@@ -553,3 +553,22 @@ def test_hostile_texts_in_json_are_no_page(place: Any) -> None:
         fill(place, text, number)
     for path in ("/api/questions", "/api/records", "/api/status", "/api/nothing"):
         assert place.visitor().get(path).headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("name", ["ann (excluded)", "ann (Blocked)", "ann \uff08excluded\uff09"])
+def test_no_name_reads_like_a_mark_of_the_owners_tables(closed: Any, name: str) -> None:
+    accounts = closed.site.accounts
+    with pytest.raises(ValueError, match="A name cannot end with"):
+        accounts.join(accounts.invite(closed.now), name, PASSWORD, closed.now)
+
+
+def test_people_are_told_in_plain_words(closed: Any) -> None:
+    accounts = closed.site.accounts
+    code = accounts.invite(closed.now)
+    with pytest.raises(ValueError, match=r"The password needs 10 to 200 characters; this one has 2\."):
+        accounts.join(code, "ann", "ab", closed.now)
+    accounts.join(code, "ann", PASSWORD, closed.now)
+    with pytest.raises(ValueError, match=r"The name 'ann' is taken; choose another\."):
+        accounts.join(accounts.invite(closed.now), "ann", PASSWORD, closed.now)
+    with pytest.raises(ValueError, match=r"This link was used already or revoked; ask for a new one\."):
+        accounts.join(code, "eve", PASSWORD, closed.now)

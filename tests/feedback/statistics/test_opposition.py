@@ -54,7 +54,7 @@ def test_two_of_three_reversed_is_left_open_without_checks() -> None:
     (found,) = find_oppositions(panel("a", "bc"))
     assert found == Opposition(("b", "c"), ("a",))
     assert str(found) == (
-        "two groups disagree systematically: b, c | a; which of them is reversed is open: attention checks, which "
+        "two groups disagree systematically: b, c | a; which of them is reversed is undecided: attention checks, which "
         "decide it, are missing"
     )
 
@@ -74,7 +74,7 @@ def test_attention_checks_decide_who_is_reversed(
 ) -> None:
     (found,) = find_oppositions(panel("a", "bc"), attention)
     assert found.reversed == reversed_
-    assert ("is open" in str(found)) == (not reversed_)
+    assert ("is undecided" in str(found)) == (not reversed_)
     assert ("reversed, answering systematically opposite" in str(found)) == bool(reversed_)
 
 

@@ -20,6 +20,7 @@ from textgym.feedback.store.project import FeedbackStore
 INVITATION_SECONDS = 14 * 86_400
 SHORTEST_PASSWORD = 10
 _LONGEST_PASSWORD = 200
+_MARKS = ("(excluded)", "(blocked)")  # of names in tables of the owner
 _ID_LENGTH = 10  # of the digest of a link
 _COSTS = {"n": 2**15, "r": 8, "p": 3, "maxmem": 2**26}  # 32 MiB
 _ONE_AT_A_TIME = threading.Lock()  # so that many tries at once cannot take all memory
@@ -108,10 +109,12 @@ class Accounts:
         name = clean_name(name)
         _check_password(password)
         if not name or len(name) > 80 or not name.isprintable():
-            raise ValueError(f"expected a name of 1 to 80 visible characters, got {name[:40]!r}; choose another one")
+            raise ValueError("A name needs 1 to 80 visible characters; choose another.")
+        if name.casefold().endswith(_MARKS):
+            raise ValueError(f"A name cannot end with {' or '.join(_MARKS)}, as the owner's tables do; choose another.")
         _add(self._rows(), name, {})  # before the code is spent
         if self._store.votes(name, excluded=True):  # those that were imported are somebody else's, too
-            raise ValueError(f"expected a name that no answers are from yet, got {name!r}; choose another one")
+            raise ValueError(f"There are answers of the name {name!r} already; choose another.")
         row = _hashed(password)
         self._store.update_setting("invitations", lambda known: _spend(known or {}, code, now))
         self._store.update_setting("accounts", lambda known: _add(known or {}, name, row))
@@ -166,7 +169,7 @@ class Accounts:
         """
         found = next((link for link in self.open_links(now) if link.id == link_id), None)
         if found is None:
-            raise ValueError(f"expected the id of an open link, got {link_id[:40]!r}; it was used or made void before")
+            raise ValueError(f"expected the id of an open link, got {link_id[:40]!r}; it was used or revoked before")
 
         def without(known: dict[str, float]) -> dict[str, float]:
             return {digest: made for digest, made in known.items() if digest[:_ID_LENGTH] != link_id}
@@ -194,8 +197,7 @@ def _account(name: str, row: dict[str, str]) -> Account:
 def _check_password(password: str) -> None:
     if not SHORTEST_PASSWORD <= len(password) <= _LONGEST_PASSWORD:
         raise ValueError(
-            f"expected a password of {SHORTEST_PASSWORD} to {_LONGEST_PASSWORD} characters, got {len(password)}; "
-            "choose another one"
+            f"The password needs {SHORTEST_PASSWORD} to {_LONGEST_PASSWORD} characters; this one has {len(password)}."
         )
 
 
@@ -217,7 +219,7 @@ def _scrypt(password: str, salt: bytes) -> str:
 
 def _add(known: dict[str, dict[str, str]], name: str, row: dict[str, str]) -> dict[str, dict[str, str]]:
     if name.casefold() in {other.casefold() for other in known}:
-        raise ValueError(f"expected a name that nobody else has, got {name!r}; choose another one")
+        raise ValueError(f"The name {name!r} is taken; choose another.")
     return {**known, name: row}
 
 
@@ -231,5 +233,5 @@ def _is_open(known: dict[str, float], code: str, now: float) -> bool:
 
 def _spend(known: dict[str, float], code: str, now: float) -> dict[str, float]:
     if not _is_open(known, code, now):
-        raise ValueError("expected a link that was not used, got another; ask for a new link")
+        raise ValueError("This link was used already or revoked; ask for a new one.")
     return {digest: made for digest, made in known.items() if digest != _digest(code)}

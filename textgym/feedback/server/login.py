@@ -58,7 +58,7 @@ def join(request: Request, site: SiteOf, form: Form) -> Response:
     _check_invitation(request, site, invitation)
     try:
         if clean_name(form.get("name", "")).casefold() == clean_name(site.name).casefold():
-            raise ValueError(f"expected a name that nobody else has, got {site.name!r}; choose another one")
+            raise ValueError(f"The name {site.name!r} is taken; choose another.")
         account = site.accounts.join(invitation, form.get("name", ""), form.get("password", ""), site.clock())
     except ValueError as error:
         typed = form.get("name", "")
@@ -102,7 +102,7 @@ def rename(request: Request, site: SiteOf, visitor: Visitor, form: SignedForm) -
     if not site.is_open:
         raise RefusedError(403, "Names are those of accounts here; ask for an invitation.")
     if not name or len(name) > 80 or not name.isprintable():
-        raise RefusedError(422, "Expected a name of 1 to 80 visible characters, got another; go back and correct it.")
+        raise RefusedError(422, "A name needs 1 to 80 visible characters; go back and correct it.")
     return _welcome(request, site, Session.begin(name, True, site.clock()))
 
 
@@ -118,7 +118,7 @@ def _check_renewal(request: Request, site: Site, invitation: str, name: str) -> 
 
 def _refuse_link(request: Request, site: Site) -> NoReturn:
     site.count_wrong_link(request)
-    raise RefusedError(403, "Expected a link that was not used, got another; ask for a new one.")
+    raise RefusedError(403, "This link was used already or revoked; ask for a new one.")
 
 
 def _welcome_account(request: Request, site: Site, account: Account) -> Response:

@@ -57,7 +57,7 @@ class Opposition(NamedTuple):
             if known
             else "attention checks, which decide it, are missing"
         )
-        return f"two groups disagree systematically: {first} | {second}; which of them is reversed is open: {why}"
+        return f"two groups disagree systematically: {first} | {second}; which of them is reversed is undecided: {why}"
 
 
 def find_oppositions(records: Iterable[Record], attention: Attention | None = None) -> list[Opposition]:
