@@ -78,6 +78,7 @@ PLAIN_TEXTS = {  # never the name of something in a module
     "reference_model",
     "select",
     "split",
+    "task_options",
     "title",
     "allow_hosts",
 }

@@ -19,28 +19,28 @@ class Draws:
     block: list[float] = field(default_factory=list)
 
     def uniform(self) -> float:
-        """A number in [0, 1)."""
+        """Return a number in [0, 1)."""
         if not self.block:
             self.block = self.generator.random(64).tolist()
         return self.block.pop()
 
     def chance(self, share: float) -> bool:
-        """True with the probability ``share``."""
+        """Return whether something happens that has the probability ``share``."""
         return self.uniform() < share
 
     def whole(self, low: int, high: int) -> int:
-        """A whole number of ``low`` to ``high``, both included."""
+        """Return a whole number of ``low`` to ``high``, both included."""
         return low + int(self.uniform() * (high - low + 1))
 
     def pick(self, options: Sequence[T]) -> T:
-        """One of the options."""
+        """Return one of the options."""
         return options[int(self.uniform() * len(options))]
 
     def sample(self, options: Sequence[T], count: int) -> list[T]:
-        """As many different options as ``count``, in random order; all of them where there are no more."""
+        """Return ``count`` different options in random order; all of them where there are no more."""
         return self.shuffled(options)[:count]
 
     def shuffled(self, options: Sequence[T]) -> list[T]:
-        """All options in random order."""
+        """Return all options in random order."""
         rest = list(options)
         return [rest.pop(int(self.uniform() * len(rest))) for _ in range(len(rest))]

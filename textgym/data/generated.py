@@ -29,7 +29,7 @@ class Item:
     """One item of a generated corpus.
 
     Attributes:
-        identity: What makes it this item and no other, such as its facts: no two splits share an identity.
+        identity: Name of its content, such as its facts in a row: no two splits share an identity.
         prompt, references, demonstrations, extra: As of an :class:`~textgym.types.Example`. What the true quality of a
             text is computed from stands in ``extra``, as JSON values.
     """
@@ -46,7 +46,7 @@ Make = Callable[[int, Split, int], Item]
 
 
 class Place(NamedTuple):
-    """Where an item is: the seed of its corpus, the split and the position in it."""
+    """The place of an item: the seed of its corpus, the split and the position in it."""
 
     seed: int
     split: Split
@@ -79,7 +79,7 @@ class GeneratedDataset:
         split: ``"train"``, ``"validation"`` or ``"test"``.
         make: Makes the item of a seed, a split and a position; :func:`composed` returns one.
         sizes: Number of items of each split.
-        seed: Which corpus; every seed gives other items.
+        seed: Seed of the corpus; every seed gives other items.
 
     Raises:
         DataError: The split is unknown or the seed is negative.
@@ -104,11 +104,11 @@ class GeneratedDataset:
         self._make, self._sizes = make, sizes
 
     def __len__(self) -> int:
-        """Number of items of the split."""
+        """Return the number of items of the split."""
         return self._sizes[self.split]
 
     def __getitem__(self, index: int) -> Example:
-        """The item at ``index``; negative indices count from the end.
+        """Return the item at ``index``; negative indices count from the end.
 
         Raises:
             IndexError: There is no such item.
@@ -130,7 +130,7 @@ class GeneratedDataset:
         return f"{shown}, {len(few)} of them sha256 {digest(self[place] for place in few)}"
 
     def find(self, key: str) -> Example:
-        """The item called ``key``.
+        """Return the item called ``key``.
 
         Raises:
             KeyError: The key names no item of this corpus and split.
@@ -164,7 +164,7 @@ def composed(compose: Callable[[Draws], Item]) -> Make:
 
 
 def format_key(name: str, seed: int, split: Split, position: int) -> str:
-    """The key of an item.
+    """Return the key of an item.
 
     >>> format_key("reports", 0, "train", 17), format_key("reports", 3, "test", 0)
     ('reports/train/17', 'reports@3/test/0')
@@ -173,7 +173,7 @@ def format_key(name: str, seed: int, split: Split, position: int) -> str:
 
 
 def parse_key(name: str, key: str, sizes: Mapping[Split, int] = SIZES) -> Place:
-    """The inverse of :func:`format_key`.
+    """Return where the item of a key is: the inverse of :func:`format_key`.
 
     Raises:
         KeyError: ``key`` names no item of the corpus.

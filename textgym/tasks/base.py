@@ -69,7 +69,7 @@ class TextTask:
 
     Attributes:
         dataset: The examples.
-        options: What else there is to choose: name -> its values, the first of which is the default. Loaders of
+        options: Further choices: name -> its values, the first of which is the default. Loaders of
             built-in data get all of them by name: ``loader(split, difficulty="medium")``.
         model: The shipped model to start from, whose tokens an agent writes that has no model of its own.
         built_in: Data that the task brings along: name -> loader of one split.
@@ -148,7 +148,7 @@ class TextTask:
 
     @property
     def choices(self) -> dict[str, str]:
-        """What was chosen of :attr:`options`."""
+        """The values of :attr:`options`, by name."""
         return {name: str(getattr(self, name)) for name in self.options}
 
     def prompt(self, example: Example) -> Prompt | Sequence[Message] | str:
