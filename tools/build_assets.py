@@ -67,7 +67,7 @@ class StartModel:
         options: Choices among the options of the task.
         shape: Its sizes.
         steps, batch_size, learning_rate, prompt_share: Settings of supervised fine-tuning.
-        temperature: What its logits are divided by in the end, as of ``TINY_TEMPERATURE``.
+        temperature: Divisor of its logits in the end, as ``TINY_TEMPERATURE``.
     """
 
     env_id: str
