@@ -133,7 +133,7 @@ def states_by_the_way(item: Item, stated: float) -> bool:
 
 def test_drafts_have_the_faults_they_say(items: list[Item]) -> None:
     parts = [gold_parts(item.draft, format_key("reports", 0, "train", index)) for index, item in enumerate(items)]
-    for fault, share in FAULTS.items():
+    for fault, share in FAULTS["rambling"].items():
         assert np.mean([fault in item.faults for item in items]) == pytest.approx(share, abs=0.04)
     for item, part in zip(items, parts, strict=True):
         wrong = 0.25 if "slips" in item.faults else 0.0
