@@ -18,8 +18,8 @@ GENRES: tuple[Genre, ...] = (*PUBLIC_GENRES, *PEOPLE_GENRES)
 _BY_NAME = {genre.name: genre for genre in GENRES}
 Fault = Literal["omits", "slips", "rambles", "digresses"]
 Writer = Literal["rambling", "hurried"]
-# How many of a writer's drafts leave facts out, state a false one, add sentences that tell nothing, or add a side issue of
-# the document; independently. The rambling writer forgets any fact, the hurried one the figure, more often than not.
+# How many of a writer's drafts leave facts out, state a false one, add sentences that tell nothing, or add a side issue
+# of the document; independently. The rambling writer forgets any fact, the hurried one the figure.
 FAULTS: Mapping[Writer, Mapping[Fault, float]] = {
     "rambling": {"omits": 0.65, "slips": 0.05, "rambles": 0.8},
     "hurried": {"omits": 0.7, "slips": 0.05, "digresses": 0.65},
