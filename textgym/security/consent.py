@@ -20,6 +20,7 @@ from typing import Any
 
 from textgym.errors import ConsentError, did_you_mean, exits_as
 from textgym.files.paths import user_path
+from textgym.terms import names_in
 
 FIELDS: Mapping[str, str] = {
     "env_id": "",
@@ -61,7 +62,8 @@ def names_from(folder: str | Path, command: str, consent: Collection[str] = ()) 
         command: Command with which a user resumes, such as ``"textgym train --resume RUN"``, for the error message.
         consent: Names the user has given besides. Within a block in this one they count too.
     """
-    origin = _Origin(user_path(folder).resolve(), command, frozenset(consent))
+    given = frozenset(name for text in consent for name in (text, *names_in(text)))
+    origin = _Origin(user_path(folder).resolve(), command, given)
     _origins.append(origin)
     try:
         yield
@@ -204,7 +206,7 @@ def _named(value: object, field: str = "") -> Iterator[tuple[str, str]]:
         case list() | tuple():
             for item in value:
                 yield from _named(item, field)
-        case str() if field and names_module(value):
+        case str() if field and any(map(names_module, (value, *names_in(value)))):
             yield field, value
 
 
