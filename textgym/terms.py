@@ -22,7 +22,7 @@ class Term:
 
     Attributes:
         name: Its name, ``module:attribute`` or folder.
-        weight: What it is multiplied by.
+        weight: Its factor.
         options: Its arguments, as texts.
     """
 

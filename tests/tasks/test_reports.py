@@ -152,11 +152,12 @@ def test_a_hurried_writer_is_wrong_more_often_than_not() -> None:
     for fault, share in FAULTS["hurried"].items():
         assert np.mean([fault in item.faults for item in items]) == pytest.approx(share, abs=0.06)
     for item, part in zip(items, parts, strict=True):
-        wrong = 0.25 if "slips" in item.faults else 0.0
-        assert part.coverage + wrong == (0.75 if "omits" in item.faults else 1.0) or "digresses" in item.faults
-    most_likely = [part.gold for item, part in zip(items, parts, strict=True) if item.faults == {"omits", "digresses"}]
-    assert 0.3 < len(most_likely) / len(items) < 0.55
-    assert np.mean(most_likely) < 0.6
+        if item.faults == {"confuses"}:
+            assert part.coverage == 0.75
+        assert item.faults or part.gold >= 0.9
+    confused = [part for item, part in zip(items, parts, strict=True) if item.faults == {"confuses"}]
+    assert 0.4 < np.mean([part.invented == 1 for part in confused]) < 0.9  # an old figure; the others state none
+    assert np.mean([part.gold for part in confused]) < 0.65
     assert [item.facts for item in items[:9]] == [make_item(0, "train", index).facts for index in range(9)]
 
 

@@ -483,7 +483,7 @@ def _consent_with_resume(context: typer.Context) -> list[str]:
         name = str(parameter.name)
         if name in ("resume", "accept_changed_data") or not is_given(context, name):
             continue
-        value = {**context.params, **given_options(context)}[name]
+        value = {**given_values(context), **given_options(context)}.get(name)
         if name in FIELDS and names_module(as_text(value)):
             names.append(value)
         else:

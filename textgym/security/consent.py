@@ -112,8 +112,8 @@ def check_repeated(consent: Collection[str], record: object) -> None:
 
 
 def names_module(name: str) -> bool:
-    """Say whether a text has the form ``module:attribute``."""
-    return _NAME.fullmatch(name) is not None
+    """Say whether a text, or a term of a sum of rewards, has the form ``module:attribute``."""
+    return any(_NAME.fullmatch(each) for each in (name, *names_in(name)))
 
 
 def import_named_module(name: str, field: str) -> ModuleType:
@@ -206,7 +206,7 @@ def _named(value: object, field: str = "") -> Iterator[tuple[str, str]]:
         case list() | tuple():
             for item in value:
                 yield from _named(item, field)
-        case str() if field and any(map(names_module, (value, *names_in(value)))):
+        case str() if field and names_module(value):
             yield field, value
 
 

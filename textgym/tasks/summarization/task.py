@@ -125,8 +125,9 @@ class Summarization(TextTask):
 class HurriedSummarization(Summarization):
     """Version 1 of :class:`Summarization`: a start model with a skill to learn, and an instruction for chat models.
 
-    The drafts that supervised training imitates, and so the start model ``tiny-hurried``, leave out the figure (70 %)
-    and add a side issue (65 %): the most likely summary is wrong, and a policy that only becomes surer scores lower.
+    The drafts that supervised training imitates, and so the start model ``tiny-hurried``, state an old figure or none
+    (70 %) and add a side issue (65 %): the most likely summary is wrong, and a policy that only becomes surer of what
+    it writes scores lower.
     """
 
     options: ClassVar[Mapping[str, Sequence[str]]] = {"difficulty": LEVELS}

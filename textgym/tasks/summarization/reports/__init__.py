@@ -18,8 +18,9 @@ class Reports(GeneratedDataset):
 
     The three splits share no combination of facts. ``references`` holds two editors' summaries; ``demonstrations`` one
     draft. The rambling writer leaves facts out, any of them (65 %), rambles (80 %) and states a false fact (5 %),
-    independently. The hurried writer leaves out the figure (70 %), adds a side issue of the document (65 %) and states
-    a false fact (5 %): its most likely text is wrong twice.
+    independently. The hurried writer takes an old figure of the document for the figure, or leaves it out where there
+    is no other (70 %), adds a side issue of the document (65 %) and states a false fact (5 %): its most likely text is
+    wrong.
 
     Args:
         split: ``"train"`` (100,000 items), ``"validation"`` or ``"test"`` (2,000 each).

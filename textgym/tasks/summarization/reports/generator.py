@@ -16,13 +16,13 @@ from textgym.types import Split
 
 GENRES: tuple[Genre, ...] = (*PUBLIC_GENRES, *PEOPLE_GENRES)
 _BY_NAME = {genre.name: genre for genre in GENRES}
-Fault = Literal["omits", "slips", "rambles", "digresses"]
+Fault = Literal["omits", "confuses", "slips", "rambles", "digresses"]
 Writer = Literal["rambling", "hurried"]
-# How many of a writer's drafts leave facts out, state a false one, add sentences that tell nothing, or add a side issue
-# of the document; independently. The rambling writer forgets any fact, the hurried one the figure.
+# How many of a writer's drafts leave facts out, take an old figure for the figure (or leave it out, where there is
+# none), state a false fact, add sentences that tell nothing, or add a side issue of the document; independently.
 FAULTS: Mapping[Writer, Mapping[Fault, float]] = {
     "rambling": {"omits": 0.65, "slips": 0.05, "rambles": 0.8},
-    "hurried": {"omits": 0.7, "slips": 0.05, "digresses": 0.65},
+    "hurried": {"confuses": 0.7, "slips": 0.05, "digresses": 0.65},
 }
 
 
@@ -95,9 +95,9 @@ def make_item(seed: int, split: Split, index: int, difficulty: str = "medium", w
     sentences, background = _document(draws, genre, values, LENGTHS[difficulty])
     first, second, third = draws.shuffled(range(len(genre.summaries)))[:3]
     references = (_summary(draws, genre.summaries[first], values), _summary(draws, genre.summaries[second], values))
-    faults = _draw_faults(draws, writer)
-    draft = _draft(draws, writer, faults, genre, genre.summaries[third], facts, background)
-    return Item(facts, " ".join(sentences), references, draft, faults)
+    faults, document = _draw_faults(draws, writer), " ".join(sentences)
+    draft = _draft(draws, faults, genre, genre.summaries[third], facts, document, background)
+    return Item(facts, document, references, draft, faults)
 
 
 def _draw_facts(draws: Draws, split: Split) -> Facts:
@@ -202,26 +202,23 @@ def _draw_faults(draws: Draws, writer: Writer) -> frozenset[Fault]:
 
 
 def figure_of(genre: Genre) -> str:
-    """Return the key slot that a hurried writer leaves out: the amount, count or term, or else the last one."""
+    """Return the key slot that a hurried writer gets wrong: the amount, count or term, or else the last one."""
     figures = [key for key in genre.keys if genre.slots[key].startswith(("money", "prize", "count", "term"))]
     return figures[-1] if figures else genre.keys[-1]
 
 
 def _draft(
-    draws: Draws,
-    writer: Writer,
-    faults: frozenset[Fault],
-    genre: Genre,
-    frame: str,
-    facts: Facts,
-    background: str,
+    draws: Draws, faults: frozenset[Fault], genre: Genre, frame: str, facts: Facts, document: str, background: str
 ) -> str:
-    omitted = _NO_OMISSION
-    if "omits" in faults and writer == "hurried":
-        omitted = frozenset([figure_of(genre)])
-    elif "omits" in faults:
+    omitted, wrong = _NO_OMISSION, dict[str, str]()
+    if "omits" in faults:
         omitted = frozenset(draws.shuffled(genre.keys)[: 1 if draws.uniform() < 0.7 else 2])
-    wrong = _slip(draws, facts, omitted) if "slips" in faults else {}
+    if "confuses" in faults:
+        figure = figure_of(genre)
+        old = next(fact.value for fact in facts.rivals if fact.role == f"{figure}2")
+        omitted, wrong = (_NO_OMISSION, {figure: old}) if old in document else (frozenset([figure]), wrong)
+    if "slips" in faults:
+        wrong = _slip(draws, facts, omitted)
     text = _summary(draws, frame, _values(facts) | wrong, omitted)
     if "digresses" in faults:
         return f"{text} {background}"
