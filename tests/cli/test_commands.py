@@ -172,6 +172,7 @@ BUDGETS = ["--max-prompt-tokens", "48", "--max-new-tokens", "8"]
     "command",
     [
         "sft --steps 1 --batch-size 2 --eval-prompts 2",
+        "train --steps 8 --n-envs 2 --n-steps 4 --batch-size 8 --eval-prompts 2 --reward rouge",
         "reward fit --pairs 20",
         "evaluate --prompts 2",
         "generate TextSumm-v0 --n 1",
@@ -183,6 +184,7 @@ def test_a_model_with_a_short_context(command: str, short: str, data: str) -> No
     shown = CliRunner().invoke(cli.app, arguments, input="x\n\n")
     assert shown.exit_code == cli.BAD_INPUT
     assert "expected a model with a context of at least 560 tokens" in shown.stderr
+    assert "got 64; use --max-prompt-tokens 16, or lower --max-new-tokens" in shown.stderr
     assert not Path("runs").exists()
     run(*arguments, *BUDGETS, text="x\n\n")
 

@@ -19,7 +19,7 @@ from textgym.evaluation.sampling import Sampling
 from textgym.registration import registered_ids
 from textgym.text.templates import SLOT, parse_template
 from textgym.training.agents import ActorSettings, FoundAgent, find_agent
-from textgym.training.from_run import run_of, say_other_template
+from textgym.training.from_run import run_of, say_cut_prompts, say_other_template
 from textgym.training.recovery import advising_on_memory
 from textgym.types import Example, Task
 
@@ -144,6 +144,7 @@ def _write(settings: GenerateSettings, found: FoundAgent, task: Task, examples: 
     model = text_model_of(writer)
     if model is not None:
         require_context(model, task)
+        say_cut_prompts(task, model.tokenizer, examples[:: settings.n])
     elif settings.document is not None:
         raise ValueError(
             f"expected an environment, in which the agent {settings.agent!r} acts, got a document; name an environment"
