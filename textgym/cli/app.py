@@ -159,7 +159,7 @@ def envs() -> None:
 @app.command(cls=defaults_of("textgym.rlhf.demo:DemoSettings"))
 @takes({"model": options.Model, **RUN})
 def demo(context: typer.Context, **_: object) -> None:
-    """Demonstration of RLHF: train a language model from simulated preferences, in about four minutes."""
+    """Demonstration of RLHF: train a language model from simulated preferences, in about 5 minutes."""
     _quiet()
     from textgym.rlhf.demo import DemoSettings, run_demo
 

@@ -25,6 +25,8 @@ EPISODE_ARGUMENTS = (
 )
 TOKEN_ARGUMENTS = (*EPISODE_ARGUMENTS, "model", "max_prompt_tokens", "max_new_tokens")
 RENDER_MODES = ("ansi", "human")
+RESPONSE = "\n>>> "
+"""What stands between prompt and response where they are rendered."""
 _logger = logging.getLogger("textgym")
 
 
@@ -148,7 +150,7 @@ def stops_of(stop: Iterable[str]) -> tuple[str, ...]:
 
 def transcript(prompt: str, response: str) -> str:
     """Return prompt and response as they are rendered."""
-    return f"{prompt}\n>>> {response}"
+    return f"{prompt}{RESPONSE}{response}"
 
 
 def print_frames(frames: Iterable[str]) -> None:
