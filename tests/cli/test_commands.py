@@ -44,7 +44,11 @@ def test_sft(lm: str, data: str) -> None:
     assert {"rouge1", "rougeL", *TEXT_METRICS, "kl", "length", "eos", "reward"} == set(summary["after"]) - {"rouge2"}
     assert summary["loss"]["after"] < summary["loss"]["before"]
     assert (Path("s") / "learning_curve.png").is_file()
-    assert "supervised fine-tuning" in (Path("s") / "model" / "README.md").read_text()
+    card = (Path("s") / "model" / "README.md").read_text()
+    assert "supervised fine-tuning" in card
+    first, last = (f"{summary['loss'][side]:.4g}" for side in ("before", "after"))
+    assert f"| held-out loss, nats per token of the references | {first} | {last} |" in card
+    assert "| optimizer steps | text |" in Path("s/samples.md").read_text()
     assert "12 steps" in shown.stdout.splitlines()[0]
     assert "About" in shown.stdout.splitlines()[0]
     measured = run("evaluate", *columns(data), "--model", "s", "--prompts", "4", "--out", "e")
@@ -67,6 +71,9 @@ def test_sft_by_the_clock(lm: str, data: str) -> None:
         "s",
     )
     assert (Path("s") / "model" / "model.safetensors").is_file()
+    card = (Path("s") / "model" / "README.md").read_text()
+    assert '"minutes": 0.01' in card
+    assert '"steps"' not in card  # the default of an option that was not used
 
 
 def test_reward_fit_by_gold(lm: str) -> None:
@@ -304,7 +311,7 @@ def test_demo(lm: str, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("learning_curve.png", "kl.png", "samples.md", "feedback.jsonl", "model/README.md", "reward"):
         assert (Path("d") / name).exists()
     shown = capsys.readouterr().out
-    assert "about 4 minutes" in shown.splitlines()[0]
+    assert "about 5 minutes" in shown.splitlines()[0]
     assert "of the gap is closed" in shown
 
 
