@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from textgym.data.columns import Columns, column_names, has_column
@@ -44,6 +46,7 @@ from textgym.text.messages import MessageError, parse_messages
 _COLUMNS_SHOWN = 20
 _LABELS_SHOWN = 3
 _PLAIN_NAME = re.compile(r"[a-z_][\w.\-]*")
+_in_template: ContextVar[frozenset[str]] = ContextVar("in_template", default=frozenset())
 _TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
@@ -96,6 +99,16 @@ def choose_columns(
     columns = Columns(prompts, references)
     is_guessed = prompt is None or reference is None
     return Choice(columns, _remark(table, columns, refused) if is_guessed else "")
+
+
+@contextmanager
+def columns_in_template(names: Iterable[str]) -> Iterator[None]:
+    """Do not call these columns unused within the block, where data is loaded: a prompt template has them."""
+    token = _in_template.set(_in_template.get().union(names))
+    try:
+        yield
+    finally:
+        _in_template.reset(token)
 
 
 def missing_column(option: str, name: str, found: Iterable[str], place: str) -> DataError:
@@ -256,7 +269,9 @@ def _remark(table: Table, columns: Columns, refused: dict[str, str]) -> str:
         answers = "no references"
     parts = [f"prompts from {named}, {answers}"]
     parts += [f"{name} holds {why}, so it is no reference" for name, why in refused.items()]
-    unused = [path for path in text_columns(table) if path not in columns.prompt and path not in columns.references]
+    in_template = _in_template.get()
+    used = {*columns.prompt, *columns.references, *in_template}
+    unused = [path for path in text_columns(table) if path not in used and _root(path) not in in_template]
     if unused:
         parts.append(f"text columns not used: {', '.join(unused[:_COLUMNS_SHOWN])}")
     if _is_numbered(table):
