@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from textgym.errors import did_you_mean
-from textgym.files.paths import name_of, user_path
+from textgym.files.paths import name_of, suggested_folder, user_path
 from textgym.naming import argument
 from textgym.rewards.arguments import check_reward
 from textgym.rewards.gold import GoldReward
@@ -65,7 +65,8 @@ def _by_name(name: str, task: Task | None) -> RewardFn:
         return LazyReward(name_of_folder(name), name)
     if _looks_like_path(name):
         raise ValueError(
-            f"expected a folder with a reward model, got {name!r}, which does not exist or is no folder; check the path"
+            f"expected a folder with a reward model, got {name!r}, which does not exist or is no folder; check the "
+            f"path.{suggested_folder(name)}"
         )
     known = [*NAMED_REWARDS, *_OF_TASKS, "learned"]
     raise ValueError(

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 from textgym.errors import CheckpointError, RunFolderError
 from textgym.files.disk import append_line, remove_leftovers, replace_text, unfinished_name
 from textgym.files.locks import LOCK, FolderLock
-from textgym.files.paths import user_path
+from textgym.files.paths import folders_in, suggested_folder, user_path
 from textgym.naming import argument
 from textgym.security.escaping import markdown, markdown_cell
 from textgym.security.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
@@ -170,7 +170,9 @@ class RunFolder:
         """
         run = cls(path)
         if not (run.path / _CONFIG).is_file():
-            raise RunFolderError(f"expected a run folder with a {_CONFIG}, got {str(path)!r}; check the path")
+            runs = folders_in(user_path(path), lambda each: (each / _CONFIG).is_file())
+            check = f"name one of the runs in it: {runs}" if runs else f"check the path.{suggested_folder(path)}"
+            raise RunFolderError(f"expected a run folder with a {_CONFIG}, got {str(path)!r}; {check}")
         try:
             refuse_links(run.path)
         except ValueError as error:
