@@ -6,22 +6,28 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from textgym.cli import app as cli
+from textgym.cli import generate
 from textgym.envs.choice import EnvChoice
+from textgym.evaluation.core import write_episodes
 from textgym.evaluation.measures import Measures
 from textgym.feedback import read_comparisons, write_records
 from textgym.feedback.types import Comparison
 from textgym.metrics.texts import TEXT_METRICS
+from textgym.models.prompt_format import prompt_format, write_format
 from textgym.rewards import resolve_reward
 from textgym.rlhf.demo import DemoSettings, gap_closed, run_demo
-from textgym.tasks import Summarization, prompt_text
+from textgym.tasks import Summarization, TextTask, prompt_text
+from textgym.text.tokenizer import Tokenizer
 from textgym.training.interrupts import StopRequest, stop_on_request
 from textgym.training.run_folder import RunFolder
+from textgym.types import Example, Message
 
 
 def run(*arguments: str, text: str | None = None) -> Result:
@@ -170,6 +176,22 @@ def test_generate_about_nothing(arguments: list[str], lm: str) -> None:
     shown = CliRunner().invoke(cli.app, ["generate", *arguments, "--model", lm], input=" \n")
     assert shown.exit_code == cli.BAD_INPUT
     assert "expected a document, got an empty text" in shown.stderr
+
+
+def test_a_text_is_asked_behind_the_message_of_the_system(lm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(lm, "own")
+    task = TextTask([Example(f"{n}", (Message("system", "Be brief."), Message("user", f"d {n}"))) for n in range(20)])
+    write_format(Path("own"), prompt_format(task, Tokenizer.load(lm)))
+    seen: list[Example] = []
+
+    def spied(model: Any, task: Any, examples: Any, *rest: Any, **more: Any) -> Any:
+        seen.extend(examples)
+        return write_episodes(model, task, examples, *rest, **more)
+
+    monkeypatch.setattr(generate, "write_episodes", spied)
+    shown = run("generate", "Where is it?", "--model", "own", "--n", "1", "--max-new-tokens", "2")
+    assert [example.text for example in seen] == ["System: Be brief.\nUser: Where is it?"]
+    assert "Behind the message of the system that own learned with: 'Be brief.'" in shown.stderr
 
 
 BUDGETS = ["--max-prompt-tokens", "48", "--max-new-tokens", "8"]

@@ -16,12 +16,13 @@ from textgym.evaluation.episodes import transcript
 from textgym.evaluation.loading import require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.sampling import Sampling
+from textgym.models.prompt_format import format_of_model
 from textgym.registration import registered_ids
 from textgym.text.templates import SLOT, parse_template
 from textgym.training.agents import ActorSettings, FoundAgent, find_agent
 from textgym.training.from_run import run_of, say_cut_prompts, say_other_template
 from textgym.training.recovery import advising_on_memory
-from textgym.types import Example, Task
+from textgym.types import Example, Message, Task
 
 _LOOKS_LIKE_ID = re.compile(r"([\w.]+:)?\w+-v\d+")
 _SHOWN_CHARS = 400
@@ -121,7 +122,7 @@ def run_generate(settings: GenerateSettings) -> list[str]:
     found = find_agent(settings)
     task = with_budgets(settings.filled().make(settings.split), found.max_prompt_tokens, found.max_new_tokens)
     given = settings.document is not None
-    examples = [Example("given", str(settings.document))] if given else fixed_examples(task.dataset, settings.prompts)
+    examples = [_given(settings, found)] if given else fixed_examples(task.dataset, settings.prompts)
     repeated = [example for example in examples for _ in range(settings.n)]
     if found.language_model is not None:
         say_other_template(task, found.language_model, settings.columns)
@@ -134,6 +135,16 @@ def run_generate(settings: GenerateSettings) -> list[str]:
             text = " ".join(texts[place * settings.n + number].split())
             console.say(f"{number + 1}. {text}" if settings.n > 1 else text)
     return texts
+
+
+def _given(settings: GenerateSettings, found: FoundAgent) -> Example:
+    """Return the document as an example, behind the message of the system that the model learned with, if any."""
+    document = str(settings.document)
+    asked = None if found.language_model is None else format_of_model(found.language_model)
+    if asked is None or asked.system is None or asked.template is None:
+        return Example("given", document)
+    console.remark(f"Behind the message of the system that {found.language_model} learned with: {asked.system!r:.80}")
+    return Example("given", (Message("system", asked.system), Message("user", document)))
 
 
 def _write(settings: GenerateSettings, found: FoundAgent, task: Task, examples: Sequence[Example]) -> list[str]:
