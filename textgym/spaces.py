@@ -98,7 +98,7 @@ class TokenIds(gym.spaces.Box):
     Args:
         n: Number of tokens.
         width: Number of ids.
-        turns: How many of them come behind the first prompt, at most; ``None`` where that is not known.
+        turns: Most of them behind the first prompt; ``None`` where that is not known.
     """
 
     def __init__(self, n: int, width: int, turns: int | None = None) -> None:

@@ -56,9 +56,9 @@ class Evaluation:
     """The result of an evaluation: an episode per example, its measures, and the seconds it took.
 
     Attributes:
-        episodes: What was said about every example.
+        episodes: Conversation about every example, in their order.
         measures: Numbers of every episode; ``measures.intervals()`` has their means.
-        seconds: How long it took.
+        seconds: Duration of the evaluation.
         task: Name of the task.
     """
 

@@ -186,8 +186,8 @@ class TextModel(TrainableNetwork, ABC):
 
         Args:
             tokens: Most tokens of an episode.
-            what: What they are.
-            turns: How many of them come behind the prompt, so that the message can say what is left for that.
+            what: Description of them, for the message.
+            turns: Number of them behind the prompt, so that the message can tell what is left for that.
 
         Raises:
             ModelError: If the context of the model is shorter.

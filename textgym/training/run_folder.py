@@ -317,7 +317,7 @@ class RunFolder:
 
         Args:
             prompts: Documents by the keys of examples.
-            unit: What a time step of the agent is, in the plural.
+            unit: Name of a time step of the agent, in the plural.
         """
         made = _MADE.get(unit, unit)
         parts = [
