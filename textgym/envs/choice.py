@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -148,6 +149,17 @@ def with_budgets(task: Task, max_prompt_tokens: int | None, max_new_tokens: int 
     task.max_prompt_tokens = task.max_prompt_tokens if max_prompt_tokens is None else max_prompt_tokens
     task.max_new_tokens = task.max_new_tokens if max_new_tokens is None else max_new_tokens
     return task
+
+
+def as_typed(choice: EnvChoice) -> str:
+    """Return the arguments with which ``textgym train`` takes a choice, on the token level.
+
+    >>> as_typed(EnvChoice("TextSummEpisode-v0", "my reports.csv", reference_column="summary"))
+    "TextSumm-v0 --data 'my reports.csv' --reference-column summary"
+    """
+    options = {f"--{name.replace('_', '-')}": value for name, value in choice.env_kwargs().items() if value is not None}
+    words = [choice.env_id.replace("Episode-v", "-v"), *(word for option in options.items() for word in option)]
+    return shlex.join(words)
 
 
 def describe_data(task: Task) -> str:

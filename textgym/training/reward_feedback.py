@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from textgym import console
+from textgym.envs.choice import EnvChoice
 from textgym.evaluation.sampling import Sampling, sample_contexts, sample_responses
 from textgym.feedback import FeedbackStore
 from textgym.feedback.annotators.by_reward import AnnotatorReward
@@ -101,6 +102,27 @@ def is_project(source: str | Path) -> bool:
         return False
     with open(source, "rb") as file:
         return file.read(16) == b"SQLite format 3\0"
+
+
+def choice_of_feedback(
+    choice: EnvChoice, task: Task, source: str | None, records: Iterable[Record]
+) -> EnvChoice | None:
+    """Return the environment and data whose prompts feedback is about; ``None`` if that is not known.
+
+    Args:
+        choice: Environment of the fit; one that is not the default was named by the user, and counts.
+        task: Task of the choice on its training split.
+        source: Project or file of the feedback; ``None`` where it was simulated on the task.
+        records: The feedback.
+    """
+    if source is None or choice != EnvChoice():
+        return choice
+    if is_project(source):
+        with FeedbackStore(source) as store:
+            sampled: dict[str, str | None] | None = store.setting("task")
+        if sampled is not None:
+            return EnvChoice(**{name: value for name, value in sampled.items() if name != "split"})  # type: ignore[arg-type]
+    return choice if any(_is_about(task, record) for record in records) else None
 
 
 def simulate_comparisons(
