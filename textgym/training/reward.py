@@ -197,9 +197,7 @@ def _understand(settings: RewardSettings, records: Sequence[Record]) -> ReadFeed
 def _fit(run: RunFolder, settings: RewardSettings, task: Task, model: TextModel | None, feedback: ReadFeedback) -> None:
     """Fit, and write and show what came of it; checkpoints go when nothing is left to do."""
     start, options = time.perf_counter(), settings.fit_options()
-    show_concerns(
-        feedback.records, attention_of(settings.feedback)
-    )  # first: a fit to contradictions may end in an error
+    show_concerns(feedback.records, attention_of(settings.feedback))  # a fit to contradictions may end in an error
     checkpoints = StepCheckpoints(run.checkpoints, "textgym.reward_fit", settings.save_every)
     curve = []
     if settings.learning_curve:
