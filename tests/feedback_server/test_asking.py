@@ -397,6 +397,18 @@ def test_time_counts_what_the_page_saw_unless_it_is_too_much(place: Any) -> None
     assert all(time is not None and 8000 < time < 9000 for time in times[1:])
 
 
+def test_a_look_of_the_owner_keeps_no_question_from_the_annotators(place: Any, closed: Any) -> None:
+    place.store.add([place.question()])
+    owner = closed.visitor()
+    owner.get(f"/enter?token={closed.site.token}")
+    for looking in (owner, place.visitor()):
+        assert "prompt 0" in looking.get("/").text
+    annotators = [place.visitor("ann"), place.visitor("bob")]
+    assert ["prompt 0" in each.get("/").text for each in annotators] == [True, False]  # who answers holds it
+    assert owner.answer(choice="tie").status_code == 200  # the owner may answer all the same
+    assert len(place.store.records()) == 1
+
+
 def test_an_empty_project_says_how_to_fill_it(place: Any) -> None:
     assert "textgym feedback sample" in place.visitor().get("/").text
 

@@ -183,7 +183,9 @@ class Habits:
         if math.isnan(self.bad_below) or self.bad_below == math.inf:
             raise ValueError(f"expected bad_below that is finite, or -inf for never, got {self.bad_below}; lower it")
         if not -math.inf < self.scale[0] < self.scale[1] < math.inf:
-            raise ValueError(f"expected a scale from a lower to a higher score, both finite, got {self.scale}; correct it")
+            raise ValueError(
+                f"expected a scale from a lower to a higher score, both finite, got {self.scale}; correct it"
+            )
 
 
 class SimulatedPerson:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from string import ascii_uppercase
 from typing import Annotated, NamedTuple, get_args
 
@@ -172,10 +173,16 @@ def _list_among(site: Site, setting: str, name: str, *, is_in: bool) -> None:
 
 def _next_question(site: Site, visitor: Session, mode: Mode | None, declined: bool) -> Assignment | None:
     """Return what to ask now; whoever declined natural use is asked questions of the other modes."""
+    assign = partial(site.store.assign, visitor.name, reserve=not _is_owner(site, visitor))
     if not declined:
-        return site.store.assign(visitor.name, mode)
+        return assign(mode)
     modes = [each for each in get_args(Mode) if each != "natural" and mode in (None, each)]
-    return next(filter(None, (site.store.assign(visitor.name, each) for each in modes)), None)
+    return next(filter(None, map(assign, modes)), None)
+
+
+def _is_owner(site: Site, visitor: Session) -> bool:
+    """Return whether the owner looks: a glance at their own page keeps no question from the annotators."""
+    return visitor.is_owner and visitor.name == site.name
 
 
 def _assignment(site: Site, visitor: Session, form: dict[str, str]) -> Assignment:

@@ -191,7 +191,7 @@ class FeedbackStore:
 
     # Asking
 
-    def assign(self, annotator: str, mode: Mode | None = None) -> Assignment | None:
+    def assign(self, annotator: str, mode: Mode | None = None, *, reserve: bool = True) -> Assignment | None:
         """Return what to ask an annotator now: the question they left open, or else a new one.
 
         Nobody is asked a question twice, nor one that others have answered, or are answering since less than half an
@@ -200,6 +200,7 @@ class FeedbackStore:
         Args:
             annotator: Annotator to ask.
             mode: Ask only this kind of question.
+            reserve: Count them as answering it; of somebody who may only be looking, the question stays for others.
 
         Returns:
             The question, ``None`` if there is none left.
@@ -217,7 +218,7 @@ class FeedbackStore:
                 item = self._choose(db, annotator, mode, now)
             if item is None:
                 return None
-            tables.open_assignment(db, item, annotator, now)
+            tables.open_assignment(db, item, annotator, now, reserve=reserve)
             question = tables.question(db, item)
         return Assignment(item, self._ordered(question, item, annotator), now)
 
