@@ -211,6 +211,10 @@ USELESS: dict[str, tuple[Callable[[], list[Record]], str]] = {
     "ties": (lambda: [about(n, "tie") for n in range(20)], "got 20 ties; ties alone teach nothing"),
     "both bad": (lambda: [about(n, "both_bad") for n in range(20)], "got 20 answers 'both bad'"),
     "same text": (lambda: [about(n, texts=("x", "x ")) for n in range(9)], "got 9 of a text with itself"),
+    "demonstrations": (
+        lambda: [Demonstration(f"k{n}", f"Document {n}", "x", annotator="a") for n in range(9)],
+        "these are to be imitated: textgym sft --data FILE trains on them",
+    ),
     "one grade": (lambda: [Rating(f"k{n}", f"Document {n}", "x", 4) for n in range(9)], "grades that never differ"),
 }
 
