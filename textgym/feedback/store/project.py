@@ -333,6 +333,11 @@ class FeedbackStore:
             tables.count(db, row.item, annotator, 0 if row.records == tables.SKIP else -1)
         return True
 
+    def annotators(self) -> set[str]:
+        """Return the names of everybody who has an account, a vote, or something that they were asked."""
+        with self._database.read() as db:
+            return tables.annotators(db)
+
     def last_vote(self, annotator: str) -> Vote | None:
         """Return the newest vote of an annotator that was not undone: the one that "undo" means."""
         with self._database.read() as db:
