@@ -245,7 +245,7 @@ def agree(place: Any) -> tuple[Any, dict[str, str]]:
     page = visitor.get("/")
     assert "response a" not in page.text
     page = visitor.post("/consent", data={**visitor.fields(page, "/consent"), "agree": "yes"})
-    assert "Recorded here, as you agreed" in page.text
+    assert "Recording, as you agreed" in page.text
     return visitor, visitor.fields(page)
 
 
@@ -306,7 +306,7 @@ def test_whoever_declined_is_asked_questions_of_other_kinds_and_may_change_their
     page = visitor.answer(**{"rating-0": "3"})
     assert "You declined" in page.text
     again = visitor.post("/consent", data={**visitor.fields(page, "/consent"), "agree": "yes"})
-    assert "Recorded here, as you agreed" in again.text
+    assert "Recording, as you agreed" in again.text
     assert place.store.setting("declined") == []
 
 

@@ -102,6 +102,15 @@ def test_who_guesses_is_not_taken_for_reversed_however_often_others_are_left_out
         assert find_oppositions([each for name in "ghij" for each in compared(name, wrong=0.5, seed=seed)]) == []
 
 
+def test_guesses_about_questions_of_few_people_are_left_out_too() -> None:
+    """Each prompt is answered by two of six: without one of them, nobody is left to compare, or one."""
+    every = {name: compared(name, 60, wrong=0.5) for name in "abcdef"}
+    names = "abcdef"
+    pairs = [(names[number % 6], names[(number + 1 + number // 6) % 6]) for number in range(60)]
+    records = [every[name][number] for number, pair in enumerate(pairs) for name in pair]
+    assert find_oppositions(records) == []
+
+
 def test_too_few_answers_leave_it_open_whether_somebody_is_reversed() -> None:
     """Two who guess answer seven questions all the opposite way once in 128 times."""
     records = panel("a", "r", questions=7, wrong=0.0)

@@ -28,7 +28,7 @@ DECLINED = "declined"
 """Setting that lists who declined to be recorded in natural use."""
 _CONSENTS = "consents"
 _NOTICES = {
-    "known": "You had answered that question before; the first answer counts.",
+    "known": "You have already answered that question; the first answer counts.",
 }
 
 
@@ -139,7 +139,7 @@ def report(site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
     """Keep what somebody has done so far with the responses of a question of natural use; later reports replace it."""
     assignment = _assignment(site, visitor, form)
     if not (_is_natural(assignment) and _has_agreed(site, visitor)):
-        raise RefusedError(409, "Expected a report of natural use, by somebody who agreed to it, got another.")
+        raise RefusedError(409, "Reading is recorded only for people who agreed to it; reload the page.")
     records = _read(site, visitor, assignment, form)
     site.store.vote(form.get("vote", ""), visitor.name, assignment.item, records, revise=True)
     return Response(status_code=204)
@@ -189,7 +189,7 @@ def _assignment(site: Site, visitor: Session, form: dict[str, str]) -> Assignmen
     item = open_item(form.get("item", ""), visitor.name, site.secret)
     found = None if item is None else site.store.assignment(visitor.name, item)
     if found is None:
-        raise RefusedError(409, "Expected an answer to a question that you were asked, got another; reload the page.")
+        raise RefusedError(409, "This question was not assigned to you; reload the page.")
     return found
 
 

@@ -20,7 +20,7 @@ _Secret = Annotated[str, Query(max_length=200)]
 def enter(request: Request, site: SiteOf, token: _Secret = "") -> Response:
     """Let the bearer of the token in, as the owner."""
     if not (site.is_open or site.check_token(request, token)):
-        raise RefusedError(403, "Expected the token that the server printed when it was started, got another.")
+        raise RefusedError(403, "This is not the link that the server printed when it started; use that one.")
     return _welcome(request, site, Session.begin(site.name, True, site.clock()))
 
 
@@ -38,7 +38,7 @@ def login(request: Request, site: SiteOf, form: Form) -> Response:
     """
     account = site.check_password(request, form.get("name", ""), form.get("password", ""))
     if account is None or account.name in site.store.moderation.blocked():
-        problem = "Name and password do not belong together."
+        problem = "Wrong name or password."
         if account is not None:
             problem = "This account is blocked; the project's owner can unblock it."
         return site.page(request, "login.html", problem=problem, name=form.get("name", ""), status=403)
@@ -101,7 +101,7 @@ def rename(request: Request, site: SiteOf, visitor: Visitor, form: SignedForm) -
     """Answer under another name, where names are taken on trust."""
     name = form.get("name", "").strip()
     if not site.is_open:
-        raise RefusedError(403, "Names are those of accounts here; ask for an invitation.")
+        raise RefusedError(403, "This site has accounts; ask its owner for an invitation.")
     try:
         check_name(name, {site.name, *site.store.annotators()})
     except ValueError as error:

@@ -225,7 +225,8 @@ def _opposed(tables: Sequence[_Table], people: int, left_out: int = 0) -> Iterat
             yield groups
         elif left_out < _MOST_LEFT_OUT and len(members) > 2:
             guessing = min(sorted(members), key=lambda person: abs(_clearness(values[person])))
-            yield from _opposed([_without(table, guessing) for table in own], people, left_out + 1)
+            others = [_without(table, guessing) for table in own]
+            yield from _opposed([table for table in others if len(table.people) > 1], people, left_out + 1)
 
 
 def _without(table: _Table, person: int) -> _Table:
