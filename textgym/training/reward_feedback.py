@@ -22,7 +22,7 @@ from textgym.models.text_model import TextModel
 from textgym.reward_models.building import MOST_REFERENCES, preferred_texts
 from textgym.reward_models.evidence import Candidate, Reader, Split, compared_records, graded_by, read_split
 from textgym.tasks.base import prompt_text, shown_of
-from textgym.types import Task, shown_text
+from textgym.types import JsonObject, Task, shown_text
 
 
 class ReadFeedback(NamedTuple):
@@ -119,9 +119,9 @@ def choice_of_feedback(
         return choice
     if is_project(source):
         with FeedbackStore(source) as store:
-            sampled: dict[str, str | None] | None = store.setting("task")
+            sampled: JsonObject | None = store.setting("task")
         if sampled is not None:
-            return EnvChoice(**{name: value for name, value in sampled.items() if name != "split"})  # type: ignore[arg-type]
+            return EnvChoice.of(sampled)
     return choice if any(_is_about(task, record) for record in records) else None
 
 
