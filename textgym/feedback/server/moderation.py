@@ -61,6 +61,4 @@ def _listed(site: Site) -> JsonObject:
 
 def _check_closed(site: Site) -> None:
     if site.is_open:
-        raise RefusedError(
-            403, "This site is open and has no accounts; start the server with --closed or --host to use them."
-        )
+        raise RefusedError(403, "An open site has no accounts; start the server with --closed or --host.")
