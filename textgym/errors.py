@@ -18,6 +18,10 @@ class UnknownShapeError(DataError):
     """Rows of feedback have no shape that is known; the lines of the message after the first are those that are."""
 
 
+class NothingLearnedError(DataError):
+    """A model that was fitted to feedback tells no texts apart; fitting it again gives the same."""
+
+
 class RewardError(TextGymError, ValueError):
     """A reward returned something that is not one finite number per text."""
 

@@ -68,7 +68,7 @@ def encode_pairs(
             if fitting is not None:
                 pairs.append(TokenPair(fitting, response))
     if not pairs:
-        wanted, remedy = "references to imitate", "name their column with reference_column"
+        wanted, remedy = "references to imitate", f"name their column with {argument('reference_column', ...)}"
         if too_long:
             wanted = f"references of at most {context_length} tokens with their prompts"
             remedy = "shorten them or the prompt template, or use a model with a longer context"

@@ -297,7 +297,8 @@ def train(context: typer.Context, **_: object) -> None:
             int, typer.Option("--reward-epochs", help="Training epochs of the reward model, on all feedback so far.")
         ],
         "reward_learning_rate": Annotated[
-            float, typer.Option("--reward-lr", help="Learning rate of the reward model.")
+            float,
+            typer.Option("--reward-lr", "--reward-learning-rate", help="Learning rate of the reward model."),
         ],
         "iterations": Annotated[
             int, typer.Option("--iterations", help="Training iterations of the agent in each round.")

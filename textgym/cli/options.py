@@ -84,7 +84,7 @@ Device = Annotated[str, typer.Option("--device", help="Device: auto, cpu or cuda
 Out = Annotated[str | None, typer.Option("--out", help="Run folder for the results; by default a new one in runs/.")]
 Split = Annotated[str, typer.Option("--split", help="Data split: train, validation or test.")]
 Temperature = Annotated[float, typer.Option("--temperature", help="Sampling temperature.")]
-LearningRate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")]
+LearningRate = Annotated[float, typer.Option("--lr", "--learning-rate", help="Peak learning rate.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Sequences per optimizer step.")]
 EvalPrompts = Annotated[int, typer.Option("--eval-prompts", help="Held-out prompts to evaluate on, before and after.")]
 MaxPromptTokens = Annotated[

@@ -98,7 +98,8 @@ def choose_columns(
         references = _guess_reference(rest, table, place)
     columns = Columns(prompts, references)
     is_guessed = prompt is None or reference is None
-    return Choice(columns, _remark(table, columns, refused) if is_guessed else "")
+    remarks = [_remark(table, columns, refused) if is_guessed else "", _labels_taken(table, reference)]
+    return Choice(columns, "; ".join(filter(None, remarks)))
 
 
 @contextmanager
@@ -254,6 +255,13 @@ def _no_references(values: Sequence[object]) -> str:
     if any(map(holds_text, values)) or all(map(is_blank, values)):
         return ""
     return f"no text ({sample_of(values)})"
+
+
+def _labels_taken(table: Table, reference: str | None) -> str:
+    """Say that a column which the user named for references holds labels; nothing if it does not."""
+    if reference is None or not labels_in(table.get(reference, ())):
+        return ""
+    return f"{reference} holds {_no_references(table[reference])}, and a model learns to write these alone, no texts"
 
 
 def _remark(table: Table, columns: Columns, refused: dict[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -177,6 +178,21 @@ def with_budgets(task: Task, max_prompt_tokens: int | None, max_new_tokens: int 
     task.max_prompt_tokens = task.max_prompt_tokens if max_prompt_tokens is None else max_prompt_tokens
     task.max_new_tokens = task.max_new_tokens if max_new_tokens is None else max_new_tokens
     return task
+
+
+def as_typed(choice: EnvChoice) -> str:
+    """Return the arguments with which ``textgym train`` takes a choice, on the token level.
+
+    >>> as_typed(EnvChoice(task_options={"difficulty": "hard"}))
+    'TextSumm-v0 --task-option difficulty=hard'
+    >>> as_typed(EnvChoice("TextSummEpisode-v0", "my reports.csv", reference_column="summary"))
+    "TextSumm-v0 --data 'my reports.csv' --reference-column summary"
+    """
+    kept = {**choice.env_kwargs(), **dict.fromkeys(choice.task_options)}
+    options = [(f"--{name.replace('_', '-')}", value) for name, value in kept.items() if value is not None]
+    options += [("--task-option", f"{name}={value}") for name, value in choice.task_options.items()]
+    words = [choice.env_id.replace("Episode-v", "-v"), *(word for option in options for word in option)]
+    return shlex.join(words)
 
 
 def describe_data(task: Task) -> str:
