@@ -462,7 +462,7 @@ def test_a_text_is_asked_with_the_columns_of_the_template(folder: Path, monkeypa
         (["A text."], "got none for tone; give --column tone=VALUE"),
         (["A text.", "--column", "tnoe=kind", "--column", "tone=kind"], "got 'tnoe'. Did you mean 'tone'?"),
         (["A text.", "--column", "kind"], "expected --column NAME=VALUE, got 'kind'"),
-        (["--prompts", "1", "--column", "tone=kind"], "expected a document with --column"),
+        (["--prompts", "1", "--column", "tone=kind"], "expected a prompt with --column"),
     ):
         wrong = run("generate", *arguments, "--model", "r")
         assert wrong.exit_code == cli.BAD_INPUT

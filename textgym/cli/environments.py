@@ -14,7 +14,7 @@ from textgym.rewards import reward_name
 def run_envs() -> list[tuple[str, str, str, str]]:
     """Print every registered id with its grain, its data and its default reward; return the rows."""
     rows = [_describe(env_id) for env_id in registered_ids()]
-    console.print_rows(["id", "an action is", "data", "reward"], rows)
+    console.print_rows(["id", "action", "data", "reward"], rows)
     console.say(
         "Other data: --data FILE (jsonl, json, csv, tsv, parquet, txt), a folder, docstrings, a Hugging Face id."
     )
