@@ -191,13 +191,7 @@ def sft(context: typer.Context, **_: object) -> None:
         **TASK,
         "model": options.Model,
         "members": options.Members,
-        "lora_rank": Annotated[
-            int,
-            typer.Option(
-                "--lora-rank",
-                help="Rank of LoRA adapters, which are trained instead of all weights (needs textgym[lora]).",
-            ),
-        ],
+        "lora_rank": options.LoraRank,
         "embeddings": options.Embeddings,
         "feedback": Annotated[
             str,
@@ -363,9 +357,7 @@ def evaluate(context: typer.Context, **_: object) -> None:
         "model": options.Model,
         "agent": options.Agent,
         "split": options.Split,
-        "prompts": Annotated[
-            int, typer.Option("--prompts", help="Number of prompts of the data, where none is given.")
-        ],
+        "prompts": Annotated[int, typer.Option("--prompts", help="Number of prompts of the data, if none is given.")],
         "n": Annotated[int, typer.Option("--n", help="Responses per prompt.")],
         "columns": options.Columns,
         "temperature": options.Temperature,

@@ -136,6 +136,12 @@ Columns = Annotated[
     typer.Option("--column", metavar="NAME=VALUE", help="Value of another column of the prompt template; repeatable."),
 ]
 Members = Annotated[int, typer.Option("--members", help="Ensemble size: reward models whose scores are averaged.")]
+LoraRank = Annotated[
+    int,
+    typer.Option(
+        "--lora-rank", help="Rank of LoRA adapters, which are trained instead of all weights (needs textgym[lora])."
+    ),
+]
 Embeddings = Annotated[
     str,
     typer.Option(
