@@ -196,7 +196,7 @@ def measure(cases: Sequence[Case], options: Options) -> list[Measurement]:
 
 @contextmanager
 def _models_frozen() -> Iterator[None]:
-    """Exclude the objects that exist already from garbage collection within the block, since they last longer than it."""
+    """Exclude the objects that exist already from garbage collection within the block, since they outlive it."""
     gc.collect()
     gc.freeze()
     try:

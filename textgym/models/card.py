@@ -139,7 +139,7 @@ def _prompts(asked: PromptFormat) -> str:
         "prompt template": "the task's own" if asked.template is None else asked.template,
         "the model's chat template": "around the prompt" if asked.uses_chat_template else "none",
         "stop strings": ", ".join(map(repr, asked.stop)) or "none",
-        "longest prompt, tokens": f"{asked.max_prompt_tokens:,}; the end of a longer document was cut",
+        "longest prompt, tokens": f"{asked.max_prompt_tokens:,}; the end of a longer prompt was cut",
         "longest text, tokens": f"{asked.max_new_tokens:,}",
         "temperature": f"{asked.temperature:g}",
     }
