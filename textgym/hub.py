@@ -15,7 +15,9 @@ from textgym.security.foreign import read_object
 from textgym.values import as_text, expect_text
 
 Kind = Literal["model", "reward"]
-SHIPPED = ("tiny", "tiny-reward")
+_ASSETS = Path(str(importlib.resources.files("textgym.assets")))
+SHIPPED = tuple(sorted(folder.name for folder in _ASSETS.iterdir() if (folder / "config.json").is_file()))
+"""Names of the models that come with the package."""
 _MARKERS = ("config.json", "tokenizer.json", "tokenizer_config.json", "reward_model.json", "adapter_config.json")
 _MAKERS: Mapping[Kind, Sequence[str]] = {"model": ("sft", "train", "demo"), "reward": ("reward fit", "demo")}
 ADAPTER_CONFIG = "adapter_config.json"
@@ -95,7 +97,7 @@ def tokenizer_folder(folder: Path) -> Path:
 
 def _shipped(name: str) -> Path:
     """Return the folder of a model that comes with the package."""
-    folder = Path(str(importlib.resources.files("textgym.assets") / name))
+    folder = _ASSETS / name
     if not folder.is_dir():
         raise CheckpointError(f"expected the shipped model {name!r} in {folder}, got no folder; reinstall textgym")
     return folder

@@ -46,8 +46,23 @@ PromptTemplate = Annotated[
         help=r"Text around every prompt, as '{prompt}\n\nReply:'; {name} is another column, {{ a brace, \n a new line.",
     ),
 ]
+Difficulty = Annotated[
+    str | None,
+    typer.Option("--difficulty", help="Difficulty of built-in data, where there are some: easy, medium, hard."),
+]
+TaskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task-option",
+        metavar="NAME=VALUE",
+        help="Option of the task, listed by `textgym envs`; repeatable.",
+    ),
+]
 Model = Annotated[
-    str, typer.Option("--model", help="Model: tiny (shipped), a run folder, a Hugging Face folder, or a Hub id.")
+    str,
+    typer.Option(
+        "--model", help="Model: a shipped one such as tiny, a run folder, a Hugging Face folder, or a Hub id."
+    ),
 ]
 Reward = Annotated[
     str | None,
@@ -155,6 +170,8 @@ TASK: Mapping[str, object] = {
     "prompt_column": PromptColumn,
     "reference_column": ReferenceColumn,
     "prompt_template": PromptTemplate,
+    "difficulty": Difficulty,
+    "task_option": TaskOption,
 }
 BUDGETS: Mapping[str, object] = {"max_prompt_tokens": MaxPromptTokens, "max_new_tokens": MaxNewTokens}
 RUN: Mapping[str, object] = {"seed": Seed, "device": Device, "out": Out}

@@ -114,11 +114,11 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
         stop: Sequence[str] = (),
         render_mode: str | None = None,
         prompt_template: str | None = None,
-        **unknown: object,
+        **others: object,
     ) -> None:
-        check_arguments(unknown, EPISODE_ARGUMENTS, render_mode)
+        chosen = check_arguments(task, others, EPISODE_ARGUMENTS, render_mode)
         made, scorer = build_task_and_reward(
-            task, data, prompt_column, reference_column, split, reward, prompt_template
+            task, data, prompt_column, reference_column, split, reward, prompt_template, chosen
         )
         self._core: EpisodeCore = EpisodeCore(made, scorer, stops_of(stop))
         self._running = False

@@ -106,7 +106,7 @@ def evaluate(
     *,
     reference: TextModel | None = None,
     title: str | None = None,
-    tokenizer: str = "tiny",
+    tokenizer: str | None = None,
 ) -> Evaluation:
     """Get one response per prompt, of several turns one conversation, and measure it.
 
@@ -120,7 +120,8 @@ def evaluate(
             is no KL either where its tokenizer is another one, at temperature 0, where all probability is on one text,
             or where the agent is no language model.
         title: Title of the progress bar; no bar without.
-        tokenizer: Name of the model whose tokens an agent writes that acts token by token, and has no language model.
+        tokenizer: Name of the model whose tokens an agent writes that acts token by token, and has no language model;
+            ``None`` is the start model of the task.
     """
     start = time.perf_counter()
     task, examples, sampling = evaluation_set.task, evaluation_set.examples, evaluation_set.sampling
@@ -143,7 +144,7 @@ def write_episodes(
     examples: Sequence[Example],
     sampling: Sampling,
     *,
-    tokenizer: str = "tiny",
+    tokenizer: str | None = None,
     title: str | None = None,
 ) -> list[Episode]:
     """Let an agent write one episode per example, as :func:`evaluate` does, and measure nothing."""

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import NamedTuple, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 
@@ -374,10 +374,10 @@ def _task_and_scorer(store: FeedbackStore, by: str | None) -> tuple[Task | None,
 
 
 def _task(store: FeedbackStore) -> Task | None:
-    kept: dict[str, str] | None = store.setting("task")
+    kept: dict[str, Any] | None = store.setting("task")
     if kept is None:
         return None
-    return EnvChoice(**{name: kept[name] for name in kept if name != "split"}).make(cast(Split, kept["split"]))
+    return EnvChoice.of(kept).make(cast(Split, kept["split"]))
 
 
 def _lengths(responses: Sequence[str], task_keys: Sequence[str]) -> FloatArray:

@@ -13,7 +13,7 @@ from textgym.envs.choice import EnvChoice, UnknownEnvError
 from textgym.errors import CheckpointError, ConsentError, DataError, TextGymError
 from textgym.files.paths import absolute_if_exists, user_path
 from textgym.models.prompt_format import PromptFormat, format_of_model
-from textgym.models.stored_values import Check, one_of, positive, text
+from textgym.models.stored_values import Check, mapped, one_of, positive, text
 from textgym.registration import registered_ids
 from textgym.security.consent import check_names, names_from
 from textgym.tasks.base import templates_of
@@ -29,6 +29,7 @@ _OF_DATA = ("prompt_column", "reference_column")
 _NEUTRAL = "TextGen-v0"
 _CHECKS: Mapping[str, Check] = {
     **dict.fromkeys((*_OF_TASK, "reward"), text),
+    "task_options": mapped(text),
     "split": one_of(*SPLITS),
     **dict.fromkeys(("prompts", *BUDGETS), positive),
 }
@@ -227,7 +228,7 @@ def _of_run(run: RunFolder) -> dict[str, Any]:
     choice = value_of(stored, "choice", dict[str, Any]())
     found = {name: choice.get(name) for name in _OF_TASK} | {name: stored.get(name) for name in ("reward", *BUDGETS)}
     found |= {"split": stored.get("split"), "prompts": stored.get("eval_prompts", stored.get("prompts"))}
-    record = {name: value for name, value in found.items() if value is not None}
+    record = {name: value for name, value in found.items() if value not in (None, {})}
     if str(record.get("reward", "")).endswith("/reward") and run.reward.is_dir():  # its own, wherever it is by now
         record["reward"] = str(run.reward.resolve())
     for name, value in record.items():
@@ -285,7 +286,9 @@ def _require_there(command: str, source: _Source, record: Mapping[str, Any]) -> 
 
 def _shown(record: Mapping[str, Any]) -> str:
     """Return options and their values for people."""
-    return ", ".join(f"{_option(name)} {_short(name, value)}" for name, value in record.items())
+    options = [f"{_option(name)} {_short(name, value)}" for name, value in record.items() if name != "task_options"]
+    chosen: Mapping[str, str] = record.get("task_options", {})
+    return ", ".join([*options, *(f"--task-option {name}={value}" for name, value in chosen.items())])
 
 
 def _option(name: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from textgym.checks import check_settings
-from textgym.envs.choice import EnvChoice
+from textgym.envs.choice import EnvChoice, use_start_model
 from textgym.naming import argument
 from textgym.reward_models import defaults
 from textgym.training.stored_settings import settings_from_json
@@ -48,7 +48,7 @@ class RewardSettings:
     """
 
     choice: EnvChoice
-    model: str = "tiny"
+    model: str = ""
     members: int = 1
     lora_rank: int | None = None
     embeddings: str | None = None
@@ -70,6 +70,7 @@ class RewardSettings:
     out: str | None = None
 
     def __post_init__(self) -> None:
+        use_start_model(self)
         budgets = ("max_prompt_tokens", "max_new_tokens")
         counts = ("members", "lora_rank", "pairs", "epochs", "batch_size", "save_every", *budgets)
         check_settings(self, counts=counts, positive=("learning_rate",), not_negative=("noise", "held_out"))
