@@ -115,7 +115,7 @@ class SFT(KeepsHistory):
     Args:
         model: Trained in place.
         pairs: Texts to imitate; without any it can act, but not learn.
-        batch_size: Sequences per step.
+        batch_size: Sequences per optimizer step.
         learning_rate: Peak learning rate.
         warmup: Warm-up: share of the steps with rising learning rate.
         prompt_share: Share of the prompt tokens that also count in the loss, drawn at random.

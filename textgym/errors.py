@@ -78,6 +78,10 @@ class EndedError(TextGymError):
     """Code of others that a command ran wanted to end the process."""
 
 
+class WrongNameError(TextGymError, ImportError):
+    """A package has no such name; the message gives the import of the right one."""
+
+
 class MissingExtraError(TextGymError, ImportError):
     """An optional dependency is needed; the message names the pip command that installs it."""
 

@@ -117,10 +117,10 @@ class CausalLMPolicy(ActorCriticPolicy):
         lr_schedule: Learning rate as a function of the remaining progress.
         model: ``"tiny"``, a folder, a Hub id, a Hugging Face model or a ``TextModel``. Default: the model whose
             tokenizer the environment uses.
-        critic: Value function: ``"detached"`` is a linear head on the policy's trunk without gradients into it,
-            ``"shared"`` the same with gradients, which on little data hurt the language model, and ``"separate"`` a
-            second model, initialized as a copy of the policy (memory: its weights, gradients and optimizer state). The
-            value head starts at zero in all three.
+        critic: Value function: ``"detached"`` is a linear head on the policy's last hidden states without gradients
+            into them, ``"shared"`` the same with gradients, which on little data hurt the language model, and
+            ``"separate"`` a second model, initialized as a copy of the policy (memory: its weights, gradients and
+            optimizer state). The value head starts at zero in all three.
         temperature: Sampling temperature, which also applies to the log-probabilities in the update.
         precision: Precision of the forward passes: ``"fp32"``, or ``"bf16"`` by autocast with losses in fp32.
         lora_rank: Rank of LoRA adapters, which are trained instead of all weights (needs ``textgym[lora]``).

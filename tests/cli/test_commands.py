@@ -175,7 +175,7 @@ def test_generate_from_a_pipe_that_was_not_asked(lm: str, data: str) -> None:
 def test_generate_about_nothing(arguments: list[str], lm: str) -> None:
     shown = CliRunner().invoke(cli.app, ["generate", *arguments, "--model", lm], input=" \n")
     assert shown.exit_code == cli.BAD_INPUT
-    assert "expected a document, got an empty text" in shown.stderr
+    assert "expected a prompt, got an empty text" in shown.stderr
 
 
 def test_a_text_is_asked_behind_the_message_of_the_system(lm: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Texts of a language model for a document, or for prompts of a task."""
+"""Responses of a language model to a prompt, or to prompts of the data."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class GenerateSettings(ActorSettings):
     The task of ``choice`` formats the prompt, and has the examples where there is no document.
 
     Attributes:
-        document: Text to write about; ``None`` takes examples of the split.
+        document: The prompt; ``None`` takes examples of the split.
         prompts: Number of examples.
-        n: Texts per document.
-        columns: Values for the other columns of the prompt template, of a document.
+        n: Responses per prompt.
+        columns: Values for the other columns of the prompt template, of a prompt that is given.
         temperature: 0 takes the most likely token at every step.
     """
 
@@ -52,9 +52,9 @@ class GenerateSettings(ActorSettings):
         counts = ("prompts", "n", "max_prompt_tokens", "max_new_tokens")
         check_settings(self, counts=counts, not_negative=("temperature",))
         if self.document is not None and not self.document.strip():
-            raise ValueError("expected a document, got an empty text; give one, or an environment to take some from")
+            raise ValueError("expected a prompt, got an empty text; give one, or an environment to take some from")
         if self.columns and self.document is None:
-            raise ValueError("expected a document with --column, got none; give a text, or leave --column out")
+            raise ValueError("expected a prompt with --column, got none; give a text, or leave --column out")
 
     def filled(self) -> EnvChoice:
         """Return the choice of the task, with the values in place of the columns of its template.
@@ -85,7 +85,9 @@ def document_from_stdin(model: str | None) -> str | None:
     if not text and model is not None and run_of(model) is not None:
         return None
     if text:
-        console.remark("The document is what stdin has; name an environment to take documents of a task instead.")
+        console.remark(
+            "The prompt is read from standard input; name an environment to take prompts of its data instead."
+        )
     return text
 
 
@@ -112,13 +114,13 @@ def split_argument(argument: str | None, text: str | None) -> tuple[str | None, 
     if argument in registered_ids() or _LOOKS_LIKE_ID.fullmatch(argument):
         return argument, text
     if text is not None:
-        raise ValueError(f"expected one document, got both {argument[:40]!r} and --text; leave one out")
+        raise ValueError(f"expected one prompt, got both {argument[:40]!r} and --text; leave one out")
     return None, argument
 
 
 @advising_on_memory("generate")
 def run_generate(settings: GenerateSettings) -> list[str]:
-    """Print ``n`` texts per document."""
+    """Print ``n`` responses per prompt."""
     found = find_agent(settings)
     task = with_budgets(settings.filled().make(settings.split), found.max_prompt_tokens, found.max_new_tokens)
     given = settings.document is not None
@@ -158,7 +160,7 @@ def _write(settings: GenerateSettings, found: FoundAgent, task: Task, examples: 
         say_cut_prompts(task, model.tokenizer, examples[:: settings.n])
     elif settings.document is not None:
         raise ValueError(
-            f"expected an environment, in which the agent {settings.agent!r} acts, got a document; name an environment"
+            f"expected an environment, in which the agent {settings.agent!r} acts, got a prompt; name an environment"
         )
     episodes = write_episodes(writer, task, examples, sampling, tokenizer=found.tokenizer)
     return [transcript(episode) for episode in episodes]

@@ -39,7 +39,7 @@ from textgym.data.shapes import (
     spelled,
     text_columns,
 )
-from textgym.errors import DataError, did_you_mean
+from textgym.errors import DataError, suggested
 from textgym.naming import argument, arguments
 from textgym.text.messages import MessageError, parse_messages
 
@@ -116,8 +116,8 @@ def missing_column(option: str, name: str, found: Iterable[str], place: str) -> 
     """Return the error for a column that the user named and no row of a place has."""
     columns = sorted(found)
     return DataError(
-        f"expected {argument(option)} to name a column of {place}, got {name!r}. "
-        f"The columns are: {', '.join(columns)}.{did_you_mean(name, columns)}"
+        f"expected {argument(option)} to name a column of {place}, got {name!r}.{suggested(name, columns)} "
+        f"{_columns_are(columns)}"
     )
 
 
@@ -223,7 +223,10 @@ def _several(name: str, found: Sequence[str], table: Table, place: str) -> DataE
 
 def _listed(table: Table) -> str:
     """Return the columns there are, each with a sample."""
-    columns = [f"{path} ({sample_of(cells)})" for path, cells in leaves(table).items()]
+    return _columns_are([f"{path} ({sample_of(cells)})" for path, cells in leaves(table).items()])
+
+
+def _columns_are(columns: Sequence[str]) -> str:
     more = len(columns) - _COLUMNS_SHOWN
     end = f" and {more:,} more" if more > 0 else ""
     return f"The columns are: {', '.join(columns[:_COLUMNS_SHOWN])}{end}."

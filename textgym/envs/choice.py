@@ -22,7 +22,7 @@ from textgym.envs.arguments import (
 from textgym.errors import TextGymError, did_you_mean
 from textgym.files.paths import absolute_if_exists
 from textgym.registration import registered_ids
-from textgym.security.consent import import_named_module, load_attribute, names_module
+from textgym.security.consent import explain_missing, import_named_module, load_attribute, names_module
 from textgym.types import Grain, Split, Task
 from textgym.values import attribute_of
 
@@ -165,9 +165,9 @@ def _import(module: str, env_id: str) -> None:
     try:
         import_named_module(env_id, "env_id")
     except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        raise UnknownEnvError(f"expected 'module:Id-v0', got {env_id!r}: there is no module {module!r}") from error
+        if missing := explain_missing(module, error):
+            raise UnknownEnvError(f"expected 'module:Id-v0', got {env_id!r}: {missing}") from error
+        raise
 
 
 def with_budgets(task: Task, max_prompt_tokens: int | None, max_new_tokens: int | None) -> Task:

@@ -157,7 +157,7 @@ def _prompts(asked: PromptFormat) -> str:
         "the model's chat template": "around the prompt" if asked.uses_chat_template else "none",
         "message of the system": "none, or not always the same" if asked.system is None else asked.system,
         "stop strings": ", ".join(map(repr, asked.stop)) or "none",
-        "longest prompt, tokens": f"{asked.max_prompt_tokens:,}; the end of a longer document was cut",
+        "longest prompt, tokens": f"{asked.max_prompt_tokens:,}; the end of a longer prompt was cut",
         "longest text, tokens": f"{asked.max_new_tokens:,}",
         "temperature": f"{asked.temperature:g}",
     }

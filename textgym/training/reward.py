@@ -232,7 +232,7 @@ def _backbone(settings: RewardSettings) -> str:
         return f"a linear head on frozen embeddings by {settings.embeddings}; seconds, once all texts are embedded"
     adapters = f" with adapters of rank {settings.lora_rank}" if settings.lora_rank else ""
     count = f"{settings.members} members, " if settings.members > 1 else ""
-    return f"{count}trunk {settings.model}{adapters}, {settings.epochs} epoch(s); minutes for small models"
+    return f"{count}from the model {settings.model}{adapters}, {settings.epochs} epoch(s); minutes for small models"
 
 
 def note_accuracy(store: FeedbackStore, report: FitReport, curve: Sequence[CurvePoint] = ()) -> None:
