@@ -46,7 +46,7 @@ class DefaultsCommand(Command):
 
         parameters = inspect.signature(load_attribute(self.target)).parameters
         found = {name: parameter.default for name, parameter in parameters.items()}
-        task = {"env_id": f"{self.env_id or EnvChoice().env_id}, or that of the --model"}
+        task = {"env_id": f"{self.env_id or EnvChoice().env_id}, or the environment of the run in --model"}
         if found.get("model") == "":
             found["model"] = "that of ENV_ID"
         return task | found if "choice" in found else found

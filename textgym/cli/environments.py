@@ -17,7 +17,7 @@ _Row = tuple[str, str, str, str, str]
 def run_envs() -> list[_Row]:
     """Print every registered id with its grain, data and sizes, and default reward, and the options of tasks."""
     rows = [_describe(env_id) for env_id in registered_ids()]
-    console.print_rows(["id", "an action is", "data", "train/validation/test", "reward"], rows)
+    console.print_rows(["id", "action", "data", "train/validation/test", "reward"], rows)
     options = {env_id: options_of(gym.registry[env_id].kwargs["task"]) for env_id in registered_ids()}
     for env_id, offered in options.items():
         if offered and not is_episode_level(env_id):

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from textgym.data.choice import columns_in_template
 from textgym.envs.limits import use_a_budget
 from textgym.errors import did_you_mean, suggested
 from textgym.naming import argument
@@ -14,7 +15,7 @@ from textgym.rewards import resolve_reward
 from textgym.security.consent import load_attribute
 from textgym.security.escaping import printable
 from textgym.tasks.base import with_prompt_template
-from textgym.text.templates import SLOT
+from textgym.text.templates import SLOT, parse_template
 from textgym.types import DEFAULT_MODEL, SPLITS, Data, NameOrPath, RewardFn, Split, Task
 from textgym.values import as_text, attribute_of, is_whole, plain_value
 
@@ -25,6 +26,8 @@ EPISODE_ARGUMENTS = (
 )
 TOKEN_ARGUMENTS = (*EPISODE_ARGUMENTS, "model", "max_prompt_tokens", "max_new_tokens")
 RENDER_MODES = ("ansi", "human")
+RESPONSE = "\n>>> "
+"""What stands between prompt and response where they are rendered."""
 _logger = logging.getLogger("textgym")
 
 
@@ -46,8 +49,17 @@ def build_task(
         raise ValueError(f"expected {argument('split')} out of {known}, got {split!r}.{suggested(split, SPLITS)}")
     given = {"data": data, "prompt_column": prompt_column, "reference_column": reference_column}
     given = {name: value for name, value in given.items() if value is not None}
-    made: Task = _factory_of(task)(split=split, **given, **(chosen or {}))
-    return made if prompt_template is None else with_prompt_template(made, as_template(prompt_template))
+    template = None if prompt_template is None else as_template(prompt_template)
+    with columns_in_template(() if template is None else _columns_of(template, prompt_column)):
+        made: Task = _factory_of(task)(split=split, **given, **(chosen or {}))
+    return made if template is None else with_prompt_template(made, template)
+
+
+def _columns_of(template: str, prompt_column: str | None) -> tuple[str, ...]:
+    try:
+        return parse_template(template, prompt_column).columns
+    except ValueError:  # it is raised when the task takes the template, which may know its prompt by another name
+        return ()
 
 
 def as_template(value: object) -> str:
@@ -177,7 +189,7 @@ def stops_of(stop: Iterable[str]) -> tuple[str, ...]:
 
 def transcript(prompt: str, response: str) -> str:
     """Return prompt and response as they are rendered."""
-    return f"{prompt}\n>>> {response}"
+    return f"{prompt}{RESPONSE}{response}"
 
 
 def print_frames(frames: Iterable[str]) -> None:

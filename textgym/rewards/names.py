@@ -8,12 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from textgym.errors import did_you_mean
-from textgym.files.paths import name_of, user_path
+from textgym.files.paths import name_of, suggested_folder, user_path
 from textgym.rewards.arguments import check_reward
 from textgym.rewards.lazy import LazyReward
 from textgym.rewards.options import with_options
 from textgym.rewards.protocol import RewardWithParts, reward_name
 from textgym.security.consent import load_attribute, load_named
+from textgym.security.missing import as_module
 from textgym.terms import Term, join_terms, parse_terms
 from textgym.types import NameOrPath, RewardFn, Task
 
@@ -87,7 +88,8 @@ def _of_term(term: Term, task: Task | None) -> RewardFn:
         return with_options(load_named(name, "reward"), term, task)
     if _looks_like_path(name):
         raise ValueError(
-            f"expected a folder with a reward model, got {name!r}, which does not exist or is no folder; check the path"
+            f"expected a folder with a reward model, got {name!r}, which does not exist or is no folder; check the "
+            f"path.{as_module(name) or suggested_folder(name)}"
         )
     raise ValueError(
         f"expected a reward name, 'module:attribute', a folder with a reward model or a callable, got {name!r}."
