@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from textgym.errors import did_you_mean
 from textgym.naming import argument
@@ -65,26 +66,36 @@ def _converted(found: Callable[..., Any], term: Term) -> dict[str, object]:
             f"expected {', '.join(f'{name}=...' for name in lacking)} for the reward {term.name!r}, got "
             f"{str(term)!r}; write it as {TAUGHT}"
         )
-    hints = get_type_hints(found.__init__ if isinstance(found, type) else found)
-    return {name: _value(value, hints.get(name), f"{name} of {term.name!r}") for name, value in term.options.items()}
+    return {
+        name: _value(value, known[name].annotation, f"{name} of the reward {term.name!r}")
+        for name, value in term.options.items()
+    }
 
 
-def _value(text: str, hint: object, what: str) -> object:
-    """Return an option as its annotation has it: a whole number, a number, a truth value, or else a text."""
-    kinds = (hint, *get_args(hint))
-    try:
-        if bool in kinds:
-            return _BOOLS[text.lower()]
-        if int in kinds and float not in kinds:
-            return int(text)
-        if float in kinds:
-            number = float(text)
-            if not math.isnan(number):
-                return number
-            raise ValueError(text)
-    except (KeyError, ValueError) as error:
-        if str in kinds:
-            return text
-        kind = "true or false" if bool in kinds else "a whole number" if float not in kinds else "a number"
-        raise ValueError(f"expected {kind} as {what}, got {text!r}") from error
+def _value(text: str, annotation: object, what: str) -> object:
+    """Return an option as its annotation has it: a truth value, a whole number, a number, or else a text."""
+    written = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    kinds = set(re.findall(r"\w+", written))  # read as text, as names in it may be those of type checkers only
+    for name, kind, convert in _KINDS:
+        if name in kinds:
+            try:
+                return convert(text)
+            except (KeyError, ValueError):
+                if "str" in kinds:
+                    return text
+                raise ValueError(f"expected {kind} as {what}, got {text!r}") from None
     return text
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if math.isnan(number):
+        raise ValueError(text)
+    return number
+
+
+_KINDS: tuple[tuple[str, str, Callable[[str], object]], ...] = (
+    ("bool", "true or false", lambda text: _BOOLS[text.lower()]),
+    ("float", "a number", _number),
+    ("int", "a whole number", int),
+)
