@@ -130,7 +130,7 @@ class BubblewrapGuest:
             start = time.monotonic()
             try:
                 deadline = start + self._left
-                self._send(json.dumps(message).encode() + b"\n", deadline)
+                self._send(ascii(message).encode() + b"\n", deadline)
                 return _well_formed(self._receive(deadline))
             except _LostError as error:
                 self._lost = error.reply

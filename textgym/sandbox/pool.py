@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -324,11 +324,7 @@ def shared_sandbox(level: Level, limits: Limits) -> Sandbox:
         return found
 
 
-@contextlib.contextmanager
-def closed_afterwards() -> Iterator[None]:
-    """End the workers of all shared sandboxes when the block ends."""
-    try:
-        yield
-    finally:
-        for sandbox in list(_SHARED.values()):
-            sandbox.close()
+def close_shared_sandboxes() -> None:
+    """End the workers of all shared sandboxes; the next program starts new ones."""
+    for sandbox in list(_SHARED.values()):
+        sandbox.close()
