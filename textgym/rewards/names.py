@@ -23,6 +23,7 @@ NAMED_REWARDS: Mapping[str, str] = {
     "rouge2": "textgym.metrics.rouge:rouge2",
     "rougeL": "textgym.metrics.rouge:rougeL",
     "none": "textgym.rewards.composition:no_reward",
+    "unit_tests": "textgym.rewards.unit_tests:UnitTests",
 }
 """Names of rewards that need neither a task nor a model; ``"gold"``, ``"success"`` and ``"learned"`` are names too."""
 
@@ -35,7 +36,8 @@ def resolve_reward(reward: RewardFn | NameOrPath, task: Task | None = None) -> R
     Args:
         reward: A callable; ``"learned"`` (the shipped reward model); ``"rouge"``, ``"rouge1"``, ``"rouge2"``,
             ``"rougeL"``; ``"gold"`` (the true quality, where the data knows it); ``"success"`` (1 where
-            the task's own criterion is met, else 0); ``"none"`` (always 0);
+            the task's own criterion is met, else 0); ``"none"`` (always 0); ``"unit_tests"`` (the share of an
+            example's hidden tests that the code in a response passes);
             ``"module:attribute"`` (a reward, or a class of rewards that takes no argument); or a folder with a fitted
             reward model. Models are loaded when they first score.
         task: Where ``"gold"`` and ``"success"`` come from.

@@ -89,7 +89,7 @@ def _from_first_code(reply: str) -> str:
 
 
 def _body_of(reply: str) -> str:
-    """Return the beginning of a reply that is the rest of a function: up to the first line that starts something else."""
+    """Return the beginning of a reply that goes on with a function: up to the first line of something else."""
     first, *lines = reply.split("\n")
     for row, line in enumerate(lines):
         if _NEXT.match(line):

@@ -1,8 +1,8 @@
 """What runs inside a sandbox of full Python: it loads a program, calls its function and answers with plain values.
 
 A program shares this process, so nothing here is a defence: it may overwrite all of it, and answer whatever it likes.
-What it does not have is the expected values. Every sandbox starts this file anew, so it imports next to nothing: it reads
-Python literals, which outside is trusted to write, and writes JSON.
+What it does not have is the expected values. Every sandbox starts this file anew, so it imports next to nothing: it
+reads Python literals, which outside is trusted to write, and writes JSON.
 """
 
 from __future__ import annotations
@@ -48,14 +48,15 @@ class Guest:
         match message:
             case {"load": code}:
                 _seed_randomness(code)
-                exec(compile(code, "program", "exec"), self._names)
+                exec(compile(code, "program", "exec", dont_inherit=True), self._names)
                 return {"value": None}
             case {"call": name, "args": args, "options": options}:
-                return {"value": encode(self._names[name](*decode(args), **decode(options)))}  # type: ignore[misc, dict-item]
+                given: Any = decode(options)
+                return {"value": encode(self._names[name](*map(decode, args), **given))}
             case {"run": code, "names": names}:
                 _seed_randomness(code)
                 self._names.update({name: self._elsewhere for name in names})
-                exec(compile(code, "tests", "exec"), self._names)
+                exec(compile(code, "tests", "exec", dont_inherit=True), self._names)
                 return {"value": None}
         raise ValueError("no such request")
 

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 
 Level = Literal["monty", "bubblewrap"]
 LEVELS: tuple[Level, ...] = ("monty", "bubblewrap")
+Choice = Literal["auto", "monty", "bubblewrap"]
+"""A level, or ``"auto"``: the first that there is."""
 Reason = Literal["", "wrong", "error", "timeout", "memory", "crashed"]
 
 

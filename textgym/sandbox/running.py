@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+from textgym.errors import SandboxUnavailableError
 from textgym.sandbox.extraction import extract_code
-from textgym.sandbox.limits import Level, Limits, Outcome
+from textgym.sandbox.limits import LEVELS, Choice, Limits, Outcome
 from textgym.sandbox.plain import encode, equal
 from textgym.sandbox.pool import Sandbox, shared_sandbox
 from textgym.sandbox.suites import Pair, Suite, suite_of
@@ -19,7 +21,7 @@ _MOST_REMEMBERED = 4096
 
 
 def run_tests(
-    code: str, suite: Suite, *, limits: Limits | None = None, level: Level = "monty", sandbox: Sandbox | None = None
+    code: str, suite: Suite, *, limits: Limits | None = None, level: Choice = "auto", sandbox: Sandbox | None = None
 ) -> list[Outcome]:
     """Run a function that a model wrote against hidden tests, in another process.
 
@@ -32,14 +34,14 @@ def run_tests(
         code: Program that defines the function.
         suite: Its tests.
         limits: What the program may use, all tests together.
-        level: Sandbox to run it in: ``"monty"`` or ``"bubblewrap"``.
+        level: Sandbox to run it in: ``"monty"``, ``"bubblewrap"``, or the first of them that there is (``"auto"``).
         sandbox: Sandbox instead, which has its own level and limits; by default one that the process shares.
 
     Returns:
         An outcome for every test, in order.
 
     Raises:
-        SandboxUnavailableError: There is no sandbox of that level here; the message says how to get one.
+        SandboxUnavailableError: There is no such sandbox here; the message says how to get one.
     """
     return run_many([(code, suite)], limits=limits, level=level, sandbox=sandbox)[0]
 
@@ -48,19 +50,19 @@ def run_many(
     programs: Sequence[tuple[str, Suite]],
     *,
     limits: Limits | None = None,
-    level: Level = "monty",
+    level: Choice = "auto",
     sandbox: Sandbox | None = None,
 ) -> list[list[Outcome]]:
     """Do for many programs, several at a time, what :func:`run_tests` does for one."""
     if not programs:
         return []
-    sandbox = sandbox or shared_sandbox(level, limits or Limits())
+    sandbox = sandbox or _sandbox(level, limits or Limits())
     replies = sandbox.run([suite.job(code) for code, suite in programs])
     return [_outcomes(suite, each) for (_, suite), each in zip(programs, replies, strict=True)]
 
 
 def score_replies(
-    replies: Sequence[str], examples: Sequence[Example], *, limits: Limits | None = None, level: Level = "monty"
+    replies: Sequence[str], examples: Sequence[Example], *, limits: Limits | None = None, level: Choice = "auto"
 ) -> list[list[Outcome]]:
     """Run the tests of the code in ``n`` replies of a model; the same code for the same tests is run once.
 
@@ -95,7 +97,35 @@ def score_replies(
 _REMEMBERED: OrderedDict[str, list[Outcome]] = OrderedDict()
 
 
-def _key(code: str, suite: Suite, level: Level, limits: Limits) -> str:
+def _sandbox(level: Choice, limits: Limits) -> Sandbox:
+    """Return the shared sandbox of a level, or of the first level that there is.
+
+    Raises:
+        SandboxUnavailableError: There is none.
+    """
+    if level != "auto":
+        return shared_sandbox(level, limits)
+    reasons = []
+    for each in LEVELS:
+        sandbox = shared_sandbox(each, limits)
+        try:
+            sandbox.start()
+        except SandboxUnavailableError as error:
+            reasons.append(str(error))
+            continue
+        if reasons and each not in _FALLEN_BACK:
+            _FALLEN_BACK.add(each)
+            warnings.warn(
+                f"{'; '.join(reasons)}; {each!r} is used instead, where some programs fare otherwise", stacklevel=4
+            )
+        return sandbox
+    raise SandboxUnavailableError("; or ".join(reasons))
+
+
+_FALLEN_BACK: set[str] = set()
+
+
+def _key(code: str, suite: Suite, level: str, limits: Limits) -> str:
     return json.dumps([level, repr(limits), repr(suite), code])
 
 

@@ -16,8 +16,8 @@ from textgym.sandbox.plain import NotPlainError, encode
 _DEFINITION = re.compile(r"^(?:async )?def +(\w+)", re.MULTILINE)
 _STAND_IN = "candidate"
 _HOW = (
-    "give a column 'tests' with a list of [arguments, value] pairs, or of assert statements, and a column 'entry_point' "
-    "with the name of the function; or the columns 'test' and 'entry_point' of HumanEval"
+    "give a column 'tests' with a list of [arguments, value] pairs, or of assert statements, and a column "
+    "'entry_point' with the name of the function; or the columns 'test' and 'entry_point' of HumanEval"
 )
 
 
@@ -111,17 +111,19 @@ def suite_of(extra: Mapping[str, Any], prompt: str = "") -> Suite:
         try:
             tests = json.loads(tests)
         except ValueError as error:
-            raise DataError(f"expected a JSON list in the column 'tests', got {tests[:80]!r} ({error}); {_HOW}") from error
+            raise DataError(
+                f"expected a JSON list in the column 'tests', got {tests[:80]!r} ({error}); {_HOW}"
+            ) from error
     if not isinstance(tests, list | tuple):
         raise DataError(f"expected tests for {entry_point or 'a function'!r}, got {tests!r}; {_HOW}")
     return Suite(entry_point, tuple(_test_of(test) for test in tests), setup)
 
 
 def preamble_of(prompt: str, entry_point: str) -> str:
-    """Return the code of a prompt before the function to write; nothing if the prompt does not begin to define it.
+    r"""Return the code of a prompt before the function to write; nothing if the prompt does not begin to define it.
 
-    >>> preamble_of("import math\\n\\ndef area(r):\\n", "area"), preamble_of("Write a function area(r).", "area")
-    ('import math\\n\\n', '')
+    >>> preamble_of("import math\n\ndef area(r):\n", "area"), preamble_of("Write a function area(r).", "area")
+    ('import math\n\n', '')
     """
     begins = [match for match in _DEFINITION.finditer(prompt) if match.group(1) == entry_point]
     return prompt[: begins[-1].start()] if begins else ""
@@ -181,9 +183,7 @@ def _nodes_outside_functions(node: ast.AST) -> Iterator[ast.AST]:
 
 def _asserts(statement: ast.AST) -> bool:
     """Say whether a statement asserts anything that is not constant."""
-    return any(
-        isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant) for node in ast.walk(statement)
-    )
+    return any(isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant) for node in ast.walk(statement))
 
 
 def _tests_within(body: Sequence[ast.stmt], alias: str) -> Iterator[Test]:
