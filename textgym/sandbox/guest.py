@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 _MOST_DETAIL = 300
+_ENDS = (StopIteration, StopAsyncIteration)
 
 
 class Guest:
@@ -121,9 +122,12 @@ def describe(error: BaseException) -> str:
 
 
 def same_error(name: str, detail: str) -> Exception:
-    """Return the built-in error of that name; a ``RuntimeError`` where there is none."""
+    """Return the built-in error of that name; a ``RuntimeError`` where there is none.
+
+    The end of an iteration is none: it would end ``all(map(candidate, ...))`` early, as if all were well.
+    """
     kind = getattr(builtins, name, None)
-    if isinstance(kind, type) and issubclass(kind, Exception):
+    if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, _ENDS):
         try:
             return kind(detail)
         except TypeError:  # those of Unicode take more
