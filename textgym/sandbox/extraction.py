@@ -35,6 +35,7 @@ def extract_code(reply: str, prompt: str = "", entry_point: str = "") -> str:
     """
     reply = reply.replace("\r\n", "\n")
     preamble = preamble_of(prompt, entry_point)
+    reply = _before_a_lone_end(reply)
     blocks = _fenced(reply)
     if blocks:
         return _behind(preamble, prompt, _best(blocks, entry_point), entry_point)
@@ -73,6 +74,16 @@ def _fenced(reply: str) -> list[tuple[str, str]]:
     if fence:
         blocks.append((language, "".join(f"{each}\n" for each in lines)))
     return blocks
+
+
+def _before_a_lone_end(reply: str) -> str:
+    """Return what stands before a fence that only ends a block, which the prompt or nobody has begun."""
+    lines = reply.split("\n")
+    fences = [row for row, line in enumerate(lines) if _FENCE.match(line)]
+    first = next((line for line in lines if line.strip()), "")
+    if len(fences) == 1 and lines[fences[0]].strip(" \t`~") == "" and (first[0].isspace() or _START.match(first)):
+        return "\n".join((*lines[: fences[0]], ""))
+    return reply
 
 
 def _best(blocks: list[tuple[str, str]], entry_point: str) -> str:

@@ -76,6 +76,11 @@ class _Worker:
         self._buffer = bytearray()
         self.deadline = time.monotonic() + _START_SECONDS
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def fileno(self) -> int:
         """Return the file descriptor that answers come on."""
         assert self._process.stdout is not None
@@ -176,6 +181,10 @@ class Sandbox:
             self._after_fork()
             if not self._idle:
                 _Batch(self._idle, 1, self.level, self.limits).start()
+
+    def worker_pids(self) -> list[int]:
+        """Return the process ids of the workers that are ready."""
+        return [] if self._owner != os.getpid() else sorted(worker.pid for worker in self._idle)
 
     def run(self, jobs: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
         """Run programs, several at a time.

@@ -134,7 +134,7 @@ def _test_of(test: object) -> Test:
         case str():
             return Check(test)
         case [[*args], expected]:
-            _encoded(expected)
+            _encoded([args, expected])
             return Pair(tuple(args), expected)
     raise DataError(f"expected [list of arguments, value] or an assert statement as a test, got {test!r}; {_HOW}")
 
@@ -186,6 +186,10 @@ def _asserts(statement: ast.AST) -> bool:
     return any(isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant) for node in ast.walk(statement))
 
 
+def _is_constant(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
 def _tests_within(body: Sequence[ast.stmt], alias: str) -> Iterator[Test]:
     before: list[str] = []
     for statement in body:
@@ -195,7 +199,7 @@ def _tests_within(body: Sequence[ast.stmt], alias: str) -> Iterator[Test]:
         elif _asserts(statement):
             yield Check("\n".join((*before, ast.unparse(statement))))
             before = []
-        elif not isinstance(statement, ast.Assert):
+        elif not isinstance(statement, ast.Assert) and not _is_constant(statement):
             before.append(ast.unparse(statement))
 
 
