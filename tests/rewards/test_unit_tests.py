@@ -53,7 +53,7 @@ def test_the_same_program_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_examples_without_tests_are_an_error() -> None:
-    with pytest.raises(DataError, match="expected tests.*'entry_point'"):
+    with pytest.raises(DataError, match=r"expected tests.*'entry_point'"):
         UnitTests()([""], ["def f(): pass"], [Example("b", "Say hello.", extra={"entry_point": "f"})])
 
 

@@ -27,7 +27,6 @@ def check(candidate):
     assert isinstance(value, int) and not value != 305
     assert math.isclose(candidate(9), 367)
     assert candidate(3) == 85
-    assert all(map(lambda n: candidate(n) == 3 * n * n + 11 * n + 25, (11, 12)))
     assert True
 """
 _CHECKS = suite_of({"test": _CHECK, "entry_point": "solve"})
@@ -40,6 +39,7 @@ SUITES: Mapping[str, Suite] = {
             *_CHECKS.tests,
         ),
     ),
+    "a map": Suite("solve", (Check("assert all(map(lambda n: solve(n) == 85, (3, 3)))"),)),
     "a whole check": suite_of({"test": _CHECK.replace("assert True", "return None"), "entry_point": "solve"}),
 }
 SOLUTION = "def solve(n):\n    return 3 * n * n + 11 * n + 25\n"
@@ -64,9 +64,9 @@ def _read_programs() -> dict[str, str]:
 
 PROGRAMS = _read_programs()
 QUICK = (
-    *("fork bomb", "shell", "memory bomb", "kill parent", "output bomb", "success on every descriptor", "hard exit"),
+    *("fork bomb", "shell", "memory bomb", "kill parent", "large value", "success on every descriptor", "hard exit"),
     *("equal to all", "equal integer", "patched isclose", "patched driver", "gc", "write a file", "socket"),
-    *("deep recursion without limit", "forged request", "threads that outlive", "exit"),
+    *("deep recursion", "forged request", "threads that outlive", "exit"),
 )
 """Those of the fast tests: one of each kind, none that waits for a limit of time."""
 
@@ -74,9 +74,9 @@ QUICK = (
 LIMITS = Limits(seconds=1, memory_mb=64, output_kb=256)
 
 
-def shares_passed(sandbox: Sandbox, names: Iterable[str]) -> dict[str, float]:
-    """Return the share of tests that each program passes, the larger of both suites."""
-    runs = [(name, suite) for name in names for suite in SUITES.values()]
+def shares_passed(sandbox: Sandbox, names: Iterable[str], suites: Iterable[str] = tuple(SUITES)) -> dict[str, float]:
+    """Return the share of tests that each program passes, of the suite it does best in."""
+    runs = [(name, SUITES[suite]) for name in names for suite in suites]
     outcomes = run_many([(PROGRAMS[name], suite) for name, suite in runs], sandbox=sandbox)
     shares: dict[str, float] = {}
     for (name, _), tests in zip(runs, outcomes, strict=True):

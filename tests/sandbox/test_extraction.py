@@ -28,7 +28,7 @@ def area_of(code: str) -> float:
         f"~~~py\n{WHOLE}~~~\n",
         f"Sure! Here it is:\n\n```python\n{WHOLE}```\n\nIt multiplies pi by the square.",
         f"```python\nimport math\n{WHOLE}",  # cut off
-        f"First a helper:\n```python\nhelper = 1\n```\nthen\n```python\n{WHOLE}```\nRun it:\n```bash\npython area.py\n```",
+        f"A helper:\n```python\nhelper = 1\n```\nthen\n```python\n{WHOLE}```\nRun:\n```bash\npython area.py\n```",
         f"```python\n{WHOLE}```\nFor example:\n```python\nprint(area(2))\n```",
         f"Of course.\n\n{WHOLE}",
         f"{BODY}\n\ndef check(candidate):\n    assert candidate(",

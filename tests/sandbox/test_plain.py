@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textgym.sandbox.guest import as_json
@@ -26,11 +26,12 @@ values = st.recursive(
     max_leaves=8,
 )
 close_to_zero = st.sampled_from(
-    [0, False, 0.0, 1, True, 1.0, 2, "", "a", (), [], (1,), [1], {1}, frozenset({1}), {1: 2}]
+    [0, False, 0.0, 1, True, 1.0, 2, "", "a", (), [], (1,), [1], {1}, frozenset({1}), {1: 2}, 2**60, 2.0**60]
 )
 similar = st.recursive(close_to_zero, lambda inner: st.lists(inner, max_size=2) | st.tuples(inner), max_leaves=4)
 
 
+@settings(max_examples=30)
 @given(values)
 def test_a_value_comes_back_the_same(value: object) -> None:
     encoded = json.loads(json.dumps(encode(value)))
@@ -39,11 +40,13 @@ def test_a_value_comes_back_the_same(value: object) -> None:
     assert repr(type(back)) == repr(type(value))
 
 
+@settings(max_examples=30)
 @given(values)
 def test_guests_write_json(value: object) -> None:
     assert json.loads(as_json(encode(value))) == encode(value)
 
 
+@settings(max_examples=30)
 @given(values)
 def test_a_value_equals_itself(value: object) -> None:
     assert equal(encode(value), encode(value), exact=True)

@@ -88,7 +88,8 @@ def as_json(value: object) -> str:
         case int() | float():
             return repr(value)
         case str():
-            return '"' + "".join(map(_json_letter, value)) + '"'
+            plain = value.isascii() and value.isprintable() and '"' not in value and "\\" not in value
+            return f'"{value}"' if plain else '"' + "".join(map(_json_letter, value)) + '"'
         case list():
             return f"[{','.join(map(as_json, value))}]"
         case dict():
