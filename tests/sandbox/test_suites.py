@@ -111,6 +111,7 @@ def test_errors_of_the_function_reach_a_check(sandbox: Sandbox) -> None:
         ({"entry_point": "while", "tests": [[[1], 2]]}, "expected the name of a function"),
         ({"tests": [[[1], 2]]}, "expected the name of a function"),
         ({"entry_point": "f", "test": "def check(candidate"}, "expected Python code"),
+        ({"entry_point": "f", "test": f"def check(f):\n    assert f(1) == {'-' * 5000}1"}, "expected Python code"),
         ({"entry_point": "f", "test": "assert f(1) == 2"}, r"expected a function check\(candidate\)"),
         ({"entry_point": "f", "test": "def check(candidate):\n    assert True"}, "expected tests"),
         ({"entry_point": "f", "test": "def check(candidate):\n    return"}, "expected tests"),

@@ -43,7 +43,7 @@ class PassAtK:
     Args:
         k: Number of tries.
         level: Sandbox that the programs run in.
-        limits: What a program may use.
+        limits: Limits of each program.
     """
 
     def __init__(self, k: int = 1, level: Choice = "auto", limits: Limits | None = None) -> None:

@@ -50,7 +50,7 @@ class BubblewrapGuest:
 
     Args:
         bwrap: Path of bubblewrap.
-        limits: What everything that is asked of it may use together.
+        limits: Limits of all requests together.
     """
 
     def __init__(self, bwrap: str, limits: Limits) -> None:

@@ -1,8 +1,8 @@
-"""What runs inside a sandbox of full Python: it loads a program, calls its function and answers with plain values.
+"""The driver inside a sandbox of full Python: it loads a program, calls its function and answers with plain values.
 
 A program shares this process, so nothing here is a defence: it may overwrite all of it, and answer whatever it likes.
-What it does not have is the expected values. Every sandbox starts this file anew, so it imports next to nothing: it
-reads Python literals, which outside is trusted to write, and writes JSON.
+What it does not have is the expected values. Every sandbox starts this file again, so it imports next to nothing: it
+reads Python literals, which the worker is trusted to write, and writes JSON.
 """
 
 from __future__ import annotations

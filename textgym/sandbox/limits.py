@@ -1,4 +1,4 @@
-"""What a program may use, and what became of a test."""
+"""Limits of a program, and the outcome of a test."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Reason = Literal["", "wrong", "error", "timeout", "memory", "crashed"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one program may use, all its tests together.
+    """Limits of one program, all its tests together.
 
     Attributes:
         seconds: Computing time; one more is granted for waiting. ``"bubblewrap"`` rounds it up to whole seconds.
         memory_mb: Memory, in units of 2**20 bytes.
-        output_kb: Size of what it may return in one answer, or print, in units of 1,024 bytes.
+        output_kb: Size of one returned value, and of the printed text, in units of 1,024 bytes.
     """
 
     seconds: float = 2.0
@@ -41,7 +41,7 @@ class Limits:
 
 
 class Outcome(NamedTuple):
-    """What became of one test.
+    """Outcome of one test.
 
     Attributes:
         passed: Whether it passed.

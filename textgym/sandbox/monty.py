@@ -27,7 +27,7 @@ class MontyGuests:
     """Interpreters of Python, two of them kept running.
 
     Args:
-        limits: What a program may use.
+        limits: Limits of each program.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -69,7 +69,7 @@ class MontyGuest:
 
     Args:
         session: The session, not yet entered.
-        limits: What everything that is asked of it may use together.
+        limits: Limits of all requests together.
     """
 
     def __init__(self, session: Any, limits: Limits) -> None:

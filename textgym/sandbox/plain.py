@@ -1,8 +1,8 @@
 """Plain values as JSON: all that crosses the border of a sandbox.
 
 A value of a guest is taken apart where it was made, and only its data travel. So a comparison outside never runs a
-method of a guest's class, and never hashes what a guest chose. Guests import this file, each anew, so it imports next
-to nothing.
+method of a guest's class, and never hashes what a guest chose. Every guest imports this file again, so it imports
+next to nothing.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ class Sandbox:
     Args:
         level: ``"monty"`` (a subset of Python, starts in a millisecond, everywhere) or ``"bubblewrap"`` (full Python,
             on Linux).
-        limits: What each program may use.
+        limits: Limits of each program.
         workers: Most worker processes; by default one per processor, at most 8.
     """
 

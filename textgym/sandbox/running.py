@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections import OrderedDict
@@ -33,7 +34,7 @@ def run_tests(
     Args:
         code: Program that defines the function.
         suite: Its tests.
-        limits: What the program may use, all tests together.
+        limits: Limits of the program, all tests together.
         level: Sandbox to run it in: ``"monty"``, ``"bubblewrap"``, or the first of them that there is (``"auto"``).
         sandbox: Sandbox instead, which has its own level and limits; by default one that the process shares.
 
@@ -69,7 +70,7 @@ def score_replies(
     Args:
         replies: ``n`` texts, of which :func:`~textgym.sandbox.extraction.extract_code` takes the code.
         examples: The ``n`` items they answer, with tests in ``extra`` (:func:`~textgym.sandbox.suites.suite_of`).
-        limits: What each program may use.
+        limits: Limits of each program.
         level: Sandbox to run them in.
 
     Returns:
@@ -79,10 +80,11 @@ def score_replies(
         DataError: An example has no tests.
         SandboxUnavailableError: There is no sandbox of that level here; the message says how to get one.
     """
-    suites = [suite_of(example.extra, example.text) for example in examples]
+    distinct = {id(example): example for example in examples}  # replies of a group share theirs
+    suites = {key: suite_of(example.extra, example.text) for key, example in distinct.items()}
     programs = [
-        (extract_code(reply, example.text, suite.entry_point), suite)
-        for reply, example, suite in zip(replies, examples, suites, strict=True)
+        (extract_code(reply, example.text, suites[id(example)].entry_point), suites[id(example)])
+        for reply, example in zip(replies, examples, strict=True)
     ]
     keys = [_key(code, suite, level, limits or Limits()) for code, suite in programs]
     new = {key: program for key, program in zip(keys, programs, strict=True) if key not in _REMEMBERED}
@@ -126,7 +128,7 @@ _FALLEN_BACK: set[str] = set()
 
 
 def _key(code: str, suite: Suite, level: str, limits: Limits) -> str:
-    return json.dumps([level, repr(limits), repr(suite), code])
+    return hashlib.sha256(repr((level, limits, suite, code)).encode()).hexdigest()
 
 
 def _outcomes(suite: Suite, replies: Sequence[dict[str, Any]]) -> list[Outcome]:

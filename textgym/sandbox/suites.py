@@ -153,9 +153,14 @@ def _suite_of_check(source: str, entry_point: str, setup: str) -> Suite:
     one test with all they assert. What asserts nothing is run before the next one that does.
     """
     try:
-        tree = ast.parse(source)
+        return _suite_of_tree(ast.parse(source), source, entry_point, setup)
+    except DataError:
+        raise
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise DataError(f"expected Python code in the column 'test', got {source[:80]!r} ({error}); {_HOW}") from error
+
+
+def _suite_of_tree(tree: ast.Module, source: str, entry_point: str, setup: str) -> Suite:
     checks = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"]
     if len(checks) != 1 or len(checks[0].args.args) != 1:
         raise DataError(f"expected a function check(candidate) in the column 'test', got {source[:80]!r}; {_HOW}")

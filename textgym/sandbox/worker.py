@@ -1,4 +1,4 @@
-"""The process between training and guests: it reads programs, one a line, and writes what became of them.
+"""The process between training and guests: it reads programs, one per line, and writes their results.
 
 It is started with nothing of textgym but this folder, runs no code of a program itself, and ends with its input.
 """
