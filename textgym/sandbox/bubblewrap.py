@@ -32,9 +32,14 @@ _HOME = "/guest"
 _OWN_FILES = ("plain.py", "guest.py")
 _SYSTEM = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache")
 _START_SECONDS = 30.0
+_MOST_COMPLAINT = 300
 _INTERPRETER_MB = 64  # that Python itself takes of the address space
 _OUT_OF_TIME = (128 + signal.SIGXCPU, 128 + signal.SIGKILL)
 _BOOT = "import sys; sys.path.insert(0, {home!r}); from textgym.sandbox.guest import main; main({seconds}, {memory})"
+
+
+class SandboxStartError(RuntimeError):
+    """A sandbox cannot be made; no program has to do with it."""
 
 
 class _LostError(Exception):
@@ -51,9 +56,10 @@ class BubblewrapGuest:
     Args:
         bwrap: Path of bubblewrap.
         limits: Limits of all requests together.
+        listen: Keep what is written to standard error, for the message if it cannot start; no program is run then.
     """
 
-    def __init__(self, bwrap: str, limits: Limits) -> None:
+    def __init__(self, bwrap: str, limits: Limits, *, listen: bool = False) -> None:
         self._left = 2 * limits.seconds + 1  # of waiting for it; processor time is limited inside
         self._most = limits.output_kb * 1024
         self._buffer = b""
@@ -68,13 +74,16 @@ class BubblewrapGuest:
                     _command(bwrap, limits, program, report),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE if listen else subprocess.DEVNULL,
                     pass_fds=(program, report),
                     env={},
                     cwd="/",
                     bufsize=0,
                 )
-            self._first_pid = _child_pid(info)
+            try:
+                self._first_pid = _child_pid(info)
+            except SandboxStartError as error:
+                raise SandboxStartError(f"{error}{self._complaint()}") from error
         for stream in (self._process.stdin, self._process.stdout):
             os.set_blocking(stream.fileno(), False)  # type: ignore[union-attr]
 
@@ -90,11 +99,11 @@ class BubblewrapGuest:
         """Wait for its Python to answer; that time is not the program's.
 
         Raises:
-            RuntimeError: It does not.
+            SandboxStartError: It does not.
         """
         left, self._left = self._left, _START_SECONDS
         if "error" in self.load(""):
-            raise RuntimeError(str((self._lost or {}).get("detail")))
+            raise SandboxStartError(f"{(self._lost or {}).get('detail')}{self._complaint()}")
         self._left = left
 
     def load(self, code: str) -> Reply:
@@ -112,6 +121,12 @@ class BubblewrapGuest:
             message = answer(reply["ask"], reply["options"])
         return reply
 
+    def _complaint(self) -> str:
+        """End a sandbox that does not work, and return what it wrote to standard error."""
+        self._process.kill()
+        _, said = self._process.communicate()
+        return f": {said.decode(errors='replace').strip()[-_MOST_COMPLAINT:]}" if said else ""
+
     def close(self) -> None:
         """End every process of the sandbox; the first one takes all others with it."""
         if self._process.poll() is None:
@@ -121,8 +136,9 @@ class BubblewrapGuest:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(5)
                     break
-        for stream in (self._process.stdin, self._process.stdout):
-            stream.close()  # type: ignore[union-attr]
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
 
     def _ask(self, message: dict[str, Any]) -> Reply:
         """Send a message and return the answer; a guest that is lost stays so."""
@@ -254,7 +270,7 @@ def _child_pid(info: int) -> int:
     """Return the id of the first process within, once bubblewrap has told it.
 
     Raises:
-        RuntimeError: It could not start.
+        SandboxStartError: It could not start.
     """
     told = b""
     while chunk := os.read(info, 4096):
@@ -262,4 +278,4 @@ def _child_pid(info: int) -> int:
     try:
         return int(json.loads(told)["child-pid"])
     except (ValueError, KeyError) as error:
-        raise RuntimeError("bubblewrap could not make a sandbox") from error
+        raise SandboxStartError("bubblewrap could not make a sandbox") from error

@@ -294,24 +294,30 @@ class _Batch:
 
     def _take(self, worker: _Worker, message: dict[str, Any]) -> None:
         """Note what a worker says."""
-        job = self._release(worker)
         if "unavailable" in message:
-            worker.close()
-            raise unavailable(self._level, message["unavailable"])
+            self._lose(worker, why=message["unavailable"])
+            return
+        job = self._release(worker)
         if job is not None:
             self._results[job] = message["replies"]
         self._idle.append(worker)
 
-    def _lose(self, worker: _Worker, *, late: bool = False) -> None:
-        """Replace a worker that has ended or takes too long; its program is tried once more unless it was late."""
+    def _lose(self, worker: _Worker, *, late: bool = False, why: str = "") -> None:
+        """Replace a worker that has ended or takes too long; its program is tried once more unless it was late.
+
+        Raises:
+            SandboxUnavailableError: It did not start, or cannot make guests; ``why`` says so.
+        """
         job = self._release(worker)
         worker.close(at_once=True)
         if job is None:
-            raise unavailable(self._level, "its worker process did not start")
+            raise unavailable(self._level, why or "its worker process did not start")
         self._attempts[job] += 1
         if not late and self._attempts[job] < _ATTEMPTS:
             self._waiting.appendleft(job)
             return
+        if why:
+            raise unavailable(self._level, why)
         tests = len(self._jobs[job]["calls"]) + len(self._jobs[job]["checks"])
         reason = "timeout" if late else "crashed"
         self._results[job] = [{"error": reason, "detail": "the worker was lost", "class": "RuntimeError"}] * tests

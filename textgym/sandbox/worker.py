@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from textgym.sandbox.bubblewrap import BubblewrapGuest, find_bubblewrap
+from textgym.sandbox.bubblewrap import BubblewrapGuest, SandboxStartError, find_bubblewrap
 from textgym.sandbox.limits import Limits
 from textgym.sandbox.monty import MontyGuests
 from textgym.sandbox.programs import OpenGuest, run_program
@@ -55,7 +55,11 @@ def main(settings: dict[str, Any]) -> None:
             return
         _write(answers, {"ready": True})
         for line in sys.stdin:
-            _write(answers, {"replies": run_program(json.loads(line), guests)})
+            try:
+                message: dict[str, Any] = {"replies": run_program(json.loads(line), guests)}
+            except SandboxStartError as error:
+                message = {"unavailable": str(error)}
+            _write(answers, message)
 
 
 @contextlib.contextmanager
@@ -94,7 +98,7 @@ def _working_bubblewrap(limits: Limits) -> str:
     reasons = []
     for bwrap in find_bubblewrap():
         try:
-            with BubblewrapGuest(bwrap, limits) as guest:
+            with BubblewrapGuest(bwrap, limits, listen=True) as guest:
                 guest.wait_until_ready()
                 return bwrap
         except (OSError, RuntimeError, NotImplementedError) as error:
