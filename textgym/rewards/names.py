@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from textgym.errors import did_you_mean
-from textgym.files.paths import name_of, user_path
+from textgym.files.paths import name_of, suggested_folder, user_path
 from textgym.naming import argument
 from textgym.rewards.arguments import check_reward
 from textgym.rewards.gold import GoldReward
@@ -15,6 +16,7 @@ from textgym.rewards.lazy import LazyReward
 from textgym.rewards.protocol import RewardWithParts
 from textgym.rewards.success import SuccessReward
 from textgym.security.consent import load_attribute, load_named
+from textgym.security.missing import as_module
 from textgym.types import NameOrPath, RewardFn, Task
 
 NAMED_REWARDS: Mapping[str, str] = {
@@ -59,7 +61,7 @@ def _by_name(name: str, task: Task | None) -> RewardFn:
         return _OF_TASKS[name](_required(name, task))
     if name in NAMED_REWARDS or (":" in name and not _looks_like_path(name)):
         found = load_attribute(NAMED_REWARDS[name]) if name in NAMED_REWARDS else load_named(name, "reward")
-        reward = found() if isinstance(found, type) else found
+        reward = _made(found, name) if isinstance(found, type) else found
         if not callable(reward):
             raise TypeError(f"expected a callable reward at {name!r}, got {type(reward).__name__}")
         return reward  # type: ignore[no-any-return]
@@ -67,13 +69,28 @@ def _by_name(name: str, task: Task | None) -> RewardFn:
         return LazyReward(name_of_folder(name), name)
     if _looks_like_path(name):
         raise ValueError(
-            f"expected a folder with a reward model, got {name!r}, which does not exist or is no folder; check the path"
+            f"expected a folder with a reward model, got {name!r}, which does not exist or is no folder; check the "
+            f"path.{as_module(name) or suggested_folder(name)}"
         )
     known = [*NAMED_REWARDS, *_OF_TASKS, "learned"]
     raise ValueError(
         f"expected a reward name, 'module:attribute', a folder with a reward model or a callable, got {name!r}."
         f"{did_you_mean(name, known)}"
     )
+
+
+def _made(kind: type, name: str) -> object:
+    """Return a reward of a class, which must take no argument."""
+    try:
+        inspect.signature(kind).bind()
+    except TypeError as error:
+        raise TypeError(
+            f"expected a class of rewards without required arguments at {name!r}, got {kind.__name__} ({error}); name "
+            "a reward that is made, such as a module's reward = MyReward(...)"
+        ) from error
+    except ValueError:  # no signature is known, as of classes of compiled code
+        pass
+    return kind()
 
 
 def name_of_folder(folder: NameOrPath) -> str:

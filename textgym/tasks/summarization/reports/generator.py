@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
-import numpy as np
-
+from textgym.data.draws import Draws
+from textgym.data.generated import draws_of, joined, owns
 from textgym.tasks.summarization.reports import lexicon
 from textgym.tasks.summarization.reports.frames_people import FILLERS, PEOPLE_GENRES
 from textgym.tasks.summarization.reports.frames_public import PUBLIC_GENRES
 from textgym.tasks.summarization.reports.genre import Genre, Group, fill, summary_parts, unfold
-from textgym.types import SPLITS, Split
+from textgym.types import Split
 
 GENRES: tuple[Genre, ...] = (*PUBLIC_GENRES, *PEOPLE_GENRES)
 _BY_NAME = {genre.name: genre for genre in GENRES}
 Fault = Literal["omits", "slips", "rambles"]
 # How many of the drafts leave facts out, state a false one, or add sentences that tell nothing; independently.
 FAULTS: dict[Fault, float] = {"omits": 0.65, "slips": 0.05, "rambles": 0.8}
-# Of ten buckets of fact combinations, the training split owns eight, so no combination is in two splits.
-_BUCKETS: dict[Split, range] = {"train": range(0, 8), "validation": range(8, 9), "test": range(9, 10)}
 _MIN_WORDS, _MAX_WORDS = 45, 75
 _MAX_SENTENCES = 6
 _RAMBLING_WORDS = 30
 _NO_OMISSION: frozenset[str] = frozenset()
-T = TypeVar("T")
 
 
 class Fact(NamedTuple):
@@ -62,38 +57,15 @@ class Item(NamedTuple):
     faults: frozenset[Fault]
 
 
-@dataclass(slots=True)
-class Draws:
-    """A source of choices fed from blocks of uniform numbers: one scalar numpy call per choice would be 10 x slower."""
-
-    generator: np.random.Generator
-    block: list[float] = field(default_factory=list)
-
-    def uniform(self) -> float:
-        """A number in [0, 1)."""
-        if not self.block:
-            self.block = self.generator.random(64).tolist()
-        return self.block.pop()
-
-    def pick(self, options: Sequence[T]) -> T:
-        """One of the options."""
-        return options[int(self.uniform() * len(options))]
-
-    def shuffled(self, options: Sequence[T]) -> list[T]:
-        """All options in random order."""
-        rest = list(options)
-        return [rest.pop(int(self.uniform() * len(rest))) for _ in range(len(rest))]
-
-
 @lru_cache(maxsize=4096)
 def draw_facts(seed: int, split: Split, index: int) -> Facts:
     """The facts of one item, without its texts (about 40 microseconds)."""
-    return _draw_facts(_draws(seed, split, index), split)
+    return _draw_facts(draws_of(seed, split, index), split)
 
 
 def make_item(seed: int, split: Split, index: int) -> Item:
     """The item at ``index``: a pure function of its three arguments (about 130 microseconds)."""
-    draws = _draws(seed, split, index)
+    draws = draws_of(seed, split, index)
     facts = _draw_facts(draws, split)
     genre = _BY_NAME[facts.genre]
     values = _values(facts)
@@ -105,25 +77,17 @@ def make_item(seed: int, split: Split, index: int) -> Item:
     return Item(facts, " ".join(sentences), references, draft, faults)
 
 
-def _draws(seed: int, split: Split, index: int) -> Draws:
-    return Draws(np.random.default_rng([seed, SPLITS.index(split), index]))
-
-
 def _draw_facts(draws: Draws, split: Split) -> Facts:
     genre = draws.pick(GENRES)
     while True:
         keys = tuple(Fact(role, genre.slots[role], draw_value(draws, genre.slots[role])) for role in genre.keys)
-        if _bucket(keys) in _BUCKETS[split]:
+        if owns(split, joined([fact.value for fact in keys])):
             break
     taken = list(keys)
     for role, kind in genre.slots.items():
         if role not in genre.keys:
             taken.append(Fact(role, kind, draw_other(draws, kind, [fact.value for fact in taken if fact.kind == kind])))
     return Facts(genre.name, keys, tuple(taken[len(keys) :]))
-
-
-def _bucket(keys: Sequence[Fact]) -> int:
-    return zlib.crc32("|".join(fact.value for fact in keys).encode()) % 10
 
 
 def draw_value(draws: Draws, kind: str) -> str:
