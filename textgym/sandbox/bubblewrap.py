@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from textgym.sandbox.limits import Limits
+from textgym.sandbox.limits import Limits, waiting_seconds
 from textgym.sandbox.plain import Encoded, NotPlainError, checked
 from textgym.sandbox.programs import Reply, failure
 from textgym.sandbox.seccomp import filter_program
@@ -60,7 +60,7 @@ class BubblewrapGuest:
     """
 
     def __init__(self, bwrap: str, limits: Limits, *, listen: bool = False) -> None:
-        self._left = 2 * limits.seconds + 1  # of waiting for it; processor time is limited inside
+        self._left = waiting_seconds(limits)  # processor time is limited inside
         self._most = limits.output_kb * 1024
         self._buffer = b""
         self._lost: Reply | None = None

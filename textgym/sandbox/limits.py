@@ -17,7 +17,8 @@ class Limits:
     """Limits of one program, all its tests together.
 
     Attributes:
-        seconds: Computing time; one more is granted for waiting. ``"bubblewrap"`` rounds it up to whole seconds.
+        seconds: Processor time, rounded up to whole seconds (``"bubblewrap"``); time of one call (``"monty"``, which
+            has no other clock).
         memory_mb: Memory, in units of 2**20 bytes.
         output_kb: Size of one returned value, and of the printed text, in units of 1,024 bytes.
     """
@@ -38,6 +39,11 @@ class Limits:
             raise ValueError(f"expected 16 <= memory_mb <= 65,536, got {self.memory_mb!r}; 256 is the default")
         if not 1 <= self.output_kb <= 2**14:
             raise ValueError(f"expected 1 <= output_kb <= 16,384, got {self.output_kb!r}; 1024 is the default")
+
+
+def waiting_seconds(limits: Limits) -> float:
+    """Return how long one program is waited for: longer than it may compute, as other processes compute too."""
+    return 2 * limits.seconds + 1
 
 
 class Outcome(NamedTuple):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from textgym.sandbox.guest import describe, error_kind, same_error
-from textgym.sandbox.limits import Limits
+from textgym.sandbox.limits import Limits, waiting_seconds
 from textgym.sandbox.plain import Encoded, NotPlainError, decode, encode
 from textgym.sandbox.programs import Reply, failure
 
@@ -74,7 +74,7 @@ class MontyGuest:
 
     def __init__(self, session: Any, limits: Limits) -> None:
         self._session = session
-        self._left = limits.seconds
+        self._left = waiting_seconds(limits)
         self._most = limits.output_kb * 1024
         self._lost: Reply | None = None
 

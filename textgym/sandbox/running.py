@@ -27,6 +27,7 @@ def run_tests(
     """Run a function that a model wrote against hidden tests, in another process.
 
     Example:
+        >>> from textgym.sandbox import Check
         >>> suite = Suite("double", (Pair((2,), 4), Pair(("ab",), "abab"), Check("assert double(0) == 1")))
         >>> [outcome.passed for outcome in run_tests("def double(n): return n + n", suite)]
         [True, True, False]
