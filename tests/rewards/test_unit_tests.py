@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from textgym.errors import DataError, SandboxUnavailableError
 from textgym.rewards.names import resolve_reward
 from textgym.rewards.protocol import score
 from textgym.rewards.unit_tests import UnitTests
-from textgym.sandbox import running
+from textgym.sandbox import close_shared_sandboxes, running
 from textgym.types import Example
 
 TESTS = [[[1], 2], [[2], 4], [[3], 6], [[4], 8]]
@@ -57,12 +59,31 @@ def test_examples_without_tests_are_an_error() -> None:
         UnitTests()([""], ["def f(): pass"], [Example("b", "Say hello.", extra={"entry_point": "f"})])
 
 
-def test_without_a_sandbox_only_scoring_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+ROWS = [
+    {"prompt": f"Write add_{k}(n) that adds {k}.", "entry_point": f"add_{k}", "tests": [[[1], 1 + k], [[2], 2 + k]]}
+    for k in range(40)
+]
+
+
+def test_an_environment_scores_by_unit_tests() -> None:
+    env = gymnasium.make("TextGenEpisode-v0", data=ROWS, reward="unit_tests")
+    for _ in range(2):
+        prompt, _ = env.reset(seed=3)
+        k = int(re.search(r"add_(\d+)", prompt).group(1))  # type: ignore[union-attr]
+        assert env.step(f"def add_{k}(n):\n    return n + {k}")[1] == 1.0
+        env.reset(seed=3)
+        assert env.step(f"def add_{k}(n):\n    return {k + 2}")[1] == 0.5
+
+
+def test_without_a_sandbox_environments_are_made_and_scoring_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = gymnasium.make("TextGenEpisode-v0", data=ROWS, reward="unit_tests")
+    env.reset(seed=0)
+    close_shared_sandboxes()
+    monkeypatch.setattr(running, "_REMEMBERED", type(running._REMEMBERED)())
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setenv("PATH", "/nowhere")
-    reward = UnitTests(seconds=1.125)
     with pytest.raises(SandboxUnavailableError, match="pip install pydantic-monty"):
-        reward([""], REPLIES[:1], [EXAMPLE])
+        env.step("def add(n): return n")
 
 
 def test_options_are_checked() -> None:
