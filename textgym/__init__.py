@@ -15,7 +15,7 @@ __version__ = version("textgym")
 __all__ = ["Comparison", "Example", "RewardFn", "__version__", "register_task", "registered_ids"]
 
 register_task("TextSumm", "textgym.tasks.summarization:Summarization")
-register_task("TextSumm", "textgym.tasks.summarization:InstructedSummarization", version=1)
+register_task("TextSumm", "textgym.tasks.summarization:HurriedSummarization", version=1)
 register_task("TextGen", "textgym.tasks.generation:Generation")
 
 if not TYPE_CHECKING:  # else every name would exist for type checkers

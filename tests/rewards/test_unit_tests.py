@@ -34,6 +34,14 @@ def test_the_reward_is_the_share_of_tests_passed() -> None:
     assert found.parts.keys() == {"unit_tests"}
 
 
+def test_options_are_read_from_the_name() -> None:
+    reward = resolve_reward("0.5*unit_tests?level=monty&seconds=1&memory_mb=64")
+    found = score(reward, ["", ""], REPLIES[:2], [EXAMPLE] * 2)
+    np.testing.assert_array_equal(found.total, [0.5, 0.25])
+    with pytest.raises(ValueError, match="expected one of auto, monty, bubblewrap"):
+        resolve_reward("unit_tests?level=docker")
+
+
 def test_no_texts_are_no_rewards() -> None:
     assert UnitTests()([], [], []).shape == (0,)
 

@@ -44,6 +44,17 @@ def test_replies_to_a_prompt_that_begins_the_function(reply: str) -> None:
     assert area_of(extract_code(reply, PROMPT, "area")) == pytest.approx(12.566370614)
 
 
+@pytest.mark.parametrize("reply", [BODY, BODY.lstrip(), "\n" + BODY, f"```python\n{BODY}```", WHOLE, BODY.strip()])
+@pytest.mark.parametrize("prompt", [PROMPT, PROMPT.strip(), "import math\ndef area(r):", "import math\ndef area(r):\n"])
+def test_stripped_prompts_and_replies_fit_together(prompt: str, reply: str) -> None:
+    assert area_of(extract_code(reply, prompt, "area")) == pytest.approx(12.566370614)
+
+
+def test_a_prompt_may_end_within_a_line() -> None:
+    assert extract_code(" r * r", "def area(r):\n    return", "area") == "def area(r):\n    return r * r"
+    assert extract_code("return r", "def area(r):\n    ", "area") == "def area(r):\n    return r"
+
+
 @pytest.mark.parametrize(
     "reply",
     [

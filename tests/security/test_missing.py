@@ -82,6 +82,4 @@ def test_a_module_that_an_existing_module_lacks_is_its_own_error(tmp_path: Path)
 
 
 def test_a_class_of_rewards_with_required_arguments_is_explained() -> None:
-    assert "got Short (missing a required argument: 'limit'); name a reward that is made" in mistake(
-        "mistyped_rewards:Short"
-    )
+    assert "expected limit=... for the reward 'mistyped_rewards:Short', got" in mistake("mistyped_rewards:Short")

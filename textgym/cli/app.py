@@ -482,8 +482,8 @@ def _consent_with_resume(context: typer.Context) -> list[str]:
         name = str(parameter.name)
         if name in ("resume", "accept_changed_data") or not is_given(context, name):
             continue
-        value = {**context.params, **given_options(context)}[name]
-        if name in FIELDS and names_module(as_text(value)):
+        value = as_text({**given_values(context), **given_options(context)}.get(name))
+        if name in FIELDS and value and names_module(value):
             names.append(value)
         else:
             option = parameter.opts[0] if parameter.param_type_name == "option" else "ENV_ID"

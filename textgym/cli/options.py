@@ -65,11 +65,12 @@ Model = Annotated[
     ),
 ]
 Reward = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--reward",
-        help="Reward: learned, rouge, gold, success, none, a run with a reward model, or module:attribute; by default "
-        "the task's own.",
+        metavar="<str>",
+        help="Reward: learned, rouge, gold, success, none, a run with a reward model, or module:attribute, also with a "
+        "weight and options, as '0.2*NAME?key=value'; by default the task's own. Repeated, rewards add up.",
     ),
 ]
 TrainedAgent = Annotated[

@@ -41,16 +41,25 @@ def extract_code(reply: str, prompt: str = "", entry_point: str = "") -> str:
         return _behind(preamble, prompt, _best(blocks, entry_point), entry_point)
     if _defines(reply, entry_point) or not _defines(prompt, entry_point):
         return _behind(preamble, prompt, _from_first_code(reply), entry_point)
-    return prompt + _body_of(reply)
+    return _joined(prompt, _body_of(reply))
 
 
 def _behind(preamble: str, prompt: str, code: str, entry_point: str) -> str:
     """Put the prompt's code before a program, or before the body of a function alone."""
     if not _defines(code, entry_point) and _defines(prompt, entry_point):
-        return prompt + ("" if prompt.endswith("\n") else "\n") + code
+        return _joined(prompt, code)
     if not preamble or "from __future__" in code or code.startswith(preamble):
         return code
     return preamble + code
+
+
+def _joined(prompt: str, body: str) -> str:
+    """Put a body behind the beginning of a function, though the end of one or the indent of the other be stripped."""
+    last = prompt.rstrip(" \t").rpartition("\n")[2]
+    if last and not body.startswith("\n") and last.endswith((":", '"""', "'''")):
+        prompt += "\n"
+    is_unindented = prompt.endswith("\n") and body[:1].strip() != ""
+    return f"{prompt}    {body}" if is_unindented else prompt + body
 
 
 def _defines(text: str, entry_point: str) -> bool:

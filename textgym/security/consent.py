@@ -21,6 +21,7 @@ from typing import Any
 from textgym.errors import ConsentError, WrongNameError, exits_as
 from textgym.files.paths import user_path
 from textgym.security.missing import no_attribute, no_module
+from textgym.terms import names_in
 
 FIELDS: Mapping[str, str] = {
     "env_id": "",
@@ -62,7 +63,8 @@ def names_from(folder: str | Path, command: str, consent: Collection[str] = ()) 
         command: Command with which a user resumes, such as ``"textgym train --resume RUN"``, for the error message.
         consent: Names the user has given besides. Within a block in this one they count too.
     """
-    origin = _Origin(user_path(folder).resolve(), command, frozenset(consent))
+    given = frozenset(name for text in consent for name in (text, *names_in(text)))
+    origin = _Origin(user_path(folder).resolve(), command, given)
     _origins.append(origin)
     try:
         yield
@@ -111,8 +113,8 @@ def check_repeated(consent: Collection[str], record: object) -> None:
 
 
 def names_module(name: str) -> bool:
-    """Say whether a text has the form ``module:attribute``."""
-    return _NAME.fullmatch(name) is not None
+    """Say whether a text, or a term of a sum of rewards, has the form ``module:attribute``."""
+    return any(_NAME.fullmatch(each) for each in (name, *names_in(name)))
 
 
 def import_named_module(name: str, field: str) -> ModuleType:
