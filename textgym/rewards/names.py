@@ -37,6 +37,7 @@ NAMED_REWARDS: Mapping[str, str] = {
     "rouge1": "textgym.metrics.rouge:rouge1",
     "rouge2": "textgym.metrics.rouge:rouge2",
     "rougeL": "textgym.metrics.rouge:rougeL",
+    "unit_tests": "textgym.rewards.unit_tests:UnitTests",
 }
 """Name -> where it is: a function of prompts, responses and examples, whose further arguments are the options, or a
 class, whose arguments are. An argument that is called ``task`` is the task of the environment."""
