@@ -7,7 +7,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -40,6 +40,10 @@ class TextModel(TrainableNetwork, ABC):
 
     Dropout is off whatever mode the module is in: a sampled token must be scored by the distribution it was drawn from.
 
+    Class attributes:
+        encodes_prompts: Whether prompts are read apart from responses, so that no state belongs to a token of a prompt.
+        wanted, loads: What a network must be, and which of transformers' classes are, for messages.
+
     Args:
         network: A Hugging Face model with an output head.
         source: Where it came from (name, folder or Hub id); its tokenizer is read from there, unless it is given.
@@ -54,6 +58,10 @@ class TextModel(TrainableNetwork, ABC):
         ModelError: If weights are not finite, or there is no output head.
         ValueError: For another precision.
     """
+
+    encodes_prompts: ClassVar[bool] = False
+    wanted: ClassVar[str] = "a causal LM"
+    loads: ClassVar[str] = "*ForCausalLM"
 
     def __init__(
         self,
@@ -70,7 +78,7 @@ class TextModel(TrainableNetwork, ABC):
         head = network.get_output_embeddings()
         if head is None:
             raise ModelError(
-                f"expected a causal LM with an output head, got {type(network).__name__}; load a *ForCausalLM"
+                f"expected {self.wanted} with an output head, got {type(network).__name__}; load a {self.loads}"
             )
         self.vocab_size = int(head.weight.shape[0])
         # Padding must be an id other than the model's own pad id: some models warn about pads without a mask.
@@ -180,18 +188,28 @@ class TextModel(TrainableNetwork, ABC):
         """Return whether it is computed in half precision: by autocast, or because weights are held so."""
         return self.precision == "bf16" or any(parameter.dtype in HALVES for parameter in self.network.parameters())
 
-    def require_context(self, tokens: int, what: str = "prompt and response") -> None:
+    def require_context(self, tokens: int, what: str = "prompt and response", *, response: int = 0) -> None:
         """Check that ``tokens`` tokens fit, and prepare for them.
+
+        Args:
+            tokens: Tokens of a text.
+            what: What they are, for the error.
+            response: How many of them the model writes at once, at its end, where that is known.
 
         Raises:
             ModelError: If the context of the model is shorter.
         """
         self.prepare(tokens)
-        if self.context_length is not None and tokens > self.context_length:
+        needed = self.context_of(tokens - response, response)
+        if self.context_length is not None and needed > self.context_length:
             raise ModelError(
-                f"expected a model with a context of at least {tokens} tokens for {what}, got {self.context_length}; "
+                f"expected a model with a context of at least {needed} tokens for {what}, got {self.context_length}; "
                 f"lower {argument('max_prompt_tokens')} or {argument('max_new_tokens')}"
             )
+
+    def context_of(self, prompt: int, response: int) -> int:
+        """Return the context that a prompt and a response of so many tokens take: as many as there are of both."""
+        return prompt + response
 
     def restrict_vocabulary(self, size: int) -> None:
         """Drop the logits of padding rows: keep the first ``size`` ids (the tokenizer's length)."""
@@ -259,6 +277,11 @@ class TextModel(TrainableNetwork, ABC):
         finally:
             for config, name, _ in self._dropout:
                 setattr(config, name, 0.0)
+
+    def save_config(self, folder: Path) -> None:
+        """Write the configuration of the network, from which it is built again with other weights."""
+        with self.original_config():
+            self.network.config.save_pretrained(folder)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a Hugging Face folder (safetensors, configs, tokenizer); LoRA adapters are merged in a copy.
