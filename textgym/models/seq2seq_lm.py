@@ -189,7 +189,8 @@ class Seq2SeqLM(TextModel):
     ) -> Tensor:
         """States (B, T, H), fp32; arguments as in :class:`~textgym.models.decoding.encoded_store.EncoderDecoder`."""
         dtype = torch.bfloat16 if self.precision == "bf16" else next(self.network.parameters()).dtype
-        prompted = additive_mask(encoded.visible[:, None], dtype)  # (B, 1, 1, P)
+        # Some decoders take masks in the form (B, P) alone; the other one is made once, not in every layer.
+        prompted = encoded.visible.long() if visible is None else additive_mask(encoded.visible[:, None], dtype)
         given: dict[str, object] = {"use_cache": cache is not None}
         if cache is not None and self.findings.cache is not None:
             given[self.findings.cache] = cache

@@ -25,6 +25,7 @@ from textgym.models.probing.narrow import readable_ids
 from textgym.models.probing.noise import gradients_fail, is_quiet, modes_kept, noisy_kinds, random_states_kept
 from textgym.models.probing.probe import Deviation, Lengths, Oracle, attempt, probe_rows
 from textgym.models.probing.trunk import CACHE_NAMES
+from textgym.values import attribute_of, is_whole
 
 if TYPE_CHECKING:
     from textgym.models.seq2seq_lm import Seq2SeqLM
@@ -94,7 +95,13 @@ def examine(model: Seq2SeqLM) -> Seq2SeqFindings:
     with modes_kept(network), random_states_kept():
         network.eval()
         versions = {key: buffer._version for key, buffer in network.named_buffers() if not buffer.is_inference()}
-        rows = _rows(model, _ROW)
+        computed = attempt(_rows, model, _ROW)
+        if computed.value is None:
+            raise ModelError(
+                f"expected an encoder-decoder, which reads token ids and masks alone, got {name}, which does not "
+                f"({computed.reason}); this architecture is not supported"
+            ) from computed.error
+        rows = computed.value
         _require_order(model, rows)
         _require_padding(model, rows)
         written = frozenset(key for key, buffer in network.named_buffers() if buffer._version != versions.get(key))
@@ -131,6 +138,9 @@ def _rows(model: Seq2SeqLM, length: int) -> _Rows:
     ids = torch.randint(vocabulary.start, vocabulary.stop, (3, width), generator=generator).tolist()
     prompts = [ids[0], ids[1][: max(2, width // 2)]]
     response = torch.tensor([*start, *ids[2]][:width], device=model.device)
+    pad = attribute_of(model.config, "pad_token_id")
+    if is_whole(pad) and width > len(start) + 2:  # where it may be written: some decoders do not count it as a place
+        response[len(start) + 1] = pad
     responses, changed, later = probe_rows(response, Lengths.upto(width), vocabulary)
     first, second = (model.encode(*pad_rows([prompt], 0, model.device)) for prompt in prompts)
     alone = model.decode(responses[:1], first)
