@@ -19,8 +19,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from textgym.agents.common.causal_lm_policy import CausalLMPolicy, token_observation_space
+from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.observations import read_observation
+from textgym.agents.common.policy_record import token_observation_space
 from textgym.errors import TextGymError
 from textgym.models.batch import pad_rows
 from textgym.models.causal_lm import CausalLM

@@ -19,7 +19,7 @@ from textgym.models.decoding.cache import DecodingCache
 from textgym.models.decoding.encoded_store import Encoded, EncodedStore
 from textgym.models.probing.findings import configured_context
 from textgym.models.probing.noise import set_mode
-from textgym.models.probing.seq2seq import NOTHING, Seq2SeqFindings, examine, examine_long
+from textgym.models.probing.seq2seq import NOTHING, examine, examine_long
 from textgym.models.probing.trunk import additive_mask
 from textgym.models.text_model import Precision, TextModel
 from textgym.models.trainable import HALVES
@@ -95,7 +95,7 @@ class Seq2SeqLM(TextModel):
         return configured_context(self.config)
 
     def context_of(self, prompt: int, response: int) -> int:
-        """Return the context that a prompt and a response take, each of which has its own: as much as the longer one."""
+        """Return the context that a prompt and a response take, which each have their own: that of the longer one."""
         return max(prompt, len(self.start_ids) + response)
 
     def prepare(self, tokens: int) -> None:
@@ -278,13 +278,13 @@ class Seq2SeqLM(TextModel):
 def _name_of(network: PreTrainedModel, part: str) -> str:
     """Return the name of the encoder or decoder among the parts of a network."""
     found = getattr(network, f"get_{part}", lambda: None)()
-    name = next((name for name, module in network.named_modules() if module is found and module is not network), None)
-    if name is None:
+    names = [name for name, module in network.named_modules() if module is found and module is not network]
+    if not names:
         raise ModelError(
             f"expected an encoder-decoder, got {type(network).__name__}, which has no {part}; load a "
             "*ForConditionalGeneration, or use CausalLM"
         )
-    return name
+    return str(names[0])
 
 
 def _start_ids(network: PreTrainedModel) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ made of a prompt is computed once, for equal prompts of a batch together, and re
 from __future__ import annotations
 
 import weakref
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, cast
 
 import numpy as np
 import torch
@@ -53,7 +53,10 @@ class EncoderDecoder(Protocol):
     """A network that encodes prompts and decodes responses."""
 
     start_ids: tuple[int, ...]
-    hidden_size: int
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the states."""
 
     @property
     def device(self) -> torch.device:
@@ -215,7 +218,8 @@ class EncodedStore:
         """Continue with ``rows`` (b,) only, in that order."""
         index, places = rows.to(self.lengths.device), rows.cpu().numpy()
         with torch.inference_mode(False):
-            for layer in (*self._layers, *self._prompts):
+            held: list[FilledLayer] = [*self._layers, *cast("list[FilledLayer]", self._prompts)]
+            for layer in held:
                 layer.keys, layer.values = layer.keys[index], layer.values[index]
             self._prompted = None if self._prompted is None else self._prompted[index]
             self.lengths = self.lengths[index]
@@ -268,7 +272,7 @@ class EncodedStore:
         width = visible.shape[1]
         if self._prompted is None or whole:
             self._prompted = torch.zeros(self.rows, width, dtype=torch.bool, device=visible.device)
-            self._prompts = [DynamicLayer() for _ in layers]  # type: ignore[no-untyped-call]
+            self._prompts = [DynamicLayer() for _ in layers]
             for layer, new in zip(self._prompts, layers, strict=True):
                 for name, part in (("keys", new.keys), ("values", new.values)):
                     setattr(layer, name, part.new_zeros(self.rows, part.shape[1], width, part.shape[3]))

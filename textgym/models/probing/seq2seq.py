@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -53,7 +53,7 @@ class Seq2SeqFindings:
     """
 
     architecture: str = ""
-    form: LogitForm = LogitForm()
+    form: LogitForm = field(default_factory=LogitForm)
     offset: str = ""
     cache: str | None = None
     places: str = ""
