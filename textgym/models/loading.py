@@ -9,19 +9,18 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, GenerationConfig, PreTrainedModel
 
+from textgym import hub
 from textgym.errors import CheckpointError, ModelError, TextGymError
 from textgym.hub import base_of_adapter, is_adapter, resolve_folder
 from textgym.models.adapters import attach_adapter, rebuild_adapter
 from textgym.models.causal_lm import CausalLM
 from textgym.models.pretrained import read_pretrained
-from textgym.models.probing.probe import attempt
 from textgym.models.proportions import check_folder, proportionate
 from textgym.models.seq2seq_lm import Seq2SeqLM
 from textgym.models.text_model import Precision, TextModel
 from textgym.models.trainable import HALVES
-from textgym.security.foreign import read_json
 from textgym.text.tokenizer import Tokenizer
-from textgym.values import as_object, attribute_of
+from textgym.values import attribute_of
 
 _GENERATION = "generation_config.json"
 
@@ -80,9 +79,7 @@ def is_encoder_decoder(model: str | Path | nn.Module) -> bool:
         case nn.Module():
             return attribute_of(_without_wrapper(model).config, "is_encoder_decoder") is True
     folder = resolve_folder(str(model))
-    base = base_of_adapter(folder) if is_adapter(folder) else folder
-    config = as_object(attempt(read_json, base / "config.json").value)  # whoever reads it next reports damage
-    return config.get("is_encoder_decoder") is True
+    return hub.is_encoder_decoder(base_of_adapter(folder) if is_adapter(folder) else folder)
 
 
 def _family(is_seq2seq: bool) -> type[CausalLM | Seq2SeqLM]:
@@ -154,7 +151,7 @@ def rebuild_language_model(
 
 def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     # Transformers would read the decoder of an encoder-decoder alone, if that is stored as one.
-    is_seq2seq = is_encoder_decoder(folder)
+    is_seq2seq = hub.is_encoder_decoder(folder)
     what = Seq2SeqLM.wanted if is_seq2seq else CausalLM.wanted
     network: PreTrainedModel = read_pretrained(_auto_class(is_seq2seq), what, folder, dtype)
     return network

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,12 @@ class Seq2SeqLM(TextModel):
     def context_of(self, prompt: int, response: int) -> int:
         """Return the context that a prompt and a response take, which each have their own: that of the longer one."""
         return max(prompt, len(self.start_ids) + response)
+
+    def room_for_prompt(self, response: int) -> float:
+        """Return the most tokens of a prompt: the whole context, if the response fits one too."""
+        if self.context_length is None:
+            return math.inf
+        return self.context_length if len(self.start_ids) + response <= self.context_length else 0
 
     def prepare(self, tokens: int) -> None:
         """Compute with so long a text what was found with short ones, where the configuration names a window."""
@@ -234,9 +241,11 @@ class Seq2SeqLM(TextModel):
         seen: list[Tensor] = []
         module = self.decoder.get_submodule(self.findings.places)
         handle = module.register_forward_hook(lambda part, given, output: seen.append(output))
-        ids = torch.full((1, tokens), self.start_ids[0], device=self.device)
+        # Vectors for tokens that are nothing, behind a prompt of one token that is nothing: only places are asked.
+        zeros = next(self.network.parameters()).new_zeros(1, tokens, self.hidden_size)
         try:
-            self.decode(ids, self.encode(ids[:, :1], torch.ones_like(ids[:, 0])))
+            with self.autocast():
+                self.decoder(inputs_embeds=zeros, encoder_hidden_states=zeros[:, :1], use_cache=False)
         finally:
             handle.remove()
         return seen[0].reshape(tokens, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -210,6 +211,10 @@ class TextModel(TrainableNetwork, ABC):
     def context_of(self, prompt: int, response: int) -> int:
         """Return the context that a prompt and a response of so many tokens take: as many as there are of both."""
         return prompt + response
+
+    def room_for_prompt(self, response: int) -> float:
+        """Return the most tokens of a prompt whose response has so many; infinite where positions have no end."""
+        return math.inf if self.context_length is None else self.context_length - response
 
     def restrict_vocabulary(self, size: int) -> None:
         """Drop the logits of padding rows: keep the first ``size`` ids (the tokenizer's length)."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import tokenizers
 
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
-from textgym.hub import resolve_folder, tokenizer_folder
+from textgym.hub import is_encoder_decoder, resolve_folder, tokenizer_folder
 from textgym.security.foreign import LARGEST_TOKENIZER, read_json, require_regular, require_regular_files
 from textgym.text.chat import ChatTemplate
 from textgym.text.encoding import TextEncoding
@@ -71,7 +71,7 @@ class Tokenizer:
         self._special_tokens_map = _read_json(folder / "special_tokens_map.json")
         vocabulary = backend.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values()) + 1
-        self.encodes_prompts = _read_json(folder / "config.json").get("is_encoder_decoder") is True
+        self.encodes_prompts = is_encoder_decoder(folder)
         self._config_eos = self._find_eos_ids()
         self.pad_id = self._find_pad_id()
 
