@@ -11,6 +11,7 @@ from pathlib import Path
 from textgym.hub import SHIPPED, is_encoder_decoder
 from textgym.models.prompt_format import FILE, PromptFormat, read_format
 from textgym.security.escaping import code_block, markdown_cell
+from textgym.security.foreign import read_object
 from textgym.text.templates import parse_template
 from textgym.text.tokenizer import Tokenizer
 from textgym.versions import versions
@@ -99,8 +100,8 @@ def _generate(folder: Path, asked: PromptFormat) -> str:
         "temperature": asked.temperature,
     }
     options |= {"top_k": 0, "top_p": 1.0, "eos_token_id": list(tokenizer.eos_ids), "pad_token_id": tokenizer.pad_id}
-    if tokenizer.encodes_prompts:  # whose generation configurations often name a beam search
-        options |= {"num_beams": 1, "min_length": 0, "no_repeat_ngram_size": 0}
+    if tokenizer.encodes_prompts:
+        options |= _without_search(folder, asked.max_new_tokens)
     arguments = "".join(f"    {name}={value!r},\n" for name, value in options.items())
     if asked.stop:
         arguments += f"    stop_strings={_literal(list(asked.stop))},\n    tokenizer=tokenizer,\n"
@@ -116,6 +117,20 @@ def _generate(folder: Path, asked: PromptFormat) -> str:
     ]
     said = "In this folder (or with the model's id on the Hub in place of `.`), asked as it was while it learned"
     return f"{said}:\n\n{code_block(chr(10).join(lines), 'python')}"
+
+
+def _without_search(folder: Path, max_new_tokens: int) -> dict[str, object]:
+    """Return options that leave out what the generation configurations of encoder-decoders often name.
+
+    transformers counts a first token that is forced among the new ones, and may force the last one.
+    """
+    try:
+        generation = read_object(folder / "generation_config.json")
+    except (OSError, ValueError):
+        generation = {}
+    forced = [generation.get(name) is not None for name in ("forced_bos_token_id", "forced_eos_token_id")]
+    options: dict[str, object] = {"num_beams": 1, "min_length": 0, "no_repeat_ngram_size": 0}
+    return options | {"max_new_tokens": max_new_tokens + sum(forced)}
 
 
 def _prompt_code(asked: PromptFormat) -> str:
