@@ -23,6 +23,7 @@ from textgym.text.tokenizer import Tokenizer
 from textgym.values import attribute_of
 
 _GENERATION = "generation_config.json"
+_ALIGNMENT = 64  # bytes, of torch's allocations
 
 
 def load_language_model(
@@ -154,7 +155,19 @@ def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     is_seq2seq = hub.is_encoder_decoder(folder)
     what = Seq2SeqLM.wanted if is_seq2seq else CausalLM.wanted
     network: PreTrainedModel = read_pretrained(_auto_class(is_seq2seq), what, folder, dtype)
+    if is_seq2seq:
+        _align(network)
     return network
+
+
+def _align(network: nn.Module) -> None:
+    """Move weights that were read to where torch would put new ones, as those of a checkpoint are.
+
+    Products over few numbers, as in the heads of a small T5, are rounded in an order that hangs on the address.
+    """
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.device.type == "cpu" and tensor.data_ptr() % _ALIGNMENT:
+            tensor.data = tensor.data.clone()
 
 
 def _auto_class(is_seq2seq: bool) -> Any:
