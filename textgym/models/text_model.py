@@ -194,8 +194,8 @@ class TextModel(TrainableNetwork, ABC):
 
         Args:
             tokens: Tokens of a text.
-            what: What they are, for the error.
-            response: How many of them the model writes at once, at its end, where that is known.
+            what: Name of the text in the error.
+            response: Number of the last ones, which the model writes at once; 0 where that is not known.
 
         Raises:
             ModelError: If the context of the model is shorter.

@@ -11,14 +11,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from textgym.errors import ModelError
 from textgym.models.batch import TextBatch, pad_rows
-from textgym.models.decoding.encoded_store import EncodedStore
+from textgym.models.decoding.encoded_store import Encoded, EncodedStore, EncoderDecoder
 from textgym.models.probing.findings import window_numbers
 from textgym.models.probing.head import LogitForm, read_network, rows_of
 from textgym.models.probing.narrow import readable_ids
@@ -26,9 +27,6 @@ from textgym.models.probing.noise import gradients_fail, is_quiet, modes_kept, n
 from textgym.models.probing.probe import Deviation, Lengths, Oracle, attempt, probe_rows
 from textgym.models.probing.trunk import CACHE_NAMES
 from textgym.values import attribute_of, is_whole
-
-if TYPE_CHECKING:
-    from textgym.models.seq2seq_lm import Seq2SeqLM
 
 _ROW = 7  # tokens of a prompt and of a response
 _LONGEST_PROBE = 2048
@@ -67,8 +65,31 @@ class Seq2SeqFindings:
 NOTHING = Seq2SeqFindings()
 
 
+class Probed(EncoderDecoder, Protocol):
+    """An encoder-decoder that is probed."""
+
+    network: Any
+    fill_id: int
+    findings: Seq2SeqFindings
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """The Hugging Face configuration."""
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The part that writes responses."""
+
+    @property
+    def context_length(self) -> int | None:
+        """Most tokens of a prompt, and of what the decoder reads."""
+
+    def encode(self, input_ids: Tensor, lengths: Tensor) -> Encoded:
+        """Encode prompts (B, P), right-padded, of ``lengths`` (B,) tokens."""
+
+
 class _Rows(NamedTuple):
-    """What probes compute with.
+    """Prompts and responses that are computed with.
 
     Attributes:
         prompts: Two prompts of different lengths, ids.
@@ -85,7 +106,7 @@ class _Rows(NamedTuple):
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def examine(model: Seq2SeqLM) -> Seq2SeqFindings:
+def examine(model: Probed) -> Seq2SeqFindings:
     """Probe a model as it was loaded.
 
     Raises:
@@ -113,7 +134,7 @@ def examine(model: Seq2SeqLM) -> Seq2SeqFindings:
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def examine_long(model: Seq2SeqLM, tokens: int) -> Seq2SeqFindings:
+def examine_long(model: Probed, tokens: int) -> Seq2SeqFindings:
     """The findings for texts of up to ``tokens`` tokens.
 
     Raises:
@@ -130,7 +151,7 @@ def examine_long(model: Seq2SeqLM, tokens: int) -> Seq2SeqFindings:
         return found if found.cache is None else _with_cache(model, found, rows)
 
 
-def _rows(model: Seq2SeqLM, length: int) -> _Rows:
+def _rows(model: Probed, length: int) -> _Rows:
     """Rows with responses of so many tokens, and the first prompt as long as what the decoder reads then."""
     vocabulary, start = readable_ids(model.config, min(rows_of(model.network).values())), list(model.start_ids)
     generator = torch.Generator().manual_seed(0)
@@ -149,7 +170,7 @@ def _rows(model: Seq2SeqLM, length: int) -> _Rows:
     return _Rows(prompts, responses, Oracle(states, alone, changed, later), both)
 
 
-def _require_order(model: Seq2SeqLM, rows: _Rows) -> None:
+def _require_order(model: Probed, rows: _Rows) -> None:
     if rows.oracle.causality.is_clear:
         raise ModelError(
             f"expected a decoder in which no token sees later ones, got that of {type(model.network).__name__}, whose "
@@ -158,7 +179,7 @@ def _require_order(model: Seq2SeqLM, rows: _Rows) -> None:
         )
 
 
-def _require_padding(model: Seq2SeqLM, rows: _Rows) -> None:
+def _require_padding(model: Probed, rows: _Rows) -> None:
     """Check that prompts of two lengths in one batch give the states that they give alone."""
     encoded = model.encode(*pad_rows(rows.prompts, model.fill_id, model.device))
     found = rows.oracle.compare(model.decode(rows.responses[[0, 0]], encoded), rows.alone)
@@ -171,8 +192,8 @@ def _require_padding(model: Seq2SeqLM, rows: _Rows) -> None:
 
 
 # ------------------------------------------------------------------------ logits
-def _logits(model: Seq2SeqLM, rows: _Rows) -> tuple[LogitForm, str]:
-    """How logits follow from the decoder's states: the form, and the name of a tensor that is added to it."""
+def _logits(model: Probed, rows: _Rows) -> tuple[LogitForm, str]:
+    """Return the form in which logits follow from the decoder's states, and the name of a tensor that is added."""
     network, size = model.network, model.network.get_output_embeddings().weight.shape[0]
     own = [*network.named_parameters(recurse=False), *network.named_buffers(recurse=False)]
     offsets = {name: part for name, part in own if part.numel() == size and part.is_floating_point()}
@@ -197,7 +218,7 @@ def _logits(model: Seq2SeqLM, rows: _Rows) -> tuple[LogitForm, str]:
     )
 
 
-def _form(model: Seq2SeqLM, rows: _Rows) -> LogitForm | None:
+def _form(model: Probed, rows: _Rows) -> LogitForm | None:
     prompts = torch.tensor([rows.prompts[0]] * 3, device=model.device)
     given = {"decoder_input_ids": rows.responses}
     reading = attempt(read_network, model.network, model.decoder, prompts, given).value
@@ -206,7 +227,7 @@ def _form(model: Seq2SeqLM, rows: _Rows) -> LogitForm | None:
     return reading.form
 
 
-def _is_added(model: Seq2SeqLM, rows: _Rows, form: LogitForm, offset: Tensor | None) -> bool:
+def _is_added(model: Probed, rows: _Rows, form: LogitForm, offset: Tensor | None) -> bool:
     """Return whether the network's logits are those of its states in a form, with an offset."""
     prompt, response = torch.tensor([rows.prompts[0]], device=model.device), rows.responses[:1]
     theirs = attempt(lambda: model.network(input_ids=prompt, decoder_input_ids=response).logits).value
@@ -220,7 +241,7 @@ def _is_added(model: Seq2SeqLM, rows: _Rows, form: LogitForm, offset: Tensor | N
 
 
 # ------------------------------------------------------------------------- cache
-def _with_cache(model: Seq2SeqLM, found: Seq2SeqFindings, rows: _Rows) -> Seq2SeqFindings:
+def _with_cache(model: Probed, found: Seq2SeqFindings, rows: _Rows) -> Seq2SeqFindings:
     """The findings with the way in which responses are continued from keys and values."""
     reasons: list[str] = []
     known = [found.cache] if found.cache is not None else CACHE_NAMES
@@ -241,13 +262,13 @@ def _too_far(found: Deviation) -> str:
     )
 
 
-def _view(model: Seq2SeqLM, findings: Seq2SeqFindings) -> Seq2SeqLM:
+def _view(model: Probed, findings: Seq2SeqFindings) -> Probed:
     view = copy.copy(model)
     view.findings = findings
     return view
 
 
-def _place_parts(model: Seq2SeqLM, ids: Tensor) -> list[str]:
+def _place_parts(model: Probed, ids: Tensor) -> list[str]:
     """Return the names of parts of the decoder whose output tells places of tokens, and nothing of the tokens."""
     one, other = (_outputs(model, given) for given in (ids, ids.flip(1)))
     found = []
@@ -258,7 +279,7 @@ def _place_parts(model: Seq2SeqLM, ids: Tensor) -> list[str]:
     return found
 
 
-def _outputs(model: Seq2SeqLM, ids: Tensor) -> dict[str, Tensor]:
+def _outputs(model: Probed, ids: Tensor) -> dict[str, Tensor]:
     """Return what the parts of the decoder, called on ids (1, T), give first."""
     seen: dict[str, Tensor] = {}
 
@@ -279,7 +300,7 @@ def _outputs(model: Seq2SeqLM, ids: Tensor) -> dict[str, Tensor]:
     return seen
 
 
-def _decode(model: Seq2SeqLM, rows: _Rows) -> Deviation:
+def _decode(model: Probed, rows: _Rows) -> Deviation:
     """The largest deviation of rows that begin and go on at different times, as rollouts do it."""
     response = rows.responses[0, len(model.start_ids) :]
     longest = len(response) - 3
@@ -303,7 +324,7 @@ class _Text(NamedTuple):
     size: int
 
 
-def _prefill(model: Seq2SeqLM, store: EncodedStore, rows: _Rows, places: list[int], texts: list[_Text]) -> Tensor:
+def _prefill(model: Probed, store: EncodedStore, rows: _Rows, places: list[int], texts: list[_Text]) -> Tensor:
     response = rows.responses[0, len(model.start_ids) :].tolist()
     ids, lengths = pad_rows(
         [[*rows.prompts[text.prompt], *response[: text.size]] for text in texts], model.fill_id, model.device
@@ -312,14 +333,14 @@ def _prefill(model: Seq2SeqLM, store: EncodedStore, rows: _Rows, places: list[in
     return store.prefill(torch.tensor(places), TextBatch(ids, lengths, prompts))
 
 
-def _compare(model: Seq2SeqLM, rows: _Rows, states: Tensor, texts: list[_Text]) -> Deviation:
+def _compare(model: Probed, rows: _Rows, states: Tensor, texts: list[_Text]) -> Deviation:
     """Return how far states (B, H) are from those that whole responses end with."""
     numbers, places = [text.prompt for text in texts], [len(model.start_ids) - 1 + text.size for text in texts]
     return rows.oracle.compare(states, rows.alone[numbers, places])
 
 
 # ------------------------------------------------------------------------- noise
-def _silenced(model: Seq2SeqLM, rows: _Rows) -> tuple[type, ...]:
+def _silenced(model: Probed, rows: _Rows) -> tuple[type, ...]:
     """Kinds of modules that must stay in evaluation mode; ``nn.Module`` stands for all.
 
     Raises:
