@@ -22,6 +22,8 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Grain = Literal["token", "episode"]
 """What an action is: the next token, or a whole text."""
+DEFAULT_MODEL = "tiny"
+"""The shipped model that is started from where nothing else is said."""
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -249,6 +251,7 @@ class Task(Protocol):
         max_reply_tokens: Budget of what the other side says between two turns.
         max_turns: Most turns of the agent.
         reward: The reward of an environment that is given none: a name or a callable.
+        model: The shipped model to start from, whose tokens an agent writes that has no model of its own.
         metrics: Name -> what is measured beside the reward, in the order in which it is shown.
         main_metric: The one that stands for quality where gold is not known; ``None``: none does.
     """
@@ -260,6 +263,7 @@ class Task(Protocol):
     max_reply_tokens: int
     max_turns: int
     reward: RewardFn | NameOrPath
+    model: str
     metrics: Mapping[str, Metric]
     main_metric: str | None
 

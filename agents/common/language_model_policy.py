@@ -49,6 +49,7 @@ from textgym.models.prompt_format import write_format
 from textgym.models.text_model import Precision, TextModel
 from textgym.spaces import TokenSpace
 from textgym.types import BoolArray
+from textgym.values import attribute_of
 
 Critic = Literal["detached", "shared", "separate"]
 _FORBIDDEN = -1e9  # logit of a suppressed token: probability 0, and finite, so that 0 * logit stays 0
@@ -114,10 +115,10 @@ class LanguageModelPolicy(ActorCriticPolicy):
         lr_schedule: Learning rate as a function of the remaining progress.
         model: ``"tiny"``, a folder, a Hub id, a Hugging Face model or a ``TextModel``. Default: the model whose
             tokenizer the environment uses.
-        critic: Value function: ``"detached"`` is a linear head on the policy's trunk without gradients into it,
-            ``"shared"`` the same with gradients, which on little data hurt the language model, and ``"separate"`` a
-            second model, initialized as a copy of the policy (memory: its weights, gradients and optimizer state). The
-            value head starts at zero in all three.
+        critic: Value function: ``"detached"`` is a linear head on the policy's last hidden states without gradients
+            into them, ``"shared"`` the same with gradients, which on little data hurt the language model, and
+            ``"separate"`` a second model, initialized as a copy of the policy (memory: its weights, gradients and
+            optimizer state). The value head starts at zero in all three.
         temperature: Sampling temperature, which also applies to the log-probabilities in the update.
         precision: Precision of the forward passes: ``"fp32"``, or ``"bf16"`` by autocast with losses in fp32.
         lora_rank: Rank of LoRA adapters, which are trained instead of all weights (needs ``textgym[lora]``).
@@ -199,9 +200,10 @@ class LanguageModelPolicy(ActorCriticPolicy):
         self.check_model(self.model)
         self.model.compute_in(self.options.precision)  # a model that is a TextModel already, too
         check_tokenizer(self.model, self.action_space)
-        shape, prompt = self.observation_space["input_ids"].shape, longest_prompt(self.observation_space)
-        assert shape is not None
-        self.model.require_context(shape[0], response=shape[0] - prompt)
+        ids, prompt = self.observation_space["input_ids"], longest_prompt(self.observation_space)
+        assert ids.shape is not None
+        tokens = ids.shape[0]
+        self.model.require_context(tokens, turns=attribute_of(ids, "turns"), response=tokens - prompt)
         self.model.restrict_vocabulary(int(self.action_space.n))
         if self.options.lora_rank is None:
             self.model.require_trainable()

@@ -97,7 +97,7 @@ def test_no_command_shows_help() -> None:
         (["train", "--resume", "x", "--lr", "1"], "expected --resume alone, got --lr"),
         (["train", "TextSumm-v0", "--resume", "x"], "got ENV_ID"),
         (["generate", "TextSum-v0"], "Did you mean 'TextSumm-v0'?"),
-        (["generate", "a text", "--text", "another"], "expected one document"),
+        (["generate", "a text", "--text", "another"], "expected one prompt"),
         (["generate", "--text", "x", "--model", "./nothing"], "which does not exist"),
         (["generate", "--text", "x", "--n", "0"], "expected --n of at least 1"),
         (["reward", "fit", "--annotator", "golden"], "Did you mean 'gold'?"),

@@ -430,14 +430,14 @@ def test_a_gradient_that_is_not_finite_stops_the_fit_before_the_weights(neox: Pa
 def test_references_without_spread_are_refused(neox: Path, fitted: PreferenceRewardModel) -> None:
     blind = PreferenceRewardModel(neox, max_length=128)
     blind.likelihood_weight.data.zero_()
-    with pytest.raises(DataError, match="spread"):
+    with pytest.raises(DataError, match="differ between texts, got one score for all 5"):
         blind.normalise(PROMPTS, TEXTS)
     with pytest.raises(DataError, match="got 1"):
         fitted.normalise(["p"], ["one"])
 
 
 def test_settings_are_checked(neox: Path) -> None:
-    with pytest.raises(ValueError, match="the context of the trunk, got 512; pass max_length=256"):
+    with pytest.raises(ValueError, match="the context of the model, got 512; pass max_length=256"):
         PreferenceRewardModel(neox)
     with pytest.raises(ValueError, match="got 0, 16 and"):
         PreferenceRewardModel(neox, max_length=128).fit(comparisons(4), epochs=0)

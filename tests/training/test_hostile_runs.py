@@ -51,6 +51,7 @@ NONSENSE = (
 EVIL = "hostile_module:Thing-v0"
 PLAIN_TEXTS = {  # never the name of something in a module
     "by",
+    "columns",
     "criteria",
     "criterion",
     "critic",
@@ -77,6 +78,7 @@ PLAIN_TEXTS = {  # never the name of something in a module
     "reference_model",
     "select",
     "split",
+    "task_options",
     "title",
     "allow_hosts",
 }

@@ -14,6 +14,7 @@ import typer
 from textgym.checks import LARGEST_COUNT
 from textgym.cli.command import AGENT_GIVEN, Command
 from textgym.security.consent import load_attribute
+from textgym.terms import join_terms
 
 SHORT: Mapping[str, str] = {"learning_rate": "lr", "missing_eos_penalty": "eos_penalty"}
 """Short names of options, beside the earlier ones."""
@@ -45,7 +46,9 @@ class DefaultsCommand(Command):
 
         parameters = inspect.signature(load_attribute(self.target)).parameters
         found = {name: parameter.default for name, parameter in parameters.items()}
-        task = {"env_id": f"{self.env_id or EnvChoice().env_id}, or that of the --model"}
+        task = {"env_id": f"{self.env_id or EnvChoice().env_id}, or the environment of the run in --model"}
+        if found.get("model") == "":
+            found["model"] = "that of ENV_ID"
         return task | found if "choice" in found else found
 
 
@@ -97,14 +100,36 @@ def is_given(context: Any, name: str) -> bool:
 
 
 def given_values(context: Any) -> dict[str, Any]:
-    """Return the command's own options that stand on the command line."""
-    return {name: value for name, value in context.params.items() if is_given(context, name)}
+    """Return the command's own options that stand on the command line; those of the task are one mapping.
+
+    A reward in several parts is one text, as :func:`~textgym.terms.parse_terms` reads it.
+    """
+    found = {name: value for name, value in context.params.items() if is_given(context, name)}
+    if "reward" in found:
+        found["reward"] = join_terms(found["reward"])
+    chosen = task_options(found.pop("difficulty", None), found.pop("task_option", None))
+    return {**found, "task_options": chosen} if chosen else found
 
 
 def given_options(context: Any) -> dict[str, Any]:
     """Return the agent's options that stand on the command line; the others are left to its constructor."""
     found: dict[str, Any] = context.meta.get(_GIVEN, {})
     return found
+
+
+def task_options(difficulty: str | None, pairs: Sequence[str] | None) -> dict[str, str]:
+    """Return what ``--difficulty`` and ``--task-option`` choose, by name.
+
+    >>> task_options("hard", ["direction=to_english"])
+    {'difficulty': 'hard', 'direction': 'to_english'}
+    """
+    chosen = {} if difficulty is None else {"difficulty": difficulty}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise ValueError(f"expected --task-option NAME=VALUE, got {pair!r}; write both, such as difficulty=hard")
+        chosen[name] = value
+    return chosen
 
 
 def named_agent(args: Sequence[str]) -> str | None:

@@ -5,27 +5,45 @@ from __future__ import annotations
 import gymnasium as gym
 
 from textgym import console
-from textgym.envs.arguments import build_task
+from textgym.envs.arguments import build_task, options_of
 from textgym.envs.choice import is_episode_level
 from textgym.registration import registered_ids
 from textgym.rewards import reward_name
+from textgym.types import SPLITS
+
+_Row = tuple[str, str, str, str, str]
 
 
-def run_envs() -> list[tuple[str, str, str, str]]:
-    """Print every registered id with its grain, its data and its default reward; return the rows."""
+def run_envs() -> list[_Row]:
+    """Print every registered id with its grain, data and sizes, and default reward, and the options of tasks."""
     rows = [_describe(env_id) for env_id in registered_ids()]
-    console.print_rows(["id", "an action is", "data", "reward"], rows)
+    console.print_rows(["id", "action", "data", "train/validation/test", "reward"], rows)
+    options = {env_id: options_of(gym.registry[env_id].kwargs["task"]) for env_id in registered_ids()}
+    for env_id, offered in options.items():
+        if offered and not is_episode_level(env_id):
+            shown = "; ".join(f"{name}={'|'.join(values)}" for name, values in offered.items())
+            console.say(f"Options of {env_id} (--task-option; the first is the default): {shown}")
     console.say(
         "Other data: --data FILE (jsonl, json, csv, tsv, parquet, txt), a folder, docstrings, a Hugging Face id."
     )
     return rows
 
 
-def _describe(env_id: str) -> tuple[str, str, str, str]:
-    spec = gym.registry[env_id]
-    grain = "a whole text" if is_episode_level(env_id) else "one token"
+def _describe(env_id: str) -> _Row:
+    source = gym.registry[env_id].kwargs["task"]
+    grain = "a text" if is_episode_level(env_id) else "a token"
     try:
-        task = build_task(spec.kwargs["task"], None, None, None, "train")
-        return env_id, grain, task.dataset.name, reward_name(task.reward)
+        task = build_task(source, None, None, None, "train")
+        sizes = [len(build_task(source, None, None, None, split).dataset) for split in SPLITS]
+        return env_id, grain, task.dataset.name, "/".join(map(_short, sizes)), reward_name(task.reward)
     except Exception as error:  # a task of a user, without default data or reward: the others are listed all the same
-        return env_id, grain, f"({error})"[:40], "?"
+        return env_id, grain, f"({error})"[:40], "?", "?"
+
+
+def _short(size: int) -> str:
+    """Return a number of examples as people say it.
+
+    >>> _short(704), _short(100_000)
+    ('704', '100k')
+    """
+    return f"{size // 1000}k" if size >= 1000 and size % 1000 == 0 else f"{size:,}"

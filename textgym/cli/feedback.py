@@ -10,6 +10,7 @@ import typer
 from textgym import console
 from textgym.cli import moderation
 from textgym.cli import options as options
+from textgym.cli.agent_options import task_options
 from textgym.cli.command import Command, Group
 from textgym.errors import suggested
 from textgym.feedback.types import Mode
@@ -117,10 +118,12 @@ def sample(
     prompt_column: options.PromptColumn = None,
     reference_column: options.ReferenceColumn = None,
     prompt_template: options.PromptTemplate = None,
+    difficulty: options.Difficulty = None,
+    task_option: options.TaskOption = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", help="Model that generates the responses; repeat it for several models. Default: tiny."
+            "--model", help="Model that generates the responses; repeat it for several models. Default: that of ENV_ID."
         ),
     ] = None,
     references: Annotated[bool, typer.Option("--references", help="Include the reference responses.")] = False,
@@ -149,10 +152,12 @@ def sample(
     from textgym.rlhf.questions import run_sample
 
     quiet_libraries()
+    chosen = task_options(difficulty, task_option)
+    choice = EnvChoice(env_id, data, prompt_column, reference_column, prompt_template, chosen)
     run_sample(
         project,
-        EnvChoice(env_id, data, prompt_column, reference_column, prompt_template),
-        tuple(model or ("tiny",)),
+        choice,
+        tuple(model or (choice.start_model(),)),
         prompts=prompts,
         mode=cast(Mode, mode),
         responses=responses,

@@ -25,7 +25,7 @@ from textgym.models.prompt_format import format_of_model
 from textgym.models.text_model import TextModel
 from textgym.tasks.base import prompt_text
 from textgym.text.tokenizer import Tokenizer
-from textgym.training.agents import DEFAULT_MODEL, ActorSettings, evaluation_of, find_agent
+from textgym.training.agents import ActorSettings, evaluation_of, find_agent
 from textgym.types import Episode, Split
 
 
@@ -118,7 +118,7 @@ class _Tokens:
             "TokenTextEnv",
             _make_env(
                 settings,
-                model=DEFAULT_MODEL if settings.model is None else settings.model,
+                model=settings.model,
                 stop=_stops_of(settings.model),
                 max_prompt_tokens=settings.max_prompt_tokens,
                 max_new_tokens=settings.max_new_tokens,

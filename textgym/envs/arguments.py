@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from textgym.data.choice import columns_in_template
 from textgym.envs.limits import use_a_budget
 from textgym.errors import did_you_mean, suggested
 from textgym.naming import argument
@@ -14,8 +15,8 @@ from textgym.rewards import resolve_reward
 from textgym.security.consent import load_attribute
 from textgym.security.escaping import printable
 from textgym.tasks.base import with_prompt_template
-from textgym.text.templates import SLOT
-from textgym.types import SPLITS, Data, NameOrPath, RewardFn, Split, Task
+from textgym.text.templates import SLOT, parse_template
+from textgym.types import DEFAULT_MODEL, SPLITS, Data, NameOrPath, RewardFn, Split, Task
 from textgym.values import as_text, attribute_of, is_whole, plain_value
 
 TaskSource = str | Callable[..., Task]
@@ -25,6 +26,8 @@ EPISODE_ARGUMENTS = (
 )
 TOKEN_ARGUMENTS = (*EPISODE_ARGUMENTS, "model", "max_prompt_tokens", "max_new_tokens")
 RENDER_MODES = ("ansi", "human")
+RESPONSE = "\n>>> "
+"""What stands between prompt and response where they are rendered."""
 _logger = logging.getLogger("textgym")
 
 
@@ -35,14 +38,28 @@ def build_task(
     reference_column: str | None,
     split: Split,
     prompt_template: str | None = None,
+    chosen: Mapping[str, str] | None = None,
 ) -> Task:
-    """Make the task of an environment; arguments that are ``None`` are left to the task's own defaults."""
+    """Make the task of an environment; arguments that are ``None`` are left to the task's own defaults.
+
+    ``chosen`` are choices among the task's own :func:`options_of`.
+    """
     if split not in SPLITS:
         known = ", ".join(SPLITS)
         raise ValueError(f"expected {argument('split')} out of {known}, got {split!r}.{suggested(split, SPLITS)}")
     given = {"data": data, "prompt_column": prompt_column, "reference_column": reference_column}
-    made: Task = _factory_of(task)(split=split, **{name: value for name, value in given.items() if value is not None})
-    return made if prompt_template is None else with_prompt_template(made, as_template(prompt_template))
+    given = {name: value for name, value in given.items() if value is not None}
+    template = None if prompt_template is None else as_template(prompt_template)
+    with columns_in_template(() if template is None else _columns_of(template, prompt_column)):
+        made: Task = _factory_of(task)(split=split, **given, **(chosen or {}))
+    return made if template is None else with_prompt_template(made, template)
+
+
+def _columns_of(template: str, prompt_column: str | None) -> tuple[str, ...]:
+    try:
+        return parse_template(template, prompt_column).columns
+    except ValueError:  # it is raised when the task takes the template, which may know its prompt by another name
+        return ()
 
 
 def as_template(value: object) -> str:
@@ -50,6 +67,18 @@ def as_template(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected {argument('prompt_template')} as a text with {SLOT} in it, got {value!r:.80}")
     return value
+
+
+def options_of(task: TaskSource) -> Mapping[str, Sequence[str]]:
+    """Return what a task offers to choose: name -> values, the first of which is the default."""
+    found: Mapping[str, Sequence[str]] = attribute_of(_factory_of(task), "options") or {}
+    return found
+
+
+def start_model_of(task: Task | TaskSource) -> str:
+    """Return the name of the shipped model that is started from in a task, which need not be made for that."""
+    named = _factory_of(task) if isinstance(task, str) else task
+    return str(attribute_of(named, "model") or DEFAULT_MODEL)
 
 
 def built_in_names(task: TaskSource) -> tuple[str, ...]:
@@ -82,16 +111,25 @@ def build_task_and_reward(
     split: Split,
     reward: RewardFn | NameOrPath | None,
     prompt_template: str | None = None,
+    chosen: Mapping[str, str] | None = None,
 ) -> tuple[Task, RewardFn]:
     """Return the task of an environment, and the reward that scores it."""
-    made = build_task(task, data, prompt_column, reference_column, split, prompt_template)
+    made = build_task(task, data, prompt_column, reference_column, split, prompt_template, chosen)
     return made, build_reward(reward, made, data)
 
 
-def check_arguments(unknown: Mapping[str, object], known: Iterable[str], render_mode: str | None) -> None:
-    """Raise ``TypeError`` for an argument that an environment does not have, or an unknown way of rendering."""
-    refuse_unknown(unknown, known)
+def check_arguments(
+    task: TaskSource, others: Mapping[str, object], known: Iterable[str], render_mode: str | None
+) -> dict[str, str]:
+    """Return the choices among the options of a task, out of all arguments that environments do not have.
+
+    Raises:
+        TypeError: There is another one, or an unknown way of rendering.
+    """
+    offered = options_of(task) if others else {}
+    refuse_unknown(others, (*known, *offered))
     check_render_mode(render_mode)
+    return {name: str(value) for name, value in others.items()}
 
 
 def _shown(task: Task, data: Data | None) -> str:
@@ -102,13 +140,16 @@ def _shown(task: Task, data: Data | None) -> str:
     return task.dataset.name
 
 
-def refuse_unknown(unknown: Mapping[str, object], known: Iterable[str]) -> None:
+def refuse_unknown(
+    given: Mapping[str, object], known: Iterable[str], what: str = "an argument of this environment"
+) -> None:
     """Raise ``TypeError`` for the first argument that an environment does not have."""
+    known = tuple(known)
+    unknown = [name for name in given if name not in known]
     if "max_episode_steps" in unknown:
-        raise TypeError(use_a_budget(f"max_episode_steps={unknown['max_episode_steps']}"))
+        raise TypeError(use_a_budget(f"max_episode_steps={given['max_episode_steps']}"))
     if unknown:
-        name = next(iter(unknown))
-        raise TypeError(f"expected an argument of this environment, got {name!r}.{did_you_mean(name, known)}")
+        raise TypeError(f"expected {what}, got {unknown[0]!r}.{did_you_mean(unknown[0], known)}")
 
 
 def check_render_mode(render_mode: str | None) -> None:
@@ -148,7 +189,7 @@ def stops_of(stop: Iterable[str]) -> tuple[str, ...]:
 
 def transcript(prompt: str, response: str) -> str:
     """Return prompt and response as they are rendered."""
-    return f"{prompt}\n>>> {response}"
+    return f"{prompt}{RESPONSE}{response}"
 
 
 def print_frames(frames: Iterable[str]) -> None:

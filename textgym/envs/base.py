@@ -12,7 +12,7 @@ from gymnasium.core import ActType, ObsType
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from textgym.envs.arguments import RENDER_MODES, check_budget, print_frames
+from textgym.envs.arguments import RENDER_MODES, RESPONSE, check_budget, print_frames
 from textgym.envs.conversations import Conversations
 from textgym.envs.prompts import Root, RowGenerators, draw_index, find_example, named_keys, plain_seed, spread_seeds
 from textgym.envs.types import EnvState, Info, Options
@@ -85,6 +85,7 @@ class SingleTextEnv(CoreAttributes, gym.Env[ObsType, ActType]):
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 30}  # noqa: RUF012 - as in Gymnasium
     _episodes = -1
+    _printed = ""  # of the running episode, in human mode
 
     @property
     def episode(self) -> Episode:
@@ -96,14 +97,37 @@ class SingleTextEnv(CoreAttributes, gym.Env[ObsType, ActType]):
         return f"<{type(self).__name__}{_id_of(self)}: {self.description}>"
 
     def render(self) -> str | None:
-        """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far; without a mode, warn."""
+        """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far; without a mode, warn.
+
+        In human mode, ``reset`` prints the prompt by itself and ``step`` the finished response: what was printed
+        already is not printed twice.
+        """
         if self.render_mode is None:
             _warn_of_no_mode("make", self)
         if self.render_mode == "ansi":
             return self._core.render(0)
         if self.render_mode == "human":
-            print_frames([self._core.render(0)])
+            self._print_new()
         return None
+
+    def _print_start(self) -> None:
+        """Print the prompt of an episode that begins, as ``render_mode="human"`` does."""
+        if self.render_mode == "human":
+            apart, self._printed = "\n" if self._printed else "", self._core.render(0)
+            print_frames([apart + self._printed.removesuffix(RESPONSE)])
+
+    def _print_end(self) -> None:
+        """Print the response of an episode that ended, as ``render_mode="human"`` does."""
+        if self.render_mode == "human":
+            self._print_new(even_nothing=True)
+
+    def _print_new(self, *, even_nothing: bool = False) -> None:
+        """Print the episode, without the prompt if that is what was printed last; an empty response only if asked."""
+        before, self._printed = self._printed, self._core.render(0)
+        if self._printed == before and not (even_nothing and before.endswith(RESPONSE)):
+            return
+        is_prompt = before.endswith(RESPONSE) and self._printed.startswith(before)
+        print_frames([self._printed[len(before) - len(RESPONSE) + 1 :] if is_prompt else self._printed])
 
     def _begin(self, seed: int | None, options: Options | None) -> tuple[Example, Root]:
         """Begin an episode: return the example that is named, or a random one, and the root of the other side.

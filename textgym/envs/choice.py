@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, replace
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import gymnasium as gym
 
 from textgym.checks import use_plain_values
-from textgym.envs.arguments import TaskSource, build_task, built_in_names
+from textgym.envs.arguments import (
+    TaskSource,
+    build_task,
+    built_in_names,
+    options_of,
+    refuse_unknown,
+    start_model_of,
+)
 from textgym.errors import TextGymError, did_you_mean
 from textgym.files.paths import absolute_if_exists
 from textgym.registration import registered_ids
-from textgym.security.consent import import_named_module, load_attribute, names_module
+from textgym.security.consent import explain_missing, import_named_module, load_attribute, names_module
 from textgym.types import Grain, Split, Task
 from textgym.values import attribute_of
 
@@ -31,6 +40,7 @@ class EnvChoice:
         data: Built-in corpus, file, folder or Hub id; ``None`` is the task's default.
         prompt_column, reference_column: Columns of the data; ``None`` guesses.
         prompt_template: Text around every prompt; ``None`` is the task's own.
+        task_options: Choices among the options of the task, such as ``{"difficulty": "hard"}``.
     """
 
     env_id: str = "TextSumm-v0"
@@ -38,9 +48,15 @@ class EnvChoice:
     prompt_column: str | None = None
     reference_column: str | None = None
     prompt_template: str | None = None
+    task_options: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         use_plain_values(self)
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> EnvChoice:
+        """Read what ``dataclasses.asdict`` wrote, among other things."""
+        return cls(**{field.name: record[field.name] for field in fields(cls) if field.name in record})
 
     def make(self, split: Split) -> Task:
         """Make the task on one split.
@@ -50,7 +66,13 @@ class EnvChoice:
             DataError: The data cannot be read.
         """
         columns = (self.prompt_column, self.reference_column)
-        return build_task(self._source(), self.data, *columns, split, self.prompt_template)
+        source = self._source()
+        refuse_unknown(self.task_options, options_of(source), "an option of this environment")
+        return build_task(source, self.data, *columns, split, self.prompt_template, self.task_options)
+
+    def start_model(self) -> str:
+        """Return the name of the shipped model that is started from, without reading any data."""
+        return start_model_of(self._source())
 
     def own_templates(self) -> tuple[str | None, str | None]:
         """Return the templates of the task itself, for plain text and for chat models, without reading any data."""
@@ -75,7 +97,15 @@ class EnvChoice:
 
     def env_kwargs(self) -> dict[str, Any]:
         """Return the arguments of ``gym.make`` that say which data it is."""
-        return {name: value for name, value in asdict(self).items() if name != "env_id"}
+        kept = {name: value for name, value in asdict(self).items() if name not in ("env_id", "task_options")}
+        return {**kept, **self.task_options}
+
+
+def use_start_model(settings: object) -> None:
+    """Make the start model of the task that of frozen settings with a ``choice`` whose ``model`` is empty."""
+    choice, model = attribute_of(settings, "choice"), attribute_of(settings, "model")
+    if isinstance(choice, EnvChoice) and model == "":
+        object.__setattr__(settings, "model", choice.start_model())
 
 
 def check_env_id(env_id: str) -> str:
@@ -135,9 +165,9 @@ def _import(module: str, env_id: str) -> None:
     try:
         import_named_module(env_id, "env_id")
     except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        raise UnknownEnvError(f"expected 'module:Id-v0', got {env_id!r}: there is no module {module!r}") from error
+        if missing := explain_missing(module, error):
+            raise UnknownEnvError(f"expected 'module:Id-v0', got {env_id!r}: {missing}") from error
+        raise
 
 
 def with_budgets(task: Task, max_prompt_tokens: int | None, max_new_tokens: int | None) -> Task:
@@ -148,6 +178,21 @@ def with_budgets(task: Task, max_prompt_tokens: int | None, max_new_tokens: int 
     task.max_prompt_tokens = task.max_prompt_tokens if max_prompt_tokens is None else max_prompt_tokens
     task.max_new_tokens = task.max_new_tokens if max_new_tokens is None else max_new_tokens
     return task
+
+
+def as_typed(choice: EnvChoice) -> str:
+    """Return the arguments with which ``textgym train`` takes a choice, on the token level.
+
+    >>> as_typed(EnvChoice(task_options={"difficulty": "hard"}))
+    'TextSumm-v0 --task-option difficulty=hard'
+    >>> as_typed(EnvChoice("TextSummEpisode-v0", "my reports.csv", reference_column="summary"))
+    "TextSumm-v0 --data 'my reports.csv' --reference-column summary"
+    """
+    kept = {**choice.env_kwargs(), **dict.fromkeys(choice.task_options)}
+    options = [(f"--{name.replace('_', '-')}", value) for name, value in kept.items() if value is not None]
+    options += [("--task-option", f"{name}={value}") for name, value in choice.task_options.items()]
+    words = [choice.env_id.replace("Episode-v", "-v"), *(word for option in options for word in option)]
+    return shlex.join(words)
 
 
 def describe_data(task: Task) -> str:

@@ -95,7 +95,8 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
       model, or a callable `reward(prompts, responses, examples) -> n numbers`; the task's default if `None`. Models
       load at the first score.
     * `stop`: strings that end a text; not part of it.
-    * `render_mode`: `"ansi"` (`render()` returns prompt and response) or `"human"` (prints them, and every episode).
+    * `render_mode`: `"ansi"` (`render()` returns prompt and response) or `"human"` (prints the prompt at
+      `reset` and the response at the end, without a call of `render()`).
 
     There are no token budgets and there is no `model` here: this grain knows no tokens.
 
@@ -114,11 +115,11 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
         stop: Sequence[str] = (),
         render_mode: str | None = None,
         prompt_template: str | None = None,
-        **unknown: object,
+        **others: object,
     ) -> None:
-        check_arguments(unknown, EPISODE_ARGUMENTS, render_mode)
+        chosen = check_arguments(task, others, EPISODE_ARGUMENTS, render_mode)
         made, scorer = build_task_and_reward(
-            task, data, prompt_column, reference_column, split, reward, prompt_template
+            task, data, prompt_column, reference_column, split, reward, prompt_template, chosen
         )
         self._core: EpisodeCore = EpisodeCore(made, scorer, stops_of(stop))
         self._running = False
@@ -131,6 +132,7 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
         example, root = self._begin(seed, options)
         self._core.conversations.start([0], [example], [root])
         self._running = True
+        self._print_start()
         return self._core.conversations.shown(0), {"task_key": example.key}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
@@ -144,6 +146,6 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
             raise ResetNeeded("expected a running episode, got a step before reset() or after the end; call reset()")
         rewards, (ended,), (info,), _ = self._core.step([action])
         self._running = not ended
-        if ended and self.render_mode == "human":
-            self.render()
+        if ended:
+            self._print_end()
         return self._core.conversations.shown(0), float(rewards[0]), bool(ended), False, info

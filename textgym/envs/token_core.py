@@ -95,7 +95,7 @@ class TokenCore:
         width = self._ids.shape[1]
         return gym.spaces.Dict(
             {
-                "input_ids": TokenIds(self.tokenizer.vocab_size, width),
+                "input_ids": TokenIds(self.tokenizer.vocab_size, width, width - self.max_prompt_tokens),
                 "attention_mask": gym.spaces.Box(0, 1, (width,), np.int8),
                 "prompt_length": gym.spaces.Box(0, width - self.max_new_tokens, (1,), np.int64),
             }

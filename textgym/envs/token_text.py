@@ -8,7 +8,13 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import InvalidAction
 
-from textgym.envs.arguments import TOKEN_ARGUMENTS, TaskSource, build_task_and_reward, check_arguments
+from textgym.envs.arguments import (
+    TOKEN_ARGUMENTS,
+    TaskSource,
+    build_task_and_reward,
+    check_arguments,
+    start_model_of,
+)
 from textgym.envs.base import SingleTextEnv
 from textgym.envs.limits import GivenUp, refuse_time_limit
 from textgym.envs.token_core import TokenAttributes, TokenCore
@@ -111,14 +117,15 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
     * `prompt_template`: text around every prompt instead of the task's own, such as `"{prompt}\n\nReply:"`: `{prompt}`
       once, `{name}` for another column of the data, `{{` and `}}` for literal braces.
     * `split`: `"train"`, `"validation"` or `"test"`.
-    * `model`: whose tokenizer it is: `"tiny"`, a folder, or an id on the Hugging Face Hub. No weights are read.
+    * `model`: whose tokenizer it is: a shipped model such as `"tiny"`, a folder, or an id on the Hugging Face Hub; that
+      of the task's start model if `None`. No weights are read.
     * `reward`: a name (`"learned"`, `"rouge"`, `"gold"`, `"success"`), `"module:attribute"`, a folder with a reward
       model, or a callable `reward(prompts, responses, examples) -> n numbers`; the task's default if `None`. Models
       load at the first score.
     * `max_prompt_tokens`, `max_new_tokens`: the budgets; the task's if `None`.
     * `stop`: strings that end a text; not part of it.
-    * `render_mode`: `"ansi"` (`render()` returns prompt and response so far) or `"human"` (prints them, and every
-      finished episode).
+    * `render_mode`: `"ansi"` (`render()` returns prompt and response so far) or `"human"` (prints the prompt at
+      `reset` and the response at the end, without a call of `render()`, which prints them so far).
 
     ## Version History
     * v0: first release.
@@ -131,22 +138,22 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
         prompt_column: str | None = None,
         reference_column: str | None = None,
         split: Split = "train",
-        model: str = "tiny",
+        model: str | None = None,
         reward: RewardFn | NameOrPath | None = None,
         max_prompt_tokens: int | None = None,
         max_new_tokens: int | None = None,
         stop: Sequence[str] = (),
         render_mode: str | None = None,
         prompt_template: str | None = None,
-        **unknown: object,
+        **others: object,
     ) -> None:
-        check_arguments(unknown, TOKEN_ARGUMENTS, render_mode)
+        chosen = check_arguments(task, others, TOKEN_ARGUMENTS, render_mode)
         made, scorer = build_task_and_reward(
-            task, data, prompt_column, reference_column, split, reward, prompt_template
+            task, data, prompt_column, reference_column, split, reward, prompt_template, chosen
         )
         self._core = TokenCore(
             made,
-            Tokenizer.load(model),
+            Tokenizer.load(model or start_model_of(made)),
             scorer,
             max_prompt_tokens=max_prompt_tokens,
             max_new_tokens=max_new_tokens,
@@ -163,6 +170,7 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
         refuse_time_limit(self, self._core.max_steps)
         self._given_up.reset(self._core.written(0) if self._core.is_running(0) else 0)
         self._core.reset([0], [example], [root])
+        self._print_start()
         return self._core.observe_row(0), self._masked(self._core.reset_info(0))
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, Info]:
@@ -184,8 +192,7 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
         if not ended:
             return self._core.observe_row(0), float(rewards[0]), False, False, self._masked({})
         self._given_up.finish(written)
-        if self.render_mode == "human":
-            self.render()
+        self._print_end()
         return self._core.observe_row(0), float(rewards[0]), True, False, self._masked(info)
 
     def action_masks(self) -> BoolArray:

@@ -37,7 +37,7 @@ def act_episodes(
     examples: Sequence[Example],
     sampling: Sampling,
     *,
-    tokenizer: str = "tiny",
+    tokenizer: str | None = None,
     title: str | None = None,
 ) -> tuple[list[Episode], dict[str, FloatArray]]:
     """Let an agent act in one episode per example, in parallel environments.
@@ -48,7 +48,7 @@ def act_episodes(
         examples: ``n`` of its examples.
         sampling: Budgets, seed (the ``i``-th episode begins with ``reset(seed=seed + i)``), and how many episodes run
             side by side.
-        tokenizer: Name of the model whose tokens the actions are, at the token grain.
+        tokenizer: Name of the model whose tokens the actions are, at the token grain; ``None`` is the task's.
         title: Title of the progress bar; no bar without.
 
     Returns:
@@ -75,7 +75,7 @@ def act_episodes(
     return episodes, {"length": np.array(lengths, dtype=np.float64)} if agent.grain == "token" else {}
 
 
-def _make_env(agent: Agent, task: Task, sampling: Sampling, tokenizer: str) -> TextEnv:
+def _make_env(agent: Agent, task: Task, sampling: Sampling, tokenizer: str | None) -> TextEnv:
     """An environment of the agent's grain; texts are scored later, all at once."""
 
     def made(**_: object) -> Task:

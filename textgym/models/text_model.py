@@ -29,6 +29,7 @@ from textgym.text.tokenizer import Tokenizer
 from textgym.values import attribute_of
 
 Precision = Literal["fp32", "bf16"]
+_SHORTEST_PROMPT = 16  # tokens; a budget that leaves less is no advice
 
 
 class TextModel(TrainableNetwork, ABC):
@@ -189,23 +190,29 @@ class TextModel(TrainableNetwork, ABC):
         """Return whether it is computed in half precision: by autocast, or because weights are held so."""
         return self.precision == "bf16" or any(parameter.dtype in HALVES for parameter in self.network.parameters())
 
-    def require_context(self, tokens: int, what: str = "prompt and response", *, response: int = 0) -> None:
+    def require_context(
+        self, tokens: int, what: str = "prompt and response", *, turns: int | None = None, response: int = 0
+    ) -> None:
         """Check that ``tokens`` tokens fit, and prepare for them.
 
         Args:
-            tokens: Tokens of a text.
-            what: Name of the text in the error.
-            response: Number of the last ones, which the model writes at once; 0 where that is not known.
+            tokens: Most tokens of an episode.
+            what: Description of them, for the message.
+            turns: Number of them behind the prompt, so that the message can tell what is left for that.
+            response: Number of them that the model writes at once, at the end; 0 where that is not known.
 
         Raises:
             ModelError: If the context of the model is shorter.
         """
         self.prepare(tokens)
-        needed = self.context_of(tokens - response, response)
-        if self.context_length is not None and needed > self.context_length:
+        limit, needed = self.context_length, self.context_of(tokens - response, response)
+        if limit is not None and needed > limit:
+            left = 0 if turns is None or self.context_of(0, response) > limit else limit - needed + tokens - turns
+            fits = f"use {argument('max_prompt_tokens', left)}, or lower"
+            do = fits if left >= _SHORTEST_PROMPT else f"lower {argument('max_prompt_tokens')} or"
             raise ModelError(
-                f"expected a model with a context of at least {needed} tokens for {what}, got {self.context_length}; "
-                f"lower {argument('max_prompt_tokens')} or {argument('max_new_tokens')}"
+                f"expected a model with a context of at least {needed} tokens for {what}, got {limit}; "
+                f"{do} {argument('max_new_tokens')}"
             )
 
     def context_of(self, prompt: int, response: int) -> int:

@@ -1,5 +1,8 @@
 """Rewards: the protocol, compositions, and names for what is built in."""
 
+from typing import TYPE_CHECKING
+
+from textgym.deferred import deferred
 from textgym.rewards.composition import Clip, Gate, WeightedSum, no_reward
 from textgym.rewards.gold import GoldReward, gold_scores, knows_gold
 from textgym.rewards.lazy import LazyReward, load_reward_models
@@ -35,3 +38,6 @@ __all__ = [
     "reward_name",
     "score",
 ]
+
+if not TYPE_CHECKING:  # else every name would exist for type checkers
+    __getattr__, __dir__ = deferred(__name__, {}, ["textgym.reward_models"])

@@ -41,6 +41,13 @@ class LazyReward(ScoredConversations):
         return score(self.load(), prompts, responses, examples, name=self.name)
 
 
+class ShippedReward(LazyReward):
+    """The reward model that ships with the package."""
+
+    def __init__(self) -> None:
+        super().__init__("learned", "tiny-reward")
+
+
 def load_reward_models(reward: object) -> None:
     """Load now what a reward, or a part of it, would load when it first scores.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from textgym.checks import check_settings
-from textgym.envs.choice import EnvChoice
+from textgym.envs.choice import EnvChoice, use_start_model
 from textgym.naming import argument
 from textgym.training.reward_settings import RewardSettings
 from textgym.training.stored_settings import settings_from_json
@@ -57,7 +57,7 @@ class RlhfSettings:
     """
 
     choice: EnvChoice
-    model: str = "tiny"
+    model: str = ""
     agent: str = "ppo"
     rounds: int = 3
     labels: int = 400
@@ -85,6 +85,7 @@ class RlhfSettings:
     out: str | None = None
 
     def __post_init__(self) -> None:
+        use_start_model(self)
         budgets = ("max_prompt_tokens", "max_new_tokens")
         sizes = ("rounds", "labels", "members", "overlap", "annotators", "iterations", "n_envs", "eval_prompts")
         check_settings(
@@ -128,7 +129,7 @@ class RlhfSettings:
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Settings of ``textgym demo``; together they take about four minutes on two cores.
+    """Settings of ``textgym demo``; together they take about 5 minutes on two cores.
 
     Attributes:
         pairs: Simulated comparisons.

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import FunctionType
 from typing import ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 
+from textgym.data.choice import columns_in_template
 from textgym.data.source import BuiltIn, load_examples
 from textgym.metrics.texts import TEXT_METRICS
 from textgym.naming import argument
+from textgym.tasks.options import checked_choices
 from textgym.text.messages import as_prompt
 from textgym.text.templates import SLOT, PromptTemplate, missing_columns, parse_template
 from textgym.types import (
+    DEFAULT_MODEL,
     Data,
     Dataset,
     Episode,
@@ -62,9 +66,13 @@ class TextTask:
         reference_column: Column of the references; ``None`` guesses.
         split: Split whose examples the task has.
         prompt_template: Template instead of the task's own, for models with a chat template too.
+        chosen: Choices among :attr:`options`, by name; each is an attribute of the task afterwards.
 
     Attributes:
         dataset: The examples.
+        options: Further choices: name -> its values, the first of which is the default. Loaders of
+            built-in data get all of them by name: ``loader(split, difficulty="medium")``.
+        model: The shipped model to start from, whose tokens an agent writes that has no model of its own.
         built_in: Data that the task brings along: name -> loader of one split.
         default_data: The data of a task that is given none.
         prompt_template: Text around every prompt: ``{prompt}`` stands for it, once, ``{name}`` for another column of
@@ -81,6 +89,8 @@ class TextTask:
     """
 
     name: str = "text"
+    options: ClassVar[Mapping[str, Sequence[str]]] = {}
+    model: str = DEFAULT_MODEL
     built_in: ClassVar[BuiltIn] = {}
     default_data: ClassVar[Data | None] = None
     prompt_template: str = SLOT
@@ -109,29 +119,40 @@ class TextTask:
         reference_column: str | None = None,
         split: Split = "train",
         prompt_template: str | None = None,
+        **chosen: str,
     ) -> None:
+        for name, choice in checked_choices(self.options, chosen, type(self).__name__).items():
+            setattr(self, name, choice)
         if prompt_template is not None:
             self.prompt_template, self.chat_prompt_template = prompt_template, None
-        chosen = self.default_data if data is None else data
-        if chosen is None:
+        source = self.default_data if data is None else data
+        if source is None:
             raise TypeError(
                 f"expected data for the task {self.name!r}, got none; give {argument('data', ...)}, such as a file"
             )
-        self.data: Data = plain_value(chosen)
+        self.data: Data = plain_value(source)
         self.prompt_column = prompt_column
         self.reference_column = reference_column
-        self._parsed_templates()  # before the data is read, which may take long
-        self.dataset: Dataset = self.examples(split)
+        names = self._template_columns()  # before the data is read, which may take long
+        with columns_in_template(names):
+            self.dataset: Dataset = self.examples(split)
         self._require_columns()
 
     def examples(self, split: Split) -> Dataset:
         """Load one split of the data; a task that makes its examples itself overrides this."""
-        return load_examples(self.data, split, self.prompt_column, self.reference_column, built_in=self.built_in)
+        built_in = {name: partial(load, **self.choices) for name, load in self.built_in.items()}
+        return load_examples(self.data, split, self.prompt_column, self.reference_column, built_in=built_in)
 
     def for_split(self, split: Split) -> Self:
         """Return the same task on another split of the same data."""
-        made = type(self)(self.data, self.prompt_column, self.reference_column, split)
+        with columns_in_template(self._template_columns()):
+            made = type(self)(self.data, self.prompt_column, self.reference_column, split, **self.choices)
         return with_prompt_template(made, self.prompt_template) if "prompt_template" in vars(self) else made
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The values of :attr:`options`, by name."""
+        return {name: str(getattr(self, name)) for name in self.options}
 
     def prompt(self, example: Example) -> Prompt | Sequence[Message] | str:
         """Return what is asked: the template around the prompt; in a conversation, around the user's last message."""
@@ -144,9 +165,12 @@ class TextTask:
         plain, chat, column = self.prompt_template, self.chat_prompt_template, self.prompt_column
         return parse_template(plain, column), None if chat is None else parse_template(chat, column)
 
+    def _template_columns(self) -> set[str]:
+        return {name for template in self._parsed_templates() if template for name in template.columns}
+
     def _require_columns(self) -> None:
         """Check that every column of the templates is one of the data: that some example has it."""
-        lacking = {name for template in self._parsed_templates() if template for name in template.columns}
+        lacking = self._template_columns()
         known, place = set[str](), 0
         while lacking and place < len(self.dataset):
             known |= self.dataset[place].extra.keys()

@@ -28,8 +28,6 @@ from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Agent, Split
 from textgym.values import attribute_of
 
-DEFAULT_MODEL = "tiny"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActorSettings:
@@ -38,7 +36,7 @@ class ActorSettings:
     Attributes:
         choice: Environment and data that it acts in.
         model: A language model, whose tokens an agent writes that has none, or the run of ``module:Class``; ``None`` is
-            the default model.
+            the start model of the task.
         agent: Instead of the language model: the name of an agent, ``module:Class``, or a run folder.
         split: The split of the data.
         max_prompt_tokens: Budget of a prompt; ``None`` is the run's, or else the task's.
@@ -48,7 +46,7 @@ class ActorSettings:
     """
 
     choice: EnvChoice = field(kw_only=False)
-    model: str | None = DEFAULT_MODEL
+    model: str | None = None
     agent: str | None = None
     split: Split = "test"
     max_prompt_tokens: int | None = None
@@ -85,7 +83,7 @@ def find_agent(wanted: ActorSettings) -> FoundAgent:
         ConsentError: A file in the folder names a class, which the user has not.
         ValueError: There is no such agent.
     """
-    name, model = wanted.agent, DEFAULT_MODEL if wanted.model is None else wanted.model
+    name, model = wanted.agent, wanted.choice.start_model() if wanted.model is None else wanted.model
     if name is None:
         return _language_model(wanted, model)
     if name not in AGENTS and user_path(name).is_dir():

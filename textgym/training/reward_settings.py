@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from textgym.checks import check_settings
-from textgym.envs.choice import EnvChoice
+from textgym.envs.choice import EnvChoice, use_start_model
 from textgym.naming import argument
 from textgym.reward_models import defaults
 from textgym.training.stored_settings import settings_from_json
@@ -27,10 +27,10 @@ class RewardSettings:
 
     Attributes:
         choice: Task and data.
-        model: Model that samples the texts to compare, and the trunk that the reward model starts from.
-        lora_rank: Train low-rank adapters of the trunk only.
+        model: Model that samples the texts to compare, and the model that the reward model starts from.
+        lora_rank: Rank of LoRA adapters, which are trained instead of all weights.
         embeddings: Sentence-transformers model, or any that :class:`~textgym.reward_models.embedding.TextEmbedder`
-            takes; a linear head on its frozen embeddings is fitted instead of a trunk.
+            takes; a linear head on its frozen embeddings is fitted instead of a language model.
         members: Reward models to average, each fitted to reweighted prompts; they say where they disagree.
         feedback: Project, or file of any shape that :func:`~textgym.feedback.records.files.load_records` reads;
             ``None`` lets an annotator be simulated.
@@ -48,7 +48,7 @@ class RewardSettings:
     """
 
     choice: EnvChoice
-    model: str = "tiny"
+    model: str = ""
     members: int = 1
     lora_rank: int | None = None
     embeddings: str | None = None
@@ -70,6 +70,7 @@ class RewardSettings:
     out: str | None = None
 
     def __post_init__(self) -> None:
+        use_start_model(self)
         budgets = ("max_prompt_tokens", "max_new_tokens")
         counts = ("members", "lora_rank", "pairs", "epochs", "batch_size", "save_every", *budgets)
         check_settings(self, counts=counts, positive=("learning_rate",), not_negative=("noise", "held_out"))

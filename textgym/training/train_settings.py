@@ -10,7 +10,7 @@ from textgym.agents.facts import RunDefaults, facts_of
 from textgym.agents.options import OptionValue, agent_options, checked_options, present_names
 from textgym.agents.registry import AGENTS, resolve_agent
 from textgym.checks import check_settings
-from textgym.envs.choice import EnvChoice
+from textgym.envs.choice import EnvChoice, use_start_model
 from textgym.errors import CheckpointError
 from textgym.models.stored_values import text
 from textgym.naming import argument
@@ -31,7 +31,7 @@ class TrainSettings:
         choice: Task and data.
         agent: Name of the agent, or ``module:Class``.
         options: Arguments of its constructor and its policy's, where they are not the default.
-        model: Start model.
+        model: Start model; by default that of the task.
         reward: Name, ``module:attribute`` or folder; ``None`` is the task's default.
         steps: Time steps to train for, of which whole iterations are made.
         minutes: Train for about this long instead.
@@ -47,7 +47,7 @@ class TrainSettings:
     eval_prompts: int
     save_every: int
     split: Split
-    model: str = "tiny"
+    model: str = ""
     agent: str = "ppo"
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     reward: str | None = None
@@ -61,6 +61,7 @@ class TrainSettings:
     out: str | None = None
 
     def __post_init__(self) -> None:
+        use_start_model(self)
         counts = ("steps", "n_envs", "eval_prompts", "save_every", "max_prompt_tokens", "max_new_tokens")
         check_settings(self, counts=counts, positive=("minutes", "reward_timeout"))
         if self.n_envs > _MOST_ENVS:

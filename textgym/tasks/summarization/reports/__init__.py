@@ -2,74 +2,44 @@
 
 from __future__ import annotations
 
-from textgym.data.fingerprint import digest
-from textgym.errors import DataError, did_you_mean
-from textgym.tasks.summarization.reports.generator import Fact, Facts, make_item
-from textgym.tasks.summarization.reports.keys import SIZES, facts, format_key, parse_key
+from functools import partial
+
+from textgym.data.generated import GeneratedDataset, Item, name_of_level
+from textgym.tasks.summarization.reports.generator import LENGTHS, Fact, Facts, Writer, make_item
+from textgym.tasks.summarization.reports.keys import NAME, facts
 from textgym.tasks.summarization.reports.scoring import GoldParts, gold, gold_parts, is_success
-from textgym.types import SPLITS, Example, Split
+from textgym.types import Split
 
-__all__ = ["Fact", "Facts", "GoldParts", "Reports", "facts", "gold", "gold_parts", "is_success"]
-_FEW = 40
+__all__ = ["LENGTHS", "Fact", "Facts", "GoldParts", "Reports", "facts", "gold", "gold_parts", "is_success"]
 
 
-class Reports:
+class Reports(GeneratedDataset):
     """Reports on councils, storms, companies, museums, races, courts and the like; none of them ever happened.
 
-    An item is a pure function of (seed, split, index) and is made when it is asked for. The three splits share no
-    combination of facts. ``references`` holds two editors' summaries; ``demonstrations`` one draft, which may leave
-    facts out (65 %), ramble (80 %) and state a false fact (5 %), independently.
+    The three splits share no combination of facts. ``references`` holds two editors' summaries; ``demonstrations`` one
+    draft. The rambling writer leaves facts out, any of them (65 %), rambles (80 %) and states a false fact (5 %),
+    independently. The hurried writer takes an old figure of the document for the figure, or leaves it out where there
+    is no other (70 %), adds a side issue of the document (65 %) and states a false fact (5 %): its most likely text is
+    wrong.
 
     Args:
         split: ``"train"`` (100,000 items), ``"validation"`` or ``"test"`` (2,000 each).
+        difficulty: Length of the documents: ``"easy"`` (2 background sentences, 35 to 65 words in all), ``"medium"`` (2
+            to 4, 45 to 75) or ``"hard"`` (4, 65 to 110). The facts of an item are the same at every level.
+        writer: Author of the drafts: ``"rambling"`` or ``"hurried"``.
         seed: Which corpus; every seed gives other documents.
 
     Raises:
         DataError: The split is unknown or the seed is negative.
     """
 
-    name = "reports"
+    def __init__(
+        self, split: Split = "train", seed: int = 0, difficulty: str = "medium", writer: Writer = "rambling"
+    ) -> None:
+        make = partial(_make, difficulty=difficulty, writer=writer)
+        super().__init__(name_of_level(NAME, difficulty, "medium"), split, make, seed=seed)
 
-    def __init__(self, split: Split = "train", seed: int = 0) -> None:
-        if split not in SPLITS:
-            raise DataError(
-                f"expected a split of the built-in corpus, got {split!r}.{did_you_mean(str(split), SPLITS)}"
-            )
-        if seed < 0:
-            raise DataError(f"expected a seed of at least 0, got {seed}; use a non-negative whole number")
-        self.split: Split = split
-        self.seed = seed
 
-    def __len__(self) -> int:
-        """Number of items of the split."""
-        return SIZES[self.split]
-
-    def __getitem__(self, index: int) -> Example:
-        """The item at ``index``; negative indices count from the end.
-
-        Raises:
-            IndexError: There is no such item.
-        """
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"expected an index below {len(self)} in split {self.split!r}, got {index}")
-        index = int(index) % len(self)
-        item = make_item(self.seed, self.split, index)
-        key = format_key(self.seed, self.split, index)
-        return Example(key, item.document, item.references, (item.draft,))
-
-    def fingerprint(self) -> str:
-        """Return which corpus this is: its seed, its size, and a digest of a few of its items, as they are made now."""
-        few = range(0, len(self), len(self) // _FEW)
-        return f"{len(self)} reports of seed {self.seed}, {_FEW} of them sha256 {digest(self[place] for place in few)}"
-
-    def find(self, key: str) -> Example:
-        """The item called ``key``.
-
-        Raises:
-            KeyError: The key names no item of this corpus and split.
-        """
-        place = parse_key(key)
-        if (place.seed, place.split) != (self.seed, self.split):
-            known = format_key(self.seed, self.split, place.position)
-            raise KeyError(f"expected a key of this split such as {known!r}, got {key!r}; load split {place.split!r}")
-        return self[place.position]
+def _make(seed: int, split: Split, position: int, *, difficulty: str, writer: Writer) -> Item:
+    made = make_item(seed, split, position, difficulty, writer)
+    return Item("|".join(fact.value for fact in made.facts.keys), made.document, made.references, (made.draft,))

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from textgym.data.draws import Draws
 from textgym.metrics.words import count_words
 from textgym.tasks.summarization.reports import lexicon
 from textgym.tasks.summarization.reports.frames_people import FILLERS
-from textgym.tasks.summarization.reports.generator import GENRES, Draws, Facts, draw_value
+from textgym.tasks.summarization.reports.generator import GENRES, Facts, draw_value
 from textgym.tasks.summarization.reports.genre import Genre, fill, omissions, summary_parts, unfold
 from textgym.tasks.summarization.reports.keys import facts
 from textgym.types import Example, FloatArray
