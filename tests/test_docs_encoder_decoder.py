@@ -39,5 +39,5 @@ def test_the_files_and_the_commands_run(tmp_path: Path) -> None:
     (commands,) = blocks("bash")
     for line in commands.splitlines():
         _, command, *words = re.sub(r"--(steps|prompts) \d+", r"--\1 4", line).split()
-        assert run(tmp_path, "-m", "textgym", command, *words, *SMALL[command])
+        assert run(tmp_path, "-c", "from textgym.cli import main; main()", command, *words, *SMALL[command])
     assert "AutoModelForSeq2SeqLM" in (tmp_path / "runs" / "t5-ppo" / "model" / "README.md").read_text()

@@ -48,13 +48,14 @@ def resolve_folder(name: str | Path, *, kind: Kind = "model") -> Path:
 
 
 def is_encoder_decoder(folder: Path) -> bool:
-    """Return whether the configuration of the model in a folder is that of an encoder-decoder.
+    """Return whether the configuration of the model in a folder is that of an encoder-decoder; of an adapter, its base.
 
     It is not where there is none, or a damaged one: whoever reads it next reports that.
     """
     try:
-        return read_object(folder / "config.json").get("is_encoder_decoder") is True
-    except (OSError, ValueError):
+        base = base_of_adapter(folder) if is_adapter(folder) else folder
+        return read_object(base / "config.json").get("is_encoder_decoder") is True
+    except (OSError, ValueError, CheckpointError, MissingExtraError):
         return False
 
 

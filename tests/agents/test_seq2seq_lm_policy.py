@@ -294,3 +294,18 @@ def test_conversations_are_prompts_of_their_next_turn(tmp_path: Path) -> None:
     assert any((segment.prefix == end).sum() > 1 for segment in segments)
     assert agent.history[0]["ratio_max"] == pytest.approx(1, abs=1e-4)
     assert agent.history[0]["kl"] == pytest.approx(0, abs=1e-4)
+
+
+def many_e(prompts: Any, responses: Any, examples: Any) -> list[float]:
+    """The share of the letter e in what is written."""
+    return [text.count("e") / max(1, len(text)) for text in responses]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "rate"), [("t5", 1e-2), ("bart", 3e-3)])
+def test_ppo_learns(kind: str, rate: float, envs: EnvFactory, folders: dict[str, str]) -> None:
+    settings = {"n_steps": 8, "batch_size": 64, "n_epochs": 2, "learning_rate": rate, "kl_coef": 0.0}
+    agent = PPO.create(envs(kind, 16, reward=many_e), folders[kind], seed=0, device="cpu", **settings)
+    agent.learn(16 * 8 * 25)
+    rewards = [record["reward"] for record in agent.history]
+    assert np.mean(rewards[-4:]) > 1.7 * np.mean(rewards[:4]), agent.history[-1]

@@ -330,6 +330,8 @@ def test_an_adapter_in_its_folder(tmp_path: Path) -> None:
     base.adapter.save_pretrained(tmp_path / "adapter")
     config = tmp_path / "adapter" / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "../base"}))
+    base.tokenizer.save(tmp_path / "adapter")
+    assert Tokenizer.load(tmp_path / "adapter").fingerprint == base.tokenizer.fingerprint
     again = load_language_model(tmp_path / "adapter")
     assert isinstance(again, Seq2SeqLM)
     batch, actions = response_batch(base, PROMPTS, RESPONSES)

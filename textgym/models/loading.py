@@ -79,8 +79,7 @@ def is_encoder_decoder(model: str | Path | nn.Module) -> bool:
             return model.encodes_prompts
         case nn.Module():
             return attribute_of(_without_wrapper(model).config, "is_encoder_decoder") is True
-    folder = resolve_folder(str(model))
-    return hub.is_encoder_decoder(base_of_adapter(folder) if is_adapter(folder) else folder)
+    return hub.is_encoder_decoder(resolve_folder(str(model)))
 
 
 def _family(is_seq2seq: bool) -> type[CausalLM | Seq2SeqLM]:
