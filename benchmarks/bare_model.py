@@ -299,6 +299,8 @@ def compare(network: Any, width: int = 40) -> Comparison:
 
 
 def _compare(network: Any, width: int, outcome: Comparison) -> None:
+    if network.config.is_encoder_decoder:
+        network.double()
     untouched = copy.deepcopy(network)
     model = load_language_model(network)
     paths: _Paths | Seq2SeqPaths

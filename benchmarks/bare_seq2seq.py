@@ -1,4 +1,7 @@
-"""What textgym computes with an encoder-decoder, against the bare Hugging Face model on one unpadded text."""
+"""Paths of textgym through an encoder-decoder, against the bare Hugging Face model on one unpadded text.
+
+In float64: random networks of some kinds have logits so large that rounding in fp32 would look like a mistake.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ class BareSeq2Seq:
         """Compute one text."""
         written = torch.tensor([[*self.start_ids, *response]])
         logits = self.network(input_ids=torch.tensor([prompt]), decoder_input_ids=written, use_cache=False).logits
-        log_probs: Tensor = logits[0, len(self.start_ids) - 1 :].float().log_softmax(-1)
+        log_probs: Tensor = logits[0, len(self.start_ids) - 1 :].double().log_softmax(-1)
         return log_probs
 
     def words(self, seed: int, count: int) -> Ids:
@@ -88,7 +91,7 @@ class Seq2SeqPaths:
         for step in range(_STEPS):
             with torch.no_grad():
                 states = cache.hidden(self._texts(prompts, written)).clone()
-                ours = self.model.logits(states).float().log_softmax(-1)
+                ours = self.model.logits(states).double().log_softmax(-1)
             for row, (prompt, response) in enumerate(zip(prompts, written, strict=True)):
                 yield float((ours[row] - self.bare(prompt, response)[-1]).abs().max())
             drawn = enumerate(self.bare.words(step, len(prompts)))
@@ -114,7 +117,7 @@ class Seq2SeqPaths:
         """A step of a rollout and the update on it."""
         size = self.bare.vocabulary
         space = token_observation_space(self.width, size, self.width - 16)
-        policy = Seq2SeqLMPolicy(space, spaces.Discrete(size), lambda _: 1e-3, self.model)
+        policy = Seq2SeqLMPolicy(space, spaces.Discrete(size), lambda _: 1e-3, self.model).double()
         texts = self._texts(self._prompts, self._responses)
         observed = {
             "input_ids": texts.input_ids,
