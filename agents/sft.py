@@ -165,8 +165,9 @@ class SFT(KeepsHistory):
         model.require_trainable()
         model.hold_masters()
         if pairs:
-            longest = max(len(pair.prompt) + len(pair.response) for pair in pairs)
-            model.require_context(longest, "the longest text to imitate")
+            pair = max(pairs, key=lambda pair: model.context_of(len(pair.prompt), len(pair.response)))
+            longest = len(pair.prompt) + len(pair.response)
+            model.require_context(longest, "the longest text to imitate", response=len(pair.response))
         self.text_model, self.pairs = model, pairs
         self.batch_size, self.learning_rate, self.warmup = batch_size, learning_rate, warmup
         self.prompt_share, self.max_grad_norm, self.log_every = prompt_share, max_grad_norm, log_every
@@ -207,9 +208,9 @@ class SFT(KeepsHistory):
         most = env_attribute(env, "max_new_tokens")
         loaded = load_language_model(model or env_attribute(env, "tokenizer").name, device=pick_device(device))
         check_tokenizer(loaded, env.action_space)
-        loaded.require_context(budget + most, turns=most)
-        length = loaded.context_length
-        pairs = encode_pairs(task, task.dataset, loaded.tokenizer, limit, length, max_prompt_tokens=budget)
+        loaded.require_context(budget + most, turns=most, response=most)
+        length, room = loaded.context_length, loaded.room_for_prompt
+        pairs = encode_pairs(task, task.dataset, loaded.tokenizer, limit, length, max_prompt_tokens=budget, room=room)
         warn_of_long_responses(pairs, most)
         agent = cls(loaded, pairs, seed=seed, **options)
         agent._limit = limit
@@ -467,7 +468,9 @@ _OPTIONAL: Mapping[str, None] = {"infinite": None, "limit": None, "source": None
 def _pairs_to_measure(task: Task, model: TextModel) -> list[TokenPair]:
     """Encode held-out texts; none where there is nothing to imitate, or nothing fits."""
     try:
-        return encode_pairs(task, task.dataset, model.tokenizer, _MEASURED_TEXTS, model.context_length)
+        return encode_pairs(
+            task, task.dataset, model.tokenizer, _MEASURED_TEXTS, model.context_length, room=model.room_for_prompt
+        )
     except DataError:
         return []
 

@@ -47,6 +47,18 @@ def resolve_folder(name: str | Path, *, kind: Kind = "model") -> Path:
     return _from_hub(str(name))
 
 
+def is_encoder_decoder(folder: Path) -> bool:
+    """Return whether the configuration of the model in a folder is that of an encoder-decoder; of an adapter, its base.
+
+    It is not where there is none, or a damaged one: whoever reads it next reports that.
+    """
+    try:
+        base = base_of_adapter(folder) if is_adapter(folder) else folder
+        return read_object(base / "config.json").get("is_encoder_decoder") is True
+    except (OSError, ValueError, CheckpointError, MissingExtraError):
+        return False
+
+
 def is_adapter(folder: Path) -> bool:
     """Return whether a folder holds a PEFT adapter, which needs a base model, and no model of its own."""
     return (folder / ADAPTER_CONFIG).is_file()

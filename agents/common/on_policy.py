@@ -17,13 +17,14 @@ from stable_baselines3.common.utils import LinearSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.estimate import seconds_per_token
 from textgym.agents.common.health import clip_gradients, require_finite
 from textgym.agents.common.history import KeepsHistory, log_record
+from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.losses import adapt_kl_coef, kl_estimates, require_adaptable, scale_rewards, token_numbers
 from textgym.agents.common.metrics import describe_texts, mean
 from textgym.agents.common.observations import to_tensors
+from textgym.agents.common.policies import POLICIES, policy_for
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
@@ -52,7 +53,7 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
     Callbacks and logging are those of Stable-Baselines3.
 
     Args:
-        policy: :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy` or its name.
+        policy: ``CausalLMPolicy`` or ``Seq2SeqLMPolicy``, the class or its name.
         env: Token-level text environment (``make_vec_env``).
         learning_rate: Peak learning rate: a number decays linearly to 0 over the run, a schedule is used as it is.
         n_steps: Tokens per environment and rollout; by default the maximum response length.
@@ -90,7 +91,7 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
     facts: ClassVar[AgentFacts] = AgentFacts(
         not_options=("policy", "policy_kwargs", "tensorboard_log", "verbose", "stats_window_size"),
         reference_option="reference_model",
-        policy=CausalLMPolicy,
+        policy=LanguageModelPolicy,
         limits={
             **dict.fromkeys(_POSITIVE, (_ABOVE_0, math.inf)),
             **dict.fromkeys(_COUNTS, (1, math.inf)),
@@ -98,14 +99,14 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         },
         check=lambda options: require_adaptable(options["kl_coef"], options["kl_target"]),
     )
-    policy_aliases = {"CausalLMPolicy": CausalLMPolicy}  # noqa: RUF012
+    policy_aliases = dict(POLICIES)  # noqa: RUF012
     n_epochs: int = 1  # passes over a rollout
     rollout_buffer: EpisodeRolloutBuffer
-    policy: CausalLMPolicy
+    policy: LanguageModelPolicy
 
     def __init__(
         self,
-        policy: str | type[CausalLMPolicy],
+        policy: str | type[LanguageModelPolicy],
         env: GymEnv | str | None,
         *,
         gae_lambda: float,
@@ -185,12 +186,13 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
             seed: Seed of all random numbers.
             device: Where the model runs.
             options: Arguments of the constructor, and of
-                :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy`.
+                :class:`~textgym.agents.common.language_model_policy.LanguageModelPolicy`.
         """
-        of_policy = options.keys() & inspect.signature(CausalLMPolicy).parameters.keys()
+        of_policy = options.keys() & inspect.signature(LanguageModelPolicy).parameters.keys()
         policy_kwargs = {"model": model, **options.pop("policy_kwargs", {})}
         policy_kwargs |= {name: options.pop(name) for name in of_policy}
-        return cls(CausalLMPolicy, env, policy_kwargs=policy_kwargs, seed=seed, device=pick_device(device), **options)
+        policy = policy_for(policy_kwargs["model"], env.action_space)
+        return cls(policy, env, policy_kwargs=policy_kwargs, seed=seed, device=pick_device(device), **options)
 
     def _begin_records(self) -> None:
         """Set up what is measured, and what the first rollouts decide."""

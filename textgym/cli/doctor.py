@@ -196,6 +196,8 @@ def tokens_read(model: TextModel, prompt_tokens: int, new_tokens: int) -> int:
         prompt_tokens: Length of the prompt.
         new_tokens: Length of the response.
     """
+    from torch.nn import Embedding
+
     from textgym.models.decoding.generation import generate
 
     counts: list[int] = []
@@ -205,11 +207,15 @@ def tokens_read(model: TextModel, prompt_tokens: int, new_tokens: int) -> int:
         ids = named.get("input_ids", arguments[0] if arguments else None)
         counts.append(int(ids.numel()) if ids is not None else 0)
 
-    hook = model.network.get_input_embeddings().register_forward_pre_hook(count, with_kwargs=True)
+    # An encoder and a decoder look ids up in tables of their own, with the same weights.
+    table = model.network.get_input_embeddings()
+    tables = [part for part in model.network.modules() if isinstance(part, Embedding) and part.weight is table.weight]
+    hooks = [part.register_forward_pre_hook(count, with_kwargs=True) for part in tables or [table]]
     try:
         prompt = [index % model.vocab_size for index in range(prompt_tokens)]
         with model.without_recording():
             generate(model, [prompt], max_new_tokens=new_tokens, eos_ids=(), temperature=0.0)
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     return sum(counts)
