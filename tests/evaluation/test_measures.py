@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from textgym.errors import RewardError
+from textgym.evaluation import Evaluation
 from textgym.evaluation.measures import Measures, compare, fixed_examples, score_responses
 from textgym.metrics import mean_interval
 from textgym.metrics.rouge import rouge1
@@ -79,8 +80,10 @@ def test_several_texts_to_one_prompt_are_one_observation() -> None:
     copies = Measures(values, np.repeat(list("abcd"), 25).tolist())
     assert copies.intervals()["gold"] == pytest.approx(alone["gold"])
     assert copies.intervals()["eos"].low <= alone["eos"].low
-    zero = Measures({"gold": np.zeros(100)})
-    assert compare(zero, copies)["gold"] == pytest.approx(mean_interval([0.1, 0.5, 0.2, 0.9]))  # no prompts on one side
+    zero = Measures({"gold": np.zeros(100)})  # no prompts on one side
+    assert compare(before=zero, after=copies)["gold"] == pytest.approx(
+        mean_interval([0.1, 0.5, 0.2, 0.9])
+    )  # no prompts on one side
     twice = [Example("a", "one", ("red",)), Example("b", "one", ("blue",))]
     assert score_responses(Words(), twice, ["x", "y z"], None).prompts == ["one?", "one?"]  # type: ignore[arg-type]
 
@@ -94,15 +97,29 @@ def test_a_measure_that_is_always_zero_is_no_share() -> None:
 def test_differences_are_paired() -> None:
     before = Measures({"gold": np.array([0.0, 10.0, 20.0]), "kl": np.zeros(3)})
     after = Measures({"gold": np.array([1.0, 11.0, 21.0]), "rouge1": np.ones(3)})
-    difference = compare(before, after)
+    difference = compare(before=before, after=after)
     assert list(difference) == ["gold"]
     assert tuple(difference["gold"]) == (1, 1, 1)  # unpaired, the interval would span tens
+
+
+def test_a_difference_names_its_sides() -> None:
+    low, high = Measures({"reward": np.zeros(3)}), Measures({"reward": np.ones(3)})
+    assert compare(before=low, after=high)["reward"].mean == 1
+    assert compare(after=Evaluation([], high, 0.0), before=Evaluation([], low, 0.0))["reward"].mean == 1
+    with pytest.raises(TypeError):
+        compare(low, high)  # type: ignore[misc]
+    with pytest.raises(
+        TypeError, match="expected before to be measures or an evaluation, got dict; give"
+    ):
+        compare(before={}, after=high)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="same prompts, got 3 before and 2 after"):
+        compare(before=low, after=Measures({"reward": np.ones(2)}))
 
 
 def test_pairs_without_a_value_are_left_out() -> None:
     before = Measures({"rouge1": np.array([0.0, np.nan, 0.5])})
     after = Measures({"rouge1": np.array([0.5, 0.9, 1.0])})
-    assert compare(before, after)["rouge1"].mean == 0.5
+    assert compare(before=before, after=after)["rouge1"].mean == 0.5
 
 
 def test_order_of_measures() -> None:

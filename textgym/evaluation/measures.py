@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from textgym.envs.scoring import score_last_turns
 from textgym.errors import RewardError
 from textgym.metrics.intervals import mean_interval, paired_difference_interval
+from textgym.naming import argument
 from textgym.rewards import gold_scores
 from textgym.tasks.base import prompt_text
 from textgym.types import Dataset, Episode, Example, FloatArray, IntArray, Interval, Metric, RewardFn, Task, episodes_of
@@ -125,21 +127,58 @@ def ended_by_eos(episodes: Sequence[Episode]) -> FloatArray:
     return np.array([episode.finish_reason == "eos" for episode in episodes], dtype=np.float64)
 
 
-def compare(before: Measures, after: Measures) -> dict[str, Interval]:
+@runtime_checkable
+class Measured(Protocol):
+    """Something that has been measured, such as an evaluation."""
+
+    @property
+    def measures(self) -> Measures:
+        """Its measures."""
+        ...
+
+
+def compare(*, before: Measures | Measured, after: Measures | Measured) -> dict[str, Interval]:
     """Return the mean of ``after - before`` with its 95 % interval, pairing the responses to the same example.
 
-    Measures that only one side has, and texts for which one side has no value, are left out.
+    Both sides are named, so that a gain cannot be read as a loss. Measures that only one side has, and texts for which
+    one side has no value, are left out.
+
+    Args:
+        before: What is subtracted: measures, or an evaluation.
+        after: What it is subtracted from, on the same prompts.
+
+    Raises:
+        TypeError: A side has no measures.
+        ValueError: The sides differ in the number of responses.
     """
+    before, after = _measures_of(before, "before"), _measures_of(after, "after")
     differences = {}
     for name in before.names():
         if name in after.values:
             first, second = after.values[name], before.values[name]
+            if len(first) != len(second):
+                raise ValueError(
+                    f"expected responses to the same prompts, got {len(second)} before and {len(first)} after; "
+                    "evaluate both on one evaluation set"
+                )
             both = np.flatnonzero(np.isfinite(first) & np.isfinite(second))
             if both.size:
                 differences[name] = paired_difference_interval(
                     first[both], second[both], (after if after.prompts else before).about(both), share=_SHARES.get(name)
                 )
     return differences
+
+
+def _measures_of(side: Measures | Measured, name: str) -> Measures:
+    match side:
+        case Measures():
+            return side
+        case Measured():
+            return side.measures
+    raise TypeError(
+        f"expected {argument(name)} to be measures or an evaluation, got {type(side).__name__}; give what evaluate() "
+        "returns"
+    )
 
 
 def fixed_examples(dataset: Dataset, n: int) -> list[Example]:
