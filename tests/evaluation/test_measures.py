@@ -108,9 +108,7 @@ def test_a_difference_names_its_sides() -> None:
     assert compare(after=Evaluation([], high, 0.0), before=Evaluation([], low, 0.0))["reward"].mean == 1
     with pytest.raises(TypeError):
         compare(low, high)  # type: ignore[misc]
-    with pytest.raises(
-        TypeError, match="expected before to be measures or an evaluation, got dict; give"
-    ):
+    with pytest.raises(TypeError, match="expected before to be measures or an evaluation, got dict; give"):
         compare(before={}, after=high)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="same prompts, got 3 before and 2 after"):
         compare(before=low, after=Measures({"reward": np.ones(2)}))

@@ -145,6 +145,24 @@ def test_rank_by_keyboard(server: Server, page: Any, place: Any) -> None:
     assert ranks(server) == {shown[1]: 1, shown[3]: 1, shown[0]: 3, shown[2]: 4}
 
 
+def test_enter_on_an_untouched_order_leaves_the_keys_alive(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "rank", 3, 3)
+    page.reload()
+    shown = page.locator("#ranking .text").all_inner_texts()
+    page.keyboard.press("Enter")
+    page.get_by_role("alert").wait_for()
+    assert "Move a text, or tick" in page.get_by_role("alert").inner_text()
+    assert server.store.records() == []
+    press(page, "Shift+ArrowDown", "Enter")
+    assert ranks(server) == {shown[1]: 1, shown[0]: 2, shown[2]: 3}
+    page.click("text=Done")  # the focus is on a button then
+    page.get_by_role("alert").wait_for()
+    press(page, "o", "Enter")
+    page.focus("#as-shown")
+    press(page, "=", "ArrowDown", "=", "Enter")
+    assert [sorted(record.ranks) for record in server.store.records()[1:]] == [[1, 2, 3], [1, 1, 3]]
+
+
 @pytest.mark.parametrize("by", ["mouse", "keyboard"])
 def test_ties_by_button(server: Server, page: Any, place: Any, by: str) -> None:
     fill(server, place, "rank", 4)
