@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 
 from textgym.checks import use_plain_values
+from textgym.data.dataset import describe_split
 from textgym.envs.arguments import (
     TaskSource,
     build_task,
@@ -197,4 +198,4 @@ def as_typed(choice: EnvChoice) -> str:
 
 def describe_data(task: Task) -> str:
     """Return what the examples are, for the first line of a run."""
-    return f"{task.dataset.name} ({task.dataset.split}: {len(task.dataset):,} examples)"
+    return f"{task.dataset.name} ({describe_split(task.dataset)})"
