@@ -241,8 +241,11 @@ class SFT(KeepsHistory):
             reset_num_timesteps: Begin a new training, of these weights.
 
         Raises:
+            TypeError: ``total_timesteps`` is no whole number.
+            ValueError: It is below 1.
             FloatingPointError: If a loss or a gradient is not finite; the weights are those of the step before.
         """
+        self._check_steps(total_timesteps, reset_num_timesteps)
         if reset_num_timesteps:
             self.begin(total_timesteps)
         self._steps = self.num_timesteps + total_timesteps

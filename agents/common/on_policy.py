@@ -313,6 +313,7 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         progress_bar: bool = False,
     ) -> Self:
         """Make whole iterations until so many tokens are written; arguments as in Stable-Baselines3."""
+        self._check_steps(total_timesteps, reset_num_timesteps)
         name = type(self).__name__ if tb_log_name is None else tb_log_name
         return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
 
