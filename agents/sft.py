@@ -25,6 +25,7 @@ from textgym.agents.common.token_pairs import TokenPair, encode_pairs, endless_b
 from textgym.agents.common.token_writer import TokenWriter
 from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, RunDefaults
+from textgym.agents.options import refuse_unknown
 from textgym.errors import CheckpointError, DataError
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.models.device import pick_device
@@ -202,7 +203,9 @@ class SFT(KeepsHistory):
 
         Raises:
             DataError: There is nothing to imitate.
+            TypeError: The constructor has no such option.
         """
+        refuse_unknown(options, cls)
         task, budget = env_attribute(env, "task"), env_attribute(env, "max_prompt_tokens")
         most = env_attribute(env, "max_new_tokens")
         loaded = load_language_model(model or env_attribute(env, "tokenizer").name, device=pick_device(device))

@@ -27,6 +27,7 @@ from textgym.agents.common.observations import to_tensors
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
+from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.facts import AgentFacts
 from textgym.checks import check_ranges
 from textgym.models.decoding.sampling import sample_tokens
@@ -53,7 +54,7 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
 
     Args:
         policy: :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy` or its name.
-        env: Token-level text environment (``make_vec_env``).
+        env: Token-level text environment (``make_vec_env``), or its id, of which one copy is made.
         learning_rate: Peak learning rate: a number decays linearly to 0 over the run, a schedule is used as it is.
         n_steps: Tokens per environment and rollout; by default the maximum response length.
         rollout_texts: Complete responses per rollout, instead of ``n_steps`` tokens: a multiple of the number of
@@ -134,6 +135,13 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
+        if isinstance(policy, str) and policy not in self.policy_aliases:
+            raise ValueError(
+                f"expected the policy 'CausalLMPolicy', or a class derived from it, got {policy!r}; the others of "
+                "Stable-Baselines3 have no language model"
+            )
+        if isinstance(env, str):
+            env = make_vec_env(env)
         # Plain floats, because a checkpoint holds such, and arithmetic in a numpy type would give other numbers.
         self.kl_coef, self.kl_horizon = float(kl_coef), float(kl_horizon)
         self.kl_target = None if kl_target is None else float(kl_target)

@@ -379,6 +379,13 @@ def test_unknown_names(data: str, what: str, monkeypatch: pytest.MonkeyPatch, tm
         load_examples(data, built_in={"reports": Reports})
 
 
+def test_missing_file_names_few_of_many_others(tmp_path: Path) -> None:
+    for number in range(9):
+        write_rows(tmp_path / f"part{number}.jsonl", numbered(1))
+    with pytest.raises(DataError, match=r"holds part0\.jsonl, .*part4\.jsonl and 4 more\.$"):
+        load(str(tmp_path / "unlike.csv"))
+
+
 def test_misspelt_file_suggests_its_sibling(tmp_path: Path) -> None:
     write_rows(tmp_path / "dialogues.jsonl", numbered(3))
     with pytest.raises(DataError, match=r"Did you mean 'dialogues\.jsonl'"):

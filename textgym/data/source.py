@@ -15,7 +15,7 @@ from textgym.data.dataset import InMemoryDataset, LoadReport, check_split, promp
 from textgym.data.files import SUFFIXES, DataWarning, Problem, Row, suffix_of
 from textgym.data.folders import file_part, folder_parts, keep_named, split_named
 from textgym.data.shapes import is_chat_of_turns
-from textgym.errors import DataError, MissingExtraError, did_you_mean
+from textgym.errors import DataError, MissingExtraError, did_you_mean, suggested
 from textgym.files.paths import name_of, user_path
 from textgym.naming import argument
 from textgym.text.plurals import counted
@@ -26,6 +26,7 @@ BuiltIn = Mapping[str, Callable[[Split], Dataset]]
 
 _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(:(?P<config>[^/\\:]+))?")
 _HUB_BATCH = 1000
+_NAMES_SHOWN = 5
 _logger = logging.getLogger("textgym")
 
 
@@ -172,7 +173,14 @@ def _suggest_sibling(path: Path) -> str:
     if not folder.is_dir():
         return f" The folder {str(folder)!r} does not exist either."
     siblings = [other.name for other in folder.iterdir() if other.is_dir() or suffix_of(other) in SUFFIXES]
-    return did_you_mean(path.name, siblings) if siblings else f" {str(folder)!r} holds no data files."
+    if not siblings:
+        return f" {str(folder)!r} holds no data files."
+    return suggested(path.name, siblings) or f" {str(folder)!r} holds {_listed(sorted(siblings))}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _hub_parts(name: str, config: str | None) -> list[Part]:
