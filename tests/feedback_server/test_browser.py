@@ -586,6 +586,19 @@ def test_small_screens_do_not_scroll_sideways(
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_small_screens_show_every_action_and_labels_that_can_be_read(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "compare", 2)
+    page.reload()
+    press(page, "ArrowLeft")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{server.url}/dashboard")
+    for action in page.locator(".decisions summary").all():
+        box = action.bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= 390
+    heights = page.eval_on_selector_all("svg text", "all => all.map((each) => each.getBoundingClientRect().height)")
+    assert min(height for height in heights if height) >= 10  # of a line: letters are a little smaller
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_in_both_schemes(server: Server, page: Any, place: Any, scheme: str) -> None:
     fill(server, place, "compare", 2)
