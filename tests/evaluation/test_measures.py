@@ -57,7 +57,7 @@ def test_measures_are_shown_in_one_line() -> None:
     mean = mean_interval(values["gold"])
     shown = f"2 [{mean.low:.3g}, {mean.high:.3g}]"
     assert repr(Measures(values)) == f"<Measures of 3 texts: reward {shown}, gold {shown}, length {shown}>"
-    assert repr(Measures({"reward": np.array([2.0])})) == "<Measures of 1 texts: reward 2>"  # no bounds are known
+    assert repr(Measures({"reward": np.array([2.0])})) == "<Measures of 1 text: reward 2>"  # no bounds are known
     assert repr(Measures({})) == "<Measures of 0 texts: no measures>"
 
 
@@ -72,6 +72,16 @@ def test_shares_get_bounds_inside_zero_and_one() -> None:
     interval = Measures({"eos": np.ones(10)}).intervals()["eos"]
     assert interval.mean == interval.high == 1
     assert 0 < interval.low < 1
+
+
+def test_intervals_of_shares_stay_in_zero_and_one() -> None:
+    low, high = np.array([0.0, 0, 0, 0, 0.1, 0.9]), np.array([1.0, 1, 1, 1, 0.9, 0.2])
+    one, other = Measures({"repetition_4": low, "zeal": low}), Measures({"repetition_4": high, "zeal": high})
+    assert one.intervals()["zeal"].low < 0 == one.intervals()["repetition_4"].low
+    assert other.intervals()["zeal"].high > 1 == other.intervals()["repetition_4"].high
+    assert tuple(Measures({"rouge1": np.array([0.4])}).intervals()["rouge1"]) == (0.4, 0, 1)
+    difference = compare(before=one, after=other)
+    assert difference["repetition_4"].high == 1 < difference["zeal"].high
 
 
 def test_several_texts_to_one_prompt_are_one_observation() -> None:

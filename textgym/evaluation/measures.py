@@ -14,12 +14,17 @@ from textgym.metrics.intervals import mean_interval, paired_difference_interval
 from textgym.naming import argument
 from textgym.rewards import gold_scores
 from textgym.tasks.base import prompt_text
+from textgym.text.plurals import counted
 from textgym.types import Dataset, Episode, Example, FloatArray, IntArray, Interval, Metric, RewardFn, Task, episodes_of
 
 _FIRST = ("reward", "gold")
 _MAIN = 2  # of the others, how many a result shows of itself
 _LAST = ("kl", "length", "eos")  # the metrics of the task are shown in between
 _SHARES: Mapping[str, bool] = {"eos": True, "kl": False, "length": False}  # of others their values tell
+
+
+_BOUNDED = ("rouge1", "rouge2", "rougeL", "distinct_2", "repetition_4")
+"""Measures whose values are from 0 to 1, so that no mean of them is outside."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -48,14 +53,16 @@ class Measures:
 
     def __repr__(self) -> str:
         """Return the number of responses and the main means, in one line."""
-        return f"<{type(self).__name__} of {max(map(len, self.values.values()), default=0):,} texts: {self.main}>"
+        n = max(map(len, self.values.values()), default=0)
+        return f"<{type(self).__name__} of {counted(n, 'texts')}: {self.main}>"
 
     def intervals(self) -> dict[str, Interval]:
         """Return the mean of every measure with its 95 % interval."""
         found = {}
         for name in self.names():
             rows = np.flatnonzero(np.isfinite(self.values[name]))
-            found[name] = mean_interval(self.values[name][rows], self.about(rows), share=_SHARES.get(name))
+            mean = mean_interval(self.values[name][rows], self.about(rows), share=_SHARES.get(name))
+            found[name] = _within(mean, 0.0, 1.0) if name in _BOUNDED else mean
         return found
 
     def about(self, rows: IntArray) -> list[str] | None:
@@ -163,9 +170,10 @@ def compare(*, before: Measures | Measured, after: Measures | Measured) -> dict[
                 )
             both = np.flatnonzero(np.isfinite(first) & np.isfinite(second))
             if both.size:
-                differences[name] = paired_difference_interval(
+                difference = paired_difference_interval(
                     first[both], second[both], (after if after.prompts else before).about(both), share=_SHARES.get(name)
                 )
+                differences[name] = _within(difference, -1.0, 1.0) if name in _BOUNDED else difference
     return differences
 
 
@@ -192,6 +200,12 @@ def fixed_examples(dataset: Dataset, n: int) -> list[Example]:
     if not len(dataset):
         raise ValueError(f"expected examples in the {dataset.split} split of {dataset.name!r}, got none; add data")
     return [dataset[index] for index in range(min(n, len(dataset)))]
+
+
+def _within(interval: Interval, least: float, most: float) -> Interval:
+    """Return an interval without what lies outside; the mean stays in it."""
+    low, high = max(interval.low, least), min(interval.high, most)
+    return Interval(interval.mean, min(low, interval.mean), max(high, interval.mean))
 
 
 def _measured(metric: Metric, name: str, episodes: Sequence[Episode]) -> FloatArray:
