@@ -16,6 +16,7 @@ from textgym.agents.common.losses import clipped_policy_loss, clipped_value_loss
 from textgym.agents.common.on_policy import OnPolicyAgent
 from textgym.agents.common.rollout_buffer import EpisodeSamples
 from textgym.agents.facts import AgentFacts
+from textgym.agents.options import refuse_unknown
 from textgym.models.stored_values import Check, number, optional, positive, truth
 from textgym.naming import argument
 
@@ -71,6 +72,7 @@ class PPO(OnPolicyAgent):
         target_kl: float | None = None,
         **options: Any,
     ) -> None:
+        refuse_unknown(options, type(self))
         self.n_epochs, self.target_kl, self.normalize_advantage = n_epochs, target_kl, normalize_advantage
         self.clip_range, self.clip_range_vf = clip_range, clip_range_vf
         super().__init__(policy, env, gae_lambda=gae_lambda, **options)

@@ -13,6 +13,7 @@ from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.on_policy import OnPolicyAgent
 from textgym.agents.common.rollout_buffer import EpisodeSamples
 from textgym.agents.facts import AgentFacts
+from textgym.agents.options import refuse_unknown
 from textgym.models.stored_values import Check
 
 Baseline = Literal["none", "mean", "learned"]
@@ -54,6 +55,7 @@ class REINFORCE(OnPolicyAgent):
         rollout_texts: int | None = None,
         **options: Any,
     ) -> None:
+        refuse_unknown(options, type(self))
         if baseline not in _BASELINES:
             raise ValueError(f"expected baseline 'none', 'mean' or 'learned', got {baseline!r}; choose one of these")
         self.baseline = baseline

@@ -25,6 +25,7 @@ from textgym.agents.common.token_pairs import TokenPair, encode_pairs, endless_b
 from textgym.agents.common.token_writer import TokenWriter
 from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, RunDefaults
+from textgym.agents.options import refuse_unknown
 from textgym.errors import CheckpointError, DataError
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.models.device import pick_device
@@ -203,7 +204,9 @@ class SFT(KeepsHistory):
 
         Raises:
             DataError: There is nothing to imitate.
+            TypeError: The constructor has no such option.
         """
+        refuse_unknown(options, cls)
         task, budget = env_attribute(env, "task"), env_attribute(env, "max_prompt_tokens")
         most = env_attribute(env, "max_new_tokens")
         loaded = load_language_model(model or env_attribute(env, "tokenizer").name, device=pick_device(device))
@@ -242,8 +245,11 @@ class SFT(KeepsHistory):
             reset_num_timesteps: Begin a new training, of these weights.
 
         Raises:
+            TypeError: ``total_timesteps`` is no whole number.
+            ValueError: It is below 1.
             FloatingPointError: If a loss or a gradient is not finite; the weights are those of the step before.
         """
+        self._check_steps(total_timesteps, reset_num_timesteps)
         if reset_num_timesteps:
             self.begin(total_timesteps)
         self._steps = self.num_timesteps + total_timesteps

@@ -28,6 +28,7 @@ from textgym.agents.common.policies import POLICIES, policy_for
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
+from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.facts import AgentFacts
 from textgym.checks import check_ranges
 from textgym.models.decoding.sampling import sample_tokens
@@ -54,7 +55,7 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
 
     Args:
         policy: ``CausalLMPolicy`` or ``Seq2SeqLMPolicy``, the class or its name.
-        env: Token-level text environment (``make_vec_env``).
+        env: Token-level text environment (``make_vec_env``), or its id, of which one copy is made.
         learning_rate: Peak learning rate: a number decays linearly to 0 over the run, a schedule is used as it is.
         n_steps: Tokens per environment and rollout; by default the maximum response length.
         rollout_texts: Complete responses per rollout, instead of ``n_steps`` tokens: a multiple of the number of
@@ -135,6 +136,13 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
+        if isinstance(policy, str) and policy not in self.policy_aliases:
+            raise ValueError(
+                f"expected the policy 'CausalLMPolicy', or a class derived from it, got {policy!r}; the others of "
+                "Stable-Baselines3 have no language model"
+            )
+        if isinstance(env, str):
+            env = make_vec_env(env)
         # Plain floats, because a checkpoint holds such, and arithmetic in a numpy type would give other numbers.
         self.kl_coef, self.kl_horizon = float(kl_coef), float(kl_horizon)
         self.kl_target = None if kl_target is None else float(kl_target)
@@ -315,6 +323,7 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         progress_bar: bool = False,
     ) -> Self:
         """Make whole iterations until so many tokens are written; arguments as in Stable-Baselines3."""
+        self._check_steps(total_timesteps, reset_num_timesteps)
         name = type(self).__name__ if tb_log_name is None else tb_log_name
         return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
 

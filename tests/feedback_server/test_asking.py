@@ -321,11 +321,13 @@ def test_whoever_declined_is_asked_questions_of_other_kinds_and_may_change_their
         ("rank", 3, {"rank-0": "1", "rank-1": "2", "rank-2": "x"}),
         ("rate", 1, {}),
         ("rate", 1, {"rating-0": "6"}),
+        ("rate", 1, {"rating-0": "٣"}),  # an Arabic three
         ("edit", 1, {"text": "  "}),
         ("edit", 2, {"text": "x", "choice": ""}),
         ("natural", 2, {"behaviour": "[]"}),
         ("natural", 2, {"behaviour": '[{"clicked": 1}, 3]'}),
         ("natural", 2, {"behaviour": "{"}),
+        ("natural", 2, {"behaviour": "null"}),
         ("natural", 2, {"behaviour": behaviour(1, float("nan"))}),
         ("natural", 2, {"behaviour": behaviour(1, -1)}),
         ("natural", 2, {"behaviour": behaviour(1, 10**400)}),
@@ -339,6 +341,7 @@ def test_incomplete_answers_are_refused(place: Any, mode: str, responses: int, v
     refused = place.visitor().answer(f"/{better}", **values)
     assert refused.status_code == 422
     assert "answer all of it" in refused.text
+    assert not re.search("invalid literal|object|NoneType|subscript|'[a-z]+'\\)", refused.text)
     assert place.store.votes() == []
 
 

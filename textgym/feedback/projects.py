@@ -28,7 +28,7 @@ from textgym.feedback.statistics.strengths import bradley_terry_scores
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.store.questions import import_questions
 from textgym.feedback.store.votes import add_file_records
-from textgym.feedback.types import Comparison, Ranking, Rating, of_kind
+from textgym.feedback.types import Comparison, Ranking, Rating, Record, of_kind
 from textgym.types import Interval
 
 _LEVELS: tuple[tuple[str, type[Comparison | Rating | Ranking], Level], ...] = (
@@ -236,9 +236,14 @@ def project_status(store: FeedbackStore) -> Status:
         position_bias=position_bias(records) if of_kind(records, Comparison) else None,
         rank_position_bias=position_bias(records, Ranking) if of_kind(records, Ranking) else None,
         strengths=bradley_terry_scores(records, np.random.default_rng(0)),
-        concerns=[*annotation_concerns(records, store.attention()), *oddities(records)],
+        concerns=project_concerns(store, records),
         left_out=describe_left_out(store),
     )
+
+
+def project_concerns(store: FeedbackStore, records: Sequence[Record]) -> list[str]:
+    """Return the reasons against taking the records of a project at their face value, in sentences."""
+    return [*annotation_concerns(records, store.attention()), *oddities(records)]
 
 
 def _contributions(store: FeedbackStore) -> list[Contribution]:

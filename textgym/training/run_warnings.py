@@ -53,7 +53,7 @@ def no_change(change: Interval, prompts: int) -> str | None:
 def run_warnings(eval_set: EvaluationSet, log: Sequence[Record], before: Evaluation, after: Evaluation) -> list[str]:
     """Return everything that a finished run warns of, in the order in which it is known."""
     prompts = len(eval_set.examples)
-    change = compare(before.measures, after.measures).get("reward")
+    change = compare(before=before, after=after).get("reward")
     signs = all_concerns(log, lambda: reference_rewards(eval_set))
     found = [few_prompts(prompts, eval_set.task.dataset.split), *signs.values()]
     if change is not None and "reward" not in signs:  # nothing can change where all rewards are equal
