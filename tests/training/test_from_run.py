@@ -261,10 +261,10 @@ def test_train_says_that_a_model_learned_with_another_template(folder: Path, lm:
     arguments = ("train", "TextGen-v0", "--steps", "8", *SHORT)
     shown = done(*arguments, "--model", "plain", "--out", "a")
     assert (
-        "plain learned with the prompt template '{prompt}\\n\\nSummary:'; here it is asked by '{prompt}'"
+        "plain learned with the prompt template '{prompt}\\n\\nSummary:', and gets its prompts by '{prompt}' here"
         in shown.stderr
     )
-    assert r"--prompt-template '{prompt}\n\nSummary:' asks as before" in shown.stderr
+    assert r"--prompt-template '{prompt}\n\nSummary:' keeps the one" in shown.stderr
     same = done(*arguments, "--model", "plain", "--out", "b", "--prompt-template", r"{prompt}\n\nSummary:")
     assert "learned with" not in same.stderr
     assert "learned with" not in done(*arguments, "--model", lm, "--out", "c").stderr
@@ -420,19 +420,27 @@ def test_a_training_is_of_the_task_of_its_start_model(
     folder: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[EnvChoice] = []
+    budgets: list[int | None] = []
+
+    def make(settings: Any, *_: Any) -> None:
+        made.append(settings.choice)
+        budgets.append(settings.max_new_tokens)
+
     for target in (
         "train.run_train",
         "reward.run_reward_fit",
     ):
-        monkeypatch.setattr(f"textgym.training.{target}", lambda settings, *_: made.append(settings.choice))
-    monkeypatch.setattr("textgym.rlhf.run.run_rlhf", lambda settings: made.append(settings.choice))
+        monkeypatch.setattr(f"textgym.training.{target}", make)
+    monkeypatch.setattr("textgym.rlhf.run.run_rlhf", make)
     shown = done(*command.split(), "--model", "r")
     assert "From r: ENV_ID TextGen-v0, --data tickets.jsonl" in shown.stderr
     shutil.copytree("r/model", "alone")
     done(*command.split(), "--model", "alone", "--data", "other.jsonl")
     done(*command.split(), "--model", "r", "--data", "other.jsonl")
     done(*command.split(), "TextSumm-v0", "--model", "r")
-    own, alone, elsewhere, named = made
+    done(*command.split(), "--model", "r", "--max-new-tokens", "7")
+    own, alone, elsewhere, named, _ = made
+    assert budgets == [4, 4, 4, None, 7]
     shape = {"env_id": "TextGen-v0", "prompt_template": TEMPLATE.replace(r"\n", "\n")}
     assert own == EnvChoice(**shape, data=str(folder / "tickets.jsonl"), prompt_column="doc")
     shape["prompt_template"] = "As {tone}: {prompt}\n\nReply:"
