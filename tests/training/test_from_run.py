@@ -435,7 +435,9 @@ def test_a_training_is_of_the_task_of_its_start_model(
     shown = done(*command.split(), "--model", "r")
     assert "From r: ENV_ID TextGen-v0, --data tickets.jsonl" in shown.stderr
     shutil.copytree("r/model", "alone")
-    done(*command.split(), "--model", "alone", "--data", "other.jsonl")
+    shown = done(*command.split(), "--model", "alone", "--data", "other.jsonl")
+    assert "The prompt template of alone is put around the prompts of other.jsonl too;" in shown.stderr
+    assert "--prompt-template '{prompt}' leaves it out." in shown.stderr
     done(*command.split(), "--model", "r", "--data", "other.jsonl")
     done(*command.split(), "TextSumm-v0", "--model", "r")
     done(*command.split(), "--model", "r", "--max-new-tokens", "7")

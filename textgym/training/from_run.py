@@ -112,6 +112,11 @@ def taken_for_training(command: str, given: Mapping[str, Any]) -> dict[str, Any]
     asked = format_of_model(given["model"]) if "prompt_template" in taken and "data" in given else None
     if asked is not None:  # it calls the prompt {prompt}, whose column has another name in other data
         taken["prompt_template"] = asked.template
+    if "data" in given and taken.get("prompt_template", SLOT) != SLOT:
+        console.remark(
+            f"The prompt template of {given['model']} is put around the prompts of {given['data']} too; "
+            f"{argument('prompt_template', SLOT)} leaves it out."
+        )
     return taken
 
 
@@ -237,6 +242,12 @@ def run_of(model: str) -> RunFolder | None:
         if (folder / "config.json").is_file() and _made_by_command(run):
             return run
     return None
+
+
+def choice_of_run(model: str) -> EnvChoice | None:
+    """Return the environment and data of the run that a model is of; ``None`` for a model without one."""
+    run = run_of(model)
+    return None if run is None else EnvChoice.of(_of_run(run))
 
 
 def _made_by_command(run: RunFolder) -> bool:
