@@ -176,6 +176,13 @@ def test_damaged_settings_are_named(folder: Path, name: str, value: object) -> N
     assert "put the file back" in shown.stderr
 
 
+def test_a_mistyped_model_is_refused_before_anything_is_announced() -> None:
+    shown = run("evaluate", "--model", "runs/reply", "--out", "e")
+    assert shown.exit_code == cli.BAD_INPUT
+    assert "Evaluating" not in shown.stdout + shown.stderr
+    assert "runs/reply" in shown.stderr
+
+
 def test_a_run_is_found_by_its_folder_and_that_of_its_model(folder: Path) -> None:
     assert [
         run_of(name) is not None for name in ("r", "r/model", "plain/", "plain/model", "..", "nowhere", "tiny")
