@@ -53,6 +53,7 @@ from textgym.training.reward_feedback import (
     reference_texts,
     simulate_comparisons,
     understand,
+    warn_of_bare_prompts,
     warn_of_excluded,
 )
 from textgym.training.reward_report import draw_report, report_as_json, show_concerns, show_details, show_report
@@ -173,7 +174,9 @@ def _find_feedback(settings: RewardSettings, task: Task, given: str | Path | Non
         DataError: The feedback cannot be read, or teaches nothing; the data do not have what the annotator needs.
     """
     if given is not None:
-        read = _understand(settings, read_feedback(given))
+        records = read_feedback(given)
+        warn_of_bare_prompts(settings.choice.prompt_template, records, given)
+        read = _understand(settings, records)
         model = load_model(settings.model, settings.device) if settings.embeddings is None else None
         if model is not None:
             model.tokenizer.require_eos()
