@@ -193,7 +193,7 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=_SAFE_FILES))
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"expected a shipped model, a folder or a model of the Hugging Face Hub, got {name!r}, which is no folder "
-            f"and could not be fetched ({type(error).__name__}); check the name and the connection."
+            f"expected a shipped model, a folder or a model of the Hugging Face Hub, got {name!r}, which is not a "
+            f"folder and could not be fetched ({type(error).__name__}); check the name and the connection."
             f"{suggested_folder(name) or did_you_mean(name, SHIPPED)}"
         ) from error

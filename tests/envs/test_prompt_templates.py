@@ -132,7 +132,7 @@ def test_mistakes_are_named() -> None:
     textgym.register_task("TestFixed", Fixed)
     examples = [{"prompt": f"p{n}", "tone": "kind"} for n in range(40)]
     for template, message in (
-        ("{prompt} {mood}", r"columns of the data, got {mood}\. Known: tone\."),
+        ("{prompt} {mood}", r"columns of the data, got {mood}\. Known: prompt, tone\."),
         ("{prompt} {tonee}", r"Did you mean 'tone'\?"),
         ("no", "expected prompt_template with {prompt} once, got 'no'"),
     ):

@@ -117,7 +117,7 @@ def _generate(folder: Path, asked: PromptFormat) -> str:
         *(f"text = text.split({_literal(stop)})[0].strip()" for stop in asked.stop),
         "print(text)",
     ]
-    said = "In this folder (or with the model's id on the Hub in place of `.`), asked as it was while it learned"
+    said = "In this folder (or with the model's id on the Hub in place of `.`), with the prompt format of its training"
     return f"{said}:\n\n{code_block(chr(10).join(lines), 'python')}"
 
 
@@ -151,7 +151,7 @@ def _prompt_code(asked: PromptFormat) -> str:
 
 
 def _encoding_code(tokenizer: Tokenizer, system: str | None) -> str:
-    """Return Python that encodes a prompt as textgym does, behind a message of the system if there is one."""
+    """Return Python that encodes a prompt as textgym does, behind a system message if there is one."""
     if tokenizer.has_chat_template:
         opening = [] if system is None else [Message("system", system)]
         messages = map(_message_code, tokenizer.accepted_messages([*opening, Message("user", _MARK)]))
@@ -180,13 +180,13 @@ def _prompts(asked: PromptFormat) -> str:
         "task": asked.task,
         "prompt template": "the task's own" if asked.template is None else asked.template,
         "the model's chat template": "around the prompt" if asked.uses_chat_template else "none",
-        "message of the system": "none, or not always the same" if asked.system is None else asked.system,
+        "system message": "none, or not always the same" if asked.system is None else asked.system,
         "stop strings": ", ".join(map(repr, asked.stop)) or "none",
         "longest prompt, tokens": f"{asked.max_prompt_tokens:,}; the end of a longer prompt was cut",
         "longest text, tokens": f"{asked.max_new_tokens:,}",
         "temperature": f"{asked.temperature:g}",
     }
-    return f"{table(('', ''), facts.items())}\nThe same stands in `{FILE}`, which textgym's commands read.\n"
+    return f"{table(('', ''), facts.items())}\nThe commands of textgym read this from `{FILE}`.\n"
 
 
 def _literal(value: object) -> str:
