@@ -85,7 +85,7 @@ def warn_of_bare_prompts(template: str | None, records: Sequence[Record], source
         console.warn(
             f"no prompt of {str(source)!r} has the text of the prompt template {template!r}: the reward model "
             "learns from other prompts than it will score texts to. Write the whole formatted prompt into the column "
-            f"`prompt`, or give {argument('prompt_template', SLOT)} if the model is to be trained without the template too."
+            f"`prompt`, or give {argument('prompt_template', SLOT)} if the model is trained without the template too."
         )
 
 
