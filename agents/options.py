@@ -71,7 +71,7 @@ def present_names(options: Mapping[str, Any], agent: type[Agent]) -> dict[str, A
     return {name if name in known else EARLIER_NAMES.get(name, name): value for name, value in options.items()}
 
 
-def refuse_unknown(options: Mapping[str, object], agent: type[Agent]) -> None:
+def refuse_unknown(options: Mapping[str, object], agent: type[Any]) -> None:
     """Refuse the first option that no constructor of an agent has, with what may have been meant.
 
     Raises:

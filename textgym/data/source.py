@@ -98,7 +98,7 @@ _BUILT_IN: BuiltIn = {"docstrings": _docstrings}
 
 def _load_list(data: object, split: Split, prompt_column: str | None, reference_column: str | None) -> Dataset:
     """Return one split of a list of examples, which keep their keys, or of a list of rows."""
-    items: list[object] = list(data) if isinstance(data, Sequence) else []
+    items: list[Any] = list(data) if isinstance(data, Sequence) else []
     if items and all(isinstance(item, Example) for item in items):
         if prompt_column is not None or reference_column is not None:
             raise DataError("expected no prompt_column and reference_column with examples; leave them out")
