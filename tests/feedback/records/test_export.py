@@ -137,8 +137,6 @@ def test_the_time_of_the_last_answer_survives_an_import(tmp_path: Path) -> None:
     with FeedbackStore(tmp_path / "a.db") as store:
         records = {f"v{n}": replace(COMPARISON, prompt=f"p{n}", annotator="ann", time=60.0 - n) for n in (1, 2)}
         store.add_votes([(name, [record]) for name, record in records.items()])
-            [(f"v{n}", [replace(COMPARISON, prompt=f"p{n}", annotator="ann", time=60.0 - n)]) for n in (1, 2)]
-        )
         assert [each.last for each in project_status(store).contributions] == [59.0]
 
 
