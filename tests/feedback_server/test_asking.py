@@ -449,3 +449,14 @@ def test_a_vote_on_a_conversation_keeps_its_turns(place: Any, tmp_path: Path) ->
 def test_a_text_is_shown_without_speakers(place: Any) -> None:
     place.store.add([place.question()])
     assert "speaker" not in place.visitor().get("/").text
+
+
+def test_addresses_and_links_that_are_wrong_are_told_in_plain_words(closed: Any) -> None:
+    visitor = closed.visitor()
+    for page, said in (
+        (visitor.get("/nothing"), "There is no page at this address; check the link."),
+        (visitor.get("/vote"), "This address cannot be used in that way"),
+        (visitor.get(f"/join?invitation={'x' * 201}"), "This link is not as it was sent"),
+    ):
+        assert page.status_code in (404, 405, 422)
+        assert said in page.text

@@ -133,7 +133,7 @@ def test_position_bias_of_ranks_and_who_is_reversed_are_shown(place: Any) -> Non
     status = place.visitor().get("/api/status").json()
     assert said in status["concerns"][0]
     assert (
-        "position bias in rankings: the text shown first (top) is ranked before another one 1.00"
+        "Position bias in rankings: the text shown first (top) is ranked before another one in 100 % of cases"
         in status["concerns"][1]
     )
     assert status["rank_position_bias"]["mean"] == 1.0

@@ -230,7 +230,9 @@ def export_command(
 
     if form not in PROJECT_FORMS:
         known = ", ".join(PROJECT_FORMS)
-        raise ValueError(f"expected {argument('form')} out of {known}, got {form!r}.{suggested(form, PROJECT_FORMS)}")
+        raise ValueError(
+            f"expected {argument('form')} to be one of {known}, got {form!r}.{suggested(form, PROJECT_FORMS)}"
+        )
     folder = Path(file).parent
     is_new = not folder.exists()
     with open_project(project) as store:

@@ -98,7 +98,7 @@ def build_reward(reward: RewardFn | NameOrPath | None, task: Task, data: Data | 
         reason = attribute_of(task, "reward_reason") or f"The default reward is {task.reward!r}."
         given = argument("reward", ...)
         hint = f"{reason.removesuffix('.')}; {given} chooses another."
-        _logger.warning("No %s was given for %s on %r. %s", given, task.name, _shown(task, data), hint)
+        _logger.warning("%s on %r uses its default reward. %s", task.name.capitalize(), _shown(task, data), hint)
     return resolve_reward(task.reward if reward is None else reward, task)
 
 

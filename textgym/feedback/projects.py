@@ -25,6 +25,7 @@ from textgym.feedback.statistics.agreement import (
 )
 from textgym.feedback.statistics.concerns import annotation_concerns
 from textgym.feedback.statistics.strengths import bradley_terry_scores
+from textgym.feedback.store.entries import Vote
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.store.questions import import_questions
 from textgym.feedback.store.votes import add_file_records
@@ -75,7 +76,7 @@ class Contribution(NamedTuple):
         annotator: The name.
         votes: Answers, without those skipped.
         passed, checked: Attention checks answered rightly, and all that were answered.
-        last: When the last answer came, in seconds since 1970.
+        last: When the last answer was given, in seconds since 1970.
         is_excluded: Whether these answers are left out of everything else.
     """
 
@@ -246,11 +247,18 @@ def project_concerns(store: FeedbackStore, records: Sequence[Record]) -> list[st
     return [*annotation_concerns(records, store.attention()), *oddities(records)]
 
 
+def _given(vote: Vote) -> float:
+    """Return when an answer was given, which an import does not change; where that is unknown, when it came."""
+    times = [record.time for record in vote.records if record.time is not None]
+    return max(times, default=vote.received)
+
+
 def _contributions(store: FeedbackStore) -> list[Contribution]:
     attention, found = store.attention(), []
     votes = sorted((vote for vote in store.votes(excluded=True) if not vote.skipped), key=lambda vote: vote.annotator)
     excluded = store.moderation.excluded()
     for name, group in itertools.groupby(votes, key=lambda vote: vote.annotator):
         own, (passed, checked) = list(group), attention.get(name, (0, 0))
-        found.append(Contribution(name, len(own), passed, checked, own[-1].received, name in excluded))
+        last = max(_given(vote) for vote in own)
+        found.append(Contribution(name, len(own), passed, checked, last, name in excluded))
     return found

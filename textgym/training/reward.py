@@ -293,7 +293,7 @@ def fit_reward(
                 title="Fit of the reward model",
             )
     else:
-        console.remark("reward_loss.png is not drawn: there is one loss alone, which makes no curve.")
+        console.remark("reward_loss.png is not drawn: a single loss makes no curve.")
     return report
 
 

@@ -40,7 +40,7 @@ def export_records(records: Iterable[Record], path: str | Path, form: Form = "re
         ValueError: If there is no such form.
     """
     if form not in get_args(Form):
-        raise ValueError(f"expected a form out of {', '.join(get_args(Form))}, got {form!r}; choose one of them")
+        raise ValueError(f"expected one of the forms {', '.join(get_args(Form))}, got {form!r}; choose one of them")
     return _WRITERS[form](Path(path), records)
 
 

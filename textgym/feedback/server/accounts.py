@@ -205,7 +205,7 @@ def _hashed(password: str) -> dict[str, str]:
 def _scrypt(password: str, salt: bytes) -> str:
     secret = unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
     if not _PLACES.acquire(blocking=False):
-        raise BusyError("expected few passwords at once, got too many; wait a moment and try again")
+        raise BusyError("Too many people are signing in right now; wait a moment and try again.")
     try:
         with _ONE_AT_A_TIME:
             return hashlib.scrypt(secret, salt=salt, **_COSTS).hex()
