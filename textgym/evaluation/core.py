@@ -88,6 +88,10 @@ def make_evaluation_set(
     max_prompt_tokens: int | None = None,
     max_new_tokens: int | None = None,
     stop: Sequence[str] = (),
+    data: str | None = None,
+    prompt_column: str | None = None,
+    reference_column: str | None = None,
+    prompt_template: str | None = None,
 ) -> EvaluationSet:
     """Ask about the first ``prompts`` examples of the task's split; budgets that are ``None`` are the task's.
 
@@ -99,15 +103,30 @@ def make_evaluation_set(
         temperature: Divides the logits; 0 takes the most likely token.
         max_prompt_tokens, max_new_tokens: Budgets.
         stop: Strings that end a text of a language model, and are no part of it.
+        data, prompt_column, reference_column, prompt_template: Data and template of an environment that is named by its
+            id; as of ``gym.make``, ``data`` by name or path.
 
     Raises:
         ValueError: ``prompts`` is below 1, or the split is empty.
+        TypeError: Data or a template are given beside a task, which has its own.
         RewardError: The reward cannot score a text of this task. Models are loaded for it, so whatever is wrong with
             them is raised too.
     """
+    about = {
+        "data": data,
+        "prompt_column": prompt_column,
+        "reference_column": reference_column,
+        "prompt_template": prompt_template,
+    }
+    given = {name: value for name, value in about.items() if value is not None}
+    if given and not isinstance(task, str):
+        raise TypeError(
+            f"expected {', '.join(given)} beside the id of an environment, got a {type(task).__name__}, which has its "
+            "own; give the id, or leave that out"
+        )
     match task:
         case str():
-            task = EnvChoice(task).make("test")
+            task = EnvChoice(task, **given).make("test")
         case EnvChoice():
             task = task.make("test")
     task = with_budgets(task, max_prompt_tokens, max_new_tokens)

@@ -84,7 +84,7 @@ def warn_of_bare_prompts(template: str | None, records: Sequence[Record], source
     if around and not any(all(piece in shown_text(record.prompt) for piece in around) for record in records):
         console.warn(
             f"no prompt of {str(source)!r} has the text of the prompt template {template!r}: the reward model "
-            "learns from other prompts than it will score texts to. Write the whole formatted prompt into the column `prompt`, or "
+            "learns from other prompts than it will score texts to. Write the whole formatted prompt into `prompt`, or "
             f"give {argument('prompt_template', SLOT)} if the model is to be trained without the template too."
         )
 
