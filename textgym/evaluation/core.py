@@ -94,6 +94,7 @@ def make_evaluation_set(
     data: Data | None = None,
     prompt_column: str | None = None,
     reference_column: str | None = None,
+    prompt_template: str | None = None,
     split: Split = "test",
 ) -> EvaluationSet:
     """Ask about the first ``prompts`` examples of the task's split; budgets that are ``None`` are the task's.
@@ -106,22 +107,39 @@ def make_evaluation_set(
         temperature: Divides the logits; 0 takes the most likely token.
         max_prompt_tokens, max_new_tokens: Budgets.
         stop: Strings that end a text of a language model, and are no part of it.
-        data, prompt_column, reference_column: Data of your own, as ``gym.make`` takes them beside an id.
+        data, prompt_column, reference_column, prompt_template: Data and template of an environment that is named by its
+            id, as ``gym.make`` takes them.
         split: Split of the data that belong to an id.
 
     Raises:
-        ValueError: ``prompts`` is below 1, the split is empty, or there are data beside a task that has its own.
+        ValueError: ``prompts`` is below 1, or the split is empty.
+        TypeError: Data or a template are given beside a task, which has its own.
         RewardError: The reward cannot score a text of this task. Models are loaded for it, so whatever is wrong with
             them is raised too.
     """
+    about = {
+        "data": data,
+        "prompt_column": prompt_column,
+        "reference_column": reference_column,
+        "prompt_template": prompt_template,
+    }
+    given = {name: value for name, value in about.items() if value is not None}
+    if given and not isinstance(task, str):
+        raise TypeError(
+            f"expected {', '.join(given)} beside the id of an environment, got a {type(task).__name__}, which has its "
+            "own; give the id, or leave that out"
+        )
     match task:
         case str():
-            choice = EnvChoice(task, prompt_column=prompt_column, reference_column=reference_column)
+            choice = EnvChoice(
+                task,
+                prompt_column=prompt_column,
+                reference_column=reference_column,
+                prompt_template=prompt_template,
+            )
             task = choice.make(split, data)
         case EnvChoice():
-            task = task.make(split, data)
-        case _ if data is not None:
-            raise ValueError(f"expected {argument('data')} beside the id of an environment, got a task; leave them out")
+            task = task.make(split)
     task = with_budgets(task, max_prompt_tokens, max_new_tokens)
     if isinstance(reward, str):
         reward = guarded_reward(task.reward if reward == DEFAULT else reward, task)
