@@ -27,7 +27,9 @@ def test_an_evaluation_set_of_own_data() -> None:
         "TextGen-v0", None, data=rows, prompt_column="reference", reference_column="prompt", split=split_of_wren()
     )
     assert [example.prompt for example in data.examples] == ["A wren."]
-    with pytest.raises(ValueError, match="expected data beside the id of an environment, got a task; leave them out"):
+    with pytest.raises(
+        TypeError, match="expected data beside the id of an environment, got a .*; give the id, or leave that out"
+    ):
         make_evaluation_set(TASK, data=rows)
 
 

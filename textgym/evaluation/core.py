@@ -15,7 +15,6 @@ from textgym.evaluation.measures import Measures, ended_by_eos, fixed_examples, 
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.evaluation.sampling import Samples, Sampling, sample_texts
 from textgym.models.text_model import TextModel
-from textgym.naming import argument
 from textgym.rewards import reward_name
 from textgym.tasks.base import describe_task
 from textgym.text.plurals import counted
