@@ -28,7 +28,7 @@ def test_an_evaluation_set_of_own_data() -> None:
     )
     assert [example.prompt for example in data.examples] == ["A wren."]
     with pytest.raises(
-        TypeError, match="expected data beside the id of an environment, got a .*; give the id, or leave that out"
+        TypeError, match=r"expected data beside the id of an environment, got a .*; give the id"
     ):
         make_evaluation_set(TASK, data=rows)
 
