@@ -151,8 +151,8 @@ def compare(*, before: Measures | Measured, after: Measures | Measured) -> dict[
     one side has no value, are left out.
 
     Args:
-        before: What is subtracted: measures, or an evaluation.
-        after: What it is subtracted from, on the same prompts.
+        before: Measures to subtract, or an evaluation that has them.
+        after: Measures to subtract them from, on the same prompts.
 
     Raises:
         TypeError: A side has no measures.
