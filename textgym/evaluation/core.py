@@ -126,7 +126,7 @@ def make_evaluation_set(
         )
     match task:
         case str():
-            task = EnvChoice(task, **given).make("test")
+            task = EnvChoice.of({"env_id": task, **given}).make("test")
         case EnvChoice():
             task = task.make("test")
     task = with_budgets(task, max_prompt_tokens, max_new_tokens)
