@@ -36,6 +36,7 @@ def make(env_id: str, folder: Path) -> gym.Env[Any, Any]:
     kwargs = {} if "Episode" in env_id else {"model": str(folder), "max_prompt_tokens": 200}
     return gym.make(env_id, reward=tenth_of_length, **kwargs)
 
+
 _IN_0_TO_1 = ("success", "none", "rouge", "rouge1", "rouge2", "length", "diversity", "json")  # of any response
 
 

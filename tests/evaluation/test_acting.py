@@ -27,9 +27,7 @@ def test_an_evaluation_set_of_own_data() -> None:
         "TextGen-v0", None, data=rows, prompt_column="reference", reference_column="prompt", split=split_of_wren()
     )
     assert [example.prompt for example in data.examples] == ["A wren."]
-    with pytest.raises(
-        TypeError, match=r"expected data beside the id of an environment, got a .*; give the id"
-    ):
+    with pytest.raises(TypeError, match=r"expected data beside the id of an environment, got a .*; give the id"):
         make_evaluation_set(TASK, data=rows)
 
 
