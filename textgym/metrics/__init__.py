@@ -6,11 +6,19 @@ from textgym.metrics.intervals import (
     paired_difference_interval,
     proportion_interval,
 )
+from textgym.metrics.bleu import bleu, corpus_bleu
+from textgym.metrics.chrf import chrf, corpus_chrf
 from textgym.metrics.rouge import rouge1, rouge2, rougeL
+from textgym.metrics.ter import corpus_ter, ter
 from textgym.metrics.words import count_words, words_of
 
 __all__ = [
+    "bleu",
+    "chrf",
     "clustered_proportion_interval",
+    "corpus_bleu",
+    "corpus_chrf",
+    "corpus_ter",
     "count_words",
     "mean_interval",
     "paired_difference_interval",
@@ -18,5 +26,6 @@ __all__ = [
     "rouge1",
     "rouge2",
     "rougeL",
+    "ter",
     "words_of",
 ]
