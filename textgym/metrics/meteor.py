@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import cache, lru_cache
+from operator import itemgetter
 from typing import NamedTuple
 
 import regex
@@ -26,8 +28,15 @@ _FUNCTION_WORDS = frozenset(
     """.split()
 )
 """Words that make up more than a thousandth of English news; they count a third of others."""
+_PLAIN_QUOTES = str.maketrans("‘’“”", "''\"\"")
+_HYPHEN = regex.compile(r"(?<=[\p{L}\p{N}])-(?=[\p{L}\p{N}])")
+_ACRONYM = regex.compile(r"(?<![\p{L}\p{N}])(?:\p{L}\.){2,}")
 _TOKEN = regex.compile(
-    r"(?:\p{L}\.){2,}|\p{N}+(?:[.,]\p{N}+)*|(?<=\p{L})'\p{L}+|(?:\p{L}\p{M}*|\p{N})+|[^\s\p{L}\p{N}]", regex.V1
+    r"(?:mr|mrs|ms|dr|prof|st|jr|sr|gen|gov|sen|rep|lt|col|capt|sgt|rev)\.(?!\p{L})"
+    r"|\p{N}+(?:[.,]\p{N}+)*(?:[\p{L}\p{M}\p{N}]+)?"
+    r"|(?<=[\p{L}\p{N}])'\p{L}+(?:'\p{L}+)*"
+    r"|[\p{L}\p{M}\p{N}]+(?:\.[\p{L}\p{M}\p{N}]+)*"
+    r"|\.{2,}|-{2,}|[^\s\p{L}\p{N}]"
 )
 Synsets = Callable[[str], Collection[str]]
 
@@ -108,33 +117,40 @@ class Meteor:
         return (1 - penalty) * mean
 
     def _options(self, response: Sequence[str], reference: Sequence[str]) -> list[list[_Match]]:
-        """Return the matches of each word of the reference, stage by stage."""
-        stages = self.stages[:1] if list(response) == list(reference) else self.stages
-        return [
-            [
-                _Match(stage, place, target)
-                for stage in stages
-                for place, word in enumerate(response)
-                if self._match(stage, word, other)
-            ]
-            for target, other in enumerate(reference)
-        ]
+        """Return the matches of each word of the reference, stage by stage; equal words match in the first only."""
+        options: list[list[_Match]] = [[] for _ in reference]
+        stages = ("exact",) if list(response) == list(reference) else self.stages
+        for stage in stages:
+            keys = [[self._keys(stage, word) for word in words] for words in (response, reference)]
+            for target, wanted in enumerate(keys[1]):
+                options[target] += [
+                    _Match(stage, place, target)
+                    for place, found in enumerate(keys[0])
+                    if not wanted.isdisjoint(found)
+                    and (stage == "exact") == (response[place] == reference[target])
+                ]
+        return options
 
-    def _match(self, stage: str, word: str, other: str) -> bool:
-        if stage == "exact" or word == other:
-            return stage == "exact" and word == other
-        if stage == "stem":
-            return _stem(word) == _stem(other)
-        return self._synsets is not None and not set(self._synsets(word)).isdisjoint(self._synsets(other))
+    def _keys(self, stage: str, word: str) -> frozenset[str]:
+        """Return what one of two words must share with the other to match."""
+        match stage:
+            case "exact":
+                return frozenset([word])
+            case "stem":
+                return frozenset([_stem(word)])
+        return frozenset(self._synsets(word)) if self._synsets is not None else frozenset()
 
 
 def meteor_words(text: str) -> list[str]:
-    """Return the words that METEOR compares, in lower case: words, endings like ``'s``, numbers, and other characters.
+    """Return the words that METEOR compares, in lower case, as the option ``-norm`` of its program has them.
 
-    >>> meteor_words("It's the U.S. army's 3,000.5 tanks - really!")
-    ['it', "'s", 'the', 'u.s.', 'army', "'s", '3,000.5', 'tanks', '-', 'really', '!']
+    Punctuation and endings such as ``'s`` are words of their own, hyphens part words, acronyms have no full stops.
+
+    >>> meteor_words("It's the U.S. army's 3,000.5 half-track tanks - really!")
+    ['it', "'s", 'the', 'us', 'army', "'s", '3,000.5', 'half', 'track', 'tanks', '-', 'really', '!']
     """
-    return _TOKEN.findall(text.lower())
+    plain = _HYPHEN.sub(" ", text.lower().translate(_PLAIN_QUOTES))
+    return _TOKEN.findall(_ACRONYM.sub(lambda found: found[0].replace(".", "") + " ", plain))
 
 
 class _Match(NamedTuple):
@@ -146,54 +162,56 @@ class _Match(NamedTuple):
 
 
 class _Path(NamedTuple):
-    """An alignment of the first words of a reference, as the beam search compares them."""
+    """An alignment of the first words of a reference; the first three fields are what the beam search compares.
 
-    exact: int = 0
-    chunks: int = 0
-    distance: int = 0
-    end: int = -1
-    used: frozenset[int] = frozenset()
-    matches: tuple[_Match, ...] = ()
+    Attributes:
+        misses: Number of exact matches, negative.
+        chunks: Number of chunks that have ended.
+        distance: Sum of distances between the places of matched words.
+        end: Place after the last match, where a chunk goes on; -1 after a word without a match.
+        used: The matched words of the response, as the bits of a number.
+        matches: The matches.
+    """
 
-    @property
-    def rank(self) -> tuple[int, int, int]:
-        """What alignments are sorted by."""
-        return (-self.exact, self.chunks, self.distance)
+    misses: int
+    chunks: int
+    distance: int
+    end: int
+    used: int
+    matches: tuple[_Match, ...]
 
-    def having(self, match: _Match) -> _Path:
-        """Return the path that goes on with a match; its distance is added by whoever asks."""
+    def having(self, match: _Match, distance: int) -> _Path:
+        """Return the path that goes on with a match."""
         return _Path(
-            self.exact + (match.stage == "exact"),
+            self.misses - (match.stage == "exact"),
             self.chunks + (self.end not in (-1, match.place)),
-            self.distance,
+            distance,
             match.place + 1,
-            self.used | {match.place},
+            self.used | 1 << match.place,
             (*self.matches, match),
         )
 
-    def closed(self) -> _Path:
+    def closed(self, distance: int) -> _Path:
         """Return the path after a word without a match."""
-        return self if self.end == -1 else self._replace(chunks=self.chunks + 1, end=-1)
+        return _Path(self.misses, self.chunks + (self.end != -1), distance, -1, self.used, self.matches)
+
+
+_rank = itemgetter(0, 1, 2)
 
 
 def _align(options: Sequence[Sequence[_Match]]) -> tuple[_Match, ...]:
     """Return the best alignment by beam search over the words of the reference; unambiguous matches are always in."""
-    times: dict[int, int] = {}
-    for match in (match for of_word in options for match in of_word):
-        times[match.place] = times.get(match.place, 0) + 1
+    times = Counter(match.place for of_word in options for match in of_word)
     fixed = {of_word[0] for of_word in options if len(of_word) == 1 and times[of_word[0].place] == 1}
-    paths = [_Path(used=frozenset(match.place for match in fixed))]
+    paths = [_Path(0, 0, 0, -1, sum(1 << match.place for match in fixed), ())]
     for of_word in options:
-        paths = sorted(paths, key=lambda path: path.rank)[:_BEAM]
+        paths = sorted(paths, key=_rank)[:_BEAM]
         if of_word and of_word[0] in fixed:
-            (match,) = of_word
-            far = abs(match.target - match.place)
-            paths = [path.having(match)._replace(distance=path.distance + far) for path in paths]
-        elif of_word:
-            paths = [longer for path in paths for longer in _continued(path, of_word)]
+            match = of_word[0]
+            paths = [path.having(match, path.distance + abs(match.target - match.place)) for path in paths]
         else:
-            paths = [path.closed() for path in paths]
-    return min((path.closed() for path in paths), key=lambda path: path.rank).matches
+            paths = [longer for path in paths for longer in _continued(path, of_word)]
+    return min((path.closed(path.distance) for path in paths), key=_rank).matches
 
 
 def _continued(path: _Path, of_word: Sequence[_Match]) -> list[_Path]:
@@ -203,10 +221,10 @@ def _continued(path: _Path, of_word: Sequence[_Match]) -> list[_Path]:
     """
     found, distance = list[_Path](), path.distance
     for match in of_word:
-        if match.place not in path.used:
-            found.append(path.having(match)._replace(distance=distance))
+        if not path.used >> match.place & 1:
+            found.append(path.having(match, distance))
             distance += abs(match.target - match.place)
-    return [*found, path.closed()._replace(distance=distance)]
+    return [*found, path.closed(distance)]
 
 
 def _chunks(matches: Sequence[_Match]) -> int:
