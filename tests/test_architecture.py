@@ -43,7 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "textgym.values",
         "textgym.versions",
     ),
-    ("textgym.text", "textgym.text.chat_sandbox"),
+    ("textgym.sandbox", "textgym.text", "textgym.text.chat_sandbox"),
     ("textgym.data", "textgym.metrics"),
     ("textgym.tasks",),
     ("textgym.rewards",),

@@ -74,6 +74,10 @@ class ConsentError(TextGymError, ValueError):
     """A file names a module; importing it would run code that the user did not ask for."""
 
 
+class SandboxUnavailableError(TextGymError, RuntimeError):
+    """Programs of models cannot be run, as there is no sandbox for them; the message says how to get one."""
+
+
 class EndedError(TextGymError):
     """Code of others that a command ran wanted to end the process."""
 

@@ -70,7 +70,7 @@ def test_help_has_no_marks_of_docstrings_and_breaks_no_option(path: str) -> None
         ("", "Benchmark against a bare-model baseline"),
         ("reward fit", "Rank of LoRA adapters, which are trained instead of all weights (needs textgym[lora])."),
         ("train", "Maximum response length in tokens; by default that of the task or run."),
-        ("evaluate", "or module:attribute; by default the task's own."),
+        ("evaluate", "by default the task's own. Repeated, rewards add up."),
         ("generate", "Responses per prompt. Default: 3."),
         ("train --agent ppo", "with --scale-rewards, to mean 0 only"),
     ],

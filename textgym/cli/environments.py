@@ -34,8 +34,9 @@ def _describe(env_id: str) -> _Row:
     grain = "a text" if is_episode_level(env_id) else "a token"
     try:
         task = build_task(source, None, None, None, "train")
+        reward = reward_name(task.reward)
         sizes = [len(build_task(source, None, None, None, split).dataset) for split in SPLITS]
-        return env_id, grain, task.dataset.name, "/".join(map(_short, sizes)), reward_name(task.reward)
+        return env_id, grain, task.dataset.name, "/".join(map(_short, sizes)), reward
     except Exception as error:  # a task of a user, without default data or reward: the others are listed all the same
         return env_id, grain, f"({error})"[:40], "?", "?"
 

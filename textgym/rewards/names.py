@@ -23,10 +23,21 @@ NAMED_REWARDS: Mapping[str, str] = {
     "gold": "textgym.rewards.gold:GoldReward",
     "success": "textgym.rewards.success:SuccessReward",
     "none": "textgym.rewards.composition:no_reward",
+    "length": "textgym.rewards.length:length",
+    "repetition": "textgym.rewards.variety:repetition",
+    "diversity": "textgym.rewards.variety:diversity",
+    "novelty": "textgym.rewards.variety:Novelty",
+    "regex": "textgym.rewards.form:Matches",
+    "json": "textgym.rewards.form:is_json",
+    "safety": "textgym.rewards.safety:Safety",
+    "classifier": "textgym.rewards.lazy:Classifier",
+    "pessimistic": "textgym.rewards.lazy:Pessimistic",
+    "similarity": "textgym.rewards.lazy:Similarity",
     "rouge": "textgym.metrics.rouge:rougeL",
     "rouge1": "textgym.metrics.rouge:rouge1",
     "rouge2": "textgym.metrics.rouge:rouge2",
     "rougeL": "textgym.metrics.rouge:rougeL",
+    "unit_tests": "textgym.rewards.unit_tests:UnitTests",
 }
 """Name -> where it is: a function of prompts, responses and examples, whose further arguments are the options, or a
 class, whose arguments are. An argument that is called ``task`` is the task of the environment."""

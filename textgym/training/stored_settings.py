@@ -80,7 +80,7 @@ def _may_be(value: object, hint: object) -> bool:
 
 
 def _stable_reward(reward: str) -> str:
-    if user_path(reward).exists():
+    if reward not in NAMED_REWARDS and user_path(reward).exists():
         return stable_name(reward)
     return join_terms([replace(term, name=_stable_term(term.name)) for term in parse_terms(reward)])
 
