@@ -8,11 +8,15 @@ from textgym.metrics.intervals import (
 )
 from textgym.metrics.bleu import bleu, corpus_bleu
 from textgym.metrics.chrf import chrf, corpus_chrf
+from textgym.metrics.meteor import Meteor
 from textgym.metrics.rouge import rouge1, rouge2, rougeL
+from textgym.metrics.significance import PairedTest, paired_test
 from textgym.metrics.ter import corpus_ter, ter
 from textgym.metrics.words import count_words, words_of
 
 __all__ = [
+    "PairedTest",
+    "Meteor",
     "bleu",
     "chrf",
     "clustered_proportion_interval",
@@ -22,6 +26,7 @@ __all__ = [
     "count_words",
     "mean_interval",
     "paired_difference_interval",
+    "paired_test",
     "proportion_interval",
     "rouge1",
     "rouge2",
