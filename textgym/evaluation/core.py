@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from textgym.envs.choice import EnvChoice, with_budgets
 from textgym.evaluation.acting import act_episodes
 from textgym.evaluation.episodes import silent_episode
-from textgym.evaluation.measures import Measures, ended_by_eos, fixed_examples, measure
+from textgym.evaluation.measures import Measures, ended_by_eos, fixed_examples, measure, measured
+from textgym.evaluation.metrics import named_metrics
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.evaluation.sampling import Samples, Sampling, sample_texts
 from textgym.models.text_model import TextModel
 from textgym.rewards import reward_name
 from textgym.tasks.base import describe_task
-from textgym.types import Agent, Episode, Example, FloatArray, RewardFn, Task
+from textgym.types import Agent, Episode, Example, FloatArray, Metric, RewardFn, Task
 from textgym.values import attribute_of
 
 DEFAULT = "default"
@@ -33,12 +34,14 @@ class EvaluationSet:
         examples: Examples whose prompts the agents answer.
         reward: Scores texts; ``None`` for none.
         sampling: Budgets, temperature, seed.
+        metrics: Measures beside those of the task, by name.
     """
 
     task: Task
     examples: Sequence[Example]
     reward: RewardFn | None
     sampling: Sampling
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return prompts, task and reward, in one line."""
@@ -88,6 +91,7 @@ def make_evaluation_set(
     max_prompt_tokens: int | None = None,
     max_new_tokens: int | None = None,
     stop: Sequence[str] = (),
+    metrics: Sequence[str] = (),
 ) -> EvaluationSet:
     """Ask about the first ``prompts`` examples of the task's split; budgets that are ``None`` are the task's.
 
@@ -99,6 +103,8 @@ def make_evaluation_set(
         temperature: Divides the logits; 0 takes the most likely token.
         max_prompt_tokens, max_new_tokens: Budgets.
         stop: Strings that end a text of a language model, and are no part of it.
+        metrics: Names of measures beside those of the task, as :func:`~textgym.evaluation.metrics.named_metrics` reads
+            them: ``"bleu"``, ``"ter"``, ``"bertscore?model=FOLDER"``.
 
     Raises:
         ValueError: ``prompts`` is below 1, or the split is empty.
@@ -114,9 +120,13 @@ def make_evaluation_set(
     if isinstance(reward, str):
         reward = guarded_reward(task.reward if reward == DEFAULT else reward, task)
     examples = fixed_examples(task.dataset, prompts)
-    measure(task, [silent_episode(task, examples[0])], reward)  # fails here, and not after minutes of sampling
+    silent = silent_episode(task, examples[0])
+    measure(task, [silent], reward)  # fails here, and not after minutes of sampling
+    found = named_metrics(metrics, task)
+    for name, metric in found.items():
+        measured(metric, name, [silent])
     sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, temperature, seed, stop=tuple(stop))
-    return EvaluationSet(task, examples, reward, sampling)
+    return EvaluationSet(task, examples, reward, sampling, found)
 
 
 def evaluate(
@@ -152,6 +162,7 @@ def evaluate(
             values |= {} if kl is None else {"kl": kl}
         case acting:
             episodes, values = act_episodes(acting, task, examples, sampling, tokenizer=tokenizer, title=title)
+    values |= {name: measured(metric, name, episodes) for name, metric in evaluation_set.metrics.items()}
     values["eos"] = ended_by_eos(episodes)
     measures = measure(task, episodes, evaluation_set.reward).with_values(values)
     return Evaluation(episodes, measures, time.perf_counter() - start, task.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from textgym.envs.scoring import score_last_turns
 from textgym.errors import RewardError
 from textgym.metrics.intervals import mean_interval, paired_difference_interval
+from textgym.metrics.significance import PairedTest, paired_test
 from textgym.rewards import gold_scores
 from textgym.tasks.base import prompt_text
 from textgym.types import Dataset, Episode, Example, FloatArray, IntArray, Interval, Metric, RewardFn, Task, episodes_of
@@ -116,7 +117,7 @@ def measure(task: Task, episodes: Sequence[Episode], reward: RewardFn | None) ->
     if gold is not None:
         values["gold"] = gold
     for name, metric in task.metrics.items():
-        values[name] = _measured(metric, name, episodes)
+        values[name] = measured(metric, name, episodes)
     return Measures(values, [prompt_text(task, episode.example) for episode in episodes])
 
 
@@ -130,16 +131,28 @@ def compare(before: Measures, after: Measures) -> dict[str, Interval]:
 
     Measures that only one side has, and texts for which one side has no value, are left out.
     """
-    differences = {}
+    return {
+        name: paired_difference_interval(first, second, prompts, share=_SHARES.get(name))
+        for name, first, second, prompts in _pairs(before, after)
+    }
+
+
+def compare_significance(before: Measures, after: Measures) -> dict[str, PairedTest]:
+    """Return what :func:`compare` does with p-values: :func:`~textgym.metrics.significance.paired_test` by prompt."""
+    return {
+        name: paired_test(first, second, prompts, share=_SHARES.get(name))
+        for name, first, second, prompts in _pairs(before, after)
+    }
+
+
+def _pairs(before: Measures, after: Measures) -> Iterator[tuple[str, FloatArray, FloatArray, list[str] | None]]:
+    """Yield the measures that both sides have: name, values of ``after`` and ``before``, prompts."""
     for name in before.names():
         if name in after.values:
             first, second = after.values[name], before.values[name]
             both = np.flatnonzero(np.isfinite(first) & np.isfinite(second))
             if both.size:
-                differences[name] = paired_difference_interval(
-                    first[both], second[both], (after if after.prompts else before).about(both), share=_SHARES.get(name)
-                )
-    return differences
+                yield name, first[both], second[both], (after if after.prompts else before).about(both)
 
 
 def fixed_examples(dataset: Dataset, n: int) -> list[Example]:
@@ -155,8 +168,12 @@ def fixed_examples(dataset: Dataset, n: int) -> list[Example]:
     return [dataset[index] for index in range(min(n, len(dataset)))]
 
 
-def _measured(metric: Metric, name: str, episodes: Sequence[Episode]) -> FloatArray:
-    """Return a metric's values, NaN where it does not apply; shape ``(n,)``."""
+def measured(metric: Metric, name: str, episodes: Sequence[Episode]) -> FloatArray:
+    """Return a metric's values, NaN where it does not apply; shape ``(n,)``.
+
+    Raises:
+        RewardError: The metric does not return one number per episode.
+    """
     values: FloatArray = np.asarray(metric(episodes), dtype=np.float64)
     if values.shape != (len(episodes),) or np.isinf(values).any():
         raise RewardError(
