@@ -44,7 +44,8 @@ def mauve(
         MissingExtraError: Without mauve-text.
 
     References:
-        Pillutla et al., "MAUVE: measuring the gap between neural text and human text using divergence frontiers" (2021).
+        Pillutla et al., "MAUVE: measuring the gap between neural text and human text using divergence
+        frontiers" (2021).
     """
     if min(len(responses), len(references)) < 2:
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -20,12 +21,13 @@ STAGES: dict[str, float] = {"exact": 1.0, "stem": 0.6, "synonym": 0.8}
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
 _BEAM = 40
 _FUNCTION_WORDS = frozenset(
-    """
-    " $ ' 's 't ( ) , - -- . : ? — ’ “ ”
-    a about after all also an and are as at be been but by can could first for from had has have he her his i if in into
-    is it its last more new no not of on one or other out over people s said she so some than that the their there they
-    this time to two up was we were what when which who will with would year years you
-    """.split()
+    regex.split(
+        r"\s+",
+        "\" $ ' 's 't ( ) , - -- . : ? — a about after all also an and are as at be been but by can could first for from "
+        "had has have he her his i if in into is it its last more new no not of on one or other out over people s said "
+        "she so some than that the their there they this time to two up was we were what when which who will with would "
+        "year years you",
+    )
 )
 """Words that make up more than a thousandth of English news; they count a third of others."""
 _PLAIN_QUOTES = str.maketrans("‘’“”", "''\"\"")
@@ -59,7 +61,8 @@ class Meteor:
         stages: The stages in use.
 
     References:
-        Denkowski and Lavie, "Meteor universal: language specific translation evaluation for any target language" (2014).
+        Denkowski and Lavie, "Meteor universal: language specific translation evaluation for any target
+        language" (2014).
     """
 
     name = "meteor"
@@ -79,7 +82,9 @@ class Meteor:
         """
         wanted = [each.strip() for each in stages.split(",") if each.strip()] or list(STAGES)
         if not set(wanted) <= set(STAGES):
-            raise ValueError(f"expected stages of METEOR from {', '.join(STAGES)}, got {stages!r}; leave out the others")
+            raise ValueError(
+                f"expected stages of METEOR from {', '.join(STAGES)}, got {stages!r}; leave out the others"
+            )
         self._synsets = (synsets or _synsets_of(wordnet)) if "synonym" in wanted else None
         if self._synsets is None and "synonym" in wanted:
             if stages:
@@ -88,9 +93,7 @@ class Meteor:
             warnings.warn(f"METEOR without synonyms (stages: {', '.join(wanted)}), as {_MISSING}", stacklevel=2)
         self.stages = tuple(stage for stage in STAGES if stage in wanted)
 
-    def __call__(
-        self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /
-    ) -> FloatArray:
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
         """Return METEOR in ``[0, 1]`` of ``n`` responses, shape ``(n,)``; higher is better.
 
         Raises:
@@ -126,8 +129,7 @@ class Meteor:
                 options[target] += [
                     _Match(stage, place, target)
                     for place, found in enumerate(keys[0])
-                    if not wanted.isdisjoint(found)
-                    and (stage == "exact") == (response[place] == reference[target])
+                    if not wanted.isdisjoint(found) and (stage == "exact") == (response[place] == reference[target])
                 ]
         return options
 
@@ -229,7 +231,7 @@ def _continued(path: _Path, of_word: Sequence[_Match]) -> list[_Path]:
 
 def _chunks(matches: Sequence[_Match]) -> int:
     """Return the number of runs of matches that are neighbours in the same order on both sides."""
-    pairs = zip(matches, matches[1:], strict=False)
+    pairs = itertools.pairwise(matches)
     return 1 + sum((b.place - a.place, b.target - a.target) != (1, 1) for a, b in pairs)
 
 

@@ -10,9 +10,7 @@ from textgym.metrics.intervals import Clusters, Numbers, mean_interval
 from textgym.types import FloatArray, Interval
 
 
-def ndcg(
-    gains: Numbers, *, k: int | None = None, among: Numbers | None = None, exponential: bool = True
-) -> float:
+def ndcg(gains: Numbers, *, k: int | None = None, among: Numbers | None = None, exponential: bool = True) -> float:
     """Return the normalized discounted cumulative gain of a ranking, in ``[0, 1]``; higher is better.
 
     >>> round(ndcg([3, 2, 3, 0, 1, 2]), 4), round(ndcg([3, 2, 3, 0, 1, 2], exponential=False), 4)

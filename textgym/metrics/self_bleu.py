@@ -65,7 +65,8 @@ def _among(texts: Sequence[Sequence[str]], n: int) -> list[float]:
     grams = [[_grams(words, size) for size in range(1, n + 1)] for words in texts]
     most = [_two_most([own[size] for own in grams]) for size in range(n)]
     lengths = sorted(map(len, texts))
-    return [_bleu(own, most, _closest(lengths, len(words))) if words else 0.0 for own, words in zip(grams, texts, strict=True)]
+    pairs = zip(grams, texts, strict=True)
+    return [_bleu(own, most, _closest(lengths, len(words))) if words else 0.0 for own, words in pairs]
 
 
 def _grams(words: Sequence[str], size: int) -> Counter[tuple[str, ...]]:
