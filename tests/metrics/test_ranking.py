@@ -59,7 +59,7 @@ def test_click_through() -> None:
 def test_regret() -> None:
     assert regret([0.2, 0.9], [0.8, 0.9]) == pytest.approx([0.6, 0.0])
     assert regret([0.1 + 0.2], [0.3]).tolist() == [0.0]  # rounding is no choice better than the best
-    with pytest.raises(ValueError, match="best value of at least 0.9 at index 1, got 0.5"):
+    with pytest.raises(ValueError, match=r"best value of at least 0\.9 at index 1, got 0\.5"):
         regret([0.2, 0.9], [0.8, 0.5])
     with pytest.raises(ValueError, match="one best value per choice"):
         regret([0.2], [0.8, 0.5])

@@ -22,11 +22,12 @@ _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
 _BEAM = 40
 _FUNCTION_WORDS = frozenset(
     regex.split(
-        r"\s+",
-        "\" $ ' 's 't ( ) , - -- . : ? — a about after all also an and are as at be been but by can could first for from "
-        "had has have he her his i if in into is it its last more new no not of on one or other out over people s said "
-        "she so some than that the their there they this time to two up was we were what when which who will with would "
-        "year years you",
+        " +",
+        "\" $ ' 's 't ( ) , - -- . : ? — "
+        "a about after all also an and are as at be been but by can could first for from had has have he her "
+        "his i if in into is it its last more new no not of on one or other out over people s said she so "
+        "some than that the their there they this time to two up was we were what when which who will with "
+        "would year years you",
     )
 )
 """Words that make up more than a thousandth of English news; they count a third of others."""
