@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,12 @@ import numpy as np
 from textgym.errors import ModelError
 from textgym.files.paths import user_path
 from textgym.metrics.references import import_extra, references_of
-from textgym.types import Example, FloatArray
+from textgym.security.foreign import read_json
+from textgym.types import Example, FloatArray, JsonObject
+from textgym.values import is_number, is_whole
 
+_LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")  # as configurations call their number
+_LONGEST = 2**20  # tokens; tokenizers without a limit state 10^30
 _PARTS = ("precision", "recall", "f1")
 
 
@@ -30,7 +33,7 @@ class BertScore:
         device: Device of the model.
 
     Raises:
-        ModelError: The folder has no ``config.json``, or the model fewer layers.
+        ModelError: The folder has no ``config.json``, the model fewer layers, or its tokenizer no longest text.
         ValueError: There is no such part.
         MissingExtraError: Without bert-score, when it first scores.
 
@@ -72,11 +75,23 @@ class BertScore:
 
 
 def _layer(folder: Path, layer: int) -> int:
-    file = folder / "config.json"
-    if not file.is_file():
+    """Return the number of the layer that is meant, and check what the package takes for granted."""
+    if not (folder / "config.json").is_file():
         raise ModelError(f"expected a folder with a Hugging Face encoder for BERTScore, got {str(folder)!r}")
-    config = json.loads(file.read_text(encoding="utf-8"))
-    layers = int(config.get("num_hidden_layers", 0) or config.get("n_layers", 0) or layer)
+    words = folder / "tokenizer_config.json"
+    config, of_words = _object(folder / "config.json"), _object(words)
+    longest = of_words.get("model_max_length")
+    if not is_number(longest) or longest > _LONGEST:
+        raise ModelError(
+            f"expected a model_max_length in {str(words)!r}, to which BERTScore cuts texts, got "
+            f"{'none' if longest is None else longest}; write one into the file, such as 512"
+        )
+    layers = next((found for name in _LAYERS if is_whole(found := config.get(name))), max(1, layer))
     if not 0 <= layer <= layers:
         raise ModelError(f"expected a layer from 1 to {layers} of {str(folder)!r}, got {layer}; 0 is the last one")
     return layer or layers
+
+
+def _object(file: Path) -> JsonObject:
+    found = read_json(file) if file.is_file() else {}
+    return found if isinstance(found, Mapping) else {}

@@ -153,7 +153,8 @@ def meteor_words(text: str) -> list[str]:
     ['it', "'s", 'the', 'us', 'army', "'s", '3,000.5', 'half', 'track', 'tanks', '-', 'really', '!']
     """
     plain = _HYPHEN.sub(" ", text.lower().translate(_PLAIN_QUOTES))
-    return _TOKEN.findall(_ACRONYM.sub(lambda found: found[0].replace(".", "") + " ", plain))
+    words: list[str] = _TOKEN.findall(_ACRONYM.sub(lambda found: found[0].replace(".", "") + " ", plain))
+    return words
 
 
 class _Match(NamedTuple):
@@ -253,7 +254,7 @@ def _stem(word: str) -> str:
 
 @cache
 def _stemmer() -> Callable[[str], str]:
-    from nltk.stem.snowball import EnglishStemmer  # lazy: a second to import
+    from nltk.stem.snowball import EnglishStemmer  # type: ignore[import-untyped]  # lazy: a second to import
 
     return lru_cache(maxsize=2**16)(EnglishStemmer().stem)
 

@@ -84,7 +84,7 @@ def load_wordnet(folder: Folder) -> WordNet:
 
 
 def _places() -> Iterator[Folder]:
-    from nltk import data  # lazy: a second to import
+    from nltk import data  # type: ignore[import-untyped]  # lazy: a second to import
 
     if "WNSEARCHDIR" in os.environ:
         yield Path(os.environ["WNSEARCHDIR"])
