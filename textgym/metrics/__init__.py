@@ -15,6 +15,7 @@ from textgym.metrics.rouge import rouge1, rouge2, rougeL
 from textgym.metrics.self_bleu import self_bleu
 from textgym.metrics.significance import PairedTest, paired_test
 from textgym.metrics.ter import corpus_ter, ter
+from textgym.metrics.texts import corpus_distinct
 from textgym.metrics.words import count_words, words_of
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "clustered_proportion_interval",
     "corpus_bleu",
     "corpus_chrf",
+    "corpus_distinct",
     "corpus_ter",
     "count_words",
     "mean_interval",
