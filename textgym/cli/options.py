@@ -77,7 +77,7 @@ Metric = Annotated[
     typer.Option(
         "--metric",
         metavar="<str>",
-        help="Measure beside those of the task, as 'NAME?key=value': bleu, chrf, ter, meteor, bertscore, self_bleu, "
+        help="Measure beside those of the task, as 'NAME?key=value': bleu, chrf, ter, meteor, bertscore, "
         "perplexity, or the name of a reward; repeatable.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""How likely a language model finds texts: perplexity and log-likelihood per token."""
+"""Perplexity of texts under a language model, and their log-likelihood per token."""
 
 from __future__ import annotations
 
