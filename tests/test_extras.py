@@ -22,7 +22,7 @@ from textgym.training.tolerance import Tolerance, tolerant_logger
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 USERS_OWN = {"sb3-contrib"}  # its MaskablePPO takes the environments as they are; nothing here imports it
-FORMS = {"python-multipart"}  # fastapi imports it to read forms
+FORMS = {"python-multipart", "mauve-text"}  # fastapi imports it to read forms; its module is called mauve
 
 needs_checkout = pytest.mark.skipif(not (ROOT / "textgym").is_dir(), reason="needs the checkout")
 

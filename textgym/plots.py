@@ -338,6 +338,32 @@ def plot_rounds(file: Path, rounds: Sequence[Row], measure: str | None = None) -
     _save(figure, file)
 
 
+def plot_comparison(file: Path, means: Mapping[str, Mapping[str, Interval]]) -> None:
+    """Draw the measures of several models, one panel each, with 95 % intervals.
+
+    Args:
+        file: Where the PNG goes.
+        means: Name of a model -> measure -> mean with its interval, the first model on top.
+    """
+    names, measures = list(means), list(dict.fromkeys(each for found in means.values() for each in found))
+    columns = min(3, len(measures))
+    rows = -(-len(measures) // columns)
+    figure = _figure(height=rows * (1.4 + 0.3 * len(names)), width=3.6 * columns + 1.0)
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes, measure in zip(panels.flat, measures, strict=False):
+        for place, name in enumerate(names):
+            interval = means[name].get(measure)
+            if interval is not None:
+                widths = [[_width(interval._asdict(), side)] for side in ("low", "high")]
+                axes.errorbar([interval.mean], [place], xerr=widths, fmt="o", color=_COLOURS["reward"], capsize=4)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        _finish(axes, _label(measure), "mean, 95 % interval", "")
+    for axes in panels.flat[len(measures) :]:
+        axes.set_visible(False)
+    _save(figure, file)
+
+
 def ignore_style_of_folder() -> bool:
     """Keep matplotlib from reading a ``matplotlibrc`` in the current folder: one can hold expressions that are run.
 
@@ -419,7 +445,7 @@ def _draw_means(
 
 def _width(item: Mapping[str, float | None], side: str) -> float:
     mean, bound = item["mean"], item[side]
-    return abs(mean - bound) if mean is not None and bound is not None else 0.0
+    return abs(mean - bound) if mean is not None and bound is not None and math.isfinite(bound) else 0.0
 
 
 def _finish(axes: Axes, title: str, x_label: str, y_label: str) -> None:

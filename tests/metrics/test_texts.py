@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from textgym.metrics import rougeL
-from textgym.metrics.texts import ReferenceMetric, distinct_2, repetition_4, word_count
+from textgym.metrics.texts import ReferenceMetric, corpus_distinct, distinct_2, repetition_4, word_count
 from textgym.types import Episode, Example, episodes_of
 
 BARE = Example("k", "p")
@@ -40,3 +40,12 @@ def test_reference_metrics_skip_examples_without_references() -> None:
     assert math.isnan(values[0])
     assert values[1:].tolist() == pytest.approx([0.4, 1])
     assert np.isnan(ReferenceMetric(rougeL)(of("x"))).all()
+
+
+def test_distinct_n_of_a_corpus_counts_runs_over_all_texts() -> None:
+    texts = ["a b a b", "b a", "c"]  # pairs: ab ba ab, ba; words: a b a b, b a, c
+    assert corpus_distinct(texts) == 2 / 4
+    assert corpus_distinct(texts, 1) == 3 / 7
+    assert math.isnan(corpus_distinct(texts, 5))
+    with pytest.raises(ValueError, match="n=0"):
+        corpus_distinct(texts, 0)

@@ -323,8 +323,8 @@ def rlhf(context: typer.Context, **_: object) -> None:
 @takes(
     {
         **TASK,
-        "model": options.Model,
-        "agent": options.Agent,
+        "model": options.Models,
+        "agent": options.Agents,
         "reference_model": Annotated[
             str,
             typer.Option(
@@ -332,6 +332,7 @@ def rlhf(context: typer.Context, **_: object) -> None:
             ),
         ],
         "reward": options.Reward,
+        "metric": options.Metric,
         "split": options.Split,
         "prompts": Annotated[int, typer.Option("--prompts", help="Number of prompts.")],
         "temperature": options.Temperature,
@@ -340,13 +341,12 @@ def rlhf(context: typer.Context, **_: object) -> None:
     }
 )
 def evaluate(context: typer.Context, **_: object) -> None:
-    """Evaluate a model on held-out prompts, beside the one it was trained from; a run on its own data and reward."""
+    """Evaluate a model beside the one it was trained from, on its run's data and reward; several are compared."""
     _quiet()
-    from textgym.training.evaluate import EvaluateSettings, run_evaluate
-    from textgym.training.from_run import taken_from_model
+    from textgym.cli.several import evaluate_given
+    from textgym.training.evaluate import EvaluateSettings
 
-    taken = taken_from_model("evaluate", given_values(context), _names_of(EvaluateSettings))
-    run_evaluate(_settings(EvaluateSettings, context, **taken))
+    evaluate_given(context, _names_of(EvaluateSettings), _settings)
 
 
 @app.command(cls=defaults_of("textgym.cli.generate:GenerateSettings"))

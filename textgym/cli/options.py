@@ -64,6 +64,23 @@ Model = Annotated[
         "--model", help="Model: a shipped one such as tiny, a run folder, a Hugging Face folder, or a Hub id."
     ),
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="<str>",
+        help="Model: a shipped one such as tiny, a run folder, a Hugging Face folder, or a Hub id. Repeated: compared.",
+    ),
+]
+Metric = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="<str>",
+        help="Measure beside those of the task, as 'NAME?key=value': bleu, chrf, ter, meteor, bertscore, "
+        "perplexity, or the name of a reward; repeatable.",
+    ),
+]
 Reward = Annotated[
     list[str] | None,
     typer.Option(
@@ -84,6 +101,15 @@ Agent = Annotated[
     str | None,
     typer.Option(
         "--agent", help="Agent by name, module:Class, or a run folder; by default the language model of --model."
+    ),
+]
+Agents = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--agent",
+        metavar="<str>",
+        help="Agent by name, module:Class, or a run folder; by default the language model of --model. Several are "
+        "compared.",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]

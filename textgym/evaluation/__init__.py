@@ -12,13 +12,14 @@ True
 """
 
 from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, make_evaluation_set
-from textgym.evaluation.measures import Measures, compare, measure, score_responses
+from textgym.evaluation.measures import Measures, compare, compare_significance, measure, score_responses
 
 __all__ = [
     "Evaluation",
     "EvaluationSet",
     "Measures",
     "compare",
+    "compare_significance",
     "evaluate",
     "make_evaluation_set",
     "measure",

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from textgym.envs.choice import EnvChoice, with_budgets
 from textgym.evaluation.acting import act_episodes
 from textgym.evaluation.episodes import silent_episode
-from textgym.evaluation.measures import Measures, ended_by_eos, fixed_examples, measure
+from textgym.evaluation.measures import Measures, ended_by_eos, fixed_examples, measure, measured
+from textgym.evaluation.metrics import named_metrics
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.evaluation.sampling import Samples, Sampling, sample_texts
 from textgym.models.text_model import TextModel
 from textgym.rewards import reward_name
 from textgym.tasks.base import describe_task
 from textgym.text.plurals import counted
-from textgym.types import Agent, Data, Episode, Example, FloatArray, RewardFn, Split, Task
+from textgym.types import Agent, Data, Episode, Example, FloatArray, Metric, RewardFn, Split, Task
 from textgym.values import attribute_of
 
 DEFAULT = "default"
@@ -34,12 +35,14 @@ class EvaluationSet:
         examples: Examples whose prompts the agents answer.
         reward: Scores texts; ``None`` for none.
         sampling: Budgets, temperature, seed.
+        metrics: Measures beside those of the task, by name.
     """
 
     task: Task
     examples: Sequence[Example]
     reward: RewardFn | None
     sampling: Sampling
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return prompts, task, budget and reward, in one line."""
@@ -95,6 +98,7 @@ def make_evaluation_set(
     reference_column: str | None = None,
     prompt_template: str | None = None,
     split: Split = "test",
+    metrics: Sequence[str] = (),
 ) -> EvaluationSet:
     """Ask about the first ``prompts`` examples of the task's split; budgets that are ``None`` are the task's.
 
@@ -109,6 +113,8 @@ def make_evaluation_set(
         data, prompt_column, reference_column, prompt_template: Data and template of an environment that is named by its
             id, as ``gym.make`` takes them.
         split: Split of the data that belong to an id.
+        metrics: Names of measures beside those of the task, as :func:`~textgym.evaluation.metrics.named_metrics` reads
+            them: ``"bleu"``, ``"ter"``, ``"bertscore?model=FOLDER"``.
 
     Raises:
         ValueError: ``prompts`` is below 1, or the split is empty.
@@ -143,9 +149,13 @@ def make_evaluation_set(
     if isinstance(reward, str):
         reward = guarded_reward(task.reward if reward == DEFAULT else reward, task)
     examples = fixed_examples(task.dataset, prompts)
-    measure(task, [silent_episode(task, examples[0])], reward)  # fails here, and not after minutes of sampling
+    silent = silent_episode(task, examples[0])
+    measure(task, [silent], reward)  # fails here, and not after minutes of sampling
+    found = named_metrics(metrics, task)
+    for name, metric in found.items():
+        measured(metric, name, [silent])
     sampling = Sampling(task.max_prompt_tokens, task.max_new_tokens, temperature, seed, stop=tuple(stop))
-    return EvaluationSet(task, examples, reward, sampling)
+    return EvaluationSet(task, examples, reward, sampling, found)
 
 
 def evaluate(
@@ -181,6 +191,7 @@ def evaluate(
             values |= {} if kl is None else {"kl": kl}
         case acting:
             episodes, values = act_episodes(acting, task, examples, sampling, tokenizer=tokenizer, title=title)
+    values |= {name: measured(metric, name, episodes) for name, metric in evaluation_set.metrics.items()}
     values["eos"] = ended_by_eos(episodes)
     measures = measure(task, episodes, evaluation_set.reward).with_values(values)
     return Evaluation(episodes, measures, time.perf_counter() - start, task.name)

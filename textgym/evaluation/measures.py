@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ import numpy as np
 from textgym.envs.scoring import score_last_turns
 from textgym.errors import RewardError
 from textgym.metrics.intervals import mean_interval, paired_difference_interval
+from textgym.metrics.significance import PairedTest, paired_test
 from textgym.naming import argument
 from textgym.rewards import gold_scores
 from textgym.tasks.base import prompt_text
@@ -125,7 +126,7 @@ def measure(task: Task, episodes: Sequence[Episode], reward: RewardFn | None) ->
     if gold is not None:
         values["gold"] = gold
     for name, metric in task.metrics.items():
-        values[name] = _measured(metric, name, episodes)
+        values[name] = measured(metric, name, episodes)
     return Measures(values, [prompt_text(task, episode.example) for episode in episodes])
 
 
@@ -158,8 +159,27 @@ def compare(*, before: Measures | Measured, after: Measures | Measured) -> dict[
         TypeError: A side has no measures.
         ValueError: The sides differ in the number of responses.
     """
-    before, after = _measures_of(before, "before"), _measures_of(after, "after")
-    differences = {}
+    return {
+        name: _bounded(name, paired_difference_interval(first, second, prompts, share=_SHARES.get(name)))
+        for name, first, second, prompts in _pairs(_measures_of(before, "before"), _measures_of(after, "after"))
+    }
+
+
+def compare_significance(*, before: Measures | Measured, after: Measures | Measured) -> dict[str, PairedTest]:
+    """Return what :func:`compare` does with p-values: :func:`~textgym.metrics.significance.paired_test` by prompt."""
+    tests = {
+        name: paired_test(first, second, prompts, share=_SHARES.get(name))
+        for name, first, second, prompts in _pairs(_measures_of(before, "before"), _measures_of(after, "after"))
+    }
+    return {name: test._replace(difference=_bounded(name, test.difference)) for name, test in tests.items()}
+
+
+def _bounded(name: str, difference: Interval) -> Interval:
+    return _within(difference, -1.0, 1.0) if name in _BOUNDED else difference
+
+
+def _pairs(before: Measures, after: Measures) -> Iterator[tuple[str, FloatArray, FloatArray, list[str] | None]]:
+    """Yield the measures that both sides have: name, values of ``after`` and ``before``, prompts."""
     for name in before.names():
         if name in after.values:
             first, second = after.values[name], before.values[name]
@@ -170,11 +190,7 @@ def compare(*, before: Measures | Measured, after: Measures | Measured) -> dict[
                 )
             both = np.flatnonzero(np.isfinite(first) & np.isfinite(second))
             if both.size:
-                difference = paired_difference_interval(
-                    first[both], second[both], (after if after.prompts else before).about(both), share=_SHARES.get(name)
-                )
-                differences[name] = _within(difference, -1.0, 1.0) if name in _BOUNDED else difference
-    return differences
+                yield name, first[both], second[both], (after if after.prompts else before).about(both)
 
 
 def _measures_of(side: Measures | Measured, name: str) -> Measures:
@@ -208,8 +224,12 @@ def _within(interval: Interval, least: float, most: float) -> Interval:
     return Interval(interval.mean, min(low, interval.mean), max(high, interval.mean))
 
 
-def _measured(metric: Metric, name: str, episodes: Sequence[Episode]) -> FloatArray:
-    """Return a metric's values, NaN where it does not apply; shape ``(n,)``."""
+def measured(metric: Metric, name: str, episodes: Sequence[Episode]) -> FloatArray:
+    """Return a metric's values, NaN where it does not apply; shape ``(n,)``.
+
+    Raises:
+        RewardError: The metric does not return one number per episode.
+    """
     values: FloatArray = np.asarray(metric(episodes), dtype=np.float64)
     if values.shape != (len(episodes),) or np.isinf(values).any():
         raise RewardError(

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any
 
-import numpy as np
-
-from textgym.data.columns import name_references
-from textgym.errors import DataError
+from textgym.metrics.references import score_each
 from textgym.metrics.words import words_of
 from textgym.types import Example, FloatArray
 
@@ -62,18 +59,12 @@ def reaches_rougeL(response: str, example: Example, threshold: float) -> bool:  
 
 
 def _score(kind: str, responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
-    pairs = zip(responses, examples, strict=True)
-    return np.fromiter((_best(kind, response, example) for response, example in pairs), np.float64, len(responses))
-
-
-def _best(kind: str, response: str, example: Example) -> float:
-    if not example.references:
-        raise DataError(
-            f"expected at least one reference for the example {example.key!r}, got none: ROUGE compares with "
-            f"references; {name_references([example])}, or choose a reward that needs none"
-        )
     scorer = _scorer(kind)
-    return max(float(scorer.score(reference, response)[kind].fmeasure) for reference in example.references)
+
+    def best(response: str, references: Sequence[str]) -> float:
+        return max(float(scorer.score(reference, response)[kind].fmeasure) for reference in references)
+
+    return score_each(best, "ROUGE", responses, examples)
 
 
 @cache

@@ -41,6 +41,26 @@ def repetition_4(episodes: Sequence[Episode]) -> FloatArray:
     return np.array([1 - _distinct(episode.text, 4) for episode in episodes], dtype=np.float64)
 
 
+def corpus_distinct(texts: Sequence[str], n: int = 2) -> float:
+    """Return distinct-n of all texts together: the share of different runs of ``n`` words among all their runs.
+
+    It falls as texts are added, so that only sets of about the same number of words can be compared.
+
+    Returns:
+        In ``(0, 1]``; NaN where no text has ``n`` words.
+
+    Raises:
+        ValueError: ``n`` is below 1.
+
+    References:
+        Li et al., "A diversity-promoting objective function for neural conversation models" (2016).
+    """
+    if n < 1:
+        raise ValueError(f"expected runs of at least 1 word, got n={n}")
+    grams = [gram for text in texts for gram in _runs(text, n)]
+    return len(set(grams)) / len(grams) if grams else math.nan
+
+
 TEXT_METRICS: Mapping[str, Metric] = {"words": word_count, "distinct_2": distinct_2, "repetition_4": repetition_4}
 """What can be measured on any text."""
 
@@ -69,6 +89,10 @@ class ReferenceMetric:
 
 def _distinct(text: str, n: int) -> float:
     """Return the share of different runs of ``n`` words; NaN where there is none."""
-    words = words_of(text)
-    grams = [tuple(words[start : start + n]) for start in range(len(words) - n + 1)]
+    grams = _runs(text, n)
     return len(set(grams)) / len(grams) if grams else math.nan
+
+
+def _runs(text: str, n: int) -> list[tuple[str, ...]]:
+    words = words_of(text)
+    return [tuple(words[start : start + n]) for start in range(len(words) - n + 1)]

@@ -13,6 +13,8 @@ from textgym.values import as_text, attribute_of
 _LEARNED = "textgym.reward_models:load_reward"
 _CLASSIFIER = "textgym.reward_models.classifier:SequenceClassifierReward"
 _SIMILARITY = "textgym.reward_models.similarity:SimilarityReward"
+_LIKELIHOOD = "textgym.evaluation.perplexity:Likelihood"
+_PERPLEXITY = "textgym.evaluation.perplexity:Perplexity"
 _PESSIMISTIC = "textgym.reward_models.pessimistic:PessimisticReward"
 
 
@@ -96,6 +98,30 @@ class Similarity(LazyReward):
 
     def __init__(self, model: str = "sentence-transformers/all-MiniLM-L6-v2") -> None:
         super().__init__("similarity", model, _SIMILARITY)
+
+
+class Likelihood(LazyReward):
+    """The mean log-likelihood per token of a text under a language model, in nats: higher is more fluent.
+
+    Args:
+        model: Name, folder or Hub id of a causal language model.
+        prompt: Whether the text is judged as what follows its prompt, or by itself.
+    """
+
+    def __init__(self, model: str, prompt: bool = True) -> None:
+        super().__init__("likelihood", model, _LIKELIHOOD, prompt=prompt)
+
+
+class Perplexity(LazyReward):
+    """The perplexity of a text under a language model: lower is more fluent.
+
+    Args:
+        model: Name, folder or Hub id of a causal language model.
+        prompt: Whether the text is judged as what follows its prompt, or by itself.
+    """
+
+    def __init__(self, model: str, prompt: bool = True) -> None:
+        super().__init__("perplexity", model, _PERPLEXITY, prompt=prompt)
 
 
 def load_reward_models(reward: object) -> None:

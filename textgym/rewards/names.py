@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from textgym.errors import did_you_mean
 from textgym.files.paths import name_of, suggested_folder, user_path
+from textgym.metrics.names import LOWER_IS_BETTER
 from textgym.rewards.arguments import check_reward
 from textgym.rewards.lazy import LazyReward
 from textgym.rewards.options import with_options
@@ -37,6 +39,11 @@ NAMED_REWARDS: Mapping[str, str] = {
     "rouge1": "textgym.metrics.rouge:rouge1",
     "rouge2": "textgym.metrics.rouge:rouge2",
     "rougeL": "textgym.metrics.rouge:rougeL",
+    "bleu": "textgym.metrics.bleu:bleu",
+    "chrf": "textgym.metrics.chrf:chrf",
+    "meteor": "textgym.metrics.meteor:Meteor",
+    "bertscore": "textgym.metrics.bertscore:BertScore",
+    "likelihood": "textgym.rewards.lazy:Likelihood",
     "unit_tests": "textgym.rewards.unit_tests:UnitTests",
 }
 """Name -> where it is: a function of prompts, responses and examples, whose further arguments are the options, or a
@@ -91,6 +98,13 @@ def _of_term(term: Term, task: Task | None) -> RewardFn:
     name = term.name
     if name in NAMED_REWARDS:
         return with_options(load_attribute(NAMED_REWARDS[name]), term, task)
+    if name in LOWER_IS_BETTER:
+        if term.weight >= 0:
+            raise ValueError(
+                f"expected a negative weight of {name!r}, of which lower is better, got {str(term)!r}; write "
+                f"{str(replace(term, weight=-1.0))!r}"
+            )
+        return with_options(load_attribute(LOWER_IS_BETTER[name]), term, task)
     if user_path(name).is_dir():
         if term.options:
             raise ValueError(f"expected no options of the reward model in {name!r}, got {', '.join(term.options)}")
@@ -104,7 +118,7 @@ def _of_term(term: Term, task: Task | None) -> RewardFn:
         )
     raise ValueError(
         f"expected a reward name, 'module:attribute', a folder with a reward model or a callable, got {name!r}."
-        f"{did_you_mean(name, NAMED_REWARDS)}"
+        f"{did_you_mean(name, {*NAMED_REWARDS, *LOWER_IS_BETTER})}"
     )
 
 

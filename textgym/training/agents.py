@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -135,7 +135,13 @@ def _found(settings: TrainSettings, load: Callable[[], Agent]) -> FoundAgent:
 
 
 def evaluation_of(
-    wanted: ActorSettings, found: FoundAgent, reward: str | None, prompts: int, *, temperature: float = 1.0
+    wanted: ActorSettings,
+    found: FoundAgent,
+    reward: str | None,
+    prompts: int,
+    *,
+    temperature: float = 1.0,
+    metrics: Sequence[str] = (),
 ) -> EvaluationSet:
     """Return the evaluation set of a found agent, with the token budgets that it has.
 
@@ -145,6 +151,7 @@ def evaluation_of(
         reward: Name, ``module:attribute`` or folder of the reward, which is guarded; ``None`` is the task's own.
         prompts: Number of prompts of the split.
         temperature: Sampling temperature.
+        metrics: Names of measures beside those of the task.
     """
     return make_evaluation_set(
         wanted.choice.make(wanted.split),
@@ -155,6 +162,7 @@ def evaluation_of(
         max_prompt_tokens=found.max_prompt_tokens,
         max_new_tokens=found.max_new_tokens,
         stop=found.stop,
+        metrics=metrics,
     )
 
 

@@ -36,6 +36,7 @@ class EvaluateSettings(ActorSettings):
         reward: Name, ``module:attribute`` or folder of the reward; ``None`` is the task's default.
         prompts: Number of prompts of the split.
         temperature: Divides the logits; 0 takes the most likely token.
+        metric: Measures beside those of the task, as :func:`~textgym.evaluation.metrics.named_metrics` reads them.
         out: Folder of the run; ``None`` makes one in ``runs/``.
     """
 
@@ -43,6 +44,7 @@ class EvaluateSettings(ActorSettings):
     reward: str | None = None
     prompts: int = 300
     temperature: float = 1.0
+    metric: tuple[str, ...] = ()
     out: str | None = None
 
     def __post_init__(self) -> None:
@@ -56,7 +58,9 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     found = find_agent(settings)
     if found.language_model is None:
         require_own_temperature(settings.temperature)
-    eval_set = evaluation_of(settings, found, settings.reward, settings.prompts, temperature=settings.temperature)
+    eval_set = evaluation_of(
+        settings, found, settings.reward, settings.prompts, temperature=settings.temperature, metrics=settings.metric
+    )
     name = found.language_model or settings.agent
     start_name = settings.reference_model
     if start_name is None and found.language_model is not None:

@@ -7,7 +7,7 @@ import numpy as np
 from textgym import console
 from textgym.evaluation.core import Evaluation, EvaluationSet
 from textgym.evaluation.episodes import episode_as_json, episode_from_json, transcript
-from textgym.evaluation.measures import Measures, compare
+from textgym.evaluation.measures import Measures, compare, compare_significance
 from textgym.tasks.base import prompt_text
 from textgym.training.run_folder import RunFolder, intervals_as_json, value_of
 
@@ -54,7 +54,9 @@ def summarise(before: Evaluation | None, after: Evaluation | None) -> dict[str, 
         side: intervals_as_json(item.measures.intervals()) if item else {} for side, item in sides.items()
     }
     if before and after:
-        summary["difference"] = intervals_as_json(compare(before=before, after=after))
+        tests = compare_significance(before=before, after=after)
+        summary["difference"] = intervals_as_json({name: test.difference for name, test in tests.items()})
+        summary["p_values"] = {name: test.p_value for name, test in tests.items()}
     summary["standard_deviations"] = {side: item.measures.spreads() for side, item in sides.items() if item}
     summary["prompts"] = len((after or before).texts) if (after or before) else 0  # type: ignore[union-attr]
     return summary

@@ -1,0 +1,41 @@
+"""``textgym evaluate``: one model or agent, or several that are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from textgym.cli.agent_options import given_values
+
+
+def evaluate_given(context: Any, names: Collection[str], settings: Callable[..., Any]) -> None:
+    """Evaluate what stands on the command line.
+
+    Args:
+        context: The command.
+        names: Settings that may be taken from the run of the first model or agent.
+        settings: Makes settings of a class, given the command and further values.
+    """
+    from textgym.training.compare import CompareSettings, run_compare
+    from textgym.training.evaluate import EvaluateSettings, run_evaluate
+    from textgym.training.from_run import taken_from_model
+
+    named = actors_of(context)
+    taken = taken_from_model("evaluate", {**given_values(context), **named}, names) | named
+    if "models" in named:
+        run_compare(settings(CompareSettings, context, **taken))
+    else:
+        run_evaluate(settings(EvaluateSettings, context, **taken))
+
+
+def actors_of(context: Any) -> dict[str, Any]:
+    """Return the models, agents and measures that are given, as settings.
+
+    One agent beside one model writes the tokens of that model. Where there are more of either, all are compared.
+    """
+    models, agents, metrics = (tuple(context.params[name] or ()) for name in ("model", "agent", "metric"))
+    found: dict[str, Any] = {name: given[0] for name, given in (("model", models), ("agent", agents)) if given}
+    found |= {"metric": metrics} if metrics else {}
+    if max(len(models), len(agents)) < 2:
+        return found
+    return {**found, "agent": None if models else agents[0], "models": models, "agents": agents}
