@@ -13,6 +13,7 @@ from textgym.rewards.protocol import (
     reward_name,
     score,
 )
+from textgym.rewards.shaping import Shaped, Shaping, shaping_of
 
 __all__ = [
     "NAMED_REWARDS",
@@ -24,6 +25,8 @@ __all__ = [
     "RewardWithParts",
     "ScoredConversations",
     "Scores",
+    "Shaped",
+    "Shaping",
     "WeightedSum",
     "check_size",
     "gold_scores",
@@ -34,4 +37,5 @@ __all__ = [
     "resolve_reward",
     "reward_name",
     "score",
+    "shaping_of",
 ]
