@@ -15,3 +15,5 @@ __all__ = ["Comparison", "Example", "RewardFn", "__version__", "register_task", 
 register_task("TextSumm", "textgym.tasks.summarization:Summarization")
 register_task("TextSumm", "textgym.tasks.summarization:InstructedSummarization", version=1)
 register_task("TextGen", "textgym.tasks.generation:Generation")
+register_task("TextSpell", "textgym.tasks.spelling:Spelling")
+register_task("TextQA", "textgym.tasks.answering:Answering")

@@ -65,6 +65,8 @@ class StartModel:
     Attributes:
         env_id: Environment whose built-in drafts it imitates.
         options: Choices among the options of the task.
+        data: Built-in corpus; ``None`` is the default one.
+        alphabet: Characters that are the tokens; empty for a tokenizer that is trained on the texts.
         shape: Its sizes.
         steps, batch_size, learning_rate, prompt_share: Settings of supervised fine-tuning.
         temperature: Divisor of its logits in the end, as ``TINY_TEMPERATURE``.
@@ -72,6 +74,8 @@ class StartModel:
 
     env_id: str
     options: Mapping[str, str] = field(default_factory=dict)
+    data: str | None = None
+    alphabet: str = ""
     shape: Shape = Shape(vocabulary=1024, width=128, layers=4, heads=4, context=512)
     steps: int = 3000
     batch_size: int = 64
@@ -80,7 +84,23 @@ class StartModel:
     temperature: float = 1.0
 
 
-START_MODELS: Mapping[str, StartModel] = {}
+START_MODELS: Mapping[str, StartModel] = {
+    "letters": StartModel(
+        "TextSpell-v0",
+        data="all-words",
+        alphabet="abcdef=",
+        shape=Shape(vocabulary=9, width=32, layers=2, heads=2, context=64),
+        steps=1500,
+        learning_rate=5e-3,
+    ),
+    "answers": StartModel(
+        "TextQA-v0",
+        shape=Shape(vocabulary=768, width=128, layers=3, heads=4, context=512),
+        steps=2000,
+        batch_size=32,
+        learning_rate=3e-3,
+    ),
+}
 """Name of the folder in ``textgym/assets`` -> how its model is made."""
 PARTS = ("tokenizer", "model", "reward", *START_MODELS)
 
@@ -97,6 +117,19 @@ def build_tokenizer(folder: Path, texts: Iterable[str], shape: Shape) -> None:
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
+    _save_tokenizer(backend, folder, shape)
+
+
+def build_letters(folder: Path, alphabet: str, shape: Shape) -> None:
+    """Write a tokenizer whose tokens are single characters; all others are left out of texts."""
+    pieces = ["<pad>", "<eos>", *alphabet]
+    backend = Backend(models.BPE(vocab={piece: id_ for id_, piece in enumerate(pieces)}, merges=[]))
+    backend.decoder = decoders.Fuse()
+    backend.add_special_tokens(pieces[:2])
+    _save_tokenizer(backend, folder, shape)
+
+
+def _save_tokenizer(backend: Backend, folder: Path, shape: Shape) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     backend.save(str(folder / "tokenizer.json"))
     config = {
@@ -153,11 +186,13 @@ def new_network(shape: Shape, seed: int = 0) -> GPTNeoXForCausalLM:
 def build_start(name: str, out: Path, work: Path = Path("build")) -> None:
     """Build a start model, or go on building it, and print what its texts are worth."""
     recipe, folder = START_MODELS[name], work / name
-    choice = EnvChoice(recipe.env_id, task_options=recipe.options)
+    choice = EnvChoice(recipe.env_id, recipe.data, task_options=recipe.options)
     begun, run = folder / "begun", folder / "sft"
     if not (begun / "model.safetensors").is_file():
-        task = choice.make("train")
-        build_tokenizer(begun, _texts_of(task, _TEXTS), recipe.shape)
+        if recipe.alphabet:
+            build_letters(begun, recipe.alphabet, recipe.shape)
+        else:
+            build_tokenizer(begun, _texts_of(choice.make("train"), _TEXTS), recipe.shape)
         new_network(recipe.shape).save_pretrained(begun)
     if (run / "checkpoints").is_dir():
         run_resume(str(run), command="sft")

@@ -22,6 +22,10 @@ NAMED_REWARDS: Mapping[str, str] = {
     "rouge1": "textgym.metrics.rouge:rouge1",
     "rouge2": "textgym.metrics.rouge:rouge2",
     "rougeL": "textgym.metrics.rouge:rougeL",
+    "exact_match": "textgym.metrics.answers:exact_match",
+    "f1": "textgym.metrics.answers:f1",
+    "letters": "textgym.rewards.letters:letter_by_letter",
+    "decoy": "textgym.rewards.letters:decoy_by_letter",
     "none": "textgym.rewards.composition:no_reward",
 }
 """Names of rewards that need neither a task nor a model; ``"gold"``, ``"success"`` and ``"learned"`` are names too."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -13,13 +13,18 @@ import numpy as np
 from textgym.data.dataset import InMemoryDataset, check_split
 from textgym.data.generated import name_of_level
 from textgym.data.source import BuiltIn
+from textgym.metrics.letters import letters
+from textgym.metrics.texts import ReferenceMetric
 from textgym.tasks.base import TextTask
 from textgym.tasks.options import LEVELS
-from textgym.text.tokenizer import Tokenizer
 from textgym.types import Data, Episode, Example, FloatArray, IntArray, Metric, NameOrPath, RewardFn, Split
+from textgym.values import attribute_of
 
 _BUILT_IN = "words"
 _CUE = "="
+_ALL = "all-words"
+_DRAFTS = 8  # demonstrations of each word
+_RIGHT = 0.4  # share of their letters that are right
 _DENSITIES: Mapping[str, str] = {"dense": "letters", "sparse": "success", "deceptive": "decoy"}
 
 
@@ -55,6 +60,8 @@ class Spelling(TextTask):
     | ``"medium"`` | abcd | 3 | 64 | 32, 16, 16 | 672 |
     | ``"hard"`` | abcdef | 4 | 1,296 | 648, 324, 324 | 167,832 |
 
+    ``"all-words"``: the words of all levels together.
+
     Your own: any file, folder or Hub data set with a column of prompts. The first reference is the text to write;
     without references, the prompt itself. The letters of ``model="letters"`` are a to f; for others take another model,
     such as ``model="tiny"``.
@@ -86,8 +93,7 @@ class Spelling(TextTask):
     The text is the word. Gold is 1 then, else 0: whether the return is the optimal one.
 
     ## Metrics
-    ``letters``: share of letters in their place, minus that of letters too many. ``written``: length in letters as a
-    share of that of the word, up to 1.
+    ``letters``: share of letters in their place, minus that of letters too many.
 
     ## Arguments
     * ``data="words"``: the built-in words, a file, a folder, a Hub id, or a list of examples or rows.
@@ -106,10 +112,14 @@ class Spelling(TextTask):
     difficulty: str
     density: str
     model = "letters"
-    built_in: ClassVar[BuiltIn] = {_BUILT_IN: lambda split, **chosen: words(split, chosen["difficulty"])}
+    built_in: ClassVar[BuiltIn] = {
+        _BUILT_IN: lambda split, **chosen: words(split, chosen["difficulty"]),
+        _ALL: lambda split, **chosen: words(split, *LEVELS),
+    }
     default_data: ClassVar[Data] = _BUILT_IN
     prompt_template = "{prompt}" + _CUE
     max_prompt_tokens = 32
+    metrics: Mapping[str, Metric] = {"letters": ReferenceMetric(letters)}
     main_metric = "letters"
 
     def __init__(
@@ -123,3 +133,69 @@ class Spelling(TextTask):
     ) -> None:
         super().__init__(data, prompt_column, reference_column, split, prompt_template, **chosen)
         self.reward: RewardFn | NameOrPath = _DENSITIES[self.density]
+        targets = [_target(self.dataset[place]) for place in range(len(self.dataset))]
+        lengths = {len(target) for target in targets}
+        self.max_new_tokens, self._shortest = max((1, *lengths)), min(lengths, default=0)
+        self._alphabet = {letter.encode() for target in targets for letter in target}
+
+    def examples(self, split: Split) -> InMemoryDataset:
+        """Load one split of the data; a prompt without references is to be copied."""
+        data = super().examples(split)
+        found = [data[place] for place in range(len(data))]
+        whole = [each if each.references else replace(each, references=(each.text,)) for each in found]
+        return InMemoryDataset(data.name, split, whole, attribute_of(data, "report"))
+
+    def allowed(self, episode: Episode, ids: Sequence[int], tokenizer: object) -> IntArray | None:
+        """Return the tokens that are a letter of the data, and those that end a text where one may be complete."""
+        pieces, ends = attribute_of(tokenizer, "token_bytes"), attribute_of(tokenizer, "eos_ids")
+        alphabet = self._alphabet
+        single = [id_ for id_, piece in enumerate(pieces) if piece in alphabet]
+        if len(single) < len(alphabet):
+            return None  # it writes them in another way
+        return np.array([*single, *(ends if len(ids) >= self._shortest else ())], dtype=np.int64)
+
+    def is_success(self, episode: Episode) -> bool:
+        """Return whether the text is the word."""
+        return episode.text.strip() == _target(episode.example)
+
+    def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
+        """Return 1 for the word, else 0: whether the return is the optimal one; shape ``(n,)``."""
+        return np.array([float(self.is_success(episode)) for episode in episodes])
+
+
+def _target(example: Example) -> str:
+    return example.references[0].strip()
+
+
+def words(split: Split, *levels: str) -> InMemoryDataset:
+    """Return one split of all words of some levels."""
+    check_split(split)
+    level = levels[0] if len(levels) == 1 else ""
+    name = name_of_level(_BUILT_IN, level, LEVELS[0]) if level else _ALL
+    found = [word for each in levels for word in words_of_level(split, each)]
+    return InMemoryDataset(name, split, [_example(f"{name}/{split}/{at}", word) for at, word in enumerate(found)])
+
+
+def words_of_level(split: Split, level: str) -> list[str]:
+    """Return the words of a level in one split: half of them for training, a quarter for each of the others.
+
+    >>> words_of_level("test", "easy")
+    ['cb', 'cc']
+    """
+    alphabet, length = _LEVELS[level]
+    everything = map("".join, itertools.product(alphabet, repeat=length))
+    ordered = sorted(everything, key=lambda word: zlib.crc32(f"spell {word}".encode()))
+    half, quarter = -(-len(ordered) // 2), len(ordered) // 4
+    parts = {"train": slice(half), "validation": slice(half, half + quarter), "test": slice(half + quarter, None)}
+    return ordered[parts[split]]
+
+
+def _example(key: str, word: str) -> Example:
+    return Example(key, word, (word,), tuple(_draft(word, number) for number in range(_DRAFTS)))
+
+
+def _draft(word: str, number: int) -> str:
+    """Return the word as a careless writer spells it, who takes the next letter more often than not."""
+    right = np.random.default_rng([zlib.crc32(word.encode()), number]).random(len(word)) < _RIGHT
+    following = {letter: "abcdef"[("abcdef".index(letter) + 1) % 6] for letter in "abcdef"}
+    return "".join(letter if keeps else following[letter] for letter, keeps in zip(word, right, strict=True))
