@@ -110,7 +110,7 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
     | `turns` | everything that was said, as `role` and `content`; only in tasks of several turns |
     | `finish_reason` | `"eos"`, `"stop"` or `"length"` |
     | `is_success` | the task's own criterion of success, apart from the reward |
-    | `rewards` | each part of the reward by name, before any weight; `turns` and `shaping`, if any; `total`, the return |
+    | `rewards` | each part of the reward by name, before any weight; `turns`, `shaping`, if any; `total`, the return |
     | `gold` | true quality of the text, whatever the reward; only where the data know it |
     | `action_mask` | which tokens make sense next, at every step; only in tasks that say so |
 

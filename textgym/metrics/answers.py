@@ -102,9 +102,7 @@ def abstention_recall(episodes: Sequence[Episode]) -> FloatArray:
     )
 
 
-def _best(
-    measure: Callable[[str, str], float], responses: Sequence[str], examples: Sequence[Example]
-) -> FloatArray:
+def _best(measure: Callable[[str, str], float], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
     """Return the best value of a measure over the references of each example."""
     return np.array(
         [

@@ -134,8 +134,9 @@ def shaping_of(reward: object) -> Shaping | None:
     if isinstance(found, Shaping):
         return found
     if any(shaping_of(part) is not None for part in attribute_of(reward, "parts") or ()):
+        name = attribute_of(reward, "name") or type(reward).__name__
         raise ValueError(
-            f"expected Shaped outside of {reward_name(reward)!r}, got it inside, where it would pay at the end only; "
-            "write Shaped(reward, potential) around the whole reward"
+            f"expected Shaped outside of {name!r}, got it inside, where it would pay at the end only; write "
+            "Shaped(reward, potential) around the whole reward"
         )
     return None

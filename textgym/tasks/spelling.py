@@ -6,6 +6,7 @@ import itertools
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -35,7 +36,8 @@ class Level(NamedTuple):
     length: int
 
 
-_LEVELS: Mapping[str, Level] = {"easy": Level("abc", 2), "medium": Level("abcd", 3), "hard": Level("abcdef", 4)}
+_LETTERS = "abcdef"
+_LEVELS: Mapping[str, Level] = {"easy": Level("abc", 2), "medium": Level("abcd", 3), "hard": Level(_LETTERS, 4)}
 
 
 class Spelling(TextTask):
@@ -136,6 +138,7 @@ class Spelling(TextTask):
         targets = [_target(self.dataset[place]) for place in range(len(self.dataset))]
         lengths = {len(target) for target in targets}
         self.max_new_tokens, self._shortest = max((1, *lengths)), min(lengths, default=0)
+        self._masked: tuple[object, tuple[IntArray | None, IntArray | None]] | None = None
         self._alphabet = {letter.encode() for target in targets for letter in target}
 
     def examples(self, split: Split) -> InMemoryDataset:
@@ -147,12 +150,18 @@ class Spelling(TextTask):
 
     def allowed(self, episode: Episode, ids: Sequence[int], tokenizer: object) -> IntArray | None:
         """Return the tokens that are a letter of the data, and those that end a text where one may be complete."""
+        if self._masked is None or self._masked[0] is not tokenizer:
+            self._masked = tokenizer, self._letters_of(tokenizer)
+        letters, complete = self._masked[1]
+        return complete if len(ids) >= self._shortest else letters
+
+    def _letters_of(self, tokenizer: object) -> tuple[IntArray | None, IntArray | None]:
+        """Return the tokens that are a letter, and these with the ends; ``None`` where it writes in another way."""
         pieces, ends = attribute_of(tokenizer, "token_bytes"), attribute_of(tokenizer, "eos_ids")
-        alphabet = self._alphabet
-        single = [id_ for id_, piece in enumerate(pieces) if piece in alphabet]
-        if len(single) < len(alphabet):
-            return None  # it writes them in another way
-        return np.array([*single, *(ends if len(ids) >= self._shortest else ())], dtype=np.int64)
+        ids = [id_ for id_, piece in enumerate(pieces) if piece in self._alphabet]
+        if len(ids) < len(self._alphabet):
+            return None, None
+        return np.array(ids, dtype=np.int64), np.array([*ids, *ends], dtype=np.int64)
 
     def is_success(self, episode: Episode) -> bool:
         """Return whether the text is the word."""
@@ -167,6 +176,7 @@ def _target(example: Example) -> str:
     return example.references[0].strip()
 
 
+@cache
 def words(split: Split, *levels: str) -> InMemoryDataset:
     """Return one split of all words of some levels."""
     check_split(split)
@@ -191,11 +201,11 @@ def words_of_level(split: Split, level: str) -> list[str]:
 
 
 def _example(key: str, word: str) -> Example:
-    return Example(key, word, (word,), tuple(_draft(word, number) for number in range(_DRAFTS)))
+    return Example(key, word, (word,), _drafts(word))
 
 
-def _draft(word: str, number: int) -> str:
-    """Return the word as a careless writer spells it, who takes the next letter more often than not."""
-    right = np.random.default_rng([zlib.crc32(word.encode()), number]).random(len(word)) < _RIGHT
-    following = {letter: "abcdef"[("abcdef".index(letter) + 1) % 6] for letter in "abcdef"}
-    return "".join(letter if keeps else following[letter] for letter, keeps in zip(word, right, strict=True))
+def _drafts(word: str) -> tuple[str, ...]:
+    """Return the word as a careless writer spells it, who takes the next letter of the alphabet more often than not."""
+    right = np.random.default_rng(zlib.crc32(word.encode())).random((_DRAFTS, len(word))) < _RIGHT
+    following = [_LETTERS[(_LETTERS.index(letter) + 1) % len(_LETTERS)] for letter in word]
+    return tuple("".join(np.where(row, [*word], following).tolist()) for row in right)

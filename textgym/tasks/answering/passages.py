@@ -146,7 +146,7 @@ class _Place(NamedTuple):
     facts: dict[str, str]
 
 
-def passages(split: Split, *, difficulty: str) -> GeneratedDataset:
+def passages(split: Split, *, difficulty: str = LEVELS[0]) -> GeneratedDataset:
     """Return one split of the built-in passages."""
     name = name_of_level(NAME, difficulty, LEVELS[0])
     return GeneratedDataset(name, split, composed(partial(compose, SIZES[difficulty])))
@@ -155,9 +155,7 @@ def passages(split: Split, *, difficulty: str) -> GeneratedDataset:
 def compose(level: Level, draws: Draws) -> Item:
     """Compose a passage about some places, and a question about one of them."""
     kinds, names = draws.sample(_KINDS, level.places), draws.sample(_NAMES, level.places)
-    places = [
-        _Place(f"the {name} {kind}", _facts(draws, level.facts)) for name, kind in zip(names, kinds, strict=True)
-    ]
+    places = [_Place(f"the {name} {kind}", _facts(draws, level.facts)) for name, kind in zip(names, kinds, strict=True)]
     asked, others = places[0], places[1:]
     lacking = draws.chance(level.unanswerable)
     aspect = _aspect(draws, asked, others, lacking)
