@@ -171,7 +171,13 @@ def compose(level: Level, draws: Draws) -> Item:
         f"{passage}\n\n{question}",
         (answer,),
         (_draft(draws, aspect, answer, said, [value for _, _, value in sentences]),),
-        {"passage": passage, "question": question, "answerable": not lacking},
+        {
+            "passage": passage,
+            "question": question,
+            "answerable": not lacking,
+            "asked": [asked.name, aspect],
+            "facts": [list(each) for each in sentences],
+        },
     )
 
 
