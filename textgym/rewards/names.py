@@ -38,7 +38,8 @@ def resolve_reward(reward: RewardFn | NameOrPath, task: Task | None = None) -> R
 
     Args:
         reward: A callable; ``"learned"`` (the shipped reward model); ``"rouge"``, ``"rouge1"``, ``"rouge2"``,
-            ``"rougeL"``; ``"gold"`` (the true quality, where the data knows it); ``"success"`` (1 where
+            ``"rougeL"``; ``"exact_match"``, ``"f1"`` (short answers); ``"letters"``, ``"decoy"`` (spelling, paid letter
+            by letter); ``"gold"`` (the true quality, where the data knows it); ``"success"`` (1 where
             the task's own criterion is met, else 0); ``"none"`` (always 0);
             ``"module:attribute"`` (a reward, or a class of rewards that takes no argument); or a folder with a fitted
             reward model. Models are loaded when they first score.
