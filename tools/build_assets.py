@@ -218,7 +218,7 @@ def _print_worth(folder: str, choice: EnvChoice) -> None:
     for temperature in (1.0, 0.0):
         questions = make_evaluation_set(choice.make("test"), None, 200, temperature=temperature)
         measures = evaluate(model, questions).measures
-        shown = ", ".join(f"{name} {values.mean():.3f}" for name, values in measures.values.items())
+        shown = ", ".join(f"{name} {interval.mean:.3f}" for name, interval in measures.intervals().items())
         print(f"temperature {temperature:g}: {shown}")
 
 

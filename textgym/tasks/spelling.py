@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import zlib
 from collections.abc import Mapping, Sequence
@@ -194,7 +195,7 @@ def words_of_level(split: Split, level: str) -> list[str]:
     """
     alphabet, length = _LEVELS[level]
     everything = map("".join, itertools.product(alphabet, repeat=length))
-    ordered = sorted(everything, key=lambda word: zlib.crc32(f"spell {word}".encode()))
+    ordered = sorted(everything, key=lambda word: hashlib.sha256(word.encode()).digest())
     half, quarter = -(-len(ordered) // 2), len(ordered) // 4
     parts = {"train": slice(half), "validation": slice(half, half + quarter), "test": slice(half + quarter, None)}
     return ordered[parts[split]]
