@@ -70,6 +70,7 @@ class StartModel:
         shape: Its sizes.
         steps, batch_size, learning_rate, prompt_share: Settings of supervised fine-tuning.
         temperature: Divisor of its logits in the end, as ``TINY_TEMPERATURE``.
+        earlier: Stages of supervised fine-tuning before this one, such as easier data; their shapes do not count.
     """
 
     env_id: str
@@ -82,6 +83,7 @@ class StartModel:
     learning_rate: float = 2e-3
     prompt_share: float = 0.2
     temperature: float = 1.0
+    earlier: tuple[StartModel, ...] = ()
 
 
 START_MODELS: Mapping[str, StartModel] = {
@@ -96,9 +98,19 @@ START_MODELS: Mapping[str, StartModel] = {
     "answers": StartModel(
         "TextQA-v0",
         shape=Shape(vocabulary=768, width=128, layers=3, heads=4, context=512),
-        steps=2000,
+        steps=1500,
         batch_size=32,
-        learning_rate=3e-3,
+        learning_rate=1e-3,
+        earlier=(
+            StartModel(
+                "TextQA-v0",
+                {"difficulty": "easy"},  # where a fact is found more easily
+                steps=3000,
+                batch_size=32,
+                learning_rate=3e-3,
+                prompt_share=0.5,
+            ),
+        ),
     ),
 }
 """Name of the folder in ``textgym/assets`` -> how its model is made."""
@@ -187,22 +199,17 @@ def build_start(name: str, out: Path, work: Path = Path("build")) -> None:
     """Build a start model, or go on building it, and print what its texts are worth."""
     recipe, folder = START_MODELS[name], work / name
     choice = EnvChoice(recipe.env_id, recipe.data, task_options=recipe.options)
-    begun, run = folder / "begun", folder / "sft"
+    begun = folder / "begun"
     if not (begun / "model.safetensors").is_file():
         if recipe.alphabet:
             build_letters(begun, recipe.alphabet, recipe.shape)
         else:
             build_tokenizer(begun, _texts_of(choice.make("train"), _TEXTS), recipe.shape)
         new_network(recipe.shape).save_pretrained(begun)
-    if (run / "checkpoints").is_dir():
-        run_resume(str(run), command="sft")
-    elif not (run / "model").is_dir():
-        sizes = {"batch_size": recipe.batch_size, "learning_rate": recipe.learning_rate}
-        settings = train_settings(
-            choice, "sft", model=str(begun), steps=recipe.steps, out=str(run), prompt_share=recipe.prompt_share, **sizes
-        )
-        run_train(settings, "sft")
-    model = load_language_model(str(run / "model"))
+    model_folder = begun
+    for number, stage in enumerate((*recipe.earlier, recipe), start=1):
+        model_folder = _run_stage(stage, model_folder, folder / f"sft-{number}")
+    model = load_language_model(str(model_folder))
     assert isinstance(model, CausalLM)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (out / name).mkdir(parents=True, exist_ok=True)
@@ -210,6 +217,20 @@ def build_start(name: str, out: Path, work: Path = Path("build")) -> None:
     save_model(model, out / name, recipe.temperature)
     _write_generation_config(out / name)
     _print_worth(str(out / name), choice)
+
+
+def _run_stage(stage: StartModel, start: Path, run: Path) -> Path:
+    """Run one stage of supervised fine-tuning, or go on with it; return the folder of its model."""
+    if (run / "checkpoints").is_dir():
+        run_resume(str(run), command="sft")
+    elif not (run / "model").is_dir():
+        choice = EnvChoice(stage.env_id, stage.data, task_options=stage.options)
+        sizes = {"batch_size": stage.batch_size, "learning_rate": stage.learning_rate}
+        settings = train_settings(
+            choice, "sft", model=str(start), steps=stage.steps, out=str(run), prompt_share=stage.prompt_share, **sizes
+        )
+        run_train(settings, "sft")
+    return run / "model"
 
 
 def _print_worth(folder: str, choice: EnvChoice) -> None:
