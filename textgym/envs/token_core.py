@@ -38,7 +38,7 @@ class TokenCore:
         max_prompt_tokens, max_new_tokens: The budgets of the prompt and of every turn.
         conversations: Conversation in each copy.
         has_masks: Whether the task gives a mask of allowed tokens.
-        shaping: What every token is paid; ``None`` for a reward that comes at the end.
+        shaping: Rewards of single tokens; ``None`` for a reward that comes at the end.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What every token is paid by a reward that is shaped by a potential."""
+"""Rewards of single tokens, for rewards that are shaped by a potential."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TokenShaping:
         conversations: The conversations in the copies.
 
     Attributes:
-        paid: What the tokens of each episode were paid so far, shape ``(n,)``.
+        paid: Sum of the rewards of the tokens of each episode so far, shape ``(n,)``.
     """
 
     def __init__(self, shaping: Shaping, task: Task, conversations: Conversations) -> None:

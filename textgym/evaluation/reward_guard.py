@@ -80,7 +80,7 @@ class GuardedReward(ScoredConversations):
 
     @cached_property
     def shaping(self) -> Shaping | None:
-        """How the reward is paid token by token, its potential guarded too; ``None`` where it comes at the end."""
+        """The shaping of the reward, its potential guarded too; ``None`` where it comes at the end."""
         found = shaping_of(self._reward)
         return None if found is None else found._replace(potential=GuardedReward(found.potential, self._seconds))
 

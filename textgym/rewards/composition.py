@@ -54,7 +54,7 @@ class WeightedSum(ScoredConversations):
 
     @cached_property
     def shaping(self) -> Shaping | None:
-        """How the shaped rewards among those that are added are paid token by token."""
+        """The shaping of the rewards that are added; ``None`` where none of them is shaped."""
         return sum_of_shapings([(weight, resolve_reward(reward)) for weight, reward in self._terms.values()])
 
     def score_conversations(

@@ -177,10 +177,14 @@ def _target(example: Example) -> str:
     return example.references[0].strip()
 
 
-@cache
 def words(split: Split, *levels: str) -> InMemoryDataset:
     """Return one split of all words of some levels."""
     check_split(split)
+    return _words(split, levels)
+
+
+@cache
+def _words(split: Split, levels: tuple[str, ...]) -> InMemoryDataset:
     level = levels[0] if len(levels) == 1 else ""
     name = name_of_level(_BUILT_IN, level, LEVELS[0]) if level else _ALL
     found = [word for each in levels for word in words_of_level(split, each)]
