@@ -30,6 +30,7 @@ from textgym.assets import TINY_TEMPERATURE
 from textgym.envs.choice import EnvChoice
 from textgym.evaluation import evaluate, make_evaluation_set
 from textgym.feedback.annotators.by_reward import annotator_reward
+from textgym.hub import resolve_folder
 from textgym.models.causal_lm import CausalLM
 from textgym.models.loading import load_language_model
 from textgym.reward_models import FitReport, PreferenceRewardModel
@@ -64,6 +65,7 @@ class StartModel:
 
     Attributes:
         env_id: Environment whose built-in drafts it imitates.
+        base: Shipped model to start from, tokenizer and all; ``None`` is a new one.
         options: Choices among the options of the task.
         data: Built-in corpus; ``None`` is the default one.
         alphabet: Characters that are the tokens; empty for a tokenizer that is trained on the texts.
@@ -74,6 +76,7 @@ class StartModel:
     """
 
     env_id: str
+    base: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     data: str | None = None
     alphabet: str = ""
@@ -104,7 +107,7 @@ START_MODELS: Mapping[str, StartModel] = {
         earlier=(
             StartModel(
                 "TextQA-v0",
-                {"difficulty": "easy"},  # where a fact is found more easily
+                options={"difficulty": "easy"},  # where a fact is found more easily
                 steps=3000,
                 batch_size=32,
                 learning_rate=3e-3,
@@ -112,6 +115,7 @@ START_MODELS: Mapping[str, StartModel] = {
             ),
         ),
     ),
+    "tiny-hurried": StartModel("TextSumm-v1", "tiny", steps=600, learning_rate=5e-4, prompt_share=0.0, temperature=0.8),
 }
 """Name of the folder in ``textgym/assets`` -> how its model is made."""
 PARTS = ("tokenizer", "model", "reward", *START_MODELS)
@@ -200,7 +204,9 @@ def build_start(name: str, out: Path, work: Path = Path("build")) -> None:
     recipe, folder = START_MODELS[name], work / name
     choice = EnvChoice(recipe.env_id, recipe.data, task_options=recipe.options)
     begun = folder / "begun"
-    if not (begun / "model.safetensors").is_file():
+    if recipe.base is not None:
+        shutil.copytree(resolve_folder(recipe.base), begun, dirs_exist_ok=True)
+    elif not (begun / "model.safetensors").is_file():
         if recipe.alphabet:
             build_letters(begun, recipe.alphabet, recipe.shape)
         else:
