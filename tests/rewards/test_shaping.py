@@ -69,6 +69,12 @@ def test_discounted_differences_of_a_potential() -> None:
     assert rewards[0] + 0.9 * rewards[1] == pytest.approx(0.9)  # the discounted return is that without shaping
 
 
+def test_a_shaped_reward_by_name() -> None:
+    rewards, info = play(spell(reward="2*shaped?reward=success&potential=letters&gamma=0.9"), "ab")
+    assert rewards == pytest.approx([2 * 0.9 * 0.5, 2 * (1.0 - 0.5)])
+    assert info["rewards"]["total"] == pytest.approx(sum(rewards))
+
+
 @pytest.mark.parametrize("gamma", [1.0, 0.9])
 @pytest.mark.parametrize("density", ["dense", "sparse", "deceptive"])
 def test_shaping_keeps_the_optimum(gamma: float, density: str) -> None:

@@ -49,6 +49,8 @@ class Shaped(ScoredConversations):
         ...     return [len(response) / 10 for response in responses]
         >>> dense, guided = Shaped(letters), Shaped("success", letters, gamma=0.99)
 
+    By name it is ``"shaped?reward=success&potential=my_rewards%3Aletters&gamma=0.99"``.
+
     Args:
         reward: Reward of finished texts: a callable, or a name.
         potential: Potential of unfinished texts, a callable or a name; ``None``: the reward itself.
@@ -63,7 +65,10 @@ class Shaped(ScoredConversations):
     """
 
     def __init__(
-        self, reward: RewardFn | NameOrPath, potential: RewardFn | NameOrPath | None = None, gamma: float = 1.0
+        self,
+        reward: RewardFn | NameOrPath = "success",
+        potential: RewardFn | NameOrPath | None = None,
+        gamma: float = 1.0,
     ) -> None:
         self._reward = check_reward(reward)
         self._potential = self._reward if potential is None else check_reward(potential)
