@@ -67,23 +67,54 @@ class StartModel:
         env_id: Environment whose built-in drafts it imitates.
         base: Shipped model to start from, tokenizer and all; ``None`` is a new one.
         options: Choices among the options of the task.
+        data: Built-in corpus; ``None`` is the default one.
+        alphabet: Characters that are the tokens; empty for a tokenizer that is trained on the texts.
         shape: Its sizes.
         steps, batch_size, learning_rate, prompt_share: Settings of supervised fine-tuning.
         temperature: Divisor of its logits in the end, as ``TINY_TEMPERATURE``.
+        earlier: Stages of supervised fine-tuning before this one, such as easier data; their shapes do not count.
     """
 
     env_id: str
     base: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    data: str | None = None
+    alphabet: str = ""
     shape: Shape = Shape(vocabulary=1024, width=128, layers=4, heads=4, context=512)
     steps: int = 3000
     batch_size: int = 64
     learning_rate: float = 2e-3
     prompt_share: float = 0.2
     temperature: float = 1.0
+    earlier: tuple[StartModel, ...] = ()
 
 
 START_MODELS: Mapping[str, StartModel] = {
+    "letters": StartModel(
+        "TextSpell-v0",
+        data="all-words",
+        alphabet="abcdef=",
+        shape=Shape(vocabulary=9, width=32, layers=2, heads=2, context=64),
+        steps=1500,
+        learning_rate=5e-3,
+    ),
+    "answers": StartModel(
+        "TextQA-v0",
+        shape=Shape(vocabulary=768, width=128, layers=3, heads=4, context=512),
+        steps=1500,
+        batch_size=32,
+        learning_rate=1e-3,
+        earlier=(
+            StartModel(
+                "TextQA-v0",
+                options={"difficulty": "easy"},  # where a fact is found more easily
+                steps=3000,
+                batch_size=32,
+                learning_rate=3e-3,
+                prompt_share=0.5,
+            ),
+        ),
+    ),
     "tiny-hurried": StartModel("TextSumm-v1", "tiny", steps=600, learning_rate=5e-4, prompt_share=0.0, temperature=0.8),
 }
 """Name of the folder in ``textgym/assets`` -> how its model is made."""
@@ -102,6 +133,19 @@ def build_tokenizer(folder: Path, texts: Iterable[str], shape: Shape) -> None:
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
+    _save_tokenizer(backend, folder, shape)
+
+
+def build_letters(folder: Path, alphabet: str, shape: Shape) -> None:
+    """Write a tokenizer whose tokens are single characters; all others are left out of texts."""
+    pieces = ["<pad>", "<eos>", *alphabet]
+    backend = Backend(models.BPE(vocab={piece: id_ for id_, piece in enumerate(pieces)}, merges=[]))
+    backend.decoder = decoders.Fuse()
+    backend.add_special_tokens(pieces[:2])
+    _save_tokenizer(backend, folder, shape)
+
+
+def _save_tokenizer(backend: Backend, folder: Path, shape: Shape) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     backend.save(str(folder / "tokenizer.json"))
     config = {
@@ -158,23 +202,20 @@ def new_network(shape: Shape, seed: int = 0) -> GPTNeoXForCausalLM:
 def build_start(name: str, out: Path, work: Path = Path("build")) -> None:
     """Build a start model, or go on building it, and print what its texts are worth."""
     recipe, folder = START_MODELS[name], work / name
-    choice = EnvChoice(recipe.env_id, task_options=recipe.options)
-    begun, run = folder / "begun", folder / "sft"
+    choice = EnvChoice(recipe.env_id, recipe.data, task_options=recipe.options)
+    begun = folder / "begun"
     if recipe.base is not None:
         shutil.copytree(resolve_folder(recipe.base), begun, dirs_exist_ok=True)
     elif not (begun / "model.safetensors").is_file():
-        task = choice.make("train")
-        build_tokenizer(begun, _texts_of(task, _TEXTS), recipe.shape)
+        if recipe.alphabet:
+            build_letters(begun, recipe.alphabet, recipe.shape)
+        else:
+            build_tokenizer(begun, _texts_of(choice.make("train"), _TEXTS), recipe.shape)
         new_network(recipe.shape).save_pretrained(begun)
-    if (run / "checkpoints").is_dir():
-        run_resume(str(run), command="sft")
-    elif not (run / "model").is_dir():
-        sizes = {"batch_size": recipe.batch_size, "learning_rate": recipe.learning_rate}
-        settings = train_settings(
-            choice, "sft", model=str(begun), steps=recipe.steps, out=str(run), prompt_share=recipe.prompt_share, **sizes
-        )
-        run_train(settings, "sft")
-    model = load_language_model(str(run / "model"))
+    model_folder = begun
+    for number, stage in enumerate((*recipe.earlier, recipe), start=1):
+        model_folder = _run_stage(stage, model_folder, folder / f"sft-{number}")
+    model = load_language_model(str(model_folder))
     assert isinstance(model, CausalLM)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (out / name).mkdir(parents=True, exist_ok=True)
@@ -184,13 +225,27 @@ def build_start(name: str, out: Path, work: Path = Path("build")) -> None:
     _print_worth(str(out / name), choice)
 
 
+def _run_stage(stage: StartModel, start: Path, run: Path) -> Path:
+    """Run one stage of supervised fine-tuning, or go on with it; return the folder of its model."""
+    if (run / "checkpoints").is_dir():
+        run_resume(str(run), command="sft")
+    elif not (run / "model").is_dir():
+        choice = EnvChoice(stage.env_id, stage.data, task_options=stage.options)
+        sizes = {"batch_size": stage.batch_size, "learning_rate": stage.learning_rate}
+        settings = train_settings(
+            choice, "sft", model=str(start), steps=stage.steps, out=str(run), prompt_share=stage.prompt_share, **sizes
+        )
+        run_train(settings, "sft")
+    return run / "model"
+
+
 def _print_worth(folder: str, choice: EnvChoice) -> None:
     """Print the gold score at temperature 1 and 0; the start has something to learn where they are below 0.7."""
     model = load_language_model(folder)
     for temperature in (1.0, 0.0):
         questions = make_evaluation_set(choice.make("test"), None, 200, temperature=temperature)
         measures = evaluate(model, questions).measures
-        shown = ", ".join(f"{name} {values.mean():.3f}" for name, values in measures.values.items())
+        shown = ", ".join(f"{name} {interval.mean:.3f}" for name, interval in measures.intervals().items())
         print(f"temperature {temperature:g}: {shown}")
 
 

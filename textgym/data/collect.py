@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from textgym.data.choice import choose_columns, missing_column
-from textgym.data.columns import Columns, Pair, has_column, read_pair
+from textgym.data.columns import EMPTY, Columns, Pair, has_column, read_pair
 from textgym.data.dataset import InMemoryDataset, LoadReport, prompt_digest, split_of
 from textgym.data.files import Problem, Row
 from textgym.data.nested import begin
@@ -52,10 +52,12 @@ class _Collector:
         own_splits: The splits that have rows of their own.
         must_answer: Whether a row without a usable reference is left out wherever references are looked for; by
             default only where another row of the same split has some, since tests are published without answers.
+        unanswered: Reference of rows whose cell of references is empty; ``""``: they are left out.
     """
 
     own_splits: frozenset[Split]
     must_answer: bool
+    unanswered: str = ""
     drafts: dict[str, _Draft] = field(default_factory=dict)
     claims: dict[str, Split] = field(default_factory=dict)
     answered: set[Split] = field(default_factory=set)
@@ -77,7 +79,7 @@ class _Collector:
         match item:
             case Problem():
                 return item
-        match read_pair(item, columns):
+        match self._read(item, columns):
             case Problem() as problem:
                 return problem
             case pair if pair.problem is not None:
@@ -86,6 +88,13 @@ class _Collector:
                 if pair.references and home not in self.answered:
                     self._begin_answers(home)
                 return self._merge(home, item.where, pair)
+
+    def _read(self, row: Row, columns: Columns) -> Pair | Problem:
+        """Return what a row says; where its references are empty, that there is no answer, if that is one."""
+        pair = read_pair(row, columns)
+        if self.unanswered and isinstance(pair, Pair) and pair.problem is not None and pair.problem.kind == EMPTY:
+            return pair._replace(references=(self.unanswered,), problem=None)
+        return pair
 
     def _set_aside(self, home: Split, where: str, pair: Pair) -> Problem | None:
         """Keep a row without usable references back until another one has some; its prompt belongs to its split."""
@@ -253,6 +262,7 @@ def build_dataset(
     parts: Sequence[Part],
     prompt_column: str | None = None,
     reference_column: str | None = None,
+    unanswered: str = "",
 ) -> InMemoryDataset:
     """Build one split of a data set.
 
@@ -266,12 +276,13 @@ def build_dataset(
         parts: All parts; each split may have several.
         prompt_column: Column of the prompt; guessed if ``None``.
         reference_column: Column of the references; guessed if ``None``.
+        unanswered: Reference of rows whose cell of references is empty; ``""``: they are left out.
 
     Raises:
         DataError: If a column is missing, no usable row is left, or the wanted split is empty.
     """
     own_splits = frozenset(part.home for part in parts)
-    collector = _Collector(own_splits, must_answer=reference_column is not None)
+    collector = _Collector(own_splits, reference_column is not None, unanswered)
     chooser = _Chooser(prompt_column, reference_column, split if split in own_splits else "train")
     for part in _needed(parts, split, own_splits):
         rows, items = begin(part.rows)

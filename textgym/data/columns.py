@@ -12,6 +12,8 @@ from textgym.naming import argument
 from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages, split_chat
 from textgym.types import Example, Shown, flatten
 
+EMPTY = "empty"
+"""Kind of the problem of a cell in which nothing stands."""
 _COLUMNS_SHOWN = 20
 _MISSING = object()
 
@@ -124,7 +126,7 @@ def _joined(row: Row, names: tuple[str, ...]) -> str:
     """Return the parts of a prompt as one text."""
     parts = [_text(part, name) for name in names for part in _filled(row, name)]
     if not parts:
-        raise _RowError("empty", f"expected text in a column of {', '.join(names)}, got none")
+        raise _RowError(EMPTY, f"expected text in a column of {', '.join(names)}, got none")
     return "\n\n".join(parts)
 
 
@@ -147,7 +149,7 @@ def _references_of(row: Row, names: tuple[str, ...]) -> tuple[str, ...]:
     else:
         texts = _answers(_cell(row, names[0]), names[0])
     if not texts:
-        raise _RowError("empty", f"expected at least one text in column {', '.join(names)!r}, got none")
+        raise _RowError(EMPTY, f"expected at least one text in column {', '.join(names)!r}, got none")
     return tuple(dict.fromkeys(texts))
 
 
@@ -186,5 +188,5 @@ def _text(value: object, column: str) -> str:
     if not value.isascii() and not is_encodable(value):
         raise _RowError("broken encoding", f"expected Unicode text in column {column!r}, got broken characters")
     if not value.strip():
-        raise _RowError("empty", f"expected text in column {column!r}, got none")
+        raise _RowError(EMPTY, f"expected text in column {column!r}, got none")
     return value

@@ -37,6 +37,7 @@ def load_examples(
     reference_column: str | None = None,
     *,
     built_in: BuiltIn | None = None,
+    unanswered: str = "",
 ) -> Dataset:
     """Load one split of a data set.
 
@@ -57,6 +58,8 @@ def load_examples(
             ``None``, where columns of numbers and of labels are skipped. Rows without a usable cell in it are left
             out, though their prompts belong to their split, and so are chats that nobody answers where others are.
         built_in: Further names and what loads them: the data that a task brings along.
+        unanswered: Reference of rows whose cell of references is empty, such as questions without an answer; ``""``:
+            they are left out where other rows have references.
 
     Returns:
         The examples, with all other columns as ``extra``; for files and Hub data sets with a ``report`` of how reading
@@ -72,7 +75,7 @@ def load_examples(
     known = {**(built_in or {}), **_BUILT_IN}
     named = name_of(data)
     if named is None:
-        return _load_list(data, split, prompt_column, reference_column)
+        return _load_list(data, split, prompt_column, reference_column, unanswered)
     if named in known:
         if prompt_column is not None or reference_column is not None:
             raise DataError(
@@ -82,7 +85,7 @@ def load_examples(
         return known[named](split)
     columns = [column for column in (prompt_column, reference_column) if column is not None]
     name, parts = _find(named, known, columns)
-    dataset = build_dataset(name, split, parts, prompt_column, reference_column)
+    dataset = build_dataset(name, split, parts, prompt_column, reference_column, unanswered)
     _report(dataset, str(user_path(named).absolute()))
     return dataset
 
@@ -96,7 +99,9 @@ def _docstrings(split: Split) -> Dataset:
 _BUILT_IN: BuiltIn = {"docstrings": _docstrings}
 
 
-def _load_list(data: object, split: Split, prompt_column: str | None, reference_column: str | None) -> Dataset:
+def _load_list(
+    data: object, split: Split, prompt_column: str | None, reference_column: str | None, unanswered: str
+) -> Dataset:
     """Return one split of a list of examples, which keep their keys, or of a list of rows."""
     items: list[Any] = list(data) if isinstance(data, Sequence) else []
     if items and all(isinstance(item, Example) for item in items):
@@ -116,7 +121,8 @@ def _load_list(data: object, split: Split, prompt_column: str | None, reference_
         if not all(isinstance(name, str) for name in names):
             raise TypeError(f"expected rows with texts as names of columns, got {next(iter(names))!r}; name them")
         rows = [Row(f"row {number}", dict(item)) for number, item in enumerate(items, start=1)]
-        dataset = build_dataset("examples", split, [Part("train", rows)], prompt_column, reference_column)
+        columns = (prompt_column, reference_column)
+        dataset = build_dataset("examples", split, [Part("train", rows)], *columns, unanswered)
         _report(dataset, "")
         return dataset
     kinds = ", ".join(sorted({type(item).__name__ for item in items})) or type(data).__name__

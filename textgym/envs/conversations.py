@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from textgym.envs.types import EnvState, Info
 from textgym.errors import RewardError
 from textgym.tasks.base import prompt_of
 from textgym.text.messages import conversation_text
-from textgym.types import BoolArray, Episode, Example, FinishReason, FloatArray, Message, RewardFn, Task
+from textgym.types import BoolArray, Episode, Example, FinishReason, FloatArray, IntArray, Message, RewardFn, Task
 
 
 class Answers(NamedTuple):
@@ -82,6 +83,12 @@ class Conversations:
         for row, example, root in zip(rows, examples, roots, strict=True):
             self.examples[row], self._roots[row] = example, root
             self._turns[row], self._states[row], self._turn_returns[row], self._written[row] = (), {}, 0.0, 0
+
+    def copy_from(self, other: Conversations, rows: Sequence[int] | IntArray) -> None:
+        """Go on from the conversations in some copies of another one of the same task, in this order."""
+        for name in ("examples", "_turns", "_states", "_turn_returns", "_written", "_roots", "_reasons"):
+            values = vars(other)[name]
+            setattr(self, name, [copy.deepcopy(values[row]) if name == "_states" else values[row] for row in rows])
 
     def answer(self, rows: Sequence[int], texts: Sequence[str], reasons: Sequence[FinishReason]) -> Answers:
         """Take in one turn of each of ``rows``, and let it be answered.

@@ -13,16 +13,17 @@ import numpy.typing as npt
 from gymnasium.error import InvalidAction, ResetNeeded
 
 from textgym.envs.arguments import check_budget, stops_of
-from textgym.envs.base import CoreAttributes
 from textgym.envs.conversations import Conversations, TurnEnds
 from textgym.envs.prompts import Root
 from textgym.envs.rendering import Frame
+from textgym.envs.token_shaping import TokenShaping
 from textgym.envs.types import EnvState, Info, Observation
+from textgym.rewards import shaping_of
 from textgym.spaces import TokenIds, TokenSpace
 from textgym.tasks.base import TextTask, prompt_of, widest_example
 from textgym.text.prompts import EncodedPrompt
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import BoolArray, Example, FinishReason, IntArray, Message, Prompt, RewardFn, Task
+from textgym.types import BoolArray, Example, FinishReason, FloatArray, IntArray, Message, Prompt, RewardFn, Task
 from textgym.values import attribute_of
 
 _MOST_KEPT = 2**20  # ids of prompts, some 40 MB
@@ -39,6 +40,7 @@ class TokenCore:
         max_prompt_tokens, max_new_tokens: The budgets of the prompt and of every turn.
         conversations: Conversation in each copy.
         has_masks: Whether the task gives a mask of allowed tokens.
+        shaping: Rewards of single tokens; ``None`` for a reward that comes at the end.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class TokenCore:
     def _allocate(self, n: int) -> None:
         """Allocate the state of ``n`` copies."""
         self.n, self.conversations = n, Conversations(self.task, n)
+        shaping = shaping_of(self.reward)
+        self.shaping = None if shaping is None else TokenShaping(shaping, self.task, self.conversations)
         self.truncated = [False] * n
         width = context_tokens(self.task, self.max_prompt_tokens, self.max_new_tokens)
         self._ids = np.full((n, width), self.tokenizer.pad_id, dtype=np.int64)
@@ -85,6 +89,17 @@ class TokenCore:
         """Return a core with the same arguments for ``n`` copies, not yet reset; encoded prompts are shared."""
         core = copy.copy(self)
         core._allocate(n)
+        return core
+
+    def branch(self, rows: Sequence[int] | IntArray) -> TokenCore:
+        """Return a core whose copies go on from the texts in these copies, one behind each; this one stays as it is."""
+        core = self.copies(len(rows))
+        for name in (*_ARRAYS, "mask", "given", "alive"):
+            vars(core)[f"_{name}"] = vars(self)[f"_{name}"][rows]
+        core.truncated = [self.truncated[row] for row in rows]
+        core.conversations.copy_from(self.conversations, rows)
+        if core.shaping is not None and self.shaping is not None:
+            core.shaping.copy_from(self.shaping, rows)
         return core
 
     @property
@@ -120,6 +135,8 @@ class TokenCore:
             self.truncated[row] = prompt.truncated
         self._stop_states[rows] = 0
         self._alive[rows] = True
+        if self.shaping is not None:
+            self.shaping.start(rows)
 
     def step(self, actions: npt.ArrayLike) -> IntArray:
         """Append one token per copy.
@@ -151,12 +168,22 @@ class TokenCore:
         copies = rows.tolist()
         reasons = [self._reason(row) for row in copies]
         ends = self.conversations.end_turns(copies, self.texts(rows), reasons, self.reward)
+        if self.shaping is not None:
+            self.shaping.end_turns(copies, ends)
         for row, reason, ended, info, reply in zip(copies, reasons, ends.ended, ends.infos, ends.replies, strict=True):
             if ended:
                 info["prompt_truncated"] = self.truncated[row]
             else:
                 self._append(row, reply, reason)
         return ends
+
+    def token_rewards(self) -> FloatArray:
+        """Return what the last token of every copy is paid at once, ``(n,)``: 0 where it ended a turn."""
+        rewards = np.zeros(self.n)
+        if self.shaping is not None:
+            rows = self._alive.nonzero()[0]
+            rewards[rows] = self.shaping.advance(rows.tolist(), self.texts(rows))
+        return rewards
 
     def _append(self, row: int, reply: Sequence[Message], reason: FinishReason) -> None:
         """Append what is said to a copy, and begin its next turn."""
@@ -198,7 +225,10 @@ class TokenCore:
 
     def texts(self, rows: IntArray) -> list[str]:
         """Return the responses so far as a user would see them: cut at EOS and stop string, no special tokens."""
-        ids = [self._ids[row, self._prompt_lengths[row] : self._lengths[row]] for row in rows]
+        return self.visible([self._ids[row, self._prompt_lengths[row] : self._lengths[row]] for row in rows])
+
+    def visible(self, ids: Sequence[IntArray]) -> list[str]:
+        """Return responses of these ids as a user would see them."""
         visible = [tokens[~self._is_eos[tokens]].tolist() for tokens in ids]
         decoded = self.tokenizer.decode_batch(visible, strip=False)
         return [self.stop_table.cut(text).strip() for text in decoded]
@@ -257,6 +287,7 @@ class TokenCore:
             "prompt_truncated": list(self.truncated),
             **self.conversations.get_state(),
             **({"given": self._given.copy()} if self.conversations.has_turns else {}),
+            **({"shaped": self.shaping.paid.copy()} if self.shaping is not None else {}),
         }
 
     def set_state(self, state: EnvState) -> None:
@@ -282,6 +313,8 @@ class TokenCore:
         self.conversations.set_state(state)
         self.truncated = [bool(cut) for cut in state["prompt_truncated"]]
         self._alive[:] = True
+        if self.shaping is not None:
+            self.shaping.resume(self.texts(self._rows), state["shaped"])
 
     def _encode(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
         """Return encoded prompts; those that come again and again are kept."""
@@ -332,30 +365,3 @@ def context_tokens(task: Task, max_prompt_tokens: int, max_new_tokens: int) -> i
     """Return the most tokens of an episode: prompt, all turns of the agent, and what is said to it in between."""
     later = (task.max_turns - 1) * (task.max_reply_tokens + max_new_tokens) if task.max_turns > 1 else 0
     return max_prompt_tokens + max_new_tokens + later
-
-
-class TokenAttributes(CoreAttributes):
-    """Attributes of token-level environments that their core holds, besides those of all text environments."""
-
-    _core: TokenCore
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Return whose ids actions and observations are."""
-        return self._core.tokenizer
-
-    @property
-    def max_prompt_tokens(self) -> int:
-        """Largest number of prompt tokens."""
-        return self._core.max_prompt_tokens
-
-    @property
-    def max_new_tokens(self) -> int:
-        """Largest number of tokens of a turn of the agent."""
-        return self._core.max_new_tokens
-
-    @property
-    def description(self) -> str:
-        """Task, data, reward, model and budgets in one line."""
-        budgets = f"{self.max_prompt_tokens:,} prompt + {self.max_new_tokens:,} new tokens"
-        return f"{super().description}, tokens of {self.tokenizer.name}, {budgets}"

@@ -17,7 +17,8 @@ from textgym.envs.arguments import (
 )
 from textgym.envs.base import SingleTextEnv
 from textgym.envs.limits import GivenUp, refuse_time_limit
-from textgym.envs.token_core import TokenAttributes, TokenCore
+from textgym.envs.token_attributes import TokenAttributes
+from textgym.envs.token_core import TokenCore
 from textgym.envs.types import Info, Observation, Options
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import BoolArray, Data, NameOrPath, RewardFn, Split
@@ -61,7 +62,9 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
     environment takes any.
 
     ## Rewards
-    0 for every token but the last; at the last token the score of the whole text, from `reward`. The text that is
+    0 for every token but the last; at the last token the score of the whole text, from `reward`. A reward that is
+    `textgym.rewards.Shaped` pays every token the difference that it makes to a potential, too; with `gamma=1` the sum
+    is still the score of the text, otherwise `info["rewards"]["shaping"]` is what it adds. The text that is
     scored is the one a user would see: cut before EOS and before the stop string, without special tokens, with no
     white space at its ends. The reward sees the whole prompt, not the cut one. An empty text is legal and scored.
 
@@ -107,7 +110,7 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
     | `turns` | everything that was said, as `role` and `content`; only in tasks of several turns |
     | `finish_reason` | `"eos"`, `"stop"` or `"length"` |
     | `is_success` | the task's own criterion of success, apart from the reward |
-    | `rewards` | each part of the reward by name, before any weight; `turns`, if turns have any; `total`, the return |
+    | `rewards` | each part of the reward by name, before any weight; `turns`, `shaping`, if any; `total`, the return |
     | `gold` | true quality of the text, whatever the reward; only where the data know it |
     | `action_mask` | which tokens make sense next, at every step; only in tasks that say so |
 
@@ -188,7 +191,8 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
             )
         finished = self._core.step(np.asarray(action).reshape(1))
         if not finished.size:
-            return self._core.observe_row(0), 0.0, False, False, self._masked({})
+            paid = 0.0 if self._core.shaping is None else float(self._core.token_rewards()[0])
+            return self._core.observe_row(0), paid, False, False, self._masked({})
         written = self._core.written(0)
         rewards, (ended,), (info,), _ = self._core.finish(finished)
         self._end_turn(info if ended else None)

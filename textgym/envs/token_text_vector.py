@@ -9,7 +9,7 @@ import numpy as np
 
 from textgym.envs.arguments import TaskSource
 from textgym.envs.base import VectorTextEnv
-from textgym.envs.token_core import TokenAttributes
+from textgym.envs.token_attributes import TokenAttributes
 from textgym.envs.token_text import TokenTextEnv
 from textgym.envs.types import Info, Observation, Options
 from textgym.types import BoolArray, FloatArray, IntArray
@@ -58,7 +58,7 @@ class TokenTextVectorEnv(TokenAttributes, VectorTextEnv[Observation, IntArray]):
             actions: Token ids, shape ``(num_envs,)``.
         """
         finished = self._core.step(actions)
-        rewards = np.zeros(self.num_envs)
+        rewards = self._core.token_rewards()
         terminations = np.zeros(self.num_envs, dtype=np.bool_)
         infos: Info = {}
         if finished.size:

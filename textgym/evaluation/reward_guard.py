@@ -10,7 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ import torch
 from textgym import console
 from textgym.errors import RewardError, exits_as
 from textgym.naming import argument
-from textgym.rewards import ScoredConversations, Scores, resolve_reward, reward_name, score
+from textgym.rewards import ScoredConversations, Scores, Shaping, resolve_reward, reward_name, score, shaping_of
 from textgym.types import Example, NameOrPath, RewardFn, Shown, Task
 
 # What a reward may have changed by its end, and how it is put back.
@@ -77,6 +77,12 @@ class GuardedReward(ScoredConversations):
     def parts(self) -> tuple[object, ...]:
         """The reward that is guarded."""
         return (self._reward,)
+
+    @cached_property
+    def shaping(self) -> Shaping | None:
+        """The shaping of the reward, its potential guarded too; ``None`` where it comes at the end."""
+        found = shaping_of(self._reward)
+        return None if found is None else found._replace(potential=GuardedReward(found.potential, self._seconds))
 
     def bind(self, task: Task | None) -> GuardedReward:
         """Return a copy whose reward, if given by name, is resolved for ``task``; importing it is guarded too."""

@@ -16,6 +16,7 @@ from textgym.rewards.protocol import (
     reward_name,
     score,
 )
+from textgym.rewards.shaping import Shaped, Shaping, shaping_of
 
 __all__ = [
     "NAMED_REWARDS",
@@ -29,6 +30,8 @@ __all__ = [
     "RewardWithParts",
     "ScoredConversations",
     "Scores",
+    "Shaped",
+    "Shaping",
     "Stages",
     "WeightedSum",
     "check_size",
@@ -40,6 +43,7 @@ __all__ = [
     "resolve_reward",
     "reward_name",
     "score",
+    "shaping_of",
 ]
 
 if not TYPE_CHECKING:  # else every name would exist for type checkers

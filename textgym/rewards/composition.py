@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 
 from textgym.rewards.arguments import check_number, check_reward, is_number, shown
 from textgym.rewards.names import resolve_reward
 from textgym.rewards.protocol import ScoredConversations, Scores, score
+from textgym.rewards.shaping import Shaping, sum_of_shapings
 from textgym.types import Example, FloatArray, NameOrPath, RewardFn, Shown, Task
 from textgym.values import as_text
 
@@ -49,6 +51,11 @@ class WeightedSum(ScoredConversations):
     def bind(self, task: Task | None) -> WeightedSum:
         """Return a copy whose rewards given by name are resolved for ``task``."""
         return WeightedSum({name: (weight, resolve_reward(fn, task)) for name, (weight, fn) in self._terms.items()})
+
+    @cached_property
+    def shaping(self) -> Shaping | None:
+        """The shaping of the rewards that are added; ``None`` where none of them is shaped."""
+        return sum_of_shapings([(weight, resolve_reward(reward)) for weight, reward in self._terms.values()])
 
     def score_conversations(
         self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]

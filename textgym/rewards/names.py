@@ -44,6 +44,11 @@ NAMED_REWARDS: Mapping[str, str] = {
     "meteor": "textgym.metrics.meteor:Meteor",
     "bertscore": "textgym.metrics.bertscore:BertScore",
     "likelihood": "textgym.rewards.lazy:Likelihood",
+    "exact_match": "textgym.metrics.answers:exact_match",
+    "f1": "textgym.metrics.answers:f1",
+    "letters": "textgym.rewards.letters:letter_by_letter",
+    "decoy": "textgym.rewards.letters:decoy_by_letter",
+    "shaped": "textgym.rewards.shaping:Shaped",
     "unit_tests": "textgym.rewards.unit_tests:UnitTests",
 }
 """Name -> where it is: a function of prompts, responses and examples, whose further arguments are the options, or a
