@@ -80,7 +80,15 @@ class StartModel:
     temperature: float = 1.0
 
 
-START_MODELS: Mapping[str, StartModel] = {}
+START_MODELS: Mapping[str, StartModel] = {
+    "tiny-report": StartModel(
+        "TextReport-v0",
+        {"difficulty": "hard"},
+        Shape(vocabulary=768, width=128, layers=3, heads=4, context=192),
+        steps=2500,
+        batch_size=32,
+    ),
+}
 """Name of the folder in ``textgym/assets`` -> how its model is made."""
 PARTS = ("tokenizer", "model", "reward", *START_MODELS)
 

@@ -1,0 +1,116 @@
+"""The task of putting a table of facts into sentences."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from textgym.data.source import BuiltIn
+from textgym.metrics.rouge import rougeL
+from textgym.metrics.texts import TEXT_METRICS, ReferenceMetric
+from textgym.metrics.words import words_of
+from textgym.tasks.base import TextTask
+from textgym.tasks.options import LEVELS
+from textgym.tasks.report.generator import NAME, UNKNOWN, tables
+from textgym.tasks.report.scoring import score
+from textgym.types import Data, Episode, Example, FloatArray, Metric, NameOrPath, RewardFn, Split
+
+# "label: value" in lines or between commas, and "label[value]", which the E2E data set was published with.
+_ROW = re.compile(r"(?:^|[,\n])\s*[^:\[\],\n]+?(?::\s*(?P<plain>[^,\n]+)|\[(?P<bracketed>[^\]]*)\])")
+_UNSTATED = frozenset({"yes", "no", "", UNKNOWN})
+
+
+def values_of(table: str) -> list[str]:
+    """Return the values of a table that a text can state word for word: not "yes", "no" and "unknown".
+
+    >>> values_of("name: Green Man, family friendly: yes, food: Greek"), values_of("name[Clowns], near[Cafe Sol]")
+    (['Green Man', 'Greek'], ['Clowns', 'Cafe Sol'])
+    """
+    found = ((row["plain"] or row["bracketed"] or "").strip() for row in _ROW.finditer(table))
+    return [value for value in found if value.lower() not in _UNSTATED]
+
+
+def stated_share(text: str, table: str) -> float:
+    """Return the share of the values of a table that stand in a text, word for word; NaN where it has none.
+
+    >>> stated_share("The Green Man serves fish.", "name: Green Man, food: Greek")
+    0.5
+    """
+    values, words = values_of(table), f" {' '.join(words_of(text))} "
+    stated = [f" {' '.join(words_of(value))} " in words for value in values]
+    return sum(stated) / len(stated) if stated else math.nan
+
+
+def values_reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
+    """Score ``n`` texts by the share of the table's values that they state word for word; 0 where there are none."""
+    pairs = zip(responses, examples, strict=True)
+    return np.nan_to_num([stated_share(response, example.text) for response, example in pairs])
+
+
+def values_stated(episodes: Sequence[Episode]) -> FloatArray:
+    """Measure the share of the table's values that stand in each text word for word; NaN for no table."""
+    return np.array([stated_share(episode.text, episode.example.text) for episode in episodes], dtype=np.float64)
+
+
+def rows_stated(episodes: Sequence[Episode]) -> FloatArray:
+    """Measure the share of the known rows that each text states, in whatever words."""
+    scores = [score(episode.text, episode.example.extra["facts"]) for episode in episodes]
+    return np.array([each.stated / each.rows for each in scores], dtype=np.float64)
+
+
+def truthful(episodes: Sequence[Episode]) -> FloatArray:
+    """Measure whether each text states nothing that its table does not say."""
+    return np.array([score(each.text, each.example.extra["facts"]).invented == 0 for each in episodes], dtype=np.float64)
+
+
+class Report(TextTask):
+    r"""PAGE."""
+
+    name = "report"
+    options: ClassVar[Mapping[str, Sequence[str]]] = {"difficulty": LEVELS}
+    difficulty: str
+    model = "tiny-report"
+    built_in: ClassVar[BuiltIn] = {NAME: tables}
+    default_data: ClassVar[Data] = NAME
+    prompt_template = "{prompt}\n\nReport:"
+    chat_prompt_template = "State all facts of this table in one or two sentences, and nothing else.\n\n{prompt}"
+    max_prompt_tokens = 96
+    max_new_tokens = 64
+
+    def __init__(
+        self,
+        data: Data = NAME,
+        prompt_column: str | None = None,
+        reference_column: str | None = None,
+        split: Split = "train",
+        prompt_template: str | None = None,
+        **chosen: str,
+    ) -> None:
+        super().__init__(data, prompt_column, reference_column, split, prompt_template, **chosen)
+        references = len(self.dataset) > 0 and bool(self.dataset[0].references)
+        rouge: Mapping[str, Metric] = {"rougeL": ReferenceMetric(rougeL)} if references else {}
+        own: Mapping[str, Metric] = {"rows_stated": rows_stated, "truthful": truthful}
+        self.metrics = {**(own if self.data == NAME else {"values_stated": values_stated}), **rouge, **TEXT_METRICS}
+        self.main_metric = "rows_stated" if self.data == NAME else "values_stated"
+        self.reward: RewardFn | NameOrPath = "rouge" if references else values_reward
+        self.reward_reason = (
+            "The default reward of TextReport is ROUGE-L against the references."
+            if references
+            else "Without references, the default reward of TextReport is the share of values stated word for word."
+        )
+
+    def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
+        """Return the true quality in [0, 1], shape ``(n,)``, on the built-in tables; ``None`` on other data."""
+        if self.data != NAME:
+            return None
+        return np.array([score(each.text, each.example.extra["facts"]).gold for each in episodes], dtype=np.float64)
+
+    def is_success(self, episode: Episode) -> bool:
+        """Return whether all rows are stated and nothing else; on other data, all values, word for word."""
+        if self.data == NAME:
+            return score(episode.text, episode.example.extra["facts"]).complete
+        return stated_share(episode.text, episode.example.text) == 1.0
