@@ -88,6 +88,13 @@ START_MODELS: Mapping[str, StartModel] = {
         steps=2500,
         batch_size=32,
     ),
+    "tiny-translate": StartModel(
+        "TextTranslate-v0",
+        {"difficulty": "hard", "direction": "both"},
+        Shape(vocabulary=768, width=128, layers=3, heads=4, context=128),
+        steps=2500,
+        batch_size=32,
+    ),
 }
 """Name of the folder in ``textgym/assets`` -> how its model is made."""
 PARTS = ("tokenizer", "model", "reward", *START_MODELS)
