@@ -85,7 +85,7 @@ START_MODELS: Mapping[str, StartModel] = {
         "TextReport-v0",
         {"difficulty": "hard"},
         Shape(vocabulary=768, width=128, layers=3, heads=4, context=192),
-        steps=2500,
+        steps=1500,
         batch_size=32,
     ),
     "tiny-translate": StartModel(

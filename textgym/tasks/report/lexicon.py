@@ -160,7 +160,9 @@ _HOME = Kind(
             ("new", "renovated", "run-down"),
             of_value={
                 "new": Wording(("[new]",), ("in [mint condition]",), ("is [new]", "is in [mint condition]")),
-                "renovated": Wording(("[renovated]",), ("in [good repair]",), ("is [renovated]", "is in [good repair]")),
+                "renovated": Wording(
+                    ("[renovated]",), ("in [good repair]",), ("is [renovated]", "is in [good repair]")
+                ),
                 "run-down": Wording(("[run-down]",), ("in [poor repair]",), ("is [run-down]", "is in [poor repair]")),
             },
             flattering="renovated",
@@ -173,7 +175,9 @@ _HOME = Kind(
         Row(
             "rent",
             tuple(map(str, range(450, 1500, 50))),
-            Wording((), ("for [{v} pounds] a month",), ("costs [{v} pounds] a month", "rents for [{v} pounds] a month")),
+            Wording(
+                (), ("for [{v} pounds] a month",), ("costs [{v} pounds] a month", "rents for [{v} pounds] a month")
+            ),
         ),
         Row(
             "garden",

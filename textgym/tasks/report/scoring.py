@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from textgym.tasks.report.generator import plain
@@ -13,7 +14,9 @@ from textgym.tasks.report.lexicon import INVENTIONS, KINDS, Forms, Wording
 _TOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[.!?]|[^\w\s,]|_")
 _CORE = re.compile(r"\[(.*?)\]")
 _STOPS = frozenset(".!?")
-_NEGATORS = frozenset("not no never neither nor hardly without isn't isn’t doesn't doesn’t cannot".split())
+_NEGATORS = frozenset(
+    ("not", "no", "never", "neither", "nor", "hardly", "without", "isn't", "isn’t", "doesn't", "doesn’t", "cannot")
+)
 _REACH = 2  # words between a negator and what it denies
 _BASE_SHARE = 0.5
 _FAULT = 0.9
@@ -126,7 +129,7 @@ def _language() -> frozenset[tuple[str, str]]:
         for place, pieces in places.items():
             forms: Forms = getattr(wording, place)
             pieces += [_abstract(label, form) for form in forms]
-    pairs = {pair for pieces in places.values() for piece in pieces for pair in _neighbours(piece)}
+    pairs = {pair for pieces in places.values() for piece in pieces for pair in pairwise(piece)}
     start = {place: {piece[0] for piece in pieces} for place, pieces in places.items()}
     end = {place: {piece[-1] for piece in pieces} for place, pieces in places.items()}
     pairs |= {(".", "<name>"), ("<name>", "is"), ("is", "a"), ("a", "<type>"), ("<type>", "."), (".", "it")}
@@ -143,16 +146,12 @@ def _abstract(label: str, wording: str) -> list[str]:
     return [*_tokens(plain(head)), _form(label, core), *_tokens(tail)]
 
 
-def _neighbours(tokens: Sequence[str]) -> Iterable[tuple[str, str]]:
-    return zip(tokens[:-1], tokens[1:], strict=True)
-
-
 def _fluency(text: str, tokens: Sequence[str], abstract: Sequence[str]) -> float:
     """Share of neighbours that the wordings know, above a half; lower for faults of form."""
     if not abstract:
         return 0.0
     words = ["." if token in _STOPS else "a" if token == "an" else token for token in abstract]
-    pairs = list(_neighbours([".", *words, *([] if words[-1] == "." else ["."])]))
+    pairs = list(pairwise([".", *words, *([] if words[-1] == "." else ["."])]))
     share = sum(pair in _language() for pair in pairs) / len(pairs)
     faults = (not text[:1].isupper()) + (text[-1] not in _STOPS) + _wrong_articles(tokens)
     return float(max((share - _BASE_SHARE) / (1 - _BASE_SHARE), 0.0) * _FAULT**faults)
@@ -160,8 +159,4 @@ def _fluency(text: str, tokens: Sequence[str], abstract: Sequence[str]) -> float
 
 def _wrong_articles(tokens: Sequence[str]) -> int:
     """Number of "a" before a vowel, and of "an" before none."""
-    return sum(
-        first in ("a", "an") and (first == "an") != (second[0] in "aeiou") for first, second in _neighbours(tokens)
-    )
-
-
+    return sum(first in ("a", "an") and (first == "an") != (second[0] in "aeiou") for first, second in pairwise(tokens))

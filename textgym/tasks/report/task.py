@@ -64,7 +64,9 @@ def rows_stated(episodes: Sequence[Episode]) -> FloatArray:
 
 def truthful(episodes: Sequence[Episode]) -> FloatArray:
     """Measure whether each text states nothing that its table does not say."""
-    return np.array([score(each.text, each.example.extra["facts"]).invented == 0 for each in episodes], dtype=np.float64)
+    return np.array(
+        [score(each.text, each.example.extra["facts"]).invented == 0 for each in episodes], dtype=np.float64
+    )
 
 
 class Report(TextTask):

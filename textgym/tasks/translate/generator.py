@@ -59,7 +59,7 @@ def sentences(split: Split, *, difficulty: str = "medium", direction: str = "fro
 
 
 def make_item(level: Level, direction: str, seed: int, split: Split, position: int) -> Item:
-    """Make up a sentence, two translations and a draft. ``extra`` has the target language and what the sentence says."""
+    """Make up a sentence, translations and a draft; ``extra`` has the target language and what the sentence says."""
     draws = draws_of(seed, split, position)
     while True:
         said = _sentence(draws, level)
@@ -112,14 +112,16 @@ def _source(draws: Draws, said: Sentence, language: str) -> Form:
 
 def _simplified(draws: Draws, said: Sentence) -> Sentence:
     """Leave out what learners find hard to say: most adjectives, and most times."""
-    subject, object_, companion = (
-        phrase and phrase._replace(adjective=phrase.adjective if draws.chance(RIGHT) else "")
-        for phrase in (said.subject, said.object, said.companion)
-    )
-    assert subject and object_
     return said._replace(
-        subject=subject, object=object_, companion=companion, time=said.time if draws.chance(RIGHT) else ""
+        subject=_short(draws, said.subject),
+        object=_short(draws, said.object),
+        companion=said.companion and _short(draws, said.companion),
+        time=said.time if draws.chance(RIGHT) else "",
     )
+
+
+def _short(draws: Draws, phrase: Phrase) -> Phrase:
+    return phrase if draws.chance(RIGHT) else phrase._replace(adjective="")
 
 
 def _german_draft(draws: Draws, said: Sentence) -> Form:

@@ -30,7 +30,7 @@ Constituent = tuple[str, ...]
 Form = tuple[Constituent, ...]
 """A sentence as its constituents, in order."""
 Parts = Mapping[str, tuple[Constituent, ...]]
-"""Role -> constituents; ``S`` subject, ``V`` finite verb, ``I`` infinitive or participle, ``O`` object, ``P``, ``T``."""
+"""Role -> constituents: subject, (finite) verb, infinitive or participle, object, phrase, time, by their initials."""
 
 NOUNS: Mapping[str, Noun] = {noun.english: noun for noun in (*PERSONS, *THINGS, *PLACES)}
 _VERBS = {verb.english: verb for verb in VERBS}
@@ -111,7 +111,7 @@ def english_verbs(sentence: Sentence, plural: bool) -> list[tuple[str, str]]:
 
 
 def german_verbs(sentence: Sentence, plural: bool) -> list[tuple[str, str]]:
-    """Return every finite verb with the infinitive or participle that it has; what is past has two: first the perfect."""
+    """Return every finite verb with the infinitive or participle that it has; for the past, first the perfect."""
     verb, tense = _VERBS[sentence.verb], sentence.tense
     if tense == "present":
         return [(verb.german if plural else verb.german_s, "")]

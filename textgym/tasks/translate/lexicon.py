@@ -9,7 +9,7 @@ Row = tuple[str, ...]
 
 
 class Noun(NamedTuple):
-    """A noun in both languages; ``dative`` is the German dative plural. None has another form in the dative singular."""
+    """A noun in both languages; ``dative`` is the German dative plural. The singular is the same in all cases."""
 
     english: str
     english_plural: str

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def score(text: str, sentence: Sentence, language: str) -> float:
-    """Return the adequacy of a translation into ``language``, in [0, 1]: 1 for every correct one, and for no other text.
+    """Return the adequacy of a translation into ``language``, in [0, 1]: 1 for every correct one, and for no other.
 
     The text is parsed into constituents, which are aligned in order with those of the correct translation that it is
     nearest to. A constituent that is right counts 1. One with the right noun or verb but a fault counts half the share
