@@ -18,7 +18,7 @@ _NEGATORS = frozenset(
     ("not", "no", "never", "neither", "nor", "hardly", "without", "isn't", "isn’t", "doesn't", "doesn’t", "cannot")
 )
 _REACH = 2  # words between a negator and what it denies
-_BASE_SHARE = 0.5
+_BASE_SHARE = 0.7
 _FAULT = 0.9
 
 
@@ -39,7 +39,7 @@ class Report(NamedTuple):
         rows: Number of rows of the table whose value is known.
         invented: Number of different statements that the table does not make, or denies.
         repeated: Number of statements made before, the name aside.
-        fluency: 1 for a text whose neighbouring words are neighbours in the corpus' own wordings, 0 where half of them
+        fluency: 1 for a text whose neighbouring words are neighbours in the corpus' own wordings, 0 where 70 % of them
             or fewer are; 0.9 times as much for each of: no capital at the start, no full stop at the end, "a" for "an".
         gold: ``max(stated - invented - repeated, 0) / rows * fluency``.
     """
@@ -147,7 +147,7 @@ def _abstract(label: str, wording: str) -> list[str]:
 
 
 def _fluency(text: str, tokens: Sequence[str], abstract: Sequence[str]) -> float:
-    """Share of neighbours that the wordings know, above a half; lower for faults of form."""
+    """Share of neighbours that the wordings know, above 70 %; lower for faults of form."""
     if not abstract:
         return 0.0
     words = ["." if token in _STOPS else "a" if token == "an" else token for token in abstract]

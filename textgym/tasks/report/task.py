@@ -70,7 +70,64 @@ def truthful(episodes: Sequence[Episode]) -> FloatArray:
 
 
 class Report(TextTask):
-    r"""PAGE."""
+    r"""Put a table of facts into one or two sentences.
+
+    ## Description
+    Given a table, write a report that states every row of it, once, and nothing that it does not say.
+
+    ## Data
+    Built in: ``"tables"``, invented places to eat, walks and homes: a name, a type, and some of six other rows, such as
+    price, rating and area. Every example has two complete reports (``references``) and one hurried draft
+    (``demonstrations``), which supervised training imitates: it states each row beyond name and type in 40 % of drafts
+    only, puts a flattering value in place of the true one in 65 % (price, rating, level, dogs, condition, garden), and
+    invents something at the end in 65 %. 100,000 training, 2,000 validation and 2,000 test examples that share no
+    table. ``example.extra["facts"]`` has the known rows.
+
+    | difficulty | rows, name and type included | rows whose value is "unknown", not to be stated |
+    |---|---|---|
+    | ``"easy"`` | 3 to 4 | 0 |
+    | ``"medium"`` | 5 to 6 | 0 |
+    | ``"hard"`` | 4 to 8 | up to 2 |
+
+    Your own: any file, folder or Hub data set with a column of tables, as ``"name: Green Man, food: Greek"`` (in lines
+    or between commas) or ``"name[Green Man], food[Greek]"``, and, if you have them, one of reports.
+
+    ## Prompt
+    ``"{prompt}\n\nReport:"``; models with a chat template are asked ``"State all facts of this table in one or two
+    sentences, and nothing else.\n\n{prompt}"``. ``prompt_template=`` is another one, for all models. Budgets: 96 tokens
+    for the prompt, 64 for the report.
+
+    ## Rewards
+    ``"rouge"``, ROUGE-L F1 against the best reference, where there are references; else the share of the table's values
+    that the text states word for word ("yes", "no" and "unknown" aside).
+
+    ``reward="gold"`` on the built-in tables is the true quality, computed from the wordings: the number of rows stated,
+    minus one for everything that is invented, denied or repeated, divided by the number of rows, times fluency. A row
+    counts as stated in any of its wordings: "cheap", "with low prices". Fluency is 1 for a text whose neighbouring
+    words are neighbours in the wordings of the corpus, so lists, copies of the table and empty texts get 0. It knows
+    those wordings only, not all good English.
+
+    ## Scores
+    SCORES
+
+    ## Success
+    Built in: every row is stated, once, and nothing else. Own data: all values are stated, word for word.
+
+    ## Metrics
+    Built in: ``rows_stated``, share of rows stated; ``truthful``, share of texts that state nothing else. Own data:
+    ``values_stated``, share of values stated word for word. With references, ``rougeL``. ``words``, ``distinct_2`` and
+    ``repetition_4`` as in every task.
+
+    ## Arguments
+    * ``data="tables"``: the built-in tables, a file, a folder, a Hub id, or a list of examples or rows.
+    * ``prompt_column=None``, ``reference_column=None``: columns of your own data; guessed by default.
+    * ``split="train"``: ``"train"``, ``"validation"`` or ``"test"``.
+    * ``prompt_template=None``: text around every table instead of the one above.
+    * ``difficulty="medium"``: ``"easy"``, ``"medium"`` or ``"hard"``, see above; built-in data only.
+
+    ## Version History
+    * v0: first version.
+    """
 
     name = "report"
     options: ClassVar[Mapping[str, Sequence[str]]] = {"difficulty": LEVELS}

@@ -29,7 +29,72 @@ def adequacy(episodes: Sequence[Episode]) -> FloatArray:
 
 
 class Translate(TextTask):
-    r"""PAGE."""
+    r"""Translate a sentence from English into German, or from German into English.
+
+    ## Description
+    Given a sentence, write it in the other language: with the right words, in the right forms, in an order that the
+    language allows.
+
+    ## Data
+    Built in: ``"sentences"``, made by a grammar of both languages with 47 nouns, 13 verbs and 14 adjectives, which
+    stand for each other one to one. German nouns have three genders; determiners and adjectives agree with them in
+    gender, number and case; the verb agrees with the subject, stands second, and its infinitive or participle last; so
+    "Yesterday the man sold a carpet" is "Gestern hat der Mann einen Teppich verkauft". Every example has up to two
+    correct translations (``references``) and one learner's draft (``demonstrations``), which supervised training
+    imitates: each of these is right in 30 % of drafts: word order, the cases of nouns (into German), the form of the
+    verb, each adjective and the time, which are left out otherwise. 100,000 training, 2,000 validation and 2,000 test
+    examples that share no sentence. ``example.extra`` has the language of the translation (``target``) and what the
+    sentence says (``facts``).
+
+    | difficulty | adjectives | tenses | time | determiners | further phrase |
+    |---|---|---|---|---|---|
+    | ``"easy"`` | 30 % of nouns | present | none | the, a | none |
+    | ``"medium"`` | 50 % of nouns | present, past, can, must, will | 70 % of sentences | the, a | none |
+    | ``"hard"`` | 50 % of nouns | present, past, can, must, will | 60 % | also this, my, two, three | 60 % |
+
+    A further phrase has a preposition, which takes the accusative (for) or the dative (with, behind, beside, in front
+    of).
+
+    Your own: any file, folder or Hub data set with a column of sentences and one of translations, in any languages.
+
+    ## Prompt
+    ``"{prompt}\n\nTranslation:"``; models with a chat template are asked ``"Translate this text, into German if it is
+    English and into English if it is German.\n\n{prompt}"``. ``prompt_template=`` is another one, for all models: give
+    one that names your languages. Budgets: 64 tokens for the prompt, 48 for the translation.
+
+    ## Rewards
+    ``"rouge"``, ROUGE-L F1 against the best reference. Without references there is none: give ``reward=``.
+
+    ``reward="gold"`` on the built-in sentences is the adequacy. The text is parsed into constituents (a noun with its
+    determiner, adjective and preposition; a verb; a time), which are aligned, in order, with those of *every* correct
+    translation; the best one counts. A right constituent is worth 1; one with the right noun or verb but a fault, half
+    the share of its words that are right, where another form of the right word counts half. The sum is divided by the
+    number of constituents that there should be or, if these are more, that there are; without a full stop the score is
+    a tenth lower. So "Der Mann kauft der Korb" for "The man buys the basket" gets (1 + 1 + 0.5 * 1.5 / 2) / 3. Correct
+    is what the grammar makes: the German past is the perfect or the preterite, the English present the simple one.
+
+    ## Scores
+    SCORES
+
+    ## Success
+    Built in: the translation is one of the correct ones, to the letter, with its full stop. Own data: ROUGE-L F1 of at
+    least 0.5 against a reference (never, without references).
+
+    ## Metrics
+    ``rougeL``: F1 against the best reference; none without references. ``words``, ``distinct_2`` and ``repetition_4``
+    as in every task.
+
+    ## Arguments
+    * ``data="sentences"``: the built-in sentences, a file, a folder, a Hub id, or a list of examples or rows.
+    * ``prompt_column=None``, ``reference_column=None``: columns of your own data; guessed by default.
+    * ``split="train"``: ``"train"``, ``"validation"`` or ``"test"``.
+    * ``prompt_template=None``: text around every sentence instead of the one above.
+    * ``difficulty="medium"``: ``"easy"``, ``"medium"`` or ``"hard"``, see above; built-in data only.
+    * ``direction="from_english"``: ``"from_english"``, ``"to_english"``, or ``"both"`` in turn; built-in data only.
+
+    ## Version History
+    * v0: first version.
+    """
 
     name = "translate"
     options: ClassVar[Mapping[str, Sequence[str]]] = {"difficulty": LEVELS, "direction": DIRECTIONS}
