@@ -92,7 +92,7 @@ START_MODELS: Mapping[str, StartModel] = {
         "TextTranslate-v0",
         {"difficulty": "hard", "direction": "both"},
         Shape(vocabulary=768, width=128, layers=3, heads=4, context=128),
-        steps=2500,
+        steps=2000,
         batch_size=32,
     ),
 }
