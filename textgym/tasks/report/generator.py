@@ -1,4 +1,4 @@
-"""From random choices to a table, two reports that state it, and one writer's draft."""
+"""Generator of tables, each with two reports that state it and one writer's draft."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATES, FLATTERS, INVENTS = 0.4, 0.65, 0.65
 
 
 class Level(NamedTuple):
-    """How long tables are: rows with a value, name and type included, and rows whose value is not known."""
+    """Lengths of tables: rows with a value, name and type included, and rows whose value is not known."""
 
     least: int
     most: int

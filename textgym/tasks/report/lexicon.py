@@ -15,8 +15,8 @@ class Wording:
 
     Attributes:
         before: Adjectives: "a [cheap] pub".
-        after: What follows the noun: "a pub [near {v}]".
-        says: What follows "It": "It [welcomes children]".
+        after: Additions to the noun: "a pub [near {v}]".
+        says: Predicates of "It": "It [welcomes children]".
     """
 
     before: Forms = ()
@@ -30,7 +30,7 @@ class Row:
 
     Attributes:
         label: Its name, as in the table.
-        values: What it may say.
+        values: All that it may have.
         wording: How any of them is stated.
         of_value: How a value is stated that has words of its own.
         flattering: The value that writers put in place of the true one; ``""``: none.

@@ -53,7 +53,7 @@ class Report(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """Whether every row is stated, once, and nothing else."""
+        """True where every row is stated, once, and nothing else."""
         return self.stated == self.rows and self.invented == self.repeated == 0
 
 

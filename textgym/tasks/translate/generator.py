@@ -1,4 +1,4 @@
-"""From random choices to a sentence, its translations, and one learner's draft."""
+"""Generator of sentences, each with its translations and one learner's draft."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TENSES = ("present", "past", "modal")
 
 
 class Level(NamedTuple):
-    """What the sentences of a level have: shares of those with an adjective, a time, a further phrase."""
+    """Make-up of the sentences of a level: shares of those with an adjective, a time, a further phrase."""
 
     adjective: float
     time: float

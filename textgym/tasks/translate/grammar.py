@@ -1,4 +1,4 @@
-"""The grammar of the two languages: what a sentence says, and all correct ways to say it."""
+"""The grammar of the two languages: the content of a sentence, and all correct ways to say it."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class Phrase(NamedTuple):
 
 
 class Sentence(NamedTuple):
-    """What a sentence says, in English words.
+    """The content of a sentence, in English words.
 
     Attributes:
-        subject, object: Who does it, and to what.
+        subject, object: Agent and patient of the verb.
         verb: An infinitive.
         tense: ``"present"``, ``"past"``, ``"perfect"`` (a past that a German text has put so), or a modal verb.
         time: An expression of time; ``""``: none.
