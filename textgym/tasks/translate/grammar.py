@@ -68,7 +68,10 @@ class Sentence(NamedTuple):
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Sentence:
         """Return the sentence of JSON values: the inverse of :meth:`to_json`."""
-        return cls(**{name: Phrase(*value) if isinstance(value, list) else value for name, value in facts.items()})
+        values: dict[str, Any] = {
+            name: Phrase(*value) if isinstance(value, list) else value for name, value in facts.items()
+        }
+        return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
