@@ -53,8 +53,8 @@ class Report(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """True where every row is stated, once, and nothing else."""
-        return self.stated == self.rows and self.invented == self.repeated == 0
+        """True where every row is stated in sentences, once, and nothing else."""
+        return self.fluency > 0 and self.stated == self.rows and self.invented == self.repeated == 0
 
 
 def score(text: str, facts: Mapping[str, str]) -> Report:
