@@ -122,7 +122,8 @@ class Report(TextTask):
     PPO is ``textgym train TextReport-v0 --reward gold --steps 60000``, 2.3 minutes of one core, one seed.
 
     ## Success
-    Built in: every row is stated, once, and nothing else, in sentences (fluency above 0). Own data: all values are stated, word for word.
+    Built in: every row is stated, once, and nothing else, in sentences (fluency above 0). Own data: all values are
+    stated, word for word.
 
     ## Metrics
     Built in: ``rows_stated``, share of rows stated; ``truthful``, share of texts that state nothing else. Own data:

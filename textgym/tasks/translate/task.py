@@ -74,7 +74,17 @@ class Translate(TextTask):
     is what the grammar makes: the German past is the perfect or the preterite, the English present the simple one.
 
     ## Scores
-    SCORES
+    On 200 test sentences with 95 % intervals: ``textgym evaluate TextTranslate-v0 --reward gold --prompts 200 --seed 0``.
+
+    | writer | gold | ROUGE-L | words |
+    |---|---|---|---|
+    | ``tiny-translate`` | 0.531 (0.505 to 0.556) | 0.612 | 6 |
+    | ``tiny-translate``, ``--temperature 0`` | 0.529 (0.506 to 0.552) | 0.648 | 5 |
+    | after PPO | 0.584 (0.559 to 0.610) | 0.666 | 6 |
+    | after PPO, ``--temperature 0`` | 0.586 (0.564 to 0.609) | 0.697 | 6 |
+    | first reference | 1.000 | 1.000 | |
+
+    PPO is ``textgym train TextTranslate-v0 --reward gold --steps 16000 --lr 3e-4``, 0.7 minutes of one core, one seed.
 
     ## Success
     Built in: the translation is one of the correct ones, to the letter, with its full stop. Own data: ROUGE-L F1 of at
