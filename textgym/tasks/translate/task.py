@@ -74,7 +74,7 @@ class Translate(TextTask):
     is what the grammar makes: the German past is the perfect or the preterite, the English present the simple one.
 
     ## Scores
-    On 200 test sentences with 95 % intervals: ``textgym evaluate TextTranslate-v0 --reward gold --prompts 200 --seed 0``.
+    200 test sentences, 95 % intervals: ``textgym evaluate TextTranslate-v0 --reward gold --prompts 200 --seed 0``.
 
     | writer | gold | ROUGE-L | words |
     |---|---|---|---|
