@@ -19,6 +19,8 @@ register_task("TextSumm", "textgym.tasks.summarization:HurriedSummarization", ve
 register_task("TextGen", "textgym.tasks.generation:Generation")
 register_task("TextSpell", "textgym.tasks.spelling:Spelling")
 register_task("TextQA", "textgym.tasks.answering:Answering")
+register_task("TextReport", "textgym.tasks.report:Report")
+register_task("TextTranslate", "textgym.tasks.translate:Translate")
 
 if not TYPE_CHECKING:  # else every name would exist for type checkers
     __getattr__, __dir__ = deferred(

@@ -115,6 +115,20 @@ START_MODELS: Mapping[str, StartModel] = {
             ),
         ),
     ),
+    "tiny-report": StartModel(
+        "TextReport-v0",
+        options={"difficulty": "hard"},
+        shape=Shape(vocabulary=768, width=128, layers=3, heads=4, context=192),
+        steps=1500,
+        batch_size=32,
+    ),
+    "tiny-translate": StartModel(
+        "TextTranslate-v0",
+        options={"difficulty": "hard", "direction": "both"},
+        shape=Shape(vocabulary=768, width=128, layers=3, heads=4, context=128),
+        steps=2000,
+        batch_size=32,
+    ),
     "tiny-hurried": StartModel("TextSumm-v1", "tiny", steps=600, learning_rate=5e-4, prompt_share=0.0, temperature=0.8),
 }
 """Name of the folder in ``textgym/assets`` -> how its model is made."""

@@ -3,7 +3,20 @@
 from textgym.tasks.answering import Answering
 from textgym.tasks.base import TextTask, prompt_of, prompt_text, shown_of
 from textgym.tasks.generation import Generation
+from textgym.tasks.report import Report
 from textgym.tasks.spelling import Spelling
 from textgym.tasks.summarization import Summarization
+from textgym.tasks.translate import Translate
 
-__all__ = ["Answering", "Generation", "Spelling", "Summarization", "TextTask", "prompt_of", "prompt_text", "shown_of"]
+__all__ = [
+    "Answering",
+    "Generation",
+    "Report",
+    "Spelling",
+    "Summarization",
+    "TextTask",
+    "Translate",
+    "prompt_of",
+    "prompt_text",
+    "shown_of",
+]
