@@ -15,3 +15,4 @@ __all__ = ["Comparison", "Example", "RewardFn", "__version__", "register_task", 
 register_task("TextSumm", "textgym.tasks.summarization:Summarization")
 register_task("TextSumm", "textgym.tasks.summarization:InstructedSummarization", version=1)
 register_task("TextGen", "textgym.tasks.generation:Generation")
+register_task("TextContinue", "textgym.tasks.continuation:Continuation")

@@ -80,7 +80,15 @@ class StartModel:
     temperature: float = 1.0
 
 
-START_MODELS: Mapping[str, StartModel] = {}
+START_MODELS: Mapping[str, StartModel] = {
+    "tiny-continue": StartModel(
+        "TextContinue-v0",
+        {"difficulty": "mixed"},
+        shape=Shape(vocabulary=768, width=128, layers=3, heads=4, context=256),
+        steps=2000,
+        temperature=0.9,
+    ),
+}
 """Name of the folder in ``textgym/assets`` -> how its model is made."""
 PARTS = ("tokenizer", "model", "reward", *START_MODELS)
 
