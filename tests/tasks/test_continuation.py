@@ -107,7 +107,12 @@ def test_the_grammar_reads_what_it_writes_only() -> None:
 
 
 def test_the_default_reward_is_paid_once_for_a_word() -> None:
-    texts = ["The room was bright. The bed was soft.", "Great great great great great great.", "", "It rains. It snows."]
+    texts = [
+        "The room was bright. The bed was soft.",
+        "Great great great great great great.",
+        "",
+        "It rains. It snows.",
+    ]
     texts += ["The room was dark. The bed was hard.", "Great. Great. Great. Great."]
     assert polarity_reward([""] * 6, texts, [HOTEL] * 6).tolist() == pytest.approx([1, 0.5, 0, 0.5, 0, 0.25])
 

@@ -46,10 +46,14 @@ class Kind:
     aspects: Mapping[str, Aspect]
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 def _aspect(line: str) -> Aspect:
     """Read a line such as ``"guides* : kind | rude"``, where a star marks a plural."""
     name, words = (part.strip() for part in line.split(":"))
-    good, bad = (tuple(part.split()) for part in words.split("|"))
+    good, bad = (_words(part) for part in words.split("|"))
     return Aspect(name.rstrip("*"), name.endswith("*"), good, bad)
 
 
@@ -205,6 +209,6 @@ NAMES = tuple(first + last for first in _STARTS.split() for last in _ENDS.split(
 _TOWN_STARTS = "Ash Brook Clay Dun Elm Ford Glen Hart Kirk Lang Mill North Oak Pen Stan"
 _TOWN_ENDS = "bury combe dale field ham mouth port stead ton wick"
 TOWNS = tuple(first + last for first in _TOWN_STARTS.split() for last in _TOWN_ENDS.split())
-MONTHS = tuple("January February March April June July August September October November December".split())
-NUMBERS = tuple("two three four five six seven eight".split())
-WHO = tuple("sister brother mother father cousin aunt uncle wife husband daughter son colleague".split())
+MONTHS = _words("January February March April June July August September October November December")
+NUMBERS = _words("two three four five six seven eight")
+WHO = _words("sister brother mother father cousin aunt uncle wife husband daughter son colleague")

@@ -23,6 +23,7 @@ from textgym.types import Data, Dataset, Episode, Example, FloatArray, NameOrPat
 SIGNS = {"positive": 1, "negative": -1}
 OPENING_WORDS = 12
 _COLUMNS = ("sentiment", "label", "polarity")
+_NEITHER = "neither"
 _LABELS = {"pos": "positive", "neg": "negative", "1": "positive", "0": "negative", "true": "positive"}
 _LABELS = {**_LABELS, "false": "negative", "positive": "positive", "negative": "negative"}
 _SHORT = 3  # letters of words that may come back in every sentence, such as "the"
@@ -227,7 +228,7 @@ def to_continue(example: Example, sentiment: str, cut: bool) -> Example:
     """
     label = label_of(example)
     by_hash = "positive" if int(prompt_digest(example.text), 16) % 2 else "negative"
-    wanted = sentiment if sentiment != "given" else label or by_hash
+    wanted = sentiment if sentiment != "given" else by_hash if label in (None, _NEITHER) else label
     prompt, references = example.prompt, example.references
     if cut and isinstance(prompt, str):
         prompt = first_words(prompt, min(OPENING_WORDS, (count_words(prompt) + 1) // 2))
@@ -238,12 +239,10 @@ def to_continue(example: Example, sentiment: str, cut: bool) -> Example:
 
 
 def label_of(example: Example) -> str | None:
-    """Return the sentiment that the columns of an example say it has; ``None`` where they say neither.
+    """Return the sentiment that a column of an example says it has; ``None`` where there is no such column.
 
     >>> label_of(Example("a", "Fine.", extra={"label": 1})), label_of(Example("a", "Fine.", extra={"sentiment": "so"}))
-    ('positive', None)
+    ('positive', 'neither')
     """
-    for name in _COLUMNS:
-        if name in example.extra:
-            return _LABELS.get(str(example.extra[name]).strip().lower())
-    return None
+    found = next((example.extra[name] for name in _COLUMNS if name in example.extra), None)
+    return None if found is None else _LABELS.get(str(found).strip().lower(), _NEITHER)
