@@ -84,8 +84,10 @@ START_MODELS: Mapping[str, StartModel] = {
     "tiny-continue": StartModel(
         "TextContinue-v0",
         {"difficulty": "mixed"},
-        shape=Shape(vocabulary=768, width=128, layers=3, heads=4, context=256),
-        steps=2000,
+        shape=Shape(vocabulary=768, width=96, layers=2, heads=4, context=256),
+        steps=1600,
+        batch_size=48,
+        learning_rate=4e-3,
         temperature=0.9,
     ),
 }
