@@ -90,6 +90,15 @@ START_MODELS: Mapping[str, StartModel] = {
         learning_rate=4e-3,
         temperature=0.9,
     ),
+    "tiny-story": StartModel(
+        "TextStory-v0",
+        {"difficulty": "mixed", "form": "any"},
+        shape=Shape(vocabulary=768, width=96, layers=2, heads=4, context=256),
+        steps=1600,
+        batch_size=48,
+        learning_rate=4e-3,
+        temperature=0.9,
+    ),
 }
 """Name of the folder in ``textgym/assets`` -> how its model is made."""
 PARTS = ("tokenizer", "model", "reward", *START_MODELS)
