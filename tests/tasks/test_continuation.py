@@ -141,6 +141,10 @@ def test_reviews_of_your_own_are_cut_in_two() -> None:
     both = {task.dataset[place].extra["sentiment"]: task.dataset[place] for place in range(len(task.dataset))}
     assert both["positive"].references == ("kind to all of us that night.",)
     assert both["neutral"].references == ()
+    rows = [{"text": f"Number {number} is a review.", "sentiment": "mixed"} for number in range(200)]
+    for split in SPLITS:  # each has both
+        data = Continuation(rows, prompt_column="text", split=split).dataset
+        assert {data[place].extra["wanted"] for place in range(len(data))} == {"positive", "negative"}
     wanted = Continuation(REVIEWS, prompt_column="text", sentiment="negative").dataset
     assert {bool(wanted[place].references) for place in range(len(wanted))} == {True, False}
     good, bad = (Episode.of(both["positive"], text) for text in ("so kind and helpful.", "so rude."))

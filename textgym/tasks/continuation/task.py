@@ -227,7 +227,9 @@ def to_continue(example: Example, sentiment: str, cut: bool) -> Example:
         cut: Whether the opening is to be cut off the review.
     """
     label = label_of(example)
-    by_hash = "positive" if int(prompt_digest(example.text), 16) % 2 else "negative"
+    by_hash = (
+        "positive" if int(prompt_digest(example.text)[0], 16) % 2 else "negative"
+    )  # the last digits tell the split
     wanted = sentiment if sentiment != "given" else by_hash if label in (None, _NEITHER) else label
     prompt, references = example.prompt, example.references
     if cut and isinstance(prompt, str):

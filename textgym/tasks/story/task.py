@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,11 +33,11 @@ def words_reward(prompts: Sequence[str], responses: Sequence[str], examples: Seq
     """Score ``n`` texts by the words that they use, their number of sentences or lines, and their variety.
 
     The score is the share of the wanted words that occur, in any regular form, times the smaller number of sentences
-    (lines of a poem) over the larger, of those written and those asked for, times the share of different words.
+    (lines of a poem) over the larger, of those written and those asked for, times the share of different word pairs.
 
     >>> asked = Example("a", "dog, run", extra={"words": ["dog", "run"], "count": 1, "form": "story"})
     >>> words_reward([""] * 3, ["A dog is running.", "Dogs. Dogs.", "A cat sat."], [asked] * 3).tolist()
-    [1.0, 0.125, 0.0]
+    [1.0, 0.25, 0.0]
     """
     return np.array([_words_score(*each) for each in zip(responses, examples, strict=True)], dtype=np.float64)
 
@@ -46,7 +47,9 @@ def _words_score(response: str, example: Example) -> float:
     written = len(units_of(response, example.extra["form"]))
     if not words or not written:
         return 0.0
-    return share_used(response, example) * min(written, count) / max(written, count) * len(set(words)) / len(words)
+    pairs = list(itertools.pairwise(words))
+    variety = len(set(pairs)) / len(pairs) if pairs else 1.0
+    return share_used(response, example) * min(written, count) / max(written, count) * variety
 
 
 def share_used(text: str, example: Example) -> float:
@@ -88,8 +91,8 @@ class Story(TextTask):
     writes lines of a poem out of metre (60 %) that do not rhyme (60 % of the pairs), and a sentence or line too many
     (50 %). 100,000 training, 2,000 validation and 2,000 test examples; no two splits share a genre and its words.
 
-    Your own: any file, folder or Hub data set with a column of words or concepts, as a text with spaces or commas
-    between them or as a list, and if you have them of texts. Asked for is one sentence, or a poem of four lines::
+    Your own: any file, folder or Hub data set with a column of words or concepts, with spaces or commas between them,
+    and if you have them of texts. Asked for is one sentence, or a poem of four lines::
 
         textgym train TextStory-v0 --data common_gen.jsonl
 
@@ -100,7 +103,7 @@ class Story(TextTask):
     ## Rewards
     Without ``reward=``, built in: ``"gold"``, as all that is asked for are rules, which can be checked. Your own data:
     ``words_reward``, the share of the words to use that occur, in any regular form, times the smaller over the larger
-    of the numbers of sentences (of a poem, lines) written and asked for, times the share of different words.
+    of the numbers of sentences (of a poem, lines) written and asked for, times the share of different word pairs.
 
     Gold is the share of the words that stand in fluent sentences or lines, times the mean of two parts, for a story, or
     of three for a poem: fluency, and the opening of the sentences, or the metre and the rhyme of the lines. Fluent is
