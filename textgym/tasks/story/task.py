@@ -84,7 +84,7 @@ class Story(TextTask):
 
     ## Data
     Built in: ``"requests-for-stories"``, of six genres (sea, forest, city, castle, space, mystery), each with 26 nouns
-    and adjectives to ask for; 109 nouns, adjectives and verbs that rhyme, in 25 rhymes, and some verbs, adverbs and
+    and adjectives to ask for; 89 nouns, 32 adjectives and 23 verbs in 25 rhymes, and some verbs, adverbs and
     prepositions belong to all genres. Class, stress and rhyme of every word are known: nothing is downloaded. Every
     example has two texts as they should be (``references``), and a draft (``demonstrations``) of a careless writer, who
     leaves words out (60 % of them), opens the sentences of a story as another part of it (60 %, 45 % of all wrongly),
@@ -98,7 +98,7 @@ class Story(TextTask):
 
     ## Prompt
     ``"{asked}\nWords: {prompt}\nText:"``, such as ``A sea poem of four lines, aabb.``; models with a chat template are
-    asked by the same words in a sentence. Budgets: 96 tokens for the prompt, 64 for the text.
+    asked the same in a sentence. Budgets: 96 tokens for the prompt, 64 for the text.
 
     ## Rewards
     Without ``reward=``, built in: ``"gold"``, as all that is asked for are rules, which can be checked. Your own data:
