@@ -103,24 +103,24 @@ class Request(NamedTuple):
 
     genre: str
     words: Sequence[str]
-    count: int
+    size: int
     scheme: str
 
 
 def _reference(draws: Draws, asked: Request) -> str:
     if asked.scheme:
-        units = _units(draws, asked.genre, asked.words, [_LINES] * asked.count, scheme_pairs(asked.scheme))
+        units = _units(draws, asked.genre, asked.words, [_LINES] * asked.size, scheme_pairs(asked.scheme))
         return _as_poem(units)
-    units = _units(draws, asked.genre, asked.words, [_SHAPES] * asked.count, [])
-    return _as_story(draws, units, parts_of_story(asked.count))
+    units = _units(draws, asked.genre, asked.words, [_SHAPES] * asked.size, [])
+    return _as_story(draws, units, parts_of_story(asked.size))
 
 
 def _draft(draws: Draws, asked: Request) -> str:
     """Return what a careless writer makes of it."""
     words = [word for word in asked.words if not draws.chance(OMITS)]
-    count = asked.count + draws.chance(RAMBLES)
+    count = asked.size + draws.chance(RAMBLES)
     if not asked.scheme:
-        parts = [*parts_of_story(asked.count), "middle"][:count]
+        parts = [*parts_of_story(asked.size), "middle"][:count]
         opened = [draws.pick(_NO_PARTS) if draws.chance(MISPLACES) else part for part in parts]
         return _as_story(draws, _units(draws, asked.genre, words, [_SHAPES] * count, []), opened)
     shapes = [_LIMPING if draws.chance(LIMPS) else _LINES for _ in range(count)]
