@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from textgym.agents.options import Option, agent_options
     from textgym.agents.ppo import PPO
     from textgym.agents.registry import AGENTS, resolve_agent
-    from textgym.agents.sft import supervised_fine_tune
+    from textgym.agents.reinforce import REINFORCE
+    from textgym.agents.sft import SFT, supervised_fine_tune
     from textgym.models.batch import EpisodeBatch
 
-# PPO's packages (torch, stable-baselines3, transformers) take seconds, which a look at `AGENTS` need not cost.
+# The agents' packages (torch, stable-baselines3, transformers) take seconds, which a look at `AGENTS` need not cost.
 _PARTS = {
     "common.causal_lm_policy": ("CausalLMPolicy", "EpisodeBatch"),
     "common.rollout_buffer": ("EpisodeRolloutBuffer",),
@@ -24,12 +25,15 @@ _PARTS = {
     "options": ("Option", "agent_options"),
     "ppo": ("PPO",),
     "registry": ("AGENTS", "resolve_agent"),
-    "sft": ("supervised_fine_tune",),
+    "reinforce": ("REINFORCE",),
+    "sft": ("SFT", "supervised_fine_tune"),
 }
 
 __all__ = [
     "AGENTS",
     "PPO",
+    "REINFORCE",
+    "SFT",
     "AgentFacts",
     "CausalLMPolicy",
     "EpisodeBatch",

@@ -9,6 +9,7 @@ from typing import cast
 from textgym.errors import suggested
 from textgym.naming import argument
 from textgym.security.consent import check_names, load_attribute, load_named, names_module
+from textgym.security.missing import as_module
 from textgym.types import Agent
 from textgym.values import attribute_of
 
@@ -48,7 +49,7 @@ def resolve_agent(name: str, *, from_file: bool = False) -> type[Agent]:
     else:
         raise ValueError(
             f"expected one of {', '.join(AGENTS)} or 'module:Class' as {argument('agent')}, got agent {name!r}."
-            f"{suggested(name, AGENTS)}"
+            f"{suggested(name, AGENTS) or as_module(name)}"
         )
     if not inspect.isclass(agent):
         raise TypeError(f"expected an agent class in {name!r}, got a {type(agent).__name__}; see textgym.types.Agent")

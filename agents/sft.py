@@ -115,7 +115,7 @@ class SFT(KeepsHistory):
     Args:
         model: Trained in place.
         pairs: Texts to imitate; without any it can act, but not learn.
-        batch_size: Sequences per step.
+        batch_size: Sequences per optimizer step.
         learning_rate: Peak learning rate.
         warmup: Warm-up: share of the steps with rising learning rate.
         prompt_share: Share of the prompt tokens that also count in the loss, drawn at random.
@@ -207,7 +207,7 @@ class SFT(KeepsHistory):
         most = env_attribute(env, "max_new_tokens")
         loaded = load_language_model(model or env_attribute(env, "tokenizer").name, device=pick_device(device))
         check_tokenizer(loaded, env.action_space)
-        loaded.require_context(budget + most)
+        loaded.require_context(budget + most, turns=most)
         length = loaded.context_length
         pairs = encode_pairs(task, task.dataset, loaded.tokenizer, limit, length, max_prompt_tokens=budget)
         warn_of_long_responses(pairs, most)

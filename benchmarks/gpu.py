@@ -82,7 +82,7 @@ def run(options: Options) -> Report:
     return Report(
         "gpu",
         f"One GPU, bf16: {example.texts} texts of {example.prompt} + {example.response} tokens"
-        + (", in miniature" if options.smoke else ""),
+        + (", smoke test" if options.smoke else ""),
         measurements,
         figures=figures,
         notes=[

@@ -175,7 +175,7 @@ def measure(cases: Sequence[Case], options: Options) -> list[Measurement]:
     """Run all cases in turn: once uncounted, then ``options.repetitions`` times."""
     device = torch.device(options.device)
     found = [Measurement(case.name, [], [], {}, case.limit, None) for case in cases]
-    with console.progress("measuring", len(cases) * (options.repetitions + 1), "runs") as ticker:
+    with _models_frozen(), console.progress("measuring", len(cases) * (options.repetitions + 1), "runs") as ticker:
         for repetition in range(options.repetitions + 1):
             for case, item in zip(cases, found, strict=True):
                 case.parts.clear()
@@ -192,6 +192,17 @@ def measure(cases: Sequence[Case], options: Options) -> list[Measurement]:
                     item.peak_bytes = max(filter(None, (item.peak_bytes, peak)), default=None)
                 ticker.advance(note=case.name)
     return found
+
+
+@contextmanager
+def _models_frozen() -> Iterator[None]:
+    """Exclude the objects that exist already from garbage collection within the block, since they outlive it."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def clock(device: torch.device) -> float:

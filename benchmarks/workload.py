@@ -73,7 +73,7 @@ class Workload:
         return self.epochs * math.ceil(self.texts / self.minibatch)
 
     def smaller(self) -> Workload:
-        """The same in miniature, for a run that measures nothing."""
+        """The same in tiny sizes, for a smoke test."""
         small = replace(self, width=16, heads=2, layers=1, prompt=16, response=4, texts=4, epochs=1, minibatch=2)
         return replace(small, kv_heads=self.kv_heads and 1, inner=self.inner and 24)
 

@@ -1,7 +1,7 @@
 """Write an agent of your own that learns: a bandit that finds out which sentence of a document to repeat.
 
-It acts on whole texts (grain ``"episode"``), uses no language model, and has all that textgym asks of an agent, so that
-runs, checkpoints and evaluation work with it. Takes seconds:
+It writes whole texts (``grain = "episode"``), uses no language model, and has the methods of an agent, so that runs,
+checkpoints and evaluation work with it. Takes seconds:
 
     python examples/own_agent.py
     PYTHONPATH=examples textgym train TextSumm-v0 --agent own_agent:SentenceBandit --reward rouge --steps 2000

@@ -76,7 +76,8 @@ def fit_reward_model(
         options: More arguments of the model's ``fit``, such as ``epochs`` and ``learning_rate``.
 
     Raises:
-        DataError: As :func:`~textgym.reward_models.evidence.read_split`; or all references have the same score.
+        DataError: As :func:`~textgym.reward_models.evidence.read_split`.
+        NothingLearnedError: All references have the same score.
         RewardError: The loss becomes infinite or NaN.
     """
     split = read_split(records, criterion, held_out, seed)

@@ -12,7 +12,8 @@ from textgym.types import FloatArray, JsonObject
 
 _LOG_TEMPERATURES = (float(np.log(1e-3)), float(np.log(1e3)))
 _BINS = 5
-_FEWEST = 30  # choices that say anything about probabilities
+FEWEST = 30
+"""Held-out choices that a calibration takes: fewer say nothing about probabilities."""
 
 
 class ReliabilityBin(NamedTuple):
@@ -99,7 +100,7 @@ def calibrate(differences: FloatArray, labels: FloatArray, prompts: Sequence[str
     Returns:
         The calibration, or ``None`` if fewer than 30 choices were held out.
     """
-    if (labels != 0.5).sum() < _FEWEST:
+    if (labels != 0.5).sum() < FEWEST:
         return None
     probabilities = _cross_fitted(differences, labels, range(len(labels)) if prompts is None else prompts)
     bins = tuple(reliability(probabilities, labels))

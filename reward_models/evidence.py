@@ -394,6 +394,8 @@ def _what_is_there(records: Sequence[Record]) -> str:
     if sum(record.choice == "both_bad" for record in of_kind(records, Comparison)) == len(records):
         return f"{len(records)} answers 'both bad'; these alone do not say which text is better"
     parts = ", ".join(f"{count} {what}" for what, count in counts.items())
+    if len(of_kind(records, Demonstration)) == len(records):
+        return f"{parts}; these are to be imitated: textgym sft --data FILE trains on them"
     return f"{parts}; {'ties alone teach nothing' if 'ties' in counts else 'collect other answers'}"
 
 

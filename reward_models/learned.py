@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from textgym.errors import DataError
+from textgym.errors import DataError, NothingLearnedError
 from textgym.feedback.records.splitting import split_records
 from textgym.feedback.types import Comparison, Record
 from textgym.reward_models import storage
@@ -191,14 +191,16 @@ class LearnedReward(RewardModule):
             Mean and standard deviation of their raw scores.
 
         Raises:
-            DataError: If there are fewer than two responses, or all have one score.
+            DataError: If there are fewer than two responses.
+            NothingLearnedError: If all have one score.
         """
         scores = self.raw(prompts, references)
         if len(scores) >= 2 and float(scores.std()) < 1e-12:
-            raise DataError(
+            raise NothingLearnedError(
                 f"expected fitted scores that differ between texts, got one score for all {len(scores)} reference "
-                "texts: the model learned nothing, as where answers contradict each other and cancel out; see who "
-                "disagrees with textgym feedback status, exclude whoever is reversed, and fit again"
+                "texts: the model learned nothing, as where answers contradict each other and cancel out; warnings "
+                "say which annotators do, here and in textgym feedback status; leave out whoever is reversed, and fit "
+                "again"
             )
         if len(scores) < 2:
             raise DataError(f"expected at least two reference responses, got {len(scores)}; give more references")

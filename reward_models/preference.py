@@ -71,7 +71,7 @@ class PreferenceRewardModel(ResponseScorer, LearnedReward):
         super().__init__(load_language_model(model))
         if not _MIN_LENGTH <= max_length <= self.context:
             raise ValueError(
-                f"expected max_length between {_MIN_LENGTH} and {self.context}, the context of the trunk, "
+                f"expected max_length between {_MIN_LENGTH} and {self.context}, the context of the model, "
                 f"got {max_length}; pass max_length={min(self.context, max(max_length, _MIN_LENGTH))}"
             )
         self.encoder = TextEncoder(self.trunk.tokenizer, max_length)

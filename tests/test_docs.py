@@ -64,6 +64,15 @@ def test_the_guide_for_contributors_names_every_folder() -> None:
     ] == []
 
 
+def test_one_time_is_told_for_the_demo() -> None:
+    readme = re.search(r"^make demo .*; (\d+) minutes on 2 CPU cores", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert readme is not None
+    told = f"about {readme[1]} minutes"
+    for file in ("cli/app.py", "rlhf/demo.py", "rlhf/settings.py"):
+        lines = (ROOT / "textgym" / file).read_text(encoding="utf-8").splitlines()
+        assert [told in line for line in lines if "minutes" in line and re.search(r"[Dd]emo", line)] == [True]
+
+
 def test_the_readme_and_the_examples_name_each_other() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(f"(examples/{path.name})" in text for path in (ROOT / "examples").glob("*.py"))

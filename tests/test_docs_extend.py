@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="needs the checkout")
 SHOWN = {
     "shout.py": r"In capitals: (\w+) -> ([A-Z]+) 1\.0 True\n",
     "brevity.py": r"\{'rouge': 0\.\d+, 'brevity': 0\.875, 'total': 0\.\d+\}\n",
-    "lead.py": "keeps the promises of an agent\n",
+    "lead.py": "meets the contract of an agent\n",
     "encoder_decoder.py": r"\[\d, \d\] \[-\d+\.\d -\d+\.\d\]\n",
 }
 

@@ -205,18 +205,24 @@ def test_the_readme_shows_a_task_of_ones_own(capsys: pytest.CaptureFixture[str])
 
 
 def test_the_readme_trains_on_tickets_in_three_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data, prompt and reward of one's own; then the trained model is evaluated and asked, as the README says."""
+    """Data, prompt and reward of one's own; then the trained model is asked and evaluated, as the README says."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (block,) = [block for block in re.findall(r"```\n(.*?)```", text, re.DOTALL) if "--prompt-column ticket" in block]
-    Path("tickets.csv").write_text("ticket\n" + "".join(f"Where is parcel {n}?\n" for n in range(60)))
+    first, block = [block for block in re.findall(r"```\n(.*?)```", text, re.DOTALL) if "runs/reply" in block]
+    assert text.index(first) < 2000  # the first screen
+    assert [line.split()[1] for line in first.strip().splitlines()] == ["sft", "train", "generate"]
+    block = first + block
+    Path("tickets.csv").write_text(
+        "ticket,reply\n" + "".join(f"Where is parcel {n}?,Parcel {n} is on its way.\n" for n in range(60))
+    )
     reward = "def polite(prompts, responses, examples):\n    return [float('e' in text) for text in responses]\n"
     Path("rewards.py").write_text(reward)
     monkeypatch.setattr(consent, "_user_folders", [str(Path.cwd())])
-    small = ["--n-steps", "4", "--batch-size", "8", "--max-new-tokens", "4", "--eval-prompts", "2", "--n-envs", "2"]
+    both = ["--batch-size", "8", "--max-new-tokens", "4", "--eval-prompts", "2", "--steps"]
+    small = {"sft": [*both, "2"], "train": [*both, "8", "--n-steps", "4", "--n-envs", "2"]}
     shown = ""
     for line in block.strip().splitlines():
         arguments = shlex.split(line, comments=True)[1:]
-        done = CliRunner().invoke(cli.app, [*arguments, *(["--steps", "8", *small] if arguments[0] == "train" else [])])
+        done = CliRunner().invoke(cli.app, [*arguments, *small.get(arguments[0], [])])
         assert done.exit_code == 0, done.stderr
         shown += done.stderr
     assert r"--prompt-template 'Customer: {prompt}\n\nReply:'" in shown

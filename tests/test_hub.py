@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from textgym.errors import CheckpointError
+from textgym.errors import CheckpointError, RunFolderError
 from textgym.hub import Kind, resolve_folder
+from textgym.rewards import resolve_reward
 from textgym.training.run_folder import RunFolder
 
 
@@ -68,3 +69,46 @@ def test_links_of_caches_and_weights_are_fine(tmp_path: Path) -> None:
     (blobs / "4567").symlink_to(tmp_path / "weights")
     with pytest.raises(CheckpointError, match="got a link"):
         resolve_folder(folder)
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a run of a language model, one of a reward model, and one that is not finished."""
+    monkeypatch.chdir(tmp_path)
+    for name, kind in (("reply", "model"), ("polite", "reward"), ("later", "checkpoints")):
+        folder = tmp_path / "runs" / name / kind
+        folder.mkdir(parents=True)
+        (folder.parent / "config.json").write_text(json.dumps({"command": "train", "settings": {"seed": 0}}))
+        (folder / {"model": "config.json", "reward": "reward_model.json"}.get(kind, "none")).write_text("{}")
+    return tmp_path / "runs"
+
+
+@pytest.mark.usefixtures("runs")
+@pytest.mark.parametrize(("kind", "found"), [("model", "runs/reply"), ("reward", "runs/polite")])
+def test_a_folder_of_runs_lists_them(kind: Kind, found: str) -> None:
+    with pytest.raises(CheckpointError, match=f"got 'runs', which holds runs; name one of them: {found}$"):
+        resolve_folder("runs", kind=kind)
+
+
+@pytest.mark.usefixtures("runs")
+@pytest.mark.parametrize("name", ["runs/rpely", "./runs/repl", "rums/reply", "runs/./replay"])
+def test_a_mistyped_run_is_suggested(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    with pytest.raises(CheckpointError, match=r"got '.*\. Did you mean 'runs/reply'\?$"):
+        resolve_folder(name)
+    with pytest.raises(RunFolderError, match="Did you mean 'runs/reply'"):
+        RunFolder.open(name)
+    with pytest.raises(ValueError, match="Did you mean 'runs/reply'"):
+        resolve_reward(name)
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_folder_of_runs_is_no_run() -> None:
+    with pytest.raises(RunFolderError, match="got 'runs'; name one of the runs in it: runs/") as caught:
+        RunFolder.open("runs")
+    assert sorted(str(caught.value).partition("in it: ")[2].split(", ")) == ["runs/later", "runs/polite", "runs/reply"]
+    with pytest.raises(CheckpointError, match=r"which does not exist; check the path\.$"):
+        resolve_folder("./runs/something-else")

@@ -93,4 +93,5 @@ def test_token_ids_are_a_box() -> None:
     assert np.array([0, 9, 3, 3]) in space
     assert np.array([0, 10, 3, 3]) not in space
     assert pickle.loads(pickle.dumps(space)) == copy.deepcopy(space) == space
+    assert pickle.loads(pickle.dumps(TokenIds(10, 4, 3))).turns == 3
     assert batch_space(space, 2) == gym.spaces.Box(0, 9, (2, 4), np.int64)

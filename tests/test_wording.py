@@ -25,7 +25,8 @@ NO_TERMS = re.compile(
     r"\b(optimiser\w*|anew|pictures?|passed over|aloud|praised or blamed|nobody knows|cannot be avoided|exams?"
     r"|(that|none|which) is whole|others' texts|(written|decoded) side by side|environments side by side|unseen prompts"
     r"|(price|nat) of (a|the) (nat|KL)|charged? (for|to)|put the file back|KL to the start model|simulated people"
-    r"|surest|no guesses|weight of the KL)\b",
+    r"|surest|no guesses|weight of the KL|run no code of others|code of others runs|policy (that )?one writes first"
+    r"|in miniature|neighbours in time|the policy's trunk|what became of it)\b",
     re.I,
 )
 # Texts that users meet, in the field's terms: where they stand, and the words.

@@ -4,7 +4,9 @@ Importing this package registers its environments, so ``gym.make("TextSumm-v0")`
 """
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
+from textgym.deferred import deferred
 from textgym.feedback.types import Comparison
 from textgym.registration import register_task, registered_ids
 from textgym.types import Example, RewardFn
@@ -13,7 +15,14 @@ __version__ = version("textgym")
 __all__ = ["Comparison", "Example", "RewardFn", "__version__", "register_task", "registered_ids"]
 
 register_task("TextSumm", "textgym.tasks.summarization:Summarization")
-register_task("TextSumm", "textgym.tasks.summarization:InstructedSummarization", version=1)
+register_task("TextSumm", "textgym.tasks.summarization:HurriedSummarization", version=1)
 register_task("TextGen", "textgym.tasks.generation:Generation")
 register_task("TextContinue", "textgym.tasks.continuation:Continuation")
 register_task("TextStory", "textgym.tasks.story:Story")
+
+if not TYPE_CHECKING:  # else every name would exist for type checkers
+    __getattr__, __dir__ = deferred(
+        __name__,
+        {},
+        [f"textgym.{name}" for name in ("agents", "rewards", "reward_models", "tasks", "data", "feedback")],
+    )

@@ -83,14 +83,14 @@ def require_range(name: str, value: float, least: float, most: float = math.inf)
     Args:
         name: Name of the value in the message; that of an argument is told as it is typed.
         value: The number.
-        least: A tiny one, such as ``math.nextafter(0, 1)``, means: above 0.
+        least: A tiny one, such as ``math.nextafter(0, 1)``, means: above 0; ``-math.inf``: any finite number.
         most: The largest.
 
     Raises:
         ValueError: It is out of range.
     """
     if not (value >= least and math.isfinite(value)):
-        bound = "above 0" if 0 < least < _TINY else f"of at least {least:g}"
+        bound = "above 0" if 0 < least < _TINY else "that is finite" if math.isinf(least) else f"of at least {least:g}"
         raise ValueError(f"expected {argument(name)} {bound}, got {value}; choose another")
     if value > most:
         bound = f"{most:,}" if is_whole(most) else f"{most:g}"

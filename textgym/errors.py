@@ -18,6 +18,10 @@ class UnknownShapeError(DataError):
     """Rows of feedback have no shape that is known; the lines of the message after the first are those that are."""
 
 
+class NothingLearnedError(DataError):
+    """A model that was fitted to feedback tells no texts apart; fitting it again gives the same."""
+
+
 class RewardError(TextGymError, ValueError):
     """A reward returned something that is not one finite number per text."""
 
@@ -70,8 +74,16 @@ class ConsentError(TextGymError, ValueError):
     """A file names a module; importing it would run code that the user did not ask for."""
 
 
+class SandboxUnavailableError(TextGymError, RuntimeError):
+    """Programs of models cannot be run, as there is no sandbox for them; the message says how to get one."""
+
+
 class EndedError(TextGymError):
     """Code of others that a command ran wanted to end the process."""
+
+
+class WrongNameError(TextGymError, ImportError):
+    """A package has no such name; the message gives the import of the right one."""
 
 
 class MissingExtraError(TextGymError, ImportError):

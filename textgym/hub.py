@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from textgym.errors import CheckpointError, MissingExtraError, did_you_mean
-from textgym.files.paths import user_path
+from textgym.files.paths import folders_in, suggested_folder, user_path
 from textgym.security.foreign import read_object
 from textgym.values import as_text, expect_text
 
@@ -106,18 +106,25 @@ def _shipped(name: str) -> Path:
 def _local(folder: Path, kind: Kind) -> Path:
     """Return ``folder`` itself, or the child that a run folder keeps its ``kind`` in."""
     child = folder / kind
-    if child.is_dir() and any((child / marker).is_file() for marker in _MARKERS):
+    if _has_model(child):
         _refuse_links(child)
         return child
     command = _command_of(folder)
     if command is not None:
         raise CheckpointError(_without_model(folder, kind, command))
-    if any((folder / marker).is_file() for marker in _MARKERS):
+    if _has_model(folder):
         _refuse_links(folder)
         return folder
+    runs = folders_in(folder, lambda path: _has_model(path / kind))
+    holds = f", which holds runs; name one of them: {runs}" if runs else "; check the path"
     raise CheckpointError(
-        f"expected a folder with one of {', '.join(_MARKERS)} (or a run folder with {kind}/), got {str(folder)!r}"
+        f"expected a folder with one of {', '.join(_MARKERS)} (or a run folder with {kind}/), "
+        f"got {str(folder)!r}{holds}"
     )
+
+
+def _has_model(folder: Path) -> bool:
+    return any((folder / marker).is_file() for marker in _MARKERS)
 
 
 def _refuse_links(folder: Path) -> None:
@@ -163,7 +170,9 @@ def _from_hub(name: str) -> Path:
     """Fetch ``name`` from the Hub, or take it from the local Hub cache."""
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
     if looks_like_path:
-        raise CheckpointError(f"expected a folder, got {name!r}, which does not exist; check the path")
+        raise CheckpointError(
+            f"expected a folder, got {name!r}, which does not exist; check the path.{suggested_folder(name)}"
+        )
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
@@ -174,5 +183,5 @@ def _from_hub(name: str) -> Path:
         raise CheckpointError(
             f"expected a shipped model, a folder or a model of the Hugging Face Hub, got {name!r}, which is no folder "
             f"and could not be fetched ({type(error).__name__}); check the name and the connection."
-            f"{did_you_mean(name, SHIPPED)}"
+            f"{suggested_folder(name) or did_you_mean(name, SHIPPED)}"
         ) from error

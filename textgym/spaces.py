@@ -98,10 +98,12 @@ class TokenIds(gym.spaces.Box):
     Args:
         n: Number of tokens.
         width: Number of ids.
+        turns: Most of them behind the first prompt; ``None`` where that is not known.
     """
 
-    def __init__(self, n: int, width: int) -> None:
+    def __init__(self, n: int, width: int, turns: int | None = None) -> None:
         super().__init__(0, n - 1, (width,), np.int64)
+        self.turns = turns
         self._said = False
 
     def warn_of_flattening(self) -> None:

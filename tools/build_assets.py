@@ -30,6 +30,7 @@ from textgym.assets import TINY_TEMPERATURE
 from textgym.envs.choice import EnvChoice
 from textgym.evaluation import evaluate, make_evaluation_set
 from textgym.feedback.annotators.by_reward import annotator_reward
+from textgym.hub import resolve_folder
 from textgym.models.causal_lm import CausalLM
 from textgym.models.loading import load_language_model
 from textgym.reward_models import FitReport, PreferenceRewardModel
@@ -64,6 +65,7 @@ class StartModel:
 
     Attributes:
         env_id: Environment whose built-in drafts it imitates.
+        base: Shipped model to start from, tokenizer and all; ``None`` is a new one.
         options: Choices among the options of the task.
         shape: Its sizes.
         steps, batch_size, learning_rate, prompt_share: Settings of supervised fine-tuning.
@@ -71,6 +73,7 @@ class StartModel:
     """
 
     env_id: str
+    base: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     shape: Shape = Shape(vocabulary=1024, width=128, layers=4, heads=4, context=512)
     steps: int = 3000
@@ -83,7 +86,7 @@ class StartModel:
 START_MODELS: Mapping[str, StartModel] = {
     "tiny-continue": StartModel(
         "TextContinue-v0",
-        {"difficulty": "mixed"},
+        options={"difficulty": "mixed"},
         shape=Shape(vocabulary=768, width=96, layers=2, heads=4, context=256),
         steps=1600,
         batch_size=48,
@@ -92,13 +95,14 @@ START_MODELS: Mapping[str, StartModel] = {
     ),
     "tiny-story": StartModel(
         "TextStory-v0",
-        {"difficulty": "mixed", "form": "any"},
+        options={"difficulty": "mixed", "form": "any"},
         shape=Shape(vocabulary=768, width=96, layers=2, heads=4, context=256),
         steps=1500,
         batch_size=32,
         learning_rate=4e-3,
         temperature=0.9,
     ),
+    "tiny-hurried": StartModel("TextSumm-v1", "tiny", steps=600, learning_rate=5e-4, prompt_share=0.0, temperature=0.8),
 }
 """Name of the folder in ``textgym/assets`` -> how its model is made."""
 PARTS = ("tokenizer", "model", "reward", *START_MODELS)
@@ -174,7 +178,9 @@ def build_start(name: str, out: Path, work: Path = Path("build")) -> None:
     recipe, folder = START_MODELS[name], work / name
     choice = EnvChoice(recipe.env_id, task_options=recipe.options)
     begun, run = folder / "begun", folder / "sft"
-    if not (begun / "model.safetensors").is_file():
+    if recipe.base is not None:
+        shutil.copytree(resolve_folder(recipe.base), begun, dirs_exist_ok=True)
+    elif not (begun / "model.safetensors").is_file():
         task = choice.make("train")
         build_tokenizer(begun, _texts_of(task, _TEXTS), recipe.shape)
         new_network(recipe.shape).save_pretrained(begun)

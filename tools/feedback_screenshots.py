@@ -139,14 +139,14 @@ def manage(browser: Browser, work: Path, folder: Path) -> None:
         home = url.split("/enter")[0]
         for name in ("bob", "eve"):
             page.goto(f"{home}/people")
-            page.get_by_role("button", name="Invite somebody").click()
+            page.get_by_role("button", name="Invite people").click()
             guest.context.clear_cookies()
             guest.goto(page.input_value("input.link"))
             guest.fill("input[name=name]", name)
             guest.fill("input[name=password]", f"the password of {name}")
-            guest.get_by_role("button", name="Begin").click()
+            guest.get_by_role("button", name="Create account").click()
         page.goto(f"{home}/people")
-        page.get_by_role("button", name="Invite somebody").click()
+        page.get_by_role("button", name="Invite people").click()
         take(page, folder, "people")
         guest.context.clear_cookies()
         guest.goto(f"{home}/login")

@@ -49,6 +49,7 @@ from textgym.models.prompt_format import write_format
 from textgym.models.text_model import Precision, TextModel
 from textgym.spaces import TokenSpace
 from textgym.types import BoolArray
+from textgym.values import attribute_of
 
 Critic = Literal["detached", "shared", "separate"]
 _FORBIDDEN = -1e9  # logit of a suppressed token: probability 0, and finite, so that 0 * logit stays 0
@@ -116,10 +117,10 @@ class CausalLMPolicy(ActorCriticPolicy):
         lr_schedule: Learning rate as a function of the remaining progress.
         model: ``"tiny"``, a folder, a Hub id, a Hugging Face model or a ``TextModel``. Default: the model whose
             tokenizer the environment uses.
-        critic: Value function: ``"detached"`` is a linear head on the policy's trunk without gradients into it,
-            ``"shared"`` the same with gradients, which on little data hurt the language model, and ``"separate"`` a
-            second model, initialized as a copy of the policy (memory: its weights, gradients and optimizer state). The
-            value head starts at zero in all three.
+        critic: Value function: ``"detached"`` is a linear head on the policy's last hidden states without gradients
+            into them, ``"shared"`` the same with gradients, which on little data hurt the language model, and
+            ``"separate"`` a second model, initialized as a copy of the policy (memory: its weights, gradients and
+            optimizer state). The value head starts at zero in all three.
         temperature: Sampling temperature, which also applies to the log-probabilities in the update.
         precision: Precision of the forward passes: ``"fp32"``, or ``"bf16"`` by autocast with losses in fp32.
         lora_rank: Rank of LoRA adapters, which are trained instead of all weights (needs ``textgym[lora]``).
@@ -199,9 +200,9 @@ class CausalLMPolicy(ActorCriticPolicy):
         self.model = load_language_model(model, precision=self.options.precision)
         self.model.compute_in(self.options.precision)  # a model that is a TextModel already, too
         check_tokenizer(self.model, self.action_space)
-        width = self.observation_space["input_ids"].shape
-        assert width is not None
-        self.model.require_context(width[0])
+        ids = self.observation_space["input_ids"]
+        assert ids.shape is not None
+        self.model.require_context(ids.shape[0], turns=attribute_of(ids, "turns"))
         self.model.restrict_vocabulary(int(self.action_space.n))
         if self.options.lora_rank is None:
             self.model.require_trainable()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from textgym.data.columns import name_references
 from textgym.errors import DataError
 from textgym.naming import argument
 from textgym.tasks.base import prompt_of
@@ -68,7 +69,7 @@ def encode_pairs(
             if fitting is not None:
                 pairs.append(TokenPair(fitting, response))
     if not pairs:
-        wanted, remedy = "references to imitate", "name their column with reference_column"
+        wanted, remedy = "references to imitate", name_references(examples)
         if too_long:
             wanted = f"references of at most {context_length} tokens with their prompts"
             remedy = "shorten them or the prompt template, or use a model with a longer context"

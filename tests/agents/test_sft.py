@@ -20,6 +20,7 @@ from textgym.evaluation.sampling import encode_prompts
 from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding.generation import generate
 from textgym.models.loading import load_language_model
+from textgym.naming import options_named
 from textgym.reward_models.encoding import TextEncoder
 from textgym.tasks import TextTask, prompt_of, prompt_text
 from textgym.tasks.base import shown_of
@@ -125,8 +126,16 @@ def test_pairs(tokenizer_folder: Path) -> None:
     assert len(encode_pairs(task, documents, tokenizer, limit=1)) == 2
     with pytest.raises(DataError, match="expected references to imitate in 'documents'"):
         encode_pairs(task, documents, tokenizer, limit=0)
-    with pytest.raises(DataError, match="reference_column"):
-        encode_pairs(task, Documents([Example("c", "No answer.")]), tokenizer)  # type: ignore[arg-type]
+    without: Any = Documents([Example("c", "No answer.", extra={"kind": "lost", "reply": "We look."})])
+    with pytest.raises(
+        DataError, match=r"name their column with reference_column=\.\.\. \(columns beside the prompts: kind, reply\)"
+    ):
+        encode_pairs(task, without, tokenizer)
+    with (
+        options_named({"reference_column": "--reference-column"}),
+        pytest.raises(DataError, match="--reference-column"),
+    ):
+        encode_pairs(task, without, tokenizer)
 
 
 def test_a_short_context_cuts_prompts_and_never_responses(tokenizer_folder: Path) -> None:

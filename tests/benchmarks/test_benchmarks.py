@@ -58,6 +58,7 @@ def check_form(report: Report) -> dict[str, Any]:
     return rows
 
 
+@pytest.mark.slow
 def test_ppo() -> None:
     rows = check_form(smoke("ppo"))
     assert set(AGENTS) < set(rows)

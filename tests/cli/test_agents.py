@@ -147,6 +147,6 @@ def test_a_class_named_in_a_run_needs_consent(tmp_path: Path, monkeypatch: pytes
     for command in ("evaluate --agent r --prompts 2 --out e", "train --resume r"):
         shown = run(command)
         assert shown.exit_code == 2
-        assert "expected settings that run no code of others, got agent 'own_agents:Own'" in shown.stderr
+        assert "expected settings that name no Python module to import, got agent 'own_agents:Own'" in shown.stderr
     succeed("train --resume r --agent own_agents:Own")
     assert "1.000" in succeed("evaluate --model r --agent own_agents:Own --reward rouge --prompts 2 --out e")

@@ -97,7 +97,7 @@ def test_no_command_shows_help() -> None:
         (["train", "--resume", "x", "--lr", "1"], "expected --resume alone, got --lr"),
         (["train", "TextSumm-v0", "--resume", "x"], "got ENV_ID"),
         (["generate", "TextSum-v0"], "Did you mean 'TextSumm-v0'?"),
-        (["generate", "a text", "--text", "another"], "expected one document"),
+        (["generate", "a text", "--text", "another"], "expected one prompt"),
         (["generate", "--text", "x", "--model", "./nothing"], "which does not exist"),
         (["generate", "--text", "x", "--n", "0"], "expected --n of at least 1"),
         (["reward", "fit", "--annotator", "golden"], "Did you mean 'gold'?"),
@@ -234,8 +234,8 @@ def test_envs_lists_both_grains() -> None:
     shown = run("envs")
     assert shown.exit_code == 0
     rows = {line.split()[0]: line for line in shown.stdout.splitlines() if "-v" in line}
-    assert "one token" in rows["TextSumm-v0"]
-    assert "a whole text" in rows["TextSummEpisode-v0"]
+    assert "a token" in rows["TextSumm-v0"]
+    assert "a text" in rows["TextSummEpisode-v0"]
     assert all("reports" in rows[name] and "learned" in rows[name] for name in ("TextSumm-v0", "TextSummEpisode-v0"))
 
 
@@ -275,7 +275,7 @@ def test_options_are_named_after_settings_and_their_defaults_stand_there_only(
     fields = {field.name: field.default for field in dataclasses.fields(kind) if field.name != "choice"}
     parameters = inspect.signature(getattr(cli, command)).parameters
     own = {"context", "env_id", "data", "prompt_column", "reference_column", "prompt_template", "what", "text"}
-    own |= {"resume", "accept_changed_data"}
+    own |= {"difficulty", "task_option", "resume", "accept_changed_data"}
     offered = {name: parameter.default for name, parameter in parameters.items() if name not in own}
     assert offered.keys() <= fields.keys()
     assert set(offered.values()) == {None}  # nothing is said, and the settings decide
@@ -287,10 +287,13 @@ def test_options_are_named_after_settings_and_their_defaults_stand_there_only(
 @pytest.mark.parametrize(
     ("command", "default"),
     [
-        ("sft", "--steps <int> Training steps: tokens, or optimizer steps of sft. Default: 500."),
-        ("train --agent sft", "--steps <int> Training steps: tokens, or optimizer steps of sft. Default: 500."),
+        ("sft", "--steps <int> Training length: tokens of the agent, or optimizer steps of sft. Default: 500."),
+        (
+            "train --agent sft",
+            "--steps <int> Training length: tokens of the agent, or optimizer steps of sft. Default: 500.",
+        ),
         ("train", "--n-envs <int> Parallel environments. Default: 64."),
-        ("train", "Held-out prompts to evaluate on, before and after. Default: 300."),
+        ("train", "Held-out prompts to evaluate on, before and after training. Default: 300."),
         ("play", "--choices <int> Number of tokens offered. Default: 8."),
         ("demo", "--seed <int> Random seed. Default: 0."),
     ],

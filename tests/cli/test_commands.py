@@ -6,22 +6,28 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from textgym.cli import app as cli
+from textgym.cli import generate
 from textgym.envs.choice import EnvChoice
+from textgym.evaluation.core import write_episodes
 from textgym.evaluation.measures import Measures
 from textgym.feedback import read_comparisons, write_records
 from textgym.feedback.types import Comparison
 from textgym.metrics.texts import TEXT_METRICS
+from textgym.models.prompt_format import prompt_format, write_format
 from textgym.rewards import resolve_reward
 from textgym.rlhf.demo import DemoSettings, gap_closed, run_demo
-from textgym.tasks import Summarization, prompt_text
+from textgym.tasks import Summarization, TextTask, prompt_text
+from textgym.text.tokenizer import Tokenizer
 from textgym.training.interrupts import StopRequest, stop_on_request
 from textgym.training.run_folder import RunFolder
+from textgym.types import Example, Message
 
 
 def run(*arguments: str, text: str | None = None) -> Result:
@@ -44,7 +50,11 @@ def test_sft(lm: str, data: str) -> None:
     assert {"rouge1", "rougeL", *TEXT_METRICS, "kl", "length", "eos", "reward"} == set(summary["after"]) - {"rouge2"}
     assert summary["loss"]["after"] < summary["loss"]["before"]
     assert (Path("s") / "learning_curve.png").is_file()
-    assert "supervised fine-tuning" in (Path("s") / "model" / "README.md").read_text()
+    card = (Path("s") / "model" / "README.md").read_text()
+    assert "supervised fine-tuning" in card
+    first, last = (f"{summary['loss'][side]:.4g}" for side in ("before", "after"))
+    assert f"| held-out loss, nats per token of the references | {first} | {last} |" in card
+    assert "| optimizer steps | text |" in Path("s/samples.md").read_text()
     assert "12 steps" in shown.stdout.splitlines()[0]
     assert "About" in shown.stdout.splitlines()[0]
     measured = run("evaluate", *columns(data), "--model", "s", "--prompts", "4", "--out", "e")
@@ -67,6 +77,9 @@ def test_sft_by_the_clock(lm: str, data: str) -> None:
         "s",
     )
     assert (Path("s") / "model" / "model.safetensors").is_file()
+    card = (Path("s") / "model" / "README.md").read_text()
+    assert '"minutes": 0.01' in card
+    assert '"steps"' not in card  # the default of an option that was not used
 
 
 def test_reward_fit_by_gold(lm: str) -> None:
@@ -162,7 +175,23 @@ def test_generate_from_a_pipe_that_was_not_asked(lm: str, data: str) -> None:
 def test_generate_about_nothing(arguments: list[str], lm: str) -> None:
     shown = CliRunner().invoke(cli.app, ["generate", *arguments, "--model", lm], input=" \n")
     assert shown.exit_code == cli.BAD_INPUT
-    assert "expected a document, got an empty text" in shown.stderr
+    assert "expected a prompt, got an empty text" in shown.stderr
+
+
+def test_a_text_is_asked_behind_the_message_of_the_system(lm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(lm, "own")
+    task = TextTask([Example(f"{n}", (Message("system", "Be brief."), Message("user", f"d {n}"))) for n in range(20)])
+    write_format(Path("own"), prompt_format(task, Tokenizer.load(lm)))
+    seen: list[Example] = []
+
+    def spied(model: Any, task: Any, examples: Any, *rest: Any, **more: Any) -> Any:
+        seen.extend(examples)
+        return write_episodes(model, task, examples, *rest, **more)
+
+    monkeypatch.setattr(generate, "write_episodes", spied)
+    shown = run("generate", "Where is it?", "--model", "own", "--n", "1", "--max-new-tokens", "2")
+    assert [example.text for example in seen] == ["System: Be brief.\nUser: Where is it?"]
+    assert "Behind the message of the system that own learned with: 'Be brief.'" in shown.stderr
 
 
 BUDGETS = ["--max-prompt-tokens", "48", "--max-new-tokens", "8"]
@@ -172,6 +201,7 @@ BUDGETS = ["--max-prompt-tokens", "48", "--max-new-tokens", "8"]
     "command",
     [
         "sft --steps 1 --batch-size 2 --eval-prompts 2",
+        "train --steps 8 --n-envs 2 --n-steps 4 --batch-size 8 --eval-prompts 2 --reward rouge",
         "reward fit --pairs 20",
         "evaluate --prompts 2",
         "generate TextSumm-v0 --n 1",
@@ -183,6 +213,7 @@ def test_a_model_with_a_short_context(command: str, short: str, data: str) -> No
     shown = CliRunner().invoke(cli.app, arguments, input="x\n\n")
     assert shown.exit_code == cli.BAD_INPUT
     assert "expected a model with a context of at least 560 tokens" in shown.stderr
+    assert "got 64; use --max-prompt-tokens 16, or lower --max-new-tokens" in shown.stderr
     assert not Path("runs").exists()
     run(*arguments, *BUDGETS, text="x\n\n")
 
@@ -302,7 +333,7 @@ def test_demo(lm: str, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("learning_curve.png", "kl.png", "samples.md", "feedback.jsonl", "model/README.md", "reward"):
         assert (Path("d") / name).exists()
     shown = capsys.readouterr().out
-    assert "about 4 minutes" in shown.splitlines()[0]
+    assert "about 5 minutes" in shown.splitlines()[0]
     assert "of the gap is closed" in shown
 
 

@@ -55,6 +55,7 @@ def test_help_has_no_marks_of_docstrings_and_breaks_no_option(path: str) -> None
         shown = help_of(path, columns)
         assert not re.search(r"``|:\w+:`|\bNone\b|--[a-z-]+-\n", shown)
         assert not re.search(r"\b[a-z]+_[a-z_]+\b", shown.replace("env_id", "")), path
+        assert not re.search(r"\b(trunk|grain|documents?)\b", shown, re.I), path
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,10 @@ def test_help_has_no_marks_of_docstrings_and_breaks_no_option(path: str) -> None
         ("train", "Parallel environments. Default: 64."),
         ("rlhf", "Parallel environments. Default: 64."),
         ("", "Benchmark against a bare-model baseline"),
+        ("reward fit", "Rank of LoRA adapters, which are trained instead of all weights (needs textgym[lora])."),
+        ("train", "Maximum response length in tokens; by default that of the task or run."),
+        ("evaluate", "by default the task's own. Repeated, rewards add up."),
+        ("generate", "Responses per prompt. Default: 3."),
         ("train --agent ppo", "with --scale-rewards, to mean 0 only"),
     ],
 )

@@ -82,13 +82,13 @@ WITH_AGENTS = [*ALL, *(f"train --agent {agent}" for agent in AGENTS)]
 
 
 @pytest.mark.parametrize("path", WITH_AGENTS)
-@pytest.mark.parametrize("value", ["-1", "nan", "x"])
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "x"])
 def test_a_number_out_of_range_names_the_option_as_it_is_typed(path: str, value: str) -> None:
     in_python = python_names(path)
     has_data = any(param.name == "data" for param in ALL[path.partition(" --")[0]].params)
     later = ["--data", "no-such-file.jsonl"] if has_data else []  # so that nothing runs, whatever is accepted
     for param in parameters(path):
-        if not numeric(param) or (param.opts[0] in ANY_NUMBER and value != "x"):
+        if not numeric(param) or (param.opts[0] in ANY_NUMBER and value == "-1"):
             continue
         for option in param.opts:
             arguments = [*path.split(), *POSITIONAL.get(path, []), *later, f"{option}={value}"]
@@ -127,6 +127,9 @@ def test_hints_name_the_command_and_the_agent(command: str, message: str) -> Non
         ("train --lr -1", "expected --lr above 0, got -1.0; choose another"),
         ("train --learning-rate -1", "expected --learning-rate above 0"),  # as it was typed
         ("reward fit --lr 0", "expected --lr above 0"),
+        ("reward fit --learning-rate 0", "expected --learning-rate above 0"),
+        ("feedback simulate no.db --position-bias nan", "expected --position-bias that is finite, got nan"),
+        ("feedback simulate no.db --length-bias=-inf", "expected --length-bias that is finite, got -inf"),
         ("reward fit --held-out 1", "expected a share below 1 as --held-out, got 1.0; lower it"),
         ("reward fit --criterion helpful", "got none; give --feedback"),
         ("reward fit --learning-curve --held-out 0", "raise --held-out"),
@@ -183,7 +186,7 @@ def test_words_of_the_user_are_never_translated() -> None:
 @pytest.mark.parametrize(
     ("command", "option"),
     [
-        ("reward fit --learning-rate 1", "--lr"),
+        ("reward fit --step-size 1", "--lr"),
         ("train --agent sft --learning-rat 1", "--learning-rate"),
         ("train --total-timesteps 1", "--steps"),
         ("train --num-epochs 1", "--epochs"),
@@ -210,6 +213,14 @@ def test_words_of_the_user_are_never_translated() -> None:
 )
 def test_names_of_other_libraries_lead_to_ours(command: str, option: str) -> None:
     assert f"Did you mean {option!r}?" in mistake(command)
+
+
+@pytest.mark.parametrize("path", WITH_AGENTS)
+def test_a_learning_rate_has_the_same_names_in_every_command(path: str) -> None:
+    for param in parameters(path):
+        if str(param.name).endswith("learning_rate"):
+            long = f"--{param.name.replace('_', '-')}"
+            assert set(param.opts) == {long, long.replace("learning-rate", "lr")}
 
 
 def test_every_synonym_leads_to_an_option_of_some_command() -> None:

@@ -44,10 +44,10 @@ def bomb(file: Path, piece: bytes, times: int) -> Path:
 
 
 def test_a_bomb_of_the_real_size(tmp_path: Path) -> None:
-    """A gigabyte of nothing in a megabyte: what a bomb looks like, up to the limit it is stopped at."""
+    """256 MiB of nothing in a quarter of a megabyte: what a bomb looks like, up to the limit it is stopped at."""
     file = tmp_path / "a.jsonl.gz"
-    member = gzip.compress(b"\n" * 2**26, 9)
-    file.write_bytes(member * 16)
+    member = gzip.compress((b" " * (2**16 - 1) + b"\n") * 2**6, 9)
+    file.write_bytes(member * 64)
     with pytest.raises(DataError, match="more than 300 times its size"):
         load_examples(str(file))
 

@@ -296,6 +296,8 @@ def test_labels_are_no_references(labels: list[object], shown: str, column: str,
     if isinstance(labels[0], str):
         named = load_all(path, reference_column=column)
         assert {example.references for example in named} == {(label,) for label in labels}
+        said = remark(path, prompt_column="text", reference_column=column)
+        assert said == f"{column} holds labels ({shown}), and a model learns to write these alone, no texts"
 
 
 def test_labels_beside_references_leave_one_candidate(tmp_path: Path) -> None:

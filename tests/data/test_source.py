@@ -277,8 +277,12 @@ def test_several_references_in_a_list(tmp_path: Path) -> None:
         ({"prompt": 3}, {}, r"expected a column of prompts in .*, got no column of text\. .* prompt \(3\)\.$"),
         ({"text": "a", "document": "b"}, {}, "one candidate for prompt_column, got document, text"),
         ({"text": "a", "answer": "b", "output": "c"}, {}, "one candidate for reference_column, got answer, output"),
-        ({"text": "a"}, {"prompt_column": "txt"}, "prompt_column.*got 'txt'.*Did you mean 'text'"),
-        ({"text": "a"}, {"reference_column": "abstract"}, "reference_column.*columns are: text"),
+        (
+            {"text": "a", "id": 3},
+            {"prompt_column": "txt"},
+            r"got 'txt'\. Did you mean 'text'\? The columns are: id, text\.$",
+        ),
+        ({"text": "a", "id": 3}, {"reference_column": "abstract"}, r"'abstract'\. The columns are: id, text\.$"),
     ],
 )
 def test_column_mistakes(tmp_path: Path, row: dict[str, str], options: dict[str, str], what: str) -> None:

@@ -84,7 +84,8 @@ def test_every_response_has_finite_scores(
     example = replace(example, references=example.references or ("A reference.",))
     arguments = [prompt_text(base.task, example)], [info["text"]], [example]
     episode = Episode.of(example, info["text"])
-    rewards = [resolve_reward(name, base.task) for name in (*NAMED_REWARDS, *(["gold"] if "gold" in info else []))]
+    names = [name for name in NAMED_REWARDS if name != "learned" and (name != "gold" or "gold" in info)]
+    rewards = [resolve_reward(name, base.task) for name in names]
     scores = [reward, info.get("gold", 0.0)]
     scores += [float(each(*arguments)[0]) for each in rewards]
     scores += [float(metric([episode])[0]) for name, metric in base.task.metrics.items() if name not in TEXT_METRICS]

@@ -165,3 +165,19 @@ def test_a_task_keeps_its_template_on_another_split() -> None:
     example = task.dataset[0]
     assert prompt_text(task, example) == wanted({"ticket": example.text, **example.extra})
     assert Summarization().for_split("test").prompt_template == "{prompt}\n\nSummary:"
+
+
+class Toned(TextTask):
+    prompt_template = "Be {tone}: {prompt}"
+
+
+def test_columns_of_the_template_are_not_called_unused(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"prompt": f"Where is parcel {n}, please?", "tone": f"kind {n}", "note": f"n {n}"} for n in range(60)]
+    for kwargs in ({}, {"prompt_template": "{tone} {prompt}"}):
+        caplog.clear()
+        gym.make("TextGenEpisode-v0", data=rows, reward=longest, **kwargs)
+        (said,) = [record.message for record in caplog.records if "prompts from" in record.message]
+        unused = said.partition("text columns not used: ")[2]
+        assert unused == ("note" if kwargs else "tone, note")
+    for task in (Toned(rows), Toned(rows).for_split("test")):
+        assert task.dataset.report.remarks == ("prompts from prompt, no references; text columns not used: note",)

@@ -379,4 +379,32 @@ def test_render(env_ids: tuple[str, str], tokenizer_folder: Path, capsys: pytest
     human = gym.make(env_ids[1], render_mode="human")
     human.reset(options={"task_key": "train/3"})
     human.step("Brief.")
-    assert capsys.readouterr().out == "Short.\n\nSummary:\n>>> Brief.\n"
+    printed = capsys.readouterr().out
+    assert printed.startswith("Short.\n\nSummary:\n>>> Brief.\n= reward ")
+    assert printed.endswith(", no success, ended by eos\n")
+
+
+@pytest.mark.parametrize("grain", [0, 1])
+def test_human_mode_prints_everything_once(
+    env_ids: tuple[str, str], tokenizer_folder: Path, capsys: pytest.CaptureFixture[str], grain: int
+) -> None:
+    kwargs: dict[str, Any] = {"model": str(tokenizer_folder)} if grain == 0 else {}
+    env: Any = gym.make(env_ids[grain], render_mode="human", **kwargs)
+    eos = 1
+    for apart in ("", "\n"):
+        env.reset(options={"task_key": "train/3"})
+        assert capsys.readouterr().out == f"{apart}Short.\n\nSummary:\n"
+        env.render()  # nothing is new
+        env.step(np.int64(eos) if grain == 0 else "")
+        env.render()
+        printed = capsys.readouterr().out
+        assert (printed[:14], printed.count("\n")) == (">>> \n= reward ", 2)
+    if grain == 0:
+        env.reset(options={"task_key": "train/3"})
+        capsys.readouterr()
+        for token in env.get_wrapper_attr("tokenizer").encode("a"):
+            env.step(np.int64(token))
+        env.render()
+        assert capsys.readouterr().out == ">>> a\n"
+        env.step(np.int64(eos))
+        assert capsys.readouterr().out.startswith("= reward ")

@@ -239,3 +239,5 @@ def test_the_context_holds_all_turns(model: CausalLM) -> None:
     require_context(model, TASK)  # 16 + 2 + 2 * (8 + 2) = 38
     with pytest.raises(ModelError, match="38"):
         require_context(model, TASK, max_new_tokens=3)
+    with pytest.raises(ModelError, match="got 38; use max_prompt_tokens=16, or lower max_new_tokens"):
+        require_context(model, TASK, max_prompt_tokens=17)  # 22 are left for the turns

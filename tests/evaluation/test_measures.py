@@ -51,6 +51,15 @@ def test_known_answers() -> None:
     assert measures.spreads()["gold"] == pytest.approx(np.sqrt(2 / 3))
 
 
+def test_measures_are_shown_in_one_line() -> None:
+    values = {name: np.array([1.0, 2.0, 3.0]) for name in ("rouge1", "reward", "gold", "length")}
+    mean = mean_interval(values["gold"])
+    shown = f"2 [{mean.low:.3g}, {mean.high:.3g}]"
+    assert repr(Measures(values)) == f"<Measures of 3 texts: reward {shown}, gold {shown}, length {shown}>"
+    assert repr(Measures({"reward": np.array([2.0])})) == "<Measures of 1 texts: reward 2>"  # no bounds are known
+    assert repr(Measures({})) == "<Measures of 0 texts: no measures>"
+
+
 def test_what_makes_no_sense_is_absent() -> None:
     bare = [Example("a", "one"), Example("b", "two")]
     measures = score_responses(Words(knows_gold=False), bare, ["x", "y"], None)  # type: ignore[arg-type]

@@ -78,6 +78,16 @@ def test_kl_to_itself_is_zero_and_to_a_sharper_model_is_not(model: CausalLM, lm:
     assert "kl" not in evaluate(model, eval_set, reference=None).measures.values
 
 
+def test_a_result_is_shown_in_one_line(model: CausalLM) -> None:
+    eval_set = make_evaluation_set(TASK, "rouge", 6, 0, max_prompt_tokens=64, max_new_tokens=8)
+    shown = repr(evaluate(model, eval_set, reference=model))
+    assert shown.startswith(f"<Evaluation of {TASK.name}: 6 texts, reward ")
+    assert "kl 0 [0, 0], length " in shown
+    assert "\n" not in shown
+    assert len(shown) < 200
+    assert repr(eval_set).startswith(f"<EvaluationSet: 6 prompts of task {TASK.name} on ")
+
+
 def test_stop_strings_end_texts_as_they_do_in_environments(model: CausalLM, lm: str) -> None:
     stop = ("e", " th")
     samples = sample_texts(model, TASK, EXAMPLES * 4, Sampling(64, 8, stop=stop))

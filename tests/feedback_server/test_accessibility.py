@@ -177,7 +177,7 @@ def open_pages(page: Any, folder: Path) -> Iterator[str]:
         press(page, "I agree")
         page.locator("#results summary").nth(1).click()
         yield "natural"
-        press(page, "Do not record me")
+        press(page, "Stop recording")
         page.goto(f"{url}?mode=natural")
         yield "declined"
         page.goto(f"{url}dashboard")
@@ -199,13 +199,13 @@ def closed_pages(page: Any, other: Any, folder: Path) -> Iterator[tuple[str, Any
         yield "login", page
         page.goto(url)
         page.goto(f"{home}/people")
-        press(page, "Invite somebody")
+        press(page, "Invite people")
         yield "people", page
         other.goto(page.input_value("input.link"))
         yield "join", other
         other.fill("input[name=name]", "bob")
         other.fill("input[name=password]", "a long password")
-        press(other, "Begin")
+        press(other, "Create account")
         yield "no questions", other
         page.goto(f"{home}/people")
         yield "people with accounts", page

@@ -245,7 +245,7 @@ def agree(place: Any) -> tuple[Any, dict[str, str]]:
     page = visitor.get("/")
     assert "response a" not in page.text
     page = visitor.post("/consent", data={**visitor.fields(page, "/consent"), "agree": "yes"})
-    assert "Recorded here, as you agreed" in page.text
+    assert "Recording, as you agreed" in page.text
     return visitor, visitor.fields(page)
 
 
@@ -306,7 +306,7 @@ def test_whoever_declined_is_asked_questions_of_other_kinds_and_may_change_their
     page = visitor.answer(**{"rating-0": "3"})
     assert "You declined" in page.text
     again = visitor.post("/consent", data={**visitor.fields(page, "/consent"), "agree": "yes"})
-    assert "Recorded here, as you agreed" in again.text
+    assert "Recording, as you agreed" in again.text
     assert place.store.setting("declined") == []
 
 
@@ -395,6 +395,18 @@ def test_time_counts_what_the_page_saw_unless_it_is_too_much(place: Any) -> None
     times = [record.seconds for record in place.store.records()]
     assert times[0] == 2.5
     assert all(time is not None and 8000 < time < 9000 for time in times[1:])
+
+
+def test_a_look_of_the_owner_keeps_no_question_from_the_annotators(place: Any, closed: Any) -> None:
+    place.store.add([place.question()])
+    owner = closed.visitor()
+    owner.get(f"/enter?token={closed.site.token}")
+    for looking in (owner, place.visitor()):
+        assert "prompt 0" in looking.get("/").text
+    annotators = [place.visitor("ann"), place.visitor("bob")]
+    assert ["prompt 0" in each.get("/").text for each in annotators] == [True, False]  # who answers holds it
+    assert owner.answer(choice="tie").status_code == 200  # the owner may answer all the same
+    assert len(place.store.records()) == 1
 
 
 def test_an_empty_project_says_how_to_fill_it(place: Any) -> None:

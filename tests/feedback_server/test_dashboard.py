@@ -200,7 +200,7 @@ def test_dwell_is_normalised_by_length(place: Any) -> None:
 
 
 def test_an_empty_project_has_a_dashboard(place: Any) -> None:
-    assert "Charts appear with the first votes" in place.visitor().get("/dashboard").text
+    assert "Charts appear after the first votes" in place.visitor().get("/dashboard").text
 
 
 @pytest.mark.parametrize("form", PROJECT_FORMS)

@@ -112,10 +112,10 @@ def test_a_spammers_answers_are_left_out_from_the_dashboard(request: pytest.Fixt
         for _ in range(4):
             visitor.answer(choice="first")
     owner = owner_of(place) if kind == "closed" else place.visitor("me")
-    assert "<strong>12</strong> of 12 votes wanted" in owner.get("/dashboard").text
+    assert "<strong>12</strong> of 12 requested votes" in owner.get("/dashboard").text
     assert decide(owner, "exclude", "/dashboard", name="spammer", reason="one key only").url.path == "/dashboard"
     page = owner.get("/dashboard").text
-    assert "<strong>8</strong> of 12 votes wanted" in page
+    assert "<strong>8</strong> of 12 requested votes" in page
     assert "Left out: 4 answers of 1 excluded annotator." in page
     assert "spammer" not in owner.get("/export/records").text
     status = owner.get("/api/status").json()
@@ -123,7 +123,7 @@ def test_a_spammers_answers_are_left_out_from_the_dashboard(request: pytest.Fixt
     assert len(owner.get("/api/records").json()) == 8
     assert len(owner.get("/api/records?excluded=true").json()) == 12
     decide(owner, "include", "/dashboard", name="spammer")
-    assert "<strong>12</strong> of 12 votes wanted" in owner.get("/dashboard").text
+    assert "<strong>12</strong> of 12 requested votes" in owner.get("/dashboard").text
     assert [each.reason for each in place.store.moderation.decisions()] == ["one key only", ""]
 
 

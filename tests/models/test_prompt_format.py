@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,8 @@ from textgym.errors import CheckpointError
 from textgym.models.card import published_name, write_card
 from textgym.models.prompt_format import FILE, PromptFormat, format_of_model, prompt_format, read_format, write_format
 from textgym.tasks import Summarization, TextTask, prompt_of
-from textgym.types import Example, Prompt
+from textgym.text.tokenizer import Tokenizer
+from textgym.types import Example, Message, Prompt
 
 FORMAT = PromptFormat(
     task="TextSumm-v0",
@@ -51,6 +53,52 @@ def test_the_call_in_the_card_asks_as_textgym_does(
     assert isinstance(names["text"], str)
     assert "q" not in names["text"]
     assert names["output"].shape[1] <= len(wanted.ids) + 4
+
+
+class Advised(TextTask):
+    """A task that writes conversations itself."""
+
+    def prompt(self, example: Example) -> tuple[Message, ...]:
+        return Message("system", "Be { brief }. "), Message("user", f"{example.text}?")
+
+
+@pytest.mark.parametrize("name", [*KINDS])
+@pytest.mark.parametrize("template", ["{prompt}", '```"{{{prompt}}}"\n\nSummary:'])
+def test_the_card_asks_behind_the_message_of_the_system(
+    name: str, template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = write_model(tmp_path, *KINDS[name])
+    system = Message("system", 'Be {brief}. "Yes"\n')
+    data = [Example(f"{n}", (system, Message("user", f"d {n}"))) for n in range(30)]
+    asked = prompt_format(TextTask(data, prompt_template=template), tokenizer)
+    assert asked.system == system.content
+    write_format(tmp_path, replace(asked, max_new_tokens=4))
+    assert read_format(tmp_path) == replace(asked, max_new_tokens=4)
+    write_card(tmp_path, method="magic", start_model="tiny")
+    document = "The council {approved} the bridge."
+    names = run_card(tmp_path, document, monkeypatch)
+    example = Example("x", (system, Message("user", document)))
+    (wanted,) = tokenizer.encode_prompts([prompt_of(TextTask(data, prompt_template=template), example)], 10_000)
+    assert names["ids"].tolist() == [wanted.ids]
+
+
+def test_the_message_of_the_system_of_a_task_that_writes_its_prompts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = write_model(tmp_path, *TEMPLATES["chatml"])
+    task = Advised([Example(f"{n}", f"p {n}") for n in range(20)])
+    write_format(tmp_path, replace(prompt_format(task, tokenizer), max_new_tokens=4))
+    write_card(tmp_path, method="magic", start_model="tiny")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code_of(tmp_path).replace('prompt = "..."', 'prompt = "p 3?"'), names)
+    (wanted,) = tokenizer.encode_prompts([prompt_of(task, Example("x", "p 3"))], 10_000)
+    assert names["ids"].tolist() == [wanted.ids]
+
+
+def test_messages_of_the_system_that_differ_are_none() -> None:
+    data = [Example(f"{n}", (Message("system", f"Be {n % 2}."), Message("user", f"d {n}"))) for n in range(30)]
+    assert prompt_format(TextTask(data), Tokenizer.load("tiny")).system is None
 
 
 @pytest.mark.parametrize("name", [*PLAIN])
@@ -124,6 +172,7 @@ def test_a_task_that_writes_its_prompts_itself_has_no_template(tmp_path: Path) -
         {"temperature": float("nan")},
         {"uses_chat_template": "yes"},
         {"task": None},
+        {"system": 3},
         {"task": ["os:system"]},
     ],
 )
@@ -147,6 +196,8 @@ def test_names_that_are_unknown_are_skipped(tmp_path: Path) -> None:
     content = json.loads((tmp_path / FILE).read_text())
     (tmp_path / FILE).write_text(json.dumps({**content, "reward": "os:system", "future": 1}))
     assert read_format(tmp_path) == FORMAT
+    (tmp_path / FILE).write_text(json.dumps({name: value for name, value in content.items() if name != "system"}))
+    assert read_format(tmp_path) == FORMAT  # of an earlier version
 
 
 @pytest.mark.parametrize(

@@ -437,7 +437,7 @@ def test_references_without_spread_are_refused(neox: Path, fitted: PreferenceRew
 
 
 def test_settings_are_checked(neox: Path) -> None:
-    with pytest.raises(ValueError, match="the context of the trunk, got 512; pass max_length=256"):
+    with pytest.raises(ValueError, match="the context of the model, got 512; pass max_length=256"):
         PreferenceRewardModel(neox)
     with pytest.raises(ValueError, match="got 0, 16 and"):
         PreferenceRewardModel(neox, max_length=128).fit(comparisons(4), epochs=0)

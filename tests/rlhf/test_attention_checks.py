@@ -6,9 +6,11 @@ import re
 
 import pytest
 
-from textgym.feedback.types import Mode
+from textgym.feedback.store.entries import Planned
+from textgym.feedback.types import Mode, Question
+from textgym.naming import options_named
 from textgym.rewards import GoldReward
-from textgym.rlhf.attention_checks import Source, draw_checks, make_checks
+from textgym.rlhf.attention_checks import Source, draw_checks, make_checks, warn_of_few_checks
 from textgym.tasks.generation import Generation
 from textgym.tasks.summarization import Summarization
 from textgym.types import Message
@@ -122,8 +124,40 @@ def test_checks_that_repeat_a_question_say_so(spare: int, repeats: int, capsys: 
 
 
 def test_few_checks_tell_little(capsys: pytest.CaptureFixture[str]) -> None:
-    draw_checks(Summarization("reports"), 20, 2, "compare")
-    assert "asked 2 attention check(s) at most, too few to tell who reads" in capsys.readouterr().err
+    """Ten checks are no help where a person answers 20 questions: one question in ten is one."""
+    for questions, checks, said in ((20, 2, "--"), (20, 10, "--"), (30, 2, "--"), (27, 3, ""), (30, 10, "")):
+        with options_named({"checks": "--checks", "prompts": "--prompts"}):
+            warn_of_few_checks(questions, checks)
+        told = capsys.readouterr().err
+        assert (f"answers all {questions} questions of the project meets 2 attention check(s)" in told) == bool(said)
+        assert ("--checks to 3 or more" in told) == (checks < 3)
+        assert ("--prompts to 27 or more" in told) == (questions < 27)
+
+
+def test_checks_of_a_project_are_not_repeated() -> None:
+    task = Summarization("reports")
+    first, answers = draw_checks(task, 20, 5, "compare")
+    asked = [Question(task.dataset[row].key, str(task.dataset[row].prompt), ("x", "y")) for row in range(20)]
+    plan = [*map(Planned, asked), *(Planned(check, expected=said) for check, said in zip(first, answers, strict=True))]
+    assert draw_checks(task, 20, 5, "compare", plan=plan) == (first, answers)  # the same again are the same
+    for prompts, seed in ((20, 1), (10, 0), (40, 2)):
+        more, _ = draw_checks(task, prompts, 5, "compare", seed=seed, plan=plan)
+        assert len({check.prompt for check in more}) == 5
+        assert {check.prompt for check in more}.isdisjoint(row.question.prompt for row in plan)
+        texts = {text for check in more for text in check.responses}
+        assert texts.isdisjoint(text for check in first for text in check.responses)
+
+
+def test_a_project_without_prompts_to_spare_repeats_no_check() -> None:
+    """Five prompts, of which two are checked: three are left to check."""
+    reports = Summarization("reports").dataset
+    task = Summarization([reports[row] for row in range(6)])
+    first, answers = draw_checks(task, 4, 2, "compare")
+    plan = [Planned(check, expected=said) for check, said in zip(first, answers, strict=True)]
+    more, _ = draw_checks(task, 4, 3, "compare", seed=1, plan=plan)
+    assert {check.prompt for check in more}.isdisjoint(check.prompt for check in first)
+    with pytest.raises(ValueError, match="expected at most one check per prompt"):
+        draw_checks(task, 4, 4, "compare", seed=1, plan=plan)
 
 
 def test_without_references_there_are_no_checks() -> None:

@@ -99,6 +99,16 @@ def test_checks_are_about_prompts_that_nothing_else_is_asked_about(lm: str, data
     assert not checks & others
 
 
+def test_sampling_again_asks_no_check_and_no_prompt_of_a_check_twice(lm: str, data: str) -> None:
+    sample(lm, data, "--prompts", "8", "--checks", "3")
+    sample(lm, data, "--prompts", "12", "--checks", "4", "--seed", "1")
+    with FeedbackStore("p.db") as store:
+        plan = store.plan()
+    checks = [row.question.prompt for row in plan if row.expected is not None]
+    assert len(set(checks)) == len(checks) == 7
+    assert set(checks).isdisjoint(row.question.prompt for row in plan if row.expected is None)
+
+
 def test_sampling_twice_adds_nothing_twice(lm: str, data: str) -> None:
     first = sample(lm, data, "--prompts", "5")
     assert sample(lm, data, "--prompts", "5") == first

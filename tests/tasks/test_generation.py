@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from textgym.rewards.length import length
 from textgym.tasks import Generation, prompt_text
-from textgym.tasks.generation import _SUBJECTS, length_reward, requests
+from textgym.tasks.generation import _SUBJECTS, requests
 from textgym.types import SPLITS, Episode
 
 
@@ -38,12 +39,12 @@ def test_nothing_stands_around_a_prompt() -> None:
     ("words", "score"), [(0, 0.0), (1, 0.05), (5, 0.25), (20, 1.0), (30, 0.5), (40, 0.0), (99, 0.0)]
 )
 def test_the_length_reward(words: int, score: float) -> None:
-    assert length_reward([""], ["word " * words], []) == pytest.approx(score)
+    assert length([""], ["word " * words], []) == pytest.approx(score)
 
 
 @given(st.lists(st.text(), max_size=4))
 def test_the_length_reward_is_between_0_and_1(texts: list[str]) -> None:
-    scores = length_reward([""] * len(texts), texts, [])
+    scores = length([""] * len(texts), texts, [])
     assert scores.shape == (len(texts),)
     assert ((scores >= 0) & (scores <= 1)).all()
 
@@ -61,7 +62,7 @@ def test_without_data_the_reward_is_the_length_and_with_data_it_is_said(caplog: 
     env: Any = gym.make("TextGenEpisode-v0")
     env.reset(seed=0)
     _, reward, _, _, info = env.step("word " * 10)
-    assert (reward, info["rewards"]["length_reward"]) == (0.5, 0.5)
+    assert (reward, info["rewards"]["length"]) == (0.5, 0.5)
     assert "gold" not in info
     assert not caplog.records
     gym.make("TextGenEpisode-v0", data=[{"prompt": f"p{n}"} for n in range(40)])

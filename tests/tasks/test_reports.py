@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from textgym.data.generated import format_key, parse_key
 from textgym.errors import DataError
 from textgym.tasks.summarization.reports import Reports, facts, gold, gold_parts, is_success, lexicon
-from textgym.tasks.summarization.reports.generator import FAULTS, GENRES, Item, make_item
+from textgym.tasks.summarization.reports.generator import FAULTS, GENRES, LENGTHS, Item, make_item
 from textgym.tasks.summarization.reports.genre import Genre, fill, summary_parts, unfold
 from textgym.tasks.summarization.reports.scoring import _scan, _tokens
 from textgym.types import SPLITS, Example, Split
@@ -133,7 +133,7 @@ def states_by_the_way(item: Item, stated: float) -> bool:
 
 def test_drafts_have_the_faults_they_say(items: list[Item]) -> None:
     parts = [gold_parts(item.draft, format_key("reports", 0, "train", index)) for index, item in enumerate(items)]
-    for fault, share in FAULTS.items():
+    for fault, share in FAULTS["rambling"].items():
         assert np.mean([fault in item.faults for item in items]) == pytest.approx(share, abs=0.04)
     for item, part in zip(items, parts, strict=True):
         wrong = 0.25 if "slips" in item.faults else 0.0
@@ -144,6 +144,33 @@ def test_drafts_have_the_faults_they_say(items: list[Item]) -> None:
     assert min(part.gold for item, part in zip(items, parts, strict=True) if not item.faults) >= 0.9
     rambling = [len(item.draft.split()) for item in items if "rambles" in item.faults]
     assert np.mean(rambling) >= np.mean([len(item.draft.split()) for item in items if "rambles" not in item.faults]) + 8
+
+
+def test_a_hurried_writer_is_wrong_more_often_than_not() -> None:
+    items = [make_item(0, "train", index, writer="hurried") for index in range(600)]
+    parts = [gold_parts(item.draft, format_key("reports", 0, "train", index)) for index, item in enumerate(items)]
+    for fault, share in FAULTS["hurried"].items():
+        assert np.mean([fault in item.faults for item in items]) == pytest.approx(share, abs=0.06)
+    for item, part in zip(items, parts, strict=True):
+        if item.faults == {"confuses"}:
+            assert part.coverage == 0.75
+        assert item.faults or part.gold >= 0.9
+    confused = [part for item, part in zip(items, parts, strict=True) if item.faults == {"confuses"}]
+    assert 0.4 < np.mean([part.invented == 1 for part in confused]) < 0.9  # an old figure; the others state none
+    assert np.mean([part.gold for part in confused]) < 0.65
+    assert [item.facts for item in items[:9]] == [make_item(0, "train", index).facts for index in range(9)]
+
+
+@pytest.mark.parametrize(("level", "sentences"), [("easy", 5), ("medium", 6), ("hard", 7)])
+def test_levels_of_difficulty(level: str, sentences: int) -> None:
+    data = Reports("test", difficulty=level)
+    examples = [data[index] for index in range(100)]
+    words = [len(example.text.split()) for example in examples]
+    assert LENGTHS[level].fewest_words <= min(words) <= max(words) <= LENGTHS[level].most_words
+    assert LENGTHS[level].most_sentences == sentences
+    assert gold([example.references[0] for example in examples], examples).mean() >= 0.97
+    assert facts(examples[3]) == facts(Reports("test")[3])
+    assert data.find(examples[3].key) == examples[3]
 
 
 def test_documents_state_all_facts_and_have_the_promised_size(items: list[Item]) -> None:

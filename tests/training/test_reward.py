@@ -211,6 +211,10 @@ USELESS: dict[str, tuple[Callable[[], list[Record]], str]] = {
     "ties": (lambda: [about(n, "tie") for n in range(20)], "got 20 ties; ties alone teach nothing"),
     "both bad": (lambda: [about(n, "both_bad") for n in range(20)], "got 20 answers 'both bad'"),
     "same text": (lambda: [about(n, texts=("x", "x ")) for n in range(9)], "got 9 of a text with itself"),
+    "demonstrations": (
+        lambda: [Demonstration(f"k{n}", f"Document {n}", "x", annotator="a") for n in range(9)],
+        "these are to be imitated: textgym sft --data FILE trains on them",
+    ),
     "one grade": (lambda: [Rating(f"k{n}", f"Document {n}", "x", 4) for n in range(9)], "grades that never differ"),
 }
 
@@ -251,6 +255,45 @@ def opposed(n: int) -> list[Comparison]:
     other = {"a": "b", "b": "a"}
     said = replace(about(n), annotator="ann")
     return [said, *(replace(said, annotator=name, choice=other[said.choice]) for name in ("bob", "cat"))]  # type: ignore[arg-type]
+
+
+def cancelling(n: int) -> list[Comparison]:
+    return opposed(n)[:2]
+
+
+def test_answers_that_cancel_out_are_explained_before_the_error() -> None:
+    """A fit learns nothing from them: whoever resumes it gets the same answers, and the same error."""
+    write_records("f.jsonl", [answer for n in range(30) for answer in cancelling(n)])
+    shown = fit("--feedback", "f.jsonl", *FEW)
+    assert shown.exit_code == cli.BAD_INPUT, shown.output
+    warning, error = shown.stderr.find("two groups disagree systematically: ann | bob"), shown.stderr.find("Error:")
+    assert 0 <= warning < error
+    assert "learned nothing" in shown.stderr
+    assert "--resume" not in shown.stderr
+    resumed = fit("--resume", "r")
+    assert resumed.exit_code == cli.BAD_INPUT
+    assert "--resume" not in resumed.stderr
+
+
+def test_a_report_that_is_not_drawn_is_explained() -> None:
+    shown, _ = fitted([about(0), about(1)])
+    assert not Path("r/reward_report.png").exists()
+    assert "reward_report.png is not drawn: it takes 30 held-out preferences, and there are 1;" in shown.stderr
+
+
+def test_the_environment_that_feedback_came_from_is_named(people: People) -> None:
+    shown, _ = fitted([people.comparison(n) for n in range(40)])  # about documents of nobody
+    assert "train TextSumm-v0" not in shown.stdout
+    assert "textgym train TextGen-v0 --data FILE --reward r" in shown.stdout
+    with FeedbackStore("p.db") as store:
+        store.add_votes((f"v{n}", [people.comparison(n)]) for n in range(40))
+        task = {"env_id": "TextGenEpisode-v0", "data": "my prompts.csv", "prompt_column": "ticket", "split": "train"}
+        store.update_setting("task", lambda _: task)
+    shown = fit("--feedback", "p.db", "--embeddings", "lm", "--out", "r2")
+    use = "use it with: textgym train TextGen-v0 --data 'my prompts.csv' --prompt-column ticket --reward r2"
+    assert use in shown.stdout
+    shown = fit("TextSumm-v1", "--feedback", "f.jsonl", "--embeddings", "lm", "--out", "r3")
+    assert "use it with: textgym train TextSumm-v1 --reward r3" in shown.stdout
 
 
 def test_which_of_two_groups_is_reversed_is_left_open_without_attention_checks() -> None:

@@ -37,6 +37,8 @@ def test_few_prompts(prompts: int, reach: str | None) -> None:
     assert (text is None) == (reach is None)
     if text is not None:
         assert f"only {prompts} test prompts" in text
+        assert f"only {prompts} validation prompts" in str(few_prompts(prompts, "validation"))
+        assert "add data to the validation split" in str(few_prompts(prompts, "validation"))
         assert f"reaches {reach} to both sides" in text
 
 

@@ -101,13 +101,17 @@ def test_a_run_leaves_everything_behind(settings: TrainSettings, lm: str, capsys
         assert (run.path / name).read_bytes().startswith(b"\x89PNG")
     assert list((run.path / "tensorboard").rglob("events.*"))
     samples = (run.path / "samples.md").read_text()
-    assert samples.count("## reports/validation/") == 4
+    assert samples.count("## reports/validation/") == samples.count("| tokens written in training | text |") == 4
+    assert "*tokens written in training*: how far training was" in samples
     assert samples.count("\n| 0 |") == samples.count("\n| 192 |") == 4
     card = (run.model / "README.md").read_text()
     assert Path(lm).name in card
     assert lm not in card  # no place of this machine
     assert "192 tokens" in card
     assert "| rougeL |" in card
+    assert "| kl, nats per text |" in card
+    assert "| length, tokens |" in card
+    assert '"steps": 192' in card
     shown = capsys.readouterr().out
     assert shown.startswith("PPO: ")
     assert "About " in shown.splitlines()[0]
@@ -218,7 +222,7 @@ def test_lora_and_a_separate_critic(settings: TrainSettings) -> None:
 
 
 def test_a_context_that_is_too_short(settings: TrainSettings) -> None:
-    with pytest.raises(ModelError, match="lower max_prompt_tokens or max_new_tokens"):
+    with pytest.raises(ModelError, match="use max_prompt_tokens=760, or lower max_new_tokens"):
         run_train(replace(settings, max_prompt_tokens=1000))
     assert not Path("run").exists()
 

@@ -14,6 +14,7 @@ import typer
 from textgym.checks import LARGEST_COUNT
 from textgym.cli.command import AGENT_GIVEN, Command
 from textgym.security.consent import load_attribute
+from textgym.terms import join_terms
 
 SHORT: Mapping[str, str] = {"learning_rate": "lr", "missing_eos_penalty": "eos_penalty"}
 """Short names of options, beside the earlier ones."""
@@ -45,7 +46,7 @@ class DefaultsCommand(Command):
 
         parameters = inspect.signature(load_attribute(self.target)).parameters
         found = {name: parameter.default for name, parameter in parameters.items()}
-        task = {"env_id": f"{self.env_id or EnvChoice().env_id}, or that of the --model"}
+        task = {"env_id": f"{self.env_id or EnvChoice().env_id}, or the environment of the run in --model"}
         if found.get("model") == "":
             found["model"] = "that of ENV_ID"
         return task | found if "choice" in found else found
@@ -99,8 +100,13 @@ def is_given(context: Any, name: str) -> bool:
 
 
 def given_values(context: Any) -> dict[str, Any]:
-    """Return the command's own options that stand on the command line; those of the task are one mapping."""
+    """Return the command's own options that stand on the command line; those of the task are one mapping.
+
+    A reward in several parts is one text, as :func:`~textgym.terms.parse_terms` reads it.
+    """
     found = {name: value for name, value in context.params.items() if is_given(context, name)}
+    if "reward" in found:
+        found["reward"] = join_terms(found["reward"])
     chosen = task_options(found.pop("difficulty", None), found.pop("task_option", None))
     return {**found, "task_options": chosen} if chosen else found
 

@@ -159,7 +159,7 @@ def envs() -> None:
 @app.command(cls=defaults_of("textgym.rlhf.demo:DemoSettings"))
 @takes({"model": options.Model, **RUN})
 def demo(context: typer.Context, **_: object) -> None:
-    """Demonstration of RLHF: train a language model from simulated preferences, in about four minutes."""
+    """Demonstration of RLHF: train a language model from simulated preferences, in about 5 minutes."""
     _quiet()
     from textgym.rlhf.demo import DemoSettings, run_demo
 
@@ -191,9 +191,7 @@ def sft(context: typer.Context, **_: object) -> None:
         **TASK,
         "model": options.Model,
         "members": options.Members,
-        "lora_rank": Annotated[
-            int, typer.Option("--lora-rank", help="Rank of LoRA adapters; without it all weights are trained.")
-        ],
+        "lora_rank": options.LoraRank,
         "embeddings": options.Embeddings,
         "feedback": Annotated[
             str,
@@ -297,7 +295,8 @@ def train(context: typer.Context, **_: object) -> None:
             int, typer.Option("--reward-epochs", help="Training epochs of the reward model, on all feedback so far.")
         ],
         "reward_learning_rate": Annotated[
-            float, typer.Option("--reward-lr", help="Learning rate of the reward model.")
+            float,
+            typer.Option("--reward-lr", "--reward-learning-rate", help="Learning rate of the reward model."),
         ],
         "iterations": Annotated[
             int, typer.Option("--iterations", help="Training iterations of the agent in each round.")
@@ -353,14 +352,14 @@ def evaluate(context: typer.Context, **_: object) -> None:
 @app.command(cls=defaults_of("textgym.cli.generate:GenerateSettings"))
 @takes(
     {
-        "what": Annotated[str, typer.Argument(metavar="[ENV_ID|TEXT]", help="Environment id, or a document.")],
-        "text": Annotated[str, typer.Option("--text", help="The document; - reads it from standard input.")],
+        "what": Annotated[str, typer.Argument(metavar="[ENV_ID|TEXT]", help="Environment id, or a prompt.")],
+        "text": Annotated[str, typer.Option("--text", help="The prompt; - reads it from standard input.")],
         **{name: kind for name, kind in TASK.items() if name != "env_id"},
         "model": options.Model,
         "agent": options.Agent,
         "split": options.Split,
-        "prompts": Annotated[int, typer.Option("--prompts", help="Number of documents of the task, if none is given.")],
-        "n": Annotated[int, typer.Option("--n", help="Responses per document.")],
+        "prompts": Annotated[int, typer.Option("--prompts", help="Number of prompts of the data, if none is given.")],
+        "n": Annotated[int, typer.Option("--n", help="Responses per prompt.")],
         "columns": options.Columns,
         "temperature": options.Temperature,
         **BUDGETS,
@@ -369,7 +368,7 @@ def evaluate(context: typer.Context, **_: object) -> None:
     }
 )
 def generate(context: typer.Context, **_: object) -> None:
-    """Print responses of a model to a document, or to documents of a task."""
+    """Print responses of a model to a prompt, or to prompts of the data."""
     _quiet()
     from textgym.cli.generate import GenerateSettings, document_from_stdin, parse_columns, run_generate, split_argument
     from textgym.training.from_run import taken_for_document, taken_from_model
@@ -483,8 +482,8 @@ def _consent_with_resume(context: typer.Context) -> list[str]:
         name = str(parameter.name)
         if name in ("resume", "accept_changed_data") or not is_given(context, name):
             continue
-        value = {**context.params, **given_options(context)}[name]
-        if name in FIELDS and names_module(as_text(value)):
+        value = as_text({**given_values(context), **given_options(context)}.get(name))
+        if name in FIELDS and value and names_module(value):
             names.append(value)
         else:
             option = parameter.opts[0] if parameter.param_type_name == "option" else "ENV_ID"
@@ -493,6 +492,6 @@ def _consent_with_resume(context: typer.Context) -> list[str]:
 
 
 def _wants_stdin(context: typer.Context) -> bool:
-    """A pipe is the document unless something says where documents come from; a terminal never is."""
+    """A pipe is the prompt unless something says where prompts come from; a terminal never is."""
     sources = ("what", "text", "data", "prompts", "split")
     return not any(map(partial(is_given, context), sources)) and sys.stdin is not None and not sys.stdin.isatty()

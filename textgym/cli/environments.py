@@ -17,7 +17,7 @@ _Row = tuple[str, str, str, str, str]
 def run_envs() -> list[_Row]:
     """Print every registered id with its grain, data and sizes, and default reward, and the options of tasks."""
     rows = [_describe(env_id) for env_id in registered_ids()]
-    console.print_rows(["id", "an action is", "data", "train/validation/test", "reward"], rows)
+    console.print_rows(["id", "action", "data", "train/validation/test", "reward"], rows)
     options = {env_id: options_of(gym.registry[env_id].kwargs["task"]) for env_id in registered_ids()}
     for env_id, offered in options.items():
         if offered and not is_episode_level(env_id):
@@ -34,8 +34,9 @@ def _describe(env_id: str) -> _Row:
     grain = "a text" if is_episode_level(env_id) else "a token"
     try:
         task = build_task(source, None, None, None, "train")
+        reward = reward_name(task.reward)
         sizes = [len(build_task(source, None, None, None, split).dataset) for split in SPLITS]
-        return env_id, grain, task.dataset.name, "/".join(map(_short, sizes)), reward_name(task.reward)
+        return env_id, grain, task.dataset.name, "/".join(map(_short, sizes)), reward
     except Exception as error:  # a task of a user, without default data or reward: the others are listed all the same
         return env_id, grain, f"({error})"[:40], "?", "?"
 

@@ -1,4 +1,4 @@
-"""Texts of a language model for a document, or for prompts of a task."""
+"""Responses of a language model to a prompt, or to prompts of the data."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from textgym.evaluation.episodes import transcript
 from textgym.evaluation.loading import require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.sampling import Sampling
+from textgym.models.prompt_format import format_of_model
 from textgym.registration import registered_ids
 from textgym.text.templates import SLOT, parse_template
 from textgym.training.agents import ActorSettings, FoundAgent, find_agent
-from textgym.training.from_run import run_of, say_other_template
+from textgym.training.from_run import run_of, say_cut_prompts, say_other_template
 from textgym.training.recovery import advising_on_memory
-from textgym.types import Example, Task
+from textgym.types import Example, Message, Task
 
 _LOOKS_LIKE_ID = re.compile(r"([\w.]+:)?\w+-v\d+")
 _SHOWN_CHARS = 400
@@ -34,10 +35,10 @@ class GenerateSettings(ActorSettings):
     The task of ``choice`` formats the prompt, and has the examples where there is no document.
 
     Attributes:
-        document: Text to write about; ``None`` takes examples of the split.
+        document: The prompt; ``None`` takes examples of the split.
         prompts: Number of examples.
-        n: Texts per document.
-        columns: Values for the other columns of the prompt template, of a document.
+        n: Responses per prompt.
+        columns: Values for the other columns of the prompt template, of a prompt that is given.
         temperature: 0 takes the most likely token at every step.
     """
 
@@ -51,9 +52,9 @@ class GenerateSettings(ActorSettings):
         counts = ("prompts", "n", "max_prompt_tokens", "max_new_tokens")
         check_settings(self, counts=counts, not_negative=("temperature",))
         if self.document is not None and not self.document.strip():
-            raise ValueError("expected a document, got an empty text; give one, or an environment to take some from")
+            raise ValueError("expected a prompt, got an empty text; give one, or an environment to take some from")
         if self.columns and self.document is None:
-            raise ValueError("expected a document with --column, got none; give a text, or leave --column out")
+            raise ValueError("expected a prompt with --column, got none; give a text, or leave --column out")
 
     def filled(self) -> EnvChoice:
         """Return the choice of the task, with the values in place of the columns of its template.
@@ -84,7 +85,9 @@ def document_from_stdin(model: str | None) -> str | None:
     if not text and model is not None and run_of(model) is not None:
         return None
     if text:
-        console.remark("The document is what stdin has; name an environment to take documents of a task instead.")
+        console.remark(
+            "The prompt is read from standard input; name an environment to take prompts of its data instead."
+        )
     return text
 
 
@@ -111,17 +114,17 @@ def split_argument(argument: str | None, text: str | None) -> tuple[str | None, 
     if argument in registered_ids() or _LOOKS_LIKE_ID.fullmatch(argument):
         return argument, text
     if text is not None:
-        raise ValueError(f"expected one document, got both {argument[:40]!r} and --text; leave one out")
+        raise ValueError(f"expected one prompt, got both {argument[:40]!r} and --text; leave one out")
     return None, argument
 
 
 @advising_on_memory("generate")
 def run_generate(settings: GenerateSettings) -> list[str]:
-    """Print ``n`` texts per document."""
+    """Print ``n`` responses per prompt."""
     found = find_agent(settings)
     task = with_budgets(settings.filled().make(settings.split), found.max_prompt_tokens, found.max_new_tokens)
     given = settings.document is not None
-    examples = [Example("given", str(settings.document))] if given else fixed_examples(task.dataset, settings.prompts)
+    examples = [_given(settings, found)] if given else fixed_examples(task.dataset, settings.prompts)
     repeated = [example for example in examples for _ in range(settings.n)]
     if found.language_model is not None:
         say_other_template(task, found.language_model, settings.columns)
@@ -136,6 +139,16 @@ def run_generate(settings: GenerateSettings) -> list[str]:
     return texts
 
 
+def _given(settings: GenerateSettings, found: FoundAgent) -> Example:
+    """Return the document as an example, behind the message of the system that the model learned with, if any."""
+    document = str(settings.document)
+    asked = None if found.language_model is None else format_of_model(found.language_model)
+    if asked is None or asked.system is None or asked.template is None:
+        return Example("given", document)
+    console.remark(f"Behind the message of the system that {found.language_model} learned with: {asked.system!r:.80}")
+    return Example("given", (Message("system", asked.system), Message("user", document)))
+
+
 def _write(settings: GenerateSettings, found: FoundAgent, task: Task, examples: Sequence[Example]) -> list[str]:
     """Write one text per example with the language model or the agent."""
     budgets = (task.max_prompt_tokens, task.max_new_tokens)
@@ -144,9 +157,10 @@ def _write(settings: GenerateSettings, found: FoundAgent, task: Task, examples: 
     model = text_model_of(writer)
     if model is not None:
         require_context(model, task)
+        say_cut_prompts(task, model.tokenizer, examples[:: settings.n])
     elif settings.document is not None:
         raise ValueError(
-            f"expected an environment, in which the agent {settings.agent!r} acts, got a document; name an environment"
+            f"expected an environment, in which the agent {settings.agent!r} acts, got a prompt; name an environment"
         )
     episodes = write_episodes(writer, task, examples, sampling, tokenizer=found.tokenizer)
     return [transcript(episode) for episode in episodes]

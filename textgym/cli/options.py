@@ -25,7 +25,11 @@ def template_argument(typed: str) -> str:
 EnvId = Annotated[str, typer.Argument(metavar="ENV_ID", help="Environment id; `textgym envs` lists them.")]
 Data = Annotated[
     str | None,
-    typer.Option("--data", help="Data: reports, docstrings, a file, a folder, or a Hugging Face dataset id."),
+    typer.Option(
+        "--data",
+        help="Data: a file, a folder, a Hugging Face dataset id, or the built-in reports or docstrings; by default the "
+        "task's own.",
+    ),
 ]
 PromptColumn = Annotated[
     str | None, typer.Option("--prompt-column", help="Column of the prompts; detected by default.")
@@ -61,9 +65,12 @@ Model = Annotated[
     ),
 ]
 Reward = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        "--reward", help="Reward: learned, rouge, gold, success, none, a run with a reward model, or module:attribute."
+        "--reward",
+        metavar="<str>",
+        help="Reward: learned, rouge, gold, success, none, a run with a reward model, or module:attribute, also with a "
+        "weight and options, as '0.2*NAME?key=value'; by default the task's own. Repeated, rewards add up.",
     ),
 ]
 TrainedAgent = Annotated[
@@ -84,24 +91,32 @@ Device = Annotated[str, typer.Option("--device", help="Device: auto, cpu or cuda
 Out = Annotated[str | None, typer.Option("--out", help="Run folder for the results; by default a new one in runs/.")]
 Split = Annotated[str, typer.Option("--split", help="Data split: train, validation or test.")]
 Temperature = Annotated[float, typer.Option("--temperature", help="Sampling temperature.")]
-LearningRate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")]
+LearningRate = Annotated[float, typer.Option("--lr", "--learning-rate", help="Peak learning rate.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Sequences per optimizer step.")]
-EvalPrompts = Annotated[int, typer.Option("--eval-prompts", help="Held-out prompts to evaluate on, before and after.")]
+EvalPrompts = Annotated[
+    int, typer.Option("--eval-prompts", help="Held-out prompts to evaluate on, before and after training.")
+]
 MaxPromptTokens = Annotated[
     int | None,
     typer.Option(
-        "--max-prompt-tokens", help="Maximum prompt length in tokens; longer documents are truncated at the end."
+        "--max-prompt-tokens",
+        help="Maximum prompt length in tokens; longer prompts are truncated at the end; by default that "
+        "of the task or run.",
     ),
 ]
-MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help="Maximum response length in tokens.")]
+MaxNewTokens = Annotated[
+    int | None,
+    typer.Option("--max-new-tokens", help="Maximum response length in tokens; by default that of the task or run."),
+]
 RewardTimeout = Annotated[
-    float | None, typer.Option("--reward-timeout", help="Time limit in seconds for one call of the reward.")
+    float | None,
+    typer.Option("--reward-timeout", help="Time limit in seconds for one call of the reward; none by default."),
 ]
 Resume = Annotated[
     str | None,
     typer.Option(
         "--resume",
-        help="Resume this run with its settings; repeat only ENV_ID, --agent or --reward that name a module.",
+        help="Run folder to resume, with its settings; of other options, repeat only those that name a Python module.",
     ),
 ]
 AcceptChangedData = Annotated[
@@ -110,12 +125,21 @@ AcceptChangedData = Annotated[
         "--accept-changed-data", help="With --resume: continue although the data has changed since the run began."
     ),
 ]
-SaveEvery = Annotated[int, typer.Option("--save-every", help="Iterations, or optimizer steps, between checkpoints.")]
-Steps = Annotated[int, typer.Option("--steps", help="Training steps: tokens, or optimizer steps of sft.")]
+SaveEvery = Annotated[
+    int,
+    typer.Option(
+        "--save-every", help="Interval between checkpoints, in iterations, or optimizer steps of supervised training."
+    ),
+]
+Steps = Annotated[int, typer.Option("--steps", help="Training length: tokens of the agent, or optimizer steps of sft.")]
 Minutes = Annotated[float, typer.Option("--minutes", help="Train for about this many minutes instead of --steps.")]
 NEnvs = Annotated[int, typer.Option("--n-envs", help="Parallel environments.")]
 Annotator = Annotated[
-    str, typer.Option("--annotator", help="Reward that simulated annotators prefer by, such as gold or rouge.")
+    str,
+    typer.Option(
+        "--annotator",
+        help="Reward that simulated annotators prefer by; by default gold, or else the task's main metric.",
+    ),
 ]
 Noise = Annotated[
     float,
@@ -128,6 +152,12 @@ Columns = Annotated[
     typer.Option("--column", metavar="NAME=VALUE", help="Value of another column of the prompt template; repeatable."),
 ]
 Members = Annotated[int, typer.Option("--members", help="Ensemble size: reward models whose scores are averaged.")]
+LoraRank = Annotated[
+    int,
+    typer.Option(
+        "--lora-rank", help="Rank of LoRA adapters, which are trained instead of all weights (needs textgym[lora])."
+    ),
+]
 Embeddings = Annotated[
     str,
     typer.Option(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from textgym.data.columns import Columns, column_names, has_column
@@ -37,13 +39,14 @@ from textgym.data.shapes import (
     spelled,
     text_columns,
 )
-from textgym.errors import DataError, did_you_mean
+from textgym.errors import DataError, suggested
 from textgym.naming import argument, arguments
 from textgym.text.messages import MessageError, parse_messages
 
 _COLUMNS_SHOWN = 20
 _LABELS_SHOWN = 3
 _PLAIN_NAME = re.compile(r"[a-z_][\w.\-]*")
+_in_template: ContextVar[frozenset[str]] = ContextVar("in_template", default=frozenset())
 _TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
@@ -95,15 +98,26 @@ def choose_columns(
         references = _guess_reference(rest, table, place)
     columns = Columns(prompts, references)
     is_guessed = prompt is None or reference is None
-    return Choice(columns, _remark(table, columns, refused) if is_guessed else "")
+    remarks = [_remark(table, columns, refused) if is_guessed else "", _labels_taken(table, reference)]
+    return Choice(columns, "; ".join(filter(None, remarks)))
+
+
+@contextmanager
+def columns_in_template(names: Iterable[str]) -> Iterator[None]:
+    """Do not call these columns unused within the block, where data is loaded: a prompt template has them."""
+    token = _in_template.set(_in_template.get().union(names))
+    try:
+        yield
+    finally:
+        _in_template.reset(token)
 
 
 def missing_column(option: str, name: str, found: Iterable[str], place: str) -> DataError:
     """Return the error for a column that the user named and no row of a place has."""
     columns = sorted(found)
     return DataError(
-        f"expected {argument(option)} to name a column of {place}, got {name!r}. "
-        f"The columns are: {', '.join(columns)}.{did_you_mean(name, columns)}"
+        f"expected {argument(option)} to name a column of {place}, got {name!r}.{suggested(name, columns)} "
+        f"{_columns_are(columns)}"
     )
 
 
@@ -209,7 +223,10 @@ def _several(name: str, found: Sequence[str], table: Table, place: str) -> DataE
 
 def _listed(table: Table) -> str:
     """Return the columns there are, each with a sample."""
-    columns = [f"{path} ({sample_of(cells)})" for path, cells in leaves(table).items()]
+    return _columns_are([f"{path} ({sample_of(cells)})" for path, cells in leaves(table).items()])
+
+
+def _columns_are(columns: Sequence[str]) -> str:
     more = len(columns) - _COLUMNS_SHOWN
     end = f" and {more:,} more" if more > 0 else ""
     return f"The columns are: {', '.join(columns[:_COLUMNS_SHOWN])}{end}."
@@ -243,6 +260,13 @@ def _no_references(values: Sequence[object]) -> str:
     return f"no text ({sample_of(values)})"
 
 
+def _labels_taken(table: Table, reference: str | None) -> str:
+    """Say that a column which the user named for references holds labels; nothing if it does not."""
+    if reference is None or not labels_in(table.get(reference, ())):
+        return ""
+    return f"{reference} holds {_no_references(table[reference])}, and a model learns to write these alone, no texts"
+
+
 def _remark(table: Table, columns: Columns, refused: dict[str, str]) -> str:
     """Return what was chosen, and what was not."""
     named = " + ".join(columns.prompt)
@@ -256,7 +280,9 @@ def _remark(table: Table, columns: Columns, refused: dict[str, str]) -> str:
         answers = "no references"
     parts = [f"prompts from {named}, {answers}"]
     parts += [f"{name} holds {why}, so it is no reference" for name, why in refused.items()]
-    unused = [path for path in text_columns(table) if path not in columns.prompt and path not in columns.references]
+    in_template = _in_template.get()
+    used = {*columns.prompt, *columns.references, *in_template}
+    unused = [path for path in text_columns(table) if path not in used and _root(path) not in in_template]
     if unused:
         parts.append(f"text columns not used: {', '.join(unused[:_COLUMNS_SHOWN])}")
     if _is_numbered(table):

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from textgym.data.files import Problem, Row, is_encodable
 from textgym.data.shapes import is_blank, is_chat_of_turns, texts_of
+from textgym.naming import argument
 from textgym.text.messages import MessageError, is_chat, last_answer, parse_messages, split_chat
-from textgym.types import Shown, flatten
+from textgym.types import Example, Shown, flatten
 
+_COLUMNS_SHOWN = 20
 _MISSING = object()
 
 
@@ -62,6 +64,18 @@ class _RowError(ValueError):
 def column_names(rows: Iterable[Row]) -> list[str]:
     """Return the names of all columns of ``rows``, in order of appearance."""
     return list(dict.fromkeys(name for row in rows for name in row.values))
+
+
+def name_references(examples: Iterable[Example]) -> str:
+    """Return how to name the column of references, for the message of an error where examples have none.
+
+    >>> name_references([Example("a", "Where is it?", extra={"kind": "lost", "reply": "Here."})])
+    'name their column with reference_column=... (columns beside the prompts: kind, reply)'
+    """
+    names = list(dict.fromkeys(name for example in examples for name in example.extra))
+    more = len(names) - _COLUMNS_SHOWN
+    there = ", ".join(names[:_COLUMNS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    return f"name their column with {argument('reference_column', ...)} (columns beside the prompts: {there or 'none'})"
 
 
 def has_column(row: Row, column: str) -> bool:

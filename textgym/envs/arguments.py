@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from textgym.data.choice import columns_in_template
 from textgym.envs.limits import use_a_budget
+from textgym.envs.rendering import check_render_mode
 from textgym.errors import did_you_mean, suggested
 from textgym.naming import argument
 from textgym.rewards import resolve_reward
 from textgym.security.consent import load_attribute
-from textgym.security.escaping import printable
 from textgym.tasks.base import with_prompt_template
-from textgym.text.templates import SLOT
+from textgym.text.templates import SLOT, parse_template
 from textgym.types import DEFAULT_MODEL, SPLITS, Data, NameOrPath, RewardFn, Split, Task
 from textgym.values import as_text, attribute_of, is_whole, plain_value
 
@@ -24,7 +24,6 @@ EPISODE_ARGUMENTS = (
     *("split", "reward", "stop", "render_mode"),
 )
 TOKEN_ARGUMENTS = (*EPISODE_ARGUMENTS, "model", "max_prompt_tokens", "max_new_tokens")
-RENDER_MODES = ("ansi", "human")
 _logger = logging.getLogger("textgym")
 
 
@@ -46,8 +45,17 @@ def build_task(
         raise ValueError(f"expected {argument('split')} out of {known}, got {split!r}.{suggested(split, SPLITS)}")
     given = {"data": data, "prompt_column": prompt_column, "reference_column": reference_column}
     given = {name: value for name, value in given.items() if value is not None}
-    made: Task = _factory_of(task)(split=split, **given, **(chosen or {}))
-    return made if prompt_template is None else with_prompt_template(made, as_template(prompt_template))
+    template = None if prompt_template is None else as_template(prompt_template)
+    with columns_in_template(() if template is None else _columns_of(template, prompt_column)):
+        made: Task = _factory_of(task)(split=split, **given, **(chosen or {}))
+    return made if template is None else with_prompt_template(made, template)
+
+
+def _columns_of(template: str, prompt_column: str | None) -> tuple[str, ...]:
+    try:
+        return parse_template(template, prompt_column).columns
+    except ValueError:  # it is raised when the task takes the template, which may know its prompt by another name
+        return ()
 
 
 def as_template(value: object) -> str:
@@ -140,15 +148,6 @@ def refuse_unknown(
         raise TypeError(f"expected {what}, got {unknown[0]!r}.{did_you_mean(unknown[0], known)}")
 
 
-def check_render_mode(render_mode: str | None) -> None:
-    """Raise ``TypeError`` for an unknown way of rendering; Stable-Baselines3 then tries again without one."""
-    if render_mode is not None and render_mode not in RENDER_MODES:
-        raise TypeError(
-            f"expected render_mode None, 'ansi' or 'human', got {render_mode!r}."
-            f"{did_you_mean(render_mode, RENDER_MODES)}"
-        )
-
-
 def check_budget(name: str, value: int | None, default: int) -> int:
     """Return a positive integer, ``default`` for ``None``."""
     if value is None:
@@ -173,13 +172,3 @@ def stops_of(stop: Iterable[str]) -> tuple[str, ...]:
     if not all(map(as_text, stops)):
         raise ValueError(f"expected non-empty stop strings, got {stops!r}; remove the empty ones")
     return stops
-
-
-def transcript(prompt: str, response: str) -> str:
-    """Return prompt and response as they are rendered."""
-    return f"{prompt}\n>>> {response}"
-
-
-def print_frames(frames: Iterable[str]) -> None:
-    """Print what is rendered, as ``render_mode="human"`` does: a blank line between two frames."""
-    sys.stdout.write("\n\n".join(map(printable, frames)) + "\n")

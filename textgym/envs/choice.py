@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -21,7 +22,7 @@ from textgym.envs.arguments import (
 from textgym.errors import TextGymError, did_you_mean
 from textgym.files.paths import absolute_if_exists
 from textgym.registration import registered_ids
-from textgym.security.consent import import_named_module, load_attribute, names_module
+from textgym.security.consent import explain_missing, import_named_module, load_attribute, names_module
 from textgym.types import Grain, Split, Task
 from textgym.values import attribute_of
 
@@ -164,9 +165,9 @@ def _import(module: str, env_id: str) -> None:
     try:
         import_named_module(env_id, "env_id")
     except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        raise UnknownEnvError(f"expected 'module:Id-v0', got {env_id!r}: there is no module {module!r}") from error
+        if missing := explain_missing(module, error):
+            raise UnknownEnvError(f"expected 'module:Id-v0', got {env_id!r}: {missing}") from error
+        raise
 
 
 def with_budgets(task: Task, max_prompt_tokens: int | None, max_new_tokens: int | None) -> Task:
@@ -177,6 +178,21 @@ def with_budgets(task: Task, max_prompt_tokens: int | None, max_new_tokens: int 
     task.max_prompt_tokens = task.max_prompt_tokens if max_prompt_tokens is None else max_prompt_tokens
     task.max_new_tokens = task.max_new_tokens if max_new_tokens is None else max_new_tokens
     return task
+
+
+def as_typed(choice: EnvChoice) -> str:
+    """Return the arguments with which ``textgym train`` takes a choice, on the token level.
+
+    >>> as_typed(EnvChoice(task_options={"difficulty": "hard"}))
+    'TextSumm-v0 --task-option difficulty=hard'
+    >>> as_typed(EnvChoice("TextSummEpisode-v0", "my reports.csv", reference_column="summary"))
+    "TextSumm-v0 --data 'my reports.csv' --reference-column summary"
+    """
+    kept = {**choice.env_kwargs(), **dict.fromkeys(choice.task_options)}
+    options = [(f"--{name.replace('_', '-')}", value) for name, value in kept.items() if value is not None]
+    options += [("--task-option", f"{name}={value}") for name, value in choice.task_options.items()]
+    words = [choice.env_id.replace("Episode-v", "-v"), *(word for option in options for word in option)]
+    return shlex.join(words)
 
 
 def describe_data(task: Task) -> str:

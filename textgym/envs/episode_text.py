@@ -95,7 +95,9 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
       model, or a callable `reward(prompts, responses, examples) -> n numbers`; the task's default if `None`. Models
       load at the first score.
     * `stop`: strings that end a text; not part of it.
-    * `render_mode`: `"ansi"` (`render()` returns prompt and response) or `"human"` (prints them, and every episode).
+    * `render_mode`: `"ansi"` (`render()` returns prompt and response, at the end with a line of what the episode was
+      worth), `"rgb_array"` (the same as a picture of 720 x 576 pixels) or `"human"` (prints the prompt at `reset` and
+      the rest at the end, without a call of `render()`).
 
     There are no token budgets and there is no `model` here: this grain knows no tokens.
 
@@ -131,6 +133,7 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
         example, root = self._begin(seed, options)
         self._core.conversations.start([0], [example], [root])
         self._running = True
+        self._print_start()
         return self._core.conversations.shown(0), {"task_key": example.key}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
@@ -144,6 +147,5 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
             raise ResetNeeded("expected a running episode, got a step before reset() or after the end; call reset()")
         rewards, (ended,), (info,), _ = self._core.step([action])
         self._running = not ended
-        if ended and self.render_mode == "human":
-            self.render()
+        self._end_turn(info if ended else None)
         return self._core.conversations.shown(0), float(rewards[0]), bool(ended), False, info

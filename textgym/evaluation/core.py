@@ -16,6 +16,7 @@ from textgym.evaluation.reward_guard import guarded_reward
 from textgym.evaluation.sampling import Samples, Sampling, sample_texts
 from textgym.models.text_model import TextModel
 from textgym.rewards import reward_name
+from textgym.tasks.base import describe_task
 from textgym.types import Agent, Episode, Example, FloatArray, RewardFn, Task
 from textgym.values import attribute_of
 
@@ -23,7 +24,7 @@ DEFAULT = "default"
 """As a reward: the task's own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class EvaluationSet:
     """The prompts, reward and seed of an evaluation: every agent gets the same prompts and seeds.
 
@@ -39,19 +40,37 @@ class EvaluationSet:
     reward: RewardFn | None
     sampling: Sampling
 
+    def __repr__(self) -> str:
+        """Return prompts, task and reward, in one line."""
+        about = f"{len(self.examples):,} prompts of {describe_task(self.task)}"
+        return f"<{type(self).__name__}: {about}, reward {self.reward_name}>"
+
     @property
     def reward_name(self) -> str:
         """The name of the reward; ``"none"`` without one."""
         return "none" if self.reward is None else reward_name(self.reward)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Evaluation:
-    """The result of an evaluation: an episode per example, its measures, and the seconds it took."""
+    """The result of an evaluation: an episode per example, its measures, and the seconds it took.
+
+    Attributes:
+        episodes: Conversation about every example, in their order.
+        measures: Numbers of every episode; ``measures.intervals()`` has their means.
+        seconds: Duration of the evaluation.
+        task: Name of the task.
+    """
 
     episodes: Sequence[Episode]
     measures: Measures
     seconds: float
+    task: str = ""
+
+    def __repr__(self) -> str:
+        """Return task, number of texts, and the main means with their 95 % intervals, in one line."""
+        of = f" of {self.task}" if self.task else ""
+        return f"<{type(self).__name__}{of}: {len(self.episodes):,} texts, {self.measures.main}>"
 
     @property
     def texts(self) -> list[str]:
@@ -135,7 +154,7 @@ def evaluate(
             episodes, values = act_episodes(acting, task, examples, sampling, tokenizer=tokenizer, title=title)
     values["eos"] = ended_by_eos(episodes)
     measures = measure(task, episodes, evaluation_set.reward).with_values(values)
-    return Evaluation(episodes, measures, time.perf_counter() - start)
+    return Evaluation(episodes, measures, time.perf_counter() - start, task.name)
 
 
 def write_episodes(

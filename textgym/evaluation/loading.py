@@ -29,4 +29,5 @@ def require_context(
         ModelError: Its context is shorter.
     """
     task = with_budgets(task, max_prompt_tokens, max_new_tokens)
-    model.require_context(context_tokens(task, task.max_prompt_tokens, task.max_new_tokens))
+    turns = context_tokens(task, 0, task.max_new_tokens)
+    model.require_context(task.max_prompt_tokens + turns, turns=turns)

@@ -15,11 +15,12 @@ from textgym.tasks.base import prompt_text
 from textgym.types import Dataset, Episode, Example, FloatArray, IntArray, Interval, Metric, RewardFn, Task, episodes_of
 
 _FIRST = ("reward", "gold")
+_MAIN = 2  # of the others, how many a result shows of itself
 _LAST = ("kl", "length", "eos")  # the metrics of the task are shown in between
 _SHARES: Mapping[str, bool] = {"eos": True, "kl": False, "length": False}  # of others their values tell
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Measures:
     """The measures of ``n`` responses.
 
@@ -32,6 +33,20 @@ class Measures:
 
     values: Mapping[str, FloatArray]
     prompts: Sequence[str] | None = None
+
+    @property
+    def main(self) -> str:
+        """The first means, the KL and the length, with their 95 % intervals, in one line."""
+        means = self.intervals()
+        first = [name for name in means if name not in _LAST][:_MAIN]
+        return (
+            ", ".join(f"{name} {_short(means[name])}" for name in (*first, *_LAST[:2]) if name in means)
+            or "no measures"
+        )
+
+    def __repr__(self) -> str:
+        """Return the number of responses and the main means, in one line."""
+        return f"<{type(self).__name__} of {max(map(len, self.values.values()), default=0):,} texts: {self.main}>"
 
     def intervals(self) -> dict[str, Interval]:
         """Return the mean of every measure with its 95 % interval."""
@@ -154,3 +169,9 @@ def _measured(metric: Metric, name: str, episodes: Sequence[Episode]) -> FloatAr
 def _known(values: FloatArray) -> FloatArray:
     numbers = np.asarray(values, dtype=np.float64)
     return numbers[np.isfinite(numbers)]
+
+
+def _short(mean: Interval) -> str:
+    """Return a mean with the bounds that are known."""
+    bounds = f" [{mean.low:.3g}, {mean.high:.3g}]" if np.isfinite([mean.low, mean.high]).all() else ""
+    return f"{mean.mean:.3g}{bounds}"

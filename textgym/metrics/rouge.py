@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from textgym.data.columns import name_references
 from textgym.errors import DataError
 from textgym.metrics.words import words_of
 from textgym.types import Example, FloatArray
@@ -69,7 +70,7 @@ def _best(kind: str, response: str, example: Example) -> float:
     if not example.references:
         raise DataError(
             f"expected at least one reference for the example {example.key!r}, got none: ROUGE compares with "
-            "references; name the column that holds them, or choose a reward that needs none"
+            f"references; {name_references([example])}, or choose a reward that needs none"
         )
     scorer = _scorer(kind)
     return max(float(scorer.score(reference, response)[kind].fmeasure) for reference in example.references)

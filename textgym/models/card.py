@@ -13,9 +13,11 @@ from textgym.models.prompt_format import FILE, PromptFormat, read_format
 from textgym.security.escaping import code_block, markdown_cell
 from textgym.text.templates import parse_template
 from textgym.text.tokenizer import Tokenizer
+from textgym.types import Message, flatten
 from textgym.versions import versions
 
 CARD = "README.md"
+_MARK = "918273645546372819"  # a text that no prompt has by chance
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -98,7 +100,7 @@ def _generate(folder: Path, asked: PromptFormat) -> str:
     lines = [
         "import torch\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n",
         'tokenizer = AutoTokenizer.from_pretrained(".")\nmodel = AutoModelForCausalLM.from_pretrained(".")\n',
-        f"{_prompt_code(asked)}\n{_encoding_code(tokenizer)}\nids = torch.tensor([ids])",
+        f"{_prompt_code(asked)}\n{_encoding_code(tokenizer, asked.system)}\nids = torch.tensor([ids])",
         f"output = model.generate(\n    ids,\n    attention_mask=torch.ones_like(ids),\n{arguments})",
         "text = tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()",
         *(f"text = text.split({_literal(stop)})[0].strip()" for stop in asked.stop),
@@ -112,18 +114,24 @@ def _prompt_code(asked: PromptFormat) -> str:
     """Return Python that fills the template."""
     if asked.template is None:
         return f'prompt = "..."  # as the task {asked.task} writes it'.replace("\n", " ")
-    values = {"prompt": "Text to answer.", **{name: "..." for name in parse_template(asked.template).columns}}
-    named = ", ".join(f"{name}={_literal(value)}" for name, value in values.items())
+    document = _literal("Text to answer.")
+    if asked.system is not None and not asked.uses_chat_template:
+        start = flatten([Message("system", asked.system), Message("user", "")])
+        document = f"{_literal(start)} + {document}.strip()"
+    values = {"prompt": document, **{name: _literal("...") for name in parse_template(asked.template).columns}}
+    named = ", ".join(f"{name}={value}" for name, value in values.items())
     if not all(name.isidentifier() and not keyword.iskeyword(name) for name in values):
-        named = f"**{_literal(values)}"
+        named = f"**{{{', '.join(f'{_literal(name)}: {value}' for name, value in values.items())}}}"
     return f"template = {_literal(asked.template)}\nprompt = template.format({named})"
 
 
-def _encoding_code(tokenizer: Tokenizer) -> str:
-    """Return Python that encodes a prompt as textgym does."""
+def _encoding_code(tokenizer: Tokenizer, system: str | None) -> str:
+    """Return Python that encodes a prompt as textgym does, behind a message of the system if there is one."""
     if tokenizer.has_chat_template:
+        opening = [] if system is None else [Message("system", system)]
+        messages = map(_message_code, tokenizer.accepted_messages([*opening, Message("user", _MARK)]))
         return (
-            'messages = [{"role": "user", "content": prompt}]\n'
+            f"messages = [{', '.join(messages)}]\n"
             "text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)\n"
             "ids = tokenizer(text, add_special_tokens=False).input_ids"
         )
@@ -132,14 +140,24 @@ def _encoding_code(tokenizer: Tokenizer) -> str:
     return f"ids = [{first}, *{plain}]" if first else f"ids = {plain}"
 
 
+def _message_code(message: Message) -> str:
+    """Return Python for a message in which the prompt stands where the mark is."""
+    before, mark, after = message.content.partition(_MARK)
+    pieces = [_literal(before)] if before or not mark else []
+    pieces += ["prompt"] if mark else []
+    pieces += [_literal(after)] if after else []
+    return f'{{"role": {_literal(message.role)}, "content": {" + ".join(pieces)}}}'
+
+
 def _prompts(asked: PromptFormat) -> str:
     """Return the table of how the model was asked."""
     facts = {
         "task": asked.task,
         "prompt template": "the task's own" if asked.template is None else asked.template,
         "the model's chat template": "around the prompt" if asked.uses_chat_template else "none",
+        "message of the system": "none, or not always the same" if asked.system is None else asked.system,
         "stop strings": ", ".join(map(repr, asked.stop)) or "none",
-        "longest prompt, tokens": f"{asked.max_prompt_tokens:,}; the end of a longer document was cut",
+        "longest prompt, tokens": f"{asked.max_prompt_tokens:,}; the end of a longer prompt was cut",
         "longest text, tokens": f"{asked.max_new_tokens:,}",
         "temperature": f"{asked.temperature:g}",
     }

@@ -12,9 +12,10 @@ from typing import Any
 from textgym.errors import CheckpointError
 from textgym.files.paths import user_path
 from textgym.hub import SHIPPED, resolve_folder
+from textgym.models.probing.noise import random_states_kept
 from textgym.models.stored_values import Check, listed, measured, optional, positive, text, truth
 from textgym.security.foreign import read_object
-from textgym.tasks.base import templates_of
+from textgym.tasks.base import prompt_of, templates_of
 from textgym.text.templates import parse_template
 from textgym.text.tokenizer import Tokenizer
 from textgym.types import Task
@@ -23,6 +24,7 @@ from textgym.versions import versions
 FILE = "textgym.json"
 _LARGEST = 2**20
 _MOST_STOPS = 64
+_LOOKED_AT = 64  # prompts that tell whether all have the same message of the system
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class PromptFormat:
             ``None``: the task writes its prompts in another way.
         chat_prompt_template: Template of the user's turn, for models with a chat template.
         uses_chat_template: Whether the model's own chat template is put around the prompt.
+        system: Message of the system before every prompt; ``None`` where there is none, or not always the same.
         stop: Strings that end a text, and are no part of it.
         max_prompt_tokens: Budget of a prompt; the end of a longer document is cut.
         max_new_tokens: Budget of a text.
@@ -45,6 +48,7 @@ class PromptFormat:
     prompt_template: str | None
     chat_prompt_template: str | None
     uses_chat_template: bool
+    system: str | None = None
     stop: tuple[str, ...] = ()
     max_prompt_tokens: int
     max_new_tokens: int
@@ -61,6 +65,7 @@ _CHECKS: Mapping[str, Check] = {
     "prompt_template": optional(text),
     "chat_prompt_template": optional(text),
     "uses_chat_template": truth,
+    "system": optional(text),
     "stop": listed(lambda value: text(value) and value != ""),
     "max_prompt_tokens": positive,
     "max_new_tokens": positive,
@@ -91,11 +96,21 @@ def prompt_format(
         prompt_template=None if templates is None else templates.plain,
         chat_prompt_template=None if templates is None else templates.chat,
         uses_chat_template=tokenizer.has_chat_template,
+        system=_system_of(task),
         stop=tuple(stop),
         max_prompt_tokens=task.max_prompt_tokens,
         max_new_tokens=task.max_new_tokens,
         temperature=temperature,
     )
+
+
+def _system_of(task: Task) -> str | None:
+    """Return the message of the system that the first prompts of a task begin with, if all have the same one."""
+    with random_states_kept():  # a task of the user's may draw numbers
+        asked = [prompt_of(task, task.dataset[place]) for place in range(min(_LOOKED_AT, len(task.dataset)))]
+    opening = {prompt.earlier[0] if prompt.earlier else None for prompt in asked}
+    first = opening.pop() if len(opening) == 1 else None
+    return first.content if first is not None and first.role == "system" and text(first.content) else None
 
 
 def write_format(folder: Path, asked: PromptFormat) -> None:
@@ -154,6 +169,7 @@ def _from_hub(name: str) -> Path | None:
 
 def _checked(record: Mapping[str, Any]) -> PromptFormat:
     """Return a format from JSON; ``ValueError`` if it is none."""
+    record = {"system": None, **record}  # which earlier versions did not write
     missing = _CHECKS.keys() - record.keys()
     if missing:
         raise ValueError(f"nothing called {min(missing)!r}")

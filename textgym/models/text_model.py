@@ -28,6 +28,7 @@ from textgym.text.tokenizer import Tokenizer
 from textgym.values import attribute_of
 
 Precision = Literal["fp32", "bf16"]
+_SHORTEST_PROMPT = 16  # tokens; a budget that leaves less is no advice
 
 
 class TextModel(TrainableNetwork, ABC):
@@ -180,17 +181,25 @@ class TextModel(TrainableNetwork, ABC):
         """Return whether it is computed in half precision: by autocast, or because weights are held so."""
         return self.precision == "bf16" or any(parameter.dtype in HALVES for parameter in self.network.parameters())
 
-    def require_context(self, tokens: int, what: str = "prompt and response") -> None:
+    def require_context(self, tokens: int, what: str = "prompt and response", *, turns: int | None = None) -> None:
         """Check that ``tokens`` tokens fit, and prepare for them.
+
+        Args:
+            tokens: Most tokens of an episode.
+            what: Description of them, for the message.
+            turns: Number of them behind the prompt, so that the message can tell what is left for that.
 
         Raises:
             ModelError: If the context of the model is shorter.
         """
         self.prepare(tokens)
         if self.context_length is not None and tokens > self.context_length:
+            left = 0 if turns is None else self.context_length - turns
+            fits = f"use {argument('max_prompt_tokens', left)}, or lower"
+            do = fits if left >= _SHORTEST_PROMPT else f"lower {argument('max_prompt_tokens')} or"
             raise ModelError(
                 f"expected a model with a context of at least {tokens} tokens for {what}, got {self.context_length}; "
-                f"lower {argument('max_prompt_tokens')} or {argument('max_new_tokens')}"
+                f"{do} {argument('max_new_tokens')}"
             )
 
     def restrict_vocabulary(self, size: int) -> None:

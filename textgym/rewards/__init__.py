@@ -1,6 +1,9 @@
 """Rewards: the protocol, compositions, and names for what is built in."""
 
-from textgym.rewards.composition import Clip, Gate, WeightedSum, no_reward
+from typing import TYPE_CHECKING
+
+from textgym.deferred import deferred
+from textgym.rewards.composition import Clip, Gate, Minimum, Product, Stages, WeightedSum, no_reward
 from textgym.rewards.gold import GoldReward, gold_scores, knows_gold
 from textgym.rewards.lazy import LazyReward, load_reward_models
 from textgym.rewards.names import NAMED_REWARDS, name_of_folder, resolve_reward
@@ -21,9 +24,12 @@ __all__ = [
     "Gate",
     "GoldReward",
     "LazyReward",
+    "Minimum",
+    "Product",
     "RewardWithParts",
     "ScoredConversations",
     "Scores",
+    "Stages",
     "WeightedSum",
     "check_size",
     "gold_scores",
@@ -35,3 +41,6 @@ __all__ = [
     "reward_name",
     "score",
 ]
+
+if not TYPE_CHECKING:  # else every name would exist for type checkers
+    __getattr__, __dir__ = deferred(__name__, {}, ["textgym.reward_models"])

@@ -54,13 +54,10 @@ class WeightedSum(ScoredConversations):
         self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
     ) -> Scores:
         """Score ``n`` texts; parts of a composite part are called ``"name/part"``."""
-        total, parts = np.zeros(len(responses)), dict[str, FloatArray]()
-        for name, (weight, reward) in self._terms.items():
-            scores = score(resolve_reward(reward), prompts, responses, examples, name=name)
-            total = total + weight * scores.total
-            parts[name] = scores.total
-            if len(scores.parts) > 1:
-                parts |= {f"{name}/{inner}": values for inner, values in scores.parts.items()}
+        parts = _score_named({name: reward for name, (_, reward) in self._terms.items()}, prompts, responses, examples)
+        total = np.zeros(len(responses))
+        for name, (weight, _) in self._terms.items():
+            total = total + weight * parts[name]
         return Scores(total, parts)
 
 
@@ -138,6 +135,116 @@ class Clip(ScoredConversations):
         return Scores(np.clip(scores.total, self._low, self._high), scores.parts)
 
 
+class Product(ScoredConversations):
+    """The product of named rewards: what one of them scores 0 is worth nothing.
+
+    Args:
+        factors: Name of the part -> reward, at least one; each is all that
+            :func:`~textgym.rewards.names.resolve_reward` takes. They should not be negative: two such make a good text.
+    """
+
+    name = "product"
+
+    def __init__(self, factors: Mapping[str, RewardFn | NameOrPath]) -> None:
+        self._rewards = _check_named(factors, "Product")
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """The rewards that are multiplied."""
+        return tuple(self._rewards.values())
+
+    def bind(self, task: Task | None) -> Product:
+        """Return a copy whose rewards given by name are resolved for ``task``."""
+        return Product({name: resolve_reward(reward, task) for name, reward in self._rewards.items()})
+
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
+        """Score ``n`` texts."""
+        parts = _score_named(self._rewards, prompts, responses, examples)
+        return Scores(np.prod([parts[name] for name in self._rewards], axis=0), parts)
+
+
+class Minimum(ScoredConversations):
+    """The least of named rewards, which should be of one scale: a text is as good as its weakest side.
+
+    Args:
+        rewards: Name of the part -> reward, as of :class:`Product`.
+    """
+
+    name = "minimum"
+
+    def __init__(self, rewards: Mapping[str, RewardFn | NameOrPath]) -> None:
+        self._rewards = _check_named(rewards, "Minimum")
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """The rewards that are compared."""
+        return tuple(self._rewards.values())
+
+    def bind(self, task: Task | None) -> Minimum:
+        """Return a copy whose rewards given by name are resolved for ``task``."""
+        return Minimum({name: resolve_reward(reward, task) for name, reward in self._rewards.items()})
+
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
+        """Score ``n`` texts."""
+        parts = _score_named(self._rewards, prompts, responses, examples)
+        return Scores(np.min([parts[name] for name in self._rewards], axis=0), parts)
+
+
+class Stages(ScoredConversations):
+    """Rewards one after the other: a text is scored by the next one only if the last one passed it.
+
+    The reward is the sum of the scores up to where the text failed, so cheap rules can come before a slow model.
+
+    Args:
+        stages: Name of the part -> (reward, threshold): a text goes on if its score is at least the threshold, which
+            does not matter for the last one.
+
+    Raises:
+        TypeError: It is no dict of that form.
+        ValueError: There is no stage.
+    """
+
+    name = "stages"
+
+    def __init__(self, stages: Mapping[str, tuple[RewardFn | NameOrPath, float]]) -> None:
+        pairs = {name: pair if isinstance(pair, tuple | list) else (pair, None) for name, pair in stages.items()}
+        self._rewards = _check_named({name: pair[0] for name, pair in pairs.items()}, "Stages")
+        self._thresholds = {
+            name: check_number(f"the threshold of {name!r}", pair[1], finite=False) for name, pair in pairs.items()
+        }
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """The rewards of the stages."""
+        return tuple(self._rewards.values())
+
+    def bind(self, task: Task | None) -> Stages:
+        """Return a copy whose rewards given by name are resolved for ``task``."""
+        return Stages(
+            {name: (resolve_reward(reward, task), self._thresholds[name]) for name, reward in self._rewards.items()}
+        )
+
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
+        """Score ``n`` texts; a part is 0 where its stage was not reached, and ``"stages"`` counts those reached."""
+        total, reached, parts = np.zeros(len(responses)), np.zeros(len(responses)), dict[str, FloatArray]()
+        rows = list(range(len(responses)))
+        for name, reward in self._rewards.items():
+            values = np.zeros(len(responses))
+            if rows:
+                chosen = ([several[row] for row in rows] for several in (prompts, responses, examples))
+                values[rows] = score(resolve_reward(reward), *chosen, name=name).total  # type: ignore[arg-type]
+                reached[rows] += 1
+            total, parts[name] = total + values, values
+            rows = [row for row in rows if values[row] >= self._thresholds[name]]
+        return Scores(total, parts | {"stages": reached})
+
+
 def no_reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
     """Return 0 for every text, shape ``(n,)``: for tasks that reward turn by turn."""
     return np.zeros(len(responses))
@@ -157,3 +264,28 @@ def _check_term(name: object, term: object) -> tuple[float, RewardFn | NameOrPat
     if not is_number(weight) and is_number(reward):
         raise TypeError(f"expected (weight, reward) for {name!r}, got the reward first; swap them")
     return check_number(f"the weight of {name!r}", weight), check_reward(reward)
+
+
+def _check_named(rewards: object, kind: str) -> dict[str, RewardFn | NameOrPath]:
+    """Return rewards by name, checked."""
+    if not isinstance(rewards, Mapping) or not all(as_text(name) for name in rewards):
+        raise TypeError(f'expected a dict of rewards by name, got {shown(rewards)}; write {kind}({{"rouge": "rouge"}})')
+    if not rewards or "total" in rewards:
+        raise ValueError(f"expected at least one reward in a {kind}, none of them called 'total', got {list(rewards)}")
+    return {name: check_reward(reward) for name, reward in rewards.items()}
+
+
+def _score_named(
+    rewards: Mapping[str, RewardFn | NameOrPath],
+    prompts: Sequence[Shown],
+    responses: Sequence[str],
+    examples: Sequence[Example],
+) -> dict[str, FloatArray]:
+    """Return the parts of several rewards; those of a composite part are called ``"name/part"``."""
+    parts = dict[str, FloatArray]()
+    for name, reward in rewards.items():
+        scores = score(resolve_reward(reward), prompts, responses, examples, name=name)
+        parts[name] = scores.total
+        if len(scores.parts) > 1:
+            parts |= {f"{name}/{inner}": values for inner, values in scores.parts.items()}
+    return parts

@@ -36,9 +36,10 @@ class GoldReward:
         """Score ``n`` texts; shape ``(n,)``."""
         scores = gold_scores(self._task, episodes_of(examples, responses))
         if scores is None:
+            other = "such as 'rouge'" if any(example.references for example in examples) else "such as module:function"
             raise RewardError(
                 f"expected data that knows the true quality of a response, got {self._task.dataset.name!r}, which does "
-                "not; choose another reward, such as 'rouge'"
+                f"not; choose another reward, {other}"
             )
         return scores
 

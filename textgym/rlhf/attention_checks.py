@@ -14,6 +14,9 @@ import numpy as np
 
 from textgym import console
 from textgym.feedback.records.answers import Expected
+from textgym.feedback.store.entries import Planned
+from textgym.feedback.store.project import CHECK_EVERY
+from textgym.feedback.store.tables import digest
 from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words
 from textgym.naming import argument
@@ -25,7 +28,8 @@ REFERENCE = "reference"
 CHECKED_MODES: tuple[Mode, ...] = ("compare", "rate")
 """What attention checks can ask."""
 _OTHERS = 4  # further answers per check, of which one of like length is swapped in
-_TELLING = 3  # who guesses passes three comparisons once in eight times
+TELLING = 3
+"""Checks that tell something about a person: who guesses passes three comparisons once in eight times."""
 _NUMBER = re.compile(r"\d+")
 _NAME = re.compile(r"(?<=[\w,;] )[^\W\d_]\w+")  # behind a word: a capital there is not that of a sentence
 
@@ -86,21 +90,81 @@ class _Maker:
 
 
 def draw_checks(
-    task: Task, prompts: int, count: int, mode: Mode, *, seed: int = 0, criteria: Sequence[str] = ()
+    task: Task,
+    prompts: int,
+    count: int,
+    mode: Mode,
+    *,
+    seed: int = 0,
+    criteria: Sequence[str] = (),
+    plan: Sequence[Planned] = (),
 ) -> tuple[list[Question], list[Expected]]:
     """Return attention checks beside questions about the first ``prompts`` examples of a task, and their answers.
 
     They are about later examples, and swap in the answers to still later ones, as far as there are any: a prompt or a
-    text that comes twice would give a check away. If there are too few, a warning says how many repeat one.
+    text that comes twice would give a check away. If there are too few, a warning says how many repeat one. No prompt
+    of a check that a project has is checked again; but the same checks, drawn again, are the same.
+
+    Args:
+        task: Task whose data they are made of.
+        prompts: Number of examples that the questions are about.
+        count: Number of checks.
+        mode: ``"compare"`` or ``"rate"``.
+        seed: Seed of the changes.
+        criteria: Further criteria that ratings grade.
+        plan: Questions and checks that the project has.
 
     Raises:
         ValueError: The data has no references, or too few for so many checks.
     """
+    if plan:
+        checks, answers = _draw(task, prompts, count, mode, seed, criteria, [])[:2]
+        known = {digest(row.question, row.expected) for row in plan}
+        if known.issuperset(map(digest, checks, answers)):
+            return checks, answers
+    checks, answers, repeats, spare = _draw(task, prompts, count, mode, seed, criteria, plan)
+    if repeats:
+        console.warn(
+            f"{repeats} of {count} attention checks repeat a prompt or a reference of another question, which may give "
+            f"them away: beyond the {prompts} prompts asked for, {task.dataset.name!r} ({task.dataset.split}) has "
+            f"{spare} with references; lower {argument('prompts')} or {argument('checks')}"
+        )
+    return checks, answers
+
+
+def warn_of_few_checks(questions: int, checks: int) -> None:
+    """Warn if whoever answers all questions of a project meets too few checks to be known by.
+
+    Args:
+        questions: Questions of the project, checks left out.
+        checks: Its attention checks.
+    """
+    met = min(checks, questions // (CHECK_EVERY - 1))
+    if met >= TELLING:
+        return
+    needed = (CHECK_EVERY - 1) * TELLING
+    remedies = [f"{argument('checks')} to {TELLING} or more" if checks < TELLING else ""]
+    remedies += [f"{argument('prompts')} to {needed} or more" if questions < needed else ""]
+    console.warn(
+        f"whoever answers all {questions:,} questions of the project meets {met} attention check(s), as one question "
+        f"in {CHECK_EVERY} is one: too few to tell who reads from who guesses; "
+        f"raise {' and '.join(filter(None, remedies))}"
+    )
+
+
+def _draw(
+    task: Task, prompts: int, count: int, mode: Mode, seed: int, criteria: Sequence[str], plan: Sequence[Planned]
+) -> tuple[list[Question], list[Expected], int, int]:
+    """Return checks and answers, how many repeat another question, and how many prompts there were for them."""
     examples = task.dataset
     normal = {shown_of(task, examples[row]) for row in range(min(prompts, len(examples)))}
     known = {text for row in range(min(prompts, len(examples))) for text in examples[row].references[:1]}
+    normal |= {row.question.prompt for row in plan}
+    known |= {text for row in plan for text in row.question.responses}
+    checked = {row.question.prompt for row in plan if row.expected is not None}
     spare = list(islice(_unseen(task, prompts, normal, known), count * (1 + _OTHERS)))
     own = list(_sources(task, range(min(prompts, len(examples))))) if len(spare) <= count else []
+    own = [source for source in own if source.prompt not in checked]
     if not (spare or own):
         raise ValueError(
             f"expected references for attention checks, whose right answer is a text known to be good, got none in "
@@ -111,18 +175,7 @@ def draw_checks(
         [*spare[:count], *own], count, seed, mode=mode, others=spare[count:], criteria=criteria
     )
     repeats = sum(check.prompt in normal or not known.isdisjoint(check.responses) for check in checks)
-    if repeats:
-        console.warn(
-            f"{repeats} of {count} attention checks repeat a prompt or a reference of another question, which may give "
-            f"them away: beyond the {prompts} prompts asked for, {task.dataset.name!r} ({task.dataset.split}) has "
-            f"{len(spare)} with references; lower {argument('prompts')} or {argument('checks')}"
-        )
-    if count < _TELLING:
-        console.warn(
-            f"every person is asked {count} attention check(s) at most, too few to tell who reads from who guesses; "
-            f"raise {argument('checks')} to {_TELLING} or more"
-        )
-    return checks, answers
+    return checks, answers, repeats, len(spare)
 
 
 def _unseen(task: Task, first: int, prompts: Collection[Shown], texts: Collection[str]) -> Iterator[Source]:

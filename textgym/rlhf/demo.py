@@ -55,7 +55,7 @@ def _run(settings: DemoSettings) -> RunFolder:
     require_context(model, task)
     run = RunFolder.create(settings.out, "demo", asdict(settings))
     console.say(
-        f"Demo, about 4 minutes on 2 cores: {settings.pairs:,} simulated comparisons -> reward model -> "
+        f"Demo, about 5 minutes on 2 cores: {settings.pairs:,} simulated comparisons -> reward model -> "
         f"{settings.iterations} iterations of PPO -> {settings.eval_prompts} held-out prompts. Files: {run.shown}; "
         f"while PPO trains, look at {Path(run.shown) / SHEET}"
     )

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
@@ -31,11 +32,12 @@ from textgym.feedback.annotators.simulated import (
 )
 from textgym.feedback.projects import count_questions, open_project
 from textgym.feedback.records.answers import Expected
+from textgym.feedback.store.entries import Planned
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.types import Mode, Question
 from textgym.metrics.words import count_words
 from textgym.naming import argument
-from textgym.rlhf.attention_checks import CHECKED_MODES, REFERENCE, draw_checks
+from textgym.rlhf.attention_checks import CHECKED_MODES, REFERENCE, draw_checks, warn_of_few_checks
 from textgym.tasks.base import shown_of
 from textgym.training.from_run import say_other_template
 from textgym.training.recovery import advising_on_memory
@@ -103,13 +105,14 @@ def run_sample(
     task = with_budgets(choice.make(split), max_prompt_tokens, max_new_tokens)
     for model in models:
         say_other_template(task, model)
-    examples = fixed_examples(task.dataset, prompts)
+    plan = _plan_of(project)
+    examples, last = _examples_to_ask(task, prompts, plan)
     if len(examples) < prompts:
         console.warn(
             f"{prompts:,} prompts were asked for, and {task.dataset.name!r} ({split}) has {len(examples):,}; each of "
             "them is asked about once"
         )
-    made = draw_checks(task, prompts, checks, mode, seed=seed, criteria=criteria) if checks else ([], [])
+    made = draw_checks(task, last, checks, mode, seed=seed, criteria=criteria, plan=plan) if checks else ([], [])
     writers = plan_writers([*models, *([REFERENCE] if references else [])], examples, count, seed)
     written = write_texts(models, task, examples, writers, temperature=temperature, seed=seed, device=device)
     asked = [question_about(task, about, names, mode, criteria) for about, names in zip(written, writers, strict=True)]
@@ -119,6 +122,33 @@ def run_sample(
     left_out = f"; left out {same} whose texts are all equal, or empty" if same else ""
     console.say(f"{new} in {project}{left_out}. Ask people: textgym feedback serve {project}")
     return questions
+
+
+def _plan_of(project: str) -> list[Planned]:
+    """Return the questions that a project has already; none where it is yet to be made."""
+    if not Path(project).exists():
+        return []
+    with FeedbackStore(project) as store:
+        return store.plan()
+
+
+def _examples_to_ask(task: Task, prompts: int, plan: Sequence[Planned]) -> tuple[list[Example], int]:
+    """Return the first examples about whose prompts a project has no attention check, and where they end.
+
+    Raises:
+        ValueError: There is none.
+    """
+    checked = {row.question.prompt for row in plan if row.expected is not None}
+    if not checked:
+        return fixed_examples(task.dataset, prompts), prompts
+    rows = (row for row in range(len(task.dataset)) if shown_of(task, task.dataset[row]) not in checked)
+    chosen = list(itertools.islice(rows, prompts))
+    if not chosen:
+        raise ValueError(
+            f"expected prompts that attention checks of the project are not about, got none in {task.dataset.name!r}; "
+            f"give more {argument('data')}"
+        )
+    return [task.dataset[row] for row in chosen], chosen[-1] + 1
 
 
 def _add_questions(
@@ -135,6 +165,10 @@ def _add_questions(
         store.add(questions, overlap=overlap)
         store.add_checks(*checks)
         store.update_setting("task", lambda _: {**asdict(choice.located()), "split": split})
+        if checks[0]:
+            plan = store.plan()
+            known = sum(row.expected is not None for row in plan)
+            warn_of_few_checks(len(plan) - known, known)
         return before.more(store)
 
 

@@ -280,6 +280,7 @@ def fit(rlhf_round: Round) -> None:
         records = rlhf_round.loop.store.records()
         if left_out := describe_left_out(rlhf_round.loop.store):
             console.remark(left_out)
+        show_concerns(records, rlhf_round.loop.store.attention())
         split = read_split(records, seed=seed)
         embeddings, members, device = settings.embeddings, settings.members, settings.device
         reward = new_reward(task, trunk, embeddings=embeddings, members=members, device=device)
@@ -293,7 +294,6 @@ def fit(rlhf_round: Round) -> None:
             learning_rate=settings.reward_learning_rate,
         )
         show_report(report)
-        show_concerns(records, rlhf_round.loop.store.attention())
         note_accuracy(rlhf_round.loop.store, report)
         _note(rlhf_round, report_as_json(report))
 

@@ -129,7 +129,7 @@ class RlhfSettings:
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Settings of ``textgym demo``; together they take about four minutes on two cores.
+    """Settings of ``textgym demo``; together they take about 5 minutes on two cores.
 
     Attributes:
         pairs: Simulated comparisons.

@@ -18,8 +18,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from textgym.errors import ConsentError, did_you_mean, exits_as
+from textgym.errors import ConsentError, WrongNameError, exits_as
 from textgym.files.paths import user_path
+from textgym.security.missing import no_attribute, no_module
+from textgym.terms import names_in
 
 FIELDS: Mapping[str, str] = {
     "env_id": "",
@@ -61,7 +63,8 @@ def names_from(folder: str | Path, command: str, consent: Collection[str] = ()) 
         command: Command with which a user resumes, such as ``"textgym train --resume RUN"``, for the error message.
         consent: Names the user has given besides. Within a block in this one they count too.
     """
-    origin = _Origin(user_path(folder).resolve(), command, frozenset(consent))
+    given = frozenset(name for text in consent for name in (text, *names_in(text)))
+    origin = _Origin(user_path(folder).resolve(), command, given)
     _origins.append(origin)
     try:
         yield
@@ -110,8 +113,8 @@ def check_repeated(consent: Collection[str], record: object) -> None:
 
 
 def names_module(name: str) -> bool:
-    """Say whether a text has the form ``module:attribute``."""
-    return _NAME.fullmatch(name) is not None
+    """Say whether a text, or a term of a sum of rewards, has the form ``module:attribute``."""
+    return any(_NAME.fullmatch(each) for each in (name, *names_in(name)))
 
 
 def import_named_module(name: str, field: str) -> ModuleType:
@@ -151,14 +154,25 @@ def load_attribute(path: str) -> Any:
     try:
         module = _import(module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise
-        raise ValueError(f"expected 'module:attribute', got {path!r}: there is no module {module_name!r}") from error
+        if missing := explain_missing(module_name, error):
+            raise ValueError(f"expected 'module:attribute', got {path!r}: {missing}") from error
+        raise
     try:
         return getattr(module, attribute)
-    except AttributeError as error:
-        known = [name for name in vars(module) if not name.startswith("_")]
-        raise ValueError(f"expected 'module:attribute', got {path!r}.{did_you_mean(attribute, known)}") from error
+    except (AttributeError, WrongNameError) as error:
+        raise no_attribute(path, module, attribute) from error
+
+
+def explain_missing(module: str, error: ModuleNotFoundError) -> str | None:
+    """Return a sentence about a module that is not there, with similar names; ``None`` if it lacks one that it imports.
+
+    Args:
+        module: The module that was to be imported.
+        error: The error of its import.
+    """
+    if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+        return None
+    return no_module(module, error.name, _user_folders or [str(Path.cwd())])
 
 
 def _parts(name: str) -> tuple[str, str]:
@@ -218,7 +232,8 @@ def _refusal(named: Sequence[tuple[str, str]]) -> ConsentError:
     where, command = (f"in {str(_origins[0].folder)!r}", _origins[0].command) if _origins else ("in a file", "...")
     names = " and ".join(f"{field} {name!r}" for field, name in named)
     return ConsentError(
-        f"expected settings that run no code of others, got {names} {where}: importing a module runs it. "
+        f"expected settings that name no Python module to import, got {names} {where}: importing a module runs its "
+        f"code. "
         f"If you know and trust it, repeat the name: {command}{_repeated(named)}"
     )
 

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 
+from textgym.data.choice import columns_in_template
 from textgym.data.generated import GeneratedDataset
 from textgym.data.source import BuiltIn, load_examples
 from textgym.metrics.texts import TEXT_METRICS
@@ -134,8 +135,9 @@ class TextTask:
         self.data: Data = plain_value(source)
         self.prompt_column = prompt_column
         self.reference_column = reference_column
-        self._parsed_templates()  # before the data is read, which may take long
-        self.dataset: Dataset = self.examples(split)
+        names = self._template_columns()  # before the data is read, which may take long
+        with columns_in_template(names):
+            self.dataset: Dataset = self.examples(split)
         self._require_columns()
 
     def examples(self, split: Split) -> Dataset:
@@ -145,7 +147,8 @@ class TextTask:
 
     def for_split(self, split: Split) -> Self:
         """Return the same task on another split of the same data."""
-        made = type(self)(self.data, self.prompt_column, self.reference_column, split, **self.choices)
+        with columns_in_template(self._template_columns()):
+            made = type(self)(self.data, self.prompt_column, self.reference_column, split, **self.choices)
         return with_prompt_template(made, self.prompt_template) if "prompt_template" in vars(self) else made
 
     @property
@@ -164,9 +167,12 @@ class TextTask:
         plain, chat, column = self.prompt_template, self.chat_prompt_template, self.prompt_column
         return parse_template(plain, column), None if chat is None else parse_template(chat, column)
 
+    def _template_columns(self) -> set[str]:
+        return {name for template in self._parsed_templates() if template for name in template.columns}
+
     def _require_columns(self) -> None:
         """Check that every column of the templates is one of the data: that some example has it."""
-        lacking = {name for template in self._parsed_templates() if template for name in template.columns}
+        lacking = self._template_columns()
         known, place = set[str](), 0
         while lacking and place < len(self.dataset):
             known |= self.dataset[place].extra.keys()

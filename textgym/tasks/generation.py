@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import ClassVar
-
-import numpy as np
 
 from textgym.data.dataset import InMemoryDataset, check_split
 from textgym.data.source import BuiltIn
-from textgym.metrics.words import count_words
 from textgym.tasks.base import TextTask
-from textgym.types import Data, Episode, Example, FloatArray, NameOrPath, RewardFn, Split
+from textgym.types import Data, Episode, Example, NameOrPath, RewardFn, Split
 
 TARGET_WORDS = 20
 _BUILT_IN = "requests"
@@ -49,16 +46,6 @@ _SUBJECTS = (
     *("a footbridge", "a post office", "a pottery class", "a map without names", "a tunnel", "a night shift"),
 )
 _TEST = 8  # subjects of each of the test and the validation split
-
-
-def length_reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
-    """Score ``n`` texts by their length: 1 for 20 words, falling in a straight line to 0 at none and at 40.
-
-    >>> length_reward([""] * 3, ["one two three four five", "word " * 20, "word " * 50], []).tolist()
-    [0.25, 1.0, 0.0]
-    """
-    words = np.array([count_words(response) for response in responses], dtype=np.float64)
-    return np.maximum(0.0, 1.0 - np.abs(words - TARGET_WORDS) / TARGET_WORDS)
 
 
 class Generation(TextTask):
@@ -110,7 +97,7 @@ class Generation(TextTask):
     name = "generation"
     built_in: ClassVar[BuiltIn] = {_BUILT_IN: lambda split: requests(split)}
     default_data: ClassVar[Data] = _BUILT_IN
-    reward: RewardFn | NameOrPath = length_reward
+    reward: RewardFn | NameOrPath = f"length?target={TARGET_WORDS}"
     reward_reason = f"The default reward of TextGen is for texts of {TARGET_WORDS} words, whatever they say."
 
     def is_success(self, episode: Episode) -> bool:

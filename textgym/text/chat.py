@@ -67,15 +67,28 @@ class ChatTemplate:
             CheckpointError: The template fails or does more than it may.
             MissingExtraError: jinja2 is not installed, or too old to be safe.
         """
+        return self._rendered(messages, generation_prompt)[1]
+
+    def accepted(self, messages: Sequence[Message]) -> list[Message]:
+        """Return the messages that :meth:`render` gives the template in place of these.
+
+        Raises:
+            CheckpointError, MissingExtraError: As of :meth:`render`.
+        """
+        return self._rendered(messages, True)[0]
+
+    def _rendered(self, messages: Sequence[Message], generation_prompt: bool) -> tuple[list[Message], str]:
+        """Return what the template is given, and what it makes of that."""
         merged = _merge_roles(messages)
         try:
             text = self._run(messages, generation_prompt)
         except CheckpointError as error:
             if merged == list(messages) or isinstance(error.__cause__, _sandbox().LimitError):
                 raise
-            return self._run(merged, generation_prompt)
-        left_out = any(self._leaves_out(messages, place, text, generation_prompt) for place in range(len(messages)))
-        return self._run(merged, generation_prompt) if left_out else text
+            return merged, self._run(merged, generation_prompt)
+        if any(self._leaves_out(messages, place, text, generation_prompt) for place in range(len(messages))):
+            return merged, self._run(merged, generation_prompt)
+        return list(messages), text
 
     @cached_property
     def turn(self) -> Turn:

@@ -148,6 +148,14 @@ class Tokenizer:
         """Return whether the model reads conversations by a chat template of its own."""
         return self._template is not None
 
+    def accepted_messages(self, messages: Sequence[Message]) -> list[Message]:
+        """Return a conversation as the model's chat template takes it, which may know no system; without one, as it is.
+
+        Raises:
+            CheckpointError: The template fails.
+        """
+        return list(messages) if self._template is None else self._template.accepted(messages)
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of ``text``, all of it plain text; no BOS, no EOS."""
         return self.encode_batch([text])[0]

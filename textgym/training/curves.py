@@ -78,4 +78,4 @@ def plot_run(
             plot_kl(run.path / CURVES[1], log, log[-1].get("kl_target"), labels)
     if sheet is not None:
         with tolerance.of("samples.md"):
-            run.write_samples_table({example.key: example.text for example in sheet.examples})
+            run.write_samples_table({example.key: example.text for example in sheet.examples}, labels.unit)

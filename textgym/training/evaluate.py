@@ -14,7 +14,7 @@ from textgym.evaluation.core import Evaluation, EvaluationSet, evaluate, text_mo
 from textgym.evaluation.episodes import transcript
 from textgym.evaluation.loading import load_model, require_context
 from textgym.training.agents import ActorSettings, evaluation_of, find_agent, save_result
-from textgym.training.from_run import run_of, say_other_template
+from textgym.training.from_run import run_of, say_cut_prompts, say_other_template
 from textgym.training.recovery import advising_on_memory, check_data, describe_splits
 from textgym.training.results import show_comparison, summarise, write_texts
 from textgym.training.run_folder import RunFolder, value_of
@@ -73,6 +73,8 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     reference = load_model(start_name, settings.device) if start_name is not None else None
     for network in filter(None, (model, reference)):
         require_context(network, eval_set.task)
+    if model is not None:
+        say_cut_prompts(eval_set.task, model.tokenizer, eval_set.examples)
     run = RunFolder.create(settings.out, "evaluate", asdict(located(settings)))
     with run:  # locked since it was made; the end of the block releases it
         before = evaluate(reference, eval_set, reference=reference, title="before") if reference else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,24 @@ from textgym import console
 from textgym.envs.choice import EnvChoice, UnknownEnvError
 from textgym.errors import CheckpointError, ConsentError, DataError, TextGymError
 from textgym.files.paths import absolute_if_exists, user_path
+from textgym.models.probing.noise import random_states_kept
 from textgym.models.prompt_format import PromptFormat, format_of_model
 from textgym.models.stored_values import Check, mapped, one_of, positive, text
+from textgym.naming import argument
 from textgym.registration import registered_ids
 from textgym.security.consent import check_names, names_from
-from textgym.tasks.base import templates_of
+from textgym.tasks.base import prompt_of, templates_of
 from textgym.tasks.summarization import Summarization
 from textgym.text.templates import SLOT, parse_template
 from textgym.text.tokenizer import Tokenizer
 from textgym.training.run_folder import RunFolder, value_of
-from textgym.types import SPLITS, Task
+from textgym.types import SPLITS, Example, Task
 
 BUDGETS = ("max_prompt_tokens", "max_new_tokens")
 _OF_TASK = tuple(field.name for field in fields(EnvChoice))
 _OF_DATA = ("prompt_column", "reference_column")
 _NEUTRAL = "TextGen-v0"
+_MOST_LOOKED_AT = 200  # prompts that tell whether prompts are cut
 _CHECKS: Mapping[str, Check] = {
     **dict.fromkeys((*_OF_TASK, "reward"), text),
     "task_options": mapped(text),
@@ -164,6 +167,32 @@ def say_template(task: Task, choice: EnvChoice, model: str) -> None:
     template = here.chat if here.chat != here.plain and _has_chat_template(model) else here.plain
     if template != SLOT:
         console.remark(f"Every prompt is asked as {_typed(template)}; --prompt-template takes another.")
+
+
+def say_cut_prompts(task: Task, tokenizer: Tokenizer, examples: Sequence[Example] | None = None) -> None:
+    """Say how many prompts do not fit the budget of a task, whose model does not read all of them.
+
+    Args:
+        task: Task with the budgets of the run.
+        tokenizer: The model's.
+        examples: Those that are asked about; ``None`` takes the first of the data.
+
+    Raises:
+        ValueError: The budget leaves nothing of a prompt.
+    """
+    if examples is None:
+        examples = [task.dataset[place] for place in range(min(_MOST_LOOKED_AT, len(task.dataset)))]
+    with random_states_kept():  # a task of the user's may draw numbers
+        asked = [prompt_of(task, each) for each in examples[:_MOST_LOOKED_AT]]
+        cut = sum(prompt.truncated for prompt in tokenizer.encode_prompts(asked, task.max_prompt_tokens))
+    if cut:
+        first = "the first " if len(asked) == _MOST_LOOKED_AT else ""
+        budget = argument("max_prompt_tokens", task.max_prompt_tokens)
+        frame = ", the chat template around them included" if tokenizer.has_chat_template else ""
+        console.remark(
+            f"{cut} of {first}{len(asked)} prompts are cut to {budget}{frame}: the model does not read the rest; raise "
+            "it to keep them whole."
+        )
 
 
 def _say_cue(task: Task, model: str) -> None:

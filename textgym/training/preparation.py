@@ -11,6 +11,7 @@ from textgym import console
 from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, Timed, facts_of, unit_of
 from textgym.agents.registry import resolve_agent
+from textgym.envs.choice import with_budgets
 from textgym.errors import CheckpointError, NoCheckpointError
 from textgym.evaluation.core import EvaluationSet, text_model_of
 from textgym.models.checkpoint import load_newest, set_aside_newer
@@ -21,7 +22,7 @@ from textgym.naming import argument
 from textgym.security.consent import check_repeated
 from textgym.training.callbacks import SampleSheet
 from textgym.training.curves import CURVES
-from textgym.training.from_run import say_other_template
+from textgym.training.from_run import say_cut_prompts, say_other_template
 from textgym.training.recovery import (
     check_data,
     describe_splits,
@@ -97,8 +98,11 @@ def begin(
     checked = None if facts_of(resolve_agent(settings.agent)).samples else make_run_evaluation(settings, env)
     agent = trainable(make_agent(settings, env))
     require_room(settings, agent, env)
-    if text_model_of(agent) is not None:
-        say_other_template(env_attribute(env, "task"), settings.model)
+    model = text_model_of(agent)
+    if model is not None:
+        task = with_budgets(env_attribute(env, "task"), settings.max_prompt_tokens, settings.max_new_tokens)
+        say_other_template(task, settings.model)
+        say_cut_prompts(task, model.tokenizer)
     eval_set, sheet = checked or make_run_evaluation(settings, env), make_sheet(settings, agent)
     steps = settings.steps if settings.minutes is None else _steps_in(settings.minutes, agent)
     # All that can fail for a mistake of the user's has been done: only now a folder is made.

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 
 from textgym import console
 from textgym.data.fingerprint import fingerprint
-from textgym.errors import ConsentError, DataError, RunFolderError, is_out_of_memory, notes_of
+from textgym.errors import (
+    ConsentError,
+    DataError,
+    NothingLearnedError,
+    RunFolderError,
+    is_out_of_memory,
+    notes_of,
+)
 from textgym.security.consent import check_names, check_repeated, names_from, resume_command
 from textgym.training.interrupts import RunInterrupted, signal_of, signals_as_interrupts
 from textgym.training.run_folder import RunFolder
@@ -31,6 +38,7 @@ _MEMORY = {
     "feedback sample": "--max-prompt-tokens or --max-new-tokens",
 }
 """What takes memory, by command: options that it has."""
+_KEEPS_FEEDBACK = "reward fit"  # a run that is resumed with what taught nothing learns nothing again
 
 
 @contextmanager
@@ -141,7 +149,8 @@ def advising(run: RunFolder, command: str, *, can_go_on: bool | None = None) -> 
     except (ConsentError, RunFolderError):
         raise  # nobody is urged to consent, or to resume in a folder that is the wrong one
     except Exception as error:
-        _add_notes(error, run, command, can_go_on)
+        if not (isinstance(error, NothingLearnedError) and run.resumed_by(command) == _KEEPS_FEEDBACK):
+            _add_notes(error, run, command, can_go_on)
         raise
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypedDict, Unpack
 import numpy as np
 
 from textgym import console
-from textgym.envs.choice import describe_data, with_budgets
+from textgym.envs.choice import EnvChoice, as_typed, describe_data, with_budgets
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.reward_guard import guarded_reward
 from textgym.feedback import FeedbackStore, add_accuracy, write_records
@@ -45,6 +45,7 @@ from textgym.training.recovery import advising_on_memory, resuming
 from textgym.training.reward_feedback import (
     ReadFeedback,
     attention_of,
+    choice_of_feedback,
     is_project,
     read_feedback,
     reference_texts,
@@ -196,6 +197,7 @@ def _understand(settings: RewardSettings, records: Sequence[Record]) -> ReadFeed
 def _fit(run: RunFolder, settings: RewardSettings, task: Task, model: TextModel | None, feedback: ReadFeedback) -> None:
     """Fit, and write and show what came of it; checkpoints go when nothing is left to do."""
     start, options = time.perf_counter(), settings.fit_options()
+    show_concerns(feedback.records, attention_of(settings.feedback))  # a fit to contradictions may end in an error
     checkpoints = StepCheckpoints(run.checkpoints, "textgym.reward_fit", settings.save_every)
     curve = []
     if settings.learning_curve:
@@ -207,7 +209,6 @@ def _fit(run: RunFolder, settings: RewardSettings, task: Task, model: TextModel 
     with Tolerance().of("a plot", _PLOT_IS_MISSING):
         draw_report(run.path / "reward_report.png", report, curve)
     show_report(report)
-    show_concerns(feedback.records, attention_of(settings.feedback))
     show_details(report, curve)
     seconds = {"fit": report.seconds, "total": time.perf_counter() - start}
     run.write_summary({**report_as_json(report, curve), "seconds": seconds})
@@ -215,10 +216,15 @@ def _fit(run: RunFolder, settings: RewardSettings, task: Task, model: TextModel 
         with FeedbackStore(settings.feedback) as store:
             note_accuracy(store, report, curve)
     shutil.rmtree(run.checkpoints, ignore_errors=True)
-    console.say(
-        f"Reward model: {Path(run.shown) / 'reward'}   use it with: textgym train {settings.choice.env_id} --reward "
-        f"{shlex.quote(run.shown)}"
-    )
+    choice = choice_of_feedback(settings.choice, task, settings.feedback, feedback.records)
+    console.say(f"Reward model: {Path(run.shown) / 'reward'}   {_how_to_use(run, choice)}")
+
+
+def _how_to_use(run: RunFolder, choice: EnvChoice | None) -> str:
+    option = f"--reward {shlex.quote(run.shown)}"
+    if choice is None:
+        return f"use it on prompts like those of the feedback: textgym train TextGen-v0 --data FILE {option}"
+    return f"use it with: textgym train {as_typed(choice)} {option}"
 
 
 def _backbone(settings: RewardSettings) -> str:
@@ -226,7 +232,7 @@ def _backbone(settings: RewardSettings) -> str:
         return f"a linear head on frozen embeddings by {settings.embeddings}; seconds, once all texts are embedded"
     adapters = f" with adapters of rank {settings.lora_rank}" if settings.lora_rank else ""
     count = f"{settings.members} members, " if settings.members > 1 else ""
-    return f"{count}trunk {settings.model}{adapters}, {settings.epochs} epoch(s); minutes for small models"
+    return f"{count}from the model {settings.model}{adapters}, {settings.epochs} epoch(s); minutes for small models"
 
 
 def note_accuracy(store: FeedbackStore, report: FitReport, curve: Sequence[CurvePoint] = ()) -> None:
@@ -274,6 +280,8 @@ def fit_reward(
                 held_out=report.held_out_losses,
                 title="Fit of the reward model",
             )
+    else:
+        console.remark("reward_loss.png is not drawn: there is one loss alone, which makes no curve.")
     return report
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from textgym import console
+from textgym.envs.choice import EnvChoice
 from textgym.evaluation.sampling import Sampling, sample_contexts, sample_responses
 from textgym.feedback import FeedbackStore
 from textgym.feedback.annotators.by_reward import AnnotatorReward
@@ -21,7 +22,7 @@ from textgym.models.text_model import TextModel
 from textgym.reward_models.building import MOST_REFERENCES, preferred_texts
 from textgym.reward_models.evidence import Candidate, Reader, Split, compared_records, graded_by, read_split
 from textgym.tasks.base import prompt_text, shown_of
-from textgym.types import Task, shown_text
+from textgym.types import JsonObject, Task, shown_text
 
 
 class ReadFeedback(NamedTuple):
@@ -101,6 +102,27 @@ def is_project(source: str | Path) -> bool:
         return False
     with open(source, "rb") as file:
         return file.read(16) == b"SQLite format 3\0"
+
+
+def choice_of_feedback(
+    choice: EnvChoice, task: Task, source: str | None, records: Iterable[Record]
+) -> EnvChoice | None:
+    """Return the environment and data whose prompts feedback is about; ``None`` if that is not known.
+
+    Args:
+        choice: Environment of the fit; one that is not the default was named by the user, and counts.
+        task: Task of the choice on its training split.
+        source: Project or file of the feedback; ``None`` where it was simulated on the task.
+        records: The feedback.
+    """
+    if source is None or choice != EnvChoice():
+        return choice
+    if is_project(source):
+        with FeedbackStore(source) as store:
+            sampled: JsonObject | None = store.setting("task")
+        if sampled is not None:
+            return EnvChoice.of(sampled)
+    return choice if any(_is_about(task, record) for record in records) else None
 
 
 def simulate_comparisons(

@@ -13,6 +13,7 @@ from textgym.feedback.statistics.opposition import Attention
 from textgym.feedback.types import Record
 from textgym.plots import plot_reward_report
 from textgym.reward_models import CurvePoint, FitReport, HeldOut, Mistake
+from textgym.reward_models.calibration import FEWEST
 from textgym.types import Interval
 
 _ANNOTATORS = 10
@@ -75,8 +76,12 @@ def show_details(report: FitReport, curve: Sequence[CurvePoint] = ()) -> None:
 
 
 def draw_report(file: Path, report: FitReport, curve: Sequence[CurvePoint] = ()) -> None:
-    """Draw calibration, accuracy by length and the learning curve, if anything was held out."""
+    """Draw calibration, accuracy by length and the learning curve; say so if too little was held out."""
     if report.held_out is None or report.calibration is None or not report.held_out.by_length:
+        console.remark(
+            f"{file.name} is not drawn: it takes {FEWEST} held-out preferences, and there are {report.held_out_pairs}; "
+            "give more feedback, or hold more of it out (--held-out)."
+        )
         return
     plot_reward_report(
         file,

@@ -27,10 +27,10 @@ class RewardSettings:
 
     Attributes:
         choice: Task and data.
-        model: Model that samples the texts to compare, and the trunk that the reward model starts from.
-        lora_rank: Train low-rank adapters of the trunk only.
+        model: Model that samples the texts to compare, and the model that the reward model starts from.
+        lora_rank: Rank of LoRA adapters, which are trained instead of all weights.
         embeddings: Sentence-transformers model, or any that :class:`~textgym.reward_models.embedding.TextEmbedder`
-            takes; a linear head on its frozen embeddings is fitted instead of a trunk.
+            takes; a linear head on its frozen embeddings is fitted instead of a language model.
         members: Reward models to average, each fitted to reweighted prompts; they say where they disagree.
         feedback: Project, or file of any shape that :func:`~textgym.feedback.records.files.load_records` reads;
             ``None`` lets an annotator be simulated.

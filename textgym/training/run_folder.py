@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 from textgym.errors import CheckpointError, RunFolderError
 from textgym.files.disk import append_line, remove_leftovers, replace_text, unfinished_name
 from textgym.files.locks import LOCK, FolderLock
-from textgym.files.paths import user_path
+from textgym.files.paths import folders_in, suggested_folder, user_path
 from textgym.naming import argument
 from textgym.security.escaping import markdown, markdown_cell
 from textgym.security.foreign import LARGEST_STATE, parse_json, read_json, read_text, refuse_links
@@ -31,6 +31,7 @@ _RESUMABLE = ("train", "sft", "reward fit", "rlhf")
 _SAME: Mapping[str, tuple[str, ...]] = {"train": ("train", "sft"), "sft": ("sft", "train")}
 """Commands that resume the runs of each other: ``sft`` is short for ``train --agent sft``."""
 _ROUND = "rlhf round"
+_MADE = {"tokens": "tokens written in training", "texts": "texts written in training", "steps": "optimizer steps"}
 _CONFIG, _LOG, _SAMPLES, _SUMMARY = "config.json", "log.jsonl", "samples.jsonl", "summary.json"
 
 
@@ -169,7 +170,9 @@ class RunFolder:
         """
         run = cls(path)
         if not (run.path / _CONFIG).is_file():
-            raise RunFolderError(f"expected a run folder with a {_CONFIG}, got {str(path)!r}; check the path")
+            runs = folders_in(user_path(path), lambda each: (each / _CONFIG).is_file())
+            check = f"name one of the runs in it: {runs}" if runs else f"check the path.{suggested_folder(path)}"
+            raise RunFolderError(f"expected a run folder with a {_CONFIG}, got {str(path)!r}; {check}")
         try:
             refuse_links(run.path)
         except ValueError as error:
@@ -309,12 +312,21 @@ class RunFolder:
                 )
             self.write_rows(name, [row for row in sound if row[counted] <= last])
 
-    def write_samples_table(self, prompts: Mapping[str, str]) -> None:
-        """Write ``samples.md``: a section per example (its document first), a row per moment."""
-        parts = ["# Sample texts through training\n"]
+    def write_samples_table(self, prompts: Mapping[str, str], unit: str = "tokens") -> None:
+        """Write ``samples.md``: a section per example (its document first), a row per moment of training.
+
+        Args:
+            prompts: Documents by the keys of examples.
+            unit: Name of a time step of the agent, in the plural.
+        """
+        made = _MADE.get(unit, unit)
+        parts = [
+            "# Sample texts through training\n\nPrompts of the validation split, of which training reads none. "
+            f"*{made}*: how far training was. *text*: one sample at temperature 1, with the same seed every time.\n"
+        ]
         rows = self.samples()
         for key, prompt in prompts.items():
-            parts.append(f"\n## {markdown_cell(key)}\n\n{_quote(prompt)}\n\n| tokens seen | text |\n|---:|---|\n")
+            parts.append(f"\n## {markdown_cell(key)}\n\n{_quote(prompt)}\n\n| {made} | text |\n|---:|---|\n")
             parts += [f"| {row['timesteps']:,} | {_cell(row['texts'].get(key, ''))} |\n" for row in rows]
         replace_text(self.path / "samples.md", "".join(parts))
 

@@ -15,7 +15,7 @@ _FEW_PROMPTS = 30  # the 95 % interval of a share of 30 reaches 0.17 to both sid
 _REFERENCES = 16
 
 
-def few_prompts(prompts: int) -> str | None:
+def few_prompts(prompts: int, split: str = "test") -> str | None:
     """Return what to say where too few prompts are measured on; ``None`` if there are enough.
 
     >>> few_prompts(30) is None
@@ -25,9 +25,9 @@ def few_prompts(prompts: int) -> str | None:
         return None
     reach = min(0.5, (0.96 / prompts) ** 0.5)  # 1.96 standard errors of a share of 1/2
     return (
-        f"only {prompts} test prompts: the 95 % interval of a share of them reaches {reach:.2f} to both sides, "
-        f"so that few changes can be told from chance; raise {argument('eval_prompts')}, or add data to the split if "
-        "it has no more"
+        f"only {prompts} {split} prompts: the 95 % interval of a share of them reaches {reach:.2f} to both sides, "
+        f"so that few changes can be told from chance; raise {argument('eval_prompts')}, or add data to the {split} "
+        "split if it has no more"
     )
 
 
@@ -55,7 +55,7 @@ def run_warnings(eval_set: EvaluationSet, log: Sequence[Record], before: Evaluat
     prompts = len(eval_set.examples)
     change = compare(before.measures, after.measures).get("reward")
     signs = all_concerns(log, lambda: reference_rewards(eval_set))
-    found = [few_prompts(prompts), *signs.values()]
+    found = [few_prompts(prompts, eval_set.task.dataset.split), *signs.values()]
     if change is not None and "reward" not in signs:  # nothing can change where all rewards are equal
         found.append(no_change(change, prompts))
     return [text for text in found if text is not None]

@@ -13,6 +13,7 @@ from textgym.hub import SHIPPED
 from textgym.models.stored_values import mapped
 from textgym.rewards import NAMED_REWARDS
 from textgym.security.consent import check_names
+from textgym.terms import join_terms, parse_terms
 
 _Settings = TypeVar("_Settings")
 
@@ -79,7 +80,13 @@ def _may_be(value: object, hint: object) -> bool:
 
 
 def _stable_reward(reward: str) -> str:
-    return reward if reward in (*NAMED_REWARDS, "learned", "gold") else stable_name(reward)
+    if reward not in NAMED_REWARDS and user_path(reward).exists():
+        return stable_name(reward)
+    return join_terms([replace(term, name=_stable_term(term.name)) for term in parse_terms(reward)])
+
+
+def _stable_term(name: str) -> str:
+    return name if name in NAMED_REWARDS else stable_name(name)
 
 
 def _absolute_target(name: str) -> str:

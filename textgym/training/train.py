@@ -138,7 +138,7 @@ def complete(training: Training) -> tuple[Evaluation, Evaluation]:
         RunInterrupted: The user stopped it; a checkpoint is there.
     """
     start = time.perf_counter()
-    few = few_prompts(len(training.eval_set.examples))
+    few = few_prompts(len(training.eval_set.examples), training.eval_set.task.dataset.split)
     if few is not None:
         console.warn(few)
     before = measure_before(training)  # first: training changes the weights that are measured
@@ -347,5 +347,6 @@ def _write_results(training: Training, before: Evaluation, after: Evaluation, se
             settings=asdict(settings),
             summary=summary,
             reward=reward if facts.samples else None,
+            own=list(own),
         )
     plot_run(run, training.sheet, before, after, labels=_labels(agent, training.eval_set))

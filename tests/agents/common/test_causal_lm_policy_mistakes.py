@@ -50,7 +50,7 @@ def test_options_out_of_range(make_policy: Any, make_network: Any) -> None:
 @pytest.mark.parametrize("algorithm", [stable_baselines3.PPO, PPO])
 def test_a_context_shorter_than_the_texts(algorithm: Any, make_env: Any, make_network: Any) -> None:
     options = {"policy_kwargs": {"model": make_network("gpt2", n_positions=47)}, "n_steps": 4, "batch_size": 4}
-    with pytest.raises(ModelError, match="a context of at least 48 tokens for prompt and response, got 47; lower max_"):
+    with pytest.raises(ModelError, match="at least 48 tokens for prompt and response, got 47; use max_prompt_tokens="):
         algorithm(CausalLMPolicy, make_env(1), **options)
     algorithm(CausalLMPolicy, make_env(1), policy_kwargs={"model": make_network("gpt2", n_positions=48)}, n_steps=4)
 

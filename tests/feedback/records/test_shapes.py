@@ -605,6 +605,20 @@ def test_rows_without_two_scores_are_left_out(tmp_path: Path) -> None:
     assert "1 response without a score, not ranked; left out: 2 rows with fewer than two" in loaded.lines[1]
 
 
+@pytest.mark.parametrize(("good", "bad"), [(1, -1), ("1", "-1"), (1.0, -1.0), ("+1", "-1"), (1, 0)])
+def test_labels_are_one_and_zero_or_one_and_minus_one(tmp_path: Path, good: object, bad: object) -> None:
+    rows = [{"prompt": "p", "completion": f"c{label}", "label": label} for label in (good, bad)]
+    found = read_records(write(tmp_path / "f.jsonl", rows))
+    assert [record.rating for record in found if isinstance(record, Rating)] == [4, 2]
+
+
+def test_three_labels_are_refused(tmp_path: Path) -> None:
+    """Where -1 is bad, 0 is neither."""
+    rows = [{"prompt": "p", "completion": f"c{label}", "label": label} for label in (1, 0, -1)]
+    with pytest.raises(DataError, match=r"f.jsonl:2: expected two labels, 1 and 0 or 1 and -1, got 0 and -1 in one"):
+        read_records(write(tmp_path / "f.jsonl", rows))
+
+
 def test_records_and_other_shapes_in_one_file_keep_their_order(tmp_path: Path) -> None:
     own = Rating("k", "p", "text", 3)
     write_records(tmp_path / "own.jsonl", [own])
@@ -629,8 +643,11 @@ def test_records_and_other_shapes_in_one_file_keep_their_order(tmp_path: Path) -
         ({"text": "p", "sentiment": 1}, ""),
         (
             {"prompt": "p", "completion": "c", "label": "perhaps"},
-            "Closest is 'TRL unpaired (KTO)', which also has label",
+            "which also has label (true or false, 1 or 0, 1 or -1; not 'perhaps')",
         ),
+        ({"prompt": "p", "completion": "c"}, "train on them with: textgym sft --data "),
+        ({"instruction": "i", "input": "p", "output": "c"}, "train on them with: textgym sft --data "),
+        ({"messages": [{"role": "user", "content": "p"}]}, "train on them with: textgym sft --data "),
     ],
 )
 def test_anything_else_gets_the_list_of_shapes_with_an_example_of_each(tmp_path: Path, row: Row, hint: str) -> None:

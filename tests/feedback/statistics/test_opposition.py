@@ -87,6 +87,42 @@ def test_one_against_three_is_named_as_reversed() -> None:
     )
 
 
+@pytest.mark.parametrize(("honest", "reversed_"), [("a", "r"), ("ab", "r"), ("abc", "r"), ("ab", "rt")])
+def test_who_guesses_hides_nobody_who_is_reversed(honest: str, reversed_: str) -> None:
+    for seed in range(10):
+        records = panel(honest, reversed_, wrong=0.05, seed=seed)
+        found = Opposition(tuple(honest), tuple(reversed_))
+        (beside,) = find_oppositions([*records, *compared("s", wrong=0.5, seed=seed)])
+        assert {beside.first, beside.second} == {found.first, found.second}
+        assert beside.reversed == (("r",) if len(honest) == 3 else ())
+
+
+def test_who_guesses_is_not_taken_for_reversed_however_often_others_are_left_out() -> None:
+    for seed in range(40):
+        assert find_oppositions([each for name in "ghij" for each in compared(name, wrong=0.5, seed=seed)]) == []
+
+
+def test_guesses_about_questions_of_few_people_are_left_out_too() -> None:
+    """Each prompt is answered by two of six: without one of them, nobody is left to compare, or one."""
+    every = {name: compared(name, 60, wrong=0.5) for name in "abcdef"}
+    names = "abcdef"
+    pairs = [(names[number % 6], names[(number + 1 + number // 6) % 6]) for number in range(60)]
+    records = [every[name][number] for number, pair in enumerate(pairs) for name in pair]
+    assert find_oppositions(records) == []
+
+
+def test_too_few_answers_leave_it_open_whether_somebody_is_reversed() -> None:
+    """Two who guess answer seven questions all the opposite way once in 128 times."""
+    records = panel("a", "r", questions=7, wrong=0.0)
+    assert find_oppositions(records) == []
+    assert annotation_concerns(records) == [
+        "a and r seem to answer the opposite of each other, but share the questions about 7 prompts only: whether one "
+        "of them is reversed is left open; ask both more of the same questions"
+    ]
+    assert annotation_concerns(panel("a", "r", questions=3, wrong=0.0)) == []
+    assert len(annotation_concerns(panel("a", "r", wrong=0.0))) == 1  # found, and so not open
+
+
 def test_one_who_differs_at_times_is_not_opposed() -> None:
     """At 0.1 errors of the others, 0.35 of one's own: the same answer in 0.62 of the questions."""
     assert find_oppositions([*panel("abc", ""), *compared("d", wrong=0.35)]) == []

@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from textgym.checks import require_range
 from textgym.errors import RewardError
 from textgym.feedback.records.answers import (
     Behaviour,
@@ -172,15 +173,19 @@ class Habits:
     def __post_init__(self) -> None:
         values = asdict(self)
         for name in ("noise", "tie_margin", "group_weight", "fatigue", "examination_decay"):
-            if not values[name] >= 0:
-                raise ValueError(f"expected {argument(name)} of at least 0, got {values[name]}; raise it")
+            require_range(name, values[name], 0)
+        for name in ("length_bias", "position_bias", "politeness_bias", "severity"):
+            require_range(name, values[name], -math.inf)
         for name in ("attention", "skip_rate", "edit_effort"):
             if not 0 <= values[name] <= 1:
                 raise ValueError(f"expected {argument(name)} in [0, 1], got {values[name]}; it is a share")
-        if not self.words_per_second > 0:
-            raise ValueError(f"expected words_per_second above 0, got {self.words_per_second}; raise it")
-        if not self.scale[0] < self.scale[1]:
-            raise ValueError(f"expected a scale from a lower to a higher score, got {self.scale}; swap them")
+        require_range("words_per_second", self.words_per_second, math.nextafter(0, 1))
+        if math.isnan(self.bad_below) or self.bad_below == math.inf:
+            raise ValueError(f"expected bad_below that is finite, or -inf for never, got {self.bad_below}; lower it")
+        if not -math.inf < self.scale[0] < self.scale[1] < math.inf:
+            raise ValueError(
+                f"expected a scale from a lower to a higher score, both finite, got {self.scale}; correct it"
+            )
 
 
 class SimulatedPerson:

@@ -14,13 +14,13 @@ import unicodedata
 from typing import NamedTuple
 
 from textgym.errors import TextGymError
+from textgym.feedback.server.names import check_name, clean_name
 from textgym.feedback.server.sessions import matches
 from textgym.feedback.store.project import FeedbackStore
 
 INVITATION_SECONDS = 14 * 86_400
 SHORTEST_PASSWORD = 10
 _LONGEST_PASSWORD = 200
-_MARKS = ("(excluded)", "(blocked)")  # of names in tables of the owner
 _ID_LENGTH = 10  # of the digest of a link
 _COSTS = {"n": 2**15, "r": 8, "p": 3, "maxmem": 2**26}  # 32 MiB
 _ONE_AT_A_TIME = threading.Lock()  # so that many tries at once cannot take all memory
@@ -108,11 +108,9 @@ class Accounts:
         """
         name = clean_name(name)
         _check_password(password)
-        if not name or len(name) > 80 or not name.isprintable():
-            raise ValueError("A name needs 1 to 80 visible characters; choose another.")
-        if name.casefold().endswith(_MARKS):
-            raise ValueError(f"A name cannot end with {' or '.join(_MARKS)}, as the owner's tables do; choose another.")
+        check_name(name)
         _add(self._rows(), name, {})  # before the code is spent
+        check_name(name, self._store.annotators())
         if self._store.votes(name, excluded=True):  # those that were imported are somebody else's, too
             raise ValueError(f"There are answers of the name {name!r} already; choose another.")
         row = _hashed(password)
@@ -183,11 +181,6 @@ class Accounts:
 
     def _rows(self) -> dict[str, dict[str, str]]:
         return dict(self._store.setting("accounts", {}))
-
-
-def clean_name(name: str) -> str:
-    """Return a name as it is kept: look-alikes such as full-width letters are one."""
-    return unicodedata.normalize("NFKC", name).strip()
 
 
 def _account(name: str, row: dict[str, str]) -> Account:

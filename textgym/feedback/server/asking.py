@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from string import ascii_uppercase
 from typing import Annotated, NamedTuple, get_args
 
@@ -27,7 +28,7 @@ DECLINED = "declined"
 """Setting that lists who declined to be recorded in natural use."""
 _CONSENTS = "consents"
 _NOTICES = {
-    "known": "You had answered that question before; the first answer counts.",
+    "known": "You have already answered that question; the first answer counts.",
 }
 
 
@@ -138,7 +139,7 @@ def report(site: SiteOf, visitor: Visitor, form: SignedForm) -> Response:
     """Keep what somebody has done so far with the responses of a question of natural use; later reports replace it."""
     assignment = _assignment(site, visitor, form)
     if not (_is_natural(assignment) and _has_agreed(site, visitor)):
-        raise RefusedError(409, "Expected a report of natural use, by somebody who agreed to it, got another.")
+        raise RefusedError(409, "Reading is recorded only for people who agreed to it; reload the page.")
     records = _read(site, visitor, assignment, form)
     site.store.vote(form.get("vote", ""), visitor.name, assignment.item, records, revise=True)
     return Response(status_code=204)
@@ -172,17 +173,23 @@ def _list_among(site: Site, setting: str, name: str, *, is_in: bool) -> None:
 
 def _next_question(site: Site, visitor: Session, mode: Mode | None, declined: bool) -> Assignment | None:
     """Return what to ask now; whoever declined natural use is asked questions of the other modes."""
+    assign = partial(site.store.assign, visitor.name, reserve=not _is_owner(site, visitor))
     if not declined:
-        return site.store.assign(visitor.name, mode)
+        return assign(mode)
     modes = [each for each in get_args(Mode) if each != "natural" and mode in (None, each)]
-    return next(filter(None, (site.store.assign(visitor.name, each) for each in modes)), None)
+    return next(filter(None, map(assign, modes)), None)
+
+
+def _is_owner(site: Site, visitor: Session) -> bool:
+    """Return whether the owner looks: a glance at their own page keeps no question from the annotators."""
+    return visitor.is_owner and visitor.name == site.name
 
 
 def _assignment(site: Site, visitor: Session, form: dict[str, str]) -> Assignment:
     item = open_item(form.get("item", ""), visitor.name, site.secret)
     found = None if item is None else site.store.assignment(visitor.name, item)
     if found is None:
-        raise RefusedError(409, "Expected an answer to a question that you were asked, got another; reload the page.")
+        raise RefusedError(409, "This question was not assigned to you; reload the page.")
     return found
 
 

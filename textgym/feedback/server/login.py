@@ -7,7 +7,8 @@ from typing import Annotated, NoReturn
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from textgym.feedback.server.accounts import Account, clean_name
+from textgym.feedback.server.accounts import Account
+from textgym.feedback.server.names import check_name, look_alike
 from textgym.feedback.server.sessions import Session
 from textgym.feedback.server.site import Form, RefusedError, SignedForm, Site, SiteOf, Visitor, go_to
 
@@ -19,7 +20,7 @@ _Secret = Annotated[str, Query(max_length=200)]
 def enter(request: Request, site: SiteOf, token: _Secret = "") -> Response:
     """Let the bearer of the token in, as the owner."""
     if not (site.is_open or site.check_token(request, token)):
-        raise RefusedError(403, "Expected the token that the server printed when it was started, got another.")
+        raise RefusedError(403, "This is not the link that the server printed when it started; use that one.")
     return _welcome(request, site, Session.begin(site.name, True, site.clock()))
 
 
@@ -37,7 +38,7 @@ def login(request: Request, site: SiteOf, form: Form) -> Response:
     """
     account = site.check_password(request, form.get("name", ""), form.get("password", ""))
     if account is None or account.name in site.store.moderation.blocked():
-        problem = "Name and password do not belong together."
+        problem = "Wrong name or password."
         if account is not None:
             problem = "This account is blocked; the project's owner can unblock it."
         return site.page(request, "login.html", problem=problem, name=form.get("name", ""), status=403)
@@ -57,7 +58,7 @@ def join(request: Request, site: SiteOf, form: Form) -> Response:
     invitation = form.get("invitation", "")
     _check_invitation(request, site, invitation)
     try:
-        if clean_name(form.get("name", "")).casefold() == clean_name(site.name).casefold():
+        if look_alike(form.get("name", ""), site.name):
             raise ValueError(f"The name {site.name!r} is taken; choose another.")
         account = site.accounts.join(invitation, form.get("name", ""), form.get("password", ""), site.clock())
     except ValueError as error:
@@ -100,9 +101,11 @@ def rename(request: Request, site: SiteOf, visitor: Visitor, form: SignedForm) -
     """Answer under another name, where names are taken on trust."""
     name = form.get("name", "").strip()
     if not site.is_open:
-        raise RefusedError(403, "Names are those of accounts here; ask for an invitation.")
-    if not name or len(name) > 80 or not name.isprintable():
-        raise RefusedError(422, "A name needs 1 to 80 visible characters; go back and correct it.")
+        raise RefusedError(403, "This site has accounts; ask its owner for an invitation.")
+    try:
+        check_name(name, {site.name, *site.store.annotators()})
+    except ValueError as error:
+        raise RefusedError(422, f"{error} Go back to do so.") from None
     return _welcome(request, site, Session.begin(name, True, site.clock()))
 
 

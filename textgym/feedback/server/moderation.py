@@ -34,7 +34,7 @@ def invite(request: Request, site: SiteOf, owner: Owner, form: SignedForm) -> Re
         code = site.accounts.offer_password(name, now)
         link = request.url_for("password_page").include_query_params(name=name, invitation=code)
     else:
-        raise RefusedError(422, "Expected the name of an account, got another; go back and choose one.")
+        raise RefusedError(422, "There is no account with that name; go back and choose one.")
     return site.page(request, "people.html", owner, **_listed(site), link=str(link), name=name)
 
 
@@ -61,4 +61,4 @@ def _listed(site: Site) -> JsonObject:
 
 def _check_closed(site: Site) -> None:
     if site.is_open:
-        raise RefusedError(403, "Accounts belong to closed sites; serve this one with --closed or --host.")
+        raise RefusedError(403, "An open site has no accounts; start the server with --closed or --host.")

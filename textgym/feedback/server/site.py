@@ -199,7 +199,7 @@ class Site:
 def _require_no_wait(wait: float) -> None:
     if wait:
         retry = {"Retry-After": str(int(wait) + 1)}
-        raise RefusedError(429, f"Too many mistakes; wait {int(wait) + 1} seconds and try again.", retry)
+        raise RefusedError(429, f"Too many failed attempts; wait {int(wait) + 1} seconds and try again.", retry)
 
 
 def _caller(request: Request) -> str:
@@ -274,7 +274,7 @@ def check_csrf(site: Site, session: Session, given: str) -> None:
         RefusedError: So it was.
     """
     if not matches(given, session.csrf(site.secret)):
-        raise RefusedError(403, "Expected the form of a page that is still valid; go back, reload it and try again.")
+        raise RefusedError(403, "This page has expired; go back, reload it and try again.")
 
 
 def go_to(path: str) -> RedirectResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from textgym.feedback.statistics.agreement import position_bias
-from textgym.feedback.statistics.opposition import Attention, find_oppositions
+from textgym.feedback.statistics.opposition import Attention, find_oppositions, undecided_pairs
 from textgym.feedback.types import Comparison, Ranking, Record
 from textgym.types import Interval
 
@@ -17,7 +17,8 @@ def annotation_concerns(records: Sequence[Record], attention: Attention | None =
         records: Records of any kind.
         attention: Attention checks by annotator (:func:`~textgym.feedback.statistics.opposition.find_oppositions`).
     """
-    return [*map(str, find_oppositions(records, attention)), *_biases(records)]
+    oppositions = find_oppositions(records, attention)
+    return [*map(str, oppositions), *undecided_pairs(records, oppositions), *_biases(records)]
 
 
 def _biases(records: Sequence[Record]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +17,12 @@ from textgym.types import FloatArray, Shown
 
 Attention = Mapping[str, tuple[int, int]]
 """By annotator: attention checks answered as expected, and all that were answered."""
-_SIGMAS = 3.0
+_SIGMAS, _SEEMING = 3.0, 2.0
 _WEAKEST = 0.2  # of a correlation: the share of equal answers is below 0.4, or above 0.6
 _MAJORITY = 3  # times as many people
 _ROUNDS = 20
+_MOST_LEFT_OUT = 3  # people who guess, to find groups among the others
+_Groups = tuple[list[int], list[int]]
 
 
 class Opposition(NamedTuple):
@@ -66,7 +69,7 @@ def find_oppositions(records: Iterable[Record], attention: Attention | None = No
     What counts are preferences between two texts that two people or more have: comparisons, pairs of a ranking, and
     of one annotator's ratings. Two people agree by ``2 * share - 1`` about a prompt; people belong to a group, and two
     groups are opposed, by the sum over prompts of its mean over the others: three standard deviations from what
-    guesses give, and beyond 0.2 on average.
+    guesses give, and beyond 0.2 on average. If people who guess hide the groups, up to three are left out.
 
     The attention checks decide who is reversed, if one group passes more of them and the 95 % intervals are apart.
     Without checks on both sides, a group is that beside which the other is three times as large. Else it is left open.
@@ -79,13 +82,39 @@ def find_oppositions(records: Iterable[Record], attention: Attention | None = No
     names = sorted({name for signs in preferences.values() for name in signs})
     tables = _tables(preferences, names)
     found = []
-    for members in _connected(tables, len(names)):
-        groups = _two_groups([table for table in tables if table.people[0] in members], len(names))
-        if groups is not None:
-            sides = [tuple(names[place] for place in group) for group in groups]
-            first, second = sorted(sides, key=lambda side: (-len(side), side))
-            found.append(_decided(Opposition(first, second), attention or {}))
+    for groups in _opposed(tables, len(names)):
+        sides = [tuple(names[place] for place in sorted(group)) for group in _completed(tables, len(names), groups)]
+        first, second = sorted(sides, key=lambda side: (-len(side), side))
+        found.append(_decided(Opposition(first, second), attention or {}))
     return found
+
+
+def undecided_pairs(records: Iterable[Record], found: Iterable[Opposition] = ()) -> list[str]:
+    """Return sentences about two people who seem to answer the opposite, but about too few questions to be sure.
+
+    Args:
+        records: Records of any kind.
+        found: Oppositions that :func:`find_oppositions` finds in them; people in these are left out.
+    """
+    preferences = _preferences(records)
+    names = sorted({name for signs in preferences.values() for name in signs})
+    sums, squares, counts = (np.zeros((len(names), len(names))) for _ in range(3))
+    for people, agreement, shared in _tables(preferences, names):
+        pairs = np.ix_(people, people)
+        sums[pairs] += agreement
+        squares[pairs] += agreement**2
+        counts[pairs] += shared
+    named = {name for each in found for name in (*each.first, *each.second)}
+    compared = list(zip(*np.nonzero(np.triu(counts)), strict=True))
+    sigmas = _sigmas(max(len(compared), 1), _SEEMING)
+    return [
+        f"{names[one]} and {names[other]} seem to answer the opposite of each other, but share the questions about "
+        f"{counts[one, other]:.0f} prompts only: whether one of them is reversed is left open; ask both more of the "
+        "same questions"
+        for one, other in compared
+        if named.isdisjoint((names[one], names[other]))
+        and -sums[one, other] >= max(sigmas * math.sqrt(squares[one, other]), _WEAKEST * counts[one, other]) > 0
+    ]
 
 
 def _decided(groups: Opposition, attention: Attention) -> Opposition:
@@ -181,21 +210,70 @@ def _connected(tables: Sequence[_Table], people: int) -> list[set[int]]:
     return [each for person, each in group.items() if person == min(each) and len(each) > 1]
 
 
-def _two_groups(tables: Sequence[_Table], people: int) -> tuple[list[int], list[int]] | None:
+def _opposed(tables: Sequence[_Table], people: int, left_out: int = 0) -> Iterator[_Groups]:
+    """Yield two opposed groups of each set of people who share questions, if there are two.
+
+    Whoever guesses hides others: half of what these say is like the guesses. Where no groups are found, the one who is
+    least like anybody is left out, and the others are compared again, more strictly for the choice there was.
+    """
+    for members in _connected(tables, people):
+        own = [table for table in tables if table.people[0] in members]
+        sides = _sides(own, people)
+        values = _values(own, sides)
+        groups = _two_groups(own, sides, values, _sigmas(math.comb(len(members) + left_out, left_out)))
+        if groups is not None:
+            yield groups
+        elif left_out < _MOST_LEFT_OUT and len(members) > 2:
+            guessing = min(sorted(members), key=lambda person: abs(_clearness(values[person])))
+            others = [_without(table, guessing) for table in own]
+            yield from _opposed([table for table in others if len(table.people) > 1], people, left_out + 1)
+
+
+def _without(table: _Table, person: int) -> _Table:
+    rows = [row for row, other in enumerate(table.people) if other != person]
+    pairs = np.ix_(rows, rows)
+    return _Table(tuple(table.people[row] for row in rows), table.agreement[pairs], table.shared[pairs])
+
+
+def _two_groups(
+    tables: Sequence[_Table], sides: FloatArray, values: Sequence[Sequence[float]], sigmas: float
+) -> _Groups | None:
     """Return the places of those who belong to either of two opposed groups; ``None`` if there are no two."""
-    sides = _sides(tables, people)
-    if len({sides[person] for table in tables for person in table.people}) < 2:
-        return None
-    values: list[list[float]] = [[] for _ in range(people)]
-    for table in tables:  # one value per person and prompt: what others say about it is not independent
-        rows = list(table.people)
-        means = sides[rows] * _means(table.agreement @ sides[rows], table.shared.sum(axis=1))
-        for person, value, shared in zip(rows, means, table.shared, strict=True):
-            values[person] += [float(value)] if shared.any() else []
-    belongs = [_is_clear(own) for own in values]
-    groups = [[place for place in range(people) if belongs[place] and sides[place] == side] for side in (1.0, -1.0)]
+    belongs = [_is_clear(own, sigmas) for own in values]
+    groups = [[place for place in range(len(sides)) if belongs[place] and sides[place] == side] for side in (1.0, -1.0)]
     between = [_between(table, *groups) for table in tables]
-    return (groups[0], groups[1]) if _is_clear([-value for value in between if value is not None]) else None
+    opposed = _is_clear([-value for value in between if value is not None], sigmas)
+    return (groups[0], groups[1]) if opposed else None
+
+
+def _completed(tables: Sequence[_Table], people: int, groups: _Groups) -> _Groups:
+    """Return groups with those who answer like one of them, and were not seen to beside others who guess."""
+    sides = np.zeros(people)
+    for group, side in zip(groups, (1.0, -1.0), strict=True):
+        sides[group] = side
+    for person, own in enumerate(_values(tables, sides)):
+        if not sides[person] and _is_clear(own, _SIGMAS):
+            groups[0].append(person)
+        elif not sides[person] and _is_clear([-value for value in own], _SIGMAS):
+            groups[1].append(person)
+    return groups
+
+
+def _values(tables: Sequence[_Table], sides: FloatArray) -> list[list[float]]:
+    """Return for everybody how far they agree with others who are on a side: one value per prompt.
+
+    It is the agreement with their own side; of somebody on none, that with the first. What several others say about a
+    prompt is not independent, and so is one value.
+    """
+    values: list[list[float]] = [[] for _ in sides]
+    for table in tables:
+        rows = list(table.people)
+        own = np.where(sides[rows] == 0, 1.0, sides[rows])
+        counts = table.shared @ np.abs(sides[rows])
+        means = own * _means(table.agreement @ sides[rows], counts)
+        for person, value, count in zip(rows, means, counts, strict=True):
+            values[person] += [float(value)] if count else []
+    return values
 
 
 def _sides(tables: Sequence[_Table], people: int) -> FloatArray:
@@ -224,7 +302,18 @@ def _means(sums: FloatArray, counts: FloatArray) -> FloatArray:
     return np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
 
 
-def _is_clear(values: Sequence[float]) -> bool:
+def _is_clear(values: Sequence[float], sigmas: float) -> bool:
     """Return whether values, one per prompt, are beyond what guesses give, which have either sign equally often."""
+    return bool(values) and _clearness(values) >= sigmas and sum(values) >= _WEAKEST * len(values)
+
+
+def _clearness(values: Sequence[float]) -> float:
+    """Return by how many standard deviations the sum of values differs from 0, if either sign is equally likely."""
     spread = math.sqrt(sum(value * value for value in values))
-    return bool(values) and sum(values) >= max(_SIGMAS * spread, _WEAKEST * len(values)) > 0
+    return sum(values) / spread if spread else 0.0
+
+
+def _sigmas(choices: int, sigmas: float = _SIGMAS) -> float:
+    """Return how many standard deviations are needed where one of several groups of people was chosen (Bonferroni)."""
+    normal = NormalDist()
+    return -normal.inv_cdf(normal.cdf(-sigmas) / choices)

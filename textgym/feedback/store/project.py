@@ -191,7 +191,7 @@ class FeedbackStore:
 
     # Asking
 
-    def assign(self, annotator: str, mode: Mode | None = None) -> Assignment | None:
+    def assign(self, annotator: str, mode: Mode | None = None, *, reserve: bool = True) -> Assignment | None:
         """Return what to ask an annotator now: the question they left open, or else a new one.
 
         Nobody is asked a question twice, nor one that others have answered, or are answering since less than half an
@@ -200,6 +200,7 @@ class FeedbackStore:
         Args:
             annotator: Annotator to ask.
             mode: Ask only this kind of question.
+            reserve: Count them as answering it; of somebody who may only be looking, the question stays for others.
 
         Returns:
             The question, ``None`` if there is none left.
@@ -217,7 +218,7 @@ class FeedbackStore:
                 item = self._choose(db, annotator, mode, now)
             if item is None:
                 return None
-            tables.open_assignment(db, item, annotator, now)
+            tables.open_assignment(db, item, annotator, now, reserve=reserve)
             question = tables.question(db, item)
         return Assignment(item, self._ordered(question, item, annotator), now)
 
@@ -331,6 +332,11 @@ class FeedbackStore:
             tables.open_assignment(db, row.item, annotator, max(now, tables.last_opened(db, annotator) + 0.001))
             tables.count(db, row.item, annotator, 0 if row.records == tables.SKIP else -1)
         return True
+
+    def annotators(self) -> set[str]:
+        """Return the names of everybody who has an account, a vote, or something that they were asked."""
+        with self._database.read() as db:
+            return tables.annotators(db)
 
     def last_vote(self, annotator: str) -> Vote | None:
         """Return the newest vote of an annotator that was not undone: the one that "undo" means."""

@@ -16,6 +16,7 @@ from textgym.security.foreign import parse_json
 
 SKIP = "[]"  # the records of a skip
 ACCOUNTS, EXCLUDED, BLOCKED = "accounts", "excluded", "blocked"  # settings
+_RESERVED, _SHOWN = 1, 2  # values of assignments.open; 0 is answered
 SELECT_VOTES = (
     "SELECT votes.id, item, annotator, received, records, expected IS NOT NULL FROM votes "
     "LEFT JOIN items ON items.id = item WHERE undone IS NULL"
@@ -78,7 +79,7 @@ def left_open(db: sqlite3.Connection, annotator: str, mode: Mode | None) -> int 
     """Return the question that an annotator was asked last, has not answered, and that wants answers still."""
     return _one(
         db,
-        "SELECT item FROM assignments JOIN items ON id = item WHERE annotator = ? AND open = 1 "
+        "SELECT item FROM assignments JOIN items ON id = item WHERE annotator = ? AND open > 0 "
         "AND (votes < overlap OR expected IS NOT NULL) AND (?2 IS NULL OR mode = ?2) "
         "ORDER BY started DESC, item DESC LIMIT 1",
         (annotator, mode),
@@ -87,23 +88,23 @@ def left_open(db: sqlite3.Connection, annotator: str, mode: Mode | None) -> int 
 
 def last_opened(db: sqlite3.Connection, annotator: str) -> float:
     """Return when an annotator was last asked something that is still open; 0 for never."""
-    query = "SELECT COALESCE(MAX(started), 0) FROM assignments WHERE annotator = ? AND open = 1"
+    query = "SELECT COALESCE(MAX(started), 0) FROM assignments WHERE annotator = ? AND open > 0"
     return float(db.execute(query, (annotator,)).fetchone()[0])
 
 
-def open_assignment(db: sqlite3.Connection, item: int, annotator: str, started: float) -> None:
-    """Ask an annotator a question, again or for the first time."""
+def open_assignment(db: sqlite3.Connection, item: int, annotator: str, started: float, *, reserve: bool = True) -> None:
+    """Ask an annotator a question, again or for the first time; reserve it for them, or only show it."""
     db.execute(
-        "INSERT INTO assignments VALUES (?, ?, ?, 1) "
-        "ON CONFLICT DO UPDATE SET open = 1, started = MAX(started, excluded.started)",
-        (item, annotator, started),
+        "INSERT INTO assignments VALUES (?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET open = excluded.open, started = MAX(started, excluded.started)",
+        (item, annotator, started, _RESERVED if reserve else _SHOWN),
     )
 
 
 def close_open(db: sqlite3.Connection, annotator: str, mode: Mode) -> None:
     """Forget what an annotator was asked of one kind and has not answered."""
     db.execute(
-        "DELETE FROM assignments WHERE annotator = ? AND open AND item IN (SELECT id FROM items WHERE mode = ?)",
+        "DELETE FROM assignments WHERE annotator = ? AND open > 0 AND item IN (SELECT id FROM items WHERE mode = ?)",
         (annotator, mode),
     )
 
@@ -124,7 +125,7 @@ def next_item(db: sqlite3.Connection, annotator: str, mode: Mode | None, since: 
         db,
         "SELECT id FROM items WHERE votes < overlap AND expected IS NULL AND (?2 IS NULL OR mode = ?2) "
         "AND NOT EXISTS (SELECT 1 FROM assignments WHERE item = id AND annotator = ?1) "
-        "AND votes + (SELECT COUNT(*) FROM assignments WHERE item = id AND open AND started > ?3) < overlap "
+        "AND votes + (SELECT COUNT(*) FROM assignments WHERE item = id AND open = 1 AND started > ?3) < overlap "
         "ORDER BY priority DESC, id LIMIT 1",
         (annotator, mode, since),
     )
@@ -241,4 +242,4 @@ def count_all(db: sqlite3.Connection, annotator: str, change: int) -> None:
 
 def close_assignments(db: sqlite3.Connection, annotator: str) -> None:
     """Forget what an annotator was asked and has not answered."""
-    db.execute("DELETE FROM assignments WHERE annotator = ? AND open = 1", (annotator,))
+    db.execute("DELETE FROM assignments WHERE annotator = ? AND open > 0", (annotator,))

@@ -1,5 +1,5 @@
 """Summarising documents: the task, and the reports it brings along."""
 
-from textgym.tasks.summarization.task import InstructedSummarization, Summarization
+from textgym.tasks.summarization.task import HurriedSummarization, Summarization
 
-__all__ = ["InstructedSummarization", "Summarization"]
+__all__ = ["HurriedSummarization", "Summarization"]

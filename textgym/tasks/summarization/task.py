@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 from textgym.data.source import BuiltIn
 from textgym.metrics.rouge import reaches_rougeL, rouge1, rouge2, rougeL
 from textgym.metrics.texts import TEXT_METRICS, ReferenceMetric
 from textgym.tasks.base import TextTask
+from textgym.tasks.options import LEVELS
 from textgym.tasks.summarization import reports
 from textgym.types import Data, Episode, FloatArray, Metric, Split
 
@@ -99,8 +101,9 @@ class Summarization(TextTask):
         reference_column: str | None = None,
         split: Split = "train",
         prompt_template: str | None = None,
+        **chosen: str,
     ) -> None:
-        super().__init__(data, prompt_column, reference_column, split, prompt_template)
+        super().__init__(data, prompt_column, reference_column, split, prompt_template, **chosen)
         self.has_references = len(self.dataset) > 0 and bool(self.dataset[0].references)
         self.metrics = {**_ROUGE, **TEXT_METRICS} if self.has_references else TEXT_METRICS
         self.main_metric = "rougeL" if self.has_references else None
@@ -119,12 +122,17 @@ class Summarization(TextTask):
         return bool(episode.example.references) and reaches_rougeL(episode.text, episode.example, _SUCCESS_ROUGE_L)
 
 
-class InstructedSummarization(Summarization):
-    """Version 1 of :class:`Summarization`: a chat model is asked by an instruction, in its user's turn, without a cue.
+class HurriedSummarization(Summarization):
+    """Version 1 of :class:`Summarization`: a start model with a skill to learn, and an instruction for chat models.
 
-    Models without a chat template read the same as in version 0, and rewards and people are shown the same.
+    The drafts that supervised training imitates, and so the start model ``tiny-hurried``, state an old figure or none
+    (70 %) and add a side issue (65 %): the most likely summary is wrong, and a policy that only becomes surer of what
+    it writes scores lower.
     """
 
+    options: ClassVar[Mapping[str, Sequence[str]]] = {"difficulty": LEVELS}
+    built_in: ClassVar[BuiltIn] = {_BUILT_IN: partial(reports.Reports, writer="hurried")}
+    model = "tiny-hurried"
     chat_prompt_template = "Summarize the following text in one or two sentences.\n\n{prompt}"
 
 

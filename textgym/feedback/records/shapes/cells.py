@@ -25,8 +25,8 @@ ANNOTATORS = ("annotator", "annotator_id", "worker", "worker_id", "judge", "rate
 """Columns that name the annotator, in most shapes."""
 _FIELDS = ({"role", "content"}, {"from", "value"})  # of a message
 _LABELS = {
-    **dict.fromkeys(("true", "1", "1.0", "yes", "good", "desirable"), True),
-    **dict.fromkeys(("false", "0", "0.0", "no", "bad", "undesirable"), False),
+    **dict.fromkeys(("true", "1", "1.0", "+1", "yes", "good", "desirable"), True),
+    **dict.fromkeys(("false", "0", "0.0", "-1", "-1.0", "no", "bad", "undesirable"), False),
 }
 
 
@@ -210,7 +210,7 @@ def number(value: object) -> float | None:
 
 
 def label(value: object) -> bool | None:
-    """Return a truth value, also as 0 and 1 and as a word."""
+    """Return a truth value, also as 1 and 0, as 1 and -1, and as a word."""
     return _LABELS.get(str(value).strip().lower())
 
 
@@ -281,7 +281,7 @@ MESSAGES = Kind("a list of messages", _turns)
 SHOWN = Kind("a text or a list of messages", lambda value: _turns(value) or _text(value))
 DIALOGUE = Kind("a dialogue '\\n\\nHuman: ...'", _dialogue)
 NUMBER = Kind("a number", number)
-LABEL = Kind("true or false", label)
+LABEL = Kind("true or false, 1 or 0, 1 or -1", label)
 OBJECT = Kind("an object", _object)
 RESPONSE = Kind("a text or a list of texts", lambda value: _text(value) or _real_texts(value))
 TEXTS = Kind("a list of texts", texts)

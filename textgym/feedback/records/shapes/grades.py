@@ -6,29 +6,43 @@ are what they were, and among ratings they claim least; a fit knows grades by th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from textgym.feedback.records.shapes.cells import Cells, chat, label
 from textgym.feedback.records.shapes.prompts import dialogue_prompt, prompt_of
-from textgym.feedback.types import Rating
+from textgym.feedback.records.shapes.shape import each
+from textgym.feedback.types import Rating, Record
 from textgym.text.messages import MessageError, last_answer
 from textgym.values import as_text
 
 RESPONSES = ("completion", "response", "answer", "output")
 RATINGS = ("rating", "score", "grade", "stars")
 _GOOD, _BAD = 4, 2
+_ZEROS, _MINUS_ONES = ("0", "0.0"), ("-1", "-1.0")
 _WORST, _BEST = 1, 5
 _ASPECTS = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 _ASPECTS_FROM = 0
 _MODELS = ("model", "generator", "policy")
 
 
-def labelled(cells: Cells) -> Rating:
-    """Read a response that is good or bad."""
+def labelled(rows: Sequence[Cells]) -> Sequence[tuple[Cells, Record]]:
+    """Read responses that are good or bad: 1 and 0, or 1 and -1, but not all three, of which 0 is in the middle."""
+    said = {name: cells for cells in rows if (name := str(cells.row.get("label")).strip()) in (*_ZEROS, *_MINUS_ONES)}
+    if not (said.keys().isdisjoint(_ZEROS) or said.keys().isdisjoint(_MINUS_ONES)):
+        first = min(said.values(), key=lambda cells: cells.number)
+        raise first.error(
+            "expected two labels, 1 and 0 or 1 and -1, got 0 and -1 in one file; leave out the rows that are neither "
+            "good nor bad, or give grades from 1 to 5 as 'rating'"
+        )
+    return each(_labelled)(rows)
+
+
+def _labelled(cells: Cells) -> Rating:
     _, value = cells.answer("a label", "label")
     good = label(value)
     if good is None:
-        raise cells.error(f"expected true or false as 'label', got {value!r}; correct the row")
+        raise cells.error(f"expected true or false (1 or 0, 1 or -1) as 'label', got {value!r}; correct the row")
     return _rating(cells, _GOOD if good else _BAD)
 
 

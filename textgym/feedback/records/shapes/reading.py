@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import NamedTuple
 
 from textgym.errors import UnknownShapeError
 from textgym.feedback.records.shapes.cells import Cells, Tally, is_null
+from textgym.feedback.records.shapes.grades import RATINGS, RESPONSES
+from textgym.feedback.records.shapes.prompts import PROMPTS
 from textgym.feedback.records.shapes.shape import Need, Shape
 from textgym.feedback.records.shapes.table import SHAPES
 from textgym.feedback.types import Record
@@ -16,6 +19,10 @@ from textgym.types import JsonObject
 
 _LOOKED_AT = 100  # rows by which a shape is recognised
 _MOST_NAMED = 12  # columns
+_CELL_SHOWN = 40  # characters
+_ANSWERS = {*RESPONSES, "demonstration", "reference", "summary", "target"}
+_CHATS = {"messages", "conversations"}
+_JUDGED = {"label", "labels", "rank", "chosen", "rejected", *RATINGS}
 _OWN = '{"kind": "rating", "task_key": "k1", "prompt": "Sky?", "response": "Red.", "rating": 1}'
 
 
@@ -131,7 +138,8 @@ def unknown_shape(rows: Sequence[PlacedRow]) -> UnknownShapeError:
     columns = ", ".join(map(str, list(given[0])[:_MOST_NAMED])) or "nothing"
     shapes = "\n".join(f"  {name}: {line}" for name, line in listing())
     return UnknownShapeError(
-        f"{rows[0].place}: expected feedback in one of the shapes below, got the columns {columns}.{_hint(given)} "
+        f"{rows[0].place}: expected feedback in one of the shapes below, got the columns {columns}.{_hint(given)}"
+        f"{_of_demonstrations(given, rows[0].place)} "
         f"Rename the columns or convert the file (docs/data.md).\n{shapes}"
     )
 
@@ -149,7 +157,20 @@ def _hint(rows: Sequence[JsonObject]) -> str:
     shape, needs = min(lacking, key=lambda each: (len(each[1]) / len(each[0].needs), _absent(each[1], columns)))
     if 2 * len(needs) > len(shape.needs):
         return ""
-    return f" Closest is {shape.name!r}, which also has {' and '.join(map(_wanted, needs))}."
+    return f" Closest is {shape.name!r}, which also has {' and '.join(_wanted(need, columns) for need in needs)}."
+
+
+def _of_demonstrations(rows: Sequence[JsonObject], place: str) -> str:
+    """Say what learns from prompts with one answer each, or from whole conversations, which compare nothing."""
+    columns = {name for name, cells in _held(rows).items() if cells}
+    is_answered = bool(columns & set(PROMPTS)) and len(columns & _ANSWERS) == 1
+    if columns & _JUDGED or not (is_answered or columns & _CHATS):
+        return ""
+    file, _, _ = place.rpartition(":")
+    return (
+        " If these are good answers to imitate, demonstrations without others to compare them with, train on them "
+        f"with: textgym sft --data {shlex.quote(file)}."
+    )
 
 
 def _absent(needs: Sequence[Need], columns: Mapping[str, Sequence[object]]) -> int:
@@ -157,5 +178,7 @@ def _absent(needs: Sequence[Need], columns: Mapping[str, Sequence[object]]) -> i
     return sum(columns.keys().isdisjoint(need.names) for need in needs)
 
 
-def _wanted(need: Need) -> str:
-    return f"{' or '.join(need.names[:2])} ({need.kind.name})"
+def _wanted(need: Need, columns: Mapping[str, Sequence[object]]) -> str:
+    others = [repr(cell)[:_CELL_SHOWN] for name in need.names for cell in columns.get(name, ())]
+    instead = f"; not {others[0]}" if others else ""
+    return f"{' or '.join(need.names[:2])} ({need.kind.name}{instead})"

@@ -290,7 +290,7 @@ SHAPES: tuple[Shape, ...] = (
     ),
     shape(
         "TRL unpaired (KTO)",
-        each(grades.labelled),
+        grades.labelled,
         "true becomes 4, false becomes 2",
         {"prompt": _ASKED, "completion": _GOOD, "label": True},
         {_ANY: SHOWN, _ANY_RESPONSE: SHOWN, "label": LABEL},

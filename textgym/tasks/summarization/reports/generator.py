@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -16,11 +16,31 @@ from textgym.types import Split
 
 GENRES: tuple[Genre, ...] = (*PUBLIC_GENRES, *PEOPLE_GENRES)
 _BY_NAME = {genre.name: genre for genre in GENRES}
-Fault = Literal["omits", "slips", "rambles"]
-# How many of the drafts leave facts out, state a false one, or add sentences that tell nothing; independently.
-FAULTS: dict[Fault, float] = {"omits": 0.65, "slips": 0.05, "rambles": 0.8}
-_MIN_WORDS, _MAX_WORDS = 45, 75
-_MAX_SENTENCES = 6
+Fault = Literal["omits", "confuses", "slips", "rambles", "digresses"]
+Writer = Literal["rambling", "hurried"]
+# How many of a writer's drafts leave facts out, take an old figure for the figure (or leave it out, where there is
+# none), state a false fact, add sentences that tell nothing, or add a side issue of the document; independently.
+FAULTS: Mapping[Writer, Mapping[Fault, float]] = {
+    "rambling": {"omits": 0.65, "slips": 0.05, "rambles": 0.8},
+    "hurried": {"confuses": 0.7, "slips": 0.05, "digresses": 0.65},
+}
+
+
+class Length(NamedTuple):
+    """The length of documents: how many background sentences, sentences in all and words there are."""
+
+    backgrounds: tuple[int, ...]
+    most_sentences: int
+    fewest_words: int
+    most_words: int
+
+
+LENGTHS: Mapping[str, Length] = {
+    "easy": Length((2,), 5, 35, 65),
+    "medium": Length((2, 3, 3, 4), 6, 45, 75),
+    "hard": Length((4,), 7, 65, 110),
+}
+"""Level of difficulty -> length of the documents."""
 _RAMBLING_WORDS = 30
 _NO_OMISSION: frozenset[str] = frozenset()
 
@@ -63,18 +83,21 @@ def draw_facts(seed: int, split: Split, index: int) -> Facts:
     return _draw_facts(draws_of(seed, split, index), split)
 
 
-def make_item(seed: int, split: Split, index: int) -> Item:
-    """The item at ``index``: a pure function of its three arguments (about 130 microseconds)."""
+def make_item(seed: int, split: Split, index: int, difficulty: str = "medium", writer: Writer = "rambling") -> Item:
+    """The item at ``index``: a pure function of its arguments (about 130 microseconds).
+
+    Its facts are the same at every level of difficulty, and whoever writes the draft.
+    """
     draws = draws_of(seed, split, index)
     facts = _draw_facts(draws, split)
     genre = _BY_NAME[facts.genre]
     values = _values(facts)
-    sentences, background = _document(draws, genre, values)
+    sentences, background = _document(draws, genre, values, LENGTHS[difficulty])
     first, second, third = draws.shuffled(range(len(genre.summaries)))[:3]
     references = (_summary(draws, genre.summaries[first], values), _summary(draws, genre.summaries[second], values))
-    faults = _draw_faults(draws)
-    draft = _draft(draws, faults, genre, genre.summaries[third], facts, background)
-    return Item(facts, " ".join(sentences), references, draft, faults)
+    faults, document = _draw_faults(draws, writer), " ".join(sentences)
+    draft = _draft(draws, faults, genre, genre.summaries[third], facts, document, background)
+    return Item(facts, document, references, draft, faults)
 
 
 def _draw_facts(draws: Draws, split: Split) -> Facts:
@@ -145,17 +168,17 @@ def _clause(draws: Draws, frames: Group, values: dict[str, str]) -> tuple[str, s
     return fill(wording, values), (wording[0].lower() + wording[1:]).format_map(values)
 
 
-def _document(draws: Draws, genre: Genre, values: dict[str, str]) -> tuple[list[str], str]:
-    """Three to six sentences of 45-75 words in all, and one background sentence among them."""
+def _document(draws: Draws, genre: Genre, values: dict[str, str], length: Length) -> tuple[list[str], str]:
+    """The sentences of a document, and one background sentence among them."""
     while True:
         lead = _sentence(draws, genre.lead, values)
         body = _body(draws, genre, values)
-        chosen = draws.shuffled(genre.background)[: draws.pick((2, 3, 3, 4))]
+        chosen = draws.shuffled(genre.background)[: draws.pick(length.backgrounds)]
         background = [_sentence(draws, group, values) for group in chosen]
         # A sentence that begins with "It" speaks of what the lead is about, so it stays close to the lead.
         rest = sorted(draws.shuffled(body + background), key=lambda text: not text.startswith(("It ", "They ")))
         words = sum(text.count(" ") + 1 for text in (lead, *rest))
-        if len(rest) <= _MAX_SENTENCES - 1 and _MIN_WORDS <= words <= _MAX_WORDS:
+        if len(rest) < length.most_sentences and length.fewest_words <= words <= length.most_words:
             return [lead, *rest], background[0]
 
 
@@ -174,16 +197,31 @@ def _summary(draws: Draws, frame: str, values: dict[str, str], omitted: frozense
     return fill("".join(part.without if part.key in omitted else part.text for part in parts), values)
 
 
-def _draw_faults(draws: Draws) -> frozenset[Fault]:
-    return frozenset(fault for fault, share in FAULTS.items() if draws.uniform() < share)
+def _draw_faults(draws: Draws, writer: Writer) -> frozenset[Fault]:
+    return frozenset(fault for fault, share in FAULTS[writer].items() if draws.uniform() < share)
 
 
-def _draft(draws: Draws, faults: frozenset[Fault], genre: Genre, frame: str, facts: Facts, background: str) -> str:
-    omitted = _NO_OMISSION
+def figure_of(genre: Genre) -> str:
+    """Return the key slot that a hurried writer gets wrong: the amount, count or term, or else the last one."""
+    figures = [key for key in genre.keys if genre.slots[key].startswith(("money", "prize", "count", "term"))]
+    return figures[-1] if figures else genre.keys[-1]
+
+
+def _draft(
+    draws: Draws, faults: frozenset[Fault], genre: Genre, frame: str, facts: Facts, document: str, background: str
+) -> str:
+    omitted, wrong = _NO_OMISSION, dict[str, str]()
     if "omits" in faults:
         omitted = frozenset(draws.shuffled(genre.keys)[: 1 if draws.uniform() < 0.7 else 2])
-    wrong = _slip(draws, facts, omitted) if "slips" in faults else {}
+    if "confuses" in faults:
+        figure = figure_of(genre)
+        old = next(fact.value for fact in facts.rivals if fact.role == f"{figure}2")
+        omitted, wrong = (_NO_OMISSION, {figure: old}) if old in document else (frozenset([figure]), wrong)
+    if "slips" in faults:
+        wrong = _slip(draws, facts, omitted)
     text = _summary(draws, frame, _values(facts) | wrong, omitted)
+    if "digresses" in faults:
+        return f"{text} {background}"
     return _padded(draws, text, background) if "rambles" in faults else text
 
 

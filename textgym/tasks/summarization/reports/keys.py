@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from textgym.data.generated import parse_key
-from textgym.tasks.summarization.reports.generator import Facts, draw_facts
+from textgym.data.generated import name_of_level, parse_key
+from textgym.tasks.summarization.reports.generator import LENGTHS, Facts, draw_facts
 from textgym.types import Example
 
 NAME = "reports"
+_NAMES = tuple(name_of_level(NAME, level, "medium") for level in LENGTHS)
 
 
 def facts(item: str | Example) -> Facts:
@@ -15,4 +16,6 @@ def facts(item: str | Example) -> Facts:
     Raises:
         KeyError: The key names no item of the corpus.
     """
-    return draw_facts(*parse_key(NAME, item if isinstance(item, str) else item.key))
+    key = item if isinstance(item, str) else item.key
+    name = next((name for name in _NAMES if key.startswith((f"{name}/", f"{name}@"))), NAME)
+    return draw_facts(*parse_key(name, key))
