@@ -114,7 +114,7 @@ def test_the_default_reward_is_paid_once_for_a_word() -> None:
         "It rains. It snows.",
     ]
     texts += ["The room was dark. The bed was hard.", "Great. Great. Great. Great."]
-    assert polarity_reward([""] * 6, texts, [HOTEL] * 6).tolist() == pytest.approx([1, 0.5, 0, 0.5, 0, 0.25])
+    assert polarity_reward([""] * 6, texts, [HOTEL] * 6).tolist() == pytest.approx([1, 0.5, 0, 0.25, 0, 0.25])
 
 
 def test_polarity_counts_words_of_its_own() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -26,13 +25,14 @@ _COLUMNS = ("sentiment", "label", "polarity")
 _NEITHER = "neither"
 _LABELS = {"pos": "positive", "neg": "negative", "1": "positive", "0": "negative", "true": "positive"}
 _LABELS = {**_LABELS, "false": "negative", "positive": "positive", "negative": "negative"}
+_UNDECIDED = 0.25  # for a sentence that neither praises nor blames
 _SHORT = 3  # letters of words that may come back in every sentence, such as "the"
 
 
 def polarity_reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
     """Score ``n`` continuations by the words that praise and blame in them, sentence by sentence.
 
-    Each of the sentences that were asked for gets 1 where its words have the wanted polarity, 0.5 where they have none,
+    Each of the sentences that were asked for gets 1 where its words have the wanted polarity, 0.25 where they have none,
     and 0 where they have the other, times the share of its words that no earlier sentence had. The score is their mean;
     a further sentence counts as one with 0.
 
@@ -50,7 +50,8 @@ def _polarity_score(response: str, example: Example) -> float:
     for sentence in sentences[:amount]:
         words = {word for word in words_of(sentence) if len(word) > _SHORT}
         new = len(words - seen) / len(words) if words else 0.0
-        total += new * (1 + wanted * math.copysign(1, found) if (found := polarity(sentence)) else 1) / 2
+        found = wanted * polarity(sentence)
+        total += new * (1.0 if found > 0 else 0.0 if found < 0 else _UNDECIDED)
         seen |= words
     return total / max(amount, len(sentences))
 
@@ -86,7 +87,7 @@ class Continuation(TextTask):
 
     ## Rewards
     Without ``reward=``, ``polarity_reward``: the mean over the sentences asked for of 1 where its words praise or
-    blame as wanted, 0.5 where they do neither, else 0, times the share of its words that are new. It counts words of a
+    blame as wanted, 0.25 where they do neither, else 0, times the share of its words that are new. It counts words of a
     list of 600 (turned round by a denial), and knows neither grammar nor what the review is about.
 
     ``reward="gold"`` on the built-in reviews is the true quality: the number of sentences that the grammar of the
