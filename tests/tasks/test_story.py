@@ -144,7 +144,7 @@ def test_words_of_your_own() -> None:
     assert [task.is_success(each) for each in episodes] == [True, False, False, False]
     assert task.metrics["words_used"](episodes).tolist() == pytest.approx([1, 1, 1 / 3, 0])
     rewards = words_reward([""] * 4, [each.text for each in episodes], [example] * 4)
-    assert rewards.tolist() == pytest.approx([1, 1 / 4, 1 / 3, 0])
+    assert rewards.tolist() == pytest.approx([1, 1 / 2 * 6 / 11, 1 / 3, 0])  # 6 of 11 pairs of words differ
     poem = Story(CONCEPTS, form="poem")
     assert poem.dataset[0].extra["count"] == 4
     assert "A poem of four lines." in poem.prompt(poem.dataset[0]).text  # type: ignore[union-attr]

@@ -32,7 +32,7 @@ _SHORT = 3  # letters of words that may come back in every sentence, such as "th
 def polarity_reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
     """Score ``n`` continuations by the words that praise and blame in them, sentence by sentence.
 
-    Each of the sentences that were asked for gets 1 where its words have the wanted polarity, 0.25 where they have none,
+    Each of the sentences asked for gets 1 where its words have the wanted polarity, 0.25 where they have none,
     and 0 where they have the other, times the share of its words that no earlier sentence had. The score is their mean;
     a further sentence counts as one with 0.
 
@@ -96,7 +96,19 @@ class Continuation(TextTask):
     these are more. Praise words in a row are no sentence, and the same praise twice counts once.
 
     ## Scores
-    SCORES
+    On the first 200 test examples of level medium (half a 95 % interval of gold is at most 0.04):
+
+    | writer | gold | default reward | sentiment | grammatical | words |
+    |---|---|---|---|---|---|
+    | random tokens | 0.000 | 0.21 | 0.50 | 0.00 | 18 |
+    | start model | 0.207 | 0.37 | 0.51 | 0.67 | 15 |
+    | start model, ``--temperature 0`` | 0.002 | 0.25 | 0.49 | 0.87 | 11 |
+    | drafts | 0.258 | 0.41 | 0.55 | 0.82 | 15 |
+    | first reference | 1.000 | 0.96 | 1.00 | 1.00 | 12 |
+
+    The start model writes such sentences, but of any sentiment, and repeats itself: what there is to learn is to follow
+    the sentiment, to speak of another side each time, and to stop. ``textgym evaluate TextContinue-v0 --prompts 200``
+    prints the second row.
 
     ## Success
     Built in: gold is 1. Own data: the words of the text have the wanted polarity, more of them than not.

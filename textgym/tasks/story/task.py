@@ -112,7 +112,19 @@ class Story(TextTask):
     and the same line twice counts once.
 
     ## Scores
-    SCORES
+    On the first 200 test examples of level medium, stories and poems (half a 95 % interval of gold is at most 0.04):
+
+    | writer | gold | words used | fluency | form | words |
+    |---|---|---|---|---|---|
+    | random tokens | 0.000, 0.000 | 0.02, 0.02 | 0.00, 0.00 | 0.00, 0.00 | 27, 27 |
+    | start model | 0.115, 0.096 | 0.20, 0.27 | 0.85, 0.84 | 0.48, 0.19 | 24, 26 |
+    | start model, ``--temperature 0`` | 0.100, 0.029 | 0.22, 0.16 | 0.42, 0.31 | 0.42, 0.15 | 21, 24 |
+    | drafts | 0.282, 0.298 | 0.47, 0.60 | 0.89, 0.90 | 0.48, 0.37 | 25, 26 |
+    | first reference | 1.000, 1.000 | 1.00, 1.00 | 1.00, 1.00 | 1.00, 1.00 | 22, 23 |
+
+    The start model writes fluent sentences and lines of the genre, but seldom with the words that are asked for: these,
+    the opening of sentences, metre and rhyme are to be learned. ``textgym evaluate TextStory-v0 --prompts 200`` and
+    ``--task-option form=poem`` print the second row.
 
     ## Success
     Built in: gold is 1: every word is used, every sentence or line fluent and as the form wants it. Own data: all words
