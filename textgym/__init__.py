@@ -21,6 +21,8 @@ register_task("TextSpell", "textgym.tasks.spelling:Spelling")
 register_task("TextQA", "textgym.tasks.answering:Answering")
 register_task("TextReport", "textgym.tasks.report:Report")
 register_task("TextTranslate", "textgym.tasks.translate:Translate")
+register_task("TextContinue", "textgym.tasks.continuation:Continuation")
+register_task("TextStory", "textgym.tasks.story:Story")
 
 if not TYPE_CHECKING:  # else every name would exist for type checkers
     __getattr__, __dir__ = deferred(

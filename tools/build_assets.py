@@ -129,6 +129,24 @@ START_MODELS: Mapping[str, StartModel] = {
         steps=2000,
         batch_size=32,
     ),
+    "tiny-continue": StartModel(
+        "TextContinue-v0",
+        options={"difficulty": "mixed"},
+        shape=Shape(vocabulary=768, width=96, layers=2, heads=4, context=256),
+        steps=1600,
+        batch_size=48,
+        learning_rate=4e-3,
+        temperature=0.9,
+    ),
+    "tiny-story": StartModel(
+        "TextStory-v0",
+        options={"difficulty": "mixed", "form": "any"},
+        shape=Shape(vocabulary=768, width=96, layers=2, heads=4, context=256),
+        steps=1500,
+        batch_size=32,
+        learning_rate=4e-3,
+        temperature=0.9,
+    ),
     "tiny-hurried": StartModel("TextSumm-v1", "tiny", steps=600, learning_rate=5e-4, prompt_share=0.0, temperature=0.8),
 }
 """Name of the folder in ``textgym/assets`` -> how its model is made."""

@@ -15,6 +15,7 @@ from textgym.data.draws import Draws
 from textgym.data.generated import GeneratedDataset, Item, composed, name_of_level
 from textgym.envs.choice import EnvChoice
 from textgym.tasks import TextTask
+from textgym.tasks.base import widest_example
 from textgym.tasks.options import LEVELS
 from textgym.training.train_settings import TrainSettings, train_settings
 from textgym.types import Split
@@ -71,6 +72,23 @@ def test_an_environment_hands_its_options_to_the_task(env_id: str) -> None:
 def test_other_options(env_id: str, arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         gym.make(env_id, **arguments)
+
+
+def test_columns_of_made_up_data_in_a_template_do_not_make_all_of_it() -> None:
+    made: list[int] = []
+
+    def make(seed: int, split: Split, position: int) -> Item:
+        made.append(position)
+        return Item(str(position), "prompt", extra={"size": "x" * (position % 7)})
+
+    class Sized(TextTask):
+        name = "sized"
+        prompt_template = "{size}: {prompt}"
+        built_in: ClassVar[Any] = {"sized": lambda split: GeneratedDataset("sized", split, make)}
+        default_data = "sized"
+
+    assert widest_example(Sized()).extra["size"] == "x" * 6
+    assert len(made) < 1000  # of 100,000
 
 
 def test_the_start_model_is_that_of_the_task() -> None:

@@ -2,17 +2,21 @@
 
 from textgym.tasks.answering import Answering
 from textgym.tasks.base import TextTask, prompt_of, prompt_text, shown_of
+from textgym.tasks.continuation import Continuation
 from textgym.tasks.generation import Generation
 from textgym.tasks.report import Report
 from textgym.tasks.spelling import Spelling
+from textgym.tasks.story import Story
 from textgym.tasks.summarization import Summarization
 from textgym.tasks.translate import Translate
 
 __all__ = [
     "Answering",
+    "Continuation",
     "Generation",
     "Report",
     "Spelling",
+    "Story",
     "Summarization",
     "TextTask",
     "Translate",

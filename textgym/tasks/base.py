@@ -12,6 +12,7 @@ import numpy as np
 
 from textgym.data.choice import columns_in_template
 from textgym.data.dataset import describe_split
+from textgym.data.generated import GeneratedDataset
 from textgym.data.source import BuiltIn, load_examples
 from textgym.metrics.texts import TEXT_METRICS
 from textgym.naming import argument
@@ -40,6 +41,7 @@ from textgym.types import (
 from textgym.values import attribute_of, plain_value
 
 _MARK = "918273645546372819"  # a text that no prompt has by chance
+_FEW = 200
 
 
 _AnyTask = TypeVar("_AnyTask", bound=Task)
@@ -265,7 +267,11 @@ def prompt_of(task: Task, example: Example) -> Prompt:
 
 
 def widest_example(task: Task) -> Example:
-    """Return an example with the longest text around its prompt: the first one, where it is the same for all."""
+    """Return an example with the longest text around its prompt: the first one, where it is the same for all.
+
+    Of a corpus that is made up, the first few examples are looked at: their columns have few values, and making all of
+    them takes minutes.
+    """
     first = task.dataset[0]
     if not isinstance(task, TextTask) or not any(each and each.columns for each in task._parsed_templates()):
         return first
@@ -274,7 +280,8 @@ def widest_example(task: Task) -> Example:
         prompt = prompt_of(task, example)
         return len(prompt.prefix + prompt.suffix) + len("".join(prompt.chat or ()))
 
-    return max((task.dataset[place] for place in range(len(task.dataset))), key=width)
+    count = min(len(task.dataset), _FEW) if isinstance(task.dataset, GeneratedDataset) else len(task.dataset)
+    return max((task.dataset[place] for place in range(count)), key=width)
 
 
 def prompt_text(task: Task, example: Example) -> str:
