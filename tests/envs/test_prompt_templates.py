@@ -188,6 +188,6 @@ def test_a_default_reward_is_remarked_on_unless_nothing_learns_from_it(caplog: p
     examples = [{"prompt": f"p{n}"} for n in range(40)]
     with without_remark_on_reward():
         gym.make("TextGen-v0", data=examples)
-    assert not [record for record in caplog.records if "was given for" in record.getMessage()]
+    assert not [record for record in caplog.records if "uses its default reward" in record.getMessage()]
     gym.make("TextGen-v0", data=examples)
-    assert [record for record in caplog.records if "No reward=... was given for" in record.getMessage()]
+    assert [record for record in caplog.records if "uses its default reward" in record.getMessage()]

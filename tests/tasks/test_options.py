@@ -128,3 +128,12 @@ def test_commands_take_options(tmp_path: Any) -> None:
     assert "expected --task-option NAME=VALUE, got 'direction'" in wrong.output
     shown = "".join(run("envs").output.split())  # whatever the width of the terminal
     assert "difficulty=medium|easy|hard;direction=up|down" in shown
+
+
+def test_a_task_that_is_gone_hides_no_options() -> None:
+    gone = textgym.register_task("TestGone", "module_that_is_gone:Task")
+    try:
+        assert "difficulty=medium|easy|hard" in "".join(run("envs").output.split())
+    finally:
+        for env_id in gone:
+            gym.registry.pop(env_id)

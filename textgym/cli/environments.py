@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import gymnasium as gym
 
 from textgym import console
@@ -18,10 +20,9 @@ def run_envs() -> list[_Row]:
     """Print every registered id with its grain, data and sizes, and default reward, and the options of tasks."""
     rows = [_describe(env_id) for env_id in registered_ids()]
     console.print_rows(["id", "action", "data", "train/validation/test", "reward"], rows)
-    options = {env_id: options_of(gym.registry[env_id].kwargs["task"]) for env_id in registered_ids()}
-    for env_id, offered in options.items():
-        if offered and not is_episode_level(env_id):
-            shown = "; ".join(f"{name}={'|'.join(values)}" for name, values in offered.items())
+    for env_id in registered_ids():
+        shown = "; ".join(f"{name}={'|'.join(values)}" for name, values in _options(env_id).items())
+        if shown and not is_episode_level(env_id):
             console.say(f"Options of {env_id} (--task-option; the first is the default): {shown}")
     console.say(
         "Other data: --data FILE (jsonl, json, csv, tsv, parquet, txt), a folder, docstrings, a Hugging Face id."
@@ -39,6 +40,14 @@ def _describe(env_id: str) -> _Row:
         return env_id, grain, task.dataset.name, "/".join(map(_short, sizes)), reward
     except Exception as error:  # a task of a user, without default data or reward: the others are listed all the same
         return env_id, grain, f"({error})"[:40], "?", "?"
+
+
+def _options(env_id: str) -> Mapping[str, Sequence[str]]:
+    """Return the options of a task; none of one that cannot be imported, which the table says."""
+    try:
+        return options_of(gym.registry[env_id].kwargs["task"])
+    except Exception:  # as in the table: the others are listed all the same
+        return {}
 
 
 def _short(size: int) -> str:
