@@ -17,6 +17,7 @@ __all__ = ["Comparison", "Example", "RewardFn", "__version__", "register_task", 
 register_task("TextSumm", "textgym.tasks.summarization:Summarization")
 register_task("TextSumm", "textgym.tasks.summarization:HurriedSummarization", version=1)
 register_task("TextGen", "textgym.tasks.generation:Generation")
+register_task("TextCode", "textgym.tasks.coding:Coding")
 
 if not TYPE_CHECKING:  # else every name would exist for type checkers
     __getattr__, __dir__ = deferred(
