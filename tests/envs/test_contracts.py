@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from textgym.metrics.texts import TEXT_METRICS
 from textgym.rewards import NAMED_REWARDS, resolve_reward
 from textgym.tasks import prompt_text
 from textgym.testing import AWKWARD_TEXTS, check_text_env
-from textgym.types import Episode, Example
+from textgym.types import Episode, Example, RewardFn, Task
 
 IDS = [env_id for env_id in textgym.registered_ids() if not env_id.startswith("Test")]
 SNAPSHOTS = json.loads((Path(__file__).parent / "snapshots.json").read_text())
@@ -64,6 +65,12 @@ def environments(tokenizer_folder: Path) -> dict[str, gym.Env[Any, Any]]:
     return found
 
 
+@functools.cache
+def named_reward(name: str, task: Task) -> RewardFn:
+    """Return a reward of a task; some read its data, which takes longer than to score by them."""
+    return resolve_reward(name, task)
+
+
 @pytest.mark.parametrize("env_id", IDS)
 @settings(max_examples=40)
 @given(text=RESPONSES, seed=st.integers(0, 3))
@@ -85,7 +92,7 @@ def test_every_response_has_finite_scores(
     arguments = [prompt_text(base.task, example)], [info["text"]], [example]
     episode = Episode.of(example, info["text"])
     names = [name for name in NAMED_REWARDS if name != "learned" and (name != "gold" or "gold" in info)]
-    rewards = [resolve_reward(name, base.task) for name in names]
+    rewards = [named_reward(name, base.task) for name in names]
     scores = [reward, info.get("gold", 0.0)]
     scores += [float(each(*arguments)[0]) for each in rewards]
     scores += [float(metric([episode])[0]) for name, metric in base.task.metrics.items() if name not in TEXT_METRICS]
