@@ -76,7 +76,7 @@ class Coding(TextTask):
     ## Prompt
     ``"{prompt}\n   "``, so that a text that starts with a space is the body; a whole function, in a fenced block or
     not, is understood as well. Models with a chat template are asked ``"Complete this Python function. Reply with the
-    whole function in one code block.\n\n{prompt}"``. ``prompt_template=`` is another one, for all models. Budgets: 112
+    whole function in one code block.\n\n{prompt}"``. ``prompt_template=`` is another one, for all models. Budgets: 128
     tokens for the prompt and 48 for the text; 512 and 256 for your own data.
 
     ## Rewards
@@ -109,12 +109,13 @@ class Coding(TextTask):
     default_data: ClassVar[Data] = NAME
     prompt_template = "{prompt}\n   "
     chat_prompt_template = "Complete this Python function. Reply with the whole function in one code block.\n\n{prompt}"
-    max_prompt_tokens = 112
+    max_prompt_tokens = 128
     max_new_tokens = 48
     reward: RewardFn | NameOrPath = "unit_tests"
     reward_reason = "The default reward of TextCode is the share of hidden tests passed."
     metrics: Mapping[str, Metric] = {"pass_at_1": PassAtK(1), "answered": answered_share, **TEXT_METRICS}
     main_metric = "pass_at_1"
+    model = "tiny-code"
 
     def __init__(
         self,
