@@ -17,7 +17,6 @@ import time
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -172,15 +171,31 @@ class Collected(NamedTuple):
     seconds: float
 
 
+@dataclass(slots=True)
+class _Clock:
+    """The clock of the server, put forward as that of the page is: no text is read for longer than it was shown."""
+
+    ahead: float = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
 def collect(browser: Browser, items: Sequence[Item], mode: Mode, person: Annotator, file: Path) -> Collected:
     """Serve a project, let somebody answer all of it in a browser, and export it to a file."""
     from textgym.feedback.server.serve import Address, serving
 
+    clock, keys = _Clock(), {_words(item.prompt): item.key for item in items}
+
+    def decide(shown: Shown) -> tuple[Record, ...]:
+        decided = decision(person, keys, mode, shown)
+        clock.ahead += sum(record.dwell_seconds for record in decided if isinstance(record, ImplicitFeedback))
+        return decided
+
     with FeedbackStore(file.with_suffix(".db")) as store:
         store.add(item.question(mode) for item in items)
-        decide = partial(decision, person, {_words(item.prompt): item.key for item in items}, mode)
         with (
-            serving(store, Address(port=0), person.name) as link,
+            serving(store, Address(port=0), person.name, clock=clock) as link,
             open_page(browser, link, clock_stands=mode == "natural") as page,
         ):
             start = time.perf_counter()

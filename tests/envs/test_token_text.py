@@ -379,7 +379,9 @@ def test_render(env_ids: tuple[str, str], tokenizer_folder: Path, capsys: pytest
     human = gym.make(env_ids[1], render_mode="human")
     human.reset(options={"task_key": "train/3"})
     human.step("Brief.")
-    assert capsys.readouterr().out == "Short.\n\nSummary:\n>>> Brief.\n"
+    printed = capsys.readouterr().out
+    assert printed.startswith("Short.\n\nSummary:\n>>> Brief.\n= reward ")
+    assert printed.endswith(", no success, ended by eos\n")
 
 
 @pytest.mark.parametrize("grain", [0, 1])
@@ -395,7 +397,8 @@ def test_human_mode_prints_everything_once(
         env.render()  # nothing is new
         env.step(np.int64(eos) if grain == 0 else "")
         env.render()
-        assert capsys.readouterr().out == ">>> \n"
+        printed = capsys.readouterr().out
+        assert (printed[:14], printed.count("\n")) == (">>> \n= reward ", 2)
     if grain == 0:
         env.reset(options={"task_key": "train/3"})
         capsys.readouterr()
@@ -404,4 +407,4 @@ def test_human_mode_prints_everything_once(
         env.render()
         assert capsys.readouterr().out == ">>> a\n"
         env.step(np.int64(eos))
-        assert capsys.readouterr().out == ""
+        assert capsys.readouterr().out.startswith("= reward ")

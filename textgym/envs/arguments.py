@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from textgym.data.choice import columns_in_template
 from textgym.envs.limits import use_a_budget
+from textgym.envs.rendering import check_render_mode
 from textgym.errors import did_you_mean, suggested
 from textgym.naming import argument
 from textgym.rewards import resolve_reward
 from textgym.security.consent import load_attribute
-from textgym.security.escaping import printable
 from textgym.tasks.base import with_prompt_template
 from textgym.text.templates import SLOT, parse_template
 from textgym.types import DEFAULT_MODEL, SPLITS, Data, NameOrPath, RewardFn, Split, Task
@@ -25,9 +24,6 @@ EPISODE_ARGUMENTS = (
     *("split", "reward", "stop", "render_mode"),
 )
 TOKEN_ARGUMENTS = (*EPISODE_ARGUMENTS, "model", "max_prompt_tokens", "max_new_tokens")
-RENDER_MODES = ("ansi", "human")
-RESPONSE = "\n>>> "
-"""What stands between prompt and response where they are rendered."""
 _logger = logging.getLogger("textgym")
 
 
@@ -152,15 +148,6 @@ def refuse_unknown(
         raise TypeError(f"expected {what}, got {unknown[0]!r}.{did_you_mean(unknown[0], known)}")
 
 
-def check_render_mode(render_mode: str | None) -> None:
-    """Raise ``TypeError`` for an unknown way of rendering; Stable-Baselines3 then tries again without one."""
-    if render_mode is not None and render_mode not in RENDER_MODES:
-        raise TypeError(
-            f"expected render_mode None, 'ansi' or 'human', got {render_mode!r}."
-            f"{did_you_mean(render_mode, RENDER_MODES)}"
-        )
-
-
 def check_budget(name: str, value: int | None, default: int) -> int:
     """Return a positive integer, ``default`` for ``None``."""
     if value is None:
@@ -185,13 +172,3 @@ def stops_of(stop: Iterable[str]) -> tuple[str, ...]:
     if not all(map(as_text, stops)):
         raise ValueError(f"expected non-empty stop strings, got {stops!r}; remove the empty ones")
     return stops
-
-
-def transcript(prompt: str, response: str) -> str:
-    """Return prompt and response as they are rendered."""
-    return f"{prompt}{RESPONSE}{response}"
-
-
-def print_frames(frames: Iterable[str]) -> None:
-    """Print what is rendered, as ``render_mode="human"`` does: a blank line between two frames."""
-    sys.stdout.write("\n\n".join(map(printable, frames)) + "\n")

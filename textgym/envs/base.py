@@ -12,9 +12,19 @@ from gymnasium.core import ActType, ObsType
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from textgym.envs.arguments import RENDER_MODES, RESPONSE, check_budget, print_frames
+from textgym.envs.arguments import check_budget
 from textgym.envs.conversations import Conversations
 from textgym.envs.prompts import Root, RowGenerators, draw_index, find_example, named_keys, plain_seed, spread_seeds
+from textgym.envs.rendering import (
+    RENDER_MODES,
+    Frame,
+    check_values,
+    picture,
+    print_frames,
+    result_of,
+    safe_lines,
+    write,
+)
 from textgym.envs.types import EnvState, Info, Options
 from textgym.rewards import reward_name
 from textgym.tasks.base import describe_task
@@ -37,7 +47,7 @@ class Core(Protocol):
         """Return a core with the same arguments for ``n`` copies, not yet reset."""
         ...
 
-    def render(self, row: int) -> str:
+    def render(self, row: int) -> Frame:
         """Return what a copy was shown, and its turn so far."""
         ...
 
@@ -85,7 +95,9 @@ class SingleTextEnv(CoreAttributes, gym.Env[ObsType, ActType]):
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 30}  # noqa: RUF012 - as in Gymnasium
     _episodes = -1
-    _printed = ""  # of the running episode, in human mode
+    _printed: tuple[str, str, str] | None = None  # of the running episode, in human mode
+    _values: tuple[float, ...] = ()
+    _result = ""
 
     @property
     def episode(self) -> Episode:
@@ -96,38 +108,64 @@ class SingleTextEnv(CoreAttributes, gym.Env[ObsType, ActType]):
         """Return the id and what the environment is made of, in one line."""
         return f"<{type(self).__name__}{_id_of(self)}: {self.description}>"
 
-    def render(self) -> str | None:
-        """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far; without a mode, warn.
+    def render(self) -> str | npt.NDArray[np.uint8] | None:
+        """Return (``"ansi"``, ``"rgb_array"``) or print (``"human"``) what was shown and written; without a mode, warn.
 
-        In human mode, ``reset`` prints the prompt by itself and ``step`` the finished response: what was printed
-        already is not printed twice.
+        At the end of an episode, a line says what it was worth. In human mode, ``reset`` prints the prompt by itself
+        and ``step`` the finished response: what was printed already is not printed twice. Tokens are coloured by
+        :attr:`token_values`.
         """
         if self.render_mode is None:
             _warn_of_no_mode("make", self)
-        if self.render_mode == "ansi":
-            return self._core.render(0)
+            return None
+        frame = self._frame()
         if self.render_mode == "human":
-            self._print_new()
-        return None
+            self._print_new(frame)
+            return None
+        return picture(frame) if self.render_mode == "rgb_array" else frame.text
+
+    @property
+    def token_values(self) -> tuple[float, ...]:
+        """Numbers by which the tokens of the turn are coloured where it is rendered, from the first token on.
+
+        An agent sets them, such as the values or the advantages that it sees: 0 is white, the largest is orange, and
+        its negative is blue. They are forgotten when the turn ends and another one begins.
+        """
+        return self._values
+
+    @token_values.setter
+    def token_values(self, values: Sequence[float]) -> None:
+        self._values = check_values(values)
+
+    def _frame(self) -> Frame:
+        return self._core.render(0)._replace(values=self._values, result=self._result)
 
     def _print_start(self) -> None:
         """Print the prompt of an episode that begins, as ``render_mode="human"`` does."""
         if self.render_mode == "human":
-            apart, self._printed = "\n" if self._printed else "", self._core.render(0)
-            print_frames([apart + self._printed.removesuffix(RESPONSE)])
+            apart = "" if self._printed is None else "\n"
+            self._printed = safe_lines(self._frame())[0], "", ""
+            write(apart + self._printed[0])
 
-    def _print_end(self) -> None:
-        """Print the response of an episode that ended, as ``render_mode="human"`` does."""
-        if self.render_mode == "human":
-            self._print_new(even_nothing=True)
-
-    def _print_new(self, *, even_nothing: bool = False) -> None:
-        """Print the episode, without the prompt if that is what was printed last; an empty response only if asked."""
-        before, self._printed = self._printed, self._core.render(0)
-        if self._printed == before and not (even_nothing and before.endswith(RESPONSE)):
+    def _end_turn(self, info: Info | None) -> None:
+        """Forget the values of a turn that was answered, or print the end of an episode and what it was worth."""
+        if info is None:
+            self._values = ()
             return
-        is_prompt = before.endswith(RESPONSE) and self._printed.startswith(before)
-        print_frames([self._printed[len(before) - len(RESPONSE) + 1 :] if is_prompt else self._printed])
+        self._result = result_of(info)
+        if self.render_mode == "human":
+            self._print_new(self._frame())
+
+    def _print_new(self, frame: Frame) -> None:
+        """Print the lines of an episode that were not printed yet."""
+        lines, before = safe_lines(frame), self._printed or ("", "", "")
+        is_known = lines[0] == before[0]
+        if is_known and not before[1] and not frame.response and not frame.result:
+            return  # a prompt that nobody has answered yet
+        new = [line for line, known in zip(lines, before, strict=True) if line and not (is_known and line == known)]
+        self._printed = lines
+        if new:
+            write("\n".join(new))
 
     def _begin(self, seed: int | None, options: Options | None) -> tuple[Example, Root]:
         """Begin an episode: return the example that is named, or a random one, and the root of the other side.
@@ -136,6 +174,7 @@ class SingleTextEnv(CoreAttributes, gym.Env[ObsType, ActType]):
         """
         gym.Env.reset(self, seed=plain_seed(seed))
         (key,) = named_keys(options, 1)
+        self._values, self._result = (), ""
         dataset = self.task.dataset
         example = find_example(self.task, key) if key is not None else dataset[draw_index(self.np_random, len(dataset))]
         self._episodes = 0 if seed is not None else self._episodes + 1
@@ -188,17 +227,21 @@ class VectorTextEnv(CoreAttributes, VectorEnv[ObsType, ActType, npt.NDArray[Any]
         """Return the id, the number of copies, and what they are made of, in one line."""
         return f"<{type(self).__name__}{_id_of(self)}: {self.num_envs} copies, {self.description}>"
 
-    def render(self) -> tuple[str, ...] | None:
-        """Return (``"ansi"``) or print (``"human"``) the prompt and the response so far of every copy.
+    def render(self) -> tuple[str, ...] | tuple[npt.NDArray[np.uint8], ...] | None:
+        """Return (``"ansi"``, ``"rgb_array"``) or print (``"human"``) prompt and response so far of every copy.
 
         Without a mode, warn.
         """
         if self.render_mode is None:
             _warn_of_no_mode("make_vec", self)
-        frames = tuple(self._core.render(row) for row in range(self.num_envs)) if self.render_mode else ()
+            return None
+        frames = [self._core.render(row) for row in range(self.num_envs)]
         if self.render_mode == "human":
             print_frames(frames)
-        return frames if self.render_mode == "ansi" else None
+            return None
+        if self.render_mode == "rgb_array":
+            return tuple(map(picture, frames))
+        return tuple(frame.text for frame in frames)
 
     def _begin_all(
         self, seed: int | Sequence[int | None] | None, options: Options | None
@@ -213,10 +256,11 @@ class VectorTextEnv(CoreAttributes, VectorEnv[ObsType, ActType, npt.NDArray[Any]
         """Begin the next episode in some copies; returns random examples and the roots."""
         return [self._draw(row) for row in rows], [self._random.begin(row) for row in rows]
 
-    def _print_ends(self, rows: Sequence[int]) -> None:
-        """Print the episodes that ended, as ``render_mode="human"`` does."""
+    def _print_ends(self, rows: Sequence[int], infos: Sequence[Info]) -> None:
+        """Print the episodes that ended and what they were worth, as ``render_mode="human"`` does."""
         if rows and self.render_mode == "human":
-            print_frames(self._core.render(row) for row in rows)
+            ends = zip(rows, infos, strict=True)
+            print_frames(self._core.render(row)._replace(result=result_of(info)) for row, info in ends)
 
     def _draw(self, row: int) -> Example:
         """Return the next random example of one copy."""

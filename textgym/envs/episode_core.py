@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from gymnasium.error import InvalidAction, ResetNeeded
 
-from textgym.envs.arguments import transcript
 from textgym.envs.conversations import Conversations, TurnEnds
+from textgym.envs.rendering import Frame
 from textgym.envs.types import EnvState
 from textgym.text.stopping import cut_at_stop
 from textgym.types import FinishReason, RewardFn, Task
@@ -46,13 +46,13 @@ class EpisodeCore:
         """Return a core with the same arguments for ``n`` copies, not yet reset."""
         return EpisodeCore(self.task, self.reward, self.stop, n)
 
-    def render(self, row: int) -> str:
+    def render(self, row: int) -> Frame:
         """Return what one copy was shown, and the turn that ended its episode."""
         if not self.conversations.examples:
             raise ResetNeeded("expected reset() before render(), got no episode; call reset() first")
         turns = self.conversations.episode(row).turns
         response = turns[-1].content if turns and turns[-1].role == "assistant" else ""
-        return transcript(self.conversations.shown(row), response)
+        return Frame(self.conversations.shown(row), response)
 
     def get_state(self) -> EnvState:
         """Return the state of all copies: JSON values only."""

@@ -95,8 +95,9 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
       model, or a callable `reward(prompts, responses, examples) -> n numbers`; the task's default if `None`. Models
       load at the first score.
     * `stop`: strings that end a text; not part of it.
-    * `render_mode`: `"ansi"` (`render()` returns prompt and response) or `"human"` (prints the prompt at
-      `reset` and the response at the end, without a call of `render()`).
+    * `render_mode`: `"ansi"` (`render()` returns prompt and response, at the end with a line of what the episode was
+      worth), `"rgb_array"` (the same as a picture of 720 x 576 pixels) or `"human"` (prints the prompt at `reset` and
+      the rest at the end, without a call of `render()`).
 
     There are no token budgets and there is no `model` here: this grain knows no tokens.
 
@@ -146,6 +147,5 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
             raise ResetNeeded("expected a running episode, got a step before reset() or after the end; call reset()")
         rewards, (ended,), (info,), _ = self._core.step([action])
         self._running = not ended
-        if ended:
-            self._print_end()
+        self._end_turn(info if ended else None)
         return self._core.conversations.shown(0), float(rewards[0]), bool(ended), False, info

@@ -59,7 +59,7 @@ class EpisodeTextVectorEnv(VectorTextEnv[Texts, Sequence[str]]):
         ends = self._core.step(actions)
         rows = np.flatnonzero(ends.ended).tolist()
         last = {row: {"final_obs": conversations.shown(row), "final_info": ends.infos[row]} for row in rows}
-        self._print_ends(rows)
+        self._print_ends(rows, [ends.infos[row] for row in rows])
         conversations.start(rows, *self._begin_next(rows))
         infos = self._add_infos(self._add_infos({}, last), self._reset_infos(rows))
         return self._shown(), ends.rewards.copy(), ends.ended, np.zeros(self.num_envs, dtype=np.bool_), infos

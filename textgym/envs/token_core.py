@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import copy
 import warnings
 from collections.abc import Sequence
@@ -11,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.error import InvalidAction, ResetNeeded
 
-from textgym.envs.arguments import check_budget, stops_of, transcript
+from textgym.envs.arguments import check_budget, stops_of
 from textgym.envs.base import CoreAttributes
 from textgym.envs.conversations import Conversations, TurnEnds
 from textgym.envs.prompts import Root
+from textgym.envs.rendering import Frame
 from textgym.envs.types import EnvState, Info, Observation
 from textgym.spaces import TokenIds, TokenSpace
 from textgym.tasks.base import TextTask, prompt_of, widest_example
@@ -235,11 +237,17 @@ class TokenCore:
         key = self.conversations.examples[row].key
         return {"task_key": key, "prompt_truncated": self.truncated[row]}
 
-    def render(self, row: int) -> str:
+    def render(self, row: int) -> Frame:
         """Return what a copy was shown, and its turn so far."""
         if not self.conversations.examples:
             raise ResetNeeded("expected reset() before render(), got no episode; call reset() first")
-        return transcript(self.conversations.shown(row), self.texts(np.array([row]))[0])
+        return Frame(self.conversations.shown(row), self.texts(np.array([row]))[0], self._pieces(row))
+
+    def _pieces(self, row: int) -> tuple[str, ...]:
+        """Return the texts of the tokens of a turn; bytes of a character that several make stand in the last one."""
+        reader = codecs.getincrementaldecoder("utf-8")("replace")
+        ids = self._ids[row, self._prompt_lengths[row] : self._lengths[row]].tolist()
+        return tuple("" if self._is_eos[token] else reader.decode(self.tokenizer.token_bytes[token]) for token in ids)
 
     def get_state(self) -> EnvState:
         """Return the state of all copies as arrays, lists and plain values."""

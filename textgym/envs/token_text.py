@@ -124,8 +124,10 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
       load at the first score.
     * `max_prompt_tokens`, `max_new_tokens`: the budgets; the task's if `None`.
     * `stop`: strings that end a text; not part of it.
-    * `render_mode`: `"ansi"` (`render()` returns prompt and response so far) or `"human"` (prints the prompt at
-      `reset` and the response at the end, without a call of `render()`, which prints them so far).
+    * `render_mode`: `"ansi"` (`render()` returns prompt and response so far, at the end with a line of what the
+      episode was worth), `"rgb_array"` (the same as a picture of 720 x 576 pixels) or `"human"` (prints the prompt at
+      `reset` and the rest at the end, without a call of `render()`, which prints them so far). Tokens are coloured by
+      the numbers in `env.unwrapped.token_values`, one per token of the turn, which an agent may set.
 
     ## Version History
     * v0: first release.
@@ -189,10 +191,10 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
             return self._core.observe_row(0), 0.0, False, False, self._masked({})
         written = self._core.written(0)
         rewards, (ended,), (info,), _ = self._core.finish(finished)
+        self._end_turn(info if ended else None)
         if not ended:
             return self._core.observe_row(0), float(rewards[0]), False, False, self._masked({})
         self._given_up.finish(written)
-        self._print_end()
         return self._core.observe_row(0), float(rewards[0]), True, False, self._masked(info)
 
     def action_masks(self) -> BoolArray:

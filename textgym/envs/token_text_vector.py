@@ -84,8 +84,8 @@ class TokenTextVectorEnv(TokenAttributes, VectorTextEnv[Observation, IntArray]):
         rows: list[int] = finished[ends.ended].tolist()
         if not rows:
             return ends.rewards, ends.ended, {}
-        self._print_ends(rows)
         finals = [info for info, ended in zip(ends.infos, ends.ended, strict=True) if ended]
+        self._print_ends(rows, finals)
         last = {
             row: {"final_obs": self._core.observe_row(row), "final_info": info}
             for row, info in zip(rows, finals, strict=True)

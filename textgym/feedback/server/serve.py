@@ -7,6 +7,7 @@ import ipaddress
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -86,7 +87,13 @@ def serve(store: FeedbackStore, address: Address, name: str, on_start: Callable[
 
 @contextlib.contextmanager
 def serving(
-    store: FeedbackStore, address: Address, name: str, limits: Limits | None = None, *, beside: bool = False
+    store: FeedbackStore,
+    address: Address,
+    name: str,
+    limits: Limits | None = None,
+    *,
+    beside: bool = False,
+    clock: Callable[[], float] = time.time,
 ) -> Iterator[str]:
     """Serve a store in a thread of its own while the block runs; otherwise as :func:`serve`.
 
@@ -96,12 +103,13 @@ def serving(
         name: Name of the owner.
         limits: Limits of its connections; by default those that are good for people.
         beside: The project may be served by :func:`serve` at the same time, for others than the user of this machine.
+        clock: Returns seconds since 1970.
 
     Yields:
         The owner's link.
     """
     with contextlib.nullcontext() if beside else _served_once(store), _listen(address) as listener:
-        server, link = _make_server(store, address, name, listener, limits)
+        server, link = _make_server(store, address, name, listener, limits, clock)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
@@ -133,12 +141,18 @@ def _served_once(store: FeedbackStore) -> Iterator[None]:
 
 
 def _make_server(
-    store: FeedbackStore, address: Address, name: str, listener: socket.socket, limits: Limits | None = None
+    store: FeedbackStore,
+    address: Address,
+    name: str,
+    listener: socket.socket,
+    limits: Limits | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> tuple[uvicorn.Server, str]:
     """Return what serves a store, and the owner's link."""
     pool = Pool(limits or Limits(connections=connection_limit()))
     token = (address.token or secrets.token_urlsafe(24)) if address.is_closed else None
-    app = create_app(Site(store, name, token), hosts=(*address.names, *_own_names(address.host)), https=address.https)
+    site = Site(store, name, token, clock)
+    app = create_app(site, hosts=(*address.names, *_own_names(address.host)), https=address.https)
     config = uvicorn.Config(
         Watched(app), http=protocol_of(pool), log_config=None, access_log=False, server_header=False, lifespan="off",
         proxy_headers=address.https, forwarded_allow_ips=["127.0.0.1", "::1"],

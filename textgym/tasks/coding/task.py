@@ -83,6 +83,19 @@ class Coding(TextTask):
     ``"unit_tests"``: the share of hidden tests passed. ``reward="gold"`` is the same on built-in data; ``"success"`` is
     1 where all are passed.
 
+    ## Scores
+    On 200 test functions (half a 95 % interval is 0.05): ``textgym evaluate TextCode-v0 --prompts 200``. The reward is
+    gold.
+
+    | writer | gold | pass@1 | answered |
+    |---|---|---|---|
+    | random tokens (``--agent random``) | 0.000 | 0.000 | 0.005 |
+    | shipped model | 0.373 | 0.195 | 0.926 |
+    | shipped model, ``--temperature 0`` | 0.290 | 0.070 | 0.990 |
+    | the same after PPO (27,648 tokens, one seed), at temperature 1 | 0.474 | 0.305 | 0.904 |
+    | the same, ``--temperature 0`` | 0.593 | 0.370 | 0.995 |
+    | first reference | 1.000 | 1.000 | 1.000 |
+
     ## Success
     All hidden tests are passed.
 
