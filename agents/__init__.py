@@ -7,6 +7,7 @@ from textgym.deferred import deferred
 if TYPE_CHECKING:
     from textgym.agents.common.causal_lm_policy import CausalLMPolicy
     from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
+    from textgym.agents.common.seq2seq_lm_policy import Seq2SeqLMPolicy
     from textgym.agents.common.vec_env import GymVecEnv, make_vec_env
     from textgym.agents.facts import AgentFacts, RunDefaults
     from textgym.agents.options import Option, agent_options
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 # The agents' packages (torch, stable-baselines3, transformers) take seconds, which a look at `AGENTS` need not cost.
 _PARTS = {
-    "common.causal_lm_policy": ("CausalLMPolicy", "EpisodeBatch"),
+    "common.causal_lm_policy": ("CausalLMPolicy",),
+    "common.language_model_policy": ("EpisodeBatch",),
     "common.rollout_buffer": ("EpisodeRolloutBuffer",),
+    "common.seq2seq_lm_policy": ("Seq2SeqLMPolicy",),
     "common.vec_env": ("GymVecEnv", "make_vec_env"),
     "facts": ("AgentFacts", "RunDefaults"),
     "options": ("Option", "agent_options"),
@@ -41,6 +44,7 @@ __all__ = [
     "GymVecEnv",
     "Option",
     "RunDefaults",
+    "Seq2SeqLMPolicy",
     "agent_options",
     "make_vec_env",
     "resolve_agent",

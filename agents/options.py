@@ -14,7 +14,7 @@ import numpy as np
 
 from textgym.agents.facts import facts_of
 from textgym.checks import LARGEST_COUNT, require_range
-from textgym.errors import did_you_mean
+from textgym.errors import did_you_mean, suggested
 from textgym.naming import argument
 from textgym.types import Agent
 from textgym.values import is_number
@@ -69,6 +69,24 @@ def present_names(options: Mapping[str, Any], agent: type[Agent]) -> dict[str, A
     """Return options with earlier names replaced, but for those that the agent has itself."""
     known = {option.name for option in agent_options(agent)}
     return {name if name in known else EARLIER_NAMES.get(name, name): value for name, value in options.items()}
+
+
+def refuse_unknown(options: Mapping[str, object], agent: type[Any]) -> None:
+    """Refuse the first option that no constructor of an agent has, with what may have been meant.
+
+    Raises:
+        TypeError: There is one.
+    """
+    known = {name for source in _constructors(agent) for name in inspect.signature(source).parameters}
+    name = next((name for name in options if name not in known), None)
+    if name is None:
+        return
+    facts = facts_of(agent)
+    of_policy = {option.name for option in agent_options(agent)} - known if facts.policy is not None else set()
+    hint = suggested(name, sorted(known)) or f" {agent.__name__}.create has the options of the policy, too."
+    if name in of_policy:
+        hint = f" It is an option of the policy: give policy_kwargs={{{name!r}: ...}}, or use {agent.__name__}.create."
+    raise TypeError(f"{agent.__name__} got an unexpected keyword argument {name!r}.{hint}")
 
 
 def _constructors(agent: type[Any]) -> Iterator[Callable[..., Any]]:

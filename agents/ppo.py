@@ -11,11 +11,12 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import FloatSchedule
 from torch import Tensor
 
-from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.losses import clipped_policy_loss, clipped_value_loss, normalize_advantages
 from textgym.agents.common.on_policy import OnPolicyAgent
 from textgym.agents.common.rollout_buffer import EpisodeSamples
 from textgym.agents.facts import AgentFacts
+from textgym.agents.options import refuse_unknown
 from textgym.models.stored_values import Check, number, optional, positive, truth
 from textgym.naming import argument
 
@@ -27,7 +28,7 @@ class PPO(OnPolicyAgent):
     :class:`~textgym.agents.common.on_policy.OnPolicyAgent`: the penalty, what is done to rewards, minibatches.
 
     Args:
-        policy: :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy` or its name.
+        policy: ``CausalLMPolicy`` or ``Seq2SeqLMPolicy``, the class or its name.
         env: Token-level text environment (``make_vec_env``).
         n_epochs: Passes over a rollout.
         gae_lambda: Lambda of generalized advantage estimation, which trades bias for variance.
@@ -60,7 +61,7 @@ class PPO(OnPolicyAgent):
 
     def __init__(
         self,
-        policy: str | type[CausalLMPolicy],
+        policy: str | type[LanguageModelPolicy],
         env: GymEnv | str | None,
         *,
         n_epochs: int = 4,
@@ -71,6 +72,7 @@ class PPO(OnPolicyAgent):
         target_kl: float | None = None,
         **options: Any,
     ) -> None:
+        refuse_unknown(options, type(self))
         self.n_epochs, self.target_kl, self.normalize_advantage = n_epochs, target_kl, normalize_advantage
         self.clip_range, self.clip_range_vf = clip_range, clip_range_vf
         super().__init__(policy, env, gae_lambda=gae_lambda, **options)

@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Literal
 from stable_baselines3.common.type_aliases import GymEnv
 from torch import Tensor
 
-from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.on_policy import OnPolicyAgent
 from textgym.agents.common.rollout_buffer import EpisodeSamples
 from textgym.agents.facts import AgentFacts
+from textgym.agents.options import refuse_unknown
 from textgym.models.stored_values import Check
 
 Baseline = Literal["none", "mean", "learned"]
@@ -27,7 +28,7 @@ class REINFORCE(OnPolicyAgent):
     every environment.
 
     Args:
-        policy: :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy` or its name.
+        policy: ``CausalLMPolicy`` or ``Seq2SeqLMPolicy``, the class or its name.
         env: Token-level text environment (``make_vec_env``).
         baseline: Baseline subtracted from the returns: ``"none"``, their ``"mean"`` over the tokens of the rollout, or
             a ``"learned"`` value of the text so far.
@@ -47,13 +48,14 @@ class REINFORCE(OnPolicyAgent):
 
     def __init__(
         self,
-        policy: str | type[CausalLMPolicy],
+        policy: str | type[LanguageModelPolicy],
         env: GymEnv | str | None,
         *,
         baseline: Baseline = "mean",
         rollout_texts: int | None = None,
         **options: Any,
     ) -> None:
+        refuse_unknown(options, type(self))
         if baseline not in _BASELINES:
             raise ValueError(f"expected baseline 'none', 'mean' or 'learned', got {baseline!r}; choose one of these")
         self.baseline = baseline

@@ -25,6 +25,7 @@ from textgym.agents.common.token_pairs import TokenPair, encode_pairs, endless_b
 from textgym.agents.common.token_writer import TokenWriter
 from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, RunDefaults
+from textgym.agents.options import refuse_unknown
 from textgym.errors import CheckpointError, DataError
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.models.device import pick_device
@@ -165,8 +166,9 @@ class SFT(KeepsHistory):
         model.require_trainable()
         model.hold_masters()
         if pairs:
-            longest = max(len(pair.prompt) + len(pair.response) for pair in pairs)
-            model.require_context(longest, "the longest text to imitate")
+            pair = max(pairs, key=lambda pair: model.context_of(len(pair.prompt), len(pair.response)))
+            longest = len(pair.prompt) + len(pair.response)
+            model.require_context(longest, "the longest text to imitate", response=len(pair.response))
         self.text_model, self.pairs = model, pairs
         self.batch_size, self.learning_rate, self.warmup = batch_size, learning_rate, warmup
         self.prompt_share, self.max_grad_norm, self.log_every = prompt_share, max_grad_norm, log_every
@@ -202,14 +204,16 @@ class SFT(KeepsHistory):
 
         Raises:
             DataError: There is nothing to imitate.
+            TypeError: The constructor has no such option.
         """
+        refuse_unknown(options, cls)
         task, budget = env_attribute(env, "task"), env_attribute(env, "max_prompt_tokens")
         most = env_attribute(env, "max_new_tokens")
         loaded = load_language_model(model or env_attribute(env, "tokenizer").name, device=pick_device(device))
         check_tokenizer(loaded, env.action_space)
-        loaded.require_context(budget + most, turns=most)
-        length = loaded.context_length
-        pairs = encode_pairs(task, task.dataset, loaded.tokenizer, limit, length, max_prompt_tokens=budget)
+        loaded.require_context(budget + most, turns=most, response=most)
+        length, room = loaded.context_length, loaded.room_for_prompt
+        pairs = encode_pairs(task, task.dataset, loaded.tokenizer, limit, length, max_prompt_tokens=budget, room=room)
         warn_of_long_responses(pairs, most)
         agent = cls(loaded, pairs, seed=seed, **options)
         agent._limit = limit
@@ -241,8 +245,11 @@ class SFT(KeepsHistory):
             reset_num_timesteps: Begin a new training, of these weights.
 
         Raises:
+            TypeError: ``total_timesteps`` is no whole number.
+            ValueError: It is below 1.
             FloatingPointError: If a loss or a gradient is not finite; the weights are those of the step before.
         """
+        self._check_steps(total_timesteps, reset_num_timesteps)
         if reset_num_timesteps:
             self.begin(total_timesteps)
         self._steps = self.num_timesteps + total_timesteps
@@ -467,7 +474,9 @@ _OPTIONAL: Mapping[str, None] = {"infinite": None, "limit": None, "source": None
 def _pairs_to_measure(task: Task, model: TextModel) -> list[TokenPair]:
     """Encode held-out texts; none where there is nothing to imitate, or nothing fits."""
     try:
-        return encode_pairs(task, task.dataset, model.tokenizer, _MEASURED_TEXTS, model.context_length)
+        return encode_pairs(
+            task, task.dataset, model.tokenizer, _MEASURED_TEXTS, model.context_length, room=model.room_for_prompt
+        )
     except DataError:
         return []
 

@@ -19,14 +19,17 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from textgym.agents.common.causal_lm_policy import CausalLMPolicy, token_observation_space
+from benchmarks.bare_seq2seq import BareSeq2Seq, Seq2SeqPaths
+from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.observations import read_observation
+from textgym.agents.common.policy_record import token_observation_space
 from textgym.errors import TextGymError
 from textgym.models.batch import pad_rows
 from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding.generation import generate
 from textgym.models.decoding.prefix_cache import PrefixCache
 from textgym.models.loading import load_language_model
+from textgym.models.seq2seq_lm import Seq2SeqLM
 
 Status = Literal["cached", "uncached", "refused", "failed", "not built"]
 Row = tuple[int, ...]
@@ -296,15 +299,23 @@ def compare(network: Any, width: int = 40) -> Comparison:
 
 
 def _compare(network: Any, width: int, outcome: Comparison) -> None:
-    bare = BareModel(network)
+    if network.config.is_encoder_decoder:
+        network.double()
+    untouched = copy.deepcopy(network)
     model = load_language_model(network)
-    assert isinstance(model, CausalLM)
-    try:
-        outcome.signal, outcome.noise = bare.signal(), bare.noise()
-    except Exception:  # of the bare model: nothing can be compared
-        outcome.status = "not built"
-        raise
-    paths = _Paths(model, bare, width)
+    paths: _Paths | Seq2SeqPaths
+    if isinstance(model, Seq2SeqLM):
+        translator = BareSeq2Seq(untouched, model.start_ids)
+        outcome.signal, paths = translator.signal(), Seq2SeqPaths(model, translator, width)
+    else:
+        assert isinstance(model, CausalLM)
+        bare = BareModel(untouched)
+        try:
+            outcome.signal, outcome.noise = bare.signal(), bare.noise()
+        except Exception:  # of the bare model: nothing can be compared
+            outcome.status = "not built"
+            raise
+        paths = _Paths(model, bare, width)
     for name, deviation in paths.run():
         outcome.paths[name] = deviation
     outcome.deviation = _largest(list(outcome.paths.values()))

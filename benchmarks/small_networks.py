@@ -114,6 +114,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1, 3]},
     "deepseek_v2": {"num_experts_per_tok": 2},
     "dots1": {"head_dim": 8, "num_key_value_heads": 2, "num_experts_per_tok": 2, "n_routed_experts": 4},
+    "led": {"attention_window": WINDOW},
     "ernie4_5_moe": {"moe_intermediate_size": 24},
     "gemma3n_text": {"intermediate_size": [48] * 4, "activation_sparsity_pattern": [0.0] * 4},
     "gemma4_text": {"per_layer_config": None, "global_head_dim": 8},
@@ -189,6 +190,8 @@ class Architecture:
         torch.manual_seed(seed)
         network = factory.from_config(config)
         enlarge_weights(network)
+        if network.config.is_encoder_decoder and network.generation_config.decoder_start_token_id is None:
+            network.generation_config.decoder_start_token_id = 2  # published models name one
         return network.eval()
 
 

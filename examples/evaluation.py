@@ -91,6 +91,6 @@ if __name__ == "__main__":
     print(table(found, ("reward", "gold", "words")))
     first, *others = found
     for other in others:
-        difference = compare(found[first], found[other])["reward"]
+        difference = compare(before=found[first], after=found[other])["reward"]
         print(f"{other} minus {first}: reward {_cell(difference)}")
     print(f"plot: {args.out}")

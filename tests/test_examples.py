@@ -217,13 +217,18 @@ def test_the_readme_trains_on_tickets_in_three_commands(monkeypatch: pytest.Monk
     reward = "def polite(prompts, responses, examples):\n    return [float('e' in text) for text in responses]\n"
     Path("rewards.py").write_text(reward)
     monkeypatch.setattr(consent, "_user_folders", [str(Path.cwd())])
-    both = ["--batch-size", "8", "--max-new-tokens", "4", "--eval-prompts", "2", "--steps"]
-    small = {"sft": [*both, "2"], "train": [*both, "8", "--n-steps", "4", "--n-envs", "2"]}
+    both = ["--batch-size", "8", "--eval-prompts", "2", "--steps"]
+    small = {
+        "sft": ["--max-new-tokens", "4", *both, "2"],
+        "train": [*both, "8", "--n-steps", "4", "--n-envs", "2"],
+    }
     shown = ""
     for line in block.strip().splitlines():
-        arguments = shlex.split(line, comments=True)[1:]
+        arguments = shlex.split(re.sub(r"--minutes \d+", "", line), comments=True)[1:]
         done = CliRunner().invoke(cli.app, [*arguments, *small.get(arguments[0], [])])
         assert done.exit_code == 0, done.stderr
         shown += done.stderr
     assert r"--prompt-template 'Customer: {prompt}\n\nReply:'" in shown
     assert "--data tickets.csv" in shown
+    settings = json.loads(Path("runs/reply/config.json").read_text())["train"]
+    assert settings["max_new_tokens"] == 4  # of the first run

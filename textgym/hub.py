@@ -47,6 +47,18 @@ def resolve_folder(name: str | Path, *, kind: Kind = "model") -> Path:
     return _from_hub(str(name))
 
 
+def is_encoder_decoder(folder: Path) -> bool:
+    """Return whether the configuration of the model in a folder is that of an encoder-decoder; of an adapter, its base.
+
+    It is not where there is none, or a damaged one: whoever reads it next reports that.
+    """
+    try:
+        base = base_of_adapter(folder) if is_adapter(folder) else folder
+        return read_object(base / "config.json").get("is_encoder_decoder") is True
+    except (OSError, ValueError, CheckpointError, MissingExtraError):
+        return False
+
+
 def is_adapter(folder: Path) -> bool:
     """Return whether a folder holds a PEFT adapter, which needs a base model, and no model of its own."""
     return (folder / ADAPTER_CONFIG).is_file()
@@ -181,7 +193,7 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=_SAFE_FILES))
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"expected a shipped model, a folder or a model of the Hugging Face Hub, got {name!r}, which is no folder "
-            f"and could not be fetched ({type(error).__name__}); check the name and the connection."
+            f"expected a shipped model, a folder or a model of the Hugging Face Hub, got {name!r}, which is not a "
+            f"folder and could not be fetched ({type(error).__name__}); check the name and the connection."
             f"{suggested_folder(name) or did_you_mean(name, SHIPPED)}"
         ) from error

@@ -25,6 +25,7 @@ _COLOURS = {"reward": _BLUE, "gold": _ORANGE, "metric": _GREEN, "kl": _RED, "los
 _VOTES = _PURPLE
 _APART = 0.06  # rounds, so that intervals do not cover each other
 _LABELS = {"gold": "gold (true quality)"}
+_FEW_TICKS = 4  # of long numbers, so that they do not overlap in a narrow panel
 _FEW_POINTS = 30  # a marker for each; a line alone shows nothing of a single one
 CHANCE = math.log(2)
 """Negative log-likelihood of a choice between two texts by somebody who guesses, nats."""
@@ -44,7 +45,7 @@ class Labels(NamedTuple):
     @property
     def of_reward(self) -> str:
         """The label of an axis of rewards."""
-        return "reward" if self.reward is None else f"reward: {self.reward}"
+        return "reward" if self.reward in (None, "reward") else f"reward: {self.reward}"
 
 
 PLAIN = Labels()
@@ -425,6 +426,7 @@ def _finish(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     if not axes.has_data() and not axes.texts:
         _note(axes, "no values yet")
     if axes.get_xscale() == "linear" and max(map(abs, axes.get_xlim())) >= 10_000:
+        axes.locator_params(axis="x", nbins=_FEW_TICKS)
         axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(x_label)
@@ -432,7 +434,7 @@ def _finish(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=9)
+        axes.legend(framealpha=0.6, edgecolor="none", fontsize=9)  # what it covers shows through
 
 
 def _save(figure: Figure, file: Path) -> None:

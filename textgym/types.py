@@ -149,8 +149,8 @@ class Prompt(NamedTuple):
         return flatten((*self.earlier, Message("user", self.body), *self.later))
 
 
-Data = NameOrPath | Sequence[Example] | Sequence[Mapping[str, Any]]
-"""Name, file, folder, Hub id, or a list of examples or of rows."""
+Data = NameOrPath | Sequence[Example] | Sequence[Mapping[str, Any]] | Sequence[str]
+"""Name, file, folder, Hub id, or a list of prompts, of examples or of rows."""
 
 FinishReason = Literal["eos", "stop", "length"]
 

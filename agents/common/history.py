@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +12,17 @@ from stable_baselines3.common.logger import Logger
 
 from textgym.agents.common.health import Concerns
 from textgym.agents.common.vec_env import env_attribute
+from textgym.checks import check_ranges
 from textgym.evaluation.reward_guard import GuardedReward
 from textgym.plots import plot_history
 from textgym.rewards import reward_name
+from textgym.text.plurals import counted
 from textgym.values import attribute_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_logger = logging.getLogger("textgym")
 _ROLLOUT = ("reward", "reward_std", "gold", "success", "kl", "kl_k3", "length", "eos", "cut", "texts")
 _TIME = ("tokens_per_second",)
 _STEP = ("iteration", "step", "timesteps")
@@ -89,7 +94,9 @@ class KeepsHistory:
     """
 
     history: list[dict[str, float]]
+    num_timesteps: int
     _concerns: Concerns | None = None
+    _has_said_restart = False
 
     def set_concerns(self, concerns: Concerns) -> None:
         """Let these warn of what goes wrong, instead of the agent's own."""
@@ -110,8 +117,29 @@ class KeepsHistory:
         """Return what the agent is and where it learns, in one line."""
         own = vars(self)  # which lacks some where the agent is not quite made yet
         model = attribute_of(own.get("policy"), "model") or own.get("text_model")
-        parts = [_described_model(model), _described_env(own.get("env")), f"{own.get('num_timesteps', 0):,} steps made"]
+        parts = [
+            _described_model(model),
+            _described_env(own.get("env")),
+            counted(own.get("num_timesteps", 0), "steps made"),
+        ]
         return f"<{type(self).__name__}: {', '.join(parts)}>"
+
+    def _check_steps(self, total_timesteps: int, reset_num_timesteps: bool) -> None:
+        """Refuse a number of steps that nothing can be learnt in, and say once that a new training begins.
+
+        Raises:
+            TypeError: It is no whole number.
+            ValueError: It is below 1.
+        """
+        name = "total_timesteps"
+        check_ranges({name: total_timesteps}, {name: (1, math.inf)}, counts=(name,))
+        if reset_num_timesteps and self.num_timesteps and not self._has_said_restart:
+            self._has_said_restart = True
+            _logger.warning(
+                "A new training begins, whose steps are counted from 0; %s were made before. To go on with those: "
+                "learn(..., reset_num_timesteps=False).",
+                counted(self.num_timesteps, "steps"),
+            )
 
     def _keep(self, record: dict[str, float]) -> None:
         """Add a record to the history, and warn of what goes wrong."""
@@ -133,6 +161,6 @@ def _described_env(env: Any) -> str:
     if env is None:
         return "no environment"
     try:
-        return f"{env_attribute(env, 'description')}, {env.num_envs} environments"
+        return f"{env_attribute(env, 'description')}, {counted(env.num_envs, 'environments')}"
     except AttributeError:  # an environment of somebody else
         return f"environment {env}"

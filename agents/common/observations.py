@@ -75,6 +75,13 @@ def check_spaces(
     return observation_space, action_space
 
 
+def longest_prompt(observation_space: spaces.Dict) -> int:
+    """Return how many tokens a prompt can have; those of a whole text where the observations do not say."""
+    shape, prompt = observation_space["input_ids"].shape, observation_space.get("prompt_length")
+    assert shape is not None
+    return int(prompt.high[0]) if isinstance(prompt, spaces.Box) else int(shape[0])
+
+
 def check_suppressed(tokens: tuple[int, ...], actions: int) -> None:
     """Refuse ids that are no actions, and all of them together."""
     if outside := sorted(token for token in tokens if not 0 <= token < actions):

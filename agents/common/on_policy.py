@@ -17,16 +17,18 @@ from stable_baselines3.common.utils import LinearSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.estimate import seconds_per_token
 from textgym.agents.common.health import clip_gradients, require_finite
 from textgym.agents.common.history import KeepsHistory, log_record
+from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.losses import adapt_kl_coef, kl_estimates, require_adaptable, scale_rewards, token_numbers
 from textgym.agents.common.metrics import describe_texts, mean
 from textgym.agents.common.observations import to_tensors
+from textgym.agents.common.policies import POLICIES, policy_for
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
+from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.facts import AgentFacts
 from textgym.checks import check_ranges
 from textgym.models.decoding.sampling import sample_tokens
@@ -52,8 +54,8 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
     Callbacks and logging are those of Stable-Baselines3.
 
     Args:
-        policy: :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy` or its name.
-        env: Token-level text environment (``make_vec_env``).
+        policy: ``CausalLMPolicy`` or ``Seq2SeqLMPolicy``, the class or its name.
+        env: Token-level text environment (``make_vec_env``), or its id, of which one copy is made.
         learning_rate: Peak learning rate: a number decays linearly to 0 over the run, a schedule is used as it is.
         n_steps: Tokens per environment and rollout; by default the maximum response length.
         rollout_texts: Complete responses per rollout, instead of ``n_steps`` tokens: a multiple of the number of
@@ -90,7 +92,7 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
     facts: ClassVar[AgentFacts] = AgentFacts(
         not_options=("policy", "policy_kwargs", "tensorboard_log", "verbose", "stats_window_size"),
         reference_option="reference_model",
-        policy=CausalLMPolicy,
+        policy=LanguageModelPolicy,
         limits={
             **dict.fromkeys(_POSITIVE, (_ABOVE_0, math.inf)),
             **dict.fromkeys(_COUNTS, (1, math.inf)),
@@ -98,14 +100,14 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         },
         check=lambda options: require_adaptable(options["kl_coef"], options["kl_target"]),
     )
-    policy_aliases = {"CausalLMPolicy": CausalLMPolicy}  # noqa: RUF012
+    policy_aliases = dict(POLICIES)  # noqa: RUF012
     n_epochs: int = 1  # passes over a rollout
     rollout_buffer: EpisodeRolloutBuffer
-    policy: CausalLMPolicy
+    policy: LanguageModelPolicy
 
     def __init__(
         self,
-        policy: str | type[CausalLMPolicy],
+        policy: str | type[LanguageModelPolicy],
         env: GymEnv | str | None,
         *,
         gae_lambda: float,
@@ -134,6 +136,13 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
+        if isinstance(policy, str) and policy not in self.policy_aliases:
+            raise ValueError(
+                f"expected the policy 'CausalLMPolicy', or a class derived from it, got {policy!r}; the others of "
+                "Stable-Baselines3 have no language model"
+            )
+        if isinstance(env, str):
+            env = make_vec_env(env)
         # Plain floats, because a checkpoint holds such, and arithmetic in a numpy type would give other numbers.
         self.kl_coef, self.kl_horizon = float(kl_coef), float(kl_horizon)
         self.kl_target = None if kl_target is None else float(kl_target)
@@ -185,12 +194,13 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
             seed: Seed of all random numbers.
             device: Where the model runs.
             options: Arguments of the constructor, and of
-                :class:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy`.
+                :class:`~textgym.agents.common.language_model_policy.LanguageModelPolicy`.
         """
-        of_policy = options.keys() & inspect.signature(CausalLMPolicy).parameters.keys()
+        of_policy = options.keys() & inspect.signature(LanguageModelPolicy).parameters.keys()
         policy_kwargs = {"model": model, **options.pop("policy_kwargs", {})}
         policy_kwargs |= {name: options.pop(name) for name in of_policy}
-        return cls(CausalLMPolicy, env, policy_kwargs=policy_kwargs, seed=seed, device=pick_device(device), **options)
+        policy = policy_for(policy_kwargs["model"], env.action_space)
+        return cls(policy, env, policy_kwargs=policy_kwargs, seed=seed, device=pick_device(device), **options)
 
     def _begin_records(self) -> None:
         """Set up what is measured, and what the first rollouts decide."""
@@ -313,6 +323,7 @@ class OnPolicyAgent(KeepsHistory, TextRolloutAlgorithm):
         progress_bar: bool = False,
     ) -> Self:
         """Make whole iterations until so many tokens are written; arguments as in Stable-Baselines3."""
+        self._check_steps(total_timesteps, reset_num_timesteps)
         name = type(self).__name__ if tb_log_name is None else tb_log_name
         return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
 

@@ -22,7 +22,8 @@ from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.language_model_policy import LanguageModelPolicy
+from textgym.agents.common.policies import policy_of_record
 from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.vec_env import describe_vec_state, set_vec_state
@@ -126,7 +127,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
     }
     schedules: ClassVar[tuple[str, ...]] = ("learning_rate",)
 
-    policy: CausalLMPolicy
+    policy: LanguageModelPolicy
     reference: Reference
     history: list[dict[str, float]]
     kl_coef: float
@@ -199,9 +200,9 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         tensors, record = read_checkpoint(folder, cls.kind)
         cls._check_record(record)
         settings = record["settings"] | _schedules(record["schedules"], changes) | changes
-        model = rebuild_model(record["policy"], folder)
+        policy, model = policy_of_record(record["policy"]["kind"]), rebuild_model(record["policy"], folder)
         settings["policy_kwargs"] = record["policy"]["options"] | changes.get("policy_kwargs", {}) | {"model": model}
-        agent = cls(CausalLMPolicy, env, **settings, device=device, _init_setup_model=False)  # type: ignore[arg-type]
+        agent = cls(policy, env, **settings, device=device, _init_setup_model=False)  # type: ignore[arg-type]
         if agent.env is None:
             agent.observation_space, agent.action_space = spaces_of(record["policy"])
             agent.n_envs = record["n_envs"]

@@ -58,7 +58,7 @@ _RECORD: Mapping[str, Check] = {
 
 
 def check_policy_record(record: Mapping[str, object]) -> None:
-    """Check that a record holds what ``CausalLMPolicy.describe`` gives, and nothing else.
+    """Check that a record holds what ``LanguageModelPolicy.describe`` gives, and nothing else.
 
     Raises:
         CheckpointError: Something is unknown, missing, or of another kind.
@@ -77,7 +77,7 @@ def token_observation_space(width: int, vocabulary: int, longest_prompt: int) ->
 
 
 def spaces_of(record: StoredRecord) -> tuple[spaces.Dict, spaces.Discrete]:
-    """The spaces that :meth:`~textgym.agents.common.causal_lm_policy.CausalLMPolicy.describe` recorded."""
+    """The spaces that :meth:`~textgym.agents.common.language_model_policy.LanguageModelPolicy.describe` recorded."""
     actions = record["actions"]
     tokens = TokenSpace(actions, *record["tokenizer"]) if record["tokenizer"] else spaces.Discrete(actions)
     return token_observation_space(record["width"], actions, record["longest_prompt"]), tokens
@@ -98,8 +98,7 @@ def write_model_config(model: TextModel, folder: Path, *, new_adapter: bool = Fa
 
     An adapter's configuration goes into ``folder/adapter``, unless it is a new one that the policy's options describe.
     """
-    with model.original_config():
-        model.network.config.save_pretrained(folder / "model")
+    model.save_config(folder / "model")
     if model.source is not None:
         model.tokenizer.save(folder / "model")
     if model.adapter is not None and not new_adapter:

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor
 
-from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.first_ratio import KL, check_equal
+from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.errors import ModelError
 from textgym.models.batch import EpisodeBatch
 from textgym.models.text_model import TextModel
@@ -26,7 +26,7 @@ class Reference:
         network: The frozen copy; ``None`` where adapters are trained.
     """
 
-    def __init__(self, policy: CausalLMPolicy) -> None:
+    def __init__(self, policy: LanguageModelPolicy) -> None:
         self._policy = policy
         self.network: TextModel | None = None
         if policy.model.adapter is None:

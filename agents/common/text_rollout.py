@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from textgym.agents.common.causal_lm_policy import Decision
+from textgym.agents.common.language_model_policy import Decision
 from textgym.agents.common.observations import require_texts, to_tensors
 from textgym.agents.common.on_policy_state import ResumableOnPolicyAlgorithm
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,7 @@ def encode_pairs(
     context_length: int | None = None,
     *,
     max_prompt_tokens: int | None = None,
+    room: Callable[[int], float] | None = None,
 ) -> list[TokenPair]:
     """Encode what supervised training imitates: demonstrations, or else references.
 
@@ -49,6 +50,7 @@ def encode_pairs(
             is cut further, at the end of its document. A response is never cut: one that does not fit even without the
             document is left out, with a warning that counts them.
         max_prompt_tokens: Budget of a prompt; ``None`` is the task's.
+        room: Most tokens of a prompt whose response has so many; by default what these leave of ``context_length``.
 
     Raises:
         DataError: If no example has either, or nothing fits.
@@ -64,7 +66,8 @@ def encode_pairs(
     for example, prompt, ids in zip(examples, asked, prompts, strict=True):
         for text in example.demonstrations or example.references:
             response = [*tokenizer.encode_response(text), *tokenizer.response_end]
-            fitting = _fit_prompt(prompt, tokenizer, ids, (context_length or math.inf) - len(response))
+            left = (context_length or math.inf) - len(response) if room is None else room(len(response))
+            fitting = _fit_prompt(prompt, tokenizer, ids, left)
             too_long += fitting is None
             if fitting is not None:
                 pairs.append(TokenPair(fitting, response))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -137,5 +138,20 @@ def test_create_makes_an_agent_from_options(name: str, model_folder: Path, env_i
     agent = resolve_agent(name).create(env, str(model_folder), learning_rate=0.5, max_grad_norm=3.0, seed=7)
     assert (agent.seed, agent.max_grad_norm) == (7, 3.0)
     assert agent.text_model.tokenizer.fingerprint == env.action_space.fingerprint
-    with pytest.raises(TypeError, match="unexpected keyword argument 'learning_rat'"):
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'learning_rat'\. Did you mean 'learning_rate'"):
         resolve_agent(name).create(env, str(model_folder), learning_rat=0.5)
+
+
+@pytest.mark.parametrize("name", ["ppo", "reinforce"])
+def test_constructors_say_what_is_wrong_and_take_an_id(name: str, env_ids: tuple[str, str]) -> None:
+    kind: Any = resolve_agent(name)
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'gama'\. Did you mean 'gamma'"):
+        kind("CausalLMPolicy", None, gama=1.0)
+    with pytest.raises(TypeError, match=r"an option of the policy: give policy_kwargs=\{'lora_rank': \.\.\.\}, or use"):
+        kind("CausalLMPolicy", None, lora_rank=8)
+    with pytest.raises(ValueError, match=r"expected the policy 'CausalLMPolicy', or .*, got 'MlpPolicy'"):
+        kind("MlpPolicy", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        agent = kind("CausalLMPolicy", env_ids[0])
+    assert agent.env.num_envs == 1

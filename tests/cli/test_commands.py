@@ -191,7 +191,7 @@ def test_a_text_is_asked_behind_the_message_of_the_system(lm: str, monkeypatch: 
     monkeypatch.setattr(generate, "write_episodes", spied)
     shown = run("generate", "Where is it?", "--model", "own", "--n", "1", "--max-new-tokens", "2")
     assert [example.text for example in seen] == ["System: Be brief.\nUser: Where is it?"]
-    assert "Behind the message of the system that own learned with: 'Be brief.'" in shown.stderr
+    assert "After the system message that own learned with: 'Be brief.'" in shown.stderr
 
 
 BUDGETS = ["--max-prompt-tokens", "48", "--max-new-tokens", "8"]

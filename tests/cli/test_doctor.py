@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -20,6 +21,7 @@ from textgym.cli import app as cli
 from textgym.cli import doctor
 from textgym.models.causal_lm import CausalLM
 from textgym.models.loading import load_language_model
+from textgym.models.prompt_format import PromptFormat, write_format
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -102,6 +104,16 @@ def test_a_model_that_does_not_load_is_a_problem() -> None:
     assert shown.exit_code == 1
     assert "./nothing does not load" in shown.stderr
     assert "Cached decoding of texts of 560 tokens is on" in shown.stdout  # the shipped one does
+
+
+def test_a_model_that_says_its_budgets_is_reported_for_texts_of_that_length(lm: str, tmp_path: Path) -> None:
+    shutil.copytree(lm, tmp_path / "model")
+    asked = PromptFormat(
+        task="TextGen-v0", prompt_template="{prompt}", chat_prompt_template="{prompt}", uses_chat_template=False,
+        max_prompt_tokens=40, max_new_tokens=24,
+    )  # fmt: skip
+    write_format(tmp_path / "model", asked)
+    assert "Cached decoding of texts of 64 tokens is on" in run("--model", str(tmp_path / "model")).stdout
 
 
 def test_warnings_of_a_model_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textgym.data import DataWarning, InMemoryDataset, load_examples
-from textgym.data.dataset import LoadReport, prompt_digest, split_of
+from textgym.data.dataset import LoadReport, describe_split, prompt_digest, split_of
 from textgym.data.fingerprint import fingerprint
 from textgym.errors import DataError
 from textgym.tasks.summarization.reports import Reports
@@ -379,6 +379,13 @@ def test_unknown_names(data: str, what: str, monkeypatch: pytest.MonkeyPatch, tm
         load_examples(data, built_in={"reports": Reports})
 
 
+def test_missing_file_names_few_of_many_others(tmp_path: Path) -> None:
+    for number in range(9):
+        write_rows(tmp_path / f"part{number}.jsonl", numbered(1))
+    with pytest.raises(DataError, match=r"holds part0\.jsonl, .*part4\.jsonl and 4 more\.$"):
+        load(str(tmp_path / "unlike.csv"))
+
+
 def test_misspelt_file_suggests_its_sibling(tmp_path: Path) -> None:
     write_rows(tmp_path / "dialogues.jsonl", numbered(3))
     with pytest.raises(DataError, match=r"Did you mean 'dialogues\.jsonl'"):
@@ -393,8 +400,8 @@ def test_built_in_sets_take_no_columns() -> None:
 def test_data_is_a_name_or_a_path(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "set.jsonl", numbered(20))
     assert list(load(data)) == list(load(Path(data)))
-    with pytest.raises(TypeError, match="a list of examples or dicts, got str"):
-        load_examples(["a"])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="a list of texts, examples or dicts, got dict, str"):
+        load_examples(["a", {"prompt": "b"}])  # type: ignore[list-item]
 
 
 def test_lists_of_rows_are_data_as_files_are(tmp_path: Path) -> None:
@@ -405,6 +412,26 @@ def test_lists_of_rows_are_data_as_files_are(tmp_path: Path) -> None:
         load_examples(rows, prompt_column="nothing")
 
 
+def test_lists_of_texts_or_conversations_are_prompts() -> None:
+    texts = [f"Name a bird, {number}." for number in range(40)]
+    loaded = [example for split in SPLITS for example in load_examples(texts, split)]
+    assert {example.prompt for example in loaded} == set(texts)
+    chats = [[{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}] for text in texts]
+    assert load_examples(chats)[0].prompt[0] == Message("system", "Be brief.")  # type: ignore[arg-type]
+
+
+def test_a_split_says_of_how_many_examples_it_is(tmp_path: Path) -> None:
+    texts = [*prompts_in("train", 1), *prompts_in("test", 1), *prompts_in("validation", 1)]
+    says = "train: 1 of 3 examples, split by a hash of the prompt"
+    assert describe_split(load_examples(texts)) == says
+    assert describe_split(load_examples([Example(text, text) for text in texts])) == says
+    assert describe_split(load(write_rows(tmp_path / "set.jsonl", [{"prompt": text} for text in texts]))) == says
+    for split in SPLITS:
+        write_rows(tmp_path / f"{split}.jsonl", [{"prompt": split}])
+    (tmp_path / "set.jsonl").unlink()
+    assert describe_split(load(tmp_path)) == "train: 1 example"
+
+
 def test_lists_of_examples_keep_their_keys() -> None:
     examples = [Example(f"mine/{i}", f"prompt {i}", extra={"level": i}) for i in range(40)]
     splits = [list(load_examples(examples, split)) for split in SPLITS]
@@ -413,9 +440,9 @@ def test_lists_of_examples_keep_their_keys() -> None:
     with pytest.raises(DataError, match="leave them out"):
         load_examples(examples, prompt_column="prompt")
     split = "test" if examples[0] in splits[0] else "train"
-    with pytest.raises(DataError, match=f"at least one of the 1 examples in the {split} split, got none"):
+    with pytest.raises(DataError, match=f"at least one of 1 example in the {split} split, got none"):
         load_examples(examples[:1], split)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="list of examples or dicts"):
+    with pytest.raises(TypeError, match="list of texts, examples or dicts"):
         load_examples([])
     with pytest.raises(TypeError, match="texts as names of columns, got 3"):
         load_examples([{3: "a"}])  # type: ignore[dict-item]

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 
 import textgym
 from tests.chat_templates import CHATML, write_chat_folder
+from textgym.envs.arguments import without_remark_on_reward
 from textgym.envs.choice import EnvChoice
 from textgym.tasks import Summarization, TextTask, prompt_text
 from textgym.text.tokenizer import Tokenizer
@@ -132,7 +133,7 @@ def test_mistakes_are_named() -> None:
     textgym.register_task("TestFixed", Fixed)
     examples = [{"prompt": f"p{n}", "tone": "kind"} for n in range(40)]
     for template, message in (
-        ("{prompt} {mood}", r"columns of the data, got {mood}\. Known: tone\."),
+        ("{prompt} {mood}", r"columns of the data, got {mood}\. Known: prompt, tone\."),
         ("{prompt} {tonee}", r"Did you mean 'tone'\?"),
         ("no", "expected prompt_template with {prompt} once, got 'no'"),
     ):
@@ -181,3 +182,12 @@ def test_columns_of_the_template_are_not_called_unused(caplog: pytest.LogCapture
         assert unused == ("note" if kwargs else "tone, note")
     for task in (Toned(rows), Toned(rows).for_split("test")):
         assert task.dataset.report.remarks == ("prompts from prompt, no references; text columns not used: note",)
+
+
+def test_a_default_reward_is_remarked_on_unless_nothing_learns_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    examples = [{"prompt": f"p{n}"} for n in range(40)]
+    with without_remark_on_reward():
+        gym.make("TextGen-v0", data=examples)
+    assert not [record for record in caplog.records if "was given for" in record.getMessage()]
+    gym.make("TextGen-v0", data=examples)
+    assert [record for record in caplog.records if "No reward=... was given for" in record.getMessage()]

@@ -1,4 +1,4 @@
-"""Frames: coloured tokens, the line at the end, and pictures."""
+"""Frames: coloured tokens, the line at the end, and images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from textgym.envs.rendering import Frame, picture, result_of
+from textgym.envs.rendering import Frame, image, result_of
 
 ORANGE, BLUE, WHITE = "230;159;0", "86;180;233", "255;255;255"
 
@@ -37,14 +37,14 @@ def test_the_last_line_says_what_the_episode_was_worth() -> None:
     assert Frame("Say it.", "one", result=line).text == f"Say it.\n>>> one\n= {line}"
 
 
-def test_a_picture_has_one_size_and_shows_the_colours() -> None:
+def test_an_image_has_one_size_and_shows_the_colours() -> None:
     frame = Frame("word " * 400, "", ("one", " two"), (1.0, -1.0), "reward 1.000")
-    shown = picture(frame)
+    shown = image(frame)
     assert (shown.shape, shown.dtype) == ((576, 720, 3), np.dtype("uint8"))
     colours = {tuple(colour) for colour in shown.reshape(-1, 3).tolist()}
     assert {(230, 159, 0), (86, 180, 233), (255, 255, 255)} <= colours
-    assert picture(Frame("Short.", "")).shape == shown.shape
-    assert not np.array_equal(picture(Frame("Short.", "a")), picture(Frame("Short.", "b")))
+    assert image(Frame("Short.", "")).shape == shown.shape
+    assert not np.array_equal(image(Frame("Short.", "a")), image(Frame("Short.", "b")))
 
 
 @pytest.mark.parametrize("grain", [0, 1])

@@ -9,11 +9,30 @@ import numpy as np
 import pytest
 
 from textgym.agents import resolve_agent
+from textgym.data.dataset import prompt_digest, split_of
 from textgym.evaluation import EvaluationSet, evaluate, make_evaluation_set
 from textgym.models.loading import load_language_model
 from textgym.tasks import Summarization
+from textgym.types import Split
 
 TASK = Summarization(split="test")
+
+
+def test_an_evaluation_set_of_own_data() -> None:
+    rows = [{"prompt": f"Name {n} birds.", "reference": "A wren."} for n in range(2, 30)]
+    data = make_evaluation_set("TextGen-v0", "rouge", prompts=3, data=rows, max_new_tokens=16)
+    assert "up to 16 new tokens" in repr(data)
+    assert all(str(example.prompt).startswith("Name ") for example in data.examples)
+    data = make_evaluation_set(
+        "TextGen-v0", None, data=rows, prompt_column="reference", reference_column="prompt", split=split_of_wren()
+    )
+    assert [example.prompt for example in data.examples] == ["A wren."]
+    with pytest.raises(TypeError, match=r"expected data beside the id of an environment, got a .*; give the id"):
+        make_evaluation_set(TASK, data=rows)
+
+
+def split_of_wren() -> Split:
+    return split_of(prompt_digest("A wren."))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from textgym.errors import RewardError
+from textgym.evaluation import Evaluation
 from textgym.evaluation.measures import Measures, compare, fixed_examples, score_responses
 from textgym.metrics import mean_interval
 from textgym.metrics.rouge import rouge1
@@ -56,7 +57,7 @@ def test_measures_are_shown_in_one_line() -> None:
     mean = mean_interval(values["gold"])
     shown = f"2 [{mean.low:.3g}, {mean.high:.3g}]"
     assert repr(Measures(values)) == f"<Measures of 3 texts: reward {shown}, gold {shown}, length {shown}>"
-    assert repr(Measures({"reward": np.array([2.0])})) == "<Measures of 1 texts: reward 2>"  # no bounds are known
+    assert repr(Measures({"reward": np.array([2.0])})) == "<Measures of 1 text: reward 2>"  # no bounds are known
     assert repr(Measures({})) == "<Measures of 0 texts: no measures>"
 
 
@@ -73,14 +74,26 @@ def test_shares_get_bounds_inside_zero_and_one() -> None:
     assert 0 < interval.low < 1
 
 
+def test_intervals_of_shares_stay_in_zero_and_one() -> None:
+    low, high = np.array([0.0, 0, 0, 0, 0.1, 0.9]), np.array([1.0, 1, 1, 1, 0.9, 0.2])
+    one, other = Measures({"repetition_4": low, "zeal": low}), Measures({"repetition_4": high, "zeal": high})
+    assert one.intervals()["zeal"].low < 0 == one.intervals()["repetition_4"].low
+    assert other.intervals()["zeal"].high > 1 == other.intervals()["repetition_4"].high
+    assert tuple(Measures({"rouge1": np.array([0.4])}).intervals()["rouge1"]) == (0.4, 0, 1)
+    difference = compare(before=one, after=other)
+    assert difference["repetition_4"].high == 1 < difference["zeal"].high
+
+
 def test_several_texts_to_one_prompt_are_one_observation() -> None:
     values = {"gold": np.repeat([0.1, 0.5, 0.2, 0.9], 25), "eos": np.repeat([1.0, 0.0, 1.0, 1.0], 25)}
     alone = Measures({name: numbers[::25] for name, numbers in values.items()}).intervals()
     copies = Measures(values, np.repeat(list("abcd"), 25).tolist())
     assert copies.intervals()["gold"] == pytest.approx(alone["gold"])
     assert copies.intervals()["eos"].low <= alone["eos"].low
-    zero = Measures({"gold": np.zeros(100)})
-    assert compare(zero, copies)["gold"] == pytest.approx(mean_interval([0.1, 0.5, 0.2, 0.9]))  # no prompts on one side
+    zero = Measures({"gold": np.zeros(100)})  # no prompts on one side
+    assert compare(before=zero, after=copies)["gold"] == pytest.approx(
+        mean_interval([0.1, 0.5, 0.2, 0.9])
+    )  # no prompts on one side
     twice = [Example("a", "one", ("red",)), Example("b", "one", ("blue",))]
     assert score_responses(Words(), twice, ["x", "y z"], None).prompts == ["one?", "one?"]  # type: ignore[arg-type]
 
@@ -94,15 +107,27 @@ def test_a_measure_that_is_always_zero_is_no_share() -> None:
 def test_differences_are_paired() -> None:
     before = Measures({"gold": np.array([0.0, 10.0, 20.0]), "kl": np.zeros(3)})
     after = Measures({"gold": np.array([1.0, 11.0, 21.0]), "rouge1": np.ones(3)})
-    difference = compare(before, after)
+    difference = compare(before=before, after=after)
     assert list(difference) == ["gold"]
     assert tuple(difference["gold"]) == (1, 1, 1)  # unpaired, the interval would span tens
+
+
+def test_a_difference_names_its_sides() -> None:
+    low, high = Measures({"reward": np.zeros(3)}), Measures({"reward": np.ones(3)})
+    assert compare(before=low, after=high)["reward"].mean == 1
+    assert compare(after=Evaluation([], high, 0.0), before=Evaluation([], low, 0.0))["reward"].mean == 1
+    with pytest.raises(TypeError):
+        compare(low, high)  # type: ignore[misc]
+    with pytest.raises(TypeError, match="expected before to be measures or an evaluation, got dict; give"):
+        compare(before={}, after=high)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="same prompts, got 3 before and 2 after"):
+        compare(before=low, after=Measures({"reward": np.ones(2)}))
 
 
 def test_pairs_without_a_value_are_left_out() -> None:
     before = Measures({"rouge1": np.array([0.0, np.nan, 0.5])})
     after = Measures({"rouge1": np.array([0.5, 0.9, 1.0])})
-    assert compare(before, after)["rouge1"].mean == 0.5
+    assert compare(before=before, after=after)["rouge1"].mean == 0.5
 
 
 def test_order_of_measures() -> None:

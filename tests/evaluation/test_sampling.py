@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -15,7 +17,7 @@ from textgym.evaluation.loading import load_model
 from textgym.evaluation.sampling import Samples, Sampling, sample_texts
 from textgym.models import log_probs
 from textgym.models.causal_lm import CausalLM
-from textgym.tasks import Summarization
+from textgym.tasks import Summarization, prompt_text
 from textgym.types import Episode, Example
 
 TASK = Summarization(split="test")
@@ -105,3 +107,15 @@ def test_stop_strings_end_texts_as_they_do_in_environments(model: CausalLM, lm: 
 def test_special_tokens_in_a_document_are_text(model: CausalLM) -> None:
     samples = sample_texts(model, TASK, [Example("x", "A literal <eos> here.")], Sampling(64, 2))
     assert not set(samples.prompts[0]) & set(model.tokenizer.eos_ids)
+
+
+def test_an_evaluation_set_takes_data_and_a_template_beside_an_id(tmp_path: Path) -> None:
+    rows = [{"ticket": f"Where is parcel {n}?", "tone": "kind"} for n in range(40)]
+    file = tmp_path / "tickets.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    template = "As {tone}: {prompt}"
+    about = {"data": str(file), "prompt_column": "ticket", "prompt_template": template}
+    eval_set = make_evaluation_set("TextGen-v0", None, 2, **about)  # type: ignore[arg-type]
+    assert {prompt_text(eval_set.task, example)[:23] for example in eval_set.examples} == {"As kind: Where is parce"}
+    with pytest.raises(TypeError, match="expected data, prompt_column, prompt_template beside the id"):
+        make_evaluation_set(eval_set.task, None, 2, **about)  # type: ignore[arg-type]

@@ -321,11 +321,13 @@ def test_whoever_declined_is_asked_questions_of_other_kinds_and_may_change_their
         ("rank", 3, {"rank-0": "1", "rank-1": "2", "rank-2": "x"}),
         ("rate", 1, {}),
         ("rate", 1, {"rating-0": "6"}),
+        ("rate", 1, {"rating-0": "٣"}),  # an Arabic three
         ("edit", 1, {"text": "  "}),
         ("edit", 2, {"text": "x", "choice": ""}),
         ("natural", 2, {"behaviour": "[]"}),
         ("natural", 2, {"behaviour": '[{"clicked": 1}, 3]'}),
         ("natural", 2, {"behaviour": "{"}),
+        ("natural", 2, {"behaviour": "null"}),
         ("natural", 2, {"behaviour": behaviour(1, float("nan"))}),
         ("natural", 2, {"behaviour": behaviour(1, -1)}),
         ("natural", 2, {"behaviour": behaviour(1, 10**400)}),
@@ -339,6 +341,7 @@ def test_incomplete_answers_are_refused(place: Any, mode: str, responses: int, v
     refused = place.visitor().answer(f"/{better}", **values)
     assert refused.status_code == 422
     assert "answer all of it" in refused.text
+    assert not re.search("invalid literal|object|NoneType|subscript|'[a-z]+'\\)", refused.text)
     assert place.store.votes() == []
 
 
@@ -446,3 +449,14 @@ def test_a_vote_on_a_conversation_keeps_its_turns(place: Any, tmp_path: Path) ->
 def test_a_text_is_shown_without_speakers(place: Any) -> None:
     place.store.add([place.question()])
     assert "speaker" not in place.visitor().get("/").text
+
+
+def test_addresses_and_links_that_are_wrong_are_told_in_plain_words(closed: Any) -> None:
+    visitor = closed.visitor()
+    for page, said in (
+        (visitor.get("/nothing"), "There is no page at this address; check the link."),
+        (visitor.get("/vote"), "This address cannot be used in that way"),
+        (visitor.get(f"/join?invitation={'x' * 201}"), "This link is not as it was sent"),
+    ):
+        assert page.status_code in (404, 405, 422)
+        assert said in page.text

@@ -66,6 +66,18 @@ def test_right_passwords_are_no_mistakes(closed: Any) -> None:
     assert found == [403, 303] * 9 + [403, 429, 429, 429]
 
 
+def test_forms_without_a_password_are_no_tries(closed: Any) -> None:
+    account(closed)
+    visitor = closed.visitor()
+    for content in ("", "name=ann&password=x"):  # without a Content-Type, neither is a form
+        for _ in range(11):
+            reply = visitor.post("/login", content=content)
+            assert reply.status_code == 422
+    assert "Enter your name and your password." in reply.text
+    assert log_in(visitor, "").status_code == 422
+    assert log_in(visitor, PASSWORD).status_code == 303
+
+
 def test_no_more_passwords_wait_than_there_are_places(closed: Any) -> None:
     account(closed)
     places = [accounts_module._PLACES.acquire(blocking=False) for _ in range(20)]

@@ -145,6 +145,24 @@ def test_rank_by_keyboard(server: Server, page: Any, place: Any) -> None:
     assert ranks(server) == {shown[1]: 1, shown[3]: 1, shown[0]: 3, shown[2]: 4}
 
 
+def test_enter_on_an_untouched_order_leaves_the_keys_alive(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "rank", 3, 3)
+    page.reload()
+    shown = page.locator("#ranking .text").all_inner_texts()
+    page.keyboard.press("Enter")
+    page.get_by_role("alert").wait_for()
+    assert "Move a text, or tick" in page.get_by_role("alert").inner_text()
+    assert server.store.records() == []
+    press(page, "Shift+ArrowDown", "Enter")
+    assert ranks(server) == {shown[1]: 1, shown[0]: 2, shown[2]: 3}
+    page.click("text=Done")  # the focus is on a button then
+    page.get_by_role("alert").wait_for()
+    press(page, "o", "Enter")
+    page.focus("#as-shown")
+    press(page, "=", "ArrowDown", "=", "Enter")
+    assert [sorted(record.ranks) for record in server.store.records()[1:]] == [[1, 2, 3], [1, 1, 3]]
+
+
 @pytest.mark.parametrize("by", ["mouse", "keyboard"])
 def test_ties_by_button(server: Server, page: Any, place: Any, by: str) -> None:
     fill(server, place, "rank", 4)
@@ -224,7 +242,8 @@ def test_an_order_that_nobody_touched_is_no_answer(server: Server, page: Any, pl
         page.mouse.up()
     page.keyboard.press("Enter")
     box = page.get_by_role("checkbox", name="The order as shown is my answer")
-    assert box.evaluate("each => each === document.activeElement")  # where the browser says what is missing
+    page.get_by_role("alert").wait_for()  # says what is missing
+    assert page.evaluate("document.activeElement.matches('#ranking li')")  # where the keys work
     assert "Move a text, or tick this" in box.evaluate("each => each.validationMessage")
     assert page.evaluate("[...document.querySelectorAll('select')].map((each) => each.value).join()") == ",,"
     page.click("text=Done")
@@ -565,6 +584,19 @@ def test_small_screens_do_not_scroll_sideways(
     for path in ("/", "/dashboard"):
         page.goto(server.url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_small_screens_show_every_action_and_labels_that_can_be_read(server: Server, page: Any, place: Any) -> None:
+    fill(server, place, "compare", 2)
+    page.reload()
+    press(page, "ArrowLeft")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{server.url}/dashboard")
+    for action in page.locator(".decisions summary").all():
+        box = action.bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= 390
+    heights = page.eval_on_selector_all("svg text", "all => all.map((each) => each.getBoundingClientRect().height)")
+    assert min(height for height in heights if height) >= 10  # of a line: letters are a little smaller
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from textgym.feedback import By, add_accuracy, answer_compare, answer_natural, answer_rank, answer_rate
+from textgym.feedback.projects import project_status
 from textgym.feedback.records.answers import Behaviour
 from textgym.feedback.server import charts
 from textgym.feedback.server.dashboard import (
@@ -132,7 +133,7 @@ def test_position_bias_of_ranks_and_who_is_reversed_are_shown(place: Any) -> Non
     status = place.visitor().get("/api/status").json()
     assert said in status["concerns"][0]
     assert (
-        "position bias in rankings: the text shown first (top) is ranked before another one 1.00"
+        "Position bias in rankings: the text shown first (top) is ranked before another one in 100 % of cases"
         in status["concerns"][1]
     )
     assert status["rank_position_bias"]["mean"] == 1.0
@@ -229,3 +230,17 @@ def test_annotators_see_no_votes_of_others(closed: Any) -> None:
         assert refused.status_code == 403
         assert "bob" not in refused.text
     assert "bob" not in ann.get("/").text
+
+
+def test_the_dashboard_says_what_the_status_says(place: Any) -> None:
+    vote(place, "ann", "t" * 12)
+    owner = place.visitor()
+    page = owner.get("/dashboard")
+    assert "ann gave the same answer 12 times" in page.text
+    assert "<li>12 comparisons</li>" in page.text
+    assert owner.get("/api/status").json()["concerns"] == project_status(place.store).concerns
+    assert {"block", "exclude"} <= set(re.findall(r'name="action" value="(.*?)"', page.text))
+    csrf = re.findall(r'name="csrf" value="(.*?)"', page.text)[-1]
+    page = owner.post("/moderation", data={"csrf": csrf, "page": "dashboard", "action": "block", "name": "ann"})
+    assert place.store.moderation.blocked() == {"ann"}
+    assert "blocked" in page.text

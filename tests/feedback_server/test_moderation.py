@@ -94,8 +94,8 @@ def test_an_open_invitation_is_made_void(closed: Any) -> None:
     assert somebody.get(f"/join?invitation={codes[1]}").status_code == 200
     assert closed.site.accounts.open_links(closed.now) == links[1:2]
     assert [(each.action, each.name) for each in closed.store.moderation.decisions()] == [
-        ("void", "an invitation"),
-        ("void", "a new password of ann"),
+        ("void", f"an invitation ({links[0].id})"),
+        ("void", f"a new password of ann ({links[2].id})"),
     ]
     form = {"csrf": owner.fields(owner.get("/people"), "/people")["csrf"], "action": "void", "link": links[0].id}
     assert owner.post("/moderation", data=form).status_code == 422
@@ -217,6 +217,7 @@ def test_an_invitation_is_made_void_by_command(place: Any, monkeypatch: pytest.M
     assert run("void", project, link.id, "--reason", "wrong list") == "Void: an invitation."
     assert not accounts.is_invited(code, 9000.0)
     assert "used or revoked before" in run("void", project, link.id)
+    assert "no open link has it: it is mistyped, or" in run("void", project, "nolink")
 
 
 def test_a_name_that_nobody_has_is_refused_with_a_suggestion(spammed: str) -> None:

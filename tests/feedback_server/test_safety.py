@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -15,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from textgym.feedback.server.accounts import Accounts
-from textgym.feedback.server.gate import MAX_BODY_BYTES, RateLimit
+from textgym.feedback.server.gate import MAX_BODY_BYTES, Gate, RateLimit
 from textgym.feedback.server.serve import is_loopback
 from textgym.feedback.server.sessions import Session, seal, unseal
 from textgym.feedback.store.exports import PROJECT_FORMS
@@ -332,6 +333,24 @@ def test_too_much_at_once_is_refused(place: Any) -> None:
     visitor = place.visitor()
     assert visitor.post("/vote", content=b"x" * (MAX_BODY_BYTES + 1)).status_code == 413
     assert visitor.post("/vote", content=(part for part in [b"x"])).status_code == 411
+
+
+def test_a_body_that_is_too_large_is_read_to_its_end_before_the_reply() -> None:
+    """A browser that is still sending would show a broken connection, and no reply."""
+    parts = [{"type": "http.request", "body": b"x" * 9, "more_body": more} for more in (True, True, False)]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return parts.pop(0)
+
+    async def send(message: Any) -> None:
+        assert not parts
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-length", str(MAX_BODY_BYTES + 1).encode())]
+    scope = {"type": "http", "method": "POST", "path": "/vote", "headers": headers}
+    asyncio.run(Gate(lambda *_: None)(scope, receive, send))  # type: ignore[arg-type,return-value]
+    assert sent[0]["status"] == 413
 
 
 def test_every_reply_forbids_what_no_page_needs(place: Any) -> None:

@@ -86,7 +86,7 @@ def test_gate_pays_the_constant_where_the_test_fails() -> None:
     [
         ([1.0], r"expected 2 numbers from the reward 'bad', got an array of shape \(1,\)"),
         ([[1.0], [2.0]], r"shape \(2, 1\)"),
-        (3.0, r"shape \(\)"),
+        (3.0, r"expected 2 numbers from the reward .*, got one number, for 2 responses"),
         ([1.0, float("nan")], r"got nan for response 2 of 2: 'x{79}…'"),
         ([float("inf"), 1.0], r"got inf for response 1 of 2: 'abc'"),
         (["good", "bad"], "expected numbers"),
@@ -425,3 +425,15 @@ def test_a_reward_that_raises_is_named_with_its_line() -> None:
 def test_a_reward_with_other_arguments_is_told_the_right_ones(wrong: Any) -> None:
     with pytest.raises(RewardError, match=r"called as reward\(prompts, responses, examples\).*positional argument"):
         score(wrong, ["a"], ["b"], [Example("k", "a")])
+
+
+def test_a_column_that_is_missing_is_told_with_those_that_there_are() -> None:
+    def asks(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> list[float]:
+        return [float(len(example.extra["custmer"])) for example in examples]
+
+    example = Example("a", "Where is it?", extra={"customer": "Ann", "topic": "parcel"})
+    with pytest.raises(KeyError) as caught:
+        score(WeightedSum({"asks": (1.0, asks)}), ["p"], ["r"], [example])
+    assert [note for note in caught.value.__notes__ if "columns" in note] == [
+        "example.extra has these columns: customer, topic; the prompt is example.text."
+    ]

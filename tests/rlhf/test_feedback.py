@@ -72,6 +72,10 @@ def test_people_who_like_references_prefer_them(lm: str, data: str) -> None:
         records = store.records()
     winners = [record.generators["ab".index(record.choice)] for record in records if isinstance(record, Comparison)]
     assert winners == ["reference"] * 12
+    said = run("export", "p.db", "new/rows.jsonl", "--form", "labels")
+    assert "24 labelled responses -> new/rows.jsonl (labels)" in said.stdout
+    assert len(Path("new/rows.jsonl").read_text().splitlines()) == 24
+    assert "The folder new did not exist, so it was made." in said.stderr
     run("export", "p.db", "rows.jsonl", "--form", "preferences")
     rows = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
     assert {tuple(row) for row in rows} == {("prompt", "chosen", "rejected")}

@@ -18,12 +18,20 @@ from textgym.tasks import Coding
 from textgym.tasks.coding import generator
 from textgym.tasks.coding.generator import COUNTS, SLIPS, SWAPS, TESTS, Part, code_of, prompt_for, value_of
 from textgym.tasks.coding.steps import STEPS
-from textgym.types import SPLITS, Episode, Example, Split
+from textgym.types import SPLITS, Episode, Example, FloatArray, Split
 
 ABOVE, FIRST = (next(step for step in STEPS if step.says.startswith(says)) for says in ("keep the numbers ab", "take"))
 TASK = Coding(split="validation")
+
+
+def gold(episodes: list[Episode]) -> FloatArray:
+    found = TASK.gold(episodes)
+    assert found is not None
+    return found
+
+
 PROMPT = prompt_for([Part(ABOVE, 3), Part(FIRST, 2)], [1, 5, 3, 4, 7], [5, 4])
-CASES = [
+CASES: list[list[list[int]]] = [
     [[], []],
     [[1, 5, 3, 4, 7], [5, 4]],
     [[4, 9, 3], [4, 9]],
@@ -64,7 +72,7 @@ def test_a_prompt_is_the_beginning_of_a_function() -> None:
 )
 def test_gold_is_the_share_of_tests_passed(text: str, passed: int) -> None:
     episode = Episode.of(EXAMPLE, text)
-    assert TASK.gold([episode]) == [passed / 6]
+    assert gold([episode]) == [passed / 6]
     assert TASK.is_success(episode) == (passed == 6)
 
 
@@ -79,11 +87,11 @@ def test_solutions_pass_and_drafts_do_not(difficulty: str) -> None:
     dataset = Coding(difficulty=difficulty).dataset
     examples = [dataset[place] for place in range(300)]
     solutions = [Episode.of(example, example.references[0]) for example in examples]
-    assert (TASK.gold(solutions) == 1.0).all()
+    assert np.all(gold(solutions) == 1.0)
     lowest, highest = COUNTS[difficulty]
     counts = Counter(solution.text.count("\n") + 1 for solution in solutions)
     assert counts.keys() == set(range(lowest, highest + 1))
-    drafts = TASK.gold([Episode.of(example, example.demonstrations[0]) for example in examples[:100]])
+    drafts = gold([Episode.of(example, example.demonstrations[0]) for example in examples[:100]])
     assert 0.3 < np.mean(drafts) < 0.6
     assert 0.1 < np.mean(drafts == 1.0) < 0.45
 

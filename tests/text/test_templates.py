@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgym.text.templates import parse_template
+from textgym.text.templates import missing_columns, parse_template
 
 ROW = {"tone": "kind", "stars": 4, "tags": ["a", "ü"], "none": None}
 
@@ -55,6 +55,12 @@ def test_mistakes_are_named(source: str, message: str) -> None:
     with pytest.raises(ValueError, match="expected") as caught:
         parse_template(source)
     assert message in str(caught.value)
+
+
+def test_a_column_that_is_missing_is_told_with_those_that_there_are() -> None:
+    said = str(missing_columns({"customer"}, {"chosen", "rejected"}))
+    assert "got {customer}. Known: chosen, prompt, rejected." in said
+    assert said.endswith('prompt_template="{prompt}" takes the prompts alone.')
 
 
 PIECES = st.lists(st.sampled_from(["{{", "}}", "{tone}", "{stars}", "\n", "Reply: ", "{", "}", "ü"]), max_size=6)

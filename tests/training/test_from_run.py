@@ -176,6 +176,13 @@ def test_damaged_settings_are_named(folder: Path, name: str, value: object) -> N
     assert "put the file back" in shown.stderr
 
 
+def test_a_mistyped_model_is_refused_before_anything_is_announced() -> None:
+    shown = run("evaluate", "--model", "runs/reply", "--out", "e")
+    assert shown.exit_code == cli.BAD_INPUT
+    assert "Evaluating" not in shown.stdout + shown.stderr
+    assert "runs/reply" in shown.stderr
+
+
 def test_a_run_is_found_by_its_folder_and_that_of_its_model(folder: Path) -> None:
     assert [
         run_of(name) is not None for name in ("r", "r/model", "plain/", "plain/model", "..", "nowhere", "tiny")
@@ -261,10 +268,10 @@ def test_train_says_that_a_model_learned_with_another_template(folder: Path, lm:
     arguments = ("train", "TextGen-v0", "--steps", "8", *SHORT)
     shown = done(*arguments, "--model", "plain", "--out", "a")
     assert (
-        "plain learned with the prompt template '{prompt}\\n\\nSummary:'; here it is asked by '{prompt}'"
+        "plain learned with the prompt template '{prompt}\\n\\nSummary:', and gets its prompts by '{prompt}' here"
         in shown.stderr
     )
-    assert r"--prompt-template '{prompt}\n\nSummary:' asks as before" in shown.stderr
+    assert r"--prompt-template '{prompt}\n\nSummary:' keeps the one" in shown.stderr
     same = done(*arguments, "--model", "plain", "--out", "b", "--prompt-template", r"{prompt}\n\nSummary:")
     assert "learned with" not in same.stderr
     assert "learned with" not in done(*arguments, "--model", lm, "--out", "c").stderr
@@ -420,19 +427,29 @@ def test_a_training_is_of_the_task_of_its_start_model(
     folder: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[EnvChoice] = []
+    budgets: list[int | None] = []
+
+    def make(settings: Any, *_: Any) -> None:
+        made.append(settings.choice)
+        budgets.append(settings.max_new_tokens)
+
     for target in (
         "train.run_train",
         "reward.run_reward_fit",
     ):
-        monkeypatch.setattr(f"textgym.training.{target}", lambda settings, *_: made.append(settings.choice))
-    monkeypatch.setattr("textgym.rlhf.run.run_rlhf", lambda settings: made.append(settings.choice))
+        monkeypatch.setattr(f"textgym.training.{target}", make)
+    monkeypatch.setattr("textgym.rlhf.run.run_rlhf", make)
     shown = done(*command.split(), "--model", "r")
     assert "From r: ENV_ID TextGen-v0, --data tickets.jsonl" in shown.stderr
     shutil.copytree("r/model", "alone")
-    done(*command.split(), "--model", "alone", "--data", "other.jsonl")
+    shown = done(*command.split(), "--model", "alone", "--data", "other.jsonl")
+    assert "The prompt template of alone is put around the prompts of other.jsonl too;" in shown.stderr
+    assert "--prompt-template '{prompt}' leaves it out." in shown.stderr
     done(*command.split(), "--model", "r", "--data", "other.jsonl")
     done(*command.split(), "TextSumm-v0", "--model", "r")
-    own, alone, elsewhere, named = made
+    done(*command.split(), "--model", "r", "--max-new-tokens", "7")
+    own, alone, elsewhere, named, _ = made
+    assert budgets == [4, 4, 4, None, 7]
     shape = {"env_id": "TextGen-v0", "prompt_template": TEMPLATE.replace(r"\n", "\n")}
     assert own == EnvChoice(**shape, data=str(folder / "tickets.jsonl"), prompt_column="doc")
     shape["prompt_template"] = "As {tone}: {prompt}\n\nReply:"

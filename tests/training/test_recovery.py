@@ -423,11 +423,11 @@ def test_a_run_without_a_checkpoint_begins_again(
 
 
 def test_a_run_with_a_checkpoint_is_not_begun_again(built_in: TrainSettings, copied: Path) -> None:
-    with pytest.raises(RunFolderError, match="in use"):
+    with pytest.raises(RunFolderError, match="holds a run"):
         run_train(replace(built_in, out="copied"))
     Path("others").mkdir()
     Path("others/notes.txt").write_text("mine")
-    with pytest.raises(RunFolderError, match="in use"):
+    with pytest.raises(RunFolderError, match="holds other files"):
         run_train(replace(built_in, out="others"))
     assert os.listdir("others") == ["notes.txt"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from textgym.cli import app as cli
+from textgym.envs.choice import EnvChoice
 from textgym.feedback import (
     By,
     FeedbackStore,
@@ -36,7 +37,9 @@ from textgym.feedback.types import (
 from textgym.reward_models import EmbeddingRewardModel, RewardEnsemble, load_reward
 from textgym.reward_models.evidence import Candidate
 from textgym.tasks import Summarization, prompt_text
-from textgym.training.reward_feedback import read_feedback, reference_texts, understand
+from textgym.training.reward import _how_to_use
+from textgym.training.reward_feedback import read_feedback, reference_texts, understand, warn_of_bare_prompts
+from textgym.training.run_folder import RunFolder
 
 FILLER = ("council", "bridge", "road", "voted", "closed", "opened", "mayor")
 FEW = ["--embeddings", "lm", "--out", "r"]
@@ -294,6 +297,30 @@ def test_the_environment_that_feedback_came_from_is_named(people: People) -> Non
     assert use in shown.stdout
     shown = fit("TextSumm-v1", "--feedback", "f.jsonl", "--embeddings", "lm", "--out", "r3")
     assert "use it with: textgym train TextSumm-v1 --reward r3" in shown.stdout
+
+
+def test_the_hint_trains_the_model_of_the_fit_on_the_data_of_its_run(lm: str) -> None:
+    run, choice = RunFolder("r"), EnvChoice("TextGen-v0", "tickets.csv", "ticket")
+    with RunFolder.create("sft", "sft", {"choice": asdict(choice), "model": "tiny"}):
+        pass
+    short = "use it with: textgym train --model sft --reward r"
+    assert [_how_to_use(run, each, "sft") for each in (choice, None, EnvChoice("TextGen-v0"))] == [short] * 3
+    other = "use it with: textgym train TextGen-v0 --data other.csv --model sft --reward r"
+    assert _how_to_use(run, EnvChoice("TextGen-v0", "other.csv"), "sft") == other
+    assert _how_to_use(run, EnvChoice("TextSumm-v1"), lm).endswith(f"train TextSumm-v1 --model {lm} --reward r")
+
+
+def test_feedback_whose_prompts_lack_the_template_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    template = "As {tone}: {prompt}\n\nReply:"
+    records = [about(0), about(1)]
+    warn_of_bare_prompts(template, records, "f.jsonl")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no prompt of 'f.jsonl' has the text of the prompt template" in said
+    assert "Write the whole formatted prompt into the column `prompt`" in said
+    whole = replace(about(2), prompt="As kind: Where is it?\n\nReply:")
+    for formatted, some in ((template, [*records, whole]), (None, records), ("{prompt}", records)):
+        warn_of_bare_prompts(formatted, some, "f.jsonl")
+    assert not capsys.readouterr().err
 
 
 def test_which_of_two_groups_is_reversed_is_left_open_without_attention_checks() -> None:

@@ -37,7 +37,7 @@ def test_a_folder_in_use_is_refused(run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="in use"):
         RunFolder.create(run.path, "train", {})
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RunFolderError, match="in use"):
+    with pytest.raises(RunFolderError, match="is a file"):
         RunFolder.create(tmp_path / "file", "train", {})
     (tmp_path / "empty").mkdir()
     assert RunFolder.create(tmp_path / "empty", "train", {}).path.is_dir()
@@ -180,7 +180,7 @@ def test_a_refused_folder_stays_as_it_was(tmp_path: Path, config: str | None) ->
     if config is not None:
         (tmp_path / "config.json").write_text(config)
     before = tree(tmp_path)
-    with pytest.raises(RunFolderError, match="in use"):
+    with pytest.raises(RunFolderError, match="holds other files"):
         RunFolder.create(tmp_path, "train", {})
     if config is not None:
         with pytest.raises((RunFolderError, CheckpointError)), RunFolder.open(tmp_path):
@@ -193,7 +193,7 @@ def test_foreign_files_in_a_run_that_began_are_kept(run: RunFolder) -> None:
     (run.path / ".lock").unlink()
     (run.path / ".notes.123.tmp").write_text("y")
     before = tree(run.path)
-    with pytest.raises(RunFolderError, match="in use"):
+    with pytest.raises(RunFolderError, match="holds a run"):
         RunFolder.create(run.path, "train", {"seed": 3, "lr": 0.1})
     assert tree(run.path) == before
     (run.path / ".notes.123.tmp").rename(run.path / ".config.json.123.tmp")  # killed while it wrote this

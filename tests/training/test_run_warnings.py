@@ -6,16 +6,19 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from textgym.agents import PPO
 from textgym.envs.choice import EnvChoice
+from textgym.evaluation.core import Evaluation
+from textgym.evaluation.measures import Measures
 from textgym.training.interrupts import RunInterrupted
-from textgym.training.run_warnings import few_prompts, no_change, reference_rewards
+from textgym.training.run_warnings import few_prompts, loss_of_reward, many_cut, no_change, reference_rewards
 from textgym.training.setup import make_env, make_run_evaluation
 from textgym.training.train import run_resume, run_train
 from textgym.training.train_settings import TrainSettings, train_settings
-from textgym.types import Interval
+from textgym.types import Episode, Example, Interval
 
 
 @pytest.fixture
@@ -60,6 +63,35 @@ def test_the_sentence_has_the_numbers() -> None:
     assert str(no_change(Interval(0.1, -0.1, 0.3), 50)).startswith(
         "no measurable change: the reward changed by +0.100, and the 95 % interval [-0.100, +0.300] includes 0; train"
     )
+
+
+def test_a_loss_of_reward_is_said_with_advice() -> None:
+    lost = Interval(-0.077, -0.11, -0.04)
+    said = str(loss_of_reward(lost, has_penalty=True))
+    assert said.startswith("the model became worse: the reward changed by -0.077, with the 95 % interval [-0.110, -0.0")
+    assert "lower learning_rate or a higher kl_coef" in said
+    assert "kl_coef" not in str(loss_of_reward(lost, has_penalty=False))
+    assert "nearly the largest reward" in str(loss_of_reward(lost, has_penalty=True, is_near_top=True))
+    for kept in (Interval(-0.1, -0.2, 0.1), Interval(0.1, 0.01, 0.2), Interval(-0.1, float("-inf"), float("inf"))):
+        assert loss_of_reward(kept, has_penalty=True) is None
+
+
+def test_near_the_top_no_higher_learning_rate_is_advised() -> None:
+    said = str(no_change(Interval(0.0, -0.1, 0.1), 50, is_near_top=True))
+    assert "choose a reward that tells them apart" in said
+    assert "learning_rate" not in said
+
+
+@pytest.mark.parametrize(("cut", "length", "said"), [(24, 9, True), (15, 9, False), (24, 3, False)])
+def test_texts_that_are_cut_are_said(cut: int, length: int, said: bool) -> None:
+    example = Example("a", "Where is it?")
+    episodes = [Episode.of(example, "text", "length" if row < cut else "eos") for row in range(30)]
+    measures = Measures({"length": np.full(30, float(length))})
+    text = many_cut(Evaluation(episodes, measures, 0.0), 48)
+    assert (text is not None) == said
+    if text is not None:
+        assert text.startswith("80 % of the held-out texts are cut to max_new_tokens=48 before they end")
+    assert many_cut(Evaluation(episodes[:8], Measures({}), 0.0), 48) is None  # too few to tell
 
 
 def test_a_run_warns_while_it_trains_at_its_end_and_in_its_summary(

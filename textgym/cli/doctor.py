@@ -26,7 +26,7 @@ _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+).*?>=(?P<least>[0-9.]+)(?:.*extra == ['\"](?P<extra>[a-z0-9-]+)['\"])?"
 )
 _OPTIONAL = ("contrib", "data", "feedback", "lora", "tensorboard")  # sb3-contrib is another name of contrib
-_TASK_TOKENS = 560  # prompt and response of the built-in task
+_TASK_TOKENS = 560  # prompt and response of the built-in task, where a model does not say what it learned with
 _PROMPT_TOKENS, _NEW_TOKENS = 48, 16
 
 
@@ -160,19 +160,22 @@ def _report_model(name: str, device: str) -> list[str]:
     try:
         from textgym.cli.quiet import quiet_libraries
         from textgym.evaluation.loading import load_model
+        from textgym.models.prompt_format import format_of_model
 
         quiet_libraries()  # what is slower than it might be is a warning, with the reason and what it costs
-        _describe(load_model(name, device))
+        asked = format_of_model(name)
+        tokens = _TASK_TOKENS if asked is None else asked.max_prompt_tokens + asked.max_new_tokens
+        _describe(load_model(name, device), tokens)
     except (TextGymError, ImportError, ValueError) as error:
         return [f"{name} does not load: {error}"]
     return []
 
 
-def _describe(model: TextModel) -> None:
+def _describe(model: TextModel, wanted: int) -> None:
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     dtype = str(next(model.network.parameters()).dtype).removeprefix("torch.")
     longest = model.context_length
-    tokens = min(_TASK_TOKENS, longest or _TASK_TOKENS)
+    tokens = min(wanted, longest or wanted)
     model.require_context(tokens)
     console.say(
         f"{type(model.network).__name__}, {parameters:,} parameters in {dtype} on {model.device}, vocabulary "
@@ -196,6 +199,8 @@ def tokens_read(model: TextModel, prompt_tokens: int, new_tokens: int) -> int:
         prompt_tokens: Length of the prompt.
         new_tokens: Length of the response.
     """
+    from torch.nn import Embedding
+
     from textgym.models.decoding.generation import generate
 
     counts: list[int] = []
@@ -205,11 +210,15 @@ def tokens_read(model: TextModel, prompt_tokens: int, new_tokens: int) -> int:
         ids = named.get("input_ids", arguments[0] if arguments else None)
         counts.append(int(ids.numel()) if ids is not None else 0)
 
-    hook = model.network.get_input_embeddings().register_forward_pre_hook(count, with_kwargs=True)
+    # An encoder and a decoder look ids up in tables of their own, with the same weights.
+    table = model.network.get_input_embeddings()
+    tables = [part for part in model.network.modules() if isinstance(part, Embedding) and part.weight is table.weight]
+    hooks = [part.register_forward_pre_hook(count, with_kwargs=True) for part in tables or [table]]
     try:
         prompt = [index % model.vocab_size for index in range(prompt_tokens)]
         with model.without_recording():
             generate(model, [prompt], max_new_tokens=new_tokens, eos_ids=(), temperature=0.0)
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     return sum(counts)

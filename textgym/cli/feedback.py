@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -15,6 +16,7 @@ from textgym.cli.command import Command, Group
 from textgym.errors import suggested
 from textgym.feedback.types import Mode
 from textgym.naming import argument
+from textgym.text.plurals import counted
 from textgym.types import Split
 
 if TYPE_CHECKING:
@@ -224,15 +226,21 @@ def export_command(
 ) -> None:
     """Export the answers, or the questions, to a file."""
     from textgym.feedback.projects import describe_left_out, open_project
-    from textgym.feedback.store.exports import PROJECT_FORMS, export_project
+    from textgym.feedback.store.exports import PROJECT_FORMS, ROWS, export_project
 
     if form not in PROJECT_FORMS:
         known = ", ".join(PROJECT_FORMS)
-        raise ValueError(f"expected {argument('form')} out of {known}, got {form!r}.{suggested(form, PROJECT_FORMS)}")
+        raise ValueError(
+            f"expected {argument('form')} to be one of {known}, got {form!r}.{suggested(form, PROJECT_FORMS)}"
+        )
+    folder = Path(file).parent
+    is_new = not folder.exists()
     with open_project(project) as store:
         count = export_project(store, file, form, excluded=excluded)
         left_out = "" if excluded or form == "questions" else describe_left_out(store)
-    console.say(f"{count:,} {'questions' if form == 'questions' else 'records'} -> {file} ({form})")
+    console.say(f"{counted(count, ROWS.get(form, 'records'))} -> {file} ({form})")
+    if is_new:
+        console.remark(f"The folder {folder} did not exist, so it was made.")
     if left_out:
         console.remark(f"{left_out} --excluded writes them too.")
 

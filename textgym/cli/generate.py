@@ -140,12 +140,12 @@ def run_generate(settings: GenerateSettings) -> list[str]:
 
 
 def _given(settings: GenerateSettings, found: FoundAgent) -> Example:
-    """Return the document as an example, behind the message of the system that the model learned with, if any."""
+    """Return the document as an example, behind the system message that the model learned with, if any."""
     document = str(settings.document)
     asked = None if found.language_model is None else format_of_model(found.language_model)
     if asked is None or asked.system is None or asked.template is None:
         return Example("given", document)
-    console.remark(f"Behind the message of the system that {found.language_model} learned with: {asked.system!r:.80}")
+    console.remark(f"After the system message that {found.language_model} learned with: {asked.system!r:.80}")
     return Example("given", (Message("system", asked.system), Message("user", document)))
 
 

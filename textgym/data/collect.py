@@ -153,7 +153,12 @@ class _Collector:
     def report(self, remarks: tuple[str, ...]) -> LoadReport:
         kept = self.rows_read - self.duplicates - self.skipped.total()
         counts = (self.rows_read, kept, self.duplicates, dict(self.skipped))
-        return LoadReport(*counts, tuple(self.problems), dict(self.differing), remarks)
+        return LoadReport(*counts, tuple(self.problems), dict(self.differing), remarks, self.divided())
+
+    def divided(self) -> int:
+        """Return how many of the prompts a hash divided among splits; 0 if every split has rows of its own."""
+        given = self.own_splits - {"train"}
+        return 0 if len(given) == len(_READING_ORDER) - 1 else sum(d.split not in given for d in self.drafts.values())
 
     def examples(self, name: str, split: Split) -> list[Example]:
         return [

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from textgym.errors import did_you_mean
-from textgym.types import SPLITS, Example, Split
+from textgym.text.plurals import counted
+from textgym.types import SPLITS, Dataset, Example, Split
 
 _KEYS_COMPARED = 2000  # difflib needs about a millisecond per hundred keys
 
@@ -26,6 +27,7 @@ class LoadReport:
         skipped: Number of unusable rows by kind of problem.
         problems: The first problems, each as ``"file:line: what"``.
         differing: Other column -> number of rows that repeat a prompt with another value, of which the first is kept.
+        divided: Number of different prompts that a hash divided among the splits; 0 where the data came divided.
         remarks: Statements for people: the columns that were guessed, and the columns of text that are not used.
     """
 
@@ -36,6 +38,7 @@ class LoadReport:
     problems: tuple[str, ...] = ()
     differing: Mapping[str, int] = field(default_factory=dict)
     remarks: tuple[str, ...] = field(default=(), compare=False)
+    divided: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.skipped.items()))
@@ -73,7 +76,7 @@ class InMemoryDataset:
         return iter(self._examples)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r}, {self.split!r}, {len(self)} examples)"
+        return f"{type(self).__name__}({self.name!r}, {self.split!r}, {counted(len(self), 'examples')})"
 
     def find(self, key: str) -> Example:
         """Return the example called ``key``.
@@ -89,7 +92,8 @@ class InMemoryDataset:
         known = list(self._positions)
         close = difflib.get_close_matches(key, known[:_KEYS_COMPARED], n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"keys look like {known[0]!r}." if known else "it is empty."
-        return f"expected a key of the {self.split} split of {self.name!r} ({len(self)} examples), got {key!r}; {hint}"
+        size = counted(len(self), "examples")
+        return f"expected a key of the {self.split} split of {self.name!r} ({size}), got {key!r}; {hint}"
 
 
 def check_split(split: str) -> None:
@@ -97,6 +101,18 @@ def check_split(split: str) -> None:
     if split not in SPLITS:
         hint = did_you_mean(str(split), SPLITS)
         raise ValueError(f"expected split to be one of {', '.join(SPLITS)}, got {split!r}.{hint}")
+
+
+def describe_split(dataset: Dataset) -> str:
+    """Return the split and how many examples it has; of how many, where a hash divided them.
+
+    >>> describe_split(InMemoryDataset("birds", "train", [Example("a", "Name a bird.")], LoadReport(divided=3)))
+    'train: 1 of 3 examples, split by a hash of the prompt'
+    """
+    divided = dataset.report.divided if isinstance(dataset, InMemoryDataset) else 0
+    if not divided:
+        return f"{dataset.split}: {counted(len(dataset), 'examples')}"
+    return f"{dataset.split}: {len(dataset):,} of {counted(divided, 'examples')}, split by a hash of the prompt"
 
 
 def prompt_digest(prompt: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from textgym.data.draws import Draws
 from textgym.data.fingerprint import digest
 from textgym.errors import DataError, did_you_mean
+from textgym.text.plurals import counted
 from textgym.types import SPLITS, Example, Shown, Split
 
 SIZES: Mapping[Split, int] = {"train": 100_000, "validation": 2_000, "test": 2_000}
@@ -121,7 +122,7 @@ class GeneratedDataset:
         return Example(key, made.prompt, made.references, made.demonstrations, made.extra)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r}, {self.split!r}, {len(self)} examples)"
+        return f"{type(self).__name__}({self.name!r}, {self.split!r}, {counted(len(self), 'examples')})"
 
     def fingerprint(self) -> str:
         """Return which corpus this is: its seed, its size, and a digest of a few of its items, as they are made now."""

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from textgym.data.collect import Part, build_dataset
-from textgym.data.dataset import InMemoryDataset, check_split, prompt_digest, split_of
+from textgym.data.dataset import InMemoryDataset, LoadReport, check_split, prompt_digest, split_of
 from textgym.data.files import SUFFIXES, DataWarning, Problem, Row, suffix_of
 from textgym.data.folders import file_part, folder_parts, keep_named, split_named
-from textgym.errors import DataError, MissingExtraError, did_you_mean
+from textgym.data.shapes import is_chat_of_turns
+from textgym.errors import DataError, MissingExtraError, did_you_mean, suggested
 from textgym.files.paths import name_of, user_path
 from textgym.naming import argument
+from textgym.text.plurals import counted
 from textgym.types import Data, Dataset, Example, Split
 
 BuiltIn = Mapping[str, Callable[[Split], Dataset]]
@@ -24,6 +26,7 @@ BuiltIn = Mapping[str, Callable[[Split], Dataset]]
 
 _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(:(?P<config>[^/\\:]+))?")
 _HUB_BATCH = 1000
+_NAMES_SHOWN = 5
 _logger = logging.getLogger("textgym")
 
 
@@ -38,9 +41,10 @@ def load_examples(
     """Load one split of a data set.
 
     Args:
-        data: A list of examples, or of rows as dicts; ``"docstrings"`` (prose found on every machine); the path of a
-            ``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.parquet`` or ``.txt`` file (each also with ``.gz``); a folder
-            of such files; or a Hub id: ``"owner/name"`` or ``"owner/name:config"``.
+        data: A list of prompts (texts or conversations), of examples, or of rows as dicts; ``"docstrings"`` (prose
+            found on every machine); the path of a ``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.parquet`` or ``.txt``
+            file (each also with ``.gz``); a folder of such files; or a Hub id: ``"owner/name"`` or
+            ``"owner/name:config"``.
         split: ``"train"``, ``"validation"`` or ``"test"``. Files named after splits in a folder and the splits of a
             Hub data set are used; a split that has none of its own is cut out of the train rows by a hash of the
             prompt (80/10/10 where there are no splits at all, as in a list).
@@ -62,7 +66,7 @@ def load_examples(
         DataError: If the data cannot be found or read, are no prompts (feedback, a log, ratings), leave more than one
             guess of a column, or nothing usable is left.
         ValueError: If ``split`` is unknown.
-        TypeError: If ``data`` is neither a string, a path nor a list of examples or dicts.
+        TypeError: If ``data`` is neither a string, a path nor a list of texts, examples or dicts.
     """
     check_split(split)
     known = {**(built_in or {}), **_BUILT_IN}
@@ -94,17 +98,19 @@ _BUILT_IN: BuiltIn = {"docstrings": _docstrings}
 
 def _load_list(data: object, split: Split, prompt_column: str | None, reference_column: str | None) -> Dataset:
     """Return one split of a list of examples, which keep their keys, or of a list of rows."""
-    items = list(data) if isinstance(data, Sequence) else []
+    items: list[Any] = list(data) if isinstance(data, Sequence) else []
     if items and all(isinstance(item, Example) for item in items):
         if prompt_column is not None or reference_column is not None:
             raise DataError("expected no prompt_column and reference_column with examples; leave them out")
         chosen = [item for item in items if split_of(prompt_digest(item.text)) == split]
         if not chosen:
             raise DataError(
-                f"expected at least one of the {len(items)} examples in the {split} split, got none: they are split "
-                "80/10/10 by a hash of the prompt; add examples"
+                f"expected at least one of {counted(len(items), 'examples')} in the {split} split, got none: they are "
+                "split 80/10/10 by a hash of the prompt; add examples"
             )
-        return InMemoryDataset("examples", split, chosen)
+        return InMemoryDataset("examples", split, chosen, LoadReport(divided=len(items)))
+    if items and all(isinstance(item, str) or is_chat_of_turns(item) for item in items):
+        items = [{"prompt": item} for item in items]
     if items and all(isinstance(item, Mapping) for item in items):
         names = {name for item in items for name in item}
         if not all(isinstance(name, str) for name in names):
@@ -115,8 +121,8 @@ def _load_list(data: object, split: Split, prompt_column: str | None, reference_
         return dataset
     kinds = ", ".join(sorted({type(item).__name__ for item in items})) or type(data).__name__
     raise TypeError(
-        f"expected data to be a name, a path, or a list of examples or dicts, got {kinds}; give a string, a "
-        'pathlib.Path, or rows such as [{"prompt": "...", "reference": "..."}]'
+        f"expected data to be a name, a path, or a list of texts, examples or dicts, got {kinds}; give a string, a "
+        'pathlib.Path, prompts such as ["..."], or rows such as [{"prompt": "...", "reference": "..."}]'
     )
 
 
@@ -167,7 +173,14 @@ def _suggest_sibling(path: Path) -> str:
     if not folder.is_dir():
         return f" The folder {str(folder)!r} does not exist either."
     siblings = [other.name for other in folder.iterdir() if other.is_dir() or suffix_of(other) in SUFFIXES]
-    return did_you_mean(path.name, siblings) if siblings else f" {str(folder)!r} holds no data files."
+    if not siblings:
+        return f" {str(folder)!r} holds no data files."
+    return suggested(path.name, siblings) or f" {str(folder)!r} holds {_listed(sorted(siblings))}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _hub_parts(name: str, config: str | None) -> list[Part]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from textgym.data.choice import columns_in_template
 from textgym.envs.limits import use_a_budget
@@ -25,6 +27,7 @@ EPISODE_ARGUMENTS = (
 )
 TOKEN_ARGUMENTS = (*EPISODE_ARGUMENTS, "model", "max_prompt_tokens", "max_new_tokens")
 _logger = logging.getLogger("textgym")
+_is_reward_needed: ContextVar[bool] = ContextVar("is_reward_needed", default=True)
 
 
 def build_task(
@@ -91,12 +94,22 @@ def _factory_of(task: TaskSource) -> Callable[..., Task]:
 def build_reward(reward: RewardFn | NameOrPath | None, task: Task, data: Data | None) -> RewardFn:
     """Resolve the reward of an environment; without one the task's own, with a remark on a user's data."""
     is_own = data is not None and as_text(data) not in (attribute_of(task, "built_in") or ())
-    if reward is None and is_own:
+    if reward is None and is_own and _is_reward_needed.get():
         reason = attribute_of(task, "reward_reason") or f"The default reward is {task.reward!r}."
         given = argument("reward", ...)
         hint = f"{reason.removesuffix('.')}; {given} chooses another."
-        _logger.warning("No %s was given for %s on %r. %s", given, task.name, _shown(task, data), hint)
+        _logger.warning("%s on %r uses its default reward. %s", task.name.capitalize(), _shown(task, data), hint)
     return resolve_reward(task.reward if reward is None else reward, task)
+
+
+@contextmanager
+def without_remark_on_reward() -> Iterator[None]:
+    """Say nothing of a default reward within the block: nothing is learned from it."""
+    token = _is_reward_needed.set(False)
+    try:
+        yield
+    finally:
+        _is_reward_needed.reset(token)
 
 
 def build_task_and_reward(

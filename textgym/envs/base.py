@@ -19,7 +19,7 @@ from textgym.envs.rendering import (
     RENDER_MODES,
     Frame,
     check_values,
-    picture,
+    image,
     print_frames,
     result_of,
     safe_lines,
@@ -122,7 +122,7 @@ class SingleTextEnv(CoreAttributes, gym.Env[ObsType, ActType]):
         if self.render_mode == "human":
             self._print_new(frame)
             return None
-        return picture(frame) if self.render_mode == "rgb_array" else frame.text
+        return image(frame) if self.render_mode == "rgb_array" else frame.text
 
     @property
     def token_values(self) -> tuple[float, ...]:
@@ -240,7 +240,7 @@ class VectorTextEnv(CoreAttributes, VectorEnv[ObsType, ActType, npt.NDArray[Any]
             print_frames(frames)
             return None
         if self.render_mode == "rgb_array":
-            return tuple(map(picture, frames))
+            return tuple(map(image, frames))
         return tuple(frame.text for frame in frames)
 
     def _begin_all(

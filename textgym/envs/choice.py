@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 
 from textgym.checks import use_plain_values
+from textgym.data.dataset import describe_split
 from textgym.envs.arguments import (
     TaskSource,
     build_task,
@@ -23,7 +24,7 @@ from textgym.errors import TextGymError, did_you_mean
 from textgym.files.paths import absolute_if_exists
 from textgym.registration import registered_ids
 from textgym.security.consent import explain_missing, import_named_module, load_attribute, names_module
-from textgym.types import Grain, Split, Task
+from textgym.types import Data, Grain, Split, Task
 from textgym.values import attribute_of
 
 
@@ -58,8 +59,8 @@ class EnvChoice:
         """Read what ``dataclasses.asdict`` wrote, among other things."""
         return cls(**{field.name: record[field.name] for field in fields(cls) if field.name in record})
 
-    def make(self, split: Split) -> Task:
-        """Make the task on one split.
+    def make(self, split: Split, data: Data | None = None) -> Task:
+        """Make the task on one split, of other data if they are given, which may be a list.
 
         Raises:
             UnknownEnvError: There is no such id.
@@ -68,7 +69,9 @@ class EnvChoice:
         columns = (self.prompt_column, self.reference_column)
         source = self._source()
         refuse_unknown(self.task_options, options_of(source), "an option of this environment")
-        return build_task(source, self.data, *columns, split, self.prompt_template, self.task_options)
+        return build_task(
+            source, self.data if data is None else data, *columns, split, self.prompt_template, self.task_options
+        )
 
     def start_model(self) -> str:
         """Return the name of the shipped model that is started from, without reading any data."""
@@ -197,4 +200,4 @@ def as_typed(choice: EnvChoice) -> str:
 
 def describe_data(task: Task) -> str:
     """Return what the examples are, for the first line of a run."""
-    return f"{task.dataset.name} ({task.dataset.split}: {len(task.dataset):,} examples)"
+    return f"{task.dataset.name} ({describe_split(task.dataset)})"

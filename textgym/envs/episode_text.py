@@ -96,7 +96,7 @@ class EpisodeTextEnv(SingleTextEnv[str, str]):
       load at the first score.
     * `stop`: strings that end a text; not part of it.
     * `render_mode`: `"ansi"` (`render()` returns prompt and response, at the end with a line of what the episode was
-      worth), `"rgb_array"` (the same as a picture of 720 x 576 pixels) or `"human"` (prints the prompt at `reset` and
+      worth), `"rgb_array"` (the same as an image of 720 x 576 pixels) or `"human"` (prints the prompt at `reset` and
       the rest at the end, without a call of `render()`).
 
     There are no token budgets and there is no `model` here: this grain knows no tokens.

@@ -1,4 +1,4 @@
-"""Frames of an episode: as plain text, as text with coloured tokens, and as a picture."""
+"""Frames of an episode: as plain text, as text with coloured tokens, and as an image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from textgym.security.escaping import printable
 RENDER_MODES = ("ansi", "human", "rgb_array")
 MARK = ">>> "
 """What stands before a response where it is rendered."""
-_COLUMNS, _ROWS = 80, 32  # of a picture, which has one size, so that frames make a video
+_COLUMNS, _ROWS = 80, 32  # of an image, which has one size, so that frames make a video
 _CELL = (9, 18)  # pixels of a character
 _FONT_SIZE = 14
 _INK, _PAPER, _QUIET = (30, 30, 30), (255, 255, 255), (110, 110, 110)
@@ -31,11 +31,11 @@ class Frame(NamedTuple):
     """An episode up to now, as it is shown.
 
     Attributes:
-        prompt: What the agent was shown before its turn.
+        prompt: Text that the agent was shown before its turn.
         response: Its turn so far.
         pieces: The same in pieces, one per token; none where there are no tokens.
         values: A number per piece, from the first on, by which it is coloured; may be shorter.
-        result: What the episode was worth, once it has ended; else empty.
+        result: Worth of the episode, once it has ended; else empty.
     """
 
     prompt: str
@@ -140,8 +140,8 @@ def write(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def picture(frame: Frame) -> npt.NDArray[np.uint8]:
-    """Draw a frame as a picture, always of one size; of what is too long the beginning is left out.
+def image(frame: Frame) -> npt.NDArray[np.uint8]:
+    """Draw a frame as an image, always of one size; of what is too long the beginning is left out.
 
     Letters are those of DejaVu Sans Mono, which has no Chinese, Japanese or Korean ones.
 
@@ -151,15 +151,15 @@ def picture(frame: Frame) -> npt.NDArray[np.uint8]:
     from PIL import Image, ImageDraw
 
     width, height = _CELL
-    image = Image.new("RGB", (_COLUMNS * width, _ROWS * height), _PAPER)
-    draw: Any = ImageDraw.Draw(image)
+    drawn = Image.new("RGB", (_COLUMNS * width, _ROWS * height), _PAPER)
+    draw: Any = ImageDraw.Draw(drawn)
     for row, line in enumerate(_lines(frame)):
         for column, (letter, ink, paper) in enumerate(line):
             corner = (column * width, row * height)
             if paper is not None:
                 draw.rectangle((*corner, corner[0] + width - 1, corner[1] + height - 1), fill=paper)
             draw.text(corner, letter, fill=ink, font=_font())
-    return np.asarray(image, dtype=np.uint8)
+    return np.asarray(drawn, dtype=np.uint8)
 
 
 _Cell = tuple[str, _Colour, _Colour | None]

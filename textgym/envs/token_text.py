@@ -125,7 +125,7 @@ class TokenTextEnv(TokenAttributes, SingleTextEnv[Observation, np.int64]):
     * `max_prompt_tokens`, `max_new_tokens`: the budgets; the task's if `None`.
     * `stop`: strings that end a text; not part of it.
     * `render_mode`: `"ansi"` (`render()` returns prompt and response so far, at the end with a line of what the
-      episode was worth), `"rgb_array"` (the same as a picture of 720 x 576 pixels) or `"human"` (prints the prompt at
+      episode was worth), `"rgb_array"` (the same as an image of 720 x 576 pixels) or `"human"` (prints the prompt at
       `reset` and the rest at the end, without a call of `render()`, which prints them so far). Tokens are coloured by
       the numbers in `env.unwrapped.token_values`, one per token of the turn, which an agent may set.
 

@@ -7,7 +7,7 @@
 >>> round(sampled.measures.intervals()["reward"].mean, 1)
 0.6
 >>> likeliest = evaluate(model, make_evaluation_set("TextSumm-v0", "rouge", prompts=4, temperature=0))
->>> compare(sampled.measures, likeliest.measures)["reward"].mean > 0
+>>> compare(before=sampled, after=likeliest)["reward"].mean > 0
 True
 """
 

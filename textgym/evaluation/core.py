@@ -17,7 +17,8 @@ from textgym.evaluation.sampling import Samples, Sampling, sample_texts
 from textgym.models.text_model import TextModel
 from textgym.rewards import reward_name
 from textgym.tasks.base import describe_task
-from textgym.types import Agent, Episode, Example, FloatArray, RewardFn, Task
+from textgym.text.plurals import counted
+from textgym.types import Agent, Data, Episode, Example, FloatArray, RewardFn, Split, Task
 from textgym.values import attribute_of
 
 DEFAULT = "default"
@@ -41,9 +42,10 @@ class EvaluationSet:
     sampling: Sampling
 
     def __repr__(self) -> str:
-        """Return prompts, task and reward, in one line."""
-        about = f"{len(self.examples):,} prompts of {describe_task(self.task)}"
-        return f"<{type(self).__name__}: {about}, reward {self.reward_name}>"
+        """Return prompts, task, budget and reward, in one line."""
+        about = f"{counted(len(self.examples), 'prompts')} of {describe_task(self.task)}"
+        budget = f"up to {self.sampling.max_new_tokens} new tokens"
+        return f"<{type(self).__name__}: {about}, {budget}, reward {self.reward_name}>"
 
     @property
     def reward_name(self) -> str:
@@ -70,7 +72,7 @@ class Evaluation:
     def __repr__(self) -> str:
         """Return task, number of texts, and the main means with their 95 % intervals, in one line."""
         of = f" of {self.task}" if self.task else ""
-        return f"<{type(self).__name__}{of}: {len(self.episodes):,} texts, {self.measures.main}>"
+        return f"<{type(self).__name__}{of}: {counted(len(self.episodes), 'texts')}, {self.measures.main}>"
 
     @property
     def texts(self) -> list[str]:
@@ -88,28 +90,55 @@ def make_evaluation_set(
     max_prompt_tokens: int | None = None,
     max_new_tokens: int | None = None,
     stop: Sequence[str] = (),
+    data: Data | None = None,
+    prompt_column: str | None = None,
+    reference_column: str | None = None,
+    prompt_template: str | None = None,
+    split: Split = "test",
 ) -> EvaluationSet:
     """Ask about the first ``prompts`` examples of the task's split; budgets that are ``None`` are the task's.
 
     Args:
-        task: A task on a split, or the id of an environment, whose test split is taken then.
+        task: A task on a split, or the id of an environment, of which ``split`` is taken then.
         reward: A reward, its name, ``"default"`` for the task's own, or ``None`` for none.
         prompts: Number of examples.
         seed: Seed of all random numbers that agents draw.
         temperature: Divides the logits; 0 takes the most likely token.
         max_prompt_tokens, max_new_tokens: Budgets.
         stop: Strings that end a text of a language model, and are no part of it.
+        data, prompt_column, reference_column, prompt_template: Data and template of an environment that is named by its
+            id, as ``gym.make`` takes them.
+        split: Split of the data that belong to an id.
 
     Raises:
         ValueError: ``prompts`` is below 1, or the split is empty.
+        TypeError: Data or a template are given beside a task, which has its own.
         RewardError: The reward cannot score a text of this task. Models are loaded for it, so whatever is wrong with
             them is raised too.
     """
+    about = {
+        "data": data,
+        "prompt_column": prompt_column,
+        "reference_column": reference_column,
+        "prompt_template": prompt_template,
+    }
+    given = {name: value for name, value in about.items() if value is not None}
+    if given and not isinstance(task, str):
+        raise TypeError(
+            f"expected {', '.join(given)} beside the id of an environment, got a {type(task).__name__}, which has its "
+            "own; give the id, or leave that out"
+        )
     match task:
         case str():
-            task = EnvChoice(task).make("test")
+            choice = EnvChoice(
+                task,
+                prompt_column=prompt_column,
+                reference_column=reference_column,
+                prompt_template=prompt_template,
+            )
+            task = choice.make(split, data)
         case EnvChoice():
-            task = task.make("test")
+            task = task.make(split)
     task = with_budgets(task, max_prompt_tokens, max_new_tokens)
     if isinstance(reward, str):
         reward = guarded_reward(task.reward if reward == DEFAULT else reward, task)

@@ -30,4 +30,4 @@ def require_context(
     """
     task = with_budgets(task, max_prompt_tokens, max_new_tokens)
     turns = context_tokens(task, 0, task.max_new_tokens)
-    model.require_context(task.max_prompt_tokens + turns, turns=turns)
+    model.require_context(task.max_prompt_tokens + turns, turns=turns, response=task.max_new_tokens)

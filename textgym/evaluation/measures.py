@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from textgym.envs.scoring import score_last_turns
 from textgym.errors import RewardError
 from textgym.metrics.intervals import mean_interval, paired_difference_interval
+from textgym.naming import argument
 from textgym.rewards import gold_scores
 from textgym.tasks.base import prompt_text
+from textgym.text.plurals import counted
 from textgym.types import Dataset, Episode, Example, FloatArray, IntArray, Interval, Metric, RewardFn, Task, episodes_of
 
 _FIRST = ("reward", "gold")
 _MAIN = 2  # of the others, how many a result shows of itself
 _LAST = ("kl", "length", "eos")  # the metrics of the task are shown in between
 _SHARES: Mapping[str, bool] = {"eos": True, "kl": False, "length": False}  # of others their values tell
+
+
+_BOUNDED = ("rouge1", "rouge2", "rougeL", "distinct_2", "repetition_4")
+"""Measures whose values are from 0 to 1, so that no mean of them is outside."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -46,14 +53,16 @@ class Measures:
 
     def __repr__(self) -> str:
         """Return the number of responses and the main means, in one line."""
-        return f"<{type(self).__name__} of {max(map(len, self.values.values()), default=0):,} texts: {self.main}>"
+        n = max(map(len, self.values.values()), default=0)
+        return f"<{type(self).__name__} of {counted(n, 'texts')}: {self.main}>"
 
     def intervals(self) -> dict[str, Interval]:
         """Return the mean of every measure with its 95 % interval."""
         found = {}
         for name in self.names():
             rows = np.flatnonzero(np.isfinite(self.values[name]))
-            found[name] = mean_interval(self.values[name][rows], self.about(rows), share=_SHARES.get(name))
+            mean = mean_interval(self.values[name][rows], self.about(rows), share=_SHARES.get(name))
+            found[name] = _within(mean, 0.0, 1.0) if name in _BOUNDED else mean
         return found
 
     def about(self, rows: IntArray) -> list[str] | None:
@@ -125,21 +134,59 @@ def ended_by_eos(episodes: Sequence[Episode]) -> FloatArray:
     return np.array([episode.finish_reason == "eos" for episode in episodes], dtype=np.float64)
 
 
-def compare(before: Measures, after: Measures) -> dict[str, Interval]:
+@runtime_checkable
+class Measured(Protocol):
+    """Something that has been measured, such as an evaluation."""
+
+    @property
+    def measures(self) -> Measures:
+        """Its measures."""
+        ...
+
+
+def compare(*, before: Measures | Measured, after: Measures | Measured) -> dict[str, Interval]:
     """Return the mean of ``after - before`` with its 95 % interval, pairing the responses to the same example.
 
-    Measures that only one side has, and texts for which one side has no value, are left out.
+    Both sides are named, so that a gain cannot be read as a loss. Measures that only one side has, and texts for which
+    one side has no value, are left out.
+
+    Args:
+        before: Measures to subtract, or an evaluation that has them.
+        after: Measures to subtract them from, on the same prompts.
+
+    Raises:
+        TypeError: A side has no measures.
+        ValueError: The sides differ in the number of responses.
     """
+    before, after = _measures_of(before, "before"), _measures_of(after, "after")
     differences = {}
     for name in before.names():
         if name in after.values:
             first, second = after.values[name], before.values[name]
+            if len(first) != len(second):
+                raise ValueError(
+                    f"expected responses to the same prompts, got {len(second)} before and {len(first)} after; "
+                    "evaluate both on one evaluation set"
+                )
             both = np.flatnonzero(np.isfinite(first) & np.isfinite(second))
             if both.size:
-                differences[name] = paired_difference_interval(
+                difference = paired_difference_interval(
                     first[both], second[both], (after if after.prompts else before).about(both), share=_SHARES.get(name)
                 )
+                differences[name] = _within(difference, -1.0, 1.0) if name in _BOUNDED else difference
     return differences
+
+
+def _measures_of(side: Measures | Measured, name: str) -> Measures:
+    match side:
+        case Measures():
+            return side
+        case Measured():
+            return side.measures
+    raise TypeError(
+        f"expected {argument(name)} to be measures or an evaluation, got {type(side).__name__}; give what evaluate() "
+        "returns"
+    )
 
 
 def fixed_examples(dataset: Dataset, n: int) -> list[Example]:
@@ -153,6 +200,12 @@ def fixed_examples(dataset: Dataset, n: int) -> list[Example]:
     if not len(dataset):
         raise ValueError(f"expected examples in the {dataset.split} split of {dataset.name!r}, got none; add data")
     return [dataset[index] for index in range(min(n, len(dataset)))]
+
+
+def _within(interval: Interval, least: float, most: float) -> Interval:
+    """Return an interval without what lies outside; the mean stays in it."""
+    low, high = max(interval.low, least), min(interval.high, most)
+    return Interval(interval.mean, min(low, interval.mean), max(high, interval.mean))
 
 
 def _measured(metric: Metric, name: str, episodes: Sequence[Episode]) -> FloatArray:

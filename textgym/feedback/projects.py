@@ -25,10 +25,11 @@ from textgym.feedback.statistics.agreement import (
 )
 from textgym.feedback.statistics.concerns import annotation_concerns
 from textgym.feedback.statistics.strengths import bradley_terry_scores
+from textgym.feedback.store.entries import Vote
 from textgym.feedback.store.project import FeedbackStore
 from textgym.feedback.store.questions import import_questions
 from textgym.feedback.store.votes import add_file_records
-from textgym.feedback.types import Comparison, Ranking, Rating, of_kind
+from textgym.feedback.types import Comparison, Ranking, Rating, Record, of_kind
 from textgym.types import Interval
 
 _LEVELS: tuple[tuple[str, type[Comparison | Rating | Ranking], Level], ...] = (
@@ -75,7 +76,7 @@ class Contribution(NamedTuple):
         annotator: The name.
         votes: Answers, without those skipped.
         passed, checked: Attention checks answered rightly, and all that were answered.
-        last: When the last answer came, in seconds since 1970.
+        last: When the last answer was given, in seconds since 1970.
         is_excluded: Whether these answers are left out of everything else.
     """
 
@@ -236,9 +237,20 @@ def project_status(store: FeedbackStore) -> Status:
         position_bias=position_bias(records) if of_kind(records, Comparison) else None,
         rank_position_bias=position_bias(records, Ranking) if of_kind(records, Ranking) else None,
         strengths=bradley_terry_scores(records, np.random.default_rng(0)),
-        concerns=[*annotation_concerns(records, store.attention()), *oddities(records)],
+        concerns=project_concerns(store, records),
         left_out=describe_left_out(store),
     )
+
+
+def project_concerns(store: FeedbackStore, records: Sequence[Record]) -> list[str]:
+    """Return the reasons against taking the records of a project at their face value, in sentences."""
+    return [*annotation_concerns(records, store.attention()), *oddities(records)]
+
+
+def _given(vote: Vote) -> float:
+    """Return when an answer was given, which an import does not change; where that is unknown, when it came."""
+    times = [record.time for record in vote.records if record.time is not None]
+    return max(times, default=vote.received)
 
 
 def _contributions(store: FeedbackStore) -> list[Contribution]:
@@ -247,5 +259,6 @@ def _contributions(store: FeedbackStore) -> list[Contribution]:
     excluded = store.moderation.excluded()
     for name, group in itertools.groupby(votes, key=lambda vote: vote.annotator):
         own, (passed, checked) = list(group), attention.get(name, (0, 0))
-        found.append(Contribution(name, len(own), passed, checked, own[-1].received, name in excluded))
+        last = max(_given(vote) for vote in own)
+        found.append(Contribution(name, len(own), passed, checked, last, name in excluded))
     return found

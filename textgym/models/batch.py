@@ -82,6 +82,25 @@ def pad_rows(rows: Sequence[Sequence[int]], fill: int, device: torch.device | st
     return torch.from_numpy(padded).to(device), torch.from_numpy(lengths).to(device)
 
 
+def unique_rows(input_ids: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Indices (u,) of the first copy of every distinct row of ids (b, L), and for every row (b,) which of those it is.
+
+    Args:
+        input_ids: (b, L) ids.
+        lengths: How many ids of each row count.
+    """
+    rows = input_ids.cpu().numpy()
+    seen: dict[bytes, int] = {}
+    first: list[int] = []
+    which: list[int] = []
+    for i, size in enumerate(lengths):
+        place = seen.setdefault(rows[i, :size].tobytes(), len(first))
+        if place == len(first):
+            first.append(i)
+        which.append(place)
+    return torch.tensor(first, device=input_ids.device), torch.tensor(which, device=input_ids.device)
+
+
 def share_prefixes(texts: TextBatch) -> EpisodeBatch:
     """Find the texts that no other text of the batch extends, and every text's place in one of them.
 

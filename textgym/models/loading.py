@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, GenerationConfig, PreTrainedModel
 
+from textgym import hub
 from textgym.errors import CheckpointError, ModelError, TextGymError
 from textgym.hub import base_of_adapter, is_adapter, resolve_folder
 from textgym.models.adapters import attach_adapter, rebuild_adapter
 from textgym.models.causal_lm import CausalLM
 from textgym.models.pretrained import read_pretrained
-from textgym.models.probing.probe import attempt
 from textgym.models.proportions import check_folder, proportionate
+from textgym.models.seq2seq_lm import Seq2SeqLM
 from textgym.models.text_model import Precision, TextModel
 from textgym.models.trainable import HALVES
-from textgym.security.foreign import read_json
 from textgym.text.tokenizer import Tokenizer
-from textgym.values import as_object, attribute_of
+from textgym.values import attribute_of
+
+_GENERATION = "generation_config.json"
+_ALIGNMENT = 64  # bytes, of torch's allocations
 
 
 def load_language_model(
@@ -43,7 +47,7 @@ def load_language_model(
     Raises:
         CheckpointError: There is no such model, or its weights are missing, damaged or pickled.
         MissingExtraError: It is an adapter, and PEFT is not installed.
-        ModelError: It is no causal LM of a kind that works here.
+        ModelError: It is no causal LM and no encoder-decoder of a kind that works here.
     """
     match model:
         case TextModel():
@@ -61,21 +65,43 @@ def load_language_model(
     return loaded
 
 
-def _wrap(module: nn.Module, precision: Precision) -> tuple[CausalLM, nn.Module | None]:
+def is_encoder_decoder(model: str | Path | nn.Module) -> bool:
+    """Return whether a model encodes prompts and decodes responses, as its configuration says.
+
+    Args:
+        model: Name, folder or module, as for :func:`load_language_model`.
+
+    Raises:
+        CheckpointError: There is no such model.
+    """
+    match model:
+        case TextModel():
+            return model.encodes_prompts
+        case nn.Module():
+            return attribute_of(_without_wrapper(model).config, "is_encoder_decoder") is True
+    return hub.is_encoder_decoder(resolve_folder(str(model)))
+
+
+def _family(is_seq2seq: bool) -> type[CausalLM | Seq2SeqLM]:
+    return Seq2SeqLM if is_seq2seq else CausalLM
+
+
+def _wrap(module: nn.Module, precision: Precision) -> tuple[CausalLM | Seq2SeqLM, nn.Module | None]:
     """A Hugging Face model as it is, and the wrapper of PEFT's that it was in."""
     network = _without_wrapper(module)
     wrapper = None if network is module else module
-    return CausalLM(network, _folder_with_tokenizer(network.name_or_path), precision), wrapper
+    family = _family(is_encoder_decoder(network))
+    return family(network, _folder_with_tokenizer(network.name_or_path), precision), wrapper
 
 
-def _read(name: str, precision: Precision, dtype: torch.dtype) -> tuple[CausalLM, nn.Module | None]:
+def _read(name: str, precision: Precision, dtype: torch.dtype) -> tuple[CausalLM | Seq2SeqLM, nn.Module | None]:
     """A stored model, and its adapter if it is one."""
     folder = resolve_folder(name)
     check_folder(folder)
     base = base_of_adapter(folder) if is_adapter(folder) else folder
     network, lost = _read_network(base, dtype), _lost_dtype(base, dtype)
     wrapper = attach_adapter(network, folder) if base is not folder else None
-    loaded = CausalLM(network, name, precision)
+    loaded = _family(is_encoder_decoder(network))(network, name, precision)
     loaded.weights_from = name
     loaded.stored_dtype = loaded.stored_dtype or lost
     return loaded, wrapper
@@ -98,37 +124,53 @@ def rebuild_language_model(
     try:
         with proportionate(folder / "model", folder):
             config = AutoConfig.from_pretrained(folder / "model", trust_remote_code=False)
+            is_seq2seq = attribute_of(config, "is_encoder_decoder") is True
+            auto = _auto_class(is_seq2seq)
             with torch.device("meta"):  # first without memory, which is counted before it is taken
-                AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        network = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+                auto.from_config(config, trust_remote_code=False)
+        network = auto.from_config(config, dtype=dtype, trust_remote_code=False)
+        if is_seq2seq and (folder / "model" / _GENERATION).is_file():
+            network.generation_config = GenerationConfig.from_pretrained(folder / "model")
     except TextGymError:
         raise
     except ValueError as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(
-            f"expected a causal LM that transformers knows in {folder / 'model'}, got another one ({reason}); "
+            f"expected a language model that transformers knows in {folder / 'model'}, got another one ({reason}); "
             "code from a checkpoint is not run: register the classes of the model before loading"
         ) from error
     tokenizer = None
     if (folder / "model" / "tokenizer.json").is_file():
         tokenizer, source = Tokenizer.load(folder / "model"), source or str(folder / "model")
     wrapper = rebuild_adapter(network, folder / "adapter") if is_adapter(folder / "adapter") else None
-    model = CausalLM(network, source if tokenizer is not None else None, precision, tokenizer)
+    model = _family(is_seq2seq)(network, source if tokenizer is not None else None, precision, tokenizer)
     if wrapper is not None:
         model.adopt_adapter(wrapper)
     return model
 
 
 def _read_network(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    config = as_object(attempt(read_json, folder / "config.json").value)  # whoever reads it next reports damage
-    if config.get("is_encoder_decoder") is True:
-        # Transformers would read its decoder alone, if that is stored as one.
-        raise ModelError(
-            f"expected a causal LM in {folder}, got an encoder-decoder ({config.get('model_type')}), whose "
-            "encoder is bidirectional; load a *ForCausalLM"
-        )
-    network: PreTrainedModel = read_pretrained(AutoModelForCausalLM, "a causal LM", folder, dtype)
+    # Transformers would read the decoder of an encoder-decoder alone, if that is stored as one.
+    is_seq2seq = hub.is_encoder_decoder(folder)
+    what = Seq2SeqLM.wanted if is_seq2seq else CausalLM.wanted
+    network: PreTrainedModel = read_pretrained(_auto_class(is_seq2seq), what, folder, dtype)
+    if is_seq2seq:
+        _align(network)
     return network
+
+
+def _align(network: nn.Module) -> None:
+    """Move weights that were read to where torch would put new ones, as those of a checkpoint are.
+
+    Products over few numbers, as in the heads of a small T5, are rounded in an order that hangs on the address.
+    """
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.device.type == "cpu" and tensor.data_ptr() % _ALIGNMENT:
+            tensor.data = tensor.data.clone()
+
+
+def _auto_class(is_seq2seq: bool) -> Any:
+    return AutoModelForSeq2SeqLM if is_seq2seq else AutoModelForCausalLM
 
 
 def _without_wrapper(module: nn.Module) -> PreTrainedModel:
@@ -137,8 +179,8 @@ def _without_wrapper(module: nn.Module) -> PreTrainedModel:
     base = module if unwrap is None else unwrap()
     if not isinstance(base, PreTrainedModel):
         raise ModelError(
-            f"expected a Hugging Face causal LM, or PEFT's wrapper around one, got {type(module).__name__}; "
-            "load it with AutoModelForCausalLM"
+            f"expected a Hugging Face language model, or PEFT's wrapper around one, got {type(module).__name__}; "
+            "load it with AutoModelForCausalLM or AutoModelForSeq2SeqLM"
         )
     return base
 

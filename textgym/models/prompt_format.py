@@ -24,7 +24,7 @@ from textgym.versions import versions
 FILE = "textgym.json"
 _LARGEST = 2**20
 _MOST_STOPS = 64
-_LOOKED_AT = 64  # prompts that tell whether all have the same message of the system
+_LOOKED_AT = 64  # prompts that tell whether all have the same system message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class PromptFormat:
             ``None``: the task writes its prompts in another way.
         chat_prompt_template: Template of the user's turn, for models with a chat template.
         uses_chat_template: Whether the model's own chat template is put around the prompt.
-        system: Message of the system before every prompt; ``None`` where there is none, or not always the same.
+        system: System message before every prompt; ``None`` where there is none, or not always the same.
         stop: Strings that end a text, and are no part of it.
         max_prompt_tokens: Budget of a prompt; the end of a longer document is cut.
         max_new_tokens: Budget of a text.
@@ -105,7 +105,7 @@ def prompt_format(
 
 
 def _system_of(task: Task) -> str | None:
-    """Return the message of the system that the first prompts of a task begin with, if all have the same one."""
+    """Return the system message that the first prompts of a task begin with, if all have the same one."""
     with random_states_kept():  # a task of the user's may draw numbers
         asked = [prompt_of(task, task.dataset[place]) for place in range(min(_LOOKED_AT, len(task.dataset)))]
     opening = {prompt.earlier[0] if prompt.earlier else None for prompt in asked}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -41,6 +42,10 @@ class TextModel(TrainableNetwork, ABC):
 
     Dropout is off whatever mode the module is in: a sampled token must be scored by the distribution it was drawn from.
 
+    Class attributes:
+        encodes_prompts: Whether prompts are read apart from responses, so that no state belongs to a token of a prompt.
+        wanted, loads: What a network must be, and which of transformers' classes are, for messages.
+
     Args:
         network: A Hugging Face model with an output head.
         source: Where it came from (name, folder or Hub id); its tokenizer is read from there, unless it is given.
@@ -55,6 +60,10 @@ class TextModel(TrainableNetwork, ABC):
         ModelError: If weights are not finite, or there is no output head.
         ValueError: For another precision.
     """
+
+    encodes_prompts: ClassVar[bool] = False
+    wanted: ClassVar[str] = "a causal LM"
+    loads: ClassVar[str] = "*ForCausalLM"
 
     def __init__(
         self,
@@ -71,7 +80,7 @@ class TextModel(TrainableNetwork, ABC):
         head = network.get_output_embeddings()
         if head is None:
             raise ModelError(
-                f"expected a causal LM with an output head, got {type(network).__name__}; load a *ForCausalLM"
+                f"expected {self.wanted} with an output head, got {type(network).__name__}; load a {self.loads}"
             )
         self.vocab_size = int(head.weight.shape[0])
         # Padding must be an id other than the model's own pad id: some models warn about pads without a mask.
@@ -181,26 +190,38 @@ class TextModel(TrainableNetwork, ABC):
         """Return whether it is computed in half precision: by autocast, or because weights are held so."""
         return self.precision == "bf16" or any(parameter.dtype in HALVES for parameter in self.network.parameters())
 
-    def require_context(self, tokens: int, what: str = "prompt and response", *, turns: int | None = None) -> None:
+    def require_context(
+        self, tokens: int, what: str = "prompt and response", *, turns: int | None = None, response: int = 0
+    ) -> None:
         """Check that ``tokens`` tokens fit, and prepare for them.
 
         Args:
             tokens: Most tokens of an episode.
             what: Description of them, for the message.
             turns: Number of them behind the prompt, so that the message can tell what is left for that.
+            response: Number of them that the model writes at once, at the end; 0 where that is not known.
 
         Raises:
             ModelError: If the context of the model is shorter.
         """
         self.prepare(tokens)
-        if self.context_length is not None and tokens > self.context_length:
-            left = 0 if turns is None else self.context_length - turns
+        limit, needed = self.context_length, self.context_of(tokens - response, response)
+        if limit is not None and needed > limit:
+            left = 0 if turns is None or self.context_of(0, response) > limit else limit - needed + tokens - turns
             fits = f"use {argument('max_prompt_tokens', left)}, or lower"
             do = fits if left >= _SHORTEST_PROMPT else f"lower {argument('max_prompt_tokens')} or"
             raise ModelError(
-                f"expected a model with a context of at least {tokens} tokens for {what}, got {self.context_length}; "
+                f"expected a model with a context of at least {needed} tokens for {what}, got {limit}; "
                 f"{do} {argument('max_new_tokens')}"
             )
+
+    def context_of(self, prompt: int, response: int) -> int:
+        """Return the context that a prompt and a response of so many tokens take: as many as there are of both."""
+        return prompt + response
+
+    def room_for_prompt(self, response: int) -> float:
+        """Return the most tokens of a prompt whose response has so many; infinite where positions have no end."""
+        return math.inf if self.context_length is None else self.context_length - response
 
     def restrict_vocabulary(self, size: int) -> None:
         """Drop the logits of padding rows: keep the first ``size`` ids (the tokenizer's length)."""
@@ -268,6 +289,11 @@ class TextModel(TrainableNetwork, ABC):
         finally:
             for config, name, _ in self._dropout:
                 setattr(config, name, 0.0)
+
+    def save_config(self, folder: Path) -> None:
+        """Write the configuration of the network, from which it is built again with other weights."""
+        with self.original_config():
+            self.network.config.save_pretrained(folder)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a Hugging Face folder (safetensors, configs, tokenizer); LoRA adapters are merged in a copy.

@@ -19,6 +19,7 @@ from textgym.values import attribute_of
 
 SHOWN_CHARACTERS = 80
 """Of a text in an error message."""
+_COLUMNS_SHOWN = 20
 _HUGE = 1e5
 
 
@@ -111,6 +112,7 @@ def score(
         raise
     except Exception as error:
         _say_whose_it_is(error, label)
+        _say_columns(error, examples)
         raise
     check_scores(label, scores.total, responses)
     for part, values in scores.parts.items():
@@ -137,6 +139,15 @@ def _say_whose_it_is(error: Exception, label: str) -> None:
             "expected a reward that is called as reward(prompts, responses, examples), three lists of the same length, "
             f"and returns a number per response, got {label!r}: {error}; change its arguments"
         ) from error
+
+
+def _say_columns(error: Exception, examples: Sequence[Example]) -> None:
+    """Note which columns examples have, where a reward asked for something that is not there."""
+    if isinstance(error, KeyError) and examples:
+        columns = sorted({str(name) for example in examples for name in example.extra})
+        note = f"example.extra has these columns: {', '.join(columns[:_COLUMNS_SHOWN])}; the prompt is example.text."
+        if columns and note not in notes_of(error):
+            error.add_note(note)
 
 
 def _scores(reward: RewardFn, label: str, prompts: Sequence[Shown], about: tuple[list[str], list[Example]]) -> Scores:
@@ -249,9 +260,11 @@ def check_scores(label: str, values: FloatArray, responses: Sequence[str]) -> No
 
 def check_count(label: str, values: npt.ArrayLike, responses: Sequence[str]) -> None:
     """Raise ``RewardError`` unless there is one value per response."""
-    if np.shape(values) != (len(responses),):
+    shape = np.shape(values)
+    if shape != (len(responses),):
+        got = f"one number, for {len(responses)} responses" if shape == () else f"an array of shape {shape}"
         raise RewardError(
-            f"expected {len(responses)} numbers from the reward {label!r}, got an array of shape {np.shape(values)}; "
+            f"expected {len(responses)} numbers from the reward {label!r}, got {got}; "
             f"return one number per response (the first one was {_shorten(responses)})"
         )
 

@@ -38,7 +38,7 @@ def repetition(
         [-0.6, 0.0]
     """
     runs = [grams_of(response, n) for response in responses]
-    return np.array([-(1 - len(set(grams)) / len(grams)) if grams else 0.0 for grams in runs])
+    return np.array([len(set(grams)) / len(grams) - 1 if grams else 0.0 for grams in runs])
 
 
 def diversity(

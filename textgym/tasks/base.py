@@ -11,6 +11,7 @@ from typing import ClassVar, NamedTuple, Self, TypeVar
 import numpy as np
 
 from textgym.data.choice import columns_in_template
+from textgym.data.dataset import describe_split
 from textgym.data.source import BuiltIn, load_examples
 from textgym.metrics.texts import TEXT_METRICS
 from textgym.naming import argument
@@ -292,7 +293,7 @@ def shown_of(task: Task, example: Example, turns: Sequence[Message] = ()) -> Sho
 def describe_task(task: Task) -> str:
     """Return name and data of a task, for one line about an environment."""
     data = task.dataset
-    return f"task {task.name} on {data.name} ({data.split}: {len(data):,} examples)"
+    return f"task {task.name} on {data.name} ({describe_split(data)})"
 
 
 def _name_of(reward: object) -> str:

@@ -58,12 +58,19 @@ class PromptEncoder:
         template: The model's chat template, if it has one.
         bos: Ids that the tokenizer's own post-processor puts before a text; a template writes its own.
         fallback: Stands for a prompt without any id.
+        end: Ids behind a prompt that no template writes.
     """
 
     def __init__(
-        self, encoding: TextEncoding, template: ChatTemplate | None, bos: Sequence[int], fallback: int
+        self,
+        encoding: TextEncoding,
+        template: ChatTemplate | None,
+        bos: Sequence[int],
+        fallback: int,
+        end: Sequence[int] = (),
     ) -> None:
         self._encoding, self._template, self._bos, self._fallback = encoding, template, list(bos), fallback
+        self._end = list(end)
 
     def __call__(self, prompts: Sequence[Prompt], budget: int) -> list[EncodedPrompt]:
         """Encode prompts of at most ``budget`` ids, as :meth:`~textgym.text.tokenizer.Tokenizer.encode_prompts` says.
@@ -97,7 +104,7 @@ class PromptEncoder:
         """Encode whole prompts."""
         if self._template is not None:
             return [_Whole(ids, None) for ids in self._encoding.written(texts)]
-        return [_Whole([*self._bos, *encoding.ids], encoding) for encoding in self._encoding.plain(texts)]
+        return [_Whole([*self._bos, *each.ids, *self._end], each) for each in self._encoding.plain(texts)]
 
     def _ids(self, text: str) -> list[int]:
         return self._whole([text])[0].ids

@@ -21,10 +21,18 @@ class ReplyEncoder:
         encoding: Encodes texts.
         template: The model's chat template, if it has one.
         response_end: Ids with which a template ends a turn of the agent.
+        prompt_end: Ids behind what no template writes.
     """
 
-    def __init__(self, encoding: TextEncoding, template: ChatTemplate | None, response_end: Sequence[int]) -> None:
+    def __init__(
+        self,
+        encoding: TextEncoding,
+        template: ChatTemplate | None,
+        response_end: Sequence[int],
+        prompt_end: Sequence[int] = (),
+    ) -> None:
         self._encoding, self._template, self._end = encoding, template, list(response_end)
+        self._prompt_end = list(prompt_end)
 
     def __call__(self, messages: Sequence[Message], budget: int, *, ended: bool) -> EncodedPrompt:
         """Encode one reply of at most ``budget`` ids; its last message loses what does not fit, at its end.
@@ -54,7 +62,7 @@ class ReplyEncoder:
 
     def _ids(self, messages: Sequence[Message], ended: bool) -> list[int]:
         if self._template is None:
-            return list(self._encoding.plain([reply_text(messages)])[0].ids)
+            return [*self._encoding.plain([reply_text(messages)])[0].ids, *self._prompt_end]
         quoted = [Message(role, self._encoding.quote(content)) for role, content in messages]
         start = self._template.turn.opening + self._template.turn.lead + "x"
         (ids,) = self._encoding.after(start, [self._template.between(quoted)])

@@ -119,8 +119,13 @@ def missing_columns(names: set[str], known: set[str]) -> ValueError:
         known: Columns that there are besides prompt and references.
     """
     name = min(names)
-    there = did_you_mean(name, known) if known else " The data have no columns beside prompt and references."
-    return ValueError(f"expected a prompt template with columns of the data, got {{{name}}}.{there} Else {_BRACES}.")
+    there = (
+        did_you_mean(name, {*known, "prompt"}) if known else " The data have no columns beside prompt and references."
+    )
+    return ValueError(
+        f"expected a prompt template with columns of the data, got {{{name}}}.{there} Else {_BRACES}; "
+        f"{argument('prompt_template', SLOT)} takes the prompts alone."
+    )
 
 
 def _written(piece: str | _Column) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import tokenizers
 
 from textgym.errors import CheckpointError, MissingExtraError, ModelError
-from textgym.hub import resolve_folder, tokenizer_folder
+from textgym.hub import is_encoder_decoder, resolve_folder, tokenizer_folder
 from textgym.security.foreign import LARGEST_TOKENIZER, read_json, require_regular, require_regular_files
 from textgym.text.chat import ChatTemplate
 from textgym.text.encoding import TextEncoding
@@ -43,9 +43,11 @@ class Tokenizer:
 
     User text never turns into special tokens: a literal ``"<eos>"`` in a document is encoded as plain text. Nothing
     adds an EOS. A prompt starts with the tokenizer's own BOS where its post-processor adds one (Llama does, GPT-2 does
-    not); a suffix of the post-processor (the EOS of T5) is not added.
+    not). A suffix of the post-processor (the EOS of T5) is added where ``config.json`` says that the model is an
+    encoder-decoder, whose encoder reads the prompt as a text of its own; a decoder goes on from a prompt without end.
 
     Attributes:
+        encodes_prompts: Whether the model is an encoder-decoder.
         name: The name it was loaded by.
         folder: Where its files are.
         vocab_size: Largest id + 1, added tokens included: the number of actions.
@@ -69,6 +71,7 @@ class Tokenizer:
         self._special_tokens_map = _read_json(folder / "special_tokens_map.json")
         vocabulary = backend.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values()) + 1
+        self.encodes_prompts = is_encoder_decoder(folder)
         self._config_eos = self._find_eos_ids()
         self.pad_id = self._find_pad_id()
 
@@ -83,9 +86,8 @@ class Tokenizer:
             CheckpointError: Nothing of that name is found, or it has no tokenizer.
         """
         folder = tokenizer_folder(resolve_folder(name))
-        file = folder / "tokenizer.json"
-        stamp = file.stat().st_mtime_ns if file.is_file() else 0
-        return _load(str(name), folder, stamp)
+        files = [folder / file for file in ("tokenizer.json", "config.json")]
+        return _load(str(name), folder, tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files))
 
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer's files into ``folder``; a ``generation_config.json`` that is there already stays."""
@@ -105,10 +107,15 @@ class Tokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """First 16 hex digits of the SHA-256 of the canonical tokenizer JSON: vocabulary and all stages."""
+        """First 16 hex digits of the SHA-256 of the canonical tokenizer JSON: vocabulary and all stages.
+
+        Where prompts are encoded by themselves, another one, since the same prompt has other ids then.
+        """
         description = json.loads(self._backend.to_str())
         for state in ("version", "truncation", "padding"):
             description.pop(state, None)
+        if self.encodes_prompts:
+            description["encodes_prompts"] = True
         canonical = json.dumps(description, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -143,6 +150,15 @@ class Tokenizer:
         mask = list(encoding.special_tokens_mask)
         return tuple(encoding.ids[: mask.index(0)]) if 0 in mask else ()
 
+    @cached_property
+    def prompt_end(self) -> tuple[int, ...]:
+        """Ids that the tokenizer's own post-processor puts behind the prompt of an encoder-decoder; else none."""
+        encoding = self._backend.encode("x", add_special_tokens=True)
+        mask = list(encoding.special_tokens_mask)
+        if not self.encodes_prompts or self._template is not None or 0 not in mask:
+            return ()
+        return tuple(encoding.ids[len(mask) - mask[::-1].index(0) :])
+
     @property
     def has_chat_template(self) -> bool:
         """Return whether the model reads conversations by a chat template of its own."""
@@ -175,14 +191,15 @@ class Tokenizer:
         """Return the ids of ``text`` as the response to a prompt, without :attr:`response_end`.
 
         Where the model has a chat template, they are those that it gives the assistant's text: nothing comes between
-        the two but what the template writes. Otherwise they are :meth:`encode_words`.
+        the two but what the template writes. Those of an encoder-decoder are :meth:`encode`: it is a text of its own.
+        Otherwise they are :meth:`encode_words`.
         """
         return self.encode_response_batch([text])[0]
 
     def encode_response_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return :meth:`encode_response` of every text, in one call."""
         if self._template is None:
-            return self._encode_words(texts)
+            return self.encode_batch(texts) if self.encodes_prompts else self._encode_words(texts)
         turn = self._template.turn
         return self._encoding.after(turn.opening, [turn.lead + self._encoding.quote(text) for text in texts])
 
@@ -210,8 +227,8 @@ class Tokenizer:
         r"""Encode what the other side says behind a turn of the agent, up to where the agent's next turn begins.
 
         With a chat template, that is what the template writes between two turns of the assistant (without the
-        terminator, where the agent ``ended`` its turn by it); else lines: ``"\nUser: ...\nAssistant:"``. What
-        does not fit ``budget`` ids is cut from the end of the last message.
+        terminator, where the agent ``ended`` its turn by it); else lines: ``"\nUser: ...\nAssistant:"``, with
+        :attr:`prompt_end` behind them. What does not fit ``budget`` ids is cut from the end of the last message.
 
         Raises:
             ValueError: The budget is too small even for an empty last message.
@@ -276,11 +293,11 @@ class Tokenizer:
     @cached_property
     def _prompt_encoder(self) -> PromptEncoder:
         fallback = self.eos_ids[0] if self.eos_ids else self.pad_id
-        return PromptEncoder(self._encoding, self._template, self.bos_ids, fallback)
+        return PromptEncoder(self._encoding, self._template, self.bos_ids, fallback, self.prompt_end)
 
     @cached_property
     def _reply_encoder(self) -> ReplyEncoder:
-        return ReplyEncoder(self._encoding, self._template, self.response_end)
+        return ReplyEncoder(self._encoding, self._template, self.response_end, self.prompt_end)
 
     @cached_property
     def _template(self) -> ChatTemplate | None:
@@ -336,8 +353,8 @@ class Tokenizer:
 
 
 @lru_cache(maxsize=8)
-def _load(name: str, folder: Path, stamp: int) -> Tokenizer:
-    """Load a tokenizer once per name, folder and time of change (``stamp``)."""
+def _load(name: str, folder: Path, stamp: tuple[int, ...]) -> Tokenizer:
+    """Load a tokenizer once per name, folder and times of changes (``stamp``)."""
     file = folder / "tokenizer.json"
     if not file.is_file():
         return Tokenizer(_load_slow(folder), name=name, folder=folder)

@@ -17,6 +17,7 @@ from textgym.evaluation.core import DEFAULT, EvaluationSet, make_evaluation_set,
 from textgym.evaluation.loading import load_model
 from textgym.files.disk import replacing_folder
 from textgym.files.paths import user_path
+from textgym.hub import resolve_folder
 from textgym.models.card import write_card
 from textgym.models.device import pick_device
 from textgym.models.prompt_format import format_of_model, write_format
@@ -97,6 +98,7 @@ def find_agent(wanted: ActorSettings) -> FoundAgent:
 
 
 def _language_model(wanted: ActorSettings, name: str) -> FoundAgent:
+    resolve_folder(name)  # a mistyped name is an error before anything is said about it
     load, asked = partial(load_model, name, wanted.device), format_of_model(name)
     stop = () if asked is None else asked.stop
     return FoundAgent(load, name, wanted.max_prompt_tokens, wanted.max_new_tokens, language_model=name, stop=stop)

@@ -90,14 +90,17 @@ def taken_from_model(command: str, given: Mapping[str, Any], wanted: Collection[
     if record:
         unknown = " Its data are not known: those of the task are used." if source.run is None else ""
         hint = "" if "data" in given else unknown
-        console.remark(f"From {source.name}: {_shown(record)}. What is given on the command line comes first.{hint}")
+        console.remark(
+            f"From {source.name}: {_shown(record)}. What is given on the command line takes precedence.{hint}"
+        )
     return record
 
 
 def taken_for_training(command: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the task, data and prompt template of the start model's run, or of its ``textgym.json``, for a training.
+    """Return the task, data, prompt template and budgets of the start model's run, or its ``textgym.json``.
 
-    They are taken only where the user names no environment; the other settings of a run are its own.
+    They are for a training, and are taken only where the user names no environment; the other settings of a run are
+    its own.
 
     Raises:
         ConsentError, DataError, CheckpointError: As of :func:`taken_from_model`.
@@ -105,10 +108,15 @@ def taken_for_training(command: str, given: Mapping[str, Any]) -> dict[str, Any]
     if "env_id" in given:
         return {}
     named = {name: value for name, value in given.items() if name != "agent"}  # which is what learns, and no run
-    taken = taken_from_model(command, named, _OF_TASK)
+    taken = taken_from_model(command, named, (*_OF_TASK, *BUDGETS))
     asked = format_of_model(given["model"]) if "prompt_template" in taken and "data" in given else None
     if asked is not None:  # it calls the prompt {prompt}, whose column has another name in other data
         taken["prompt_template"] = asked.template
+    if "data" in given and taken.get("prompt_template", SLOT) != SLOT:
+        console.remark(
+            f"The prompt template of {given['model']} is put around the prompts of {given['data']} too; "
+            f"{argument('prompt_template', SLOT)} leaves it out."
+        )
     return taken
 
 
@@ -154,8 +162,18 @@ def say_other_template(task: Task, model: str, columns: Mapping[str, str] | None
     now = here.chat if asked.uses_chat_template else here.plain
     if now not in (asked.template, parse_template(asked.template).filled(columns or {})):
         console.warn(
-            f"{model} learned with the prompt template {asked.template!r}; here it is asked by {now!r}. "
-            f"--prompt-template {_typed(asked.template)} asks as before."
+            f"{model} learned with the prompt template {asked.template!r}, and gets its prompts by {now!r} here; "
+            f"--prompt-template {_typed(asked.template)} keeps the one that it learned with."
+        )
+
+
+def say_other_budget(task: Task, model: str) -> None:
+    """Say so if a model learned to write longer texts than a task leaves room for."""
+    asked = format_of_model(model)
+    if asked is not None and asked.max_new_tokens > task.max_new_tokens:
+        console.warn(
+            f"{model} learned with {argument('max_new_tokens', asked.max_new_tokens)}, and its texts are cut to "
+            f"{task.max_new_tokens} tokens here; {argument('max_new_tokens', asked.max_new_tokens)} keeps them whole."
         )
 
 
@@ -224,6 +242,12 @@ def run_of(model: str) -> RunFolder | None:
         if (folder / "config.json").is_file() and _made_by_command(run):
             return run
     return None
+
+
+def choice_of_run(model: str) -> EnvChoice | None:
+    """Return the environment and data of the run that a model is of; ``None`` for a model without one."""
+    run = run_of(model)
+    return None if run is None else EnvChoice.of(_of_run(run))
 
 
 def _made_by_command(run: RunFolder) -> bool:

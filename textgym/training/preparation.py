@@ -22,7 +22,7 @@ from textgym.naming import argument
 from textgym.security.consent import check_repeated
 from textgym.training.callbacks import SampleSheet
 from textgym.training.curves import CURVES
-from textgym.training.from_run import say_cut_prompts, say_other_template
+from textgym.training.from_run import say_cut_prompts, say_other_budget, say_other_template
 from textgym.training.recovery import (
     check_data,
     describe_splits,
@@ -102,6 +102,8 @@ def begin(
     if model is not None:
         task = with_budgets(env_attribute(env, "task"), settings.max_prompt_tokens, settings.max_new_tokens)
         say_other_template(task, settings.model)
+        if settings.max_new_tokens is None:
+            say_other_budget(task, settings.model)
         say_cut_prompts(task, model.tokenizer)
     eval_set, sheet = checked or make_run_evaluation(settings, env), make_sheet(settings, agent)
     steps = settings.steps if settings.minutes is None else _steps_in(settings.minutes, agent)

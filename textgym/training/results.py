@@ -54,7 +54,7 @@ def summarise(before: Evaluation | None, after: Evaluation | None) -> dict[str, 
         side: intervals_as_json(item.measures.intervals()) if item else {} for side, item in sides.items()
     }
     if before and after:
-        summary["difference"] = intervals_as_json(compare(before.measures, after.measures))
+        summary["difference"] = intervals_as_json(compare(before=before, after=after))
     summary["standard_deviations"] = {side: item.measures.spreads() for side, item in sides.items() if item}
     summary["prompts"] = len((after or before).texts) if (after or before) else 0  # type: ignore[union-attr]
     return summary
@@ -68,7 +68,7 @@ def show_comparison(
         {
             names[0]: before.measures.intervals(),
             names[1]: after.measures.intervals(),
-            "difference": compare(before.measures, after.measures),
+            "difference": compare(before=before, after=after),
         }
     )
     for place in range(min(shown, len(eval_set.examples))):

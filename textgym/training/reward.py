@@ -22,6 +22,7 @@ from textgym.evaluation.reward_guard import guarded_reward
 from textgym.feedback import FeedbackStore, add_accuracy, write_records
 from textgym.feedback.annotators.by_reward import AnnotatorReward, annotator_reward
 from textgym.feedback.types import Record
+from textgym.hub import SHIPPED
 from textgym.models.device import pick_device
 from textgym.models.text_model import TextModel
 from textgym.plots import CHANCE, plot_loss
@@ -39,6 +40,7 @@ from textgym.reward_models import (
 from textgym.reward_models.building import new_embedding_reward, new_reward_model
 from textgym.reward_models.evidence import A, B, Candidate, Evidence
 from textgym.reward_models.fitting import Checkpoints, Progress
+from textgym.training.from_run import choice_of_run
 from textgym.training.interrupts import Terminated, signal_of, signals_as_interrupts, stop_on_request
 from textgym.training.long_runs import check_resumed, new_run
 from textgym.training.recovery import advising_on_memory, resuming
@@ -51,6 +53,7 @@ from textgym.training.reward_feedback import (
     reference_texts,
     simulate_comparisons,
     understand,
+    warn_of_bare_prompts,
     warn_of_excluded,
 )
 from textgym.training.reward_report import draw_report, report_as_json, show_concerns, show_details, show_report
@@ -171,7 +174,9 @@ def _find_feedback(settings: RewardSettings, task: Task, given: str | Path | Non
         DataError: The feedback cannot be read, or teaches nothing; the data do not have what the annotator needs.
     """
     if given is not None:
-        read = _understand(settings, read_feedback(given))
+        records = read_feedback(given)
+        warn_of_bare_prompts(settings.choice.prompt_template, records, given)
+        read = _understand(settings, records)
         model = load_model(settings.model, settings.device) if settings.embeddings is None else None
         if model is not None:
             model.tokenizer.require_eos()
@@ -217,14 +222,21 @@ def _fit(run: RunFolder, settings: RewardSettings, task: Task, model: TextModel 
             note_accuracy(store, report, curve)
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     choice = choice_of_feedback(settings.choice, task, settings.feedback, feedback.records)
-    console.say(f"Reward model: {Path(run.shown) / 'reward'}   {_how_to_use(run, choice)}")
+    console.say(f"Reward model: {Path(run.shown) / 'reward'}   {_how_to_use(run, choice, settings.model)}")
 
 
-def _how_to_use(run: RunFolder, choice: EnvChoice | None) -> str:
-    option = f"--reward {shlex.quote(run.shown)}"
+def _how_to_use(run: RunFolder, choice: EnvChoice | None, model: str) -> str:
+    """Return the command that trains on a reward model, from the model that it was fitted with.
+
+    A run brings its own data and template along, unless the fit was about others.
+    """
+    own, reward = choice_of_run(model), f"--reward {shlex.quote(run.shown)}"
+    start = f"--model {shlex.quote(model)} " if own is not None or model not in SHIPPED else ""
+    if own is not None and choice in (None, own, EnvChoice(own.env_id)):
+        return f"use it with: textgym train {start}{reward}"
     if choice is None:
-        return f"use it on prompts like those of the feedback: textgym train TextGen-v0 --data FILE {option}"
-    return f"use it with: textgym train {as_typed(choice)} {option}"
+        return f"use it on prompts like those of the feedback: textgym train TextGen-v0 --data FILE {start}{reward}"
+    return f"use it with: textgym train {as_typed(choice)} {start}{reward}"
 
 
 def _backbone(settings: RewardSettings) -> str:
@@ -281,7 +293,7 @@ def fit_reward(
                 title="Fit of the reward model",
             )
     else:
-        console.remark("reward_loss.png is not drawn: there is one loss alone, which makes no curve.")
+        console.remark("reward_loss.png is not drawn: a single loss makes no curve.")
     return report
 
 

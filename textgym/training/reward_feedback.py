@@ -19,9 +19,11 @@ from textgym.feedback.records.files import load_records, not_none
 from textgym.feedback.statistics.opposition import Attention
 from textgym.feedback.types import Comparison, Record
 from textgym.models.text_model import TextModel
+from textgym.naming import argument
 from textgym.reward_models.building import MOST_REFERENCES, preferred_texts
 from textgym.reward_models.evidence import Candidate, Reader, Split, compared_records, graded_by, read_split
 from textgym.tasks.base import prompt_text, shown_of
+from textgym.text.templates import SLOT, parse_template
 from textgym.types import JsonObject, Task, shown_text
 
 
@@ -65,6 +67,26 @@ def read_feedback(source: str | Path) -> list[Record]:
         if left_out := describe_left_out(store):
             console.remark(left_out)
         return store.records()
+
+
+def warn_of_bare_prompts(template: str | None, records: Sequence[Record], source: str | Path) -> None:
+    """Warn where no prompt of feedback has the text of a prompt template, behind which texts will be scored.
+
+    Args:
+        template: Template that the user chose, or that came with the model; ``None`` for that of the task.
+        records: The feedback.
+        source: Where they were read from.
+    """
+    if template is None or is_project(source):
+        return
+    parsed = parse_template(template)
+    around = [piece for piece in (*parsed.before, *parsed.after) if isinstance(piece, str) and piece.strip()]
+    if around and not any(all(piece in shown_text(record.prompt) for piece in around) for record in records):
+        console.warn(
+            f"no prompt of {str(source)!r} has the text of the prompt template {template!r}: the reward model "
+            "learns from other prompts than it will score texts to. Write the whole formatted prompt into the column "
+            f"`prompt`, or give {argument('prompt_template', SLOT)} if the model is trained without the template too."
+        )
 
 
 def attention_of(source: str | Path | None) -> Attention | None:

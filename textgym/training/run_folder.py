@@ -154,7 +154,7 @@ class RunFolder:
         known = {*beginnings, _CONFIG}
         unknown = any((unfinished_name(path) or path.name) not in known for path in found)
         if unknown or any(unfinished_name(path) is None for path in self.checkpoints.glob("*")):
-            raise _taken(self, "which is in use")
+            raise _taken(self, "which holds a run")
         before = self.config()
         if before.get("command") != command or not _same_settings(value_of(before, "settings", {}), settings):
             raise _taken(self, "where a run with other settings began")
@@ -368,7 +368,7 @@ def _new_folder(command: str) -> Path:
 def _refuse_foreign(run: RunFolder) -> None:
     """Leave alone, without so much as a lock, what is no folder or holds what is not a run's."""
     if run.path.exists() and not run.path.is_dir():
-        raise _taken(run, "which is in use")
+        raise _taken(run, "which is a file")
     if not run.path.is_dir() or all(
         path.name == LOCK or unfinished_name(path) == _CONFIG for path in run.path.iterdir()
     ):
@@ -376,7 +376,7 @@ def _refuse_foreign(run: RunFolder) -> None:
     try:
         run._require_ours()
     except (RunFolderError, CheckpointError) as error:
-        raise _taken(run, "which is in use") from error
+        raise _taken(run, "which holds other files") from error
     try:
         refuse_links(run.path)
     except ValueError as error:

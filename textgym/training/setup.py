@@ -8,9 +8,10 @@ from typing import Any
 import gymnasium as gym
 
 from textgym.agents.common.vec_env import env_attribute, make_vec_env
-from textgym.agents.facts import grain_of
+from textgym.agents.facts import facts_of, grain_of
 from textgym.agents.options import checked_options
 from textgym.agents.registry import resolve_agent
+from textgym.envs.arguments import without_remark_on_reward
 from textgym.envs.choice import id_of_grain, token_level_id, with_budgets
 from textgym.evaluation.core import EvaluationSet, make_evaluation_set, text_model_of
 from textgym.evaluation.loading import require_context
@@ -26,6 +27,13 @@ _SAMPLED_PROMPTS = 4
 
 def make_env(settings: TrainSettings, split: Split = "train") -> Any:
     """Make the vector environment of the agent's grain, on one split of the data."""
+    if not facts_of(resolve_agent(settings.agent)).samples:
+        with without_remark_on_reward():
+            return _make_env(settings, split)
+    return _make_env(settings, split)
+
+
+def _make_env(settings: TrainSettings, split: Split) -> Any:
     reward = guarded(settings.reward, settings.reward_timeout)
     kwargs = {**settings.choice.env_kwargs(), "split": split, "reward": reward}
     if grain_of(resolve_agent(settings.agent)) == "episode":

@@ -108,9 +108,16 @@ def announce(training: Training) -> None:
     console.say(
         f"{training.facts.name}: {model}{settings.choice.env_id}, {describe_data(training.task)}, "
         f"reward {training.eval_set.reward_name!r}: {amount}, with "
-        f"{len(training.eval_set.examples)} held-out prompts before and after. {_guess(agent, left)} "
+        f"{_held_out(training)} before and after. {_guess(agent, left)} "
         f"Files: {training.run.shown}"
     )
+
+
+def _held_out(training: Training) -> str:
+    """Return how many prompts are evaluated on, and why they are fewer than the settings say, if they are."""
+    count = len(training.eval_set.examples)
+    all_of_them = f" (all of the {training.settings.split} split)" if count < training.settings.eval_prompts else ""
+    return f"{count} held-out prompts{all_of_them}"
 
 
 def _guess(agent: Trainable, steps: int) -> str:

@@ -19,7 +19,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 from transformers import AutoModelForCausalLM
 
-from textgym.agents.common.causal_lm_policy import CausalLMPolicy, rebuild_model
+from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.policy_record import rebuild_model
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
 from textgym.agents.ppo import PPO
 from textgym.errors import CheckpointError

@@ -123,6 +123,25 @@ def test_an_agent_says_what_it_is(make_agent: Any, tmp_path: Path) -> None:
     assert repr(PPO.load(tmp_path / "agent")).endswith(f"no environment, {ITERATION} steps made>")
 
 
+def test_numbers_of_steps_to_learn(make_agent: Any, model_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sft = SFT(load_language_model(model_folder), [TokenPair([3, 4, 5], [6, 7, 1])])
+    for agent in (make_agent(), sft):
+        for steps in (0, -5):
+            with pytest.raises(ValueError, match=f"expected total_timesteps of at least 1, got {steps}"):
+                agent.learn(steps)
+        with pytest.raises(TypeError, match="expected a whole number as total_timesteps, got 'many'"):
+            agent.learn("many")
+        agent.learn(1)
+        made = agent.num_timesteps
+        agent.learn(1, reset_num_timesteps=False)
+        assert not caplog.records
+        agent.learn(1)
+        agent.learn(1)
+        (said,) = caplog.messages
+        assert f"counted from 0; {2 * made} steps were made before" in said
+        caplog.clear()
+
+
 def test_other_agents_say_what_they_are(model_folder: Path) -> None:
     model = load_language_model(model_folder)
     agent = SFT(model, [TokenPair([3, 4, 5], [6, 7, 1])])

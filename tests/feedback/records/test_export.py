@@ -26,6 +26,7 @@ from textgym.feedback import (
     to_preference_rows,
     write_records,
 )
+from textgym.feedback.projects import project_status
 from textgym.feedback.types import Comparison, Demonstration, ImplicitFeedback, Mode, Question, Ranking, Rating, Record
 
 COMPARISON = Comparison("k", "p", "x", "y", "b", annotator="ann", generators=("g", "h"))
@@ -130,6 +131,13 @@ def test_votes_go_from_store_to_store_once(tmp_path: Path) -> None:
             (v.id, v.annotator, v.records) for v in one.votes() if v.records and not v.is_check
         ]
         assert read_records(tmp_path / "v.jsonl") == one.records()
+
+
+def test_the_time_of_the_last_answer_survives_an_import(tmp_path: Path) -> None:
+    with FeedbackStore(tmp_path / "a.db") as store:
+        records = {f"v{n}": replace(COMPARISON, prompt=f"p{n}", annotator="ann", time=60.0 - n) for n in (1, 2)}
+        store.add_votes([(name, [record]) for name, record in records.items()])
+        assert [each.last for each in project_status(store).contributions] == [59.0]
 
 
 @pytest.mark.parametrize("first", ["questions", "votes"])

@@ -179,7 +179,8 @@ def test_bias_of_ranks_is_reported_with_an_interval() -> None:
     (said,) = annotation_concerns(records)
     share = position_bias(records, Ranking)
     assert said == (
-        "position bias in rankings: the text shown first (top) is ranked before another one "
-        f"{share.mean:.2f} [{share.low:.2f}, {share.high:.2f}] of the time, where 0.5 is no bias"
+        "Position bias in rankings: the text shown first (top) is ranked before another one "
+        f"in {100 * share.mean:.0f} % of cases (95 % interval {100 * share.low:.0f} % to {100 * share.high:.0f} %); "
+        "50 % would be no bias."
     )
     assert annotation_concerns([ranking((1, 2, 3), 0), ranking((3, 2, 1), 1)]) == []

@@ -22,7 +22,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _AFTER_SEMICOLON = re.compile(rf"(;\s*)(?=[{''.join(map(re.escape, _FORMULA))}])")
 
 
-def export_records(records: Iterable[Record], path: str | Path, form: Form = "records") -> None:
+def export_records(records: Iterable[Record], path: str | Path, form: Form = "records") -> int:
     """Write records to a file, which is replaced only after the new one is complete.
 
     Args:
@@ -33,15 +33,18 @@ def export_records(records: Iterable[Record], path: str | Path, form: Form = "re
             :func:`~textgym.feedback.records.preferences.to_labelled_rows`; ``"csv"``: a table for spreadsheets, one
             line per record, in which no cell is a formula.
 
+    Returns:
+        Number of rows written: of records, pairs or labelled responses.
+
     Raises:
         ValueError: If there is no such form.
     """
     if form not in get_args(Form):
-        raise ValueError(f"expected a form out of {', '.join(get_args(Form))}, got {form!r}; choose one of them")
-    _WRITERS[form](Path(path), records)
+        raise ValueError(f"expected one of the forms {', '.join(get_args(Form))}, got {form!r}; choose one of them")
+    return _WRITERS[form](Path(path), records)
 
 
-def _write_csv(path: Path, records: Iterable[Record]) -> None:
+def _write_csv(path: Path, records: Iterable[Record]) -> int:
     columns = ["kind", *dict.fromkeys(field.name for kind in KINDS.values() for field in fields(kind))]
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -51,7 +54,9 @@ def _write_csv(path: Path, records: Iterable[Record]) -> None:
     ):
         table = csv.writer(file, quoting=csv.QUOTE_ALL)
         table.writerow(columns)
-        table.writerows(_cells(record_to_json(record), columns) for record in records)
+        rows = [_cells(record_to_json(record), columns) for record in records]
+        table.writerows(rows)
+    return len(rows)
 
 
 def _cells(row: Mapping[str, object], columns: Sequence[str]) -> list[str | float]:
@@ -77,19 +82,19 @@ def _cell(value: object) -> str | float:
     return f"'{text}" if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
 
 
-def _write_preferences(path: Path, records: Iterable[Record]) -> None:
-    write_lines(path, to_preference_rows(records))
+def _write_preferences(path: Path, records: Iterable[Record]) -> int:
+    return write_lines(path, to_preference_rows(records))
 
 
-def _write_labels(path: Path, records: Iterable[Record]) -> None:
-    write_lines(path, to_labelled_rows(records))
+def _write_labels(path: Path, records: Iterable[Record]) -> int:
+    return write_lines(path, to_labelled_rows(records))
 
 
-def _write_records(path: Path, records: Iterable[Record]) -> None:
-    write_lines(path, map(record_to_json, records))
+def _write_records(path: Path, records: Iterable[Record]) -> int:
+    return write_lines(path, map(record_to_json, records))
 
 
-_WRITERS: Mapping[Form, Callable[[Path, Iterable[Record]], None]] = {
+_WRITERS: Mapping[Form, Callable[[Path, Iterable[Record]], int]] = {
     "records": _write_records,
     "preferences": _write_preferences,
     "labels": _write_labels,

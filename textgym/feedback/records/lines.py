@@ -23,11 +23,14 @@ _TABLE_OF_RECORDS = b'"kind",'
 _LONGEST_START = 100
 
 
-def write_lines(path: str | Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write objects as JSON lines; the file is replaced only after the new one is complete."""
+def write_lines(path: str | Path, rows: Iterable[Mapping[str, object]]) -> int:
+    """Write objects as JSON lines, and return how many; the file is replaced only after the new one is complete."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    count = 0
     with replacing(Path(path)) as unfinished, open(unfinished, "wb") as lines:
-        lines.writelines(_encode(row) + b"\n" for row in rows)
+        for count, row in enumerate(rows, start=1):  # noqa: B007  # counted for the return value
+            lines.write(_encode(row) + b"\n")
+    return count
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[str, JsonObject]]:

@@ -13,7 +13,7 @@ import threading
 import unicodedata
 from typing import NamedTuple
 
-from textgym.errors import TextGymError
+from textgym.errors import TextGymError, did_you_mean
 from textgym.feedback.server.names import check_name, clean_name
 from textgym.feedback.server.sessions import matches
 from textgym.feedback.store.project import FeedbackStore
@@ -167,7 +167,10 @@ class Accounts:
         """
         found = next((link for link in self.open_links(now) if link.id == link_id), None)
         if found is None:
-            raise ValueError(f"expected the id of an open link, got {link_id[:40]!r}; it was used or revoked before")
+            raise ValueError(
+                f"expected the id of an open link, got {link_id[:40]!r}; no open link has it: it is mistyped, or was "
+                f"used or revoked before.{did_you_mean(link_id, [link.id for link in self.open_links(now)])}"
+            )
 
         def without(known: dict[str, float]) -> dict[str, float]:
             return {digest: made for digest, made in known.items() if digest[:_ID_LENGTH] != link_id}
@@ -176,7 +179,7 @@ class Accounts:
         self._store.update_setting(
             "renewals", lambda known: {name: without(links) for name, links in (known or {}).items()}
         )
-        self._store.moderation.record("void", found.purpose, owner, reason)
+        self._store.moderation.record("void", f"{found.purpose} ({found.id})", owner, reason)
         return found.purpose
 
     def _rows(self) -> dict[str, dict[str, str]]:
@@ -202,7 +205,7 @@ def _hashed(password: str) -> dict[str, str]:
 def _scrypt(password: str, salt: bytes) -> str:
     secret = unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
     if not _PLACES.acquire(blocking=False):
-        raise BusyError("expected few passwords at once, got too many; wait a moment and try again")
+        raise BusyError("Too many people are signing in right now; wait a moment and try again.")
     try:
         with _ONE_AT_A_TIME:
             return hashlib.scrypt(secret, salt=salt, **_COSTS).hex()

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
 from textgym import values
+from textgym.feedback.projects import project_concerns
 from textgym.feedback.records.answers import (
     Behaviour,
     By,
@@ -27,7 +28,6 @@ from textgym.feedback.server.forms import LONGEST_TEXT, written_text
 from textgym.feedback.server.site import LoginNeededError, RefusedError, SiteOf, check_csrf
 from textgym.feedback.server.timing import capped_dwell, elapsed_seconds, seconds_taken
 from textgym.feedback.statistics.agreement import Level, collect_answers, krippendorff_alpha, position_bias
-from textgym.feedback.statistics.concerns import annotation_concerns
 from textgym.feedback.statistics.learning_curve import accuracy_curve, add_accuracy
 from textgym.feedback.types import Comparison, Mode, Question, Ranking, Rating, Record
 from textgym.types import Interval, JsonObject, Message, as_shown
@@ -134,7 +134,7 @@ def status(site: SiteOf) -> dict[str, object]:
         "alpha": alphas,
         "position_bias": position_bias(records)._asdict(),
         "rank_position_bias": position_bias(records, Ranking)._asdict(),
-        "concerns": annotation_concerns(records, site.store.attention()),
+        "concerns": project_concerns(site.store, records),
         "attention": site.store.attention(),
         "left_out": site.store.left_out(),
         "accuracy": [{"labels": point.labels, **point.accuracy._asdict()} for point in accuracy_curve(site.store)],

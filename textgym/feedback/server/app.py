@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +14,12 @@ from textgym.errors import TextGymError
 from textgym.feedback.server import api, asking, dashboard, login, moderation
 from textgym.feedback.server.gate import Gate
 from textgym.feedback.server.site import FOLDER, LoginNeededError, RefusedError, Site, go_to
+
+_IN_WORDS: Mapping[str, str] = {
+    "Not Found": "There is no page at this address; check the link.",
+    "Method Not Allowed": "This address cannot be used in that way; open it in a browser, or check the method.",
+}
+"""What the framework says of requests that no page answers, for people."""
 
 
 def create_app(site: Site, hosts: Iterable[str] = (), *, https: bool = False) -> FastAPI:
@@ -42,7 +48,7 @@ def _ask_who(request: Request, error: Exception) -> Response:
 
 def _explain(request: Request, error: Exception) -> Response:
     """Say what was wrong, on a page or in JSON."""
-    status, message, headers = _meaning(error)
+    status, message, headers = _meaning(error, is_api=_is_api(request))
     if _is_api(request):
         return JSONResponse({"error": message}, status, headers)
     site: Site = request.app.state.site
@@ -51,13 +57,15 @@ def _explain(request: Request, error: Exception) -> Response:
     return response
 
 
-def _meaning(error: Exception) -> tuple[int, str, dict[str, str]]:
+def _meaning(error: Exception, *, is_api: bool) -> tuple[int, str, dict[str, str]]:
     match error:
         case RefusedError():
             return error.status, error.message, error.headers
         case HTTPException():
-            return error.status_code, str(error.detail), dict(error.headers or {})
+            return error.status_code, _IN_WORDS.get(error.detail, str(error.detail)), dict(error.headers or {})
         case RequestValidationError():
+            if not is_api:
+                return 422, "This link is not as it was sent; open the whole link, and nothing more.", {}
             problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
             return 422, "; ".join(problems), {}
         case TimeoutError():

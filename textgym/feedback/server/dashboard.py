@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,8 @@ import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from textgym.feedback.projects import describe_left_out
+from textgym.feedback.projects import describe_left_out, project_concerns
+from textgym.feedback.records.shapes.reading import counts
 from textgym.feedback.server.asking import DECLINED
 from textgym.feedback.server.charts import (
     Chart,
@@ -33,7 +33,6 @@ from textgym.feedback.statistics.agreement import (
     collect_answers,
     position_bias,
 )
-from textgym.feedback.statistics.concerns import annotation_concerns
 from textgym.feedback.statistics.learning_curve import accuracy_curve
 from textgym.feedback.statistics.strengths import bradley_terry_scores, win_rates
 from textgym.feedback.store.entries import Vote
@@ -57,13 +56,14 @@ _POSITIONS: tuple[tuple[type[Comparison | Ranking], str], ...] = (
 
 
 class Person(NamedTuple):
-    """One annotator: answers, median seconds per answer, attention checks passed and answered, whether they count."""
+    """One annotator: answers, median seconds per answer, attention checks passed and answered, decisions."""
 
     name: str
     votes: int
     seconds: float | None
     checks: tuple[int, int]
     is_excluded: bool = False
+    is_blocked: bool = False
 
 
 @router.get("/dashboard")
@@ -88,9 +88,9 @@ def dashboard(request: Request, site: SiteOf, owner: Owner) -> Response:
         people=everybody,
         left_out=describe_left_out(site.store),
         kappas=pairwise_kappas(records),
-        concerns=annotation_concerns(records, site.store.attention()),
+        concerns=project_concerns(site.store, records),
         charts=charts,
-        kinds=Counter(type(record).__name__ for record in records),
+        kinds=counts(records).split(", ") if records else [],
         declined=len(site.store.setting(DECLINED, [])),
     )
 
@@ -113,9 +113,9 @@ def annotators(votes: Sequence[Vote], store: FeedbackStore) -> list[Person]:
     for vote in votes:
         if not vote.skipped:
             found.setdefault(vote.annotator, []).append(vote)
-    checks, excluded = store.attention(), store.moderation.excluded()
+    checks, excluded, blocked = store.attention(), store.moderation.excluded(), store.moderation.blocked()
     people = [
-        Person(name, len(own), _median_seconds(own), checks.get(name, (0, 0)), name in excluded)
+        Person(name, len(own), _median_seconds(own), checks.get(name, (0, 0)), name in excluded, name in blocked)
         for name, own in found.items()
     ]
     return sorted(people, key=lambda person: (-person.votes, person.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar, get_args
 
@@ -22,6 +23,7 @@ from textgym.types import JsonObject
 _Read = TypeVar("_Read")
 Values = Mapping[str, str]
 PLACES = ("first", "second")
+_DIGITS = re.compile("[0-9]{1,9}")
 LONGEST_TEXT = 200_000
 """Characters of a text that somebody writes, or sends."""
 
@@ -49,9 +51,26 @@ def read_form(question: Question, values: Values, by: By, elapsed: float) -> tup
             return _natural(question, values, by, elapsed)
         return _READERS[question.mode](question, values, by)
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise AnswerError(
-            f"expected an answer to {question.mode}, got an incomplete one ({error}); answer all of it"
-        ) from error
+        raise AnswerError(f"expected a whole answer, got one in which {_problem(error)}; answer all of it") from error
+
+
+def _problem(error: Exception) -> str:
+    """Return what is wrong with an answer; errors of Python about what no page sends mean nothing to people."""
+    return str(error) if isinstance(error, ValueError) else "something is missing"
+
+
+def _whole(value: str) -> int:
+    """Return a whole number as the page sends it: in the digits 0 to 9."""
+    if not _DIGITS.fullmatch(value):
+        raise ValueError(f"{value[:20]!r} is no rank or grade" if value else "a rank or grade is missing")
+    return int(value)
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]  # of any type
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("a time or a share is no number") from None
 
 
 def _compare(question: Question, values: Values, by: By) -> tuple[Record, ...]:
@@ -63,7 +82,7 @@ def _choice(question: Question, value: str) -> Choice:
     if value in PLACES:
         return "b" if shown_order(2, question.order_seed)[PLACES.index(value)] else "a"
     if value not in get_args(Choice) or value in ("a", "b"):
-        raise ValueError(f"no such choice: {value[:20]!r}")
+        raise ValueError(f"{value[:20]!r} is no choice")
     return "tie" if value == "tie" else "both_bad"
 
 
@@ -74,15 +93,17 @@ def _rank(question: Question, values: Values, by: By) -> tuple[Record, ...]:
     """
     if not any(values.get(f"rank-{place}") for place in range(len(question.responses))):
         raise ValueError("the order shown was neither changed nor confirmed")
-    given = _as_listed(question, lambda place: int(values[f"rank-{place}"]))
+    given = _as_listed(question, lambda place: _whole(values[f"rank-{place}"]))
     return answer_rank(question, [1 + sum(other < rank for other in given) for rank in given], by)
 
 
 def _rate(question: Question, values: Values, by: By) -> tuple[Record, ...]:
-    ratings = _as_listed(question, lambda place: int(values[f"rating-{place}"]))
+    ratings = _as_listed(question, lambda place: _whole(values[f"rating-{place}"]))
     criteria = _as_listed(
         question,
-        lambda place: {name: int(values[f"rating-{place}-{number}"]) for number, name in enumerate(question.criteria)},
+        lambda place: {
+            name: _whole(values[f"rating-{place}-{number}"]) for number, name in enumerate(question.criteria)
+        },
     )
     return answer_rate(question, ratings, by, criteria)
 
@@ -124,8 +145,8 @@ def _natural(question: Question, values: Values, by: By, elapsed: float) -> tupl
 
 
 def _behaviour(place: int, row: JsonObject, elapsed: float) -> Behaviour:
-    seconds = capped_dwell(float(row["seconds"]), elapsed)
-    return Behaviour(place, bool(row["clicked"]), seconds, min(float(row["scrolled"]), 1.0), bool(row["copied"]))
+    seconds = capped_dwell(_number(row["seconds"]), elapsed)
+    return Behaviour(place, bool(row["clicked"]), seconds, min(_number(row["scrolled"]), 1.0), bool(row["copied"]))
 
 
 def _as_listed(question: Question, read: Callable[[int], _Read]) -> list[_Read]:

@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 4_000_000
+_MOST_DRAINED = 25 * MAX_BODY_BYTES
 _MOST_CALLERS = 10_000
 _SAFE_METHODS = ("GET", "HEAD")
 _LIFETIME = "max-age=600"  # of scripts and styles: keys work at once on the next page
@@ -69,6 +70,8 @@ class Gate:
             scope["scheme"] = "https"
         refusal = self._refusal(scope["method"], Headers(scope=scope))
         app = self._app if refusal is None else PlainTextResponse(refusal[1], refusal[0])
+        if refusal is not None and refusal[0] == 413:
+            await _drain(receive)  # a browser that is still sending would show a broken connection, and no reply
         await app(scope, receive, send_with_headers)
 
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
@@ -99,6 +102,15 @@ class Gate:
         except ValueError:
             return False
         return name in self._hosts or _is_address(name)
+
+
+async def _drain(receive: Receive) -> None:
+    """Read a body, of which nothing is kept, to its end or up to a limit."""
+    read, is_going_on = 0, True
+    while is_going_on and read < _MOST_DRAINED:
+        message = await receive()
+        read += len(message.get("body", b""))
+        is_going_on = message["type"] == "http.request" and message.get("more_body", False)
 
 
 class RateLimit:

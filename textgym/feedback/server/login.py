@@ -36,12 +36,16 @@ def login(request: Request, site: SiteOf, form: Form) -> Response:
 
     The form needs no proof of where it is from: requests from other sites are refused before they get here.
     """
-    account = site.check_password(request, form.get("name", ""), form.get("password", ""))
+    name, password = form.get("name", ""), form.get("password", "")
+    if not (name and password):  # nothing was tried, so no try is counted
+        problem = "Enter your name and your password."
+        return site.page(request, "login.html", problem=problem, name=name, status=422)
+    account = site.check_password(request, name, password)
     if account is None or account.name in site.store.moderation.blocked():
         problem = "Wrong name or password."
         if account is not None:
             problem = "This account is blocked; the project's owner can unblock it."
-        return site.page(request, "login.html", problem=problem, name=form.get("name", ""), status=403)
+        return site.page(request, "login.html", problem=problem, name=name, status=403)
     return _welcome_account(request, site, account)
 
 

@@ -29,8 +29,8 @@ def _biases(records: Sequence[Record]) -> Iterator[str]:
     for kind, name, what in said:
         share = position_bias(records, kind)
         if not share.low <= 0.5 <= share.high:
-            yield f"position bias in {name}: {what} {_bounds(share)} of the time, where 0.5 is no bias"
+            yield f"Position bias in {name}: {what} in {_percent(share)}; 50 % would be no bias."
 
 
-def _bounds(share: Interval) -> str:
-    return f"{share.mean:.2f} [{share.low:.2f}, {share.high:.2f}]"
+def _percent(share: Interval) -> str:
+    return f"{100 * share.mean:.0f} % of cases (95 % interval {100 * share.low:.0f} % to {100 * share.high:.0f} %)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -11,6 +12,8 @@ from textgym.feedback.store.questions import export_questions
 from textgym.feedback.store.votes import export_votes
 
 ProjectForm = Literal["votes", "questions"] | Form
+ROWS: Mapping[str, str] = {"questions": "questions", "preferences": "pairs", "labels": "labelled responses"}
+"""Form -> what its rows are; records in all others."""
 PROJECT_FORMS: tuple[ProjectForm, ...] = ("votes", "questions", *get_args(Form))
 
 
@@ -26,12 +29,10 @@ def export_project(store: FeedbackStore, path: str | Path, form: ProjectForm, *,
         excluded: Write the answers of excluded annotators too.
 
     Returns:
-        Number of questions, or of records, written.
+        Number of rows written: of questions, records, pairs or labelled responses.
     """
     if form == "votes":
         return export_votes(store, path, excluded=excluded)
     if form == "questions":
         return export_questions(store, path)
-    records = store.records(excluded=excluded)
-    export_records(records, path, form)
-    return len(records)
+    return export_records(store.records(excluded=excluded), path, form)

@@ -23,10 +23,9 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
-from textgym.models.batch import TextBatch
+from textgym.models.batch import TextBatch, unique_rows
 from textgym.models.decoding.continuation import Decoder, filled_layers
 from textgym.models.decoding.cuda_graph import RecordedStep
-from textgym.types import IntArray
 
 _STRIDE = 64  # columns between two recorded steps
 
@@ -124,7 +123,7 @@ class KeyValueStore:
         """Compute ``rows`` (b,) from scratch; (b, H) hidden states of the last real token of each text."""
         input_ids, lengths, _ = texts
         sizes = lengths.cpu().numpy()
-        first, which = _unique_rows(input_ids, sizes)
+        first, which = unique_rows(input_ids, sizes.tolist())
         fresh, longest = DynamicCache(config=self.model.config), int(sizes.max())
         states = self.model.token_states(input_ids[first, :longest], cache=fresh)  # (u, T, H)
         index = rows.to(self.index.device)
@@ -187,17 +186,3 @@ class KeyValueStore:
         states = self.model.token_states(self._tokens[:, None], mask, self.columns[:, None], self._cache)
         self.lengths.copy_(self.columns + 1)
         return states[:, -1]
-
-
-def _unique_rows(input_ids: Tensor, sizes: IntArray) -> tuple[Tensor, Tensor]:
-    """Indices of the first copy of every distinct row (u,), and for every row (b,) which of those it is."""
-    rows = input_ids.cpu().numpy()
-    seen: dict[bytes, int] = {}
-    first: list[int] = []
-    which: list[int] = []
-    for i, size in enumerate(sizes.tolist()):
-        place = seen.setdefault(rows[i, :size].tobytes(), len(first))
-        if place == len(first):
-            first.append(i)
-        which.append(place)
-    return torch.tensor(first, device=input_ids.device), torch.tensor(which, device=input_ids.device)

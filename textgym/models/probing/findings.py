@@ -238,7 +238,7 @@ class NarrowProbe:
         Numbers called like windows are made small in a second copy, to see whether short texts show a switch then: many
         count something else (layers, experts), or are not used. Smaller ones show in the texts that are probed.
         """
-        named = list(_numbers(self.trunk.config, _LONGEST_PROBE, tokens))
+        named = list(window_numbers(self.trunk.config, _LONGEST_PROBE, tokens))
         text = ", ".join(f"{path[-1]}={value}" for path, value in named)
         if text not in self._switches:
             found = self._with_small([path for path, _ in named]) if named else _Switch(False, False)
@@ -438,11 +438,11 @@ def _reason_at(narrow: NarrowProbe | None, config: PreTrainedConfig, tokens: int
         switch = narrow.switch(tokens)
         named = switch.named if switch.ends_cache or switch.ends_texts else ""
     else:
-        named = ", ".join(f"{path[-1]}={value}" for path, value in _numbers(config, 2, tokens))
+        named = ", ".join(f"{path[-1]}={value}" for path, value in window_numbers(config, 2, tokens))
     return f"its configuration names {named}, and texts of {tokens} tokens were not probed" if named else ""
 
 
-def _numbers(config: PreTrainedConfig, least: int, tokens: int) -> Iterator[tuple[tuple[str, ...], object]]:
+def window_numbers(config: PreTrainedConfig, least: int, tokens: int) -> Iterator[tuple[tuple[str, ...], object]]:
     """Yield the numbers from ``least`` to below ``tokens`` that are called like windows, and where they stand."""
     for name, value in config.to_dict().items():
         within: dict[tuple[str, ...], object] = {(str(name), str(key)): part for key, part in as_object(value).items()}

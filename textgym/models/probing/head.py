@@ -7,6 +7,7 @@ taken from there where one is equal to it up to rounding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -121,6 +122,7 @@ def fit_form(plain: Tensor, logits: Tensor, config: PreTrainedConfig) -> LogitFo
     if factor is None:
         return None
     numbers = [1.0, *numbers_in(config.to_dict())]
+    numbers += [math.sqrt(number) for number in numbers if number > 1]  # a width's, as in T5
     scales = _scales(factor, numbers, tolerance)
     ceiling = float(wide[1][2].abs().max())
     caps = [None, *sorted(numbers, key=lambda number: abs(number - ceiling))[:2], ceiling]

@@ -22,8 +22,10 @@ SWAPS = 0.65
 COUNTS: Mapping[str, tuple[int, int]] = {"medium": (2, 2), "easy": (1, 1), "hard": (3, 3), "mixed": (1, 3)}
 """Difficulty -> lowest and highest number of steps; the default first."""
 _STARTS: tuple[Kind, ...] = ("numbers", "numbers", "text")  # two functions in three take numbers
-_WORDS = ("a", "an", "at", "cat", "map", "sea", "tea", "ran", "red", "banana", "bread", "table", "stone", "blue")
-_WORDS += ("salad", "garden", "night", "lake", "road", "drama", "to", "up", "we", "panda", "moon", "rain", "ask", "far")
+_WORDS: tuple[str, ...] = (
+    *("a", "an", "at", "cat", "map", "sea", "tea", "ran", "red", "banana", "bread", "table", "stone", "blue"),
+    *("salad", "garden", "night", "lake", "road", "drama", "to", "up", "we", "panda", "moon", "rain", "ask", "far"),
+)
 _STARTING: Mapping[Kind, tuple[Step, ...]] = {
     kind: tuple(step for step in STEPS if step.takes == kind) for kind in ("numbers", "number", "text", "words")
 }

@@ -35,7 +35,10 @@ class Summarization(TextTask):
     closures, studies, races, court cases, prizes, appointments, rescues). Each has four key facts and some distractors:
     last year's amount, a neighbouring town, somebody's quote. Every example has two editors' summaries (``references``)
     and one draft of mixed quality (``demonstrations``), which supervised training imitates. 100,000 training, 2,000
-    validation and 2,000 test examples that share no combination of facts.
+    validation and 2,000 test examples that share no combination of facts. In version 0 the drafts are those of a
+    rambling writer, who is wrong in many ways, and right in the most likely one; in version 1 those of a hurried one,
+    who takes an old figure of the report for the figure, or leaves it out where there is no other (70 %), and adds a
+    side issue (65 %), so that the most likely text is wrong.
 
     Your own: any file, folder or Hub data set with a column of documents and, if you have them, of summaries.
 
@@ -81,9 +84,13 @@ class Summarization(TextTask):
     * ``prompt_column=None``, ``reference_column=None``: columns of your own data; guessed by default.
     * ``split="train"``: ``"train"``, ``"validation"`` or ``"test"``.
     * ``prompt_template=None``: text around every document instead of the one above.
+    * ``difficulty="medium"`` (version 1): ``"easy"`` documents have 2 background sentences and 35 to 65 words,
+      ``"medium"`` ones 2 to 4 and 45 to 75, ``"hard"`` ones 4 and 65 to 110; the facts are the same.
 
     ## Version History
-    * v1: models with a chat template are asked by an instruction instead of the cue; for others as v0.
+    * v1: the drafts of a hurried writer, and a start model that learned from them (``tiny-hurried``: gold 0.50 at
+      temperature 1 and 0.59 at temperature 0); levels of difficulty; models with a chat template are asked by an
+      instruction instead of the cue.
     * v0: first version.
     """
 

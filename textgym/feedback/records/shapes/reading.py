@@ -15,6 +15,7 @@ from textgym.feedback.records.shapes.prompts import PROMPTS
 from textgym.feedback.records.shapes.shape import Need, Shape
 from textgym.feedback.records.shapes.table import SHAPES
 from textgym.feedback.types import Record
+from textgym.text.plurals import counted
 from textgym.types import JsonObject
 
 _LOOKED_AT = 100  # rows by which a shape is recognised
@@ -65,16 +66,6 @@ class ShapedRows:
     def left_out(self) -> list[str]:
         """Rows and parts of rows that make no record, with their numbers."""
         return [counted(count, what) for what, count in self.tally.left_out.items()]
-
-
-def counted(count: int, what: str) -> str:
-    """Return a number of things that are given in the plural, the first word of which is one that ends in s.
-
-    >>> counted(1, "rows without a choice"), counted(2000, "rows without a choice")
-    ('1 row without a choice', '2,000 rows without a choice')
-    """
-    name, _, rest = what.partition(" ")
-    return f"{count:,} {name.removesuffix('s') if count == 1 else name} {rest}".strip()
 
 
 def counts(records: Iterable[Record]) -> str:

@@ -6,7 +6,9 @@ const STEP = 12;
 const list = document.getElementById("ranking");
 const asShown = document.getElementById("as-shown");
 const status = document.getElementById("moved");
+const unanswered = document.getElementById("unanswered");
 let touched = false;
+let current = list.firstElementChild; // the card that had the focus last
 const cards = () => [...list.children];
 
 function ordinal(number) {
@@ -36,6 +38,7 @@ function update() {
   for (const card of cards()) card.setAttribute("aria-label", `${card.dataset.label}, ${placeOf(card)}`);
   asShown.parentElement.hidden = touched;
   asShown.setCustomValidity(answered ? "" : "Move a text, or tick this if the order as shown is your answer.");
+  if (answered) unanswered.hidden = true;
 }
 
 function changed(card) {
@@ -121,6 +124,15 @@ function drag(card, event) {
   addEventListener("pointercancel", stop, { once: true });
 }
 
+function onKey(card, event) {
+  const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+  if (step && event.shiftKey) move(card, step);
+  else if (step) (step < 0 ? card.previousElementSibling : card.nextElementSibling)?.focus();
+  else if (event.key === "=") tie(card);
+  else return;
+  event.preventDefault();
+}
+
 for (const card of cards()) {
   card.tabIndex = 0;
   card.querySelector("select").required = false; // not seen here; the box to tick asks for an answer
@@ -129,15 +141,17 @@ for (const card of cards()) {
   for (const button of card.querySelectorAll(".move")) {
     button.addEventListener("click", () => move(card, Number(button.dataset.step)));
   }
-  card.addEventListener("keydown", (event) => {
-    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-    if (step && event.shiftKey) move(card, step);
-    else if (step) (step < 0 ? card.previousElementSibling : card.nextElementSibling)?.focus();
-    else if (event.key === "=") tie(card);
-    else return;
-    event.preventDefault();
-  });
+  card.addEventListener("focusin", () => { current = card; });
+  card.addEventListener("keydown", (event) => onKey(card, event));
 }
 asShown.addEventListener("change", update);
+// The browser would take the focus to the box, where the keys of the cards do nothing.
+asShown.addEventListener("invalid", (event) => {
+  event.preventDefault();
+  unanswered.hidden = true; // shown again, it is read out again
+  requestAnimationFrame(() => { unanswered.hidden = false; });
+  if (!list.contains(document.activeElement)) current.focus();
+});
+asShown.addEventListener("keydown", (event) => onKey(current, event));
 update();
 list.firstElementChild.focus({ preventScroll: true });

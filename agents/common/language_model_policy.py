@@ -1,0 +1,477 @@
+"""A language model as a Stable-Baselines3 actor-critic policy."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import get_device
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from textgym.agents.common.cache_pool import CachePool
+from textgym.agents.common.features import NoFeatures
+from textgym.agents.common.first_ratio import FirstRatio
+from textgym.agents.common.health import refuse_bad_steps
+from textgym.agents.common.observations import (
+    check_spaces,
+    check_suppressed,
+    check_tokenizer,
+    longest_prompt,
+    read_ids,
+    read_observation,
+)
+from textgym.agents.common.policy_record import (
+    check_policy_record,
+    dtype_name,
+    rebuild_model,
+    spaces_of,
+    write_model_config,
+)
+from textgym.agents.common.prompt_format import format_in
+from textgym.models.batch import EpisodeBatch, TextBatch, share_prefixes
+from textgym.models.card import CARD, write_card
+from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
+from textgym.models.decoding.prefix_cache import last_hidden
+from textgym.models.decoding.sampling import Sample, sample_tokens
+from textgym.models.loading import load_language_model
+from textgym.models.log_probs import log_prob_and_entropy, log_probs_of, token_log_probs
+from textgym.models.prompt_format import write_format
+from textgym.models.text_model import Precision, TextModel
+from textgym.spaces import TokenSpace
+from textgym.types import BoolArray
+from textgym.values import attribute_of
+
+Critic = Literal["detached", "shared", "separate"]
+_FORBIDDEN = -1e9  # logit of a suppressed token: probability 0, and finite, so that 0 * logit stays 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PolicyOptions:
+    """Settings that build a :class:`LanguageModelPolicy` from its model; plain data, stored with a checkpoint."""
+
+    critic: Critic = "detached"
+    temperature: float = 1.0
+    precision: Precision = "fp32"
+    lora_rank: int | None = None
+    suppress_tokens: tuple[int, ...] = ()
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    tolerate_mismatch: bool = False
+
+    def __post_init__(self) -> None:
+        if self.critic not in ("detached", "shared", "separate"):
+            raise ValueError(f"expected critic 'detached', 'shared' or 'separate', got {self.critic!r}")
+        if not self.temperature > 0:
+            raise ValueError(
+                f"expected a temperature above 0, got {self.temperature}; use deterministic=True for greedy actions"
+            )
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f"expected precision 'fp32' or 'bf16', got {self.precision!r}")
+
+
+class Decision(NamedTuple):
+    """The actions, values and log-probabilities of a policy for ``B`` texts.
+
+    Attributes:
+        actions: (B,) next tokens.
+        values: (B, 1); 0 where they were not wanted.
+        log_probs: (B,) of the actions.
+    """
+
+    actions: Tensor
+    values: Tensor
+    log_probs: Tensor
+
+
+class LanguageModelPolicy(ActorCriticPolicy):
+    """Actor-critic policy over tokens for *unmodified* ``stable_baselines3.PPO`` and ``A2C``.
+
+    The observation is the text so far (``input_ids``, ``attention_mask``), an action is the next token. Rollouts keep
+    what the model has read (:class:`~textgym.models.decoding.prefix_cache.PrefixCache`), updates run one forward pass
+    per episode (:class:`~textgym.models.batch.EpisodeBatch`), and one per prompt where episodes share it and the model
+    can. The model is a :class:`~textgym.models.text_model.TextModel` of any family.
+
+    Stable-Baselines3 calls :meth:`forward`, :meth:`predict_values` and :meth:`evaluate_actions`. An algorithm that
+    knows text does better with :meth:`act`, which can leave out values, :meth:`predict_values` with the texts that
+    ended, :meth:`critic_values` for the values of whole episodes at once, and :meth:`log_probs`, which scores given
+    actions by this model or by a reference.
+
+    Actions are drawn from softmax(logits / temperature) and scored by the same distribution. Under Stable-Baselines3
+    randomness comes from the global torch generator, which it seeds.
+
+    Args:
+        observation_space: Dict space of a token-level text environment.
+        action_space: Its ``Discrete`` space; a :class:`~textgym.spaces.TokenSpace` names the tokenizer.
+        lr_schedule: Learning rate as a function of the remaining progress.
+        model: ``"tiny"``, a folder, a Hub id, a Hugging Face model or a ``TextModel``. Default: the model whose
+            tokenizer the environment uses.
+        critic: Value function: ``"detached"`` is a linear head on the policy's last hidden states without gradients
+            into them, ``"shared"`` the same with gradients, which on little data hurt the language model, and
+            ``"separate"`` a second model, initialized as a copy of the policy (memory: its weights, gradients and
+            optimizer state). The value head starts at zero in all three.
+        temperature: Sampling temperature, which also applies to the log-probabilities in the update.
+        precision: Precision of the forward passes: ``"fp32"``, or ``"bf16"`` by autocast with losses in fp32.
+        lora_rank: Rank of LoRA adapters, which are trained instead of all weights (needs ``textgym[lora]``).
+        suppress_tokens: Ids that are never drawn and have probability 0 when scored.
+        gradient_checkpointing: Recompute activations in the backward pass, which saves memory.
+        compile: Compile the training passes with ``torch.compile``, which takes half a minute at the first update (and
+            a C++ compiler on CPUs). Faster on GPUs and in bf16.
+        tolerate_mismatch: Warn, instead of raising an error, if the first update computes other probabilities for the
+            tokens of the rollout than they were sampled with.
+        optimizer_class, optimizer_kwargs: AdamW by default, with eps 1e-5 and no weight decay.
+        step_check: Called with the optimizer once it is made. By default that refuses to step along gradients that are
+            not finite, which Stable-Baselines3's algorithms do not check; ``None`` is for algorithms that do.
+        use_sde: Must be false; accepted because Stable-Baselines3 passes it.
+
+    Raises:
+        ModelError: If the context of the model is shorter than the observations, which hold prompt and response, or
+            there is nothing to train.
+        TokenizerMismatchError: If model and environment have different tokenizers.
+        ValueError: For an observation or action space of another kind, or an option out of range.
+    """
+
+    kind: ClassVar[str]  # of its checkpoints
+    observation_space: spaces.Dict
+    action_space: spaces.Discrete
+    _suppressed: Tensor
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[object],
+        action_space: spaces.Space[object],
+        lr_schedule: Schedule,
+        model: str | Path | PreTrainedModel | TextModel | None = None,
+        *,
+        critic: Critic = "detached",
+        temperature: float = 1.0,
+        precision: Precision = "fp32",
+        lora_rank: int | None = None,
+        suppress_tokens: Sequence[int] = (),
+        gradient_checkpointing: bool = False,
+        compile: bool = False,
+        tolerate_mismatch: bool = False,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW,
+        optimizer_kwargs: dict[str, object] | None = None,
+        step_check: Callable[[torch.optim.Optimizer], object] | None = refuse_bad_steps,
+        use_sde: bool = False,
+    ) -> None:
+        texts, tokens = check_spaces(observation_space, action_space, use_sde)
+        options = PolicyOptions(
+            critic,
+            temperature,
+            precision,
+            lora_rank,
+            tuple(map(int, suppress_tokens)),
+            gradient_checkpointing,
+            compile,
+            tolerate_mismatch,
+        )
+        check_suppressed(options.suppress_tokens, int(tokens.n))
+        if optimizer_kwargs is None:
+            optimizer_kwargs = {"eps": 1e-5, "weight_decay": 0.0} if optimizer_class is torch.optim.AdamW else {}
+        # _build, which the parent's constructor calls, needs these; they are no modules, so they may come first.
+        self._build_arguments = (model, options, step_check)
+        super().__init__(
+            texts,
+            tokens,
+            lr_schedule,
+            net_arch=[],
+            features_extractor_class=NoFeatures,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+        del self._build_arguments
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        model, self.options, step_check = self._build_arguments
+        if model is None:
+            model = self.action_space.tokenizer if isinstance(self.action_space, TokenSpace) else "tiny"
+        self.model = load_language_model(model, precision=self.options.precision)
+        self.check_model(self.model)
+        self.model.compute_in(self.options.precision)  # a model that is a TextModel already, too
+        check_tokenizer(self.model, self.action_space)
+        ids, prompt = self.observation_space["input_ids"], longest_prompt(self.observation_space)
+        assert ids.shape is not None
+        tokens = ids.shape[0]
+        self.model.require_context(tokens, turns=attribute_of(ids, "turns"), response=tokens - prompt)
+        self.model.restrict_vocabulary(int(self.action_space.n))
+        if self.options.lora_rank is None:
+            self.model.require_trainable()
+            self.model.hold_masters()
+        self.critic = copy.deepcopy(self.model) if self.options.critic == "separate" else None
+        for network in filter(None, (self.model, self.critic)):
+            if self.options.lora_rank is not None:
+                network.add_lora(self.options.lora_rank)
+            if self.options.gradient_checkpointing:
+                network.recompute_activations()
+            if self.options.compile:
+                network.compile_trunk()
+        suppressed = torch.tensor(self.options.suppress_tokens, dtype=torch.long)
+        self.register_buffer("_suppressed", suppressed, persistent=False)
+        self.value_head = nn.Linear(self.model.hidden_size, 1)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+        self._actor_caches = CachePool(self.model)
+        self._critic_caches = self._actor_caches if self.critic is None else CachePool(self.critic)
+        self._first_ratio = FirstRatio(self.model, self.options.tolerate_mismatch)
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        self.optimizer = self.optimizer_class(trainable, **{"lr": lr_schedule(1), **self.optimizer_kwargs})
+        if step_check is not None:
+            step_check(self.optimizer)
+
+    def check_model(self, model: TextModel) -> None:
+        """Check that the model is of the policy's family, and that it can read what is observed.
+
+        Raises:
+            ModelError: It is of another family.
+            ValueError: The observations lack something that it needs.
+        """
+
+    # ------------------------------------------------------------------ acting
+    def forward(self, obs: dict[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        """Choose a token for every text.
+
+        Args:
+            obs: Batched observations.
+            deterministic: Take the most likely token.
+
+        Returns:
+            Actions (B,), values (B, 1), log-probabilities (B,).
+        """
+        return self.act(obs, deterministic=deterministic)
+
+    def act(self, obs: dict[str, Tensor], *, deterministic: bool = False, with_values: bool = True) -> Decision:
+        """Choose a token for every text.
+
+        Args:
+            obs: Batched observations.
+            deterministic: Take the most likely token.
+            with_values: Without, values are 0. Those of a separate critic cost a pass of their own, and
+                :meth:`critic_values` gives them for less once the episodes are whole.
+        """
+        texts = read_ids(obs)
+        states, logits = self._states_and_logits(texts)
+        actions, log_probs = _choose(logits, deterministic)
+        if not self.training:
+            self._first_ratio.remember(texts, actions, log_probs)
+        if not with_values:
+            return Decision(actions, torch.zeros_like(log_probs)[:, None], log_probs)
+        if self.critic is not None:
+            states = self._states(self._critic_caches, texts)
+        return Decision(actions, self.value_head(states), log_probs)
+
+    def predict_values(  # type: ignore[override]
+        self, obs: dict[str, Tensor], ended: BoolArray | None = None
+    ) -> Tensor:
+        """Values (B, 1) of the observed texts.
+
+        Args:
+            obs: Batched observations.
+            ended: (B,) texts whose values nobody needs: they are not read, and have value 0.
+        """
+        texts = read_ids(obs)
+        if ended is None:
+            ended = np.zeros(len(texts.lengths), dtype=bool)
+        if ended.all():
+            return torch.zeros(len(ended), 1, device=texts.lengths.device)
+        skipped = torch.from_numpy(ended).to(texts.lengths.device)
+        # One token stands for a text that ended: a cache wants as many rows as there are environments.
+        lengths, prompt_lengths = (each.masked_fill(skipped, 1) for each in texts[1:])
+        states = self._states(self._critic_caches, TextBatch(texts.input_ids, lengths, prompt_lengths))
+        values: Tensor = self.value_head(states).masked_fill(skipped[:, None], 0.0)
+        return values
+
+    def get_distribution(self, obs: dict[str, Tensor]) -> Distribution:  # type: ignore[override]
+        """The categorical distribution of the next token.
+
+        Raises:
+            ModelError: In the first update that asks for it, if its log-probabilities are not those of the rollout.
+        """
+        texts = read_ids(obs, maybe_stored=self.training)
+        _, logits = self._states_and_logits(texts)
+        if self.training and torch.is_grad_enabled():
+            self._first_ratio.compare_all(texts, logits)
+        return self.action_dist.proba_distribution(action_logits=logits)
+
+    def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
+        _, logits = self._states_and_logits(read_ids(observation))
+        return _choose(logits, deterministic).tokens
+
+    # ---------------------------------------------------------------- learning
+    def evaluate_actions(  # type: ignore[override]
+        self, obs: dict[str, Tensor] | EpisodeBatch, actions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Score given actions, with gradients.
+
+        Args:
+            obs: Batched observations, or an :class:`~textgym.models.batch.EpisodeBatch` from an
+                :class:`~textgym.agents.common.rollout_buffer.EpisodeRolloutBuffer`.
+            actions: (N,) or (N, 1) ids.
+
+        Returns:
+            Values (N, 1), log-probabilities (N,), entropies (N,).
+
+        Raises:
+            ModelError: At the first update, if the log-probabilities are not those of the rollout.
+        """
+        batch = obs if isinstance(obs, EpisodeBatch) else share_prefixes(read_observation(obs))
+        states = self.model.hidden(batch)  # (N, H)
+        log_probs, entropy = log_prob_and_entropy(self.action_logits(states), actions.long().flatten())
+        if self.training:
+            self._first_ratio.compare(batch, actions, log_probs)
+        if self.critic is not None:
+            return self.critic_values(batch), log_probs, entropy
+        return self.value_head(states.detach() if self.options.critic == "detached" else states), log_probs, entropy
+
+    def critic_values(self, batch: EpisodeBatch) -> Tensor:
+        """Values (N, 1) by the separate critic."""
+        values: Tensor = self.value_head((self.critic or self.model).hidden(batch))
+        return values
+
+    def log_probs(self, batch: EpisodeBatch, actions: Tensor, model: TextModel | None = None) -> Tensor:
+        """Log-probabilities (N,) of given actions (N,), with gradients.
+
+        Args:
+            batch: ``N`` transitions.
+            actions: (N,) ids.
+            model: Model that computes them; by default the policy's. Temperature and suppressed tokens apply to any.
+        """
+        network = model or self.model
+        return token_log_probs(network, batch, actions, lambda states: self.action_logits(states, network))
+
+    def action_logits(self, states: Tensor, model: TextModel | None = None) -> Tensor:
+        """Logits (..., V) of the distribution that actions are drawn from, given hidden states (..., H).
+
+        ``model`` is the one whose head is meant, such as the reference's; temperature and suppressed tokens apply to it
+        too.
+        """
+        logits = (model or self.model).logits(states)
+        if self.options.temperature != 1.0:
+            logits = logits / self.options.temperature
+        if self.options.suppress_tokens:
+            logits = logits.index_fill(-1, self._suppressed, _FORBIDDEN)
+        return logits
+
+    # ------------------------------------------------------------------- state
+    def set_training_mode(self, mode: bool) -> None:
+        """Switch modes; before an update (``True``) everything cached is dropped. Dropout stays off in both."""
+        super().set_training_mode(mode)
+        if mode:
+            self._actor_caches.clear()
+            self._critic_caches.clear()
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load weights and drop everything cached."""
+        self.drop_caches()
+        return super().load_state_dict(*args, **kwargs)
+
+    def drop_caches(self) -> None:
+        """Forget cached keys and values, and whatever else was made to decode.
+
+        Needed after a write through ``parameter.data`` into parts of parameters, and after PEFT's own calls that merge,
+        switch or disable adapters; other changes are noticed.
+        """
+        self._actor_caches.reset()
+        self._critic_caches.reset()
+
+    def save_pretrained(self, folder: str | Path, env: Any = None) -> None:
+        """Write the language model as a Hugging Face folder that ``AutoModelForCausalLM.from_pretrained`` opens.
+
+        It gets a model card, unless there is a ``README.md`` already.
+
+        Args:
+            folder: The folder.
+            env: Environment that the policy acted in, whose prompt template, budgets and stop strings are then written
+                beside the model, as ``textgym.json`` and in the card; ``None`` leaves them out.
+        """
+        self.model.save_pretrained(folder)
+        asked = format_in(env, self.model.tokenizer, temperature=self.options.temperature) if env is not None else None
+        if asked is not None:
+            write_format(Path(folder), asked)
+        if not (Path(folder) / CARD).exists():
+            write_card(
+                Path(folder),
+                method="reinforcement learning with textgym, as a Stable-Baselines3 policy",
+                start_model=self.model.source or f"a {type(self.model.network).__name__}, given as a module",
+                facts=[("Temperature it acted at", str(self.options.temperature))],
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole policy to a folder of JSON and safetensors."""
+        buffers = [name for name, _ in self.named_buffers()]
+        tensors = unique_tensors(self.state_dict())
+        write_checkpoint(Path(path), tensors, self.describe(), self.save_config, may_be_infinite=buffers)
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "auto") -> Self:
+        """Load a folder that :meth:`save` wrote. Nothing is unpickled.
+
+        Raises:
+            CheckpointError: If the folder is damaged or holds something else.
+        """
+        tensors, record = read_checkpoint(Path(path), cls.kind)
+        check_policy_record(record)
+        model = rebuild_model(record, Path(path))
+        policy = cls(*spaces_of(record), _zero_schedule, model, **record["options"])
+        load_unique(policy, tensors, Path(path))
+        return policy.to(get_device(device))
+
+    def describe(self) -> dict[str, object]:
+        """Everything but the weights, as JSON."""
+        shape, tokens = self.observation_space["input_ids"].shape, self.action_space
+        assert shape is not None
+        return {
+            "kind": self.kind,
+            "options": dataclasses.asdict(self.options),
+            "width": shape[0],
+            "longest_prompt": longest_prompt(self.observation_space),
+            "dtype": dtype_name(self.model),
+            "actions": int(tokens.n),
+            "tokenizer": [tokens.tokenizer, tokens.fingerprint] if isinstance(tokens, TokenSpace) else None,
+            "source": self.model.source,
+        }
+
+    def save_config(self, folder: Path) -> None:
+        """Write the model's configuration and tokenizer, without weights, into ``folder/model``."""
+        write_model_config(self.model, folder, new_adapter=self.options.lora_rank is not None)
+
+    def _get_constructor_parameters(self) -> dict[str, object]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": _zero_schedule,
+            "model": self.model.source or self.model,
+            **dataclasses.asdict(self.options),
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
+        }
+
+    def _states_and_logits(self, texts: TextBatch) -> tuple[Tensor, Tensor]:
+        """The policy's states (B, H) and logits (B, V)."""
+        states = self._states(self._actor_caches, texts)
+        head = self.model if torch.is_grad_enabled() else self._actor_caches.decoder.current
+        return states, self.action_logits(states, head)
+
+    def _states(self, caches: CachePool, texts: TextBatch) -> Tensor:
+        return last_hidden(caches.model, texts) if torch.is_grad_enabled() else caches.hidden(texts)
+
+
+def _choose(logits: Tensor, deterministic: bool) -> Sample:
+    if not deterministic:
+        return sample_tokens(logits)
+    tokens = logits.argmax(-1)
+    return Sample(tokens, log_probs_of(logits, tokens))
+
+
+def _zero_schedule(_: float) -> float:
+    return 0.0

@@ -1,0 +1,46 @@
+"""The policies of language models, by the family of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from gymnasium import spaces
+from torch import nn
+
+from textgym.agents.common.causal_lm_policy import CausalLMPolicy
+from textgym.agents.common.language_model_policy import LanguageModelPolicy
+from textgym.agents.common.seq2seq_lm_policy import Seq2SeqLMPolicy
+from textgym.errors import CheckpointError
+from textgym.models.loading import is_encoder_decoder
+from textgym.spaces import TokenSpace
+
+POLICIES: Mapping[str, type[LanguageModelPolicy]] = {
+    policy.__name__: policy for policy in (CausalLMPolicy, Seq2SeqLMPolicy)
+}
+"""Policies by the name that algorithms know them by."""
+
+
+def policy_for(model: str | Path | nn.Module | None, action_space: spaces.Space[object]) -> type[LanguageModelPolicy]:
+    """Return the policy of a model's family.
+
+    Args:
+        model: Name, folder, Hub id or module; ``None`` is the model whose tokenizer the environment uses.
+        action_space: The environment's.
+    """
+    if model is None:
+        model = action_space.tokenizer if isinstance(action_space, TokenSpace) else "tiny"
+    return Seq2SeqLMPolicy if is_encoder_decoder(model) else CausalLMPolicy
+
+
+def policy_of_record(kind: object) -> type[LanguageModelPolicy]:
+    """Return the policy whose checkpoints are of this kind.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    for policy in POLICIES.values():
+        if policy.kind == kind:
+            return policy
+    known = ", ".join(policy.kind for policy in POLICIES.values())
+    raise CheckpointError(f"expected a policy of kind {known} in a checkpoint, got {kind!r}; use another checkpoint")
