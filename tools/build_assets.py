@@ -148,6 +148,14 @@ START_MODELS: Mapping[str, StartModel] = {
         temperature=0.9,
     ),
     "tiny-hurried": StartModel("TextSumm-v1", "tiny", steps=600, learning_rate=5e-4, prompt_share=0.0, temperature=0.8),
+    "tiny-code": StartModel(
+        "TextCode-v0",
+        options={"difficulty": "mixed"},
+        shape=Shape(vocabulary=512, width=128, layers=3, heads=4, context=256),
+        steps=1500,
+        batch_size=32,
+        learning_rate=3e-3,
+    ),
 }
 """Name of the folder in ``textgym/assets`` -> how its model is made."""
 PARTS = ("tokenizer", "model", "reward", *START_MODELS)

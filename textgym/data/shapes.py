@@ -15,7 +15,7 @@ PROMPT_COLUMNS = (
 )
 REFERENCE_COLUMNS = (
     *("reference", "summary", "response", "completion", "answer", "target", "output", "highlights"),
-    *("references", "answers", "summaries", "responses", "solution"),
+    *("references", "answers", "summaries", "responses", "solution", "canonical_solution"),
 )
 PLURALS = ("references", "answers", "summaries", "responses", "completions")
 """Columns whose cells are lists, which tables write as JSON."""
