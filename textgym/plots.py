@@ -100,7 +100,7 @@ def _draw_gold(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
 
 def _draw_kl(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
     _draw_line(axes, log, "kl", "k1: mean of log pi - log ref")
-    _draw_line(axes, log, "kl_k3", "k3: never negative, less noise", _PURPLE, linestyle="--")
+    _draw_line(axes, log, "kl_k3", "k3: never negative", _PURPLE, linestyle="--")
     target = next((record["kl_target"] for record in reversed(log) if record.get("kl_target") is not None), None)
     if target is not None:
         axes.axhline(target, color=_GREY, linestyle=":", linewidth=1.4, label="target")

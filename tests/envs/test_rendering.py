@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from textgym.envs.rendering import Frame, image, result_of
+from textgym.envs.rendering import Frame, image, result_of, shown_text
 
 ORANGE, BLUE, WHITE = "230;159;0", "86;180;233", "255;255;255"
 
@@ -23,6 +23,8 @@ def test_tokens_are_coloured_by_their_values() -> None:
     assert frame.text == f"Say it.\n>>> {painted('one', ORANGE)}{painted(' two', BLUE)} three"
     assert frame._replace(values=(0.0,)).text == f"Say it.\n>>> {painted('one', WHITE)} two three"
     assert frame._replace(values=()).text == "Say it.\n>>> one two"
+    evil = Frame("Say it.", "", ("a\x1b[31m", "b\x1b[0m"), (1.0,))
+    assert shown_text(evil).count("\x1b") == 2  # those of the one coloured token
 
 
 def test_the_last_line_says_what_the_episode_was_worth() -> None:

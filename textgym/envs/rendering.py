@@ -51,7 +51,7 @@ class Frame(NamedTuple):
         The response has coloured tokens where the agent gave values for them, and control characters then have
         stand-ins; without values it is the plain text.
         """
-        written = "".join(_painted(piece, colour) for piece, colour in self.coloured())
+        written = "".join(_painted(*each) for each in self.coloured()) if self.values else self.response
         return self.prompt, f"{MARK}{written}", f"= {self.result}" if self.result else ""
 
     @property
@@ -71,7 +71,8 @@ class Frame(NamedTuple):
 
 def _painted(piece: str, colour: _Colour | None) -> str:
     """Return a piece of text with its colour behind it, in the codes of ECMA-48 with 24 bits."""
-    return piece if colour is None else f"\x1b[48;2;{';'.join(map(str, colour))};30m{printable(piece)}\x1b[0m"
+    shown = printable(piece)
+    return shown if colour is None else f"\x1b[48;2;{';'.join(map(str, colour))};30m{shown}\x1b[0m"
 
 
 def _colour_of(share: float) -> _Colour:

@@ -123,12 +123,11 @@ def make_evaluation_set(
             them is raised too.
     """
     about = {
-        "data": data,
         "prompt_column": prompt_column,
         "reference_column": reference_column,
         "prompt_template": prompt_template,
     }
-    given = {name: value for name, value in about.items() if value is not None}
+    given = [name for name, value in {"data": data, **about}.items() if value is not None]
     if given and not isinstance(task, str):
         raise TypeError(
             f"expected {', '.join(given)} beside the id of an environment, got a {type(task).__name__}, which has its "
@@ -136,13 +135,7 @@ def make_evaluation_set(
         )
     match task:
         case str():
-            choice = EnvChoice(
-                task,
-                prompt_column=prompt_column,
-                reference_column=reference_column,
-                prompt_template=prompt_template,
-            )
-            task = choice.make(split, data)
+            task = EnvChoice.of({"env_id": task, **about}).make(split, data)
         case EnvChoice():
             task = task.make(split)
     task = with_budgets(task, max_prompt_tokens, max_new_tokens)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -196,18 +195,6 @@ class CausalLM(TextModel):
         with self.autocast(), self._keeping(cache):
             states: Tensor = trunk(input_ids=input_ids, **accepted)[0]
         return states.float() if states.dtype in HALVES else states
-
-    @contextlib.contextmanager
-    def _keeping(self, cache: Cache | None) -> Iterator[None]:
-        """Let ``cache`` be filled: transformers does not, where activations are recomputed, in training mode."""
-        switched = cache is not None and self._recomputes and self.trunk.training
-        if switched:
-            self.trunk.eval()
-        try:
-            yield
-        finally:
-            if switched:
-                self._set_trunk_mode(True)
 
     def attention_mask(self, visible: Tensor) -> Tensor:
         """Return the mask that :meth:`token_states` takes for "query q sees key k": (B, Q, K) -> (B, 1, Q, K).

@@ -222,18 +222,6 @@ class Seq2SeqLM(TextModel):
         finally:
             handle.remove()
 
-    @contextlib.contextmanager
-    def _keeping(self, cache: Cache | None) -> Iterator[None]:
-        """Let ``cache`` be filled: transformers does not, where activations are recomputed, in training mode."""
-        switched = cache is not None and self._recomputes and self.network.training
-        if switched:
-            self.network.eval()
-        try:
-            yield
-        finally:
-            if switched:
-                self.train(True)
-
     def place_vectors(self, tokens: int) -> Tensor | None:
         """The vectors (T, D) that the decoder adds for the places of so many tokens; ``None`` where it adds none."""
         if not self.findings.places:

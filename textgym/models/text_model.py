@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
 from textgym.errors import ModelError
 from textgym.files.disk import naming_full_disk
@@ -265,6 +265,18 @@ class TextModel(TrainableNetwork, ABC):
         # Newer releases of transformers call it by the first name.
         attribute_of(self.network, "activation_checkpointing_enable", "gradient_checkpointing_enable")()
         self._recomputes = True
+
+    @contextlib.contextmanager
+    def _keeping(self, cache: Cache | None) -> Iterator[None]:
+        """Let ``cache`` be filled: transformers does not, where activations are recomputed, in training mode."""
+        switched = cache is not None and self._recomputes and self.training
+        if switched:
+            self.eval()
+        try:
+            yield
+        finally:
+            if switched:
+                self.train(True)
 
     def constant_buffers(self) -> list[Tensor]:
         """Buffers into which the network does not write when it computes."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -142,63 +144,66 @@ class Clip(ScoredConversations):
         return Scores(np.clip(scores.total, self._low, self._high), scores.parts)
 
 
-class Product(ScoredConversations):
-    """The product of named rewards: what one of them scores 0 is worth nothing.
+class _Reduced(ScoredConversations):
+    """Named rewards that one number is made of.
 
     Args:
-        factors: Name of the part -> reward, at least one; each is all that
-            :func:`~textgym.rewards.names.resolve_reward` takes. They should not be negative: two such make a good text.
+        rewards: Name of the part -> reward, at least one; each is all that
+            :func:`~textgym.rewards.names.resolve_reward` takes.
+
+    Raises:
+        TypeError: It is no dict of that form.
+        ValueError: There is no reward, or one is called ``"total"``.
+    """
+
+    def __init__(self, rewards: Mapping[str, RewardFn | NameOrPath]) -> None:
+        self._rewards = _check_named(rewards, type(self).__name__)
+
+    @staticmethod
+    @abstractmethod
+    def reduce(scores: FloatArray) -> FloatArray:
+        """Return (n,) of the scores (rewards, n)."""
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """The rewards."""
+        return tuple(self._rewards.values())
+
+    def bind(self, task: Task | None) -> Self:
+        """Return a copy whose rewards given by name are resolved for ``task``."""
+        return type(self)({name: resolve_reward(reward, task) for name, reward in self._rewards.items()})
+
+    def score_conversations(
+        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
+    ) -> Scores:
+        """Score ``n`` texts."""
+        parts = _score_named(self._rewards, prompts, responses, examples)
+        return Scores(self.reduce(np.stack([parts[name] for name in self._rewards])), parts)
+
+
+class Product(_Reduced):
+    """The product of named rewards: what one of them scores 0 is worth nothing.
+
+    They should not be negative: two such make a good text.
     """
 
     name = "product"
 
-    def __init__(self, factors: Mapping[str, RewardFn | NameOrPath]) -> None:
-        self._rewards = _check_named(factors, "Product")
-
-    @property
-    def parts(self) -> tuple[object, ...]:
-        """The rewards that are multiplied."""
-        return tuple(self._rewards.values())
-
-    def bind(self, task: Task | None) -> Product:
-        """Return a copy whose rewards given by name are resolved for ``task``."""
-        return Product({name: resolve_reward(reward, task) for name, reward in self._rewards.items()})
-
-    def score_conversations(
-        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
-    ) -> Scores:
-        """Score ``n`` texts."""
-        parts = _score_named(self._rewards, prompts, responses, examples)
-        return Scores(np.prod([parts[name] for name in self._rewards], axis=0), parts)
+    @staticmethod
+    def reduce(scores: FloatArray) -> FloatArray:
+        """Return (n,) of the scores (rewards, n)."""
+        return np.asarray(scores.prod(axis=0))
 
 
-class Minimum(ScoredConversations):
-    """The least of named rewards, which should be of one scale: a text is as good as its weakest side.
-
-    Args:
-        rewards: Name of the part -> reward, as of :class:`Product`.
-    """
+class Minimum(_Reduced):
+    """The least of named rewards, which should be of one scale: a text is as good as its weakest side."""
 
     name = "minimum"
 
-    def __init__(self, rewards: Mapping[str, RewardFn | NameOrPath]) -> None:
-        self._rewards = _check_named(rewards, "Minimum")
-
-    @property
-    def parts(self) -> tuple[object, ...]:
-        """The rewards that are compared."""
-        return tuple(self._rewards.values())
-
-    def bind(self, task: Task | None) -> Minimum:
-        """Return a copy whose rewards given by name are resolved for ``task``."""
-        return Minimum({name: resolve_reward(reward, task) for name, reward in self._rewards.items()})
-
-    def score_conversations(
-        self, prompts: Sequence[Shown], responses: Sequence[str], examples: Sequence[Example]
-    ) -> Scores:
-        """Score ``n`` texts."""
-        parts = _score_named(self._rewards, prompts, responses, examples)
-        return Scores(np.min([parts[name] for name in self._rewards], axis=0), parts)
+    @staticmethod
+    def reduce(scores: FloatArray) -> FloatArray:
+        """Return (n,) of the scores (rewards, n)."""
+        return np.asarray(scores.min(axis=0))
 
 
 class Stages(ScoredConversations):

@@ -50,7 +50,7 @@ def main(settings: dict[str, Any]) -> None:
             probed = run_program(_PROBE, guests)
             if probed != [{"value": 42}, {"value": None}]:
                 raise NoSandboxError(f"it answers {probed} to a test program")
-        except (NoSandboxError, ImportError, NotImplementedError, OSError, RuntimeError) as error:
+        except (NoSandboxError, ImportError, OSError, RuntimeError) as error:
             _write(answers, {"unavailable": f"{type(error).__name__}: {error}"})
             return
         _write(answers, {"ready": True})
@@ -101,7 +101,7 @@ def _working_bubblewrap(limits: Limits) -> str:
             with BubblewrapGuest(bwrap, limits, listen=True) as guest:
                 guest.wait_until_ready()
                 return bwrap
-        except (OSError, RuntimeError, NotImplementedError) as error:
+        except (OSError, RuntimeError) as error:
             reasons.append(f"{bwrap}: {error}")
     raise NoSandboxError("; ".join(reasons) or "there is no bwrap on this machine")
 
