@@ -27,8 +27,7 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data",
-        help="Data: a file, a folder, a Hugging Face dataset id, or the built-in reports or docstrings; by default the "
-        "task's own.",
+        help="Data: a file, a folder, a Hugging Face dataset id, or docstrings (built in); by default the task's own.",
     ),
 ]
 PromptColumn = Annotated[
