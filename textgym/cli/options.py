@@ -47,7 +47,7 @@ PromptTemplate = Annotated[
 ]
 Difficulty = Annotated[
     str | None,
-    typer.Option("--difficulty", help="Difficulty of built-in data, where there are some: easy, medium, hard."),
+    typer.Option("--difficulty", help="Difficulty of built-in data: easy, medium or hard (`textgym envs`)."),
 ]
 TaskOption = Annotated[
     list[str] | None,

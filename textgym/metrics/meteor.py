@@ -55,8 +55,7 @@ class Meteor:
 
     Words match if they are equal, have one stem (Snowball's English stemmer), or are synonyms or forms of synonyms
     (WordNet). The score is a weighted F-mean of the matched words that favours recall, and is lowered where they stand
-    in another order. The paraphrase stage of the program, a table of 60 MB, is left out, as its option
-    ``-m "exact stem synonym"`` does.
+    in another order. The paraphrase stage, a table of 60 MB, is left out.
 
     Two words match in the first stage that they can. Of all alignments that is taken which covers most words, then the
     one of fewest chunks, then the one of least distance, by a beam search.
@@ -64,7 +63,7 @@ class Meteor:
     The paper takes as function words those with a relative frequency above 0.001 in a large corpus. Here they are the
     words of English that belong to closed classes (determiners, pronouns, prepositions, conjunctions, auxiliary verbs,
     clitics), as grammars name them, and punctuation. Frequent words of other classes ("said", "year") are content words
-    here, and scores of texts that have them differ a little from those of the authors' program.
+    here, and so scores differ a little from those of the authors' program (see ``docs/metrics.md``).
 
     Attributes:
         name: ``"meteor"``.
