@@ -21,7 +21,9 @@ def run_envs() -> list[_Row]:
     rows = [_describe(env_id) for env_id in registered_ids()]
     console.print_rows(["id", "action", "data", "examples", "reward"], rows)
     console.say("Examples: for training/validation/test.")
-    console.say("Other data: --data, a file (jsonl, json, csv, tsv, parquet, txt), a folder, docstrings, a Hugging Face id.")
+    console.say(
+        "Other data: --data, a file (jsonl, json, csv, tsv, parquet, txt), a folder, docstrings, a Hugging Face id."
+    )
     console.heading("Options of tasks: --task-option NAME=VALUE; the first value is the default")
     for env_id in registered_ids():
         shown = "; ".join(f"{name}={'|'.join(values)}" for name, values in _options(env_id).items())

@@ -47,7 +47,7 @@ PromptTemplate = Annotated[
 ]
 Difficulty = Annotated[
     str | None,
-    typer.Option("--difficulty", help="Difficulty of built-in data: easy, medium or hard (`textgym envs`)."),
+    typer.Option("--difficulty", help="Difficulty of built-in data, such as hard; `textgym envs` lists them."),
 ]
 TaskOption = Annotated[
     list[str] | None,
