@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from textgym.models.batch import TextBatch
 from textgym.models.causal_lm import CausalLM
-from textgym.models.decoding import key_value_store
+from textgym.models.decoding import cuda_graph
 from textgym.models.decoding.generation import generate
 from textgym.models.decoding.key_value_store import KeyValueStore
 from textgym.models.decoding.prefix_cache import PrefixCache, last_hidden
@@ -29,28 +29,21 @@ class Replayed:
 
     made = 0
 
-    def __init__(self, compute: Callable[[], Tensor], state: Tensor) -> None:
+    def __init__(self, compute: Callable[[], Sequence[Tensor]], state: Tensor) -> None:
         before = state.clone()
         self._graph = make_fx(compute)()
         state.copy_(before)
         Replayed.made += 1
 
-    def __call__(self) -> Tensor:
-        output: Tensor = self._graph()
-        return output.clone()
+    def __call__(self) -> tuple[Tensor, ...]:
+        return tuple(output.clone() for output in self._graph())
 
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores record their steps, as they do on a GPU."""
-    original = KeyValueStore.__init__
-
-    def init(store: KeyValueStore, *arguments: Any) -> None:
-        original(store, *arguments)
-        store.is_recorded = store.model.can_be_recorded  # probes record nothing
-
-    monkeypatch.setattr(KeyValueStore, "__init__", init)
-    monkeypatch.setattr(key_value_store, "RecordedStep", Replayed)
+    monkeypatch.setattr(cuda_graph, "replays", lambda device: True)
+    monkeypatch.setattr(cuda_graph, "RecordedStep", Replayed)
     monkeypatch.setattr(Replayed, "made", 0)
 
 
@@ -201,7 +194,7 @@ def test_a_step_that_cannot_be_recorded_is_computed(
     def refuse(*arguments: Any) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    monkeypatch.setattr(key_value_store, "RecordedStep", refuse)
+    monkeypatch.setattr(cuda_graph, "RecordedStep", refuse)
     model = CausalLM(make_network("llama"))
     cache, rows = PrefixCache(model, 1, 20), torch.arange(20)[None]
     cache.hidden(TextBatch.of_ids(rows, torch.tensor([4])))
