@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 from collections.abc import Callable, Sequence
@@ -204,3 +205,51 @@ def test_a_step_that_cannot_be_recorded_is_computed(
         states = cache.hidden(TextBatch.of_ids(rows, torch.tensor([5])))
     torch.testing.assert_close(model.logits(states)[0], oracle(model.network, list(range(5))), rtol=0, atol=1e-9)
     cache.hidden(TextBatch.of_ids(rows, torch.tensor([6])))  # and no second warning
+
+
+def test_functions_are_recorded_for_the_first_shapes_and_again_when_what_they_read_changes(
+    make_network: Any, recorded: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, weight, recordings = CausalLM(make_network("llama")), torch.tensor([2.0]), cuda_graph.Recordings()
+    calls = []
+
+    def scaled(values: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        calls.append(tuple(values.shape))
+        return values * weight + offset, values.sum()
+
+    def run(rows: int, first: float, read: int = 0) -> list[list[float]]:
+        values = first + torch.arange(float(rows))
+        return [part.tolist() for part in recordings.run(model, scaled, (values, torch.ones(1)), read)]
+
+    assert run(2, 0.0) == [[1.0, 3.0], 1.0]
+    recordings_made = len(calls)
+    assert run(2, 5.0) == [[11.0, 13.0], 11.0]
+    weight.fill_(3.0)  # in its place
+    assert run(2, 5.0) == [[16.0, 19.0], 11.0]
+    assert len(calls) == recordings_made  # replayed
+    weight = torch.tensor([4.0])
+    assert run(2, 5.0, read=1) == [[21.0, 25.0], 11.0]
+    assert Replayed.made == 2
+    assert [run(rows, 0.0, read=1)[1] for rows in (1, 3, 4, 5, 6)] == [0.0, 3.0, 6.0, 10.0, 15.0]
+    assert Replayed.made == 5  # the last shapes were computed
+    copied = copy.deepcopy(recordings)
+    assert copied.run(model, scaled, (torch.ones(2), torch.ones(1)), 1)[0].tolist() == [5.0, 5.0]
+    assert Replayed.made == 6
+    model.stop_recording()
+    calls.clear()
+    assert run(2, 0.0, read=1) == [[1.0, 5.0], 1.0]
+    assert calls == [(2,)]
+
+
+def test_a_function_that_cannot_be_recorded_is_computed(
+    make_network: Any, recorded: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(cuda_graph, "RecordedStep", refuse)
+    model, recordings = CausalLM(make_network("llama")), cuda_graph.Recordings()
+    with pytest.warns(UserWarning, match="without CUDA graphs, slower: operation not permitted"):
+        assert recordings.run(model, lambda values: (values + 1,), (torch.ones(1),), 0)[0].tolist() == [2.0]
+    assert not model.can_be_recorded
+    assert recordings.run(model, lambda values: (values + 1,), (torch.ones(1),), 0)[0].tolist() == [2.0]
