@@ -126,7 +126,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
         lora_rank: Rank of LoRA adapters, which are trained instead of all weights (needs ``textgym[lora]``).
         suppress_tokens: Ids that are never drawn and have probability 0 when scored.
         gradient_checkpointing: Recompute activations in the backward pass, which saves memory.
-        compile: Compile the training passes with ``torch.compile``, which takes half a minute at the first update (and
+        compile: Compile the training passes with ``torch.compile``, which takes a minute to minutes at first (and
             a C++ compiler on CPUs). Faster on GPUs and in bf16.
         tolerate_mismatch: Warn, instead of raising an error, if the first update computes other probabilities for the
             tokens of the rollout than they were sampled with.

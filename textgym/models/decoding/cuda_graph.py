@@ -95,7 +95,7 @@ def recorded(model: Recordable, compute: Callable[[], Sequence[Tensor]], state: 
 
 
 class Recordings:
-    """What was recorded of functions of tensors, for as long as what they read stays in its place.
+    """Recordings of functions of tensors, valid as long as what they read stays in its place.
 
     A copy of it has nothing recorded.
     """

@@ -76,7 +76,7 @@ class PrefixCache:
         return Match(nothing, nothing)
 
     def _grown(self, texts: TextBatch, cached: Tensor) -> Tensor:
-        """By how many tokens each row (B,) is longer than the cached one that it begins with; -1 for any other."""
+        """Return by how many tokens each row (B,) is longer than the cached one it begins with; -1 for any other."""
         beyond = self._columns >= cached[:, None]
         begins = ((texts.input_ids == self._texts.input_ids) | beyond).all(1)
         begins &= texts.prompt_lengths == self._texts.prompt_lengths
