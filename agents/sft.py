@@ -145,7 +145,7 @@ class SFT(KeepsHistory):
         samples=False,
         limits={
             "learning_rate": (math.nextafter(0, 1), math.inf),
-            **dict.fromkeys(("batch_size", "limit", "log_every"), (1, math.inf)),
+            **dict.fromkeys(("batch_size", "limit", "log_every", "lora_rank"), (1, math.inf)),
         },
         defaults=RunDefaults(steps=500, eval_prompts=200, save_every=100, split="validation"),
     )
@@ -188,6 +188,7 @@ class SFT(KeepsHistory):
         model: str | Path | TextModel | None = None,
         *,
         limit: int | None = None,
+        lora_rank: int | None = None,
         seed: int = 0,
         device: str = "auto",
         **options: Any,
@@ -198,7 +199,8 @@ class SFT(KeepsHistory):
             env: Environment of either grain, single or vector.
             model: Start model; ``None`` is the one whose tokenizer the environment uses.
             limit: Maximum number of training examples; by default all.
-            seed: Order of the texts.
+            lora_rank: Rank of LoRA adapters, which are trained instead of all weights (needs ``textgym[lora]``).
+            seed: Order of the texts, and first weights of adapters.
             device: Where the model runs.
             options: Arguments of the constructor.
 
@@ -215,6 +217,8 @@ class SFT(KeepsHistory):
         length, room = loaded.context_length, loaded.room_for_prompt
         pairs = encode_pairs(task, task.dataset, loaded.tokenizer, limit, length, max_prompt_tokens=budget, room=room)
         warn_of_long_responses(pairs, most)
+        if lora_rank is not None:
+            loaded.add_lora(lora_rank, seed=seed)
         agent = cls(loaded, pairs, seed=seed, **options)
         agent._limit = limit
         agent.env = env if isinstance(env, VecEnv) else None

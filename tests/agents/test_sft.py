@@ -241,6 +241,44 @@ def test_lora_trains_adapters_only(make_network: Any) -> None:
     assert all("lora" in name for name in changed)
 
 
+@pytest.fixture
+def with_adapters() -> Any:
+    """Make an agent that trains adapters, on a few built-in reports."""
+    pytest.importorskip("peft")
+    env = gym.make("TextSumm-v0", max_prompt_tokens=64, max_new_tokens=16)
+    return lambda seed=0: SFT.create(env, "tiny", lora_rank=2, limit=8, batch_size=2, seed=seed)
+
+
+def adapter_weights(agent: SFT) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in agent.text_model.parameters() if parameter.requires_grad]
+
+
+def test_lora_rank_is_an_option_of_create(with_adapters: Any) -> None:
+    agent = with_adapters()
+    names = [name for name, parameter in agent.text_model.named_parameters() if parameter.requires_grad]
+    assert names
+    assert all("lora" in name for name in names)
+    state = torch.random.get_rng_state()
+    torch.manual_seed(9)
+    again, other = with_adapters(), with_adapters(seed=1)
+    torch.random.set_rng_state(state)
+    agent.learn(2), again.learn(2), other.learn(2)
+    first, same, different = map(adapter_weights, (agent, again, other))
+    assert all(map(torch.equal, first, same))
+    assert not any(map(torch.equal, first, different))
+
+
+def test_adapters_of_supervised_training_are_resumed_bit_for_bit(with_adapters: Any, tmp_path: Path) -> None:
+    agent = with_adapters()
+    agent.learn(2)
+    agent.save(tmp_path / "agent")
+    loaded = SFT.load(tmp_path / "agent", agent.env or gym.make("TextSumm-v0", max_prompt_tokens=64, max_new_tokens=16))
+    for each in (agent, loaded):
+        each.learn(2, reset_num_timesteps=False)
+    assert all(map(torch.equal, adapter_weights(agent), adapter_weights(loaded)))
+    assert agent.losses == loaded.losses
+
+
 def test_a_loss_that_is_not_finite(model: CausalLM) -> None:
     with torch.no_grad():
         model.network.get_output_embeddings().weight.fill_(math.nan)

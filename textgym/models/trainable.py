@@ -74,8 +74,19 @@ class TrainableNetwork(nn.Module):
             )
             self.stored_dtype = None  # said once
 
-    def add_lora(self, rank: int, alpha: int | None = None) -> None:
-        """Freeze the network and train low-rank adapters of its linear layers (Hu et al. 2021, arXiv:2106.09685)."""
+    def add_lora(self, rank: int, alpha: int | None = None, *, seed: int | None = None) -> None:
+        """Freeze the network and train low-rank adapters of its linear layers (Hu et al. 2021, arXiv:2106.09685).
+
+        Args:
+            rank: Rank of the adapters.
+            alpha: Numerator of their scale, alpha / rank; twice the rank by default.
+            seed: Seed of their first weights; by default the global generator of torch draws them, which
+                Stable-Baselines3 seeds.
+
+        Raises:
+            MissingExtraError: PEFT is not installed.
+            ModelError: There are adapters already.
+        """
         peft = import_peft()
         if self.adapter is not None:
             raise ModelError(
@@ -83,7 +94,7 @@ class TrainableNetwork(nn.Module):
                 f"leave {argument('lora_rank')} out"
             )
         config = peft.LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, target_modules="all-linear", lora_dropout=0.0)
-        with without_noise():
+        with without_noise(), _seeded(seed):
             self.adapter = peft.get_peft_model(self.network, config)
 
     def remember_start(self) -> None:
@@ -129,6 +140,19 @@ class TrainableNetwork(nn.Module):
                 yield
         finally:
             self.adapter_is_off = False
+
+
+@contextlib.contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Run the block with the global generators of torch at ``seed``, and put them back."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []):
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(seed)
+        yield
 
 
 def _name(dtype: torch.dtype) -> str:
