@@ -1,0 +1,2 @@
+"""x."""
+def write_page(folder): pass
