@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from real.bench import Bench, Figures
 from textgym.data.source import load_examples
@@ -24,6 +25,9 @@ FOLDER = "rewards/sentiment"
 REVIEWS = "reviews.en-de.jsonl"
 _GOOD, _BAD = 4, 2
 _PRIOR = 3.0
+_FOLDS = 5
+
+Truths = npt.NDArray[np.bool_]
 
 
 class Sentiment:
@@ -85,27 +89,47 @@ def probability_of_positive(model: EmbeddingRewardModel, texts: Sequence[str]) -
 
 def run(bench: Bench) -> Figures:
     """Fit the reward model to the labels of the training reviews, and measure it on the others."""
-    start = time.perf_counter()
+    start, encoder = time.perf_counter(), TextEmbedder(bench.home / bench.encoder)
     trained, held_out = labelled(bench, ("train",)), labelled(bench, ("validation", "test"))
-    model = EmbeddingRewardModel(TextEmbedder(bench.home / bench.encoder), prior_std=_PRIOR)
-    model.fit([rating for example in trained for rating in _ratings(example)], validation_fraction=0.0)
+    model = fitted(encoder, trained)
     model.save(bench.home / FOLDER)
     seconds = time.perf_counter() - start
-    texts, labels = [each.text for each in held_out], _labels(held_out)
-    by_head = probability_of_positive(model, texts) > 0.5
+    everything = [*trained, *held_out]
+    texts, labels = [each.text for each in everything], _labels(everything)
     own_lexicon = np.array([polarity(text) for text in texts])
     figures = {
         "trained_on": len(trained),
         "held_out": len(held_out),
-        "head": _share(by_head == labels),
-        "more_frequent_label": _share(labels == (_labels(trained).mean() > 0.5)),
+        "head": _share((probability_of_positive(model, texts[len(trained) :]) > 0.5) == labels[len(trained) :]),
+        "cross_validated": _share(_cross_validated(encoder, everything)),
+        "labelled": len(everything),
+        "more_frequent_label": _share(labels == (labels.mean() > 0.5)),
         "lexicon_of_textgym": _share(np.where(labels, own_lexicon > 0, own_lexicon < 0)),
         "seconds": seconds,
     }
     if bench.data is not None:  # VADER is installed in the environment of the studies
         compound = Vader().compound(texts)
         figures["vader"] = _share(np.where(labels, compound > 0, compound < 0))
+        figures["vader_is_0"] = float((compound == 0).mean())
     return figures
+
+
+def fitted(encoder: TextEmbedder, examples: Sequence[Example]) -> EmbeddingRewardModel:
+    """Return a reward model fitted to the labels of some reviews."""
+    model = EmbeddingRewardModel(encoder, prior_std=_PRIOR)
+    model.fit([rating for example in examples for rating in _ratings(example)], validation_fraction=0.0)
+    return model
+
+
+def _cross_validated(encoder: TextEmbedder, examples: Sequence[Example]) -> Truths:
+    """Return for each review whether a model that was fitted to four fifths of the others tells its sentiment."""
+    right = np.zeros(len(examples), dtype=np.bool_)
+    for fold in range(_FOLDS):
+        others = [each for place, each in enumerate(examples) if place % _FOLDS != fold]
+        asked = examples[fold::_FOLDS]
+        found = probability_of_positive(fitted(encoder, others), [each.text for each in asked]) > 0.5
+        right[fold::_FOLDS] = found == _labels(asked)
+    return right
 
 
 def labelled(bench: Bench, splits: Sequence[Split]) -> list[Example]:
@@ -137,11 +161,11 @@ def _ratings(example: Example) -> list[Rating]:
     return [Rating(f"{example.key}-{name}", ASKED[name], example.text, grade) for name, grade in grades.items()]
 
 
-def _labels(examples: Sequence[Example]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _labels(examples: Sequence[Example]) -> Truths:
     return np.array([example.extra["sentiment"] == "positive" for example in examples])
 
 
-def _share(right: np.ndarray[Any, np.dtype[np.bool_]]) -> list[float]:
+def _share(right: Truths) -> list[float]:
     return list(proportion_interval(float(right.sum()), len(right)))
 
 
