@@ -9,6 +9,7 @@ TESTED_TORCH := torch==2.13.0
 TORCH ?= $(TESTED_TORCH)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 ARGS ?=
+DATA ?=
 VARY ?= transformers
 # Tests run side by side, each file in one process, and no more processes than memory has room for (ARGS=-n0: one).
 SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
@@ -24,7 +25,7 @@ OLD_PYTHON := Set PYTHON, for example: make PYTHON=python3.12 test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow check lint types format assets bench lock drift clean
+.PHONY: help demo test slow check lint types format assets real bench lock drift clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [ARGS='more arguments'] [PYTHON=python3.12]"; echo
@@ -55,6 +56,9 @@ format: $(VENV)/.dev ## Format the code and fix what ruff can fix
 
 assets: $(VENV)/.dev ## Rebuild the models that ship with the package
 	$(BIN)/python -P tools/build_assets.py $(ARGS)
+
+real: $(VENV)/.runtime ## Real pretrained models (ARGS="similarity sentiment continue dialogue tables", DATA=folder of your files)
+	$(BIN)/python tools/real_models.py $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 bench: $(VENV)/.runtime ## Run the benchmarks that need no GPU and nothing else installed
 	@set -e; for name in ppo rollout scaling env; do $(BIN)/textgym bench $$name $(ARGS); done

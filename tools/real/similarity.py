@@ -12,11 +12,11 @@ from real.bench import Bench, Figures
 from textgym.data.source import load_examples
 from textgym.metrics import mean_interval, proportion_interval
 from textgym.rewards import resolve_reward
-from textgym.types import Example, FloatArray
+from textgym.types import Example, FloatArray, Split
 
 _SETS = (("xsum.jsonl", None, None), ("reviews.en-de.jsonl", "de", "en"))
 """File, column of the text, and column of the reference."""
-_SPLITS = ("train", "validation", "test")
+_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def run(bench: Bench) -> Figures:
@@ -55,9 +55,9 @@ def _reports(rows: int) -> list[Example]:
 
 
 def first_sentence(text: str) -> str:
-    """Return the first line of a text, up to its first full stop.
+    r"""Return the first line of a text, up to its first full stop.
 
-    >>> first_sentence("Rain fell. The fair was off.\\nMore.")
+    >>> first_sentence("Rain fell. The fair was off.\nMore.")
     'Rain fell.'
     """
     line = text.strip().partition("\n")[0]
@@ -95,7 +95,12 @@ def _ask(bench: Bench, examples: Sequence[Example]) -> list[str]:
         pair = [example.references[0], other.references[0]]
         first = place % 2  # the better one stands on either side
         rows.append(
-            {"prompt": example.text, "response_a": pair[first], "response_b": pair[1 - first], "choice": "ba"[1 - first]}
+            {
+                "prompt": example.text,
+                "response_a": pair[first],
+                "response_b": pair[1 - first],
+                "choice": "b" if first else "a",
+            }
         )
     file = bench.home / "feedback" / "own.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ DIALOGUES: Sequence[Mapping[str, str]] = (
         "reference": "#Person1# needs a note from his mother to get her parcel from #Person2#.",
     },
     {
-        "text": "#Person1#: The lift is out of order again.\n#Person2#: I called the firm. They send somebody on Thursday.\n"
+        "text": "#Person1#: The lift is out of order again.\n#Person2#: They send somebody on Thursday.\n"
         "#Person1#: My mother cannot take the stairs.\n#Person2#: Then she can use the one in the other wing.",
         "reference": "#Person1#'s mother can use the lift in the other wing until theirs is repaired on Thursday.",
     },
@@ -104,11 +104,12 @@ def commands(bench: Bench, task: Tuning) -> dict[str, list[str]]:
     compared = [option for model in (bench.model, *models) for option in ("--model", model)]
     measures = [option for metric in task.metrics for option in ("--metric", metric)]
     adapters = ["--lora-rank", str(RANK)]
+    rewarded = ["--reward", task.reward]
     return {
         f"{task.name}-sft": ["sft", *asked, "--model", bench.model, *adapters, *supervised, *few],
-        task.name: ["train", *asked, "--model", models[0], *adapters, "--reward", task.reward, *tokens, *learning, *few],
+        task.name: ["train", *asked, "--model", models[0], *adapters, *rewarded, *tokens, *learning, *few],
         f"{task.name}-evaluation": [
-            "evaluate", *asked, *compared, "--reward", task.reward, *measures, "--prompts", str(size.prompts)
+            "evaluate", *asked, *compared, *rewarded, *measures, "--prompts", str(size.prompts)
         ],
     }  # fmt: skip
 
