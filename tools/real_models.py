@@ -8,6 +8,7 @@ xsum.jsonl, reviews.en-de.jsonl, dialogsum.dev.jsonl and so on; without it, buil
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -68,12 +69,14 @@ def _run(options: argparse.Namespace, home: Path) -> int:
     bench = Bench(home, None if options.data is None else options.data.resolve(), SMOKE if options.smoke else Size())
     if options.smoke:
         bench.encoder = bench.model = "tiny"
+        bench.is_one_process = True
     else:
         make_models(home)
     bench.link_data()
-    for name in options.studies or STUDIES:
-        if not _study(bench, name, load_attribute(STUDIES[name]), options.fresh):
-            return 1
+    with contextlib.chdir(home):  # where models and files have the names that stand in commands
+        for name in options.studies or STUDIES:
+            if not _study(bench, name, load_attribute(STUDIES[name]), options.fresh):
+                return 1
     if not options.smoke:
         from real.page import write_page
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -115,7 +116,8 @@ def test_steps_of_a_tuned_task_follow_on_each_other(bench: Bench, monkeypatch: p
     assert train[train.index("--model") + 1] == "runs/dialogue-sft"
     assert train[train.index("--steps") + 1] == str(bench.size.texts * tuning.MAX_NEW)
     assert all("--lora-rank" in ran[name] for name in ("dialogue-sft", "dialogue"))
-    compared = [ran["dialogue-evaluation"][place + 1] for place, each in enumerate(ran["dialogue-evaluation"]) if each == "--model"]  # fmt: skip
+    evaluation = ran["dialogue-evaluation"]
+    compared = [value for option, value in itertools.pairwise(evaluation) if option == "--model"]
     assert compared == ["models/smollm2", "runs/dialogue-sft", "runs/dialogue"]
     assert found["iterations"] == [{"reward": 0.5, "kl": 0.1}]
     assert found["seconds"] == dict.fromkeys(ran, 60.0)
@@ -135,9 +137,9 @@ def test_finished_runs_are_not_repeated_and_interrupted_ones_resumed(
     monkeypatch.setattr(Bench, "_run", run)
     (bench.home / "runs" / "a").mkdir(parents=True)  # interrupted
     for _ in range(2):
-        assert bench.textgym("reward", "fit", "TextSumm-v1", out="a")["before"] == 1
-    assert calls == [["reward", "fit", "--resume", "runs/a"]]
-    assert bench.commands == ["textgym reward fit TextSumm-v1 --out runs/a"] * 2
+        assert bench.textgym("train", "TextGen-v0", "--reward", "rouge", "--reward", "a:b?c=1", out="a")["before"] == 1
+    assert calls == [["train", "--resume", "runs/a", "--reward", "a:b?c=1"]]
+    assert bench.commands == ["textgym train TextGen-v0 --reward rouge --reward 'a:b?c=1' --out runs/a"] * 2
     bench.begin(is_fresh=True)
     bench.textgym("evaluate", out="a")
     assert calls[1:] == [["evaluate", "--out", "runs/a"]]

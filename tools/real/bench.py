@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -64,6 +65,7 @@ class Bench:
         model: Language model, relative to ``home``.
         commands: Commands of the study that runs, as they are typed.
         is_fresh: Whether runs that were finished before are made again.
+        is_one_process: Whether commands run in this process, where all is imported already, and not each in its own.
     """
 
     home: Path
@@ -73,6 +75,7 @@ class Bench:
     model: str = SMOLLM
     commands: list[str] = field(default_factory=list)
     is_fresh: bool = False
+    is_one_process: bool = False
 
     def begin(self, is_fresh: bool) -> None:
         """Begin a study: no commands yet."""
@@ -119,7 +122,8 @@ class Bench:
         start, clock, log = time.perf_counter(), self._clock(run), self.home / "logs" / f"{run.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         words = next((list(words) for words in RESUMABLE if tuple(command[: len(words)]) == words), [])
-        is_resumed = bool(words) and run.is_dir() and self._run([*words, "--resume", f"runs/{run.name}"], log) == 0
+        resuming = [*words, "--resume", f"runs/{run.name}", *_named_modules(command)]
+        is_resumed = bool(words) and run.is_dir() and self._run(resuming, log) == 0
         before = _read_seconds(clock) if is_resumed else 0.0
         if not is_resumed:
             shutil.rmtree(run, ignore_errors=True)
@@ -131,6 +135,8 @@ class Bench:
         clock.write_text(f"{before + time.perf_counter() - start:.1f}", encoding="utf-8")
 
     def _run(self, command: Sequence[str], log: Path) -> int:
+        if self.is_one_process:
+            return _run_here(command, log)
         path = os.pathsep.join([str(TOOLS), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"}
         with log.open("w", encoding="utf-8") as file:
@@ -165,6 +171,20 @@ class Bench:
 
     def _data_name(self) -> str | None:
         return None if self.data is None else str(self.data)
+
+
+def _run_here(command: Sequence[str], log: Path) -> int:
+    from textgym.cli.app import app
+
+    with log.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        app(list(command), standalone_mode=False)
+    return 0
+
+
+def _named_modules(command: Sequence[str]) -> list[str]:
+    """Return the options that name a module: resuming asks for them again, as code is only run where it is named."""
+    pairs = itertools.pairwise(command)
+    return [text for pair in pairs if pair[0] == "--reward" and ":" in pair[1].partition("?")[0] for text in pair]
 
 
 def _read_seconds(file: Path) -> float:

@@ -88,7 +88,7 @@ def probability_of_positive(model: EmbeddingRewardModel, texts: Sequence[str]) -
 
 def run(bench: Bench) -> Figures:
     """Fit the reward model to the labels of the training reviews, and measure it on the others."""
-    start, encoder = time.perf_counter(), TextEmbedder(bench.home / bench.encoder)
+    start, encoder = time.perf_counter(), TextEmbedder(bench.encoder)
     trained, held_out = labelled(bench, ("train",)), labelled(bench, ("validation", "test"))
     model = fitted(encoder, trained)
     model.save(bench.home / FOLDER)

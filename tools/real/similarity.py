@@ -66,7 +66,7 @@ def first_sentence(text: str) -> str:
 
 def _similarity(bench: Bench, examples: Sequence[Example]) -> Figures:
     """Score the first sentence of each prompt against its own reference and against the next example's."""
-    reward = resolve_reward(f"similarity?model={bench.home / bench.encoder}")
+    reward = resolve_reward(f"similarity?model={bench.encoder}")
     texts = [first_sentence(example.text) for example in examples]
     reward([""], ["Ready."], examples[:1])  # so that loading is not timed
     start = time.perf_counter()
