@@ -1,4 +1,4 @@
-"""What all studies share: folders, commands that are run once, and figures that are kept."""
+"""Shared parts of all studies: folders, commands that are run once, and figures that are kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Size:
-    """How much a study does: the whole of it, or enough to see that it runs.
+    """The amount of work of a study: the whole of it, or enough to see that it runs.
 
     Attributes:
         prompts: Held-out prompts of an evaluation.
