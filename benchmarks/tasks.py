@@ -54,7 +54,7 @@ class TaskScores:
         """The measure that writers are compared by: gold, or the default reward where the data do not know it."""
         return "gold" if "gold" in self.evaluations[START].measures.names() else "reward"
 
-    def means(self) -> dict[str, dict[str, Interval]]:
+    def means(self) -> dict[str, Mapping[str, Interval]]:
         """Return quality, default reward and metrics of every writer."""
         wanted = ("gold", "reward", *self.metrics)
         found = {name: each.measures.intervals() for name, each in self.evaluations.items()}

@@ -103,9 +103,9 @@ def _cell(interval: Interval | None) -> str:
 
 
 def sections_of(scores: str) -> dict[str, str]:
-    """Return what a part of the page has under each heading.
+    r"""Return what a part of the page has under each heading.
 
-    >>> sections_of("### a\\n\\nx\\n\\n### b\\n\\ny")
+    >>> sections_of("### a\n\nx\n\n### b\n\ny")
     {'a': 'x', 'b': 'y'}
     """
     found = (section.partition("\n") for section in re.split(r"^### ", scores, flags=re.MULTILINE)[1:])
