@@ -29,12 +29,12 @@ class DefaultsCommand(Command):
     Attributes:
         target: Import path of the function that gets the options, ``"module:attribute"``.
         env_id: The environment where none is named; ``None`` is that of ``EnvChoice``.
-        run: What names the run whose environment is taken.
+        of_run: Whether there is none without a run, which has one.
     """
 
     target = ""
     env_id: str | None = None
-    run = "--model"
+    of_run = False
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Add the defaults before help is shown."""
@@ -49,15 +49,16 @@ class DefaultsCommand(Command):
 
         parameters = inspect.signature(load_attribute(self.target)).parameters
         found = {name: parameter.default for name, parameter in parameters.items()}
-        task = {"env_id": f"{self.env_id or EnvChoice().env_id}, or the environment of the run in {self.run}"}
+        named = f"{self.env_id or EnvChoice().env_id}, or the environment of the run in --model"
+        task = {"env_id": "the environment of the run" if self.of_run else named}
         if found.get("model") == "":
             found["model"] = "that of ENV_ID"
         return task | found if "choice" in found else found
 
 
-def defaults_of(target: str, env_id: str | None = None, run: str = "--model") -> type[DefaultsCommand]:
+def defaults_of(target: str, env_id: str | None = None, *, of_run: bool = False) -> type[DefaultsCommand]:
     """Return the class of a command that makes ``target``, ``"module:attribute"``, of its options."""
-    return type("Command", (DefaultsCommand,), {"target": target, "env_id": env_id, "run": run})
+    return type("Command", (DefaultsCommand,), {"target": target, "env_id": env_id, "of_run": of_run})
 
 
 class AgentCommand(DefaultsCommand):

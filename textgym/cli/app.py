@@ -356,7 +356,7 @@ def evaluate(context: typer.Context, **_: object) -> None:
     evaluate_given(context, names_of(EvaluateSettings), settings_of)
 
 
-@app.command(cls=defaults_of("textgym.training.rescore:ScoreSettings", run="RUN_OR_FILE"))
+@app.command(cls=defaults_of("textgym.training.rescore:ScoreSettings", of_run=True))
 @takes(
     {
         "episodes": options.Episodes,

@@ -34,7 +34,7 @@ def score_given(context: Any) -> None:
     from textgym.training.rescore import ScoreSettings, require_task, run_score
 
     given = given_values(context)
-    source = require_task(given["episodes"], given)
+    source = require_task(given.get("episodes"), given)
     names = names_of(ScoreSettings)
     taken = taken_from_model("score", {**given, "episodes": source}, names - {"metric"}) if source is not None else {}
     metrics = {"metric": tuple(given["metric"])} if "metric" in given else {}

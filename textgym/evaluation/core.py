@@ -202,7 +202,8 @@ def rescore(evaluation: Evaluation, evaluation_set: EvaluationSet) -> Evaluation
 
     Raises:
         ValueError: The episodes are about other examples.
-        RewardError: The reward cannot score an episode, for instance without the references that it needs.
+        RewardError: The reward cannot score an episode.
+        DataError: It lacks something in the examples, such as references.
     """
     start = time.perf_counter()
     about, asked = ([example.key for example in each] for each in (_examples_of(evaluation), evaluation_set.examples))

@@ -45,16 +45,19 @@ class ScoreSettings:
     out: str | None = None
 
 
-def require_task(episodes: str, given: Mapping[str, object]) -> str | None:
+def require_task(episodes: str | None, given: Mapping[str, object]) -> str | None:
     """Return the run that episodes lie in, whose task and data they are of; ``None`` if they lie in none.
 
     Args:
-        episodes: Run folder or file.
+        episodes: Run folder or file; ``None`` if the user named none.
         given: Options that the user gave.
 
     Raises:
+        ValueError: The user named none.
         DataError: There is no such file, or it lies in no run, and the user names no environment.
     """
+    if episodes is None:
+        raise ValueError("expected a run folder or a file of episodes, got none; name one: textgym score RUN")
     path = user_path(episodes)
     if not path.exists():
         raise DataError(
