@@ -1,4 +1,4 @@
-"""Write docs/tasks.md: the table of tasks from the registry, and, with ``--measure``, the tables of scores.
+"""Write docs/tasks.md: the table of tasks from the registry, and, with ``--measure``, those of scores.
 
     python -P tools/tasks_page.py                       # the table of tasks, in seconds
     python -P tools/tasks_page.py --measure             # and the scores of all tasks, in minutes
@@ -41,9 +41,8 @@ _HEADER = ("ids", "task", "data", "training / validation / test", "gold", "metri
 
 def table_of_tasks() -> str:
     """Return the Markdown table of all tasks, and the options of those that have some."""
-    rows = [_HEADER, ("---",) * len(_HEADER), *map(_row, scored.built_in_ids())]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([*lines, "", "| id | option | values, the default first |", "|---|---|---|", *_options()])
+    tasks = _table(_HEADER, [_row(env_id) for env_id in scored.built_in_ids()])
+    return "\n".join([*tasks, "", *_table(("id", "option", "values, the default first"), _options())])
 
 
 def _row(env_id: str) -> Sequence[str]:
@@ -63,10 +62,10 @@ def _row(env_id: str) -> Sequence[str]:
     )
 
 
-def _options() -> list[str]:
+def _options() -> list[Sequence[str]]:
     found = {env_id: options_of(gym.registry[env_id].kwargs["task"]) for env_id in scored.built_in_ids()}
     return [
-        f"| `{env_id}` | `{name}` | {', '.join(f'`{value}`' for value in values)} |"
+        (f"`{env_id}`", f"`{name}`", ", ".join(f"`{value}`" for value in values))
         for env_id, options in found.items()
         for name, values in options.items()
     ]
@@ -78,24 +77,41 @@ def _first_line(task: object) -> str:
 
 
 def table_of_scores(scores: TaskScores, day: str) -> str:
-    """Return the Markdown table of one task: writers by measures, and how far they are apart."""
-    means = scores.means()
-    names = list(dict.fromkeys(name for found in means.values() for name in found))
-    titles = [f"reward `{scores.reward}`" if name == "reward" else name.replace("_", " ") for name in names]
-    rows = [("writer", *titles), ("---",) * (len(names) + 1)]
-    rows += [(writer, *(_cell(found.get(name)) for name in names)) for writer, found in means.items()]
-    count = len(scores.evaluations[scored.START].episodes)
-    leads = {f"{first} minus {second}": lead for (first, second), lead in scores.leads(scores.quality).items()}
-    apart = "; ".join(f"{pair} {_cell(lead)}" for pair, lead in leads.items())
+    """Return the Markdown tables of one task: writers by measures, and how far they are apart."""
+    means, names = scores.means(), [scores.quality, "reward"]
+    measures = list(dict.fromkeys(name for found in means.values() for name in found))
+    leads = {name: scores.leads(name) for name in dict.fromkeys(names)}
+    pairs = next(iter(leads.values()))
     remarks = [f"* {doubt[0].upper()}{doubt[1:]}." for doubt in scores.doubts()]
     if scored.REFERENCE not in scores.evaluations:
         remarks.append("* The data have no references: no answer is known to be good.")
-    parts = [*(f"| {' | '.join(row)} |" for row in rows), "", f"{count} test items, {day}. {_title(scores)}: {apart}."]
-    return "\n".join([*parts, *(["", *remarks] if remarks else [])])
+    lines = [
+        f"{len(scores.evaluations[scored.START].episodes)} test examples, {day}.",
+        "",
+        *_table(
+            ("writer", *(_title(name, scores) for name in measures)),
+            [(writer, *(_cell(found.get(name)) for name in measures)) for writer, found in means.items()],
+        ),
+        "",
+        *_table(
+            ("difference", *(_title(name, scores) for name in leads)),
+            [
+                (f"{first} minus {second}", *(_cell(leads[name][first, second]) for name in leads))
+                for first, second in pairs
+            ],
+        ),
+        *([""] if remarks else []),
+        *remarks,
+    ]
+    return "\n".join(lines)
 
 
-def _title(scores: TaskScores) -> str:
-    return "Gold" if scores.quality == "gold" else "Default reward"
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (header, ("---",) * len(header), *rows)]
+
+
+def _title(name: str, scores: TaskScores) -> str:
+    return f"reward `{scores.reward}`" if name == "reward" else name.replace("_", " ")
 
 
 def _cell(interval: Interval | None) -> str:

@@ -14,7 +14,7 @@ from textgym.evaluation.core import DEFAULT, Evaluation, EvaluationSet, make_eva
 from textgym.files.paths import suggested_folder, user_path
 from textgym.text.plurals import counted
 from textgym.training.compare import show_table, summary_of, tests_of
-from textgym.training.from_run import run_of
+from textgym.training.from_run import choice_of_run, run_of
 from textgym.training.recovery import describe_splits
 from textgym.training.results import read_episodes, summarise, text_files, write_texts
 from textgym.training.run_folder import RunFolder, value_of
@@ -126,12 +126,11 @@ def _read(path: Path, task: Task, settings: ScoreSettings) -> dict[str, Evaluati
 
 def _require_same_data(run: RunFolder, task: Task, settings: ScoreSettings) -> None:
     """Raise if the examples of a run are others by now than those that the episodes were written about."""
-    if run_of(str(run.path)) is None:
+    own, now = choice_of_run(str(run.path)), settings.choice.located()
+    if own is None or any(getattr(own, name) != getattr(now, name) for name in ("env_id", "data", "task_options")):
         return
     before = run.stored("splits", dict[str, object]()).get(settings.split)
-    kept = value_of(run.stored("settings", dict[str, object]()), "choice", dict[str, object]())
-    is_same_choice = kept.get("data") == settings.choice.located().data
-    if is_same_choice and before is not None and before != describe_splits((task,))[settings.split]:
+    if before is not None and before != describe_splits((task,))[settings.split]:
         raise DataError(
             f"expected the examples that the episodes in {run.shown!r} were written about, got others in the "
             f"{settings.split} split of {task.dataset.name!r} (rows added, removed or changed); restore the data"
