@@ -83,7 +83,8 @@ Metric = Annotated[
 Episodes = Annotated[
     str,
     typer.Argument(
-        metavar="RUN_OR_FILE", help="Run folder whose episodes are scored, or one file of it, texts-....jsonl."
+        metavar="RUN_OR_FILE",
+        help="Run folder whose episodes are scored, or one file of it, such as texts-after.jsonl.",
     ),
 ]
 Reward = Annotated[
