@@ -1,0 +1,166 @@
+"""The task of talking with a user until it has what it wants."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from textgym.data.draws import Draws
+from textgym.data.source import BuiltIn
+from textgym.metrics.rouge import rougeL
+from textgym.metrics.texts import TEXT_METRICS, ReferenceMetric
+from textgym.tasks.base import TextTask
+from textgym.tasks.chat.generator import NAME, hurried_conversation, model_conversation, users
+from textgym.tasks.chat.user import MOST_TURNS, Needs, User, is_courteous, reply_to, spoken_to
+from textgym.tasks.options import LEVELS
+from textgym.types import (
+    Data,
+    Episode,
+    Example,
+    FloatArray,
+    Message,
+    Metric,
+    NameOrPath,
+    Prompt,
+    RewardFn,
+    Split,
+    are_messages,
+)
+
+_SPOKEN = re.compile(r'([^\W\d]\w*): "(.*?)"(?:\s+(?=[^\W\d]\w*: ")|\s*\Z)', re.DOTALL)
+_OWN_PROMPT_TOKENS, _OWN_NEW_TOKENS = 256, 48
+
+
+def spoken_turns(text: str) -> tuple[Message, ...]:
+    """Return the messages of a dialogue as some data sets write it: whoever spoke last is the user.
+
+    >>> spoken_turns('ann: "Hi." bob: "Hello, you." ann: "Any news?"')[1:]
+    (Message(role='assistant', content='Hello, you.'), Message(role='user', content='Any news?'))
+
+    Returns:
+        None where not all of the text is ``NAME: "..."``, or all of it is one person's.
+    """
+    found = list(_SPOKEN.finditer(text.strip()))
+    said = [(match[1], match[2]) for match in found]
+    if len({name for name, _ in said}) < 2 or "".join(match[0] for match in found) != text.strip():
+        return ()
+    user = said[-1][0]
+    return tuple(Message("user" if name == user else "assistant", content) for name, content in said)
+
+
+def courteous_reward(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> FloatArray:
+    """Score ``n`` texts: 1 for a sentence with one or two words of courtesy, and not rude, else 0."""
+    return np.array([is_courteous(response) for response in responses], dtype=np.float64)
+
+
+def courteous(episodes: Sequence[Episode]) -> FloatArray:
+    """Measure the share of the agent's turns that are courteous."""
+    own = [[turn.content for turn in episode.turns if turn.role == "assistant"] for episode in episodes]
+    return np.array([sum(map(is_courteous, turns)) / max(len(turns), 1) for turns in own], dtype=np.float64)
+
+
+def goal_reached(episodes: Sequence[Episode]) -> FloatArray:
+    """Measure whether the user got what it wants: 1 or 0."""
+    return np.array([_user_of(episode).reached for episode in episodes], dtype=np.float64)
+
+
+def turns_taken(episodes: Sequence[Episode]) -> FloatArray:
+    """Measure how many turns the agent took."""
+    counts = [sum(turn.role == "assistant" for turn in episode.turns) for episode in episodes]
+    return np.array(counts, dtype=np.float64)
+
+
+def _user_of(episode: Episode) -> User:
+    return spoken_to(Needs.of(episode.example.extra), episode.turns)
+
+
+class Chat(TextTask):
+    """PAGE."""
+
+    name = "chat"
+    options: ClassVar[Mapping[str, Sequence[str]]] = {"difficulty": (*LEVELS, "mixed")}
+    difficulty: str
+    model = "tiny-chat"
+    built_in: ClassVar[BuiltIn] = {NAME: users}
+    default_data: ClassVar[Data] = NAME
+    prompt_template = "{prompt}\nAssistant:"
+    chat_prompt_template = (
+        "You take orders and listen. Ask for what you do not know: of a table the day, the time, the number of people "
+        "and the seats; of a repair the device, the fault, the day and the time of day; of a holiday the place, the "
+        "company, what was done and the weather. One short, polite question at a time. Then say all four in one "
+        "sentence: that it is booked or arranged, or how lovely it sounds.\n\n{prompt}"
+    )
+    max_prompt_tokens = 128
+    max_new_tokens = 32
+    max_reply_tokens = 24
+    max_turns = MOST_TURNS
+    scored_by_turns = True
+
+    def __init__(
+        self,
+        data: Data = NAME,
+        prompt_column: str | None = None,
+        reference_column: str | None = None,
+        split: Split = "train",
+        prompt_template: str | None = None,
+        **chosen: str,
+    ) -> None:
+        super().__init__(data, prompt_column, reference_column, split, prompt_template, **chosen)
+        self.metrics: Mapping[str, Metric]
+        self.reward: RewardFn | NameOrPath
+        if self.data == NAME:
+            self.reward, self.reward_reason = "gold", "The default reward of TextChat is gold: goal, pace and manners."
+            self.metrics = {"goal_reached": goal_reached, "turns": turns_taken, "courteous": courteous, **TEXT_METRICS}
+            self.main_metric = "goal_reached"
+            return
+        references = len(self.dataset) > 0 and bool(self.dataset[0].references)
+        rouge: Mapping[str, Metric] = {"rougeL": ReferenceMetric(rougeL)} if references else {}
+        self.max_turns, self.max_prompt_tokens, self.max_new_tokens = 1, _OWN_PROMPT_TOKENS, _OWN_NEW_TOKENS
+        if "prompt_template" not in vars(self):
+            self.chat_prompt_template = "{prompt}"
+        self.metrics = {**rouge, "courteous": courteous, **TEXT_METRICS}
+        self.main_metric = next(iter(self.metrics))
+        self.reward = "rouge" if references else courteous_reward
+        self.reward_reason = (
+            "The default reward of TextChat is ROUGE-L against the references."
+            if references
+            else "Without references, the default reward of TextChat is 1 for a courteous turn."
+        )
+
+    def prompt(self, example: Example) -> Prompt | Sequence[Message] | str:
+        """Return what the user has said so far: of a dialogue written as ``NAME: "..."``, its turns."""
+        asked = super().prompt(example)
+        turns = () if self.data == NAME or are_messages(example.prompt) else spoken_turns(example.text)
+        if not turns or not isinstance(asked, Prompt):
+            return asked
+        return asked._replace(body=turns[-1].content, earlier=turns[:-1])
+
+    def reply(self, episode: Episode, rng: np.random.Generator) -> Sequence[Message] | None:
+        """Return what the user says: a function of the example and of the agent's turns, without chance."""
+        said = reply_to(Needs.of(episode.example.extra), episode.turns) if self.data == NAME else None
+        return None if said is None else [Message("user", said)]
+
+    def is_success(self, episode: Episode) -> bool:
+        """Return whether the goal is reached; on other data, whether the turn is one of the references."""
+        return _user_of(episode).reached if self.data == NAME else super().is_success(episode)
+
+    def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
+        """Return the true quality in [0, 1], shape ``(n,)``, on the built-in users; ``None`` on other data."""
+        if self.data != NAME:
+            return None
+        return np.array([_user_of(episode).gold for episode in episodes], dtype=np.float64)
+
+    def demonstrated(self, example: Example) -> Sequence[Sequence[Message]]:
+        """Return a hurried assistant's conversation with the user of an example; on other data, its references."""
+        if self.data != NAME:
+            return super().demonstrated(example)
+        draws = Draws(np.random.default_rng(zlib.crc32(example.key.encode())))
+        return [hurried_conversation(Needs.of(example.extra), draws)]
+
+    def exemplary(self, example: Example) -> Sequence[Message]:
+        """Return a perfect conversation with the user of an example; on other data, its first reference."""
+        return model_conversation(Needs.of(example.extra)) if self.data == NAME else super().exemplary(example)
