@@ -68,7 +68,9 @@ def encode_pairs(
     for example, prompt, ids in zip(examples, asked, prompts, strict=True):
         for before, text in _imitated(task, example):
             response = [*tokenizer.encode_response(text), *tokenizer.response_end]
-            said = encode_turns(before, tokenizer, task.max_reply_tokens, ended=itertools.repeat(True)) if before else []
+            said = (
+                encode_turns(before, tokenizer, task.max_reply_tokens, ended=itertools.repeat(True)) if before else []
+            )
             behind = len(said) + len(response)
             left = (context_length or math.inf) - behind if room is None else room(len(response)) - len(said)
             fitting = _fit_prompt(prompt, tokenizer, ids, left)

@@ -98,7 +98,7 @@ def hurried_conversation(needs: Needs, draws: Draws) -> list[Message]:
 
 
 def _conversation(needs: Needs, speak: Callable[[Sequence[Slot], Mapping[str, str], bool], str]) -> list[Message]:
-    """Let an assistant talk that is told the slots that are missing, what is known, and whether its turn was in vain."""
+    """Let an assistant talk that is told which slots are missing, what is known, and whether it spoke in vain."""
     user, turns = User(needs), list[Message]()
     slots, in_vain = ALL[needs.kind], False
     while user.turns < MOST_TURNS:

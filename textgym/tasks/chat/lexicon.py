@@ -109,7 +109,7 @@ BOOKING = Kind(
         Slot(
             "guests",
             {
-                word: rf"(?:{word}|{number}) (?:people|persons|guests|diners|of (?:us|you))|party of (?:{word}|{number})"
+                word: rf"(?:{word}|{number}) (?:people|persons|guests|of (?:us|you))|party of (?:{word}|{number})"
                 for word, number in _NUMBERS.items()
             },
             "for {v} people",
@@ -249,7 +249,9 @@ SMALL_TALK = Kind(
 )
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (BOOKING, SUPPORT, SMALL_TALK)}
 
-ALL: Mapping[str, Mapping[str, Slot]] = {name: {slot.label: slot for slot in kind.slots} for name, kind in KINDS.items()}
+ALL: Mapping[str, Mapping[str, Slot]] = {
+    name: {slot.label: slot for slot in kind.slots} for name, kind in KINDS.items()
+}
 """Name of the kind -> label -> slot."""
 IDLE = ("It is a fine day today.", "I am here all day.", "There is much to do here.", "I see.")
 """Sentences of an assistant that help nobody."""

@@ -96,7 +96,7 @@ class Chat(TextTask):
     )
     max_prompt_tokens = 128
     max_new_tokens = 32
-    max_reply_tokens = 24
+    max_reply_tokens = 32
     max_turns = MOST_TURNS
     scored_by_turns = True
 

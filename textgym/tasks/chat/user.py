@@ -192,18 +192,20 @@ class User:
 
 
 def spoken_to(needs: Needs, turns: Sequence[Message]) -> User:
-    """Return the user after the assistant's turns of a conversation."""
-    user = User(needs)
-    for message in turns:
-        if message.role == "assistant":
-            user.listen(message.content)
-    return user
+    """Return the user after the assistant's turns of a conversation; once it has left, it hears no more."""
+    return _heard_out(needs, turns)[0]
 
 
 def reply_to(needs: Needs, turns: Sequence[Message]) -> str | None:
-    """Return what the user says to the last one of the assistant's turns; ``None`` where it leaves."""
+    """Return what the user says to the last one of the assistant's turns; ``None`` where it has left."""
+    return _heard_out(needs, turns)[1]
+
+
+def _heard_out(needs: Needs, turns: Sequence[Message]) -> tuple[User, str | None]:
     user, said = User(needs), None
     for message in turns:
         if message.role == "assistant":
             said = user.listen(message.content)
-    return said
+            if said is None:
+                break
+    return user, said
