@@ -155,10 +155,11 @@ START_MODELS: Mapping[str, StartModel] = {
     "tiny-chat": StartModel(
         "TextChat-v0",
         options={"difficulty": "mixed"},
-        shape=Shape(vocabulary=512, width=128, layers=3, heads=4, context=512),
-        steps=2000,
+        shape=Shape(vocabulary=1024, width=128, layers=3, heads=4, context=512),
+        steps=2200,
         batch_size=32,
         limit=25_000,
+        temperature=0.85,
     ),
     "tiny-code": StartModel(
         "TextCode-v0",

@@ -78,7 +78,9 @@ def test_every_response_has_finite_scores(
     base: Any = env.unwrapped
     turn: list[Any] = [text]
     if isinstance(base, TokenTextEnv):
-        ids = base.tokenizer.encode(text.encode("utf-8", "replace").decode())[: base.max_new_tokens // base.task.max_turns - 1]
+        ids = base.tokenizer.encode(text.encode("utf-8", "replace").decode())[
+            : base.max_new_tokens // base.task.max_turns - 1
+        ]
         turn = [np.int64(id_) for id_ in (*ids, base.tokenizer.eos_ids[0])]
     terminated, turns = False, 0
     while not terminated and turns < base.task.max_turns:  # the same in every turn of a conversation

@@ -13,7 +13,7 @@ from textgym.tasks.chat.user import MOST_TURNS, Needs, User
 from textgym.types import Message, Split
 
 NAME = "users"
-ASKS, STATES_LAST, IS_POLITE, GUESSES, IDLES = 0.4, 0.4, 0.3, 0.4, 0.2
+ASKS, STATES_LAST, IS_POLITE, GUESSES, IDLES = 0.4, 0.4, 0.4, 0.2, 0.2
 """Shares of a hurried assistant's turns: that ask while something is hidden; of last words, that state the fact that
 comes last; of all turns, that are polite; of values not known, that are guessed; and of what is no question, that are
 idle.

@@ -15,11 +15,11 @@ class Slot:
     """A fact about what the user wants; ``{v}`` stands for its value in all forms.
 
     Attributes:
-        label: Its name.
+        label: Name.
         values: Value -> pattern that finds it in a text in lower case.
-        user, assistant: How the user's opening and the assistant's closing say it, as a part of their sentence.
-        answers: What the user says when asked.
-        vague: What a user says first who answers only half.
+        user, assistant: Part of the user's opening, and of the assistant's last word, that states it.
+        answers: Answers of the user who is asked.
+        vague: First answer of a user who answers only half.
         questions: Questions of an assistant.
         asked: Pattern of a question about it, in lower case.
     """
@@ -50,7 +50,7 @@ class Kind:
 
     Attributes:
         name: ``"booking"``, ``"support"`` or ``"small talk"``.
-        opening: Beginnings of the user's first sentence, which goes on with what it tells.
+        opening: Beginnings of the user's first sentence, which goes on with the facts that it tells.
         closing: Texts around what the assistant states in its last sentence.
         closes: Pattern of a sentence that settles the matter, in lower case.
         slots: All facts, in the order in which sentences state them.

@@ -79,7 +79,91 @@ def _user_of(episode: Episode) -> User:
 
 
 class Chat(TextTask):
-    """PAGE."""
+    r"""Talk with a user, who has a goal and little patience, until it has what it wants.
+
+    ## Description
+    A user opens a conversation: it wants a table, a repair, or to be listened to. Four facts matter, of which the
+    opening tells some. Ask for the others, one at a time, and settle the matter in a sentence that states all four,
+    and nothing else. An utterance is a turn; an episode has up to six.
+
+    ## Data
+    Built in: ``"users"``, invented users of three kinds:
+
+    | kind | facts | it is settled by words such as |
+    |---|---|---|
+    | booking | day, time, number of guests, seats | booked, reserved, confirmed |
+    | support | device, fault, day, time of day | arranged, noted, scheduled |
+    | small talk, about a holiday | place, company, what was done, weather | how lovely, that sounds good |
+
+    100,000 training, 2,000 validation and 2,000 test users, of which no two splits share one with the same facts.
+    ``example.extra`` has ``kind``, ``facts``, ``told`` (what the opening tells), ``vague``, ``patience`` and ``voice``,
+    and ``example.references`` two last words that satisfy the user.
+
+    | difficulty | facts to ask for | told by half first ("This week.") | patience, in wasted turns | fewest turns |
+    |---|---|---|---|---|
+    | ``"easy"`` | 1 | 0 | 3 | 2 |
+    | ``"medium"`` | 2 | 0 | 2 | 3 |
+    | ``"hard"`` | 3 | 1 | 2 | 5 |
+    | ``"mixed"`` | as of one of these, each for a third of the users | | | |
+
+    Supervised training imitates a hurried assistant, turn by turn: while something is hidden, it asks in 40 % of turns
+    only, idles in 12 %, and else settles the matter too early, guessing 20 % of what it does not know. It leaves the
+    last fact out of 60 % of its last words, and is courteous in 40 % of its turns.
+
+    Your own: any file, folder or Hub data set with a column of conversations and, if you have them, one of next turns:
+    lists of messages (``role``, ``content``), texts such as ``ann: "Hello." bob: "Hi."`` (whoever speaks last is the
+    user), or any text. There, an episode is one turn, and nobody answers.
+
+    ## User
+    It answers the first fact that an utterance asks for and that it has not told: by what is asked ("Which day",
+    "When") or by a value that is proposed ("On Monday?"). All else is a wasted turn: an utterance that asks nothing, or
+    nothing that matters, or what was told; more than two questions; more than 40 words; a sentence said before; a wrong
+    or incomplete last word. Rude words cost two. When its patience is used up, it leaves; when it is content, too. What
+    it says follows from the example and the assistant's turns alone, without chance, so that rollouts can be
+    repeated, and branched from any turn.
+
+    ## Prompt
+    ``"{prompt}\nAssistant:"``, and lines ``"User: ..."`` and ``"Assistant:"`` later. Models with a chat template read
+    their own messages instead; the first one begins with what an assistant has to find out. ``prompt_template=`` is
+    another one, for all models. Budgets: 128 tokens for the prompt, 32 for an utterance, 32 for what is said in
+    between; on your own data 256, and 48 for the turn.
+
+    ## Rewards
+    ``"gold"``, at the end of the conversation; ``"success"``, 1 or 0, is the sparse one. On your own data ``"rouge"``,
+    ROUGE-L F1 against the best reference, where there are references; else 1 for a courteous turn.
+
+    Gold is goal x pace x manners. Goal: 1 if it is reached; else half the facts that the latest last word stated, minus
+    the values it stated that are none, divided by four (0 without a last word). Pace: 1, less 0.1 for every turn beyond
+    the fewest possible, and at least 0.5. Manners: 0.7 plus 0.3 times the share of courteous turns; 0 for a rude
+    one. A turn is courteous that has one or two expressions of courtesy (please, thank you, certainly, ...), begins
+    with a capital letter and ends as a sentence. So thanking without end, asking everything at once, copying what was
+    said, and stating all values are worth little or nothing. What is understood is found by words, in any English that
+    has them; grammar beyond that is not scored.
+
+    ## Scores
+    On 200 test users with 95 % intervals: ``textgym evaluate TextChat-v0 --prompts 200 --seed 0``.
+
+    SCORES
+
+    ## Success
+    Built in: the goal is reached: a last word with all four facts and nothing else. Own data: the turn is one of the
+    references.
+
+    ## Metrics
+    Built in: ``goal_reached``; ``turns``, the number of the agent's turns; ``courteous``, the share of them that are
+    courteous. Own data: ``rougeL`` with references, ``courteous``. ``words``, ``distinct_2`` and ``repetition_4``, of
+    the last turn, as in every task.
+
+    ## Arguments
+    * ``data="users"``: the built-in users, a file, a folder, a Hub id, or a list of examples or rows.
+    * ``prompt_column=None``, ``reference_column=None``: columns of your own data; guessed by default.
+    * ``split="train"``: ``"train"``, ``"validation"`` or ``"test"``.
+    * ``prompt_template=None``: text around every opening instead of the one above.
+    * ``difficulty="medium"``: ``"easy"``, ``"medium"``, ``"hard"`` or ``"mixed"``, see above; built-in data only.
+
+    ## Version History
+    * v0: first version.
+    """
 
     name = "chat"
     options: ClassVar[Mapping[str, Sequence[str]]] = {"difficulty": (*LEVELS, "mixed")}

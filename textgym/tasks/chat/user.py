@@ -21,13 +21,13 @@ _PARTIAL, _PER_TURN, _LEAST_PACE, _MANNERS = 0.5, 0.1, 0.5, 0.3
 
 
 class Needs(NamedTuple):
-    """What a user wants, and how it talks.
+    """The wishes of a user, and how it talks.
 
     Attributes:
         kind: Name of the kind of conversation.
         facts: Label -> value, of every slot of the kind.
-        told: Labels of what the opening says.
-        vague: Labels of what the user says only when it is asked for the second time.
+        told: Labels of the facts in the opening.
+        vague: Labels of the facts that the user tells only when it is asked for the second time.
         patience: Number of wasted turns with which the user leaves.
         voice: Choice among the user's wordings.
     """
@@ -51,7 +51,7 @@ class Needs(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """What a user understands of a turn of the assistant.
+    """The meaning of a turn of the assistant for a user.
 
     Attributes:
         questions: Number of sentences that ask.
@@ -118,12 +118,12 @@ class User:
     """A user in a conversation.
 
     Attributes:
-        needs: What it wants.
+        needs: Wishes of the user.
         turns: Turns of the assistant so far.
-        courteous: How many of them were courteous.
+        courteous: Number of courteous ones among them.
         was_rude: Whether one was rude.
         wasted: Patience that was used up.
-        known: Labels of what it has told.
+        known: Labels of the facts that it has told.
         right, invented: Facts that the assistant's latest last word stated, and values it stated that are none.
         reached: Whether the goal was reached: a last word with all facts, and nothing else.
     """
