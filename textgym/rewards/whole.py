@@ -27,10 +27,10 @@ class EpisodeReward(ScoredConversations):
     def __init__(self, task: Task) -> None:
         if task.max_turns > 1 and not attribute_of(task, "scored_by_turns"):
             raise ValueError(
-                f"expected a task of one turn for the reward {self.name!r}, got {task.name!r} of {task.max_turns}, "
-                "whose episodes have a state that rewards do not see; set scored_by_turns = True in the task if gold "
-                'and is_success need the turns alone, else reward = "none", and reward turns in its turn_reward; or '
-                f"give {argument('reward')}"
+                f"expected a task of one turn for the reward {self.name!r}, got {task.name!r} of {task.max_turns}: "
+                f'rewards do not see the state of an episode; give {argument("reward")}, or set reward = "none" in the '
+                "task and reward turns in its turn_reward; where gold and is_success read the turns alone, set "
+                "scored_by_turns = True"
             )
         self._task = task
 
