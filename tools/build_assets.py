@@ -101,13 +101,13 @@ START_MODELS: Mapping[str, StartModel] = {
     "answers": StartModel(
         "TextQA-v0",
         shape=Shape(vocabulary=768, width=128, layers=3, heads=4, context=512),
-        steps=2500,
+        steps=1200,
         learning_rate=1.5e-3,
         earlier=(
             StartModel(
                 "TextQA-v0",
                 options={"difficulty": "easy"},  # where a fact is found more easily
-                steps=4000,
+                steps=2400,
                 learning_rate=3e-3,
                 prompt_share=0.3,
             ),
@@ -140,7 +140,7 @@ START_MODELS: Mapping[str, StartModel] = {
         "TextStory-v0",
         options={"difficulty": "mixed", "form": "any"},
         shape=Shape(vocabulary=768, width=128, layers=3, heads=4, context=256),
-        steps=4000,
+        steps=3000,
         batch_size=48,
         learning_rate=3e-3,
         temperature=0.9,
