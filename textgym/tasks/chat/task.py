@@ -143,7 +143,18 @@ class Chat(TextTask):
     ## Scores
     On 200 test users with 95 % intervals: ``textgym evaluate TextChat-v0 --prompts 200 --seed 0``.
 
-    SCORES
+    | writer | gold | goal reached | turns | courteous |
+    |---|---|---|---|---|
+    | random tokens (``--agent random``) | 0.000 | 0.000 | 2.0 | 0.000 |
+    | ``tiny-chat`` | 0.242 (0.216 to 0.272) | 0.085 | 3.1 | 0.400 |
+    | ``tiny-chat``, ``--temperature 0`` | 0.252 (0.241 to 0.268) | 0.015 | 3.4 | 0.382 |
+    | after PPO | 0.476 (0.435 to 0.517) | 0.495 | 3.2 | 0.377 |
+    | after PPO, ``--temperature 0`` | 0.580 (0.545 to 0.613) | 0.680 | 3.1 | 0.227 |
+    | perfect conversation | 1.000 | 1.000 | 3.0 | 1.000 |
+
+    PPO is ``textgym train TextChat-v0 --steps 60000 --lr 3e-4 --gae-lambda 1``, about 4 minutes of one core, one seed:
+    it learns to state all facts and to guess less, and not yet courtesy. The perfect conversation is that of
+    ``textgym train TextChat-v0 --agent scripted --script reference --eval-prompts 200``, which trains nothing.
 
     ## Success
     Built in: the goal is reached: a last word with all four facts and nothing else. Own data: the turn is one of the
