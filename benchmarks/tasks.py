@@ -24,6 +24,7 @@ from textgym.evaluation.measures import compare
 from textgym.metrics.texts import TEXT_METRICS
 from textgym.registration import registered_ids
 from textgym.rewards import reward_name
+from textgym.tasks.base import exemplary
 from textgym.types import Interval
 
 ITEMS, SEED = 200, 0
@@ -95,7 +96,7 @@ def scores_of(env_id: str, items: int = ITEMS, device: str = "cpu") -> TaskScore
         START: evaluate(model, sampled, title=f"{env_id}, {START}"),
         GREEDY: evaluate(model, likely, title=f"{env_id}, {GREEDY}"),
     }
-    if any(example.references for example in sampled.examples):
+    if any(exemplary(task, example) for example in sampled.examples):
         found[REFERENCE] = evaluate(Scripted("reference", task), sampled, title=f"{env_id}, {REFERENCE}")
     own = [name for name in task.metrics if name not in TEXT_METRICS]
     return TaskScores(env_id, found, reward_name(task.reward), own or list(TEXT_METRICS))

@@ -13,6 +13,7 @@ from textgym.envs.choice import EnvChoice
 from textgym.evaluation import Evaluation, Measures
 from textgym.rewards import reward_name
 from textgym.security.consent import load_attribute
+from textgym.tasks.base import exemplary
 from textgym.types import Example, episodes_of
 
 PAGE = tasks_page.PAGE.read_text(encoding="utf-8")
@@ -50,7 +51,7 @@ def test_every_task_has_scores() -> None:
     assert list(sections) == built_in_ids(), f"{REWRITE} --measure ID"
     for env_id, section in sections.items():
         task = EnvChoice(env_id).make("test")
-        writers = [RANDOM, START, GREEDY, *([REFERENCE] if task.dataset[0].references else [])]
+        writers = [RANDOM, START, GREEDY, *([REFERENCE] if exemplary(task, task.dataset[0]) else [])]
         assert [writer for writer in writers if f"| {writer} |" not in section] == [], env_id
         assert f"reward `{reward_name(task.reward)}`" in section, env_id
 
