@@ -156,6 +156,24 @@ START_MODELS: Mapping[str, StartModel] = {
         batch_size=32,
         learning_rate=3e-3,
     ),
+    "tiny-rec": StartModel(
+        "TextRec-v0",
+        options={"difficulty": "mixed"},
+        shape=Shape(vocabulary=1024, width=128, layers=3, heads=4, context=512),
+        steps=1500,
+        batch_size=32,
+        learning_rate=2e-3,
+        earlier=(
+            StartModel(
+                "TextRec-v0",
+                options={"difficulty": "easy"},  # where what matters is found more easily
+                steps=1500,
+                batch_size=32,
+                learning_rate=3e-3,
+                prompt_share=0.1,
+            ),
+        ),
+    ),
 }
 """Name of the folder in ``textgym/assets`` -> how its model is made."""
 PARTS = ("tokenizer", "model", "reward", *START_MODELS)

@@ -5,6 +5,7 @@ from textgym.tasks.base import TextTask, prompt_of, prompt_text, shown_of
 from textgym.tasks.coding import Coding
 from textgym.tasks.continuation import Continuation
 from textgym.tasks.generation import Generation
+from textgym.tasks.recommendation import Recommendation
 from textgym.tasks.report import Report
 from textgym.tasks.spelling import Spelling
 from textgym.tasks.story import Story
@@ -16,6 +17,7 @@ __all__ = [
     "Coding",
     "Continuation",
     "Generation",
+    "Recommendation",
     "Report",
     "Spelling",
     "Story",

@@ -1,0 +1,166 @@
+"""Generator of users with a history and a catalogue, each with two recommendations and one writer's draft."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from textgym.data.draws import Draws
+from textgym.data.generated import GeneratedDataset, Item, draws_of, joined, name_of_level, owns
+from textgym.tasks.recommendation.lexicon import FACETS, FLATTERY, ONE, TITLES, TWO
+from textgym.types import Split
+
+NAME = "films"
+MIXED = "mixed"
+FINDS, EXPLAINS, INVENTS = 0.35, 0.4, 0.6
+"""Shares of drafts: that recommend the best films, give a reason that matters, and flatter."""
+NEUTRAL = 3  # stars of a film that has nothing the user cares about
+_WEIGHTED = 0.4  # share of the attributes of candidates that the user cares about
+
+
+class Level(NamedTuple):
+    """Sizes of an item.
+
+    Attributes:
+        weights: What the user adds to the stars of a film for each of the values that matter, 0 aside.
+        indifferent: Films in the history that have no such value.
+        candidates: Films in the catalogue.
+        facets: Attributes of each film.
+        count: Films to recommend.
+    """
+
+    weights: tuple[int, ...]
+    indifferent: int
+    candidates: int
+    facets: int
+    count: int
+
+
+SIZES: Mapping[str, Level] = {
+    "easy": Level((2, -2), 1, 3, 2, 1),
+    "medium": Level((2, 1, -2), 1, 4, 2, 1),
+    "hard": Level((2, 2, 1, -1, -2), 1, 6, 3, 2),
+}
+Film = tuple[str, ...]
+"""Values of the attributes of a film, in the order of ``FACETS``."""
+
+
+def films(split: Split, *, difficulty: str = "medium") -> GeneratedDataset:
+    """Return one split of the built-in users of a level; of all levels in turn where it is ``"mixed"``."""
+    levels = list(SIZES.values()) if difficulty == MIXED else [SIZES[difficulty]]
+    return GeneratedDataset(name_of_level(NAME, difficulty, "medium"), split, partial(make_item, levels))
+
+
+def make_item(levels: Sequence[Level], seed: int, split: Split, position: int) -> Item:
+    """Make up a user, a catalogue, two recommendations and a draft."""
+    draws, level = draws_of(seed, split, position), levels[position % len(levels)]
+    while True:  # facts alone, which are cheap, until the split owns them
+        weights = _weights(draws, level)
+        seen, tainted = _history(draws, level, weights)
+        titles = draws.sample(TITLES, len(seen) + level.candidates)
+        rated, catalogue = titles[: len(seen)], _catalogue(draws, level, weights, tainted, titles[len(seen) :])
+        stars = [NEUTRAL + worth(film, weights) for film in seen]
+        rows = [*map(_row, rated, seen), *map(_row, catalogue, catalogue.values())]
+        if owns(split, identity := joined([*stars, *rows])):
+            break
+    preferences = {title: worth(film, weights) for title, film in catalogue.items()}
+    order = draws.shuffled(range(len(seen)))
+    history = "\n".join(f"{stars[place]} {rows[place]}" for place in order)
+    extra = {
+        "catalogue": ask(level.count, rows[len(seen) :]),
+        "count": level.count,
+        "items": {title: list(film) for title, film in catalogue.items()},
+        "seen": rated,
+        "weights": weights,
+        "preferences": preferences,
+    }
+    best = sorted(catalogue, key=lambda title: -preferences[title])[: level.count]
+    good = (_good(draws, best, catalogue, weights), _good(draws, best, catalogue, weights))
+    draft = _draft(draws, best, catalogue, weights)
+    return Item(identity, history, good, (draft,), extra)
+
+
+def worth(film: Film, weights: Mapping[str, int]) -> int:
+    """Return what the user adds to the stars of a film for its attributes."""
+    return sum(weights.get(value, 0) for value in film)
+
+
+def ask(count: int, rows: Sequence[str]) -> str:
+    """Return the catalogue as it stands in the prompt."""
+    return "\n".join([f"\n\nRecommend {count} of", *(f"- {row}" for row in rows)])
+
+
+def _row(title: str, film: Film) -> str:
+    return f"{title}: {', '.join(film)}"
+
+
+def _weights(draws: Draws, level: Level) -> dict[str, int]:
+    values = [value for facet in FACETS[: level.facets] for value in facet]
+    return dict(zip(draws.sample(values, len(level.weights)), level.weights, strict=True))
+
+
+def _history(draws: Draws, level: Level, weights: Mapping[str, int]) -> tuple[list[Film], set[str]]:
+    """Return a film for every value that matters, whose other values do not, and a few indifferent ones.
+
+    So the stars of a film tell the weight of a value exactly, once it is known which of its values matters: no
+    candidate has a value of the returned set, that of the others.
+    """
+    seen, tainted = list[Film](), set[str]()
+    for value in (*weights, *[None] * level.indifferent):
+        film = tuple(
+            value if value in facet else _pick(draws, facet, weights) for facet in FACETS[: level.facets]
+        )
+        seen.append(film)
+        tainted.update(set(film) - {value} if value else ())
+    return seen, tainted
+
+
+def _pick(draws: Draws, facet: Film, *others: Mapping[str, int] | set[str]) -> str:
+    """Return a value of a facet that is in none of the others."""
+    while any((value := draws.pick(facet)) in other for other in others):
+        pass
+    return value
+
+
+def _catalogue(
+    draws: Draws, level: Level, weights: Mapping[str, int], tainted: set[str], titles: Sequence[str]
+) -> dict[str, Film]:
+    """Return candidates: the best is better than all others, and every one to be recommended has something liked."""
+    facets = FACETS[: level.facets]
+    liked = [[value for value in facet if value in weights] for facet in facets]
+    free = [[value for value in facet if value not in weights and value not in tainted] for facet in facets]
+    while True:
+        catalogue = {
+            title: tuple(
+                draws.pick(known if known and draws.chance(_WEIGHTED) else fresh)
+                for known, fresh in zip(liked, free, strict=True)
+            )
+            for title in titles
+        }
+        worths = sorted((worth(film, weights) for film in catalogue.values()), reverse=True)
+        if worths[0] > worths[1] and worths[level.count - 1] > 0 and len(set(catalogue.values())) == len(titles):
+            return catalogue
+
+
+def _good(draws: Draws, best: Sequence[str], catalogue: Mapping[str, Film], weights: Mapping[str, int]) -> str:
+    return _worded(draws, best, _matters(catalogue[best[0]], weights))
+
+
+def _matters(film: Film, weights: Mapping[str, int]) -> str:
+    """Return the value of a film that the user likes most; the first one where none matters."""
+    return max(film, key=lambda value: weights.get(value, 0))
+
+
+def _draft(draws: Draws, best: Sequence[str], catalogue: Mapping[str, Film], weights: Mapping[str, int]) -> str:
+    """Recommend what stands first, for what is said of it first, and flatter it, unless the writer thinks."""
+    chosen = best if draws.chance(FINDS) else list(catalogue)[: len(best)]
+    film = catalogue[chosen[0]]
+    reason = _matters(film, weights) if draws.chance(EXPLAINS) else film[0]
+    flattery = f" and {draws.pick(FLATTERY)}" if draws.chance(INVENTS) else ""
+    return _worded(draws, chosen, f"{reason}{flattery}")
+
+
+def _worded(draws: Draws, titles: Sequence[str], reason: str) -> str:
+    forms = ONE if len(titles) == 1 else TWO
+    return draws.pick(forms).format(first=titles[0], second=titles[-1], reason=reason)
