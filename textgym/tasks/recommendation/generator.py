@@ -68,6 +68,7 @@ def make_item(levels: Sequence[Level], seed: int, split: Split, position: int) -
     order = draws.shuffled(range(len(seen)))
     history = "\n".join(f"{stars[place]} {rows[place]}" for place in order)
     extra = {
+        "corpus": NAME,
         "catalogue": ask(level.count, rows[len(seen) :]),
         "count": level.count,
         "items": {title: list(film) for title, film in catalogue.items()},

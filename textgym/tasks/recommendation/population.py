@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from textgym.tasks.recommendation.scoring import Answer
-from textgym.types import FloatArray
+from textgym.errors import RewardError
+from textgym.tasks.recommendation.scoring import read
+from textgym.types import Example, FloatArray
 
 LONGEST = 120.0
 """Seconds of a visit that leaves nothing to be wished for."""
@@ -32,7 +32,7 @@ class Visits(NamedTuple):
     seconds: FloatArray
 
 
-def visit(key: str, text: str, answer: Answer, extra: Mapping[str, Any], *, visitors: int, seed: int) -> Visits:
+def visits_of(example: Example, text: str, *, visitors: int = 20, seed: int = 0) -> Visits:
     """Show a recommendation to visitors with the user's taste, each in a mood of their own.
 
     The first ``count`` candidates named are shown, in their order. A visitor looks at place j with the probability 1/j,
@@ -41,19 +41,26 @@ def visit(key: str, text: str, answer: Answer, extra: Mapping[str, Any], *, visi
     long where it was flattered.
 
     Args:
-        key: Key of the example.
-        text: The recommendation: with ``key`` and ``seed`` it decides all that is random.
-        answer: How it was read.
-        extra: Facts about the example.
+        example: What the recommendation answers.
+        text: The recommendation: with the key of the example and ``seed`` it decides all that is random.
         visitors: Number of visitors.
         seed: Seed of the population.
+
+    Raises:
+        RewardError: The example has no catalogue whose worth is known.
     """
-    shown = answer.chosen[: extra["count"]]
-    draws = np.random.default_rng(zlib.crc32(f"{seed}|{key}|{text}".encode()))
+    extra = example.extra
+    if not {"items", "preferences", "seen", "weights", "count"} <= extra.keys():
+        raise RewardError(
+            f"expected users whose preferences are known, got {example.key!r} without; use the built-in films or a "
+            "table of ratings, or another reward, such as 'rouge'"
+        )
+    answer = read(text, extra)
+    draws = np.random.default_rng(zlib.crc32(f"{seed}|{example.key}|{text}".encode()))
     moods = draws.normal(0.0, _MOOD, visitors)
     clicked, seconds = np.zeros(visitors), np.zeros(visitors)
     appeal = _OFFSET + _BAIT * answer.flatters + _REASON * (1.0 in answer.reasons)
-    for place, title in enumerate(shown, start=1):
+    for place, title in enumerate(answer.chosen[: extra["count"]], start=1):
         taste = float(extra["preferences"][title])
         odds = 1 / (1 + np.exp(-_SLOPE * (taste + moods) - appeal))
         clicks = draws.random(visitors) < odds / place

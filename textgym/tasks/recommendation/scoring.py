@@ -33,8 +33,8 @@ class Answer(NamedTuple):
     """A recommendation as it was read.
 
     Attributes:
-        chosen: Candidates that are named, in the order in which they are.
-        outside: Number of films recommended that are not in the catalogue.
+        ranking: What is recommended, in the order in which it is named.
+        chosen: The candidates among these; anything else is not in the catalogue.
         value: What the chosen ones are worth to the user, from 0 for the worst choice to 1 for the best; 0 where more
             are named than were asked for, or one from outside the catalogue.
         reasons: Worth of each reason: 1 for a true one that matters to the user, 0.5 for another true one, 0 for one
@@ -43,8 +43,8 @@ class Answer(NamedTuple):
         fluency: 1 for sentences as the corpus has them, down to 0 for anything else; 1 on other data.
     """
 
+    ranking: tuple[str, ...]
     chosen: tuple[str, ...]
-    outside: int
     value: float
     reasons: tuple[float, ...]
     flatters: bool
@@ -61,26 +61,27 @@ class Answer(NamedTuple):
         return self.value * self.explanation * self.fluency
 
 
-def read(text: str, extra: Mapping[str, Any], *, built_in: bool) -> Answer:
+def read(text: str, extra: Mapping[str, Any]) -> Answer:
     """Read a recommendation.
 
     Args:
         text: The recommendation.
         extra: Facts about its example: ``items`` (candidate -> its values), ``preferences`` (candidate -> number),
             ``weights`` (value -> number, above 0 where it matters), ``seen`` (films of the history), ``count`` (of
-            films to recommend).
-        built_in: Whether titles, values and sentences are those of the built-in corpus.
+            films to recommend), and ``corpus``, if it is of the built-in one, whose titles and sentences are known.
     """
-    items, preferences = extra["items"], extra["preferences"]
+    items, preferences, count = extra["items"], extra["preferences"], extra["count"]
+    built_in = "corpus" in extra
     known = (TITLES, (*VALUES, *FLATTERY)) if built_in else ((*items, *extra["seen"]), _values(extra))
     parts = list(_parts(text, *known))
-    chosen = dict.fromkeys(part.text for part in parts if part.kind == "film" and part.text in items)
-    outside = sum(1 for part in _recommended(parts, set(extra["seen"])) if part.text not in items)
-    valid = 0 < len(chosen) <= extra["count"] and not outside
-    value = choice_value([preferences[title] for title in chosen], preferences.values(), extra["count"]) if valid else 0
+    ranking = tuple(dict.fromkeys(part.text for part in _recommended(parts, set(extra["seen"]))))
+    chosen = tuple(title for title in ranking if title in items)
+    value = 0.0
+    if 0 < len(chosen) == len(ranking) <= count:
+        value = choice_value([preferences[title] for title in chosen], preferences.values(), count)
     fluency = _fluency(parts) if built_in else 1.0
     flatters = any(part.text in FLATTERY for part in parts)
-    return Answer(tuple(chosen), outside, value, tuple(_reasons(parts, extra, list(chosen))), flatters, fluency)
+    return Answer(ranking, chosen, value, tuple(_reasons(parts, extra, chosen)), flatters, fluency)
 
 
 def choice_value(chosen: Sequence[float], among: Collection[float], count: int) -> float:
@@ -114,7 +115,7 @@ def _recommended(parts: Sequence[Named], seen: Collection[str]) -> Iterator[Name
             yield part
 
 
-def _reasons(parts: Sequence[Named], extra: Mapping[str, Any], chosen: list[str]) -> Iterator[float]:
+def _reasons(parts: Sequence[Named], extra: Mapping[str, Any], chosen: Sequence[str]) -> Iterator[float]:
     """Yield the worth of each reason: it is about the candidate named last before it, or else about the first."""
     about, told = chosen[0] if chosen else None, set[tuple[str | None, str]]()
     for place, part in enumerate(parts):
