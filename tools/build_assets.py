@@ -160,17 +160,17 @@ START_MODELS: Mapping[str, StartModel] = {
         "TextRec-v0",
         options={"difficulty": "mixed"},
         shape=Shape(vocabulary=1024, width=128, layers=3, heads=4, context=512),
-        steps=1500,
+        steps=600,
         batch_size=32,
         learning_rate=2e-3,
         earlier=(
             StartModel(
                 "TextRec-v0",
-                options={"difficulty": "easy"},  # where what matters is found more easily
-                steps=1500,
+                data="film-notes",  # where every attribute on offer is looked up
+                steps=1200,
                 batch_size=32,
                 learning_rate=3e-3,
-                prompt_share=0.1,
+                prompt_share=0.0,
             ),
         ),
     ),

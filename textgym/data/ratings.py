@@ -15,7 +15,20 @@ from textgym.data.refusals import RATERS, is_ratings
 from textgym.data.source import find_rows
 from textgym.types import Data, Split
 
-_ITEMS = ("item", "itemid", "item_id", "film", "movie", "movieid", "movie_id", "book", "product", "asin", "title", "name")
+_ITEMS = (
+    "item",
+    "itemid",
+    "item_id",
+    "film",
+    "movie",
+    "movieid",
+    "movie_id",
+    "book",
+    "product",
+    "asin",
+    "title",
+    "name",
+)
 _STARS = ("rating", "ratings", "stars")
 _TITLES = ("title", "name")
 _ATTRIBUTES = ("genres", "genre", "categories", "category", "tags", "attributes")

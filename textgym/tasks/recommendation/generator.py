@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from textgym.tasks.recommendation.lexicon import FACETS, FLATTERY, ONE, TITLES, 
 from textgym.types import Split
 
 NAME = "films"
+NOTES = "film-notes"
 MIXED = "mixed"
 FINDS, EXPLAINS, INVENTS = 0.35, 0.4, 0.6
 """Shares of drafts: that recommend the best films, give a reason that matters, and flatter."""
@@ -50,6 +52,25 @@ def films(split: Split, *, difficulty: str = "medium") -> GeneratedDataset:
     """Return one split of the built-in users of a level; of all levels in turn where it is ``"mixed"``."""
     levels = list(SIZES.values()) if difficulty == MIXED else [SIZES[difficulty]]
     return GeneratedDataset(name_of_level(NAME, difficulty, "medium"), split, partial(make_item, levels))
+
+
+def film_notes(split: Split, *, difficulty: str = "medium") -> GeneratedDataset:
+    """Return the users of :func:`films` with other drafts: a good one, then the stars of every attribute on offer.
+
+    A model that learns to write these finds out how to read a history; few texts teach it that.
+    """
+    levels = list(SIZES.values()) if difficulty == MIXED else [SIZES[difficulty]]
+    return GeneratedDataset(name_of_level(NOTES, difficulty, "medium"), split, partial(_with_notes, levels))
+
+
+def _with_notes(levels: Sequence[Level], seed: int, split: Split, position: int) -> Item:
+    item = make_item(levels, seed, split, position)
+    weights = item.extra["weights"]
+    notes = [
+        f"{title}: {', '.join(f'{value} {NEUTRAL + weights.get(value, 0)}' for value in film)}."
+        for title, film in item.extra["items"].items()
+    ]
+    return replace(item, demonstrations=(" ".join([item.references[0], *notes]),))
 
 
 def make_item(levels: Sequence[Level], seed: int, split: Split, position: int) -> Item:
@@ -109,9 +130,7 @@ def _history(draws: Draws, level: Level, weights: Mapping[str, int]) -> tuple[li
     """
     seen, tainted = list[Film](), set[str]()
     for value in (*weights, *[None] * level.indifferent):
-        film = tuple(
-            value if value in facet else _pick(draws, facet, weights) for facet in FACETS[: level.facets]
-        )
+        film = tuple(value if value in facet else _pick(draws, facet, weights) for facet in FACETS[: level.facets])
         seen.append(film)
         tainted.update(set(film) - {value} if value else ())
     return seen, tainted

@@ -15,8 +15,8 @@ BESIDE_THE_POINT = 0.5
 """Worth of a reason that is true but does not matter to the user."""
 _NEGATORS = frozenset(("not", "no", "never", "neither", "nor", "isn't", "isn’t", "without", "hardly"))
 _REACH = 2  # words between a negator and what it denies
-_LIKING = frozenset("like liked likes love loved loves enjoy enjoyed enjoys rated".split())
-_VERBS = _LIKING | frozenset("is are was".split())
+_LIKING = frozenset(["like", "liked", "likes", "love", "loved", "loves", "enjoy", "enjoyed", "enjoys", "rated"])
+_VERBS = _LIKING | frozenset(["is", "are", "was"])
 _BASE_SHARE = 0.7
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[.:!?]|[^\w\s,]|_")
 _SLOTS = {"first": "<film>", "second": "<film>", "reason": "<value>"}

@@ -12,11 +12,11 @@ from textgym.data.dataset import InMemoryDataset
 from textgym.data.ratings import load_ratings
 from textgym.data.source import BuiltIn, report_reading
 from textgym.metrics.ranking import ndcg, regret
-from textgym.metrics.rouge import rougeL, reaches_rougeL
+from textgym.metrics.rouge import reaches_rougeL, rougeL
 from textgym.metrics.texts import TEXT_METRICS, ReferenceMetric
 from textgym.tasks.base import TextTask
 from textgym.tasks.options import LEVELS
-from textgym.tasks.recommendation.generator import MIXED, NAME, films
+from textgym.tasks.recommendation.generator import MIXED, NAME, NOTES, film_notes, films
 from textgym.tasks.recommendation.histories import histories
 from textgym.tasks.recommendation.population import visits_of
 from textgym.tasks.recommendation.scoring import Answer, read
@@ -71,7 +71,7 @@ class Recommendation(TextTask):
     options: ClassVar[Mapping[str, Sequence[str]]] = {"difficulty": (*LEVELS, MIXED)}
     difficulty: str
     model = "tiny-rec"
-    built_in: ClassVar[BuiltIn] = {NAME: films}
+    built_in: ClassVar[BuiltIn] = {NAME: films, NOTES: film_notes}
     default_data: ClassVar[Data] = NAME
     prompt_template = "{prompt}{catalogue}\n\nAnswer:"
     chat_prompt_template = (
@@ -102,7 +102,7 @@ class Recommendation(TextTask):
 
     @property
     def _is_built_in(self) -> bool:
-        return self.data == NAME
+        return self.data in (NAME, NOTES)
 
     def examples(self, split: Split) -> Dataset:
         """Load one split; users of a table of ratings become examples."""
