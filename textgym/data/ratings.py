@@ -43,11 +43,11 @@ class Rating(NamedTuple):
     """The stars that somebody gave to something.
 
     Attributes:
-        user, item: Their names in the table.
+        user, item: Names in the table.
         title: Title of the item; its name where there is none.
-        attributes: What it is said to be, such as genres.
+        attributes: Kinds that it is of, such as genres.
         stars: The rating.
-        time: When it was given; the place in the table where that is not said.
+        time: Time when it was given; the place in the table where that is not said.
         home: Split that the file of the row is named after; ``None``: the user decides.
     """
 

@@ -109,7 +109,7 @@ def _is_tree(table: Table) -> bool:
 
 
 def is_ratings(table: Table) -> bool:
-    """Return whether a table, by the names of its columns in lower case, has users and their ratings, and no prompts."""
+    """Return whether a table, by its names of columns in lower case, has users and ratings, and no prompts."""
     rated = _has(["rating", "ratings", "stars"], RATERS)(table)
     return rated and not any(name in table for name in PROMPT_COLUMNS)
 

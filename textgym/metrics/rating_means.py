@@ -12,10 +12,11 @@ from textgym.types import FloatArray
 
 
 class RatingMeans:
-    """The mean of ratings plus what an item adds to it, and what a user adds to that.
+    """The mean of ratings plus what an item and a user add to it.
 
-    Both are means of what is left over, shrunk towards 0 by ``shrinkage`` ratings that would be as expected; whoever or
-    whatever is not known adds nothing.
+    Both are means of what the rest leaves over, shrunk towards 0 by ``shrinkage`` ratings that would be as expected;
+    items come first, and every pass computes each given the other. Whoever or whatever is not known adds
+    nothing.
 
     Example:
         >>> means = RatingMeans.fit(["ann", "ann", "bob", "bob"], ["x", "y", "x", "y"], [5, 3, 4, 2], shrinkage=0)
@@ -31,7 +32,13 @@ class RatingMeans:
 
     @classmethod
     def fit(
-        cls, users: Sequence[Hashable], items: Sequence[Hashable], ratings: Numbers, *, shrinkage: float = 5.0
+        cls,
+        users: Sequence[Hashable],
+        items: Sequence[Hashable],
+        ratings: Numbers,
+        *,
+        shrinkage: float = 5.0,
+        passes: int = 3,
     ) -> Self:
         """Fit the means of ratings; ``users``, ``items`` and ``ratings`` have shape ``(n,)``.
 
@@ -45,9 +52,11 @@ class RatingMeans:
                 f"{len(given)}; give one of each for every rating"
             )
         mean = float(given.mean())
-        added = _shrunk(items, given - mean, shrinkage)
-        rest = given - mean - np.array([added[item] for item in items])
-        return cls(mean, added, _shrunk(users, rest, shrinkage))
+        of_users: dict[Hashable, float] = dict.fromkeys(users, 0.0)
+        for _ in range(max(1, passes)):
+            of_items = _shrunk(items, given - mean - [of_users[user] for user in users], shrinkage)
+            of_users = _shrunk(users, given - mean - [of_items[item] for item in items], shrinkage)
+        return cls(mean, of_items, of_users)
 
     def predict(self, users: Sequence[Hashable], items: Sequence[Hashable]) -> FloatArray:
         """Return the predicted ratings of ``n`` pairs, shape ``(n,)``."""

@@ -11,7 +11,7 @@ from textgym.types import Example, FloatArray
 
 
 class Clicks:
-    """What a simulated population does with a recommendation of TextRec: the share that clicks, and how long it stays.
+    """The clicks of a simulated population on a recommendation of TextRec, and how long they hold it.
 
     The mean over the visitors of ``(1 - dwell) * clicked + dwell * min(1, seconds / 120)``, in [0, 1]. It is noisy, and
     biased: visitors look at the first place more often than at the second, and flattery draws clicks, though those who

@@ -25,7 +25,7 @@ class Level(NamedTuple):
     """Sizes of an item.
 
     Attributes:
-        weights: What the user adds to the stars of a film for each of the values that matter, 0 aside.
+        weights: Stars that the user adds for each of the values that matter.
         indifferent: Films in the history that have no such value.
         candidates: Films in the catalogue.
         facets: Attributes of each film.

@@ -21,11 +21,11 @@ _MOOD, _HURRY = 0.5, 0.3  # spread of moods in units of preference, and of the l
 
 
 class Visits(NamedTuple):
-    """What ``n`` visitors did with a recommendation.
+    """The visits of ``n`` people to a recommendation.
 
     Attributes:
-        clicked: Whether each clicked on a film, 0 or 1, shape ``(n,)``.
-        seconds: How long each stayed, shape ``(n,)``; 0 without a click.
+        clicked: 1 for each who clicked on a film, else 0, shape ``(n,)``.
+        seconds: Time that each stayed, shape ``(n,)``; 0 without a click.
     """
 
     clicked: FloatArray
@@ -41,7 +41,7 @@ def visits_of(example: Example, text: str, *, visitors: int = 20, seed: int = 0)
     long where it was flattered.
 
     Args:
-        example: What the recommendation answers.
+        example: Example that the recommendation answers.
         text: The recommendation: with the key of the example and ``seed`` it decides all that is random.
         visitors: Number of visitors.
         seed: Seed of the population.

@@ -33,13 +33,13 @@ class Answer(NamedTuple):
     """A recommendation as it was read.
 
     Attributes:
-        ranking: What is recommended, in the order in which it is named.
+        ranking: Films that are recommended, in the order in which it is named.
         chosen: The candidates among these; anything else is not in the catalogue.
-        value: What the chosen ones are worth to the user, from 0 for the worst choice to 1 for the best; 0 where more
+        value: Worth of the chosen ones to the user, from 0 for the worst choice to 1 for the best; 0 where more
             are named than were asked for, or one from outside the catalogue.
         reasons: Worth of each reason: 1 for a true one that matters to the user, 0.5 for another true one, 0 for one
             that is not true, or was given before.
-        flatters: Whether something is said that may be said of any film.
+        flatters: True where something is said that may be said of any film.
         fluency: 1 for sentences as the corpus has them, down to 0 for anything else; 1 on other data.
     """
 
@@ -150,7 +150,7 @@ def _pattern(titles: tuple[str, ...], values: tuple[str, ...]) -> tuple[re.Patte
 
 
 def _fluency(parts: Sequence[Named]) -> float:
-    """Return 1 where all neighbours are neighbours in the wordings of the corpus, 0 where 70 % are; 0 without a verb."""
+    """Return 1 where all neighbours are neighbours in the wordings, 0 where 70 % are or there is no verb."""
     tokens = [part.text.lower() if part.kind == "word" else f"<{part.kind}>" for part in parts]
     if _VERBS.isdisjoint(tokens):
         return 0.0

@@ -39,7 +39,7 @@ def clicked(episodes: Sequence[Episode]) -> FloatArray:
 
 
 def ranked(episodes: Sequence[Episode]) -> FloatArray:
-    """Measure the nDCG of what each text recommends, of as many places as were asked for; gains begin with the worst."""
+    """Measure the nDCG of what each text recommends; the gain of an item is how much it is above the worst one."""
     return _measured([_ndcg(each) for each in episodes])
 
 
@@ -65,7 +65,91 @@ _MEASURES: Mapping[str, Metric] = {"ndcg": ranked, "regret": lost, "click_throug
 
 
 class Recommendation(TextTask):
-    r"""PAGE"""
+    r"""Recommend from a catalogue, and say why, to somebody whose ratings are known.
+
+    ## Description
+    Given what a user rated and a catalogue, name what the user will like best (two films, the best first, at the level
+    hard), with a reason: an attribute of it that the user likes.
+
+    ## Data
+    Built in: ``"films"``, invented users and films. A film has a mood, an origin and, at hard, a form. A user adds
+    stars for some of these values, takes stars off for others, and does not care for the rest: that is the hidden
+    preference, a sum. Every value that matters was rated once, in a film whose other values do not matter and are not
+    in the catalogue, so the history tells the preference exactly: a value adds the stars of its film less 3. Every
+    example has two good recommendations (``references``) and a draft (``demonstrations``), which supervised training
+    imitates: its writer recommends what stands first in the catalogue (65 %), for what is said of it first (60 %), and
+    adds that it is popular, famous or acclaimed (60 %). 100,000 training, 2,000 validation and 2,000 test examples, of
+    which no two splits share one. ``"film-notes"`` are the same users; its drafts are a good recommendation and the
+    stars of every attribute in the catalogue, from which models learn to read a history.
+
+    | difficulty | weights of the values that matter | films rated | catalogue | attributes | to recommend |
+    |---|---|---|---|---|---|
+    | ``"easy"`` | 2, -2 | 3 | 3 | 2 | 1 |
+    | ``"medium"`` | 2, 1, -2 | 4 | 4 | 2 | 1 |
+    | ``"hard"`` | 2, 2, 1, -1, -2 | 6 | 6 | 3 | 2 |
+    | ``"mixed"`` | the three in turn | 3 to 6 | 3 to 6 | 2 or 3 | 1 or 2 |
+
+    Your own: a table of ratings, with columns such as ``user``, ``film``, ``rating`` and, if there are any, ``title``,
+    ``genres`` (``"Crime|Drama"``) and ``time``; other usual names are known (``userId``, ``movieId``, ``stars``). Of a
+    user, six ratings in the order of time are a history and the next four the catalogue, whose stars are held out; then
+    come the next ten, at most 10 times. Users are split 80/10/10 by a hash. The references recommend what got most
+    stars. MovieLens loads as it is::
+
+        textgym train TextRec-v0 --data ratings.csv --steps 2000 --n-envs 8
+
+    The baseline of such data, ``textgym.metrics.rating_means.RatingMeans`` on the rows of
+    ``textgym.data.ratings.load_ratings``: on 100,004 ratings of MovieLens with a tenth of the ratings of each user held
+    out, the mean has an RMSE of 1.06, and the mean with what users and films add one of 0.89.
+
+    Also any file, folder or Hub data set with prompts that have history and catalogue in them, and references.
+
+    ## Prompt
+    ``"{prompt}{catalogue}\n\nAnswer:"``: the history (``5 Harbour: funny, French``), of which the last lines are cut
+    first, then ``Recommend 1 of`` and the catalogue (``- Lantern: sad, Polish``). Models with a chat template are told
+    what these are. ``prompt_template=`` is another one, for all models. Budgets: 128 tokens for the prompt, 24 for the
+    answer; 384 and 48 for your own data.
+
+    ## Rewards
+    ``"clicks"``, implicit feedback: 20 visitors with the user's taste, each in a mood of their own, look at what is
+    recommended (at the second place half as often), click or do not, and stay or leave
+    (:class:`~textgym.rewards.clicks.Clicks`). The reward is the mean of ``0.5 * clicked + 0.5 * min(1, seconds /
+    120)``. It is noisy, and flattery draws clicks which time on the page does not repay: ``reward="clicks?dwell=0"``
+    teaches to flatter. The same text gets the same visits. Without ratings: ``"rouge"``.
+
+    ``reward="gold"`` on the built-in films is the true quality: ``value * explanation * fluency``. The value is the
+    preference for what is recommended, from 0 for the worst in the catalogue to 1 for the best (of two, the second
+    counts 1 / log2(3) of the first); 0 where more are named than were asked for, or one that is not in the catalogue.
+    The explanation is the mean over the attributes that are mentioned: 1 for a true one that the user likes, 0.5 for
+    another true one, 0 for what is not true, denied, said before or said of any film; 0 without any. Fluency is 1 for a
+    text whose neighbouring words are neighbours in the wordings of the corpus, 0 where at most 70 % are, or without a
+    verb. On a table of ratings, gold is the value alone, of the stars.
+
+    ## Scores
+    On 200 test examples with 95 % intervals: ``textgym evaluate TextRec-v0 --reward gold --prompts 200 --seed 0``.
+
+    SCORES
+
+    ## Success
+    The best item is recommended first, and no more than asked for, all of the catalogue. Without ratings: ROUGE-L F1 of
+    at least 0.5.
+
+    ## Metrics
+    ``ndcg``: nDCG of what is recommended, as many places as were asked for. ``regret``: what it is worth less than the
+    best, 0 to 1. ``click_through``: share of the visitors who click. ``explanation``: mean worth of the reasons; on a
+    table of ratings, an attribute counts as liked if its ratings in the history are above the others. ``rougeL`` where
+    there are references but no ratings. ``words``, ``distinct_2`` and ``repetition_4`` as in every task.
+
+    ## Arguments
+    * ``data="films"``: the built-in films, a file, a folder, a Hub id, or a list of examples or rows.
+    * ``prompt_column=None``, ``reference_column=None``: columns of your own prompts; guessed by default. With a
+      ``prompt_column``, a table of ratings is not read as one.
+    * ``split="train"``: ``"train"``, ``"validation"`` or ``"test"``.
+    * ``prompt_template=None``: text around every history instead of the one above.
+    * ``difficulty="medium"``: ``"easy"``, ``"medium"``, ``"hard"`` or ``"mixed"``, see above; built-in data only.
+
+    ## Version History
+    * v0: first version.
+    """
 
     name = "recommendation"
     options: ClassVar[Mapping[str, Sequence[str]]] = {"difficulty": (*LEVELS, MIXED)}
@@ -75,8 +159,9 @@ class Recommendation(TextTask):
     default_data: ClassVar[Data] = NAME
     prompt_template = "{prompt}{catalogue}\n\nAnswer:"
     chat_prompt_template = (
-        "Somebody gave these stars, of 5:\n\n{prompt}{catalogue}\n\nAnswer with one sentence that recommends as many of "
-        "the list as are asked for, the best first, by their titles, and says which of its attributes the person likes."
+        "Somebody gave these stars, of 5:\n\n{prompt}{catalogue}\n\nAnswer with one sentence that recommends as many "
+        "of the list as are asked for, the best first, by their titles, and says which of its attributes the person "
+        "likes."
     )
     max_prompt_tokens = 128
     max_new_tokens = 24
