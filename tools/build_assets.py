@@ -158,7 +158,6 @@ START_MODELS: Mapping[str, StartModel] = {
     ),
     "tiny-rec": StartModel(
         "TextRec-v0",
-        options={"difficulty": "mixed"},
         shape=Shape(vocabulary=1024, width=128, layers=3, heads=4, context=512),
         steps=600,
         batch_size=32,

@@ -118,7 +118,7 @@ def test_history_tells_what_the_user_prefers(level: str) -> None:
         assert (len(rows), len(facts["items"]), facts["count"]) == (
             len(size.weights) + size.indifferent,
             size.candidates,
-            size.count,
+            size.asked,
         )
         assert set(facts["items"]).isdisjoint(facts["seen"])
         best = sorted(facts["preferences"].values())

@@ -29,14 +29,14 @@ class Level(NamedTuple):
         indifferent: Films in the history that have no such value.
         candidates: Films in the catalogue.
         facets: Attributes of each film.
-        count: Films to recommend.
+        asked: Number of films to recommend.
     """
 
     weights: tuple[int, ...]
     indifferent: int
     candidates: int
     facets: int
-    count: int
+    asked: int
 
 
 SIZES: Mapping[str, Level] = {
@@ -90,14 +90,14 @@ def make_item(levels: Sequence[Level], seed: int, split: Split, position: int) -
     history = "\n".join(f"{stars[place]} {rows[place]}" for place in order)
     extra = {
         "corpus": NAME,
-        "catalogue": ask(level.count, rows[len(seen) :]),
-        "count": level.count,
+        "catalogue": ask(level.asked, rows[len(seen) :]),
+        "count": level.asked,
         "items": {title: list(film) for title, film in catalogue.items()},
         "seen": rated,
         "weights": weights,
         "preferences": preferences,
     }
-    best = sorted(catalogue, key=lambda title: -preferences[title])[: level.count]
+    best = sorted(catalogue, key=lambda title: -preferences[title])[: level.asked]
     good = (_good(draws, best, catalogue, weights), _good(draws, best, catalogue, weights))
     draft = _draft(draws, best, catalogue, weights)
     return Item(identity, history, good, (draft,), extra)
@@ -159,7 +159,7 @@ def _catalogue(
             for title in titles
         }
         worths = sorted((worth(film, weights) for film in catalogue.values()), reverse=True)
-        if worths[0] > worths[1] and worths[level.count - 1] > 0 and len(set(catalogue.values())) == len(titles):
+        if worths[0] > worths[1] and worths[level.asked - 1] > 0 and len(set(catalogue.values())) == len(titles):
             return catalogue
 
 

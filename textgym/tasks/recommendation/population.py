@@ -56,7 +56,7 @@ def visits_of(example: Example, text: str, *, visitors: int = 20, seed: int = 0)
             "table of ratings, or another reward, such as 'rouge'"
         )
     answer = read(text, extra)
-    draws = np.random.default_rng(zlib.crc32(f"{seed}|{example.key}|{text}".encode()))
+    draws = np.random.default_rng(zlib.crc32(f"{seed}|{example.key}|{text}".encode("utf-8", "surrogatepass")))
     moods = draws.normal(0.0, _MOOD, visitors)
     clicked, seconds = np.zeros(visitors), np.zeros(visitors)
     appeal = _OFFSET + _BAIT * answer.flatters + _REASON * (1.0 in answer.reasons)
