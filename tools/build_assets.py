@@ -158,8 +158,8 @@ START_MODELS: Mapping[str, StartModel] = {
     ),
     "tiny-rec": StartModel(
         "TextRec-v0",
-        shape=Shape(vocabulary=1024, width=128, layers=3, heads=4, context=512),
-        steps=600,
+        shape=Shape(vocabulary=640, width=128, layers=3, heads=4, context=512),
+        steps=500,
         batch_size=32,
         learning_rate=2e-3,
         earlier=(
@@ -167,7 +167,7 @@ START_MODELS: Mapping[str, StartModel] = {
                 "TextRec-v0",
                 data="film-notes",  # where every attribute on offer is looked up
                 options={"difficulty": "easy"},
-                steps=700,
+                steps=500,
                 batch_size=32,
                 learning_rate=3e-3,
                 prompt_share=0.0,

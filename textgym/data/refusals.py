@@ -136,5 +136,9 @@ _FOREIGN = (
         "column",
         _ANSWERS,
     ),
-    Foreign("a table of ratings", is_ratings, "It has no column of prompts, though TextRec-v0 makes some of it; to use one all the same, name it"),
+    Foreign(
+        "a table of ratings",
+        is_ratings,
+        "It has no column of prompts, though TextRec-v0 makes some of it; to use one all the same, name it",
+    ),
 )

@@ -14,6 +14,7 @@ from textgym.types import Split
 
 NAME = "films"
 NOTES = "film-notes"
+ITEMS: Mapping[Split, int] = {"train": 40_000, "validation": 2_000, "test": 2_000}
 MIXED = "mixed"
 FINDS, EXPLAINS, INVENTS = 0.35, 0.4, 0.6
 """Shares of drafts: that recommend the best films, give a reason that matters, and flatter."""
@@ -42,7 +43,7 @@ class Level(NamedTuple):
 SIZES: Mapping[str, Level] = {
     "easy": Level((2, -2), 1, 3, 2, 1),
     "medium": Level((2, 1, -2), 1, 4, 2, 1),
-    "hard": Level((2, 2, 1, -1, -2), 1, 6, 3, 2),
+    "hard": Level((2, 1, -1, -2), 2, 6, 3, 2),
 }
 Film = tuple[str, ...]
 """Values of the attributes of a film, in the order of ``FACETS``."""
@@ -51,7 +52,7 @@ Film = tuple[str, ...]
 def films(split: Split, *, difficulty: str = "medium") -> GeneratedDataset:
     """Return one split of the built-in users of a level; of all levels in turn where it is ``"mixed"``."""
     levels = list(SIZES.values()) if difficulty == MIXED else [SIZES[difficulty]]
-    return GeneratedDataset(name_of_level(NAME, difficulty, "medium"), split, partial(make_item, levels))
+    return GeneratedDataset(name_of_level(NAME, difficulty, "medium"), split, partial(make_item, levels), sizes=ITEMS)
 
 
 def film_notes(split: Split, *, difficulty: str = "medium") -> GeneratedDataset:
@@ -60,15 +61,16 @@ def film_notes(split: Split, *, difficulty: str = "medium") -> GeneratedDataset:
     A model that learns to write these finds out how to read a history; few texts teach it that.
     """
     levels = list(SIZES.values()) if difficulty == MIXED else [SIZES[difficulty]]
-    return GeneratedDataset(name_of_level(NOTES, difficulty, "medium"), split, partial(_with_notes, levels))
+    make = partial(_with_notes, levels)
+    return GeneratedDataset(name_of_level(NOTES, difficulty, "medium"), split, make, sizes=ITEMS)
 
 
 def _with_notes(levels: Sequence[Level], seed: int, split: Split, position: int) -> Item:
-    item = make_item(levels, seed, split, position)
+    item, draws = make_item(levels, seed, split, position), draws_of(seed + 1, split, position)
     weights = item.extra["weights"]
     notes = [
         f"{title}: {', '.join(f'{value} {NEUTRAL + weights.get(value, 0)}' for value in film)}."
-        for title, film in item.extra["items"].items()
+        for title, film in draws.shuffled(list(item.extra["items"].items()))
     ]
     return replace(item, demonstrations=(" ".join([item.references[0], *notes]),))
 
@@ -78,9 +80,9 @@ def make_item(levels: Sequence[Level], seed: int, split: Split, position: int) -
     draws, level = draws_of(seed, split, position), levels[position % len(levels)]
     while True:  # facts alone, which are cheap, until the split owns them
         weights = _weights(draws, level)
-        seen, tainted = _history(draws, level, weights)
+        seen, free = _history(draws, level, weights)
         titles = draws.sample(TITLES, len(seen) + level.candidates)
-        rated, catalogue = titles[: len(seen)], _catalogue(draws, level, weights, tainted, titles[len(seen) :])
+        rated, catalogue = titles[: len(seen)], _catalogue(draws, level, weights, free, titles[len(seen) :])
         stars = [NEUTRAL + worth(film, weights) for film in seen]
         rows = [*map(_row, rated, seen), *map(_row, catalogue, catalogue.values())]
         if owns(split, identity := joined([*stars, *rows])):
@@ -122,39 +124,36 @@ def _weights(draws: Draws, level: Level) -> dict[str, int]:
     return dict(zip(draws.sample(values, len(level.weights)), level.weights, strict=True))
 
 
-def _history(draws: Draws, level: Level, weights: Mapping[str, int]) -> tuple[list[Film], set[str]]:
+def _history(draws: Draws, level: Level, weights: Mapping[str, int]) -> tuple[list[Film], list[Film]]:
     """Return a film for every value that matters, whose other values do not, and a few indifferent ones.
 
     So the stars of a film tell the weight of a value exactly, once it is known which of its values matters: no
-    candidate has a value of the returned set, that of the others.
+    candidate has one of the others. What candidates may have instead is returned too, for each attribute.
     """
-    seen, tainted = list[Film](), set[str]()
-    for value in (*weights, *[None] * level.indifferent):
-        film = tuple(value if value in facet else _pick(draws, facet, weights) for facet in FACETS[: level.facets])
-        seen.append(film)
-        tainted.update(set(film) - {value} if value else ())
-    return seen, tainted
-
-
-def _pick(draws: Draws, facet: Film, *others: Mapping[str, int] | set[str]) -> str:
-    """Return a value of a facet that is in none of the others."""
-    while any((value := draws.pick(facet)) in other for other in others):
-        pass
-    return value
+    indifferent = [
+        draws.shuffled([value for value in facet if value not in weights]) for facet in FACETS[: level.facets]
+    ]
+    company, free = [each[: len(each) // 2] for each in indifferent], [each[len(each) // 2 :] for each in indifferent]
+    seen = [
+        tuple(
+            value if value in facet else draws.pick(others)
+            for facet, others in zip(FACETS[: level.facets], company if value else free, strict=True)
+        )
+        for value in (*weights, *[None] * level.indifferent)
+    ]
+    return seen, [tuple(each) for each in free]
 
 
 def _catalogue(
-    draws: Draws, level: Level, weights: Mapping[str, int], tainted: set[str], titles: Sequence[str]
+    draws: Draws, level: Level, weights: Mapping[str, int], free: Sequence[Film], titles: Sequence[str]
 ) -> dict[str, Film]:
     """Return candidates: the best is better than all others, and every one to be recommended has something liked."""
-    facets = FACETS[: level.facets]
-    liked = [[value for value in facet if value in weights] for facet in facets]
-    free = [[value for value in facet if value not in weights and value not in tainted] for facet in facets]
+    known = [[value for value in facet if value in weights] for facet in FACETS[: level.facets]]
     while True:
         catalogue = {
             title: tuple(
-                draws.pick(known if known and draws.chance(_WEIGHTED) else fresh)
-                for known, fresh in zip(liked, free, strict=True)
+                draws.pick(liked if liked and draws.chance(_WEIGHTED) else others)
+                for liked, others in zip(known, free, strict=True)
             )
             for title in titles
         }

@@ -9,19 +9,14 @@ def _words(text: str) -> tuple[str, ...]:
 
 TITLES = _words(
     """
-    Acorn Anchor Apple Arrow Autumn Badger Balcony Bamboo Barley Basket Beacon Bridge Butter Cabin Camel Canal Candle
-    Castle Cedar Chapel Cherry Circus Clover Cobalt Comet Copper Coral Cotton Crane Dolphin Dragon Eagle Ember Engine
-    Falcon Feather Ferry Forest Fountain Garden Garnet Ginger Granite Hammer Harbour Harvest Hazel Heron Honey Island
-    Ivory Jungle Kettle Ladder Lantern Lemon Lighthouse Lizard Magnet Maple Marble Market Meadow Mirror Monsoon Mountain
-    Needle Olive Orchard Otter Oyster Paper Parrot Pepper Pilot Pocket Prairie Puzzle Quartz Rabbit Ribbon River Rocket
-    Saddle Sailor Salmon Shadow Silver Sparrow Spider Summer Temple Thunder Ticket Tiger Timber Tunnel Turtle Valley
-    Velvet Violin Walnut Whistle Willow Window Winter Zebra
+    Anchor Arrow Autumn Beacon Bridge Candle Castle Circus Comet Coral Dragon Eagle Ferry Forest Garden Harbour Harvest
+    Island Lantern Marble Meadow Mirror Otter Paper Pilot River Rocket Shadow Silver Summer Tiger Winter
     """
 )
 FACETS = (
-    _words("funny sad scary tender tense dreamy clever gloomy playful bitter"),
-    _words("French Polish Greek Danish Kenyan Indian Cuban Irish Korean Turkish"),
-    _words("short long slow fast quiet loud silent colourful"),
+    _words("funny sad scary tender tense dreamy"),
+    _words("French Polish Greek Danish Indian Irish"),
+    _words("short long slow fast quiet loud"),
 )
 """Values of the attributes of a film: its mood, its origin, its form. No value is in two of them."""
 VALUES = frozenset(value for facet in FACETS for value in facet)

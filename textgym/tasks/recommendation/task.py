@@ -78,7 +78,7 @@ class Recommendation(TextTask):
     in the catalogue, so the history tells the preference exactly: a value adds the stars of its film less 3. Every
     example has two good recommendations (``references``) and a draft (``demonstrations``), which supervised training
     imitates: its writer recommends what stands first in the catalogue (65 %), for what is said of it first (60 %), and
-    adds that it is popular, famous or acclaimed (60 %). 100,000 training, 2,000 validation and 2,000 test examples, of
+    adds that it is popular, famous or acclaimed (60 %). 40,000 training, 2,000 validation and 2,000 test examples, of
     which no two splits share one. ``"film-notes"`` are the same users; its drafts are a good recommendation and the
     stars of every attribute in the catalogue, from which models learn to read a history.
 
@@ -86,7 +86,7 @@ class Recommendation(TextTask):
     |---|---|---|---|---|---|
     | ``"easy"`` | 2, -2 | 3 | 3 | 2 | 1 |
     | ``"medium"`` | 2, 1, -2 | 4 | 4 | 2 | 1 |
-    | ``"hard"`` | 2, 2, 1, -1, -2 | 6 | 6 | 3 | 2 |
+    | ``"hard"`` | 2, 1, -1, -2 | 6 | 6 | 3 | 2 |
     | ``"mixed"`` | the three in turn | 3 to 6 | 3 to 6 | 2 or 3 | 1 or 2 |
 
     Your own: a table of ratings, with columns such as ``user``, ``film``, ``rating`` and, if there are any, ``title``,
