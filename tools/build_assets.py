@@ -159,16 +159,16 @@ START_MODELS: Mapping[str, StartModel] = {
     "tiny-rec": StartModel(
         "TextRec-v0",
         shape=Shape(vocabulary=640, width=128, layers=3, heads=4, context=512),
-        steps=500,
+        steps=400,
         batch_size=32,
         learning_rate=2e-3,
+        prompt_share=0.0,
         earlier=(
             StartModel(
                 "TextRec-v0",
                 data="film-notes",  # where every attribute on offer is looked up
-                options={"difficulty": "easy"},
-                steps=500,
-                batch_size=32,
+                steps=600,
+                batch_size=16,
                 learning_rate=3e-3,
                 prompt_share=0.0,
             ),

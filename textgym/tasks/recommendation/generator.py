@@ -56,23 +56,23 @@ def films(split: Split, *, difficulty: str = "medium") -> GeneratedDataset:
 
 
 def film_notes(split: Split, *, difficulty: str = "medium") -> GeneratedDataset:
-    """Return the users of :func:`films` with other drafts: a good one, then the stars of every attribute on offer.
+    """Return the users of :func:`films` with other drafts: the stars of every attribute on offer.
 
     A model that learns to write these finds out how to read a history; few texts teach it that.
     """
     levels = list(SIZES.values()) if difficulty == MIXED else [SIZES[difficulty]]
-    make = partial(_with_notes, levels)
-    return GeneratedDataset(name_of_level(NOTES, difficulty, "medium"), split, make, sizes=ITEMS)
+    name, sizes = name_of_level(NOTES, difficulty, "medium"), {**ITEMS, "train": 10_000}
+    return GeneratedDataset(name, split, partial(_with_notes, levels), sizes=sizes)
 
 
 def _with_notes(levels: Sequence[Level], seed: int, split: Split, position: int) -> Item:
-    item, draws = make_item(levels, seed, split, position), draws_of(seed + 1, split, position)
+    item = make_item(levels, seed, split, position)
     weights = item.extra["weights"]
     notes = [
         f"{title}: {', '.join(f'{value} {NEUTRAL + weights.get(value, 0)}' for value in film)}."
-        for title, film in draws.shuffled(list(item.extra["items"].items()))
+        for title, film in item.extra["items"].items()
     ]
-    return replace(item, demonstrations=(" ".join([item.references[0], *notes]),))
+    return replace(item, demonstrations=(" ".join(notes),))
 
 
 def make_item(levels: Sequence[Level], seed: int, split: Split, position: int) -> Item:
