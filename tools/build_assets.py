@@ -159,16 +159,17 @@ START_MODELS: Mapping[str, StartModel] = {
     "tiny-rec": StartModel(
         "TextRec-v0",
         shape=Shape(vocabulary=640, width=128, layers=3, heads=4, context=512),
-        steps=400,
+        steps=800,
         batch_size=32,
         learning_rate=2e-3,
         prompt_share=0.0,
         earlier=(
             StartModel(
                 "TextRec-v0",
-                data="film-notes",  # where every attribute on offer is looked up
-                steps=600,
-                batch_size=16,
+                data="film-notes",  # where every attribute on offer is copied and looked up
+                options={"difficulty": "easy"},
+                steps=1200,
+                batch_size=32,
                 learning_rate=3e-3,
                 prompt_share=0.0,
             ),
