@@ -125,9 +125,16 @@ class Recommendation(TextTask):
     verb. On a table of ratings, gold is the value alone, of the stars.
 
     ## Scores
-    On 200 test examples with 95 % intervals: ``textgym evaluate TextRec-v0 --reward gold --prompts 200 --seed 0``.
+    On the first 200 test examples; ``textgym evaluate TextRec-v0 --prompts 200`` prints such a row.
 
-    SCORES
+    | writer | gold | nDCG | regret | click-through | explanation |
+    |---|---|---|---|---|---|
+    | ``tiny-rec`` | 0.051 | 0.23 | 0.77 | 0.30 | 0.10 |
+    | ``tiny-rec``, ``--temperature 0`` | 0.078 | 0.45 | 0.55 | 0.60 | 0.17 |
+    | first reference | 1.000 | 1.00 | 0.00 | 0.91 | 1.00 |
+
+    The start model copies from the catalogue and cannot read a history yet: which film, which reason, and to leave out
+    the flattery are to be learned.
 
     ## Success
     The best item is recommended first, and no more than asked for, all of the catalogue. Without ratings: ROUGE-L F1 of
