@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import signal
 import statistics
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -72,12 +73,19 @@ def run(options: Options) -> Report:
         "multiplied in bf16, TFLOP/s": round(rates.multiplied / 1e12, 2),
     }
     measurements: list[Measurement] = []
-    for name, full in MODELS.items():
-        work = replace(full.smaller(), vocabulary=4096) if options.smoke else full
-        work = replace(work, device=options.device)
-        measurements += _speeds(name, work, rates, options, figures)
-        for way, policy in _ways_to_train().items():
-            measurements += _memory(f"{name}: {way}", work, policy, options, figures)
+    works = {
+        name: replace(replace(full.smaller(), vocabulary=4096) if options.smoke else full, device=options.device)
+        for name, full in MODELS.items()
+    }
+    with _stopping(figures):
+        for name, work in works.items():
+            measurements += _speeds(name, work, rates, options, figures)
+        for name, work in works.items():
+            for way, policy in _ways_to_train().items():
+                measurements += _memory(f"{name}: {way}", work, policy, options, figures)
+        # Last: compiling takes minutes, of which whoever stops the benchmark loses nothing else.
+        for name, work in {} if options.smoke else works.items():
+            measurements += _compiled(name, work, rates, options, figures)
     example = next(iter(MODELS.values()))
     return Report(
         "gpu",
@@ -160,15 +168,13 @@ def _speeds(
     floor = rollout_floor(work, weights, rates)
     del plain
     generated, stepped = f"{name}: generate()", f"{name}: env.step + policy"
-    agents = {f"{name}: textgym PPO": {}, f"{name}: textgym PPO, compiled": {"compile": True}}
+    agent = f"{name}: textgym PPO"
     builders: dict[str, Callable[[ExitStack], Case]] = {
         limit: lambda stack: _limit_case(limit, Limit(work), work, floor),
         generated: lambda stack: _generate_case(generated, work),
         stepped: lambda stack: _step_case(stepped, work, stack, generated),
+        agent: partial(_agent_case, agent, work, policy={}, limit=limit),
     }
-    for agent, policy in agents.items():
-        if not (policy and options.smoke):  # compiling takes a minute
-            builders[agent] = partial(_agent_case, agent, work, policy=policy, limit=limit)
     found = {case: item for case, build in builders.items() for item in _alone(build, work, options, figures, case)}
     figures |= {
         f"{name}, weights in matrix products, millions": round(sum(weights) / 1e6, 1),
@@ -182,12 +188,36 @@ def _speeds(
     if generated in found and stepped in found:
         ratio = found[generated].median / found[stepped].median
         figures[f"{name}, rollout, tokens/s over those of generate()"] = round(ratio, 2)
-    for case in (limit, *agents):
+    for case in (limit, agent):
         if case in found:
             figures[f"{case}, utilisation in the update"] = _utilisation(
                 found[case], update_flops(work, weights), rates
             )
     return list(found.values())
+
+
+def _compiled(
+    name: str, work: Workload, rates: Rates, options: Options, figures: dict[str, Any]
+) -> list[Measurement]:  # fmt: skip
+    """The same agent with compiled passes."""
+    case, limit = f"{name}: textgym PPO, compiled", f"{name}: limit"
+    build = partial(_agent_case, case, work, policy={"compile": True}, limit=limit)
+    found = _alone(build, work, options, figures, case)
+    flops = update_flops(work, weights_of(work.language_model(0)))
+    figures |= {f"{case}, utilisation in the update": _utilisation(item, flops, rates) for item in found}
+    return found
+
+
+@contextmanager
+def _stopping(figures: dict[str, Any]) -> Iterator[None]:
+    """Let Ctrl-C, and the signal that ``timeout`` sends, end the block: what was measured until then is reported."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        figures["stopped early"] = "what is missing was not measured"
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _alone(

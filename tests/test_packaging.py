@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES: list[str] = PROJECT["tool"]["setuptools"]["packages"]
 FOLDERS: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
-MAX_ASSET_BYTES = 20_000_000
+START_MODELS = ("tiny", "tiny-reward")
+MAX_START_MODEL_BYTES = 6_000_000
+MAX_OTHER_BYTES = 20_000_000  # all other assets together
 
 needs_checkout = pytest.mark.skipif(not (ROOT / "textgym").is_dir(), reason="needs the checkout")
 
@@ -75,9 +77,12 @@ def test_the_package_says_that_it_is_typed() -> None:
 
 def test_assets_are_installed_and_small() -> None:
     folder = Path(str(resources.files("textgym.assets")))
-    sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-    assert any(path.suffix == ".safetensors" for path in sizes)
-    assert sum(sizes.values()) < MAX_ASSET_BYTES
+    sizes = {
+        part.name: sum(path.stat().st_size for path in part.rglob("*") if path.is_file()) for part in folder.iterdir()
+    }
+    assert all((folder / name / "model.safetensors").is_file() for name in START_MODELS)
+    assert all(sizes.pop(name) < MAX_START_MODEL_BYTES for name in START_MODELS)
+    assert sum(sizes.values()) < MAX_OTHER_BYTES
 
 
 @pytest.mark.parametrize("name", ["templates/compare.html", "static/page.css", "static/vote.js", "static/icon.svg"])

@@ -223,7 +223,7 @@ def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
     table.add_column(first, no_wrap=True)
     for name in others:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")  # on another line, in place of "..."
     return table
 
 

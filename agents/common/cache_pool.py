@@ -36,7 +36,7 @@ class CachePool:
         return cache.hidden(texts, match)
 
     def _find(self, texts: TextBatch) -> tuple[PrefixCache, Match | None]:
-        """The cache to use and how the rows match it: one that knows them, else an empty one, else a new one."""
+        """The cache to use and how the rows match it: one that knows them, an empty one, a new one, or the oldest."""
         rows, width = texts.input_ids.shape
         fitting = [cache for cache in reversed(self._caches) if (cache.rows, cache.width) == (rows, width)]
         best, most = None, 0
@@ -49,8 +49,13 @@ class CachePool:
                 break
         if best is not None:
             return best
-        empty = next((cache for cache in fitting if cache.is_empty), None)
-        return empty or PrefixCache(self.model, rows, width, self.decoder), None
+        if (empty := next((cache for cache in fitting if cache.is_empty), None)) is not None:
+            return empty, None
+        if fitting and len(self._caches) == self.size:
+            # One has to go. The memory and the recorded steps of the one used longest ago serve the new rows.
+            fitting[-1].drop()
+            return fitting[-1], None
+        return PrefixCache(self.model, rows, width, self.decoder), None
 
     def __reduce__(self) -> tuple[type[CachePool], tuple[TextModel, int]]:
         return CachePool, (self.model, self.size)  # a copy begins with nothing cached

@@ -41,12 +41,14 @@ from textgym.agents.common.prompt_format import format_in
 from textgym.models.batch import EpisodeBatch, TextBatch, share_prefixes
 from textgym.models.card import CARD, write_card
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
+from textgym.models.decoding.cuda_graph import Recordings
 from textgym.models.decoding.prefix_cache import last_hidden
-from textgym.models.decoding.sampling import Sample, sample_tokens
+from textgym.models.decoding.sampling import Sample, require_finite, tokens_at, uniform_numbers
 from textgym.models.loading import load_language_model
 from textgym.models.log_probs import log_prob_and_entropy, log_probs_of, token_log_probs
 from textgym.models.prompt_format import write_format
 from textgym.models.text_model import Precision, TextModel
+from textgym.models.weights import addresses
 from textgym.spaces import TokenSpace
 from textgym.types import BoolArray
 from textgym.values import attribute_of
@@ -124,7 +126,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
         lora_rank: Rank of LoRA adapters, which are trained instead of all weights (needs ``textgym[lora]``).
         suppress_tokens: Ids that are never drawn and have probability 0 when scored.
         gradient_checkpointing: Recompute activations in the backward pass, which saves memory.
-        compile: Compile the training passes with ``torch.compile``, which takes half a minute at the first update (and
+        compile: Compile the training passes with ``torch.compile``, which takes a minute to minutes at first (and
             a C++ compiler on CPUs). Faster on GPUs and in bf16.
         tolerate_mismatch: Warn, instead of raising an error, if the first update computes other probabilities for the
             tokens of the rollout than they were sampled with.
@@ -223,6 +225,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
         nn.init.zeros_(self.value_head.bias)
         self._actor_caches = CachePool(self.model)
         self._critic_caches = self._actor_caches if self.critic is None else CachePool(self.critic)
+        self._recordings = Recordings()
         self._first_ratio = FirstRatio(self.model, self.options.tolerate_mismatch)
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         self.optimizer = self.optimizer_class(trainable, **{"lr": lr_schedule(1), **self.optimizer_kwargs})
@@ -260,15 +263,15 @@ class LanguageModelPolicy(ActorCriticPolicy):
                 :meth:`critic_values` gives them for less once the episodes are whole.
         """
         texts = read_ids(obs)
-        states, logits = self._states_and_logits(texts)
-        actions, log_probs = _choose(logits, deterministic)
+        states = self._states(self._actor_caches, texts)
+        (actions, log_probs), values = self._decide(states, deterministic)
         if not self.training:
             self._first_ratio.remember(texts, actions, log_probs)
         if not with_values:
             return Decision(actions, torch.zeros_like(log_probs)[:, None], log_probs)
         if self.critic is not None:
-            states = self._states(self._critic_caches, texts)
-        return Decision(actions, self.value_head(states), log_probs)
+            values = self.value_head(self._states(self._critic_caches, texts))
+        return Decision(actions, values, log_probs)
 
     def predict_values(  # type: ignore[override]
         self, obs: dict[str, Tensor], ended: BoolArray | None = None
@@ -298,14 +301,14 @@ class LanguageModelPolicy(ActorCriticPolicy):
             ModelError: In the first update that asks for it, if its log-probabilities are not those of the rollout.
         """
         texts = read_ids(obs, maybe_stored=self.training)
-        _, logits = self._states_and_logits(texts)
+        logits = self.action_logits(self._states(self._actor_caches, texts), self._acting)
         if self.training and torch.is_grad_enabled():
             self._first_ratio.compare_all(texts, logits)
         return self.action_dist.proba_distribution(action_logits=logits)
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
-        _, logits = self._states_and_logits(read_ids(observation))
-        return _choose(logits, deterministic).tokens
+        states = self._states(self._actor_caches, read_ids(observation))
+        return self._decide(states, deterministic)[0].tokens
 
     # ---------------------------------------------------------------- learning
     def evaluate_actions(  # type: ignore[override]
@@ -383,6 +386,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
         """
         self._actor_caches.reset()
         self._critic_caches.reset()
+        self._recordings = Recordings()
 
     def save_pretrained(self, folder: str | Path, env: Any = None) -> None:
         """Write the language model as a Hugging Face folder that ``AutoModelForCausalLM.from_pretrained`` opens.
@@ -456,21 +460,33 @@ class LanguageModelPolicy(ActorCriticPolicy):
             "optimizer_kwargs": self.optimizer_kwargs,
         }
 
-    def _states_and_logits(self, texts: TextBatch) -> tuple[Tensor, Tensor]:
-        """The policy's states (B, H) and logits (B, V)."""
-        states = self._states(self._actor_caches, texts)
-        head = self.model if torch.is_grad_enabled() else self._actor_caches.decoder.current
-        return states, self.action_logits(states, head)
+    @property
+    def _acting(self) -> TextModel:
+        """The network whose head follows on the states of :meth:`_states`."""
+        return self.model if torch.is_grad_enabled() else self._actor_caches.decoder.current
+
+    def _decide(self, states: Tensor, deterministic: bool) -> tuple[Sample, Tensor]:
+        """Choose tokens after states (B, H); also the values (B, 1) that the policy's head gives to them."""
+        network = self._acting
+        if deterministic:
+            logits = self.action_logits(states, network)
+            tokens = logits.argmax(-1)
+            return Sample(tokens, log_probs_of(logits, tokens)), self.value_head(states)
+
+        def draw(states: Tensor, uniform: Tensor) -> tuple[Tensor, ...]:
+            return *tokens_at(self.action_logits(states, network), uniform), self.value_head(states)
+
+        arguments = states, uniform_numbers(len(states), states.device)
+        if torch.is_grad_enabled():
+            *sample, values = draw(*arguments)
+        else:
+            weights = addresses([*network.head_parameters(), *self.value_head.parameters()])
+            read = id(network), weights, network.adapter_is_off
+            *sample, values = self._recordings.run(network, draw, arguments, read)
+        return require_finite(Sample(*sample)), values
 
     def _states(self, caches: CachePool, texts: TextBatch) -> Tensor:
         return last_hidden(caches.model, texts) if torch.is_grad_enabled() else caches.hidden(texts)
-
-
-def _choose(logits: Tensor, deterministic: bool) -> Sample:
-    if not deterministic:
-        return sample_tokens(logits)
-    tokens = logits.argmax(-1)
-    return Sample(tokens, log_probs_of(logits, tokens))
 
 
 def _zero_schedule(_: float) -> float:

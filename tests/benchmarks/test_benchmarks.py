@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -125,6 +127,17 @@ def test_gpu() -> None:
         assert {f"{model}: {way}" for way in gpu.MEMORY if "LoRA" not in way} <= set(rows)
         assert rows[f"{model}: limit"]["parts"].keys() == {"rollout", "reference", "reward", "update"}
         assert all(value > 0 for name, value in report.figures.items() if name.startswith(model))
+
+
+def test_a_gpu_benchmark_that_is_stopped_reports_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: object) -> list[Any]:
+        os.kill(os.getpid(), signal.SIGTERM)  # as `timeout` does
+        return []
+
+    monkeypatch.setattr(gpu, "_speeds", stop)
+    report = smoke("gpu")
+    assert report.figures["stopped early"] == "what is missing was not measured"
+    assert "multiplied in bf16, TFLOP/s" in report.figures
 
 
 def test_gpu_shapes_are_those_of_the_models_they_are_named_after() -> None:

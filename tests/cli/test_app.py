@@ -236,6 +236,7 @@ def test_envs_lists_both_grains() -> None:
     rows = {line.split()[0]: line for line in shown.stdout.splitlines() if "-v" in line}
     assert "a token" in rows["TextSumm-v0"]
     assert "a text" in rows["TextSummEpisode-v0"]
+    assert "…" not in shown.stdout
     assert all("reports" in rows[name] and "learned" in rows[name] for name in ("TextSumm-v0", "TextSummEpisode-v0"))
 
 

@@ -121,6 +121,10 @@ def test_settings_are_checked_before_anything_is_built() -> None:
         check_names(record)
     with names_from("run", COMMAND, ["evil:one", "evil:Id-v0"]):
         check_names(record)
+    compared = {"agents": ["random", "evil:Agent"], "metric": ["ter", "-0.5*evil:one?n=3"]}
+    with names_from("run", COMMAND), pytest.raises(ConsentError) as refused:
+        check_names(compared)
+    assert str(refused.value).endswith("--agent evil:Agent --metric '-0.5*evil:one?n=3'")
     check_names({"reward": "rouge", "choice": {"env_id": "TextSumm-v0"}, "device": "cuda:0"})
 
 

@@ -48,7 +48,7 @@ def test_a_mistyped_function_lists_those_that_the_file_defines() -> None:
         f"{expected} 'mistyped_rewards:god'. Did you mean 'good'? It defines: Short, good, polite."
     )
     assert mistake("mistyped_rewards:zzz") == f"{expected} 'mistyped_rewards:zzz'. It defines: Short, good, polite."
-    assert "Did you mean 'rougeL'? It defines: clustered" in mistake("textgym.metrics:rougL")
+    assert "Did you mean 'rougeL'? It defines: BertScore, Meteor," in mistake("textgym.metrics:rougL")
     assert "Did you mean 'PPO'? It defines: AGENTS," in mistake("textgym.agents:Ppo")
 
 

@@ -104,6 +104,6 @@ def test_names_and_tokens_of_each() -> None:
 def test_significance_pairs_by_prompt() -> None:
     before = Measures({"reward": np.array([0.0, 1.0, np.nan, 0.0])}, ["a", "a", "b", "c"])
     after = Measures({"reward": np.array([1.0, 1.5, 2.0, 3.0])}, ["a", "a", "b", "c"])
-    found = compare_significance(before, after)["reward"]
-    assert found.difference == compare(before, after)["reward"]
+    found = compare_significance(before=before, after=after)["reward"]
+    assert found.difference == compare(before=before, after=after)["reward"]
     assert (found.p_value, found.prompts) == (2 / 4, 2)

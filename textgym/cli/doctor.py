@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+).*?>=(?P<least>[0-9.]+)(?:.*extra == ['\"](?P<extra>[a-z0-9-]+)['\"])?"
 )
-_OPTIONAL = ("contrib", "data", "feedback", "lora", "tensorboard")  # sb3-contrib is another name of contrib
+_NOT_LISTED = ("dev", "sb3-contrib")  # extras; the second is another name of contrib
 _TASK_TOKENS = 560  # prompt and response of the built-in task, where a model does not say what it learned with
 _PROMPT_TOKENS, _NEW_TOKENS = 48, 16
 
@@ -82,7 +82,7 @@ def requirements() -> list[Requirement]:
     found = []
     for line in metadata.requires("textgym") or []:
         match = _REQUIREMENT.match(line)
-        if match is not None and (match["extra"] is None or match["extra"] in _OPTIONAL):
+        if match is not None and (match["extra"] not in _NOT_LISTED):
             found.append(Requirement(match["name"], match["least"], match["extra"] or ""))
     return found
 

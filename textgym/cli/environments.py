@@ -19,14 +19,16 @@ _Row = tuple[str, str, str, str, str]
 def run_envs() -> list[_Row]:
     """Print every registered id with its grain, data and sizes, and default reward, and the options of tasks."""
     rows = [_describe(env_id) for env_id in registered_ids()]
-    console.print_rows(["id", "action", "data", "train/validation/test", "reward"], rows)
+    console.print_rows(["id", "action", "data", "examples", "reward"], rows)
+    console.say("Examples: for training/validation/test.")
+    console.say(
+        "Other data: --data, a file (jsonl, json, csv, tsv, parquet, txt), a folder, docstrings, a Hugging Face id."
+    )
+    console.heading("Options of tasks: --task-option NAME=VALUE; the first value is the default")
     for env_id in registered_ids():
         shown = "; ".join(f"{name}={'|'.join(values)}" for name, values in _options(env_id).items())
         if shown and not is_episode_level(env_id):
-            console.say(f"Options of {env_id} (--task-option; the first is the default): {shown}")
-    console.say(
-        "Other data: --data FILE (jsonl, json, csv, tsv, parquet, txt), a folder, docstrings, a Hugging Face id."
-    )
+            console.say(f"{env_id}: {shown}")
     return rows
 
 

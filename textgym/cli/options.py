@@ -27,8 +27,7 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data",
-        help="Data: a file, a folder, a Hugging Face dataset id, or the built-in reports or docstrings; by default the "
-        "task's own.",
+        help="Data: a file, a folder, a Hugging Face dataset id, or docstrings (built in); by default the task's own.",
     ),
 ]
 PromptColumn = Annotated[
@@ -48,7 +47,7 @@ PromptTemplate = Annotated[
 ]
 Difficulty = Annotated[
     str | None,
-    typer.Option("--difficulty", help="Difficulty of built-in data, where there are some: easy, medium, hard."),
+    typer.Option("--difficulty", help="Difficulty of built-in data, such as hard; `textgym envs` lists them."),
 ]
 TaskOption = Annotated[
     list[str] | None,

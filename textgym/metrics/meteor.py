@@ -20,17 +20,23 @@ STAGES: dict[str, float] = {"exact": 1.0, "stem": 0.6, "synonym": 0.8}
 """The ways in which two words match, in their order, and what each counts (English, 1.5)."""
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
 _BEAM = 40
-_FUNCTION_WORDS = frozenset(
-    regex.split(
-        " +",
-        "\" $ ' 's 't ( ) , - -- . : ? — "
-        "a about after all also an and are as at be been but by can could first for from had has have he her "
-        "his i if in into is it its last more new no not of on one or other out over people s said she so "
-        "some than that the their there they this time to two up was we were what when which who will with "
-        "would year years you",
-    )
-)
-"""Words that make up more than a thousandth of English news; they count a third of others."""
+_CLOSED_CLASSES = {
+    "determiners": "a all an another any both each either every few many more most much neither no other several some "
+    "such that the these this those",
+    "pronouns": "anybody anyone anything everybody everyone everything he her hers herself him himself his i it its "
+    "itself me mine my myself nobody none nothing one our ours ourselves she somebody someone something their theirs "
+    "them themselves there they us we what whatever which whichever who whoever whom whose you your yours yourself "
+    "yourselves",
+    "prepositions": "about above across after against along among around as at before behind below beneath beside "
+    "besides between beyond by despite down during except for from in inside into near of off on onto out outside over "
+    "per since than through throughout till to toward towards under until up upon via with within without",
+    "conjunctions and question words": "although and because but how if nor once or so though unless when whenever "
+    "where whereas wherever whether while why yet",
+    "auxiliary verbs": "am are be been being can could did do does had has have is may might must ought shall should "
+    "was were will would",
+    "negation and clitics": "not 'd 'll 'm 're 's 't 've",
+}
+_FUNCTION_WORDS = frozenset(word for words in _CLOSED_CLASSES.values() for word in words.split(" "))
 _PLAIN_QUOTES = str.maketrans("‘’“”", "''\"\"")
 _HYPHEN = regex.compile(r"(?<=[\p{L}\p{N}])-(?=[\p{L}\p{N}])")
 _ACRONYM = regex.compile(r"(?<![\p{L}\p{N}])(?:\p{L}\.){2,}")
@@ -49,21 +55,26 @@ class Meteor:
 
     Words match if they are equal, have one stem (Snowball's English stemmer), or are synonyms or forms of synonyms
     (WordNet). The score is a weighted F-mean of the matched words that favours recall, and is lowered where they stand
-    in another order. The paraphrase stage of the program, a table of 60 MB, is left out, as its option
-    ``-m "exact stem synonym"`` does.
+    in another order. The paraphrase stage, a table of 60 MB, is left out.
 
-    Where a word can be matched in several ways, the program compares alignments by their number of *exact* matches,
-    then by the fewest chunks, then by distance: the paper says *all* matches. So it does here, because scores are to be
-    compared with those of the program: of 'cats' alone and 'cat' alone, which have one stem and are in one set of
-    synonyms too, both make 0.
+    Two words match in the first stage that they can. Of all alignments that is taken which covers most words, then the
+    one of fewest chunks, then the one of least distance, by a beam search.
+
+    The paper takes as function words those with a relative frequency above 0.001 in a large corpus. Here they are the
+    words of English that belong to closed classes (determiners, pronouns, prepositions, conjunctions, auxiliary verbs,
+    clitics), as grammars name them, and punctuation. Frequent words of other classes ("said", "year") are content words
+    here, and so scores differ a little from those of the authors' program (see ``docs/metrics.md``).
 
     Attributes:
         name: ``"meteor"``.
         stages: The stages in use.
 
     References:
-        Denkowski and Lavie, "Meteor universal: language specific translation evaluation for any target
-        language" (2014).
+        Banerjee and Lavie, "METEOR: an automatic metric for MT evaluation with improved correlation with human
+        judgments" (2005). Denkowski and Lavie, "Meteor 1.3: automatic metric for reliable optimization and evaluation
+        of machine translation systems" (2011): the alignment; "Meteor universal: language specific translation
+        evaluation for any target language" (2014): the parameters. Closed classes: Quirk et al., "A comprehensive
+        grammar of the English language" (1985), chapter 2.
     """
 
     name = "meteor"
@@ -116,23 +127,19 @@ class Meteor:
         mean = precision * recall / (_ALPHA * precision + (1 - _ALPHA) * recall)
         chunks = _chunks(matches)
         if chunks == 1 and len(matches) == len(response) == len(reference):
-            return mean
+            return mean  # nothing is fragmented: a text that is its reference scores 1
         penalty: float = _GAMMA * (chunks / len(matches)) ** _BETA
         return (1 - penalty) * mean
 
     def _options(self, response: Sequence[str], reference: Sequence[str]) -> list[list[_Match]]:
-        """Return the matches of each word of the reference, stage by stage; equal words match in the first only."""
-        options: list[list[_Match]] = [[] for _ in reference]
-        stages = ("exact",) if list(response) == list(reference) else self.stages
-        for stage in stages:
-            keys = [[self._keys(stage, word) for word in words] for words in (response, reference)]
-            for target, wanted in enumerate(keys[1]):
-                options[target] += [
-                    _Match(stage, place, target)
-                    for place, found in enumerate(keys[0])
-                    if not wanted.isdisjoint(found) and (stage == "exact") == (response[place] == reference[target])
-                ]
-        return options
+        """Return the matches of each word of the reference; two words match in the first stage that they can."""
+        options: list[dict[int, _Match]] = [{} for _ in reference]
+        for stage in self.stages:
+            found, wanted = ([self._keys(stage, word) for word in words] for words in (response, reference))
+            for target, keys in enumerate(wanted):
+                for place in (place for place, own in enumerate(found) if not keys.isdisjoint(own)):
+                    options[target].setdefault(place, _Match(stage, place, target))
+        return [list(matches.values()) for matches in options]
 
     def _keys(self, stage: str, word: str) -> frozenset[str]:
         """Return what one of two words must share with the other to match."""
@@ -145,7 +152,7 @@ class Meteor:
 
 
 def meteor_words(text: str) -> list[str]:
-    """Return the words that METEOR compares, in lower case, as the option ``-norm`` of its program has them.
+    """Return the words that METEOR compares, in lower case, with punctuation normalized (``-norm`` of its program).
 
     Punctuation and endings such as ``'s`` are words of their own, hyphens part words, acronyms have no full stops.
 
@@ -169,7 +176,7 @@ class _Path(NamedTuple):
     """An alignment of the first words of a reference; the first three fields are what the beam search compares.
 
     Attributes:
-        misses: Number of exact matches, negative.
+        matched: Number of matches, negative.
         chunks: Number of chunks that have ended.
         distance: Sum of distances between the places of matched words.
         end: Place after the last match, where a chunk goes on; -1 after a word without a match.
@@ -177,58 +184,51 @@ class _Path(NamedTuple):
         matches: The matches.
     """
 
-    misses: int
+    matched: int
     chunks: int
     distance: int
     end: int
     used: int
     matches: tuple[_Match, ...]
 
-    def having(self, match: _Match, distance: int) -> _Path:
+    def having(self, match: _Match) -> _Path:
         """Return the path that goes on with a match."""
         return _Path(
-            self.misses - (match.stage == "exact"),
+            self.matched - 1,
             self.chunks + (self.end not in (-1, match.place)),
-            distance,
+            self.distance + abs(match.target - match.place),
             match.place + 1,
             self.used | 1 << match.place,
             (*self.matches, match),
         )
 
-    def closed(self, distance: int) -> _Path:
+    def closed(self) -> _Path:
         """Return the path after a word without a match."""
-        return _Path(self.misses, self.chunks + (self.end != -1), distance, -1, self.used, self.matches)
+        return self._replace(chunks=self.chunks + (self.end != -1), end=-1)
 
 
 _rank = itemgetter(0, 1, 2)
 
 
 def _align(options: Sequence[Sequence[_Match]]) -> tuple[_Match, ...]:
-    """Return the best alignment by beam search over the words of the reference; unambiguous matches are always in."""
+    """Return the best alignment by beam search over the words of the reference.
+
+    Every largest alignment has the matches that compete with no other; their words are taken from the start.
+    """
     times = Counter(match.place for of_word in options for match in of_word)
     fixed = {of_word[0] for of_word in options if len(of_word) == 1 and times[of_word[0].place] == 1}
-    paths = [_Path(0, 0, 0, -1, sum(1 << match.place for match in fixed), ())]
+    paths = [_Path(0, 0, 0, -1, 0, ())]
     for of_word in options:
-        paths = sorted(paths, key=_rank)[:_BEAM]
         if of_word and of_word[0] in fixed:
-            match = of_word[0]
-            paths = [path.having(match, path.distance + abs(match.target - match.place)) for path in paths]
+            paths = [path.having(of_word[0]) for path in paths]
         else:
-            paths = [longer for path in paths for longer in _continued(path, of_word)]
-    return min((path.closed(path.distance) for path in paths), key=_rank).matches
+            paths = sorted((longer for path in paths for longer in _continued(path, of_word)), key=_rank)[:_BEAM]
+    return min((path.closed() for path in paths), key=_rank).matches
 
 
 def _continued(path: _Path, of_word: Sequence[_Match]) -> list[_Path]:
-    """Return a path with each match of a word, and without any.
-
-    As in the program, a path has the distance of the matches that were tried before, in place of its own.
-    """
-    found, distance = list[_Path](), path.distance
-    for match in of_word:
-        if not path.used >> match.place & 1:
-            found.append(path.having(match, distance))
-            distance += abs(match.target - match.place)
-    return [*found, path.closed(distance)]
+    """Return a path with each match of a word that is free, and without any."""
+    return [*(path.having(match) for match in of_word if not path.used >> match.place & 1), path.closed()]
 
 
 def _chunks(matches: Sequence[_Match]) -> int:
@@ -239,8 +239,12 @@ def _chunks(matches: Sequence[_Match]) -> int:
 
 def _share(words: Sequence[str], places: Sequence[int], weights: Sequence[float]) -> float:
     """Return the share of matched words, function words counted for less."""
-    worth = [1 - _DELTA if word in _FUNCTION_WORDS else _DELTA for word in words]
+    worth = [1 - _DELTA if _is_function_word(word) else _DELTA for word in words]
     return sum(weight * worth[place] for place, weight in zip(places, weights, strict=True)) / sum(worth)
+
+
+def _is_function_word(word: str) -> bool:
+    return word in _FUNCTION_WORDS or not any(map(str.isalnum, word))
 
 
 def _synsets_of(wordnet: str) -> Synsets | None:

@@ -17,7 +17,7 @@ _ENDINGS = (
     *(("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),
     *(("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
 )
-"""Endings of inflected forms, and those of their base forms, as WordNet's own look-up detaches them."""
+"""Endings of inflected forms, and those of their base forms: the rules of detachment of the manual, morphy(7WN)."""
 Folder = Path | zipfile.Path
 
 
@@ -25,7 +25,8 @@ class WordNet:
     """The sets of synonyms that words are in, read from a folder with ``index.noun``, ``noun.exc`` and so on.
 
     References:
-        Fellbaum (ed.), "WordNet: an electronic lexical database" (1998); the formats are those of its manual, wndb(5).
+        Fellbaum (ed.), "WordNet: an electronic lexical database" (1998); formats and base forms are those of
+        its manual, wndb(5WN) and morphy(7WN).
     """
 
     def __init__(self, folder: Folder) -> None:

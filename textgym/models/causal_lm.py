@@ -213,7 +213,7 @@ class CausalLM(TextModel):
         return self.findings.form(logits.float() if logits.dtype != torch.float64 else logits)
 
     def compile_trunk(self) -> None:
-        """Let ``torch.compile`` fuse the passes over whole texts; the first takes half a minute, later ones are faster.
+        """Let ``torch.compile`` fuse the passes over whole texts; the first takes long, later ones are faster.
 
         Texts of any number and length then share one compiled function. Passes that fill or read a cache are not
         compiled, nor is a deep copy.

@@ -185,6 +185,10 @@ class TextModel(TrainableNetwork, ABC):
         device: torch.device = next(self.network.parameters()).device
         return device
 
+    def head_parameters(self) -> list[Tensor]:
+        """Parameters that logits follow from, given states."""
+        return list(self.network.get_output_embeddings().parameters())
+
     @property
     def rounds_to_half(self) -> bool:
         """Return whether it is computed in half precision: by autocast, or because weights are held so."""

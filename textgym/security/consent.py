@@ -26,9 +26,11 @@ from textgym.terms import names_in
 FIELDS: Mapping[str, str] = {
     "env_id": "",
     "agent": "--agent",
+    "agents": "--agent",
     "annotator": "--annotator",
     "script": "--script",
     "reward": "--reward",
+    "metric": "--metric",
 }
 """Fields of stored settings whose value may be ``module:attribute``, with the option that names it on the command line
 (none: it is the argument). A new kind of thing that is found by name gets its line here."""

@@ -2,6 +2,7 @@
 
 from textgym.tasks.answering import Answering
 from textgym.tasks.base import TextTask, prompt_of, prompt_text, shown_of
+from textgym.tasks.chat import Chat
 from textgym.tasks.coding import Coding
 from textgym.tasks.continuation import Continuation
 from textgym.tasks.generation import Generation
@@ -14,6 +15,7 @@ from textgym.tasks.translate import Translate
 
 __all__ = [
     "Answering",
+    "Chat",
     "Coding",
     "Continuation",
     "Generation",

@@ -202,7 +202,7 @@ def words_of_level(split: Split, level: str) -> list[str]:
     """Return the words of a level in one split: half of them for training, a quarter for each of the others.
 
     >>> words_of_level("test", "easy")
-    ['cb', 'cc']
+    ['ac', 'ab']
     """
     alphabet, length = _LEVELS[level]
     everything = map("".join, itertools.product(alphabet, repeat=length))

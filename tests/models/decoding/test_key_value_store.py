@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from textgym.models.batch import TextBatch
 from textgym.models.causal_lm import CausalLM
-from textgym.models.decoding import key_value_store
+from textgym.models.decoding import cuda_graph
 from textgym.models.decoding.generation import generate
 from textgym.models.decoding.key_value_store import KeyValueStore
 from textgym.models.decoding.prefix_cache import PrefixCache, last_hidden
@@ -29,28 +30,21 @@ class Replayed:
 
     made = 0
 
-    def __init__(self, compute: Callable[[], Tensor], state: Tensor) -> None:
+    def __init__(self, compute: Callable[[], Sequence[Tensor]], state: Tensor) -> None:
         before = state.clone()
         self._graph = make_fx(compute)()
         state.copy_(before)
         Replayed.made += 1
 
-    def __call__(self) -> Tensor:
-        output: Tensor = self._graph()
-        return output.clone()
+    def __call__(self) -> tuple[Tensor, ...]:
+        return tuple(output.clone() for output in self._graph())
 
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores record their steps, as they do on a GPU."""
-    original = KeyValueStore.__init__
-
-    def init(store: KeyValueStore, *arguments: Any) -> None:
-        original(store, *arguments)
-        store.is_recorded = store.model.can_be_recorded  # probes record nothing
-
-    monkeypatch.setattr(KeyValueStore, "__init__", init)
-    monkeypatch.setattr(key_value_store, "RecordedStep", Replayed)
+    monkeypatch.setattr(cuda_graph, "replays", lambda device: True)
+    monkeypatch.setattr(cuda_graph, "RecordedStep", Replayed)
     monkeypatch.setattr(Replayed, "made", 0)
 
 
@@ -201,7 +195,7 @@ def test_a_step_that_cannot_be_recorded_is_computed(
     def refuse(*arguments: Any) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    monkeypatch.setattr(key_value_store, "RecordedStep", refuse)
+    monkeypatch.setattr(cuda_graph, "RecordedStep", refuse)
     model = CausalLM(make_network("llama"))
     cache, rows = PrefixCache(model, 1, 20), torch.arange(20)[None]
     cache.hidden(TextBatch.of_ids(rows, torch.tensor([4])))
@@ -211,3 +205,51 @@ def test_a_step_that_cannot_be_recorded_is_computed(
         states = cache.hidden(TextBatch.of_ids(rows, torch.tensor([5])))
     torch.testing.assert_close(model.logits(states)[0], oracle(model.network, list(range(5))), rtol=0, atol=1e-9)
     cache.hidden(TextBatch.of_ids(rows, torch.tensor([6])))  # and no second warning
+
+
+def test_functions_are_recorded_for_the_first_shapes_and_again_when_what_they_read_changes(
+    make_network: Any, recorded: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, weight, recordings = CausalLM(make_network("llama")), torch.tensor([2.0]), cuda_graph.Recordings()
+    calls = []
+
+    def scaled(values: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        calls.append(tuple(values.shape))
+        return values * weight + offset, values.sum()
+
+    def run(rows: int, first: float, read: int = 0) -> list[list[float]]:
+        values = first + torch.arange(float(rows))
+        return [part.tolist() for part in recordings.run(model, scaled, (values, torch.ones(1)), read)]
+
+    assert run(2, 0.0) == [[1.0, 3.0], 1.0]
+    recordings_made = len(calls)
+    assert run(2, 5.0) == [[11.0, 13.0], 11.0]
+    weight.fill_(3.0)  # in its place
+    assert run(2, 5.0) == [[16.0, 19.0], 11.0]
+    assert len(calls) == recordings_made  # replayed
+    weight = torch.tensor([4.0])
+    assert run(2, 5.0, read=1) == [[21.0, 25.0], 11.0]
+    assert Replayed.made == 2
+    assert [run(rows, 0.0, read=1)[1] for rows in (1, 3, 4, 5, 6)] == [0.0, 3.0, 6.0, 10.0, 15.0]
+    assert Replayed.made == 5  # the last shapes were computed
+    copied = copy.deepcopy(recordings)
+    assert copied.run(model, scaled, (torch.ones(2), torch.ones(1)), 1)[0].tolist() == [5.0, 5.0]
+    assert Replayed.made == 6
+    model.stop_recording()
+    calls.clear()
+    assert run(2, 0.0, read=1) == [[1.0, 5.0], 1.0]
+    assert calls == [(2,)]
+
+
+def test_a_function_that_cannot_be_recorded_is_computed(
+    make_network: Any, recorded: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(cuda_graph, "RecordedStep", refuse)
+    model, recordings = CausalLM(make_network("llama")), cuda_graph.Recordings()
+    with pytest.warns(UserWarning, match="without CUDA graphs, slower: operation not permitted"):
+        assert recordings.run(model, lambda values: (values + 1,), (torch.ones(1),), 0)[0].tolist() == [2.0]
+    assert not model.can_be_recorded
+    assert recordings.run(model, lambda values: (values + 1,), (torch.ones(1),), 0)[0].tolist() == [2.0]

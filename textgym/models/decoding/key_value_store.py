@@ -14,7 +14,6 @@ than to compute. The number of columns is rounded up there, so that a few differ
 
 from __future__ import annotations
 
-import warnings
 import weakref
 
 import numpy as np
@@ -24,6 +23,7 @@ from transformers import Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
 from textgym.models.batch import TextBatch, unique_rows
+from textgym.models.decoding import cuda_graph
 from textgym.models.decoding.continuation import Decoder, filled_layers
 from textgym.models.decoding.cuda_graph import RecordedStep
 
@@ -100,7 +100,7 @@ class KeyValueStore:
 
     def __init__(self, model: Decoder, rows: int, width: int) -> None:
         self.model, self.rows, self.width, self.window = model, rows, width, 0
-        self.is_recorded = model.device.type == "cuda" and model.can_be_recorded
+        self.is_recorded = cuda_graph.replays(model.device) and model.can_be_recorded
         self._layers = [_Layer(self) for _ in range(model.config.num_hidden_layers)]
         self._cache = Cache(layers=list(self._layers))
         with torch.inference_mode(False):  # the next step may be one outside of it
@@ -165,17 +165,12 @@ class KeyValueStore:
             return self._compute(window)
         window = min(-(-window // _STRIDE) * _STRIDE, self.width)
         if window not in self._steps:
-            try:
-                self._steps[window] = RecordedStep(lambda: self._compute(window), self.lengths)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:
+            step = cuda_graph.recorded(self.model, lambda: (self._compute(window),), self.lengths)
+            if step is None:
                 self.is_recorded = False
-                self.model.stop_recording()
-                reason = str(error).partition("\n")[0]
-                warnings.warn(f"decoding continues without CUDA graphs, slower: {reason}", stacklevel=2)
                 return self._compute(window)
-        return self._steps[window]()
+            self._steps[window] = step
+        return self._steps[window]()[0]
 
     def _compute(self, window: int) -> Tensor:
         """Compute one token of every row. It looks at no value, so that a GPU can run it on its own."""

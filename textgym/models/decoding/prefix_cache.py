@@ -65,22 +65,22 @@ class PrefixCache:
 
     def match(self, texts: TextBatch) -> Match:
         """Compare ``B`` texts with what is cached; nothing matches once the weights changed."""
-        if self._watch is None or self._cache is None or self._watch.sees_change():
-            self.drop()
-            nothing = torch.zeros(len(texts.lengths), dtype=torch.bool)
-            return Match(nothing, nothing)
-        cached = self._cache.lengths
-        beyond = torch.arange(texts.input_ids.shape[1], device=cached.device)[None] >= cached[:, None]
-        same = ~self._watch.probes_changed()
-        begins = ((texts.input_ids == self._texts.input_ids) | beyond).all(1) & same
+        watch, cache = self._watch, self._cache
+        if watch is not None and cache is not None and not watch.sees_change():
+            # Few operations and one transfer: a GPU launches these at every token, and waits for the answer.
+            grown = torch.cat([self._grown(texts, cache.lengths), watch.probes_changed()[None].long()]).cpu()
+            if not grown[-1]:
+                return Match(grown[:-1] == 1, grown[:-1] == 0)
+        self.drop()
+        nothing = torch.zeros(len(texts.lengths), dtype=torch.bool)
+        return Match(nothing, nothing)
+
+    def _grown(self, texts: TextBatch, cached: Tensor) -> Tensor:
+        """Return by how many tokens each row (B,) is longer than the cached one it begins with; -1 for any other."""
+        beyond = self._columns >= cached[:, None]
+        begins = ((texts.input_ids == self._texts.input_ids) | beyond).all(1)
         begins &= texts.prompt_lengths == self._texts.prompt_lengths
-        lengths = texts.lengths
-        found = [begins & (lengths == cached + 1), begins & (lengths == cached), same.expand(len(lengths))]
-        # One transfer for everything that Python has to know.
-        extended, unchanged, is_same = torch.stack(found).cpu()
-        if not is_same.all():
-            self.drop()
-        return Match(extended, unchanged)
+        return torch.where(begins, texts.lengths - cached, -1)
 
     @torch.no_grad()
     def hidden(self, texts: TextBatch, match: Match | None = None) -> Tensor:
@@ -101,6 +101,7 @@ class PrefixCache:
                 self._watch, self._cache = self._begin()
             self._states = _advance(self._cache, texts, match.extended)
             self._texts = TextBatch(*(tensor.clone() for tensor in texts))  # observations may be written into
+            self._columns = torch.arange(texts.input_ids.shape[1], device=self._states.device)[None]
         return self._states
 
     def _begin(self) -> tuple[WeightsWatch, DecodingCache]:

@@ -30,10 +30,26 @@ def sample_tokens(logits: Tensor, generator: torch.Generator | None = None) -> S
     Raises:
         FloatingPointError: If a row has a logit that is not a number.
     """
+    return require_finite(tokens_at(logits, uniform_numbers(len(logits), logits.device, generator)))
+
+
+def uniform_numbers(rows: int, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+    """Draw the numbers (B, 1) in [0, 1) that :func:`tokens_at` takes."""
+    return torch.rand(rows, 1, dtype=torch.float64, device=device, generator=generator)
+
+
+def tokens_at(logits: Tensor, uniform: Tensor) -> Sample:
+    """Return the ids at which the cumulative distribution of softmax(logits) passes ``uniform``.
+
+    It looks at no value, so that a GPU can run it on its own; :func:`require_finite` comes after it.
+
+    Args:
+        logits: (B, V), fp32 or better.
+        uniform: (B, 1), float64, in [0, 1).
+    """
     largest = logits.amax(-1)
     weights = (logits - largest[:, None]).exp_()  # (B, V)
     sums = _block_sums(weights).to(torch.float64)
-    uniform = torch.rand(len(logits), 1, dtype=torch.float64, device=logits.device, generator=generator)
     block, within = _invert(sums, uniform)
     ids = block * _BLOCK + torch.arange(_BLOCK, device=logits.device)  # (B, _BLOCK); the last block may be shorter
     last = logits.shape[-1] - 1
@@ -41,10 +57,18 @@ def sample_tokens(logits: Tensor, generator: torch.Generator | None = None) -> S
     place, _ = _invert(candidates, within)
     tokens = (block * _BLOCK + place).clamp_(max=last)
     log_probs = (logits.gather(1, tokens)[:, 0] - largest) - sums.sum(-1).log().to(logits.dtype)
-    # Last, because to look at a value is to wait for a GPU: it has everything to do by now.
-    if not bool(log_probs.isfinite().all()):
-        raise FloatingPointError("expected finite logits, got nan; lower the learning rate, or use fp32")
     return Sample(tokens[:, 0], log_probs)
+
+
+def require_finite(sample: Sample) -> Sample:
+    """Check that no row had a logit that is not a number; on a GPU this waits for it.
+
+    Raises:
+        FloatingPointError: If one had.
+    """
+    if not bool(sample.log_probs.isfinite().all()):
+        raise FloatingPointError("expected finite logits, got nan; lower the learning rate, or use fp32")
+    return sample
 
 
 def _block_sums(weights: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from textgym.tasks.story.grammar import parts_of_story, scheme_pairs
 from textgym.tasks.story.lexicon import CLASSES, GENRES, RHYMES, Rhymes
 from textgym.types import Split
 
-NAME = "requests-for-stories"
+NAME = "story-requests"
 OMITS, MISPLACES, LIMPS, JARS, RAMBLES = 0.6, 0.6, 0.6, 0.6, 0.5
 """Shares of faults in drafts: of words that are left out, of sentences that open as another part of a story, of lines
 out of metre, of rhymes that are none, and of drafts with a sentence or line too many."""

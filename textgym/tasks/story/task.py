@@ -83,7 +83,7 @@ class Story(TextTask):
     lines of eight syllables, of which every second one is stressed, and they rhyme by a scheme such as ``abab``.
 
     ## Data
-    Built in: ``"requests-for-stories"``, of six genres (sea, forest, city, castle, space, mystery), each with 26 nouns
+    Built in: ``"story-requests"``, of six genres (sea, forest, city, castle, space, mystery), each with 26 nouns
     and adjectives to ask for; 89 nouns, 32 adjectives and 23 verbs in 25 rhymes, and some verbs, adverbs and
     prepositions belong to all genres. Class, stress and rhyme of every word are known: nothing is downloaded. Every
     example has two texts as they should be (``references``), and a draft (``demonstrations``) of a careless writer, who
@@ -136,7 +136,7 @@ class Story(TextTask):
     runs of four words that occurred before.
 
     ## Arguments
-    * ``data="requests-for-stories"``: the built-in requests, a file, a folder, a Hub id, or a list of examples or rows.
+    * ``data="story-requests"``: the built-in requests, a file, a folder, a Hub id, or a list of examples or rows.
     * ``prompt_column=None``, ``reference_column=None``: columns of your own data; guessed by default.
     * ``split="train"``: ``"train"``, ``"validation"`` or ``"test"``.
     * ``prompt_template=None``: text around the words instead of the one above.
