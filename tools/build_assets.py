@@ -167,6 +167,25 @@ START_MODELS: Mapping[str, StartModel] = {
         batch_size=32,
         learning_rate=3e-3,
     ),
+    "tiny-rec": StartModel(
+        "TextRec-v0",
+        shape=Shape(vocabulary=640, width=128, layers=3, heads=4, context=512),
+        steps=800,
+        batch_size=32,
+        learning_rate=2e-3,
+        prompt_share=0.0,
+        earlier=(
+            StartModel(
+                "TextRec-v0",
+                data="film-notes",  # where every attribute on offer is copied and looked up
+                options={"difficulty": "easy"},
+                steps=1200,
+                batch_size=32,
+                learning_rate=3e-3,
+                prompt_share=0.0,
+            ),
+        ),
+    ),
 }
 """Name of the folder in ``textgym/assets`` -> how its model is made."""
 PARTS = ("tokenizer", "model", "reward", *START_MODELS)

@@ -6,6 +6,7 @@ from textgym.tasks.chat import Chat
 from textgym.tasks.coding import Coding
 from textgym.tasks.continuation import Continuation
 from textgym.tasks.generation import Generation
+from textgym.tasks.recommendation import Recommendation
 from textgym.tasks.report import Report
 from textgym.tasks.spelling import Spelling
 from textgym.tasks.story import Story
@@ -18,6 +19,7 @@ __all__ = [
     "Coding",
     "Continuation",
     "Generation",
+    "Recommendation",
     "Report",
     "Spelling",
     "Story",
