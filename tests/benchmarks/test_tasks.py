@@ -45,7 +45,7 @@ def test_the_report_has_tables_and_differences(
     assert list(table[REFERENCE]) == ["gold", "reward", "letters"]
     assert table[REFERENCE]["gold"]["mean"] == 1.0
     assert read["figures"][f"{FAST}, reference minus random tokens, gold"].startswith("1.000 [")
-    assert list(read["scores"]["TextGen-v0, reward length?target=20"][REFERENCE])[0] == "reward"
+    assert next(iter(read["scores"]["TextGen-v0, reward length?target=20"][REFERENCE])) == "reward"
     assert "TextGen-v0, reference minus random tokens, reward" in read["figures"]
     report.show()
     shown = capsys.readouterr().out
