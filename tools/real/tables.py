@@ -31,7 +31,7 @@ ROWS = (
     Row("TextTranslate-v0", "reviews.en-de.jsonl", ("--prompt-column", "en", "--reference-column", "de")),
     Row("TextQA-v0", "squad.dev.jsonl", _CUT),
     Row("TextStory-v0", "common_gen.jsonl"),
-    Row("TextCode-v0", "humaneval.jsonl"),
+    Row("TextCode-v0", "humaneval.jsonl", ("--max-prompt-tokens", "160", "--max-new-tokens", "96")),
     Row("TextRec-v0", "movielens.csv.gz"),
     Row("TextContinue-v0", "reviews.en-de.jsonl", ("--prompt-column", "en")),
     Row("TextReport-v0", "e2e_nlg.jsonl"),
