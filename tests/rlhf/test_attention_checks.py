@@ -96,7 +96,8 @@ def test_checks_of_the_built_in_reports_read_like_their_texts() -> None:
         assert bad[-1] == "."
         assert 0.5 < len(words(bad)) / len(words(good)) < 2
     reward = GoldReward(task)
-    right, wrong = (reward([], [check.responses[place] for check in checks], examples) for place in (0, 1))
+    prompts = [example.prompt for example in examples]
+    right, wrong = (reward(prompts, [check.responses[place] for check in checks], examples) for place in (0, 1))
     assert (right - wrong >= 0.25).all()
 
 
