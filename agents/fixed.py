@@ -22,8 +22,9 @@ from textgym.models.stored_values import Check, fields, integer, text
 from textgym.models.text_model import TextModel
 from textgym.security.consent import check_names, load_named, names_module
 from textgym.security.foreign import read_object
-from textgym.tasks.base import describe_task, prompt_text
-from textgym.types import IntArray, JsonObject, Task
+from textgym.tasks.base import describe_task, exemplary, prompt_of
+from textgym.text.messages import conversation_text
+from textgym.types import Example, IntArray, JsonObject, Task
 
 Script = Callable[[Sequence[str]], Sequence[str]]
 _FILE = "agent.json"
@@ -138,10 +139,10 @@ class Scripted:
     def __init__(self, script: str | Script = "first-sentence", task: Task | None = None) -> None:
         self.script, self._task = script, task
         self._references: dict[str, str] = {}
-        if script == "reference" and task is not None and task.max_turns > 1:
+        if script == "reference" and task is not None and task.max_turns > 1 and not exemplary(task, task.dataset[0]):
             raise ValueError(
                 f"expected a task of one turn for the script 'reference', got one of up to {task.max_turns}; a "
-                "reference answers no later turn: choose another script"
+                "reference answers no later turn: choose another script, or give the task a method exemplary(example)"
             )
         self._function = self._look_up_all if script == "reference" else _function(script)
 
@@ -175,11 +176,11 @@ class Scripted:
         return [self._look_up(prompt) for prompt in prompts]
 
     def _look_up(self, prompt: str) -> str:
-        """The reference of a prompt of the task; an empty text if it has none."""
+        """The reference of a prompt of the task, or its turn in a conversation; an empty text if it has none."""
         if not self._references and self._task is not None:
             dataset = self._task.dataset
             for example in map(dataset.__getitem__, range(len(dataset))):
-                self._references[prompt_text(self._task, example)] = next(iter(example.references), "")
+                self._references |= _turns_of(self._task, example)
         if prompt not in self._references:
             raise ValueError(
                 f"expected a prompt of the task that the agent is made with, got {prompt[:60]!r}; make it with the "
@@ -252,6 +253,14 @@ class Human:
         """Read what :meth:`save` wrote."""
         _read(folder, cls, {})
         return cls(**changes)
+
+
+def _turns_of(task: Task, example: Example) -> dict[str, str]:
+    """The turns of an exemplary conversation, by what is shown before them; an empty one if there is none."""
+    asked, turns = prompt_of(task, example), exemplary(task, example)
+    own = [place for place, message in enumerate(turns) if message.role == "assistant"]
+    known = {conversation_text(asked, turns[:place]): turns[place].content for place in own}
+    return known or {asked.text: ""}
 
 
 def _function(script: str | Script) -> Script:

@@ -24,6 +24,8 @@ register_task("TextTranslate", "textgym.tasks.translate:Translate")
 register_task("TextContinue", "textgym.tasks.continuation:Continuation")
 register_task("TextStory", "textgym.tasks.story:Story")
 register_task("TextCode", "textgym.tasks.coding:Coding")
+register_task("TextRec", "textgym.tasks.recommendation:Recommendation")
+register_task("TextChat", "textgym.tasks.chat:Chat")
 
 if not TYPE_CHECKING:  # else every name would exist for type checkers
     __getattr__, __dir__ = deferred(

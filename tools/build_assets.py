@@ -36,11 +36,13 @@ from textgym.models.loading import load_language_model
 from textgym.reward_models import FitReport, PreferenceRewardModel
 from textgym.reward_models.storage import convert_weights
 from textgym.tasks import Summarization, prompt_text
+from textgym.tasks.base import demonstrated
+from textgym.text.messages import conversation_text
 from textgym.text.tokenizer import Tokenizer
 from textgym.training.reward_feedback import simulate_comparisons
 from textgym.training.train import run_resume, run_train
 from textgym.training.train_settings import train_settings
-from textgym.types import Task
+from textgym.types import Prompt, Task
 
 ASSETS = Path(__file__).resolve().parents[1] / "textgym" / "assets"
 PAD, EOS = 0, 1
@@ -71,6 +73,7 @@ class StartModel:
         alphabet: Characters that are the tokens; empty for a tokenizer that is trained on the texts.
         shape: Its sizes.
         steps, batch_size, learning_rate, prompt_share: Settings of supervised fine-tuning.
+        limit: Maximum number of examples to imitate; ``None`` is all of them.
         temperature: Divisor of its logits in the end, as ``TINY_TEMPERATURE``.
         earlier: Stages of supervised fine-tuning before this one, such as easier data; their shapes do not count.
     """
@@ -85,6 +88,7 @@ class StartModel:
     batch_size: int = 64
     learning_rate: float = 2e-3
     prompt_share: float = 0.2
+    limit: int | None = None
     temperature: float = 1.0
     earlier: tuple[StartModel, ...] = ()
 
@@ -101,13 +105,13 @@ START_MODELS: Mapping[str, StartModel] = {
     "answers": StartModel(
         "TextQA-v0",
         shape=Shape(vocabulary=768, width=128, layers=3, heads=4, context=512),
-        steps=2500,
+        steps=1200,
         learning_rate=1.5e-3,
         earlier=(
             StartModel(
                 "TextQA-v0",
                 options={"difficulty": "easy"},  # where a fact is found more easily
-                steps=4000,
+                steps=2400,
                 learning_rate=3e-3,
                 prompt_share=0.3,
             ),
@@ -140,12 +144,21 @@ START_MODELS: Mapping[str, StartModel] = {
         "TextStory-v0",
         options={"difficulty": "mixed", "form": "any"},
         shape=Shape(vocabulary=768, width=128, layers=3, heads=4, context=256),
-        steps=4000,
+        steps=3000,
         batch_size=48,
         learning_rate=3e-3,
         temperature=0.9,
     ),
     "tiny-hurried": StartModel("TextSumm-v1", "tiny", steps=600, learning_rate=5e-4, prompt_share=0.0, temperature=0.8),
+    "tiny-chat": StartModel(
+        "TextChat-v0",
+        options={"difficulty": "mixed"},
+        shape=Shape(vocabulary=1024, width=128, layers=3, heads=4, context=512),
+        steps=2200,
+        batch_size=32,
+        limit=25_000,
+        temperature=0.85,
+    ),
     "tiny-code": StartModel(
         "TextCode-v0",
         options={"difficulty": "mixed"},
@@ -153,6 +166,25 @@ START_MODELS: Mapping[str, StartModel] = {
         steps=3000,
         batch_size=32,
         learning_rate=3e-3,
+    ),
+    "tiny-rec": StartModel(
+        "TextRec-v0",
+        shape=Shape(vocabulary=640, width=128, layers=3, heads=4, context=512),
+        steps=800,
+        batch_size=32,
+        learning_rate=2e-3,
+        prompt_share=0.0,
+        earlier=(
+            StartModel(
+                "TextRec-v0",
+                data="film-notes",  # where every attribute on offer is copied and looked up
+                options={"difficulty": "easy"},
+                steps=1200,
+                batch_size=32,
+                learning_rate=3e-3,
+                prompt_share=0.0,
+            ),
+        ),
     ),
 }
 """Name of the folder in ``textgym/assets`` -> how its model is made."""
@@ -215,6 +247,8 @@ def _texts_of(task: Task, limit: int) -> Iterator[str]:
         yield prompt_text(task, example)
         for text in (*example.references, *example.demonstrations):
             yield f" {text}"
+        for conversation in demonstrated(task, example) if task.max_turns > 1 else ():
+            yield conversation_text(Prompt("", "", ""), conversation)
 
 
 def new_network(shape: Shape, seed: int = 0) -> GPTNeoXForCausalLM:
@@ -269,7 +303,7 @@ def _run_stage(stage: StartModel, start: Path, run: Path) -> Path:
         run_resume(str(run), command="sft")
     elif not (run / "model").is_dir():
         choice = EnvChoice(stage.env_id, stage.data, task_options=stage.options)
-        sizes = {"batch_size": stage.batch_size, "learning_rate": stage.learning_rate}
+        sizes = {"batch_size": stage.batch_size, "learning_rate": stage.learning_rate, "limit": stage.limit}
         settings = train_settings(
             choice, "sft", model=str(start), steps=stage.steps, out=str(run), prompt_share=stage.prompt_share, **sizes
         )

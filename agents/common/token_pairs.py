@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +13,11 @@ import numpy as np
 from textgym.data.columns import name_references
 from textgym.errors import DataError
 from textgym.naming import argument
-from textgym.tasks.base import prompt_of
+from textgym.tasks.base import demonstrated, prompt_of
 from textgym.text.batching import length_batches
 from textgym.text.tokenizer import Tokenizer
-from textgym.types import Dataset, Prompt, Task
+from textgym.text.turns import encode_turns
+from textgym.types import Dataset, Example, Message, Prompt, Task
 
 _MANY_LONG = 0.05
 """Share of responses longer than the budget from which on a warning is worth it."""
@@ -39,7 +41,7 @@ def encode_pairs(
     max_prompt_tokens: int | None = None,
     room: Callable[[int], float] | None = None,
 ) -> list[TokenPair]:
-    """Encode what supervised training imitates: demonstrations, or else references.
+    """Encode what supervised training imitates: demonstrations, or else references; of a conversation, every turn.
 
     Args:
         task: Formats the prompts.
@@ -64,13 +66,17 @@ def encode_pairs(
     prompts = [prompt.ids for prompt in tokenizer.encode_prompts(asked, budget)]
     pairs, too_long = [], 0
     for example, prompt, ids in zip(examples, asked, prompts, strict=True):
-        for text in example.demonstrations or example.references:
+        for before, text in _imitated(task, example):
             response = [*tokenizer.encode_response(text), *tokenizer.response_end]
-            left = (context_length or math.inf) - len(response) if room is None else room(len(response))
+            said = (
+                encode_turns(before, tokenizer, task.max_reply_tokens, ended=itertools.repeat(True)) if before else []
+            )
+            behind = len(said) + len(response)
+            left = (context_length or math.inf) - behind if room is None else room(len(response)) - len(said)
             fitting = _fit_prompt(prompt, tokenizer, ids, left)
             too_long += fitting is None
             if fitting is not None:
-                pairs.append(TokenPair(fitting, response))
+                pairs.append(TokenPair([*fitting, *said], response))
     if not pairs:
         wanted, remedy = "references to imitate", name_references(examples)
         if too_long:
@@ -84,6 +90,14 @@ def encode_pairs(
             stacklevel=2,
         )
     return pairs
+
+
+def _imitated(task: Task, example: Example) -> Iterator[tuple[Sequence[Message], str]]:
+    """Iterate over the turns to imitate, each with what was said between the prompt and it."""
+    for conversation in demonstrated(task, example):
+        for place, message in enumerate(conversation):
+            if message.role == "assistant":
+                yield conversation[:place], message.content
 
 
 def warn_of_long_responses(pairs: Sequence[TokenPair], max_new_tokens: int) -> None:

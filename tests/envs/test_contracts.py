@@ -76,12 +76,16 @@ def test_every_response_has_finite_scores(
     env = environments[env_id]
     _, started = env.reset(seed=seed)
     base: Any = env.unwrapped
+    turn: list[Any] = [text]
     if isinstance(base, TokenTextEnv):
-        ids = base.tokenizer.encode(text.encode("utf-8", "replace").decode())[: base.max_new_tokens - 1]
-        steps = [env.step(np.int64(id_)) for id_ in (*ids, base.tokenizer.eos_ids[0])]
-    else:
-        steps = [env.step(text)]
-    _, reward, terminated, _, info = steps[-1]
+        ids = base.tokenizer.encode(text.encode("utf-8", "replace").decode())[
+            : base.max_new_tokens // base.task.max_turns - 1
+        ]
+        turn = [np.int64(id_) for id_ in (*ids, base.tokenizer.eos_ids[0])]
+    terminated, turns = False, 0
+    while not terminated and turns < base.task.max_turns:  # the same in every turn of a conversation
+        _, reward, terminated, _, info = [env.step(action) for action in turn][-1]
+        turns += 1
     assert terminated
     example = base.task.dataset.find(started["task_key"])
     example = replace(example, references=example.references or ("A reference.",))

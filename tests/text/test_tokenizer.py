@@ -272,6 +272,24 @@ def test_conversations_lose_their_oldest_turns_first(chat_folder: Path) -> None:
         chat.encode_prompts([asked], 5)
 
 
+def test_conversations_lose_their_oldest_turns_first_without_a_template_too(tokenizer: Tokenizer) -> None:
+    turns = [Message(role, f"{role} {k}") for k in range(3) for role in ("user", "assistant")]
+    asked = Prompt("", "The council met on Tuesday", "\nAssistant:", tuple(turns))
+
+    def text(*earlier: Message, body: str = "The council met on Tuesday") -> str:
+        lines = [f"{role.capitalize()}: {content}" for role, content in earlier]
+        return "\n".join([*lines, f"User: {body}" if lines else body]) + "\nAssistant:"
+
+    size = len(tokenizer.encode(text(*turns)))
+    assert tokenizer.encode_prompts([asked], size)[0] == (tokenizer.encode(text(*turns)), False)
+    for dropped in (2, 4, 6):
+        left = tokenizer.encode(text(*turns[dropped:]))
+        assert tokenizer.encode_prompts([asked], size - 1)[0] == (left, True)
+        size = len(left)
+    ids, _ = tokenizer.encode_prompts([asked], size - 1)[0]
+    assert tokenizer.decode(ids) == text(body="The council met on")
+
+
 def test_many_texts_are_decoded_like_few(tokenizer: Tokenizer) -> None:
     ids = [tokenizer.encode("The council met 東京 🎉"), [], [1, 5, 0]]
     assert tokenizer.decode_batch(ids * 3000) == tokenizer.decode_batch(ids) * 3000

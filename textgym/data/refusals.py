@@ -20,7 +20,7 @@ _ANSWERS = ("completion", "response", "answer", "output", "action", "actions")
 _WRITTEN = ("completion", "response", "generation", "candidate")
 """Names of answers that somebody wrote to be judged; a summary or answer with a score may be a good one."""
 _RANKINGS = {"rank", "ranks", "ranking", "rankings", "order"}
-_RATERS = ("user", "userid", "user_id", "rater", "reviewer", "reviewerid", "annotator")
+RATERS = ("user", "userid", "user_id", "rater", "reviewer", "reviewerid", "annotator")
 
 
 class Foreign(NamedTuple):
@@ -108,8 +108,9 @@ def _is_tree(table: Table) -> bool:
     return any("replies" in as_object(value) for value in table.get("prompt", ()))
 
 
-def _is_ratings(table: Table) -> bool:
-    rated = _has(["rating", "ratings", "stars"], _RATERS)(table)
+def is_ratings(table: Table) -> bool:
+    """Return whether a table, by its names of columns in lower case, has users and ratings, and no prompts."""
+    rated = _has(["rating", "ratings", "stars"], RATERS)(table)
     return rated and not any(name in table for name in PROMPT_COLUMNS)
 
 
@@ -135,5 +136,9 @@ _FOREIGN = (
         "column",
         _ANSWERS,
     ),
-    Foreign("a table of ratings", _is_ratings, "It has no column of prompts; to use one all the same, name it"),
+    Foreign(
+        "a table of ratings",
+        is_ratings,
+        "It has no column of prompts, though TextRec-v0 makes some of it; to use one all the same, name it",
+    ),
 )

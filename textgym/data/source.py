@@ -86,7 +86,7 @@ def load_examples(
     columns = [column for column in (prompt_column, reference_column) if column is not None]
     name, parts = _find(named, known, columns)
     dataset = build_dataset(name, split, parts, prompt_column, reference_column, unanswered)
-    _report(dataset, str(user_path(named).absolute()))
+    report_reading(dataset, str(user_path(named).absolute()))
     return dataset
 
 
@@ -123,7 +123,7 @@ def _load_list(
         rows = [Row(f"row {number}", dict(item)) for number, item in enumerate(items, start=1)]
         columns = (prompt_column, reference_column)
         dataset = build_dataset("examples", split, [Part("train", rows)], *columns, unanswered)
-        _report(dataset, "")
+        report_reading(dataset, "")
         return dataset
     kinds = ", ".join(sorted({type(item).__name__ for item in items})) or type(data).__name__
     raise TypeError(
@@ -132,7 +132,22 @@ def _load_list(
     )
 
 
-def _report(dataset: InMemoryDataset, place: str) -> None:
+def find_rows(data: Data) -> tuple[str, list[Part]] | None:
+    """Return the name and the rows of data as they are, without a choice of columns; ``None`` for a list of no rows.
+
+    Raises:
+        DataError: If the data cannot be found or read.
+    """
+    named = name_of(data)
+    if named is not None:
+        return None if named in _BUILT_IN else _find(named, _BUILT_IN, ())
+    items: list[Any] = list(data) if isinstance(data, Sequence) else []
+    if not items or not all(isinstance(item, Mapping) for item in items):
+        return None
+    return "examples", [Part("train", [Row(f"row {number}", dict(row)) for number, row in enumerate(items, start=1)])]
+
+
+def report_reading(dataset: InMemoryDataset, place: str) -> None:
     """Say what was guessed about the columns, and warn of rows that were left out."""
     report = dataset.report
     for remark in report.remarks:

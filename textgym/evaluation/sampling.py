@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from textgym.models.text_model import TextModel
 from textgym.tasks.base import prompt_of
 from textgym.text.stopping import cut_at_stop
 from textgym.text.tokenizer import Tokenizer
+from textgym.text.turns import encode_turns
 from textgym.types import Episode, Example, FinishReason, FloatArray, Message, Task
 
 _CONTEXTS = 1
@@ -197,26 +197,12 @@ def encode_contexts(
 ) -> list[list[int]]:
     """Return the ids of ``n`` contexts, as environments encode conversations in which these turns are written."""
     prompts = encode_prompts(task, [context.example for context in contexts], tokenizer, sampling.max_prompt_tokens)
-    return [
-        [*prompt, *_encode_turns(task, context, tokenizer, sampling.max_new_tokens)]
-        for prompt, context in zip(prompts, contexts, strict=True)
-    ]
+    budgets = task.max_reply_tokens, sampling.max_new_tokens
 
+    def behind(context: Context) -> list[int]:
+        return encode_turns(context.turns, tokenizer, budgets[0], ended=context.ended, max_new_tokens=budgets[1])
 
-def _encode_turns(task: Task, context: Context, tokenizer: Tokenizer, budget: int) -> list[int]:
-    """Return the ids of what was said after a prompt; a turn of at most ``budget`` ids, its end included."""
-    ids, endings = list[int](), iter(context.ended)
-    ended = False
-    for is_agent, group in itertools.groupby(context.turns, key=lambda message: message.role == "assistant"):
-        said = list(group)
-        if is_agent:
-            ended = next(endings)
-            end = tokenizer.response_end if ended else ()
-            text = tokenizer.encode_response(" ".join(message.content for message in said))
-            ids += [*text[: budget - len(end)], *end]
-        else:
-            ids += tokenizer.encode_reply(said, task.max_reply_tokens, ended=ended).ids
-    return ids
+    return [[*prompt, *behind(context)] for prompt, context in zip(prompts, contexts, strict=True)]
 
 
 def sample_responses(

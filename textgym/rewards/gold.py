@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from textgym.errors import RewardError
 from textgym.rewards.arguments import shown
 from textgym.rewards.protocol import as_scores, check_scores
-from textgym.types import Episode, Example, FloatArray, Task, episodes_of
+from textgym.rewards.whole import EpisodeReward
+from textgym.types import Episode, FloatArray, Task
 from textgym.values import attribute_of
 
 
-class GoldReward:
-    """The true quality of a response, where the data of a task knows it."""
+class GoldReward(EpisodeReward):
+    """The true quality of a response, where the data of a task knows it; in a conversation, of all of it."""
 
     name = "gold"
 
@@ -21,22 +22,22 @@ class GoldReward:
 
         Raises:
             TypeError: It has no method ``gold``.
-            ValueError: Its episodes have several turns.
+            ValueError: Its episodes have several turns, and a state that is not to be seen in them.
         """
         if not callable(attribute_of(task, "gold")):
             raise TypeError(f"expected a task with a method gold, got {shown(task)}; give it an environment's task")
-        if task.max_turns > 1:
-            raise ValueError(
-                f"expected a task of one turn for the reward 'gold', got {task.name!r} of {task.max_turns}: a reward "
-                "sees the last turn alone; reward turns in its turn_reward (info['gold'] has the whole episode's)"
-            )
-        self._task = task
+        super().__init__(task)
 
-    def __call__(self, prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example], /) -> FloatArray:
-        """Score ``n`` texts; shape ``(n,)``."""
-        scores = gold_scores(self._task, episodes_of(examples, responses))
+    def of_episodes(self, episodes: Sequence[Episode]) -> FloatArray:
+        """Return the true quality of ``n`` episodes; shape ``(n,)``.
+
+        Raises:
+            RewardError: The data do not know it.
+        """
+        scores = gold_scores(self._task, episodes)
         if scores is None:
-            other = "such as 'rouge'" if any(example.references for example in examples) else "such as module:function"
+            has_references = any(episode.example.references for episode in episodes)
+            other = "such as 'rouge'" if has_references else "such as module:function"
             raise RewardError(
                 f"expected data that knows the true quality of a response, got {self._task.dataset.name!r}, which does "
                 f"not; choose another reward, {other}"

@@ -49,6 +49,7 @@ NAMED_REWARDS: Mapping[str, str] = {
     "letters": "textgym.rewards.letters:letter_by_letter",
     "decoy": "textgym.rewards.letters:decoy_by_letter",
     "shaped": "textgym.rewards.shaping:Shaped",
+    "clicks": "textgym.rewards.clicks:Clicks",
     "unit_tests": "textgym.rewards.unit_tests:UnitTests",
 }
 """Name -> where it is: a function of prompts, responses and examples, whose further arguments are the options, or a

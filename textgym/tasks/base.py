@@ -85,6 +85,8 @@ class TextTask:
         max_prompt_tokens, max_new_tokens, max_reply_tokens: Default budgets of the prompt, of every turn of the agent,
             and of what is said to it in between.
         max_turns: Most turns of the agent.
+        scored_by_turns: Whether :meth:`gold` and :meth:`is_success` read the example and the turns of an episode
+            alone, not its state: then the rewards ``"gold"`` and ``"success"`` score conversations of several turns.
         reward: The reward of an environment that is given none: a name or a callable; by default 1 for success, else 0.
         reward_reason: Why it is that one, as a sentence for people.
         metrics: Name -> measure to report beside the reward, in the order in which they are shown.
@@ -103,6 +105,7 @@ class TextTask:
     max_new_tokens: int = 48
     max_reply_tokens: int = 128
     max_turns: int = 1
+    scored_by_turns: bool = False
     reward: RewardFn | NameOrPath = "success"
     reward_reason: str = ""
     metrics: Mapping[str, Metric] = TEXT_METRICS
@@ -202,6 +205,21 @@ class TextTask:
         """Return the true quality of ``n`` episodes, shape ``(n,)``; ``None`` where the data does not know it."""
         return None
 
+    def demonstrated(self, example: Example) -> Sequence[Sequence[Message]]:
+        """Return the conversations that supervised training imitates, without the prompt.
+
+        By default they have one turn: each of the demonstrations, or else of the references.
+        """
+        return [[Message("assistant", text)] for text in example.demonstrations or example.references]
+
+    def exemplary(self, example: Example) -> Sequence[Message]:
+        """Return a conversation that is as good as can be, without the prompt; none where none is known.
+
+        By default it is of one turn, the first reference. In a task of several turns, the agent's turns must follow
+        from what was said before them.
+        """
+        return [Message("assistant", text) for text in example.references[:1]] if self.max_turns == 1 else []
+
     def __repr__(self) -> str:
         """Return name, data, reward and budgets, in one line."""
         turns = f", up to {self.max_turns} turns" if self.max_turns > 1 else ""
@@ -264,6 +282,20 @@ def prompt_of(task: Task, example: Example) -> Prompt:
         f"expected a Prompt, messages or a text from prompt() of the task {task.name!r}, got {asked!r:.80}; return "
         "Prompt(prefix, body, suffix), of which only the body is ever cut"
     )
+
+
+def demonstrated(task: Task, example: Example) -> Sequence[Sequence[Message]]:
+    """Return the conversations that supervised training imitates; see :meth:`TextTask.demonstrated`."""
+    if isinstance(task, TextTask):
+        return task.demonstrated(example)
+    return [[Message("assistant", text)] for text in example.demonstrations or example.references]
+
+
+def exemplary(task: Task, example: Example) -> Sequence[Message]:
+    """Return a conversation that is as good as can be; see :meth:`TextTask.exemplary`."""
+    if isinstance(task, TextTask):
+        return task.exemplary(example)
+    return [Message("assistant", text) for text in example.references[:1]] if task.max_turns == 1 else []
 
 
 def widest_example(task: Task) -> Example:

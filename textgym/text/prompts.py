@@ -79,7 +79,7 @@ class PromptEncoder:
             ValueError: The budget is too small for what may not be cut.
         """
         is_chat = self._template is not None
-        asked = [prompt.for_chat if is_chat else _as_text(prompt) for prompt in prompts]
+        asked = [prompt.for_chat if is_chat else prompt for prompt in prompts]
         most = budget * _MOST_CHARACTERS
         short = [row for row, each in enumerate(asked) if len(each.body) <= most]
         long = [row for row, each in enumerate(asked) if len(each.body) > most]
@@ -95,7 +95,7 @@ class PromptEncoder:
     def _write(self, asked: Prompt, body: str) -> str:
         """Return the whole text of a prompt with that body."""
         if self._template is None:
-            return asked.prefix + body + asked.suffix
+            return asked._replace(body=body).text
         messages = [*asked.earlier, Message("user", asked.prefix + body + asked.suffix), *asked.later]
         quoted = [Message(role, self._encoding.quote(content)) for role, content in messages]
         return self._template.render(quoted)
@@ -113,7 +113,7 @@ class PromptEncoder:
         """Return a prompt that is known as a whole."""
         if len(whole.ids) <= budget:
             return EncodedPrompt(whole.ids or [self._fallback], False)
-        if whole.encoding is None:
+        if whole.encoding is None or asked.earlier or asked.later:
             spans = self._encoding.plain([asked.body])[0].offsets
         else:
             first, last = len(asked.prefix), len(asked.prefix) + len(asked.body)
@@ -199,11 +199,6 @@ def cut_to_fit(write: Callable[[str], list[int]], text: str, spans: Sequence[Spa
             keep -= 1
         keep -= len(tried) - budget
     return Cut(ids, "")
-
-
-def _as_text(prompt: Prompt) -> Prompt:
-    """Return a prompt without messages, for models that read plain text."""
-    return prompt if not (prompt.earlier or prompt.later) else Prompt(prompt.prefix, prompt.document, prompt.suffix)
 
 
 def cut_text(text: str, end: int) -> str:
