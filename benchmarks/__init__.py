@@ -15,6 +15,7 @@ BENCHMARKS = {
     "gpu": "rollout, update and memory on an NVIDIA GPU",
     "active-selection": "labels that choosing the pairs to ask about saves",
     "dialogue-rewards": "reward models from a file of whole dialogues against rules of length",
+    "tasks": "scores of random tokens, the start model and a reference in every built-in task",
     "feedback-modes": "what answers in every mode of the feedback page teach, collected in a browser",
 }
 

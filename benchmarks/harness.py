@@ -8,7 +8,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import Any
 import torch
 
 from textgym import console
+from textgym.training.run_folder import intervals_as_json
+from textgym.types import Interval
 from textgym.versions import versions
 
 _MIB = 2**20
@@ -97,6 +99,7 @@ class Report:
         figures: Results of the whole benchmark, by name.
         notes: Remarks that readers of the results need.
         outcomes: Results of each case, by its name: columns of a table, the same for all.
+        scores: Means of measures, by the title of a table and the column in it.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Report:
     figures: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scores: dict[str, dict[str, Mapping[str, Interval]]] = field(default_factory=dict)
 
     def ratio(self, measurement: Measurement) -> float | None:
         """Time per unit of work, over that of the limit; the median over repetitions that ran next to each other."""
@@ -128,6 +132,10 @@ class Report:
             "rows": rows,
             "figures": self.figures,
             "outcomes": self.outcomes,
+            "scores": {
+                title: {column: intervals_as_json(means) for column, means in columns.items()}
+                for title, columns in self.scores.items()
+            },
             "notes": self.notes,
             "machine": machine(),
             "versions": versions(),
@@ -148,6 +156,9 @@ class Report:
             columns = [[str(value) for value in outcome.values()] for outcome in self.outcomes.values()]
             names = next(iter(self.outcomes.values()))
             console.print_rows(["", *self.outcomes], list(zip(names, *columns, strict=True)))
+        for title, table in self.scores.items():
+            console.heading(title)
+            console.print_measures(table)
         console.say()
         for name, value in self.figures.items():
             console.say(f"{name}: {value}")

@@ -25,6 +25,7 @@ COMMANDS = (
     "train",
     "rlhf",
     "evaluate",
+    "score",
     "generate",
     "play",
     "reward",

@@ -16,13 +16,13 @@ import textgym
 from tests.envs.guessing import WORDS, Guessing, write_tokenizer
 from textgym.agents import resolve_agent
 from textgym.errors import ModelError, RewardError
-from textgym.evaluation import EvaluationSet, evaluate, make_evaluation_set, measure
+from textgym.evaluation import EvaluationSet, evaluate, make_evaluation_set, measure, rescore
 from textgym.evaluation.episodes import silent_episode, transcript
 from textgym.evaluation.loading import load_model, require_context
 from textgym.evaluation.sampling import Sampling, sample_texts
 from textgym.models.causal_lm import CausalLM
 from textgym.rewards import Scores
-from textgym.training.results import read_texts, write_texts
+from textgym.training.results import read_episodes, read_texts, write_texts
 from textgym.training.run_folder import RunFolder
 from textgym.types import Episode, Example, FloatArray, Message, Shown
 
@@ -171,6 +171,19 @@ def test_conversations_are_kept_and_scored_again(model: CausalLM, tmp_path: Path
     assert again is not None
     assert again.episodes == first.episodes
     assert measure(TASK, again.episodes, letters).values["reward"].tolist() == first.measures.values["reward"].tolist()
+
+
+def test_saved_conversations_are_rescored_with_their_state(model: CausalLM, tmp_path: Path) -> None:
+    """Both sides were paid turn by turn for a number that only the state of the episode has."""
+    first = evaluate(model, questions())
+    run = RunFolder.create(str(tmp_path / "run"), "evaluate", {})
+    write_texts(run, "after", questions(), first)
+    expected = evaluate(model, questions(letters))
+    again = rescore(read_episodes(run.path / "texts-after.jsonl", TASK), questions(letters))
+    assert again.episodes == first.episodes
+    assert list(again.measures.values) == list(expected.measures.values)
+    for name, values in expected.measures.values.items():
+        np.testing.assert_array_equal(again.measures.values[name], values)
 
 
 def test_transcripts_say_who_speaks() -> None:

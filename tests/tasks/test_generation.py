@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from textgym.rewards import resolve_reward
 from textgym.rewards.length import length
 from textgym.tasks import Generation, prompt_text
 from textgym.tasks.generation import _SUBJECTS, requests
-from textgym.types import SPLITS, Episode
+from textgym.types import SPLITS, Episode, Example
 
 
 def test_the_built_in_requests() -> None:
@@ -76,3 +77,16 @@ def test_its_metrics_need_no_references() -> None:
         {"words": 7, "distinct_2": 4 / 6, "repetition_4": 0}
     )
     assert np.isfinite([metric([episode])[0] for metric in task.metrics.values()]).all()
+
+
+def test_exemplary_answers_are_rewarded_complete_and_about_the_subject() -> None:
+    task = Generation(split="test")
+    examples = [task.dataset[place] for place in range(len(task.dataset))]
+    texts = [task.exemplary(example)[0].content for example in examples]
+    rewards = np.asarray(resolve_reward(task.reward, task)([""] * len(texts), texts, examples))
+    assert rewards.min() >= 0.8
+    assert rewards.mean() > 0.9
+    assert all(task.is_success(Episode.of(example, text)) for example, text in zip(examples, texts, strict=True))
+    assert len(set(texts)) == len(texts)
+    own = [Example(str(n), f"Hello {n}.", (f"Hi {n}.",)) for n in range(40)]
+    assert Generation(own).exemplary(own[7])[0].content == "Hi 7."

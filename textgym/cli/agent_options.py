@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -16,6 +16,7 @@ from textgym.cli.command import AGENT_GIVEN, Command
 from textgym.security.consent import load_attribute
 from textgym.terms import join_terms
 
+_Settings = TypeVar("_Settings")
 SHORT: Mapping[str, str] = {"learning_rate": "lr", "missing_eos_penalty": "eos_penalty"}
 """Short names of options, beside the earlier ones."""
 _GIVEN = "textgym.agent_options"
@@ -28,10 +29,12 @@ class DefaultsCommand(Command):
     Attributes:
         target: Import path of the function that gets the options, ``"module:attribute"``.
         env_id: The environment where none is named; ``None`` is that of ``EnvChoice``.
+        of_run: Whether there is none without a run, which has one.
     """
 
     target = ""
     env_id: str | None = None
+    of_run = False
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Add the defaults before help is shown."""
@@ -46,15 +49,16 @@ class DefaultsCommand(Command):
 
         parameters = inspect.signature(load_attribute(self.target)).parameters
         found = {name: parameter.default for name, parameter in parameters.items()}
-        task = {"env_id": f"{self.env_id or EnvChoice().env_id}, or the environment of the run in --model"}
+        named = f"{self.env_id or EnvChoice().env_id}, or the environment of the run in --model"
+        task = {"env_id": "the environment of the run" if self.of_run else named}
         if found.get("model") == "":
             found["model"] = "that of ENV_ID"
         return task | found if "choice" in found else found
 
 
-def defaults_of(target: str, env_id: str | None = None) -> type[DefaultsCommand]:
+def defaults_of(target: str, env_id: str | None = None, *, of_run: bool = False) -> type[DefaultsCommand]:
     """Return the class of a command that makes ``target``, ``"module:attribute"``, of its options."""
-    return type("Command", (DefaultsCommand,), {"target": target, "env_id": env_id})
+    return type("Command", (DefaultsCommand,), {"target": target, "env_id": env_id, "of_run": of_run})
 
 
 class AgentCommand(DefaultsCommand):
@@ -130,6 +134,30 @@ def task_options(difficulty: str | None, pairs: Sequence[str] | None) -> dict[st
             raise ValueError(f"expected --task-option NAME=VALUE, got {pair!r}; write both, such as difficulty=hard")
         chosen[name] = value
     return chosen
+
+
+def settings_of(kind: Callable[..., _Settings], context: Any, **more: object) -> _Settings:
+    """Make a command's settings from the options that were given, which are named after its arguments.
+
+    Args:
+        kind: Makes them; what is not given is its default.
+        context: The command.
+        more: Further values.
+    """
+    from textgym.envs.choice import EnvChoice
+
+    values = given_values(context) | more
+    of_choice = values.keys() & inspect.signature(EnvChoice).parameters.keys()
+    choice = EnvChoice(**{name: values.pop(name) for name in of_choice})
+    not_settings = {"what", "text", "resume", "accept_changed_data"}
+    return kind(choice=choice, **{name: value for name, value in values.items() if name not in not_settings})
+
+
+def names_of(kind: Callable[..., object]) -> set[str]:
+    """Return the names of a command's settings, those of its task among them."""
+    from textgym.envs.choice import EnvChoice
+
+    return {*inspect.signature(kind).parameters, *inspect.signature(EnvChoice).parameters}
 
 
 def named_agent(args: Sequence[str]) -> str | None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 import textgym
 from textgym import console
 from textgym.cli import options as options
-from textgym.cli.agent_options import AgentCommand, SftCommand, defaults_of, given_options, given_values, is_given
+from textgym.cli.agent_options import (
+    AgentCommand,
+    SftCommand,
+    defaults_of,
+    given_options,
+    given_values,
+    is_given,
+    names_of,
+    settings_of,
+)
 from textgym.cli.command import Command, Group, help_width
 from textgym.cli.errors import BAD_INPUT, FAILED, INTERRUPTED, reader_is_gone, report, report_interrupt
 from textgym.cli.feedback import feedback_app
@@ -28,7 +36,6 @@ from textgym.values import as_text
 
 __all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "app", "main"]
 _PLAYED_ID = "TextSummEpisode-v0"
-_Settings = TypeVar("_Settings")
 
 
 class Commands(Group):
@@ -234,7 +241,7 @@ def reward_fit(context: typer.Context, **_: object) -> None:
     from textgym.training.reward import RewardSettings, run_reward_fit, run_reward_resume
 
     take = partial(_of_start_model, context, "reward fit")
-    _run_or_resume(context, lambda: run_reward_fit(_settings(RewardSettings, context, **take())), run_reward_resume)
+    _run_or_resume(context, lambda: run_reward_fit(settings_of(RewardSettings, context, **take())), run_reward_resume)
 
 
 @app.command(cls=AgentCommand)
@@ -316,7 +323,7 @@ def rlhf(context: typer.Context, **_: object) -> None:
     from textgym.rlhf.run import run_rlhf, run_rlhf_resume
 
     take = partial(_of_start_model, context, "rlhf")
-    _run_or_resume(context, lambda: run_rlhf(_settings(RlhfSettings, context, **take())), run_rlhf_resume)
+    _run_or_resume(context, lambda: run_rlhf(settings_of(RlhfSettings, context, **take())), run_rlhf_resume)
 
 
 @app.command(cls=defaults_of("textgym.training.evaluate:EvaluateSettings"))
@@ -346,7 +353,26 @@ def evaluate(context: typer.Context, **_: object) -> None:
     from textgym.cli.several import evaluate_given
     from textgym.training.evaluate import EvaluateSettings
 
-    evaluate_given(context, _names_of(EvaluateSettings), _settings)
+    evaluate_given(context, names_of(EvaluateSettings), settings_of)
+
+
+@app.command(cls=defaults_of("textgym.training.rescore:ScoreSettings", of_run=True))
+@takes(
+    {
+        "episodes": options.Episodes,
+        **TASK,
+        "reward": options.Reward,
+        "metric": options.Metric,
+        "split": options.Split,
+        "out": options.Out,
+    }
+)
+def score(context: typer.Context, **_: object) -> None:
+    """Score saved episodes with another reward, or other measures, without generating again."""
+    _quiet()
+    from textgym.cli.several import score_given
+
+    score_given(context)
 
 
 @app.command(cls=defaults_of("textgym.cli.generate:GenerateSettings"))
@@ -379,10 +405,10 @@ def generate(context: typer.Context, **_: object) -> None:
     columns = parse_columns(context.params["columns"] or ())
     given = {**given_values(context), "columns": columns, **({} if env_id is None else {"env_id": env_id})}
     take = taken_from_model if document is None else taken_for_document
-    taken = take("generate", given, _names_of(GenerateSettings) - {"prompts"})
+    taken = take("generate", given, names_of(GenerateSettings) - {"prompts"})
     if env_id is not None:
         taken["env_id"] = env_id
-    run_generate(_settings(GenerateSettings, context, document=document, columns=columns, **taken))
+    run_generate(settings_of(GenerateSettings, context, document=document, columns=columns, **taken))
 
 
 @app.command(cls=defaults_of("textgym.cli.play:PlaySettings", _PLAYED_ID))
@@ -410,8 +436,8 @@ def play(context: typer.Context, **_: object) -> None:
     from textgym.training.from_run import taken_from_model
 
     given = given_values(context)
-    taken = taken_from_model("play", given, _names_of(PlaySettings) - {"split"})
-    run_play(_settings(PlaySettings, context, **{"env_id": given.get("env_id", _PLAYED_ID), **taken}))
+    taken = taken_from_model("play", given, names_of(PlaySettings) - {"split"})
+    run_play(settings_of(PlaySettings, context, **{"env_id": given.get("env_id", _PLAYED_ID), **taken}))
 
 
 def _train(context: typer.Context, command: str, fixed: Mapping[str, str]) -> None:
@@ -422,7 +448,7 @@ def _train(context: typer.Context, command: str, fixed: Mapping[str, str]) -> No
 
     def run() -> object:
         more = {**fixed, **given_options(context), **_of_start_model(context, command)}
-        return run_train(_settings(train_settings, context, **more), command)
+        return run_train(settings_of(train_settings, context, **more), command)
 
     _run_or_resume(context, run, partial(run_resume, command=command))
 
@@ -440,30 +466,6 @@ def _run_or_resume(context: typer.Context, run: Callable[[], object], resume: Ca
         run()
     else:
         resume(path, _consent_with_resume(context), accept_changed_data=accepts)
-
-
-def _settings(kind: Callable[..., _Settings], context: typer.Context, **more: object) -> _Settings:
-    """Make a command's settings from the options that were given, which are named after its arguments.
-
-    Args:
-        kind: Makes them; what is not given is its default.
-        context: The command.
-        more: Further values.
-    """
-    from textgym.envs.choice import EnvChoice
-
-    values = given_values(context) | more
-    of_choice = values.keys() & inspect.signature(EnvChoice).parameters.keys()
-    choice = EnvChoice(**{name: values.pop(name) for name in of_choice})
-    not_settings = {"what", "text", "resume", "accept_changed_data"}
-    return kind(choice=choice, **{name: value for name, value in values.items() if name not in not_settings})
-
-
-def _names_of(kind: Callable[..., object]) -> set[str]:
-    """Return the names of a command's settings, those of its task among them."""
-    from textgym.envs.choice import EnvChoice
-
-    return {*inspect.signature(kind).parameters, *inspect.signature(EnvChoice).parameters}
 
 
 def _quiet() -> None:

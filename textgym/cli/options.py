@@ -80,6 +80,13 @@ Metric = Annotated[
         "perplexity, or the name of a reward; repeatable.",
     ),
 ]
+Episodes = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN_OR_FILE",
+        help="Run folder whose episodes are scored, or one file of it, such as texts-after.jsonl.",
+    ),
+]
 Reward = Annotated[
     list[str] | None,
     typer.Option(

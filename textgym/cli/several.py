@@ -1,11 +1,11 @@
-"""``textgym evaluate``: one model or agent, or several that are compared."""
+"""``textgym evaluate``: one model or agent, or several that are compared; ``textgym score``: episodes of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from typing import Any
 
-from textgym.cli.agent_options import given_values
+from textgym.cli.agent_options import given_values, names_of, settings_of
 
 
 def evaluate_given(context: Any, names: Collection[str], settings: Callable[..., Any]) -> None:
@@ -26,6 +26,19 @@ def evaluate_given(context: Any, names: Collection[str], settings: Callable[...,
         run_compare(settings(CompareSettings, context, **taken))
     else:
         run_evaluate(settings(EvaluateSettings, context, **taken))
+
+
+def score_given(context: Any) -> None:
+    """Score the episodes that stand on the command line, of the task and data of their run."""
+    from textgym.training.from_run import taken_from_model
+    from textgym.training.rescore import ScoreSettings, require_task, run_score
+
+    given = given_values(context)
+    source = require_task(given.get("episodes"), given)
+    names = names_of(ScoreSettings)
+    taken = taken_from_model("score", {**given, "episodes": source}, names - {"metric"}) if source is not None else {}
+    metrics = {"metric": tuple(given["metric"])} if "metric" in given else {}
+    run_score(settings_of(ScoreSettings, context, **taken, **metrics))
 
 
 def actors_of(context: Any) -> dict[str, Any]:

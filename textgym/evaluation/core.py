@@ -24,6 +24,8 @@ from textgym.values import attribute_of
 
 DEFAULT = "default"
 """As a reward: the task's own."""
+OF_GENERATION = ("length", "kl")
+"""Measures that are taken while an agent writes, and that its texts alone do not tell."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -184,7 +186,46 @@ def evaluate(
             values |= {} if kl is None else {"kl": kl}
         case acting:
             episodes, values = act_episodes(acting, task, examples, sampling, tokenizer=tokenizer, title=title)
-    values |= {name: measured(metric, name, episodes) for name, metric in evaluation_set.metrics.items()}
+    return _measured(evaluation_set, episodes, values, start)
+
+
+def rescore(evaluation: Evaluation, evaluation_set: EvaluationSet) -> Evaluation:
+    """Measure the episodes of an evaluation by the reward and the metrics of another evaluation set.
+
+    Nothing is generated: the result is that of :func:`evaluate` with this set, had the agent written the same. Length
+    and KL are of the generation, and stay.
+
+    Args:
+        evaluation: Episodes, as :func:`evaluate` returned them or
+            :func:`~textgym.training.results.read_episodes` reads them from a file.
+        evaluation_set: Reward and metrics, on the same examples.
+
+    Raises:
+        ValueError: The episodes are about other examples.
+        RewardError: The reward cannot score an episode.
+        DataError: It lacks something in the examples, such as references.
+    """
+    start = time.perf_counter()
+    about, asked = ([example.key for example in each] for each in (_examples_of(evaluation), evaluation_set.examples))
+    if about != asked:
+        raise ValueError(
+            f"expected an evaluation set of the examples that the {counted(len(about), 'episodes')} are about, got "
+            f"{counted(len(asked), 'others')}; make it with the same task, data, split and prompts"
+        )
+    kept = {name: values for name, values in evaluation.measures.values.items() if name in OF_GENERATION}
+    return _measured(evaluation_set, evaluation.episodes, kept, start)
+
+
+def _examples_of(evaluation: Evaluation) -> list[Example]:
+    return [episode.example for episode in evaluation.episodes]
+
+
+def _measured(
+    evaluation_set: EvaluationSet, episodes: Sequence[Episode], of_generation: Mapping[str, FloatArray], start: float
+) -> Evaluation:
+    """Measure episodes, of whose generation some numbers are known."""
+    task, metrics = evaluation_set.task, evaluation_set.metrics
+    values = {**of_generation, **{name: measured(metric, name, episodes) for name, metric in metrics.items()}}
     values["eos"] = ended_by_eos(episodes)
     measures = measure(task, episodes, evaluation_set.reward).with_values(values)
     return Evaluation(episodes, measures, time.perf_counter() - start, task.name)

@@ -89,6 +89,7 @@ class TextTask:
             alone, not its state: then the rewards ``"gold"`` and ``"success"`` score conversations of several turns.
         reward: The reward of an environment that is given none: a name or a callable; by default 1 for success, else 0.
         reward_reason: Why it is that one, as a sentence for people.
+        gold_meaning: Meaning of :meth:`gold`, where the built-in data know it, as a noun phrase for people.
         metrics: Name -> measure to report beside the reward, in the order in which they are shown.
         main_metric: The one that stands for quality where gold is not known.
     """
@@ -108,6 +109,7 @@ class TextTask:
     scored_by_turns: bool = False
     reward: RewardFn | NameOrPath = "success"
     reward_reason: str = ""
+    gold_meaning: str = ""
     metrics: Mapping[str, Metric] = TEXT_METRICS
     main_metric: str | None = None
 

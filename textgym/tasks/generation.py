@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from textgym.data.dataset import InMemoryDataset, check_split
 from textgym.data.source import BuiltIn
 from textgym.tasks.base import TextTask
-from textgym.types import Data, Episode, Example, NameOrPath, RewardFn, Split
+from textgym.types import Data, Episode, Example, Message, NameOrPath, RewardFn, Split
 
 TARGET_WORDS = 20
 _BUILT_IN = "requests"
@@ -45,6 +45,25 @@ _SUBJECTS = (
     *("a school play", "a wooden boat", "a thunderstorm", "a water tower", "a picnic", "a printing press"),
     *("a footbridge", "a post office", "a pottery class", "a map without names", "a tunnel", "a night shift"),
 )
+_ANSWERS = (
+    "Imagine {}: it looks ordinary at first, but whoever stays for a while notices something new every few minutes.",
+    "Nobody had planned to talk about {} that evening, until Martha put down her cup and began to laugh.",
+    "Whatever you have heard about {}, take your time, look twice, and ask somebody who knows it well.",
+    "A visitor should know that {} is best seen early, when it is quiet and nobody is in a hurry.",
+    "Dear Anna, I have to tell you about {}, which made me think of our last summer. Yours, Tom.",
+    "With {}, nearly everything can go wrong: bad weather, bad timing, and people who never read the instructions.",
+    "Listen, there is a little secret about {}: if you look closely, it has a story of its own.",
+    "The best thing about {} is that it costs nothing to enjoy and that no two are the same.",
+    "Notice: there will be a short talk about {} in the town hall on Friday evening, and all are welcome.",
+    "I would draw {} with a soft pencil, from the side, and leave most of the paper quite empty.",
+    "Close your eyes, and {} sounds like a low hum, a few light steps, and then nothing at all.",
+    "We had walked for hours before anybody mentioned it. Then, at last, all of us spoke of {}.",
+    "Somebody might remember {} because it was there on the day when everything else in life suddenly changed.",
+    "Traveller, {} is a thing of our time: people made it, people use it, and few think about it.",
+    "Small Things Matter. Our readers have sent us more letters about {} this week than about anything else.",
+    "I would change very little about {}: a bit more light, a bit more time, and fewer hasty people.",
+)
+"""An answer to each of the forms, of about 20 words."""
 _TEST = 8  # subjects of each of the test and the validation split
 
 
@@ -62,7 +81,9 @@ class Generation(TextTask):
 
     ## Data
     Built in: ``"requests"``, short requests such as "Give one piece of advice about a night train.": 704 for training,
-    128 for validation and 128 for tests, about subjects that no other split has. There are no references.
+    128 for validation and 128 for tests, about subjects that no other split has. There are no references:
+    no answer is known to be good. ``--agent scripted --script reference`` writes one or two sentences of about 20
+    words for each.
 
     Your own: any file, folder or Hub data set with a column of prompts, or of conversations. All other columns reach
     rewards as ``example.extra``, and may stand in the prompt template.
@@ -100,6 +121,12 @@ class Generation(TextTask):
     reward: RewardFn | NameOrPath = f"length?target={TARGET_WORDS}"
     reward_reason = f"The default reward of TextGen is for texts of {TARGET_WORDS} words, whatever they say."
 
+    def exemplary(self, example: Example) -> Sequence[Message]:
+        """Return an answer to a built-in request that the default reward likes; to others, their first reference."""
+        if self.data != _BUILT_IN:
+            return super().exemplary(example)
+        return [Message("assistant", _answer(example.text))]
+
     def is_success(self, episode: Episode) -> bool:
         """Return whether the text is not cut off."""
         return episode.text.rstrip().rstrip(_CLOSING).endswith(_ENDS)
@@ -118,3 +145,16 @@ def _examples(split: Split) -> Iterator[Example]:
     for number, (form, subject) in enumerate(places):
         turned = (form + subject) % len(_FORMS)
         yield Example(f"{_BUILT_IN}/{split}/{number}", _FORMS[turned].format(parts[split][subject]))
+
+
+def _answer(request: str) -> str:
+    """Return the answer to a request, by its form.
+
+    >>> _answer("What is the best thing about a night train?")
+    'The best thing about a night train is that it costs nothing to enjoy and that no two are the same.'
+    """
+    for form, answer in zip(_FORMS, _ANSWERS, strict=True):
+        before, after = form.split("{}")
+        if request.startswith(before) and request.endswith(after):
+            return answer.format(request[len(before) : len(request) - len(after)])
+    raise ValueError(f"expected a built-in request, got {request!r:.80}")

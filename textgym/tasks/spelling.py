@@ -128,6 +128,7 @@ class Spelling(TextTask):
     }
     default_data: ClassVar[Data] = _BUILT_IN
     prompt_template = "{prompt}" + _CUE
+    gold_meaning = "1 for the word, else 0"
     max_prompt_tokens = 32
     metrics: Mapping[str, Metric] = {"letters": ReferenceMetric(letters)}
     main_metric = "letters"

@@ -18,7 +18,7 @@ from textgym.plots import plot_comparison
 from textgym.training.agents import FoundAgent, evaluation_of, find_agent
 from textgym.training.evaluate import EvaluateSettings
 from textgym.training.from_run import say_cut_prompts, say_other_template
-from textgym.training.recovery import advising_on_memory
+from textgym.training.recovery import advising_on_memory, describe_splits
 from textgym.training.results import write_texts
 from textgym.training.run_folder import RunFolder, intervals_as_json
 from textgym.training.stored_settings import located
@@ -75,14 +75,15 @@ def run_compare(settings: CompareSettings) -> RunFolder:
     reference = _reference(settings, first)
     run = RunFolder.create(settings.out, "evaluate", asdict(located(settings)))
     with run:
+        run.write_config({**run.config(), "splits": describe_splits((eval_set.task,))})
         evaluations = {name: _evaluate(name, each, eval_set, reference) for name, each in found.items()}
         for number, evaluation in enumerate(evaluations.values(), start=1):
             write_texts(run, str(number), eval_set, evaluation)
-        tests = _tests(evaluations)
-        run.write_summary(_summary(evaluations, tests, time.perf_counter() - start))
+        tests = tests_of(evaluations)
+        run.write_summary(summary_of(evaluations, tests, time.perf_counter() - start))
         means = {name: evaluation.measures.intervals() for name, evaluation in evaluations.items()}
         plot_comparison(run.path / _PLOT, means)
-    _show(evaluations, tests)
+    show_table(evaluations, tests)
     console.say(f"\nTexts, {_PLOT} and summary.json are in {run.path}")
     return run
 
@@ -106,13 +107,14 @@ def _evaluate(name: str, found: FoundAgent, eval_set: EvaluationSet, reference: 
     return evaluate(agent, own, reference=reference, title=name, tokenizer=found.tokenizer)
 
 
-def _tests(evaluations: Mapping[str, Evaluation]) -> Tests:
+def tests_of(evaluations: Mapping[str, Evaluation]) -> Tests:
     """Return the paired differences of all but the first to the first."""
     (_, first), *others = evaluations.items()
     return {name: compare_significance(before=first, after=other) for name, other in others}
 
 
-def _summary(evaluations: Mapping[str, Evaluation], tests: Tests, total: float) -> dict[str, object]:
+def summary_of(evaluations: Mapping[str, Evaluation], tests: Tests, total: float) -> dict[str, object]:
+    """Return measures, files of texts, and differences to the first, as they stand in ``summary.json``."""
     return {
         "models": {
             name: {
@@ -137,7 +139,7 @@ def _test_as_json(test: PairedTest) -> dict[str, float | None]:
     return {**interval, "p_value": test.p_value}
 
 
-def _show(evaluations: Mapping[str, Evaluation], tests: Tests) -> None:
+def show_table(evaluations: Mapping[str, Evaluation], tests: Tests) -> None:
     """Print a table: for each measure a line per model, with its difference to the first and the p-value."""
     means = {name: evaluation.measures.intervals() for name, evaluation in evaluations.items()}
     first = next(iter(means))

@@ -81,6 +81,7 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
         say_cut_prompts(eval_set.task, model.tokenizer, eval_set.examples)
     run = RunFolder.create(settings.out, "evaluate", asdict(located(settings)))
     with run:  # locked since it was made; the end of the block releases it
+        run.write_config({**run.config(), "splits": describe_splits((eval_set.task,))})
         before = evaluate(reference, eval_set, reference=reference, title="before") if reference else None
         title = "after" if reference else "sampling"
         only = evaluate(agent, eval_set, reference=reference or model, title=title, tokenizer=found.tokenizer)

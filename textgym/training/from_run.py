@@ -36,6 +36,8 @@ _CHECKS: Mapping[str, Check] = {
     "split": one_of(*SPLITS),
     **dict.fromkeys(("prompts", *BUDGETS), positive),
 }
+_NAMING_A_RUN: Mapping[str, str] = {"agent": "--agent", "model": "--model", "episodes": ""}
+"""Settings that may name a run, with their options."""
 _OPTIONS: Mapping[str, str] = {"env_id": "ENV_ID", "prompts": "--prompts"}
 
 
@@ -44,7 +46,7 @@ class _Source:
     """The run or the model that a command was given.
 
     Attributes:
-        option: Option that named it: ``"--model"`` or ``"--agent"``.
+        option: Option that named it: ``"--model"`` or ``"--agent"``; empty for the argument of a command.
         name: Name of the model, or folder of the run, as the user typed it.
         run: Folder of the run; ``None`` for a model without one.
         record: Its settings, by the names of options; of a model, what ``textgym.json`` says.
@@ -57,7 +59,7 @@ class _Source:
 
     def command_line(self, command: str) -> str:
         """Return how a command is called about it."""
-        return f"textgym {command} {self.option} {shlex.quote(self.name)}"
+        return " ".join(filter(None, ("textgym", command, self.option, shlex.quote(self.name))))
 
 
 def taken_from_model(command: str, given: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
@@ -260,11 +262,11 @@ def _made_by_command(run: RunFolder) -> bool:
 
 def _source_of(given: Mapping[str, Any]) -> _Source | None:
     """Find the run or model that options name."""
-    for option in ("agent", "model"):
-        name = given.get(option)
+    for argument_name, option in _NAMING_A_RUN.items():
+        name = given.get(argument_name)
         run = run_of(name) if isinstance(name, str) else None
         if run is not None:
-            return _Source(f"--{option}", str(name), run, _of_run(run))
+            return _Source(option, str(name), run, _of_run(run))
     model = given.get("model")
     asked = format_of_model(model) if isinstance(model, str) and given.get("agent") is None else None
     if asked is None:

@@ -95,6 +95,7 @@ class Answering(TextTask):
     max_prompt_tokens = 384
     max_new_tokens = 16
     reward: RewardFn | NameOrPath = "f1"
+    gold_meaning = "F1 of the words against the best reference"
     reward_reason = "The default reward is F1 of the words against the best reference."
     metrics: Mapping[str, Metric] = {
         "exact_match": ReferenceMetric(exact_match),

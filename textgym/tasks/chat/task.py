@@ -189,6 +189,7 @@ class Chat(TextTask):
         "company, what was done and the weather. One short, polite question at a time. Then say all four in one "
         "sentence: that it is booked or arranged, or how lovely it sounds.\n\n{prompt}"
     )
+    gold_meaning = "goal reached, times pace and manners"
     max_prompt_tokens = 128
     max_new_tokens = 32
     max_reply_tokens = 32

@@ -122,6 +122,7 @@ class Coding(TextTask):
     default_data: ClassVar[Data] = NAME
     prompt_template = "{prompt}\n   "
     chat_prompt_template = "Complete this Python function. Reply with the whole function in one code block.\n\n{prompt}"
+    gold_meaning = "share of hidden tests passed"
     max_prompt_tokens = 128
     max_new_tokens = 48
     reward: RewardFn | NameOrPath = "unit_tests"

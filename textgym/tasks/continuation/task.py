@@ -154,6 +154,7 @@ class Continuation(TextTask):
         "Below is the beginning of a review. Continue it by {amount}. What you add must be {wanted} about it. "
         "Write only what you add.\n\n{prompt}"
     )
+    gold_meaning = "share of sentences that are grammatical, of the wanted sentiment, and about another side"
     max_prompt_tokens = 160
     max_new_tokens = 48
     reward: RewardFn | NameOrPath = polarity_reward

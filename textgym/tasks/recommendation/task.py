@@ -170,6 +170,7 @@ class Recommendation(TextTask):
         "of the list as are asked for, the best first, by their titles, and says which of its attributes the person "
         "likes."
     )
+    gold_meaning = "preference for what is recommended, times the worth of the reasons and fluency"
     max_prompt_tokens = 128
     max_new_tokens = 24
 

@@ -149,6 +149,7 @@ class Report(TextTask):
     default_data: ClassVar[Data] = NAME
     prompt_template = "{prompt}\n\nReport:"
     chat_prompt_template = "State all facts of this table in one or two sentences, and nothing else.\n\n{prompt}"
+    gold_meaning = "share of rows stated, less what is invented, denied or repeated, times fluency"
     max_prompt_tokens = 96
     max_new_tokens = 64
 

@@ -164,6 +164,7 @@ class Story(TextTask):
     default_data: ClassVar[Data] = NAME
     prompt_template = "{asked}\nWords: {prompt}\nText:"
     chat_prompt_template = "Write the following, and nothing else. {asked} Use all of these words: {prompt}"
+    gold_meaning = "share of the words used, times the mean of fluency and form"
     max_prompt_tokens = 96
     max_new_tokens = 64
 

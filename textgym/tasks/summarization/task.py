@@ -98,6 +98,7 @@ class Summarization(TextTask):
     built_in: ClassVar[BuiltIn] = {_BUILT_IN: reports.Reports}
     default_data: ClassVar[Data] = _BUILT_IN
     prompt_template = "{prompt}\n\nSummary:"
+    gold_meaning = "share of key facts stated, less what is invented, times fluency and brevity"
     max_prompt_tokens = 512
     max_new_tokens = 48
 

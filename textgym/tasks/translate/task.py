@@ -117,6 +117,7 @@ class Translate(TextTask):
     chat_prompt_template = (
         "Translate this text, into German if it is English and into English if it is German.\n\n{prompt}"
     )
+    gold_meaning = "share of constituents translated rightly, against every correct translation"
     max_prompt_tokens = 64
     max_new_tokens = 48
 
