@@ -26,8 +26,7 @@ from textgym.envs.choice import EnvChoice
 from textgym.evaluation.core import evaluate, make_evaluation_set
 from textgym.evaluation.loading import load_model
 from textgym.metrics import mean_interval
-from textgym.rlhf.demo import DemoSettings, run_demo, training_of
-from textgym.tasks import Summarization
+from textgym.rlhf.demo import ENV_ID, DemoSettings, run_demo, training_of
 from textgym.training.run_folder import RunFolder
 from textgym.training.train import run_train
 from textgym.training.train_settings import train_settings
@@ -45,7 +44,7 @@ def supervised_control(demo: RunFolder, settings: DemoSettings, out: Path) -> di
     minutes = summary["seconds"]["training"] / 60
     run = run_train(
         train_settings(
-            EnvChoice(),
+            EnvChoice(ENV_ID),
             agent="sft",
             model=settings.model,
             minutes=minutes,
@@ -67,7 +66,7 @@ def supervised_control(demo: RunFolder, settings: DemoSettings, out: Path) -> di
 def gold_at(temperature: float, model: str, settings: DemoSettings) -> dict[str, float]:
     """Gold of a model's texts on the demo's test documents."""
     eval_set = make_evaluation_set(
-        EnvChoice().make("test"), None, settings.eval_prompts, settings.seed, temperature=temperature
+        EnvChoice(ENV_ID).make("test"), None, settings.eval_prompts, settings.seed, temperature=temperature
     )
     measures = evaluate(load_model(model, settings.device), eval_set, title=f"temperature {temperature:g}").measures
     return measures.intervals()["gold"]._asdict()
@@ -81,7 +80,7 @@ def greedy_control(demo: RunFolder, settings: DemoSettings) -> dict[str, Any]:
 def shuffled_control(demo: RunFolder) -> dict[str, Any]:
     """Gold of the trained model's texts at their own prompts and at others'."""
     rows = demo.read_rows("texts-after.jsonl")
-    task = Summarization("reports", split="test")
+    task = EnvChoice(ENV_ID).make("test")
     examples = [task.dataset.find(row["task_key"]) for row in rows]
     texts = [row["text"] for row in rows]
     own = task.gold(episodes_of(examples, texts))
@@ -95,7 +94,7 @@ def shuffled_control(demo: RunFolder) -> dict[str, Any]:
 
 def constant_control(demo: RunFolder, settings: DemoSettings, out: Path) -> dict[str, Any]:
     """Gold before and after the same run with a constant reward."""
-    same = training_of(demo, settings, EnvChoice())
+    same = training_of(demo, settings, EnvChoice(ENV_ID))
     run = run_train(replace(same, reward="benchmarks.controls:constant", out=str(out / "constant")))
     summary = run.summary()
     before, after = summary["before"]["gold"], summary["after"]["gold"]

@@ -140,7 +140,7 @@ class DemoSettings:
         eval_prompts: Held-out prompts to evaluate on.
     """
 
-    model: str = "tiny"
+    model: str = "tiny-hurried"
     pairs: int = 1200
     reward_epochs: int = RlhfSettings.reward_epochs
     reward_learning_rate: float = RlhfSettings.reward_learning_rate
