@@ -13,10 +13,15 @@ import pytest
 import textgym
 from textgym.evaluation.reward_guard import GuardedReward
 from textgym.rewards import Gate, Shaped, WeightedSum, resolve_reward, score, shaping_of
+from textgym.tasks import Spelling
 from textgym.testing import check_text_env
 from textgym.types import Example
 
 AB = [{"prompt": "ab", "reference": "ab"}]
+
+
+class Spelled(Spelling):
+    """A task that is registered here, and not one of the package."""
 
 
 def length(prompts: Sequence[str], responses: Sequence[str], examples: Sequence[Example]) -> list[float]:
@@ -103,7 +108,7 @@ def test_another_discount_than_the_agents_may_change_the_optimum() -> None:
     assert env.unwrapped.tokenizer.decode([best]) == "b"
 
 
-@pytest.mark.parametrize("env_id", textgym.register_task("TestShaped", "textgym.tasks.spelling:Spelling"))
+@pytest.mark.parametrize("env_id", textgym.register_task("TestShaped", f"{__name__}:Spelled"))
 @pytest.mark.parametrize("gamma", [1.0, 0.9])
 def test_environments_with_shaping_conform(env_id: str, gamma: float) -> None:
     check_text_env(gym.make(env_id, reward=Shaped("rouge", odd, gamma=gamma)))

@@ -23,6 +23,7 @@ ARGUMENTS = {
     "train": ["--model", "./nothing"],
     "rlhf": ["--model", "./nothing"],
     "evaluate": ["--model", "./nothing"],
+    "score": ["votes.jsonl", "TextSumm-v0", "--reward", "rouge"],
     "bench": ["env", "--smoke", "--repetitions", "1"],
     "generate": ["--text", "x", "--n", "1", "--max-new-tokens", "2"],
     "play": ["--episodes", "1"],

@@ -59,6 +59,7 @@ PLAIN_TEXTS = {  # never the name of something in a module
     "device",
     "document",
     "embeddings",
+    "episodes",
     "feedback",
     "guidelines",
     "host",

@@ -14,7 +14,8 @@ def bench(
         str,
         typer.Argument(
             metavar="NAME",
-            help="One of ppo, rollout, scaling, env, peers, gpu, active-selection, dialogue-rewards or feedback-modes.",
+            help="One of ppo, rollout, scaling, env, peers, gpu, active-selection, dialogue-rewards, tasks or "
+            "feedback-modes.",
         ),
     ],
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed repetitions of each case.")] = 3,
