@@ -170,9 +170,9 @@ START_MODELS: Mapping[str, StartModel] = {
     "tiny-rec": StartModel(
         "TextRec-v0",
         shape=Shape(vocabulary=640, width=128, layers=3, heads=4, context=512),
-        steps=900,
+        steps=800,
         batch_size=32,
-        learning_rate=1.5e-3,
+        learning_rate=2e-3,
         prompt_share=0.0,
         earlier=(
             StartModel(

@@ -56,7 +56,7 @@ def films(split: Split, *, difficulty: str = "medium") -> GeneratedDataset:
 
 
 def film_notes(split: Split, *, difficulty: str = "medium") -> GeneratedDataset:
-    """Return the users of :func:`films` with a second draft: the stars of every attribute on offer.
+    """Return the users of :func:`films` with other drafts: the stars of every attribute on offer.
 
     A model that learns to write these finds out how to read a history; few texts teach it that.
     """
@@ -72,7 +72,7 @@ def _with_notes(levels: Sequence[Level], seed: int, split: Split, position: int)
         f"{title}: {', '.join(f'{value} {NEUTRAL + weights.get(value, 0)}' for value in film)}."
         for title, film in item.extra["items"].items()
     ]
-    return replace(item, demonstrations=(" ".join(notes), *item.demonstrations))
+    return replace(item, demonstrations=(" ".join(notes),))
 
 
 def make_item(levels: Sequence[Level], seed: int, split: Split, position: int) -> Item:

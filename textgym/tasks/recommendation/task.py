@@ -79,8 +79,8 @@ class Recommendation(TextTask):
     example has two good recommendations (``references``) and a draft (``demonstrations``), which supervised training
     imitates: its writer recommends what stands first in the catalogue (65 %), for what is said of it first (60 %), and
     adds that it is popular, famous or acclaimed (60 %). 40,000 training, 2,000 validation and 2,000 test examples, of
-    which no two splits share one. ``"film-notes"`` are the same users, 10,000 for training; beside its
-    draft, every example has the stars of every attribute in the catalogue, from which models learn to read a history.
+    which no two splits share one. ``"film-notes"`` are the same users, 10,000 for training; its drafts are the
+    stars of every attribute in the catalogue, from which models learn to read a history.
 
     | difficulty | weights of the values that matter | films rated | catalogue | attributes | to recommend |
     |---|---|---|---|---|---|
