@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.callbacks import BaseCallback
 
 from textgym.agents import AGENTS, make_vec_env, resolve_agent
 from textgym.agents.facts import facts_of
@@ -49,6 +50,45 @@ def test_every_agent_conforms(
         check_agent(name, env_ids[1], reward=length_reward)
     else:
         check_agent(name, env_ids[0], model=str(model_folder), reward=length_reward, **TINY)
+
+
+class SaveAtSecond(BaseCallback):
+    """Saves when the second rollout begins."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder, self.begun = folder, 0
+
+    def _on_rollout_start(self) -> None:
+        self.begun += 1
+        if self.begun == 2:
+            self.model.save(self.folder)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_run_goes_on_bit_for_bit_from_a_checkpoint_in_it(
+    name: str, model_folder: Path, env_ids: tuple[str, str], length_reward: Any, tmp_path: Path
+) -> None:
+    kind = load_learner(name, samples=True)
+
+    def make_env(seed: int) -> Any:
+        return make_vec_env(env_ids[0], 4, seed, model=str(model_folder), reward=length_reward, **TINY)
+
+    run = kind.create(make_env(0), str(model_folder), seed=3, device="cpu", learning_rate=1e-3)
+    steps = 2 * run.steps_per_iteration
+    run.learn(steps, callback=SaveAtSecond(tmp_path / "saved"))
+    torch.manual_seed(123)
+    np.random.seed(123)
+    again = kind.load(tmp_path / "saved", env=make_env(77), device="cpu")
+    assert 0 < again.num_timesteps < run.num_timesteps
+    again.learn(steps - again.num_timesteps, reset_num_timesteps=False)
+    left, right = run.policy.state_dict(), again.policy.state_dict()
+    assert all(torch.equal(tensor, right[name]) for name, tensor in left.items())
+    drop = {"tokens_per_second": 0.0}
+    assert [{**record, **drop} for record in run.history] == [{**record, **drop} for record in again.history]
 
 
 def test_random_tokens_are_all_drawn() -> None:

@@ -231,6 +231,7 @@ def test_without_sb3_contrib_the_command_that_installs_it_is_named(name: str, mo
         monkeypatch.delitem(sys.modules, module)
     for module in ("common.contrib", "maskable_ppo", "trpo"):
         monkeypatch.delitem(sys.modules, f"textgym.agents.{module}", raising=False)
+    monkeypatch.delattr("textgym.agents.common.contrib", raising=False)
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)
     with pytest.raises(MissingExtraError, match=r"install it with: pip install 'textgym\[contrib\]'"):
         importlib.import_module(f"textgym.agents.{name}")
