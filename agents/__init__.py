@@ -5,46 +5,69 @@ from typing import TYPE_CHECKING
 from textgym.deferred import deferred
 
 if TYPE_CHECKING:
+    from textgym.agents.best_of_n import BestOfN
     from textgym.agents.common.causal_lm_policy import CausalLMPolicy
     from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
     from textgym.agents.common.seq2seq_lm_policy import Seq2SeqLMPolicy
     from textgym.agents.common.vec_env import GymVecEnv, make_vec_env
+    from textgym.agents.dpo import DPO, PreferencePair
+    from textgym.agents.expert_iteration import ExpertIteration
     from textgym.agents.facts import AgentFacts, RunDefaults
+    from textgym.agents.ipo import IPO
+    from textgym.agents.kto import KTO, LabelledText
     from textgym.agents.options import Option, agent_options
+    from textgym.agents.orpo import ORPO
     from textgym.agents.ppo import PPO
     from textgym.agents.registry import AGENTS, resolve_agent
     from textgym.agents.reinforce import REINFORCE
     from textgym.agents.sft import SFT, supervised_fine_tune
+    from textgym.agents.simpo import SimPO
     from textgym.models.batch import EpisodeBatch
 
 # The agents' packages (torch, stable-baselines3, transformers) take seconds, which a look at `AGENTS` need not cost.
 _PARTS = {
+    "best_of_n": ("BestOfN",),
     "common.causal_lm_policy": ("CausalLMPolicy",),
     "common.language_model_policy": ("EpisodeBatch",),
     "common.rollout_buffer": ("EpisodeRolloutBuffer",),
     "common.seq2seq_lm_policy": ("Seq2SeqLMPolicy",),
     "common.vec_env": ("GymVecEnv", "make_vec_env"),
+    "dpo": ("DPO", "PreferencePair"),
+    "expert_iteration": ("ExpertIteration",),
     "facts": ("AgentFacts", "RunDefaults"),
+    "ipo": ("IPO",),
+    "kto": ("KTO", "LabelledText"),
     "options": ("Option", "agent_options"),
+    "orpo": ("ORPO",),
     "ppo": ("PPO",),
     "registry": ("AGENTS", "resolve_agent"),
     "reinforce": ("REINFORCE",),
     "sft": ("SFT", "supervised_fine_tune"),
+    "simpo": ("SimPO",),
 }
 
 __all__ = [
     "AGENTS",
+    "DPO",
+    "IPO",
+    "KTO",
+    "ORPO",
     "PPO",
     "REINFORCE",
     "SFT",
     "AgentFacts",
+    "BestOfN",
     "CausalLMPolicy",
     "EpisodeBatch",
     "EpisodeRolloutBuffer",
+    "ExpertIteration",
     "GymVecEnv",
+    "LabelledText",
     "Option",
+    "PreferencePair",
     "RunDefaults",
     "Seq2SeqLMPolicy",
+    "SimPO",
     "agent_options",
     "make_vec_env",
     "resolve_agent",
