@@ -22,10 +22,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "maskable_ppo": {"n_epochs": 1, "clip_range_vf": 1.0},
     "trpo": {"cg_max_steps": 1, "line_search_max_iter": 1, "n_critic_updates": 1},
     "sft": {"limit": 2, "batch_size": 2, "log_every": 1},
+    **{name: {"labels": 8, "batch_size": 4, "log_every": 1} for name in ("dpo", "ipo", "kto", "orpo", "simpo")},
+    "expert_iteration": {"n": 4, "prompts": 2},
 }
 """Settings that let an agent log all it can in little time; another one runs with its defaults."""
 LEARNING = [name for name in installed_agents() if can_learn(resolve_agent(name))]
-SPELLING = [name for name in LEARNING if name not in ("ppo", "reinforce", "sft")]
+OFFLINE = ("sft", "dpo", "ipo", "kto", "orpo", "simpo", "expert_iteration")
+SPELLING = [name for name in LEARNING if name not in ("ppo", "reinforce", *OFFLINE)]
 """Agents whose pages show them on the task that takes seconds."""
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="needs the checkout")
 

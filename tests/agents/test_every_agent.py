@@ -47,7 +47,7 @@ def test_every_agent_conforms(
     monkeypatch.setattr("builtins.input", lambda _: "A person's text.")
     kind = load(name)
     if kind.grain == "episode":
-        check_agent(name, env_ids[1], reward=length_reward)
+        check_agent(name, env_ids[1], model=str(model_folder), reward="length")
     else:
         check_agent(name, env_ids[0], model=str(model_folder), reward=length_reward, **TINY)
 
