@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-import subprocess
+import runpy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
+
+import textgym  # noqa: F401  # registers the environments
+from textgym.testing import check_text_env
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "extend.md"
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="needs the checkout")
@@ -33,11 +38,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def run(folder: Path, *arguments: str) -> str:
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+@pytest.fixture
+def beside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder as the current one, where files import each other; what they import and register is gone afterwards.
+
+    They run in this process: one of their own would spend nearly all of its time on importing torch.
+    """
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.chdir(folder)
+    known = set(gym.registry)
+    yield folder
+    for path in folder.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+    for env_id in set(gym.registry) - known:
+        del gym.registry[env_id]
 
 
 def test_the_page_shows_one_file_of_each_kind(folder: Path) -> None:
@@ -46,16 +60,18 @@ def test_the_page_shows_one_file_of_each_kind(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_a_file_runs(folder: Path, name: str) -> None:
-    assert re.fullmatch(SHOWN[name], run(folder, name))
+def test_a_file_runs(name: str, beside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(beside / name), run_name="__main__")
+    assert re.fullmatch(SHOWN[name], capsys.readouterr().out)
 
 
-def test_the_reward_is_found_by_its_name(folder: Path) -> None:
-    code = "import gymnasium, textgym; env = gymnasium.make('TextSummEpisode-v0', reward='brevity:brevity'); "
-    code += "env.reset(seed=0); print(env.step('one two three four')[1])"
-    assert float(run(folder, "-c", code)) == pytest.approx(0.9)
+@pytest.mark.usefixtures("beside")
+def test_the_reward_is_found_by_its_name() -> None:
+    env = gym.make("TextSummEpisode-v0", reward="brevity:brevity")
+    env.reset(seed=0)
+    assert float(env.step("one two three four")[1]) == pytest.approx(0.9)
 
 
-def test_the_environments_of_the_task_keep_their_promises(folder: Path) -> None:
-    code = "from textgym.testing import check_text_env as check; check('shout:Shout-v0')"
-    assert run(folder, "-c", code) == ""
+@pytest.mark.usefixtures("beside")
+def test_the_environments_of_the_task_keep_their_promises() -> None:
+    check_text_env("shout:Shout-v0")

@@ -134,10 +134,10 @@ START_MODELS: Mapping[str, StartModel] = {
     "tiny-continue": StartModel(
         "TextContinue-v0",
         options={"difficulty": "mixed"},
-        shape=Shape(vocabulary=768, width=128, layers=3, heads=4, context=256),
-        steps=3000,
+        shape=Shape(vocabulary=768, width=96, layers=2, heads=4, context=256),
+        steps=1600,
         batch_size=48,
-        learning_rate=3e-3,
+        learning_rate=4e-3,
         temperature=0.9,
     ),
     "tiny-story": StartModel(

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from textgym.agents.ppo import PPO
-from textgym.agents.sft import TokenPair, supervised_fine_tune
+from textgym.agents.sft import SFT, TokenPair, supervised_fine_tune
 from textgym.models.causal_lm import CausalLM
 from textgym.models.loading import load_language_model
 
@@ -85,6 +85,23 @@ def test_a_folder_in_half_precision_says_what_it_is_saved_as(
         warnings.simplefilter("error", UserWarning)
         make_policy(str(model_folder))
         load_language_model(tmp_path / "half")  # nothing is trained or saved
+
+
+def test_adapters_over_a_folder_in_half_precision_are_no_reason_to_warn(
+    make_network: Any, model_folder: Path, tmp_path: Path
+) -> None:
+    """Supervised training, whose model has its adapters before it is prepared for training."""
+    make_network().bfloat16().save_pretrained(tmp_path / "half")
+    for file in model_folder.glob("token*"):
+        (tmp_path / "half" / file.name).write_bytes(file.read_bytes())
+    model = load_language_model(tmp_path / "half")
+    assert model.stored_dtype is torch.bfloat16
+    model.add_lora(2, seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        agent = SFT(model, [TokenPair([5, 6], [7, 1])], batch_size=1)
+    agent.advance()
+    assert {each.dtype for each in model.parameters() if each.requires_grad} == {torch.float32}
 
 
 def test_a_module_that_was_cast_is_not_taken_for_its_folder(make_policy: Any, model_folder: Path) -> None:

@@ -12,6 +12,8 @@ from textgym.agents import PPO, agent_options, resolve_agent
 from textgym.cli import app as cli
 from textgym.cli.generate import GenerateSettings, run_generate
 from textgym.envs.choice import EnvChoice
+from textgym.training.agents import find_agent
+from textgym.training.evaluate import EvaluateSettings
 
 SMALL = "--max-prompt-tokens 64 --max-new-tokens 6"
 
@@ -74,6 +76,27 @@ def test_options_of_another_agent_are_errors() -> None:
     unknown = run("train --agent pppo")
     assert "expected one of ppo, reinforce" in unknown.stderr
     assert "Did you mean 'ppo'?" in unknown.stderr
+
+
+def test_an_agent_that_is_only_evaluated_has_its_options_there() -> None:
+    succeed("evaluate TextSpell-v0 --agent scripted --script reference --reward success --prompts 3 --out e")
+    assert json.loads(Path("e/summary.json").read_text())["before"]["reward"]["mean"] == 1.0
+    assert json.loads(Path("e/config.json").read_text())["settings"]["agent_options"] == {"script": "reference"}
+    both = "--agent random --agent scripted --script reference"  # each gets the options that it has
+    succeed(f"evaluate TextSpell-v0 {both} --reward success --prompts 3 --out c")
+    means = json.loads(Path("c/summary.json").read_text())["models"]
+    assert means["random"]["measures"]["reward"]["mean"] < 1.0 == means["scripted"]["measures"]["reward"]["mean"]
+    assert "--script <str>" in succeed("play --agent scripted --help")
+    assert "-> " in succeed("play TextSpellEpisode-v0 --agent scripted --script reference")
+
+
+def test_options_of_agents_that_are_not_named_are_errors() -> None:
+    hint = "No such option: --script. It is an option of --agent scripted."
+    assert hint in run("evaluate TextSpell-v0 --agent random --script reference").stderr
+    assert "No such option: --kl-coef" in run("evaluate TextSpell-v0 --agent ppo --kl-coef 0.1").stderr
+    settings = EvaluateSettings(EnvChoice("TextSpell-v0"), agent_options={"script": "reference"})
+    with pytest.raises(ValueError, match="expected no options with the language model 'letters', got script; "):
+        find_agent(settings)
 
 
 def test_generate_and_play_take_an_agent(lm: str) -> None:

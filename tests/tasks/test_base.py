@@ -46,6 +46,20 @@ def test_reward_of_a_task_is_a_function_or_a_method(kind: type[TextTask], vector
     assert rewards == [0.5 if kind is Shout else float(key[1:]) for key in keys]
 
 
+class Either(TextTask):
+    def adapt_to_data(self) -> None:
+        self.reward = "rouge" if self.has_references else "none"
+        self.max_new_tokens = len(self.dataset)
+
+
+def test_a_task_adapts_to_its_data_in_every_split() -> None:
+    answered, asked = Either(EXAMPLES), Either([f"text {n}" for n in range(40)])
+    assert (answered.reward, asked.reward) == ("rouge", "none")
+    held_out = answered.for_split("test")
+    assert held_out.reward == "rouge"
+    assert 0 < held_out.max_new_tokens == len(held_out.dataset) < answered.max_new_tokens
+
+
 class Plain(TextTask):
     prompt_template = "Shout {prompt}!"
 

@@ -127,10 +127,8 @@ def test_history_tells_what_the_user_prefers(level: str) -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_no_two_splits_share_an_item(level: str) -> None:
-    prompts = {
-        split: {dataset(level, split)[k].text + dataset(level, split)[k].extra["catalogue"] for k in range(300)}
-        for split in SPLITS
-    }
+    examples = {split: map(dataset(level, split).__getitem__, range(300)) for split in SPLITS}
+    prompts = {split: {each.text + each.extra["catalogue"] for each in found} for split, found in examples.items()}
     assert all(prompts[one].isdisjoint(prompts[other]) for one in SPLITS for other in SPLITS if one < other)
     assert len(prompts["train"]) == 300
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -78,7 +79,7 @@ class AgentCommand(DefaultsCommand):
 
         own = [param for param in self.params if param.expose_value]
         self.name_options(ctx, args)  # for errors about the agent
-        given = named_agent(args)
+        given = next(iter(named_agents(args)), None)
         if given is not None and self.agent is None:
             ctx.meta[AGENT_GIVEN] = given
         name = self.agent or given or super().defaults()["agent"]
@@ -95,6 +96,26 @@ class SftCommand(AgentCommand):
     """The command of the agent ``sft``."""
 
     agent = "sft"
+
+
+class ActorCommand(DefaultsCommand):
+    """A command that also has the options of the agents that ``--agent`` names, if they have nothing to train.
+
+    The others act as a run has left them.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Add the agents' options before the arguments are read."""
+        self.params = [param for param in self.params if param.expose_value]
+        self.name_options(ctx, args)  # for errors about the agents
+        for name in named_agents(args):
+            self.params += actor_parameters(name, {str(param.name) for param in self.params})
+        return super().parse_args(ctx, args)
+
+
+def actor_command(target: str, env_id: str | None = None) -> type[ActorCommand]:
+    """Return the class of an :class:`ActorCommand` that makes ``target``, ``"module:attribute"``, of its options."""
+    return type("Command", (ActorCommand,), {"target": target, "env_id": env_id})
 
 
 def is_given(context: Any, name: str) -> bool:
@@ -160,16 +181,20 @@ def names_of(kind: Callable[..., object]) -> set[str]:
     return {*inspect.signature(kind).parameters, *inspect.signature(EnvChoice).parameters}
 
 
-def named_agent(args: Sequence[str]) -> str | None:
-    """Return the agent that arguments name, before they are parsed."""
-    for place, argument in enumerate(args):
-        if argument == "--":
-            break
-        if argument == _OPTION and place + 1 < len(args):
-            return args[place + 1]
-        if argument.startswith(f"{_OPTION}="):
-            return argument.partition("=")[2]
-    return None
+def named_agents(args: Sequence[str]) -> list[str]:
+    """Return the agents that arguments name, before they are parsed.
+
+    >>> named_agents(["TextSumm-v0", "--agent", "ppo", "--agent=random", "--", "--agent", "sft"])
+    ['ppo', 'random']
+    """
+    options = list(itertools.takewhile(lambda argument: argument != "--", args))
+    found = []
+    for place, argument in enumerate(options):
+        if argument == _OPTION:
+            found += options[place + 1 : place + 2]
+        elif argument.startswith(f"{_OPTION}="):
+            found.append(argument.partition("=")[2])
+    return found
 
 
 def agent_parameters(name: str, taken: set[str]) -> list[Any]:
@@ -187,6 +212,19 @@ def agent_parameters(name: str, taken: set[str]) -> list[Any]:
         param.expose_value = False
         param.callback = _keep
     return found
+
+
+def actor_parameters(name: str, taken: set[str]) -> list[Any]:
+    """Return the options of an agent that has nothing to train; none of a run folder, or of one that learns.
+
+    Raises:
+        ValueError: There is no such agent.
+    """
+    from textgym.agents.registry import can_learn, resolve_agent
+    from textgym.training.agents import is_agent_name
+
+    is_fixed = is_agent_name(name) and not can_learn(resolve_agent(name))
+    return agent_parameters(name, taken) if is_fixed else []
 
 
 def _parameters(options: Sequence[Any]) -> list[Any]:

@@ -16,6 +16,7 @@ from textgym.cli import options as options
 from textgym.cli.agent_options import (
     AgentCommand,
     SftCommand,
+    actor_command,
     defaults_of,
     given_options,
     given_values,
@@ -326,7 +327,7 @@ def rlhf(context: typer.Context, **_: object) -> None:
     _run_or_resume(context, lambda: run_rlhf(settings_of(RlhfSettings, context, **take())), run_rlhf_resume)
 
 
-@app.command(cls=defaults_of("textgym.training.evaluate:EvaluateSettings"))
+@app.command(cls=actor_command("textgym.training.evaluate:EvaluateSettings"))
 @takes(
     {
         **TASK,
@@ -411,7 +412,7 @@ def generate(context: typer.Context, **_: object) -> None:
     run_generate(settings_of(GenerateSettings, context, document=document, columns=columns, **taken))
 
 
-@app.command(cls=defaults_of("textgym.cli.play:PlaySettings", _PLAYED_ID))
+@app.command(cls=actor_command("textgym.cli.play:PlaySettings", _PLAYED_ID))
 @takes(
     {
         **TASK,
@@ -437,7 +438,8 @@ def play(context: typer.Context, **_: object) -> None:
 
     given = given_values(context)
     taken = taken_from_model("play", given, names_of(PlaySettings) - {"split"})
-    run_play(settings_of(PlaySettings, context, **{"env_id": given.get("env_id", _PLAYED_ID), **taken}))
+    more = {"env_id": given.get("env_id", _PLAYED_ID), "agent_options": given_options(context), **taken}
+    run_play(settings_of(PlaySettings, context, **more))
 
 
 def _train(context: typer.Context, command: str, fixed: Mapping[str, str]) -> None:

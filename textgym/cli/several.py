@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from textgym.cli.agent_options import given_values, names_of, settings_of
+from textgym.cli.agent_options import given_options, given_values, names_of, settings_of
 
 
 def evaluate_given(context: Any, names: Collection[str], settings: Callable[..., Any]) -> None:
@@ -42,13 +42,15 @@ def score_given(context: Any) -> None:
 
 
 def actors_of(context: Any) -> dict[str, Any]:
-    """Return the models, agents and measures that are given, as settings.
+    """Return the models, agents with their options, and measures that are given, as settings.
 
     One agent beside one model writes the tokens of that model. Where there are more of either, all are compared.
     """
+    options = given_options(context)
     models, agents, metrics = (tuple(context.params[name] or ()) for name in ("model", "agent", "metric"))
     found: dict[str, Any] = {name: given[0] for name, given in (("model", models), ("agent", agents)) if given}
     found |= {"metric": metrics} if metrics else {}
+    found |= {"agent_options": options} if options else {}
     if max(len(models), len(agents)) < 2:
         return found
     return {**found, "agent": None if models else agents[0], "models": models, "agents": agents}

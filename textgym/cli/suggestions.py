@@ -146,15 +146,15 @@ def _synonym(name: str, known: Iterable[str]) -> str | None:
 
 
 def _in_another_agent(name: str, context: Any) -> str:
-    """Return which other agents have an option, for the command that trains them."""
-    if "agent" not in {param.name for param in context.command.params} or context.command.name != "train":
-        return ""
+    """Return which other agents have an option, for commands that make them."""
     from textgym.agents.registry import installed_agents
-    from textgym.cli.agent_options import agent_parameters
+    from textgym.cli.agent_options import actor_parameters, agent_parameters
 
-    having = [
-        agent for agent in installed_agents() if _same(name, _all_options(agent_parameters(agent, set()))) is not None
-    ]
+    makers = {"train": agent_parameters, "evaluate": actor_parameters, "play": actor_parameters}
+    make = makers.get(context.command.name)
+    if make is None:
+        return ""
+    having = [agent for agent in installed_agents() if _same(name, _all_options(make(agent, set()))) is not None]
     listed = " and ".join(filter(None, (", ".join(having[:-1]), *having[-1:])))
     return f" It is an option of --agent {listed}." if having else ""
 

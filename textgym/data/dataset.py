@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from textgym.errors import did_you_mean
@@ -94,6 +94,18 @@ class InMemoryDataset:
         hint = f"did you mean {close[0]!r}?" if close else f"keys look like {known[0]!r}." if known else "it is empty."
         size = counted(len(self), "examples")
         return f"expected a key of the {self.split} split of {self.name!r} ({size}), got {key!r}; {hint}"
+
+
+def map_examples(dataset: Dataset, change: Callable[[Example], Example]) -> InMemoryDataset:
+    """Return a data set of the same name, split and report, each of whose examples is changed.
+
+    >>> birds = InMemoryDataset("birds", "train", [Example("a", "Name a bird.")])
+    >>> map_examples(birds, lambda example: Example(example.key, example.prompt.upper()))[0].prompt
+    'NAME A BIRD.'
+    """
+    changed = [change(dataset[place]) for place in range(len(dataset))]
+    report = dataset.report if isinstance(dataset, InMemoryDataset) else None
+    return InMemoryDataset(dataset.name, dataset.split, changed, report)
 
 
 def check_split(split: str) -> None:

@@ -57,14 +57,14 @@ class TrainableNetwork(nn.Module):
         """Hold a network of which weights in half precision are to be trained in fp32, and say so.
 
         A step at a learning rate of 1e-5 is less than the distance between neighbours in bf16: most weights would never
-        move. A frozen network under adapters, which are held in fp32, stays as it is.
+        move. A frozen network under adapters, which are held in fp32, stays as it is, and nothing is said about it.
         """
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         halves = [parameter.dtype for parameter in trained if parameter.dtype in HALVES]
         if halves:
             self.network.float()
             self.stored_dtype = halves[0]
-        if self.stored_dtype is not None:
+        if self.stored_dtype is not None and self.adapter is None:
             size = sum(parameter.numel() * parameter.itemsize for parameter in self.network.parameters()) / 1e6
             warnings.warn(
                 f"the weights of {self.weights_from} come in {_name(self.stored_dtype)}; they "

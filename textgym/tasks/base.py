@@ -145,11 +145,20 @@ class TextTask:
         with columns_in_template(names):
             self.dataset: Dataset = self.examples(split)
         self._require_columns()
+        self.adapt_to_data()
 
     def examples(self, split: Split) -> Dataset:
         """Load one split of the data; a task that makes its examples itself overrides this."""
         built_in = {name: partial(load, **self.choices) for name, load in self.built_in.items()}
         return load_examples(self.data, split, self.prompt_column, self.reference_column, built_in=built_in)
+
+    def adapt_to_data(self) -> None:
+        """Set what depends on the data, such as metrics and reward; called once they are loaded. Nothing by default."""
+
+    @property
+    def has_references(self) -> bool:
+        """Whether there is something to compare texts with: whether the first example has a reference."""
+        return len(self.dataset) > 0 and bool(self.dataset[0].references)
 
     def for_split(self, split: Split) -> Self:
         """Return the same task on another split of the same data."""

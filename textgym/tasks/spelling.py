@@ -12,14 +12,14 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from textgym.data.dataset import InMemoryDataset, check_split
+from textgym.data.dataset import InMemoryDataset, check_split, map_examples
 from textgym.data.generated import name_of_level
 from textgym.data.source import BuiltIn
 from textgym.metrics.letters import letters
 from textgym.metrics.texts import ReferenceMetric
 from textgym.tasks.base import TextTask
 from textgym.tasks.options import LEVELS
-from textgym.types import Data, Episode, Example, FloatArray, IntArray, Metric, NameOrPath, RewardFn, Split
+from textgym.types import Data, Episode, Example, FloatArray, IntArray, Metric, Split
 from textgym.values import attribute_of
 
 _BUILT_IN = "words"
@@ -133,17 +133,9 @@ class Spelling(TextTask):
     metrics: Mapping[str, Metric] = {"letters": ReferenceMetric(letters)}
     main_metric = "letters"
 
-    def __init__(
-        self,
-        data: Data | None = None,
-        prompt_column: str | None = None,
-        reference_column: str | None = None,
-        split: Split = "train",
-        prompt_template: str | None = None,
-        **chosen: str,
-    ) -> None:
-        super().__init__(data, prompt_column, reference_column, split, prompt_template, **chosen)
-        self.reward: RewardFn | NameOrPath = _DENSITIES[self.density]
+    def adapt_to_data(self) -> None:
+        """Choose the reward, and read the longest and the shortest word and the letters."""
+        self.reward = _DENSITIES[self.density]
         targets = [_target(self.dataset[place]) for place in range(len(self.dataset))]
         lengths = {len(target) for target in targets}
         self.max_new_tokens, self._shortest = max((1, *lengths)), min(lengths, default=0)
@@ -152,10 +144,7 @@ class Spelling(TextTask):
 
     def examples(self, split: Split) -> InMemoryDataset:
         """Load one split of the data; a prompt without references is to be copied."""
-        data = super().examples(split)
-        found = [data[place] for place in range(len(data))]
-        whole = [each if each.references else replace(each, references=(each.text,)) for each in found]
-        return InMemoryDataset(data.name, split, whole, attribute_of(data, "report"))
+        return map_examples(super().examples(split), _to_be_copied)
 
     def allowed(self, episode: Episode, ids: Sequence[int], tokenizer: object) -> IntArray | None:
         """Return the tokens that are a letter of the data, and those that end a text where one may be complete."""
@@ -183,6 +172,10 @@ class Spelling(TextTask):
 
 def _target(example: Example) -> str:
     return example.references[0].strip()
+
+
+def _to_be_copied(example: Example) -> Example:
+    return example if example.references else replace(example, references=(example.text,))
 
 
 def words(split: Split, *levels: str) -> InMemoryDataset:

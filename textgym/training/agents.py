@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from textgym.agents.common.prompt_format import format_in
 from textgym.agents.facts import facts_of
+from textgym.agents.options import OptionValue, agent_options
 from textgym.agents.registry import AGENTS, can_learn, resolve_agent
 from textgym.envs.choice import EnvChoice
 from textgym.errors import CheckpointError
@@ -22,6 +23,7 @@ from textgym.models.card import write_card
 from textgym.models.device import pick_device
 from textgym.models.prompt_format import format_of_model, write_format
 from textgym.models.text_model import TextModel
+from textgym.naming import argument
 from textgym.security.consent import names_from, names_module
 from textgym.training.run_folder import RunFolder, value_of
 from textgym.training.setup import make_actor
@@ -39,6 +41,7 @@ class ActorSettings:
         model: A language model, whose tokens an agent writes that has none, or the run of ``module:Class``; ``None`` is
             the start model of the task.
         agent: Instead of the language model: the name of an agent, ``module:Class``, or a run folder.
+        agent_options: Arguments of the agent's constructor, where they are not the default, or the run's.
         split: The split of the data.
         max_prompt_tokens: Budget of a prompt; ``None`` is the run's, or else the task's.
         max_new_tokens: Budget of a turn; ``None`` is the run's, or else the task's.
@@ -49,6 +52,7 @@ class ActorSettings:
     choice: EnvChoice = field(kw_only=False)
     model: str | None = None
     agent: str | None = None
+    agent_options: Mapping[str, OptionValue] = field(default_factory=dict)
     split: Split = "test"
     max_prompt_tokens: int | None = None
     max_new_tokens: int | None = None
@@ -87,17 +91,33 @@ def find_agent(wanted: ActorSettings) -> FoundAgent:
     name, model = wanted.agent, wanted.choice.start_model() if wanted.model is None else wanted.model
     if name is None:
         return _language_model(wanted, model)
-    if name not in AGENTS and user_path(name).is_dir():
+    if not is_agent_name(name):
         run = RunFolder(name)
         return _language_model(wanted, name) if run.model.is_dir() else _agent_of_run(wanted, run)
     run = RunFolder(model)
     if names_module(name) and run.path.joinpath("config.json").is_file() and not run.model.is_dir():
         return _agent_of_run(wanted, run, [name])
-    settings = train_settings(wanted.choice, name, model=model, **_overrides(wanted))
+    settings = train_settings(wanted.choice, name, model=model, options=wanted.agent_options, **_overrides(wanted))
     return _found(settings, partial(make_actor, settings, wanted.split))
 
 
+def is_agent_name(name: str) -> bool:
+    """Return whether an agent is called by the name of its class, and is not what a run left in its folder."""
+    return name in AGENTS or not user_path(name).is_dir()
+
+
+def options_for(agent: str, options: Mapping[str, OptionValue]) -> dict[str, OptionValue]:
+    """Return those of some options that an agent has, called by the name of its class; none for a run folder."""
+    known = agent_options(resolve_agent(agent)) if options and is_agent_name(agent) else []
+    return {option.name: options[option.name] for option in known if option.name in options}
+
+
 def _language_model(wanted: ActorSettings, name: str) -> FoundAgent:
+    if wanted.agent_options:
+        raise ValueError(
+            f"expected no options with the language model {name!r}, got {', '.join(wanted.agent_options)}; name the "
+            f"agent that has them with {argument('agent')}"
+        )
     resolve_folder(name)  # a mistyped name is an error before anything is said about it
     load, asked = partial(load_model, name, wanted.device), format_of_model(name)
     stop = () if asked is None else asked.stop
@@ -113,12 +133,13 @@ def _agent_of_run(wanted: ActorSettings, run: RunFolder, consent: Collection[str
     with consented():
         given = {name: value for name, value in _overrides(wanted).items() if value is not None}
         settings = replace(TrainSettings.from_json(record), choice=wanted.choice, **given)
+        settings = settings.with_options(**wanted.agent_options)
 
     def load() -> Agent:
         with consented():
             kind = resolve_agent(settings.agent, from_file=True)
             if can_learn(kind) and run.agent.is_dir():
-                return kind.load(run.agent, device=pick_device(settings.device))
+                return kind.load(run.agent, device=pick_device(settings.device), **wanted.agent_options)
             return make_actor(settings, wanted.split)  # it is made of its options
 
     return _found(settings, load)

@@ -20,6 +20,7 @@ from textgym.models.checkpoint import save_step
 from textgym.security.escaping import markdown
 from textgym.training.interrupts import StopRequest
 from textgym.training.run_folder import RunFolder
+from textgym.training.time_budget import TimeBudget
 from textgym.training.tolerance import Tolerance
 from textgym.types import Example, JsonObject, Task
 from textgym.values import attribute_of
@@ -29,6 +30,18 @@ _ROLLOUT_SHARE = 0.25  # of an iteration's time, until it is measured: tokens co
 
 class StopTraining(Exception):  # noqa: N818 - no error: the way out of `learn` between two iterations
     """Training ends here because the user wants it to; everything is saved."""
+
+
+class StepsCorrected(Exception):  # noqa: N818 - no error: the way out of `learn`, to go on with another number of steps
+    """Training is to make another number of steps; everything is saved.
+
+    Attributes:
+        steps: How many in all.
+    """
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(steps)
+        self.steps = steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +76,7 @@ class RunCallback(BaseCallback):
         board: Logger of TensorBoard; sample texts go there, and the records of an agent that does not log itself.
         references: As in :class:`~textgym.agents.common.health.Concerns`.
         draw: Called after every iteration, to draw its curves again.
+        budget: Corrects ``steps`` between iterations, by raising :class:`StepsCorrected`.
     """
 
     model: Any  # any Trainable
@@ -83,8 +97,10 @@ class RunCallback(BaseCallback):
         board: Logger | None = None,
         references: Callable[[], Sequence[float]] | None = None,
         draw: Callable[[], object] | None = None,
+        budget: TimeBudget | None = None,
     ) -> None:
         super().__init__()
+        self._budget = budget
         self._draw = draw
         self._board, self._concerns = board or Logger(None, []), Concerns(references)
         self._run, self._sheet, self._request, self._ticker = run, sheet, request, ticker
@@ -99,11 +115,12 @@ class RunCallback(BaseCallback):
         self._saved = -1
         self._unwritten: list[JsonObject] = []
         self._times: Mapping[str, float] = {}
-        self._begun, self._shown = 0, 0.0
+        self._begun, self._shown = 0, 0.0  # steps before this call of `learn`, and those that the ticker has of it
         self._rollout_share = _ROLLOUT_SHARE if samples else 1.0
 
     def _init_callback(self) -> None:
         self._begun = self.num_timesteps = self.model.num_timesteps if self._resumed else 0
+        self._shown = 0.0
         self._first = self._read = self._records_before()
         if isinstance(self.model, Watched):
             self.model.set_concerns(self._concerns)
@@ -126,6 +143,7 @@ class RunCallback(BaseCallback):
         """Between iterations: the weights are updated, and nothing new is sampled."""
         self.flush()
         self._save_or_stop(self._iterations if self._samples else self.model.num_timesteps)
+        self._correct_steps()
 
     def _on_step(self) -> bool:
         """Between optimizer steps, unless an iteration ends here, whose record comes first."""
@@ -133,6 +151,21 @@ class RunCallback(BaseCallback):
         if not self._samples and steps % self.model.steps_per_iteration and steps < self._steps:
             self._save_or_stop(steps)
         return True
+
+    def _correct_steps(self) -> None:
+        """End this call of ``learn`` if another number of steps fits the budget of time."""
+        steps = self.corrected_steps()
+        if steps != self._steps:
+            self.save_checkpoint()  # which the run resumes from, with the new number
+            raise StepsCorrected(steps)
+
+    def corrected_steps(self) -> int:
+        """Return the number of steps to make in all, as many as fit the budget of time."""
+        return self._steps if self._budget is None else self._budget.steps(self.model.num_timesteps, self._steps)
+
+    def go_on(self, steps: int) -> None:
+        """Take the next call of ``learn`` for more of the same training, of so many steps in all."""
+        self._steps, self._resumed = steps, True
 
     def _save_or_stop(self, count: int) -> None:
         """Save a checkpoint if one is due after so many iterations or steps, or if the user wants to stop."""

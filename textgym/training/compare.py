@@ -15,7 +15,7 @@ from textgym.evaluation.measures import compare_significance
 from textgym.metrics.significance import PairedTest
 from textgym.models.text_model import TextModel
 from textgym.plots import plot_comparison
-from textgym.training.agents import FoundAgent, evaluation_of, find_agent
+from textgym.training.agents import FoundAgent, evaluation_of, find_agent, options_for
 from textgym.training.evaluate import EvaluateSettings
 from textgym.training.from_run import say_cut_prompts, say_other_template
 from textgym.training.recovery import advising_on_memory, describe_splits
@@ -31,6 +31,8 @@ Tests = Mapping[str, Mapping[str, PairedTest]]
 class CompareSettings(EvaluateSettings):
     """Settings of ``textgym evaluate`` with several models or agents; ``model`` or ``agent`` is the first of them.
 
+    Each agent gets those of ``agent_options`` that it has.
+
     Attributes:
         models: Language models, compared in this order.
         agents: Agents, compared behind them; those that write tokens and have no model write those of the first model.
@@ -42,8 +44,10 @@ class CompareSettings(EvaluateSettings):
     def each(self) -> dict[str, EvaluateSettings]:
         """Return the settings of each model and agent by its name, which is numbered where it occurs twice."""
         tokens = self.models[0] if self.models else self.model
-        named = [(name, replace(self, model=name, agent=None)) for name in self.models]
-        named += [(name, replace(self, model=tokens, agent=name)) for name in self.agents]
+        named = [(name, replace(self, model=name, agent=None, agent_options={})) for name in self.models]
+        for name in self.agents:
+            own = options_for(name, self.agent_options)
+            named.append((name, replace(self, model=tokens, agent=name, agent_options=own)))
         found: dict[str, EvaluateSettings] = {}
         for name, settings in named:
             count = sum(other == name for other, _ in named[: len(found)])

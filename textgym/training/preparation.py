@@ -214,7 +214,7 @@ def settings_of(run: RunFolder, consent: Collection[str]) -> TrainSettings:
 
 
 def _steps_of(run: RunFolder, settings: TrainSettings, steps: int) -> int:
-    """Time steps of a run; by the clock, they were counted when it began, however fast the machine is today."""
+    """Time steps of a run; by the clock, they are those that were planned last, however fast the machine is today."""
     stored = run.config().get("steps", steps) if settings.minutes is not None else steps
     if not integer(stored):
         raise CheckpointError(
@@ -224,6 +224,7 @@ def _steps_of(run: RunFolder, settings: TrainSettings, steps: int) -> int:
 
 
 def _steps_in(minutes: float, agent: Trainable) -> int:
+    """Return about how many steps take so long; the speed of the first ones will tell more."""
     seconds = seconds_per_step(agent)
     if seconds is None:
         raise ValueError(

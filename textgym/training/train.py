@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from textgym.models.text_model import TextModel
 from textgym.plots import Labels
 from textgym.rewards import reward_name
 from textgym.training.agents import save_result, size_of
-from textgym.training.callbacks import RunCallback, SampleSheet, StopTraining
+from textgym.training.callbacks import RunCallback, SampleSheet, StepsCorrected, StopTraining
 from textgym.training.curves import SHEET, LiveCurves, plot_run
 from textgym.training.evaluate import run_without_training
 from textgym.training.event_files import settings_table
@@ -40,6 +40,7 @@ from textgym.training.run_folder import RunFolder
 from textgym.training.run_warnings import few_prompts, reference_rewards, run_warnings
 from textgym.training.setup import make_agent, trainable
 from textgym.training.stored_settings import located
+from textgym.training.time_budget import TimeBudget
 from textgym.training.tolerance import Tolerance, tolerant_logger
 from textgym.training.train_settings import TrainSettings
 from textgym.types import Task, Trainable
@@ -209,6 +210,8 @@ def _measures(agent: Trainable, task: Task) -> Mapping[str, float | None]:
 def learn(training: Training) -> None:
     """Run what is left of the training; otherwise as :func:`train`."""
     settings = training.settings
+    # A run that is resumed keeps the number of steps that it noted.
+    minutes = None if training.resumed else settings.minutes
     train(
         training.agent,
         training.steps,
@@ -218,6 +221,7 @@ def learn(training: Training) -> None:
         sample_every=max(1, training.iterations // _SAMPLE_MOMENTS),
         resumed=training.resumed,
         eval_set=training.eval_set,
+        budget=None if minutes is None else TimeBudget(60 * minutes),
     )
 
 
@@ -231,6 +235,7 @@ def train(
     sample_every: int = 1,
     resumed: bool = False,
     eval_set: EvaluationSet | None = None,
+    budget: TimeBudget | None = None,
 ) -> None:
     """Train any agent up to a number of time steps, with logs, samples and checkpoints in a run folder.
 
@@ -247,6 +252,7 @@ def train(
         resumed: The agent was loaded from a checkpoint of the run.
         eval_set: Prompts and reward that the agent is measured on: names the reward in plots, and tells why all rewards
             of training are equal, where they are.
+        budget: Corrects ``steps``; the run notes the number that holds, which it resumes with.
 
     Raises:
         RunFolderError: The folder holds a training already, and the agent is not ``resumed``.
@@ -259,11 +265,8 @@ def train(
     labels = _labels(agent, eval_set)
     curves = LiveCurves(run, f"{facts_of(type(agent)).name} in {run.path.name}", labels)
     made = agent.num_timesteps if resumed else 0
-    left = todo = steps - made
-    if samples:
-        todo = -(-steps // agent.steps_per_iteration) * agent.steps_per_iteration - made
     meanwhile = f"finishing this {'iteration' if samples else 'step'} and saving a checkpoint"
-    about = ("training", max(todo, 1), unit)
+    about = ("training", max(_steps_made(agent, steps) - made, 1), unit)
     with stop_on_request(meanwhile) as request, console.progress(*about, in_iterations=True) as ticker:
         rhythm = {"steps": steps, "save_every": save_every, "sample_every": sample_every}
         callback = RunCallback(
@@ -277,13 +280,15 @@ def train(
             board=board,
             references=None if eval_set is None else partial(reference_rewards, eval_set),
             draw=curves.update,
+            budget=budget,
             **rhythm,
         )
         # Here already, and not only in `learn`, which is not called where no step is left and the end is written.
         callback.init_callback(agent)  # type: ignore[arg-type]  # whatever learns has what callbacks read
         try:
-            if left > 0:
-                agent.learn(left, callback=callback, reset_num_timesteps=not resumed)
+            for corrected in _learn(agent, steps, callback, resumed=resumed):
+                run.write_config({**run.config(), "steps": corrected})
+                ticker.resize(max(_steps_made(agent, corrected) - made, 1))
             callback.finish()
         except StopTraining:  # the checkpoint is saved: it is raised after that
             plot_run(run, sheet, labels=labels)
@@ -297,6 +302,29 @@ def train(
     if request.wanted:
         done = f"Checkpoint saved at {agent.num_timesteps:,} {unit}."
         raise RunInterrupted(f"{done} Resume with: {how_to_resume(run, 'train')}", signal_of(request))
+
+
+def _learn(agent: Trainable, steps: int, callback: RunCallback, *, resumed: bool) -> Iterator[int]:
+    """Make so many steps in all, and yield the number whenever it is corrected."""
+    left = steps - agent.num_timesteps if resumed else steps
+    while left > 0:
+        try:
+            agent.learn(left, callback=callback, reset_num_timesteps=not resumed)
+            found = callback.corrected_steps()
+        except StepsCorrected as corrected:
+            found = corrected.steps
+        if found == steps:
+            return
+        steps, resumed = found, True
+        yield steps
+        callback.go_on(steps)
+        left = steps - agent.num_timesteps
+
+
+def _steps_made(agent: Trainable, steps: int) -> int:
+    """Return how many steps are made where so many are asked for: whole iterations, of an agent that samples."""
+    size = agent.steps_per_iteration if facts_of(type(agent)).samples else 1
+    return -(-steps // size) * size
 
 
 def _open_board(agent: Trainable, run: RunFolder, tolerance: Tolerance, *, resumed: bool) -> Logger:

@@ -34,7 +34,7 @@ class TrainSettings:
         model: Start model; by default that of the task.
         reward: Name, ``module:attribute`` or folder; ``None`` is the task's default.
         steps: Time steps to train for, of which whole iterations are made.
-        minutes: Train for about this long instead.
+        minutes: Train for this long instead: for the number of steps that fit.
         n_envs: Number of parallel environments.
         split: Split of the data that the agent is evaluated on.
         eval_prompts: Number of prompts of this split to evaluate on, before and after training.

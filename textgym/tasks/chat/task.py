@@ -24,10 +24,7 @@ from textgym.types import (
     FloatArray,
     Message,
     Metric,
-    NameOrPath,
     Prompt,
-    RewardFn,
-    Split,
     are_messages,
 )
 
@@ -196,34 +193,23 @@ class Chat(TextTask):
     max_turns = MOST_TURNS
     scored_by_turns = True
 
-    def __init__(
-        self,
-        data: Data = NAME,
-        prompt_column: str | None = None,
-        reference_column: str | None = None,
-        split: Split = "train",
-        prompt_template: str | None = None,
-        **chosen: str,
-    ) -> None:
-        super().__init__(data, prompt_column, reference_column, split, prompt_template, **chosen)
-        self.metrics: Mapping[str, Metric]
-        self.reward: RewardFn | NameOrPath
+    def adapt_to_data(self) -> None:
+        """Choose metrics, reward and budgets; where nobody answers, an episode is one turn."""
         if self.data == NAME:
             self.reward, self.reward_reason = "gold", "The default reward of TextChat is gold: goal, pace and manners."
             self.metrics = {"goal_reached": goal_reached, "turns": turns_taken, "courteous": courteous, **TEXT_METRICS}
             self.main_metric = "goal_reached"
             return
-        references = len(self.dataset) > 0 and bool(self.dataset[0].references)
-        rouge: Mapping[str, Metric] = {"rougeL": ReferenceMetric(rougeL)} if references else {}
+        rouge: Mapping[str, Metric] = {"rougeL": ReferenceMetric(rougeL)} if self.has_references else {}
         self.max_turns, self.max_prompt_tokens, self.max_new_tokens = 1, _OWN_PROMPT_TOKENS, _OWN_NEW_TOKENS
         if "prompt_template" not in vars(self):
             self.chat_prompt_template = "{prompt}"
         self.metrics = {**rouge, "courteous": courteous, **TEXT_METRICS}
         self.main_metric = next(iter(self.metrics))
-        self.reward = "rouge" if references else courteous_reward
+        self.reward = "rouge" if self.has_references else courteous_reward
         self.reward_reason = (
             "The default reward of TextChat is ROUGE-L against the references."
-            if references
+            if self.has_references
             else "Without references, the default reward of TextChat is 1 for a courteous turn."
         )
 

@@ -13,7 +13,7 @@ from textgym.metrics.texts import TEXT_METRICS
 from textgym.sandbox import Outcome, score_replies, suite_of
 from textgym.tasks.base import TextTask
 from textgym.tasks.coding.generator import COUNTS, NAME, functions
-from textgym.types import Data, Episode, FloatArray, Metric, NameOrPath, RewardFn, Split
+from textgym.types import Data, Episode, FloatArray, Metric, NameOrPath, RewardFn
 
 _OWN_PROMPT_TOKENS, _OWN_NEW_TOKENS = 512, 256
 _TESTS = ("tests", "test")  # columns that hold tests
@@ -131,16 +131,8 @@ class Coding(TextTask):
     main_metric = "pass_at_1"
     model = "tiny-code"
 
-    def __init__(
-        self,
-        data: Data = NAME,
-        prompt_column: str | None = None,
-        reference_column: str | None = None,
-        split: Split = "train",
-        prompt_template: str | None = None,
-        **chosen: str,
-    ) -> None:
-        super().__init__(data, prompt_column, reference_column, split, prompt_template, **chosen)
+    def adapt_to_data(self) -> None:
+        """Choose the budgets, and check that your own data have tests."""
         if self.data != NAME:
             self.max_prompt_tokens, self.max_new_tokens = _OWN_PROMPT_TOKENS, _OWN_NEW_TOKENS
             self._require_tests()

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from textgym.data.dataset import InMemoryDataset, prompt_digest
+from textgym.data.dataset import map_examples, prompt_digest
 from textgym.data.source import BuiltIn
 from textgym.metrics.polarity import polarity
 from textgym.metrics.texts import TEXT_METRICS
@@ -160,16 +160,8 @@ class Continuation(TextTask):
     reward: RewardFn | NameOrPath = polarity_reward
     reward_reason = "The default reward of TextContinue counts words that praise and that blame."
 
-    def __init__(
-        self,
-        data: Data | None = None,
-        prompt_column: str | None = None,
-        reference_column: str | None = None,
-        split: Split = "train",
-        prompt_template: str | None = None,
-        **chosen: str,
-    ) -> None:
-        super().__init__(data, prompt_column, reference_column, split, prompt_template, **chosen)
+    def adapt_to_data(self) -> None:
+        """Choose the metrics: of grammar, on the built-in reviews alone."""
         own = {"sentiment": self._sentiments}
         self.metrics = {**own, **({"grammatical": _grammatical} if self._is_built_in else {}), **TEXT_METRICS}
         self.main_metric = "sentiment"
@@ -184,9 +176,7 @@ class Continuation(TextTask):
         if self._is_built_in:
             return loaded
         cut = self.reference_column is None
-        rows = [to_continue(loaded[place], self.sentiment, cut) for place in range(len(loaded))]
-        report = loaded.report if isinstance(loaded, InMemoryDataset) else None
-        return InMemoryDataset(loaded.name, split, rows, report)
+        return map_examples(loaded, lambda example: to_continue(example, self.sentiment, cut))
 
     def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
         """Return the true quality in [0, 1], shape ``(n,)``, on the built-in reviews; ``None`` on other data."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from textgym.data.dataset import InMemoryDataset
+from textgym.data.dataset import map_examples
 from textgym.data.ratings import load_ratings
 from textgym.data.source import BuiltIn, report_reading
 from textgym.metrics.ranking import ndcg, regret
@@ -174,22 +174,13 @@ class Recommendation(TextTask):
     max_prompt_tokens = 128
     max_new_tokens = 24
 
-    def __init__(
-        self,
-        data: Data = NAME,
-        prompt_column: str | None = None,
-        reference_column: str | None = None,
-        split: Split = "train",
-        prompt_template: str | None = None,
-        **chosen: str,
-    ) -> None:
-        super().__init__(data, prompt_column, reference_column, split, prompt_template, **chosen)
-        first = self.dataset[0]
-        self.knows_preferences = "preferences" in first.extra
-        measures: Mapping[str, Metric] = {"rougeL": ReferenceMetric(rougeL)} if first.references else {}
+    def adapt_to_data(self) -> None:
+        """Choose metrics, reward and budgets by what is known: preferences, references, neither."""
+        self.knows_preferences = "preferences" in self.dataset[0].extra
+        measures: Mapping[str, Metric] = {"rougeL": ReferenceMetric(rougeL)} if self.has_references else {}
         self.metrics = {**(_MEASURES if self.knows_preferences else measures), **TEXT_METRICS}
-        self.main_metric = next(iter(self.metrics)) if self.knows_preferences or first.references else None
-        self.reward, self.reward_reason = _default_reward(self.knows_preferences, bool(first.references))
+        self.main_metric = next(iter(self.metrics)) if self.knows_preferences or self.has_references else None
+        self.reward, self.reward_reason = _default_reward(self.knows_preferences, self.has_references)
         if not self._is_built_in:
             self.max_prompt_tokens, self.max_new_tokens = 384, 48
 
@@ -206,10 +197,7 @@ class Recommendation(TextTask):
             made = histories(table, split)
             report_reading(made, str(self.data) if isinstance(self.data, str) else "")
             return made
-        loaded = super().examples(split)
-        rows = [_without_catalogue(loaded[place]) for place in range(len(loaded))]
-        report = loaded.report if isinstance(loaded, InMemoryDataset) else None
-        return InMemoryDataset(loaded.name, split, rows, report)
+        return map_examples(super().examples(split), _without_catalogue)
 
     def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
         """Return the true quality in [0, 1], shape ``(n,)``; ``None`` on data without preferences."""

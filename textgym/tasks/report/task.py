@@ -17,7 +17,7 @@ from textgym.tasks.base import TextTask
 from textgym.tasks.options import LEVELS
 from textgym.tasks.report.generator import NAME, UNKNOWN, tables
 from textgym.tasks.report.scoring import score
-from textgym.types import Data, Episode, Example, FloatArray, Metric, NameOrPath, RewardFn, Split
+from textgym.types import Data, Episode, Example, FloatArray, Metric
 
 # "label: value" in lines or between commas, and "label[value]", which the E2E data set was published with.
 _ROW = re.compile(r"(?:^|[,\n])\s*[^:\[\],\n]+?(?::\s*(?P<plain>[^,\n]+)|\[(?P<bracketed>[^\]]*)\])")
@@ -153,25 +153,16 @@ class Report(TextTask):
     max_prompt_tokens = 96
     max_new_tokens = 64
 
-    def __init__(
-        self,
-        data: Data = NAME,
-        prompt_column: str | None = None,
-        reference_column: str | None = None,
-        split: Split = "train",
-        prompt_template: str | None = None,
-        **chosen: str,
-    ) -> None:
-        super().__init__(data, prompt_column, reference_column, split, prompt_template, **chosen)
-        references = len(self.dataset) > 0 and bool(self.dataset[0].references)
-        rouge: Mapping[str, Metric] = {"rougeL": ReferenceMetric(rougeL)} if references else {}
+    def adapt_to_data(self) -> None:
+        """Choose metrics and reward by whether the tables are built in and whether there are references."""
+        rouge: Mapping[str, Metric] = {"rougeL": ReferenceMetric(rougeL)} if self.has_references else {}
         own: Mapping[str, Metric] = {"rows_stated": rows_stated, "truthful": truthful}
         self.metrics = {**(own if self.data == NAME else {"values_stated": values_stated}), **rouge, **TEXT_METRICS}
         self.main_metric = "rows_stated" if self.data == NAME else "values_stated"
-        self.reward: RewardFn | NameOrPath = "rouge" if references else values_reward
+        self.reward = "rouge" if self.has_references else values_reward
         self.reward_reason = (
             "The default reward of TextReport is ROUGE-L against the references."
-            if references
+            if self.has_references
             else "Without references, the default reward of TextReport is the share of values stated word for word."
         )
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from textgym.data.dataset import InMemoryDataset
+from textgym.data.dataset import map_examples
 from textgym.data.source import BuiltIn
 from textgym.metrics.rouge import rougeL
 from textgym.metrics.texts import TEXT_METRICS, ReferenceMetric
@@ -168,16 +168,8 @@ class Story(TextTask):
     max_prompt_tokens = 96
     max_new_tokens = 64
 
-    def __init__(
-        self,
-        data: Data | None = None,
-        prompt_column: str | None = None,
-        reference_column: str | None = None,
-        split: Split = "train",
-        prompt_template: str | None = None,
-        **chosen: str,
-    ) -> None:
-        super().__init__(data, prompt_column, reference_column, split, prompt_template, **chosen)
+    def adapt_to_data(self) -> None:
+        """Choose metrics and reward: of fluency and form, on the built-in requests alone."""
         self.metrics = {**self._own_metrics(), **TEXT_METRICS}
         self.main_metric = "words_used"
         self.reward = "gold" if self._is_built_in else words_reward
@@ -200,9 +192,7 @@ class Story(TextTask):
         loaded = super().examples(split)
         if self._is_built_in:
             return loaded
-        rows = [as_request(loaded[place], self.form) for place in range(len(loaded))]
-        report = loaded.report if isinstance(loaded, InMemoryDataset) else None
-        return InMemoryDataset(loaded.name, split, rows, report)
+        return map_examples(loaded, lambda example: as_request(example, self.form))
 
     def gold(self, episodes: Sequence[Episode]) -> FloatArray | None:
         """Return the true quality in [0, 1], shape ``(n,)``, on the built-in requests; ``None`` on other data."""

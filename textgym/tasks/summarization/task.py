@@ -12,7 +12,7 @@ from textgym.metrics.texts import TEXT_METRICS, ReferenceMetric
 from textgym.tasks.base import TextTask
 from textgym.tasks.options import LEVELS
 from textgym.tasks.summarization import reports
-from textgym.types import Data, Episode, FloatArray, Metric, Split
+from textgym.types import Data, Episode, FloatArray, Metric
 
 _BUILT_IN = "reports"
 _SUCCESS_ROUGE_L = 0.5
@@ -102,17 +102,8 @@ class Summarization(TextTask):
     max_prompt_tokens = 512
     max_new_tokens = 48
 
-    def __init__(
-        self,
-        data: Data = _BUILT_IN,
-        prompt_column: str | None = None,
-        reference_column: str | None = None,
-        split: Split = "train",
-        prompt_template: str | None = None,
-        **chosen: str,
-    ) -> None:
-        super().__init__(data, prompt_column, reference_column, split, prompt_template, **chosen)
-        self.has_references = len(self.dataset) > 0 and bool(self.dataset[0].references)
+    def adapt_to_data(self) -> None:
+        """Choose metrics and reward by whether there are references."""
         self.metrics = {**_ROUGE, **TEXT_METRICS} if self.has_references else TEXT_METRICS
         self.main_metric = "rougeL" if self.has_references else None
         self.reward, self.reward_reason = _default_reward(self.data, self.dataset.name, self.has_references)

@@ -15,7 +15,7 @@ from textgym.tasks.options import LEVELS
 from textgym.tasks.translate.generator import DIRECTIONS, NAME, sentences
 from textgym.tasks.translate.grammar import Sentence
 from textgym.tasks.translate.scoring import score
-from textgym.types import Data, Episode, FloatArray, Metric, NameOrPath, RewardFn, Split
+from textgym.types import Data, Episode, FloatArray, Metric
 
 _SUCCESS_ROUGE_L = 0.5
 # Measures of files with references; chrF and BLEU belong here, and into the page below.
@@ -121,23 +121,14 @@ class Translate(TextTask):
     max_prompt_tokens = 64
     max_new_tokens = 48
 
-    def __init__(
-        self,
-        data: Data = NAME,
-        prompt_column: str | None = None,
-        reference_column: str | None = None,
-        split: Split = "train",
-        prompt_template: str | None = None,
-        **chosen: str,
-    ) -> None:
-        super().__init__(data, prompt_column, reference_column, split, prompt_template, **chosen)
-        references = len(self.dataset) > 0 and bool(self.dataset[0].references)
-        self.metrics = {**(_OF_REFERENCES if references else {}), **TEXT_METRICS}
-        self.main_metric = "rougeL" if references else None
-        self.reward: RewardFn | NameOrPath = "rouge" if references else "none"
+    def adapt_to_data(self) -> None:
+        """Choose metrics and reward by whether there are references."""
+        self.metrics = {**(_OF_REFERENCES if self.has_references else {}), **TEXT_METRICS}
+        self.main_metric = "rougeL" if self.has_references else None
+        self.reward = "rouge" if self.has_references else "none"
         self.reward_reason = (
             "The default reward of TextTranslate is ROUGE-L against the references."
-            if references
+            if self.has_references
             else "Without references, TextTranslate has no default reward: every text gets 0."
         )
 
