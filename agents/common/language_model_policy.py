@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -257,20 +258,20 @@ class LanguageModelPolicy(ActorCriticPolicy):
         """Choose a token for every text.
 
         Args:
-            obs: Batched observations.
+            obs: Batched observations, where the decision is wanted. On the host, a GPU need not wait for the next ones
+                (:meth:`~textgym.models.decoding.prefix_cache.PrefixCache.act`).
             deterministic: Take the most likely token.
             with_values: Without, values are 0. Those of a separate critic cost a pass of their own, and
                 :meth:`critic_values` gives them for less once the episodes are whole.
         """
         texts = read_ids(obs)
-        states = self._states(self._actor_caches, texts)
-        (actions, log_probs), values = self._decide(states, deterministic)
+        (actions, log_probs), values = self._choose(texts, deterministic)
         if not self.training:
             self._first_ratio.remember(texts, actions, log_probs)
         if not with_values:
             return Decision(actions, torch.zeros_like(log_probs)[:, None], log_probs)
         if self.critic is not None:
-            values = self.value_head(self._states(self._critic_caches, texts))
+            values = self.value_head(self._states(self._critic_caches, texts)).to(actions.device)
         return Decision(actions, values, log_probs)
 
     def predict_values(  # type: ignore[override]
@@ -291,7 +292,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
         # One token stands for a text that ended: a cache wants as many rows as there are environments.
         lengths, prompt_lengths = (each.masked_fill(skipped, 1) for each in texts[1:])
         states = self._states(self._critic_caches, TextBatch(texts.input_ids, lengths, prompt_lengths))
-        values: Tensor = self.value_head(states).masked_fill(skipped[:, None], 0.0)
+        values: Tensor = self.value_head(states).to(skipped.device).masked_fill(skipped[:, None], 0.0)
         return values
 
     def get_distribution(self, obs: dict[str, Tensor]) -> Distribution:  # type: ignore[override]
@@ -307,8 +308,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
         return self.action_dist.proba_distribution(action_logits=logits)
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
-        states = self._states(self._actor_caches, read_ids(observation))
-        return self._decide(states, deterministic)[0].tokens
+        return self._choose(read_ids(observation), deterministic)[0].tokens
 
     # ---------------------------------------------------------------- learning
     def evaluate_actions(  # type: ignore[override]
@@ -465,25 +465,32 @@ class LanguageModelPolicy(ActorCriticPolicy):
         """The network whose head follows on the states of :meth:`_states`."""
         return self.model if torch.is_grad_enabled() else self._actor_caches.decoder.current
 
-    def _decide(self, states: Tensor, deterministic: bool) -> tuple[Sample, Tensor]:
-        """Choose tokens after states (B, H); also the values (B, 1) that the policy's head gives to them."""
+    def _choose(self, texts: TextBatch, deterministic: bool) -> tuple[Sample, Tensor]:
+        """Choose tokens for texts; also the values (B, 1) that the policy's head gives to them."""
+        choose = partial(self._decide, deterministic=deterministic)
+        if torch.is_grad_enabled():
+            chosen = choose(last_hidden(self.model, texts))
+            tokens, log_probs, values = (each.to(texts.lengths.device) for each in chosen)
+        else:
+            tokens, log_probs, values = self._actor_caches.act(texts, choose)
+        sample = Sample(tokens, log_probs)
+        return sample if deterministic else require_finite(sample), values
+
+    def _decide(self, states: Tensor, deterministic: bool) -> Sequence[Tensor]:
+        """Tokens (B,) after states (B, H), their log-probabilities (B,), and the values (B, 1) of the policy's head."""
         network = self._acting
         if deterministic:
             logits = self.action_logits(states, network)
             tokens = logits.argmax(-1)
-            return Sample(tokens, log_probs_of(logits, tokens)), self.value_head(states)
+            return tokens, log_probs_of(logits, tokens), self.value_head(states)
 
         def draw(states: Tensor, uniform: Tensor) -> tuple[Tensor, ...]:
             return *tokens_at(self.action_logits(states, network), uniform), self.value_head(states)
 
         arguments = states, uniform_numbers(len(states), states.device)
-        if torch.is_grad_enabled():
-            *sample, values = draw(*arguments)
-        else:
-            weights = addresses([*network.head_parameters(), *self.value_head.parameters()])
-            read = id(network), weights, network.adapter_is_off
-            *sample, values = self._recordings.run(network, draw, arguments, read)
-        return require_finite(Sample(*sample)), values
+        weights = addresses([*network.head_parameters(), *self.value_head.parameters()])
+        read = id(network), weights, network.adapter_is_off
+        return self._recordings.run(network, draw, arguments, read)
 
     def _states(self, caches: CachePool, texts: TextBatch) -> Tensor:
         return last_hidden(caches.model, texts) if torch.is_grad_enabled() else caches.hidden(texts)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from textgym.agents.common.cache_pool import CachePool
 from textgym.agents.common.observations import read_ids, to_tensors
@@ -30,10 +31,13 @@ class TokenWriter:
         self, observations: Mapping[str, np.ndarray], *, greedy: bool = False, generator: torch.Generator | None = None
     ) -> IntArray:
         """Choose the next token of every text; arguments as in :meth:`~textgym.types.Agent.act`."""
-        texts = read_ids(to_tensors(observations, self.model.device))
-        logits = self.model.logits(self._caches.hidden(texts))  # (n, V)
-        tokens = logits.argmax(-1) if greedy else sample_tokens(logits, generator).tokens
-        return tokens.cpu().numpy()
+
+        def choose(states: Tensor) -> tuple[Tensor]:
+            logits = self.model.logits(states)  # (n, V)
+            return (logits.argmax(-1) if greedy else sample_tokens(logits, generator).tokens,)
+
+        (tokens,) = self._caches.act(read_ids(to_tensors(observations)), choose)
+        return tokens.numpy()
 
     def forget(self) -> None:
         """Give the memory back that earlier texts take."""
