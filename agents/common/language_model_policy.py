@@ -467,7 +467,8 @@ class LanguageModelPolicy(ActorCriticPolicy):
 
     def _choose(self, texts: TextBatch, deterministic: bool) -> tuple[Sample, Tensor]:
         """Choose tokens for texts; also the values (B, 1) that the policy's head gives to them."""
-        choose = partial(self._decide, deterministic=deterministic)
+        uniform = None if deterministic else uniform_numbers(len(texts.lengths), self.model.device)
+        choose = partial(self._decide, uniform=uniform)
         if torch.is_grad_enabled():
             chosen = choose(last_hidden(self.model, texts))
             tokens, log_probs, values = (each.to(texts.lengths.device) for each in chosen)
@@ -476,10 +477,10 @@ class LanguageModelPolicy(ActorCriticPolicy):
         sample = Sample(tokens, log_probs)
         return sample if deterministic else require_finite(sample), values
 
-    def _decide(self, states: Tensor, deterministic: bool) -> Sequence[Tensor]:
+    def _decide(self, states: Tensor, uniform: Tensor | None) -> Sequence[Tensor]:
         """Tokens (B,) after states (B, H), their log-probabilities (B,), and the values (B, 1) of the policy's head."""
         network = self._acting
-        if deterministic:
+        if uniform is None:
             logits = self.action_logits(states, network)
             tokens = logits.argmax(-1)
             return tokens, log_probs_of(logits, tokens), self.value_head(states)
@@ -487,10 +488,9 @@ class LanguageModelPolicy(ActorCriticPolicy):
         def draw(states: Tensor, uniform: Tensor) -> tuple[Tensor, ...]:
             return *tokens_at(self.action_logits(states, network), uniform), self.value_head(states)
 
-        arguments = states, uniform_numbers(len(states), states.device)
         weights = addresses([*network.head_parameters(), *self.value_head.parameters()])
         read = id(network), weights, network.adapter_is_off
-        return self._recordings.run(network, draw, arguments, read)
+        return self._recordings.run(network, draw, (states, uniform), read)
 
     def _states(self, caches: CachePool, texts: TextBatch) -> Tensor:
         return last_hidden(caches.model, texts) if torch.is_grad_enabled() else caches.hidden(texts)

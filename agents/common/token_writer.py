@@ -10,7 +10,7 @@ from torch import Tensor
 
 from textgym.agents.common.cache_pool import CachePool
 from textgym.agents.common.observations import read_ids, to_tensors
-from textgym.models.decoding.sampling import sample_tokens
+from textgym.models.decoding.sampling import Sample, require_finite, tokens_at, uniform_numbers
 from textgym.models.text_model import TextModel
 from textgym.types import IntArray
 
@@ -31,12 +31,15 @@ class TokenWriter:
         self, observations: Mapping[str, np.ndarray], *, greedy: bool = False, generator: torch.Generator | None = None
     ) -> IntArray:
         """Choose the next token of every text; arguments as in :meth:`~textgym.types.Agent.act`."""
+        texts = read_ids(to_tensors(observations))
+        uniform = None if greedy else uniform_numbers(len(texts.lengths), self.model.device, generator)
 
-        def choose(states: Tensor) -> tuple[Tensor]:
+        def choose(states: Tensor) -> tuple[Tensor, ...]:
             logits = self.model.logits(states)  # (n, V)
-            return (logits.argmax(-1) if greedy else sample_tokens(logits, generator).tokens,)
+            return (logits.argmax(-1),) if uniform is None else tokens_at(logits, uniform)
 
-        (tokens,) = self._caches.act(read_ids(to_tensors(observations)), choose)
+        chosen = self._caches.act(texts, choose)
+        tokens = chosen[0] if uniform is None else require_finite(Sample(*chosen)).tokens
         return tokens.numpy()
 
     def forget(self) -> None:

@@ -12,12 +12,12 @@ import torch
 import transformers
 from torch import Tensor
 
+from tests.recorded_steps import recorded
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.ppo import PPO
 from textgym.spaces import TokenSpace
 from textgym.text.tokenizer import Tokenizer
-from tests.recorded_steps import recorded
 
 __all__ = ["recorded"]
 ROWS = 384

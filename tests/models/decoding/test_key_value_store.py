@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.recorded_steps import Replayed
 from textgym.models.batch import TextBatch
 from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding import cuda_graph
 from textgym.models.decoding.generation import generate
 from textgym.models.decoding.key_value_store import KeyValueStore
 from textgym.models.decoding.prefix_cache import PrefixCache, last_hidden
-from tests.recorded_steps import Replayed
 
 
 def test_equal_new_rows_are_computed_once(make_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:

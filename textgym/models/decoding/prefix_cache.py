@@ -99,18 +99,14 @@ class PrefixCache:
             self._cache = None
 
     def match(self, texts: TextBatch) -> Match:
-        """Compare ``B`` texts with what is cached; nothing matches once the weights changed."""
+        """Compare ``B`` texts with what is cached; nothing matches once weights were seen to change."""
         known = self._known
-        if known is not None and not known.watch.sees_change():
-            # Few operations and one transfer: a GPU launches these at every token, and waits for the answer.
-            grown = _grown(texts, known.texts.to(texts.input_ids.device))
-            changed = known.watch.probes_changed()[None].long().to(grown.device)
-            answer = torch.cat([grown, changed]).cpu()
-            if not answer[-1]:
-                return Match(answer[:-1] == 1, answer[:-1] == 0)
-        self.drop()
-        nothing = torch.zeros(len(texts.lengths), dtype=torch.bool)
-        return Match(nothing, nothing)
+        if known is None or known.watch.sees_change():
+            self.drop()
+            nothing = torch.zeros(len(texts.lengths), dtype=torch.bool)
+            return Match(nothing, nothing)
+        grown = _grown(texts, known.texts.to(texts.lengths.device)).cpu()
+        return Match(grown == 1, grown == 0)
 
     @torch.no_grad()
     def hidden(self, texts: TextBatch, match: Match | None = None) -> Tensor:
@@ -125,14 +121,10 @@ class PrefixCache:
         """
         if not self._continues:
             return last_hidden(self.model, texts)
-        match = match or self.match(texts)
-        known, self._known = self._known, None
-        if known is None or not bool(match.unchanged.all()):
-            watch, cache = self._begin() if known is None or self._cache is None else (known.watch, self._cache)
-            states = _advance(cache, texts, match.extended, None if known is None else known.ahead)
-            self._cache, known = cache, _Known(watch, _padded(texts), states)
-        self._known = known
-        return known.states
+        if self._known is not None and bool(self._known.watch.probes_changed()):
+            self.drop()
+            match = None
+        return self._read(texts, match or self.match(texts)).states
 
     @torch.no_grad()
     def act(
@@ -144,24 +136,53 @@ class PrefixCache:
 
         Args:
             texts: ``B`` texts.
-            choose: Takes hidden states (B, H); returns tokens (B,), and whatever else is wanted.
+            choose: Takes hidden states (B, H); returns tokens (B,), and whatever else is wanted. It is called again
+                with other states if weights turn out to have changed.
             match: Result of :meth:`match` for these rows, if it was called.
 
         Returns:
             What ``choose`` returned, where the texts are.
         """
-        chosen = choose(self.hidden(texts, match))
-        collect = fetched(chosen, texts.input_ids.device)
+        device = texts.lengths.device
+        if not self._continues:
+            return fetched(choose(last_hidden(self.model, texts)), device)()
+        known = self._read(texts, match or self.match(texts))
+        chosen = choose(known.states)
+        # The values that tell of a change come with the choice: to wait for them first would let the GPU idle.
+        collect = fetched((*chosen, known.watch.probes_changed()), device)
+        ahead = self._read_ahead(texts, chosen[0])
+        *results, has_changed = collect()
+        if has_changed:
+            self.drop()
+            return self.act(texts, choose)
+        if ahead is not None:
+            known = known._replace(ahead=_Ahead(results[0].clone(), ahead))  # actions may be written into
+        self._known = known
+        return tuple(results)
+
+    def _read(self, texts: TextBatch, match: Match) -> _Known:
+        """Take in texts (B, L) that match so."""
+        known, self._known = self._known, None
+        if known is None or self._cache is None:
+            watch, self._cache = self._begin()
+            states = self._cache.prefill(torch.arange(len(texts.lengths)), texts.to(self.model.device))
+            known = _Known(watch, _padded(texts), states)
+        elif not bool(match.unchanged.all()):
+            states = _advance(self._cache, texts, match.extended, known.ahead)
+            held = _lengthened(known.texts, texts) if bool(match.extended.all()) else _padded(texts)
+            known = _Known(known.watch, held, states)
+        self._known = known
+        return known
+
+    def _read_ahead(self, texts: TextBatch, tokens: Tensor) -> Tensor | None:
+        """Extend the texts that were just read by tokens (B,), where that pays; states (B, H)."""
         known, cache = self._known, self._cache
         if known is None or cache is None or not cache.is_recorded or not _has_room(texts):
-            return collect()
+            return None
         self._known = None
         if known.ahead is not None:
             cache.retract()
-        states = cache.extend(chosen[0])
-        results = collect()
-        self._known = known._replace(ahead=_Ahead(results[0].clone(), states))  # actions may be written into
-        return results
+        return cache.extend(tokens)
 
     def _begin(self) -> tuple[WeightsWatch, DecodingCache]:
         """Take note of the weights that all that follows is computed with."""
@@ -175,15 +196,23 @@ class PrefixCache:
 
 
 def _has_room(texts: TextBatch) -> bool:
-    """Return whether the host holds the texts (B, L), and none of them is as long as can be."""
+    """Return whether the host holds texts (B, L), and none of them is as long as can be."""
     return texts.lengths.device.type == "cpu" and int(texts.lengths.max()) < texts.input_ids.shape[1]
 
 
+@torch.inference_mode(False)  # the next call, which may write into it, may be one outside of it
 def _padded(texts: TextBatch) -> TextBatch:
     """A copy of texts (B, L), with :data:`_ANY` behind their ends; observations may be written into."""
     columns = torch.arange(texts.input_ids.shape[1], device=texts.lengths.device)
     ids = texts.input_ids.masked_fill(columns >= texts.lengths[:, None], _ANY)
     return TextBatch(ids, texts.lengths.clone(), texts.prompt_lengths.clone())
+
+
+def _lengthened(known: TextBatch, texts: TextBatch) -> TextBatch:
+    """Return what :func:`_padded` does of texts that all extend known ones (B, L) by a token; writes into those."""
+    last = texts.lengths[:, None] - 1
+    ids = known.input_ids.to(last.device)
+    return known._replace(input_ids=ids.scatter_(1, last, texts.input_ids.gather(1, last)), lengths=last[:, 0] + 1)
 
 
 def _grown(texts: TextBatch, known: TextBatch) -> Tensor:
@@ -200,7 +229,7 @@ def _advance(cache: DecodingCache, texts: TextBatch, extended: Tensor, ahead: _A
         return cache.prefill(rest, texts.to(device))
     # Rows that are not extended take part with their last token; the prefill below replaces what that wrote.
     tokens = texts.input_ids.gather(1, texts.lengths[:, None] - 1)[:, 0]
-    if ahead is not None and bool((tokens == ahead.tokens.to(tokens.device))[extended].all()):
+    if ahead is not None and not bool((tokens != ahead.tokens.to(tokens.device))[extended].any()):
         states = ahead.states
     else:
         if ahead is not None:
