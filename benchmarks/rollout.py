@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from benchmarks.harness import Case, Measurement, Options, Report, measure, time
 from benchmarks.limit import Limit
 from benchmarks.workload import Workload, environment, eos_ids
 from textgym.agents import CausalLMPolicy
+from textgym.agents.common.observations import require_texts, to_tensors
 from textgym.models import CausalLM, generate
 
 MEAN_LENGTH = 24  # of mixed texts, if the budget did not cut them
@@ -84,14 +84,15 @@ def stepper(
     policy.set_training_mode(False)
     observation = venv.reset()
     seconds: dict[str, float] = {} if parts is None else parts
+    host = torch.device("cpu")  # whose seconds count: a GPU goes on while the environment steps
 
     def write() -> int:
         nonlocal observation
         with torch.no_grad():
             for _ in range(steps):
-                with timed(seconds, "policy", policy.device):
-                    actions = policy(obs_as_tensor(observation, policy.device))[0].cpu().numpy()  # type: ignore[arg-type]
-                with timed(seconds, "env.step", policy.device):
+                with timed(seconds, "policy", host):
+                    actions = policy.act(to_tensors(require_texts(observation))).actions.numpy()
+                with timed(seconds, "env.step", host):
                     observation, _, _, _ = venv.step(actions)
         return steps * work.texts
 

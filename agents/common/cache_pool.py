@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from torch import Tensor
 
 from textgym.models.batch import TextBatch
@@ -29,11 +31,21 @@ class CachePool:
 
     def hidden(self, texts: TextBatch) -> Tensor:
         """Hidden state (B, H) of each text's last token, from a cache that knows most of the rows."""
+        cache, match = self._take(texts)
+        return cache.hidden(texts, match)
+
+    def act(self, texts: TextBatch, choose: Callable[[Tensor], Sequence[Tensor]]) -> tuple[Tensor, ...]:
+        """Let ``choose`` continue texts, as :meth:`~textgym.models.decoding.prefix_cache.PrefixCache.act` does."""
+        cache, match = self._take(texts)
+        return cache.act(texts, choose, match)
+
+    def _take(self, texts: TextBatch) -> tuple[PrefixCache, Match | None]:
+        """Find the cache for texts, and note that it was used last."""
         cache, match = self._find(texts)
         if cache in self._caches:
             self._caches.remove(cache)
         self._caches = [*self._caches[-(self.size - 1) :], cache]
-        return cache.hidden(texts, match)
+        return cache, match
 
     def _find(self, texts: TextBatch) -> tuple[PrefixCache, Match | None]:
         """The cache to use and how the rows match it: one that knows them, an empty one, a new one, or the oldest."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from textgym.agents.common.cache_pool import CachePool
+from textgym.agents.common.decisions import ActionMasks, Decision
 from textgym.agents.common.features import NoFeatures
 from textgym.agents.common.first_ratio import FirstRatio
 from textgym.agents.common.health import refuse_bad_steps
@@ -53,22 +55,6 @@ from textgym.types import BoolArray
 from textgym.values import attribute_of
 
 _FORBIDDEN = -1e9  # logit of a suppressed token: probability 0, and finite, so that 0 * logit stays 0
-ActionMasks = np.ndarray | Tensor | None
-"""(N, V) whether an action may be taken; ``None``: any."""
-
-
-class Decision(NamedTuple):
-    """The actions, values and log-probabilities of a policy for ``B`` texts.
-
-    Attributes:
-        actions: (B,) next tokens.
-        values: (B, 1); 0 where they were not wanted.
-        log_probs: (B,) of the actions.
-    """
-
-    actions: Tensor
-    values: Tensor
-    log_probs: Tensor
 
 
 class LanguageModelPolicy(ActorCriticPolicy):
@@ -243,21 +229,21 @@ class LanguageModelPolicy(ActorCriticPolicy):
         """Choose a token for every text.
 
         Args:
-            obs: Batched observations.
+            obs: Batched observations, where the decision is wanted. On the host, a GPU need not wait for the next ones
+                (:meth:`~textgym.models.decoding.prefix_cache.PrefixCache.act`).
             deterministic: Take the most likely token.
             with_values: Without, values are 0. Those of a separate critic cost a pass of their own, and
                 :meth:`critic_values` gives them for less once the episodes are whole.
             action_masks: (B, V) tokens that may be chosen.
         """
         texts = read_ids(obs)
-        states = self._states(self._actor_caches, texts)
-        (actions, log_probs), values = self._decide(states, deterministic, action_masks)
+        (actions, log_probs), values = self._choose(texts, deterministic, action_masks)
         if not self.training:
             self._first_ratio.remember(texts, actions, log_probs)
         if not with_values:
             return Decision(actions, torch.zeros_like(log_probs)[:, None], log_probs)
         if self.critic is not None:
-            values = self.value_head(self._states(self._critic_caches, texts))
+            values = self.value_head(self._states(self._critic_caches, texts)).to(actions.device)
         return Decision(actions, values, log_probs)
 
     def predict_values(  # type: ignore[override]
@@ -280,7 +266,7 @@ class LanguageModelPolicy(ActorCriticPolicy):
         # One token stands for a text that ended: a cache wants as many rows as there are environments.
         lengths, prompt_lengths = (each.masked_fill(skipped, 1) for each in texts[1:])
         states = self._states(self._critic_caches, TextBatch(texts.input_ids, lengths, prompt_lengths))
-        values: Tensor = self.value_head(states).masked_fill(skipped[:, None], 0.0)
+        values: Tensor = self.value_head(states).to(skipped.device).masked_fill(skipped[:, None], 0.0)
         return values
 
     def get_distribution(  # type: ignore[override]
@@ -319,13 +305,12 @@ class LanguageModelPolicy(ActorCriticPolicy):
         self.set_training_mode(False)
         texts, are_several = self.obs_to_tensor(observation)
         with torch.no_grad():
-            states = self._states(self._actor_caches, read_ids(cast("dict[str, Tensor]", texts)))
-            actions = self._decide(states, deterministic, action_masks)[0].tokens.cpu().numpy()
+            chosen = self._choose(read_ids(cast("dict[str, Tensor]", texts)), deterministic, action_masks)
+            actions = chosen[0].tokens.cpu().numpy()
         return (actions if are_several else actions[0]), state
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]
-        states = self._states(self._actor_caches, read_ids(observation))
-        return self._decide(states, deterministic)[0].tokens
+        return self._choose(read_ids(observation), deterministic)[0].tokens
 
     # ---------------------------------------------------------------- learning
     def evaluate_actions(  # type: ignore[override]
@@ -468,26 +453,36 @@ class LanguageModelPolicy(ActorCriticPolicy):
         """The network whose head follows on the states of :meth:`_states`."""
         return self.model if torch.is_grad_enabled() else self._actor_caches.decoder.current
 
-    def _decide(self, states: Tensor, deterministic: bool, action_masks: ActionMasks = None) -> tuple[Sample, Tensor]:
-        """Choose tokens after states (B, H); also the values (B, 1) that the policy's head gives to them."""
+    def _choose(self, texts: TextBatch, deterministic: bool, action_masks: ActionMasks = None) -> tuple[Sample, Tensor]:
+        """Choose tokens for texts; also the values (B, 1) that the policy's head gives to them."""
+        device = self.model.device
+        uniform = None if deterministic else uniform_numbers(len(texts.lengths), device)
+        masks = () if action_masks is None else (torch.as_tensor(action_masks, device=device),)
+        choose = partial(self._decide, uniform=uniform, masks=masks)
+        if torch.is_grad_enabled():
+            chosen = choose(last_hidden(self.model, texts))
+            tokens, log_probs, values = (each.to(texts.lengths.device) for each in chosen)
+        else:
+            tokens, log_probs, values = self._actor_caches.act(texts, choose)
+        sample = Sample(tokens, log_probs)
+        return sample if deterministic else require_finite(sample), values
+
+    def _decide(self, states: Tensor, uniform: Tensor | None, masks: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Tokens (B,) after states (B, H), their log-probabilities (B,), and the values (B, 1) of the policy's head."""
         network = self._acting
-        if deterministic:
-            logits = self.action_logits(states, network, action_masks)
+        if uniform is None:
+            logits = self.action_logits(states, network, *masks)
             tokens = logits.argmax(-1)
-            return Sample(tokens, log_probs_of(logits, tokens)), self.value_head(states)
+            return tokens, log_probs_of(logits, tokens), self.value_head(states)
 
         def draw(states: Tensor, uniform: Tensor, *masks: Tensor) -> tuple[Tensor, ...]:
             return *tokens_at(self.action_logits(states, network, *masks), uniform), self.value_head(states)
 
-        masks = () if action_masks is None else (torch.as_tensor(action_masks, device=states.device),)
-        arguments = states, uniform_numbers(len(states), states.device), *masks
         if torch.is_grad_enabled():
-            *sample, values = draw(*arguments)
-        else:
-            weights = addresses([*network.head_parameters(), *self.value_head.parameters()])
-            read = id(network), weights, network.adapter_is_off
-            *sample, values = self._recordings.run(network, draw, arguments, read)
-        return require_finite(Sample(*sample)), values
+            return draw(states, uniform, *masks)
+        weights = addresses([*network.head_parameters(), *self.value_head.parameters()])
+        read = id(network), weights, network.adapter_is_off
+        return self._recordings.run(network, draw, (states, uniform, *masks), read)
 
     def _states(self, caches: CachePool, texts: TextBatch) -> Tensor:
         return last_hidden(caches.model, texts) if torch.is_grad_enabled() else caches.hidden(texts)

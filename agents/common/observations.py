@@ -30,8 +30,8 @@ def require_texts(observations: VecEnvObs | None) -> dict[str, np.ndarray]:
     return observations
 
 
-def to_tensors(observations: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
-    """Return observations as tensors on a device."""
+def to_tensors(observations: Mapping[str, np.ndarray], device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Return observations as tensors on a device; a policy takes them from the host, too."""
     return {name: torch.as_tensor(array, device=device) for name, array in observations.items()}
 
 

@@ -12,7 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from textgym.agents.common.language_model_policy import Decision
+from textgym.agents.common.decisions import Decision
 from textgym.agents.common.observations import require_texts, to_tensors
 from textgym.agents.common.text_agent import Finished, TextAgent
 from textgym.envs.types import Info
@@ -110,12 +110,12 @@ class TextRolloutAlgorithm(TextAgent):
     @torch.no_grad()
     def _choose_actions(self) -> Decision:
         """Sample the next tokens; values of a separate critic come after the rollout."""
-        return self.policy.act(to_tensors(self._texts, self.device), with_values=self.policy.critic is None)
+        return self.policy.act(to_tensors(self._texts), with_values=self.policy.critic is None)
 
     @torch.no_grad()
     def _last_values(self, dones: BoolArray) -> Tensor:
         """Values (B, 1) after the last step. Those of texts that ended, of the next prompts, count for nothing."""
-        return self.policy.predict_values(to_tensors(self._texts, self.device), dones)
+        return self.policy.predict_values(to_tensors(self._texts), dones)
 
     @torch.no_grad()
     def _add_values_of_truncated_texts(self, rewards: FloatArray, dones: BoolArray, infos: list[Info]) -> None:
@@ -123,7 +123,7 @@ class TextRolloutAlgorithm(TextAgent):
         for row in np.flatnonzero(dones):
             if infos[row].get("TimeLimit.truncated", False) and infos[row].get("terminal_observation") is not None:
                 last = {name: np.asarray(array)[None] for name, array in infos[row]["terminal_observation"].items()}
-                rewards[row] += float(self.gamma * self.policy.predict_values(to_tensors(last, self.device))[0, 0])
+                rewards[row] += float(self.gamma * self.policy.predict_values(to_tensors(last))[0, 0])
 
     def shape_rewards(self) -> None:
         """Change the rewards of the rollout before the update, and compute returns and advantages again."""

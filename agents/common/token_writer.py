@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from textgym.agents.common.cache_pool import CachePool
 from textgym.agents.common.observations import read_ids, to_tensors
-from textgym.models.decoding.sampling import sample_tokens
+from textgym.models.decoding.sampling import Sample, require_finite, tokens_at, uniform_numbers
 from textgym.models.text_model import TextModel
 from textgym.types import IntArray
 
@@ -30,10 +31,16 @@ class TokenWriter:
         self, observations: Mapping[str, np.ndarray], *, greedy: bool = False, generator: torch.Generator | None = None
     ) -> IntArray:
         """Choose the next token of every text; arguments as in :meth:`~textgym.types.Agent.act`."""
-        texts = read_ids(to_tensors(observations, self.model.device))
-        logits = self.model.logits(self._caches.hidden(texts))  # (n, V)
-        tokens = logits.argmax(-1) if greedy else sample_tokens(logits, generator).tokens
-        return tokens.cpu().numpy()
+        texts = read_ids(to_tensors(observations))
+        uniform = None if greedy else uniform_numbers(len(texts.lengths), self.model.device, generator)
+
+        def choose(states: Tensor) -> tuple[Tensor, ...]:
+            logits = self.model.logits(states)  # (n, V)
+            return (logits.argmax(-1),) if uniform is None else tokens_at(logits, uniform)
+
+        chosen = self._caches.act(texts, choose)
+        tokens = chosen[0] if uniform is None else require_finite(Sample(*chosen)).tokens
+        return tokens.numpy()
 
     def forget(self) -> None:
         """Give the memory back that earlier texts take."""

@@ -12,12 +12,14 @@ import torch
 import transformers
 from torch import Tensor
 
+from tests.recorded_steps import recorded
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.ppo import PPO
 from textgym.spaces import TokenSpace
 from textgym.text.tokenizer import Tokenizer
 
+__all__ = ["recorded"]
 ROWS = 384
 FEW_TOKENS = tuple(range(20, 377))  # suppressed, so that EOS (1) is drawn often and texts end at different times
 _NEW = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}

@@ -10,6 +10,9 @@ import torch
 import transformers
 from torch import Tensor
 
+from tests.recorded_steps import recorded
+
+__all__ = ["recorded"]
 NetworkFactory = Callable[..., Any]
 _NEW = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 _GROUPED = {**_NEW, "num_key_value_heads": 2}

@@ -67,6 +67,11 @@ class TextBatch(NamedTuple):
             input_ids=self.input_ids[rows], lengths=self.lengths[rows], prompt_lengths=self.prompt_lengths[rows]
         )
 
+    def to(self, device: torch.device) -> Self:
+        """The same texts on a device."""
+        ids, lengths, prompt_lengths = (tensor.to(device) for tensor in self)
+        return self._replace(input_ids=ids, lengths=lengths, prompt_lengths=prompt_lengths)
+
     def last_tokens(self) -> EpisodeBatch:
         """The last token of every text as a transition, one text a row."""
         every = torch.arange(len(self.lengths), device=self.lengths.device)

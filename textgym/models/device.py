@@ -7,8 +7,10 @@ import ctypes
 import gc
 import sys
 import textwrap
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from textgym.naming import argument
 
@@ -30,6 +32,26 @@ def pick_device(device: str) -> torch.device:
         raise ValueError(
             f"expected {argument('device')} to be auto, cpu or cuda, got {device!r}; choose one (torch: {reason})"
         ) from error
+
+
+def fetched(tensors: Sequence[Tensor], device: torch.device) -> Callable[[], tuple[Tensor, ...]]:
+    """Start to bring tensors to a device, and return a function that waits for them.
+
+    What a GPU is given to do between the two calls does not delay them.
+    """
+    source = tensors[0].device
+    is_queued = source.type == "cuda" and device.type == "cpu"
+    copies = tuple(tensor.to(device, non_blocking=is_queued) for tensor in tensors)  # from a GPU: into pinned memory
+    if not is_queued:
+        return lambda: copies
+    arrival = torch.cuda.Event()
+    arrival.record(torch.cuda.current_stream(source))
+
+    def collect() -> tuple[Tensor, ...]:
+        arrival.synchronize()
+        return copies
+
+    return collect
 
 
 def release_memory() -> None:

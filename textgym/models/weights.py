@@ -38,7 +38,9 @@ class WeightsWatch:
         self._watched = [*self._parameters, *constant]
         self._held = [(module, module._parameters, module._modules) for module in model.modules()]
         known = set(map(id, constant))
-        self._holders = [holder for module in model.modules() for holder in _holders(module, known)]
+        holders = [holder for module in model.modules() for holder in _holders(module, known)]
+        self._empty = [holder for holder in holders if not holder]  # most of them
+        self._holders = [holder for holder in holders if holder]
         self._parts = [(holder, name, part) for holder in self._holders for name, part in holder.items()]
         self._version = self._read()
         self._probes = [_probe(parameter) for parameter in self._parameters if self._is_probed(parameter)]
@@ -58,6 +60,8 @@ class WeightsWatch:
         return not self._holds_the_same() or self._read() != self._version
 
     def _holds_the_same(self) -> bool:
+        if any(self._empty):
+            return False
         if any(module._parameters is not own or module._modules is not below for module, own, below in self._held):
             return False
         return sum(map(len, self._holders)) == len(self._parts) and all(

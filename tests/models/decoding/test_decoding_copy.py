@@ -71,7 +71,8 @@ def test_merged_adapters_are_followed(make_network: Any) -> None:
 def test_products_are_cast_and_the_rest_is_shared(make_network: Any) -> None:
     model = CausalLM(make_network("gpt2", torch.float32), precision="bf16")
     copied = DecodingCopy(model).refresh()
-    of_products = {"c_attn.weight", "c_proj.weight", "c_fc.weight", "lm_head.weight"}
+    layers = ("c_attn", "c_proj", "c_fc", "lm_head")
+    of_products = {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
     own = dict(model.network.named_parameters(remove_duplicate=False))
     for name, parameter in copied.network.named_parameters(remove_duplicate=False):
         if any(name.endswith(ending) for ending in of_products):

@@ -5,47 +5,20 @@ from __future__ import annotations
 import copy
 import gc
 import weakref
-from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from tests.recorded_steps import Replayed
 from textgym.models.batch import TextBatch
 from textgym.models.causal_lm import CausalLM
 from textgym.models.decoding import cuda_graph
 from textgym.models.decoding.generation import generate
 from textgym.models.decoding.key_value_store import KeyValueStore
 from textgym.models.decoding.prefix_cache import PrefixCache, last_hidden
-
-
-class Replayed:
-    """A CUDA graph's stand-in: operators on fixed tensors, recorded once and replayed without the Python around them.
-
-    Like the original it refuses a computation that looks at a value.
-    """
-
-    made = 0
-
-    def __init__(self, compute: Callable[[], Sequence[Tensor]], state: Tensor) -> None:
-        before = state.clone()
-        self._graph = make_fx(compute)()
-        state.copy_(before)
-        Replayed.made += 1
-
-    def __call__(self) -> tuple[Tensor, ...]:
-        return tuple(output.clone() for output in self._graph())
-
-
-@pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stores record their steps, as they do on a GPU."""
-    monkeypatch.setattr(cuda_graph, "replays", lambda device: True)
-    monkeypatch.setattr(cuda_graph, "RecordedStep", Replayed)
-    monkeypatch.setattr(Replayed, "made", 0)
 
 
 def test_equal_new_rows_are_computed_once(make_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,6 +180,7 @@ def test_a_step_that_cannot_be_recorded_is_computed(
     cache.hidden(TextBatch.of_ids(rows, torch.tensor([6])))  # and no second warning
 
 
+@torch.no_grad()
 def test_functions_are_recorded_for_the_first_shapes_and_again_when_what_they_read_changes(
     make_network: Any, recorded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +215,7 @@ def test_functions_are_recorded_for_the_first_shapes_and_again_when_what_they_re
     assert calls == [(2,)]
 
 
+@torch.no_grad()
 def test_a_function_that_cannot_be_recorded_is_computed(
     make_network: Any, recorded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -328,7 +328,7 @@ def test_the_cache_dies_with_the_weights(change: Any, grows: bool, make_network:
     assert worst_error(model, oracle, pool.hidden(texts.batch()), texts.rows) < 1e-9
 
 
-def test_every_parameter_is_watched(make_network: Any) -> None:
+def test_every_parameter_is_watched(make_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write through ``.data`` into one parameter, trained or frozen, of any layout, is enough to be seen."""
     pytest.importorskip("peft")
     network = make_network("gpt2")
@@ -338,12 +338,24 @@ def test_every_parameter_is_watched(make_network: Any) -> None:
     model.add_lora(2)
     cache = PrefixCache(model, 2, 10)
     ids, lengths = torch.arange(20).reshape(2, 10), torch.tensor([4, 5])
-    for parameter in model.parameters():
-        cache.hidden(TextBatch.of_ids(ids, lengths))
-        assert cache.match(TextBatch.of_ids(ids, lengths)).unchanged.all()
+    read: list[int] = []
+    original = model.token_states
+    monkeypatch.setattr(
+        model, "token_states", lambda ids, *a, **k: (read.append(ids.shape[1]), original(ids, *a, **k))[1]
+    )
+    for number, parameter in enumerate(model.parameters()):
+        for _ in range(2):
+            cache.hidden(TextBatch.of_ids(ids, lengths))
+        assert read == [5]  # read once
+        read.clear()
         parameter.data += 0.01
-        assert not cache.match(TextBatch.of_ids(ids, lengths)).unchanged.any()
-    assert not cache.match(TextBatch.of_ids(ids, lengths + 1)).extended.any()
+        if number % 2:
+            cache.act(TextBatch.of_ids(ids, lengths + 1), lambda states: (states.argmax(-1),))
+            assert read == [1, 6]  # found out when the choice was made, which is made again
+            read.clear()
+            parameter.data += 0.01
+    cache.hidden(TextBatch.of_ids(ids, lengths + 1))
+    assert read == [6]
 
 
 def test_the_cache_survives_calls_that_change_nothing(make_network: Any) -> None:

@@ -26,6 +26,10 @@ class DecodingCache(Protocol):
     def is_worth_keeping(self) -> bool:
         """Return whether to make another one would cost more than the memory that this one holds."""
 
+    @property
+    def is_recorded(self) -> bool:
+        """Return whether a GPU extends texts on its own, while Python does something else."""
+
     def prefill(self, rows: Tensor, texts: TextBatch) -> Tensor:
         """Put ``b`` texts into ``rows`` (b,), in place of what they held; states (b, H) of their last tokens."""
 
@@ -34,6 +38,9 @@ class DecodingCache(Protocol):
 
         A row that is full gets its last token replaced. A row that was dropped may have any state.
         """
+
+    def retract(self) -> None:
+        """Take back the token that the last :meth:`extend` appended to every row; no row may have been full."""
 
     def drop(self, rows: Tensor) -> None:
         """Forget what ``rows`` (b,) hold; they stay, idle."""
@@ -52,7 +59,7 @@ class RecomputingCache:
         device: Where the model is.
     """
 
-    is_worth_keeping = False
+    is_worth_keeping = is_recorded = False
 
     def __init__(
         self, hidden: Callable[[EpisodeBatch], Tensor], rows: int, width: int, fill_id: int, device: torch.device
@@ -88,6 +95,10 @@ class RecomputingCache:
         lengths[held] = columns + 1
         states = self._hidden(self._texts.select(held).last_tokens())
         return states.new_zeros(len(lengths), states.shape[1]).index_copy(0, held, states)
+
+    def retract(self) -> None:
+        """Take back the last token of every row that holds a text."""
+        self.lengths.sub_(1).clamp_(min=0)
 
     def drop(self, rows: Tensor) -> None:
         """Forget what rows hold."""

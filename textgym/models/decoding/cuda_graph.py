@@ -114,13 +114,15 @@ class Recordings:
     ) -> Sequence[Tensor]:
         """Return ``compute(*arguments)``, replayed where a GPU can and shapes and types are among the first few.
 
+        With gradients, nothing is replayed.
+
         Args:
             model: Model that it is part of; nothing is recorded where its computations may not be.
             compute: Takes tensors and returns tensors; the same function in every call.
             arguments: Tensors (B, ...) on one device.
             places: Tensors besides the arguments that it reads. Where one has moved, it is recorded again.
         """
-        if not (replays(arguments[0].device) and model.can_be_recorded):
+        if torch.is_grad_enabled() or not (replays(arguments[0].device) and model.can_be_recorded):
             return compute(*arguments)
         if read != self._read:
             self._read, self._held, self._steps = read, {}, {}

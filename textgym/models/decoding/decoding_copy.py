@@ -9,15 +9,19 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from textgym.models.decoding import cuda_graph
+from textgym.models.decoding.fused_norm import fuse_norms
 from textgym.models.text_model import TextModel
 
 
 class DecodingCopy:
-    """``model`` again, with the weights of its matrix products in bf16 and everything else shared.
+    """``model`` again, with the weights and biases of its matrix products in bf16 and everything else shared.
 
     Autocast casts every weight in every forward pass. An update does so once for many tokens; a decoding step, which
     reads each weight for one token per row, would take several times as long as reading takes. The cast weights are the
     same, so the numbers are too. A model in fp32, or one whose weights are bf16 already, is used as it is.
+
+    Where steps are recorded, one is as long as its kernels are many: normalizations are computed by one each.
 
     Attributes:
         current: Network to decode with; as new as the last :meth:`refresh`.
@@ -27,7 +31,7 @@ class DecodingCopy:
         self.model, self.current = model, model
         self._copy: TextModel | None = None
         self._made_of: list[object] = []
-        self._casts: list[tuple[nn.Linear | Conv1D, Tensor]] = []  # (module, its weight in bf16)
+        self._casts: list[tuple[Tensor, Tensor]] = []  # (parameter, its values in bf16)
 
     @torch.no_grad()
     def refresh(self) -> TextModel:
@@ -38,19 +42,24 @@ class DecodingCopy:
             if self._copy is None or parts != self._made_of:
                 self._copy, self._casts = self._build()
                 self._made_of = parts
-            for module, cast in self._casts:
-                cast.copy_(module.weight)
+            for parameter, cast in self._casts:
+                cast.copy_(parameter)
             self.current = self._copy
         return self.current
 
-    def _build(self) -> tuple[TextModel, list[tuple[nn.Linear | Conv1D, Tensor]]]:
+    def _build(self) -> tuple[TextModel, list[tuple[Tensor, Tensor]]]:
         shared = [*self.model.parameters(), *self.model.buffers(), self.model._tokenizer]
         twin = copy.deepcopy(self.model, {id(item): item for item in shared})
-        casts: list[tuple[nn.Linear | Conv1D, Tensor]] = []
+        casts: list[tuple[Tensor, Tensor]] = []
         for module, double in zip(self.model.modules(), twin.modules(), strict=True):
             if isinstance(module, nn.Linear | Conv1D) and module.weight.is_floating_point():
-                double.weight = nn.Parameter(torch.empty_like(module.weight, dtype=torch.bfloat16), requires_grad=False)
-                casts.append((module, double.weight.detach()))
+                for name, parameter in module.named_parameters(recurse=False):
+                    cast = torch.empty_like(parameter, dtype=torch.bfloat16)
+                    setattr(double, name, nn.Parameter(cast, requires_grad=False))
+                    casts.append((parameter, cast))
+        if cuda_graph.replays(self.model.device):
+            with twin.autocast():
+                fuse_norms(twin.network)
         return twin, casts
 
 

@@ -141,7 +141,7 @@ class EncodedStore:
         columns: How many there are.
     """
 
-    is_worth_keeping = False
+    is_worth_keeping = is_recorded = False
 
     def __init__(self, model: EncoderDecoder, rows: int, longest: int | None = None) -> None:
         self.model, self.rows, self.longest = model, rows, longest
@@ -208,6 +208,11 @@ class EncodedStore:
         self.lengths += 1
         self.next += 1
         return states[:, -1]
+
+    def retract(self) -> None:
+        """Take back the token that the last :meth:`extend` appended to every row; no row may have been full."""
+        self.lengths -= 1
+        self.next -= 1
 
     def drop(self, rows: Tensor) -> None:
         """Let ``rows`` (b,) idle: they go on taking part, and what they hold is forgotten."""

@@ -146,6 +146,11 @@ class KeyValueStore:
         self._tokens.copy_(tokens)
         return self._step(int(self._sizes.max()))
 
+    def retract(self) -> None:
+        """Take back the token that the last :meth:`extend` appended to every row; no row may have been full."""
+        self.lengths -= 1
+        self._sizes = self._sizes - 1
+
     def drop(self, rows: Tensor) -> None:
         """Let ``rows`` (b,) idle: they go on taking part, and what they hold is forgotten."""
         self.lengths[rows.to(self.lengths.device)] = 0
