@@ -128,6 +128,18 @@ def test_evaluation(tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").is_file()
 
 
+def test_encoder_decoder(tmp_path: Path) -> None:
+    module = example("encoder_decoder")
+    sizes = {"vocabulary": 200, "width": 16, "layers": 1, "examples": 64, "sft_steps": 2, "n_envs": 2}
+    scores = module.main(module.Args(**sizes, total_timesteps=2 * 48, eval_prompts=2, out=tmp_path))
+    assert {moment: set(found) for moment, found in scores.items()} == dict.fromkeys(("before", "after"), {0.0, 1.0})
+    assert all(each.low <= each.mean <= each.high for found in scores.values() for each in found.values())
+    assert (tmp_path / "adequacy.png").is_file()
+    for name in ("random", "sft", "ppo"):
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert (config["model_type"], config["is_encoder_decoder"]) == ("t5", True)
+
+
 def test_rlhf_loop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     module = example("rlhf_loop")
     gold = module.main(module.Args(rounds=2, questions=8, n_envs=2, timesteps_per_round=2 * 16, out=tmp_path))
