@@ -206,9 +206,13 @@ class ExpertIteration(FineTuningAgent):
     def _sample(self, task: Task, rng: np.random.Generator) -> Samples:
         """Sample n texts to each of the prompts of an iteration, one prompt after the other."""
         examples = [each for each in draw_examples(task, self.prompts, rng) for _ in range(self.n)]
-        budgets = (env_attribute(self._where, name) for name in ("max_prompt_tokens", "max_new_tokens"))
-        stop, seed = env_attribute(self._where, "stop"), int(rng.integers(SEEDS))
-        sampling = Sampling(*budgets, temperature=self.temperature, seed=seed, stop=tuple(stop))
+        sampling = Sampling(
+            env_attribute(self._where, "max_prompt_tokens"),
+            env_attribute(self._where, "max_new_tokens"),
+            self.temperature,
+            seed=int(rng.integers(SEEDS)),
+            stop=tuple(env_attribute(self._where, "stop")),
+        )
         return sample_texts(self.text_model, task, examples, sampling)
 
     def _score(self, task: Task, samples: Samples) -> tuple[FloatArray, list[Info]]:

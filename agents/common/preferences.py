@@ -402,7 +402,7 @@ class PairAgent(FeedbackAgent[PreferencePair]):
         """Return the rewards (B, 2) of chosen and rejected responses that the policy implies.
 
         Args:
-            log_probs: Of the policy, (B, 2).
+            log_probs: Log-probabilities (B, 2) under the policy.
             reference: Sums (B, 2) of the reference model; ``None`` if none is used.
         """
 

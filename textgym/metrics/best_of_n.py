@@ -22,7 +22,7 @@ def best_of_n_law(probabilities: Numbers, rewards: Numbers, n: int) -> FloatArra
     [0.25, 0.75]
 
     Args:
-        probabilities: Of the ``m`` outcomes, positive, with sum 1.
+        probabilities: Those of the ``m`` outcomes, positive, with sum 1.
         rewards: Reward of each.
         n: Number of samples.
 
