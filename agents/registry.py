@@ -17,6 +17,8 @@ AGENTS: Mapping[str, str] = {
     "ppo": "textgym.agents.ppo:PPO",
     "reinforce": "textgym.agents.reinforce:REINFORCE",
     "sft": "textgym.agents.sft:SFT",
+    "q_learning": "textgym.agents.q_learning:QLearning",
+    "sarsa": "textgym.agents.sarsa:SARSA",
     "random": "textgym.agents.fixed:Random",
     "greedy": "textgym.agents.fixed:Greedy",
     "scripted": "textgym.agents.fixed:Scripted",
