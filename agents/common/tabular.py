@@ -130,7 +130,8 @@ class TabularAgent(KeepsHistory):
         self.initial_value, self.n_steps, self.most_entries, self.seed = initial_value, n_steps, most_entries, seed
         self._check_settings()
         self.env = env
-        self._n_envs = 0 if env is None else env.num_envs
+        if env is not None:
+            env.seed(seed)  # its next reset, as algorithms of Stable-Baselines3 do
         self.table = QTable(0 if env is None else int(env.action_space.n), initial_value, most_entries)
         self.logger, self.num_timesteps, self.history = Logger(None, []), 0, []
         self.seconds: dict[str, float] = {}
@@ -138,7 +139,7 @@ class TabularAgent(KeepsHistory):
         self._steps = 1  # of the training; what is left of them sets the schedules
         self._rows: IntArray | None = None  # (n,) states of the table that the copies are in; none before the first
         self._actions: IntArray = np.zeros(0, dtype=np.int64)  # (n,) their next tokens, which are chosen already
-        self._written: IntArray = np.zeros(self._n_envs, dtype=np.int64)  # (n,) tokens of their texts so far
+        self._written: IntArray = np.zeros(0, dtype=np.int64)  # (n,) tokens of their texts so far
         self._snapshot: _Snapshot | None = None  # of the beginning of the iteration that is under way
         self._measured: list[_Step] = []
 
