@@ -77,7 +77,7 @@ class QTable:
         An action that was legal in no state that was seen is taken to be illegal there as well.
         """
         legal = self._legal[: len(self)].any(axis=0)
-        unseen = np.where(legal if legal.any() else True, self.initial, -np.inf)
+        unseen = np.where(legal | ~legal.any(), self.initial, -np.inf)
         found = np.tile(unseen, (len(states), 1))
         for place, state in enumerate(states):
             if state in self.states:

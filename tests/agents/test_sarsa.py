@@ -16,7 +16,7 @@ from textgym.agents.sarsa import SARSA
 GAMMA = 0.9
 
 
-def learned_and_exact(data: dict[str, Any], epsilon: float, steps: int, **options: Any) -> tuple[Any, Any, Any]:
+def learned_and_exact(data: dict[str, Any], exploring: float, steps: int, **options: Any) -> tuple[Any, Any, Any]:
     """Action values of an agent and of sweeps, and which of them are of legal tokens."""
     agent = SARSA(make_vec_env("TextSpell-v0", 16, 0, density="sparse", **data), gamma=GAMMA, seed=0, **options)
     agent.learn(steps)
@@ -24,7 +24,7 @@ def learned_and_exact(data: dict[str, Any], epsilon: float, steps: int, **option
     examples = env.unwrapped.task.dataset
     tree = text_tree(env, [examples[place].key for place in range(len(examples))])
     learned = agent.table.values_of([state_of(ids) for ids in tree.states])
-    return learned, value_iteration(tree, GAMMA, epsilon=epsilon), tree.legal
+    return learned, value_iteration(tree, GAMMA, epsilon=exploring), tree.legal
 
 
 def test_targets_by_hand() -> None:

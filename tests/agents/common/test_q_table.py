@@ -14,7 +14,7 @@ NO = -np.inf
 @pytest.fixture
 def table() -> QTable:
     table = QTable(3, initial=0.5)
-    table.see([b"one", b"two"], np.array([[True, True, False], [True, True, True]]))
+    table.see([state_of([1]), state_of([2])], np.array([[True, True, False], [True, True, True]]))
     return table
 
 
@@ -29,7 +29,11 @@ def test_a_state_is_the_ids_of_the_text_so_far() -> None:
 
 
 def test_values_move_towards_their_targets(table: QTable) -> None:
-    assert table.see([b"two", b"one", b"two"], np.ones((3, 3), dtype=np.bool_)).tolist() == [1, 0, 1]
+    assert table.see([state_of([2]), state_of([1]), state_of([2])], np.ones((3, 3), dtype=np.bool_)).tolist() == [
+        1,
+        0,
+        1,
+    ]
     table.update(0, 1, 2.5, 0.5)  # 0.5 + 0.5 * (2.5 - 0.5)
     table.update(0, 1, 1.5, 1.0)
     np.testing.assert_allclose(table.values(np.array([0, 1])), [[0.5, 1.5, NO], [0.5, 0.5, 0.5]])
@@ -38,9 +42,9 @@ def test_values_move_towards_their_targets(table: QTable) -> None:
 
 def test_of_an_unseen_state_nothing_is_known() -> None:
     table = QTable(3, initial=0.5)
-    np.testing.assert_allclose(table.values_of([b"x"]), [[0.5, 0.5, 0.5]])
-    table.see([b"one"], np.array([[True, True, False]]))
-    np.testing.assert_allclose(table.values_of([b"x", b"one"]), [[0.5, 0.5, NO]] * 2)
+    np.testing.assert_allclose(table.values_of([state_of([9])]), [[0.5, 0.5, 0.5]])
+    table.see([state_of([1])], np.array([[True, True, False]]))
+    np.testing.assert_allclose(table.values_of([state_of([9]), state_of([1])]), [[0.5, 0.5, NO]] * 2)
 
 
 def test_tensors_are_those_of_the_moment_that_was_remembered(table: QTable) -> None:
@@ -49,7 +53,7 @@ def test_tensors_are_those_of_the_moment_that_was_remembered(table: QTable) -> N
     before = table.tensors()
     table.update(0, 0, 9.0, 1.0)
     table.update(0, 0, 8.0, 1.0)
-    table.update(int(table.see([b"more"], np.ones((1, 3), dtype=np.bool_))[0]), 2, 9.0, 1.0)
+    table.update(int(table.see([state_of([3])], np.ones((1, 3), dtype=np.bool_))[0]), 2, 9.0, 1.0)
     after = table.tensors()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert before["values"].tolist() == [[1.0, 0.5, 0.5], [0.5, 0.5, 0.5]]
@@ -80,8 +84,8 @@ def test_a_table_goes_on_from_tensors() -> None:
 def test_too_many_states_are_an_error_that_says_what_to_do() -> None:
     table = QTable(3, most_entries=7)
     legal = np.ones((1, 3), dtype=np.bool_)
-    table.see([b"one"], legal)
-    table.see([b"two"], legal)
-    table.see([b"one"], legal)
+    table.see([state_of([1])], legal)
+    table.see([state_of([2])], legal)
+    table.see([state_of([1])], legal)
     with pytest.raises(ValueError, match=r"expected a task of at most 2 texts to tell apart.*such as dqn"):
-        table.see([b"three"], legal)
+        table.see([state_of([3])], legal)

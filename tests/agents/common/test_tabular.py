@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from textgym.agents.common.q_table import states_of
+from textgym.agents.common.health import concerns
+from textgym.agents.common.q_table import state_of, states_of
 from textgym.agents.common.tabular import TabularAgent
 from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.q_learning import QLearning
@@ -88,7 +88,7 @@ def test_a_broken_step_leaves_the_state_at_the_beginning_of_its_iteration() -> N
     calls.clear()
     again = QLearning(spelling(reward=fails), n_steps=2, seed=0)
     again.set_state(agent.get_state())
-    assert again.num_timesteps == len(agent.history) * 8 == 24
+    assert again.num_timesteps == len(agent.history) * 8 == 32
     assert equal(again, agent)
 
 
@@ -102,9 +102,9 @@ def test_exploration_and_step_sizes_follow_their_schedules() -> None:
     agent.learn(40)
     assert [record["temperature"] for record in agent.history] == pytest.approx([1.5, 1.0])
     agent = QLearning(spelling(), step_size="visits", learning_rate=1.0, visit_power=0.5)
-    assert [agent._move(agent.table.see([b"x"], np.ones((1, 9), dtype=bool))[0], 2, 1.0) for _ in range(3)] == (
-        pytest.approx([1.0, 2**-0.5, 3**-0.5])
-    )
+    assert [
+        agent._move(agent.table.see([state_of([9])], np.ones((1, 9), dtype=bool))[0], 2, 1.0) for _ in range(3)
+    ] == (pytest.approx([1.0, 2**-0.5, 3**-0.5]))
 
 
 def test_acting_is_greedy_or_explores() -> None:
@@ -141,12 +141,14 @@ def test_a_text_that_a_limit_cut_goes_on_in_its_value() -> None:
 
 
 def test_it_warns_where_states_are_not_seen_again() -> None:
-    agent = QLearning(make_vec_env("TextSumm-v0", 8, 0, reward="rouge", max_new_tokens=48), n_steps=160)
-    with pytest.warns(UserWarning, match="almost every text so far is new to the table"):
-        agent.learn(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        QLearning(spelling(), n_steps=40).learn(1)
+    (sign,) = concerns([{"states": 1200.0, "new_states": 0.95}])
+    assert sign[0] == "states"
+    assert "almost every text so far is new to the table, which has 1,200 of them" in sign[1]
+    agent = QLearning(spelling(), n_steps=40)
+    agent.learn(1)
+    assert list(concerns(agent.history)) == []
+    assert agent.history[0]["states"] == 20.0
+    assert agent.history[0]["new_states"] == pytest.approx((20 - 3) / 160, abs=0.02)  # all but the first prompts'
 
 
 @pytest.mark.parametrize(
