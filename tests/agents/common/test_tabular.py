@@ -144,8 +144,8 @@ def test_it_warns_where_states_are_not_seen_again() -> None:
     (sign,) = concerns([{"states": 1200.0, "new_states": 0.95}])
     assert sign[0] == "states"
     assert "almost every text so far is new to the table, which has 1,200 of them" in sign[1]
-    agent = QLearning(spelling(), n_steps=40)
-    agent.learn(1)
+    agent = QLearning(spelling(), n_steps=40, final_epsilon=1.0)
+    agent.learn(160)
     assert list(concerns(agent.history)) == []
     assert agent.history[0]["states"] == 20.0
     assert agent.history[0]["new_states"] == pytest.approx((20 - 3) / 160, abs=0.02)  # all but the first prompts'
