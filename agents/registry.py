@@ -26,6 +26,7 @@ AGENTS: Mapping[str, str] = {
     "sft": "textgym.agents.sft:SFT",
     "q_learning": "textgym.agents.q_learning:QLearning",
     "sarsa": "textgym.agents.sarsa:SARSA",
+    "dqn": "textgym.agents.dqn:DQN",
     "dpo": "textgym.agents.dpo:DPO",
     "ipo": "textgym.agents.ipo:IPO",
     "kto": "textgym.agents.kto:KTO",
