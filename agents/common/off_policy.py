@@ -201,7 +201,6 @@ class StockQAgent(KeepsHistory, ResumableAlgorithm, OffPolicyAlgorithm):
 
     def begin_iteration(self) -> None:
         """Remember the state, which the rollout is about to change."""
-        self.replay_buffer.remember()
         self._remember_start()
         if self._will_update_target and self._snapshot is not None:
             target = self.policy.q_net_target.state_dict()
@@ -266,7 +265,8 @@ class StockQAgent(KeepsHistory, ResumableAlgorithm, OffPolicyAlgorithm):
         return {f"replay.{name}": tensor for name, tensor in self.replay_buffer.tensors().items()}
 
     def own_record(self) -> StoredRecord:
-        """Return the state of the generator that random tokens are drawn with."""
+        """Return the state of the generator that random tokens are drawn with; the replay buffer remembers its own."""
+        self.replay_buffer.remember()
         return {"action_space": {"generator": self.action_space.np_random.bit_generator.state}}
 
     def take_own(self, tensors: Mapping[str, Tensor], record: StoredRecord) -> None:

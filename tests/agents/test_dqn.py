@@ -44,9 +44,9 @@ def test_it_is_the_algorithm_of_stable_baselines3() -> None:
 
 def test_it_spells_a_word_and_knows_what_it_is_worth() -> None:
     env = make_vec_env("TextSpell-v0", 8, 0, data=["ab"], density="dense")
-    options: dict[str, Any] = {"learning_starts": 64, "target_update_interval": 32, "gradient_steps": 3}
-    agent = DQN.create(env, seed=0, device="cpu", gamma=0.9, learning_rate=5e-3, **options)
-    agent.learn(480)
+    options: dict[str, Any] = {"learning_starts": 64, "target_update_interval": 16, "gradient_steps": 4}
+    agent = DQN.create(env, seed=0, device="cpu", gamma=0.9, learning_rate=5e-3, train_freq=4, **options)
+    agent.learn(640)
     single: Any = gym.make("TextSpell-v0", data=["ab"], density="dense")
     optimal = single.unwrapped.optimal_values(gamma=0.9)
     observed, _ = single.reset()
