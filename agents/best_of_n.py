@@ -23,16 +23,18 @@ from textgym.models.text_model import TextModel
 from textgym.naming import argument
 from textgym.rewards import resolve_reward, reward_name, score
 from textgym.security.consent import check_names
-from textgym.tasks.base import describe_task, prompt_text, shown_of
+from textgym.tasks.base import describe_task, prompt_text, shown_of, templates_of
 from textgym.text.stopping import cut_at_stop
+from textgym.text.templates import parse_template
 from textgym.types import Example, NameOrPath, Prompt, RewardFn, Task
 
 _SETTINGS: Mapping[str, Check] = {
     "n": positive,
     "temperature": number,
-    "max_prompt_tokens": optional(positive),
-    "max_new_tokens": optional(positive),
+    "max_prompt_tokens": positive,
+    "max_new_tokens": positive,
     "stop": listed(text),
+    "around": optional(listed(text, 4)),
     "reward": optional(text),
 }
 _PROMPT, _RESPONSE = 512, 48
@@ -48,13 +50,15 @@ class BestOfN:
     Args:
         model: Samples the texts.
         reward: The reward that chooses, or its name.
-        task: Task that asks the prompts, and has the examples that the reward reads; without one, prompts are asked as
-            they are, and the reward gets examples that hold nothing else.
+        task: Task that asks the prompts, and has the examples that the reward reads; without one, the reward gets
+            examples that hold the prompt and nothing else.
         n: Texts per prompt.
         temperature: Sampling temperature.
         max_prompt_tokens: Budget of a prompt; by default the task's.
         max_new_tokens: Budget of a text; by default the task's.
         stop: Strings that end a text.
+        around: Texts before and after every prompt, which are never cut, and those that models with a chat template
+            read instead: four of them. By default the task's, where they are the same for all prompts.
 
     Raises:
         ValueError: The task has several turns, whose reward is not known before the last; or a number is out of range.
@@ -80,6 +84,7 @@ class BestOfN:
         max_prompt_tokens: int | None = None,
         max_new_tokens: int | None = None,
         stop: Sequence[str] = (),
+        around: Sequence[str] | None = None,
     ) -> None:
         if task is not None and task.max_turns > 1:
             raise ValueError(
@@ -87,11 +92,12 @@ class BestOfN:
                 "is not known before the last; train on it, by expert iteration for instance"
             )
         self.model, self.n, self.temperature, self.stop = model, n, temperature, tuple(stop)
-        self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
-        optional_ones = "max_prompt_tokens", "max_new_tokens"
-        check_ranges(vars(self), self.facts.limits, counts=("n", *optional_ones), may_lack=optional_ones)
+        own = (_PROMPT, _RESPONSE) if task is None else (task.max_prompt_tokens, task.max_new_tokens)
+        self.max_prompt_tokens = own[0] if max_prompt_tokens is None else max_prompt_tokens
+        self.max_new_tokens = own[1] if max_new_tokens is None else max_new_tokens
+        check_ranges(vars(self), self.facts.limits, counts=("n", "max_prompt_tokens", "max_new_tokens"))
         self.reward, self._reward_name = resolve_reward(reward, task), name_of(reward)
-        self._task = task
+        self._task, self.around = task, _around(task) if around is None else list(around)
         self._known: dict[str, Example] = {}
         self._unread = _examples_of(task)
 
@@ -139,11 +145,10 @@ class BestOfN:
         """Sample a text to each prompt, as a user sees it."""
         tokenizer = self.model.tokenizer
         ends = set(tokenizer.eos_ids)
-        most = self.max_new_tokens or (_RESPONSE if self._task is None else self._task.max_new_tokens)
         written = generate(
             self.model,
             prompts,
-            max_new_tokens=most,
+            max_new_tokens=self.max_new_tokens,
             eos_ids=tokenizer.eos_ids,
             temperature=temperature,
             generator=generator,
@@ -154,9 +159,15 @@ class BestOfN:
     def _encode(self, example: Example) -> list[int]:
         tokenizer = self.model.tokenizer
         if self._task is None:
-            return tokenizer.encode_prompts([Prompt("", example.text, "")], self.max_prompt_tokens or _PROMPT)[0].ids
-        budget = self.max_prompt_tokens or self._task.max_prompt_tokens
-        return encode_prompts(self._task, [example], tokenizer, budget)[0]
+            return tokenizer.encode_prompts([self._asked(example.text)], self.max_prompt_tokens)[0].ids
+        return encode_prompts(self._task, [example], tokenizer, self.max_prompt_tokens)[0]
+
+    def _asked(self, prompt: str) -> Prompt:
+        """Return a prompt as a task asked it, taken apart, so that what stands around it is not cut."""
+        before, after, *chat = self.around or ("", "", "", "")
+        if not (prompt.startswith(before) and prompt.endswith(after) and len(prompt) >= len(before + after)):
+            return Prompt("", prompt, "")
+        return Prompt(before, prompt[len(before) : len(prompt) - len(after)], after, chat=(chat[0], chat[1]))
 
     def _example(self, prompt: str) -> Example:
         """Return the example that the task asks so; one that holds nothing else if there is none."""
@@ -170,13 +181,14 @@ class BestOfN:
     def save(self, folder: str | Path) -> None:
         """Write the model as a Hugging Face folder, ``folder/model``, and settings; of the reward, the name."""
         self.model.save_pretrained(Path(folder) / "model")
-        own = {name: vars(self)[name] for name in ("n", "temperature", "max_prompt_tokens", "max_new_tokens")}
         # Last: without it there is no agent.
-        write_settings(folder, self, {**own, "stop": list(self.stop), "reward": self._reward_name})
+        own = {name: vars(self)[name] for name in ("n", "temperature", "max_prompt_tokens", "max_new_tokens")}
+        own |= {"stop": list(self.stop), "around": self.around, "reward": self._reward_name}
+        write_settings(folder, self, own)
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto", **changes: Any) -> Self:
-        """Read what :meth:`save` wrote; ``task=`` gives it the examples of a task again.
+        """Read what :meth:`save` wrote; ``task=`` lets it ask as a task does, with the examples of that.
 
         Raises:
             ConsentError: The file names a reward in a module, and the user has not.
@@ -193,6 +205,15 @@ class BestOfN:
             )
         model = load_language_model(Path(folder) / "model", device=pick_device(device))
         return cls(model, reward, settings.pop("task", None), **settings)
+
+
+def _around(task: Task | None) -> list[str] | None:
+    """Return the texts around the prompts of a task; ``None`` if they are not the same for all."""
+    templates = None if task is None else templates_of(task)
+    if templates is None:
+        return None
+    plain, chat = (parse_template(source).fixed for source in templates)
+    return None if plain is None or chat is None else [*plain, *chat]
 
 
 def _examples_of(task: Task | None) -> Iterator[tuple[str, Example]]:

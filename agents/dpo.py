@@ -133,7 +133,7 @@ class DPO(PairAgent):
         """Equation 7: - log sigma(r(x, y_chosen) - r(x, y_rejected)); or another loss of the two log-ratios."""
         chosen, rejected = self.log_ratios(log_probs, reference).unbind(1)
         losses = self._losses(chosen, rejected)
-        # Pang et al. (2024), arXiv:2404.19733, equation 1
+        # Pang et al. (2024), arXiv:2404.19733
         return losses - self.sft_coef * log_probs.means[:, 0] if self.sft_coef else losses
 
     def _losses(self, chosen: Tensor, rejected: Tensor) -> Tensor:

@@ -184,7 +184,7 @@ class ExpertIteration(FineTuningAgent):
     def _iterate(self, watcher: BaseCallback) -> bool:
         """Sample, choose, imitate; false if the callback ends training, which leaves the weights as they are."""
         watcher.on_rollout_start()
-        start, task = time.perf_counter(), self._task
+        start, task, self.seconds = time.perf_counter(), self._task, {}
         # What is drawn follows from the number of the iteration alone: a resumed run needs no state of generators.
         rng = np.random.default_rng((self.seed, len(self.history)))
         samples = self._sample(task, rng)
@@ -193,12 +193,12 @@ class ExpertIteration(FineTuningAgent):
         watcher.update_locals(locals())
         if not watcher.on_step():
             return False
-        self.seconds = {"rollout": time.perf_counter() - start}
+        self.seconds["rollout"] = time.perf_counter() - start
         watcher.on_rollout_end()
         start, rows, made = time.perf_counter(), best_rows(returns), len(self.losses)
         self._is_improving = True
         self._imitate(turns_of(samples, rows), rng)
-        self.seconds = {**self.seconds, "update": time.perf_counter() - start}
+        self.seconds["update"] = time.perf_counter() - start
         self._whole, self._is_improving = self.num_timesteps, False
         self.record(self._numbers(samples, returns, infos, rows, self.losses[made:]))
         return True
@@ -206,9 +206,13 @@ class ExpertIteration(FineTuningAgent):
     def _sample(self, task: Task, rng: np.random.Generator) -> Samples:
         """Sample n texts to each of the prompts of an iteration, one prompt after the other."""
         examples = [each for each in draw_examples(task, self.prompts, rng) for _ in range(self.n)]
-        budgets = (env_attribute(self._where, name) for name in ("max_prompt_tokens", "max_new_tokens"))
-        stop, seed = env_attribute(self._where, "stop"), int(rng.integers(SEEDS))
-        sampling = Sampling(*budgets, temperature=self.temperature, seed=seed, stop=tuple(stop))
+        sampling = Sampling(
+            env_attribute(self._where, "max_prompt_tokens"),
+            env_attribute(self._where, "max_new_tokens"),
+            self.temperature,
+            seed=int(rng.integers(SEEDS)),
+            stop=tuple(env_attribute(self._where, "stop")),
+        )
         return sample_texts(self.text_model, task, examples, sampling)
 
     def _score(self, task: Task, samples: Samples) -> tuple[FloatArray, list[Info]]:

@@ -69,4 +69,5 @@ class IPO(PairAgent):
 
     def pair_losses(self, log_probs: LogProbs, reference: Tensor | None) -> Tensor:
         """Equation 17: (h - 1 / (2 beta))^2, h the difference of the log-ratios."""
-        return ipo_loss(*self.log_ratios(log_probs, reference).unbind(1), self.beta)
+        chosen, rejected = self.log_ratios(log_probs, reference).unbind(1)
+        return ipo_loss(chosen, rejected, self.beta)

@@ -83,7 +83,7 @@ class KTO(FeedbackAgent[LabelledText]):
         super().__init__(model, with_others(texts), with_others(held_out, texts), **options)
 
     def loss(self, rows: Sequence[int], rng: np.random.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Equation 8, a mean over the batch; its baseline is estimated from the same batch."""
+        """Return the mean of L_KTO over a batch; its baseline is estimated from the same batch."""
         batch, reference = [self.items[row] for row in rows], self._reference_of(rows)
         assert reference is not None
         own = score_responses(self.text_model, [(item.prompt, (item.response,)) for item in batch]).sums[:, 0]

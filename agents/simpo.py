@@ -72,4 +72,5 @@ class SimPO(PairAgent):
 
     def pair_losses(self, log_probs: LogProbs, reference: Tensor | None) -> Tensor:
         """Equation 6: - log sigma(r(x, y_chosen) - r(x, y_rejected) - gamma)."""
-        return simpo_loss(*log_probs.means.unbind(1), self.beta, self.target_margin)
+        chosen, rejected = log_probs.means.unbind(1)
+        return simpo_loss(chosen, rejected, self.beta, self.target_margin)

@@ -17,6 +17,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 8, "batch_size": 16, "n_epochs": 1},
     "reinforce": {"baseline": "learned"},
     "sft": {"limit": 2, "batch_size": 2, "log_every": 1},
+    **{name: {"labels": 8, "batch_size": 4, "log_every": 1} for name in ("dpo", "ipo", "kto", "orpo", "simpo")},
+    "expert_iteration": {"n": 4, "prompts": 2},
 }
 """Settings that let an agent log all it can in little time; another one runs with its defaults."""
 LEARNING = [name for name in AGENTS if can_learn(resolve_agent(name))]
@@ -50,7 +52,7 @@ def test_every_logged_number_is_explained(name: str) -> None:
     assert logged <= first_cells(page(name).split("## What is logged")[1])
 
 
-@pytest.mark.parametrize("name", ["reinforce", "sft"])
+@pytest.mark.parametrize("name", ["reinforce", "sft", "dpo", "expert_iteration"])
 def test_the_table_of_options_states_the_defaults(name: str) -> None:
     text = page(name).split("## Usage")[1].split("## What is logged")[0]
     rows = {row[0]: row[1] for row in re.findall(r"^\| `(\w+)` \| ([^|]+) \|", text, re.MULTILINE)}

@@ -139,6 +139,15 @@ def test_rlhf_loop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (tmp_path / "model" / "config.json").is_file()
 
 
+def test_dpo_from_feedback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = example("dpo_from_feedback")
+    changes = module.main(module.Args(questions=12, steps=2, eval_prompts=2, out=tmp_path))
+    assert {"gold", "kl", "length"} <= changes.keys()
+    assert re.search(r"accuracy on held-out preferences: 0\.50 -> [01]\.\d\d", capsys.readouterr().out)
+    assert (tmp_path / "learning.png").is_file()
+    assert (tmp_path / "model" / "config.json").is_file()
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_example_takes_its_settings_from_the_shell(name: str) -> None:
     read_args, kind = example("command_line").read_args, example(name).Args

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -135,32 +136,24 @@ def _draw_loss(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
     _finish(axes, "Training loss", labels.unit, "loss, nats per token")
 
 
-def _draw_right(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
-    _draw_line(axes, log, "accuracy", "mean of an iteration")
-    axes.axhline(0.5, color=_GREY, linestyle=":", linewidth=1.4, label="chance (0.5)")
-    _finish(axes, "Accuracy on training feedback", labels.unit, "share of it")
-    axes.set_ylim(-0.02, 1.05)
-
-
-def _draw_margin(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
-    for name, label, colour in _IMPLIED:
-        if any(record.get(name) is not None for record in log):
-            _draw_line(axes, log, name, label, colour)
-    _finish(axes, "Implied rewards", labels.unit, "mean of an iteration")
-
-
-def _draw_log_probs(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
-    _draw_line(axes, log, "log_prob_chosen", "chosen", _GREEN)
-    _draw_line(axes, log, "log_prob_rejected", "rejected", _RED)
-    _finish(axes, "Log-probability of the responses", labels.unit, "nats per text")
-
-
-_IMPLIED = (
+_Lines = Sequence[tuple[str, str, str]]  # name in the records, label, colour
+_RIGHT: _Lines = (("accuracy", "mean of an iteration", _BLUE),)
+_IMPLIED: _Lines = (
     ("reward_chosen", "chosen", _GREEN),
     ("reward_rejected", "rejected", _RED),
     ("reward_desirable", "desirable", _GREEN),
     ("reward_undesirable", "undesirable", _RED),
 )
+_LIKELY: _Lines = (("log_prob_chosen", "chosen", _GREEN), ("log_prob_rejected", "rejected", _RED))
+
+
+def _draw_lines(lines: _Lines, title: str, y_label: str, axes: Axes, log: Sequence[Row], labels: Labels) -> None:
+    for name, label, colour in lines:
+        if any(record.get(name) is not None for record in log):
+            _draw_line(axes, log, name, label, colour)
+    _finish(axes, title, labels.unit, y_label)
+
+
 _PANELS: Mapping[tuple[str, ...], Callable[[Axes, Sequence[Row], Labels], None]] = {
     ("reward",): _draw_reward,
     ("gold",): _draw_gold,
@@ -168,9 +161,9 @@ _PANELS: Mapping[tuple[str, ...], Callable[[Axes, Sequence[Row], Labels], None]]
     ("length",): _draw_length,
     ("entropy",): _draw_entropy,
     ("cut", "eos"): _draw_ends,
-    ("accuracy",): _draw_right,
-    tuple(name for name, _, _ in _IMPLIED): _draw_margin,
-    ("log_prob_chosen", "log_prob_rejected"): _draw_log_probs,
+    ("accuracy",): partial(_draw_lines, _RIGHT, "Accuracy on training feedback", "share of it"),
+    tuple(name for name, _, _ in _IMPLIED): partial(_draw_lines, _IMPLIED, "Implied rewards", "mean of an iteration"),
+    ("log_prob_chosen",): partial(_draw_lines, _LIKELY, "Log-probability of responses", "nats per text"),
 }
 """What the records have to know -> what is drawn then, in this order."""
 

@@ -72,7 +72,7 @@ class Encoded(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """What was asked, as a task asks it, and the turns since."""
+    """A prompt as a task asks it, and the turns since."""
 
     prompt: Prompt
     turns: tuple[Message, ...]

@@ -134,7 +134,7 @@ class FineTuningAgent(KeepsHistory, ABC):
             model: With fresh weights.
             env: Environment, if one was given.
             settings: Arguments of the constructor, with the changes that were asked for.
-            state: What the checkpoint holds.
+            state: Tensors and record of the checkpoint.
             device: Where the model will run.
         """
         agent = cls(model, **settings)

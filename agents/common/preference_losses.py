@@ -41,7 +41,7 @@ def robust_dpo_loss(chosen: Tensor, rejected: Tensor, beta: float, label_smoothi
         label_smoothing: Probability that a preference is the wrong way round, below 0.5.
 
     References:
-        Chowdhury et al. (2024), arXiv:2403.00409, equation 12.
+        Chowdhury et al. (2024), arXiv:2403.00409.
     """
     right, wrong = dpo_loss(chosen, rejected, beta), dpo_loss(rejected, chosen, beta)
     return ((1 - label_smoothing) * right - label_smoothing * wrong) / (1 - 2 * label_smoothing)
@@ -69,7 +69,7 @@ def exo_loss(chosen: Tensor, rejected: Tensor, beta: float, label_smoothing: flo
         label_smoothing: Probability that the annotator prefers the other one, above 0 and below 0.5.
 
     References:
-        Ji et al. (2024), arXiv:2402.00856, equation 16.
+        Ji et al. (2024), arXiv:2402.00856.
     """
     difference = beta * _difference(chosen, rejected)
     smoothing = torch.as_tensor(label_smoothing, dtype=difference.dtype)
@@ -85,7 +85,7 @@ def nca_loss(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:
         beta: Strength of the KL constraint.
 
     References:
-        Chen et al. (2024), arXiv:2402.05369, equation 13.
+        Chen et al. (2024), arXiv:2402.05369.
     """
     _difference(chosen, rejected)
     both = F.logsigmoid(-beta * chosen) + F.logsigmoid(-beta * rejected)
@@ -100,7 +100,7 @@ def sppo_loss(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:
         beta: Strength of the KL constraint.
 
     References:
-        Wu et al. (2024), arXiv:2405.00675, equation 4.7, with probabilities 1 and 0 of winning.
+        Wu et al. (2024), arXiv:2405.00675, with probabilities 1 and 0 of winning.
     """
     _difference(chosen, rejected)
     return (chosen - 0.5 / beta) ** 2 + (rejected + 0.5 / beta) ** 2
@@ -114,7 +114,7 @@ def apo_zero_loss(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:
         beta: Strength of the KL constraint.
 
     References:
-        D'Oosterlinck et al. (2024), arXiv:2408.06266, section 3.
+        D'Oosterlinck et al. (2024), arXiv:2408.06266.
     """
     _difference(chosen, rejected)
     return 1 - (beta * chosen).sigmoid() + (beta * rejected).sigmoid()
@@ -128,7 +128,7 @@ def apo_down_loss(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:
         beta: Strength of the KL constraint.
 
     References:
-        D'Oosterlinck et al. (2024), arXiv:2408.06266, section 3.
+        D'Oosterlinck et al. (2024), arXiv:2408.06266.
     """
     return (beta * chosen).sigmoid() + 1 - (beta * _difference(chosen, rejected)).sigmoid()
 
@@ -155,7 +155,7 @@ def kto_baseline(log_ratios: Tensor) -> Tensor:
         log_ratios: (M,) of responses with the prompts of others; no gradient flows through the estimate.
 
     References:
-        Ethayarajh et al. (2024), arXiv:2402.01306, section 4.1.
+        Ethayarajh et al. (2024), arXiv:2402.01306.
     """
     _require_vectors(log_ratios)
     return log_ratios.detach().mean().clamp(min=0)
@@ -181,7 +181,7 @@ def kto_loss(
         desirable_weight, undesirable_weight: The weights lambda.
 
     References:
-        Ethayarajh et al. (2024), arXiv:2402.01306, equation 8.
+        Ethayarajh et al. (2024), arXiv:2402.01306.
     """
     _require_vectors(log_ratios, desirable)
     signs = torch.where(desirable, 1.0, -1.0).to(log_ratios.dtype)

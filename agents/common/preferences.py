@@ -145,6 +145,9 @@ class FeedbackAgent(OfflineAgent, Generic[_Item]):
         log_every: int = 10,
         seed: int = 0,
     ) -> None:
+        given = {"batch_size": batch_size, "learning_rate": learning_rate, "log_every": log_every, **vars(self)}
+        limits = {name: limits for name, limits in self.facts.limits.items() if name in self.settings}
+        check_ranges(given, limits, counts=("batch_size", "log_every"))
         self.items, self.held_out = list(items), list(held_out)
         self._references: tuple[Tensor, Tensor] | None = None  # (n, K) and (m, K)
         self._packed: dict[str, Tensor] | None = None
@@ -160,8 +163,6 @@ class FeedbackAgent(OfflineAgent, Generic[_Item]):
             log_every=log_every,
             seed=seed,
         )
-        limits = {name: limits for name, limits in self.facts.limits.items() if name in self.settings}
-        check_ranges(vars(self), limits, counts=("batch_size", "log_every"))
         if texts:
             pairs = [(len(prompt), max(map(len, responses))) for prompt, responses in texts]
             prompt, response = max(pairs, key=lambda pair: model.context_of(*pair))
@@ -272,8 +273,8 @@ class FeedbackAgent(OfflineAgent, Generic[_Item]):
         if unchanged:
             return []
         return [
-            f"the feedback in {source!r} has changed since the run began: it goes on with the {len(self.items):,} items "
-            "that it began with; start a new run to learn from the others"
+            f"the feedback in {source!r} has changed since the run began, which goes on with the {len(self.items):,} "
+            "items that it began with; start a new run to learn from the others"
         ]
 
     # ----------------------------------------------------------------- reference
@@ -401,7 +402,7 @@ class PairAgent(FeedbackAgent[PreferencePair]):
         """Return the rewards (B, 2) of chosen and rejected responses that the policy implies.
 
         Args:
-            log_probs: Of the policy, (B, 2).
+            log_probs: Log-probabilities (B, 2) under the policy.
             reference: Sums (B, 2) of the reference model; ``None`` if none is used.
         """
 

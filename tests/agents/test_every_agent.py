@@ -28,7 +28,7 @@ def test_every_agent_conforms(
     monkeypatch.setattr("builtins.input", lambda _: "A person's text.")
     kind = resolve_agent(name)
     if kind.grain == "episode":
-        check_agent(name, env_ids[1], reward=length_reward)
+        check_agent(name, env_ids[1], model=str(model_folder), reward="length")
     else:
         check_agent(name, env_ids[0], model=str(model_folder), reward=length_reward, **TINY)
 
@@ -132,7 +132,7 @@ def test_agents_of_other_folders_are_refused(tmp_path: Path) -> None:
             Random.load(tmp_path / "agent")
 
 
-@pytest.mark.parametrize("name", ["ppo", "reinforce", "sft"])
+@pytest.mark.parametrize("name", ["ppo", "reinforce", "sft", "dpo", "ipo", "kto", "orpo", "simpo", "expert_iteration"])
 def test_create_makes_an_agent_from_options(name: str, model_folder: Path, env_ids: tuple[str, str]) -> None:
     env = make_vec_env(env_ids[0], 2, 0, model=str(model_folder), **TINY)
     agent = resolve_agent(name).create(env, str(model_folder), learning_rate=0.5, max_grad_norm=3.0, seed=7)

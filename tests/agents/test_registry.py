@@ -191,7 +191,7 @@ def test_arguments_of_types_for_type_checkers_only() -> None:
     assert [(option.name, option.type) for option in agent_options(Anything)][-2:] == [("rounds", int), ("frame", int)]
 
 
-@pytest.mark.parametrize("name", ["ppo", "reinforce", "sft"])
+@pytest.mark.parametrize("name", ["ppo", "reinforce", "sft", "dpo", "kto", "expert_iteration"])
 def test_counts_of_agents_are_at_least_1(name: str) -> None:
     kind = resolve_agent(name)
     counts = [option.name for option in agent_options(kind) if option.type is int]

@@ -9,10 +9,10 @@ import numpy as np
 
 from textgym.types import FloatArray
 
+Numbers = Sequence[float] | FloatArray
 
-def best_of_n_law(
-    probabilities: Sequence[float] | FloatArray, rewards: Sequence[float] | FloatArray, n: int
-) -> FloatArray:
+
+def best_of_n_law(probabilities: Numbers, rewards: Numbers, n: int) -> FloatArray:
     """Return the probability of every outcome to be the best of ``n`` samples, shape ``(m,)``.
 
     With F(r) the probability of a reward of at most r: F(r)^n - F(r-)^n, of which outcomes with equal rewards get
@@ -22,7 +22,7 @@ def best_of_n_law(
     [0.25, 0.75]
 
     Args:
-        probabilities: Of the ``m`` outcomes, positive, with sum 1.
+        probabilities: Those of the ``m`` outcomes, positive, with sum 1.
         rewards: Reward of each.
         n: Number of samples.
 
@@ -31,7 +31,7 @@ def best_of_n_law(
             1.
 
     References:
-        Beirami et al. (2024), arXiv:2401.01879, section 3.
+        Beirami et al. (2024), arXiv:2401.01879.
     """
     p, r = np.asarray(probabilities, dtype=np.float64), np.asarray(rewards, dtype=np.float64)
     if p.shape != r.shape or p.ndim != 1 or not (p > 0).all() or not math.isclose(p.sum(), 1.0, abs_tol=1e-9) or n < 1:
@@ -39,12 +39,13 @@ def best_of_n_law(
             f"expected positive probabilities with sum 1, as many rewards, and n of at least 1, got shapes {p.shape} "
             f"and {r.shape}, the sum {p.sum()} and n={n}; correct them"
         )
-    below = np.array([p[r < each].sum() for each in r])
-    level = np.array([p[r == each].sum() for each in r])
-    return p / level * ((below + level) ** n - below**n)
+    _, level = np.unique(r, return_inverse=True)  # (m,) rank of each reward
+    mass = np.bincount(level, p)
+    at_most = np.cumsum(mass)
+    return p / mass[level] * (at_most**n - (at_most - mass) ** n)[level]
 
 
-def best_of_n_kl(probabilities: Sequence[float] | FloatArray, rewards: Sequence[float] | FloatArray, n: int) -> float:
+def best_of_n_kl(probabilities: Numbers, rewards: Numbers, n: int) -> float:
     """Return the KL of the best of ``n`` samples to one sample, in nats; arguments as of :func:`best_of_n_law`."""
     p, best = np.asarray(probabilities, dtype=np.float64), best_of_n_law(probabilities, rewards, n)
     return float(sum(q * math.log(q / each) for q, each in zip(best, p, strict=True) if q > 0))
@@ -62,7 +63,7 @@ def best_of_n_kl_bound(n: int) -> float:
         ValueError: ``n`` is below 1.
 
     References:
-        Beirami et al. (2024), arXiv:2401.01879, theorem 1.
+        Beirami et al. (2024), arXiv:2401.01879.
     """
     if n < 1:
         raise ValueError(f"expected n of at least 1, got {n}; a text has to be sampled")
