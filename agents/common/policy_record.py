@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from gymnasium import spaces
 
 from textgym.agents.common.observations import longest_prompt
-from textgym.agents.common.policy_options import PolicyOptions
 from textgym.models.loading import rebuild_language_model
 from textgym.models.stored_values import (
     Check,
@@ -30,6 +30,9 @@ from textgym.models.stored_values import (
 from textgym.models.text_model import TextModel
 from textgym.spaces import TokenIds, TokenSpace
 from textgym.values import as_object
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 DTYPES: Mapping[str, torch.dtype] = {
     "float64": torch.float64,
@@ -52,7 +55,6 @@ _LATER_OPTIONS: Mapping[str, object] = {"tolerate_mismatch": False, "attention":
 """Options that checkpoints of earlier versions lack, with what they stood for."""
 _RECORD: Mapping[str, Check] = {
     "kind": text,
-    "options": lambda value: fields(_OPTIONS)({**_LATER_OPTIONS, **as_object(value)}),
     "width": positive,
     "longest_prompt": positive,
     "dtype": one_of(*DTYPES),
@@ -62,17 +64,25 @@ _RECORD: Mapping[str, Check] = {
 }
 
 
-def check_policy_record(record: Mapping[str, object]) -> None:
-    """Check that a record holds what ``LanguageModelPolicy.describe`` gives, and nothing else.
+def _actor_critic_options(value: object) -> bool:
+    return fields(_OPTIONS)({**_LATER_OPTIONS, **as_object(value)})
+
+
+def check_policy_record(record: Mapping[str, object], options: Check = _actor_critic_options) -> None:
+    """Check that a record holds what ``describe`` of a policy gives, and nothing else.
+
+    Args:
+        record: The record.
+        options: Check of the policy's options; by default those of ``LanguageModelPolicy``.
 
     Raises:
         CheckpointError: Something is unknown, missing, or of another kind.
     """
-    check_fields(record, _RECORD, "parts of a policy")
+    check_fields(record, {**_RECORD, "options": options}, "parts of a policy")
 
 
 def describe_policy(
-    kind: str, options: PolicyOptions, observation_space: spaces.Dict, tokens: spaces.Discrete, model: TextModel
+    kind: str, options: DataclassInstance, observation_space: spaces.Dict, tokens: spaces.Discrete, model: TextModel
 ) -> dict[str, object]:
     """Return the record of a policy: what it is made of besides its weights."""
     shape = observation_space["input_ids"].shape

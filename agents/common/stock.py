@@ -107,16 +107,7 @@ class StockAgent(TextAgent):
         progress_bar: bool = False,
     ) -> Self:
         """Make whole iterations until so many tokens are written; arguments as in Stable-Baselines3."""
-        match callback:
-            case None:
-                given: list[BaseCallback] = []
-            case list():
-                given = callback
-            case BaseCallback():
-                given = [callback]
-            case _:
-                given = [ConvertCallback(callback)]
-        callbacks = CallbackList([_Recorder(), *given])
+        callbacks = CallbackList([_Recorder(), *as_callbacks(callback)])
         return super().learn(total_timesteps, callbacks, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
 
     def begin_iteration(self) -> None:
@@ -143,6 +134,18 @@ class StockAgent(TextAgent):
         if "entropy_loss" in metrics:
             metrics["entropy"] = -metrics.pop("entropy_loss")
         return metrics
+
+
+def as_callbacks(callback: MaybeCallback) -> list[BaseCallback]:
+    """Return whatever an algorithm is given as a callback as a list of callbacks."""
+    match callback:
+        case None:
+            return []
+        case list():
+            return callback
+        case BaseCallback():
+            return [callback]
+    return [ConvertCallback(callback)]
 
 
 class _Recorder(BaseCallback):
