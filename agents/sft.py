@@ -20,6 +20,7 @@ from textgym.agents.common.health import clip_gradients, require_finite
 from textgym.agents.common.history import KeepsHistory, log_record
 from textgym.agents.common.observations import check_tokenizer
 from textgym.agents.common.on_policy_state import OPTIMIZER
+from textgym.agents.common.pair_counts import CountsPairs
 from textgym.agents.common.policy_record import DTYPES, dtype_name, write_model_config
 from textgym.agents.common.token_pairs import TokenPair, encode_pairs, endless_batches, warn_of_long_responses
 from textgym.agents.common.token_writer import TokenWriter
@@ -108,7 +109,7 @@ def supervised_fine_tune(
     return agent.losses
 
 
-class SFT(KeepsHistory):
+class SFT(CountsPairs, KeepsHistory):
     """Supervised fine-tuning: AdamW on the cross-entropy of given responses, with linear warm-up and cosine decay.
 
     A time step is an optimizer step.

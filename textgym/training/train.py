@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from textgym.models.text_model import TextModel
 from textgym.plots import Labels
 from textgym.rewards import reward_name
 from textgym.training.agents import save_result, size_of
-from textgym.training.callbacks import RunCallback, SampleSheet, StopTraining
+from textgym.training.callbacks import BudgetSpentError, RunCallback, SampleSheet, StopTraining, Watch
 from textgym.training.curves import SHEET, LiveCurves, plot_run
 from textgym.training.evaluate import run_without_training
 from textgym.training.event_files import settings_table
@@ -135,8 +136,12 @@ def finish(training: Training) -> tuple[Evaluation, Evaluation]:
         return before, after
 
 
-def complete(training: Training) -> tuple[Evaluation, Evaluation]:
+def complete(training: Training, watch: Watch | None = None) -> tuple[Evaluation, Evaluation]:
     """Measure, train, measure again, and write everything down.
+
+    Args:
+        training: The run.
+        watch: As of :func:`train`.
 
     Returns:
         What was measured before and after.
@@ -149,7 +154,7 @@ def complete(training: Training) -> tuple[Evaluation, Evaluation]:
     if few is not None:
         console.warn(few)
     before = measure_before(training)  # first: training changes the weights that are measured
-    learn(training)
+    learn(training, watch)
     reference = _load_reference(training)  # only now, so that training has the memory to itself
     after = evaluate(
         training.agent, training.eval_set, reference=reference, title="after", tokenizer=training.settings.model
@@ -206,7 +211,7 @@ def _measures(agent: Trainable, task: Task) -> Mapping[str, float | None]:
     return agent.measures(task) if isinstance(agent, Measured) else {}
 
 
-def learn(training: Training) -> None:
+def learn(training: Training, watch: Watch | None = None) -> None:
     """Run what is left of the training; otherwise as :func:`train`."""
     settings = training.settings
     train(
@@ -218,6 +223,7 @@ def learn(training: Training) -> None:
         sample_every=max(1, training.iterations // _SAMPLE_MOMENTS),
         resumed=training.resumed,
         eval_set=training.eval_set,
+        watch=watch,
     )
 
 
@@ -231,6 +237,7 @@ def train(
     sample_every: int = 1,
     resumed: bool = False,
     eval_set: EvaluationSet | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Train any agent up to a number of time steps, with logs, samples and checkpoints in a run folder.
 
@@ -247,6 +254,7 @@ def train(
         resumed: The agent was loaded from a checkpoint of the run.
         eval_set: Prompts and reward that the agent is measured on: names the reward in plots, and tells why all rewards
             of training are equal, where they are.
+        watch: Looks at the agent between iterations, and can end the training.
 
     Raises:
         RunFolderError: The folder holds a training already, and the agent is not ``resumed``.
@@ -277,13 +285,15 @@ def train(
             board=board,
             references=None if eval_set is None else partial(reference_rewards, eval_set),
             draw=curves.update,
+            watch=watch,
             **rhythm,
         )
         # Here already, and not only in `learn`, which is not called where no step is left and the end is written.
         callback.init_callback(agent)  # type: ignore[arg-type]  # whatever learns has what callbacks read
         try:
             if left > 0:
-                agent.learn(left, callback=callback, reset_num_timesteps=not resumed)
+                with contextlib.suppress(BudgetSpentError):
+                    agent.learn(left, callback=callback, reset_num_timesteps=not resumed)
             callback.finish()
         except StopTraining:  # the checkpoint is saved: it is raised after that
             plot_run(run, sheet, labels=labels)
