@@ -16,8 +16,8 @@ def evaluate_given(context: Any, names: Collection[str], settings: Callable[...,
         names: Settings that may be taken from the run of the first model or agent.
         settings: Makes settings of a class, given the command and further values.
     """
-    from textgym.training.evaluate_several import EvaluateSeveralSettings, run_evaluate_several
     from textgym.training.evaluate import EvaluateSettings, run_evaluate
+    from textgym.training.evaluate_several import EvaluateSeveralSettings, run_evaluate_several
     from textgym.training.from_run import taken_from_model
 
     named = actors_of(context)

@@ -195,6 +195,10 @@ class RunFolder:
         """
         return value_of(self.config(), name, default)
 
+    def has_settings(self, settings: Mapping[str, object]) -> bool:
+        """Say whether the run was made with these settings; the folder itself may be spelled in several ways."""
+        return _same_settings(self.stored("settings", dict[str, object]()), settings)
+
     def write_config(self, config: Mapping[str, object]) -> None:
         """Replace the configuration."""
         write_json(self.path / _CONFIG, config)

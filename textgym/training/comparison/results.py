@@ -1,0 +1,192 @@
+"""The results of a comparison: aggregates over seeds, learning curves, and how likely one agent beats another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from textgym.metrics.aggregates import interquartile_mean_interval, probability_of_improvement
+from textgym.training.comparison.budget import Budget, Kind
+from textgym.training.comparison.records import RunRecord, Sample
+from textgym.types import FloatArray, Interval, JsonObject
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+START = "start model"
+"""The row of what the language models wrote before training."""
+_GRID = 30  # points of a curve
+_OF_MODEL = "kl"  # measured where a language model wrote
+
+
+class Curve(NamedTuple):
+    """A learning curve over seeds.
+
+    Attributes:
+        spent: What was spent, shape ``(G,)``.
+        mean, low, high: Interquartile mean of the runs there, and its 95 % interval, shape ``(G,)``.
+    """
+
+    spent: FloatArray
+    mean: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+class Change(NamedTuple):
+    """What training did to a measure.
+
+    Attributes:
+        before, after: Interquartile means over seeds.
+        difference: That of ``after - before`` of each run, with its 95 % interval.
+    """
+
+    before: float
+    after: float
+    difference: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Finished runs of several agents, which started alike and had the same budget.
+
+    Attributes:
+        budget: What each of them could spend.
+        settings: What is the same for all of them, as JSON.
+        runs: The records.
+    """
+
+    budget: Budget
+    settings: JsonObject
+    runs: tuple[RunRecord, ...]
+
+    def __repr__(self) -> str:
+        """Return environment, budget, and the reward of each agent, in one line."""
+        rewards = [f"{label} {found.mean:.3g}" for label in self.ranked if (found := self.after("reward", label))]
+        env = self.settings.get("choice", {}).get("env_id", "")
+        return f"<{type(self).__name__} on {env}, {self.budget.words}: {', '.join(rewards) or 'no finished runs'}>"
+
+    @property
+    def labels(self) -> list[str]:
+        """The agents, in the order in which they were first run."""
+        return list(dict.fromkeys(run.label for run in self.runs))
+
+    @property
+    def ranked(self) -> list[str]:
+        """The agents, the one with the highest reward first."""
+        rewards = {label: self.after("reward", label) for label in self.labels}
+        return sorted(self.labels, key=lambda label: -np.inf if (found := rewards[label]) is None else -found.mean)
+
+    def runs_of(self, label: str) -> list[RunRecord]:
+        """Return the runs of an agent by seed; failed ones among them."""
+        return sorted((run for run in self.runs if run.label == label), key=lambda run: run.seed)
+
+    def finished(self, label: str) -> list[RunRecord]:
+        """Return the runs of an agent that were measured at their end, by seed."""
+        return [run for run in self.runs_of(label) if run.after]
+
+    def measures(self) -> list[str]:
+        """Return the names of all that was measured at the end, in the order in which it is shown."""
+        return list(dict.fromkeys(name for run in self.runs for name in run.after))
+
+    # ------------------------------------------------------------ over seeds
+    def after(self, measure: str, label: str) -> Interval | None:
+        """Return the interquartile mean of a measure after training; ``None`` where no run has it."""
+        return aggregate([run.after[measure].mean for run in self.finished(label) if measure in run.after])
+
+    def start(self, measure: str) -> Interval | None:
+        """Return that of what language models wrote before training, which is the same for all of one seed."""
+        by_seed: dict[int, float] = {}
+        for run in self.runs:
+            if measure in run.before and _OF_MODEL in run.before:
+                by_seed.setdefault(run.seed, run.before[measure].mean)
+        return aggregate(list(by_seed.values()))
+
+    def change(self, measure: str, label: str) -> Change | None:
+        """Return what training did to a measure; ``None`` where no run was measured before and after."""
+        pairs = [
+            (run.before[measure].mean, run.after[measure].mean)
+            for run in self.finished(label)
+            if measure in run.before and measure in run.after
+        ]
+        before, after = (aggregate([pair[side] for pair in pairs]) for side in (0, 1))
+        difference = aggregate([last - first for first, last in pairs])
+        if before is None or after is None or difference is None:
+            return None
+        return Change(before.mean, after.mean, difference)
+
+    def cost(self, label: str, of_run: Callable[[RunRecord], float | None]) -> Interval | None:
+        """Return the interquartile mean of a number of each run; ``None`` where no run has it."""
+        return aggregate([found for run in self.finished(label) if (found := of_run(run)) is not None])
+
+    def improvement(self, measure: str, label: str, over: str) -> Interval | None:
+        """Return how likely a run of one agent scores more than a run of another; ``None`` if one has no runs."""
+        sides = [
+            [run.after[measure].mean for run in self.finished(each) if measure in run.after] for each in (label, over)
+        ]
+        return probability_of_improvement([sides[0]], [sides[1]]) if all(sides) else None
+
+    def curve(self, measure: str, label: str, kind: Kind) -> Curve | None:
+        """Return the learning curve of a measure against what was spent; ``None`` where nothing was spent of it."""
+        lines = [line for run in self.finished(label) if (line := line_of(run, measure, kind)) is not None]
+        if not lines or max(spent[-1] for spent, _ in lines) <= 0 or any(len(spent) < 2 for spent, _ in lines):
+            return None
+        grid = np.linspace(0.0, max(spent[-1] for spent, _ in lines), _GRID)
+        values = np.stack([np.interp(grid, spent, found) for spent, found in lines])  # (runs, G)
+        bands = [aggregate(values[:, place].tolist()) for place in range(_GRID)]
+        mean, low, high = (np.array(each) for each in zip(*filter(None, bands), strict=True))
+        return Curve(grid, mean, np.maximum(low, values.min(axis=0)), np.minimum(high, values.max(axis=0)))
+
+    def samples(self) -> list[tuple[Sample, dict[str, Sample]]]:
+        """Return prompts with what each agent wrote in its first run; the first sample has the start model's text."""
+        firsts = {label: runs[0] for label in self.ranked if (runs := self.finished(label))}
+        keys = dict.fromkeys(sample.key for run in firsts.values() for sample in run.samples)
+        found = []
+        for key in keys:
+            texts = {label: each for label, run in firsts.items() for each in run.samples if each.key == key}
+            shown = next((each for each in texts.values() if each.before is not None), next(iter(texts.values())))
+            found.append((shown, texts))
+        return found
+
+    # --------------------------------------------------------------- showing
+    def markdown(self) -> str:
+        """Return tables, and what happened to each agent, as Markdown."""
+        from textgym.training.comparison.tables import markdown_of
+
+        return markdown_of(self)
+
+    def plot(self, file: str | Path | None = None) -> Figure:
+        """Draw the learning curves with bands; a notebook shows the figure where it is the last line of a cell.
+
+        Args:
+            file: Where the figure goes too, as a PNG file; ``None`` for nowhere.
+        """
+        from textgym.training.comparison.drawing import draw_curves
+
+        return draw_curves(self, file)
+
+    def write_report(self, file: str | Path) -> None:
+        """Write everything as one HTML file, which needs no other."""
+        from textgym.files.disk import replace_text
+        from textgym.training.comparison.report import html_of
+
+        replace_text(Path(file), html_of(self))
+
+
+def aggregate(scores: Sequence[float]) -> Interval | None:
+    """Return the interquartile mean of one number per run with its 95 % interval; ``None`` of none."""
+    known = [score for score in scores if np.isfinite(score)]
+    return interquartile_mean_interval([known]) if known else None
+
+
+def line_of(run: RunRecord, measure: str, kind: Kind) -> tuple[FloatArray, FloatArray] | None:
+    """Return what was spent at the points of a run, and a measure there; ``None`` where it has none of them."""
+    points = [point for point in run.points if measure in point.measures and point.spent.of(kind) is not None]
+    if not points:
+        return None
+    spent = np.array([point.spent.of(kind) for point in points], dtype=np.float64)
+    return spent, np.array([point.measures[measure] for point in points], dtype=np.float64)
