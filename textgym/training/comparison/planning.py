@@ -75,8 +75,16 @@ class Trial:
         return max(1, int(budget.amount * (later_steps - steps) / (last - first)))
 
 
+def plan_at_once(settings: ComparisonSettings, label: str) -> Plan | None:
+    """Return the length of the runs of an agent whose time steps are what the budget counts; ``None`` for others."""
+    budget, kind = settings.allowed, settings.kind_of(label)
+    unit = "tokens" if grain_of(kind) == "token" else "labels"
+    is_counted = facts_of(kind).samples and budget.kind == unit
+    return Plan(max(1, int(budget.amount))) if is_counted else None
+
+
 def plan_runs(settings: ComparisonSettings, label: str, folder: Path) -> Plan:
-    """Return the length of the runs of an agent that learns.
+    """Make an agent that learns, count what it is given, or try it out, and return the length of its runs.
 
     Args:
         settings: Settings of the comparison.
@@ -90,9 +98,6 @@ def plan_runs(settings: ComparisonSettings, label: str, folder: Path) -> Plan:
     of_trial = located(settings.of_run(label, settings.seed, folder))
     if not facts_of(kind).samples and budget.kind != "seconds":
         return _plan_offline(of_trial, budget, label)
-    unit = "tokens" if grain_of(kind) == "token" else "labels"
-    if facts_of(kind).samples and budget.kind == unit:  # of such agents, a time step is a token, or a text
-        return Plan(max(1, int(budget.amount)))
     shutil.rmtree(folder, ignore_errors=True)  # of a trial that was killed
     try:
         steps = _try_out(of_trial, budget)

@@ -47,7 +47,8 @@ th, td { padding: .4rem .7rem; text-align: left; white-space: nowrap; border-bot
 tr:last-child td, tr:last-child th { border-bottom: 0; }
 thead th { background: var(--card); }
 tbody th { position: sticky; left: 0; background: var(--paper); font-weight: 600; }
-.texts { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); }
+.texts { display: grid; gap: .6rem; margin-top: .6rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); }
 .text { background: var(--card); border-radius: 8px; padding: .6rem .8rem; overflow-wrap: anywhere; }
 .text b { display: block; font-size: .85rem; }
 .text p, .prompt { white-space: pre-wrap; margin: .2rem 0 0; }

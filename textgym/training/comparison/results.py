@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from textgym.metrics.aggregates import interquartile_mean_interval, probability_of_improvement
+from textgym.metrics.aggregates import (
+    interquartile_mean_band,
+    interquartile_mean_interval,
+    probability_of_improvement,
+)
 from textgym.training.comparison.budget import Budget, Kind
 from textgym.training.comparison.records import RunRecord, Sample
 from textgym.types import FloatArray, Interval, JsonObject
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 
 START = "start model"
 """The row of what the language models wrote before training."""
+TITLES: Mapping[str, str] = {"kl": "KL, nats per text", "length": "length, tokens"}
+"""What measures are called in tables and plots, if not by their names."""
 _GRID = 30  # points of a curve
 _OF_MODEL = "kl"  # measured where a language model wrote
 
@@ -130,16 +137,22 @@ class Comparison:
         ]
         return probability_of_improvement([sides[0]], [sides[1]]) if all(sides) else None
 
+    def has_curve(self, measure: str, label: str, kind: Kind) -> bool:
+        """Say whether an agent has a learning curve of a measure: it spent something of this kind on its way."""
+        return bool(self._lines(measure, label, kind))
+
     def curve(self, measure: str, label: str, kind: Kind) -> Curve | None:
-        """Return the learning curve of a measure against what was spent; ``None`` where nothing was spent of it."""
-        lines = [line for run in self.finished(label) if (line := line_of(run, measure, kind)) is not None]
-        if not lines or max(spent[-1] for spent, _ in lines) <= 0 or any(len(spent) < 2 for spent, _ in lines):
+        """Return the learning curve of a measure against what was spent; ``None`` where there is none."""
+        lines = self._lines(measure, label, kind)
+        if not lines:
             return None
         grid = np.linspace(0.0, max(spent[-1] for spent, _ in lines), _GRID)
-        values = np.stack([np.interp(grid, spent, found) for spent, found in lines])  # (runs, G)
-        bands = [aggregate(values[:, place].tolist()) for place in range(_GRID)]
-        mean, low, high = (np.array(each) for each in zip(*filter(None, bands), strict=True))
-        return Curve(grid, mean, np.maximum(low, values.min(axis=0)), np.minimum(high, values.max(axis=0)))
+        return Curve(grid, *interquartile_mean_band(np.stack([np.interp(grid, *line) for line in lines])))
+
+    def _lines(self, measure: str, label: str, kind: Kind) -> list[tuple[FloatArray, FloatArray]]:
+        """Return what each run had spent at its points, and a measure there; nothing unless all of them were going."""
+        lines = [line for run in self.finished(label) if (line := line_of(run, measure, kind)) is not None]
+        return lines if all(len(spent) > 1 and spent[-1] > spent[0] for spent, _ in lines) else []
 
     def samples(self) -> list[tuple[Sample, dict[str, Sample]]]:
         """Return prompts with what each agent wrote in its first run; the first sample has the start model's text."""
@@ -179,8 +192,13 @@ class Comparison:
 
 def aggregate(scores: Sequence[float]) -> Interval | None:
     """Return the interquartile mean of one number per run with its 95 % interval; ``None`` of none."""
-    known = [score for score in scores if np.isfinite(score)]
-    return interquartile_mean_interval([known]) if known else None
+    known = tuple(score for score in scores if np.isfinite(score))
+    return _interval_of(known) if known else None
+
+
+@cache  # tables, plots and sentences ask for the same ones
+def _interval_of(scores: tuple[float, ...]) -> Interval:
+    return interquartile_mean_interval([scores])
 
 
 def line_of(run: RunRecord, measure: str, kind: Kind) -> tuple[FloatArray, FloatArray] | None:

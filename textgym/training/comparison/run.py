@@ -23,7 +23,7 @@ from textgym.models.device import release_memory
 from textgym.naming import argument
 from textgym.security.consent import load_attribute
 from textgym.training.comparison.budget import Budget
-from textgym.training.comparison.planning import Plan
+from textgym.training.comparison.planning import Plan, plan_at_once
 from textgym.training.comparison.records import RunRecord, name_of_run, read_record
 from textgym.training.comparison.results import Comparison
 from textgym.training.comparison.settings import OWN, ComparisonSettings
@@ -214,11 +214,10 @@ def _plan_of(run: RunFolder, settings: ComparisonSettings, label: str, worker: s
     if not can_learn(settings.kind_of(label)):
         return None
     plans = run.stored(_PLANS, dict[str, object]())
-    plan = Plan.from_json(plans.get(label))
+    plan = plan_at_once(settings, label) or Plan.from_json(plans.get(label))
     if plan is None:
         job = Job(settings=settings, label=label, folder=run.path / TRAINING / f"trial-of-{label}")
-        plan = Plan.from_json(_do(job, worker, apart, f"{label}, planning its runs"))
-        assert plan is not None
+        plan = Plan(**_do(job, worker, apart, f"{label}, planning its runs"))
         run.write_config({**run.config(), _PLANS: {**plans, label: plan._asdict()}})
     return plan
 

@@ -10,11 +10,10 @@ from textgym import console
 from textgym.security.escaping import markdown_cell
 from textgym.training.comparison.findings import findings_of, headline_of
 from textgym.training.comparison.records import RunRecord
-from textgym.training.comparison.results import START, Comparison
+from textgym.training.comparison.results import START, TITLES, Comparison
 from textgym.types import Interval
 
 MAIN = ("reward", "gold", "kl", "length", "diversity")
-_TITLES: Mapping[str, str] = {"kl": "KL, nats per text", "length": "length, tokens"}
 _NOTHING = "-"
 _MIB = 2**20
 
@@ -42,7 +41,7 @@ def quality_table(comparison: Comparison, measures: Sequence[str] = MAIN) -> Tab
     start = [comparison.start(name) for name in known]
     if any(start):
         rows.append((START, *(shown(each) for each in start)))
-    header = ("agent", *(_TITLES.get(name, name) for name in known))
+    header = ("agent", *(TITLES.get(name, name) for name in known))
     note = (
         "Interquartile means over seeds, with 95 % bootstrap intervals. KL is to the start model; diversity is 1 minus "
         "Self-BLEU."
@@ -153,8 +152,9 @@ def shown(interval: Interval | None, digits: int | None = None) -> str:
 
 
 def share(interval: Interval) -> str:
-    """Return a probability with its bounds."""
-    return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    """Return a probability with its bounds, if they differ."""
+    bounds = f" [{interval.low:.2f}, {interval.high:.2f}]" if interval.low < interval.high else ""
+    return f"{interval.mean:.2f}{bounds}"
 
 
 def _runs(comparison: Comparison, label: str) -> str:
