@@ -11,7 +11,7 @@ import pytest
 
 from tests.training.comparison.records_made_up import compared, evaluated, made_up
 from textgym.training.comparison import Comparison, Sample, report
-from textgym.training.comparison.report import html_of
+from textgym.training.comparison.report import html_of, write_report
 
 EVIL = "<script>alert(1)</script>\u202e\x1b[31m"
 
@@ -46,7 +46,7 @@ def comparison() -> Comparison:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("report") / "r.html"
-    comparison().write_report(file)
+    write_report(comparison(), file)
     return file.read_text(encoding="utf-8")
 
 

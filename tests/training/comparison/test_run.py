@@ -16,6 +16,7 @@ from textgym.training import train as pipeline
 from textgym.training.comparison import (
     ComparisonSettings,
     RunRecord,
+    markdown_of,
     read_comparison,
     read_record,
     resume_comparison,
@@ -198,7 +199,7 @@ def test_a_run_that_diverges_is_a_result(settings: Make, monkeypatch: pytest.Mon
     assert (bad.after, len(bad.points)) == ({}, 2)
     assert bad.before
     assert comparison.finished("TextBandit") == [good]
-    assert "1 of 2 runs failed" in comparison.markdown()
+    assert "1 of 2 runs failed" in markdown_of(comparison)
 
 
 def test_another_error_of_a_run_stops_the_comparison_and_says_how_to_go_on(

@@ -8,7 +8,14 @@ import pytest
 
 from tests.training.comparison.records_made_up import compared, evaluated, made_up, with_after
 from textgym.training.comparison import Comparison
-from textgym.training.comparison.tables import Table, cost_table, improvement_table, markdown_rows, quality_table
+from textgym.training.comparison.tables import (
+    Table,
+    cost_table,
+    improvement_table,
+    markdown_of,
+    markdown_rows,
+    quality_table,
+)
 
 
 @pytest.fixture
@@ -62,7 +69,7 @@ def test_markdown_is_aligned_and_names_of_measures_are_harmless(comparison: Comp
         "| ppo   | 1.000 [0.900, 1.100] |",
         "| a     | -                    |",
     ]
-    text = compared(*(with_after(run, **{"<b>": 1.0}) for run in comparison.runs)).markdown()
+    text = markdown_of(compared(*(with_after(run, **{"<b>": 1.0}) for run in comparison.runs)))
     assert "**a**: Its reward rose by 0.610" in text
     assert "Probability that a run of the row has more reward" in text
     assert "<b>" not in text

@@ -7,10 +7,13 @@
 """
 
 from textgym.training.comparison.budget import Budget, Spent
+from textgym.training.comparison.drawing import draw_curves
 from textgym.training.comparison.records import Point, RunRecord, Sample, read_record
+from textgym.training.comparison.report import write_report
 from textgym.training.comparison.results import Comparison
 from textgym.training.comparison.run import read_comparison, resume_comparison, run_comparison
 from textgym.training.comparison.settings import ComparisonSettings, comparison_settings
+from textgym.training.comparison.tables import markdown_of
 
 __all__ = [
     "Budget",
@@ -21,8 +24,11 @@ __all__ = [
     "Sample",
     "Spent",
     "comparison_settings",
+    "draw_curves",
+    "markdown_of",
     "read_comparison",
     "read_record",
     "resume_comparison",
     "run_comparison",
+    "write_report",
 ]

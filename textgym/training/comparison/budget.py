@@ -1,4 +1,4 @@
-"""What every run of a comparison may spend, and what it has spent: tokens, seconds of training, or labels."""
+"""The budget of every run of a comparison, and what a run has spent: tokens, seconds of training, or labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Spent(NamedTuple):
-    """What a training has spent.
+    """The tokens, seconds and labels that a training has spent.
 
     Attributes:
         tokens: Tokens that the agent wrote in training; of an offline agent, those of the responses that its optimizer
@@ -41,7 +41,7 @@ class Spent(NamedTuple):
 
 
 NOTHING = Spent()
-"""What is spent before the first step."""
+"""Nothing is spent before the first step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,5 +95,5 @@ class Budget:
         return counted(int(self.amount), self.kind) if is_whole else f"{self.amount:g} {self.kind}"
 
     def share(self, spent: Spent) -> float:
-        """Return which share of the budget is spent; 0 where nobody knows."""
+        """Return which share of the budget is spent; 0 where it is not known."""
         return (spent.of(self.kind) or 0.0) / self.amount

@@ -56,7 +56,7 @@ def panels_of(comparison: Comparison) -> list[Panel]:
 
 
 def draw_curves(comparison: Comparison, file: str | Path | None = None) -> Figure:
-    """Draw all panels in one figure.
+    """Draw the learning curves with bands; a notebook shows the figure where it is the last line of a cell.
 
     Args:
         comparison: The finished runs.

@@ -1,4 +1,4 @@
-"""What happened to each agent of a comparison, in sentences that follow from its numbers by stated rules."""
+"""Sentences on what happened to each agent of a comparison; they follow from its numbers by stated rules."""
 
 from __future__ import annotations
 

@@ -30,10 +30,10 @@ class Counter:
 
     Args:
         env: Environment that the agent learns in.
-        spent: What was spent before, in a run that was interrupted.
+        spent: Amounts that were spent before, in a run that was interrupted.
 
     Attributes:
-        spent: What is spent so far.
+        spent: Amounts that are spent so far.
     """
 
     def __init__(self, env: object, spent: Spent | None = None) -> None:
@@ -79,7 +79,7 @@ class Meter:
 
     Args:
         training: The run.
-        budget: What it may spend.
+        budget: Budget of the run.
         curve: Prompts and reward of the measurements.
         points: Number of measurements beside the one at the start.
     """

@@ -1,4 +1,4 @@
-"""How many time steps an agent makes for its budget: counted beforehand, or measured in a short trial."""
+"""The number of time steps that an agent makes for its budget: counted beforehand, or measured in a short trial."""
 
 from __future__ import annotations
 

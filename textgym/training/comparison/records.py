@@ -24,7 +24,7 @@ _DIGITS = 6
 
 
 class Point(NamedTuple):
-    """What was measured at one point of a training.
+    """The measurements at one point of a training.
 
     Attributes:
         spent: Budget spent until then.
@@ -36,7 +36,7 @@ class Point(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What an agent wrote about one held-out prompt.
+    """The texts of an agent about one held-out prompt.
 
     Attributes:
         key: Key of the example.
@@ -63,18 +63,18 @@ class RunRecord:
         agent: Name of the agent, or ``module:Class``.
         learns: Whether there was anything to train.
         unit: Name of a time step, in the plural.
-        settings: What must be the same for all runs that are compared with it, and the agent's own options.
+        settings: Settings that must be the same for all runs it is compared with, and the agent's own options.
         before, after: Means of held-out measures with 95 % intervals over prompts; ``before`` is empty where nothing
             was trained, ``after`` where the run failed.
         points: The learning curve.
         samples: Texts about a few prompts.
-        spent: What training spent.
+        spent: Tokens, seconds and labels of the training.
         steps, planned: Time steps made, and planned.
         evaluation_seconds: Time of the last evaluation, in which texts are written, scored and measured.
         memory, gpu_memory: Most memory of the process, bytes; ``None`` where it was not measured.
         machine: Processor, threads, GPU.
         versions: Versions of packages.
-        warnings: What its training warned of.
+        warnings: Warnings of its training.
         failure: Message of the error that ended it; ``None``: none.
     """
 

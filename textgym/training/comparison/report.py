@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
+from textgym.files.disk import replace_text
 from textgym.security.escaping import printable
 from textgym.training.comparison.drawing import draw_ends, draw_panel, panels_of, svg_of
 from textgym.training.comparison.findings import findings_of, headline_of
@@ -57,6 +59,11 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; fon
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
 """
+
+
+def write_report(comparison: Comparison, file: str | Path) -> None:
+    """Write tables, plots, findings and texts as one HTML file, which needs no other."""
+    replace_text(Path(file), html_of(comparison))
 
 
 def html_of(comparison: Comparison) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,9 +17,6 @@ from textgym.metrics.aggregates import (
 from textgym.training.comparison.budget import Budget, Kind
 from textgym.training.comparison.records import RunRecord, Sample
 from textgym.types import FloatArray, Interval, JsonObject
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 START = "start model"
 """The row of what the language models wrote before training."""
@@ -34,7 +30,7 @@ class Curve(NamedTuple):
     """A learning curve over seeds.
 
     Attributes:
-        spent: What was spent, shape ``(G,)``.
+        spent: Amount that was spent, shape ``(G,)``.
         mean, low, high: Interquartile mean of the runs there, and its 95 % interval, shape ``(G,)``.
     """
 
@@ -45,11 +41,11 @@ class Curve(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What training did to a measure.
+    """The change of a measure by training.
 
     Attributes:
         before, after: Interquartile means over seeds.
-        difference: That of ``after - before`` of each run, with its 95 % interval.
+        difference: Interquartile mean of ``after - before`` of each run, with its 95 % interval.
     """
 
     before: float
@@ -62,8 +58,8 @@ class Comparison:
     """Finished runs of several agents, which started alike and had the same budget.
 
     Attributes:
-        budget: What each of them could spend.
-        settings: What is the same for all of them, as JSON.
+        budget: Budget of each run.
+        settings: Settings that are the same for all of them, as JSON.
         runs: The records.
     """
 
@@ -164,30 +160,6 @@ class Comparison:
             shown = next((each for each in texts.values() if each.before is not None), next(iter(texts.values())))
             found.append((shown, texts))
         return found
-
-    # --------------------------------------------------------------- showing
-    def markdown(self) -> str:
-        """Return tables, and what happened to each agent, as Markdown."""
-        from textgym.training.comparison.tables import markdown_of
-
-        return markdown_of(self)
-
-    def plot(self, file: str | Path | None = None) -> Figure:
-        """Draw the learning curves with bands; a notebook shows the figure where it is the last line of a cell.
-
-        Args:
-            file: Where the figure goes too, as a PNG file; ``None`` for nowhere.
-        """
-        from textgym.training.comparison.drawing import draw_curves
-
-        return draw_curves(self, file)
-
-    def write_report(self, file: str | Path) -> None:
-        """Write everything as one HTML file, which needs no other."""
-        from textgym.files.disk import replace_text
-        from textgym.training.comparison.report import html_of
-
-        replace_text(Path(file), html_of(self))
 
 
 def aggregate(scores: Sequence[float]) -> Interval | None:

@@ -23,10 +23,13 @@ from textgym.models.device import release_memory
 from textgym.naming import argument
 from textgym.security.consent import load_attribute
 from textgym.training.comparison.budget import Budget
+from textgym.training.comparison.drawing import draw_curves
 from textgym.training.comparison.planning import Plan, plan_at_once
 from textgym.training.comparison.records import RunRecord, name_of_run, read_record
+from textgym.training.comparison.report import write_report
 from textgym.training.comparison.results import Comparison
 from textgym.training.comparison.settings import OWN, ComparisonSettings
+from textgym.training.comparison.tables import markdown_of
 from textgym.training.comparison.worker import Job, RunOrder
 from textgym.training.interrupts import signals_as_interrupts
 from textgym.training.isolation import run_apart
@@ -195,7 +198,7 @@ def _make_runs(
             _write_report(run, comparison)
     if not left:
         _write_report(run, comparison)
-    console.say(f"\n{comparison.markdown()}")
+    console.say(f"\n{markdown_of(comparison)}")
     console.say(f"Report: {Path(run.shown) / REPORT}   records: {Path(run.shown) / RUNS}")
     return comparison
 
@@ -275,9 +278,9 @@ def _own(settings: ComparisonSettings, label: str) -> dict[str, Any]:
 
 
 def _write_report(run: RunFolder, comparison: Comparison) -> None:
-    comparison.write_report(run.path / REPORT)
-    replace_text(run.path / TABLES, comparison.markdown())
-    comparison.plot(run.path / CURVES)
+    write_report(comparison, run.path / REPORT)
+    replace_text(run.path / TABLES, markdown_of(comparison))
+    draw_curves(comparison, run.path / CURVES)
 
 
 def _plain(value: Any) -> Any:

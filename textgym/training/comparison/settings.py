@@ -40,7 +40,7 @@ class ComparisonSettings:
         agents: Label of each agent, which names its files -> name of the agent, or ``module:Class``.
         options: Label -> options of the agent, where they are not its defaults.
         seeds: Number of runs of each agent.
-        budget: What each run may spend, as :meth:`~textgym.training.comparison.budget.Budget.parse` reads it.
+        budget: Budget of each run, as :meth:`~textgym.training.comparison.budget.Budget.parse` reads it.
         model: Start model of all; by default that of the task.
         reward: Name, ``module:attribute`` or folder; ``None`` is the task's default.
         n_envs: Number of parallel environments.

@@ -87,7 +87,7 @@ class RunOrder:
     Attributes:
         seed: Seed of the run.
         file: Where its record goes.
-        identity: What must be the same for all runs that are compared with it.
+        identity: Settings that must be the same for all runs it is compared with.
         steps, limit: The plan of the agent's runs; ``None`` leaves them to the agent.
         apart: Whether the process makes nothing else, so that its memory is that of the run.
     """
