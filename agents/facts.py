@@ -125,6 +125,24 @@ class Watched(Protocol):
 
 
 @runtime_checkable
+class Offline(Protocol):
+    """A :class:`Trainable` that learns from given texts, and can say how many: comparisons at equal budgets count them.
+
+    Attributes:
+        labels: Demonstrations, preferences or ratings that it learns from, each counted once.
+    """
+
+    @property
+    def labels(self) -> int:
+        """Their number."""
+        ...
+
+    def tokens_per_step(self) -> float:
+        """Return the mean number of tokens of responses that an optimizer step reads; prompts do not count."""
+        ...
+
+
+@runtime_checkable
 class Recoverable(Protocol):
     """A :class:`Trainable` whose state of before an update can be had although the update failed."""
 

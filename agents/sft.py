@@ -14,6 +14,7 @@ from torch import Tensor
 
 from textgym.agents.common.fine_tuning import load_start_model
 from textgym.agents.common.offline import OfflineAgent
+from textgym.agents.common.pair_counts import CountsPairs
 from textgym.agents.common.token_pairs import TokenPair, encode_pairs, warn_of_long_responses
 from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, RunDefaults
@@ -82,7 +83,7 @@ def supervised_fine_tune(
     return agent.losses
 
 
-class SFT(OfflineAgent):
+class SFT(CountsPairs, OfflineAgent):
     """Supervised fine-tuning: AdamW on the cross-entropy of given responses, with linear warm-up and cosine decay.
 
     A time step is an optimizer step.

@@ -86,6 +86,10 @@ class WrongNameError(TextGymError, ImportError):
     """A package has no such name; the message gives the import of the right one."""
 
 
+class RunFailedError(TextGymError):
+    """A run in a process of its own failed, or that process died."""
+
+
 class MissingExtraError(TextGymError, ImportError):
     """An optional dependency is needed; the message names the pip command that installs it."""
 

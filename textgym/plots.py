@@ -74,13 +74,13 @@ def plot_history(
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     labels = labels if labels.reward is not None else labels._replace(reward=_reward_in(known))
-    figure = _figure(height=max(4.2, 3.2 * rows), width=max(6.0, 4.0 * columns))
+    figure = blank_figure(height=max(4.2, 3.2 * rows), width=max(6.0, 4.0 * columns))
     for place, draw in enumerate(panels):
         draw(figure.add_subplot(rows, columns, place + 1), history, labels)
     if title:
         figure.suptitle(title)
     if file is not None:
-        _save(figure, Path(file))
+        save_figure(figure, Path(file))
     return figure
 
 
@@ -93,12 +93,12 @@ def _reward_in(known: set[str]) -> str | None:
 
 def _draw_reward(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
     _draw_line(axes, log, "reward", "mean of the texts of an iteration")
-    _finish(axes, "Reward of training texts", labels.unit, labels.of_reward)
+    finish_axes(axes, "Reward of training texts", labels.unit, labels.of_reward)
 
 
 def _draw_gold(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
     _draw_line(axes, log, "gold", "mean of the texts of an iteration")
-    _finish(axes, "True quality, which nothing learns from", labels.unit, "gold")
+    finish_axes(axes, "True quality, which nothing learns from", labels.unit, "gold")
 
 
 def _draw_kl(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
@@ -107,17 +107,17 @@ def _draw_kl(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
     target = next((record["kl_target"] for record in reversed(log) if record.get("kl_target") is not None), None)
     if target is not None:
         axes.axhline(target, color=_GREY, linestyle=":", linewidth=1.4, label="target")
-    _finish(axes, "KL to the reference model", labels.unit, "nats per text")
+    finish_axes(axes, "KL to the reference model", labels.unit, "nats per text")
 
 
 def _draw_length(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
     _draw_line(axes, log, "length", "mean of the texts of an iteration", _GREEN)
-    _finish(axes, "Length of texts", labels.unit, "tokens per text")
+    finish_axes(axes, "Length of texts", labels.unit, "tokens per text")
 
 
 def _draw_entropy(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
     _draw_line(axes, log, "entropy", "mean over tokens", _PURPLE)
-    _finish(axes, "Entropy of the next token", labels.unit, "nats per token")
+    finish_axes(axes, "Entropy of the next token", labels.unit, "nats per token")
 
 
 def _draw_ends(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
@@ -127,13 +127,13 @@ def _draw_ends(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
         if (known := record.get("eos")) is not None or record.get("cut") is not None
     ]
     _draw_line(axes, ends, "ends", "not cut by the token budget", _ORANGE)
-    _finish(axes, "Finished texts", labels.unit, "share of texts")
+    finish_axes(axes, "Finished texts", labels.unit, "share of texts")
     axes.set_ylim(-0.05, 1.05)
 
 
 def _draw_loss(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
     _draw_line(axes, log, "loss", "mean of an iteration")
-    _finish(axes, "Training loss", labels.unit, "loss, nats per token")
+    finish_axes(axes, "Training loss", labels.unit, "loss, nats per token")
 
 
 _Lines = Sequence[tuple[str, str, str]]  # name in the records, label, colour
@@ -186,7 +186,7 @@ def plot_learning(
         measures: Measures to draw, as far as they are known: the reward and the quality.
         labels: Unit of the steps, and name of the reward.
     """
-    figure = _figure()
+    figure = blank_figure()
     names = [name for name in measures if any(record.get(name) is not None for record in log)]
     shown = names or [name for name in measures if name in (before or {})] or ["reward"]
     for place, name in enumerate(shown):
@@ -197,16 +197,18 @@ def plot_learning(
             if known and name in known:
                 _draw_interval(axes, moment, known[name], label="held-out prompts, 95 %" if not moment else None)
         title = "Reward" if name == "reward" else "True quality" if name == "gold" else name
-        _finish(axes, f"{title} through training", labels.unit, labels.of_reward if name == "reward" else _label(name))
-    _save(figure, file)
+        finish_axes(
+            axes, f"{title} through training", labels.unit, labels.of_reward if name == "reward" else _label(name)
+        )
+    save_figure(figure, file)
 
 
 def plot_kl(file: Path, log: Sequence[Row], target: float | None = None, labels: Labels = PLAIN) -> None:
     """Draw the KL per text to the reference model (nats), by both estimates, against time steps."""
-    figure = _figure()
+    figure = blank_figure()
     known = [*log[:-1], {**log[-1], "kl_target": target}] if log and target is not None else log
     _draw_kl(figure.add_subplot(), known, labels)
-    _save(figure, file)
+    save_figure(figure, file)
 
 
 def plot_loss(
@@ -230,7 +232,7 @@ def plot_loss(
         held_out: ``(step, loss)`` of examples that are not trained on.
         title: Title of the plot.
     """
-    figure = _figure()
+    figure = blank_figure()
     axes = figure.add_subplot()
     line = "each step" if steps is None else "each record"
     steps = range(1, len(losses) + 1) if steps is None else steps
@@ -241,8 +243,8 @@ def plot_loss(
         axes.plot(*zip(*held_out, strict=True), color=_ORANGE, marker="s", markersize=5, label="held out")
     if chance is not None:
         axes.axhline(chance, linestyle=":", color=_GREY, label=f"chance ({chance:.3f})")
-    _finish(axes, title, "optimizer steps", label)
-    _save(figure, file)
+    finish_axes(axes, title, "optimizer steps", label)
+    save_figure(figure, file)
 
 
 def plot_reward_report(
@@ -261,7 +263,7 @@ def plot_reward_report(
         curve: Accuracy after so many records.
         ceiling: How often people agree with each other.
     """
-    figure = _figure(width=12.6 if curve else 9.0)
+    figure = blank_figure(width=12.6 if curve else 9.0)
     panels = figure.subplots(1, 3 if curve else 2, squeeze=False)[0]
     predicted, observed, counts = zip(*calibration, strict=True)
     panels[0].plot([0.5, 1], [0.5, 1], linestyle=":", color=_GREY, label="as often as predicted")
@@ -269,7 +271,7 @@ def plot_reward_report(
     panels[0].scatter(predicted, observed, s=areas, color=_COLOURS["loss"])
     panels[0].plot(predicted, observed, color=_COLOURS["loss"], linewidth=1, label="observed (area: preferences)")
     panels[0].set_ylim(0, 1.02)
-    _finish(panels[0], "Calibration", "predicted probability of the preferred text", "share that is preferred")
+    finish_axes(panels[0], "Calibration", "predicted probability of the preferred text", "share that is preferred")
     for place, interval in enumerate(by_length.values()):
         _draw_interval(panels[1], place, interval, label=None if place else "95 % interval")
     panels[1].set_xticks(range(len(by_length)), list(by_length), fontsize=9)
@@ -282,7 +284,7 @@ def plot_reward_report(
         panels[2].set_xticks([labels for labels, _ in curve], [f"{labels:,}" for labels, _ in curve], fontsize=9)
         panels[2].minorticks_off()
         _draw_accuracy(panels[2], "Learning curve", ceiling, "records")
-    _save(figure, file)
+    save_figure(figure, file)
 
 
 def _draw_accuracy(axes: Axes, title: str, ceiling: Interval | None, x_label: str) -> None:
@@ -291,7 +293,7 @@ def _draw_accuracy(axes: Axes, title: str, ceiling: Interval | None, x_label: st
     if ceiling is not None:
         axes.axhline(ceiling.mean, linestyle="--", color=_COLOURS["metric"], label="people with each other")
     axes.set_ylim(0, 1.02)
-    _finish(axes, title, x_label, "held-out accuracy")
+    finish_axes(axes, title, x_label, "held-out accuracy")
 
 
 def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
@@ -303,7 +305,7 @@ def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequenc
         file: Where the PNG goes.
         curves: Name of the size -> (sizes, microseconds per token).
     """
-    figure = _figure()
+    figure = blank_figure()
     panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
     for axes, (name, (sizes, times)) in zip(panels, curves.items(), strict=True):
         proportional = "in proportion" if axes is panels[0] else None
@@ -313,10 +315,10 @@ def plot_scaling(file: Path, curves: Mapping[str, tuple[Sequence[float], Sequenc
         axes.loglog(sizes, times, marker="o", markersize=4, color=_COLOURS["loss"])
         axes.set_xticks([sizes[0], sizes[-1]], [f"{sizes[0]:,}", f"{sizes[-1]:,}"])
         axes.minorticks_off()
-        _finish(axes, f"Cost by {name}", name, "microseconds per token" if axes is panels[0] else "")
+        finish_axes(axes, f"Cost by {name}", name, "microseconds per token" if axes is panels[0] else "")
     every = [time for _, times in curves.values() for time in times]
     panels[0].set_ylim(min(every) / 2, max(every) * 2)
-    _save(figure, file)
+    save_figure(figure, file)
 
 
 def plot_rounds(file: Path, rounds: Sequence[Row], measure: str | None = None) -> None:
@@ -332,7 +334,7 @@ def plot_rounds(file: Path, rounds: Sequence[Row], measure: str | None = None) -
             measure. Round 0 is the start model.
         measure: Measure of quality; ``None`` where there is none.
     """
-    figure = _figure(height=6.4)
+    figure = blank_figure(height=6.4)
     reward, quality, wins, labels = figure.subplots(2, 2).flat
     for record in rounds[1:]:
         start, end = record["round"] - 1 + _APART, record["round"] - _APART
@@ -353,13 +355,13 @@ def plot_rounds(file: Path, rounds: Sequence[Row], measure: str | None = None) -
     for axes in (reward, quality, wins):
         axes.set_xticks([record["round"] for record in rounds])
         axes.set_xlim(-0.3, rounds[-1]["round"] + 0.3)
-    _finish(reward, "Reward of each round, start to end", "round", "reward, of a model of its own")
+    finish_axes(reward, "Reward of each round, start to end", "round", "reward, of a model of its own")
     if measure is None:
         _note(quality, "true quality is not known")
-    _finish(quality, "Quality on held-out prompts", "round", _label(measure or "quality"))
-    _finish(wins, "Wins against the round before", "round", "win rate")
-    _finish(labels, "Reward model", "labels spent", "held-out accuracy")
-    _save(figure, file)
+    finish_axes(quality, "Quality on held-out prompts", "round", _label(measure or "quality"))
+    finish_axes(wins, "Wins against the round before", "round", "win rate")
+    finish_axes(labels, "Reward model", "labels spent", "held-out accuracy")
+    save_figure(figure, file)
 
 
 def plot_comparison(file: Path, means: Mapping[str, Mapping[str, Interval]]) -> None:
@@ -372,7 +374,7 @@ def plot_comparison(file: Path, means: Mapping[str, Mapping[str, Interval]]) -> 
     names, measures = list(means), list(dict.fromkeys(each for found in means.values() for each in found))
     columns = min(3, len(measures))
     rows = -(-len(measures) // columns)
-    figure = _figure(height=rows * (1.4 + 0.3 * len(names)), width=3.6 * columns + 1.0)
+    figure = blank_figure(height=rows * (1.4 + 0.3 * len(names)), width=3.6 * columns + 1.0)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes, measure in zip(panels.flat, measures, strict=False):
         for place, name in enumerate(names):
@@ -382,10 +384,10 @@ def plot_comparison(file: Path, means: Mapping[str, Mapping[str, Interval]]) -> 
                 axes.errorbar([interval.mean], [place], xerr=widths, fmt="o", color=_COLOURS["reward"], capsize=4)
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        _finish(axes, _label(measure), "mean, 95 % interval", "")
+        finish_axes(axes, _label(measure), "mean, 95 % interval", "")
     for axes in panels.flat[len(measures) :]:
         axes.set_visible(False)
-    _save(figure, file)
+    save_figure(figure, file)
 
 
 def ignore_style_of_folder() -> bool:
@@ -410,7 +412,8 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
     return [(sums[end] - sums[max(0, end - window)]) / min(end, window) for end in ends]
 
 
-def _figure(height: float = 4.2, width: float = 9.0) -> Figure:
+def blank_figure(height: float = 4.2, width: float = 9.0) -> Figure:
+    """Return a figure of so many inches, which a notebook shows as the last line of a cell."""
     from textgym.figures import NotebookFigure  # lazy: a second to import, and only runs that end need it
 
     return NotebookFigure(figsize=(width, height), dpi=110, layout="constrained")
@@ -472,7 +475,8 @@ def _width(item: Mapping[str, float | None], side: str) -> float:
     return abs(mean - bound) if mean is not None and bound is not None and math.isfinite(bound) else 0.0
 
 
-def _finish(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+def finish_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    """Give axes their title, labels, grid and legend; without data, they say so."""
     if not axes.has_data() and not axes.texts:
         _note(axes, "no values yet")
     if axes.get_xscale() == "linear" and max(map(abs, axes.get_xlim())) >= 10_000:
@@ -487,7 +491,7 @@ def _finish(axes: Axes, title: str, x_label: str, y_label: str) -> None:
         axes.legend(framealpha=0.6, edgecolor="none", fontsize=9)  # what it covers shows through
 
 
-def _save(figure: Figure, file: Path) -> None:
+def save_figure(figure: Figure, file: Path) -> None:
     """Write a PNG file in one step: whoever looks at it while it is drawn again sees the old one or the new one."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -22,6 +22,7 @@ ARGUMENTS = {
     "reward fit": ["--model", "./nothing"],
     "train": ["--model", "./nothing"],
     "rlhf": ["--model", "./nothing"],
+    "compare": ["TextSpell-v0", "--agents", "random,scripted", "--seeds", "1", "--eval-prompts", "2"],
     "evaluate": ["--model", "./nothing"],
     "score": ["votes.jsonl", "TextSumm-v0", "--reward", "rouge"],
     "bench": ["env", "--smoke", "--repetitions", "1"],

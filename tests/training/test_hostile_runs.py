@@ -34,6 +34,7 @@ from textgym.rlhf.run import run_rlhf_resume
 from textgym.rlhf.settings import RlhfSettings
 from textgym.security import consent
 from textgym.security.consent import FIELDS, names_from
+from textgym.training.comparison import ComparisonSettings, comparison_settings, resume_comparison
 from textgym.training.evaluate import start_model_of
 from textgym.training.reward import RewardSettings, run_reward_resume
 from textgym.training.run_folder import RunFolder, RunFolderError
@@ -50,6 +51,7 @@ NONSENSE = (
 )
 EVIL = "hostile_module:Thing-v0"
 PLAIN_TEXTS = {  # never the name of something in a module
+    "budget",
     "by",
     "columns",
     "criteria",
@@ -153,7 +155,7 @@ def may_be_text(kind: Any) -> bool:
 def test_every_text_in_settings_is_a_name_that_needs_consent_or_none() -> None:
     """A new field that names an agent, task, metric or callback has to be entered in `FIELDS`."""
     kinds = all_settings()
-    assert {TrainSettings, RlhfSettings, EnvChoice} <= set(kinds)
+    assert {TrainSettings, RlhfSettings, ComparisonSettings, EnvChoice} <= set(kinds)
     texts = {
         name
         for kind in kinds
@@ -165,7 +167,8 @@ def test_every_text_in_settings_is_a_name_that_needs_consent_or_none() -> None:
 
 
 sft_settings = functools.partial(train_settings, agent="sft")
-STORED: list[Any] = [train_settings, sft_settings, RlhfSettings, RewardSettings]
+compare_settings = functools.partial(comparison_settings, agents=["ppo,sft"], option=["ppo:lr=0.1"])
+STORED: list[Any] = [train_settings, sft_settings, RlhfSettings, RewardSettings, compare_settings]
 
 
 @pytest.mark.parametrize("make", STORED)
@@ -174,7 +177,7 @@ def test_no_field_of_stored_settings_is_imported(make: Any, mark: Path) -> None:
     kind, record = type(settings), json.loads(json.dumps(asdict(settings)))
     for place in leaves(record):
         named = changed(record, place, EVIL)
-        if place[-1] in FIELDS:
+        if FIELDS.keys() & set(place):
             with pytest.raises(ConsentError):
                 settings_from_json(kind, named)
             with names_from("run", "textgym", [EVIL]):
@@ -200,6 +203,7 @@ RESUMABLE: dict[str, tuple[Any, Any]] = {
     "sft": (sft_settings, functools.partial(run_resume, command="sft")),
     "reward fit": (RewardSettings, run_reward_resume),
     "rlhf": (RlhfSettings, run_rlhf_resume),
+    "compare": (compare_settings, resume_comparison),
 }
 
 

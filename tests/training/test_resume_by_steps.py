@@ -250,7 +250,7 @@ def full(*arguments: Any, **named: Any) -> Any:
 def test_plots_that_fail_stop_nothing(
     lm: str, data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("textgym.plots._save", full)
+    monkeypatch.setattr("textgym.plots.save_figure", full)
     monkeypatch.setattr(RunFolder, "append_log", full)
     assert run_sft(tuning(lm, data, "tuned")).summary()["after"]
     fitted = run_reward_fit(fit(lm, data, "fitted"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -25,15 +25,16 @@ from textgym.cli.agent_options import (
     settings_of,
 )
 from textgym.cli.command import Command, Group, help_width
+from textgym.cli.compare import compare
 from textgym.cli.errors import BAD_INPUT, FAILED, INTERRUPTED, reader_is_gone, report, report_interrupt
 from textgym.cli.feedback import feedback_app
 from textgym.cli.machine import bench, doctor
 from textgym.cli.options import BUDGETS, RESUMABLE, RUN, TASK, takes
+from textgym.cli.resuming import of_start_model, run_or_resume
 from textgym.errors import EndedError, exits_as
 from textgym.naming import options_named
 from textgym.plots import ignore_style_of_folder
-from textgym.security.consent import FIELDS, find_user_modules_in, names_module
-from textgym.values import as_text
+from textgym.security.consent import find_user_modules_in
 
 __all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "app", "main"]
 _PLAYED_ID = "TextSummEpisode-v0"
@@ -88,6 +89,7 @@ reward_app = typer.Typer(
 app.add_typer(reward_app, name="reward")
 app.add_typer(feedback_app, name="feedback")
 app.command(cls=Command)(bench)
+app.command(cls=defaults_of("textgym.training.comparison.settings:ComparisonSettings"))(compare)
 app.command(cls=Command)(doctor)
 
 
@@ -241,8 +243,8 @@ def reward_fit(context: typer.Context, **_: object) -> None:
     _quiet()
     from textgym.training.reward import RewardSettings, run_reward_fit, run_reward_resume
 
-    take = partial(_of_start_model, context, "reward fit")
-    _run_or_resume(context, lambda: run_reward_fit(settings_of(RewardSettings, context, **take())), run_reward_resume)
+    take = partial(of_start_model, context, "reward fit")
+    run_or_resume(context, lambda: run_reward_fit(settings_of(RewardSettings, context, **take())), run_reward_resume)
 
 
 @app.command(cls=AgentCommand)
@@ -323,8 +325,8 @@ def rlhf(context: typer.Context, **_: object) -> None:
     from textgym.rlhf.rounds import RlhfSettings
     from textgym.rlhf.run import run_rlhf, run_rlhf_resume
 
-    take = partial(_of_start_model, context, "rlhf")
-    _run_or_resume(context, lambda: run_rlhf(settings_of(RlhfSettings, context, **take())), run_rlhf_resume)
+    take = partial(of_start_model, context, "rlhf")
+    run_or_resume(context, lambda: run_rlhf(settings_of(RlhfSettings, context, **take())), run_rlhf_resume)
 
 
 @app.command(cls=actor_command("textgym.training.evaluate:EvaluateSettings"))
@@ -449,50 +451,16 @@ def _train(context: typer.Context, command: str, fixed: Mapping[str, str]) -> No
     from textgym.training.train_settings import train_settings
 
     def run() -> object:
-        more = {**fixed, **given_options(context), **_of_start_model(context, command)}
+        more = {**fixed, **given_options(context), **of_start_model(context, command)}
         return run_train(settings_of(train_settings, context, **more), command)
 
-    _run_or_resume(context, run, partial(run_resume, command=command))
-
-
-def _of_start_model(context: typer.Context, command: str) -> dict[str, Any]:
-    """Return the task that a start model is of, where the user names none."""
-    from textgym.training.from_run import taken_for_training
-
-    return taken_for_training(command, given_values(context))
-
-
-def _run_or_resume(context: typer.Context, run: Callable[[], object], resume: Callable[..., object]) -> None:
-    path, accepts = context.params["resume"], bool(context.params["accept_changed_data"])
-    if path is None:
-        run()
-    else:
-        resume(path, _consent_with_resume(context), accept_changed_data=accepts)
+    run_or_resume(context, run, partial(run_resume, command=command))
 
 
 def _quiet() -> None:
     from textgym.cli.quiet import quiet_libraries
 
     quiet_libraries()
-
-
-def _consent_with_resume(context: typer.Context) -> list[str]:
-    """Return the names of modules that are repeated beside ``--resume``, which says that they may be imported.
-
-    A run goes on with its own settings; others given beside ``--resume`` would be silently ignored.
-    """
-    names = []
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        if name in ("resume", "accept_changed_data") or not is_given(context, name):
-            continue
-        value = as_text({**given_values(context), **given_options(context)}.get(name))
-        if name in FIELDS and value and names_module(value):
-            names.append(value)
-        else:
-            option = parameter.opts[0] if parameter.param_type_name == "option" else "ENV_ID"
-            raise ValueError(f"expected --resume alone, got {option} too: a run keeps its own settings; leave it out")
-    return names
 
 
 def _wants_stdin(context: typer.Context) -> bool:

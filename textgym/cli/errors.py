@@ -8,7 +8,7 @@ import traceback
 from textgym import console
 from textgym.cli.command import help_command
 from textgym.cli.suggestions import suggestion
-from textgym.errors import DiskFullError, EndedError, TextGymError, UnknownShapeError, notes_of
+from textgym.errors import DiskFullError, EndedError, RunFailedError, TextGymError, UnknownShapeError, notes_of
 from textgym.security.escaping import printable
 from textgym.training.interrupts import RunInterrupted, signal_of
 from textgym.values import attribute_of
@@ -59,7 +59,7 @@ def report(error: Exception, debug: bool) -> int:
 def _explain(error: Exception, debug: bool) -> tuple[int, str]:
     """Return the exit code of an error, and its line: what is not about the input says its class, and where to look."""
     match error:
-        case DiskFullError() | EndedError():
+        case DiskFullError() | EndedError() | RunFailedError():
             return FAILED, str(error)
         case (
             TextGymError()

@@ -119,6 +119,38 @@ Agents = Annotated[
         "compared.",
     ),
 ]
+ComparedAgents = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--agents",
+        "--agent",
+        metavar="<str>",
+        help="Agents to compare, with commas between: names, or module:Class; LABEL=AGENT gives one another label, as "
+        "for a second set of options. Repeatable.",
+    ),
+]
+ComparedOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="AGENT:NAME=VALUE",
+        help="Option of one of the agents, such as ppo:kl-coef=0.1; textgym train --agent NAME --help lists them. "
+        "Repeatable.",
+    ),
+]
+Budget = Annotated[
+    str,
+    typer.Option(
+        "--budget",
+        help="Budget of each run: tokens=N (written in training), seconds=N (of training) or labels=N (texts that the "
+        "reward scores).",
+    ),
+]
+Seeds = Annotated[int, typer.Option("--seeds", help="Number of runs of each agent, with the seeds from --seed on.")]
+CurvePoints = Annotated[
+    int, typer.Option("--curve-points", help="Measurements of each run on its way, beside the one at its start.")
+]
+CurvePrompts = Annotated[int, typer.Option("--curve-prompts", help="Held-out prompts of each of these measurements.")]
 Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
 Device = Annotated[str, typer.Option("--device", help="Device: auto, cpu or cuda.")]
 Out = Annotated[str | None, typer.Option("--out", help="Run folder for the results; by default a new one in runs/.")]

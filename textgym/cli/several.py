@@ -16,14 +16,14 @@ def evaluate_given(context: Any, names: Collection[str], settings: Callable[...,
         names: Settings that may be taken from the run of the first model or agent.
         settings: Makes settings of a class, given the command and further values.
     """
-    from textgym.training.compare import CompareSettings, run_compare
     from textgym.training.evaluate import EvaluateSettings, run_evaluate
+    from textgym.training.evaluate_several import EvaluateSeveralSettings, run_evaluate_several
     from textgym.training.from_run import taken_from_model
 
     named = actors_of(context)
     taken = taken_from_model("evaluate", {**given_values(context), **named}, names) | named
     if "models" in named:
-        run_compare(settings(CompareSettings, context, **taken))
+        run_evaluate_several(settings(EvaluateSeveralSettings, context, **taken))
     else:
         run_evaluate(settings(EvaluateSettings, context, **taken))
 

@@ -10,6 +10,7 @@ from textgym.values import attribute_of
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "--agent": ("algo", "algorithm", "policy", "trainer"),
+    "--agents": ("algos", "algorithms", "methods", "policies", "trainers"),
     "--batch-size": (
         "mini-batch-size",
         "minibatch-size",
@@ -17,6 +18,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
         "per-device-batch-size",
         "train-batch-size",
     ),
+    "--budget": ("tokens", "seconds", "labels", "total-timesteps", "timesteps", "total-steps", "steps", "minutes"),
     "--clip-range": ("cliprange", "clip-eps", "clip-epsilon", "epsilon", "clip-coef"),
     "--clip-range-high": ("epsilon-high", "clip-higher", "cliprange-high", "clip-ratio-high"),
     "--clip-range-vf": ("cliprange-value", "clip-value"),
@@ -89,6 +91,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "--reward-epochs": ("epochs", "num-epochs", "num-train-epochs"),
     "--reward-lr": ("reward-learning-rate",),
     "--save-every": ("save-steps", "save-freq", "checkpoint-every", "save-interval", "checkpoint-freq"),
+    "--seeds": ("num-seeds", "n-seeds", "runs", "n-runs", "num-runs", "repeats", "repetitions"),
     "--steps": (
         "total-timesteps",
         "timesteps",

@@ -1,5 +1,11 @@
 """Measures of text against references, and intervals that say how sure a mean is."""
 
+from textgym.metrics.aggregates import (
+    interquartile_mean,
+    interquartile_mean_band,
+    interquartile_mean_interval,
+    probability_of_improvement,
+)
 from textgym.metrics.bertscore import BertScore
 from textgym.metrics.bleu import bleu, corpus_bleu
 from textgym.metrics.chrf import chrf, corpus_chrf
@@ -31,10 +37,14 @@ __all__ = [
     "corpus_distinct",
     "corpus_ter",
     "count_words",
+    "interquartile_mean",
+    "interquartile_mean_band",
+    "interquartile_mean_interval",
     "mean_interval",
     "ndcg",
     "paired_difference_interval",
     "paired_test",
+    "probability_of_improvement",
     "proportion_interval",
     "regret",
     "rouge1",

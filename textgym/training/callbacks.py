@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -22,7 +23,7 @@ from textgym.training.interrupts import StopRequest
 from textgym.training.run_folder import RunFolder
 from textgym.training.time_budget import TimeBudget
 from textgym.training.tolerance import Tolerance
-from textgym.types import Example, JsonObject, Task
+from textgym.types import Example, JsonObject, Task, Trainable
 from textgym.values import attribute_of
 
 _ROLLOUT_SHARE = 0.25  # of an iteration's time, until it is measured: tokens count in full after the update
@@ -42,6 +43,27 @@ class StepsCorrected(Exception):  # noqa: N818 - no error: the way out of `learn
     def __init__(self, steps: int) -> None:
         super().__init__(steps)
         self.steps = steps
+
+
+class BudgetSpentError(Exception):
+    """Training ends here because a :class:`Watch` says so: the way out of ``learn`` between two iterations."""
+
+
+class Watch(Protocol):
+    """A function that looks at a training between its iterations, and can end it."""
+
+    def __call__(self, agent: Trainable, rows: Sequence[JsonObject], seconds: float) -> bool:
+        """Look at the agent, whose weights are whole; it must stay as it is, and so must random generators.
+
+        Args:
+            agent: Agent that learns.
+            rows: Rows of ``log.jsonl`` since the last call; none at the first.
+            seconds: Time that the agent took since the last call; checkpoints, samples and plots are no part of it.
+
+        Returns:
+            Whether training ends here, as if all its steps were made.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +99,7 @@ class RunCallback(BaseCallback):
         references: As in :class:`~textgym.agents.common.health.Concerns`.
         draw: Called after every iteration, to draw its curves again.
         budget: Corrects ``steps`` between iterations, by raising :class:`StepsCorrected`.
+        watch: Called between iterations, before a checkpoint is saved, and at the end.
     """
 
     model: Any  # any Trainable
@@ -98,10 +121,12 @@ class RunCallback(BaseCallback):
         references: Callable[[], Sequence[float]] | None = None,
         draw: Callable[[], object] | None = None,
         budget: TimeBudget | None = None,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__()
-        self._budget = budget
-        self._draw = draw
+        self._budget, self._draw, self._watch = budget, draw, watch
+        self._unseen: list[JsonObject] = []  # rows that the watch is still to see
+        self._since: float | None = None  # when the agent went on
         self._board, self._concerns = board or Logger(None, []), Concerns(references)
         self._run, self._sheet, self._request, self._ticker = run, sheet, request, ticker
         self._tolerance = tolerance
@@ -141,9 +166,20 @@ class RunCallback(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         """Between iterations: the weights are updated, and nothing new is sampled."""
-        self.flush()
+        is_spent = self._end_iteration()
         self._save_or_stop(self._iterations if self._samples else self.model.num_timesteps)
+        if is_spent:
+            raise BudgetSpentError
         self._correct_steps()
+        self._since = time.perf_counter()
+
+    def _end_iteration(self) -> bool:
+        """Write down what is new, and show it to the watch; true if training is to end."""
+        seconds = 0.0 if self._since is None else time.perf_counter() - self._since
+        self._since = None
+        self.flush()
+        rows, self._unseen = self._unseen, []
+        return self._watch is not None and self._watch(self.model, rows, seconds)
 
     def _on_step(self) -> bool:
         """Between optimizer steps, unless an iteration ends here, whose record comes first."""
@@ -183,7 +219,7 @@ class RunCallback(BaseCallback):
 
     def finish(self) -> None:
         """Write what is left to write after the last iteration, and a checkpoint."""
-        self.flush()
+        self._end_iteration()
         self.write_samples()
         self.save_checkpoint()
 
@@ -200,7 +236,9 @@ class RunCallback(BaseCallback):
                 self._iterations += 1
                 times = {f"seconds/{part}": value for part, value in self._times.items()}
                 step = {} if self._samples else {"step": record["timesteps"]}
-                self._unwritten.append({"iteration": self._iterations, **step, **record, **times})
+                row = {"iteration": self._iterations, **step, **record, **times}
+                self._unwritten.append(row)
+                self._unseen.append(row)
                 self._show_iteration(record)
                 if not isinstance(self.model, Logging):
                     log_record(self._board, record, attribute_of(self.model, "env"))

@@ -21,6 +21,7 @@ from textgym.training.run_folder import RunFolder, value_of
 from textgym.training.setup import make_agent, make_env, make_run_evaluation
 from textgym.training.stored_settings import located
 from textgym.training.train_settings import TrainSettings
+from textgym.types import Agent
 
 _SHOWN = 2
 _BEGINNINGS = ("texts-after.jsonl", "agent")
@@ -96,10 +97,27 @@ def run_evaluate(settings: EvaluateSettings) -> RunFolder:
     return run
 
 
+@dataclass(frozen=True, slots=True)
+class Untrained:
+    """An agent that has nothing to train, what it is evaluated on, and where files go.
+
+    Attributes:
+        run: The folder; whoever is done with it releases its lock.
+        settings: Settings of ``textgym train``.
+        agent: The agent.
+        eval_set: Prompts, reward and seeds.
+    """
+
+    run: RunFolder
+    settings: TrainSettings
+    agent: Agent
+    eval_set: EvaluationSet
+
+
 def run_without_training(
     settings: TrainSettings, run: RunFolder | None = None, *, accept_changed_data: bool = False
 ) -> RunFolder:
-    """Evaluate an agent that has nothing to train, and leave the same run folder as training does.
+    """Evaluate an agent that has nothing to train, show the result, and leave the same run folder as training does.
 
     Args:
         settings: Settings of ``textgym train``.
@@ -109,26 +127,40 @@ def run_without_training(
     Raises:
         DataError: The data has changed.
     """
-    start = time.perf_counter()
+    untrained = begin_without_training(settings, run, accept_changed_data=accept_changed_data)
+    eval_set = untrained.eval_set
+    with untrained.run:
+        console.say(
+            f"{type(untrained.agent).__name__} has nothing to train: it is evaluated on {len(eval_set.examples)} "
+            f"prompts of {describe_data(eval_set.task)}, reward {eval_set.reward_name!r}. Files: {untrained.run.shown}"
+        )
+        _show(eval_set, complete_without_training(untrained), None)
+    return untrained.run
+
+
+def begin_without_training(
+    settings: TrainSettings, run: RunFolder | None = None, *, accept_changed_data: bool = False
+) -> Untrained:
+    """Build agent and evaluation, and make the folder last; arguments and errors are those of a whole run."""
     of_one = replace(settings, n_envs=1)
     env = make_env(of_one, settings.split)
     agent, eval_set = make_agent(of_one, env), make_run_evaluation(settings, env)
-    task, splits = eval_set.task, describe_splits((eval_set.task,))
+    splits = describe_splits((eval_set.task,))
     run = run or RunFolder.create(settings.out, "train", asdict(settings), _BEGINNINGS)
-    with run:
-        check_data(run, splits, task.dataset.name, accept_changed_data)
-        run.write_config({**run.config(), "splits": splits})
-        console.say(
-            f"{type(agent).__name__} has nothing to train: it is evaluated on {len(eval_set.examples)} prompts of "
-            f"{describe_data(task)}, reward {eval_set.reward_name!r}. Files: {run.shown}"
-        )
-        after = evaluate(agent, eval_set, title="sampling", tokenizer=settings.model)
-        write_texts(run, "after", eval_set, after)
-        save_result(agent, run)
-        seconds = {"after": after.seconds, "total": time.perf_counter() - start}
-        run.write_summary({**summarise(None, after), "seconds": seconds})
-        _show(eval_set, after, None)
-    return run
+    check_data(run, splits, eval_set.task.dataset.name, accept_changed_data)
+    run.write_config({**run.config(), "splits": splits})
+    return Untrained(run, settings, agent, eval_set)
+
+
+def complete_without_training(untrained: Untrained) -> Evaluation:
+    """Evaluate the agent, and write everything down; the caller holds the lock of the folder."""
+    start, run, eval_set = time.perf_counter(), untrained.run, untrained.eval_set
+    after = evaluate(untrained.agent, eval_set, title="sampling", tokenizer=untrained.settings.model)
+    write_texts(run, "after", eval_set, after)
+    save_result(untrained.agent, run)
+    seconds = {"after": after.seconds, "total": time.perf_counter() - start}
+    run.write_summary({**summarise(None, after), "seconds": seconds})
+    return after
 
 
 def _show(eval_set: EvaluationSet, first: Evaluation, second: Evaluation | None) -> None:

@@ -33,6 +33,7 @@ _MEMORY = {
         "texts (--embeddings)"
     ),
     "rlhf": "--n-envs, --members or --max-prompt-tokens, or fit a linear head on frozen texts (--embeddings)",
+    "compare": "--n-envs, --max-prompt-tokens or --max-new-tokens",
     "evaluate": "--max-prompt-tokens or --max-new-tokens",
     "generate": "--max-prompt-tokens or --max-new-tokens",
     "feedback sample": "--max-prompt-tokens or --max-new-tokens",

@@ -13,7 +13,7 @@ from textgym.errors import DataError
 from textgym.evaluation.core import DEFAULT, Evaluation, EvaluationSet, make_evaluation_set, rescore
 from textgym.files.paths import suggested_folder, user_path
 from textgym.text.plurals import counted
-from textgym.training.compare import show_table, summary_of, tests_of
+from textgym.training.evaluate_several import show_table, summary_of, tests_of
 from textgym.training.from_run import choice_of_run, run_of
 from textgym.training.recovery import describe_splits
 from textgym.training.results import read_episodes, summarise, text_files, write_texts

@@ -27,7 +27,7 @@ from textgym.versions import versions
 
 __all__ = ["RunFolder", "RunFolderError", "intervals_as_json", "write_json"]
 _Value = TypeVar("_Value")
-_RESUMABLE = ("train", "sft", "reward fit", "rlhf")
+_RESUMABLE = ("train", "sft", "reward fit", "rlhf", "compare")
 _SAME: Mapping[str, tuple[str, ...]] = {"train": ("train", "sft"), "sft": ("sft", "train")}
 """Commands that resume the runs of each other: ``sft`` is short for ``train --agent sft``."""
 _ROUND = "rlhf round"
@@ -195,6 +195,10 @@ class RunFolder:
         """
         return value_of(self.config(), name, default)
 
+    def has_settings(self, settings: Mapping[str, object]) -> bool:
+        """Say whether the run was made with these settings; the folder itself may be spelled in several ways."""
+        return _same_settings(self.stored("settings", dict[str, object]()), settings)
+
     def write_config(self, config: Mapping[str, object]) -> None:
         """Replace the configuration."""
         write_json(self.path / _CONFIG, config)
@@ -263,11 +267,11 @@ class RunFolder:
     # -------------------------------------------------------------------- logs
     def append_log(self, record: Mapping[str, object]) -> None:
         """Append one record to ``log.jsonl``."""
-        self._append(_LOG, record)
+        self.append_row(_LOG, record)
 
     def append_samples(self, timesteps: int, texts: Mapping[str, str]) -> None:
         """Append what the model wrote at a moment (text by example key)."""
-        self._append(_SAMPLES, {"timesteps": timesteps, "texts": dict(texts)})
+        self.append_row(_SAMPLES, {"timesteps": timesteps, "texts": dict(texts)})
 
     def log(self) -> list[JsonObject]:
         """Return the records of ``log.jsonl``."""
@@ -330,7 +334,8 @@ class RunFolder:
             parts += [f"| {row['timesteps']:,} | {_cell(row['texts'].get(key, ''))} |\n" for row in rows]
         replace_text(self.path / "samples.md", "".join(parts))
 
-    def _append(self, name: str, record: Mapping[str, object]) -> None:
+    def append_row(self, name: str, record: Mapping[str, object]) -> None:
+        """Append one record to the JSON lines ``name``."""
         append_line(self.path / name, _line(record))
 
 

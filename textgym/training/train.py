@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from textgym.models.text_model import TextModel
 from textgym.plots import Labels
 from textgym.rewards import reward_name
 from textgym.training.agents import save_result, size_of
-from textgym.training.callbacks import RunCallback, SampleSheet, StepsCorrected, StopTraining
+from textgym.training.callbacks import BudgetSpentError, RunCallback, SampleSheet, StepsCorrected, StopTraining, Watch
 from textgym.training.curves import SHEET, LiveCurves, plot_run
 from textgym.training.evaluate import run_without_training
 from textgym.training.event_files import settings_table
@@ -136,8 +137,12 @@ def finish(training: Training) -> tuple[Evaluation, Evaluation]:
         return before, after
 
 
-def complete(training: Training) -> tuple[Evaluation, Evaluation]:
+def complete(training: Training, watch: Watch | None = None) -> tuple[Evaluation, Evaluation]:
     """Measure, train, measure again, and write everything down.
+
+    Args:
+        training: The run.
+        watch: As of :func:`train`.
 
     Returns:
         What was measured before and after.
@@ -150,7 +155,7 @@ def complete(training: Training) -> tuple[Evaluation, Evaluation]:
     if few is not None:
         console.warn(few)
     before = measure_before(training)  # first: training changes the weights that are measured
-    learn(training)
+    learn(training, watch)
     reference = _load_reference(training)  # only now, so that training has the memory to itself
     after = evaluate(
         training.agent, training.eval_set, reference=reference, title="after", tokenizer=training.settings.model
@@ -207,7 +212,7 @@ def _measures(agent: Trainable, task: Task) -> Mapping[str, float | None]:
     return agent.measures(task) if isinstance(agent, Measured) else {}
 
 
-def learn(training: Training) -> None:
+def learn(training: Training, watch: Watch | None = None) -> None:
     """Run what is left of the training; otherwise as :func:`train`."""
     settings = training.settings
     # A run that is resumed keeps the number of steps that it noted.
@@ -222,6 +227,7 @@ def learn(training: Training) -> None:
         resumed=training.resumed,
         eval_set=training.eval_set,
         budget=None if minutes is None else TimeBudget(60 * minutes),
+        watch=watch,
     )
 
 
@@ -236,6 +242,7 @@ def train(
     resumed: bool = False,
     eval_set: EvaluationSet | None = None,
     budget: TimeBudget | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Train any agent up to a number of time steps, with logs, samples and checkpoints in a run folder.
 
@@ -253,6 +260,7 @@ def train(
         eval_set: Prompts and reward that the agent is measured on: names the reward in plots, and tells why all rewards
             of training are equal, where they are.
         budget: Corrects ``steps``; the run notes the number that holds, which it resumes with.
+        watch: Looks at the agent between iterations, and can end the training.
 
     Raises:
         RunFolderError: The folder holds a training already, and the agent is not ``resumed``.
@@ -281,14 +289,16 @@ def train(
             references=None if eval_set is None else partial(reference_rewards, eval_set),
             draw=curves.update,
             budget=budget,
+            watch=watch,
             **rhythm,
         )
         # Here already, and not only in `learn`, which is not called where no step is left and the end is written.
         callback.init_callback(agent)  # type: ignore[arg-type]  # whatever learns has what callbacks read
         try:
-            for corrected in _learn(agent, steps, callback, resumed=resumed):
-                run.write_config({**run.config(), "steps": corrected})
-                ticker.resize(max(_steps_made(agent, corrected) - made, 1))
+            with contextlib.suppress(BudgetSpentError):
+                for corrected in _learn(agent, steps, callback, resumed=resumed):
+                    run.write_config({**run.config(), "steps": corrected})
+                    ticker.resize(max(_steps_made(agent, corrected) - made, 1))
             callback.finish()
         except StopTraining:  # the checkpoint is saved: it is raised after that
             plot_run(run, sheet, labels=labels)

@@ -28,7 +28,7 @@ Tests = Mapping[str, Mapping[str, PairedTest]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CompareSettings(EvaluateSettings):
+class EvaluateSeveralSettings(EvaluateSettings):
     """Settings of ``textgym evaluate`` with several models or agents; ``model`` or ``agent`` is the first of them.
 
     Each agent gets those of ``agent_options`` that it has.
@@ -56,7 +56,7 @@ class CompareSettings(EvaluateSettings):
 
 
 @advising_on_memory("evaluate")
-def run_compare(settings: CompareSettings) -> RunFolder:
+def run_evaluate_several(settings: EvaluateSeveralSettings) -> RunFolder:
     """Evaluate several models and agents on the same prompts with the same seeds; write texts, a plot and a summary.
 
     Data, reward and token budgets are those of the first, where nothing else is given.
@@ -92,7 +92,7 @@ def run_compare(settings: CompareSettings) -> RunFolder:
     return run
 
 
-def _reference(settings: CompareSettings, first: FoundAgent) -> TextModel | None:
+def _reference(settings: EvaluateSeveralSettings, first: FoundAgent) -> TextModel | None:
     """Return the model that the KL is measured to: the one that is named, or else the first."""
     name = settings.reference_model or first.language_model
     return None if name is None else load_model(name, settings.device)

@@ -14,7 +14,7 @@ from textgym.cli import app as cli
 from textgym.envs.choice import EnvChoice
 from textgym.evaluation import Measures, compare, compare_significance
 from textgym.metrics import paired_test
-from textgym.training.compare import CompareSettings
+from textgym.training.evaluate_several import EvaluateSeveralSettings
 
 ENV = ("evaluate", "TextSumm-v0", "--reward", "rouge", "--prompts", "7", "--max-new-tokens", "6")
 
@@ -91,7 +91,7 @@ def test_temperatures_that_agents_do_not_have() -> None:
 
 
 def test_names_and_tokens_of_each() -> None:
-    settings = CompareSettings(EnvChoice(), model="a", models=("a", "b", "a"), agents=("random",))
+    settings = EvaluateSeveralSettings(EnvChoice(), model="a", models=("a", "b", "a"), agents=("random",))
     each = settings.each()
     assert [(name, one.model, one.agent) for name, one in each.items()] == [
         ("a", "a", None),
