@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
 from textgym.types import Agent, Grain, Split, Task
 from textgym.values import attribute_of
@@ -47,6 +47,8 @@ class AgentFacts:
         limits: The least and the largest value of options that are numbers, where these are not 0 and any.
         check: Raises a ``ValueError`` for options, the default ones among them, that do not fit together.
         defaults: Defaults of a run.
+        processes: What several processes do together: ``"data"``, train one agent, each with a share of its
+            environments or of its batches; ``"agents"``, train one agent each, out of a group; ``"none"``.
     """
 
     name: str = ""
@@ -58,6 +60,7 @@ class AgentFacts:
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     check: Callable[[Mapping[str, Any]], object] | None = None
     defaults: RunDefaults = RunDefaults()
+    processes: Literal["none", "data", "agents"] = "none"
 
 
 def facts_of(agent: type[object]) -> AgentFacts:

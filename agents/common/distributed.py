@@ -43,11 +43,13 @@ class Communicator(ABC):
         rank: Number of this rank, from 0.
         size: Number of ranks.
         bytes_sent: Bytes that this rank has sent to others.
+        has_left: Whether it tells the others nothing any more.
     """
 
     rank: int = 0
     size: int = 1
     bytes_sent: int = 0
+    has_left: bool = False
 
     @abstractmethod
     def all_gather(self, tensor: Tensor) -> list[Tensor]:
@@ -98,6 +100,10 @@ class Communicator(ABC):
     def barrier(self) -> None:
         """Wait until all ranks are here."""
         self.any(False)
+
+    def leave(self) -> None:
+        """Tell the others nothing any more: between processes, every call raises ``RankLostError`` from now on."""
+        self.has_left = True
 
     @torch.no_grad()
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
@@ -195,6 +201,8 @@ class ProcessGroup(Communicator):
         return tensor if self._sends_from_gpu else tensor.cpu()
 
     def _try(self, call: Callable[[], object]) -> None:
+        if self.has_left:
+            raise RankLostError(f"expected {self.size} processes, got this one alone: it has left the others")
         try:
             call()
         except RuntimeError as error:
