@@ -5,37 +5,52 @@ from typing import TYPE_CHECKING
 from textgym.deferred import deferred
 
 if TYPE_CHECKING:
+    from textgym.agents.a2c import A2C
     from textgym.agents.common.causal_lm_policy import CausalLMPolicy
     from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
     from textgym.agents.common.seq2seq_lm_policy import Seq2SeqLMPolicy
     from textgym.agents.common.vec_env import GymVecEnv, make_vec_env
     from textgym.agents.facts import AgentFacts, RunDefaults
+    from textgym.agents.grpo import GRPO
     from textgym.agents.options import Option, agent_options
     from textgym.agents.ppo import PPO
     from textgym.agents.registry import AGENTS, resolve_agent
     from textgym.agents.reinforce import REINFORCE
+    from textgym.agents.reinforce_pp import REINFORCEPlusPlus
+    from textgym.agents.rloo import RLOO
+    from textgym.agents.sb3_ppo import SB3PPO
     from textgym.agents.sft import SFT, supervised_fine_tune
     from textgym.models.batch import EpisodeBatch
 
 # The agents' packages (torch, stable-baselines3, transformers) take seconds, which a look at `AGENTS` need not cost.
+# MaskablePPO and TRPO, which need an optional package, are not among the names; their modules have them.
 _PARTS = {
+    "a2c": ("A2C",),
     "common.causal_lm_policy": ("CausalLMPolicy",),
     "common.language_model_policy": ("EpisodeBatch",),
     "common.rollout_buffer": ("EpisodeRolloutBuffer",),
     "common.seq2seq_lm_policy": ("Seq2SeqLMPolicy",),
     "common.vec_env": ("GymVecEnv", "make_vec_env"),
     "facts": ("AgentFacts", "RunDefaults"),
+    "grpo": ("GRPO",),
     "options": ("Option", "agent_options"),
     "ppo": ("PPO",),
     "registry": ("AGENTS", "resolve_agent"),
     "reinforce": ("REINFORCE",),
+    "reinforce_pp": ("REINFORCEPlusPlus",),
+    "rloo": ("RLOO",),
+    "sb3_ppo": ("SB3PPO",),
     "sft": ("SFT", "supervised_fine_tune"),
 }
 
 __all__ = [
+    "A2C",
     "AGENTS",
+    "GRPO",
     "PPO",
     "REINFORCE",
+    "RLOO",
+    "SB3PPO",
     "SFT",
     "AgentFacts",
     "CausalLMPolicy",
@@ -43,6 +58,7 @@ __all__ = [
     "EpisodeRolloutBuffer",
     "GymVecEnv",
     "Option",
+    "REINFORCEPlusPlus",
     "RunDefaults",
     "Seq2SeqLMPolicy",
     "agent_options",

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.policies import policy_of_record
 from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of
-from textgym.agents.common.reference import Reference
 from textgym.agents.common.vec_env import describe_vec_state, set_vec_state
 from textgym.agents.options import EARLIER_NAMES
 from textgym.errors import CheckpointError
@@ -65,8 +64,6 @@ _COUNTERS: Mapping[str, Check] = {
     "_n_updates": integer,
     "_episode_num": integer,
     "_current_progress_remaining": number,
-    "_values_are_centered": truth,
-    "_score_spread": optional(number),
 }
 _LINEAR = fields({"start": number, "end": number, "end_fraction": number})
 _SCHEDULE = either(optional(number), _LINEAR, fields({}))
@@ -103,37 +100,34 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         settings: Arguments of the constructor, kept as attributes of the same names, with what each may be. Where to
             log is none of them: that is for whoever loads a checkpoint to say.
         schedules: Names of the settings that may be functions of the remaining progress.
+        adapted: Names of the settings that training changes.
+        counters: Attributes that training counts up or decides once, with what each may be.
     """
 
     kind: ClassVar[str]
     settings: ClassVar[Mapping[str, Check]] = {
         "n_steps": positive,
-        "rollout_texts": optional(positive),
-        "batch_size": positive,
         "gamma": number,
         "gae_lambda": number,
         "ent_coef": number,
         "vf_coef": number,
         "max_grad_norm": number,
-        "kl_coef": number,
-        "kl_target": optional(number),
-        "kl_horizon": number,
-        "missing_eos_penalty": number,
-        "scale_rewards": truth,
-        "clip_reward": optional(number),
-        "recompute_log_probs": optional(truth),
-        "micro_batch_size": optional(positive),
         "seed": optional(integer),
     }
     schedules: ClassVar[tuple[str, ...]] = ("learning_rate",)
+    adapted: ClassVar[tuple[str, ...]] = ()
+    counters: ClassVar[Mapping[str, Check]] = _COUNTERS
 
     policy: LanguageModelPolicy
-    reference: Reference
     history: list[dict[str, float]]
-    kl_coef: float
     _tokens_so_far: IntArray  # (n_envs,) of the texts that the next rollout goes on with
     _snapshot: _Snapshot | None = None  # of the beginning of the rollout that is under way, or was broken off
     _is_updating = False
+
+    @property
+    def frozen_network(self) -> nn.Module | None:
+        """A network that belongs to the state and is not trained, such as that of a reference model; ``None``: none."""
+        return None
 
     def get_state(self) -> State:
         """Return everything a run needs to go on bit for bit.
@@ -158,7 +152,8 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
             raise CheckpointError(f"expected the state of {self.kind}, got one of {record.get('kind')!r}")
         self._check_record(record)
         _check_spaces(self, *spaces_of(record["policy"]))
-        self.kl_coef = record["settings"]["kl_coef"]
+        for name in self.adapted:
+            setattr(self, name, record["settings"][name])
         self._write_state({name: tensor.clone() for name, tensor in state.tensors.items()}, record, Path("the state"))
 
     def save(self, path: str | Path, exclude: object = None, include: object = None) -> None:  # type: ignore[override]
@@ -248,7 +243,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
             "n_envs": self.n_envs,
             "settings": {name: own[name] for name in self.settings},
             "schedules": {name: _constant(own[name]) for name in self.schedules},
-            "counters": {name: own[name] for name in _COUNTERS},
+            "counters": {name: own[name] for name in self.counters},
             "rng": {"python": random.getstate(), "numpy": to_json(np.random.get_state(legacy=False))},
             "history": list(self.history),
         }
@@ -268,8 +263,8 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         for problem in now.problems:
             warnings.warn(problem, stacklevel=4)
         tensors, buffers = _named(self.policy, "policy.")
-        if self.reference.network is not None:
-            reference, more = _named(self.reference.network, "reference.")
+        if self.frozen_network is not None:
+            reference, more = _named(self.frozen_network, "reference.")
             tensors, buffers = tensors | reference, buffers | more
         if not now.is_whole:
             tensors |= self._optimizer_tensors()
@@ -280,10 +275,10 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
     def _write_state(self, tensors: dict[str, Tensor], record: StoredRecord, folder: Path) -> None:
         """Take over what :meth:`_read_state` gave; ``folder`` is where it comes from, for errors."""
         load_unique(self.policy, part(tensors, "policy."), folder)
-        if self.reference.network is not None:
-            load_unique(self.reference.network, part(tensors, "reference."), folder)
+        if self.frozen_network is not None:
+            load_unique(self.frozen_network, part(tensors, "reference."), folder)
         restore_optimizer(self.policy.optimizer, part(tensors, "optimizer."), record["optimizer"])
-        for name in _COUNTERS:
+        for name in self.counters:
             setattr(self, name, record["counters"][name])
         self.history = list(record["history"])
         if self.env is not None:
@@ -318,7 +313,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         record["settings"] = {name: value for name, value in settings.items() if name not in _IGNORED}
         check_fields(record["settings"], cls.settings, "settings of a run", may_lack=True)
         check_fields(record["schedules"], dict.fromkeys(cls.schedules, _SCHEDULE), "schedules of a run")
-        check_fields(record["counters"], _COUNTERS, "counters of a run")
+        check_fields(record["counters"], cls.counters, "counters of a run")
         check_policy_record(record["policy"])
 
 

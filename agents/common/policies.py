@@ -21,6 +21,19 @@ POLICIES: Mapping[str, type[LanguageModelPolicy]] = {
 """Policies by the name that algorithms know them by."""
 
 
+def require_policy(policy: object) -> None:
+    """Check the policy that an algorithm of Stable-Baselines3 is given: its class, or a name of :data:`POLICIES`.
+
+    Raises:
+        ValueError: It is the name of another one.
+    """
+    if isinstance(policy, str) and policy not in POLICIES:
+        raise ValueError(
+            f"expected the policy 'CausalLMPolicy', or a class derived from it, got {policy!r}; the others of "
+            "Stable-Baselines3 have no language model"
+        )
+
+
 def policy_for(model: str | Path | nn.Module | None, action_space: spaces.Space[object]) -> type[LanguageModelPolicy]:
     """Return the policy of a model's family.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from textgym.agents.common.observations import longest_prompt
+from textgym.agents.common.policy_options import PolicyOptions
 from textgym.models.loading import rebuild_language_model
 from textgym.models.stored_values import (
     Check,
@@ -43,11 +46,13 @@ _OPTIONS: Mapping[str, Check] = {
     "gradient_checkpointing": truth,
     "compile": truth,
     "tolerate_mismatch": truth,
+    "attention": one_of("auto", "eager"),
 }
+_LATER_OPTIONS: Mapping[str, object] = {"tolerate_mismatch": False, "attention": "auto"}
+"""Options that checkpoints of earlier versions lack, with what they stood for."""
 _RECORD: Mapping[str, Check] = {
     "kind": text,
-    # Checkpoints of before the option go on.
-    "options": lambda value: fields(_OPTIONS)({"tolerate_mismatch": False, **as_object(value)}),
+    "options": lambda value: fields(_OPTIONS)({**_LATER_OPTIONS, **as_object(value)}),
     "width": positive,
     "longest_prompt": positive,
     "dtype": one_of(*DTYPES),
@@ -64,6 +69,24 @@ def check_policy_record(record: Mapping[str, object]) -> None:
         CheckpointError: Something is unknown, missing, or of another kind.
     """
     check_fields(record, _RECORD, "parts of a policy")
+
+
+def describe_policy(
+    kind: str, options: PolicyOptions, observation_space: spaces.Dict, tokens: spaces.Discrete, model: TextModel
+) -> dict[str, object]:
+    """Return the record of a policy: what it is made of besides its weights."""
+    shape = observation_space["input_ids"].shape
+    assert shape is not None
+    return {
+        "kind": kind,
+        "options": dataclasses.asdict(options),
+        "width": shape[0],
+        "longest_prompt": longest_prompt(observation_space),
+        "dtype": dtype_name(model),
+        "actions": int(tokens.n),
+        "tokenizer": [tokens.tokenizer, tokens.fingerprint] if isinstance(tokens, TokenSpace) else None,
+        "source": model.source,
+    }
 
 
 def token_observation_space(width: int, vocabulary: int, longest_prompt: int) -> spaces.Dict:

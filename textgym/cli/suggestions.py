@@ -147,11 +147,14 @@ def _in_another_agent(name: str, context: Any) -> str:
     """Return which other agents have an option, for the command that trains them."""
     if "agent" not in {param.name for param in context.command.params} or context.command.name != "train":
         return ""
-    from textgym.agents.registry import AGENTS
+    from textgym.agents.registry import installed_agents
     from textgym.cli.agent_options import agent_parameters
 
-    having = [agent for agent in AGENTS if _same(name, _all_options(agent_parameters(agent, set()))) is not None]
-    return f" It is an option of --agent {' and '.join(having)}." if having else ""
+    having = [
+        agent for agent in installed_agents() if _same(name, _all_options(agent_parameters(agent, set()))) is not None
+    ]
+    listed = " and ".join(filter(None, (", ".join(having[:-1]), *having[-1:])))
+    return f" It is an option of --agent {listed}." if having else ""
 
 
 def _in_another_command(name: str, context: Any) -> str:
