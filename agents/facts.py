@@ -47,8 +47,6 @@ class AgentFacts:
         limits: The least and the largest value of options that are numbers, where these are not 0 and any.
         check: Raises a ``ValueError`` for options, the default ones among them, that do not fit together.
         defaults: Defaults of a run.
-        processes: What several processes do together: ``"data"``, train one agent, each with a share of its
-            environments or of its batches; ``"agents"``, train one agent each, out of a group; ``"none"``.
     """
 
     name: str = ""
@@ -60,7 +58,6 @@ class AgentFacts:
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     check: Callable[[Mapping[str, Any]], object] | None = None
     defaults: RunDefaults = RunDefaults()
-    processes: Literal["none", "data", "agents"] = "none"
 
 
 def facts_of(agent: type[object]) -> AgentFacts:
@@ -68,6 +65,16 @@ def facts_of(agent: type[object]) -> AgentFacts:
     facts: AgentFacts = attribute_of(agent, "facts") or AgentFacts()
     name = facts.name or agent.__name__
     return replace(facts, name=name, method=facts.method or name)
+
+
+Processes = Literal["none", "data", "agents"]
+"""What several processes do together: ``"data"``: they train one agent, each with a share of its environments or of its
+batches; ``"agents"``: they train one agent each, out of a group; ``"none"``: they cannot train it."""
+
+
+def processes_of(agent: type[object]) -> Processes:
+    """Return what several processes do with a class of agents, which has it as an attribute; most can do nothing."""
+    return cast("Processes", attribute_of(agent, "processes") or "none")
 
 
 def grain_of(agent: type[Agent]) -> Grain:

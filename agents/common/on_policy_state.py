@@ -22,6 +22,7 @@ from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
+from textgym.agents.common.distributed import Communicator, current
 from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.policies import policy_of_record
 from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of
@@ -86,14 +87,19 @@ _RECORD: Mapping[str, Check] = {
     "environment": plain,
     "tokens_so_far": optional(listed(integer)),
     "infinite": optional(listed(text)),
+    "other_ranks": optional(listed(mapped(plain))),
 }
-_OPTIONAL = ("environment", "tokens_so_far", "infinite")
+_OPTIONAL = ("environment", "tokens_so_far", "infinite", "other_ranks")
+_OWN, _OWN_TENSORS = ("rng", "environment", "tokens_so_far"), ("rng.", "episode_starts")
+"""What each of several processes has of its own: parts of a record, and beginnings of the names of tensors."""
 
 
 class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
     """An on-policy algorithm that is saved without pickle and goes on bit for bit.
 
-    A subclass names the arguments of its constructor that belong to a checkpoint; everything else is done here.
+    A subclass names the arguments of its constructor that belong to a checkpoint; everything else is done here. Of
+    several processes that train one agent, the first writes the checkpoint. It needs no other for that: each tells it
+    its random numbers and environments whenever a rollout begins, so that nothing is lost with one that dies.
 
     Attributes:
         kind: Name of the algorithm in its checkpoints.
@@ -102,8 +108,10 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         schedules: Names of the settings that may be functions of the remaining progress.
         adapted: Names of the settings that training changes.
         counters: Attributes that training counts up or decides once, with what each may be.
+        ranks: The processes that train the agent.
     """
 
+    ranks: Communicator
     kind: ClassVar[str]
     settings: ClassVar[Mapping[str, Check]] = {
         "n_steps": positive,
@@ -130,7 +138,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         return None
 
     def get_state(self) -> State:
-        """Return everything a run needs to go on bit for bit.
+        """Return everything a run needs to go on bit for bit; of several processes, this one.
 
         In a rollout, or after an error in one, this is the state at its beginning; in the update after it too, if
         :meth:`remember_weights` was called.
@@ -138,7 +146,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         Raises:
             CheckpointError: An update is under way, or was broken off, and weights of before are gone.
         """
-        tensors, record, _ = self._read_state()
+        tensors, record, _ = self._read_state(self._snapshot or self._take_snapshot())
         return State({name: tensor.clone() for name, tensor in tensors.items()}, record)
 
     def set_state(self, state: State) -> None:
@@ -159,6 +167,8 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
     def save(self, path: str | Path, exclude: object = None, include: object = None) -> None:  # type: ignore[override]
         """Write the state of :meth:`get_state` to a folder of JSON and safetensors.
 
+        Several processes all call it; the first writes what all of them need.
+
         Args:
             path: The folder; it is replaced in one step.
             exclude, include: Not supported; they exist for Stable-Baselines3's signature.
@@ -168,7 +178,12 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         """
         if exclude is not None or include is not None:
             raise ValueError("expected a complete checkpoint, got exclude or include; leave them out")
-        tensors, record, buffers = self._read_state()
+        now = self._snapshot or self._take_snapshot()
+        if self.ranks.size > 1 and "other_ranks" not in now.record:
+            self._gather_others(now)
+        if self.ranks.rank:
+            return
+        tensors, record, buffers = self._read_state(now)
         write_checkpoint(Path(path), tensors, record, self.policy.save_config, may_be_infinite=buffers)
 
     @classmethod
@@ -189,11 +204,14 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
             changes: Constructor arguments to change, such as a learning-rate schedule, which is not stored.
 
         Raises:
-            CheckpointError: If the folder is damaged or of another kind.
+            CheckpointError: If the folder is damaged or of another kind, or learning is to go on in more processes, or
+                fewer, than those that wrote it.
         """
         folder = Path(path)
         tensors, record = read_checkpoint(folder, cls.kind)
         cls._check_record(record)
+        if env is not None:
+            record, tensors = _part_of_rank(record, tensors, current())
         settings = record["settings"] | _schedules(record["schedules"], changes) | changes
         policy, model = policy_of_record(record["policy"]["kind"]), rebuild_model(record["policy"], folder)
         settings["policy_kwargs"] = record["policy"]["options"] | changes.get("policy_kwargs", {}) | {"model": model}
@@ -229,14 +247,15 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         """Remember what the rollout that begins will change: all but weights and optimizer."""
         self._snapshot, self._is_updating = None, False
         self._snapshot = self._take_snapshot()
+        if self.ranks.size > 1:
+            self._gather_others(self._snapshot)
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         return {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.policy.optimizer).items()}
 
     def _take_snapshot(self) -> _Snapshot:
         tensors = {"rng.torch": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            tensors |= {f"rng.cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+        tensors |= {f"rng.cuda.{i}": state for i, state in enumerate(_cuda_states(self.ranks))}
         own = vars(self)
         record = {
             "kind": self.kind,
@@ -255,9 +274,14 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
             tensors["episode_starts"] = torch.from_numpy(np.array(self._last_episode_starts, dtype=np.uint8))
         return _Snapshot(tensors, record, problems)
 
-    def _read_state(self) -> tuple[dict[str, Tensor], StoredRecord, set[str]]:
+    def _gather_others(self, now: _Snapshot) -> None:
+        """Add to a snapshot what each other process has of its own."""
+        own = {name: to_json(now.record[name]) for name in _OWN if name in now.record}
+        tensors = {name: tensor.tolist() for name, tensor in now.tensors.items() if name.startswith(_OWN_TENSORS)}
+        now.record["other_ranks"] = self.ranks.all_gather_json({**own, "tensors": tensors})[1:]
+
+    def _read_state(self, now: _Snapshot) -> tuple[dict[str, Tensor], StoredRecord, set[str]]:
         """Tensors (the weights themselves, no copies), the record, and the names of tensors that are buffers."""
-        now = self._snapshot or self._take_snapshot()
         if self._is_updating:
             now.require_weights()
         for problem in now.problems:
@@ -397,8 +421,39 @@ def _restore_generators(record: StoredRecord, tensors: dict[str, Tensor]) -> Non
             f"expected states of random generators in a checkpoint, got others ({error}); use another checkpoint"
         ) from error
     devices = [tensors[name] for name in sorted(tensors) if name.startswith("rng.cuda.")]
-    if devices and torch.cuda.is_available():
+    if len(devices) == 1 and torch.cuda.is_available():
+        torch.cuda.set_rng_state(devices[0])
+    elif devices and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(devices)
+
+
+def _cuda_states(ranks: Communicator) -> list[Tensor]:
+    """States of the random generators of all GPUs; of several processes, each knows its own GPU only."""
+    if not torch.cuda.is_available():
+        return []
+    return torch.cuda.get_rng_state_all() if ranks.size == 1 else [torch.cuda.get_rng_state()]
+
+
+def _part_of_rank(
+    record: StoredRecord, tensors: dict[str, Tensor], ranks: Communicator
+) -> tuple[StoredRecord, dict[str, Tensor]]:
+    """Return a state with the random numbers and environments of one of several processes.
+
+    Raises:
+        CheckpointError: It is of more processes, or fewer.
+    """
+    others = record.get("other_ranks") or []
+    if len(others) + 1 != ranks.size:
+        raise CheckpointError(
+            f"expected as many processes as wrote the checkpoint, {len(others) + 1}, got {ranks.size}; go on with "
+            f"torchrun --nproc_per_node {len(others) + 1}, or load it without an environment, to act"
+        )
+    if ranks.rank == 0:
+        return record, tensors
+    own = others[ranks.rank - 1]
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(_OWN_TENSORS)}
+    mine = {name: torch.tensor(values, dtype=torch.uint8) for name, values in own["tensors"].items()}
+    return {**record, **{name: own[name] for name in _OWN if name in own}}, kept | mine
 
 
 def _constant(schedule: Schedule | float | None) -> dict[str, float] | float | None:

@@ -9,7 +9,7 @@ import gymnasium as gym
 
 from textgym.agents.common.distributed import current
 from textgym.agents.common.vec_env import env_attribute, make_vec_env
-from textgym.agents.facts import facts_of, grain_of
+from textgym.agents.facts import facts_of, grain_of, processes_of
 from textgym.agents.options import checked_options
 from textgym.agents.registry import resolve_agent
 from textgym.envs.arguments import without_remark_on_reward
@@ -58,8 +58,8 @@ def own_copies(settings: TrainSettings) -> range:
     Raises:
         ValueError: They cannot be shared out evenly.
     """
-    ranks, facts = current(), facts_of(resolve_agent(settings.agent))
-    if ranks.size == 1 or facts.processes != "data" or not facts.samples:
+    ranks, kind = current(), resolve_agent(settings.agent)
+    if ranks.size == 1 or processes_of(kind) != "data" or not facts_of(kind).samples:
         return range(settings.n_envs)
     if settings.n_envs % ranks.size:
         raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any
 
 from textgym import console
 from textgym.agents.common.distributed import Communicator
-from textgym.agents.facts import facts_of
+from textgym.agents.facts import facts_of, processes_of
 from textgym.agents.registry import AGENTS, resolve_agent
 from textgym.evaluation.core import text_model_of
 from textgym.models.device import pick_device
@@ -63,8 +63,8 @@ def require_together(settings: TrainSettings, ranks: Communicator) -> None:
     Raises:
         ValueError: They cannot.
     """
-    if ranks.size > 1 and facts_of(resolve_agent(settings.agent)).processes == "none":
-        able = [name for name in AGENTS if facts_of(resolve_agent(name)).processes != "none"]
+    if ranks.size > 1 and processes_of(resolve_agent(settings.agent)) == "none":
+        able = [name for name in AGENTS if processes_of(resolve_agent(name)) != "none"]
         raise ValueError(
             f"expected an agent that {ranks.size} processes can train, such as {', '.join(able)}, got "
             f"{settings.agent!r}; start it without torchrun"
