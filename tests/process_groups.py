@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ def run_ranks(size: int, function: str, folder: Path, **arguments: object) -> li
     return [json.loads((folder / f"result-{rank}.json").read_text()) for rank in range(size)]
 
 
-def torchrun(size: int, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command as torchrun does; the port is free."""
+def torchrun(
+    size: int, command: list[str], variables: Mapping[str, str] | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as torchrun does, with further environment variables; the port is free."""
     launcher = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(size)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **(variables or {})}
     return subprocess.run(
         [*launcher, *command], env=environment, text=True, capture_output=True, timeout=280, check=False, **options
     )

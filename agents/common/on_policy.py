@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +23,7 @@ from textgym.agents.common.on_policy_state import ResumableOnPolicyAlgorithm
 from textgym.agents.common.policies import require_policy
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
+from textgym.agents.common.sharding import Shards
 from textgym.agents.common.text_agent import require_steps
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
 from textgym.agents.common.vec_env import make_vec_env
@@ -81,6 +82,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         recompute_log_probs: Recompute the log-probabilities of a rollout with the training forward pass before an
             update; by default only in half precision, where cached decoding and the training pass differ visibly.
         micro_batch_size: Transitions per forward and backward pass; gradients are accumulated. Saves memory.
+        shard: Share out weights, gradients and moments of updates over the processes (FSDP2), for models whose update
+            does not fit one. A whole copy of the weights, which writes the texts, stays in each.
         tensorboard_log, policy_kwargs, verbose, seed, device, stats_window_size: See Stable-Baselines3.
 
     Attributes:
@@ -111,6 +114,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         "clip_reward": optional(number),
         "recompute_log_probs": optional(truth),
         "micro_batch_size": optional(positive),
+        "shard": truth,
     }
     adapted: ClassVar[tuple[str, ...]] = ("kl_coef",)
     counters: ClassVar[Mapping[str, Check]] = {
@@ -144,6 +148,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         clip_reward: float | None = None,
         recompute_log_probs: bool | None = None,
         micro_batch_size: int | None = None,
+        shard: bool = False,
         tensorboard_log: str | Path | None = None,
         policy_kwargs: dict[str, object] | None = None,
         stats_window_size: int = 100,
@@ -161,6 +166,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         self.missing_eos_penalty, self.scale_rewards, self.clip_reward = missing_eos_penalty, scale_rewards, clip_reward
         self.recompute_log_probs, self.reference_model = recompute_log_probs, reference_model
         self.rollout_texts, self.batch_size, self.micro_batch_size = rollout_texts, batch_size, micro_batch_size
+        self.shard = shard
         self._begin_records()
         super().__init__(
             policy,
@@ -219,6 +225,25 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         self.reference = Reference(self.policy)
         if self.reference_model is not None:
             self.set_reference(load_language_model(self.reference_model, device=self.device))
+        if self.shard and self.ranks.size > 1:
+            self._share_out()
+
+    def _share_out(self) -> None:
+        """Let updates run on weights that are shared out over the processes.
+
+        Raises:
+            ValueError: The policy trains adapters, or is compiled.
+        """
+        policy = self.policy
+        if policy.model.adapter is not None or policy.options.compile:
+            raise ValueError(
+                f"expected {argument('shard')} for a policy that trains all weights and is not compiled, got another; "
+                f"leave out {argument('lora_rank')} and {argument('compile')}, or {argument('shard')}"
+            )
+        names = ("model", "value_head", *(() if policy.critic is None else ("critic",)))
+        self.shards = Shards({name: getattr(policy, name) for name in names}, self.ranks)
+        rate = self.lr_schedule(1)
+        policy.optimizer = policy.optimizer_class(self.shards.parameters(), lr=rate, **policy.optimizer_kwargs)
 
     @property
     def steps_per_iteration(self) -> int:
@@ -343,7 +368,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         """Around ``train``: modes, learning rate, times; yields the list that statistics of steps go to."""
         self._is_updating = True
         steps: list[dict[str, float]] = []
-        with self._timed("update"):
+        stands_in = nullcontext() if self.shards is None else self.shards.standing_in(self.policy)
+        with self._timed("update"), stands_in:
             self.policy.set_training_mode(True)
             self._update_learning_rate(self.policy.optimizer)
             yield steps
@@ -369,12 +395,14 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         samples = [self.rollout_buffer.samples(chunk) for chunk in chunks]
         everywhere, own = self.ranks.concatenate(torch.cat([sample.advantages for sample in samples]))
         advantages = self.scaled_advantages(everywhere)[own]  # their statistics are of all processes
-        sizes, parts = [self.size(sample) for sample in samples], [len(sample.actions) for sample in samples]
+        parts, sizes = advantages.split([len(sample.actions) for sample in samples]), list(map(self.size, samples))
         in_all = int(self.everywhere(np.array(sizes)).sum())
+        # Where weights are shared out, all processes gather them as often: some read a text once more, for nothing.
+        idle = 0 if self.shards is None else int(self.everywhere(np.array([len(sizes)])).max()) - len(sizes)
         total: dict[str, float] = defaultdict(float)
-        for sample, size, part in zip(samples, sizes, advantages.split(parts), strict=True):
+        for place, size in (*enumerate(sizes), *[(0, 0)] * idle):
             share = size / in_all
-            loss, statistics = self.loss(sample, part)
+            loss, statistics = self.loss(samples[place], parts[place])
             (loss * share).backward()
             for name, value in _numbers({"loss": loss, **statistics}).items():
                 total[name] = max(total[name], value) if name.endswith("_max") else total[name] + share * value
@@ -391,7 +419,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         Raises:
             FloatingPointError: A gradient is not finite; the weights stay as they are.
         """
-        self.ranks.sum_gradients(self.policy.parameters())
+        if self.shards is None:  # whose gradients are added up as soon as they are there
+            self.ranks.sum_gradients(self.policy.parameters())
         norm = clip_gradients(self.policy.parameters(), self.max_grad_norm, self._largest_reward)
         self.policy.optimizer.step()
         return {**statistics, "grad_norm": norm}

@@ -26,9 +26,10 @@ from textgym.agents.common.distributed import Communicator, current
 from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.policies import policy_of_record
 from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of
+from textgym.agents.common.sharding import Shards, shared_out, whole
 from textgym.agents.common.vec_env import describe_vec_state, set_vec_state
 from textgym.agents.options import EARLIER_NAMES
-from textgym.errors import CheckpointError
+from textgym.errors import CheckpointError, RankLostError
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
 from textgym.models.stored_values import (
@@ -109,9 +110,11 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         adapted: Names of the settings that training changes.
         counters: Attributes that training counts up or decides once, with what each may be.
         ranks: The processes that train the agent.
+        shards: Copies of the networks for updates, of which each process holds a part; ``None`` where none does.
     """
 
     ranks: Communicator
+    shards: Shards | None = None
     kind: ClassVar[str]
     settings: ClassVar[Mapping[str, Check]] = {
         "n_steps": positive,
@@ -175,15 +178,20 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
 
         Raises:
             CheckpointError: An update is under way, or a weight or a moment of the optimizer is not finite.
+            RankLostError: Other processes have a part of it, and are gone.
         """
         if exclude is not None or include is not None:
             raise ValueError("expected a complete checkpoint, got exclude or include; leave them out")
+        if self.shards is not None and self.ranks.has_left:
+            raise RankLostError("expected all processes, each of which has a part of the optimizer's state, got one")
         now = self._snapshot or self._take_snapshot()
         if self.ranks.size > 1 and "other_ranks" not in now.record:
             self._gather_others(now)
-        if self.ranks.rank:
+        if self.ranks.rank and self.shards is None:
             return
         tensors, record, buffers = self._read_state(now)
+        if self.ranks.rank:
+            return
         write_checkpoint(Path(path), tensors, record, self.policy.save_config, may_be_infinite=buffers)
 
     @classmethod
@@ -231,7 +239,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         For callbacks, in ``_on_rollout_end``. Of weights that take too much memory there is no copy: the state is then
         to be had until the first step of the optimizer.
         """
-        if self._snapshot is None:
+        if self._snapshot is None or self.shards is not None:  # nobody has all that changes
             return
         trained = {f"policy.{name}" for name, parameter in self.policy.named_parameters() if parameter.requires_grad}
         weights = {name: tensor for name, tensor in _named(self.policy, "policy.")[0].items() if name in trained}
@@ -251,7 +259,8 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
             self._gather_others(self._snapshot)
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
-        return {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.policy.optimizer).items()}
+        found = optimizer_tensors(self.policy.optimizer)
+        return {f"optimizer.{name}": whole(tensor) for name, tensor in found.items()}
 
     def _take_snapshot(self) -> _Snapshot:
         tensors = {"rng.torch": torch.get_rng_state()}
@@ -301,7 +310,10 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
         load_unique(self.policy, part(tensors, "policy."), folder)
         if self.frozen_network is not None:
             load_unique(self.frozen_network, part(tensors, "reference."), folder)
-        restore_optimizer(self.policy.optimizer, part(tensors, "optimizer."), record["optimizer"])
+        moments = part(tensors, "optimizer.")
+        if self.shards is not None:
+            moments = shared_out(moments, self.shards.parameters())
+        restore_optimizer(self.policy.optimizer, moments, record["optimizer"])
         for name in self.counters:
             setattr(self, name, record["counters"][name])
         self.history = list(record["history"])

@@ -23,6 +23,8 @@ from textgym.training.setup import make_agent, make_env, trainable
 from textgym.training.stored_settings import located
 from textgym.training.train_settings import TrainSettings
 
+ECHO = 2.0
+"""Seconds within which two signals are one: a terminal sends it to all processes, and torchrun passes it on."""
 _MEANWHILE = "finishing what all processes are at"
 
 
@@ -92,7 +94,7 @@ def _follow(settings: TrainSettings, ranks: Communicator) -> None:
         kind = resolve_agent(settings.agent, from_file=True)
         agent = trainable(kind.load(plan.checkpoint, env=env, device=pick_device(settings.device)))
     made = agent.num_timesteps if plan.resumed else 0
-    with stop_on_request(_MEANWHILE) as request:
+    with stop_on_request(_MEANWHILE, echo=ECHO) as request:
         callback = Rhythm(
             Path(plan.checkpoints),
             request,

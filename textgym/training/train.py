@@ -40,7 +40,7 @@ from textgym.training.results import read_texts, show_comparison, summarise, wri
 from textgym.training.run_folder import RunFolder
 from textgym.training.run_warnings import few_prompts, reference_rewards, run_warnings
 from textgym.training.setup import make_agent, trainable
-from textgym.training.several import Plan, require_together
+from textgym.training.several import ECHO, Plan, require_together
 from textgym.training.stored_settings import located
 from textgym.training.tolerance import Tolerance, tolerant_logger
 from textgym.training.train_settings import TrainSettings
@@ -273,7 +273,8 @@ def train(
     rhythm = {"steps": steps, "save_every": save_every, "resumed": resumed}
     newest = max(map(str, run.checkpoints.glob("step-*")), default=None) if resumed else None
     Plan(**rhythm, iterations=len(run.log()), checkpoints=str(run.checkpoints), checkpoint=newest).share(ranks)
-    with stop_on_request(meanwhile) as request, console.progress(*about, in_iterations=True) as ticker:
+    echo = ECHO if ranks.size > 1 else 0.0
+    with stop_on_request(meanwhile, echo=echo) as request, console.progress(*about, in_iterations=True) as ticker:
         callback = RunCallback(
             run,
             sheet,
