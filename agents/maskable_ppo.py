@@ -23,7 +23,7 @@ MaskableActorCriticPolicy.register(LanguageModelPolicy)
 MaskableDictRolloutBuffer.register(MaskedEpisodeBuffer)
 
 
-class MaskablePPO(StockAgent, sb3_contrib.MaskablePPO):
+class MaskablePPO(StockAgent, sb3_contrib.MaskablePPO):  # type: ignore[misc]  # classes that are registered above
     """PPO that draws only the tokens that the task allows (Huang and Ontanon 2020, arXiv:2006.14171), by sb3-contrib.
 
     The masks are those of ``env.action_masks()``: of the task's ``allowed``, or else all tokens. No KL penalty.

@@ -169,7 +169,7 @@ class StockAgent(TextAgent):
                 own["normalize_advantage"] = True
 
     def _metrics(self) -> dict[str, float]:
-        """What the iteration has measured: on the texts of its rollout, and, by the algorithm, in the update."""
+        """Return the numbers of the iteration: of the texts of its rollout, and what the algorithm logged."""
         infos = self._infos()
         metrics = {"texts": float(len(infos))} | describe_texts(infos)
         length = self._mean_length()

@@ -110,7 +110,7 @@ class WholeTextAgent(OnPolicyAgent):
 
     def texts_of(self, sample: EpisodeSamples) -> tuple[Tensor, int]:
         """Return the text of each transition (N,), numbered from 0 within the sample, and how many texts there are."""
-        numbers = self.rollout_buffer.text_ids().reshape(-1)[sample.index]
+        numbers = self.rollout_buffer.text_ids().reshape(-1)[sample.places]
         known, texts = np.unique(numbers, return_inverse=True)
         return torch.from_numpy(texts.astype(np.int64)).to(self.device), len(known)
 
