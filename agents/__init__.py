@@ -6,13 +6,19 @@ from textgym.deferred import deferred
 
 if TYPE_CHECKING:
     from textgym.agents.a2c import A2C
+    from textgym.agents.best_of_n import BestOfN
     from textgym.agents.common.causal_lm_policy import CausalLMPolicy
     from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
     from textgym.agents.common.seq2seq_lm_policy import Seq2SeqLMPolicy
     from textgym.agents.common.vec_env import GymVecEnv, make_vec_env
+    from textgym.agents.dpo import DPO, PreferencePair
+    from textgym.agents.expert_iteration import ExpertIteration
     from textgym.agents.facts import AgentFacts, RunDefaults
     from textgym.agents.grpo import GRPO
+    from textgym.agents.ipo import IPO
+    from textgym.agents.kto import KTO, LabelledText
     from textgym.agents.options import Option, agent_options
+    from textgym.agents.orpo import ORPO
     from textgym.agents.ppo import PPO
     from textgym.agents.registry import AGENTS, resolve_agent
     from textgym.agents.reinforce import REINFORCE
@@ -20,20 +26,27 @@ if TYPE_CHECKING:
     from textgym.agents.rloo import RLOO
     from textgym.agents.sb3_ppo import SB3PPO
     from textgym.agents.sft import SFT, supervised_fine_tune
+    from textgym.agents.simpo import SimPO
     from textgym.models.batch import EpisodeBatch
 
 # The agents' packages (torch, stable-baselines3, transformers) take seconds, which a look at `AGENTS` need not cost.
 # MaskablePPO and TRPO, which need an optional package, are not among the names; their modules have them.
 _PARTS = {
     "a2c": ("A2C",),
+    "best_of_n": ("BestOfN",),
     "common.causal_lm_policy": ("CausalLMPolicy",),
     "common.language_model_policy": ("EpisodeBatch",),
     "common.rollout_buffer": ("EpisodeRolloutBuffer",),
     "common.seq2seq_lm_policy": ("Seq2SeqLMPolicy",),
     "common.vec_env": ("GymVecEnv", "make_vec_env"),
+    "dpo": ("DPO", "PreferencePair"),
+    "expert_iteration": ("ExpertIteration",),
     "facts": ("AgentFacts", "RunDefaults"),
     "grpo": ("GRPO",),
+    "ipo": ("IPO",),
+    "kto": ("KTO", "LabelledText"),
     "options": ("Option", "agent_options"),
+    "orpo": ("ORPO",),
     "ppo": ("PPO",),
     "registry": ("AGENTS", "resolve_agent"),
     "reinforce": ("REINFORCE",),
@@ -41,26 +54,36 @@ _PARTS = {
     "rloo": ("RLOO",),
     "sb3_ppo": ("SB3PPO",),
     "sft": ("SFT", "supervised_fine_tune"),
+    "simpo": ("SimPO",),
 }
 
 __all__ = [
     "A2C",
     "AGENTS",
+    "DPO",
     "GRPO",
+    "IPO",
+    "KTO",
+    "ORPO",
     "PPO",
     "REINFORCE",
     "RLOO",
     "SB3PPO",
     "SFT",
     "AgentFacts",
+    "BestOfN",
     "CausalLMPolicy",
     "EpisodeBatch",
     "EpisodeRolloutBuffer",
+    "ExpertIteration",
     "GymVecEnv",
+    "LabelledText",
     "Option",
+    "PreferencePair",
     "REINFORCEPlusPlus",
     "RunDefaults",
     "Seq2SeqLMPolicy",
+    "SimPO",
     "agent_options",
     "make_vec_env",
     "resolve_agent",

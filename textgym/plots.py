@@ -57,6 +57,8 @@ def plot_history(
 ) -> Figure:
     """Plot all that the records of an agent tell of reward, KL, length, entropy and ends of texts, or its loss.
 
+    Of one that learns from preferences: accuracy, implied rewards, and log-probabilities of the responses.
+
     Args:
         history: Records with ``timesteps``, one per iteration, as in ``agent.history`` or ``log.jsonl``.
         file: Where the figure goes too, as a PNG file; ``None`` for nowhere.
@@ -133,6 +135,32 @@ def _draw_loss(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
     _finish(axes, "Training loss", labels.unit, "loss, nats per token")
 
 
+def _draw_right(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
+    _draw_line(axes, log, "accuracy", "mean of an iteration")
+    axes.axhline(0.5, color=_GREY, linestyle=":", linewidth=1.4, label="chance (0.5)")
+    _finish(axes, "Accuracy on training feedback", labels.unit, "share of it")
+    axes.set_ylim(-0.02, 1.05)
+
+
+def _draw_margin(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
+    for name, label, colour in _IMPLIED:
+        if any(record.get(name) is not None for record in log):
+            _draw_line(axes, log, name, label, colour)
+    _finish(axes, "Implied rewards", labels.unit, "mean of an iteration")
+
+
+def _draw_log_probs(axes: Axes, log: Sequence[Row], labels: Labels) -> None:
+    _draw_line(axes, log, "log_prob_chosen", "chosen", _GREEN)
+    _draw_line(axes, log, "log_prob_rejected", "rejected", _RED)
+    _finish(axes, "Log-probability of the responses", labels.unit, "nats per text")
+
+
+_IMPLIED = (
+    ("reward_chosen", "chosen", _GREEN),
+    ("reward_rejected", "rejected", _RED),
+    ("reward_desirable", "desirable", _GREEN),
+    ("reward_undesirable", "undesirable", _RED),
+)
 _PANELS: Mapping[tuple[str, ...], Callable[[Axes, Sequence[Row], Labels], None]] = {
     ("reward",): _draw_reward,
     ("gold",): _draw_gold,
@@ -140,6 +168,9 @@ _PANELS: Mapping[tuple[str, ...], Callable[[Axes, Sequence[Row], Labels], None]]
     ("length",): _draw_length,
     ("entropy",): _draw_entropy,
     ("cut", "eos"): _draw_ends,
+    ("accuracy",): _draw_right,
+    tuple(name for name, _, _ in _IMPLIED): _draw_margin,
+    ("log_prob_chosen", "log_prob_rejected"): _draw_log_probs,
 }
 """What the records have to know -> what is drawn then, in this order."""
 
