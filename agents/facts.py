@@ -43,7 +43,8 @@ class AgentFacts:
             an optimizer step, and training can stop, and go on, after any of them.
         not_options: Arguments of its constructor that are no options of a command.
         reference_option: Name of the option that gives the reference model of a KL penalty; ``""`` for none.
-        policy: Another class whose constructor's arguments are options of the agent too.
+        policy: Another class whose constructor's arguments are options of the agent too; of an agent, also those that
+            this says of its own.
         limits: The least and the largest value of options that are numbers, where these are not 0 and any.
         check: Raises a ``ValueError`` for options, the default ones among them, that do not fit together.
         defaults: Defaults of a run.

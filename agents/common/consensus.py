@@ -18,6 +18,7 @@ Graph = Literal["full", "ring", "star", "random"]
 GRAPHS: tuple[Graph, ...] = get_args(Graph)
 Distance = Literal["l1", "l2", "tv", "kl"]
 DISTANCES: tuple[Distance, ...] = get_args(Distance)
+_SMALLEST, _LARGEST = 1e-3, 1e3  # coefficients of penalties
 _UNDER_ROOT = 1e-12  # keeps the slope of the root finite where the policy has not moved
 
 
@@ -162,11 +163,14 @@ def decentralized_terms(
 def adapted(coefficient: float, value: float, target: float) -> float:
     """Return a coefficient after an update: half of it where the penalty is far below its target, twice above.
 
+    It stays within bounds from which it finds back: a policy that has learned moves no more, and would halve it for
+    ever.
+
     Args:
         coefficient: Coefficient so far.
         value: Mean of what it weighs, after the update.
         target: Value to hold: within a factor of 1.5 of it nothing changes.
     """
     if value < target / 1.5:
-        return coefficient / 2
-    return coefficient * 2 if value > 1.5 * target else coefficient
+        return max(coefficient / 2, _SMALLEST)
+    return min(coefficient * 2, _LARGEST) if value > 1.5 * target else coefficient

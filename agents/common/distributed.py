@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
@@ -22,9 +22,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from textgym.errors import RankLostError
+from textgym.naming import argument
 
 _BUCKET = 2**24
 """Elements that are added up at once: of every rank, so many are in memory."""
+_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
 _PATIENCE = timedelta(hours=6)
 """Others wait while the first rank evaluates. A process that died is noticed at once, by its closed connection."""
 
@@ -75,6 +77,19 @@ class Communicator(ABC):
         padded[: len(content)] = content
         found = zip(self.all_gather(padded), sizes, strict=True)
         return [json.loads(each[:size].numpy().tobytes()) for each, size in found]
+
+    def all_gather_tensors(self, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        """Return the named tensors of all ranks, in their order; each rank may have others."""
+        own = {name: [str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for name, tensor in tensors.items()}
+        return [
+            {
+                name: self.broadcast(
+                    tensors[name] if rank == self.rank else torch.empty(shape, dtype=_DTYPES[dtype]), rank
+                )
+                for name, (dtype, shape) in described.items()
+            }
+            for rank, described in enumerate(self.all_gather_json(own))
+        ]
 
     def concatenate(self, rows: Tensor) -> Gathered:
         """Join the rows (n, ...) of all ranks, each of which may have another number of them."""
@@ -260,6 +275,20 @@ def processes() -> Iterator[Communicator]:
             yield ranks
     finally:
         dist.destroy_process_group()
+
+
+def require_one_each(agents: int) -> None:
+    """Check that the agents of a group are all in this process, or one in each of as many.
+
+    Raises:
+        ValueError: There are more processes, or fewer.
+    """
+    count = current().size
+    if count not in (1, agents):
+        raise ValueError(
+            f"expected 1 or {agents} processes, one for each agent, got {count}; start as many, or change "
+            f"{argument('agents')}"
+        )
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:

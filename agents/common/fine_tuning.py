@@ -204,12 +204,18 @@ class FineTuningAgent(KeepsHistory, ABC):
         return self.losses[-1]
 
     def _collect(self, statistics: Mapping[str, Tensor], norm: float, share: float) -> None:
-        """Keep the statistics of a step for the next record."""
-        if statistics:
-            own = torch.stack([value.detach().float() for value in statistics.values()])  # one transfer
-            values = self.ranks.sum(own * share).tolist()
-            for name, value in {**dict(zip(statistics, values, strict=True)), "grad_norm": norm}.items():
-                self._statistics[name].append(value)
+        """Keep the statistics of a step for the next record; of several processes, their means."""
+        if not statistics:
+            return
+        values = torch.stack([value.detach().float() for value in statistics.values()]).tolist()  # one transfer
+        found = self.ranks.all_gather_json([share, dict(zip(statistics, values, strict=True))])
+        for name in dict.fromkeys(name for _, own in found for name in own):
+            known = [(weight, own[name]) for weight, own in found if name in own and weight]
+            if len(known) == 1:
+                self._statistics[name].append(known[0][1])
+            elif known:  # a process may lack one, as of a kind of feedback that its part of the batch has none of
+                self._statistics[name].append(sum(w * value for w, value in known) / sum(w for w, _ in known))
+        self._statistics["grad_norm"].append(norm)
 
     def after_step(self) -> None:
         """Change what else an optimizer step changes: counters, and averages of weights."""

@@ -166,3 +166,5 @@ def test_coefficients_double_and_halve() -> None:
     assert adapted(1.0, 0.016, 0.01) == 2.0
     assert adapted(1.0, 0.0065, 0.01) == 0.5
     assert [adapted(1.0, value, 0.01) for value in (0.0067, 0.01, 0.015)] == [1.0] * 3
+    assert adapted(1e-3, 0.0, 0.01) == 1e-3  # a policy that stands still halves it no further
+    assert adapted(1e3, 9.0, 0.01) == 1e3

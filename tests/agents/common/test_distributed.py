@@ -38,6 +38,12 @@ def talk(ranks: Communicator) -> dict[str, Any]:
         "gradients": [weight.grad.tolist() for weight in weights if weight.grad is not None],
         "weights": [weight.tolist() for weight in weights],
         "last": ranks.broadcast(torch.tensor([rank]), source=SIZE - 1).tolist(),
+        "named": [
+            {name: [str(tensor.dtype), tensor.tolist()] for name, tensor in named.items()}
+            for named in ranks.all_gather_tensors(
+                {"all": torch.full((1, rank), rank), f"of {rank}": torch.tensor(rank / 2, dtype=torch.float64)}
+            )
+        ],
         "neighbours": {
             other: found.tolist()
             for other, found in ranks.exchange(torch.tensor([rank]), {(rank + 1) % SIZE, (rank - 1) % SIZE}).items()
@@ -55,6 +61,9 @@ def expected(rank: int) -> dict[str, Any]:
         "gradients": [[[111.0] * 2] * 2] * 2,
         "weights": [[[0.0] * 2] * 2] * 2,
         "last": [SIZE - 1],
+        "named": [
+            {"all": ["torch.int64", [[each] * each]], f"of {each}": ["torch.float64", each / 2]} for each in range(SIZE)
+        ],
         "neighbours": {other: [other] for other in range(SIZE) if other != rank},
     }
 
