@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
 from textgym.types import Agent, Grain, Split, Task
 from textgym.values import attribute_of
@@ -43,7 +43,8 @@ class AgentFacts:
             an optimizer step, and training can stop, and go on, after any of them.
         not_options: Arguments of its constructor that are no options of a command.
         reference_option: Name of the option that gives the reference model of a KL penalty; ``""`` for none.
-        policy: Another class whose constructor's arguments are options of the agent too.
+        policy: Another class whose constructor's arguments are options of the agent too; of an agent, also those that
+            this says of its own.
         limits: The least and the largest value of options that are numbers, where these are not 0 and any.
         check: Raises a ``ValueError`` for options, the default ones among them, that do not fit together.
         defaults: Defaults of a run.
@@ -65,6 +66,16 @@ def facts_of(agent: type[object]) -> AgentFacts:
     facts: AgentFacts = attribute_of(agent, "facts") or AgentFacts()
     name = facts.name or agent.__name__
     return replace(facts, name=name, method=facts.method or name)
+
+
+Processes = Literal["none", "data", "agents"]
+"""What several processes do together: ``"data"``: they train one agent, each with a share of its environments or of its
+batches; ``"agents"``: they train one agent each, out of a group; ``"none"``: they cannot train it."""
+
+
+def processes_of(agent: type[object]) -> Processes:
+    """Return what several processes do with a class of agents, which has it as an attribute; most can do nothing."""
+    return cast("Processes", attribute_of(agent, "processes") or "none")
 
 
 def grain_of(agent: type[Agent]) -> Grain:

@@ -57,9 +57,8 @@ def agent_options(agent: type[Agent]) -> list[Option]:
     """
     facts = facts_of(agent)
     filled = {*inspect.signature(Agent.create).parameters, *facts.not_options}
-    policy = [] if facts.policy is None else _constructors(facts.policy)
     found: dict[str, Option] = {}
-    sources: list[Callable[..., Any]] = [agent.create, *_constructors(agent), *policy]
+    sources: list[Callable[..., Any]] = [agent.create, *_constructors(agent), *_of_policy(facts.policy)]
     helps: dict[str, str] = {}  # a subclass may say what an argument that it hands on means to it
     for source in sources:
         helps = argument_help(source) | helps
@@ -89,6 +88,13 @@ def refuse_unknown(options: Mapping[str, object], agent: type[Any]) -> None:
     if name in of_policy:
         hint = f" It is an option of the policy: give policy_kwargs={{{name!r}: ...}}, or use {agent.__name__}.create."
     raise TypeError(f"{agent.__name__} got an unexpected keyword argument {name!r}.{hint}")
+
+
+def _of_policy(policy: type[Any] | None) -> Iterator[type[Any]]:
+    """Yield the constructors of an agent's policy; where that is an agent itself, those of its own policy too."""
+    if policy is not None:
+        yield from _constructors(policy)
+        yield from _of_policy(facts_of(policy).policy)
 
 
 def _constructors(agent: type[Any]) -> Iterator[Callable[..., Any]]:

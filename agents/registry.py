@@ -34,6 +34,8 @@ AGENTS: Mapping[str, str] = {
     "simpo": "textgym.agents.simpo:SimPO",
     "expert_iteration": "textgym.agents.expert_iteration:ExpertIteration",
     "best_of_n": "textgym.agents.best_of_n:BestOfN",
+    "consensus_ppo": "textgym.agents.consensus_ppo:ConsensusPPO",
+    "decentralized_po": "textgym.agents.decentralized_po:DecentralizedPO",
     "random": "textgym.agents.fixed:Random",
     "greedy": "textgym.agents.fixed:Greedy",
     "scripted": "textgym.agents.fixed:Scripted",

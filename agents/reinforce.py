@@ -64,7 +64,7 @@ class REINFORCE(OnPolicyAgent):
 
     def _setup_model(self) -> None:
         if self.rollout_texts is None:
-            self.rollout_texts = self.n_envs
+            self.rollout_texts = self.all_envs
         super()._setup_model()
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from stable_baselines3.common.type_aliases import GymEnv
 from torch import Tensor
 
@@ -53,9 +54,9 @@ class REINFORCEPlusPlus(WholeTextAgent):
         """A_t = (G_t - mean(G)) / std(G), over all tokens of the rollout."""
         super().estimate_advantages()  # G_t = sum of gamma^(k - t) r_k over k >= t, since there are no values
         buffer = self.rollout_buffer
-        returns = buffer.returns[buffer.counted].astype(np.float64)
-        buffer.advantages[buffer.counted] = normalized_returns(returns)
-        return {"return_std": float(returns.std())}
+        returns, own = self.ranks.concatenate(torch.from_numpy(buffer.returns[buffer.counted].astype(np.float64)))
+        buffer.advantages[buffer.counted] = normalized_returns(returns.numpy())[own]
+        return {"return_std": float(returns.numpy().std())}
 
     def loss(self, sample: EpisodeSamples, advantages: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """PPO's clipped surrogate - ent_coef * entropy, means over tokens."""

@@ -209,6 +209,10 @@ class SFT(CountsPairs, OfflineAgent):
         """Return - mean log pi(y_t | x, y_<t) over the response tokens of a batch; there is nothing else to log."""
         return response_loss(self.text_model, [self.pairs[row] for row in rows], self.prompt_share, rng), {}
 
+    def size(self, rows: Sequence[int]) -> int:
+        """The loss is a mean over tokens; those of prompts, which are drawn, are not counted here."""
+        return sum(len(self.pairs[row].response) for row in rows)
+
     def redraw(self, rows: Sequence[int], rng: np.random.Generator) -> None:
         """Draw which prompt tokens count, as :meth:`loss` does."""
         if self.prompt_share:

@@ -46,6 +46,7 @@ class TRPO(StockAgent, contrib.TRPO):
     """
 
     kind = "textgym.TRPO"
+    processes = "none"  # its steps along conjugate gradients look at the KL of one process
     facts: ClassVar[AgentFacts] = replace(
         StockAgent.facts,
         method="the TRPO of sb3-contrib",

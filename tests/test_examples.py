@@ -132,7 +132,7 @@ def test_encoder_decoder(tmp_path: Path) -> None:
     module = example("encoder_decoder")
     sizes = {"vocabulary": 200, "width": 16, "layers": 1, "examples": 64, "sft_steps": 2, "n_envs": 2}
     scores = module.main(module.Args(**sizes, total_timesteps=2 * 48, eval_prompts=2, out=tmp_path))
-    assert {moment: set(found) for moment, found in scores.items()} == dict.fromkeys(("before", "after"), {0.0, 1.0})
+    assert {moment: set(found) for moment, found in scores.items()} == {key: {0.0, 1.0} for key in ("before", "after")}
     assert all(each.low <= each.mean <= each.high for found in scores.values() for each in found.values())
     assert (tmp_path / "adequacy.png").is_file()
     for name in ("random", "sft", "ppo"):

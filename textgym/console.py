@@ -44,14 +44,24 @@ class Ticker(Protocol):
         ...
 
 
+def mute() -> None:
+    """Print nothing but errors from now on, in a process that is one of several and does not speak for them."""
+    _Stream.muted = True
+
+
+def is_muted() -> bool:
+    """Return whether this process prints errors only."""
+    return _Stream.muted
+
+
 def out() -> Console:
     """Return the console of results."""
-    return _console(sys.stdout)
+    return _console(io.StringIO() if is_muted() else sys.stdout)
 
 
 def err() -> Console:
     """Return the console of progress, remarks and errors."""
-    return _console(sys.stderr)
+    return _console(io.StringIO() if is_muted() else sys.stderr)
 
 
 def say(text: str = "", style: str | None = None) -> None:
@@ -76,7 +86,7 @@ def notice(text: str) -> None:
 
 def error(text: str) -> None:
     """Print what went wrong, as one line."""
-    err().print(_text(f"Error: {_one_line(text)}"), style="bold red", soft_wrap=True)
+    _console(sys.stderr).print(_text(f"Error: {_one_line(text)}"), style="bold red", soft_wrap=True)
 
 
 def heading(text: str) -> None:
@@ -248,9 +258,11 @@ class _Stream:
 
     Attributes:
         failed: Names of the streams that are known to be broken.
+        muted: Whether this process prints errors only.
     """
 
     failed: set[str] = set()  # noqa: RUF012 - one for all
+    muted = False
 
     def __init__(self, stream: Any) -> None:
         self._stream = io.StringIO() if stream is None else stream  # a process can be started without

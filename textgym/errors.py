@@ -78,6 +78,10 @@ class SandboxUnavailableError(TextGymError, RuntimeError):
     """Programs of models cannot be run, as there is no sandbox for them; the message says how to get one."""
 
 
+class RankLostError(TextGymError, RuntimeError):
+    """One of the processes that train together has ended before the others."""
+
+
 class EndedError(TextGymError):
     """Code of others that a command ran wanted to end the process."""
 

@@ -151,7 +151,7 @@ def _draw_lines(lines: _Lines, title: str, y_label: str, axes: Axes, log: Sequen
     for name, label, colour in lines:
         if any(record.get(name) is not None for record in log):
             _draw_line(axes, log, name, label, colour)
-    _finish(axes, title, labels.unit, y_label)
+    finish_axes(axes, title, labels.unit, y_label)
 
 
 _PANELS: Mapping[tuple[str, ...], Callable[[Axes, Sequence[Row], Labels], None]] = {

@@ -16,6 +16,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
+from textgym.agents.common.distributed import current
 from textgym.agents.common.health import clip_gradients, require_finite
 from textgym.agents.common.history import KeepsHistory, log_record
 from textgym.agents.common.observations import check_tokenizer
@@ -91,6 +92,7 @@ class FineTuningAgent(KeepsHistory, ABC):
         losses: Losses of all optimizer steps so far.
         history: One record per iteration.
         seconds: Time of the last iteration by part.
+        ranks: The processes that train the agent.
 
     Raises:
         ModelError: All weights are frozen.
@@ -106,6 +108,7 @@ class FineTuningAgent(KeepsHistory, ABC):
         model.hold_masters()
         self.text_model = model
         self.learning_rate, self.max_grad_norm, self.seed = learning_rate, max_grad_norm, seed
+        self.ranks = current()
         self.logger = Logger(None, [])
         self.env: VecEnv | None = None
         self._writer = TokenWriter(model)
@@ -166,17 +169,20 @@ class FineTuningAgent(KeepsHistory, ABC):
             self._parameters, lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
         )
 
-    def step(self, loss: Tensor, statistics: Mapping[str, Tensor], *, rate_share: float = 1.0) -> float:
-        """Take an optimizer step down a loss.
+    def step(
+        self, loss: Tensor, statistics: Mapping[str, Tensor], *, rate_share: float = 1.0, share: float = 1.0
+    ) -> float:
+        """Take an optimizer step down a loss; of several processes, down the mean of theirs.
 
         Args:
             loss: Scalar with a gradient.
             statistics: Scalars to log: the record of an iteration has their means, and that of the gradient's norm,
                 where there are any.
             rate_share: Share of the peak learning rate.
+            share: Weight of this process in the mean of all of them; the weights add up to 1.
 
         Returns:
-            The loss.
+            The mean loss.
 
         Raises:
             FloatingPointError: If the loss or a gradient is not finite; the weights stay as they are.
@@ -184,23 +190,32 @@ class FineTuningAgent(KeepsHistory, ABC):
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate * rate_share
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        require_finite(f"loss at step {len(self.losses)}", loss.item())
+        (loss * share).backward()
+        mean = float(self.ranks.sum(loss.detach() * share))
+        require_finite(f"loss at step {len(self.losses)}", mean)
+        self.ranks.sum_gradients(self._parameters)
         norm = clip_gradients(self._parameters, self.max_grad_norm)
         self._is_updating = True
         self._optimizer.step()
         self.after_step()
-        self.losses.append(loss.item())
-        self._collect(statistics, norm)
+        self.losses.append(mean)
+        self._collect(statistics, norm, share)
         self._is_updating = False
         return self.losses[-1]
 
-    def _collect(self, statistics: Mapping[str, Tensor], norm: float) -> None:
-        """Keep the statistics of a step for the next record."""
-        if statistics:
-            values = torch.stack([value.detach().float() for value in statistics.values()]).tolist()  # one transfer
-            for name, value in {**dict(zip(statistics, values, strict=True)), "grad_norm": norm}.items():
-                self._statistics[name].append(value)
+    def _collect(self, statistics: Mapping[str, Tensor], norm: float, share: float) -> None:
+        """Keep the statistics of a step for the next record; of several processes, their means."""
+        if not statistics:
+            return
+        values = torch.stack([value.detach().float() for value in statistics.values()]).tolist()  # one transfer
+        found = self.ranks.all_gather_json([share, dict(zip(statistics, values, strict=True))])
+        for name in dict.fromkeys(name for _, own in found for name in own):
+            known = [(weight, own[name]) for weight, own in found if name in own and weight]
+            if len(known) == 1:
+                self._statistics[name].append(known[0][1])
+            elif known:  # a process may lack one, as of a kind of feedback that its part of the batch has none of
+                self._statistics[name].append(sum(w * value for w, value in known) / sum(w for w, _ in known))
+        self._statistics["grad_norm"].append(norm)
 
     def after_step(self) -> None:
         """Change what else an optimizer step changes: counters, and averages of weights."""
@@ -258,6 +273,8 @@ class FineTuningAgent(KeepsHistory, ABC):
         Raises:
             CheckpointError: A step was broken off in the middle, or a weight is not finite.
         """
+        if self.ranks.rank:
+            return  # the state of the first process is that of all of them
         tensors, record = self._read_state()
         buffers = [
             f"{name}.{buffer}" for name, module in self.modules().items() for buffer, _ in module.named_buffers()

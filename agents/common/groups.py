@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -91,9 +92,10 @@ class GroupAgent(WholeTextAgent):
         buffer = self.rollout_buffer
         texts = np.where(buffer.counted, buffer.text_ids(), 0)  # (T, B)
         scores = scores_of_texts(buffer.rewards, texts, buffer.counted).reshape(-1, self.group_size)  # (G, k)
-        advantages = self.group_advantages(scores)
+        everywhere, own = self.ranks.concatenate(torch.from_numpy(scores))
+        advantages = self.group_advantages(everywhere.numpy())[own]
         buffer.advantages = (advantages.reshape(-1)[texts] * buffer.counted).astype(np.float32)
-        spreads = scores.std(1, ddof=1)
+        spreads = everywhere.numpy().std(1, ddof=1)
         return {"group_std": float(spreads.mean()), "equal_groups": float(np.isclose(spreads, 0, atol=1e-6).mean())}
 
     def _require_one_prompt(self) -> None:

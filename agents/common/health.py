@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from textgym.agents.common.sharding import whole
 from textgym.naming import argument
 
 Record = Mapping[str, float | None]
@@ -87,7 +88,7 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float, largest_reward
     Raises:
         FloatingPointError: It is no finite number. The weights are those of the step before.
     """
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+    norm = float(whole(torch.nn.utils.clip_grad_norm_(parameters, max_norm)))
     require_finite("gradient", norm, largest_reward)
     return norm
 

@@ -11,6 +11,9 @@ import numpy as np
 from textgym.envs.types import Info
 from textgym.values import as_object
 
+REPORTED = ("rewards", "episode", "gold", "is_success", "finish_reason")
+"""What :func:`describe_texts` reads of infos."""
+
 
 def describe_texts(infos: Sequence[Info]) -> dict[str, float]:
     """Means over finished texts of what their environment reports; of other environments, of the episode's return.

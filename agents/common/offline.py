@@ -14,6 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from torch import Tensor
 
 from textgym.agents.common.fine_tuning import FineTuningAgent
+from textgym.agents.facts import Processes
 from textgym.errors import DataError
 from textgym.models.stored_values import Check, number, positive
 from textgym.models.text_model import TextModel
@@ -27,8 +28,9 @@ class OfflineAgent(FineTuningAgent):
     """The core of agents that learn from fixed data: texts, preferences, logged episodes.
 
     A time step is an optimizer step on a batch of items of similar size, in random order; AdamW with linear warm-up
-    and cosine decay. The core knows of an item only how large it is. A subclass has them, and says what a step
-    minimizes: :meth:`loss`. A loss that draws random numbers says in :meth:`redraw` how they are drawn again.
+    and cosine decay. Of a batch, each of several processes reads a part. The core knows of an item only how large it
+    is. A subclass has them, and says what a step minimizes: :meth:`loss`. A loss that draws random numbers says in
+    :meth:`redraw` how they are drawn again.
 
     Args:
         model: Trained in place.
@@ -51,6 +53,7 @@ class OfflineAgent(FineTuningAgent):
         ModelError: All weights are frozen.
     """
 
+    processes: ClassVar[Processes] = "data"
     settings: ClassVar[Mapping[str, Check]] = {
         "batch_size": positive,
         "warmup": number,
@@ -115,6 +118,8 @@ class OfflineAgent(FineTuningAgent):
         if reset_num_timesteps:
             self.begin(total_timesteps)
         self._steps = self.num_timesteps + total_timesteps
+        for network in self.modules().values():
+            self.ranks.broadcast_parameters(network.parameters())
         watcher = callback if callback is not None else ConvertCallback(None)
         watcher.init_callback(self)  # type: ignore[arg-type]  # it has what callbacks read
         watcher.on_training_start(locals(), globals())
@@ -152,8 +157,21 @@ class OfflineAgent(FineTuningAgent):
             FloatingPointError: If the loss or a gradient is not finite; the weights stay as they are.
         """
         self._require_items()
-        share = warmup_cosine(self.num_timesteps, self._steps, self.warmup)
-        return self.step(*self.loss(next(self._batches), self._rng), rate_share=share)
+        rate_share = warmup_cosine(self.num_timesteps, self._steps, self.warmup)
+        rows = next(self._batches)
+        if self.ranks.size == 1:
+            return self.step(*self.loss(rows, self._rng), rate_share=rate_share)
+        # All processes draw the same batches, of which each reads a part, with numbers of its own where it draws some.
+        self.redraw(rows, self._rng)
+        parts = [rows[rank :: self.ranks.size] for rank in range(self.ranks.size)]
+        sizes = [self.size(part) if part else 0 for part in parts]
+        rng = np.random.default_rng((self.seed, self.num_timesteps, self.ranks.rank))
+        own, share = parts[self.ranks.rank] or rows[:1], sizes[self.ranks.rank] / sum(sizes)
+        return self.step(*self.loss(own, rng), rate_share=rate_share, share=share)
+
+    def size(self, rows: Sequence[int]) -> int:
+        """How much a part of a batch counts in a mean over parts: the number of things :meth:`loss` is a mean over."""
+        return len(rows)
 
     def after_step(self) -> None:
         """Count the step."""

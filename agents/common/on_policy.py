@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +23,7 @@ from textgym.agents.common.on_policy_state import ResumableOnPolicyAlgorithm
 from textgym.agents.common.policies import require_policy
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
+from textgym.agents.common.sharding import Shards
 from textgym.agents.common.text_agent import require_steps
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
 from textgym.agents.common.vec_env import make_vec_env
@@ -81,6 +82,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         recompute_log_probs: Recompute the log-probabilities of a rollout with the training forward pass before an
             update; by default only in half precision, where cached decoding and the training pass differ visibly.
         micro_batch_size: Transitions per forward and backward pass; gradients are accumulated. Saves memory.
+        shard: Share out weights, gradients and moments of updates over the processes (FSDP2), for models whose update
+            does not fit one. A whole copy of the weights, which writes the texts, stays in each.
         tensorboard_log, policy_kwargs, verbose, seed, device, stats_window_size: See Stable-Baselines3.
 
     Attributes:
@@ -111,6 +114,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         "clip_reward": optional(number),
         "recompute_log_probs": optional(truth),
         "micro_batch_size": optional(positive),
+        "shard": truth,
     }
     adapted: ClassVar[tuple[str, ...]] = ("kl_coef",)
     counters: ClassVar[Mapping[str, Check]] = {
@@ -144,6 +148,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         clip_reward: float | None = None,
         recompute_log_probs: bool | None = None,
         micro_batch_size: int | None = None,
+        shard: bool = False,
         tensorboard_log: str | Path | None = None,
         policy_kwargs: dict[str, object] | None = None,
         stats_window_size: int = 100,
@@ -161,6 +166,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         self.missing_eos_penalty, self.scale_rewards, self.clip_reward = missing_eos_penalty, scale_rewards, clip_reward
         self.recompute_log_probs, self.reference_model = recompute_log_probs, reference_model
         self.rollout_texts, self.batch_size, self.micro_batch_size = rollout_texts, batch_size, micro_batch_size
+        self.shard = shard
         self._begin_records()
         super().__init__(
             policy,
@@ -175,6 +181,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             use_sde=False,
             sde_sample_freq=-1,
             rollout_buffer_class=EpisodeRolloutBuffer,
+            rollout_buffer_kwargs={"ranks": self.ranks},
             stats_window_size=stats_window_size,
             tensorboard_log=None if tensorboard_log is None else str(tensorboard_log),
             # clip_gradients, which every step passes, looks at the norm already.
@@ -209,15 +216,34 @@ class OnPolicyAgent(TextRolloutAlgorithm):
 
     def _setup_model(self) -> None:
         self.n_steps = require_steps(self.n_steps, self.env)
-        if self.rollout_texts is not None and self.rollout_texts % self.n_envs:
+        if self.rollout_texts is not None and self.rollout_texts % self.all_envs:
             raise ValueError(
-                f"expected {argument('rollout_texts')} to be a multiple of the {self.n_envs} environments, got "
+                f"expected {argument('rollout_texts')} to be a multiple of the {self.all_envs} environments, got "
                 f"{self.rollout_texts}; each writes as many"
             )
         super()._setup_model()
         self.reference = Reference(self.policy)
         if self.reference_model is not None:
             self.set_reference(load_language_model(self.reference_model, device=self.device))
+        if self.shard and self.ranks.size > 1:
+            self._share_out()
+
+    def _share_out(self) -> None:
+        """Let updates run on weights that are shared out over the processes.
+
+        Raises:
+            ValueError: The policy trains adapters, or is compiled.
+        """
+        policy = self.policy
+        if policy.model.adapter is not None or policy.options.compile:
+            raise ValueError(
+                f"expected {argument('shard')} for a policy that trains all weights and is not compiled, got another; "
+                f"leave out {argument('lora_rank')} and {argument('compile')}, or {argument('shard')}"
+            )
+        names = ("model", "value_head", *(() if policy.critic is None else ("critic",)))
+        self.shards = Shards({name: getattr(policy, name) for name in names}, self.ranks)
+        rate = self.lr_schedule(1)
+        policy.optimizer = policy.optimizer_class(self.shards.parameters(), lr=rate, **policy.optimizer_kwargs)
 
     @property
     def steps_per_iteration(self) -> int:
@@ -260,15 +286,14 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         kl = kl_estimates(log_probs, np.where(buffer.counted, reference, log_probs))
         self.reference.check_start(kl.k1)
         scores = self._scores(buffer.rewards.astype(np.float64))
+        texts = len(self._of_ends(scores))
         penalty = self.kl_coef * kl.k1 if self.penalizes_rewards else 0.0
         buffer.rewards = (scores - penalty).astype(np.float32)
-        if self.finished and self.learns_values and not self._values_are_centered:
+        if texts and self.learns_values and not self._values_are_centered:
             self._center_values(scores)
         self._record_rollout(kl.k1, kl.k3, self.estimate_advantages())
-        if self.kl_target is not None and self.finished:
-            self.kl_coef = adapt_kl_coef(
-                self.kl_coef, self._metrics["kl"], self.kl_target, len(self.finished), self.kl_horizon
-            )
+        if self.kl_target is not None and texts:
+            self.kl_coef = adapt_kl_coef(self.kl_coef, self._metrics["kl"], self.kl_target, texts, self.kl_horizon)
 
     def estimate_advantages(self) -> Mapping[str, float]:
         """Compute the advantages (T, B) in the buffer from its rewards: by default generalized advantage estimation.
@@ -297,16 +322,20 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         Texts that the end of the rollout cut have values for returns. At 0, far from the scores, these would give them
         large advantages of one sign, and the first updates would follow those instead of the reward.
         """
-        average = float(np.mean([scores[step, env] for step, env, _ in self.finished]))
+        average = float(np.mean(self._of_ends(scores)))
         self.policy.value_head.bias.data += average
         self.rollout_buffer.shift_values(average)
         self._values_are_centered = True
 
+    def _of_ends(self, numbers: FloatArray) -> FloatArray:
+        """Numbers (n,) of the last tokens of finished texts, in all processes, given those of all tokens, (T, B)."""
+        ends = [numbers[step, env] for step, env, _ in self.finished]
+        return self.everywhere(np.array(ends, dtype=np.float64))
+
     def _scores(self, rewards: FloatArray) -> FloatArray:
         """Terminal scores (T, B), scaled and clipped, minus what a missing EOS costs."""
-        ends = [(step, env) for step, env, _ in self.finished]
-        if ends and self.scale_rewards and self._score_spread is None:
-            first = np.array([rewards[end] for end in ends])
+        first = self._of_ends(rewards)
+        if len(first) and self.scale_rewards and self._score_spread is None:
             # Scores that differ by less than a thousandth of their size are all the same score.
             varied = float(first.std()) > 1e-3 * max(1e-3, float(np.abs(first).max()))
             self._score_spread = float(first.std()) if varied else None
@@ -339,7 +368,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         """Around ``train``: modes, learning rate, times; yields the list that statistics of steps go to."""
         self._is_updating = True
         steps: list[dict[str, float]] = []
-        with self._timed("update"):
+        stands_in = nullcontext() if self.shards is None else self.shards.standing_in(self.policy)
+        with self._timed("update"), stands_in:
             self.policy.set_training_mode(True)
             self._update_learning_rate(self.policy.optimizer)
             yield steps
@@ -363,20 +393,25 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         at_once = self.micro_batch_size or at_once
         chunks = list(split_segments(members, at_once)) if at_once else [members]
         samples = [self.rollout_buffer.samples(chunk) for chunk in chunks]
-        advantages = self.scaled_advantages(torch.cat([sample.advantages for sample in samples]))
-        sizes, parts = [self.size(sample) for sample in samples], [len(sample.actions) for sample in samples]
+        everywhere, own = self.ranks.concatenate(torch.cat([sample.advantages for sample in samples]))
+        advantages = self.scaled_advantages(everywhere)[own]  # their statistics are of all processes
+        parts, sizes = advantages.split([len(sample.actions) for sample in samples]), list(map(self.size, samples))
+        in_all = int(self.everywhere(np.array(sizes)).sum())
+        # Where weights are shared out, all processes gather them as often: some read a text once more, for nothing.
+        idle = 0 if self.shards is None else int(self.everywhere(np.array([len(sizes)])).max()) - len(sizes)
         total: dict[str, float] = defaultdict(float)
-        for sample, size, part in zip(samples, sizes, advantages.split(parts), strict=True):
-            share = size / sum(sizes)
-            loss, statistics = self.loss(sample, part)
+        for place, size in (*enumerate(sizes), *[(0, 0)] * idle):
+            share = size / in_all
+            loss, statistics = self.loss(samples[place], parts[place])
             (loss * share).backward()
             for name, value in _numbers({"loss": loss, **statistics}).items():
                 total[name] = max(total[name], value) if name.endswith("_max") else total[name] + share * value
+        total = _combined(self.ranks.all_gather_json(total))
         require_finite("loss", total["loss"], self._largest_reward)
         return total
 
     def step_optimizer(self, statistics: Mapping[str, float]) -> dict[str, float]:
-        """Clip the gradients and step along them.
+        """Add up the gradients of all processes, clip them, and step along them.
 
         Returns:
             ``statistics``, and the norm of the gradients before.
@@ -384,26 +419,28 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         Raises:
             FloatingPointError: A gradient is not finite; the weights stay as they are.
         """
+        if self.shards is None:  # whose gradients are added up as soon as they are there
+            self.ranks.sum_gradients(self.policy.parameters())
         norm = clip_gradients(self.policy.parameters(), self.max_grad_norm, self._largest_reward)
         self.policy.optimizer.step()
         return {**statistics, "grad_norm": norm}
 
     # ----------------------------------------------------------------- records
     def _record_rollout(self, k1: FloatArray, k3: FloatArray, more: Mapping[str, float]) -> None:
-        infos, counted = [info for _, _, info in self.finished], self.rollout_buffer.counted
+        infos, counted = self._infos(), self.rollout_buffer.counted
         length = self._mean_length()
         # Per token times tokens per text: the rollout holds pieces of texts too, which a sum over texts would miscount.
         tokens = float(self.n_steps) if length is None else length
         metrics = {
-            "kl": float(k1[counted].mean()) * tokens,
-            "kl_k3": float(k3[counted].mean()) * tokens,
+            "kl": float(self.everywhere(k1[counted]).mean()) * tokens,
+            "kl_k3": float(self.everywhere(k3[counted]).mean()) * tokens,
             "kl_coef": self.kl_coef,
             "texts": float(len(infos)),
         }
         if self.kl_target is not None:
             metrics["kl_target"] = self.kl_target
         if self.learns_values:
-            errors = self.rollout_buffer.advantages[counted]
+            errors = self.everywhere(self.rollout_buffer.advantages[counted])
             metrics["value_error"] = float(np.sqrt(np.mean(np.square(errors, dtype=np.float64))))
         if length is not None:
             metrics |= describe_texts(infos) | {"length": length}
@@ -415,9 +452,20 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             values = [step[name] for step in steps]
             metrics[name] = max(values) if name.endswith("_max") else mean(values)
         if self.learns_values:
-            explained = explained_variance(buffer.values[buffer.counted], buffer.returns[buffer.counted])
-            metrics["explained_variance"] = float(explained)
+            values, returns = (self.everywhere(each[buffer.counted]) for each in (buffer.values, buffer.returns))
+            metrics["explained_variance"] = float(explained_variance(values, returns))
         self._end_record(metrics)
+
+
+def _combined(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Statistics of an optimizer step, given those of all processes, each by its share in the step."""
+    first, *others = parts
+    for other in others:
+        first = {
+            name: max(value, other[name]) if name.endswith("_max") else value + other[name]
+            for name, value in first.items()
+        }
+    return first
 
 
 def _numbers(statistics: Mapping[str, Tensor]) -> dict[str, float]:

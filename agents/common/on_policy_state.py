@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -23,13 +22,16 @@ from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
+from textgym.agents.common.distributed import Communicator, current
 from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.policies import policy_of_record
 from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of
 from textgym.agents.common.q_policy import TextQPolicy
+from textgym.agents.common.sharding import Shards, shared_out, whole
+from textgym.agents.common.snapshot import Snapshot
 from textgym.agents.common.vec_env import describe_vec_state, set_vec_state
 from textgym.agents.options import EARLIER_NAMES
-from textgym.errors import CheckpointError
+from textgym.errors import CheckpointError, RankLostError
 from textgym.models.checkpoint import load_unique, read_checkpoint, unique_tensors, write_checkpoint
 from textgym.models.optimizer_state import describe_optimizer, optimizer_tensors, part, restore_optimizer
 from textgym.models.stored_values import (
@@ -88,15 +90,20 @@ _RECORD: Mapping[str, Check] = {
     "environment": plain,
     "tokens_so_far": optional(listed(integer)),
     "infinite": optional(listed(text)),
+    "other_ranks": optional(listed(mapped(plain))),
 }
-_OPTIONAL = ("environment", "tokens_so_far", "infinite")
+_OPTIONAL = ("environment", "tokens_so_far", "infinite", "other_ranks")
+_OWN, _OWN_TENSORS = ("rng", "environment", "tokens_so_far"), ("rng.", "episode_starts")
+"""What each of several processes has of its own: parts of a record, and beginnings of the names of tensors."""
 
 
 class ResumableAlgorithm(BaseAlgorithm):
     """An algorithm that is saved without pickle and goes on bit for bit.
 
     A subclass names the arguments of its constructor that belong to a checkpoint, and what it has to remember besides:
-    :meth:`own_tensors`, :meth:`own_record`. Everything else is done here.
+    :meth:`own_tensors`, :meth:`own_record`. Everything else is done here. Of several processes that train one agent, the
+    first writes the checkpoint. It needs no other for that: each tells it its random numbers and environments whenever
+    a rollout begins, so that nothing is lost with one that dies.
 
     Attributes:
         kind: Name of the algorithm in its checkpoints.
@@ -107,8 +114,12 @@ class ResumableAlgorithm(BaseAlgorithm):
         counters: Attributes that training counts up or decides once, with what each may be.
         own_checks: Checks of the entries of :meth:`own_record`.
         head: Name of the value head in the policy.
+        ranks: The processes that train the agent.
+        shards: Copies of the networks for updates, of which each process holds a part; ``None`` where none does.
     """
 
+    ranks: Communicator
+    shards: Shards | None = None
     kind: ClassVar[str]
     settings: ClassVar[Mapping[str, Check]]
     schedules: ClassVar[tuple[str, ...]] = ("learning_rate",)
@@ -120,7 +131,7 @@ class ResumableAlgorithm(BaseAlgorithm):
     policy: LanguageModelPolicy | TextQPolicy
     history: list[dict[str, float]]
     _tokens_so_far: IntArray  # (n_envs,) of the texts that the next rollout goes on with
-    _snapshot: _Snapshot | None = None  # of the beginning of the rollout that is under way, or was broken off
+    _snapshot: Snapshot | None = None  # of the beginning of the rollout that is under way, or was broken off
     _is_updating = False
 
     @property
@@ -154,7 +165,7 @@ class ResumableAlgorithm(BaseAlgorithm):
         check_policy_record(record)
 
     def get_state(self) -> State:
-        """Return everything a run needs to go on bit for bit.
+        """Return everything a run needs to go on bit for bit; of several processes, this one.
 
         In a rollout, or after an error in one, this is the state at its beginning; in the update after it too, if
         :meth:`remember_weights` was called.
@@ -162,7 +173,7 @@ class ResumableAlgorithm(BaseAlgorithm):
         Raises:
             CheckpointError: An update is under way, or was broken off, and weights of before are gone.
         """
-        tensors, record, _ = self._read_state()
+        tensors, record, _ = self._read_state(self._snapshot or self._take_snapshot())
         return State({name: tensor.clone() for name, tensor in tensors.items()}, record)
 
     def set_state(self, state: State) -> None:
@@ -183,16 +194,28 @@ class ResumableAlgorithm(BaseAlgorithm):
     def save(self, path: str | Path, exclude: object = None, include: object = None) -> None:  # type: ignore[override]
         """Write the state of :meth:`get_state` to a folder of JSON and safetensors.
 
+        Several processes all call it; the first writes what all of them need.
+
         Args:
             path: The folder; it is replaced in one step.
             exclude, include: Not supported; they exist for Stable-Baselines3's signature.
 
         Raises:
             CheckpointError: An update is under way, or a weight or a moment of the optimizer is not finite.
+            RankLostError: Other processes have a part of it, and are gone.
         """
         if exclude is not None or include is not None:
             raise ValueError("expected a complete checkpoint, got exclude or include; leave them out")
-        tensors, record, buffers = self._read_state()
+        if self.shards is not None and self.ranks.has_left:
+            raise RankLostError("expected all processes, each of which has a part of the optimizer's state, got one")
+        now = self._snapshot or self._take_snapshot()
+        if self.ranks.size > 1 and "other_ranks" not in now.record:
+            self._gather_others(now)
+        if self.ranks.rank and self.shards is None:
+            return
+        tensors, record, buffers = self._read_state(now)
+        if self.ranks.rank:
+            return
         write_checkpoint(Path(path), tensors, record, self.policy.save_config, may_be_infinite=buffers)
 
     @classmethod
@@ -213,11 +236,14 @@ class ResumableAlgorithm(BaseAlgorithm):
             changes: Constructor arguments to change, such as a learning-rate schedule, which is not stored.
 
         Raises:
-            CheckpointError: If the folder is damaged or of another kind.
+            CheckpointError: If the folder is damaged or of another kind, or learning is to go on in more processes, or
+                fewer, than those that wrote it.
         """
         folder = Path(path)
         tensors, record = read_checkpoint(folder, cls.kind)
         cls._check_record(record)
+        if env is not None:
+            record, tensors = _part_of_rank(record, tensors, current())
         settings = record["settings"] | _schedules(record["schedules"], changes) | changes
         policy, model = policy_of_record(record["policy"]["kind"]), rebuild_model(record["policy"], folder)
         settings["policy_kwargs"] = record["policy"]["options"] | changes.get("policy_kwargs", {}) | {"model": model}
@@ -237,7 +263,7 @@ class ResumableAlgorithm(BaseAlgorithm):
         For callbacks, in ``_on_rollout_end``. Of weights that take too much memory there is no copy: the state is then
         to be had until the first step of the optimizer.
         """
-        if self._snapshot is None:
+        if self._snapshot is None or self.shards is not None:  # nobody has all that changes
             return
         trained = {f"policy.{name}" for name, parameter in self.policy.named_parameters() if parameter.requires_grad}
         weights = {name: tensor for name, tensor in _named(self.policy, "policy.")[0].items() if name in trained}
@@ -254,14 +280,16 @@ class ResumableAlgorithm(BaseAlgorithm):
         """Remember what the rollout that begins will change: all but weights and optimizer."""
         self._snapshot, self._is_updating = None, False
         self._snapshot = self._take_snapshot()
+        if self.ranks.size > 1:
+            self._gather_others(self._snapshot)
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
-        return {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.policy.optimizer).items()}
+        found = optimizer_tensors(self.policy.optimizer)
+        return {f"optimizer.{name}": whole(tensor) for name, tensor in found.items()}
 
-    def _take_snapshot(self) -> _Snapshot:
+    def _take_snapshot(self) -> Snapshot:
         tensors = {"rng.torch": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            tensors |= {f"rng.cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+        tensors |= {f"rng.cuda.{i}": state for i, state in enumerate(_cuda_states(self.ranks))}
         own = vars(self)
         record = {
             "kind": self.kind,
@@ -279,11 +307,16 @@ class ResumableAlgorithm(BaseAlgorithm):
             record["environment"] = to_json(state)
             record["tokens_so_far"] = self._tokens_so_far.tolist()
             tensors["episode_starts"] = torch.from_numpy(np.array(self._last_episode_starts, dtype=np.uint8))
-        return _Snapshot(tensors, record, problems)
+        return Snapshot(tensors, record, problems)
 
-    def _read_state(self) -> tuple[dict[str, Tensor], StoredRecord, set[str]]:
+    def _gather_others(self, now: Snapshot) -> None:
+        """Add to a snapshot what each other process has of its own."""
+        own = {name: to_json(now.record[name]) for name in _OWN if name in now.record}
+        tensors = {name: tensor.tolist() for name, tensor in now.tensors.items() if name.startswith(_OWN_TENSORS)}
+        now.record["other_ranks"] = self.ranks.all_gather_json({**own, "tensors": tensors})[1:]
+
+    def _read_state(self, now: Snapshot) -> tuple[dict[str, Tensor], StoredRecord, set[str]]:
         """Tensors (the weights themselves, no copies), the record, and the names of tensors that are buffers."""
-        now = self._snapshot or self._take_snapshot()
         if self._is_updating:
             now.require_weights()
         for problem in now.problems:
@@ -304,7 +337,10 @@ class ResumableAlgorithm(BaseAlgorithm):
         load_unique(self.policy, part(tensors, "policy."), folder)
         if self.frozen_network is not None:
             load_unique(self.frozen_network, part(tensors, "reference."), folder)
-        restore_optimizer(self.policy.optimizer, part(tensors, "optimizer."), record["optimizer"])
+        moments = part(tensors, "optimizer.")
+        if self.shards is not None:
+            moments = shared_out(moments, self.shards.parameters())
+        restore_optimizer(self.policy.optimizer, moments, record["optimizer"])
         for name in self.counters:
             setattr(self, name, record["counters"][name])
         self.history = list(record["history"])
@@ -360,44 +396,6 @@ class ResumableOnPolicyAlgorithm(ResumableAlgorithm, OnPolicyAlgorithm):
     policy: LanguageModelPolicy
 
 
-@dataclass
-class _Snapshot:
-    """The state of an agent at the beginning of a rollout: all that it changes but weights and optimizer.
-
-    Attributes:
-        tensors: States of random generators, and which episodes began; after ``remember_weights``, weights too.
-        record: Counters, settings, environments: plain values that nothing else refers to.
-        problems: Parts that cannot be restored, reported whenever the state is read.
-        has_weights: Whether weights are remembered: copied, or watched for changes.
-        unchanged: Parts that must not have changed since, where there is no copy of the weights.
-    """
-
-    tensors: dict[str, Tensor]
-    record: StoredRecord
-    problems: list[str]
-    has_weights: bool = False
-    unchanged: WeightsWatch | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Return whether all that an update changes is among the tensors."""
-        return self.has_weights and self.unchanged is None
-
-    def require_weights(self) -> None:
-        """Check that the weights of then are still known.
-
-        Raises:
-            CheckpointError: They changed, and there is no copy.
-        """
-        if not self.has_weights:
-            raise CheckpointError(
-                "expected an agent between updates, got one within; save when a rollout starts, as in a callback's "
-                "_on_rollout_start"
-            )
-        if self.unchanged is not None and self.unchanged.has_changed():
-            raise CheckpointError("an update had begun to change the weights, which are too large to be copied before")
-
-
 def _room_for_copy(device: torch.device) -> float:
     if device.type != "cuda":
         return _LARGEST_COPY
@@ -440,8 +438,39 @@ def _restore_generators(record: StoredRecord, tensors: dict[str, Tensor]) -> Non
             f"expected states of random generators in a checkpoint, got others ({error}); use another checkpoint"
         ) from error
     devices = [tensors[name] for name in sorted(tensors) if name.startswith("rng.cuda.")]
-    if devices and torch.cuda.is_available():
+    if len(devices) == 1 and torch.cuda.is_available():
+        torch.cuda.set_rng_state(devices[0])
+    elif devices and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(devices)
+
+
+def _cuda_states(ranks: Communicator) -> list[Tensor]:
+    """States of the random generators of all GPUs; of several processes, each knows its own GPU only."""
+    if not torch.cuda.is_available():
+        return []
+    return torch.cuda.get_rng_state_all() if ranks.size == 1 else [torch.cuda.get_rng_state()]
+
+
+def _part_of_rank(
+    record: StoredRecord, tensors: dict[str, Tensor], ranks: Communicator
+) -> tuple[StoredRecord, dict[str, Tensor]]:
+    """Return a state with the random numbers and environments of one of several processes.
+
+    Raises:
+        CheckpointError: It is of more processes, or fewer.
+    """
+    others = record.get("other_ranks") or []
+    if len(others) + 1 != ranks.size:
+        raise CheckpointError(
+            f"expected as many processes as wrote the checkpoint, {len(others) + 1}, got {ranks.size}; go on with "
+            f"torchrun --nproc_per_node {len(others) + 1}, or load it without an environment, to act"
+        )
+    if ranks.rank == 0:
+        return record, tensors
+    own = others[ranks.rank - 1]
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(_OWN_TENSORS)}
+    mine = {name: torch.tensor(values, dtype=torch.uint8) for name, values in own["tensors"].items()}
+    return {**record, **{name: own[name] for name in _OWN if name in own}}, kept | mine
 
 
 def _constant(schedule: Schedule | float | None) -> dict[str, float] | float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
+from textgym.agents.common.distributed import Alone, Communicator
 from textgym.models.batch import EpisodeBatch
 from textgym.types import BoolArray, IntArray
 
@@ -54,9 +55,19 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
     The buffer grows beyond its size where a rollout does not end after a number of steps; :meth:`end_rollout` then says
     which transitions count.
 
+    Args:
+        arguments: Those of Stable-Baselines3's buffer.
+        ranks: Processes whose buffers together hold a rollout; all of them yield as many minibatches.
+        options: Further arguments of Stable-Baselines3's buffer.
+
     Attributes:
         counted: (T, B) whether a transition belongs to the rollout; all do unless :meth:`end_rollout` says otherwise.
+        normalizes_advantages: Whether :meth:`get` normalizes them over the minibatch of all ranks.
     """
+
+    def __init__(self, *arguments: Any, ranks: Communicator | None = None, **options: Any) -> None:
+        self.ranks, self.normalizes_advantages = ranks or Alone(), False
+        super().__init__(*arguments, **options)
 
     def reset(self) -> None:
         """Empty the buffer."""
@@ -183,23 +194,34 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
         return batch, steps * self.n_envs + np.repeat([segment.env for segment in segments], sizes)
 
     def minibatches(self, batch_size: int | None = None) -> Iterator[list[Segment]]:
-        """Shuffled segments in groups of about ``batch_size`` transitions (all of them by default)."""
+        """Shuffled segments in groups of about ``batch_size`` transitions in all ranks (all of them by default).
+
+        No group is empty, so that every rank has a part in each.
+        """
         segments = self.segments()
         order = np.random.permutation(len(segments))
         sizes = np.array([segments[i].stop - segments[i].start for i in order])
         total = int(sizes.sum())
-        groups = max(1, round(total / batch_size)) if batch_size else 1
-        group_of = (np.cumsum(sizes) - 1) * groups // total
-        for group in range(groups):
-            if members := [segments[i] for i in order[group_of == group]]:
-                yield members
+        counts = self.ranks.concatenate(torch.tensor([[total, len(segments)]])).rows
+        groups = max(1, round(int(counts[:, 0].sum()) / batch_size)) if batch_size else 1
+        groups = min(groups, int(counts[:, 1].min()))
+        starts = np.searchsorted((np.cumsum(sizes) - 1) * groups // total, np.arange(groups))
+        steps = np.arange(groups)
+        starts = np.minimum(np.maximum.accumulate(starts - steps) + steps, len(segments) - groups + steps)
+        for members in np.split(order, starts[1:]):
+            yield [segments[i] for i in members]
 
     def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:  # type: ignore[override]
         """Yield minibatches of whole segments."""
         if not self.full:
             raise RuntimeError("expected a full buffer, got one that is being filled; collect a whole rollout first")
         for members in self.minibatches(batch_size):
-            yield cast("RolloutBufferSamples", self.samples(members))  # they have the same fields
+            samples = self.samples(members)
+            if self.normalizes_advantages:
+                everywhere, own = self.ranks.concatenate(samples.advantages)
+                normalized = (everywhere - everywhere.mean()) / (everywhere.std() + 1e-8)  # as in Stable-Baselines3
+                samples = samples._replace(advantages=normalized[own])
+            yield cast("RolloutBufferSamples", samples)  # they have the same fields
 
     def samples(self, segments: list[Segment]) -> EpisodeSamples:
         """The transitions of ``segments`` as Stable-Baselines3's algorithms read them."""

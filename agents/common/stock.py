@@ -6,6 +6,8 @@ import math
 import time
 import warnings
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,6 +15,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
 
 from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.metrics import describe_texts
@@ -23,6 +26,7 @@ from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.facts import AgentFacts
 from textgym.agents.options import refuse_unknown
 from textgym.checks import check_ranges
+from textgym.naming import argument
 
 _ABOVE_0 = math.nextafter(0, 1)
 _COUNTS = ("n_steps", "batch_size", "n_epochs", "n_critic_updates", "cg_max_steps", "line_search_max_iter")
@@ -91,11 +95,29 @@ class StockAgent(TextAgent):
         numbers = {name: value for name, value in given.items() if not callable(value)}  # schedules are
         check_ranges(numbers, self.facts.limits, counts=_COUNTS, may_lack=_MAY_LACK)
         self._begin_records()
+        if self.ranks.size > 1 and options.get("target_kl") is not None:
+            raise ValueError(
+                f"expected no {argument('target_kl')} of a stock algorithm in {self.ranks.size} processes, each of "
+                "which would stop by its own KL, got one; leave it out, or use the agent 'ppo'"
+            )
         algorithm: Any = super()
         with warnings.catch_warnings():
             # It looks at the size of the rollout; the minibatches of our buffer are all of about one size.
             warnings.filterwarnings("ignore", "You have specified a mini-batch size", UserWarning)
-            algorithm.__init__(policy, made, rollout_buffer_class=self.buffer_class, **given)
+            buffer = {"rollout_buffer_class": self.buffer_class, "rollout_buffer_kwargs": {"ranks": self.ranks}}
+            algorithm.__init__(policy, made, **buffer, **given)
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if self.ranks.size > 1:
+            for parameter in self.policy.parameters():
+                if parameter.requires_grad:
+                    parameter.register_post_accumulate_grad_hook(self._average_gradient)
+
+    def _average_gradient(self, parameter: Tensor) -> None:
+        """Average a gradient over all processes, as soon as it is there and before it is clipped."""
+        self.ranks.sum_gradients([parameter])
+        parameter.grad.div_(self.ranks.size)  # type: ignore[union-attr]
 
     def learn(
         self,
@@ -118,19 +140,36 @@ class StockAgent(TextAgent):
     def train(self) -> None:
         """Update the policy as the algorithm does, and keep the record of the iteration."""
         self._is_updating = True
-        with self._timed("update"):
+        with self._timed("update"), self._normalizing_together():
             super().train()
         self._end_record(self._metrics())
         self._snapshot, self._is_updating = None, False
 
+    @contextmanager
+    def _normalizing_together(self) -> Iterator[None]:
+        """Let the buffer normalize advantages, over the minibatches of all processes; alone, the algorithm does."""
+        own = vars(self)
+        wanted = own.get("normalize_advantage", False) and self.ranks.size > 1
+        self.rollout_buffer.normalizes_advantages = wanted
+        if wanted:
+            own["normalize_advantage"] = False
+        try:
+            yield
+        finally:
+            if wanted:
+                own["normalize_advantage"] = True
+
     def _metrics(self) -> dict[str, float]:
         """Return the numbers of the iteration: of the texts of its rollout, and what the algorithm logged."""
-        metrics = {"texts": float(len(self.finished))} | describe_texts([info for _, _, info in self.finished])
+        infos = self._infos()
+        metrics = {"texts": float(len(infos))} | describe_texts(infos)
         length = self._mean_length()
         if length is not None:
             metrics["length"] = length
         logged = {name: value for name, value in self.logger.name_to_value.items() if name.startswith("train/")}
-        metrics |= {name.removeprefix("train/"): float(value) for name, value in logged.items()}
+        # Of an update, each process knows its own part.
+        means = self.everywhere(np.array([list(map(float, logged.values()))])).mean(0).tolist()
+        metrics |= dict(zip([name.removeprefix("train/") for name in logged], means, strict=True))
         if "entropy_loss" in metrics:
             metrics["entropy"] = -metrics.pop("entropy_loss")
         return metrics
@@ -165,4 +204,8 @@ class _Recorder(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        self.model.seconds["rollout"] = time.perf_counter() - self._start
+        agent = self.model
+        own = agent.rollout_buffer.actions.size
+        agent.rollout_tokens = own * agent.ranks.size
+        agent.num_timesteps += agent.rollout_tokens - own  # those of other processes
+        agent.seconds["rollout"] = time.perf_counter() - self._start

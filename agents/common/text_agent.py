@@ -8,25 +8,30 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, cast
+from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
 
+from textgym.agents.common.distributed import current
 from textgym.agents.common.estimate import seconds_per_token
 from textgym.agents.common.history import KeepsHistory, log_record
 from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.losses import token_numbers
-from textgym.agents.common.metrics import mean
+from textgym.agents.common.metrics import REPORTED, mean
 from textgym.agents.common.observations import to_tensors
 from textgym.agents.common.on_policy_state import ResumableOnPolicyAlgorithm
 from textgym.agents.common.policies import POLICIES, policy_for
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
+from textgym.agents.facts import Processes
 from textgym.envs.types import Info
 from textgym.models.decoding.sampling import sample_tokens
 from textgym.models.device import pick_device
+from textgym.models.stored_values import to_json
 from textgym.models.text_model import TextModel
 from textgym.types import IntArray
 
@@ -44,14 +49,19 @@ class TextAgent(KeepsHistory, ResumableOnPolicyAlgorithm):
 
     It is a :class:`~textgym.types.Trainable`: callbacks, schedules and loggers are those of Stable-Baselines3.
 
+    Several processes train one agent, each with environments of its own: they share all gradients and statistics, and
+    each writes its part of a rollout. Numbers of tokens, texts and environments in settings are of all of them.
+
     Attributes:
         history: One record (name -> number) per iteration.
         finished: The texts that the last rollout finished, with terminal infos: texts, rewards by name, finish reasons.
         seconds: Time of the last iteration by part.
         n_epochs: Passes over a rollout.
+        ranks: The processes that train the agent.
     """
 
     grain: Literal["token"] = "token"
+    processes: ClassVar[Processes] = "data"
     policy_aliases = dict(POLICIES)  # noqa: RUF012
     n_epochs: int = 1
     rollout_buffer: EpisodeRolloutBuffer
@@ -88,14 +98,29 @@ class TextAgent(KeepsHistory, ResumableOnPolicyAlgorithm):
 
     def _begin_records(self) -> None:
         """Set up what is measured; before the constructor of Stable-Baselines3, which needs some of it."""
+        self.ranks = current()
         self.history = []
         self.finished, self.seconds = [], defaultdict(float)
         self._log_is_due = False
         self._tokens_so_far = np.zeros(0, dtype=np.int64)
+        self.rollout_tokens = 0  # of the last rollout, in all processes
 
     def _setup_model(self) -> None:
         super()._setup_model()
         self._tokens_so_far = np.zeros(self.n_envs, dtype=np.int64)
+        if self.ranks.rank and self.seed is not None:  # after the policy is made: its first weights are the same
+            self._draw_apart(self.seed)
+
+    def _draw_apart(self, seed: int) -> None:
+        """Let this rank draw other numbers than the first one, and its environments be those that follow on others'."""
+        set_random_seed(int(np.random.SeedSequence((seed, self.ranks.rank)).generate_state(1)[0]))
+        if self.env is not None:
+            self.env.seed(seed + self.ranks.rank * self.n_envs)
+
+    @property
+    def all_envs(self) -> int:
+        """Number of environments in all processes."""
+        return self.n_envs * self.ranks.size
 
     # ----------------------------------------------------------------- acting
     @property
@@ -135,6 +160,7 @@ class TextAgent(KeepsHistory, ResumableOnPolicyAlgorithm):
     ) -> Self:
         """Make whole iterations until so many tokens are written; arguments as in Stable-Baselines3."""
         self._check_steps(total_timesteps, reset_num_timesteps)
+        self.ranks.broadcast_parameters(self.policy.parameters())
         return super().learn(
             total_timesteps,
             callback,
@@ -147,7 +173,7 @@ class TextAgent(KeepsHistory, ResumableOnPolicyAlgorithm):
     @property
     def steps_per_iteration(self) -> int:
         """Tokens of one rollout."""
-        return self.n_steps * self.n_envs
+        return self.n_steps * self.all_envs
 
     def seconds_per_step(self) -> float:
         """Seconds of a token, written, scored and learnt from; right within a factor of two or so."""
@@ -178,12 +204,26 @@ class TextAgent(KeepsHistory, ResumableOnPolicyAlgorithm):
         """Mean tokens of the texts that the rollout finished, ``None`` without any; those under way are counted on."""
         numbers = token_numbers(self.rollout_buffer.episode_starts > 0, self._tokens_so_far)
         self._tokens_so_far = numbers[-1]
-        return mean([numbers[step, env] for step, env, _ in self.finished]) if self.finished else None
+        ends = np.array([numbers[step, env] for step, env, _ in self.finished], dtype=np.int64)
+        lengths = self.everywhere(ends).tolist()
+        return mean(lengths) if lengths else None
+
+    def everywhere(self, numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Join numbers (n, ...) of all processes, in their order."""
+        return self.ranks.concatenate(torch.from_numpy(numbers)).rows.numpy()
+
+    def _infos(self) -> list[Info]:
+        """What environments of all processes report of the texts that the rollout finished, as far as it is logged."""
+        infos = [info for _, _, info in self.finished]
+        if self.ranks.size == 1:
+            return infos
+        reported = [to_json({name: info[name] for name in REPORTED if name in info}) for info in infos]
+        return [info for part in self.ranks.all_gather_json(reported) for info in part]
 
     def _end_record(self, metrics: dict[str, float]) -> None:
         """Complete the record of an iteration, keep it, and log it if that is due."""
         metrics["learning_rate"] = self.policy.optimizer.param_groups[0]["lr"]
-        metrics["tokens_per_second"] = self.rollout_buffer.actions.size / max(1e-9, sum(self.seconds.values()))
+        metrics["tokens_per_second"] = self.rollout_tokens / max(1e-9, sum(self.seconds.values()))
         metrics["timesteps"] = float(self.num_timesteps)
         self._keep(dict(metrics))
         if self._log_is_due:

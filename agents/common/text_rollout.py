@@ -39,7 +39,7 @@ class TextRolloutAlgorithm(TextAgent):
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         # Stable-Baselines3 counts the rollout just made, so that a rate that decays to 0 wastes the last iteration.
-        super()._update_current_progress_remaining(num_timesteps - self.rollout_buffer.actions.size, total_timesteps)
+        super()._update_current_progress_remaining(num_timesteps - self.rollout_tokens, total_timesteps)
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
@@ -62,13 +62,13 @@ class TextRolloutAlgorithm(TextAgent):
         buffer.reset()
         callback.on_rollout_start()
         self.begin_rollout(env)
-        left = np.full(env.num_envs, (self.rollout_texts or 0) // env.num_envs)  # (B,) texts still to be written
+        left = np.full(env.num_envs, (self.rollout_texts or 0) // self.all_envs)  # (B,) texts still to be written
         counted: list[BoolArray] = []
         while left.any() if self.rollout_texts is not None else n_steps < n_rollout_steps:
             actions, values, log_probs = self._choose_actions()
             tokens = actions.cpu().numpy()
             new_obs, rewards, dones, infos = env.step(tokens)
-            self.num_timesteps += env.num_envs
+            self.num_timesteps += self.all_envs
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
@@ -82,6 +82,8 @@ class TextRolloutAlgorithm(TextAgent):
             self._last_obs, self._last_episode_starts = require_texts(new_obs), dones
             n_steps += 1
         buffer.end_rollout(np.stack(counted))
+        self.rollout_tokens = int(self.everywhere(np.array([buffer.actions.size])).sum())
+        self.num_timesteps += self.rollout_tokens - n_steps * self.all_envs  # others made more steps, or fewer
         last_values = self._last_values(dones if self.rollout_texts is None else np.ones_like(dones))
         if self.policy.critic is not None:
             # A separate critic's pass over whole texts costs less than one per token, and nobody needs values before.

@@ -386,6 +386,11 @@ def _merge(options: Sequence[Mapping[str, object]]) -> dict[str, object] | None:
     return dict(options[0])
 
 
+def final_infos(infos: Info, count: int) -> list[Info]:
+    """Return the last infos of ``count`` copies, all of whose episodes ended with a step, as plain Python values."""
+    return [_row_info(infos["final_info"], row) for row in range(count)]
+
+
 def _row_info(infos: Info, row: int, skip: Sequence[str] = ()) -> Info:
     """Return one copy's part of a vector environment's infos, as plain Python values."""
     info: Info = {}

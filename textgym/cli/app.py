@@ -31,7 +31,7 @@ from textgym.cli.feedback import feedback_app
 from textgym.cli.machine import bench, doctor
 from textgym.cli.options import BUDGETS, RESUMABLE, RUN, TASK, takes
 from textgym.cli.resuming import of_start_model, run_or_resume
-from textgym.errors import EndedError, exits_as
+from textgym.errors import EndedError, RankLostError, exits_as
 from textgym.naming import options_named
 from textgym.plots import ignore_style_of_folder
 from textgym.security.consent import find_user_modules_in
@@ -447,14 +447,26 @@ def play(context: typer.Context, **_: object) -> None:
 def _train(context: typer.Context, command: str, fixed: Mapping[str, str]) -> None:
     """Run ``train``, or what is short for it."""
     _quiet()
+    from textgym.agents.common.distributed import processes
+    from textgym.training.several import follow, follow_resumed
     from textgym.training.train import run_resume, run_train
     from textgym.training.train_settings import train_settings
 
-    def run() -> object:
-        more = {**fixed, **given_options(context), **of_start_model(context, command)}
-        return run_train(settings_of(train_settings, context, **more), command)
+    with processes() as ranks:
 
-    run_or_resume(context, run, partial(run_resume, command=command))
+        def run() -> object:
+            more = {**fixed, **given_options(context), **of_start_model(context, command)}
+            settings = settings_of(train_settings, context, **more)
+            return run_train(settings, command) if ranks.rank == 0 else follow(settings, ranks)
+
+        leads = partial(run_resume, command=command)
+        follows = partial(follow_resumed, command=command, ranks=ranks)
+        try:
+            run_or_resume(context, run, leads if ranks.rank == 0 else follows)
+        except RankLostError:
+            if ranks.rank == 0:
+                raise
+            raise typer.Exit(FAILED) from None  # the first process says it
 
 
 def _quiet() -> None:

@@ -8,6 +8,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import Cache, PreTrainedModel
 
 from textgym.errors import ModelError
@@ -124,9 +125,15 @@ class CausalLM(TextModel):
         return self.findings.is_cacheable
 
     def can_continue_with_gradients(self, tokens: int) -> bool:
-        """Return whether keys and values of ``tokens`` tokens carry gradients; not where activations are recomputed."""
-        recomputed = any(attribute_of(module, "gradient_checkpointing") for module in self.network.modules())
-        return not recomputed and self.caches(tokens)
+        """Return whether keys and values of ``tokens`` tokens carry gradients; not where activations are recomputed.
+
+        Nor where weights are shared out over processes, which gather them in step: each reads every text once.
+        """
+        once = any(
+            isinstance(module, FSDPModule) or attribute_of(module, "gradient_checkpointing")
+            for module in self.network.modules()
+        )
+        return not once and self.caches(tokens)
 
     def train(self, mode: bool = True) -> Self:
         """Switch modes; modules that make noise in training mode stay in evaluation mode."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 from textgym import console
+from textgym.agents.common.distributed import Communicator
 from textgym.agents.common.health import Concerns
 from textgym.agents.common.history import log_record, log_texts
 from textgym.agents.facts import Logging, Recoverable, Watched
 from textgym.evaluation.core import text_model_of
 from textgym.evaluation.episodes import transcript
 from textgym.evaluation.sampling import Sampling, sample_texts
-from textgym.models.checkpoint import save_step
+from textgym.models.checkpoint import save_step, step_name
 from textgym.security.escaping import markdown
 from textgym.training.interrupts import StopRequest
 from textgym.training.run_folder import RunFolder
@@ -81,7 +83,112 @@ class SampleSheet:
     sampling: Sampling
 
 
-class RunCallback(BaseCallback):
+class Rhythm(BaseCallback):
+    """Decides when a checkpoint is due, and when training stops: between iterations, and the same on all ranks.
+
+    In a process that writes no files it is all there is; :class:`RunCallback` does the rest.
+
+    Args:
+        checkpoints: Their folder.
+        request: Whether to stop.
+        ranks: The processes that train together.
+        steps: The time step that training ends after.
+        save_every: Iterations between checkpoints; optimizer steps, if ``samples`` is false.
+        samples: As in :class:`~textgym.agents.facts.AgentFacts`.
+        iterations: Those made before, by a run that is resumed.
+        resumed: The agent goes on with a training; otherwise it begins one, whatever it has learned before.
+    """
+
+    model: Any  # any Trainable
+
+    def __init__(
+        self,
+        checkpoints: Path,
+        request: StopRequest,
+        ranks: Communicator,
+        *,
+        steps: int,
+        save_every: int,
+        samples: bool,
+        iterations: int,
+        resumed: bool = False,
+    ) -> None:
+        super().__init__()
+        self.has_stopped = False
+        self._checkpoints, self._request, self._ranks = checkpoints, request, ranks
+        self._steps, self._save_every, self._samples, self._resumed = steps, save_every, samples, resumed
+        self._iterations = iterations
+        self._first = self._read = 0  # records of the agent: the first of this training, and the next to read
+        self._saved = -1
+
+    def _init_callback(self) -> None:
+        self._first = self._read = self._records_before()
+
+    def _records_before(self) -> int:
+        """The number of records of the agent that are of earlier trainings; the steps of each are counted from 0."""
+        counts = [record["timesteps"] for record in self.model.history]
+        if not self._resumed or (counts and counts[-1] > self.model.num_timesteps):
+            return len(counts)
+        return max((place for place in range(1, len(counts)) if counts[place] <= counts[place - 1]), default=0)
+
+    def _on_rollout_start(self) -> None:
+        """Between iterations: the weights are updated, and nothing new is sampled."""
+        self.flush()
+        self._save_or_stop(self._iterations if self._samples else self.model.num_timesteps)
+
+    def _on_step(self) -> bool:
+        """Between optimizer steps, unless an iteration ends here, whose record comes first."""
+        steps = self.num_timesteps
+        if not self._samples and steps % self.model.steps_per_iteration and steps < self._steps:
+            self._save_or_stop(steps)
+        return True
+
+    def _save_or_stop(self, count: int) -> None:
+        """Save a checkpoint if one is due after so many iterations or steps, or if the user wants to stop."""
+        if self._ranks.any(self._request.wanted):
+            self.has_stopped = True
+            self.save_checkpoint()
+            raise StopTraining
+        if count and count % self._save_every == 0:
+            self.save_checkpoint()
+
+    def _on_rollout_end(self) -> None:
+        if isinstance(self.model, Recoverable):
+            self.model.remember_weights()  # from here on they change
+
+    def flush(self) -> None:
+        """Count the iterations that ended since the last call."""
+        self._iterations += len(self._new_records())
+
+    def _new_records(self) -> list[dict[str, float]]:
+        """The records of the agent since the last call."""
+        if len(self.model.history) < self._read:  # the agent dropped those of before
+            self._first = self._read = 0
+        new: list[dict[str, float]] = self.model.history[self._read :]
+        self._read += len(new)
+        return new
+
+    def finish(self) -> None:
+        """Do what is left after the last iteration, and save a checkpoint."""
+        self.flush()
+        self.save_checkpoint()
+
+    def save_checkpoint(self) -> None:
+        """Save everything that is needed to go on, and remove all but the newest checkpoints."""
+        self._save(self.model.num_timesteps)
+
+    def _save(self, timesteps: int) -> None:
+        """Save the agent, on all ranks: the first one writes what all of them are asked for."""
+        if timesteps == self._saved:
+            return
+        if self._ranks.rank:
+            self.model.save(self._checkpoints / step_name(timesteps))
+        else:
+            save_step(self._checkpoints, timesteps, self.model.save)
+        self._saved = timesteps
+
+
+class RunCallback(Rhythm):
     """Keeps the run folder up to date. Everything is written between iterations, when weights are whole.
 
     Args:
@@ -90,19 +197,15 @@ class RunCallback(BaseCallback):
         request: Whether to stop.
         ticker: Shows the progress in time steps.
         tolerance: Where errors of logs go.
-        steps: The time step that training ends after.
-        save_every: Iterations between checkpoints; optimizer steps, if ``samples`` is false.
+        ranks: The processes that train together.
+        steps, save_every, samples, resumed: As for :class:`Rhythm`.
         sample_every: Iterations between samples.
-        samples: As in :class:`~textgym.agents.facts.AgentFacts`.
-        resumed: The agent goes on with a training; otherwise it begins one, whatever it has learned before.
         board: Logger of TensorBoard; sample texts go there, and the records of an agent that does not log itself.
         references: As in :class:`~textgym.agents.common.health.Concerns`.
         draw: Called after every iteration, to draw its curves again.
         budget: Corrects ``steps`` between iterations, by raising :class:`StepsCorrected`.
         watch: Called between iterations, before a checkpoint is saved, and at the end.
     """
-
-    model: Any  # any Trainable
 
     def __init__(
         self,
@@ -111,6 +214,7 @@ class RunCallback(BaseCallback):
         request: StopRequest,
         ticker: console.Ticker,
         tolerance: Tolerance,
+        ranks: Communicator,
         *,
         steps: int,
         save_every: int,
@@ -123,39 +227,30 @@ class RunCallback(BaseCallback):
         budget: TimeBudget | None = None,
         watch: Watch | None = None,
     ) -> None:
-        super().__init__()
+        log, sampled = run.log(), run.samples()
+        rhythm = {"steps": steps, "save_every": save_every}
+        super().__init__(
+            run.checkpoints, request, ranks, samples=samples, iterations=len(log), resumed=resumed, **rhythm
+        )
         self._budget, self._draw, self._watch = budget, draw, watch
         self._unseen: list[JsonObject] = []  # rows that the watch is still to see
         self._since: float | None = None  # when the agent went on
         self._board, self._concerns = board or Logger(None, []), Concerns(references)
-        self._run, self._sheet, self._request, self._ticker = run, sheet, request, ticker
-        self._tolerance = tolerance
-        self._steps, self._samples, self._resumed = steps, samples, resumed
-        self._save_every, self._sample_every = save_every, sample_every
-        log, sampled = run.log(), run.samples()
+        self._run, self._sheet, self._ticker, self._tolerance = run, sheet, ticker, tolerance
+        self._sample_every = sample_every
         self._logged = log[-1]["timesteps"] if log else 0
         self._sampled = sampled[-1]["timesteps"] if sampled else -1
-        self._iterations = len(log)
-        self._first = self._read = 0  # records of the agent: the first of this training, and the next to write
-        self._saved = -1
         self._unwritten: list[JsonObject] = []
         self._times: Mapping[str, float] = {}
         self._begun, self._shown = 0, 0.0  # steps before this call of `learn`, and those that the ticker has of it
         self._rollout_share = _ROLLOUT_SHARE if samples else 1.0
 
     def _init_callback(self) -> None:
+        super()._init_callback()
         self._begun = self.num_timesteps = self.model.num_timesteps if self._resumed else 0
         self._shown = 0.0
-        self._first = self._read = self._records_before()
         if isinstance(self.model, Watched):
             self.model.set_concerns(self._concerns)
-
-    def _records_before(self) -> int:
-        """The number of records of the agent that are of earlier trainings; the steps of each are counted from 0."""
-        counts = [record["timesteps"] for record in self.model.history]
-        if not self._resumed or (counts and counts[-1] > self.model.num_timesteps):
-            return len(counts)
-        return max((place for place in range(1, len(counts)) if counts[place] <= counts[place - 1]), default=0)
 
     def on_step(self) -> bool:
         """Show the steps that were made since the last call."""
@@ -181,13 +276,6 @@ class RunCallback(BaseCallback):
         rows, self._unseen = self._unseen, []
         return self._watch is not None and self._watch(self.model, rows, seconds)
 
-    def _on_step(self) -> bool:
-        """Between optimizer steps, unless an iteration ends here, whose record comes first."""
-        steps = self.num_timesteps
-        if not self._samples and steps % self.model.steps_per_iteration and steps < self._steps:
-            self._save_or_stop(steps)
-        return True
-
     def _correct_steps(self) -> None:
         """End this call of ``learn`` if another number of steps fits the budget of time."""
         steps = self.corrected_steps()
@@ -203,19 +291,10 @@ class RunCallback(BaseCallback):
         """Take the next call of ``learn`` for more of the same training, of so many steps in all."""
         self._steps, self._resumed = steps, True
 
-    def _save_or_stop(self, count: int) -> None:
-        """Save a checkpoint if one is due after so many iterations or steps, or if the user wants to stop."""
-        if self._request.wanted:
-            self.save_checkpoint()
-            raise StopTraining
-        if count and count % self._save_every == 0:
-            self.save_checkpoint()
-
     def _on_rollout_end(self) -> None:
         """Keep the record of times: the agent begins a new one with the next rollout, before this one is read."""
         self._times = self.model.seconds
-        if isinstance(self.model, Recoverable):
-            self.model.remember_weights()  # from here on they change
+        super()._on_rollout_end()
 
     def finish(self) -> None:
         """Write what is left to write after the last iteration, and a checkpoint."""
@@ -228,9 +307,8 @@ class RunCallback(BaseCallback):
 
         A record that could not be written is tried again with the next one.
         """
-        if len(self.model.history) < self._read:  # the agent dropped those of before
-            self._first = self._read = 0
-        for record in self.model.history[self._read :]:
+        new = self._new_records()
+        for record in new:
             if record["timesteps"] > self._logged:
                 self._logged = record["timesteps"]
                 self._iterations += 1
@@ -243,13 +321,11 @@ class RunCallback(BaseCallback):
                 if not isinstance(self.model, Logging):
                     log_record(self._board, record, attribute_of(self.model, "env"))
                 self._concerns.check(self.model.history)
-        is_new = self._read < len(self.model.history)
-        self._read = len(self.model.history)
         with self._tolerance.of("log.jsonl"):
             while self._unwritten:
                 self._run.append_log(self._unwritten[0])
                 del self._unwritten[0]
-        if is_new and self._draw is not None:
+        if new and self._draw is not None:
             self._draw()
         is_between = self.model.num_timesteps == self._logged  # an iteration is not gone on with in its middle
         if is_between and self._iterations % self._sample_every == 0:
@@ -278,26 +354,18 @@ class RunCallback(BaseCallback):
             self._run.append_samples(self._sampled, texts)
         log_texts(self._board, {f"samples/{key}": markdown(text) for key, text in texts.items()}, self._sampled)
 
-    def save_checkpoint(self) -> None:
-        """Save everything that is needed to go on, and remove all but the newest checkpoints."""
-        self._save(self.model.num_timesteps)
-
     def rescue(self) -> None:
-        """Save the last whole iteration after an error in whatever followed it.
+        """Save the last whole iteration after an error in whatever followed it, without the help of other ranks.
 
         Raises:
             CheckpointError: It cannot be saved, as after the first step of an update of a large model.
+            RankLostError: Other processes have a part of it.
         """
+        self._ranks.leave()  # one of them may be gone, and the others wait for something else
         if not self._samples and self.model.num_timesteps:
             self.save_checkpoint()
         elif len(self.model.history) > self._first:
             self._save(int(self.model.history[-1]["timesteps"]))
-
-    def _save(self, timesteps: int) -> None:
-        if timesteps == self._saved:
-            return
-        save_step(self._run.checkpoints, timesteps, self.model.save)
-        self._saved = timesteps
 
 
 def _note(record: JsonObject) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -55,21 +57,24 @@ class StopRequest:
         signal: Number of that signal; SIGINT before.
     """
 
-    def __init__(self, meanwhile: str) -> None:
-        """``meanwhile`` says what is finished first."""
+    def __init__(self, meanwhile: str, echo: float = 0.0) -> None:
+        """``meanwhile`` says what is finished first; within ``echo`` seconds, a second signal is the first again."""
         self.wanted = False
         self.signal = int(signal.SIGINT)
-        self._meanwhile = meanwhile
+        self._meanwhile, self._echo, self._since = meanwhile, echo, -math.inf
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Answer a signal.
 
         A closing terminal may send SIGHUP several times, and a system that shuts down SIGHUP after SIGTERM: only a
-        second Ctrl-C or SIGTERM stops at once.
+        second Ctrl-C or SIGTERM stops at once. Under torchrun Ctrl-C comes twice: from the terminal, which sends it to
+        all processes, and from torchrun, which passes it on.
         """
         if not self.wanted:
-            self.wanted, self.signal = True, number
+            self.wanted, self.signal, self._since = True, number, time.monotonic()
             console.warn(f"stopping: {self._meanwhile}; Ctrl-C again stops at once")
+        elif time.monotonic() - self._since < self._echo:
+            return
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
         elif number == signal.SIGTERM and self.signal == number:
@@ -77,12 +82,12 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_request(meanwhile: str) -> Iterator[StopRequest]:
+def stop_on_request(meanwhile: str, *, echo: float = 0.0) -> Iterator[StopRequest]:
     """Turn the first signal inside the block into a request; signals work as before afterwards.
 
     Outside the main thread signals cannot be caught, and nothing changes.
     """
-    request = StopRequest(meanwhile)
+    request = StopRequest(meanwhile, echo)
     with _handling(request.handle, _NAMES):
         yield request
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from textgym import console
+from textgym.agents.common.distributed import current
 from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, Sourced, Timed, facts_of, unit_of
 from textgym.agents.registry import resolve_agent
@@ -26,6 +27,7 @@ from textgym.training.from_run import say_cut_prompts, say_other_budget, say_oth
 from textgym.training.recovery import (
     check_data,
     describe_splits,
+    require_as_many,
     say_other_versions,
 )
 from textgym.training.run_folder import RunFolder
@@ -111,7 +113,9 @@ def begin(
     if run is None:
         run = RunFolder.create(settings.out, command, asdict(settings), _BEGINNINGS)
     training = Training(run, settings, agent, env, eval_set, sheet, _steps_of(run, settings, steps))
-    _prepare(training, accept_changed_data, {"train": asdict(settings), "steps": training.steps})
+    count = current().size
+    processes = {"processes": count} if count > 1 else {}
+    _prepare(training, accept_changed_data, {"train": asdict(settings), "steps": training.steps, **processes})
     return training
 
 
@@ -132,6 +136,7 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
         DataError: The data has changed.
     """
     settings = settings_of(run, consent)
+    require_as_many(run, "train")
     say_other_versions(run)
     if not any(run.checkpoints.glob("step-*")):
         return _begin_again(run, settings, accept_changed_data)

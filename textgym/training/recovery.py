@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from textgym import console
+from textgym.agents.common.distributed import current
 from textgym.data.fingerprint import fingerprint
 from textgym.errors import (
+    CheckpointError,
     ConsentError,
     DataError,
     NothingLearnedError,
@@ -72,7 +74,29 @@ def how_to_resume(run: RunFolder, command: str) -> str:
     """Return the command line that resumes a run."""
     none: dict[str, object] = {}
     settings = run.stored("train", none) or run.stored("settings", none)
-    return resume_command(run.resumed_by(command), run.shown, settings)
+    return _in_processes(resume_command(run.resumed_by(command), run.shown, settings), run.stored("processes", 1))
+
+
+def _in_processes(command: str, count: int) -> str:
+    """Return the command line that runs ``textgym ...`` in as many processes."""
+    if count == 1:
+        return command
+    name, arguments = command.split(" ", 1)
+    return f"torchrun --nproc_per_node {count} $(which {name}) {arguments}"
+
+
+def require_as_many(run: RunFolder, command: str) -> None:
+    """Check that a run goes on with as many processes as it began with, each of which has random numbers of its own.
+
+    Raises:
+        CheckpointError: There are more or fewer.
+    """
+    began, now = run.stored("processes", 1), current().size
+    if began != now:
+        count = "1 process" if began == 1 else f"{began} processes"
+        raise CheckpointError(
+            f"expected {count}, as {run.shown!r} began with, got {now}; resume with: {how_to_resume(run, command)}"
+        )
 
 
 def describe_splits(tasks: Iterable[Task]) -> dict[str, str]:

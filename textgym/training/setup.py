@@ -7,8 +7,9 @@ from typing import Any
 
 import gymnasium as gym
 
+from textgym.agents.common.distributed import current
 from textgym.agents.common.vec_env import env_attribute, make_vec_env
-from textgym.agents.facts import facts_of, grain_of
+from textgym.agents.facts import facts_of, grain_of, processes_of
 from textgym.agents.options import agent_options, checked_options
 from textgym.agents.registry import resolve_agent
 from textgym.envs.arguments import without_remark_on_reward
@@ -18,6 +19,7 @@ from textgym.evaluation.loading import require_context
 from textgym.evaluation.measures import fixed_examples
 from textgym.evaluation.reward_guard import guarded
 from textgym.evaluation.sampling import Sampling
+from textgym.naming import argument
 from textgym.training.callbacks import SampleSheet
 from textgym.training.train_settings import TrainSettings
 from textgym.types import Agent, Split, Trainable
@@ -36,17 +38,36 @@ def make_env(settings: TrainSettings, split: Split = "train") -> Any:
 def _make_env(settings: TrainSettings, split: Split) -> Any:
     reward = guarded(settings.reward, settings.reward_timeout)
     kwargs = {**settings.choice.env_kwargs(), "split": split, "reward": reward}
+    own = own_copies(settings)
     if grain_of(resolve_agent(settings.agent)) == "episode":
-        return gym.make_vec(id_of_grain(settings.choice.env_id, "episode"), num_envs=settings.n_envs, **kwargs)
+        return gym.make_vec(id_of_grain(settings.choice.env_id, "episode"), num_envs=len(own), **kwargs)
     return make_vec_env(
         token_level_id(settings.choice.env_id),
-        n_envs=settings.n_envs,
-        seed=settings.seed,
+        n_envs=len(own),
+        seed=settings.seed + own.start,
         model=settings.model,
         max_prompt_tokens=settings.max_prompt_tokens,
         max_new_tokens=settings.max_new_tokens,
         **kwargs,
     )
+
+
+def own_copies(settings: TrainSettings) -> range:
+    """Return which of the parallel environments are this process's: its share, where several train one agent.
+
+    Raises:
+        ValueError: They cannot be shared out evenly.
+    """
+    ranks, kind = current(), resolve_agent(settings.agent)
+    if ranks.size == 1 or processes_of(kind) != "data" or not facts_of(kind).samples:
+        return range(settings.n_envs)
+    if settings.n_envs % ranks.size:
+        raise ValueError(
+            f"expected {argument('n_envs')} to be a multiple of the {ranks.size} processes, which share them, got "
+            f"{settings.n_envs}; change it"
+        )
+    share = settings.n_envs // ranks.size
+    return range(ranks.rank * share, (ranks.rank + 1) * share)
 
 
 def make_run_evaluation(settings: TrainSettings, env: Any) -> EvaluationSet:

@@ -12,6 +12,7 @@ from pathlib import Path
 from stable_baselines3.common.logger import Logger
 
 from textgym import console
+from textgym.agents.common.distributed import alone, current
 from textgym.agents.common.history import log_texts
 from textgym.agents.facts import Logging, Measured, facts_of, unit_of
 from textgym.agents.registry import can_learn, resolve_agent
@@ -40,6 +41,7 @@ from textgym.training.results import read_texts, show_comparison, summarise, wri
 from textgym.training.run_folder import RunFolder
 from textgym.training.run_warnings import few_prompts, reference_rewards, run_warnings
 from textgym.training.setup import make_agent, trainable
+from textgym.training.several import ECHO, Plan, require_together
 from textgym.training.stored_settings import located
 from textgym.training.time_budget import TimeBudget
 from textgym.training.tolerance import Tolerance, tolerant_logger
@@ -62,6 +64,7 @@ def run_train(settings: TrainSettings, command: str = "train") -> RunFolder:
     """
     settings = located(settings)
     with signals_as_interrupts(), advising_on_memory(command):
+        require_together(settings, current())
         if not can_learn(resolve_agent(settings.agent)):
             return run_without_training(settings)
         training = begin(settings, None, command=command)
@@ -101,7 +104,7 @@ def announce(training: Training) -> None:
     settings, agent, unit = training.settings, training.agent, unit_of(type(training.agent))
     say_template(training.task, settings.choice, settings.model)
     left = training.steps - agent.num_timesteps
-    amount = f"{left:,} {unit}"
+    amount, count = f"{left:,} {unit}", current().size
     if training.facts.samples:
         left = max(0, training.iterations - agent.num_timesteps // agent.steps_per_iteration)
         amount = f"{left:,} iterations of {agent.steps_per_iteration:,} {unit}"
@@ -110,7 +113,8 @@ def announce(training: Training) -> None:
     console.say(
         f"{training.facts.name}: {model}{settings.choice.env_id}, {describe_data(training.task)}, "
         f"reward {training.eval_set.reward_name!r}: {amount}, with "
-        f"{_held_out(training)} before and after. {_guess(agent, left)} "
+        f"{_held_out(training)} before and after. {f'{count} processes. ' if count > 1 else ''}"
+        f"{_guess(agent, left / count)} "
         f"Files: {training.run.shown}"
     )
 
@@ -122,7 +126,7 @@ def _held_out(training: Training) -> str:
     return f"{count} held-out prompts{all_of_them}"
 
 
-def _guess(agent: Trainable, steps: int) -> str:
+def _guess(agent: Trainable, steps: float) -> str:
     seconds = seconds_per_step(agent)
     if seconds is None:
         return "The time left is estimated after the first iterations."
@@ -185,7 +189,8 @@ def _agent_before(training: Training) -> Trainable:
     if not training.resumed:
         return training.agent
     state = training.agent.get_state()
-    start = trainable(make_agent(training.settings, training.env))
+    with alone():
+        start = trainable(make_agent(training.settings, training.env))
     training.agent.set_state(state)  # another agent has drawn from the generators, and used the environment
     return start
 
@@ -275,20 +280,25 @@ def train(
     made = agent.num_timesteps if resumed else 0
     meanwhile = f"finishing this {'iteration' if samples else 'step'} and saving a checkpoint"
     about = ("training", max(_steps_made(agent, steps) - made, 1), unit)
-    with stop_on_request(meanwhile) as request, console.progress(*about, in_iterations=True) as ticker:
-        rhythm = {"steps": steps, "save_every": save_every, "sample_every": sample_every}
+    ranks = current()
+    rhythm = {"steps": steps, "save_every": save_every, "resumed": resumed}
+    newest = max(map(str, run.checkpoints.glob("step-*")), default=None) if resumed else None
+    Plan(**rhythm, iterations=len(run.log()), checkpoints=str(run.checkpoints), checkpoint=newest).share(ranks)
+    echo = ECHO if ranks.size > 1 else 0.0
+    with stop_on_request(meanwhile, echo=echo) as request, console.progress(*about, in_iterations=True) as ticker:
         callback = RunCallback(
             run,
             sheet,
             request,
             ticker,
             tolerance,
+            ranks,
             samples=samples,
-            resumed=resumed,
+            sample_every=sample_every,
             board=board,
             references=None if eval_set is None else partial(reference_rewards, eval_set),
             draw=curves.update,
-            budget=budget,
+            budget=budget if ranks.size == 1 else None,  # each of several would correct it by its own times
             watch=watch,
             **rhythm,
         )
@@ -309,7 +319,7 @@ def train(
     curves.draw()
     # Before the interrupt is raised: a run that was stopped has the model so far.
     save_result(agent, run)
-    if request.wanted:
+    if request.wanted or callback.has_stopped:
         done = f"Checkpoint saved at {agent.num_timesteps:,} {unit}."
         raise RunInterrupted(f"{done} Resume with: {how_to_resume(run, 'train')}", signal_of(request))
 
