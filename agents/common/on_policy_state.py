@@ -28,7 +28,7 @@ from textgym.agents.common.policies import policy_of_record
 from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of
 from textgym.agents.common.q_policy import TextQPolicy
 from textgym.agents.common.sharding import Shards, shared_out, whole
-from textgym.agents.common.snapshot import Snapshot
+from textgym.agents.common.snapshot import Snapshot, room_for_copy
 from textgym.agents.common.vec_env import describe_vec_state, set_vec_state
 from textgym.agents.options import EARLIER_NAMES
 from textgym.errors import CheckpointError, RankLostError
@@ -57,10 +57,6 @@ from textgym.models.weights import WeightsWatch
 from textgym.rewards import load_reward_models
 from textgym.types import IntArray, State
 
-_LARGEST_COPY = 3 * 2**29
-"""Bytes of weights and moments, 12 per trained weight, that are copied before an update, on the same device."""
-_LARGEST_SHARE = 1 / 16
-"""Of a GPU's memory, for that copy."""
 _IGNORED = ("tensorboard_log",)  # stood in checkpoints of earlier versions
 _COUNTERS: Mapping[str, Check] = {
     "num_timesteps": integer,
@@ -101,9 +97,9 @@ class ResumableAlgorithm(BaseAlgorithm):
     """An algorithm that is saved without pickle and goes on bit for bit.
 
     A subclass names the arguments of its constructor that belong to a checkpoint, and what it has to remember besides:
-    :meth:`own_tensors`, :meth:`own_record`. Everything else is done here. Of several processes that train one agent, the
-    first writes the checkpoint. It needs no other for that: each tells it its random numbers and environments whenever
-    a rollout begins, so that nothing is lost with one that dies.
+    :meth:`own_tensors`, :meth:`own_record`. Everything else is done here. Of several processes that train one agent,
+    the first writes the checkpoint. It needs no other for that: each tells it its random numbers and environments
+    whenever a rollout begins, so that nothing is lost with one that dies.
 
     Attributes:
         kind: Name of the algorithm in its checkpoints.
@@ -269,7 +265,7 @@ class ResumableAlgorithm(BaseAlgorithm):
         weights = {name: tensor for name, tensor in _named(self.policy, "policy.")[0].items() if name in trained}
         changing = weights | self._optimizer_tensors()
         self._snapshot.record["optimizer"] = describe_optimizer(self.policy.optimizer)
-        if sum(tensor.nbytes for tensor in changing.values()) > _room_for_copy(self.device):
+        if sum(tensor.nbytes for tensor in changing.values()) > room_for_copy(self.device):
             self._snapshot.unchanged = WeightsWatch(self.policy.model, self.policy.optimizer)
             head = self.policy.get_submodule(self.head)  # may be shifted before the first step
             changing = _named(head, f"policy.{self.head}.")[0]
@@ -394,12 +390,6 @@ class ResumableOnPolicyAlgorithm(ResumableAlgorithm, OnPolicyAlgorithm):
         "seed": optional(integer),
     }
     policy: LanguageModelPolicy
-
-
-def _room_for_copy(device: torch.device) -> float:
-    if device.type != "cuda":
-        return _LARGEST_COPY
-    return min(_LARGEST_COPY, _LARGEST_SHARE * torch.cuda.get_device_properties(device).total_memory)
 
 
 def _named(module: nn.Module, prefix: str) -> tuple[dict[str, Tensor], set[str]]:

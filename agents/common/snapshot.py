@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from textgym.errors import CheckpointError
 from textgym.models.stored_values import StoredRecord
 from textgym.models.weights import WeightsWatch
+
+_LARGEST_COPY = 3 * 2**29
+"""Bytes of weights and moments, 12 per trained weight, that are copied before an update, on the same device."""
+_LARGEST_SHARE = 1 / 16
+"""Of a GPU's memory, for that copy."""
 
 
 @dataclass
@@ -47,3 +53,10 @@ class Snapshot:
             )
         if self.unchanged is not None and self.unchanged.has_changed():
             raise CheckpointError("an update had begun to change the weights, which are too large to be copied before")
+
+
+def room_for_copy(device: torch.device) -> float:
+    """Return the bytes of weights and moments that may be copied on a device."""
+    if device.type != "cuda":
+        return _LARGEST_COPY
+    return min(_LARGEST_COPY, _LARGEST_SHARE * torch.cuda.get_device_properties(device).total_memory)
