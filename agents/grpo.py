@@ -114,7 +114,7 @@ class GRPO(GroupAgent):
         loss = policy_loss - self.ent_coef * entropy.mean()
         if self.kl_in == "loss":
             # Equation 4: ref / pi - log(ref / pi) - 1
-            reference = self.rollout_buffer.pick(self.reference_log_probs, sample.index).to(log_probs.dtype)
+            reference = self.rollout_buffer.pick(self.reference_log_probs, sample.places).to(log_probs.dtype)
             penalty = mean_of_texts(kl_loss(log_probs, reference), texts, count, self.loss_type, self.longest_text)
             loss, statistics["kl_loss"] = loss + self.kl_coef * penalty, penalty
         return loss, statistics

@@ -8,22 +8,19 @@ from typing import Any, ClassVar
 
 from stable_baselines3.common.type_aliases import GymEnv
 
-from textgym.agents.common.contrib import sb3_contrib
+from textgym.agents.common import contrib
 from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.masked_buffer import MaskedEpisodeBuffer
 from textgym.agents.common.stock import StockAgent
 from textgym.agents.facts import AgentFacts
 from textgym.models.stored_values import Check, number, optional, positive, truth
 
-from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer  # isort: skip  # after the check of it
-from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy  # isort: skip
-
 # It asks for these classes, of which it needs the methods that ours have too.
-MaskableActorCriticPolicy.register(LanguageModelPolicy)
-MaskableDictRolloutBuffer.register(MaskedEpisodeBuffer)
+contrib.MaskableActorCriticPolicy.register(LanguageModelPolicy)
+contrib.MaskableDictRolloutBuffer.register(MaskedEpisodeBuffer)
 
 
-class MaskablePPO(StockAgent, sb3_contrib.MaskablePPO):
+class MaskablePPO(StockAgent, contrib.MaskablePPO):  # type: ignore[misc]  # classes that are registered above
     """PPO that draws only the tokens that the task allows (Huang and Ontanon 2020, arXiv:2006.14171), by sb3-contrib.
 
     The masks are those of ``env.action_masks()``: of the task's ``allowed``, or else all tokens. No KL penalty.

@@ -11,7 +11,7 @@ import torch
 from stable_baselines3.common.type_aliases import GymEnv
 from torch import Tensor, nn
 
-from textgym.agents.common.contrib import sb3_contrib
+from textgym.agents.common import contrib
 from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.stock import StockAgent
 from textgym.agents.facts import AgentFacts
@@ -19,7 +19,7 @@ from textgym.models.stored_values import Check, number, positive, truth
 from textgym.naming import argument
 
 
-class TRPO(StockAgent, sb3_contrib.TRPO):
+class TRPO(StockAgent, contrib.TRPO):
     """Trust region policy optimization (Schulman et al. 2015, arXiv:1502.05477), by sb3-contrib; without a KL penalty.
 
     One step per rollout, along the natural gradient, of a length at which the policy's KL to the one that wrote the

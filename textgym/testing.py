@@ -32,7 +32,7 @@ from textgym.security.consent import load_attribute
 from textgym.types import Agent, Example, Grain, NameOrPath, RewardFn, State, Trainable
 
 __all__ = ["AWKWARD_TEXTS", "ConformanceError", "check_agent", "check_reward", "check_text_env"]
-_COPIES = 3
+_COPIES = 4  # which agents that compare several texts for a prompt can divide into groups
 _ACTIONS = 20
 
 

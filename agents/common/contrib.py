@@ -1,4 +1,4 @@
-"""The package sb3-contrib, which is optional.
+"""The parts of sb3-contrib that agents derive from; the package is optional.
 
 Raises:
     MissingExtraError: It is not installed.
@@ -7,8 +7,10 @@ Raises:
 from textgym.errors import MissingExtraError
 
 try:
-    import sb3_contrib
+    from sb3_contrib import TRPO, MaskablePPO
+    from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer
+    from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 except ImportError as error:
     raise MissingExtraError.of("MaskablePPO and TRPO", "sb3-contrib", "contrib") from error
 
-__all__ = ["sb3_contrib"]
+__all__ = ["TRPO", "MaskableActorCriticPolicy", "MaskableDictRolloutBuffer", "MaskablePPO"]

@@ -28,8 +28,8 @@ def scores_of_texts(rewards: FloatArray, text_ids: IntArray, counted: BoolArray)
     Returns:
         (M,) sums by number.
     """
-    sums: FloatArray = np.bincount(text_ids[counted], weights=rewards[counted])
-    return sums
+    sums = np.bincount(text_ids[counted], weights=rewards[counted])
+    return np.asarray(sums, dtype=np.float64)
 
 
 def leave_one_out_advantages(scores: FloatArray) -> FloatArray:
@@ -45,7 +45,8 @@ def leave_one_out_advantages(scores: FloatArray) -> FloatArray:
         (G, k).
     """
     size = _group_size(scores)
-    return (size * scores - scores.sum(1, keepdims=True)) / (size - 1)
+    advantages: FloatArray = (size * scores - scores.sum(1, keepdims=True)) / (size - 1)
+    return advantages
 
 
 def group_relative_advantages(scores: FloatArray, scale: Scale = "group") -> FloatArray:
@@ -64,15 +65,17 @@ def group_relative_advantages(scores: FloatArray, scale: Scale = "group") -> Flo
         ValueError: For another scale.
     """
     _group_size(scores)
-    centered = scores - scores.mean(1, keepdims=True)
+    advantages: FloatArray = scores - scores.mean(1, keepdims=True)
     match scale:
         case "group":
-            return centered / (scores.std(1, ddof=1, keepdims=True) + _BESIDE_STD)
+            advantages = advantages / (scores.std(1, ddof=1, keepdims=True) + _BESIDE_STD)
         case "batch":
-            return centered / (scores.std(ddof=1) + _BESIDE_STD)
+            advantages = advantages / (scores.std(ddof=1) + _BESIDE_STD)
         case "none":
-            return centered
-    raise ValueError(f"expected a scale of {', '.join(SCALES)}, got {scale!r}; choose one of these")
+            pass
+        case _:
+            raise ValueError(f"expected a scale of {', '.join(SCALES)}, got {scale!r}; choose one of these")
+    return advantages
 
 
 def normalized_returns(returns: FloatArray) -> FloatArray:

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -319,8 +319,8 @@ class LanguageModelPolicy(ActorCriticPolicy):
         self.set_training_mode(False)
         texts, are_several = self.obs_to_tensor(observation)
         with torch.no_grad():
-            decided = self.act(texts, deterministic=deterministic, with_values=False, action_masks=action_masks)
-        actions = decided.actions.cpu().numpy()
+            states = self._states(self._actor_caches, read_ids(cast("dict[str, Tensor]", texts)))
+            actions = self._decide(states, deterministic, action_masks)[0].tokens.cpu().numpy()
         return (actions if are_several else actions[0]), state
 
     def _predict(self, observation: dict[str, Tensor], deterministic: bool = False) -> Tensor:  # type: ignore[override]

@@ -53,6 +53,6 @@ class MaskedEpisodeBuffer(EpisodeRolloutBuffer):
     def samples(self, segments: list[Segment]) -> MaskedSamples:  # type: ignore[override]
         """The transitions of ``segments``, with their masks."""
         found = super().samples(segments)
-        packed = np.stack(self._masks).reshape(-1, self._masks[0].shape[1])[found.index]
+        packed = np.stack(self._masks).reshape(-1, self._masks[0].shape[1])[found.places]
         masks = np.unpackbits(packed, axis=1, count=int(self.action_space.n)).astype(bool)  # type: ignore[attr-defined]
         return MaskedSamples(*found[:-1], torch.from_numpy(masks).to(self.device))

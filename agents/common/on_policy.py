@@ -327,7 +327,7 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         raise NotImplementedError
 
     def size(self, sample: EpisodeSamples) -> int:
-        """How much a micro-batch counts in a mean over several: the number of things :meth:`loss` is a mean over."""
+        """Return the weight of a micro-batch in a mean over several: the number of things that :meth:`loss` is over."""
         return len(sample.actions)
 
     def scaled_advantages(self, advantages: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class Segment(NamedTuple):
 class EpisodeSamples(NamedTuple):
     """Transitions as Stable-Baselines3's algorithms read them; but for the observations, all are (N,).
 
-    ``index`` are their places in the flat (step, env) arrays of the buffer.
+    ``places`` are those that they have in the flat (step, env) arrays of the buffer.
     """
 
     observations: EpisodeBatch
@@ -40,7 +40,7 @@ class EpisodeSamples(NamedTuple):
     old_log_prob: Tensor
     advantages: Tensor
     returns: Tensor
-    index: IntArray
+    places: IntArray
 
 
 class EpisodeRolloutBuffer(DictRolloutBuffer):
@@ -203,8 +203,8 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
 
     def samples(self, segments: list[Segment]) -> EpisodeSamples:
         """The transitions of ``segments`` as Stable-Baselines3's algorithms read them."""
-        batch, index = self.episode_batch(segments)
-        pick = partial(self.pick, index=index)
+        batch, places = self.episode_batch(segments)
+        pick = partial(self.pick, places=places)
         return EpisodeSamples(
             observations=batch,
             actions=pick(self.actions),
@@ -212,12 +212,12 @@ class EpisodeRolloutBuffer(DictRolloutBuffer):
             old_log_prob=pick(self.log_probs),
             advantages=pick(self.advantages),
             returns=pick(self.returns),
-            index=index,
+            places=places,
         )
 
-    def pick(self, array: np.ndarray, index: IntArray) -> Tensor:
+    def pick(self, array: np.ndarray, places: IntArray) -> Tensor:
         """Return the numbers (N,) of some transitions, given those of all of them, (T, B)."""
-        return self._send(array.reshape(-1)[index])
+        return self._send(array.reshape(-1)[places])
 
     def _send(self, array: np.ndarray) -> Tensor:
         """Copy to the device, without waiting for it."""

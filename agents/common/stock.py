@@ -124,7 +124,7 @@ class StockAgent(TextAgent):
         self._snapshot, self._is_updating = None, False
 
     def _metrics(self) -> dict[str, float]:
-        """What the iteration has measured: on the texts of its rollout, and, by the algorithm, in the update."""
+        """Return the numbers of the iteration: of the texts of its rollout, and what the algorithm logged."""
         metrics = {"texts": float(len(self.finished))} | describe_texts([info for _, _, info in self.finished])
         length = self._mean_length()
         if length is not None:

@@ -80,7 +80,7 @@ class WholeTextAgent(OnPolicyAgent):
 
     @property
     def learns_values(self) -> bool:
-        """There are none."""
+        """Return false: there are none."""
         return False
 
     def train(self) -> None:
@@ -93,7 +93,7 @@ class WholeTextAgent(OnPolicyAgent):
                     steps.append(self.step_optimizer(statistics))
 
     def minibatches(self) -> Iterator[list[Segment]]:
-        """Deal the texts, in random order, to minibatches that differ by one text at most; groups stay together."""
+        """Deal the texts, in random order, to minibatches that differ by one text, or one group, at most."""
         groups: dict[int, list[Segment]] = defaultdict(list)
         for segment in self.rollout_buffer.segments():
             groups[self.group_of(segment.text)].append(segment)
@@ -102,7 +102,7 @@ class WholeTextAgent(OnPolicyAgent):
         # One minibatch needs no order: texts of one prompt stand next to each other, and share its computation.
         order = np.random.permutation(len(dealt)) if count > 1 else np.arange(len(dealt))
         for places in np.array_split(order, count):
-            yield [segment for place in places for segment in sorted(dealt[place], key=lambda each: each.text)]
+            yield [segment for place in places for segment in dealt[place]]
 
     def group_of(self, text: int) -> int:
         """Return the number of the group of a text, given its own; each is a group of its own by default."""
@@ -110,7 +110,7 @@ class WholeTextAgent(OnPolicyAgent):
 
     def texts_of(self, sample: EpisodeSamples) -> tuple[Tensor, int]:
         """Return the text of each transition (N,), numbered from 0 within the sample, and how many texts there are."""
-        numbers = self.rollout_buffer.text_ids().reshape(-1)[sample.index]
+        numbers = self.rollout_buffer.text_ids().reshape(-1)[sample.places]
         known, texts = np.unique(numbers, return_inverse=True)
         return torch.from_numpy(texts.astype(np.int64)).to(self.device), len(known)
 
