@@ -242,8 +242,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             )
         names = ("model", "value_head", *(() if policy.critic is None else ("critic",)))
         self.shards = Shards({name: getattr(policy, name) for name in names}, self.ranks)
-        rate = self.lr_schedule(1)
-        policy.optimizer = policy.optimizer_class(self.shards.parameters(), lr=rate, **policy.optimizer_kwargs)
+        settings = {"lr": self.lr_schedule(1), **policy.optimizer_kwargs}
+        policy.optimizer = policy.optimizer_class(self.shards.parameters(), **settings)
 
     @property
     def steps_per_iteration(self) -> int:
@@ -452,8 +452,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             values = [step[name] for step in steps]
             metrics[name] = max(values) if name.endswith("_max") else mean(values)
         if self.learns_values:
-            values, returns = (self.everywhere(each[buffer.counted]) for each in (buffer.values, buffer.returns))
-            metrics["explained_variance"] = float(explained_variance(values, returns))
+            predicted, returns = (self.everywhere(each[buffer.counted]) for each in (buffer.values, buffer.returns))
+            metrics["explained_variance"] = float(explained_variance(predicted, returns))
         self._end_record(metrics)
 
 

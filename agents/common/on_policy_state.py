@@ -243,7 +243,7 @@ class ResumableAlgorithm(BaseAlgorithm):
         settings = record["settings"] | _schedules(record["schedules"], changes) | changes
         policy, model = policy_of_record(record["policy"]["kind"]), rebuild_model(record["policy"], folder)
         settings["policy_kwargs"] = record["policy"]["options"] | changes.get("policy_kwargs", {}) | {"model": model}
-        agent = cls(policy, env, **settings, device=device, _init_setup_model=False)  # type: ignore[arg-type]
+        agent = cls(policy, env, **settings, device=device, _init_setup_model=False)  # type: ignore[call-arg]
         if agent.env is None:
             agent.observation_space, agent.action_space = spaces_of(record["policy"])
             agent.n_envs = record["n_envs"]

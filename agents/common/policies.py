@@ -53,7 +53,7 @@ def policy_of_record(kind: object) -> type[LanguageModelPolicy] | type[TextQPoli
     Raises:
         CheckpointError: There is none.
     """
-    policies = *POLICIES.values(), TextQPolicy
+    policies: tuple[type[LanguageModelPolicy] | type[TextQPolicy], ...] = (*POLICIES.values(), TextQPolicy)
     for policy in policies:
         if policy.kind == kind:
             return policy

@@ -457,7 +457,10 @@ def _train(context: typer.Context, command: str, fixed: Mapping[str, str]) -> No
         def run() -> object:
             more = {**fixed, **given_options(context), **of_start_model(context, command)}
             settings = settings_of(train_settings, context, **more)
-            return run_train(settings, command) if ranks.rank == 0 else follow(settings, ranks)
+            if ranks.rank == 0:
+                return run_train(settings, command)
+            follow(settings, ranks)
+            return None
 
         leads = partial(run_resume, command=command)
         follows = partial(follow_resumed, command=command, ranks=ranks)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from stable_baselines3.common.logger import Logger
 
@@ -281,7 +282,7 @@ def train(
     meanwhile = f"finishing this {'iteration' if samples else 'step'} and saving a checkpoint"
     about = ("training", max(_steps_made(agent, steps) - made, 1), unit)
     ranks = current()
-    rhythm = {"steps": steps, "save_every": save_every, "resumed": resumed}
+    rhythm: dict[str, Any] = {"steps": steps, "save_every": save_every, "resumed": resumed}
     newest = max(map(str, run.checkpoints.glob("step-*")), default=None) if resumed else None
     Plan(**rhythm, iterations=len(run.log()), checkpoints=str(run.checkpoints), checkpoint=newest).share(ranks)
     echo = ECHO if ranks.size > 1 else 0.0
