@@ -55,11 +55,13 @@ def test_training_is_the_same_bit_for_bit(
     options: dict[str, Any],
     make_agent: Any,
     make_env: Any,
+    make_network: Any,
     recorded: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def run() -> tuple[PPO, list[list[int]]]:
-        agent, other = make_agent(policy, **options), Evaluates(make_env(4, seed=9))
+        model = make_network(num_hidden_layers=1)
+        agent, other = make_agent({"model": model, **policy}, **options), Evaluates(make_env(4, seed=9))
         agent.learn(2 * agent.steps_per_iteration, callback=other)
         return agent, other.written
 
@@ -74,9 +76,9 @@ def test_training_is_the_same_bit_for_bit(
 
 
 def test_texts_are_read_while_environments_step(
-    make_agent: Any, recorded: None, monkeypatch: pytest.MonkeyPatch
+    make_agent: Any, make_network: Any, recorded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = make_agent()
+    agent = make_agent({"model": make_network(num_hidden_layers=1)})
     events: list[str] = []
     extend, step = KeyValueStore.extend, type(agent.env).step
 
@@ -97,7 +99,7 @@ def test_texts_are_read_while_environments_step(
 def test_a_bare_model_writes_the_same_texts(
     make_env: Any, make_network: Any, recorded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = CausalLM(make_network())
+    model = CausalLM(make_network(num_hidden_layers=1))
 
     def written() -> list[list[int]]:
         env, writer, generator = make_env(3), TokenWriter(model), torch.Generator().manual_seed(0)

@@ -59,10 +59,8 @@ def _epsilon(module: nn.Module) -> float | None:
     """Return the constant of a module that normalizes by the root mean square; ``None`` for any other module."""
     parameters = dict(module.named_parameters())
     weight = parameters.get("weight")
-    plain = not (
-        list(module.buffers()) or list(module.children()) or module._forward_hooks or module._forward_pre_hooks
-    )
-    if len(parameters) != 1 or weight is None or weight.ndim != 1 or weight.dtype != torch.float32 or not plain:
+    parts = [module._forward_hooks, module._forward_pre_hooks, list(module.children()), list(module.buffers())]
+    if len(parameters) != 1 or weight is None or weight.ndim != 1 or weight.dtype != torch.float32 or any(parts):
         return None
     generator = torch.Generator().manual_seed(0)
     scales = torch.logspace(-3, 3, 7)[:, None]

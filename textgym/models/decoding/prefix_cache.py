@@ -54,7 +54,7 @@ class _Ahead(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """What was read, and what came of it.
+    """Texts that were read, and their states.
 
     Attributes:
         watch: Tells whether the weights that it was read with have changed.
