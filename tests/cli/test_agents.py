@@ -28,7 +28,7 @@ def succeed(command: str) -> str:
     return shown.stdout
 
 
-@pytest.mark.parametrize("agent", ["ppo", "reinforce", "sft", "scripted"])
+@pytest.mark.parametrize("agent", ["ppo", "reinforce", "sft", "dpo", "expert_iteration", "best_of_n", "scripted"])
 def test_help_lists_the_options_of_the_agent(agent: str) -> None:
     shown = succeed(f"train --agent {agent} --help")
     for option in agent_options(resolve_agent(agent)):
