@@ -100,7 +100,8 @@ TrainedAgent = Annotated[
     str,
     typer.Option(
         "--agent",
-        help="Agent: ppo, reinforce, reinforce_pp, rloo, grpo, sb3_ppo, a2c, maskable_ppo, trpo, sft, or module:Class "
+        help="Agent: ppo, reinforce, reinforce_pp, rloo, grpo, sb3_ppo, a2c, maskable_ppo, trpo, sft, consensus_ppo, "
+        "decentralized_po, or module:Class "
         "(random, greedy, scripted and human are only evaluated).",
     ),
 ]
