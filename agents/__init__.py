@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
     from textgym.agents.common.seq2seq_lm_policy import Seq2SeqLMPolicy
     from textgym.agents.common.vec_env import GymVecEnv, make_vec_env
+    from textgym.agents.consensus_ppo import ConsensusPPO
+    from textgym.agents.decentralized_po import DecentralizedPO
     from textgym.agents.dpo import DPO, PreferencePair
     from textgym.agents.expert_iteration import ExpertIteration
     from textgym.agents.facts import AgentFacts, RunDefaults
@@ -39,6 +41,8 @@ _PARTS = {
     "common.rollout_buffer": ("EpisodeRolloutBuffer",),
     "common.seq2seq_lm_policy": ("Seq2SeqLMPolicy",),
     "common.vec_env": ("GymVecEnv", "make_vec_env"),
+    "consensus_ppo": ("ConsensusPPO",),
+    "decentralized_po": ("DecentralizedPO",),
     "dpo": ("DPO", "PreferencePair"),
     "expert_iteration": ("ExpertIteration",),
     "facts": ("AgentFacts", "RunDefaults"),
@@ -73,6 +77,8 @@ __all__ = [
     "AgentFacts",
     "BestOfN",
     "CausalLMPolicy",
+    "ConsensusPPO",
+    "DecentralizedPO",
     "EpisodeBatch",
     "EpisodeRolloutBuffer",
     "ExpertIteration",

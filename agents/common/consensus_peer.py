@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,32 +125,24 @@ def make_peer(
 ) -> ConsensusPeer:
     """Make the agent with number ``place`` of so many, on its shard of an environment's prompts; see ``create``."""
     drawn = int(np.random.SeedSequence((seed, place)).generate_state(1)[0])
-    with _random_states_of_its_own() as states:
-        own = shard_env(env, place, agents, seed)
-        peer = ConsensusPeer.create(own, model, seed=drawn, device=device, **options)
-        own.seed(seed + place * own.num_envs)  # in place of the agent's seed, which Stable-Baselines3 has passed on
-        states(peer)
+    own = shard_env(env, place, agents, seed)
+    peer = _made(partial(ConsensusPeer.create, own, model, seed=drawn, device=device, **options))
+    own.seed(seed + place * own.num_envs)  # in place of the agent's seed, which Stable-Baselines3 has passed on
     return peer
 
 
 def load_peer(folder: Path, env: VecEnv | None, place: int, agents: int, seed: int, device: str) -> ConsensusPeer:
     """Load the agent with number ``place`` of so many from a checkpoint of its own."""
-    with _random_states_of_its_own() as states:
-        own = None if env is None else shard_env(env, place, agents, seed)
-        peer = ConsensusPeer.load(folder, own, device)
-        states(peer)
-    return peer
+    own = None if env is None else shard_env(env, place, agents, seed)
+    return _made(partial(ConsensusPeer.load, folder, own, device))
 
 
-@contextmanager
-def _random_states_of_its_own() -> Iterator[Callable[[ConsensusPeer], None]]:
-    """Put the global random generators back behind the block, which hands their states to the agent that seeds them."""
+def _made(make: Callable[[], ConsensusPeer]) -> ConsensusPeer:
+    """Make an agent, which seeds the global random generators, and put these back."""
     before = RandomStates.read()
-
-    def hand_over(peer: ConsensusPeer) -> None:
-        peer.states = RandomStates.read()
-
     try:
-        yield hand_over
+        peer = make()
+        peer.states = RandomStates.read()
+        return peer
     finally:
         before.restore()

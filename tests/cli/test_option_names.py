@@ -231,7 +231,7 @@ def test_every_synonym_leads_to_an_option_of_some_command() -> None:
 
 
 def test_an_option_of_another_agent_or_command_is_told() -> None:
-    having = "ppo, reinforce, reinforce_pp, rloo and grpo"
+    having = "ppo, reinforce, reinforce_pp, rloo, grpo and consensus_ppo"
     assert f"It is an option of --agent {having}." in mistake("train --agent sft --kl-coef 0.1")
     assert "It is an option of --agent reinforce." in mistake("train --agent ppo --baseline mean")
     assert "It is an option of --agent ppo, reinforce_pp, rloo, " in mistake("train --agent reinforce --clip-range 1")
