@@ -191,7 +191,9 @@ def test_arguments_of_types_for_type_checkers_only() -> None:
     assert [(option.name, option.type) for option in agent_options(Anything)][-2:] == [("rounds", int), ("frame", int)]
 
 
-@pytest.mark.parametrize("name", ["ppo", "reinforce", "reinforce_pp", "rloo", "grpo", "sb3_ppo", "sft", "dpo", "kto", "expert_iteration"])
+@pytest.mark.parametrize(
+    "name", ["ppo", "reinforce", "reinforce_pp", "rloo", "grpo", "sb3_ppo", "sft", "dpo", "kto", "expert_iteration"]
+)
 def test_counts_of_agents_are_at_least_1(name: str) -> None:
     kind = resolve_agent(name)
     counts = [option.name for option in agent_options(kind) if option.type is int]
