@@ -27,6 +27,8 @@ AGENTS: Mapping[str, str] = {
     "q_learning": "textgym.agents.q_learning:QLearning",
     "sarsa": "textgym.agents.sarsa:SARSA",
     "dqn": "textgym.agents.dqn:DQN",
+    "ilql": "textgym.agents.ilql:ILQL",
+    "awr": "textgym.agents.awr:AWR",
     "dpo": "textgym.agents.dpo:DPO",
     "ipo": "textgym.agents.ipo:IPO",
     "kto": "textgym.agents.kto:KTO",

@@ -87,7 +87,7 @@ class FineTuningAgent(KeepsHistory, ABC):
         seed: Seed of all random numbers.
 
     Attributes:
-        text_model: The model.
+        model: The model.
         num_timesteps: Time steps made so far.
         losses: Losses of all optimizer steps so far.
         history: One record per iteration.
@@ -106,7 +106,7 @@ class FineTuningAgent(KeepsHistory, ABC):
     def __init__(self, model: TextModel, *, learning_rate: float, max_grad_norm: float, seed: int) -> None:
         model.require_trainable()
         model.hold_masters()
-        self.text_model = model
+        self.model = model
         self.learning_rate, self.max_grad_norm, self.seed = learning_rate, max_grad_norm, seed
         self.ranks = current()
         self.logger = Logger(None, [])
@@ -116,7 +116,7 @@ class FineTuningAgent(KeepsHistory, ABC):
     # ------------------------------------------------------- what a subclass may add
     def modules(self) -> Mapping[str, nn.Module]:
         """Return the networks by name: those that are trained, and those whose weights belong to the state."""
-        return {"model": self.text_model}
+        return {"model": self.model}
 
     def own_tensors(self) -> Mapping[str, Tensor]:
         """Return further tensors of the state; their names begin with ``own.``."""
@@ -242,6 +242,11 @@ class FineTuningAgent(KeepsHistory, ABC):
         self.logger = logger
 
     # ------------------------------------------------------------------ acting
+    @property
+    def text_model(self) -> TextModel:
+        """The language model that writes."""
+        return self.model
+
     def act(
         self, observations: Mapping[str, np.ndarray], *, greedy: bool = False, generator: torch.Generator | None = None
     ) -> IntArray:
@@ -279,7 +284,7 @@ class FineTuningAgent(KeepsHistory, ABC):
         buffers = [
             f"{name}.{buffer}" for name, module in self.modules().items() for buffer, _ in module.named_buffers()
         ]
-        config = partial(write_model_config, self.text_model)
+        config = partial(write_model_config, self.model)
         write_checkpoint(Path(folder), tensors, record, config, may_be_infinite=buffers)
 
     @classmethod
@@ -302,7 +307,8 @@ class FineTuningAgent(KeepsHistory, ABC):
             model.restrict_vocabulary(model.tokenizer.vocab_size)
         settings = {**record["settings"], **changes}
         agent = cls.remake(model, env, settings, State(tensors, record), device)
-        agent.text_model.to(pick_device(device))
+        for module in agent.modules().values():
+            module.to(pick_device(device))
         agent._write_state(tensors, record, Path(folder))
         return agent
 
@@ -331,9 +337,9 @@ class FineTuningAgent(KeepsHistory, ABC):
             "kind": self.kind,
             "settings": {name: vars(self)[name] for name in self.settings},
             **self.own_record(),
-            "dtype": dtype_name(self.text_model),
-            "precision": self.text_model.precision,
-            "source": self.text_model.source,
+            "dtype": dtype_name(self.model),
+            "precision": self.model.precision,
+            "source": self.model.source,
             "steps": self._steps,
             "losses": list(self.losses),
             "history": list(self.history),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -20,10 +20,11 @@ class TokenWriter:
 
     Args:
         model: Read at every call; its weights may change between calls.
+        logits: How logits (n, V) follow from states (n, H), where it is not ``model.logits``.
     """
 
-    def __init__(self, model: TextModel) -> None:
-        self.model = model
+    def __init__(self, model: TextModel, logits: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.model, self._logits = model, logits or model.logits
         self._caches = CachePool(model)
 
     @torch.no_grad()
@@ -35,7 +36,7 @@ class TokenWriter:
         uniform = None if greedy else uniform_numbers(len(texts.lengths), self.model.device, generator)
 
         def choose(states: Tensor) -> tuple[Tensor, ...]:
-            logits = self.model.logits(states)  # (n, V)
+            logits = self._logits(states)  # (n, V)
             return (logits.argmax(-1),) if uniform is None else tokens_at(logits, uniform)
 
         chosen = self._caches.act(texts, choose)

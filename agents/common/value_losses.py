@@ -27,6 +27,43 @@ def td_targets(rewards: Tensor, next_values: Tensor, gamma: float) -> Tensor:
     return (rewards + gamma * next_values).detach()
 
 
+def next_values(values: Tensor, ended: Tensor) -> Tensor:
+    """Values (N,) of the texts that follow on those of consecutive tokens; 0 after the last token of an episode.
+
+    Args:
+        values: (N,) of the texts before each token, those of an episode in order.
+        ended: (N,) whether an episode ended with the token; it did with the last one.
+    """
+    _require_same(values=values, ended=ended)
+    following = torch.cat([values[1:], values.new_zeros(1)])
+    return following.masked_fill(ended, 0.0)
+
+
+def lambda_returns(rewards: Tensor, values: Tensor, ended: Tensor, gamma: float, gae_lambda: float) -> Tensor:
+    """TD(lambda) returns of the tokens of whole episodes, without a gradient (Sutton and Barto 2018, eq. 12.2).
+
+    ``G_t = r_t + gamma ((1 - lambda) V(s_{t+1}) + lambda G_{t+1})``: with lambda 1 the discounted sum of the rewards
+    that follow.
+
+    Args:
+        rewards: (N,) of the tokens, those of an episode in order.
+        values: (N,) of the texts before each token.
+        ended: (N,) whether an episode ended with the token; it did with the last one.
+        gamma: Discount.
+        gae_lambda: Lambda: trades bias for variance.
+
+    Returns:
+        (N,).
+    """
+    _require_same(rewards=rewards, values=values, ended=ended)
+    steps = (rewards + gamma * (1 - gae_lambda) * next_values(values.detach(), ended)).double().tolist()
+    following, returns = 0.0, list[float]()
+    for step, is_last in zip(reversed(steps), reversed(ended.tolist()), strict=True):
+        following = step + (0.0 if is_last else gamma * gae_lambda * following)
+        returns.append(following)
+    return torch.tensor(returns[::-1], dtype=values.dtype, device=values.device)
+
+
 def expectile_loss(errors: Tensor, expectile: float) -> Tensor:
     """Asymmetric squared error, ``|expectile - 1(u < 0)| u^2`` (Kostrikov et al. 2021, arXiv:2110.06169, eq. 4).
 

@@ -240,13 +240,14 @@ def _example(record: _Record) -> Example:
 def _saved_episode(row: Row, find: Callable[[str], Example] | None) -> LoggedEpisode | Problem:
     """Return an episode that an evaluation or a training run wrote."""
     values: dict[str, Any] = row.values
-    key, text, reward = values["task_key"], values.get("text"), as_object(values.get("measures")).get("reward")
+    key, text = values["task_key"], values.get("text")
+    reward = _number(as_object(values.get("measures")).get("reward"))
     if find is None:
         raise DataError(
             f"expected a log with states, got saved episodes in {row.where}, which name examples instead: give the "
             "environment that they were written in, too"
         )
-    if not isinstance(text, str) or _number(reward) is None:
+    if not isinstance(text, str) or reward is None:
         return Problem(row.where, "no episode", f"expected text and measures.reward, got {sorted(values)}")
     try:
         example = find(str(key))
@@ -255,11 +256,18 @@ def _saved_episode(row: Row, find: Callable[[str], Example] | None) -> LoggedEpi
         return Problem(row.where, "unknown key", detail)
     ended = values.get("finish_reason") != "length"
     said = [Message(str(turn["role"]), str(turn["content"])) for turn in as_list(values.get("turns"))]
-    return _conversation(example, said or [Message("assistant", text)], float(reward), ended)
+    return logged_turns(example, said or [Message("assistant", text)], reward, ended)
 
 
-def _conversation(example: Example, said: Sequence[Message], reward: float, ended: bool) -> LoggedEpisode:
-    """Return the turns of the agent; the reward of the whole is that of the last one."""
+def logged_turns(example: Example, said: Sequence[Message], reward: float, ended: bool) -> LoggedEpisode:
+    """Return the agent's turns of a conversation as a log; the reward of the whole is that of the last one.
+
+    Args:
+        example: Example that it is about.
+        said: Messages after the prompt; the last one is the agent's.
+        reward: Reward of the whole.
+        ended: Whether the last turn ended by itself.
+    """
     places = [place for place, message in enumerate(said) if message.role == "assistant"]
     steps: list[LoggedStep] = []
     for place, before in zip(places, [-1, *places[:-1]], strict=True):
