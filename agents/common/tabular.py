@@ -20,7 +20,7 @@ from textgym.agents.common.exploration import draw, epsilon_greedy, softmax
 from textgym.agents.common.history import KeepsHistory, log_record
 from textgym.agents.common.metrics import describe_texts, mean
 from textgym.agents.common.observations import require_texts
-from textgym.agents.common.q_table import QTable, states_of
+from textgym.agents.common.q_table import Measurement, QTable, states_of
 from textgym.agents.common.vec_env import describe_vec_state, env_attribute, set_vec_state
 from textgym.agents.facts import AgentFacts, RunDefaults
 from textgym.agents.options import refuse_unknown
@@ -141,7 +141,7 @@ class TabularAgent(KeepsHistory):
         self._actions: IntArray = np.zeros(0, dtype=np.int64)  # (n,) their next tokens, which are chosen already
         self._written: IntArray = np.zeros(0, dtype=np.int64)  # (n,) tokens of their texts so far
         self._snapshot: _Snapshot | None = None  # of the beginning of the iteration that is under way
-        self._measured: list[_Step] = []
+        self._measured: list[Measurement] = []
 
     @classmethod
     def create(cls, env: Any, model: object = None, *, seed: int = 0, device: str = "auto", **options: Any) -> Self:
@@ -240,7 +240,7 @@ class TabularAgent(KeepsHistory):
             self._written = np.zeros(env.num_envs, dtype=np.int64)
             self._actions = self._choose(self._policy(self.table.values(self._rows)))
 
-    def _step(self, env: VecEnv) -> _Step:
+    def _step(self, env: VecEnv) -> Measurement:
         """Write a token in every environment, choose the next ones, and move the values of those that were written."""
         assert self._rows is not None
         rows, actions, known = self._rows, self._actions, len(self.table)
@@ -261,7 +261,7 @@ class TabularAgent(KeepsHistory):
         ended = np.flatnonzero(dones)
         lengths = self._written[ended].tolist()
         self._written[ended] = 0
-        return _Step([infos[row] for row in ended.tolist()], lengths, errors, sizes, len(self.table) - known)
+        return Measurement([infos[row] for row in ended.tolist()], lengths, errors, sizes, len(self.table) - known)
 
     def _move(self, row: int, action: int, target: float) -> float:
         """Move a value towards its target; returns the step size."""
@@ -477,24 +477,6 @@ _RECORD: Mapping[str, Check] = {
     "written": optional(listed(integer)),
 }
 _OPTIONAL = ("environment", "chosen", "written")
-
-
-class _Step(NamedTuple):
-    """What one step of all environments gave.
-
-    Attributes:
-        infos: The last info of every text that ended.
-        lengths: Their numbers of tokens.
-        errors: (n,) differences of targets and values.
-        sizes: Step sizes of the updates.
-        new_states: Number of states that were not in the table.
-    """
-
-    infos: list[Info]
-    lengths: list[int]
-    errors: FloatArray
-    sizes: list[float]
-    new_states: int
 
 
 class _Snapshot(NamedTuple):

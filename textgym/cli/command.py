@@ -14,7 +14,7 @@ from textgym.naming import name_options
 
 AGENT_GIVEN = "textgym.agent"
 """Key of a context for the agent that stands on the command line."""
-_CALLED = {"validation_fraction": "held_out", "rank": "lora_rank"}
+_CALLED = {"validation_fraction": "held_out", "rank": "lora_rank", "agent": "agents"}
 """Options by arguments of functions that commands hand them to under another name."""
 _WIDEST, _NARROWEST = 120, 40
 _NARROW_COLUMN = 8

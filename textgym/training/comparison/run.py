@@ -22,6 +22,7 @@ from textgym.hub import resolve_folder
 from textgym.models.device import release_memory
 from textgym.naming import argument
 from textgym.security.consent import load_attribute
+from textgym.text.plurals import counted
 from textgym.training.comparison.budget import Budget
 from textgym.training.comparison.drawing import draw_curves
 from textgym.training.comparison.planning import Plan, plan_at_once
@@ -207,8 +208,9 @@ def _announce(run: RunFolder, settings: ComparisonSettings, tasks: Sequence[Task
     count = len(settings.agents) * settings.seeds
     finished = "" if left == count else f", {count - left} of them finished"
     console.say(
-        f"{', '.join(settings.agents)} on {settings.choice.env_id}, {describe_data(tasks[0])}: {settings.seeds} seeds, "
-        f"{settings.allowed.words} each, {count} runs{finished}. Files: {run.shown}"
+        f"{', '.join(settings.agents)} on {settings.choice.env_id}, {describe_data(tasks[0])}: "
+        f"{counted(settings.seeds, 'seeds')}, {settings.allowed.words} each, {counted(count, 'runs')}{finished}. "
+        f"Files: {run.shown}"
     )
 
 
@@ -219,6 +221,7 @@ def _plan_of(run: RunFolder, settings: ComparisonSettings, label: str, worker: s
     plans = run.stored(_PLANS, dict[str, object]())
     plan = plan_at_once(settings, label) or Plan.from_json(plans.get(label))
     if plan is None:
+        console.say(f"How many steps of {label} {settings.allowed.words} are: a trial, or a look at its data, tells.")
         job = Job(settings=settings, label=label, folder=run.path / TRAINING / f"trial-of-{label}")
         plan = Plan(**_do(job, worker, apart, f"{label}, planning its runs"))
         run.write_config({**run.config(), _PLANS: {**plans, label: plan._asdict()}})
