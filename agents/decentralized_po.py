@@ -308,7 +308,7 @@ class DecentralizedPO(KeepsHistory):
             f"agent{place}/{name}": value for place, numbers in sorted(found.items()) for name, value in numbers.items()
         }
         record = {
-            **describe_texts(final_infos(infos, len(paid))),
+            **describe_texts(final_infos(dict(infos), len(paid))),
             "texts": float(len(paid)),
             **of_agents,
             "timesteps": float(self.num_timesteps),
@@ -344,7 +344,9 @@ class DecentralizedPO(KeepsHistory):
             CheckpointError: It is of other agents or models.
         """
         _check_record(state.record)
-        self._write_state({name: tensor.clone() for name, tensor in state.tensors.items()}, state.record, Path("it"))
+        self._write_state(
+            {name: tensor.clone() for name, tensor in state.tensors.items()}, dict(state.record), Path("it")
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write all agents to a folder of JSON and safetensors, replaced in one step.

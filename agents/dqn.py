@@ -15,7 +15,7 @@ from textgym.agents.facts import AgentFacts
 __all__ = ["DQN", "TextQPolicy"]
 
 
-class DQN(StockQAgent, stable_baselines3.DQN):
+class DQN(StockQAgent, stable_baselines3.DQN):  # type: ignore[misc]  # its policy is of another class
     """DQN as Stable-Baselines3 has it (Mnih et al. 2015, doi:10.1038/nature14236), over tokens.
 
     Arguments that are not named here are those of ``stable_baselines3.DQN``, with its defaults.

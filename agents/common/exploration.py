@@ -53,8 +53,9 @@ def expected_values(values: FloatArray, probabilities: FloatArray) -> FloatArray
         values: (n, A) action values; minus infinity where an action is illegal.
         probabilities: (n, A) of the policy, 0 where an action is illegal.
     """
-    weighted: FloatArray = np.where(probabilities > 0, values, 0.0) * probabilities
-    return weighted.sum(axis=1)
+    weighted = np.where(probabilities > 0, values, 0.0) * probabilities
+    expected: FloatArray = weighted.sum(axis=1)
+    return expected
 
 
 def draw(probabilities: FloatArray, uniform: FloatArray) -> IntArray:

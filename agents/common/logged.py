@@ -148,7 +148,7 @@ class LoggedAgent(OfflineAgent):
             console.remark(
                 f"No {argument('log')}: the start model writes {texts:,} texts, which {reward_name(reward)!r} scores."
             )
-            log = write_log(loaded, task, reward, texts, Sampling(*budgets.values(), seed=seed))
+            log = write_log(loaded, task, reward, texts, Sampling(seed=seed, **budgets))
         agent = cls._of_log(loaded, log, task, budgets, lora_rank, seed, options)
         agent.env = env if isinstance(env, VecEnv) else None
         return agent

@@ -105,7 +105,9 @@ def encode_log(
         if isinstance(step.given, Example)
     }
     encoded = tokenizer.encode_prompts(list(asked.values()), max_prompt_tokens or _ANY)
-    prompts = {shown: (asked[shown], each.ids) for shown, each in zip(asked, encoded, strict=True)}
+    prompts: dict[object, tuple[Prompt, list[int]]] = {
+        shown: (asked[shown], each.ids) for shown, each in zip(asked, encoded, strict=True)
+    }
     encoder = _Encoder(tokenizer, task, max_new_tokens, prompts, room)
     found = [encoder.encode(episode) for episode in episodes]
     kept = [turns for turns in found if turns is not None]
@@ -219,5 +221,6 @@ def unpack_episodes(tensors: Mapping[str, Tensor], vocabulary: int) -> list[Logg
         or not all(prompt and response for prompt, response in rows)
     ):
         raise CheckpointError("expected a log of episodes in a checkpoint, got another; use another checkpoint")
-    turns = iter([LoggedTurn(*row, reward) for row, reward in zip(rows, rewards.tolist(), strict=True)])
+    paid = zip(rows, rewards.tolist(), strict=True)
+    turns = iter([LoggedTurn(prompt, response, reward) for (prompt, response), reward in paid])
     return [tuple(next(turns) for _ in range(count)) for count in counts.tolist()]

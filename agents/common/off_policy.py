@@ -94,6 +94,9 @@ class StockQAgent(KeepsHistory, ResumableAlgorithm, OffPolicyAlgorithm):
     policy: TextQPolicy
     replay_buffer: EpisodeReplayBuffer
     text_model = None
+    target_update_interval: int
+    exploration_rate: float
+    _n_calls: int
 
     def __init__(
         self,
@@ -114,7 +117,8 @@ class StockQAgent(KeepsHistory, ResumableAlgorithm, OffPolicyAlgorithm):
         given = {"train_freq": steps, **options}
         numbers = {name: value for name, value in given.items() if not callable(value)}  # schedules are
         check_ranges(numbers, self.facts.limits, counts=_COUNTS)
-        self.history, self.seconds = [], defaultdict(float)
+        self.history = []
+        self.seconds: dict[str, float] = defaultdict(float)
         self._infos: list[Info] = []
         self._lengths: list[int] = []
         self._loss: float | None = None

@@ -275,7 +275,7 @@ class TextQPolicy(BasePolicy):
         raise ValueError("expected an agent to save, got its policy; use textgym.agents.dqn.DQN, or save_pretrained")
 
     @classmethod
-    def load(cls, path: str | Path, device: torch.device | str = "auto") -> Self:  # type: ignore[override]
+    def load(cls, path: str | Path, device: torch.device | str = "auto") -> Self:
         """Refuse to unpickle a policy.
 
         Raises:

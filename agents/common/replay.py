@@ -86,7 +86,7 @@ class EpisodeReplayBuffer(ReplayBuffer):
         self._left_empty: list[int] = []  # segments in which nothing was done, and will not
         self._made = 0  # segments so far
         self._first = self._last = 0  # transitions are numbered from 0 on; these are kept: first <= number < last
-        self._columns = {name: np.zeros(1024, dtype=kind) for name, kind in _COLUMNS.items()}
+        self._columns: dict[str, np.ndarray] = {name: np.zeros(1024, dtype=kind) for name, kind in _COLUMNS.items()}
         self._then: _Moment | None = None
 
     def size(self) -> int:
@@ -154,7 +154,7 @@ class EpisodeReplayBuffer(ReplayBuffer):
         """Return batches of the first and the second half of places, over one table of texts, each of which is once."""
         segments = [self._segments[number] for number, _ in places]
         texts = [segment.ids(actions) for segment, (_, actions) in zip(segments, places, strict=True)]
-        ids, lengths = pad_rows(texts, 0)
+        ids, lengths = pad_rows([text.tolist() for text in texts], 0)
         prompts = torch.tensor([segment.prompt_length for segment in segments])
         shared = share_prefixes(TextBatch(ids, lengths, prompts))
         table, prompt_lengths, rows, positions = (each.to(self.device) for each in shared)

@@ -132,7 +132,7 @@ class TabularAgent(KeepsHistory):
         self.env = env
         if env is not None:
             env.seed(seed)  # its next reset, as algorithms of Stable-Baselines3 do
-        self.table = QTable(0 if env is None else int(env.action_space.n), initial_value, most_entries)
+        self.table = QTable(0 if env is None else _tokens_of(env), initial_value, most_entries)
         self.logger, self.num_timesteps, self.history = Logger(None, []), 0, []
         self.seconds: dict[str, float] = {}
         self._generator = torch.Generator().manual_seed(seed)
@@ -331,7 +331,7 @@ class TabularAgent(KeepsHistory):
         """
         values = self.table.values_of(states_of(observations))
         if greedy:
-            return values.argmax(axis=1)
+            return np.argmax(values, axis=1).astype(np.int64)
         uniform = torch.rand(len(values), dtype=torch.float64, generator=generator)
         return draw(self._policy(values), uniform.numpy())
 
@@ -432,10 +432,10 @@ class TabularAgent(KeepsHistory):
         return _Snapshot(self._generator.get_state(), record, problems)
 
     def _write_state(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
-        if self.env is not None and self.env.action_space.n != record["actions"]:
+        if self.env is not None and _tokens_of(self.env) != record["actions"]:
             raise CheckpointError(
                 f"expected an environment of {record['actions']:,} tokens, as that of the checkpoint, got "
-                f"{self.env.action_space.n:,}; make it with the same model"
+                f"{_tokens_of(self.env):,}; make it with the same model"
             )
         self.table = QTable(record["actions"], self.initial_value, self.most_entries)
         try:
@@ -477,6 +477,12 @@ _RECORD: Mapping[str, Check] = {
     "written": optional(listed(integer)),
 }
 _OPTIONAL = ("environment", "chosen", "written")
+
+
+def _tokens_of(env: VecEnv) -> int:
+    """Return the number of tokens of an environment."""
+    tokens: Any = env.action_space
+    return int(tokens.n)
 
 
 class _Snapshot(NamedTuple):
