@@ -78,8 +78,8 @@ class ConsensusPPO(KeepsHistory):
         env: Environment with all prompts, whose copies the agents divide among themselves.
         agents: Number of agents, M.
         exchange: Exchange: ``"average"`` of parameters, ``"penalty"`` on other policies, or ``"none"``.
-        graph: Who exchanges with whom: ``"full"``, ``"ring"``, ``"star"`` (with agent 0), or ``"random"`` pairs, drawn
-            anew each time.
+        graph: Graph of exchanges: ``"full"``, ``"ring"``, ``"star"`` (with agent 0), or ``"random"`` pairs, drawn
+            again each time.
         exchange_every: Iterations between two exchanges.
         consensus_coef: Coefficient of the penalty, lambda.
         distance: Distance between next-token distributions: ``"l1"``, ``"l2"``, ``"tv"`` (total variation) or ``"kl"``.
@@ -445,7 +445,7 @@ class ConsensusPPO(KeepsHistory):
         return group
 
     def _own_record(self) -> StoredRecord:
-        """What the group knows beside its agents; within an iteration, when it began."""
+        """The state of the group beside its agents; within an iteration, when it began."""
         return self._began or {
             "kind": self.kind,
             "settings": {name: vars(self)[name] for name in _SETTINGS},

@@ -392,7 +392,7 @@ class DecentralizedPO(KeepsHistory):
         return agent
 
     def _read_position(self) -> tuple[dict[str, Tensor], StoredRecord]:
-        """What a rollout changes: random generators, the environment, counters."""
+        """The parts of the state that a rollout changes: random generators, the environment, counters."""
         record = {
             "num_timesteps": self.num_timesteps,
             "history": list(self.history),

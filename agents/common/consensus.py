@@ -76,7 +76,7 @@ def averaged(own: int, parameters: Mapping[int, Tensor], weights: FloatArray) ->
 
     Args:
         own: Number of the agent.
-        parameters: By agent, all of one shape: its own, and those of its neighbours.
+        parameters: Tensors of one shape by agent: its own, and those of its neighbours.
         weights: (M, M) of :func:`metropolis_weights`.
     """
     total = torch.zeros_like(parameters[own])
@@ -86,7 +86,7 @@ def averaged(own: int, parameters: Mapping[int, Tensor], weights: FloatArray) ->
 
 
 def disagreement(log_probs: Tensor, others: Sequence[Tensor], agents: int, distance: Distance) -> Tensor:
-    """How far other policies are from one's own, 1 / M sum_j ||pi_j(. | s) - pi_i(. | s)||, per token.
+    """Distance of other policies from one's own, 1 / M sum_j ||pi_j(. | s) - pi_i(. | s)||, per token.
 
     Args:
         log_probs: (N, V) of the agent's own policy; the only ones with gradients.

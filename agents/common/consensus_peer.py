@@ -27,7 +27,7 @@ class ConsensusPeer(PPO):
     Attributes:
         states: States of the global random generators, as they are in its turns.
         others: Parameters of its neighbours' models, as they were when they were last exchanged, one vector each.
-        consensus_coef, distance, group_size: What the penalty is multiplied with, its distance, and the number of
+        consensus_coef, distance, group_size: Factor of the penalty, its distance, and the number of
             agents; set by the group.
     """
 

@@ -1,4 +1,4 @@
-"""What a policy decides for a batch of texts, and what it may choose from."""
+"""Decisions of a policy for a batch of texts, and masks of what it may choose from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several processes tell each other that train together.
+"""Communication of processes that train together.
 
 All ranks run the same program and make the same calls of a :class:`Communicator` in the same order. Sums are gathered
 and added up in the order of ranks, so that they are the same on all ranks and in every run: the sum of an all-reduce

@@ -74,7 +74,7 @@ def in_lock_step(size: int, work: Callable[[Communicator], _T]) -> list[_T]:
 
 
 class _Table:
-    """Whose turn it is, and what was laid down in every round of communication."""
+    """The turn, and what was laid down in every round of communication."""
 
     def __init__(self, size: int) -> None:
         self.size, self.turn = size, 0

@@ -1,4 +1,4 @@
-"""What an agent was like when a rollout began, so that a state can be had in the middle of one."""
+"""The state of an agent when a rollout began, which can then be saved in the middle of one."""
 
 from __future__ import annotations
 

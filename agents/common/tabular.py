@@ -331,7 +331,8 @@ class TabularAgent(KeepsHistory):
         """
         values = self.table.values_of(states_of(observations))
         if greedy:
-            return np.argmax(values, axis=1).astype(np.int64)
+            best: IntArray = np.argmax(values, axis=1)
+            return best
         uniform = torch.rand(len(values), dtype=torch.float64, generator=generator)
         return draw(self._policy(values), uniform.numpy())
 

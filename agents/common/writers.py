@@ -25,7 +25,7 @@ from textgym.types import FloatArray, Prompt
 
 
 class Learning(NamedTuple):
-    """How a writer learns; see :class:`~textgym.agents.decentralized_po.DecentralizedPO`."""
+    """Settings of how a writer learns; see :class:`~textgym.agents.decentralized_po.DecentralizedPO`."""
 
     n_epochs: int
     gae_lambda: float
@@ -177,7 +177,7 @@ class Writer:
 
     @torch.no_grad()
     def _moved(self, chunks: Sequence[_Chunk]) -> dict[str, float]:
-        """How far the policy is from where it was before the update, and its entropy, means over tokens."""
+        """Distance of the policy from that of before the update, and its entropy, means over tokens."""
         sums = torch.zeros(3, dtype=torch.float64)
         for chunk in chunks:
             log_probs, _ = self._evaluate(chunk.batch)

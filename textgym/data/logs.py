@@ -27,7 +27,7 @@ class LoggedStep(NamedTuple):
     """One action of a log.
 
     Attributes:
-        given: What stands before the action: an example, whose prompt begins a text; or what came behind the action
+        given: Text before the action: an example, whose prompt begins a text; or what came behind the action
             before, as a text (``""``: nothing, the text goes on) or as messages of the other side.
         action: Text that was written.
         reward: Reward of it.
@@ -63,7 +63,7 @@ def read_log(file: NameOrPath, find: Callable[[str], Example] | None = None) -> 
     A row has the columns ``state`` (or ``prompt``), ``action`` (or ``response``) and ``reward``. Rows are episodes of
     one action, unless a column says more: those of one ``episode`` belong together, in the order of ``step``; without
     that column a row goes on in the next one where its ``next_state`` is the state there, or where it is not ``done``.
-    A later state that begins with the state and the action before it goes on behind these; another one begins anew.
+    A later state that begins with the state and the action before it goes on behind these; another one begins a text.
     ``finish_reason`` ``"length"`` says that a budget cut the action.
 
     Args:

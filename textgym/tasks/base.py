@@ -157,7 +157,7 @@ class TextTask:
 
     @property
     def has_references(self) -> bool:
-        """Whether there is something to compare texts with: whether the first example has a reference."""
+        """Return whether there is something to compare texts with: whether the first example has a reference."""
         return len(self.dataset) > 0 and bool(self.dataset[0].references)
 
     def for_split(self, split: Split) -> Self:

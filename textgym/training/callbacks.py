@@ -89,7 +89,7 @@ class Rhythm(BaseCallback):
     In a process that writes no files it is all there is; :class:`RunCallback` does the rest.
 
     Args:
-        checkpoints: Their folder.
+        checkpoints: Folder of the checkpoints.
         request: Whether to stop.
         ranks: The processes that train together.
         steps: The time step that training ends after.

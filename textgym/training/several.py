@@ -30,7 +30,7 @@ _MEANWHILE = "finishing what all processes are at"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the first process tells the others before training begins, when all that can fail by mistake is done.
+    """The message that the first process sends the others before training begins, when all that can fail by mistake is done.
 
     Attributes:
         steps: Time steps in all.
@@ -128,7 +128,7 @@ def follow_resumed(
         consent: ``module:attribute`` names in its settings that may be imported.
         command: The one that its user typed.
         ranks: The processes.
-        accept_changed_data: Whatever it says: the first process checks the data.
+        accept_changed_data: Not used here: the first process checks the data.
     """
     console.mute()
     run = RunFolder.open(path)

@@ -60,7 +60,7 @@ class _Known(NamedTuple):
         watch: Tells whether the weights that it was read with have changed.
         texts: ``B`` texts, padded with :data:`_ANY`.
         states: (B, H) of their last tokens.
-        ahead: What the cache holds besides; ``None`` if that is nothing.
+        ahead: Further contents of the cache; ``None`` if there are none.
     """
 
     watch: WeightsWatch
