@@ -170,7 +170,7 @@ class OfflineAgent(FineTuningAgent):
         return self.step(*self.loss(own, rng), rate_share=rate_share, share=share)
 
     def size(self, rows: Sequence[int]) -> int:
-        """Return the weight of a part of a batch in a mean over parts: the number of things :meth:`loss` is a mean over."""
+        """Return the weight of a part of a batch: the number of things that :meth:`loss` is a mean over."""
         return len(rows)
 
     def after_step(self) -> None:

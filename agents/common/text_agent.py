@@ -213,7 +213,7 @@ class TextAgent(KeepsHistory, ResumableOnPolicyAlgorithm):
         return self.ranks.concatenate(torch.from_numpy(numbers)).rows.numpy()
 
     def _infos(self) -> list[Info]:
-        """Return what environments of all processes report of the texts that the rollout finished, as far as it is logged."""
+        """Return the infos of texts that the rollout finished in all processes, as far as they are logged."""
         infos = [info for _, _, info in self.finished]
         if self.ranks.size == 1:
             return infos

@@ -23,7 +23,7 @@ from textgym.types import Example, Message
 
 TINY = {"max_prompt_tokens": 32, "max_new_tokens": 4}
 OF_A_POLICY = ("ppo", "reinforce", "reinforce_pp", "rloo", "grpo", "sb3_ppo", "a2c", "maskable_ppo", "trpo")
-"""Agents that are made of a policy and an environment, as those of Stable-Baselines3; the others have tests of their own."""
+"""Agents that are made of a policy and an environment; the others have tests of their own."""
 GROUPS = ("consensus_ppo", "decentralized_po")
 
 

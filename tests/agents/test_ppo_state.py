@@ -307,7 +307,7 @@ def test_the_state_before_an_update_that_failed(
     fail_at_step(3)  # two steps are made
     agent.save(tmp_path / "copied")
     assert_same_checkpoint(tmp_path / "copied", tmp_path / "before")
-    monkeypatch.setattr("textgym.agents.common.on_policy_state._LARGEST_COPY", 0)
+    monkeypatch.setattr("textgym.agents.common.snapshot._LARGEST_COPY", 0)
     fail_at_step(1)
     agent.save(tmp_path / "unchanged")
     assert_same_checkpoint(tmp_path / "unchanged", tmp_path / "before")

@@ -283,7 +283,7 @@ def test_options_are_named_after_settings_and_their_defaults_stand_there_only(
     assert set(offered.values()) == {None}  # nothing is said, and the settings decide
     # Not every setting is worth an option.
     less = {"agent", "n_envs", "reward_timeout"} if command == "sft" else set()
-    assert set(fields) - set(offered) <= {"split", "held_out", "document", "options"} | less
+    assert set(fields) - set(offered) <= {"split", "held_out", "document", "options", "agent_options"} | less
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ NONSENSE = (
 )
 EVIL = "hostile_module:Thing-v0"
 PLAIN_TEXTS = {  # never the name of something in a module
+    "agent_options",
     "budget",
     "by",
     "columns",

@@ -30,7 +30,7 @@ _MEANWHILE = "finishing what all processes are at"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The message that the first process sends the others before training begins, when all that can fail by mistake is done.
+    """The message by which the first process lets the others begin, when all that can fail by mistake is done.
 
     Attributes:
         steps: Time steps in all.
