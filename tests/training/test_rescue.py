@@ -165,7 +165,7 @@ def test_nor_does_one_with_other_weights(
 def test_of_a_large_model_an_update_that_began_is_lost_and_said(
     settings: TrainSettings, whole: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("textgym.agents.common.on_policy_state._LARGEST_COPY", 0)
+    monkeypatch.setattr("textgym.agents.common.snapshot._LARGEST_COPY", 0)
     with monkeypatch.context() as patch:
         fail_in(patch, PPO, "accumulate_gradients", in_update(3))
         with pytest.raises(TroubleError):
