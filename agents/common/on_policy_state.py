@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from textgym.agents.common.distributed import Communicator, current
 from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.policies import policy_of_record
 from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of
-from textgym.agents.common.sharding import Shards, shared_out, whole
 from textgym.agents.common.vec_env import describe_vec_state, set_vec_state
 from textgym.agents.options import EARLIER_NAMES
 from textgym.errors import CheckpointError, RankLostError
@@ -54,6 +53,9 @@ from textgym.models.stored_values import (
 from textgym.models.weights import WeightsWatch
 from textgym.rewards import load_reward_models
 from textgym.types import IntArray, State
+
+if TYPE_CHECKING:
+    from textgym.agents.common.sharding import Shards
 
 _LARGEST_COPY = 3 * 2**29
 """Bytes of weights and moments, 12 per trained weight, that are copied before an update, on the same device."""
@@ -259,8 +261,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
             self._gather_others(self._snapshot)
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
-        found = optimizer_tensors(self.policy.optimizer)
-        return {f"optimizer.{name}": whole(tensor) for name, tensor in found.items()}
+        return {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.policy.optimizer).items()}
 
     def _take_snapshot(self) -> _Snapshot:
         tensors = {"rng.torch": torch.get_rng_state()}
@@ -312,7 +313,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
             load_unique(self.frozen_network, part(tensors, "reference."), folder)
         moments = part(tensors, "optimizer.")
         if self.shards is not None:
-            moments = shared_out(moments, self.shards.parameters())
+            moments = self.shards.shared_out(moments)
         restore_optimizer(self.policy.optimizer, moments, record["optimizer"])
         for name in self.counters:
             setattr(self, name, record["counters"][name])
