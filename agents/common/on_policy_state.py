@@ -6,7 +6,6 @@ random generators, of the environments, the last observation, the reference mode
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from textgym.agents.common.distributed import Communicator, current
 from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.policies import policy_of_record
 from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of
+from textgym.agents.common.random_states import cuda_states, describe_generators, restore_generators
 from textgym.agents.common.vec_env import describe_vec_state, set_vec_state
 from textgym.agents.options import EARLIER_NAMES
 from textgym.errors import CheckpointError, RankLostError
@@ -265,7 +265,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
 
     def _take_snapshot(self) -> _Snapshot:
         tensors = {"rng.torch": torch.get_rng_state()}
-        tensors |= {f"rng.cuda.{i}": state for i, state in enumerate(_cuda_states(self.ranks))}
+        tensors |= {f"rng.cuda.{i}": state for i, state in enumerate(cuda_states(self.ranks))}
         own = vars(self)
         record = {
             "kind": self.kind,
@@ -273,7 +273,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
             "settings": {name: own[name] for name in self.settings},
             "schedules": {name: _constant(own[name]) for name in self.schedules},
             "counters": {name: own[name] for name in self.counters},
-            "rng": {"python": random.getstate(), "numpy": to_json(np.random.get_state(legacy=False))},
+            "rng": describe_generators(),
             "history": list(self.history),
         }
         problems: list[str] = []
@@ -323,7 +323,7 @@ class ResumableOnPolicyAlgorithm(OnPolicyAlgorithm):
                 self._restore_environment(self.env, record, tensors["episode_starts"])
             _load_rewards(self.env)
         self._snapshot, self._is_updating = None, False
-        _restore_generators(record["rng"], tensors)
+        restore_generators(record["rng"], tensors)
 
     def _restore_environment(self, env: VecEnv, record: StoredRecord, episode_starts: Tensor) -> None:
         if "env" in record["environment"] and env.num_envs != len(episode_starts):
@@ -421,30 +421,6 @@ def _load_rewards(env: VecEnv) -> None:
         return
     for reward in rewards[:1]:
         load_reward_models(reward)
-
-
-def _restore_generators(record: StoredRecord, tensors: dict[str, Tensor]) -> None:
-    version, internal, gauss = record["python"]
-    try:
-        random.setstate((version, tuple(internal), gauss))
-        np.random.set_state(from_json(record["numpy"]))
-        torch.set_rng_state(tensors["rng.torch"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"expected states of random generators in a checkpoint, got others ({error}); use another checkpoint"
-        ) from error
-    devices = [tensors[name] for name in sorted(tensors) if name.startswith("rng.cuda.")]
-    if len(devices) == 1 and torch.cuda.is_available():
-        torch.cuda.set_rng_state(devices[0])
-    elif devices and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(devices)
-
-
-def _cuda_states(ranks: Communicator) -> list[Tensor]:
-    """States of the random generators of all GPUs; of several processes, each knows its own GPU only."""
-    if not torch.cuda.is_available():
-        return []
-    return torch.cuda.get_rng_state_all() if ranks.size == 1 else [torch.cuda.get_rng_state()]
 
 
 def _part_of_rank(
