@@ -140,6 +140,15 @@ def test_encoder_decoder(tmp_path: Path) -> None:
         assert (config["model_type"], config["is_encoder_decoder"]) == ("t5", True)
 
 
+def test_decentralized(tmp_path: Path) -> None:
+    module = example("decentralized")
+    small = {"agents": 2, "n_envs": 4, "n_steps": 6, "total_timesteps": 48, "stages": 2, "prompts": 4}
+    found = module.main(module.Args(**small, out=tmp_path / "plot.png"))
+    assert {exchange: len(rewards) for exchange, rewards in found.items()} == {"average": 3, "none": 3}
+    assert found["average"][0] == found["none"][0]  # they begin alike
+    assert (tmp_path / "plot.png").is_file()
+
+
 def test_rlhf_loop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     module = example("rlhf_loop")
     gold = module.main(module.Args(rounds=2, questions=8, n_envs=2, timesteps_per_round=2 * 16, out=tmp_path))

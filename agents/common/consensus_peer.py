@@ -14,8 +14,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from textgym.agents.common.consensus import Distance, disagreement
-from textgym.agents.common.lock_step import RandomStates
 from textgym.agents.common.prompt_shards import shard_env
+from textgym.agents.common.random_states import RandomStates
 from textgym.agents.common.rollout_buffer import EpisodeSamples
 from textgym.agents.ppo import PPO
 from textgym.models.text_model import TextModel

@@ -130,9 +130,10 @@ class Communicator(ABC):
 
     @torch.no_grad()
     def broadcast_parameters(self, parameters: Iterable[Tensor]) -> None:
-        """Let all ranks have the parameters of the first one."""
+        """Let all ranks have the parameters of the first one, as far as they are trained."""
         for parameter in parameters:
-            parameter.copy_(self.broadcast(parameter.detach().clone()))
+            if parameter.requires_grad:
+                parameter.copy_(self.broadcast(parameter.detach().clone()))
 
 
 class Alone(Communicator):
@@ -262,7 +263,7 @@ def processes() -> Iterator[Communicator]:
 
     Each of them uses the GPU with its local number, where there are as many.
     """
-    if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
+    if not dist.is_available() or not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         yield current()
         return
     local, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()

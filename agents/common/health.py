@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from textgym.agents.common.sharding import whole
+from textgym.models.optimizer_state import whole
 from textgym.naming import argument
 
 Record = Mapping[str, float | None]

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Collection
 from contextvars import copy_context
 from threading import Condition, Thread
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from textgym.agents.common.distributed import Communicator, using
+from textgym.agents.common.random_states import RandomStates
 from textgym.errors import RankLostError
 
 _T = TypeVar("_T")
-
-
-class RandomStates(NamedTuple):
-    """The states of the global random generators of Python, numpy and torch."""
-
-    python: tuple[Any, ...]
-    numpy: dict[str, Any]
-    torch: Tensor
-    cuda: list[Tensor]
-
-    @classmethod
-    def read(cls) -> Self:
-        """Return the present ones."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return cls(random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state(), cuda)
-
-    def restore(self) -> None:
-        """Let the generators go on from here."""
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)
-        torch.set_rng_state(self.torch)
-        if self.cuda:
-            torch.cuda.set_rng_state_all(self.cuda)
 
 
 def in_lock_step(size: int, work: Callable[[Communicator], _T]) -> list[_T]:

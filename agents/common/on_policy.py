@@ -23,7 +23,6 @@ from textgym.agents.common.on_policy_state import ResumableOnPolicyAlgorithm
 from textgym.agents.common.policies import require_policy
 from textgym.agents.common.reference import Reference
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer, EpisodeSamples, Segment, split_segments
-from textgym.agents.common.sharding import Shards
 from textgym.agents.common.text_agent import require_steps
 from textgym.agents.common.text_rollout import TextRolloutAlgorithm
 from textgym.agents.common.vec_env import make_vec_env
@@ -234,6 +233,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
         Raises:
             ValueError: The policy trains adapters, or is compiled.
         """
+        from textgym.agents.common.sharding import Shards  # which takes long to import
+
         policy = self.policy
         if policy.model.adapter is not None or policy.options.compile:
             raise ValueError(

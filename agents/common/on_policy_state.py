@@ -6,11 +6,10 @@ random generators, of the environments, the last observation, the reference mode
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.policies import policy_of_record
 from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of
 from textgym.agents.common.q_policy import TextQPolicy
-from textgym.agents.common.sharding import Shards, shared_out, whole
+from textgym.agents.common.random_states import cuda_states, describe_generators, restore_generators
 from textgym.agents.common.snapshot import Snapshot, room_for_copy
 from textgym.agents.common.vec_env import describe_vec_state, set_vec_state
 from textgym.agents.options import EARLIER_NAMES
@@ -56,6 +55,9 @@ from textgym.models.stored_values import (
 from textgym.models.weights import WeightsWatch
 from textgym.rewards import load_reward_models
 from textgym.types import IntArray, State
+
+if TYPE_CHECKING:
+    from textgym.agents.common.sharding import Shards
 
 _IGNORED = ("tensorboard_log",)  # stood in checkpoints of earlier versions
 _COUNTERS: Mapping[str, Check] = {
@@ -280,12 +282,11 @@ class ResumableAlgorithm(BaseAlgorithm):
             self._gather_others(self._snapshot)
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
-        found = optimizer_tensors(self.policy.optimizer)
-        return {f"optimizer.{name}": whole(tensor) for name, tensor in found.items()}
+        return {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.policy.optimizer).items()}
 
     def _take_snapshot(self) -> Snapshot:
         tensors = {"rng.torch": torch.get_rng_state()}
-        tensors |= {f"rng.cuda.{i}": state for i, state in enumerate(_cuda_states(self.ranks))}
+        tensors |= {f"rng.cuda.{i}": state for i, state in enumerate(cuda_states(self.ranks))}
         own = vars(self)
         record = {
             "kind": self.kind,
@@ -293,7 +294,7 @@ class ResumableAlgorithm(BaseAlgorithm):
             "settings": self.stored_settings(),
             "schedules": {name: _constant(own[name]) for name in self.schedules},
             "counters": {name: own[name] for name in self.counters},
-            "rng": {"python": random.getstate(), "numpy": to_json(np.random.get_state(legacy=False))},
+            "rng": describe_generators(),
             "history": list(self.history),
             **self.own_record(),
         }
@@ -335,7 +336,7 @@ class ResumableAlgorithm(BaseAlgorithm):
             load_unique(self.frozen_network, part(tensors, "reference."), folder)
         moments = part(tensors, "optimizer.")
         if self.shards is not None:
-            moments = shared_out(moments, self.shards.parameters())
+            moments = self.shards.shared_out(moments)
         restore_optimizer(self.policy.optimizer, moments, record["optimizer"])
         for name in self.counters:
             setattr(self, name, record["counters"][name])
@@ -346,7 +347,7 @@ class ResumableAlgorithm(BaseAlgorithm):
             _load_rewards(self.env)
         self.take_own(part(tensors, "own."), record)
         self._snapshot, self._is_updating = None, False
-        _restore_generators(record["rng"], tensors)
+        restore_generators(record["rng"], tensors)
 
     def _restore_environment(self, env: VecEnv, record: StoredRecord, episode_starts: Tensor) -> None:
         if "env" in record["environment"] and env.num_envs != len(episode_starts):
@@ -415,30 +416,6 @@ def _load_rewards(env: VecEnv) -> None:
         return
     for reward in rewards[:1]:
         load_reward_models(reward)
-
-
-def _restore_generators(record: StoredRecord, tensors: dict[str, Tensor]) -> None:
-    version, internal, gauss = record["python"]
-    try:
-        random.setstate((version, tuple(internal), gauss))
-        np.random.set_state(from_json(record["numpy"]))
-        torch.set_rng_state(tensors["rng.torch"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"expected states of random generators in a checkpoint, got others ({error}); use another checkpoint"
-        ) from error
-    devices = [tensors[name] for name in sorted(tensors) if name.startswith("rng.cuda.")]
-    if len(devices) == 1 and torch.cuda.is_available():
-        torch.cuda.set_rng_state(devices[0])
-    elif devices and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(devices)
-
-
-def _cuda_states(ranks: Communicator) -> list[Tensor]:
-    """States of the random generators of all GPUs; of several processes, each knows its own GPU only."""
-    if not torch.cuda.is_available():
-        return []
-    return torch.cuda.get_rng_state_all() if ranks.size == 1 else [torch.cuda.get_rng_state()]
 
 
 def _part_of_rank(

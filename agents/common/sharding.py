@@ -69,36 +69,29 @@ class Shards:
             for whole, part in self._pairs():
                 whole.copy_(part.full_tensor())
 
+    def shared_out(self, moments: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return moments of the optimizer, each shared out as its parameter is.
+
+        Args:
+            moments: Whole ones by name: ``"0.exp_avg"`` is the first parameter's.
+        """
+        known = list(self.parameters())
+
+        def share(name: str, tensor: Tensor) -> Tensor:
+            parameter = known[int(name.split(".", 1)[0])]
+            if not isinstance(parameter, DTensor) or tensor.shape != parameter.shape:
+                return tensor  # such as the number of steps
+            there = tensor.to(parameter.device)
+            return distribute_tensor(there, parameter.device_mesh, parameter.placements, src_data_rank=None)
+
+        return {name: share(name, tensor) for name, tensor in moments.items()}
+
     def _pairs(self) -> Iterator[tuple[Tensor, DTensor]]:
         """Iterate over the parameters of the networks with those of their copies."""
         for name, network in self.networks.items():
             for whole, part in zip(network.parameters(), self.copies[name].parameters(), strict=True):
                 assert isinstance(part, DTensor)
                 yield whole.detach(), part
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """Return a tensor of which processes hold parts, gathered, by a call that all of them make; others as they are."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def shared_out(tensors: Mapping[str, Tensor], parameters: Iterator[nn.Parameter]) -> dict[str, Tensor]:
-    """Return moments of an optimizer, each shared out as its parameter is.
-
-    Args:
-        tensors: Whole ones by name: ``"0.exp_avg"`` is the first parameter's.
-        parameters: Those of the optimizer, in order.
-    """
-    known = list(parameters)
-
-    def share(name: str, tensor: Tensor) -> Tensor:
-        parameter = known[int(name.split(".", 1)[0])]
-        if not isinstance(parameter, DTensor) or tensor.shape != parameter.shape:
-            return tensor  # such as the number of steps
-        moments = tensor.to(parameter.device)
-        return distribute_tensor(moments, parameter.device_mesh, parameter.placements, src_data_rank=None)
-
-    return {name: share(name, tensor) for name, tensor in tensors.items()}
 
 
 def _blocks(network: nn.Module) -> Iterator[nn.Module]:

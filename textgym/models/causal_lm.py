@@ -8,7 +8,6 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from transformers import Cache, PreTrainedModel
 
 from textgym.errors import ModelError
@@ -129,10 +128,8 @@ class CausalLM(TextModel):
 
         Nor where weights are shared out over processes, which gather them in step: each reads every text once.
         """
-        once = any(
-            isinstance(module, FSDPModule) or attribute_of(module, "gradient_checkpointing")
-            for module in self.network.modules()
-        )
+        names = ("gradient_checkpointing", "unshard")  # the second is a method of what FSDP2 has shared out
+        once = any(attribute_of(module, *names) for module in self.network.modules())
         return not once and self.caches(tokens)
 
     def train(self, mode: bool = True) -> Self:

@@ -9,15 +9,26 @@ from torch import Tensor
 
 from textgym.errors import CheckpointError
 from textgym.models.stored_values import StoredRecord
+from textgym.values import attribute_of
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return moments and counters by name: ``"0.exp_avg"`` is the first parameter's."""
+    """Return moments and counters by name: ``"0.exp_avg"`` is the first parameter's.
+
+    Those of which several processes hold parts are gathered, by a call that all of them make.
+    """
     return {
-        f"{index}.{name}": torch.as_tensor(value).contiguous()
+        f"{index}.{name}": whole(torch.as_tensor(value)).contiguous()
         for index, values in optimizer.state_dict()["state"].items()
         for name, value in values.items()
     }
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return a tensor of which processes hold parts (a ``DTensor``), gathered; any other as it is."""
+    gather = attribute_of(tensor, "full_tensor")
+    gathered: Tensor = tensor if gather is None else gather()
+    return gathered
 
 
 def describe_optimizer(optimizer: torch.optim.Optimizer) -> StoredRecord:

@@ -10,7 +10,7 @@ from pathlib import Path
 from textgym import console
 from textgym.agents.common.distributed import current
 from textgym.agents.common.vec_env import env_attribute
-from textgym.agents.facts import AgentFacts, Sourced, Timed, facts_of, unit_of
+from textgym.agents.facts import AgentFacts, Sourced, Timed, facts_of, processes_of, unit_of
 from textgym.agents.registry import resolve_agent
 from textgym.envs.choice import with_budgets
 from textgym.errors import CheckpointError, NoCheckpointError
@@ -136,7 +136,8 @@ def resume(run: RunFolder, consent: Collection[str] = (), *, accept_changed_data
         DataError: The data has changed.
     """
     settings = settings_of(run, consent)
-    require_as_many(run, "train")
+    if processes_of(resolve_agent(settings.agent, from_file=True)) == "data":
+        require_as_many(run, "train")
     say_other_versions(run)
     if not any(run.checkpoints.glob("step-*")):
         return _begin_again(run, settings, accept_changed_data)

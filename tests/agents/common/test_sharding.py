@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from transformers import AutoModelForCausalLM
 
 from tests.process_groups import run_ranks
 from textgym.agents.common.distributed import current
-from textgym.agents.common.sharding import shared_out, whole
 from textgym.agents.common.vec_env import make_vec_env
 from textgym.agents.ppo import PPO
 
@@ -87,12 +85,6 @@ def test_steps_on_shared_out_weights_are_those_on_whole_ones(critic: str, tmp_pa
     assert found[0]["weights"] == found[1]["weights"]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model-0")  # a plain folder
     assert all(not isinstance(part, torch.distributed.tensor.DTensor) for part in model.parameters())
-
-
-def test_tensors_of_one_process_stay_as_they_are() -> None:
-    tensor, parameter = torch.ones(3), nn.Parameter(torch.zeros(3))
-    assert whole(tensor) is tensor
-    assert shared_out({"0.exp_avg": tensor}, iter([parameter]))["0.exp_avg"] is tensor
 
 
 def test_one_process_shares_nothing_out() -> None:
