@@ -13,6 +13,7 @@ from textgym.training.comparison.results import TITLES, Comparison
 from textgym.types import Interval
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -132,13 +133,16 @@ def _draw(axes: Axes, comparison: Comparison, panel: Panel) -> None:
 
 def _name_lines(figure: Figure, columns: int) -> None:
     """Put one legend for all panels below them, where it covers no line; of one agent's lines, the last panel's."""
-    named = {}
+    named: dict[str, Artist] = {}
     for axes in figure.axes:
-        named |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        handles, labels = axes.get_legend_handles_labels()
+        named |= dict(zip(labels, handles, strict=True))
         legend = axes.get_legend()
         if legend is not None:
             legend.remove()
-    figure.legend(named.values(), named, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    figure.legend(
+        list(named.values()), list(named), loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )
 
 
 def _draw_level(axes: Axes, found: Interval | None, label: str, colour: str) -> None:
