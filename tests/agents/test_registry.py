@@ -192,7 +192,8 @@ def test_arguments_of_types_for_type_checkers_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ppo", "reinforce", "reinforce_pp", "rloo", "grpo", "sb3_ppo", "sft", "dpo", "kto", "expert_iteration"]
+    "name",
+    ["ppo", "reinforce", "reinforce_pp", "rloo", "grpo", "sb3_ppo", "sft", "dpo", "kto", "expert_iteration", "awr"],
 )
 def test_counts_of_agents_are_at_least_1(name: str) -> None:
     kind = resolve_agent(name)
