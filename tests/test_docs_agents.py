@@ -28,6 +28,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "expert_iteration": {"n": 4, "prompts": 2},
     "consensus_ppo": {"agents": 2, "n_steps": 8, "batch_size": 16, "n_epochs": 1, "kl_target": 1.0},
     "decentralized_po": {"n_epochs": 1},
+    "dqn": {"train_freq": 8, "learning_starts": 0, "batch_size": 8, "gradient_steps": 1},
+    **{name: {"texts": 8, "batch_size": 4, "log_every": 1} for name in ("ilql", "awr")},
 }
 """Settings that let an agent log all it can in little time; another one runs with its defaults."""
 LEARNING = [name for name in installed_agents() if can_learn(resolve_agent(name))]

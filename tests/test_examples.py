@@ -57,6 +57,14 @@ def test_stock_ppo(tmp_path: Path) -> None:
     assert (tmp_path / "model" / "config.json").is_file()
 
 
+def test_dqn_spelling(tmp_path: Path) -> None:
+    module = example("dqn_spelling")
+    rows = module.main(module.Args(total_timesteps=320, n_envs=8, out=tmp_path / "plot.png"))
+    assert rows[-1][0] == 320
+    assert rows[-1][1] < rows[0][1]  # values of letters that are paid are above 0 by now
+    assert (tmp_path / "plot.png").is_file()
+
+
 def test_own_reward(tmp_path: Path) -> None:
     module = example("own_reward")
     assert module.brevity(["", ""], ["", "word " * 60], [None, None]) == [1, -1]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from textgym.envs.types import Info
 from textgym.types import BoolArray, FloatArray, IntArray
 
 State = bytes
@@ -152,21 +150,3 @@ class QTable:
             new = np.zeros((rows, self.actions), dtype=old.dtype)
             new[: len(old)] = old
             setattr(self, name, new)
-
-
-class Measurement(NamedTuple):
-    """Measurements of one step of all environments.
-
-    Attributes:
-        infos: The last info of every text that ended.
-        lengths: Number of tokens of each of these texts.
-        errors: (n,) differences of targets and values.
-        sizes: Step sizes of the updates.
-        new_states: Number of states that were not in the table.
-    """
-
-    infos: list[Info]
-    lengths: list[int]
-    errors: FloatArray
-    sizes: list[float]
-    new_states: int

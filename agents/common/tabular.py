@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -14,42 +12,31 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor
 
 from textgym.agents.common.exploration import draw, epsilon_greedy, softmax
-from textgym.agents.common.history import KeepsHistory, log_record
+from textgym.agents.common.history import log_record
 from textgym.agents.common.metrics import describe_texts, mean
 from textgym.agents.common.observations import require_texts
-from textgym.agents.common.q_table import Measurement, QTable, states_of
-from textgym.agents.common.vec_env import describe_vec_state, env_attribute, set_vec_state
+from textgym.agents.common.q_table import QTable, states_of
+from textgym.agents.common.tabular_state import ResumableTable, tokens_of
+from textgym.agents.common.vec_env import env_attribute
 from textgym.agents.facts import AgentFacts, RunDefaults
 from textgym.agents.options import refuse_unknown
 from textgym.checks import check_ranges
 from textgym.envs.types import Info
-from textgym.errors import CheckpointError
-from textgym.models.checkpoint import read_checkpoint, write_checkpoint
-from textgym.models.optimizer_state import part
 from textgym.models.stored_values import (
     Check,
-    check_fields,
-    fields,
-    from_json,
     integer,
-    listed,
-    mapped,
-    measured,
     number,
     one_of,
     optional,
-    plain,
     positive,
-    text,
-    to_json,
 )
-from textgym.types import BoolArray, FloatArray, IntArray, State
+from textgym.types import BoolArray, FloatArray, IntArray
 
 StepSize = Literal["constant", "linear", "visits"]
 Exploration = Literal["epsilon_greedy", "softmax"]
+_STEPS = 16  # of an iteration where no environment says how long texts are
 _SHARES = ("gamma", "epsilon", "final_epsilon", "learning_rate", "visit_power")
 _LIMITS = {
     **dict.fromkeys(_SHARES, (0.0, 1.0)),
@@ -59,7 +46,25 @@ _LIMITS = {
 }
 
 
-class TabularAgent(KeepsHistory):
+class TableStep(NamedTuple):
+    """The result of one step of all environments.
+
+    Attributes:
+        infos: The last info of every text that ended.
+        lengths: Their numbers of tokens.
+        errors: (n,) differences of targets and values.
+        sizes: Step sizes of the updates.
+        new_states: Number of states that were not in the table.
+    """
+
+    infos: list[Info]
+    lengths: list[int]
+    errors: FloatArray
+    sizes: list[float]
+    new_states: int
+
+
+class TabularAgent(ResumableTable):
     """The core of Q-learning and SARSA: a table with a value for every text so far and every next token.
 
     A state is the text so far: the tokens of prompt and response. Nothing is carried over from one text to a similar
@@ -132,16 +137,14 @@ class TabularAgent(KeepsHistory):
         self.env = env
         if env is not None:
             env.seed(seed)  # its next reset, as algorithms of Stable-Baselines3 do
-        self.table = QTable(0 if env is None else _tokens_of(env), initial_value, most_entries)
+        self.table = QTable(0 if env is None else tokens_of(env), initial_value, most_entries)
         self.logger, self.num_timesteps, self.history = Logger(None, []), 0, []
         self.seconds: dict[str, float] = {}
         self._generator = torch.Generator().manual_seed(seed)
-        self._steps = 1  # of the training; what is left of them sets the schedules
-        self._rows: IntArray | None = None  # (n,) states of the table that the copies are in; none before the first
-        self._actions: IntArray = np.zeros(0, dtype=np.int64)  # (n,) their next tokens, which are chosen already
-        self._written: IntArray = np.zeros(0, dtype=np.int64)  # (n,) tokens of their texts so far
-        self._snapshot: _Snapshot | None = None  # of the beginning of the iteration that is under way
-        self._measured: list[Measurement] = []
+        self._steps = 1
+        self._rows, self._actions, self._written = None, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        self._snapshot = None
+        self._measured: list[TableStep] = []
 
     @classmethod
     def create(cls, env: Any, model: object = None, *, seed: int = 0, device: str = "auto", **options: Any) -> Self:
@@ -160,7 +163,7 @@ class TabularAgent(KeepsHistory):
         refuse_unknown(options, cls)
         agent = cls(env if isinstance(env, VecEnv) else None, seed=seed, **options)
         if agent.env is None:
-            agent.table = QTable(int(env.action_space.n), agent.initial_value, agent.most_entries)
+            agent.table = QTable(tokens_of(env), agent.initial_value, agent.most_entries)
         return agent
 
     def _check_settings(self) -> None:
@@ -201,8 +204,7 @@ class TabularAgent(KeepsHistory):
             ValueError: It is below 1, there is no environment, or the table becomes too large.
         """
         self._check_steps(total_timesteps, reset_num_timesteps)
-        if self.env is None:
-            raise ValueError("expected an environment to learn in, got none; make the agent with one")
+        tokens = self.steps_per_iteration  # raises where there is nothing to learn from
         if reset_num_timesteps:
             self.num_timesteps, self.history, self._rows = 0, [], None
         self._steps = self.num_timesteps + total_timesteps
@@ -211,19 +213,19 @@ class TabularAgent(KeepsHistory):
         watcher.on_training_start(locals(), globals())
         going_on = True
         while going_on and self.num_timesteps < self._steps:
-            going_on = self._iterate(watcher)
+            going_on = self._iterate(watcher, tokens // self.updates_per_step)
         watcher.on_training_end()
         return self
 
-    def _iterate(self, watcher: BaseCallback) -> bool:
-        """Write a few tokens in every environment; false if the callback ends training."""
+    def _iterate(self, watcher: BaseCallback, steps: int) -> bool:
+        """Make a few steps; false if the callback ends training."""
         watcher.on_rollout_start()
-        env = self._environment()
-        self._begin_texts(env)
+        self.begin_iteration()
         self._snapshot = self._take_snapshot()
         self._measured, start = [], time.perf_counter()
-        for _ in range(self.steps_per_iteration // env.num_envs):
-            self._measured.append(self._step(env))
+        for _ in range(steps):
+            self.num_timesteps += self.updates_per_step
+            self._measured.append(self.step())
             watcher.update_locals(locals())
             if not watcher.on_step():
                 return False
@@ -233,19 +235,19 @@ class TabularAgent(KeepsHistory):
         self._snapshot = None
         return True
 
-    def _begin_texts(self, env: VecEnv) -> None:
+    def begin_iteration(self) -> None:
         """Begin new texts in all environments, and choose their first tokens, unless texts are under way."""
+        env = self._environment()
         if self._rows is None:
             self._rows = self.table.see(states_of(require_texts(env.reset())), self._legal(env))
             self._written = np.zeros(env.num_envs, dtype=np.int64)
             self._actions = self._choose(self._policy(self.table.values(self._rows)))
 
-    def _step(self, env: VecEnv) -> Measurement:
+    def step(self) -> TableStep:
         """Write a token in every environment, choose the next ones, and move the values of those that were written."""
         assert self._rows is not None
-        rows, actions, known = self._rows, self._actions, len(self.table)
+        env, rows, actions, known = self._environment(), self._rows, self._actions, len(self.table)
         observations, rewards, dones, infos = env.step(actions)
-        self.num_timesteps += env.num_envs
         # The next texts s', of which some are new prompts, and their tokens a'
         self._rows = self.table.see(states_of(require_texts(observations)), self._legal(env))
         values = self.table.values(self._rows)
@@ -254,14 +256,19 @@ class TabularAgent(KeepsHistory):
         following = np.where(dones, self._values_of_cut(dones, infos), 0.0)
         following[~dones] = self.values_after(values, self._actions, probabilities)[~dones]
         # Q(s, a) <- Q(s, a) + alpha (r + gamma V(s') - Q(s, a))
-        targets = rewards.astype(np.float64) + self.gamma * following
-        errors = targets - self.table.values(rows)[np.arange(len(rows)), actions]
-        sizes = [self._move(*each) for each in zip(rows.tolist(), actions.tolist(), targets.tolist(), strict=True)]
+        moved = self.move_all(rows, actions, rewards.astype(np.float64) + self.gamma * following)
         self._written += 1
         ended = np.flatnonzero(dones)
         lengths = self._written[ended].tolist()
         self._written[ended] = 0
-        return Measurement([infos[row] for row in ended.tolist()], lengths, errors, sizes, len(self.table) - known)
+        new = len(self.table) - known
+        return moved._replace(infos=[infos[row] for row in ended.tolist()], lengths=lengths, new_states=new)
+
+    def move_all(self, rows: IntArray, actions: IntArray, targets: FloatArray) -> TableStep:
+        """Move the values of (n,) actions in rows towards their targets, one after the other."""
+        errors = targets - self.table.values(rows)[np.arange(len(rows)), actions]
+        sizes = [self._move(*each) for each in zip(rows.tolist(), actions.tolist(), targets.tolist(), strict=True)]
+        return TableStep([], [], errors, sizes, 0)
 
     def _move(self, row: int, action: int, target: float) -> float:
         """Move a value towards its target; returns the step size."""
@@ -284,13 +291,6 @@ class TabularAgent(KeepsHistory):
                 shown = {name: np.asarray(array)[None] for name, array in last.items()}
                 values[row] = self.table.values_of(states_of(shown)).max()
         return values
-
-    def _legal(self, env: VecEnv) -> BoolArray:
-        """The tokens (n, A) that may be written next."""
-        try:
-            return np.stack(env.env_method("action_masks"))
-        except AttributeError:  # an environment of somebody else
-            return np.ones((env.num_envs, self.table.actions), dtype=np.bool_)
 
     # ------------------------------------------------------------------ acting
     @property
@@ -338,10 +338,16 @@ class TabularAgent(KeepsHistory):
 
     # ----------------------------------------------------------------- records
     @property
+    def updates_per_step(self) -> int:
+        """Values that are updated at once: one per environment."""
+        return self._environment().num_envs
+
+    @property
     def steps_per_iteration(self) -> int:
         """Tokens of an iteration, of all environments together."""
-        env = self._environment()
-        return env.num_envs * (self.n_steps or int(env_attribute(env, "max_new_tokens")))
+        if self.n_steps is not None or self.env is None:
+            return self.updates_per_step * (self.n_steps or _STEPS)
+        return self.updates_per_step * int(env_attribute(self.env, "max_new_tokens"))
 
     def _environment(self) -> VecEnv:
         if self.env is None:
@@ -373,128 +379,3 @@ class TabularAgent(KeepsHistory):
     def set_logger(self, logger: Logger) -> None:
         """Write records to another logger of Stable-Baselines3."""
         self.logger = logger
-
-    # ------------------------------------------------------------- checkpoints
-    def get_state(self) -> State:
-        """Return what :meth:`set_state` needs to go on bit for bit; in an iteration, the state at its beginning."""
-        now = self._snapshot or self._take_snapshot()
-        for problem in now.problems:
-            warnings.warn(problem, stacklevel=2)
-        table = {f"table.{name}": tensor for name, tensor in self.table.tensors().items()}
-        return State({**table, "rng": now.rng.clone()}, to_json(now.record))
-
-    def set_state(self, state: State) -> None:
-        """Go on, bit for bit, where :meth:`get_state` was called on an agent made with the same arguments.
-
-        Raises:
-            CheckpointError: It is of another kind of agent or environment.
-        """
-        self._check_record(state.record)
-        self._write_state(state.tensors, state.record)
-
-    def save(self, folder: str | Path) -> None:
-        """Write the state to a folder of JSON and safetensors, replaced in one step."""
-        write_checkpoint(Path(folder), *self.get_state())
-
-    @classmethod
-    def load(cls, folder: str | Path, env: Any = None, device: str = "auto", **changes: Any) -> Self:
-        """Load what :meth:`save` wrote. Nothing is unpickled.
-
-        Args:
-            folder: The folder.
-            env: Environment to continue in, made with the same arguments; without one it can act, but not learn.
-            device: Not used.
-            changes: Constructor arguments to change.
-
-        Raises:
-            CheckpointError: The folder is damaged or holds something else.
-        """
-        tensors, record = read_checkpoint(Path(folder), cls.kind)
-        cls._check_record(record)
-        agent = cls(env if isinstance(env, VecEnv) else None, **{**record["settings"], **changes})
-        agent._write_state(tensors, record)
-        return agent
-
-    def _take_snapshot(self) -> _Snapshot:
-        self.table.remember()
-        own = vars(self)
-        record: dict[str, Any] = {
-            "kind": self.kind,
-            "settings": {name: own[name] for name in self.settings},
-            "actions": self.table.actions,
-            "num_timesteps": self.num_timesteps,
-            "steps": self._steps,
-            "history": list(self.history),
-        }
-        problems: list[str] = []
-        if self._rows is not None and self.env is not None:
-            record["environment"], problems = describe_vec_state(self.env)
-            record["chosen"], record["written"] = self._actions.tolist(), self._written.tolist()
-        return _Snapshot(self._generator.get_state(), record, problems)
-
-    def _write_state(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
-        if self.env is not None and _tokens_of(self.env) != record["actions"]:
-            raise CheckpointError(
-                f"expected an environment of {record['actions']:,} tokens, as that of the checkpoint, got "
-                f"{_tokens_of(self.env):,}; make it with the same model"
-            )
-        self.table = QTable(record["actions"], self.initial_value, self.most_entries)
-        try:
-            self.table.set_tensors(part(tensors, "table."))
-            self._generator.set_state(tensors["rng"])
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"expected the table of an agent in a checkpoint, got another: {error}") from error
-        self.num_timesteps, self._steps, self.history = record["num_timesteps"], record["steps"], [*record["history"]]
-        self._rows, self._snapshot = None, None
-        if self.env is not None and "environment" in record:
-            self._restore_texts(self.env, record)
-
-    def _restore_texts(self, env: VecEnv, record: Mapping[str, Any]) -> None:
-        if len(record["chosen"]) != env.num_envs:
-            raise CheckpointError(
-                f"expected {len(record['chosen'])} environments, got {env.num_envs}; make as many as before"
-            )
-        observations = set_vec_state(env, from_json(record["environment"]))
-        if observations is not None:
-            self._rows = self.table.see(states_of(observations), self._legal(env))
-            self._actions = np.array(record["chosen"], dtype=np.int64)
-            self._written = np.array(record["written"], dtype=np.int64)
-
-    @classmethod
-    def _check_record(cls, record: Mapping[str, Any]) -> None:
-        check_fields(
-            {**dict.fromkeys(_OPTIONAL), **record}, {**_RECORD, "settings": fields(cls.settings)}, "parts of a table"
-        )
-
-
-_RECORD: Mapping[str, Check] = {
-    "kind": text,
-    "actions": positive,
-    "num_timesteps": integer,
-    "steps": positive,
-    "history": listed(mapped(optional(measured))),
-    "environment": plain,
-    "chosen": optional(listed(integer)),
-    "written": optional(listed(integer)),
-}
-_OPTIONAL = ("environment", "chosen", "written")
-
-
-def _tokens_of(env: VecEnv) -> int:
-    """Return the number of tokens of an environment."""
-    tokens: Any = env.action_space
-    return int(tokens.n)
-
-
-class _Snapshot(NamedTuple):
-    """The state at the beginning of an iteration, but for the table, which remembers its own.
-
-    Attributes:
-        rng: State of the random generator.
-        record: The rest, with arrays.
-        problems: Parts of the environment that cannot be restored, a sentence each.
-    """
-
-    rng: Tensor
-    record: dict[str, Any]
-    problems: list[str]

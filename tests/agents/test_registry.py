@@ -191,7 +191,19 @@ def test_arguments_of_types_for_type_checkers_only() -> None:
     assert [(option.name, option.type) for option in agent_options(Anything)][-2:] == [("rounds", int), ("frame", int)]
 
 
-COUNTED = ["ppo", "reinforce", "reinforce_pp", "rloo", "grpo", "sb3_ppo", "sft", "dpo", "kto", "expert_iteration"]
+COUNTED = [
+    "ppo",
+    "reinforce",
+    "reinforce_pp",
+    "rloo",
+    "grpo",
+    "sb3_ppo",
+    "sft",
+    "dpo",
+    "kto",
+    "expert_iteration",
+    "awr",
+]
 
 
 @pytest.mark.parametrize("name", COUNTED)

@@ -62,7 +62,7 @@ def test_every_kind_of_file(name: str, tmp_path: Path) -> None:
 
 
 def test_names_of_other_tools(tmp_path: Path) -> None:
-    path = write(tmp_path, [{"prompt": "a", "completion": "b", "reward": 1}])
+    path = write(tmp_path, [{"Prompt": "a", "completion": "b", "REWARD": 1}])
     assert told(read_log(path)) == [[(("new", "a"), "b", 1.0, True)]]
 
 

@@ -82,7 +82,11 @@ def read_log(file: NameOrPath, find: Callable[[str], Example] | None = None) -> 
     rows: list[Row] = []
     problems: list[Problem] = []
     for row in read_file(path, str(file), named=(*STATE, *ACTION, *REWARD)):
-        (rows if isinstance(row, Row) else problems).append(row)  # type: ignore[arg-type]  # one of the two
+        match row:
+            case Row():
+                rows.append(Row(row.where, {name.lower(): value for name, value in row.values.items()}))
+            case Problem():
+                problems.append(row)
     if not rows:
         raise DataError(f"expected a log in {str(file)!r}, got no row that can be read{_first(problems)}")
     if "task_key" in rows[0].values:

@@ -315,6 +315,7 @@ class _Batch:
         self._attempts[job] += 1
         if not late and self._attempts[job] < _ATTEMPTS:
             self._waiting.appendleft(job)
+            _close_all(self._idle, os.getpid())  # for a new worker: what ended this one may have ended those, too
             return
         if why:
             raise unavailable(self._level, why)
