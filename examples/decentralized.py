@@ -1,4 +1,4 @@
-"""Four agents, each with a quarter of the prompts: what does each learn of the other prompts?
+"""Four agents, each with a quarter of the prompts, with and without exchange: the rewards of each on all prompts.
 
 Agents of a group learn by PPO on words that no other agent is asked for. With `exchange="average"` neighbours on a
 ring average their weights after every iteration, with `"penalty"` each is drawn to its neighbours' policies, with

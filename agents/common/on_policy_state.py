@@ -21,7 +21,7 @@ from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from textgym.agents.common.distributed import Communicator, current
+from textgym.agents.common.distributed import Alone, Communicator, current
 from textgym.agents.common.language_model_policy import LanguageModelPolicy
 from textgym.agents.common.policies import policy_of_record
 from textgym.agents.common.policy_record import check_policy_record, rebuild_model, spaces_of
@@ -112,11 +112,11 @@ class ResumableAlgorithm(BaseAlgorithm):
         counters: Attributes that training counts up or decides once, with what each may be.
         own_checks: Checks of the entries of :meth:`own_record`.
         head: Name of the value head in the policy.
-        ranks: The processes that train the agent.
+        ranks: The processes that train the agent; one, unless an algorithm knows how to make use of several.
         shards: Copies of the networks for updates, of which each process holds a part; ``None`` where none does.
     """
 
-    ranks: Communicator
+    ranks: Communicator = Alone()
     shards: Shards | None = None
     kind: ClassVar[str]
     settings: ClassVar[Mapping[str, Check]]

@@ -47,7 +47,7 @@ def restore_generators(record: StoredRecord, tensors: Mapping[str, Tensor]) -> N
     """Let the generators go on from parts of a checkpoint.
 
     Args:
-        record: What :func:`describe_generators` returned.
+        record: Return value of :func:`describe_generators`.
         tensors: ``"rng.torch"``, and ``"rng.cuda.0"`` and so on of GPUs.
 
     Raises:

@@ -12,7 +12,10 @@ from textgym.cli import app as cli
 
 GROUPS = ["", "reward", "feedback"]
 PATHS = [*GROUPS, *WITH_AGENTS]
-NAMES = r"(?:env_id|dr_grpo|reinforce_pp|sb3_ppo|maskable_ppo|apo_zero|apo_down|consensus_ppo|decentralized_po)\b"
+NAMES = (
+    r"(?:env_id|dr_grpo|reinforce_pp|sb3_ppo|maskable_ppo|apo_zero|apo_down|consensus_ppo|decentralized_po|"
+    r"epsilon_greedy)\b"
+)
 """Names that are written with an underscore in a shell too."""
 
 

@@ -187,7 +187,7 @@ def stop_in_the_middle(step: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
             return self.asked > 1
 
     @contextmanager
-    def impatient(meanwhile: str) -> Iterator[Impatient]:
+    def impatient(meanwhile: str, echo: float = 0.0) -> Iterator[Impatient]:
         yield Impatient()
 
     def stop(*arguments: object, **options: object) -> None:

@@ -397,7 +397,7 @@ def test_leftovers_of_killed_runs_are_removed(copied: Path) -> None:
 
 # ----------------------------------------------------- runs that never got far
 def killed_early(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(training: Any) -> None:
+    def stop(training: Any, watch: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

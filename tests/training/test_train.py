@@ -47,7 +47,7 @@ class Impatient:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, iterations: int) -> None:
     @contextmanager
-    def impatient(meanwhile: str) -> Iterator[Impatient]:
+    def impatient(meanwhile: str, echo: float = 0.0) -> Iterator[Impatient]:
         yield Impatient(iterations)
 
     monkeypatch.setattr(pipeline, "stop_on_request", impatient)

@@ -306,23 +306,33 @@ def train(
         # Here already, and not only in `learn`, which is not called where no step is left and the end is written.
         callback.init_callback(agent)  # type: ignore[arg-type]  # whatever learns has what callbacks read
         try:
-            with contextlib.suppress(BudgetSpentError):
-                for corrected in _learn(agent, steps, callback, resumed=resumed):
-                    run.write_config({**run.config(), "steps": corrected})
-                    ticker.resize(max(_steps_made(agent, corrected) - made, 1))
-            callback.finish()
+            for corrected in _learn_to_the_end(agent, steps, callback, tolerance, resumed=resumed):
+                run.write_config({**run.config(), "steps": corrected})
+                ticker.resize(max(_steps_made(agent, corrected) - made, 1))
         except StopTraining:  # the checkpoint is saved: it is raised after that
             plot_run(run, sheet, labels=labels)
-        except Exception:
-            with tolerance.of("a checkpoint of the last whole iteration", _WHAT_IS_LOST):
-                callback.rescue()
-            raise
     curves.draw()
     # Before the interrupt is raised: a run that was stopped has the model so far.
     save_result(agent, run)
     if request.wanted or callback.has_stopped:
         done = f"Checkpoint saved at {agent.num_timesteps:,} {unit}."
         raise RunInterrupted(f"{done} Resume with: {how_to_resume(run, 'train')}", signal_of(request))
+
+
+def _learn_to_the_end(
+    agent: Trainable, steps: int, callback: RunCallback, tolerance: Tolerance, *, resumed: bool
+) -> Iterator[int]:
+    """Learn, yielding the number of steps whenever it is corrected, and finish; after an error, save what is whole."""
+    try:
+        with contextlib.suppress(BudgetSpentError):
+            yield from _learn(agent, steps, callback, resumed=resumed)
+        callback.finish()
+    except StopTraining:
+        raise
+    except Exception:
+        with tolerance.of("a checkpoint of the last whole iteration", _WHAT_IS_LOST):
+            callback.rescue()
+        raise
 
 
 def _learn(agent: Trainable, steps: int, callback: RunCallback, *, resumed: bool) -> Iterator[int]:
