@@ -76,7 +76,7 @@ def test_rounds(tmp_path: Path, measure: str, rounds: int) -> None:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The axes of the figures that are saved."""
     saved: list[Any] = []
-    monkeypatch.setattr(plots, "_save", lambda figure, file: saved.extend(figure.axes))
+    monkeypatch.setattr(plots, "save_figure", lambda figure, file: saved.extend(figure.axes))
     return saved
 
 

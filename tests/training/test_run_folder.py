@@ -92,9 +92,9 @@ def test_rows_that_make_no_sense_are_dropped(run: RunFolder) -> None:
     run.append_samples(10, {"key": "text"})
     for row in ({"timesteps": "x"}, {"reward": 1}, {"timesteps": 5, "kl": "x"}, {"timesteps": True}, {"timesteps": []}):
         run.append_log(row)
-        run._append("samples.jsonl", row)
+        run.append_row("samples.jsonl", row)
     for texts in (3, {"key": 3}, None):
-        run._append("samples.jsonl", {"timesteps": 5, "texts": texts})
+        run.append_row("samples.jsonl", {"timesteps": 5, "texts": texts})
     with pytest.warns(UserWarning, match="dropped") as warned:
         run.truncate_logs(20)
     assert [str(each.message).split(" of ")[0] for each in warned] == ["dropped 5 rows", "dropped 8 rows"]
