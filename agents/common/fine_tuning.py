@@ -285,7 +285,8 @@ class FineTuningAgent(KeepsHistory, ABC):
             model.restrict_vocabulary(model.tokenizer.vocab_size)
         settings = {**record["settings"], **changes}
         agent = cls.remake(model, env, settings, State(tensors, record), device)
-        agent.text_model.to(pick_device(device))
+        for network in agent.modules().values():
+            network.to(pick_device(device))
         agent._write_state(tensors, record, Path(folder))
         return agent
 

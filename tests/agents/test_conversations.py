@@ -15,7 +15,11 @@ from tests.envs.guessing import NUMBERS, Guessing, MaskedGuessing, write_tokeniz
 from textgym.agents import PPO, make_vec_env
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
+from textgym.agents.dpo import DPO
+from textgym.agents.expert_iteration import ExpertIteration
 from textgym.agents.reinforce import REINFORCE
+from textgym.errors import DataError
+from textgym.models.causal_lm import CausalLM
 from textgym.text.tokenizer import Tokenizer
 
 GUESSING, _ = textgym.register_task("TestGuessing", Guessing)
@@ -115,3 +119,21 @@ def test_steps_per_iteration_of_whole_conversations(folder: str, make_network: A
     assert agent.steps_per_iteration == 8 * envs.get_attr("task")[0].max_turns * 2  # tokens of a turn
     agent.learn(1)
     assert 8 < agent.num_timesteps <= agent.steps_per_iteration
+
+
+def test_expert_iteration_imitates_every_turn_of_the_best_conversations(folder: str, make_network: Any) -> None:
+    model = CausalLM(make_network(rows=24, scale=1.0), folder)
+    model.restrict_vocabulary(model.tokenizer.vocab_size)
+    env = make_vec_env(GUESSING, n_envs=1, seed=0, model=folder)
+    agent = ExpertIteration.create(env, model, device="cpu", n=8, prompts=8, learning_rate=1e-2, batch_size=32)
+    agent.learn(agent.steps_per_iteration * 4)
+    assert agent.history[0]["reward/turns"] < 0.3
+    assert agent.history[-1]["reward"] > agent.history[0]["reward"] + 0.2
+
+
+def test_turns_without_a_reward_of_their_own_teach_no_preferences(folder: str, make_network: Any) -> None:
+    model = CausalLM(make_network(rows=24), folder)
+    model.restrict_vocabulary(model.tokenizer.vocab_size)
+    env = make_vec_env(GUESSING, n_envs=1, seed=0, model=folder)
+    with pytest.raises(DataError, match="records that tell no texts apart"):
+        DPO.create(env, model, device="cpu", labels=6)
