@@ -201,7 +201,7 @@ def is_cut_off(connection: socket.socket) -> bool:
 
 
 def is_answered(link: str) -> bool:
-    """Ask until there is an answer: on a busy machine a whole request, too, may take longer than a deadline of 50 ms."""
+    """Ask until there is an answer: on a busy machine whole requests, too, may miss a deadline of 50 ms."""
     while True:
         with contextlib.suppress(httpx.TransportError):
             return httpx.get(link).status_code == 200

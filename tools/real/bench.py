@@ -41,7 +41,7 @@ class Size:
     """
 
     prompts: int = 200
-    sft_steps: int = 40
+    sft_steps: int = 24
     sft_batch: int = 16
     tokens: int = 8192
     n_envs: int = 32

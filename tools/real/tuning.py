@@ -13,7 +13,7 @@ from textgym.types import JsonObject
 
 RANK = 16
 MAX_PROMPT, MAX_NEW = 160, 32
-_N_STEPS = 16  # tokens of each text between two updates: continuations are short, and many updates learn faster
+_EPOCHS = 2
 
 # Texts of this project to show samples on: of the user's files, only figures go into the page.
 REVIEWS: Sequence[Mapping[str, str]] = (
@@ -100,8 +100,8 @@ def commands(bench: Bench, task: Tuning) -> dict[str, list[str]]:
     few = ["--eval-prompts", str(max(2, size.prompts // 8))]
     asked = [task.env_id, *task.data, *budgets]
     supervised = ["--steps", str(size.sft_steps), "--batch-size", str(size.sft_batch), "--lr", "5e-4"]
-    tokens = ["--steps", str(size.tokens), "--n-envs", str(size.n_envs), "--n-steps", str(_N_STEPS), "--epochs", "1"]
-    learning = ["--batch-size", "64", "--lr", "5e-4", "--scale-rewards", "--save-every", "4"]
+    tokens = ["--steps", str(size.tokens), "--n-envs", str(size.n_envs), "--epochs", str(_EPOCHS)]
+    learning = ["--batch-size", "128", "--lr", "5e-4", "--kl-coef", "0.02", "--gae-lambda", "1", "--scale-rewards"]
     models = [f"runs/{task.name}-sft", f"runs/{task.name}"]
     compared = [option for model in (bench.model, *models) for option in ("--model", model)]
     measures = [option for metric in task.metrics for option in ("--metric", metric)]
