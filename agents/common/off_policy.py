@@ -210,7 +210,7 @@ class StockQAgent(KeepsHistory, ResumableAlgorithm, OffPolicyAlgorithm):
 
     @property
     def _will_update_target(self) -> bool:
-        """Whether the target network changes in the rollout that begins; see ``_on_step`` of the algorithm."""
+        """Return whether the target network changes in the rollout that begins; see ``_on_step`` of the algorithm."""
         every = max(self.target_update_interval // self.n_envs, 1)
         return self._n_calls // every != (self._n_calls + self._rollout_steps) // every
 

@@ -51,7 +51,7 @@ class TableStep(NamedTuple):
 
     Attributes:
         infos: The last info of every text that ended.
-        lengths: Their numbers of tokens.
+        lengths: Numbers of tokens of these texts.
         errors: (n,) differences of targets and values.
         sizes: Step sizes of the updates.
         new_states: Number of states that were not in the table.
