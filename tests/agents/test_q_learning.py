@@ -36,7 +36,7 @@ def test_a_step_by_hand() -> None:
     assert values[2, 3, 8][3] == values[2, 3, 8, 3][2] == values[2, 3, 8, 3][3] == 0.0
 
 
-@pytest.mark.parametrize("exploration", ["epsilon_greedy", "softmax"])
+@pytest.mark.parametrize("exploration", ["epsilon-greedy", "softmax"])
 @pytest.mark.parametrize("density", ["sparse", "deceptive"])
 def test_it_learns_the_optimal_values(exploration: Any, density: str) -> None:
     env = make_vec_env("TextSpell-v0", 16, 0, difficulty="easy", density=density)

@@ -63,8 +63,8 @@ def read_log(file: NameOrPath, find: Callable[[str], Example] | None = None) -> 
     A row has the columns ``state`` (or ``prompt``), ``action`` (or ``response``) and ``reward``. Rows are episodes of
     one action, unless a column says more: those of one ``episode`` belong together, in the order of ``step``; without
     that column a row goes on in the next one where its ``next_state`` is the state there, or where it is not ``done``.
-    A later state that begins with the state and the action before it goes on behind these; another one begins a new text.
-    ``finish_reason`` ``"length"`` says that a budget cut the action.
+    A later state that begins with the state and the action before it goes on behind these; another one begins a new
+    text. ``finish_reason`` ``"length"`` says that a budget cut the action.
 
     Args:
         file: The file, or the folder of a run, whose ``texts-after.jsonl`` is read.
