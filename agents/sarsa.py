@@ -25,7 +25,7 @@ class SARSA(TabularAgent):
     Args:
         env: Token-level text environment (``make_vec_env``) to learn in; without one it can only act.
         expected: Expected SARSA (van Seijen et al. 2009, doi:10.1109/ADPRL.2009.4927542): the mean over all next tokens
-            of the policy, weighted by its probabilities, instead of the one that was drawn, which has less variance.
+            of the policy, instead of the value of the one that was drawn, which has less variance.
         options: Arguments of :class:`~textgym.agents.common.tabular.TabularAgent`.
     """
 

@@ -74,7 +74,7 @@ class Errors(BaseCallback):
     """Compares learned and exact values about forty times.
 
     Args:
-        exact: The known values.
+        exact: Exact values to compare with.
         every: Steps of all environments between two comparisons.
     """
 

@@ -35,7 +35,7 @@ from textgym.models.stored_values import (
 from textgym.types import BoolArray, FloatArray, IntArray
 
 StepSize = Literal["constant", "linear", "visits"]
-Exploration = Literal["epsilon_greedy", "softmax"]
+Exploration = Literal["epsilon-greedy", "softmax"]
 _STEPS = 16  # of an iteration where no environment says how long texts are
 _SHARES = ("gamma", "epsilon", "final_epsilon", "learning_rate", "visit_power")
 _LIMITS = {
@@ -51,7 +51,7 @@ class TableStep(NamedTuple):
 
     Attributes:
         infos: The last info of every text that ended.
-        lengths: Number of tokens of each of these texts.
+        lengths: Numbers of tokens of these texts.
         errors: (n,) differences of targets and values.
         sizes: Step sizes of the updates.
         new_states: Number of states that were not in the table.
@@ -78,7 +78,7 @@ class TabularAgent(ResumableTable):
         step_size: Schedule of the step size: ``"constant"``, ``"linear"`` (decays to 0 over the run), or ``"visits"``
             (divided by how often the value was updated, to the power of ``visit_power``).
         visit_power: The power; above 0.5, and at most 1, values converge whatever is random.
-        exploration: Exploration: ``"epsilon_greedy"`` (a random token with probability epsilon, else a best one) or
+        exploration: Exploration: ``"epsilon-greedy"`` (a random token with probability epsilon, else a best one) or
             ``"softmax"`` (a token with a probability proportional to exp(Q / temperature)).
         epsilon: Share of random tokens at first, which changes linearly to ``final_epsilon`` over the run.
         final_epsilon: Share of random tokens in the end.
@@ -104,7 +104,7 @@ class TabularAgent(ResumableTable):
         **dict.fromkeys(("gamma", "learning_rate", "visit_power", "epsilon", "final_epsilon"), number),
         **dict.fromkeys(("temperature", "final_temperature", "initial_value"), number),
         "step_size": one_of("constant", "linear", "visits"),
-        "exploration": one_of("epsilon_greedy", "softmax"),
+        "exploration": one_of("epsilon-greedy", "softmax"),
         "n_steps": optional(positive),
         "most_entries": positive,
         "seed": integer,
@@ -119,7 +119,7 @@ class TabularAgent(ResumableTable):
         learning_rate: float = 0.5,
         step_size: StepSize = "constant",
         visit_power: float = 0.8,
-        exploration: Exploration = "epsilon_greedy",
+        exploration: Exploration = "epsilon-greedy",
         epsilon: float = 1.0,
         final_epsilon: float = 0.0,
         temperature: float = 1.0,
@@ -175,7 +175,7 @@ class TabularAgent(ResumableTable):
         check_ranges(vars(self), _LIMITS, counts=("n_steps", "most_entries"), may_lack=("n_steps",))
         for name in ("step_size", "exploration"):
             if not self.settings[name](vars(self)[name]):
-                choices = "'constant', 'linear' or 'visits'" if name == "step_size" else "'epsilon_greedy' or 'softmax'"
+                choices = "'constant', 'linear' or 'visits'" if name == "step_size" else "'epsilon-greedy' or 'softmax'"
                 raise ValueError(f"expected {name} {choices}, got {vars(self)[name]!r}; choose one of these")
 
     # ---------------------------------------------------------------- learning
@@ -302,14 +302,14 @@ class TabularAgent(ResumableTable):
         """Epsilon, or the temperature, of now."""
         first, last = (
             (self.epsilon, self.final_epsilon)
-            if self.exploration == "epsilon_greedy"
+            if self.exploration == "epsilon-greedy"
             else (self.temperature, self.final_temperature)
         )
         return last + (first - last) * self._progress_remaining
 
     def _policy(self, values: FloatArray) -> FloatArray:
         """Probabilities (n, A) of the policy that explores around action values."""
-        return (epsilon_greedy if self.exploration == "epsilon_greedy" else softmax)(values, self.exploration_rate)
+        return (epsilon_greedy if self.exploration == "epsilon-greedy" else softmax)(values, self.exploration_rate)
 
     def _choose(self, probabilities: FloatArray, generator: torch.Generator | None = None) -> IntArray:
         uniform = torch.rand(len(probabilities), dtype=torch.float64, generator=generator or self._generator)
@@ -364,7 +364,7 @@ class TabularAgent(ResumableTable):
             "td_error": float(np.abs(errors).mean()),
             "states": float(len(self.table)),
             "new_states": sum(step.new_states for step in steps) / tokens,
-            "epsilon" if self.exploration == "epsilon_greedy" else "temperature": self.exploration_rate,
+            "epsilon" if self.exploration == "epsilon-greedy" else "temperature": self.exploration_rate,
             "learning_rate": mean([size for step in steps for size in step.sizes]),
             "tokens_per_second": tokens / max(1e-9, self.seconds["rollout"]),
             "timesteps": float(self.num_timesteps),

@@ -105,8 +105,19 @@ def test_values_guide_it_to_the_best_of_the_log() -> None:
         for a in "abc"
         for b in "abc"
     ]
-    agent = ILQL(model, episodes, learning_rate=5e-3, batch_size=18, target_rate=0.1, beta=20.0, seed=0)
-    agent.learn(80)
+    options: dict[str, Any] = {"learning_rate": 5e-3, "target_rate": 0.1, "cql_coef": 0.01, "bc_coef": 0.1}
+    agent = ILQL(model, episodes, batch_size=18, seed=0, **options)
+    agent.learn(100)
+    # Behind the right letter one text in three is worth 1, the others 0.5: 0.8 (1 - v) = 0.2 * 2 (v - 0.5), v = 5 / 6.
+    letters = {letter: tokenizer.encode(letter)[0] for letter in "abc"}
+    with torch.no_grad():
+        for word in words:
+            first, second = (
+                agent._least(states_of(agent, [tokenizer.encode(word + "=" + begun)]))[0] for begun in ("", word[0])
+            )
+            for letter, id_ in letters.items():
+                assert float(first[id_]) == pytest.approx(5 / 6 if letter == word[0] else 1 / 3, abs=0.1)
+                assert float(second[id_]) == pytest.approx(1.0 if letter == word[1] else 0.5, abs=0.1)
     env = make_vec_env("TextSpell-v0", 2, 0, data=list(words), density="dense")
     for beta, right in ((20.0, True), (0.0, False)):
         agent.beta = beta

@@ -136,7 +136,7 @@ def test_what_is_no_log(rows: list[Any], words: str, tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="expected an existing file"):
+    with pytest.raises(FileNotFoundError, match="expected an existing file as a log"):
         read_log(tmp_path / "missing.csv")
     with pytest.raises(DataError, match=r"a run folder with texts-after\.jsonl or texts-before\.jsonl"):
         read_log(tmp_path)

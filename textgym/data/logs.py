@@ -27,8 +27,8 @@ class LoggedStep(NamedTuple):
     """One action of a log.
 
     Attributes:
-        given: Text before the action: an example, whose prompt begins a text; or what came behind the action
-            before, as a text (``""``: nothing, the text goes on) or as messages of the other side.
+        given: Beginning of a text, as an example, whose prompt it is; or else the addition behind the action before: a
+            text (``""``: nothing, the text goes on), or messages of the other side.
         action: Text that was written.
         reward: Reward of it.
         ended: Whether the text ended with it by itself, rather than by a budget, or not at all.
@@ -63,8 +63,8 @@ def read_log(file: NameOrPath, find: Callable[[str], Example] | None = None) -> 
     A row has the columns ``state`` (or ``prompt``), ``action`` (or ``response``) and ``reward``. Rows are episodes of
     one action, unless a column says more: those of one ``episode`` belong together, in the order of ``step``; without
     that column a row goes on in the next one where its ``next_state`` is the state there, or where it is not ``done``.
-    A later state that begins with the state and the action before it goes on behind these; another one begins a text.
-    ``finish_reason`` ``"length"`` says that a budget cut the action.
+    A later state that begins with the state and the action before it goes on behind these; another one begins a new
+    text. ``finish_reason`` ``"length"`` says that a budget cut the action.
 
     Args:
         file: The file, or the folder of a run, whose ``texts-after.jsonl`` is read.
@@ -79,6 +79,8 @@ def read_log(file: NameOrPath, find: Callable[[str], Example] | None = None) -> 
         DataError: It is no log, or no row can be used.
     """
     path = _file_of(user_path(file))
+    if not path.exists():
+        raise FileNotFoundError(f"expected an existing file as a log, got {str(file)!r}; check the path")
     rows: list[Row] = []
     problems: list[Problem] = []
     for row in read_file(path, str(file), named=(*STATE, *ACTION, *REWARD)):

@@ -35,14 +35,6 @@ def new(state: str) -> Example:
     return Example("log/1", state)
 
 
-class TemplateTask(TextTask):
-    prompt_template = "Read: {prompt}\n\nSummary:"
-    max_prompt_tokens = 30
-
-    def __init__(self) -> None:
-        """It needs no data."""
-
-
 def test_a_prompt_with_its_response(tokenizer: Tokenizer) -> None:
     (episode,) = encode_log([(LoggedStep(new("Hello?"), "Hi.", 0.5),)], tokenizer)
     assert episode == (LoggedTurn(tokenizer.encode("Hello?"), [*tokenizer.encode_response("Hi."), EOS], 0.5),)
@@ -60,14 +52,16 @@ def test_a_response_that_a_budget_ended_has_no_end(tokenizer: Tokenizer) -> None
 @pytest.mark.parametrize("state", ["The council met.", "Read: The council met.\n\nSummary:"])
 def test_states_are_asked_as_the_task_asks(state: str, tokenizer: Tokenizer) -> None:
     """With the template once, whether the log has it already or not."""
-    (episode,) = encode_log([(LoggedStep(new(state), "x", 1.0),)], tokenizer, TemplateTask())  # type: ignore[arg-type]
+    task = TextTask([f"Document {number}." for number in range(20)], prompt_template="Read: {prompt}\n\nSummary:")
+    (episode,) = encode_log([(LoggedStep(new(state), "x", 1.0),)], tokenizer, task)
     assert tokenizer.decode(episode[0].prompt) == "Read: The council met.\n\nSummary:"
 
 
 def test_a_text_that_goes_on_letter_by_letter(tokenizer: Tokenizer) -> None:
     steps = (LoggedStep(new("q="), "a", 0.0, False), LoggedStep("", "b", 1.0))
     (episode,) = encode_log([steps], tokenizer)
-    prompt, a, b = (tokenizer.encode(text) for text in ("q=", "a", "b"))
+    prompt, b = (tokenizer.encode(text) for text in ("q=", "b"))
+    a = tokenizer.encode_response("a")  # it begins a response
     assert episode == (LoggedTurn(prompt, a, 0.0), LoggedTurn([*prompt, *a], [*b, EOS], 1.0))
     (full,) = encode_log([steps], tokenizer, max_new_tokens=2)
     assert full[1].response == b

@@ -157,7 +157,7 @@ def test_it_warns_where_states_are_not_seen_again() -> None:
         ({"gamma": 1.5}, "gamma of at most 1, got 1.5"),
         ({"learning_rate": 0.0}, "learning_rate above 0, got 0"),
         ({"step_size": "slow"}, "step_size 'constant', 'linear' or 'visits', got 'slow'"),
-        ({"exploration": "none"}, "exploration 'epsilon_greedy' or 'softmax', got 'none'"),
+        ({"exploration": "none"}, "exploration 'epsilon-greedy' or 'softmax', got 'none'"),
         ({"n_steps": 0}, "n_steps of at least 1, got 0"),
         ({"temperature": -1.0}, "temperature of at least 0, got -1"),
     ],
