@@ -24,6 +24,7 @@ from textgym.agents.common.writers import Coefficients, Learning, Writer, Writte
 from textgym.agents.facts import AgentFacts, Processes, RunDefaults
 from textgym.agents.options import refuse_unknown
 from textgym.checks import check_ranges
+from textgym.envs.types import Info
 from textgym.errors import CheckpointError, DataError
 from textgym.models.checkpoint import read_checkpoint, write_checkpoint
 from textgym.models.device import pick_device
@@ -50,7 +51,7 @@ from textgym.models.stored_values import (
 from textgym.models.text_model import TextModel
 from textgym.naming import argument
 from textgym.tasks.base import prompt_of
-from textgym.types import FloatArray, Prompt, State
+from textgym.types import FloatArray, JsonObject, Prompt, State
 
 Sees = Literal["all", "draft"]
 _SEES: tuple[Sees, ...] = ("all", "draft")
@@ -302,7 +303,7 @@ class DecentralizedPO(KeepsHistory):
             found.append(written)
         return found
 
-    def _record(self, infos: Mapping[str, Any], paid: FloatArray, found: Mapping[str, Mapping[str, float]]) -> None:
+    def _record(self, infos: Info, paid: FloatArray, found: Mapping[str, Mapping[str, float]]) -> None:
         """Keep the record of an iteration: of the texts, and of every agent's update."""
         of_agents = {
             f"agent{place}/{name}": value for place, numbers in sorted(found.items()) for name, value in numbers.items()
@@ -416,7 +417,7 @@ class DecentralizedPO(KeepsHistory):
         }
         return {**tensors, **{name: value for name, value in began.items() if name in tensors}}, to_json(record)
 
-    def _write_state(self, tensors: Mapping[str, Tensor], record: StoredRecord, folder: Path) -> None:
+    def _write_state(self, tensors: Mapping[str, Tensor], record: JsonObject, folder: Path) -> None:
         for member, of in zip(self.members, record["members"], strict=True):
             member.take(part(tensors, f"{member.number}."), of, folder)
         self.num_timesteps, self.history = record["num_timesteps"], list(record["history"])

@@ -90,7 +90,7 @@ def refuse_unknown(options: Mapping[str, object], agent: type[Any]) -> None:
     raise TypeError(f"{agent.__name__} got an unexpected keyword argument {name!r}.{hint}")
 
 
-def _of_policy(policy: type[Any] | None) -> Iterator[type[Any]]:
+def _of_policy(policy: type[Any] | None) -> Iterator[Callable[..., Any]]:
     """Yield the constructors of an agent's policy; where that is an agent itself, those of its own policy too."""
     if policy is not None:
         yield from _constructors(policy)

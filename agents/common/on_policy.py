@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -243,8 +243,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             )
         names = ("model", "value_head", *(() if policy.critic is None else ("critic",)))
         self.shards = Shards({name: getattr(policy, name) for name in names}, self.ranks)
-        rate = self.lr_schedule(1)
-        policy.optimizer = policy.optimizer_class(self.shards.parameters(), lr=rate, **policy.optimizer_kwargs)
+        optimizer: Any = policy.optimizer_class
+        policy.optimizer = optimizer(self.shards.parameters(), lr=self.lr_schedule(1), **policy.optimizer_kwargs)
 
     @property
     def steps_per_iteration(self) -> int:
@@ -453,8 +453,8 @@ class OnPolicyAgent(TextRolloutAlgorithm):
             values = [step[name] for step in steps]
             metrics[name] = max(values) if name.endswith("_max") else mean(values)
         if self.learns_values:
-            values, returns = (self.everywhere(each[buffer.counted]) for each in (buffer.values, buffer.returns))
-            metrics["explained_variance"] = float(explained_variance(values, returns))
+            known, returns = (self.everywhere(each[buffer.counted]) for each in (buffer.values, buffer.returns))
+            metrics["explained_variance"] = float(explained_variance(known, returns))
         self._end_record(metrics)
 
 

@@ -217,4 +217,5 @@ def text_advantages(values: FloatArray, rewards: FloatArray, lengths: Sequence[i
     last = np.array(lengths) - 1, np.arange(shape[1])
     paid[last], dones[last] = rewards, 1.0
     found = generalized_advantages(paid, known, dones, np.zeros(shape[1]), 1.0, gae_lambda)
-    return found[steps, texts]
+    of_tokens: FloatArray = found[steps, texts]
+    return of_tokens

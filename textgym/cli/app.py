@@ -450,10 +450,13 @@ def _train(context: typer.Context, command: str, fixed: Mapping[str, str]) -> No
 
     with processes() as ranks:
 
-        def run() -> object:
+        def run() -> None:
             more = {**fixed, **given_options(context), **_of_start_model(context, command)}
             settings = settings_of(train_settings, context, **more)
-            return run_train(settings, command) if ranks.rank == 0 else follow(settings, ranks)
+            if ranks.rank == 0:
+                run_train(settings, command)
+            else:
+                follow(settings, ranks)
 
         leads = partial(run_resume, command=command)
         follows = partial(follow_resumed, command=command, ranks=ranks)

@@ -189,9 +189,15 @@ class RunCallback(Rhythm):
         draw: Callable[[], object] | None = None,
     ) -> None:
         log, sampled = run.log(), run.samples()
-        rhythm = {"steps": steps, "save_every": save_every}
         super().__init__(
-            run.checkpoints, request, ranks, samples=samples, iterations=len(log), resumed=resumed, **rhythm
+            run.checkpoints,
+            request,
+            ranks,
+            steps=steps,
+            save_every=save_every,
+            samples=samples,
+            iterations=len(log),
+            resumed=resumed,
         )
         self._draw = draw
         self._board, self._concerns = board or Logger(None, []), Concerns(references)

@@ -270,9 +270,8 @@ def train(
     meanwhile = f"finishing this {'iteration' if samples else 'step'} and saving a checkpoint"
     about = ("training", max(todo, 1), unit)
     ranks = current()
-    rhythm = {"steps": steps, "save_every": save_every, "resumed": resumed}
     newest = max(map(str, run.checkpoints.glob("step-*")), default=None) if resumed else None
-    Plan(**rhythm, iterations=len(run.log()), checkpoints=str(run.checkpoints), checkpoint=newest).share(ranks)
+    Plan(steps, save_every, len(run.log()), resumed, str(run.checkpoints), newest).share(ranks)
     echo = ECHO if ranks.size > 1 else 0.0
     with stop_on_request(meanwhile, echo=echo) as request, console.progress(*about, in_iterations=True) as ticker:
         callback = RunCallback(
@@ -282,12 +281,14 @@ def train(
             ticker,
             tolerance,
             ranks,
-            samples=samples,
+            steps=steps,
+            save_every=save_every,
             sample_every=sample_every,
+            samples=samples,
+            resumed=resumed,
             board=board,
             references=None if eval_set is None else partial(reference_rewards, eval_set),
             draw=curves.update,
-            **rhythm,
         )
         # Here already, and not only in `learn`, which is not called where no step is left and the end is written.
         callback.init_callback(agent)  # type: ignore[arg-type]  # whatever learns has what callbacks read
