@@ -125,10 +125,11 @@ def test_expert_iteration_imitates_every_turn_of_the_best_conversations(folder: 
     model = CausalLM(make_network(rows=24, scale=1.0), folder)
     model.restrict_vocabulary(model.tokenizer.vocab_size)
     env = make_vec_env(GUESSING, n_envs=1, seed=0, model=folder)
-    agent = ExpertIteration.create(env, model, device="cpu", n=8, prompts=8, learning_rate=1e-2, batch_size=32)
-    agent.learn(agent.steps_per_iteration * 4)
-    assert agent.history[0]["reward/turns"] < 0.3
-    assert agent.history[-1]["reward"] > agent.history[0]["reward"] + 0.2
+    options = {"n": 8, "prompts": 8, "n_epochs": 2, "learning_rate": 1e-2, "batch_size": 32}
+    agent = ExpertIteration.create(env, model, device="cpu", **options)
+    agent.learn(agent.steps_per_iteration * 12)
+    returns = [record["reward/turns"] for record in agent.history]  # there is no reward at the end
+    assert np.mean(returns[-3:]) > np.mean(returns[:3]) + 0.15
 
 
 def test_turns_without_a_reward_of_their_own_teach_no_preferences(folder: str, make_network: Any) -> None:
