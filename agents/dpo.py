@@ -26,7 +26,7 @@ from textgym.models.stored_values import Check, number, one_of, truth
 from textgym.models.text_model import TextModel
 from textgym.naming import argument
 
-LossType = Literal["sigmoid", "robust", "exo", "hinge", "nca", "sppo", "apo_zero", "apo_down"]
+LossType = Literal["sigmoid", "robust", "exo", "hinge", "nca", "sppo", "apo-zero", "apo-down"]
 _SMOOTHED = ("sigmoid", "robust", "exo")
 
 __all__ = ["DPO", "PreferencePair"]
@@ -148,8 +148,8 @@ class DPO(PairAgent):
                 return nca_loss(chosen, rejected, self.beta)
             case "sppo":
                 return sppo_loss(chosen, rejected, self.beta)
-            case "apo_zero":
+            case "apo-zero":
                 return apo_zero_loss(chosen, rejected, self.beta)
-            case "apo_down":
+            case "apo-down":
                 return apo_down_loss(chosen, rejected, self.beta)
         return dpo_loss(chosen, rejected, self.beta, self.label_smoothing)

@@ -1,7 +1,7 @@
 """Learn from preferences directly: ask, collect the answers, and train by Direct Preference Optimization.
 
 There is no reward model. The people are simulated, so that the true quality (*gold*) of what was learned is known;
-``textgym feedback serve votes.db`` asks real ones. Takes about a minute on two CPU cores:
+``textgym feedback serve votes.db`` asks real ones. Takes a minute or two on two CPU cores:
 
     python examples/dpo_from_feedback.py
 """
@@ -31,15 +31,15 @@ class Args:
     """token-level environment"""
     model: str = "tiny-hurried"
     """start model, whose texts are compared"""
-    questions: int = 400
+    questions: int = 300
     """pairs of texts that are compared"""
-    steps: int = 100
+    steps: int = 80
     """optimizer steps"""
     beta: float = 0.1
     """strength of the KL constraint to the start model"""
     learning_rate: float = 1e-4
     """peak learning rate"""
-    eval_prompts: int = 100
+    eval_prompts: int = 60
     """held-out prompts, before and after"""
     seed: int = 0
     """same seed, same result"""

@@ -80,7 +80,7 @@ def test_it_ends_at_the_best_policy_for_the_preferences_under_the_penalty() -> N
     assert agent.losses[-1] == pytest.approx(entropy, abs=0.01)
 
 
-LOSSES: tuple[LossType, ...] = ("sigmoid", "robust", "exo", "hinge", "nca", "sppo", "apo_zero", "apo_down")
+LOSSES: tuple[LossType, ...] = ("sigmoid", "robust", "exo", "hinge", "nca", "sppo", "apo-zero", "apo-down")
 
 
 @pytest.mark.parametrize("loss_type", LOSSES)
