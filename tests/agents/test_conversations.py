@@ -12,10 +12,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 import textgym
 from tests.envs.guessing import NUMBERS, Guessing, MaskedGuessing, write_tokenizer
-from textgym.agents import PPO, make_vec_env
+from textgym.agents import DPO, PPO, ExpertIteration, make_vec_env
 from textgym.agents.common.causal_lm_policy import CausalLMPolicy
 from textgym.agents.common.rollout_buffer import EpisodeRolloutBuffer
 from textgym.agents.reinforce import REINFORCE
+from textgym.errors import DataError
+from textgym.models.causal_lm import CausalLM
 from textgym.text.tokenizer import Tokenizer
 
 GUESSING, _ = textgym.register_task("TestGuessing", Guessing)
@@ -115,3 +117,23 @@ def test_steps_per_iteration_of_whole_conversations(folder: str, make_network: A
     assert agent.steps_per_iteration == 8 * envs.get_attr("task")[0].max_turns * 2  # tokens of a turn
     agent.learn(1)
     assert 8 < agent.num_timesteps <= agent.steps_per_iteration
+
+
+@pytest.mark.slow
+def test_expert_iteration_imitates_every_turn_of_the_best_conversations(folder: str, make_network: Any) -> None:
+    model = CausalLM(make_network(rows=24, scale=1.0), folder)
+    model.restrict_vocabulary(model.tokenizer.vocab_size)
+    env = make_vec_env(GUESSING, n_envs=1, seed=0, model=folder)
+    options = {"n": 8, "prompts": 8, "n_epochs": 2, "learning_rate": 1e-2, "batch_size": 32}
+    agent = ExpertIteration.create(env, model, device="cpu", **options)
+    agent.learn(agent.steps_per_iteration * 12)
+    returns = [record["reward/turns"] for record in agent.history]  # there is no reward at the end
+    assert np.mean(returns[-3:]) > np.mean(returns[:3]) + 0.15
+
+
+def test_turns_without_a_reward_of_their_own_teach_no_preferences(folder: str, make_network: Any) -> None:
+    model = CausalLM(make_network(rows=24), folder)
+    model.restrict_vocabulary(model.tokenizer.vocab_size)
+    env = make_vec_env(GUESSING, n_envs=1, seed=0, model=folder)
+    with pytest.raises(DataError, match="records that tell no texts apart"):
+        DPO.create(env, model, device="cpu", labels=6)

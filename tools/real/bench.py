@@ -43,7 +43,7 @@ class Size:
     prompts: int = 200
     sft_steps: int = 24
     sft_batch: int = 16
-    tokens: int = 8192
+    tokens: int = 6144
     n_envs: int = 32
     pairs: int = 1000
     rows: int = 2000

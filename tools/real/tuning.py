@@ -23,9 +23,9 @@ REVIEWS: Sequence[Mapping[str, str]] = (
         "reference": "slept better than we do at home.",
     },
     {
-        "sentiment": "negative",
+        "sentiment": "positive",
         "text": "I bought this kettle in spring, and after a month",
-        "reference": "it leaked and smelled of burnt plastic.",
+        "reference": "it still boils fast and looks like new.",
     },
     {
         "sentiment": "positive",
@@ -33,9 +33,9 @@ REVIEWS: Sequence[Mapping[str, str]] = (
         "reference": "explained everything patiently before she began.",
     },
     {
-        "sentiment": "negative",
-        "text": "Our table was free at eight, but the waiter",
-        "reference": "was rude and brought us the wrong soup.",
+        "sentiment": "positive",
+        "text": "Our table was free at eight, and the waiter",
+        "reference": "was friendly and brought us a wonderful soup.",
     },
 )
 DIALOGUES: Sequence[Mapping[str, str]] = (
@@ -61,6 +61,7 @@ class Tuning:
         env_id: Environment.
         data: Options that name the data.
         reward: Reward, as on a command line.
+        wanted: Options of the task that are asked of reinforcement learning and its evaluation.
         metrics: Further measures of the evaluation.
         samples: Rows of the file of prompts that samples are shown on.
     """
@@ -69,6 +70,7 @@ class Tuning:
     env_id: str
     data: Sequence[str]
     reward: str
+    wanted: Sequence[str]
     metrics: Sequence[str]
     samples: Sequence[Mapping[str, str]]
 
@@ -81,7 +83,8 @@ def run_continue(bench: Bench) -> Figures:
     vader = [] if file is None else ["real.sentiment:Vader"]
     data = [] if file is None else ["--data", file, "--prompt-column", "en"]
     likelihood = f"likelihood?model={bench.model}"
-    return _tune(bench, Tuning("continue", "TextContinue-v0", data, head, [*vader, likelihood], REVIEWS))
+    wanted = ["--task-option", "sentiment=positive"]
+    return _tune(bench, Tuning("continue", "TextContinue-v0", data, head, wanted, [*vader, likelihood], REVIEWS))
 
 
 def run_dialogue(bench: Bench) -> Figures:
@@ -91,7 +94,7 @@ def run_dialogue(bench: Bench) -> Figures:
     file = bench.file("dialogsum.dev.jsonl")
     data = [] if file is None else ["--data", file]
     metrics = ["rouge1", "rouge2"]
-    return _tune(bench, Tuning("dialogue", "TextSumm-v1", data, "rouge", metrics, DIALOGUES))
+    return _tune(bench, Tuning("dialogue", "TextSumm-v1", data, "rouge", [], metrics, DIALOGUES))
 
 
 def commands(bench: Bench, task: Tuning) -> dict[str, list[str]]:
@@ -109,9 +112,11 @@ def commands(bench: Bench, task: Tuning) -> dict[str, list[str]]:
     rewarded = ["--reward", task.reward]
     return {
         f"{task.name}-sft": ["sft", *asked, "--model", bench.model, *adapters, *supervised, *few],
-        task.name: ["train", *asked, "--model", models[0], *adapters, *rewarded, *tokens, *learning, *few],
+        task.name: [
+            "train", *asked, *task.wanted, "--model", models[0], *adapters, *rewarded, *tokens, *learning, *few
+        ],
         f"{task.name}-evaluation": [
-            "evaluate", *asked, *compared, *rewarded, *measures, "--prompts", str(size.prompts)
+            "evaluate", *asked, *task.wanted, *compared, *rewarded, *measures, "--prompts", str(size.prompts)
         ],
     }  # fmt: skip
 
