@@ -25,7 +25,7 @@ SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {
     "rloo": (24, {"learning_rate": 1e-2, "kl_coef": 0.0}),
     "grpo": (14, {"learning_rate": 5e-3, "kl_coef": 0.0, "n_epochs": 2, "n_minibatches": 2}),
     "sb3_ppo": (8, {"learning_rate": 3e-3, "batch_size": 64, "n_epochs": 4}),
-    "a2c": (24, {"learning_rate": 5e-3, "use_rms_prop": False}),
+    "a2c": (22, {"learning_rate": 5e-3, "use_rms_prop": False}),
     "maskable_ppo": (6, {"learning_rate": 3e-3, "batch_size": 64, "n_epochs": 4}),
     "dqn": (
         40,
@@ -33,7 +33,7 @@ SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {
         | {"gradient_steps": 4, "batch_size": 64},
     ),
     **dict.fromkeys(("q_learning", "sarsa"), (20, {"learning_rate": 0.5})),
-    "trpo": (8, {"learning_rate": 1e-2, "target_kl": 0.1, "cg_max_steps": 5, "n_critic_updates": 2}),
+    "trpo": (7, {"learning_rate": 1e-2, "target_kl": 0.1, "cg_max_steps": 4, "n_critic_updates": 2}),
 }
 """Iterations and options; an agent that is not named here learns with its own for longer."""
 
