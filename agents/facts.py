@@ -43,6 +43,8 @@ class AgentFacts:
             an optimizer step, and training can stop, and go on, after any of them.
         not_options: Arguments of its constructor that are no options of a command.
         reference_option: Name of the option that gives the reference model of a KL penalty; ``""`` for none.
+        labels_option: Name of the option of an agent that samples nothing which says from how many demonstrations,
+            preferences or rated texts it learns at most; ``""`` for none.
         policy: Another class whose constructor's arguments are options of the agent too.
         limits: The least and the largest value of options that are numbers, where these are not 0 and any.
         check: Raises a ``ValueError`` for options, the default ones among them, that do not fit together.
@@ -54,6 +56,7 @@ class AgentFacts:
     samples: bool = True
     not_options: Collection[str] = ()
     reference_option: str = ""
+    labels_option: str = ""
     policy: type[object] | None = None
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     check: Callable[[Mapping[str, Any]], object] | None = None

@@ -144,6 +144,7 @@ class SFT(CountsPairs, KeepsHistory):
         name="Supervised fine-tuning",
         method="supervised fine-tuning",
         samples=False,
+        labels_option="limit",
         limits={
             "learning_rate": (math.nextafter(0, 1), math.inf),
             **dict.fromkeys(("batch_size", "limit", "log_every", "lora_rank"), (1, math.inf)),
